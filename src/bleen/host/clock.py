@@ -1,0 +1,21 @@
+"""Time that no change of the wall clock moves."""
+
+import time
+from functools import cache
+
+
+def since_boot() -> float:
+    """Seconds since boot, time asleep included (CLOCK_BOOTTIME, clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@cache
+def boot_id() -> str:
+    """Changes with every boot (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
+        return f.read().strip()
+
+
+def wall() -> float:
+    """Seconds since the epoch, for people to read; nothing is decided by it."""
+    return time.time()

@@ -1,0 +1,126 @@
+"""Files that are either the old or the new one, effects that a paused process cannot land late, and room on a full disk."""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from bleen.errors import Fenced, Unavailable
+
+T = TypeVar("T")
+
+
+def write_durably(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replaces a file whole: written beside it, synced, renamed over it, the directory synced. Readers see the old text or the new."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            os.fchmod(handle, mode)
+            _write_all(handle, text.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(beside, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes creations and renames in a directory durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, seconds: float, why: str) -> Iterator[int]:
+    """Holds an exclusive flock(2) on a file; the kernel lets go of it when the process ends. Raises Unavailable, with ``why``, when it cannot be had in time."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Unavailable(f"{why} ({path} is locked)") from None
+                time.sleep(0.005)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+class Fence:
+    """Lets effects on the providers of one service through one after the other, and none that was decided before the last one seen.
+
+    The file holds the largest epoch that has acted. It is not synced: a host that crashes takes every stale process along.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def passing(self, epoch: int) -> Iterator[None]:
+        """Holds the fence across a whole effect. Raises Fenced if a larger epoch has passed, Unavailable if another effect is under way for 5 s."""
+        with locked(self._path, 5, "another process is in the middle of an effect on this service") as handle:
+            seen = int(os.pread(handle, 20, 0) or b"0")
+            if epoch < seen:
+                raise Fenced(f"epoch {epoch} has been succeeded by {seen}; nothing was done")
+            if epoch > seen:
+                os.pwrite(handle, b"%020d" % epoch, 0)
+            yield
+
+
+class Reserve:
+    """Disk space put aside, so that a rollback can be written down when the disk is full."""
+
+    def __init__(self, path: Path, size: int = 4 << 20) -> None:
+        self._path, self._size = path, size
+
+    def keep(self) -> None:
+        """Puts the space aside if it is not, and if the disk has four times as much to spare."""
+        if self._path.exists():
+            return
+        room = os.statvfs(self._path.parent)
+        if room.f_bavail * room.f_frsize < 4 * self._size:
+            return
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(handle, 0, self._size)
+        except OSError:
+            self._path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+    def spend(self) -> bool:
+        """Gives the space back to the disk; False if there was none."""
+        try:
+            self._path.unlink()
+            return True
+        except OSError:
+            return False
+
+    def within(self, work: Callable[[], T]) -> T:
+        """Does the work; once more, with the space given back, if the disk turns out to be full."""
+        try:
+            return work()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.spend():
+                raise
+            return work()
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(handle, data) :]

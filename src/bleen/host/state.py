@@ -1,0 +1,85 @@
+"""Where the state of services lies: outside the checkout, so that ``git clean -fdx`` does not lose production.
+
+::
+
+    ROOT/files/HASH            the service of a bleen.yaml, by the real path of the file
+    ROOT/ports.lock            held while ports are given out, across the services of the host
+    ROOT/services/NAME/
+        journal.db             what we know and intend
+        fence  reserve         see ``files``
+        engine.log             of the resident engine
+        router/                the proxy's own files
+        environments/blue-4/   one directory for each environment that runs
+        releases/4/            what a release needs until it ends: reports, checks under way
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from bleen.errors import UserError
+from bleen.host.files import write_durably
+
+
+def root() -> Path:
+    """``BLEEN_STATE``, else /var/lib/bleen for root, else ``XDG_STATE_HOME``/bleen (XDG Base Directory Specification)."""
+    if chosen := os.environ.get("BLEEN_STATE"):
+        return Path(chosen).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/bleen")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "bleen"
+
+
+class Place:
+    """The directory of one service."""
+
+    def __init__(self, service: str, at: Path | None = None) -> None:
+        self.service = service
+        self.root = at or root()
+        self.path = self.root / "services" / service
+        self.journal = self.path / "journal.db"
+        self.fence = self.path / "fence"
+        self.reserve = self.path / "reserve"
+        self.log = self.path / "engine.log"
+        self.router = self.path / "router"
+        self.environments = self.path / "environments"
+        self.releases = self.path / "releases"
+        self.ports = self.root / "ports.lock"
+
+    def make(self) -> None:
+        """Creates what is missing, readable by nobody else."""
+        for each in (self.root, self.root / "files", self.root / "services", self.path, self.router, self.environments, self.releases):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remember(self, file: Path) -> None:
+        """Maps a bleen.yaml to this service, for the verbs that do not read it."""
+        write_durably(_note(file), f"{self.service}\n{os.path.realpath(file)}\n")
+
+
+def find(file: Path) -> Place:
+    """The place of the service that a bleen.yaml was last used for. The file itself is not read and need not be there any more.
+
+    Raises UserError if no service is known by that path.
+    """
+    try:
+        service = _note(file).read_text().splitlines()[0]
+    except (OSError, IndexError):
+        raise UserError(f"no service is known for {file}: run `bleen up` there first, or name one with --service") from None
+    return named(service)
+
+
+def named(service: str) -> Place:
+    """The place of a service. Raises UserError if there is none."""
+    place = Place(service)
+    if "/" in service or not place.journal.exists():
+        raise UserError(f"no service {service!r} under {root()}: run `bleen up` with its bleen.yaml first")
+    return place
+
+
+def services() -> list[str]:
+    """The services of this host that have a journal."""
+    return sorted(p.parent.name for p in (root() / "services").glob("*/journal.db"))
+
+
+def _note(file: Path) -> Path:
+    return root() / "files" / hashlib.sha256(os.path.realpath(file).encode()).hexdigest()[:32]

@@ -1,0 +1,175 @@
+"""The values that everybody speaks in: environments, targets, routings, health, verdicts. No behaviour beyond reading them.
+
+All are NamedTuples: immutable, comparable, and cheap to load on the way of ``bleen rollback``.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+Memo = Mapping[str, Any]
+"""A phase's checkpoint: JSON values only."""
+
+NAMES = ("blue", "green")
+
+
+class Environment(NamedTuple):
+    """One running copy of a service: a name that its platform gave it, and the number of the release that made it.
+
+    The number is part of the identity, so that retiring the blue of release 4 can never touch the blue of release 6.
+    """
+
+    name: str
+    release: int
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.release}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Environment":
+        """The inverse of ``str()``. Raises ValueError for anything else."""
+        name, dash, number = text.rpartition("-")
+        if not (name and dash and number.isdecimal()):
+            raise ValueError(f"{text!r} is not an environment such as 'blue-4'")
+        return cls(name, int(number))
+
+
+class Target(NamedTuple):
+    """An address that a router can send to."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Routing(NamedTuple):
+    """What a router does with traffic, or should do; always the whole of it, never a difference.
+
+    ``shares``: percent of production traffic for each environment, adding up to 100; empty means that production is answered 503.
+    ``preview``: the environment that the preview leads to; None means that the preview is answered 503.
+    ``targets``: the addresses of every environment that the router is to know, those without traffic included.
+    ``unknown``: what a router does that cannot be said in these words; empty for every routing that we wish for.
+    """
+
+    shares: Mapping[Environment, int] = {}
+    preview: Environment | None = None
+    targets: Mapping[Environment, tuple[Target, ...]] = {}
+    unknown: str = ""
+
+    def serves(self, environment: Environment) -> bool:
+        """Whether production traffic reaches this environment."""
+        return self.shares.get(environment, 0) > 0
+
+    def names(self, environment: Environment) -> bool:
+        """Whether any traffic, the preview's included, reaches this environment."""
+        return self.serves(environment) or self.preview == environment
+
+    def same_production(self, other: "Routing") -> bool:
+        """Whether users could not tell the two apart: equal shares, to equal targets, and nothing unknown."""
+        ours, theirs = ({e: s for e, s in r.shares.items() if s} for r in (self, other))
+        return (
+            not self.unknown
+            and not other.unknown
+            and ours == theirs
+            and all(sorted(self.targets.get(e, ())) == sorted(other.targets.get(e, ())) for e in ours)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "shares": {str(e): s for e, s in self.shares.items()},
+            "preview": str(self.preview) if self.preview else None,
+            "targets": {str(e): [list(t) for t in ts] for e, ts in self.targets.items()},
+            "unknown": self.unknown,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Routing":
+        return cls(
+            {Environment.parse(e): s for e, s in row["shares"].items()},
+            Environment.parse(row["preview"]) if row["preview"] else None,
+            {Environment.parse(e): tuple(Target(h, p) for h, p in ts) for e, ts in row["targets"].items()},
+            row["unknown"],
+        )
+
+
+class Health(NamedTuple):
+    """What one look at an environment found. ``why`` says in words what is not well; empty when all is."""
+
+    ready: int
+    wanted: int
+    targets: tuple[Target, ...]
+    why: str = ""
+    crashing: bool = False
+    """Every process of it has been restarted three times within a minute: as good as dead, even if it answers in between."""
+
+    @property
+    def healthy(self) -> bool:
+        """Every target that is wanted is ready. No targets is not healthy."""
+        return self.ready >= self.wanted > 0 and not self.crashing
+
+
+class Running(NamedTuple):
+    """What a platform knows of one environment that it started."""
+
+    version: str
+    replicas: int
+    """How many are wanted."""
+    alive: int
+    """How many processes (or containers, pods) are alive."""
+    targets: tuple[Target, ...]
+    stopping: bool = False
+    """It was retired and has not ended yet."""
+
+
+class Traffic(NamedTuple):
+    """What a router counted for one environment since the router started."""
+
+    requests: int
+    errors: int
+    """Answers of 500 and above, and requests that got none."""
+    open: int
+    """Requests and streams in flight now."""
+
+
+class Result(Enum):
+    """What a check says. INCONCLUSIVE, a check that could not run, is not a pass."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Verdict(NamedTuple):
+    """A check's answer with its evidence: the request, the answer and the expectation; secrets are redacted."""
+
+    result: Result
+    why: str
+    evidence: tuple[Mapping[str, Any], ...] = ()
+
+
+class NotYet(NamedTuple):
+    """Nothing is wrong, it takes time. ``again``: seconds until it is worth looking; ``until``: when the wait ends by itself, on the journal's clock."""
+
+    why: str
+    again: float = 0.05
+    until: float | None = None
+    memo: Memo | None = None
+    """The checkpoint to come back with; None leaves it as it is."""
+
+
+class Done(NamedTuple):
+    """A phase has done its work; ``facts`` go into the event that says so."""
+
+    facts: Mapping[str, Any] = {}
+
+
+class Failed(NamedTuple):
+    """A phase cannot do its work; it takes its failure edge."""
+
+    why: str
+    facts: Mapping[str, Any] = {}
+
+
+Outcome = Done | NotYet | Failed

@@ -1,0 +1,119 @@
+"""What would happen: printed by ``bleen plan``, stored with the release, and run. One object; pure.
+
+A release carries its plan, so that nothing later needs today's bleen.yaml. Secrets are held as references (``${NAME}``), never as values.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from bleen.model import NAMES, Environment
+
+
+class Probe(NamedTuple):
+    """How a target is asked whether it is well: GET ``path``, an answer of 200 to 399 is well."""
+
+    path: str = "/"
+    interval: float = 0.2
+    """Seconds between two looks at one target."""
+    patience: float = 1.0
+    """Seconds that one look may take."""
+    timeout: float = 30.0
+    """Seconds that an environment may take until all its targets are well."""
+    fall: int = 3
+    """Looks in a row that must fail until a target is dead."""
+
+
+class Step(NamedTuple):
+    """One share of the traffic, and how many seconds the new version is judged with it."""
+
+    share: int
+    bake: float
+
+
+class Plan(NamedTuple):
+    """Everything that a release does and needs."""
+
+    service: str
+    version: str
+    environment: str
+    """The idle environment that the release takes: blue or green."""
+    old: Environment | None
+    """What is active now; None for a first release."""
+    old_version: str
+    old_replicas: int
+    platform: Mapping[str, Any]
+    """``kind`` and the settings of that platform."""
+    probe: Probe
+    smoke: tuple[Mapping[str, Any], ...]
+    steps: tuple[Step, ...]
+    mode: str
+    """auto, or manual: a person says ``promote``."""
+    deadline: float
+    """Seconds to wait for that person."""
+    otherwise: str
+    """What happens then: abort or promote."""
+    window: float
+    drain: float
+    keep: int | None
+    """How many copies of the old environment stay after the window: 0 stops it, None leaves it as it is."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The same for two plans that would run the same thing, whatever they replace."""
+        same = self._replace(environment="", old=None, old_version="", old_replicas=0, warnings=())
+        return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        row = self._asdict()
+        row.update(old=str(self.old) if self.old else None, probe=self.probe._asdict(), steps=[list(s) for s in self.steps])
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Plan":
+        return cls(**{
+            **row,
+            "old": Environment.parse(row["old"]) if row["old"] else None,
+            "probe": Probe(**row["probe"]),
+            "smoke": tuple(row["smoke"]),
+            "steps": tuple(Step(*s) for s in row["steps"]),
+            "warnings": tuple(row["warnings"]),
+        })
+
+
+def idle_name(old: Environment | None) -> str:
+    """The environment that a release takes: the one that is not active."""
+    return next(name for name in NAMES if old is None or name != old.name)
+
+
+def lines(plan: Plan) -> list[str]:
+    """The plan in words, a line a phase."""
+    was = f"{plan.old_version} ({plan.old.name})" if plan.old else "nothing"
+    new = f"{plan.version} ({plan.environment})"
+    said = [f"{plan.service}: from {was} to {new}"]
+    said.append(f"  provision  {plan.platform.get('replicas', 1)} of {plan.version} as {plan.environment}, all well within {duration(plan.probe.timeout)}")
+    said.append(f"  test       {len(plan.smoke)} smoke tests through the preview" if plan.smoke else "  test       health only: no smoke tests")
+    if plan.mode == "manual":
+        said.append(f"  wait       for `bleen promote`, {duration(plan.deadline)} at the most, then {plan.otherwise}")
+    for step in plan.steps:
+        said.append(f"  promote    {step.share} % to {plan.environment}, bake {duration(step.bake)}")
+    if plan.old:
+        said.append(f"  hold       {plan.old_version} stays warm for {duration(plan.window)}; `bleen rollback` returns to it at once")
+        after = {0: "is stopped", None: "stays as it is"}.get(plan.keep, f"shrinks to {plan.keep}")
+        said.append(f"  retire     {plan.old_version} drains for {duration(plan.drain)} at the most, then {after}")
+    else:
+        said.append("  hold       nothing: a first release has nothing to return to")
+    said.extend(f"  note: {warning}" for warning in plan.warnings)
+    return said
+
+
+def duration(seconds: float) -> str:
+    """A length of time as bleen.yaml writes it: 200ms, 5s, 15m, 2h."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)}ms"
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{int(seconds // length)}{unit}"
+    return f"{seconds:g}s"

@@ -1,0 +1,205 @@
+"""What the engine asks of the world, and what it may rely on. These docstrings are the specification; ``bleen.testing`` proves a provider against them.
+
+For every port: calls are synchronous, bounded (10 s at the most, usually milliseconds) and may be made from any thread, one at a time. They raise
+``Unavailable``, ``Refused`` or ``Fenced`` (see ``errors``) and nothing else. Every effect is absolute and idempotent: given twice it equals once, and
+given again after a crash at any instant it ends where it would have ended. ``epoch`` is the position of the service's journal from which the effect was
+decided: an effect with an epoch smaller than one already seen raises ``Fenced`` and does nothing, and no effect is half done when a larger one begins.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from bleen.model import Environment, Health, Memo, NotYet, Routing, Running, Traffic, Verdict
+
+if TYPE_CHECKING:
+    from bleen.lifecycle import Answer, Ask, Event, Release, ReleaseId, Service, Verb
+    from bleen.plan import Plan
+
+
+class RouterLimits(NamedTuple):
+    """What a kind of router can and cannot do; the plan says what follows from it."""
+
+    weighted: bool = True
+    """Can give an environment a share of the traffic other than 0 and 100."""
+    sees_drain: bool = True
+    """Knows how many requests are in flight to an environment."""
+    atomic: bool = True
+    """No request is answered by the old environment after ``served`` said None, but those already in flight."""
+    preview: bool = True
+    mirror: bool = False
+    fenced: bool = True
+    """Refuses an effect with a smaller epoch by itself."""
+    rollback_seconds: float = 0.1
+    """About how long a switch takes until the last user is on the other side; a DNS TTL, say."""
+
+
+class Router(Protocol):
+    """Moves production traffic between environments. What it says of itself is asked of the data plane, never of our own records."""
+
+    limits: RouterLimits
+
+    def routing(self) -> Routing:
+        """What the router does now, as the running proxy says. What is not ours is told in ``unknown``. Raises Unavailable if the proxy does not answer."""
+        ...
+
+    def prepare(self, wanted: Routing, epoch: int) -> NotYet | None:
+        """Makes every environment of ``wanted.targets`` known to the router, and leads the preview to ``wanted.preview``. Production traffic is untouched, and
+        targets that are not named stay. None once a ``route(wanted)`` can be carried out at once. A lowered TTL is waited for here.
+        """
+        ...
+
+    def route(self, wanted: Routing, epoch: int) -> None:
+        """Gives production traffic the shares of ``wanted``, durably: a proxy that dies and starts again keeps them. Cuts no request in flight.
+
+        Raises Refused, with nothing changed, for an environment that the running proxy does not know or that has no targets: never a silent 503.
+        After Unavailable the outcome is unknown: ask ``routing()``.
+        """
+        ...
+
+    def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
+        """None once new requests are answered as ``wanted`` says, proven at the data plane; ``elapsed`` seconds have passed since ``route``."""
+        ...
+
+    def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
+        """None once no request or stream of production or preview is in flight to an environment that has no share any more."""
+        ...
+
+    def settle(self, wanted: Routing, epoch: int) -> None:
+        """Undoes ``prepare``: environments that ``wanted.targets`` does not name are forgotten, and the preview is ``wanted.preview``. Never forgets one that serves."""
+        ...
+
+    def traffic(self) -> Mapping[Environment, Traffic]:
+        """Counters for each environment that the router knows; they restart from 0 with the proxy."""
+        ...
+
+    def up(self, routing: Routing, epoch: int) -> NotYet | None:
+        """Listens. A proxy that runs is left as it is; one that does not is started with the routing that it last had, or with ``routing`` if it has no memory of one.
+        None once it answers. Raises Refused if an address is held by somebody else, and says by whom.
+        """
+        ...
+
+    def down(self, epoch: int) -> NotYet | None:
+        """Stops listening; None once it has ended."""
+        ...
+
+
+class Platform(Protocol):
+    """Where environments run."""
+
+    def running(self) -> Mapping[Environment, Running]:
+        """Every environment that was started here and has not ended, whoever started it and whichever process asks."""
+        ...
+
+    def provision(self, environment: Environment, version: str, replicas: int, epoch: int) -> None:
+        """Starts ``version`` as ``environment``, or brings its number of copies to ``replicas``. Returns when started, not when healthy. A copy that runs is adopted, never doubled.
+        Raises Refused for what can never start: a directory or a command that is missing.
+        """
+        ...
+
+    def health(self, environment: Environment) -> Health:
+        """One look at every target, fresh. A target is ready only if it answers *and* is this environment's own: an old process on the port does not pass for the new one."""
+        ...
+
+    def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
+        """Brings the environment down to ``replicas``; 0 stops it, after which it never starts again. None once that is so; already gone is success."""
+        ...
+
+    def tend(self, epoch: int) -> None:
+        """Starts again what should run and does not, with back-off; rotates logs. Called a few times a second by whoever drives the service."""
+        ...
+
+    def logs(self, environment: Environment, lines: int) -> Sequence[str]:
+        """The last lines that the environment wrote, oldest first; none if there is nothing."""
+        ...
+
+
+class Check(Protocol):
+    """Something that must hold of an environment before it is promoted."""
+
+    def run(self, environment: Environment, memo: Memo) -> Verdict | NotYet:
+        """Begins the check, or looks how it goes: bounded, like every call. The memo of the last NotYet comes back; an empty one begins anew."""
+        ...
+
+    def cancel(self, memo: Memo) -> None:
+        """Ends what ``memo`` says was begun; already ended is success."""
+        ...
+
+
+class Holder(NamedTuple):
+    """Who drives a service: a process of a host, by pid and start time. ``engine`` is True for a resident engine."""
+
+    host: str
+    pid: int
+    start: int
+    """In clock ticks since boot, from /proc/PID/stat: a pid that was given to another process does not match."""
+    boot: str
+    version: str = ""
+    resident: bool = False
+
+
+class Journal(Protocol):
+    """What we know and intend, durably. The row, its event and the answer to a command change in one transaction or not at all."""
+
+    def now(self) -> float:
+        """Seconds on a clock that runs while the host is up, is not moved by changes of the wall clock, and goes on after a reboot from where it was last seen."""
+        ...
+
+    def service(self, name: str) -> "Service":
+        """The service's own row; an empty one for a service that is new. Needs no lock, not even while a writer is stopped inside a commit."""
+        ...
+
+    def register(self, name: str, router: Mapping[str, Any], up: bool) -> "Service":
+        """Sets what the service listens on, and whether it should."""
+        ...
+
+    def claim(self, name: str, by: Holder, seize: int | None = None) -> "Service":
+        """Makes ``by`` the holder, with the next epoch; already the holder changes nothing. Raises Held if another living holder has it, unless its epoch is ``seize``;
+        raises StaleWriter if the epoch is not ``seize`` any more.
+        """
+        ...
+
+    def beat(self, name: str) -> None:
+        """The holder is alive; remembers how far the clock has come."""
+        ...
+
+    def open(self, name: str, plan: "Plan", who: str) -> "Release":
+        """Records a release, PLANNED. Raises Busy if one that has not ended is there already."""
+        ...
+
+    def read(self, id: "ReleaseId") -> "Release": ...
+
+    def latest(self, name: str) -> "Release | None":
+        """The newest release."""
+        ...
+
+    def releases(self, name: str, limit: int) -> "Sequence[Release]":
+        """The newest releases, newest first."""
+        ...
+
+    def due(self, limit: int) -> "Sequence[ReleaseId]":
+        """Releases that have not ended, and have something to do now or a command to answer; the longest due first."""
+        ...
+
+    def commit(self, was: "Release", now: "Release", event: "Event | None", answer: "Answer | None" = None, service: "Service | None" = None) -> "Release":
+        """Replaces the row by compare-and-set on its revision and on the service's epoch; returns it as written. Raises StaleWriter, with nothing written."""
+        ...
+
+    def ask(self, id: "ReleaseId", verb: "Verb", who: str, options: Mapping[str, Any] = {}) -> int:
+        """Records a person's command; returns its number."""
+        ...
+
+    def asked(self, id: "ReleaseId") -> "Ask | None":
+        """The oldest command that has not been answered."""
+        ...
+
+    def answer(self, number: int) -> "Answer | None":
+        """The answer to a command, once there is one."""
+        ...
+
+    def events(self, id: "ReleaseId", after: int = 0) -> "Sequence[Event]":
+        """What happened, in order; those later than number ``after``."""
+        ...
+
+    def changed(self, timeout: float) -> bool:
+        """Waits until somebody else has committed, or for ``timeout`` seconds; True if somebody has."""
+        ...
