@@ -1,0 +1,476 @@
+"""Fakes of the router, the platform, a check and the clock: to the letter of ``ports``, without a proxy, a process or a second of waiting.
+
+The world of a fake lies in a directory, as small files that are replaced whole. So any number of processes see one world, and one that was SIGKILLed
+between two calls leaves a world that the next one reads. A test makes things happen through methods that no port has (``kill``, ``drift``, ``break_down`` ...)
+and reads afterwards what was done: ``effects()`` in order, and ``violations()``, which must be empty.
+
+A router and a platform of one service share a directory::
+
+    PLACE/router.json  platform.json    the worlds
+    PLACE/effects.log                   every effect that passed the fence, a line of JSON each
+"""
+
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bleen.errors import PortError, Refused, Unavailable
+from bleen.host.files import Fence, locked
+from bleen.model import Environment, Health, Memo, NotYet, Result, Routing, Running, Target, Traffic, Verdict
+from bleen.ports import RouterLimits
+
+Row = dict[str, Any]
+
+
+class Effect(NamedTuple):
+    """Something that was done to a world; written down before it took place, so that a kill in between may leave one that did not."""
+
+    of: str
+    """router or platform."""
+    name: str
+    epoch: int
+    arguments: Mapping[str, Any]
+    violation: str = ""
+    """What promise it breaks; empty for all that a correct engine does."""
+
+
+class FakeClock:
+    """Time that passes only when a test says so. With a path, all processes that name it share it."""
+
+    def __init__(self, path: Path | None = None, start: float = 1000.0) -> None:
+        self._path, self._now = path, start
+        if path is not None and not path.exists():
+            self._write(start)
+
+    def now(self) -> float:
+        """Seconds; fits wherever a ``Callable[[], float]`` is wanted."""
+        if self._path is None:
+            return self._now
+        return float(struct.unpack("d", self._path.read_bytes())[0])
+
+    def advance(self, seconds: float) -> float:
+        """Lets time pass; negative lets it jump back. Returns the new time."""
+        now = self.now() + seconds
+        if self._path is None:
+            self._now = now
+        else:
+            self._write(now)
+        return now
+
+    def _write(self, now: float) -> None:
+        assert self._path is not None
+        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        beside.write_bytes(struct.pack("d", now))
+        os.rename(beside, self._path)
+
+
+class FakeCheck:
+    """A check that answers what it was given, in order; the memo says how far it has come, so that any process can go on with it.
+
+    A run ends with the first Verdict, and the last answer is given for ever. An exception among the answers is raised in its turn.
+    """
+
+    def __init__(self, *answers: Verdict | NotYet | PortError) -> None:
+        self._answers = answers or (Verdict(Result.PASS, "as the test wished"),)
+        self.begun = 0
+        self.cancelled: list[Memo] = []
+
+    def run(self, environment: Environment, memo: Memo) -> Verdict | NotYet:
+        look = int(memo.get("look", 0))
+        self.begun += look == 0
+        answer = self._answers[min(look, len(self._answers) - 1)]
+        if isinstance(answer, PortError):
+            raise answer
+        if isinstance(answer, NotYet):
+            return answer._replace(memo={**(answer.memo or {}), "look": look + 1})
+        return answer
+
+    def cancel(self, memo: Memo) -> None:
+        self.cancelled.append(memo)
+
+
+class _Fake:
+    """What the router and the platform have in common: a world, a fence, a log, and ways to be out of order."""
+
+    _of = ""
+
+    def __init__(self, place: Path, fence: Fence, empty: Row) -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        self._fence = fence
+        self._file = place / f"{self._of}.json"
+        self._log = place / "effects.log"
+        self._empty = {"broken": "", "refusing": {}, "losing": {}, "waits": {}, **empty}
+
+    def break_down(self, why: str = "it does not answer") -> None:
+        """From now on every call raises Unavailable."""
+        self._say(broken=why)
+
+    def mend(self) -> None:
+        """The opposite of ``break_down``, ``refuse`` and ``lose_answer``."""
+        self._say(broken="", refusing={}, losing={})
+
+    def refuse(self, effect: str, why: str = "as the test wished") -> None:
+        """From now on this effect ("route", "provision" ...) raises Refused and does nothing."""
+        with self._changing() as row:
+            row["refusing"][effect] = why
+
+    def lose_answer(self, effect: str, times: int = 1) -> None:
+        """The next times that this effect is carried out it raises Unavailable all the same: the outcome that nobody knows."""
+        with self._changing() as row:
+            row["losing"][effect] = times
+
+    def delay(self, call: str, looks: int) -> None:
+        """The next so many times that this call ("prepare", "served", "up", "down") would be done it answers NotYet."""
+        with self._changing() as row:
+            row["waits"][call] = looks
+
+    def effects(self, name: str = "") -> list[Effect]:
+        """What was done to the worlds of this directory, oldest first; only the effects of that name if one is given."""
+        try:
+            lines = self._log.read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        done = [Effect(**json.loads(line)) for line in lines]
+        return [e for e in done if name in ("", e.name)]
+
+    def violations(self) -> list[str]:
+        """The promises that were broken; empty is right."""
+        return [e.violation for e in self.effects() if e.violation]
+
+    def _read(self) -> Row:
+        try:
+            row: Row = json.loads(self._file.read_bytes())
+        except FileNotFoundError:
+            row = json.loads(json.dumps(self._empty))
+        return row
+
+    def _look(self) -> Row:
+        """The world for a call that only reads. Raises Unavailable while broken down."""
+        row = self._read()
+        if row["broken"]:
+            raise Unavailable(f"the fake {self._of}: {row['broken']}")
+        return row
+
+    @contextmanager
+    def _changing(self) -> Iterator[Row]:
+        """Reads the world, and replaces it if the body changed it and raised nothing."""
+        with locked(self._file.with_suffix(".lock"), 5, "the world of a fake is being changed"):
+            row = self._read()
+            was = json.dumps(row)
+            yield row
+            if (text := json.dumps(row)) != was:
+                beside = self._file.with_suffix(".new")
+                beside.write_text(text)
+                os.rename(beside, self._file)
+
+    def _say(self, **facts: Any) -> None:
+        with self._changing() as row:
+            row.update(facts)
+
+    @contextmanager
+    def _effect(self, name: str, epoch: int, **arguments: Any) -> Iterator[Row]:
+        """Everything between deciding on an effect and its being done, under the fence."""
+        with self._fence.passing(epoch):
+            self._look()
+            with self._changing() as row:
+                if why := row["refusing"].get(name):
+                    raise Refused(f"the fake {self._of} refuses to {name}: {why}")
+                yield row
+                lost = row["losing"].get(name, 0)
+                row["losing"][name] = max(0, lost - 1)
+                self._note(Effect(self._of, name, epoch, arguments, self._violation(name, arguments)))
+            if lost:
+                raise Unavailable(f"the fake {self._of}: the answer to {name} was lost")
+
+    def _violation(self, name: str, arguments: Mapping[str, Any]) -> str:
+        return ""
+
+    def _note(self, effect: Effect) -> None:
+        handle = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(handle, json.dumps(effect._asdict()).encode() + b"\n")
+        finally:
+            os.close(handle)
+
+    @staticmethod
+    def _wait(row: Row, call: str, why: str) -> NotYet | None:
+        left = row["waits"].get(call, 0)
+        row["waits"][call] = max(0, left - 1)
+        return NotYet(why, 0.01) if left else None
+
+
+class FakeRouter(_Fake):
+    """A router that sends nothing anywhere and remembers everything. It is not listening until ``up``."""
+
+    _of = "router"
+    limits = RouterLimits()
+
+    def __init__(self, place: Path, fence: Fence) -> None:
+        super().__init__(place, fence, {"state": "down", "remembers": False, "held": "", "traffic": {}, "routing": Routing().to_json()})
+
+    # What a test does to it
+
+    def kill(self) -> None:
+        """The proxy dies; what it was told it finds again at the next ``up``."""
+        self._say(state="dead")
+
+    def forget(self) -> None:
+        """The proxy's own files are gone; it must be dead, or that changes nothing."""
+        self._say(remembers=False)
+
+    def drift(self, routing: Routing) -> None:
+        """Somebody else has changed the router; ``routing.unknown`` says what cannot be said in our words."""
+        self._say(routing=routing.to_json())
+
+    def carry(self, environment: Environment | str, requests: int = 0, errors: int = 0, open: int = 0) -> None:
+        """Sets the counters of an environment; ``open`` requests are in flight and keep it from being drained."""
+        with self._changing() as row:
+            row["traffic"][str(environment)] = [requests, errors, open]
+
+    def hold_address(self, who: str) -> None:
+        """Somebody else listens on our address, "pid 12, python old.py" say; empty frees it."""
+        self._say(held=who)
+
+    def truth(self) -> Routing:
+        """What production and preview really do, whatever state the fake is in; nothing after ``down``."""
+        row = self._read()
+        return Routing() if row["state"] == "down" else Routing.from_json(row["routing"])
+
+    # The port
+
+    def routing(self) -> Routing:
+        return Routing.from_json(self._look()["routing"])
+
+    def prepare(self, wanted: Routing, epoch: int) -> NotYet | None:
+        with self._effect("prepare", epoch, wanted=wanted.to_json()) as row:
+            new = wanted.to_json()
+            known = {**row["routing"]["targets"], **new["targets"]}
+            _must_be_known(known, [new["preview"]] if new["preview"] else [])
+            row["routing"].update(targets=known, preview=new["preview"])
+            return self._wait(row, "prepare", "the fake router gets ready")
+
+    def route(self, wanted: Routing, epoch: int) -> None:
+        with self._effect("route", epoch, wanted=wanted.to_json()) as row:
+            shares = {e: s for e, s in wanted.to_json()["shares"].items() if s}
+            _must_be_known(row["routing"]["targets"], list(shares))
+            if shares and sum(shares.values()) != 100:
+                raise Refused(f"the shares {shares} do not add up to 100")
+            row["routing"].update(shares=shares, unknown="")
+
+    def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
+        now = Routing.from_json(self._look()["routing"])
+        if now.unknown or {e: s for e, s in now.shares.items() if s} != {e: s for e, s in wanted.shares.items() if s}:
+            return NotYet("the router does not serve that yet")
+        with self._changing() as row:
+            return self._wait(row, "served", "the fake router takes its time")
+
+    def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
+        row = self._look()
+        if Routing.from_json(row["routing"]).serves(environment):
+            return NotYet(f"{environment} still has a share of the traffic")
+        in_flight = row["traffic"].get(str(environment), (0, 0, 0))[2]
+        return NotYet(f"{in_flight} requests in flight to {environment}") if in_flight else None
+
+    def settle(self, wanted: Routing, epoch: int) -> None:
+        with self._effect("settle", epoch, wanted=wanted.to_json()) as row:
+            now, new = row["routing"], wanted.to_json()
+            kept = {e: ts for e, ts in now["targets"].items() if e in new["targets"] or now["shares"].get(e, 0) > 0}
+            _must_be_known(kept, [new["preview"]] if new["preview"] else [])
+            now.update(targets=kept, preview=new["preview"])
+            row["traffic"] = {e: t for e, t in row["traffic"].items() if e in kept}
+
+    def traffic(self) -> Mapping[Environment, Traffic]:
+        row = self._look()
+        return {Environment.parse(e): Traffic(*row["traffic"].get(e, (0, 0, 0))) for e in row["routing"]["targets"]}
+
+    def up(self, routing: Routing, epoch: int) -> NotYet | None:
+        with self._fence.passing(epoch), self._changing() as row:
+            if row["state"] != "up":
+                if row["held"]:
+                    raise Refused(f"the address of the fake router is held by {row['held']}")
+                self._note(Effect(self._of, "up", epoch, {"routing": routing.to_json()}))
+                row.update(state="up", broken="", routing=row["routing"] if row["remembers"] else routing.to_json(), remembers=True, traffic={})
+            if row["broken"]:
+                raise Unavailable(f"the fake router: {row['broken']}")
+            return self._wait(row, "up", "the fake router starts")
+
+    def down(self, epoch: int) -> NotYet | None:
+        with self._fence.passing(epoch), self._changing() as row:
+            if row["state"] != "down" and (waiting := self._wait(row, "down", "the fake router ends")):
+                return waiting
+            self._note(Effect(self._of, "down", epoch, {}))
+            row.update(state="down", traffic={})
+            return None
+
+    def _look(self) -> Row:
+        row = super()._look()
+        if row["state"] != "up":
+            raise Unavailable("the fake router is not running")
+        return row
+
+
+def _must_be_known(targets: Mapping[str, Any], environments: Sequence[str]) -> None:
+    for each in environments:
+        if not targets.get(each):
+            raise Refused(f"the router has no targets for {each}; it knows {', '.join(sorted(targets)) or 'none'}")
+
+
+class FakePlatform(_Fake):
+    """A platform whose copies run as long as the test wishes. All is well with an environment from its first look on, unless the test says otherwise.
+
+    Looks at the fake router of the same directory (or the one it is given): stopping what that one names is a violation.
+    """
+
+    _of = "platform"
+
+    def __init__(self, place: Path, fence: Fence, router: FakeRouter | None = None) -> None:
+        super().__init__(place, fence, {"environments": {}, "ended": [], "sick": {}, "starting": {}, "stopping": {}, "missing": [], "next_port": 1024})
+        self._router = router or FakeRouter(place, fence)
+
+    # What a test does to it; a "what" is an environment ("green-5", or an Environment) or a version, and need not exist yet
+
+    def kill(self, environment: Environment | str) -> None:
+        """Every copy ends, and none can be started again until ``recover``."""
+        with self._changing() as row:
+            row["sick"][str(environment)] = {"why": "it ended and cannot be started", "ready": 0, "crashing": False, "dead": True}
+            _stop_copies(row, str(environment))
+
+    def crash(self, environment: Environment | str, copies: int | None = None) -> None:
+        """So many copies end, all if not said; ``tend`` starts them again."""
+        with self._changing() as row:
+            _stop_copies(row, str(environment), copies)
+
+    def reboot(self) -> None:
+        """Every copy of every environment ends; ``tend`` starts them again. The router is for the test to kill."""
+        with self._changing() as row:
+            for each in row["environments"]:
+                _stop_copies(row, each)
+
+    def sicken(self, what: Environment | str, why: str = "answered 500", ready: int = 0, crashing: bool = False) -> None:
+        """Its copies run, and only so many of them are well."""
+        with self._changing() as row:
+            row["sick"][str(what)] = {"why": why, "ready": ready, "crashing": crashing, "dead": False}
+
+    def recover(self, what: Environment | str) -> None:
+        """All is well with it again, and what had ended runs."""
+        with self._changing() as row:
+            row["sick"].pop(str(what), None)
+            row["starting"].pop(str(what), None)
+            if found := row["environments"].get(str(what)):
+                found["copies"] = [True] * found["replicas"]
+
+    def become_healthy_after(self, what: Environment | str, looks: int) -> None:
+        """The next so many looks at its health find it starting."""
+        with self._changing() as row:
+            row["starting"][str(what)] = looks
+
+    def stop_after(self, environment: Environment | str, looks: int) -> None:
+        """Retiring it answers NotYet so many times."""
+        with self._changing() as row:
+            row["stopping"][str(environment)] = looks
+
+    def lose_version(self, version: str) -> None:
+        """The directory or image of a version is gone: what runs goes on, ``provision`` refuses."""
+        with self._changing() as row:
+            row["missing"].append(version)
+
+    def find_version(self, version: str) -> None:
+        """The opposite of ``lose_version``."""
+        with self._changing() as row:
+            row["missing"] = [v for v in row["missing"] if v != version]
+
+    # The port
+
+    def running(self) -> Mapping[Environment, Running]:
+        return {
+            Environment.parse(name): Running(e["version"], e["replicas"], sum(e["copies"]), _targets(e), e["stopping"])
+            for name, e in self._look()["environments"].items()
+        }
+
+    def provision(self, environment: Environment, version: str, replicas: int, epoch: int) -> None:
+        with self._effect("provision", epoch, environment=str(environment), version=version, replicas=replicas) as row:
+            name = str(environment)
+            if name in row["ended"]:
+                raise Refused(f"{name} was retired and is not started again")
+            if version in row["missing"]:
+                raise Refused(f"there is no version {version}")
+            if replicas < 1:
+                raise Refused(f"{replicas} copies of {name} cannot be started")
+            found = row["environments"].setdefault(name, {"version": version, "replicas": 0, "copies": [], "ports": [], "stopping": False})
+            if found["version"] != version:
+                raise Refused(f"{name} runs {found['version']}, not {version}")
+            while len(found["ports"]) < replicas:
+                found["ports"].append(row["next_port"])
+                row["next_port"] += 1
+            dead = row["sick"].get(name, {}).get("dead", False)
+            found.update(replicas=replicas, copies=[not dead] * replicas)
+
+    def health(self, environment: Environment) -> Health:
+        self._look()
+        with self._changing() as row:
+            found = row["environments"].get(str(environment))
+            if found is None or found["stopping"]:
+                return Health(0, 0, (), f"{environment} does not run")
+            wanted, targets, ready = found["replicas"], _targets(found), sum(found["copies"])
+            for what in (str(environment), found["version"]):
+                if (left := row["starting"].get(what, 0)) > 0:
+                    row["starting"][what] = left - 1
+                    return Health(0, wanted, targets, f"{environment} is starting")
+                if sick := row["sick"].get(what):
+                    return Health(min(ready, sick["ready"]), wanted, targets, f"{environment}: {sick['why']}", sick["crashing"])
+            return Health(ready, wanted, targets, "" if ready >= wanted else f"{wanted - ready} of {wanted} copies of {environment} ended")
+
+    def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
+        with self._effect("retire", epoch, environment=str(environment), replicas=replicas) as row:
+            name = str(environment)
+            found = row["environments"].get(name)
+            if replicas == 0 and name not in row["ended"]:
+                row["ended"].append(name)
+            if found is None:
+                return None
+            if replicas:
+                keep = min(replicas, found["replicas"])
+                found.update(replicas=keep, copies=found["copies"][:keep])
+                return None
+            found["stopping"] = True
+            if (left := row["stopping"].get(name, 0)) > 0:
+                row["stopping"][name] = left - 1
+                return NotYet(f"{name} is stopping", 0.01)
+            del row["environments"][name]
+            return None
+
+    def tend(self, epoch: int) -> None:
+        with self._fence.passing(epoch):
+            self._look()
+            with self._changing() as row:
+                for name, found in row["environments"].items():
+                    if not found["stopping"] and not row["sick"].get(name, {}).get("dead", False):
+                        found["copies"] = [True] * found["replicas"]
+
+    def logs(self, environment: Environment, lines: int) -> Sequence[str]:
+        found = self._look()["environments"].get(str(environment))
+        said = [f"1| {environment} runs {found['version']}"] if found else []
+        return said[-lines:] if lines > 0 else []
+
+    def _violation(self, name: str, arguments: Mapping[str, Any]) -> str:
+        if name != "retire" or arguments["replicas"]:
+            return ""
+        environment = Environment.parse(arguments["environment"])
+        routing = self._router.truth()
+        if not routing.names(environment):
+            return ""
+        return f"{environment} was stopped while the router {'serves' if routing.serves(environment) else 'previews'} it"
+
+
+def _targets(found: Row) -> tuple[Target, ...]:
+    return tuple(Target("127.0.0.1", port) for port in found["ports"][: found["replicas"]])
+
+
+def _stop_copies(row: Row, name: str, copies: int | None = None) -> None:
+    if found := row["environments"].get(name):
+        ended = len(found["copies"]) if copies is None else copies
+        found["copies"] = [i >= ended and alive for i, alive in enumerate(found["copies"])]
