@@ -163,6 +163,8 @@ class Done(NamedTuple):
     """A phase has done its work; ``facts`` go into the event that says so."""
 
     facts: Mapping[str, Any] = {}
+    confirmed: Routing | None = None
+    """What the router was seen to do; from now on drift is measured by it."""
 
 
 class Failed(NamedTuple):

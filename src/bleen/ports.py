@@ -9,6 +9,7 @@ decided: an effect with an epoch smaller than one already seen raises ``Fenced``
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from bleen.host.processes import Process
 from bleen.model import Environment, Health, Memo, NotYet, Routing, Running, Traffic, Verdict
 
 if TYPE_CHECKING:
@@ -125,6 +126,14 @@ class Check(Protocol):
         ...
 
 
+class Providers(NamedTuple):
+    """What drives one service, as wired for one plan."""
+
+    router: Router
+    platform: Platform
+    check: Check | None = None
+
+
 class Holder(NamedTuple):
     """Who drives a service: a process of a host, by pid and start time. ``engine`` is True for a resident engine."""
 
@@ -180,8 +189,10 @@ class Journal(Protocol):
         """Releases that have not ended, and have something to do now or a command to answer; the longest due first."""
         ...
 
-    def commit(self, was: "Release", now: "Release", event: "Event | None", answer: "Answer | None" = None, service: "Service | None" = None) -> "Release":
-        """Replaces the row by compare-and-set on its revision and on the service's epoch; returns it as written. Raises StaleWriter, with nothing written."""
+    def commit(self, was: "Release", now: "Release", event: "Event | None", service: "Service", answer: "Answer | None" = None) -> "Release":
+        """Replaces the row by compare-and-set on its revision and on the epoch of ``service``, writes what ``service`` confirms, and returns the row as written.
+        Raises StaleWriter, with nothing written.
+        """
         ...
 
     def ask(self, id: "ReleaseId", verb: "Verb", who: str, options: Mapping[str, Any] = {}) -> int:
@@ -194,6 +205,10 @@ class Journal(Protocol):
 
     def answer(self, number: int) -> "Answer | None":
         """The answer to a command, once there is one."""
+        ...
+
+    def blocker(self) -> Process | None:
+        """The process that keeps others from writing at this moment, if it is one of this host."""
         ...
 
     def events(self, id: "ReleaseId", after: int = 0) -> "Sequence[Event]":

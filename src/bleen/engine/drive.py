@@ -1,0 +1,207 @@
+"""Who drives a service, and the loop that does it.
+
+One process at a time holds a service. Others ask it by rows; who gets no answer within a second ends the holder, if it is of this host, and drives on from
+what the journal and the world say. That is safe because intent is recorded before acting and every effect is idempotent and fenced.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from bleen.engine.tick import Engine
+from bleen.errors import Fenced, Held, Refused, StaleWriter, Unavailable
+from bleen.host.processes import Process, command_line, me
+from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Service, Verb
+from bleen.ports import Holder, Journal, Providers
+
+log = logging.getLogger("bleen")
+
+ANSWER_WITHIN = 1.0
+"""Seconds in which a holder answers a command; one that does not is succeeded."""
+
+T = TypeVar("T")
+
+TEND_EVERY = 0.2
+BEAT_EVERY = 1.0
+
+
+def holder(version: str, resident: bool = False) -> Holder:
+    """This process, as one that drives."""
+    process = me()
+    return Holder(os.uname().nodename, process.pid, process.start, process.boot, version, resident)
+
+
+def process_of(holder: Holder) -> Process | None:
+    """The process of a holder of this host; None for one of another."""
+    return Process(holder.pid, holder.start, holder.boot) if holder.host == os.uname().nodename else None
+
+
+def alive(holder: Holder | None) -> bool:
+    """Whether somebody drives, as far as this host can tell: a holder of another host does."""
+    if holder is None:
+        return False
+    process = process_of(holder)
+    return process is None or process.alive
+
+
+class Driver:
+    """Asks, follows and drives the releases of one service, as one process."""
+
+    def __init__(self, journal: Journal, engine: Engine, service: str, by: Holder, trouble: Callable[[str], None] = log.warning) -> None:
+        """``trouble`` is told, once each, what keeps this process from acting; it goes on trying."""
+        self._journal, self._engine, self._name, self._me = journal, engine, service, by
+        self._trouble, self._troubles = trouble, set[str]()
+        self._holds = self._listens = False
+        self._tended = self._beaten = float("-inf")
+        self._began = journal.now()
+        self.ended_resident = False
+        """A resident engine that did not answer was ended: somebody should start another."""
+
+    def ask(self, id: ReleaseId, verb: Verb, who: str, options: Mapping[str, Any] = {}) -> Answer:
+        """Has a command answered: by whoever holds the service or, if it is dead or silent, by this process, which holds it from then on.
+
+        Raises Unavailable if the holder is silent on another host and the command is not ``rollback``, which alone may seize.
+        """
+        number = self._unblocked(lambda: self._journal.ask(id, verb, who, options))
+        while True:
+            deadline = time.monotonic() + ANSWER_WITHIN
+            while self._holds or (alive(self._journal.service(self._name).holder) and time.monotonic() < deadline):
+                if answer := self._journal.answer(number):
+                    return answer
+                if self._holds:
+                    self._turn()
+                else:
+                    self._journal.changed(0.1)
+            if answer := self._journal.answer(number):
+                return answer
+            self._succeed(may_seize=verb is Verb.ROLLBACK)
+
+    def follow(self, id: ReleaseId, done: Callable[[Release], bool], told: Callable[[Release, Sequence[Event]], None]) -> Release:
+        """Waits until ``done``, the release has ended or needs a person; drives it whenever nobody else does. ``told`` hears every event, and every look in between."""
+        seen, began = 0, time.monotonic()
+        while True:
+            release = self._journal.read(id)
+            events = self._journal.events(id, seen)
+            seen = events[-1].number if events else seen
+            told(release, events)
+            if done(release) or release.ended or release.halted:
+                return release
+            if self._holds:
+                self._turn()
+            elif not alive(self._journal.service(self._name).holder) or (release.phase is Phase.PLANNED and time.monotonic() > began + ANSWER_WITHIN):
+                self._succeed(may_seize=False)
+            else:
+                self._journal.changed(0.1)
+
+    def stay(self, stopping: Callable[[], bool]) -> None:
+        """Drives the service until told to stop; stands by while somebody else does."""
+        while not stopping():
+            if self._holds:
+                self._turn()
+            elif alive(self._journal.service(self._name).holder):
+                self._journal.changed(0.2)
+            else:
+                self._succeed(may_seize=False)
+
+    def _succeed(self, may_seize: bool) -> None:
+        """Becomes the holder; one that is alive on this host is ended first. Somebody else may be faster: then nothing has changed."""
+        service = self._journal.service(self._name)
+        if service.holder is not None and service.holder != self._me and alive(service.holder):
+            process = process_of(service.holder)
+            if process is not None:
+                end(process)
+                self.ended_resident |= service.holder.resident
+            elif not may_seize:
+                raise Unavailable(f"{self._name} is driven by {service.holder.host}, which does not answer; `bleen rollback` alone may take over from another host")
+        try:
+            self._unblocked(lambda: self._journal.claim(self._name, self._me, seize=service.epoch))
+            self._holds = True
+        except (StaleWriter, Held) as error:
+            log.info("%s", error)
+
+    def _unblocked(self, work: Callable[[], T]) -> T:
+        """Writes to the journal; a process of ours that was stopped inside a commit, and so keeps everybody from writing, is ended."""
+        try:
+            return work()
+        except Unavailable as error:
+            blocker = self._journal.blocker()
+            recorded = self._journal.service(self._name).holder
+            if blocker is not None:
+                said = command_line(blocker.pid)
+                if (recorded is None or blocker != process_of(recorded)) and "bleen" not in said:
+                    raise Unavailable(f"{error}: pid {blocker.pid} ({said}), which is not bleen's; end it, or wait for it") from None
+                end(blocker)
+                self.ended_resident |= recorded is not None and blocker == process_of(recorded) and recorded.resident
+            return work()
+
+    def _turn(self) -> None:
+        """Everything that is due, once; then waits until something may be due, or somebody has written."""
+        again = TEND_EVERY
+        try:
+            service = self._journal.service(self._name)
+            if service.holder != self._me:
+                self._holds = False
+                log.warning("%s is driven by somebody else now: standing down", self._name)
+                return
+            for id in self._journal.due(8):
+                soon = self._engine.advance(service, id)
+                again = min(again, TEND_EVERY if soon is None else soon)
+            if again > 0 or time.monotonic() > self._tended + 1:
+                self._tend(service)
+                self._beat()
+        except (Fenced, StaleWriter) as error:
+            self._tell(str(error))
+            again = 0.02
+        except Unavailable as error:
+            self._tell(str(error))
+        if again > 0:
+            self._journal.changed(again)
+
+    def _tend(self, service: Service) -> None:
+        """Starts again what should run and does not: the environments first, then, with something to send to, the listener."""
+        if time.monotonic() < self._tended + TEND_EVERY:
+            return
+        self._tended = time.monotonic()
+        newest = self._journal.latest(self._name)
+        providers = self._engine.providers(service, newest.plan if newest else None)
+        try:
+            providers.platform.tend(service.epoch)
+            if service.up and (self._listens or self._may_listen(service, providers, newest)):
+                self._listens = providers.router.up(service.confirmed, service.epoch) is None
+        except (Unavailable, Refused) as error:
+            self._tell(str(error))
+
+    def _may_listen(self, service: Service, providers: Providers, newest: Release | None) -> bool:
+        """After a reboot, the listener waits until the active environment is well, for as long as that environment may take."""
+        if newest is None or service.active is None:
+            return True
+        try:
+            providers.router.routing()
+            return True
+        except Unavailable:
+            probe = newest.plan.probe
+            sight = self._engine.watch.look(providers.platform, service.active, probe, self._journal.now())
+            return sight.healthy or self._journal.now() >= self._began + probe.timeout
+
+    def _beat(self) -> None:
+        if time.monotonic() >= self._beaten + BEAT_EVERY:
+            self._beaten = time.monotonic()
+            self._journal.beat(self._name)
+
+    def _tell(self, trouble: str) -> None:
+        if trouble not in self._troubles:
+            self._troubles.add(trouble)
+            self._trouble(trouble)
+
+
+def end(process: Process) -> None:
+    """Kills a process of ours that does not answer, and waits until it is gone. Raises Unavailable if it does not go within 2 s."""
+    process.signal(signal.SIGKILL)
+    deadline = time.monotonic() + 2
+    while process.alive:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"pid {process.pid} does not answer and cannot be ended; it waits for the kernel")
+        time.sleep(0.001)

@@ -1,0 +1,237 @@
+"""What each phase of the table does, one function a phase: reads the world afresh, has at most one thing done, says how it went.
+
+Every function may be run again from its beginning after a crash at any instant, and ends where it would have ended.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from bleen.engine.watch import Sight, Watch
+from bleen.lifecycle import Phase, Release, Service, step
+from bleen.model import Done, Environment, Failed, NotYet, Outcome, Result, Routing
+from bleen.plan import duration
+from bleen.ports import Providers, Router
+
+
+class World(NamedTuple):
+    """What a phase may look at and act on."""
+
+    router: Router
+    providers: Providers
+    service: Service
+    watch: Watch
+    now: float
+
+    @property
+    def epoch(self) -> int:
+        return self.service.epoch
+
+    def sight(self, release: Release, environment: Environment) -> Sight:
+        return self.watch.look(self.providers.platform, environment, release.plan.probe, self.now)
+
+    def wanted(self, shares: Mapping[Environment, int], preview: Environment | None = None) -> Routing:
+        """A routing with these shares, that knows the addresses of every environment which runs."""
+        running = self.providers.platform.running()
+        return Routing(shares, preview, {e: r.targets for e, r in running.items() if r.targets and not r.stopping})
+
+
+def planned(release: Release, world: World) -> Outcome:
+    return Done()
+
+
+def expanding(release: Release, world: World) -> Outcome:
+    return Done()
+
+
+def provisioning(release: Release, world: World) -> Outcome:
+    plan, platform, new = release.plan, world.providers.platform, release.environment
+    if "started" not in release.memo:
+        for other in platform.running():
+            if other.name == new.name and other != new:
+                if world.router.routing().names(other):
+                    return Failed(f"{other} is in the way, and the router sends traffic to it; `bleen status` shows the drift")
+                if left := platform.retire(other, 0, world.epoch):
+                    return left._replace(why=f"makes room: {left.why}")
+                world.router.settle(_without(world.router.routing(), other), world.epoch)
+        platform.provision(new, plan.version, plan.platform["replicas"], world.epoch)
+        return NotYet(f"{plan.version} starts", 0.0, release.entered + plan.probe.timeout, {"started": world.now})
+    sight = world.sight(release, new)
+    if sight.healthy:
+        return Done({"ready": sight.health.ready if sight.health else 0, "seconds": round(world.now - release.entered, 3)})
+    started: float = release.memo["started"]
+    if world.now >= started + plan.probe.timeout or (sight.health and sight.health.crashing):
+        return Failed(f"{plan.version} did not become healthy within {duration(plan.probe.timeout)}: {sight.why}", {"log": list(platform.logs(new, 20))})
+    return NotYet(f"{plan.version} becomes healthy: {sight.why}", 0.05, started + plan.probe.timeout)
+
+
+def testing(release: Release, world: World) -> Outcome:
+    if left := world.router.prepare(world.wanted(world.service.confirmed.shares, preview=release.environment), world.epoch):
+        return left
+    check = world.providers.check
+    if check is None:
+        return Done({"smoke": "none"})
+    answer = check.run(release.environment, release.memo)
+    if isinstance(answer, NotYet):
+        return answer
+    facts = {"result": answer.result.value, "evidence": list(answer.evidence)}
+    return Done(facts) if answer.result is Result.PASS else Failed(f"smoke tests: {answer.why}", facts)
+
+
+def awaiting_promotion(release: Release, world: World) -> Outcome:
+    plan, until = release.plan, release.entered + release.plan.deadline
+    if left := world.router.prepare(world.wanted(world.service.confirmed.shares, preview=release.environment), world.epoch):
+        return left
+    approved = release.approved or plan.mode == "auto"
+    if not approved:
+        if world.now < until:
+            return NotYet("`bleen promote`", plan.probe.interval, until)
+        if plan.otherwise != "promote":
+            return Failed(f"nobody promoted {plan.version} within {duration(plan.deadline)}")
+    sight = world.sight(release, release.environment)
+    if not sight.healthy:
+        return NotYet(f"{plan.version} to be healthy: {sight.why}", plan.probe.interval / 2, None if approved else until)
+    return Done()
+
+
+def promoting(release: Release, world: World) -> Outcome:
+    plan, new = release.plan, release.environment
+    shares = release.shares
+    assert shares is not None, "PROMOTING intends shares"
+    wanted = world.wanted(shares)
+    if not world.router.routing().same_production(wanted):
+        sight = world.sight(release, new)
+        if not sight.healthy or sight.at < release.entered - plan.probe.interval:
+            if world.now >= release.entered + plan.probe.timeout:
+                return Failed(f"{plan.version} was not healthy enough to take traffic: {sight.why}")
+            return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.02, release.entered + plan.probe.timeout)
+        if left := world.router.prepare(wanted, world.epoch):  # the preview never leads to what is active
+            return left
+        world.router.route(wanted, world.epoch)
+    return _served(release, world, wanted)
+
+
+def baking(release: Release, world: World) -> Outcome:
+    """Counts only the time in which the new version was seen serving: looks further apart than two seconds count two."""
+    plan, wanted = release.plan, step(release).bake
+    sight = world.sight(release, release.environment)
+    routing = world.router.routing()
+    serving = routing.same_production(world.service.confirmed) and sight.health is not None and sight.health.ready > 0
+    seen: float | None = release.memo.get("seen")
+    baked: float = release.memo.get("baked", 0.0) + (min(world.now - seen, 2.0) if seen is not None and serving else 0.0)
+    if baked >= wanted and sight.healthy:
+        return Done({"seconds": round(baked, 3)})
+    again = min(plan.probe.interval, max(wanted - baked, 0.005))
+    if not serving:
+        why = sight.why or "the router does not send the traffic where it should; `bleen status` shows the drift"
+        return NotYet(f"{plan.version} to be seen serving: {why}", again, None, {"baked": baked, "seen": None})
+    why = f"{plan.version} bakes with {step(release).share} % of the traffic" + (f", but {sight.why}" if sight.why else "")
+    memo = {"baked": baked, "seen": world.now} if seen is None or world.now - seen >= 1.0 else None
+    # the end of the wait moves only with a memo, so that a quiet bake is not rewritten at every look
+    return NotYet(why, again, world.now + wanted - baked if memo else release.until, memo)
+
+
+def holding(release: Release, world: World) -> Outcome:
+    plan, until = release.plan, release.entered + release.plan.window
+    if plan.old is None or world.now >= until:
+        return Done()
+    return NotYet(f"{plan.old_version} stays warm: the rollback window", min(plan.probe.interval, until - world.now), until)
+
+
+def retiring(release: Release, world: World) -> Outcome:
+    plan, old, platform = release.plan, release.plan.old, world.providers.platform
+    if old is None or plan.keep is None:
+        return Done()
+    left = _drained(release, world, old)
+    if isinstance(left, NotYet):
+        return left
+    if world.router.routing().names(old):
+        return Failed(f"the router sends traffic to {old}, which was to be retired: nothing was stopped; `bleen status` shows the drift")
+    if stopping := platform.retire(old, plan.keep, world.epoch):
+        return stopping
+    if plan.keep == 0:
+        world.router.settle(_without(world.router.routing(), old), world.epoch)
+    return Done(left)
+
+
+def contracting(release: Release, world: World) -> Outcome:
+    return Done()
+
+
+def rolling_back(release: Release, world: World) -> Outcome:
+    plan, old, platform = release.plan, release.plan.old, world.providers.platform
+    assert old is not None, "a release without an old environment halts instead"
+    runs = platform.running().get(old)
+    if runs and runs.replicas < plan.old_replicas:
+        platform.provision(old, plan.old_version, plan.old_replicas, world.epoch)
+    wanted = world.wanted({old: 100})
+    if not world.router.routing().same_production(wanted):
+        sight = world.sight(release, old)
+        fresh = sight.at >= release.entered - plan.probe.interval
+        if not (fresh and sight.healthy) and not release.forced:
+            until = release.entered + plan.probe.timeout
+            if world.now >= until:
+                return Failed(f"{plan.old_version} ({old.name}) is not healthy, traffic was left where it is: {sight.why}; `bleen rollback --force` moves it all the same")
+            return NotYet(f"{plan.old_version} to be healthy: {sight.why if fresh else 'looking'}", 0.02, until)
+        if left := world.router.prepare(wanted, world.epoch):
+            return left
+        world.router.route(wanted, world.epoch)
+    return _served(release, world, wanted)
+
+
+def undoing(release: Release, world: World) -> Outcome:
+    new, platform = release.environment, world.providers.platform
+    if world.providers.check and not release.moved:
+        world.providers.check.cancel(release.memo)
+    routing = world.router.routing()
+    if routing.serves(new):
+        return Failed(f"the router sends traffic to {new}, which was to be stopped: nothing was stopped; `bleen status` shows the drift")
+    if routing.preview == new:
+        if left := world.router.prepare(routing._replace(preview=None), world.epoch):
+            return left
+    left = _drained(release, world, new)
+    if isinstance(left, NotYet):
+        return left
+    if stopping := platform.retire(new, 0, world.epoch):
+        return stopping
+    world.router.settle(_without(world.router.routing(), new), world.epoch)
+    return Done(left)
+
+
+WORK: Mapping[Phase, Callable[[Release, World], Outcome]] = {
+    Phase.PLANNED: planned,
+    Phase.EXPANDING: expanding,
+    Phase.PROVISIONING: provisioning,
+    Phase.TESTING: testing,
+    Phase.AWAITING_PROMOTION: awaiting_promotion,
+    Phase.PROMOTING: promoting,
+    Phase.BAKING: baking,
+    Phase.HOLDING: holding,
+    Phase.RETIRING: retiring,
+    Phase.CONTRACTING: contracting,
+    Phase.ROLLING_BACK: rolling_back,
+    Phase.UNDOING: undoing,
+}
+
+
+def _served(release: Release, world: World, wanted: Routing) -> Outcome:
+    """Done once new requests are seen to go where they should."""
+    routed: float = release.memo.get("routed", world.now)
+    if left := world.router.served(wanted, world.now - routed):
+        return left._replace(memo={"routed": routed})
+    return Done({"seconds": round(world.now - release.entered, 4), "shares": {str(e): s for e, s in wanted.shares.items()}}, wanted)
+
+
+def _drained(release: Release, world: World, environment: Environment) -> NotYet | Mapping[str, int]:
+    """What was cut, once requests in flight have ended or had their time."""
+    until = release.entered + release.plan.drain
+    left = world.router.drained(environment, world.now - release.entered)
+    if left and world.now < until:
+        return left._replace(until=until)
+    traffic = world.router.traffic().get(environment)
+    return {"cut": traffic.open if left and traffic else 0}
+
+
+def _without(routing: Routing, environment: Environment) -> Routing:
+    """The same routing, with an environment forgotten."""
+    preview = None if routing.preview == environment else routing.preview
+    return routing._replace(preview=preview, targets={e: t for e, t in routing.targets.items() if e != environment})

@@ -1,0 +1,150 @@
+"""One tick of a release: read afresh; then a person's command; then the watch; then the phase's own work. Nothing here sleeps."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bleen.engine.phases import WORK, World
+from bleen.engine.watch import Watch
+from bleen.errors import Fenced, Refused, StaleWriter, Unavailable
+from bleen.host import clock
+from bleen.lifecycle import TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, after, halt, obey
+from bleen.model import Done, Failed, NotYet, Outcome
+from bleen.plan import Plan
+from bleen.ports import Journal, Providers
+
+log = logging.getLogger("bleen")
+
+PATIENCE = 60.0
+"""Seconds for which a provider may be unavailable until the phase takes its failure edge, beside what the phase itself waits for."""
+
+UNHURRIED = (Phase.AWAITING_PROMOTION, Phase.BAKING, Phase.HOLDING)
+"""Phases that wait out a provider that is unavailable: going back would need it too."""
+
+
+class Halt(NamedTuple):
+    """The watch found that only a person can say what is right."""
+
+    why: str
+
+
+class Engine:
+    """Moves releases of the services that this process holds."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        build: Callable[[Service, Plan | None], Providers],
+        watch: Watch | None = None,
+        wall: Callable[[], float] = clock.wall,
+    ) -> None:
+        self.journal, self.watch = journal, watch or Watch()
+        self._build, self._wall = build, wall
+        self._built: tuple[object, Providers] | None = None
+        self._failures: dict[ReleaseId, int] = {}
+
+    def advance(self, service: Service, id: ReleaseId) -> float | None:
+        """One tick. Returns in how many seconds the next is worth it, or None if nothing is left to do before somebody commands it.
+
+        ``service`` is as claimed by this process. Raises Fenced or StaleWriter if the release is somebody else's now; then nothing was written.
+        """
+        release = self.journal.read(id)
+        if release.ended:
+            return None
+        world = self._world(service, release.plan)
+        if ask := self.journal.asked(id):
+            return self._obey(world, release, ask)
+        if release.halted:
+            return None
+        found = self._guarded(release, world, self._watched)
+        outcome = found or self._guarded(release, world, WORK[release.phase])
+        assert outcome is not None, "a phase's work always has an outcome"
+        return self._record(world, release, outcome)
+
+    def providers(self, service: Service, plan: Plan | None) -> Providers:
+        """What drives this service, built anew only when the plan or the router's settings have changed."""
+        key = (plan, service.router)
+        if self._built is None or self._built[0] != key:
+            self._built = (key, self._build(service, plan))
+        return self._built[1]
+
+    def _world(self, service: Service, plan: Plan) -> World:
+        providers = self.providers(service, plan)
+        return World(providers.router, providers, service, self.watch, self.journal.now())
+
+    def _obey(self, world: World, release: Release, ask: Ask) -> float:
+        now, event, answer = obey(release, ask, world.now, self._wall())
+        service = world.service
+        if now.phase is Phase.CLOSED and release.phase is not Phase.CLOSED:
+            try:
+                service = service._replace(confirmed=world.router.routing())
+            except Unavailable as error:
+                now, event, answer = release, None, Answer(ask.number, False, f"what the router serves cannot be asked: {error}; nothing was changed")
+        self.journal.commit(release, now, event, service, answer)
+        return 0.0
+
+    def _watched(self, release: Release, world: World) -> Failed | NotYet | Halt | None:
+        """What the watch has to say of a new environment that should be well; None if it has nothing to say."""
+        if not TABLE[release.phase].watched:
+            return None
+        sight = world.sight(release, release.environment)
+        old = release.plan.old
+        if sight.healthy or (release.moved and old is None and not sight.dead):
+            return None
+        before = world.sight(release, old) if release.moved and old else None
+        if not sight.dead:
+            return None
+        dead = f"{release.plan.version} ({release.plan.environment}) is dead: {sight.why}"
+        if before is None:
+            return Failed(dead)
+        if before.dead:
+            return Halt(f"both environments are dead, traffic was left where it is: {dead}; {release.plan.old_version}: {before.why}")
+        if before.healthy:
+            return Failed(dead)
+        return NotYet(f"{dead}; looking at {release.plan.old_version}", 0.02)
+
+    def _guarded(self, release: Release, world: World, work: Callable[[Release, World], Outcome | Halt | None]) -> Outcome | Halt | None:
+        """What a phase or the watch says, with what its ports raise turned into an outcome."""
+        try:
+            said = work(release, world)
+        except Unavailable as error:
+            return self._wait(release, world, str(error))
+        except Refused as error:
+            return Failed(str(error))
+        except (Fenced, StaleWriter):
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug of ours: the failure edge, and the traceback to the log
+            log.exception("%s, %s", release.id, release.phase)
+            return Failed(f"a bug in bleen, please report it: {type(error).__name__}: {error}; the traceback is in the engine's log")
+        if said is not None:
+            self._failures.pop(release.id, None)
+        return said
+
+    def _wait(self, release: Release, world: World, why: str) -> NotYet | Failed:
+        """Back-off for a provider that is unavailable, until the phase's deadline."""
+        deadline = release.entered + PATIENCE + release.plan.drain + release.plan.probe.timeout
+        if release.phase not in UNHURRIED and world.now >= deadline:
+            return Failed(f"gave up: {why}")
+        failures = self._failures[release.id] = self._failures.get(release.id, 0) + 1
+        return NotYet(why, min(0.02 * 2**failures, 1.0), release.until)
+
+    def _record(self, world: World, release: Release, outcome: Outcome | Halt) -> float:
+        if isinstance(outcome, NotYet):
+            memo = release.memo if outcome.memo is None else outcome.memo
+            if (outcome.until, outcome.why, memo) != (release.until, release.why, release.memo):
+                self.journal.commit(release, release._replace(until=outcome.until, why=outcome.why, memo=memo), None, world.service)
+            return outcome.again
+        if isinstance(outcome, Halt):
+            now, event = halt(release, outcome.why, self._wall())
+        else:
+            now, event = after(release, outcome, self.journal.now(), self._wall())
+        service = world.service
+        if isinstance(outcome, Done) and outcome.confirmed is not None:
+            service = service._replace(confirmed=outcome.confirmed)
+        self.journal.commit(release, now, event, service)
+        if now.ended:
+            self._failures.pop(release.id, None)
+            self.watch.forget(set(service.confirmed.shares))
+        log.info("%s: %s%s", release.id, event.text, "" if now.halted else f" -> {now.phase}")
+        return 0.0
+

@@ -1,0 +1,85 @@
+"""Health without waiting: looks are taken beside the tick, so that a hanging target delays nobody's command."""
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bleen.errors import PortError
+from bleen.model import Environment, Health
+from bleen.plan import Probe
+from bleen.ports import Platform
+
+
+class Sight(NamedTuple):
+    """What was last seen of an environment."""
+
+    health: Health | None = None
+    at: float = float("-inf")
+    """When that look began."""
+    failures: int = 0
+    """Looks in a row that found no target ready."""
+    fall: int = 3
+    trouble: str = ""
+    """Why the last look could not be taken. That is neither health nor death."""
+
+    @property
+    def healthy(self) -> bool:
+        return self.health is not None and self.health.healthy and not self.trouble
+
+    @property
+    def dead(self) -> bool:
+        """Every target failed ``fall`` looks in a row, or its processes keep crashing."""
+        return self.failures >= self.fall or (self.health is not None and self.health.crashing)
+
+    @property
+    def why(self) -> str:
+        if self.trouble or self.health is None:
+            return self.trouble or "not looked at yet"
+        return self.health.why or ("" if self.healthy else f"{self.health.ready} of {self.health.wanted} ready")
+
+
+def in_a_thread(look: Callable[[], None]) -> None:
+    """Takes a look beside the tick, and waits for it as long as a healthy target takes to answer."""
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(0.02)
+
+
+class Watch:
+    """Looks at environments no more often than their interval says, one look at a time each."""
+
+    def __init__(self, taking: Callable[[Callable[[], None]], None] = in_a_thread) -> None:
+        self._taking = taking
+        self._lock = threading.Lock()
+        self._sights: dict[Environment, Sight] = {}
+        self._under_way: dict[Environment, float] = {}
+
+    def look(self, platform: Platform, environment: Environment, probe: Probe, now: float) -> Sight:
+        """The last thing seen; takes another look when one is due. Never waits longer than ``taking`` does."""
+        with self._lock:
+            sight = self._sights.get(environment, Sight())
+            due = environment not in self._under_way and now >= sight.at + probe.interval
+            if due:
+                self._under_way[environment] = now
+        if due:
+            self._taking(lambda: self._take(platform, environment, probe, now))
+        with self._lock:
+            return self._sights.get(environment, Sight())
+
+    def forget(self, keep: set[Environment]) -> None:
+        """Drops what was seen of environments that are gone."""
+        with self._lock:
+            self._sights = {e: s for e, s in self._sights.items() if e in keep}
+
+    def _take(self, platform: Platform, environment: Environment, probe: Probe, now: float) -> None:
+        was = self._sights.get(environment, Sight())
+        try:
+            health = platform.health(environment)
+            seen = Sight(health, now, 0 if health.ready else was.failures + 1, probe.fall)
+        except PortError as error:
+            seen = was._replace(at=now, fall=probe.fall, trouble=str(error))
+        finally:
+            with self._lock:
+                del self._under_way[environment]
+        with self._lock:
+            self._sights[environment] = seen

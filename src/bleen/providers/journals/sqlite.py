@@ -1,0 +1,310 @@
+"""The journal in a SQLite file: write-ahead log, ``synchronous=FULL``, one file a service.
+
+A reader needs no lock, so the holder can be found even while a writer is stopped inside a commit (https://sqlite.org/wal.html, "Concurrency").
+"""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from bleen.errors import Busy, Held, StaleWriter, Unavailable, UserError
+from bleen.host import clock
+from bleen.host.files import Reserve
+from bleen.host.processes import Process, find
+from bleen.host.state import Place
+from bleen.lifecycle import TERMINAL, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb, fold
+from bleen.model import Routing
+from bleen.plan import Plan
+from bleen.ports import Holder
+
+FORMAT = 1
+"""Of the tables below. A newer bleen migrates an older journal; an older bleen refuses a newer one."""
+
+_TABLES = """
+CREATE TABLE service (name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, holder TEXT, router TEXT NOT NULL, up INTEGER NOT NULL,
+    confirmed TEXT NOT NULL, pending TEXT NOT NULL);
+CREATE TABLE release (service TEXT NOT NULL, number INTEGER NOT NULL, phase TEXT NOT NULL, halted TEXT NOT NULL, ended INTEGER NOT NULL,
+    entered REAL NOT NULL, revision INTEGER NOT NULL, plan TEXT NOT NULL, row TEXT NOT NULL, PRIMARY KEY (service, number));
+CREATE INDEX under_way ON release (entered) WHERE NOT ended;
+CREATE TABLE event (service TEXT NOT NULL, release INTEGER NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, phase TEXT NOT NULL, step INTEGER NOT NULL,
+    moved INTEGER NOT NULL, halted TEXT NOT NULL, text TEXT NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (service, release, number)) WITHOUT ROWID;
+CREATE TABLE ask (number INTEGER PRIMARY KEY, service TEXT NOT NULL, release INTEGER NOT NULL, verb TEXT NOT NULL, who TEXT NOT NULL, options TEXT NOT NULL,
+    at REAL NOT NULL, obeyed INTEGER, text TEXT);
+CREATE INDEX unanswered ON ask (service, release) WHERE obeyed IS NULL;
+CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL, ahead REAL NOT NULL, seen REAL NOT NULL);
+"""
+
+_ROW = ("step", "moved", "approved", "forced", "reason", "since", "until", "why", "memo")
+"""What of a release lies in the JSON column ``row``."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _written(method: Callable[Concatenate["SQLite", P], T]) -> Callable[Concatenate["SQLite", P], T]:
+    """One transaction around a method: all of it or nothing, with the lock of writers held from the start."""
+
+    @wraps(method)
+    def within(self: "SQLite", *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._transact(lambda: method(self, *args, **kwargs))
+
+    return within
+
+
+class SQLite:
+    """``ports.Journal`` for one host. One object belongs to one thread."""
+
+    def __init__(self, place: Place, patience: float = 1.0, since_boot: Callable[[], float] = clock.since_boot, boot_id: Callable[[], str] = clock.boot_id) -> None:
+        """``patience``: seconds to wait for a writer of another process, until Unavailable is raised. Creates the file if there is none.
+
+        Raises UserError if the file was written by a newer bleen.
+        """
+        self._place, self._since_boot = place, since_boot
+        self._reserve = Reserve(place.reserve)
+        self._db = sqlite3.connect(place.journal, timeout=patience, isolation_level=None, cached_statements=64)
+        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+        self._migrate()
+        self._clock(boot_id())
+        self._version = self._data_version()
+
+    def close(self) -> None:
+        self._db.close()
+
+    # time
+
+    def now(self) -> float:
+        return self._since_boot() + self._ahead
+
+    @_written
+    def beat(self, name: str) -> None:
+        self._db.execute("UPDATE clock SET seen = ?", (self.now(),))
+        self._reserve.keep()
+
+    # the service
+
+    def service(self, name: str) -> Service:
+        row = self._db.execute("SELECT epoch, holder, router, up, confirmed, pending FROM service WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            return Service(name)
+        epoch, holder, router, up, confirmed, pending = row
+        return Service(
+            name, epoch, Holder(**json.loads(holder)) if holder else None, json.loads(router), bool(up), Routing.from_json(json.loads(confirmed)), tuple(json.loads(pending))
+        )
+
+    @_written
+    def register(self, name: str, router: Mapping[str, Any], up: bool) -> Service:
+        self._db.execute(
+            "INSERT INTO service VALUES (?, 0, NULL, ?, ?, ?, '[]') ON CONFLICT (name) DO UPDATE SET router = excluded.router, up = excluded.up",
+            (name, json.dumps(dict(router)), up, json.dumps(Routing().to_json())),
+        )
+        self._reserve.keep()
+        return self.service(name)
+
+    @_written
+    def claim(self, name: str, by: Holder, seize: int | None = None) -> Service:
+        service = self.service(name)
+        if seize is not None and service.epoch != seize:
+            raise StaleWriter(f"{name} was claimed by somebody else meanwhile")
+        if service.holder == by:
+            return service
+        if seize is None and service.holder and lives(service.holder):
+            raise Held(f"{name} is driven by pid {service.holder.pid} on {service.holder.host}")
+        self._db.execute("UPDATE service SET epoch = epoch + 1, holder = ? WHERE name = ?", (json.dumps(by._asdict()), name))
+        return self.service(name)
+
+    # releases
+
+    @_written
+    def open(self, name: str, plan: Plan, who: str) -> Release:
+        newest = self.latest(name)
+        if newest and not newest.ended:
+            raise Busy(f"release {newest.id.number} ({newest.plan.version}) is in {newest.phase}")
+        wall = clock.wall()
+        release = Release(ReleaseId(name, newest.id.number + 1 if newest else 1), plan, entered=self.now(), since=wall)
+        self._db.execute(
+            "INSERT INTO release VALUES (?, ?, ?, '', 0, ?, 0, ?, ?)",
+            (*release.id, release.phase, release.entered, json.dumps(plan.to_json()), _row(release)),
+        )
+        self._tell(release, Event(0, wall, release.phase, 0, False, "", f"{plan.version} by {who}"))
+        return release
+
+    def read(self, id: ReleaseId) -> Release:
+        row = self._db.execute("SELECT * FROM release WHERE service = ? AND number = ?", id).fetchone()
+        if row is None:
+            raise UserError(f"{id.service} has no release {id.number}: `bleen history` lists them")
+        return _release(row)
+
+    def latest(self, name: str) -> Release | None:
+        return next(iter(self.releases(name, 1)), None)
+
+    def releases(self, name: str, limit: int) -> Sequence[Release]:
+        rows = self._db.execute("SELECT * FROM release WHERE service = ? ORDER BY number DESC LIMIT ?", (name, limit)).fetchall()
+        return [_release(row) for row in rows]
+
+    def due(self, limit: int) -> Sequence[ReleaseId]:
+        rows = self._db.execute(
+            """SELECT service, number FROM release WHERE NOT ended AND (halted = '' OR EXISTS (SELECT 1 FROM ask WHERE obeyed IS NULL
+               AND ask.service = release.service AND ask.release = release.number)) ORDER BY entered LIMIT ?""",
+            (limit,),
+        )
+        return [ReleaseId(*row) for row in rows]
+
+    @_written
+    def commit(self, was: Release, now: Release, event: Event | None, service: Service, answer: Answer | None = None) -> Release:
+        written = now._replace(revision=was.revision + 1)
+        changed = self._db.execute(
+            "UPDATE service SET confirmed = ?, pending = ? WHERE name = ? AND epoch = ?",
+            (json.dumps(service.confirmed.to_json()), json.dumps(service.pending), service.name, service.epoch),
+        ).rowcount
+        if not changed:
+            raise StaleWriter(f"{service.name} is driven by somebody else now")
+        changed = self._db.execute(
+            "UPDATE release SET phase = ?, halted = ?, ended = ?, entered = ?, revision = ?, row = ? WHERE service = ? AND number = ? AND revision = ?",
+            (now.phase, now.halted, now.phase in TERMINAL, now.entered, written.revision, _row(now), *now.id, was.revision),
+        ).rowcount
+        if not changed:
+            raise StaleWriter(f"{now.id} was changed by somebody else")
+        if event is not None:
+            self._tell(now, event)
+        if answer is not None:
+            self._db.execute("UPDATE ask SET obeyed = ?, text = ? WHERE number = ? AND obeyed IS NULL", (answer.obeyed, answer.text, answer.number))
+        return written
+
+    def events(self, id: ReleaseId, after: int = 0) -> Sequence[Event]:
+        rows = self._db.execute(
+            "SELECT number, at, phase, step, moved, halted, text, facts FROM event WHERE service = ? AND release = ? AND number > ? ORDER BY number", (*id, after)
+        )
+        return [Event(n, at, Phase(phase), step, bool(moved), halted, text, json.loads(facts)) for n, at, phase, step, moved, halted, text, facts in rows]
+
+    # commands
+
+    @_written
+    def ask(self, id: ReleaseId, verb: Verb, who: str, options: Mapping[str, Any] = {}) -> int:
+        number = self._db.execute(
+            "INSERT INTO ask (service, release, verb, who, options, at) VALUES (?, ?, ?, ?, ?, ?)", (*id, verb, who, json.dumps(dict(options)), clock.wall())
+        ).lastrowid
+        assert number is not None, "an INSERT has a rowid"
+        return number
+
+    def asked(self, id: ReleaseId) -> Ask | None:
+        row = self._db.execute(
+            "SELECT number, verb, who, options FROM ask WHERE service = ? AND release = ? AND obeyed IS NULL ORDER BY number LIMIT 1", id
+        ).fetchone()
+        return Ask(row[0], Verb(row[1]), row[2], json.loads(row[3])) if row else None
+
+    def answer(self, number: int) -> Answer | None:
+        row = self._db.execute("SELECT obeyed, text FROM ask WHERE number = ? AND obeyed IS NOT NULL", (number,)).fetchone()
+        return Answer(number, bool(row[0]), row[1]) if row else None
+
+    def changed(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while (version := self._data_version()) == self._version:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(0.02, left))
+        self._version = version
+        return True
+
+    # what goes on inside
+
+    def blocker(self) -> Process | None:
+        """The living process that holds the lock of writers, if one does now: byte 120 of the -shm file (https://sqlite.org/walformat.html, "WAL Locks")."""
+        try:
+            shm = os.stat(f"{self._place.journal}-shm")
+        except FileNotFoundError:
+            return None
+        where = f"{os.major(shm.st_dev):02x}:{os.minor(shm.st_dev):02x}:{shm.st_ino}"
+        with open("/proc/locks", encoding="ascii") as f:
+            for line in f:
+                fields = line.split()
+                if fields[1] == "POSIX" and fields[3] == "WRITE" and fields[5] == where and fields[6] == "120":
+                    return find(int(fields[4]))
+        return None
+
+    def _transact(self, work: Callable[[], T]) -> T:
+        """Does the work in a transaction; once more, with the reserve given back to the disk, if there is no room for it."""
+        try:
+            try:
+                return self._once(work)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._reserve.spend():
+                    raise
+                return self._once(work)
+        except sqlite3.OperationalError as error:
+            raise _mapped(error, self._place) from error
+
+    def _once(self, work: Callable[[], T]) -> T:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            result = work()
+            self._db.execute("COMMIT")
+            return result
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _tell(self, release: Release, event: Event) -> None:
+        self._db.execute(
+            """INSERT INTO event SELECT ?, ?, (SELECT COALESCE(MAX(number), 0) + 1 FROM event WHERE service = ? AND release = ?), ?, ?, ?, ?, ?, ?, ?""",
+            (*release.id, *release.id, event.at, event.phase, event.step, event.moved, event.halted, event.text, json.dumps(dict(event.facts))),
+        )
+
+    def _data_version(self) -> int:
+        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def _migrate(self) -> None:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found > FORMAT:
+            raise UserError(f"{self._place.journal} has format {found}, this bleen knows {FORMAT}: it was written by a newer bleen; use that one")
+        if found == 0:
+            self._transact(self._create)
+
+    def _create(self) -> None:
+        if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _TABLES.split(";\n"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _clock(self, boot: str) -> None:
+        """Goes on, after a reboot, from the last heartbeat."""
+        row = self._db.execute("SELECT boot, ahead, seen FROM clock").fetchone()
+        if row and row[0] == boot:
+            self._ahead: float = row[1]
+            return
+        self._ahead = (row[2] if row else 0.0) - self._since_boot()
+        row = (boot, self._ahead, self.now())
+        self._transact(lambda: self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?)", row))
+
+
+def lives(holder: Holder) -> bool:
+    """Whether a holder is alive as far as this host can tell: one of another host is."""
+    return holder.host != os.uname().nodename or Process(holder.pid, holder.start, holder.boot).alive
+
+
+def folded(journal: SQLite, release: Release) -> bool:
+    """Whether the events of a release tell the same as its row."""
+    return fold(journal.events(release.id)) == (release.phase, release.step, release.moved, release.halted)
+
+
+def _row(release: Release) -> str:
+    return json.dumps({name: getattr(release, name) for name in _ROW})
+
+
+def _release(columns: Sequence[Any]) -> Release:
+    service, number, phase, halted, _ended, entered, revision, plan, row = columns
+    return Release(ReleaseId(service, number), Plan.from_json(json.loads(plan)), Phase(phase), halted=halted, entered=entered, revision=revision, **json.loads(row))
+
+
+def _mapped(error: sqlite3.OperationalError, place: Place) -> Exception:
+    if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+        return Unavailable(f"the journal {place.journal} is locked by another process")
+    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return Unavailable(f"the disk of {place.journal} is full: make room on it")
+    return Unavailable(f"the journal {place.journal} cannot be written: {error}")

@@ -1,0 +1,63 @@
+"""The only place where a name in a Plan meets a class."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from bleen.errors import UserError
+from bleen.host.files import Fence, Reserve
+from bleen.host.state import Place
+from bleen.lifecycle import Service
+from bleen.plan import Plan, Probe
+from bleen.ports import Check, Platform, Providers, Router
+
+ROUTERS = {
+    "envoy": "bleen.providers.routers.envoy:Envoy",
+    "haproxy": "bleen.providers.routers.haproxy:HAProxy",
+}
+PLATFORMS = {"process": "bleen.providers.platforms.process:ProcessPlatform"}
+SMOKE = "bleen.providers.checks.smoke:Smoke"
+
+
+def build(place: Place, service: Service, plan: Plan | None, number: int = 0) -> Providers:
+    """What drives a service: its router as ``up`` set it, its platform and checks as the plan of a release has them."""
+    probe = plan.probe if plan else Probe()
+    return Providers(_router(place, service, probe), _platform(place, plan, probe), _check(place, service, plan))
+
+
+def _router(place: Place, service: Service, probe: Probe) -> Router:
+    settings = service.router
+    if not settings:
+        raise UserError(f"{service.name} has no router yet: `bleen up` starts it")
+    router: Router = _named(ROUTERS, settings["kind"], "router")(
+        place.router, Fence(place.fence), Reserve(place.reserve), settings["listen"], settings["preview"], settings["tls"], probe, settings["keep_alive"]
+    )
+    return router
+
+
+def _platform(place: Place, plan: Plan | None, probe: Probe) -> Platform:
+    settings: Mapping[str, Any] = plan.platform if plan else {"kind": "process"}
+    platform: Platform = _named(PLATFORMS, settings["kind"], "platform")(
+        place.environments, Fence(place.fence), Reserve(place.reserve), place.ports, settings, probe
+    )
+    return platform
+
+
+def _check(place: Place, service: Service, plan: Plan | None) -> Check | None:
+    if plan is None or not plan.smoke:
+        return None
+    check: Check = _load(SMOKE)(place.releases, plan.smoke, f"http://{service.router['preview']}", plan.platform["secrets"])
+    return check
+
+
+def _named(known: Mapping[str, str], kind: str, what: str) -> Any:
+    """A class by the name that bleen.yaml has for it, or by ``module:Class`` for one of somebody else's."""
+    where = known.get(kind, kind)
+    if ":" not in where:
+        raise UserError(f"there is no {what} {kind!r}: {', '.join(known)}, or module:Class")
+    return _load(where)
+
+
+def _load(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
