@@ -7,7 +7,7 @@ from typing import Any
 from bleen.errors import UserError
 from bleen.host.files import Fence, Reserve
 from bleen.host.state import Place
-from bleen.lifecycle import Service
+from bleen.lifecycle import Release, Service
 from bleen.plan import Plan, Probe
 from bleen.ports import Check, Platform, Providers, Router
 
@@ -19,10 +19,11 @@ PLATFORMS = {"process": "bleen.providers.platforms.process:ProcessPlatform"}
 SMOKE = "bleen.providers.checks.smoke:Smoke"
 
 
-def build(place: Place, service: Service, plan: Plan | None, number: int = 0) -> Providers:
+def build(place: Place, service: Service, release: Release | None) -> Providers:
     """What drives a service: its router as ``up`` set it, its platform and checks as the plan of a release has them."""
+    plan = release.plan if release else None
     probe = plan.probe if plan else Probe()
-    return Providers(_router(place, service, probe), _platform(place, plan, probe), _check(place, service, plan))
+    return Providers(_router(place, service, probe), _platform(place, plan, probe), _check(place, service, release))
 
 
 def _router(place: Place, service: Service, probe: Probe) -> Router:
@@ -43,10 +44,11 @@ def _platform(place: Place, plan: Plan | None, probe: Probe) -> Platform:
     return platform
 
 
-def _check(place: Place, service: Service, plan: Plan | None) -> Check | None:
-    if plan is None or not plan.smoke:
+def _check(place: Place, service: Service, release: Release | None) -> Check | None:
+    if release is None or not release.plan.smoke:
         return None
-    check: Check = _load(SMOKE)(place.releases, plan.smoke, f"http://{service.router['preview']}", plan.platform["secrets"])
+    plan, directory = release.plan, place.releases / str(release.id.number)
+    check: Check = _load(SMOKE)(directory, plan.smoke, f"http://{service.router['preview']}", plan.platform["secrets"])
     return check
 
 

@@ -166,7 +166,7 @@ class Driver:
             return
         self._tended = time.monotonic()
         newest = self._journal.latest(self._name)
-        providers = self._engine.providers(service, newest.plan if newest else None)
+        providers = self._engine.providers(service, newest)
         try:
             providers.platform.tend(service.epoch)
             if service.up and (self._listens or self._may_listen(service, providers, newest)):

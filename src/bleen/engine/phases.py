@@ -185,9 +185,8 @@ def undoing(release: Release, world: World) -> Outcome:
     routing = world.router.routing()
     if routing.serves(new):
         return Failed(f"the router sends traffic to {new}, which was to be stopped: nothing was stopped; `bleen status` shows the drift")
-    if routing.preview == new:
-        if left := world.router.prepare(routing._replace(preview=None), world.epoch):
-            return left
+    if routing.preview == new and (unready := world.router.prepare(routing._replace(preview=None), world.epoch)):
+        return unready
     left = _drained(release, world, new)
     if isinstance(left, NotYet):
         return left

@@ -10,7 +10,6 @@ from bleen.errors import Fenced, Refused, StaleWriter, Unavailable
 from bleen.host import clock
 from bleen.lifecycle import TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, after, halt, obey
 from bleen.model import Done, Failed, NotYet, Outcome
-from bleen.plan import Plan
 from bleen.ports import Journal, Providers
 
 log = logging.getLogger("bleen")
@@ -34,7 +33,7 @@ class Engine:
     def __init__(
         self,
         journal: Journal,
-        build: Callable[[Service, Plan | None], Providers],
+        build: Callable[[Service, Release | None], Providers],
         watch: Watch | None = None,
         wall: Callable[[], float] = clock.wall,
     ) -> None:
@@ -51,7 +50,7 @@ class Engine:
         release = self.journal.read(id)
         if release.ended:
             return None
-        world = self._world(service, release.plan)
+        world = self._world(service, release)
         if ask := self.journal.asked(id):
             return self._obey(world, release, ask)
         if release.halted:
@@ -61,15 +60,15 @@ class Engine:
         assert outcome is not None, "a phase's work always has an outcome"
         return self._record(world, release, outcome)
 
-    def providers(self, service: Service, plan: Plan | None) -> Providers:
-        """What drives this service, built anew only when the plan or the router's settings have changed."""
-        key = (plan, service.router)
+    def providers(self, service: Service, release: Release | None) -> Providers:
+        """What drives this service, built anew only for another release or other settings of the router."""
+        key = (release and release.id, service.router)
         if self._built is None or self._built[0] != key:
-            self._built = (key, self._build(service, plan))
+            self._built = (key, self._build(service, release))
         return self._built[1]
 
-    def _world(self, service: Service, plan: Plan) -> World:
-        providers = self.providers(service, plan)
+    def _world(self, service: Service, release: Release) -> World:
+        providers = self.providers(service, release)
         return World(providers.router, providers, service, self.watch, self.journal.now())
 
     def _obey(self, world: World, release: Release, ask: Ask) -> float:
