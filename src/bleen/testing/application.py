@@ -12,7 +12,8 @@ GET /headers                the request's headers, as JSON
 GET /ws                     a WebSocket (RFC 6455) that echoes
 ANY /cut?id=X               takes the request, counts it, and closes the connection without a word
 GET /seen?id=X              how many requests to /cut had this id
-GET /connections            JSON: how many are open, and of the idle ones how many ended by us (keep-alive) and by the peer
+GET /status?code=500        answers with that status
+GET /facts                  JSON, see ``Service.facts``
 =========================== ======================================================================================================================
 
 Standard library only, and none of its slow parts: it is started often.
@@ -63,6 +64,17 @@ class Service:
         self.idle: set[socket.socket] = set()
         self.open = 0
         self.busy = 0
+        self.looks = 0
+
+    def facts(self) -> dict[str, int]:
+        """Connections that are open, requests under way but this one, looks at /health, and idle connections that we and the peer ended."""
+        return {"open": self.open, "busy": self.busy - 1, "looks": self.looks, "by_us": self.ended["by_us"], "by_peer": self.ended["by_peer"]}
+
+    def count_look(self) -> str:
+        """Somebody asks for our health; how it is."""
+        with self.lock:
+            self.looks += 1
+        return self.health
 
     def stop(self) -> None:
         """No new request; connections without one are closed."""
@@ -178,7 +190,7 @@ class Connection:
         """Answers one request; whether the connection goes on."""
         service, query = self._service, request.query
         match request.path:
-            case "/health" if service.health == "hang":
+            case "/health" if service.count_look() == "hang":
                 service.stopping.wait()
                 return False
             case "/health" if service.health == "fail":
@@ -192,6 +204,8 @@ class Connection:
                 time.sleep(float(query["s"]))
             case "/stream":
                 return self._stream(request, float(query["s"]), float(query.get("every", 0.1)))
+            case "/status":
+                return self._send(request, int(query["code"]), b"told to\n")
             case "/headers":
                 return self._send(request, 200, json.dumps(request.headers).encode())
             case "/ws":
@@ -201,9 +215,8 @@ class Connection:
                 return False
             case "/seen":
                 return self._send(request, 200, str(service.cut[query.get("id", "")]).encode())
-            case "/connections":
-                facts = {"open": service.open, "by_us": service.ended["by_us"], "by_peer": service.ended["by_peer"]}
-                return self._send(request, 200, json.dumps(facts).encode())
+            case "/facts":
+                return self._send(request, 200, json.dumps(service.facts()).encode())
         return self._send(request, 200, f"{service.name} {service.version}\n".encode())
 
     def _send(self, request: Request, status: int, body: bytes, extra: str = "") -> bool:

@@ -240,6 +240,11 @@ class FakeRouter(_Fake):
         row = self._read()
         return Routing() if row["state"] == "down" else Routing.from_json(row["routing"])
 
+    @property
+    def alive(self) -> bool:
+        """Whether the proxy runs."""
+        return bool(self._read()["state"] == "up")
+
     # The port
 
     def routing(self) -> Routing:

@@ -26,6 +26,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 MIX = ("get", "get-new", "post", "post-new")
@@ -193,38 +194,63 @@ class Problem(Exception):
 
 
 class Client:
-    """One connection at a time, HTTP/1.1 by hand: cheaper than http.client, and nothing happens behind our back."""
+    """One connection at a time, HTTP/1.1 by hand: cheaper than http.client, and nothing happens behind our back.
 
-    def __init__(self, address: str, timeout: float = 10.0) -> None:
+    ``trust``: the file of a certificate for ``localhost``; with one, the client speaks TLS.
+    """
+
+    def __init__(self, address: str, timeout: float = 10.0, trust: str = "") -> None:
         host, _, port = address.rpartition(":")
+        self._trust = trust
         self._address, self._host, self._timeout = (host.strip("[]"), int(port)), address, timeout
         self._socket: socket.socket | None = None
         self._buffer = b""
 
     def ask(self, method: str, path: str, body: bytes = b"", close: bool = False, headers: str = "") -> tuple[int, dict[str, str], bytes]:
         """Status, headers (names in lower case) and the whole body. Raises Problem, and never tries twice."""
-        deadline = time.monotonic() + self._timeout
-        try:
+        self.begin(method, path, body, close, headers)
+        return self.finish()
+
+    def begin(self, method: str, path: str, body: bytes = b"", close: bool = False, headers: str = "") -> None:
+        """Sends a request; ``finish`` takes the answer. ``headers`` are whole lines, each with its CR LF. Raises Problem."""
+        with self._problems():
             if self._socket is None:
-                self._socket = socket.create_connection(self._address, self._timeout)
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._socket = self._tls(socket.create_connection(self._address, self._timeout))
             head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{headers}"
             head += f"Content-Length: {len(body)}\r\n" if method == "POST" else ""
             head += "Connection: close\r\n\r\n" if close else "\r\n"
             self._socket.sendall(head.encode() + body)
-            status, fields, answered = self._answer(deadline)
+
+    def finish(self) -> tuple[int, dict[str, str], bytes]:
+        """The answer to what was begun, as ``ask`` gives it. Raises Problem."""
+        with self._problems():
+            status, fields, answered = self._answer(time.monotonic() + self._timeout)
+        if "close" in fields.get("connection", "").lower():
+            self.close()
+        return status, fields, answered
+
+    @contextmanager
+    def _problems(self) -> Iterator[None]:
+        """Every way of failing, told as a Problem; the connection is of no use afterwards."""
+        try:
+            yield
         except TimeoutError:
             self.close()
             raise Problem("timeout") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, IndexError) as error:
             self.close()
             raise Problem(f"{type(error).__name__}: {error}") from None
         except Problem:
             self.close()
             raise
-        if close or "close" in fields.get("connection", "").lower():
-            self.close()
-        return status, fields, answered
+
+    def _tls(self, sock: socket.socket) -> socket.socket:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self._trust:
+            return sock
+        import ssl  # 10 ms that plain clients do not pay
+
+        return ssl.create_default_context(cafile=self._trust).wrap_socket(sock, server_hostname="localhost")
 
     def close(self) -> None:
         if self._socket is not None:

@@ -1,0 +1,195 @@
+"""What a provider is tried with: applications that run, addresses that are free, and a router or a platform over a directory of its own."""
+
+import base64
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from bleen.host import launch
+from bleen.host.files import Fence, Reserve
+from bleen.host.processes import Process
+from bleen.model import NotYet, Routing, Target
+from bleen.plan import Probe
+from bleen.ports import Router
+from bleen.testing.application import frame
+from bleen.testing.load import Client, Problem
+
+T = TypeVar("T")
+
+QUICK = Probe("/health", interval=0.1, patience=1.0, timeout=10.0, fall=2)
+
+
+def free_address() -> str:
+    """An address of loopback that nobody listened on a moment ago; below the ephemeral range, so that no outgoing connection takes it."""
+    while True:
+        port = random.randrange(11000, 20000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return f"127.0.0.1:{port}"
+
+
+def until(what: str, look: Callable[[], T], seconds: float = 20.0) -> T:
+    """Looks until it finds something that is true, and returns it. Raises TimeoutError, with ``what`` was waited for."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not in {seconds} s; the last look found {found!r}")
+        time.sleep(0.01)
+    return found
+
+
+def done(call: Callable[[], NotYet | None], seconds: float = 20.0) -> None:
+    """Makes a call of a port again and again until it does not answer NotYet. Raises TimeoutError with the last reason."""
+    deadline = time.monotonic() + seconds
+    while (answer := call()) is not None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still not done after {seconds} s: {answer.why}")
+        time.sleep(min(answer.again, 0.1))
+
+
+class Application:
+    """A test application that runs as a process of ours until ``stop`` or the end of ``with``."""
+
+    def __init__(self, name: str, *options: str, port: int = 0) -> None:
+        self.name = name
+        self._output = os.memfd_create(name)
+        argv = [sys.executable, "-m", "bleen.testing.application", "--name", name, "--port", str(port), *options]
+        self._process = subprocess.Popen(argv, stdout=self._output, stderr=subprocess.STDOUT)
+        self.target = Target("127.0.0.1", int(until(f"{name} listens", self._first_line).rpartition(":")[2]))
+
+    def __enter__(self) -> "Application":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        os.close(self._output)
+
+    def ask(self, path: str) -> bytes:
+        """The body of a GET, past every proxy."""
+        return Client(str(self.target)).ask("GET", path, close=True)[2]
+
+    def facts(self) -> dict[str, int]:
+        """See ``application.Service.facts``."""
+        facts: dict[str, int] = json.loads(self.ask("/facts"))
+        return facts
+
+    def kill(self) -> None:
+        """SIGKILL; gone on return."""
+        self._process.kill()
+        self._process.wait()
+
+    def _first_line(self) -> str:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"{self.name} ended with {self._process.returncode}: {os.pread(self._output, 4000, 0).decode()}")
+        line, end, _ = os.pread(self._output, 4000, 0).decode().partition("\n")
+        return line if end else ""
+
+
+class WebSocket:
+    """A client of one WebSocket (RFC 6455), open from the beginning."""
+
+    def __init__(self, address: str, timeout: float = 10.0) -> None:
+        host, _, port = address.rpartition(":")
+        self._socket = socket.create_connection((host, int(port)), timeout)
+        self._socket.sendall(
+            f"GET /ws HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n\r\n".encode()
+        )
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self._take(1)
+        if not head.startswith(b"HTTP/1.1 101"):
+            raise Problem(f"no WebSocket but {head[:60]!r}")
+        self.served_by = next(line.partition(b":")[2].strip().decode() for line in head.split(b"\r\n") if line.lower().startswith(b"x-served-by:"))
+
+    def echo(self, text: bytes) -> bytes:
+        """Sends a short text; returns what comes back. Raises Problem if the connection has ended."""
+        self._socket.sendall(frame(0x1, text, os.urandom(4)))
+        _, size = self._take(2)
+        return self._take(size)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _take(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self._socket.recv(size - len(data))
+            if not more:
+                raise Problem("the WebSocket was cut")
+            data += more
+        return data
+
+
+class Site:
+    """A router on trial: a directory, two addresses, and what the suite does with them again and again.
+
+    ``build`` makes a router of this site; it is called for every instance that the suite wants, as every process of a service makes one of its own.
+    """
+
+    def __init__(
+        self, root: Path, build: Callable[["Site"], Router], probe: Probe = QUICK, keep_alive: float | None = None, tls: Mapping[str, str] | None = None
+    ) -> None:
+        self.place = root / "router"
+        self.place.mkdir(parents=True)
+        self.fence = Fence(root / "fence")
+        self.reserve = Reserve(root / "reserve")
+        self.listen, self.preview = free_address(), free_address()
+        self.probe, self.keep_alive, self.tls = probe, keep_alive, tls
+        self._build = build
+        self.router = build(self)
+
+    def again(self) -> Router:
+        """Another instance over the same directory."""
+        return self._build(self)
+
+    def up(self, routing: Routing | None = None, epoch: int = 1) -> None:
+        """Listens, and waits until it does; with nothing for anybody if not said otherwise."""
+        done(lambda: self.router.up(routing or Routing(), epoch))
+
+    def prepare(self, wanted: Routing, epoch: int = 1) -> None:
+        """Prepares, and waits until it is."""
+        done(lambda: self.router.prepare(wanted, epoch))
+
+    def route(self, wanted: Routing, epoch: int = 1) -> None:
+        """Routes, and waits until it is served."""
+        self.router.route(wanted, epoch)
+        since = time.monotonic()
+        done(lambda: self.router.served(wanted, time.monotonic() - since))
+
+    def drained(self, wanted: Routing) -> None:
+        """Waits until every environment without a share is drained."""
+        since = time.monotonic()
+        for environment in wanted.targets:
+            if not wanted.serves(environment):
+                done(lambda idle=environment: self.router.drained(idle, time.monotonic() - since))  # type: ignore[misc]
+
+    def get(self, path: str = "/", headers: str = "", preview: bool = False) -> tuple[int, str, bytes]:
+        """One request on a connection of its own: status, who answered (empty if not an application), body."""
+        trust = self.tls["certificate"] if self.tls and not preview else ""
+        status, fields, body = Client(self.preview if preview else self.listen, trust=trust).ask("GET", path, close=True, headers=headers)
+        return status, fields.get("x-served-by", ""), body
+
+    def processes(self) -> list[Process]:
+        """What this directory's launch records name and is alive."""
+        found = (launch.recorded(record) for record in self.place.glob("*.json"))
+        return [process for process in found if process is not None and process.alive]
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the proxy; after SIGKILL it is gone on return."""
+        ended = self.processes()
+        for process in ended:
+            process.signal(number)
+        if number == signal.SIGKILL:
+            until("the proxy is gone", lambda: not any(process.alive for process in ended))
