@@ -1,0 +1,490 @@
+"""HAProxy 2.6 and later as a router: a process of our own, moved by its stats socket, without a reload.
+
+A switch is one ``set map``: HAProxy looks the way up for every request, so the next one already takes the new way, and no connection is cut. The targets of
+an environment are servers that are added and deleted while it runs. What we know we ask of the running proxy each time (``show map``, ``show servers
+state``); the files beside it are written after each effect from what it then answers, and are read only to start it again.
+
+::
+
+    PLACE/haproxy.cfg  routes.map      what it is started with
+    PLACE/haproxy.sock                 where it is asked and told; for its owner only
+    PLACE/haproxy.json  haproxy.log    its record and its output, see ``host.launch``
+    PLACE/certificate.pem[.key]        symbolic links: the key stays where it is
+    PLACE/ending                       which process was asked to end, and since when
+"""
+
+import errno
+import os
+import signal
+import socket
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from bleen.errors import Refused, Unavailable
+from bleen.host import launch, processes
+from bleen.host.clock import since_boot
+from bleen.host.files import Fence, Reserve, write_durably
+from bleen.host.launch import Program
+from bleen.host.processes import Process
+from bleen.model import Environment, NotYet, Routing, Target, Traffic
+from bleen.plan import Probe
+from bleen.ports import RouterLimits
+from bleen.providers.routers import haproxy_config as config
+from bleen.providers.routers.haproxy_config import BERTHS, NOWHERE, Server, Settings, Way
+
+_ANSWER = 2.0
+"""Seconds that HAProxy may take to answer; it usually takes 0.1 ms."""
+_GRACE = 3.0
+"""Seconds that requests in flight get when HAProxy is to end."""
+_COMMANDS = 40
+"""In one breath on the socket; they must fit into one buffer (tune.bufsize)."""
+_QUIET = {"", "New server registered.", "Server deleted."}
+
+
+class _Live(NamedTuple):
+    """A server as the running proxy has it (management guide, 9.3, "show servers state")."""
+
+    berth: str
+    name: str
+    target: Target
+    admin: int
+    """0 in service; 0x01 maintenance, 0x08 draining, and so on."""
+    weight: int
+    normal: int
+    """The weight that it was configured with."""
+    environment: Environment | None
+    """None if its name is not of our making."""
+    backup: bool
+
+    @property
+    def id(self) -> str:
+        return f"{self.berth}/{self.name}"
+
+    @property
+    def leaving(self) -> bool:
+        """Taken out by us: in maintenance, and of no weight. One that somebody else put in maintenance has its weight."""
+        return bool(self.admin & 1) and self.weight == 0
+
+    @property
+    def trouble(self) -> str:
+        """What somebody else did to it; empty for all that we do."""
+        if self.leaving:
+            return ""
+        if self.environment is None:
+            return f"the server {self.id} is not ours"
+        if self.admin or self.weight != self.normal:
+            return f"{self.id} was taken out of service or given another weight by hand"
+        ours = Server(self.berth, self.environment, self.target)
+        return "" if self.name in (ours.name, ours.backup) else f"{self.id} was led to {self.target} by hand"
+
+
+class _Seen(NamedTuple):
+    """What the running proxy says at one moment."""
+
+    ways: Mapping[str, str]
+    servers: tuple[_Live, ...]
+
+    def of(self, environment: Environment) -> list[_Live]:
+        return [s for s in self.servers if s.environment == environment]
+
+    def berth(self, environment: Environment) -> str | None:
+        """Where an environment is, those included that are leaving."""
+        return next((s.berth for s in self.of(environment)), None)
+
+    @property
+    def targets(self) -> dict[Environment, tuple[Target, ...]]:
+        """The environments that requests can be sent to."""
+        found: dict[Environment, tuple[Target, ...]] = {}
+        for s in self.servers:
+            if s.environment and not s.backup and not s.admin:
+                found[s.environment] = (*found.get(s.environment, ()), s.target)
+        return found
+
+    def led(self, listener: str) -> tuple[dict[Environment, int], list[str]]:
+        """The shares of a listener, and what of them cannot be said in our words."""
+        shares: dict[Environment, int] = {}
+        trouble = []
+        try:
+            berths = Way.parse(self.ways[listener]).shares
+        except (KeyError, ValueError):
+            return {}, [f"{listener} is led to {self.ways.get(listener)!r}, which is not of our making"]
+        for berth, share in berths.items():
+            there = {e for e in self.targets if self.berth(e) == berth}
+            if len(there) == 1:
+                shares[there.pop()] = share
+            else:
+                trouble.append(f"{listener} is led to {berth}, where {' and '.join(sorted(map(str, there))) or 'nobody'} is")
+        return shares, trouble
+
+    @property
+    def routing(self) -> Routing:
+        shares, trouble = self.led("production")
+        preview, more = self.led("preview")
+        trouble += more + [s.trouble for s in self.servers if s.trouble]
+        if len(preview) > 1:
+            trouble.append("the preview is led to two environments")
+        return Routing(shares, next(iter(preview), None), self.targets, "; ".join(trouble))
+
+
+class HAProxy:
+    """One HAProxy for one service. ``place`` is a directory of its own; ``listen`` and ``preview`` are HOST:PORT; ``tls`` names the files of
+    ``certificate`` and ``key`` for ``listen``; ``keep_alive`` is for how many seconds the application keeps an idle connection, 0 if it keeps none, None if
+    nobody knows.
+    """
+
+    limits = RouterLimits()
+
+    def __init__(
+        self, place: Path, fence: Fence, reserve: Reserve, listen: str, preview: str, tls: Mapping[str, str] | None, probe: Probe, keep_alive: float | None
+    ) -> None:
+        self._place, self._fence, self._reserve, self._tls = place, fence, reserve, tls
+        self._settings = Settings(listen, preview, tls is not None, probe, keep_alive)
+        self._record, self._ending = place / "haproxy.json", place / "ending"
+
+    def routing(self) -> Routing:
+        return self._look().routing
+
+    def prepare(self, wanted: Routing, epoch: int) -> NotYet | None:
+        """As the port says. An environment without traffic then has the targets named and no others; one that serves keeps those that it has."""
+        with self._fence.passing(epoch):
+            seen = self._look()
+            berths = _allotted(seen, wanted.targets)
+            preview = _way({wanted.preview: 100} if wanted.preview else {}, {**seen.targets, **wanted.targets}, berths)
+            commands = [c for e, targets in wanted.targets.items() for c in self._completion(seen, e, berths[e], targets)]
+            self._tell([*commands, f"set map {config.MAP} preview {preview}"])
+            self._remember()
+        return None
+
+    def route(self, wanted: Routing, epoch: int) -> None:
+        """As the port says. First in the running proxy, then in the file: what users see must not wait for a full disk."""
+        with self._fence.passing(epoch):
+            seen = self._look()
+            for environment in wanted.shares:
+                if missing := set(wanted.targets.get(environment, ())) - set(seen.targets.get(environment, ())):
+                    raise Refused(f"HAProxy does not know {' and '.join(sorted(map(str, missing)))} of {environment}: prepare it first")
+            way = _way(wanted.shares, {**seen.targets, **{e: t for e, t in wanted.targets.items() if not t}}, _berths(seen))
+            strangers = [s for s in seen.servers if s.berth in way.shares and s.environment is None and not s.leaving]
+            self._tell([*_taking_out(strangers), f"set map {config.MAP} production {way}"])
+            self._remember()
+
+    def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
+        """The map in the running proxy is what every thread of it looks the next request up in: what it says is served."""
+        seen = self._look()
+        shares, trouble = seen.led("production")
+        if trouble or shares != {e: s for e, s in wanted.shares.items() if s}:
+            return NotYet(f"HAProxy serves {_in_words(shares)}{''.join(f', and {t}' for t in trouble)}")
+        for environment in shares:
+            if not set(wanted.targets.get(environment, ())) <= set(seen.targets[environment]):
+                return NotYet(f"HAProxy does not know every target of {environment}")
+        return None
+
+    def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
+        """Two looks, so that a request between the map and its berth is not overlooked."""
+        for _ in range(2):
+            seen = self._look()
+            if environment in seen.led("production")[0]:
+                return NotYet(f"{environment} still has a share of the traffic")
+            if open := self._counted(seen).get(environment, Traffic(0, 0, 0)).open:
+                return NotYet(f"{open} requests in flight to {environment}")
+            time.sleep(0.002)
+        return None
+
+    def settle(self, wanted: Routing, epoch: int) -> None:
+        """As the port says. A server that still has requests in flight takes no new ones, and is deleted by a later effect."""
+        with self._fence.passing(epoch):
+            seen = self._look()
+            serving = seen.led("production")[0]
+            kept = {e: set(t) for e, t in seen.targets.items() if e in serving or e in wanted.targets}
+            for environment in kept:
+                if named := kept[environment] & set(wanted.targets.get(environment, ())):
+                    kept[environment] = named
+            preview = _way({wanted.preview: 100} if wanted.preview else {}, kept, _berths(seen))
+            going = [s for s in seen.servers if s.environment and not s.leaving and s.target not in kept.get(s.environment, ())]
+            self._tell([f"set map {config.MAP} preview {preview}", *_taking_out(going)])
+            self._remember()
+
+    def traffic(self) -> Mapping[Environment, Traffic]:
+        """Environments that are leaving are told of as long as requests are in flight to them."""
+        seen = self._look()
+        return {e: t for e, t in self._counted(seen).items() if e in seen.targets or t.open}
+
+    def up(self, routing: Routing, epoch: int) -> NotYet | None:
+        with self._fence.passing(epoch):
+            process = launch.recorded(self._record)
+            if process and process.alive and self._asked_to_end(process) is not None:
+                return self._end(process) or NotYet("the HAProxy before this one has ended")
+            if not (process and process.alive):
+                process = self._start(routing)
+            return self._answering(process)
+
+    def down(self, epoch: int) -> NotYet | None:
+        """As the port says. Requests in flight get three seconds."""
+        with self._fence.passing(epoch):
+            process = launch.recorded(self._record)
+            waiting = self._end(process) if process and process.alive else None
+            if waiting is None:
+                self._ending.unlink(missing_ok=True)
+            return waiting
+
+    # What it says
+
+    def _look(self) -> _Seen:
+        """The ways and the servers of the running proxy. Raises Unavailable if it does not answer, or not with these."""
+        ways, servers, header = {}, [], False
+        for line in self._ask([f"show map {config.MAP}", "show servers state"]).splitlines():
+            word = line.split()
+            if line.startswith("0x"):
+                ways[word[1]] = word[2]
+            elif line.startswith("# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"):
+                header = True
+            elif header and len(word) > 18 and word[1] in BERTHS:
+                servers.append(_live(word))
+        if not header:
+            raise Unavailable(f"HAProxy in {self._place} did not say what it does; asked again, it may")
+        return _Seen(ways, tuple(servers))
+
+    def _counted(self, seen: _Seen) -> dict[Environment, Traffic]:
+        """The counters of every environment that has a server (management guide, 9.1). In flight is what its berth has: requests that wait are counted."""
+        lines = self._ask(["show stat -1 6 -1"]).splitlines()
+        names = next((line[2:].split(",") for line in lines if line.startswith("# ")), [])
+        rows = [dict(zip(names, line.split(","), strict=False)) for line in lines if line.startswith(BERTHS)]
+        open = {row["pxname"]: int(row["scur"]) + int(row["qcur"]) for row in rows if row["svname"] == "BACKEND"}
+        whose = {(s.berth, s.name): s.environment for s in seen.servers if s.environment}
+        found = {s.environment: Traffic(0, 0, open.get(s.berth, 0)) for s in seen.servers if s.environment}
+        for row in rows:
+            if environment := whose.get((row["pxname"], row["svname"])):
+                was = found[environment]
+                errors = sum(int(row[column] or 0) for column in ("hrsp_5xx", "econ", "eresp"))
+                found[environment] = was._replace(requests=was.requests + int(row["stot"]), errors=was.errors + errors)
+        return found
+
+    # What it is told
+
+    def _completion(self, seen: _Seen, environment: Environment, berth: str, targets: Sequence[Target]) -> list[str]:
+        """What makes these the targets of an environment, all of them in service."""
+        there = {s.name: s for s in seen.of(environment)}
+        commands = []
+        for target in targets:
+            server = Server(berth, environment, target)
+            for name, text in zip((server.name, server.backup), config.words(server, self._settings), strict=True):
+                found, id = there.get(name), f"{berth}/{name}"
+                if found is None:
+                    commands.append(f"add server {berth}/{text}")
+                elif found.target != target:
+                    commands.append(f"set server {id} addr {target.host} port {target.port}")
+                elif not (found.admin or found.weight != found.normal):
+                    continue
+                commands.append(f"set server {id} weight 100%")
+                if name == server.name:
+                    commands.append(f"enable health {id}")
+                commands.append(f"set server {id} state ready")
+        if environment not in seen.led("production")[0]:
+            commands += _taking_out(s for s in there.values() if not s.leaving and s.target not in targets)
+        return commands
+
+    def _tell(self, commands: Sequence[str]) -> None:
+        """Raises Refused with what HAProxy finds wrong with them."""
+        for at in range(0, len(commands), _COMMANDS):
+            some = commands[at : at + _COMMANDS]
+            answer = self._ask(some)
+            if complaints := [line for line in answer.splitlines() if line.strip() not in _QUIET]:
+                raise Refused(f"HAProxy in {self._place} refuses: {' '.join(complaints)[:300]}")
+            if answer.count("\n") < len(some):
+                raise Unavailable(f"HAProxy in {self._place} ended in the middle of a change; what it took over is known when it runs again")
+
+    def _remember(self) -> None:
+        """Deletes what has left, and writes down what the running proxy now does, for one that starts again. Raises Unavailable if the disk is full."""
+        seen = self._look()
+        if leaving := [s for s in seen.servers if s.leaving]:
+            self._ask([f"del server {s.id}" for s in leaving])  # refused for those with requests in flight: their turn comes later
+        servers = [Server(s.berth, s.environment, s.target) for s in seen.servers if s.environment and not s.backup and not s.admin]
+        self._write(config.render(self._settings, servers), config.ways(*(seen.ways.get(each, NOWHERE) for each in ("production", "preview"))))
+
+    def _write(self, configuration: str, ways: str) -> None:
+        for name, text in ((config.CONFIG, configuration), (config.MAP, ways)):
+            path = self._place / name
+            try:
+                if _read(path) != text:
+                    self._reserve.within(partial(write_durably, path, text))
+            except OSError as error:
+                raise Unavailable(f"HAProxy does it, but would not after a restart: {path} cannot be written: {error.strerror}") from error
+
+    def _ask(self, commands: Sequence[str]) -> str:
+        """Sends a line of commands to the stats socket, and reads all that it answers. Raises Unavailable at once if it does not run, after 2 s if it hangs."""
+        deadline = time.monotonic() + _ANSWER
+        place = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY)  # by this, the path of the socket is short however long the directory's is
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as s:
+                s.settimeout(_ANSWER)
+                s.connect(f"/proc/self/fd/{place}/{config.SOCKET}")
+                s.sendall(";".join(commands).encode() + b"\n")
+                parts = []
+                while part := s.recv(1 << 18):
+                    parts.append(part)
+                    s.settimeout(max(0.001, deadline - time.monotonic()))
+                return b"".join(parts).decode(errors="replace")
+        except TimeoutError:
+            raise Unavailable(f"HAProxy in {self._place} runs but has not answered for {_ANSWER:g} s: is it stopped?") from None
+        except OSError as error:
+            raise Unavailable(f"HAProxy in {self._place} is not running ({error.strerror}): `bleen up` starts it") from None
+        finally:
+            os.close(place)
+
+    # Its life
+
+    def _start(self, routing: Routing) -> Process:
+        """Starts it from its own files, or from ``routing`` if there are none. Raises Refused if it could not listen, or finds fault with them."""
+        import shutil  # only here: nothing of it on the way of a rollback
+
+        path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+        binary = shutil.which("haproxy", path=path)
+        if binary is None:
+            raise Refused("there is no haproxy on PATH: install it (Debian: apt-get install haproxy), or choose another router")
+        for address in (self._settings.listen, self._settings.preview):
+            _must_be_free(address)
+        try:
+            servers, ways = config.read_servers((self._place / config.CONFIG).read_text()), (self._place / config.MAP).read_text()
+        except FileNotFoundError:
+            servers, ways = _from_nothing(routing)
+        self._link_certificate()
+        self._write(config.render(self._settings, servers), ways)
+        _must_be_sound(binary, self._place)
+        self._ending.unlink(missing_ok=True)
+        program = Program([binary, "-q", "-db", "-f", config.CONFIG], str(self._place), {"PATH": path}, str(self._place / "haproxy.log"))
+        return launch.launch(program, self._record)
+
+    def _answering(self, process: Process) -> NotYet | None:
+        """Waits a moment for one that was just started: its socket answers once all listeners are bound."""
+        deadline = time.monotonic() + _ANSWER
+        while True:
+            try:
+                self._look()
+                return None
+            except Unavailable:
+                if not process.alive:
+                    shown = f"`cd {self._place} && haproxy -db -f {config.CONFIG}` shows why"
+                    raise Unavailable(f"HAProxy ended as soon as it was started: {shown}") from None
+                if process.stopped:
+                    raise
+                if time.monotonic() >= deadline:
+                    return NotYet(f"HAProxy (pid {process.pid}) starts")
+            time.sleep(0.005)
+
+    def _end(self, process: Process) -> NotYet | None:
+        """Listens no more at once; three seconds for requests in flight; then TERM, and KILL for one that hangs."""
+        since = self._asked_to_end(process)
+        if since is None:
+            since = since_boot()
+            self._ending.write_text(f"{process.pid} {process.start} {since}")
+        waited = since_boot() - since
+        number = signal.SIGUSR1 if waited < _GRACE else signal.SIGTERM if waited < _GRACE + 2 else signal.SIGKILL
+        if launch.end(self._record, number):
+            return None
+        return NotYet(f"HAProxy (pid {process.pid}) ends; requests in flight get {_GRACE:g} s", 0.05)
+
+    def _asked_to_end(self, process: Process) -> float | None:
+        """When this process was asked to end, since boot."""
+        pid, start, at = (_read(self._ending) or "0 0 0").split()
+        return float(at) if (int(pid), int(start)) == (process.pid, process.start) else None
+
+    def _link_certificate(self) -> None:
+        """HAProxy looks for the key beside the certificate, under its name and ``.key`` (configuration manual, "ssl-load-extra-files")."""
+        for suffix, which in (("", "certificate"), (".key", "key")):
+            if self._tls is not None:
+                beside = self._place / f".link.{os.getpid()}"
+                beside.unlink(missing_ok=True)
+                beside.symlink_to(os.path.abspath(self._tls[which]))
+                beside.rename(self._place / (config.CERTIFICATE + suffix))
+
+
+def _live(word: Sequence[str]) -> _Live:
+    """Reads one line of "show servers state"."""
+    environment: Environment | None
+    try:
+        environment, backup = config.whose(word[3])
+    except ValueError:
+        environment, backup = None, False
+    return _Live(word[1], word[3], Target(word[4], int(word[18])), int(word[6]), int(word[7]), int(word[8]), environment, backup)
+
+
+def _berths(seen: _Seen) -> dict[Environment, str]:
+    return {s.environment: s.berth for s in seen.servers if s.environment}
+
+
+def _allotted(seen: _Seen, environments: Iterable[Environment]) -> dict[Environment, str]:
+    """A berth for each, its own or a free one. Raises Unavailable if there is none, which a request that ends may change."""
+    berths = _berths(seen)
+    free = [b for b in BERTHS if b not in {s.berth for s in seen.servers}]
+    for environment in environments:
+        if environment not in berths:
+            if not free:
+                raise Unavailable(f"HAProxy has no room for {environment}: requests are still in flight to {', '.join(map(str, berths))}")
+            berths[environment] = free.pop(0)
+    return berths
+
+
+def _way(shares: Mapping[Environment, int], known: Mapping[Environment, Collection[Target]], berths: Mapping[Environment, str]) -> Way:
+    """Raises Refused for shares that cannot be given: HAProxy would answer 503 without a word."""
+    given = {e: s for e, s in shares.items() if s}
+    for environment in given:
+        if not known.get(environment):
+            raise Refused(f"HAProxy has no targets for {environment}; it knows {', '.join(sorted(str(e) for e in known if known[e])) or 'none'}")
+    if given and (sum(given.values()) != 100 or min(given.values()) < 0 or len(given) > 2):
+        raise Refused(f"HAProxy cannot serve {_in_words(given)}: at most two shares that add up to 100")
+    ordered = sorted(given)
+    if not ordered:
+        return Way()
+    return Way(berths[ordered[0]], given[ordered[0]], berths[ordered[1]] if len(ordered) > 1 else config.NOBODY)
+
+
+def _taking_out(servers: Iterable[_Live]) -> list[str]:
+    return [c for s in servers for c in (f"set server {s.id} weight 0", f"set server {s.id} state maint")]
+
+
+def _from_nothing(routing: Routing) -> tuple[list[Server], str]:
+    """The servers and the map for a proxy that has no memory."""
+    berths = _allotted(_Seen({}, ()), routing.targets)
+    servers = [Server(berths[e], e, target) for e, targets in routing.targets.items() for target in targets]
+    preview = {routing.preview: 100} if routing.preview else {}
+    return servers, config.ways(*(str(_way(shares, routing.targets, berths)) for shares in (routing.shares, preview)))
+
+
+def _must_be_free(address: str) -> None:
+    """Raises Refused if we could not listen there, and says who does."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host.strip("[]*") or "0.0.0.0", int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(where)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and (pid := processes.owner(int(port))):
+            raise Refused(f"{address} is held by pid {pid} ({processes.command_line(pid)}): stop it, or listen elsewhere") from None
+        raise Refused(f"HAProxy cannot listen on {address}: {error.strerror or error}") from None
+
+
+def _must_be_sound(binary: str, place: Path) -> None:
+    """Raises Refused with the first things that HAProxy finds wrong with its configuration."""
+    import subprocess  # only here: nothing of it on the way of a rollback
+
+    try:
+        found = subprocess.run([binary, "-c", "-f", config.CONFIG], cwd=place, capture_output=True, text=True, errors="replace", timeout=5, check=False)
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{binary} takes more than 5 s to check its configuration") from None
+    if found.returncode != 0:
+        alerts = [line.split(" : ", 1)[-1] for line in found.stderr.splitlines() if line.startswith("[ALERT]")]
+        raise Refused(f"{binary} refuses {place / config.CONFIG}: {' '.join(alerts[:2]) or found.stderr.strip()[-300:]}")
+
+
+def _in_words(shares: Mapping[Environment, int]) -> str:
+    return " and ".join(f"{share} % to {e}" for e, share in sorted(shares.items())) or "nothing"
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None

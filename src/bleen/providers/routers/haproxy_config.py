@@ -1,0 +1,254 @@
+"""What HAProxy is told: the text of its configuration, and the words in which servers and ways are written there and on its socket. Pure.
+
+The configuration has eight *berths*: backends that each hold the servers of one environment, whichever it is. An environment keeps its berth for as long as
+it is known, so that blue-4 and blue-6 can be there at once and no request for the one reaches the other. Which berth production and preview lead to stands
+in a map, as a *way*: ``berth3:100:none``, or ``berth3:90:berth1`` for 90 percent to the first and the rest to the second. A way is one entry of the map, so
+that any change of traffic is one atomic change.
+
+Sources: the configuration manual and the management guide of HAProxy 2.6.
+"""
+
+import re
+import resource
+import socket
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from bleen.errors import Refused
+from bleen.model import Environment, Target
+from bleen.plan import Probe
+
+CONFIG, MAP, SOCKET = "haproxy.cfg", "routes.map", "haproxy.sock"
+CERTIFICATE = "certificate.pem"
+BERTHS = tuple(f"berth{n}" for n in range(1, 9))
+NOBODY = "none"
+NOWHERE = f"{NOBODY}:100:{NOBODY}"
+_BACKUP = ".backup"
+_KEEP_ALIVE = 2.0
+"""Seconds; where nobody says how long the application keeps idle connections, the shortest default that is in wide use: gunicorn's."""
+
+
+class Settings(NamedTuple):
+    """What a configuration is made for."""
+
+    listen: str
+    preview: str
+    tls: bool
+    probe: Probe
+    keep_alive: float | None
+
+
+class Server(NamedTuple):
+    """A target of an environment, in the berth of that environment.
+
+    HAProxy has it twice: checked, and once more as a backup without checks, so that an environment whose targets all fail their checks is still tried.
+    """
+
+    berth: str
+    environment: Environment
+    target: Target
+
+    @property
+    def name(self) -> str:
+        """Says whose it is, and so carries the number of the release into the running proxy."""
+        return f"{self.environment}:{self.target}"
+
+    @property
+    def backup(self) -> str:
+        return self.name + _BACKUP
+
+
+class Way(NamedTuple):
+    """Where a listener leads: ``share`` percent to one berth, the rest to another."""
+
+    first: str = NOBODY
+    share: int = 100
+    rest: str = NOBODY
+
+    def __str__(self) -> str:
+        return f"{self.first}:{self.share}:{self.rest}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Way":
+        """The inverse of ``str()``. Raises ValueError for anything else."""
+        first, share, rest = text.split(":")
+        if not (share.isdecimal() and int(share) <= 100 and {first, rest} <= {NOBODY, *BERTHS}):
+            raise ValueError(f"{text!r} is not a way")
+        return cls(first, int(share), rest)
+
+    @property
+    def shares(self) -> dict[str, int]:
+        """Percent for each berth that gets any."""
+        found: dict[str, int] = {}
+        for berth, share in ((self.first, self.share), (self.rest, 100 - self.share)):
+            if share and berth != NOBODY:
+                found[berth] = found.get(berth, 0) + share
+        return found
+
+
+def whose(name: str) -> tuple[Environment, bool]:
+    """The environment that a server's name says, and whether it is the backup. Raises ValueError for a name that is not ours."""
+    environment, colon, _ = name.partition(":")
+    if not colon:
+        raise ValueError(f"{name!r} is not the name of a server of ours")
+    return Environment.parse(environment), name.endswith(_BACKUP)
+
+
+def words(server: Server, settings: Settings) -> tuple[str, str]:
+    """The two servers of a target, as written after ``server`` in a configuration and after ``add server BERTH/`` on the socket; default-server does not
+    reach the latter. Raises Refused for what HAProxy cannot hold.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.]+", server.environment.name):
+        raise Refused(f"HAProxy cannot hold an environment named {server.environment.name!r}")
+    probe, pool = settings.probe, _pool(settings.keep_alive)
+    to = address(server.target)
+    check = f"check inter {_ms(probe.interval)} fall {probe.fall} rise 1"
+    return f"{server.name} {to} {check} {pool}", f"{server.backup} {to} backup {pool}"
+
+
+def address(target: Target) -> str:
+    """A target as HAProxy writes it. Raises Refused for a host name: servers that come and go are not resolved (management guide, 9.3, "add server")."""
+    for family, form in ((socket.AF_INET, "{}:{}"), (socket.AF_INET6, "[{}]:{}")):
+        try:
+            socket.inet_pton(family, target.host)
+        except OSError:
+            continue
+        return form.format(*target)
+    raise Refused(f"HAProxy can send to IP addresses only, and {target} is not one")
+
+
+def ways(production: str, preview: str) -> str:
+    """The text of the map."""
+    return f"production {production}\npreview {preview}\n"
+
+
+def read_ways(text: str) -> dict[str, str]:
+    """The inverse of ``ways``; a listener that is missing leads nowhere."""
+    found = dict(line.split() for line in text.splitlines() if line)
+    return {listener: found.get(listener, NOWHERE) for listener in ("production", "preview")}
+
+
+def read_servers(text: str) -> list[Server]:
+    """The servers that a configuration holds: the inverse of ``render`` as far as traffic is concerned."""
+    found, berth = [], ""
+    for line in text.splitlines():
+        word = line.split()
+        if word[:1] == ["backend"]:
+            berth = word[1]
+        elif word[:1] == ["server"] and not word[1].endswith(_BACKUP):
+            host, _, port = word[2].rpartition(":")
+            found.append(Server(berth, whose(word[1])[0], Target(host.strip("[]"), int(port))))
+    return found
+
+
+def render(settings: Settings, servers: Iterable[Server]) -> str:
+    """The whole configuration. Every path in it is relative to the directory that HAProxy is started in: a socket's own path may have 107 bytes (unix(7))."""
+    held: Mapping[str, list[str]] = {berth: [] for berth in BERTHS}
+    for server in sorted(servers):
+        held[server.berth].extend(words(server, settings))
+    backends = "\n".join(f"backend {berth}\n" + "".join(f"    server {each}\n" for each in lines) for berth, lines in held.items())
+    tls = f"ssl crt {CERTIFICATE} alpn h2,http/1.1" if settings.tls else ""
+    return _CONFIGURATION.format(
+        socket=SOCKET,
+        maxconn=_most_connections(),
+        extra="ssl-load-extra-files key" if settings.tls else "",
+        check_timeout=_ms(settings.probe.patience),
+        path=_quoted(settings.probe.path),
+        production=_frontend("production", f"{_quoted(settings.listen)} {tls}"),
+        preview=_frontend("preview", _quoted(settings.preview)),
+        nobody=NOBODY,
+        backends=backends,
+    )
+
+
+def _frontend(name: str, bind: str) -> str:
+    return f"""\
+frontend {name}
+    bind {bind}
+    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
+    http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
+    http-request set-var(txn.way) str({name}),map({MAP})
+    http-request set-var(txn.share) var(txn.way),field(2,:),add(0)
+    use_backend %[var(txn.way),field(1,:)] if {{ rand(100),sub(txn.share) lt 0 }}
+    use_backend %[var(txn.way),field(3,:)]
+    default_backend {NOBODY}
+"""
+
+
+# 24 days is the longest time that HAProxy can count: no limit. A dead peer is found by TCP's own keep-alive instead. What may wait is only what no
+# application sees: the head of a request, and a client between two requests.
+# A request is sent again, to another target, only if no connection was made (``retry-on`` is conn-failure by default).
+# ``noreuseport``: two HAProxys would share a port without a word, each with half of the connections.
+_CONFIGURATION = """\
+# Written by bleen, and again after every change: what is changed here by hand is lost.
+global
+    stats socket unix@{socket} mode 600 level admin expose-fd listeners
+    stats timeout 10s
+    maxconn {maxconn}
+    noreuseport
+    tune.bufsize 32768
+    {extra}
+
+defaults
+    mode http
+    timeout client 24d
+    timeout server 24d
+    timeout tunnel 24d
+    timeout connect 5s
+    timeout queue 60s
+    timeout http-request 5m
+    timeout http-keep-alive 1h
+    timeout check {check_timeout}
+    option clitcpka
+    option srvtcpka
+    clitcpka-idle 60s
+    clitcpka-intvl 15s
+    clitcpka-cnt 4
+    srvtcpka-idle 60s
+    srvtcpka-intvl 15s
+    srvtcpka-cnt 4
+    option forwardfor
+    option http-ignore-probes
+    option idle-close-on-response
+    option allbackups
+    option redispatch 1
+    retries 3
+    balance roundrobin
+    http-reuse always
+    option httpchk
+    http-check send meth GET uri {path} ver HTTP/1.1 hdr Host localhost hdr User-Agent bleen
+    http-check expect status 200-399
+
+{production}
+{preview}
+backend {nobody}
+    http-request return status 503 content-type text/plain string "No environment is active here.\\n"
+
+{backends}"""
+
+
+def _pool(keep_alive: float | None) -> str:
+    """How idle connections are kept: as many as there are, none for as long as the application would keep it.
+
+    Every ``pool-purge-delay`` HAProxy closes half of what it did not need lately, and "lately" fades by half each time: ten thousand are gone after about
+    twenty-five rounds. Forty rounds go into the time that the application allows.
+    """
+    allowed = _KEEP_ALIVE if keep_alive is None else keep_alive
+    return f"pool-max-conn -1 pool-purge-delay {_ms(allowed / 40)}" if allowed > 0 else "pool-max-conn 0"
+
+
+def _most_connections() -> int:
+    """Two descriptors for each connection, and a fifth of all for idle ones, checks and the rest; HAProxy raises the soft limit by itself."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 20_000 if hard == resource.RLIM_INFINITY else max(100, min(20_000, hard * 2 // 5))
+
+
+def _ms(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def _quoted(text: str) -> str:
+    """One word of a configuration, taken literally (configuration manual, 2.2). Raises Refused for what no address or path of a URL can hold."""
+    if not text or not all("!" <= c <= "~" for c in text):
+        raise Refused(f"HAProxy cannot be given {text!r}: an address or a path has no spaces, control characters or letters beyond ASCII")
+    return "'" + text.replace("'", "'\\''") + "'"
