@@ -1,0 +1,361 @@
+"""What every router must do with real requests: ``ProxyContract``, on top of ``RouterContract``."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bleen.model import Environment, NotYet, Routing
+from bleen.plan import Probe
+from bleen.testing.load import Client, Load, Problem, Report
+from bleen.testing.routers import BLUE, GREEN, LATER, Fleet, Make, RouterContract
+from bleen.testing.site import Application, Site, WebSocket, until
+
+
+class Moment(NamedTuple):
+    """All requests that started between two moments are for one environment."""
+
+    environment: Environment
+    after: float
+    before: float
+
+
+class Hammered(NamedTuple):
+    report: Report
+    moments: list[Moment]
+
+
+class Patience:
+    """A request, a stream, an upload's answer and an idle WebSocket that began on blue, and last."""
+
+    def __init__(self, site: Site, seconds: float) -> None:
+        self._timeout = seconds + 20
+        self.request = self._begin(site, f"/sleep?s={seconds}")
+        self.stream = self._begin(site, f"/stream?s={seconds}&every=0.5")
+        self.socket = WebSocket(site.listen, self._timeout)
+
+    def _begin(self, site: Site, path: str) -> Client:
+        client = Client(site.listen, self._timeout)
+        client.begin("GET", path)
+        return client
+
+    def close(self) -> None:
+        for each in (self.request, self.stream, self.socket):
+            each.close()
+
+
+class ProxyContract(RouterContract):
+    """The data plane: what users feel. ``switches`` and ``seconds`` may be raised by who has more time."""
+
+    switches = 24
+    seconds = 20.0
+    """How long the long request lasts; past 15, the default after which Envoy cuts one. It costs no time: the other tests run meanwhile."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def hammered(cls, fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hammered]:
+        """Blue and green in turn, under clients that do not rest."""
+        suite, moments = cls(), []
+        with suite.sites(tmp_path_factory.mktemp("hammered")) as make:
+            site = suite.started(make(), fleet)
+            with Load(site.listen) as load:
+                load.wait(100)
+                for number in range(cls.switches):
+                    environment = (GREEN, BLUE)[number % 2]
+                    site.route(fleet.routing({environment: 100}))
+                    served = load.now()
+                    load.wait(60)
+                    moments.append(Moment(environment, served, load.now()))
+            yield Hammered(load.report(), moments)
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def patience(cls, fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patience]:
+        """Begun before the first test of the class, looked at by the last."""
+        suite = cls()
+        with suite.sites(tmp_path_factory.mktemp("patience")) as make:
+            site = suite.started(make(), fleet)
+            patience = Patience(site, cls.seconds)
+            until("all three have reached blue", lambda: sum(each.facts()["busy"] for each in fleet.blue) >= 3)
+            for environment in (GREEN, BLUE, GREEN):
+                site.route(fleet.routing({environment: 100}))
+            yield patience
+            patience.close()
+
+    def test_no_request_fails_while_clients_hammer_the_switch(self, hammered: Hammered) -> None:
+        """No request fails while clients hammer the switch: keep-alive and new-connection clients, POST included, client retries off."""
+        assert not hammered.report.failures, str(hammered.report)
+        assert set(hammered.report.kinds()) == {"get", "get-new", "post", "post-new"}
+
+    def test_once_a_switch_is_served_no_new_request_is_answered_by_the_old_environment(self, hammered: Hammered) -> None:
+        """A switch is when requests are answered by the new environment."""
+        for moment in hammered.moments:
+            assert set(hammered.report.who(moment.after, moment.before)) == {moment.environment.name}
+
+    def test_whole_releases_fail_no_request(self, live: Site, fleet: Fleet) -> None:
+        """Preparing, switching, draining and forgetting, with environments that come and go."""
+        applications = {"blue": fleet.blue, "green": fleet.green}
+        was = fleet.routing({BLUE: 100}, know=(BLUE,))
+        live.router.settle(was, 1)
+        with Load(live.listen) as load:
+            for number in range(5, 11):
+                new = Environment(("blue", "green")[number % 2], number)
+                targets = {new: tuple(each.target for each in applications[new.name])}
+                both = Routing({new: 100}, new, {**was.targets, **targets})
+                live.prepare(both)
+                live.route(both)
+                served = load.now()
+                load.wait(40)
+                assert set(load.report().who(after=served)) == {new.name}
+                live.drained(both)
+                was = Routing({new: 100}, None, targets)
+                live.router.settle(was, 1)
+                assert set(live.router.routing().targets) == {new}
+                load.wait(40)
+        assert not load.report().failures, str(load.report())
+
+    def test_a_switch_closes_no_connection_of_a_client(self, live: Site, fleet: Fleet) -> None:
+        client = Client(live.listen)
+        for environment in (BLUE, GREEN, BLUE, GREEN):
+            live.route(fleet.routing({environment: 100}))
+            status, fields, _ = client.ask("GET", "/")
+            assert (status, fields["x-served-by"]) == (200, environment.name)
+            assert "connection" not in fields
+        client.close()
+
+    def test_production_answers_503_when_nobody_is_to_serve(self, make: Make, fleet: Fleet) -> None:
+        site = make()
+        site.up()
+        assert site.get()[:2] == (503, "")
+        site.prepare(fleet.routing({BLUE: 100}, BLUE))
+        assert site.get()[:2] == (503, "")
+        site.route(fleet.routing({BLUE: 100}))
+        assert site.get()[:2] == (200, "blue")
+        site.route(fleet.routing({}))
+        assert site.get()[:2] == (503, "")
+
+    def test_the_preview_leads_to_the_idle_environment_or_answers_503(self, live: Site, fleet: Fleet) -> None:
+        """The preview leads to this release's idle environment or answers 503, never to the active one."""
+        assert live.get(preview=True)[:2] == (503, "")
+        live.prepare(fleet.routing({BLUE: 100}, GREEN))
+        until("the preview answers", lambda: live.get(preview=True)[:2] == (200, "green"))
+        assert live.get()[:2] == (200, "blue")
+        live.prepare(fleet.routing({BLUE: 100}))
+        until("the preview is closed", lambda: live.get(preview=True)[:2] == (503, ""))
+        live.prepare(fleet.routing({BLUE: 100}, GREEN))
+        live.router.settle(fleet.routing({BLUE: 100}, know=(BLUE,)), 1)
+        until("the preview is closed", lambda: live.get(preview=True)[:2] == (503, ""))
+        assert live.get()[:2] == (200, "blue")
+
+    def test_the_preview_of_a_dead_environment_never_falls_through_to_the_active_one(self, live: Site, fleet: Fleet) -> None:
+        with Application("dead") as dead:
+            wanted = Routing({BLUE: 100}, GREEN, {**fleet.targets(BLUE), GREEN: (dead.target,)})
+            live.prepare(wanted)
+            until("the preview answers", lambda: live.get(preview=True)[:2] == (200, "dead"))
+            looks = dead.facts()["looks"]
+            dead.ask("/be?health=fail")
+            until("the proxy has seen it", lambda: dead.facts()["looks"] > looks + 4)
+            assert live.get(preview=True)[1] in ("", "dead")
+        for _ in range(20):
+            assert live.get(preview=True)[:2] == (503, "")
+        assert live.get()[:2] == (200, "blue")
+
+    def test_a_later_release_of_a_name_is_never_answered_by_an_earlier_one(self, live: Site, fleet: Fleet) -> None:
+        """Retiring the blue of release 4 can never touch the blue of release 6."""
+        live.route(fleet.routing({GREEN: 100}))
+        wanted = Routing({GREEN: 100}, LATER, fleet.targets(GREEN, LATER))
+        live.prepare(wanted)
+        until("the preview answers", lambda: live.get(preview=True)[0] == 200)
+        assert {live.get(preview=True)[1] for _ in range(20)} == {"later"}
+        live.route(wanted._replace(shares={LATER: 100}))
+        assert {live.get()[1] for _ in range(20)} == {"later"}
+
+    def test_a_share_of_ten_percent_is_about_ten_percent(self, live: Site, fleet: Fleet) -> None:
+        live.route(fleet.routing({BLUE: 90, GREEN: 10}))
+        since = Load.now()
+        with Load(live.listen) as load:
+            load.wait(2000)
+        assert not load.report().failures, str(load.report())
+        who = load.report().who(after=since)
+        assert 0.06 < who["green"] / who.total() < 0.14, who
+
+    def test_a_target_that_is_unwell_gets_no_requests(self, live: Site, fleet: Fleet) -> None:
+        fleet.blue[0].ask("/be?health=fail")
+        try:
+            until("only the other one answers", lambda: {live.get()[2] for _ in range(10)} == {b"blue 2\n"})
+        finally:
+            fleet.blue[0].ask("/be?health=ok")
+        until("both answer again", lambda: {live.get()[2] for _ in range(10)} == {b"blue 1\n", b"blue 2\n"})
+
+    def test_when_every_target_is_unwell_the_proxy_goes_on_trying(self, live: Site, fleet: Fleet) -> None:
+        """If every target of the active environment fails its checks, the proxy goes on trying them; the engine decides, not the proxy."""
+        looks = [each.facts()["looks"] for each in fleet.blue]
+        for each in fleet.blue:
+            each.ask("/be?health=fail")
+        try:
+            until("the proxy has seen it", lambda: all(each.facts()["looks"] > seen + 12 for each, seen in zip(fleet.blue, looks, strict=True)))
+            assert {live.get()[:2] for _ in range(20)} == {(200, "blue")}
+        finally:
+            for each in fleet.blue:
+                each.ask("/be?health=ok")
+
+    def test_the_application_learns_who_asks_and_how(self, live: Site) -> None:
+        """X-Forwarded-For and -Proto are set."""
+        for headers, expected in (("", "127.0.0.1"), ("X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: gopher\r\n", "192.0.2.7,127.0.0.1")):
+            seen = [(name.lower(), value) for name, value in json.loads(live.get("/headers", headers)[2])]
+            assert ",".join(v.replace(" ", "") for n, v in seen if n == "x-forwarded-for") == expected
+            assert [v for n, v in seen if n == "x-forwarded-proto"] == ["http"]
+
+    def test_a_killed_proxy_that_is_started_again_serves_as_before(self, live: Site, fleet: Fleet) -> None:
+        live.prepare(fleet.routing({}, BLUE))
+        live.route(fleet.routing({GREEN: 100}))
+        self.kill(live)
+        with pytest.raises(Problem):
+            live.get()
+        live.up()
+        assert {live.get()[:2] for _ in range(20)} == {(200, "green")}
+        assert live.get(preview=True)[:2] == (200, "blue")
+
+    def test_down_leaves_nobody_listening(self, live: Site) -> None:
+        self.down(live)
+        for preview in (False, True):
+            with pytest.raises(Problem, match="refused"):
+                live.get(preview=preview)
+
+    def down(self, site: Site) -> None:
+        until("it is down", lambda: site.router.down(1) is None)
+
+    @pytest.mark.parametrize("path", ["/sleep?s=60", "/stream?s=60", "/ws"])
+    @pytest.mark.parametrize("preview", [False, True], ids=["production", "preview"])
+    def test_an_environment_is_not_drained_before_its_last_request(self, live: Site, fleet: Fleet, path: str, preview: bool) -> None:
+        """Targets leave the router, requests in flight and open streams get `drain: 30s`."""
+        busy, idle = (GREEN, BLUE) if preview else (BLUE, GREEN)
+        live.prepare(fleet.routing({}, GREEN if preview else None))
+        address = live.preview if preview else live.listen
+        before = sum(each.facts()["busy"] for each in self.of(fleet, busy))
+        if path == "/ws":
+            client: Client | WebSocket = WebSocket(address)
+        else:
+            client = Client(address)
+            client.begin("GET", path)
+        until("the request has arrived", lambda: sum(each.facts()["busy"] for each in self.of(fleet, busy)) > before)
+        live.prepare(fleet.routing({}))
+        live.route(fleet.routing({idle: 100}) if not preview else fleet.routing({BLUE: 100}))
+        for elapsed in (0.1, 0.2, 0.3):
+            assert isinstance(live.router.drained(busy, elapsed), NotYet)
+        assert live.router.traffic()[busy].open == 1
+        client.close()
+        live.drained(fleet.routing({idle: 100}))
+        assert live.router.traffic()[busy].open == 0
+
+    def of(self, fleet: Fleet, environment: Environment) -> list[Application]:
+        return fleet.blue if environment == BLUE else fleet.green
+
+    def test_requests_and_errors_are_counted_for_each_environment(self, live: Site, fleet: Fleet) -> None:
+        was = live.router.traffic()
+        for _ in range(10):
+            live.get()
+        for _ in range(3):
+            assert live.get("/status?code=500")[:2] == (500, "blue")
+        assert live.get("/status?code=404")[:2] == (404, "blue")
+        until("all are counted", lambda: live.router.traffic()[BLUE].requests >= was[BLUE].requests + 14)
+        now = live.router.traffic()
+        assert now[BLUE].requests - was[BLUE].requests == 14
+        assert now[BLUE].errors - was[BLUE].errors == 3
+        assert now[GREEN] == was[GREEN]
+
+    def test_a_target_that_refuses_connections_costs_no_request(self, make: Make, fleet: Fleet) -> None:
+        """A request is sent again only if it provably never reached the application: this one did not."""
+        site = make(probe=Probe("/health", interval=30.0, patience=1.0, fall=3))
+        with Application("blue") as second:
+            wanted = Routing({BLUE: 100}, None, {BLUE: (fleet.blue[0].target, second.target)})
+            site.up()
+            site.prepare(wanted)
+            site.route(wanted)
+            until("both answer", lambda: {site.get()[2] for _ in range(10)} == {b"blue 1\n", b"blue \n"})
+        with Load(site.listen) as load:
+            load.wait(200)
+        assert not load.report().failures, str(load.report())
+
+    @pytest.mark.parametrize("method", ["POST", "GET"])
+    def test_a_request_that_reached_the_application_is_never_sent_again(self, live: Site, fleet: Fleet, method: str) -> None:
+        """A request is sent again only if it provably never reached the application."""
+        client = Client(live.listen)
+        for number in range(10):
+            id = f"{method}-{number}-{os.getpid()}-{time.monotonic()}"
+            client.ask("GET", "/")  # so that there is a connection to the application to be reused
+            try:
+                status, fields, _ = client.ask(method, f"/cut?id={id}", b"once" if method == "POST" else b"")
+            except Problem:
+                status, fields = 502, {}
+            assert status in (502, 503)
+            assert "x-served-by" not in fields
+            assert sum(int(each.ask(f"/seen?id={id}")) for each in fleet.blue) == 1
+
+    def test_an_idle_connection_is_closed_before_the_application_would(self, make: Make) -> None:
+        """Idle upstream connections are closed before the application's keep-alive would."""
+        keep_alive = 1.0
+        site = make(keep_alive=keep_alive)
+        with Application("blue", "--keep-alive", str(keep_alive)) as application:
+            wanted = Routing({BLUE: 100}, None, {BLUE: (application.target,)})
+            site.up()
+            site.prepare(wanted)
+            site.route(wanted)
+            with Load(site.listen, clients=16, mix=("get", "post")) as load:
+                load.wait(200)
+            ended = time.monotonic()
+            with Load(site.listen, clients=8, mix=("get", "post"), pause=keep_alive * 0.99) as load:
+                while time.monotonic() < ended + 3 * keep_alive:
+                    assert application.facts()["by_us"] == 0, "the application closed a connection that the proxy held idle"
+                    time.sleep(0.05)
+            assert not load.report().failures, str(load.report())
+
+    def test_tls_is_spoken_where_it_is_asked_for(self, make: Make, fleet: Fleet, certificate: Mapping[str, str]) -> None:
+        """`tls: {certificate, key}` for the listener."""
+        site = make(tls=certificate)
+        self.started(site, fleet)
+        status, who, body = site.get("/headers")
+        assert (status, who) == (200, "blue")
+        assert [value for name, value in json.loads(body) if name.lower() == "x-forwarded-proto"] == ["https"]
+        self.kill(site)
+        site.up()
+        assert site.get()[:2] == (200, "blue")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def certificate(cls, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+        """For localhost, signed by itself, made by the openssl that is installed."""
+        place = tmp_path_factory.mktemp("certificate")
+        files = {"certificate": str(place / "cert.pem"), "key": str(place / "key.pem")}
+        argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+        subprocess.run([*argv.split(), "-out", files["certificate"], "-keyout", files["key"]], check=True, capture_output=True)
+        Path(files["key"]).chmod(0o600)
+        return files
+
+    def test_a_proxy_that_hangs_for_a_while_loses_no_request(self, live: Site, fleet: Fleet) -> None:
+        """And a route that was asked for meanwhile ends one way or the other, as a repetition then makes sure."""
+        with Load(live.listen) as load:
+            load.wait(50)
+            live.signal(signal.SIGSTOP)
+            threading.Timer(0.3, lambda: live.signal(signal.SIGCONT)).start()
+            live.route(fleet.routing({GREEN: 100}))
+            served = load.now()
+            load.wait(50)
+        assert not load.report().failures, str(load.report())
+        assert set(load.report().who(after=served)) == {"green"}
+
+    def test_a_long_request_a_stream_and_an_idle_websocket_live_through_three_switches(self, patience: Patience) -> None:
+        """A switch cuts nothing. No time limit on a request unless configured (Envoy's default of 15 s cut a 20 s request), idle WebSockets live."""
+        assert patience.request.finish()[0] == 200
+        status, fields, body = patience.stream.finish()
+        assert (status, fields["x-served-by"]) == (200, "blue")
+        assert body.endswith(b"end")
+        assert patience.socket.served_by == "blue"
+        assert patience.socket.echo(b"still there?") == b"still there?"
