@@ -9,13 +9,14 @@ from bleen.host.files import Fence, Reserve
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
 from bleen.plan import Plan, Probe
-from bleen.ports import Check, Platform, Providers, Router
+from bleen.ports import Check, Journal, Platform, Providers, Router
 
 ROUTERS = {
     "envoy": "bleen.providers.routers.envoy:Envoy",
     "haproxy": "bleen.providers.routers.haproxy:HAProxy",
 }
 PLATFORMS = {"process": "bleen.providers.platforms.process:ProcessPlatform"}
+JOURNAL = "bleen.providers.journals.sqlite:SQLite"
 SMOKE = "bleen.providers.checks.smoke:Smoke"
 
 
@@ -24,6 +25,12 @@ def build(place: Place, service: Service, release: Release | None) -> Providers:
     plan = release.plan if release else None
     probe = plan.probe if plan else Probe()
     return Providers(_router(place, service, probe), _platform(place, plan, probe), _check(place, service, release))
+
+
+def journal(place: Place) -> Journal:
+    """The journal of a service. Raises UserError if a newer bleen wrote it."""
+    opened: Journal = _load(JOURNAL)(place)
+    return opened
 
 
 def _router(place: Place, service: Service, probe: Probe) -> Router:

@@ -7,7 +7,9 @@
     ROOT/services/NAME/
         journal.db             what we know and intend
         fence  reserve         see ``files``
-        engine.log             of the resident engine
+        engine.json            the resident engine's process
+        engine.log             what it has to say
+        secrets/               values for ``${NAME}``, a file (0600) for each release whose environment may run
         router/                the proxy's own files
         environments/blue-4/   one directory for each environment that runs
         releases/4/            what a release needs until it ends: reports, checks under way
@@ -40,7 +42,9 @@ class Place:
         self.journal = self.path / "journal.db"
         self.fence = self.path / "fence"
         self.reserve = self.path / "reserve"
+        self.engine = self.path / "engine.json"
         self.log = self.path / "engine.log"
+        self.secrets = self.path / "secrets"
         self.router = self.path / "router"
         self.environments = self.path / "environments"
         self.releases = self.path / "releases"
@@ -48,7 +52,7 @@ class Place:
 
     def make(self) -> None:
         """Creates what is missing, readable by nobody else."""
-        for each in (self.root, self.root / "files", self.root / "services", self.path, self.router, self.environments, self.releases):
+        for each in (self.root, self.root / "files", self.root / "services", self.path, self.router, self.environments, self.releases, self.secrets):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def remember(self, file: Path) -> None:

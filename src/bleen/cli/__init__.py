@@ -1,0 +1,121 @@
+"""The command line: the first word names the one module that is loaded for it, in ``verbs``."""
+
+import sys
+
+from bleen import __version__
+from bleen.errors import BleenError, Busy, UserError
+
+VERBS = {
+    "init": "write a good, commented bleen.yaml; with --systemd the unit that runs `bleen up` at boot",
+    "check": "read bleen.yaml and the smoke tests, and report every fault",
+    "doctor": "look at this machine: ports, proxy, permissions, limits, versions, what runs",
+    "up": "start the router, what should be running, and the resident engine",
+    "plan": "show what `deploy` would do",
+    "deploy": "bring a version to the idle environment, prove it, and move traffic to it",
+    "promote": "move traffic to a version that waits for it",
+    "abort": "give up a release before it is promoted",
+    "rollback": "return to the version before, at once",
+    "status": "show what serves, what it could return to, and what is under way",
+    "wait": "wait for a release, with the exit codes of `deploy`",
+    "history": "list releases, or tell the life of one",
+    "logs": "show what an environment wrote",
+    "smoke": "run a file of smoke tests by itself",
+    "retire": "close the rollback window now",
+    "resume": "let a halted release try again",
+    "close": "end a halted release; what the router serves now is the truth",
+    "down": "end production: stop the engine, every environment and the router",
+    "schema": "print the JSON Schema of bleen.yaml",
+    "completion": "print a completion script for bash, zsh or fish",
+}
+"""Each verb in a few words, in the order of a release."""
+
+HIDDEN = ("engine",)
+"""What we start ourselves."""
+
+_EXIT_CODES = """\
+exit codes:
+  0 done   1 a check said no   2 usage, configuration or a refusal; nothing touched   3 aborted before the switch, users saw nothing
+  4 rolled back   5 halted, needs a person   6 another release is in the way   7 waits for `bleen promote`   70 a bug of bleen's
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb and returns its exit code. No traceback reaches a person: a bug of ours is told in a line, and exits 70."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        if len(words) > 1 and words[1] in VERBS:
+            words = [words[1], "--help"]
+        else:
+            print(_page())
+            return 0
+    if words[0] in ("-V", "--version"):
+        print(f"bleen {__version__}")
+        return 0
+    return _run(words[0], words[1:])
+
+
+def _run(verb: str, rest: list[str]) -> int:
+    from bleen.cli import exits
+
+    if verb not in VERBS and verb not in HIDDEN:
+        print(f"bleen: there is no verb {verb!r}{_meant(verb)}; `bleen --help` lists them", file=sys.stderr)
+        return exits.USAGE
+    try:
+        import importlib
+
+        from bleen.cli import arguments
+
+        module = importlib.import_module(f"bleen.cli.verbs.{verb}")
+        code: int = module.run(arguments.parser(verb, module).parse_args(rest))
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"bleen: {error}", file=sys.stderr)
+        return exits.USAGE
+    except Busy as error:
+        print(f"bleen: {error}", file=sys.stderr)
+        return exits.BUSY
+    except BleenError as error:
+        print(f"bleen: {error}", file=sys.stderr)
+        return exits.HALTED
+    except BrokenPipeError:
+        sys.stderr.close()  # who read us has gone: nothing to say, and nobody to say it to
+        return exits.DONE
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the one place where a bug of ours meets a person
+        return _bug(verb, error)
+
+
+def _bug(verb: str, error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    from bleen.cli import exits
+
+    with tempfile.NamedTemporaryFile("w", prefix="bleen-bug-", suffix=".txt", delete=False) as report:
+        traceback.print_exc(file=report)
+    print(f"bleen: a bug in `bleen {verb}`: {type(error).__name__}: {error}\nplease report it with {report.name}", file=sys.stderr)
+    return exits.BUG
+
+
+def _page() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:{width}}  {words}" for verb, words in VERBS.items())
+    return f"""\
+bleen takes a service from one version to the next without one failed request, and back in one command.
+
+usage: bleen VERB [options]       `bleen VERB --help` tells all of a verb
+
+{verbs}
+
+Every verb takes -f FILE (default: bleen.yaml), --service NAME and --json. State lies in BLEEN_STATE.
+
+{_EXIT_CODES}"""
+
+
+def _meant(verb: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, 1)
+    return f" (did you mean `{near[0]}`?)" if near else ""

@@ -1,0 +1,91 @@
+"""From what a person typed to an open service: its place, its journal, and this process as one that may drive it."""
+
+import getpass
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import NamedTuple
+
+from bleen import __version__, wiring
+from bleen.engine.drive import Driver, alive, holder
+from bleen.engine.tick import Engine
+from bleen.errors import UserError
+from bleen.host import state
+from bleen.host.launch import Program, launch
+from bleen.host.state import Place
+from bleen.lifecycle import Release, Service
+from bleen.ports import Journal, Providers
+
+
+class Access(NamedTuple):
+    """A service that is known on this host."""
+
+    place: Place
+    journal: Journal
+
+    @property
+    def name(self) -> str:
+        return self.place.service
+
+    @property
+    def service(self) -> Service:
+        return self.journal.service(self.name)
+
+    @property
+    def watched(self) -> bool:
+        """Whether a resident engine is alive."""
+        held = self.service.holder
+        return alive(held) and held.resident or _resident(self.place)
+
+    def newest(self) -> Release:
+        """The newest release. Raises UserError if there was none yet."""
+        release = self.journal.latest(self.name)
+        if release is None:
+            raise UserError(f"{self.name} has no release yet: `bleen deploy VERSION` makes one")
+        return release
+
+    def providers(self, release: Release | None) -> Providers:
+        return wiring.build(self.place, self.service, release)
+
+    def driver(self) -> Driver:
+        engine = Engine(self.journal, lambda service, release: wiring.build(self.place, service, release))
+        return Driver(self.journal, engine, self.name, holder(__version__), lambda trouble: print(f"bleen: {trouble}", file=sys.stderr))
+
+    def leave(self, driver: Driver, release: Release) -> None:
+        """Leaves what this process drove to a resident engine: there goes on behind what the person need not wait for."""
+        if driver.ended_resident or (driver.driving and not release.ended and not release.halted):
+            start_engine(self.place)
+
+
+def open_service(args: Namespace) -> Access:
+    """The service that ``--service`` or the path of bleen.yaml names; the file itself is not read. Raises UserError if there is none."""
+    place = state.named(args.service) if args.service else state.find(Path(args.file))
+    return Access(place, wiring.journal(place))
+
+
+def start_engine(place: Place) -> None:
+    """Starts a resident engine, re-parented to init; one that runs already is left as it is."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "XDG_STATE_HOME", "PYTHONPATH", "VIRTUAL_ENV") if name in os.environ}
+    program = Program(
+        [sys.executable, "-m", "bleen", "engine", "--service", place.service],
+        str(place.path),
+        {**environment, "BLEEN_STATE": str(place.root)},
+        str(place.log),
+    )
+    launch(program, place.engine)
+
+
+def who() -> str:
+    """Who types this, for the journal."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _resident(place: Place) -> bool:
+    from bleen.host.launch import recorded
+
+    process = recorded(place.engine)
+    return process is not None and process.alive

@@ -1,0 +1,32 @@
+"""What the verbs that command a release have in common: ask, follow, say."""
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bleen.cli import exits, show
+from bleen.cli.access import Access, open_service, who
+from bleen.lifecycle import Answer, Release, Verb, settled
+
+
+def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], options: Mapping[str, Any] = {}) -> tuple[Access, Answer, Release]:
+    """Has a command obeyed, and follows the release until ``done``. A command that would change nothing is answered from the journal."""
+    access = open_service(args)
+    release = access.newest()
+    answer = settled(release, verb, options)
+    if answer is None:
+        driver = access.driver()
+        answer = driver.ask(release.id, verb, who(), options)
+        release = driver.follow(release.id, done if answer.obeyed else lambda _: True, lambda *_: None)
+        access.leave(driver, release)
+    return access, answer, release
+
+
+def tell(args: Namespace, answer: Answer, release: Release, text: str = "", code: int | None = None) -> int:
+    """Says how a command ended; returns the exit code."""
+    if not answer.obeyed:
+        code, text = exits.USAGE, answer.text
+    elif release.halted:
+        code, text = exits.HALTED, f"halted in {release.phase}: {release.halted}"
+    show.result(args, text or answer.text, ok=code in (None, exits.DONE), release=show.of_release(release))
+    return exits.DONE if code is None else code

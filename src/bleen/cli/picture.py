@@ -1,0 +1,158 @@
+"""The state of a service as the world tells it: what the router serves, what runs, what the journal intends. Read only."""
+
+from typing import Any
+
+from bleen.cli import show
+from bleen.cli.access import Access
+from bleen.engine.drive import alive
+from bleen.errors import PortError
+from bleen.host import clock
+from bleen.lifecycle import REVERSIBLE, Release, Service
+from bleen.model import Environment, Routing, Running
+from bleen.ports import Providers
+
+
+def of(access: Access) -> dict[str, Any]:
+    """The whole picture, as ``status --json`` prints it."""
+    service, newest = access.service, access.journal.latest(access.name)
+    providers = access.providers(newest)
+    running = providers.platform.running()
+    routing, trouble = _routing(providers)
+    seen = routing or service.confirmed
+    active = max((e for e in seen.shares if seen.shares[e]), key=lambda e: (seen.shares[e], e.release), default=None)
+    return {
+        "service": access.name,
+        "active": _environment(access, active, running) if active else None,
+        "idle": _idle(access, active, running),
+        "release": _release(access, newest) if newest else None,
+        "rollback": _rollback(newest, providers),
+        "drift": _drift(service, newest, routing, trouble),
+        "pending": list(service.pending),
+        "engine": _engine(access, service),
+        "router": {"kind": service.router.get("kind"), "listen": service.router.get("listen"), "answers": routing is not None, "shares": _shares(routing)},
+        "environments": _environments(running, providers, routing),
+    }
+
+
+def _routing(providers: Providers) -> tuple[Routing | None, str]:
+    try:
+        return providers.router.routing(), ""
+    except PortError as error:
+        return None, str(error)
+
+
+def _environment(access: Access, environment: Environment, running: Any) -> dict[str, Any]:
+    runs: Running | None = running.get(environment)
+    return {
+        "environment": environment.name,
+        "version": runs.version if runs else _version(access, environment),
+        "release": environment.release,
+        "running": bool(runs and runs.alive),
+    }
+
+
+def _version(access: Access, environment: Environment) -> str | None:
+    return next((r.plan.version for r in access.journal.releases(access.name, 50) if r.id.number == environment.release), None)
+
+
+def _idle(access: Access, active: Environment | None, running: Any) -> dict[str, Any] | None:
+    idle = [e for e in running if active is None or e.name != active.name]
+    if idle:
+        return _environment(access, max(idle, key=lambda e: e.release), running)
+    return {"environment": "green" if active and active.name == "blue" else "blue", "version": None, "release": None, "running": False}
+
+
+def _release(access: Access, release: Release) -> dict[str, Any]:
+    told = show.of_release(release)
+    if release.until is not None and not release.ended:
+        left = release.until - access.journal.now()
+        told["waiting"] = {"until": show.stamp(clock.wall() + left), "seconds": round(left, 1), "why": release.why or None}
+    return told
+
+
+def _rollback(newest: Release | None, providers: Providers) -> dict[str, Any]:
+    if newest is None or newest.phase not in REVERSIBLE:
+        reason = "no release has been promoted" if newest is None else f"no rollback window is open: release {newest.id.number} is in {newest.phase}"
+        return {"ready": False, "to": None, "reason": reason}
+    old, version = newest.plan.old, newest.plan.old_version
+    if old is None:
+        return {"ready": False, "to": None, "reason": "a first release has nothing to return to"}
+    try:
+        health = providers.platform.health(old)
+    except PortError as error:
+        return {"ready": False, "to": version, "reason": str(error)}
+    if health.healthy:
+        return {"ready": True, "to": version, "reason": None}
+    return {"ready": False, "to": version, "reason": health.why or f"{health.ready} of {health.wanted} are ready"}
+
+
+def _drift(service: Service, newest: Release | None, routing: Routing | None, trouble: str) -> str | None:
+    if routing is None:
+        return None if not service.up else f"the router does not answer: {trouble}"
+    if drifted(service, newest, routing):
+        return f"the router says {_words(routing)}, we last confirmed {_words(service.confirmed)}"
+    return None
+
+
+def drifted(service: Service, newest: Release | None, routing: Routing) -> bool:
+    """Whether the router does what we neither confirmed nor intend."""
+    if routing.same_production(service.confirmed):
+        return False
+    return bool(routing.unknown) or newest is None or newest.shares != {e: s for e, s in routing.shares.items() if s}
+
+
+def _words(routing: Routing) -> str:
+    return routing.unknown or ", ".join(f"{share} % to {e}" for e, share in routing.shares.items() if share) or "nothing is served"
+
+
+def _shares(routing: Routing | None) -> dict[str, int]:
+    return {str(e): s for e, s in routing.shares.items()} if routing else {}
+
+
+def _engine(access: Access, service: Service) -> dict[str, Any]:
+    held = service.holder
+    driving = held if held is not None and alive(held) else None
+    return {"watches": access.watched, "pid": driving.pid if driving else None, "host": driving.host if driving else None, "version": driving.version if driving else None}
+
+
+def _environments(running: Any, providers: Providers, routing: Routing | None) -> dict[str, Any]:
+    traffic = providers.router.traffic() if routing is not None else {}
+    told: dict[str, Any] = {}
+    for environment, runs in sorted(running.items()):
+        counted = traffic.get(environment)
+        told[str(environment)] = {
+            "version": runs.version,
+            "alive": runs.alive,
+            "wanted": runs.replicas,
+            "stopping": runs.stopping,
+            "targets": [str(t) for t in runs.targets],
+            "requests": counted.requests if counted else None,
+            "errors": counted.errors if counted else None,
+            "open": counted.open if counted else None,
+        }
+    return told
+
+
+def lines(picture: dict[str, Any]) -> list[str]:
+    """The picture in words."""
+    active, release, back, engine = picture["active"], picture["release"], picture["rollback"], picture["engine"]
+    said = [f"{picture['service']}: {active['version']} serves from {active['environment']}" if active else f"{picture['service']}: nothing is released; the listener answers 503"]
+    for name, each in picture["environments"].items():
+        counted = f", {each['requests']} requests, {each['errors']} errors, {each['open']} open" if each["requests"] is not None else ""
+        share = picture["router"]["shares"].get(name, 0)
+        said.append(f"  {name:10} {each['version']:12} {each['alive']} of {each['wanted']} run{', stopping' if each['stopping'] else ''}, {share} %{counted}")
+    if release:
+        said.append(f"release {release['number']} ({release['version']}): {release['phase']}{', HALTED' if release['halted'] else ''}")
+        if release["halted"]:
+            said.append(f"  {release['halted']}")
+        elif release["waiting"]["why"]:
+            left = release["waiting"].get("seconds")
+            said.append(f"  waits for {release['waiting']['why']}" + (f", {show.span(left)} at the most" if left is not None else ""))
+    said.append(f"rollback: ready, to {back['to']}" if back["ready"] else f"rollback: not ready: {back['reason']}")
+    if picture["drift"]:
+        said.append(f"DRIFT: {picture['drift']}")
+    if picture["pending"]:
+        said.append(f"pending contracts: {len(picture['pending'])}")
+    if not engine["watches"]:
+        said.append("nobody watches: no resident engine runs; `bleen up` starts one")
+    return said

@@ -1,0 +1,109 @@
+"""What the verbs that make a plan have in common: bleen.yaml, what is active, what is in the way."""
+
+import json
+import secrets
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bleen import config
+from bleen.cli import picture
+from bleen.cli.access import Access, open_service
+from bleen.config import Config
+from bleen.errors import Unavailable, UserError
+from bleen.host.files import write_durably
+from bleen.host.state import Place
+from bleen.lifecycle import Release
+from bleen.model import Environment
+from bleen.plan import Plan
+
+
+class Planned(NamedTuple):
+    """A plan, and what it was made from."""
+
+    access: Access
+    config: Config
+    plan: Plan
+    current: Release | None
+    """The release whose version serves now."""
+
+
+def make(args: Namespace) -> Planned:
+    """The plan for ``args.version``, with nothing touched. Raises UserError for every fault of the file, for a router that is not up, and for drift."""
+    version = config.check_version(args.version)
+    loaded = config.load(Path(args.file))
+    access = _known(args, loaded)
+    _same_router(access, config.router(loaded))
+    active = _active(access)
+    plan = config.plan(loaded, version, active)
+    return Planned(access, loaded, plan, _release_of(access, active.environment) if active else None)
+
+
+def stage(place: Place, loaded: Config) -> str:
+    """Writes the values of ``${NAME}`` to a file of mode 0600; returns its path, for the plan."""
+    path = place.secrets / f"{secrets.token_hex(8)}.json"
+    write_durably(path, json.dumps(config.secrets(loaded)))
+    return str(path)
+
+
+def sweep(access: Access) -> None:
+    """Removes the secrets of releases that have ended and whose environment is gone."""
+    releases = access.journal.releases(access.name, 50)
+    running = access.providers(releases[0] if releases else None).platform.running()
+    needed = {str(r.plan.platform.get("secrets", "")) for r in releases if not r.ended or r.environment in running}
+    for path in access.place.secrets.iterdir():
+        if str(path) not in needed:
+            path.unlink(missing_ok=True)
+
+
+def unchanged(planned: Planned) -> bool:
+    """Whether the plan would bring nothing that does not serve already, values of secrets included."""
+    current = planned.current
+    if current is None or current.plan.digest != planned.plan.digest:
+        return False
+    try:
+        staged = json.loads(Path(current.plan.platform["secrets"]).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(staged == config.secrets(planned.config))
+
+
+def _known(args: Namespace, loaded: Config) -> Access:
+    """The service that the file describes. Its path is remembered, so that the other verbs find it from there without reading the file."""
+    service = loaded.service
+    if args.service and args.service != service:
+        raise UserError(f"{args.file} is of the service {service!r}, not of {args.service!r}")
+    access = open_service(Namespace(service=service, file=args.file))
+    access.place.remember(Path(args.file))
+    return access
+
+
+def _same_router(access: Access, wanted: dict[str, Any]) -> None:
+    settings = dict(access.service.router)
+    changed = sorted(name for name in {*settings, *wanted} if settings.get(name) != wanted.get(name))
+    if changed:
+        was, now = ({name: s.get(name) for name in changed} for s in (settings, wanted))
+        raise UserError(f"the router's settings are not part of a release and have changed ({json.dumps(was)} to {json.dumps(now)}): `bleen up --apply` makes that change")
+
+
+def _active(access: Access) -> config.Active | None:
+    """What serves now, as the router says. Raises UserError on drift, or if the router does not answer."""
+    newest, service = access.journal.latest(access.name), access.service
+    providers = access.providers(newest)
+    try:
+        routing = providers.router.routing()
+    except Unavailable as error:
+        raise UserError(f"the router of {access.name} does not answer ({error}): `bleen up` starts it") from None
+    if picture.drifted(service, newest, routing):
+        raise UserError(f"the router does something that bleen neither did nor intends: {routing.to_json()['shares'] or routing.unknown or 'nothing is served'}; `bleen status` shows it")
+    environment = service.active
+    if environment is None:
+        return None
+    runs, release = providers.platform.running().get(environment), _release_of(access, environment)
+    version = runs.version if runs else release.plan.version if release else "?"
+    return config.Active(environment, version, runs.replicas if runs else 1)
+
+
+def _release_of(access: Access, environment: Environment) -> Release | None:
+    return next((r for r in access.journal.releases(access.name, 50) if r.environment == environment), None)
+

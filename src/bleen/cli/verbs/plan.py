@@ -1,0 +1,22 @@
+"""Show what `bleen deploy` of a version would do. What is printed is what deploy runs; nothing is touched."""
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from bleen.cli import exits, planning
+from bleen.plan import lines
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("version", help="the version")
+
+
+def run(args: Namespace) -> int:
+    planned = planning.make(args)
+    if args.json:
+        print(json.dumps({**planned.plan.to_json(), "unchanged": planning.unchanged(planned)}))
+    elif planning.unchanged(planned):
+        print(f"{planned.plan.version} with the same plan serves already: nothing to do")
+    else:
+        print("\n".join(lines(planned.plan)))
+    return exits.DONE

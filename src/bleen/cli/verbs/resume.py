@@ -1,0 +1,11 @@
+"""Let a halted release try again what it halted in. One that is not halted is left as it is."""
+
+from argparse import Namespace
+
+from bleen.cli.asking import command, tell
+from bleen.lifecycle import Verb
+
+
+def run(args: Namespace) -> int:
+    _, answer, release = command(args, Verb.RESUME, lambda _: True)
+    return tell(args, answer, release)

@@ -1,0 +1,28 @@
+"""Return to the version that was active before this release, at once.
+
+Works from PROMOTING to the end of HOLDING: while a deploy runs elsewhere, after the engine died, without a readable bleen.yaml, with a full disk.
+Returns once the old version is served; stopping the new one goes on behind. Before PROMOTING it is `bleen abort`. Given twice it equals once.
+An old version that is not healthy is not given traffic: exit 5, and --force moves traffic to it all the same.
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from bleen.cli import exits
+from bleen.cli.asking import command, tell
+from bleen.lifecycle import Phase, Release, Verb
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="move traffic back even to an environment that is not healthy")
+
+
+def run(args: Namespace) -> int:
+    _, answer, release = command(args, Verb.ROLLBACK, _back, {"force": True} if args.force else {})
+    if release.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and release.moved and "already" not in answer.text:
+        forced = f", by force: whether {release.plan.old_version} is well was not asked" if release.forced else ""
+        return tell(args, answer, release, f"{release.plan.old_version} serves again, {release.plan.version} is being stopped{forced}")
+    return tell(args, answer, release, code=exits.DONE)
+
+
+def _back(release: Release) -> bool:
+    return release.phase is Phase.UNDOING

@@ -1,0 +1,39 @@
+"""Wait for a release (the newest, or number N), with the exit codes of `bleen deploy`.
+
+By default until HOLDING is reached, or the release has ended, or a person is needed. A release that waits for `bleen promote` is waited for.
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from bleen.cli import exits, show
+from bleen.cli.access import open_service
+from bleen.lifecycle import BEYOND, Phase, Release, ReleaseId
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("number", nargs="?", type=int, help="the release (default: the newest)")
+    parser.add_argument("--until", choices=["holding", "completed"], default="holding", help="what to wait for (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait no longer than this; then exit 1")
+
+
+def run(args: Namespace) -> int:
+    access = open_service(args)
+    release = access.newest() if args.number is None else access.journal.read(ReleaseId(access.name, args.number))
+    deadline = None if args.timeout is None else access.journal.now() + args.timeout
+
+    def over() -> bool:
+        return deadline is not None and access.journal.now() >= deadline
+
+    def there(release: Release) -> bool:
+        return release.ended or over() or (args.until == "holding" and (release.phase is Phase.HOLDING or release.phase in BEYOND))
+
+    driver = access.driver()
+    release = driver.follow(release.id, there, lambda *_: None)
+    access.leave(driver, release)
+    if over() and not release.ended and not release.halted and not (args.until == "holding" and release.phase is Phase.HOLDING):
+        show.result(args, f"release {release.id.number} is still in {release.phase}: {release.why}", ok=False, release=show.of_release(release))
+        return exits.SAID_NO
+    code = exits.of(release)
+    why = release.halted or release.reason
+    show.result(args, f"release {release.id.number} ({release.plan.version}): {release.phase}{f': {why}' if why else ''}", ok=code == 0, release=show.of_release(release))
+    return code
