@@ -44,7 +44,7 @@ def sync_directory(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, seconds: float, why: str) -> Iterator[int]:
-    """Holds an exclusive flock(2) on a file; the kernel lets go of it when the process ends. Raises Unavailable, with ``why``, when it cannot be had in time."""
+    """Holds an exclusive flock(2) on a file; the kernel lets go of it when the process ends. Raises Unavailable, with ``why``, if it takes longer."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         deadline = time.monotonic() + seconds

@@ -1,13 +1,14 @@
 """Starts programs that are nobody's child, and ends them; each is known by a record that the program's own process wrote before it became that program.
 
 Nothing that serves may die with the process that started it. A launched process has been re-parented to init before its program begins (Envoy asks the
-kernel to end it with the thread that launched it, PR_SET_PDEATHSIG in prctl(2)), has a session of its own and no descriptor of ours.
+kernel to end it with the thread that launched it, PR_SET_PDEATHSIG in prctl(2)), has a session of its own, the default signal dispositions and no
+descriptor of ours. ``BLEEN_RECORD`` in its environment names its record, so that what it started is known after it has ended.
 """
 
+import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,12 @@ from bleen.host import processes
 from bleen.host.files import locked
 from bleen.host.processes import Process
 
+MARK = "BLEEN_RECORD"
+
 _LAUNCHER = Path(__file__).with_name("launcher.py")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.ETXTBSY, errno.EIO, errno.ESTALE)
+"""What execve(2), fork(2) and open(2) answer when the same call may succeed later."""
 
 
 class Program(NamedTuple):
@@ -37,24 +43,59 @@ def launch(program: Program, record: Path) -> Process:
     """Starts a program, or adopts the one that ``record`` says runs already. ``record`` is then its pid, start time and boot id, as JSON.
 
     Killed at any instant, the next call with the same record ends with one process. Raises Refused if the program cannot be executed or if
-    ``end(record, forever=True)`` has been said, Unavailable if another launch of the same record takes longer than 10 s.
+    ``forbid(record)`` has been said; Unavailable if another launch of the same record takes longer than 8 s, or if the host is short of processes,
+    memory or descriptors; OSError (ENOSPC, EDQUOT) if the disk is full, as ``Reserve.within`` expects it.
     """
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(_LAUNCHER)],
-        input=json.dumps({**program._asdict(), "record": str(record)}),
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=10,
-        check=False,
-    )
+    import subprocess  # 4 ms, only where something is started
+
+    if not program.argv:
+        raise Refused(f"no command to start in {program.directory}")
+    wanted = {**program._asdict(), "env": {**program.env, MARK: str(record)}, "record": str(record)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(_LAUNCHER)],
+            input=json.dumps(wanted),
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            timeout=8,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{program.argv[0]} was not started within 8 s; is another launch of {record} under way?") from None
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         raise Unavailable(f"the launcher of {program.argv[0]} ended with {done.returncode}: {done.stderr.strip()[-300:]}") from None
-    if "refused" in answer:
-        raise Refused(answer["refused"])
-    return Process(answer["pid"], answer["start"], answer["boot"])
+    if "refused" not in answer:
+        return Process(answer["pid"], answer["start"], answer["boot"])
+    if answer["errno"] in _FULL:
+        raise OSError(answer["errno"], answer["refused"])
+    if answer["errno"] in _PASSING:
+        raise Unavailable(answer["refused"])
+    raise Refused(answer["refused"])
+
+
+def check(program: Program) -> None:
+    """Raises Refused for what can be seen to be impossible before anything is touched: a directory, a command or a user that is not there."""
+    if not program.argv:
+        raise Refused(f"no command to start in {program.directory}")
+    if not os.path.isdir(program.directory):
+        raise Refused(f"{program.directory} is not a directory; the version's files are expected there")
+    command = program.argv[0]
+    places = [""] if "/" in command else os.get_exec_path(dict(program.env))
+    if not any(os.path.isfile(path) and os.access(path, os.X_OK) for place in places if (path := os.path.join(program.directory, place, command))):
+        where = program.directory if "/" in command else f"PATH ({os.pathsep.join(places)})"
+        raise Refused(f"{command!r} is no program that can be executed in {where}")
+    if program.user:
+        import pwd  # only where somebody asks for it
+
+        try:
+            uid = pwd.getpwnam(program.user).pw_uid
+        except KeyError:
+            raise Refused(f"there is no user {program.user!r} on this host") from None
+        if os.geteuid() not in (0, uid):
+            raise Refused(f"only root can start a program as {program.user}")
 
 
 def recorded(record: Path) -> Process | None:
@@ -62,25 +103,41 @@ def recorded(record: Path) -> Process | None:
     try:
         row = json.loads(record.read_text())
         return Process(row["pid"], row["start"], row["boot"])
-    except (OSError, ValueError, KeyError):
+    except FileNotFoundError:
+        return None
+    except ValueError:  # cut short by a crash of the host, which took the process along
         return None
 
 
-def end(record: Path, number: int = signal.SIGTERM, forever: bool = False) -> bool:
-    """Sends a signal to the process that a record names, after any launch of it that is under way; True once it is gone.
+def remains(record: Path) -> list[Process]:
+    """What is alive of the program that a record names and of everything that it started, also after the program itself has ended."""
+    process = recorded(record)
+    return processes.tree(process, f"{MARK}={record}") if process else []
 
-    SIGKILL goes to its whole tree. ``forever`` leaves a mark that no later launch starts it again.
+
+def forbid(record: Path) -> None:
+    """Leaves a mark that no later launch starts this again, after any launch that is under way. Raises Unavailable if that takes longer than 5 s."""
+    with locked(record.with_suffix(".lock"), 5, "a launch is under way"):
+        record.with_suffix(".ended").touch(mode=0o600)
+
+
+def end(record: Path, number: int = signal.SIGTERM, forever: bool = False) -> bool:
+    """Sends a signal to the process that a record names, after any launch of it that is under way; True once it and all that it started are gone.
+
+    SIGKILL goes to the whole tree, and so does every signal once the process itself has ended. ``forever`` leaves the mark of ``forbid``.
     """
     with locked(record.with_suffix(".lock"), 5, "a launch is under way"):
         if forever:
             record.with_suffix(".ended").touch(mode=0o600)
         process = recorded(record)
-    if process is None or not process.alive:
+    if process is None:
         return True
-    if number == signal.SIGKILL:
-        for pid in processes.tree(process.pid):
-            if member := processes.find(pid):
-                member.signal(number)
-    else:
+    if process.alive and number != signal.SIGKILL:
         process.signal(number)
-    return not process.alive
+        return False
+    told: set[Process] = set()
+    while left := [each for each in remains(record) if each not in told]:  # one that forks while it is being ended leaves another
+        for each in left:
+            each.signal(number)
+        told.update(left)
+    return not any(each.alive for each in told)

@@ -1,11 +1,13 @@
 """The program that ``launch`` runs for a moment: standard library only, alone in its process, so that forking is safe.
 
-Reads what to start from standard input; answers one line of JSON: the process, or why it is refused.
+Reads what to start from standard input; answers one line of JSON: the process, or why it is refused, with the error number if there was one.
+The lock beside the record is held, by the launched process too, until that process has become its program: nobody sees a launch half done.
 """
 
 import fcntl
 import json
 import os
+import signal
 import sys
 import time
 
@@ -16,9 +18,15 @@ def main() -> None:
     lock = os.open(stem + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     if os.path.exists(stem + ".ended"):
-        return answer({"refused": f"{wanted['record']} was ended for good and is not started again"})
-    if (running := read(wanted["record"])) and alive(running):
-        return answer(running)
+        answer({"refused": f"{wanted['record']} was ended for good and is not started again", "errno": None})
+    elif (running := read(wanted["record"])) and alive(running):
+        answer(running)
+    else:
+        answer(start(wanted))
+
+
+def start(wanted: dict) -> dict | None:
+    """Starts the program and waits until it has begun, or until it is known why it cannot."""
     outcome, told = os.pipe()  # closed by a successful exec; otherwise it says why
     if os.fork() == 0:
         os.setsid()
@@ -29,7 +37,7 @@ def main() -> None:
     os.close(told)
     with os.fdopen(outcome) as pipe:
         failure = pipe.read()
-    answer({"refused": failure} if failure else read(wanted["record"]))
+    return json.loads(failure) if failure else read(wanted["record"])
 
 
 def become(wanted: dict, launcher: int, told: int) -> None:
@@ -38,23 +46,35 @@ def become(wanted: dict, launcher: int, told: int) -> None:
         while os.getppid() == launcher:
             time.sleep(0.0005)
         os.setsid()
+        forget_signals()
         nothing = os.open(os.devnull, os.O_RDONLY)
         log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for theirs, ours in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(theirs, ours)
-        with open("/proc/self/stat") as f:
-            start = int(f.read().rpartition(")")[2].split()[19])
-        with open("/proc/sys/kernel/random/boot_id") as f:
-            boot = f.read().strip()
-        write(wanted["record"], {"pid": os.getpid(), "start": start, "boot": boot})
+        pid = os.getpid()
+        write(wanted["record"], {"pid": pid, "start": int(stat(pid)[19]), "boot": boot_id()})
         os.chdir(wanted["directory"])
         if wanted["user"]:
             become_user(wanted["user"])
         os.execvpe(wanted["argv"][0], wanted["argv"], wanted["env"])
-    except (OSError, KeyError) as error:
-        os.write(told, f"{wanted['argv'][0]} cannot be started in {wanted['directory']}: {error}".encode())
+    except (OSError, KeyError, ValueError) as error:  # ValueError: a zero byte, which no argument can hold
+        why = f"{wanted['argv'][0]!r} cannot be started in {wanted['directory']}: {in_words(error)}"
+        os.write(told, json.dumps({"refused": why, "errno": getattr(error, "errno", None)}).encode())
     finally:
         os._exit(127)
+
+
+def in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} ({os.fsdecode(error.filename)})" if error.filename else error.strerror
+    return str(error)
+
+
+def forget_signals() -> None:
+    """What is ignored or blocked stays so across exec (signal(7)): nohup ignores HUP, a shell's background jobs ignore INT, Python ignores PIPE."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def become_user(name: str) -> None:
@@ -71,27 +91,36 @@ def read(path: str) -> dict | None:
     try:
         with open(path) as f:
             return json.load(f)
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return None
+    except ValueError:  # cut short by a crash of the host, which took the process along
         return None
 
 
 def alive(process: dict) -> bool:
+    now = stat(process["pid"])
+    return now is not None and int(now[19]) == process["start"] and now[0] not in "ZX" and boot_id() == process["boot"]
+
+
+def stat(pid: int) -> list | None:
+    """The fields of /proc/PID/stat from the third on; None if there is no such process."""
     try:
-        with open(f"/proc/{process['pid']}/stat") as f:
-            stat = f.read().rpartition(")")[2].split()
-        with open("/proc/sys/kernel/random/boot_id") as f:
-            boot = f.read().strip()
-    except OSError:
-        return False
-    return int(stat[19]) == process["start"] and stat[0] not in "ZX" and boot == process["boot"]
+        with open(f"/proc/{pid}/stat", errors="replace") as f:
+            return f.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as f:
+        return f.read().strip()
 
 
 def write(path: str, row: dict) -> None:
+    """Whole or not at all for every reader; not synced, as a crash of the host ends the process too."""
     beside = f"{path}.{os.getpid()}"
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.write(handle, json.dumps(row).encode())
-    os.fsync(handle)
-    os.close(handle)
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        json.dump(row, f)
     os.rename(beside, path)
 
 

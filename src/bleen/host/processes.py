@@ -1,6 +1,7 @@
 """Processes known by pid and start time, so that a pid given to another process is never taken for the first (proc(5))."""
 
 import os
+import re
 import signal as signals
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -32,7 +33,7 @@ class Process(NamedTuple):
         """Sends a signal to this very process; False if it is gone. Holds a pidfd meanwhile, so that the pid cannot change hands (pidfd_open(2))."""
         try:
             handle = os.pidfd_open(self.pid)
-        except OSError:
+        except ProcessLookupError:
             return False
         try:
             if not self.alive:
@@ -60,54 +61,84 @@ def me() -> Process:
     return found
 
 
-def tree(pid: int) -> list[int]:
-    """The pid itself, its living descendants, and whoever shares its session: what a daemon and its workers are."""
+def tree(process: Process, mark: str = "") -> list[Process]:
+    """What is alive of a process and of what it started, also after the process itself has ended: its descendants, whoever shares the session that it
+    led, and whoever carries ``mark``, a NAME=value, in the environment that it was started with. Never the process that asks.
+    """
+    if process.boot != boot_id():
+        return []
+    table = {each: stat for each in _pids() if (stat := _stat(each)) is not None and stat[0] not in "ZX" and each != os.getpid()}
+    there = table.get(process.pid)
+    led = there is None or int(there[19]) == process.start  # else the pid has been given to somebody else, and with it the session's number
+    members = {process.pid} if there is not None and led else set()
+    for each, stat in table.items():
+        if mark and _carries(each, mark):
+            members.add(each)
+        elif led and int(stat[3]) == process.pid and (there is not None or not mark or not _environment(each)):
+            members.add(each)  # with its leader gone, only one that has wiped its own environment (setproctitle does) is believed by session alone
     children: dict[int, list[int]] = {}
-    members = {pid}
-    for each in _pids():
-        stat = _stat(each)
-        if stat is not None and stat[0] not in "ZX":
-            children.setdefault(int(stat[1]), []).append(each)
-            if int(stat[3]) == pid:
-                members.add(each)
+    for each, stat in table.items():
+        children.setdefault(int(stat[1]), []).append(each)
     todo = list(members)
     while todo:
         for child in children.get(todo.pop(), ()):
             if child not in members:
                 members.add(child)
                 todo.append(child)
-    return sorted(p for p in members if _stat(p) is not None)
+    return [Process(each, int(table[each][19]), process.boot) for each in sorted(members)]
 
 
 def listening(port: int) -> dict[str, str]:
     """The sockets that listen on a TCP port: inode to local address as /proc/net/tcp writes it."""
+    row = re.compile(rb"^ *\d+: ([0-9A-F]+):%04X [0-9A-F:]+ 0A (?:\S+ +){5}(\d+)" % port, re.MULTILINE)
     found = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
-            with open(table, encoding="ascii") as f:
-                next(f)
-                for line in f:
-                    fields = line.split()
-                    if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                        found[fields[9]] = fields[1]
-        except FileNotFoundError:
+            with open(table, "rb") as f:
+                found.update({inode.decode(): address.decode() for address, inode in row.findall(f.read())})
+        except FileNotFoundError:  # a kernel without IPv6
             continue
     return found
 
 
 def holds_socket(pid: int, inodes: set[str]) -> bool:
     """Whether a process has one of these sockets open."""
-    wanted = {f"socket:[{inode}]" for inode in inodes}
+    return bool(descriptors(pid, inodes))
+
+
+def descriptors(pid: int, inodes: set[str]) -> dict[str, str]:
+    """Where a process has sockets open: inode to path in /proc. Nothing for a process that is gone or that we may not look into."""
+    found: dict[str, str] = {}
     try:
-        return any(_link(f"/proc/{pid}/fd/{fd}") in wanted for fd in os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return False
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            path = f"/proc/{pid}/fd/{fd}"
+            if (inode := socket_at(path)) in inodes:
+                found[inode] = path
+                if len(found) == len(inodes):
+                    break
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return {}
+    return found
+
+
+def socket_at(path: str) -> str:
+    """The inode of the socket that a descriptor in /proc is; empty if it is none."""
+    try:
+        link = os.readlink(path)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
+    return link[8:-1] if link.startswith("socket:[") else ""
+
+
+def holder(inodes: set[str]) -> int | None:
+    """The pid of a process that has one of these sockets open; None if none does, or if it cannot be seen."""
+    return next((pid for pid in _pids() if holds_socket(pid, inodes)), None)
 
 
 def owner(port: int) -> int | None:
     """The pid of a process that listens on a TCP port; None if none does, or if it cannot be seen."""
     inodes = set(listening(port))
-    return next((pid for pid in _pids() if holds_socket(pid, inodes)), None) if inodes else None
+    return holder(inodes) if inodes else None
 
 
 def command_line(pid: int) -> str:
@@ -124,16 +155,25 @@ def _pids() -> Iterator[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the third (state) on; a name with spaces or brackets in it does no harm."""
+    """The fields of /proc/PID/stat from the third (state) on; a name with spaces or brackets in it does no harm.
+
+    None if there is no such process, or none that we may see. Whatever else prevents the look, too many open files say, does not make a process dead.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
             return f.read().rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 
 
-def _link(path: str) -> str:
+def _environment(pid: int) -> list[bytes]:
+    """The variables that a process was started with (NAME=value); none if it has written over them, or if we may not look."""
     try:
-        return os.readlink(path)
-    except OSError:
-        return ""
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            return [entry for entry in f.read().split(b"\0") if b"=" in entry]
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+
+
+def _carries(pid: int, mark: str) -> bool:
+    return os.fsencode(mark) in _environment(pid)

@@ -1,0 +1,68 @@
+"""Log files that programs append to (O_APPEND): their last lines, and a bound on what they take."""
+
+import errno
+import os
+from pathlib import Path
+
+_REACH = 1 << 20
+"""How many bytes from the end ``tail`` looks at."""
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a log, those of its predecessor (``old``) included; at most the last MiB of each. A last line without its end counts."""
+    found = _last(path, lines)
+    return _last(old(path), lines - len(found)) + found
+
+
+def old(path: Path) -> Path:
+    """Where ``rotate`` keeps what it has cut."""
+    return path.with_name(path.name + ".old")
+
+
+def rotate(path: Path, limit: int) -> bool:
+    """Cuts a log longer than ``limit`` bytes; its last ``limit`` bytes are then in ``old``. True if it was cut.
+
+    The file stays the same one, as its writers keep it open: copied and truncated; what they append between the two is lost. On a full disk the
+    copy is given up, not the bound.
+    """
+    try:
+        if os.stat(path).st_size <= limit:
+            return False
+    except FileNotFoundError:
+        return False
+    with open(path, "r+b") as log:
+        old(path).unlink(missing_ok=True)
+        try:
+            with open(os.open(old(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy:
+                log.seek(-limit, os.SEEK_END)
+                while block := log.read(1 << 20):
+                    copy.write(block)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            old(path).unlink(missing_ok=True)
+        log.truncate(0)
+    return True
+
+
+def shrink(path: Path, limit: int) -> None:
+    """Leaves only the last ``limit`` bytes of a log that nobody writes any more; needs no room to do so."""
+    with open(path, "r+b") as log:
+        if log.seek(0, os.SEEK_END) > limit:
+            log.seek(-limit, os.SEEK_END)
+            end = log.read()
+            log.seek(0)
+            log.write(end)
+            log.truncate()
+
+
+def _last(path: Path, lines: int) -> list[str]:
+    if lines <= 0:
+        return []
+    try:
+        with open(path, "rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size - _REACH))
+            return log.read().decode(errors="replace").removesuffix("\n").split("\n")[-lines:] if size else []
+    except FileNotFoundError:
+        return []

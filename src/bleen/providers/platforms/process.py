@@ -1,0 +1,316 @@
+"""Environments as processes of this host: re-parented to init, known by pid and start time, restarted when they crash.
+
+Everything that is known of an environment lies in its directory (see ``process_record``), so that any process may go on where another was killed.
+Whatever starts or ends processes holds the service's fence, and is the only one that writes there.
+"""
+
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bleen.errors import PortError, Refused, Unavailable
+from bleen.host import files, launch, logs
+from bleen.host.clock import boot_id, since_boot
+from bleen.host.files import Fence, Reserve
+from bleen.model import Environment, Health, NotYet, Running
+from bleen.plan import Probe, duration
+from bleen.providers.platforms import process_health, process_ports, process_record
+from bleen.providers.platforms.process_record import Record, State
+
+ENDED = ".ended"
+KEPT = 8
+"""How many environments that have ended keep their name taken, and the end of their logs."""
+KEPT_BYTES = 1 << 20
+"""How much of each instance's log is kept then."""
+LAUNCHING = 5.0
+"""Seconds for which one call goes on launching; what is left then is for the next one."""
+
+
+class ProcessPlatform:
+    """A ``ports.Platform``. ``place`` is the directory of a service's environments; ``ports`` a lock file, beside the ``services`` of the host, under which
+    ports are given out; ``now`` gives seconds since boot.
+    """
+
+    def __init__(
+        self, place: Path, fence: Fence, reserve: Reserve, ports: Path, settings: Mapping[str, Any], probe: Probe, now: Callable[[], float] = since_boot
+    ) -> None:
+        self._place, self._fence, self._reserve, self._ports = place, fence, reserve, ports
+        self._settings, self._probe, self._now = settings, probe, now
+        self._owners = process_health.Owners()
+
+    def running(self) -> Mapping[Environment, Running]:
+        found = {}
+        with _in_words("look at", self._place):
+            for environment, path, record in self._records():
+                alive = sum(_is_alive(path, n) for n in record.instances)
+                found[environment] = Running(record.version, record.replicas, alive, record.targets, stopping=record.replicas == 0)
+        return found
+
+    def provision(self, environment: Environment, version: str, replicas: int, epoch: int) -> None:
+        path = self._path(environment)
+        with self._effect(epoch):
+            if replicas < 1:
+                raise Refused(f"{replicas} copies of {environment} cannot be started; `retire` stops it")
+            if self._ended(environment).exists():
+                raise Refused(f"{environment} was retired and is not started again")
+            record = process_record.read(path)
+            if record is None:
+                record = self._create(environment, path, version, replicas)
+            elif record.replicas == 0:
+                raise Refused(f"{environment} was retired and is not started again")
+            elif record.version != version:
+                raise Refused(f"{environment} runs {record.version}, not {version}")
+            elif record.replicas != replicas:
+                record = self._resize(path, record, replicas)
+            self._stop(environment, path, record)
+            if failures := self._start(environment, path, record, eager=True):
+                raise failures[0]
+
+    def health(self, environment: Environment) -> Health:
+        path = self._path(environment)
+        with _in_words("look at", environment):
+            record = process_record.read(path)
+            if record is None or record.replicas == 0:
+                return Health(0, 0, (), f"{environment} does not run")
+            states, wanted = process_record.states(path), range(1, record.replicas + 1)
+            now = self._now()
+            down = {n: why for n in wanted if (why := self._down(path, n, record, states.get(n, State()), now))}
+            asked = {n: target for n, target in zip(wanted, record.targets, strict=True) if n not in down}
+            unwell = {n: why for n, why in process_health.look_at_all(asked, self._probe).items() if why}
+        found = [f"{environment}/{n} {record.targets[n - 1]}: {why}" for n, why in sorted({**down, **unwell}.items())]
+        why = "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+        crashing = all(self._crashing(path, n, states.get(n, State()), now) for n in wanted)
+        return Health(record.replicas - len(found), record.replicas, record.targets, why, crashing)
+
+    def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
+        path = self._path(environment)
+        with self._effect(epoch):
+            record = process_record.read(path)
+            if record is None:
+                if replicas == 0:
+                    self._reserve.within(lambda: self._bury(environment, path))
+                return None
+            if replicas < record.replicas:
+                record = record._replace(replicas=replicas)
+                self._reserve.within(lambda: process_record.write(path, record))
+            if record.replicas == 0:
+                for n in record.instances:
+                    launch.forbid(path / f"{n}.json")
+            if left := self._stop(environment, path, record):
+                return NotYet("; ".join(left[:3]))
+            if record.replicas == 0:
+                self._reserve.within(lambda: self._bury(environment, path))
+            return None
+
+    def tend(self, epoch: int) -> None:
+        with self._effect(epoch):
+            for environment, path, record in self._records():
+                self._stop(environment, path, record)
+                self._start(environment, path, record, eager=False)  # what cannot be started is in its state, and told by health()
+                for n in record.instances:
+                    logs.rotate(path / f"{n}.log", record.log_bytes)
+
+    def logs(self, environment: Environment, lines: int) -> Sequence[str]:
+        """Each line after the number of its instance: "1| ...". Lines bear no time, so each instance has its share of them together, the last to write last."""
+        with _in_words("read the logs of", environment):
+            found = sorted(self.log_files(environment).items(), key=lambda item: item[1].stat().st_mtime)
+            tails = [(prefix, logs.tail(file, lines)) for prefix, file in found]
+        share = _shares([len(tail) for _, tail in tails], lines)
+        return [f"{prefix}{line}" for (prefix, tail), count in zip(tails, share, strict=True) for line in tail[len(tail) - count :]]
+
+    def log_files(self, environment: Environment) -> Mapping[str, Path]:
+        """The log of each instance by the prefix of its lines, for ``logs --follow``; also of an environment that has ended, while they are kept.
+
+        A log is appended to. One that is shorter than it was has been cut: begin again at its start (``host.logs.rotate``).
+        """
+        live = self._path(environment)
+        path = live if live.is_dir() else self._ended(environment)
+        return {f"{file.stem}| ": file for file in sorted(path.glob("*.log"), key=lambda file: int(file.stem))}
+
+    # Starting and ending. The fence is held.
+
+    def _create(self, environment: Environment, path: Path, version: str, replicas: int) -> Record:
+        """Records a new environment: its directory appears whole, under the lock that gives out its ports."""
+        hidden = process_record.secrets(self._settings.get("secrets", ""))
+        with process_ports.giving_out(self._ports, self._settings.get("ports") or process_ports.RANGE, replicas) as ports:
+            record = Record.planned(version, replicas, ports, self._settings)
+            launch.check(process_record.program(path, record, environment, 1, hidden))
+            self._reserve.within(lambda: process_record.create(path, record, hidden))
+        return record
+
+    def _resize(self, path: Path, record: Record, replicas: int) -> Record:
+        missing = max(0, replicas - len(record.ports))
+        with process_ports.giving_out(self._ports, self._settings.get("ports") or process_ports.RANGE, missing) as ports:
+            resized = record._replace(replicas=replicas, ports=(*record.ports, *ports))
+            self._reserve.within(lambda: process_record.write(path, resized))
+        return resized
+
+    def _start(self, environment: Environment, path: Path, record: Record, eager: bool) -> list[PortError]:
+        """Starts what is wanted, does not run and is due; answers what could not be started. ``eager`` tries that again at once."""
+        failures: list[PortError] = []
+        deadline = self._now() + LAUNCHING
+        with self._states(path) as states:
+            for n in range(1, record.replicas + 1):
+                state = states.get(n, State())
+                process = launch.recorded(path / f"{n}.json")
+                if process and process.boot != boot_id():
+                    process = None
+                if process and process.alive and state.ending is None:
+                    continue
+                if process and state.ending is None and state.due is None:
+                    states[n] = state = state.died(self._now())
+                if state.due is not None and self._now() < state.due and not (eager and state.why):
+                    continue
+                if process:
+                    states[n] = state = self._end(environment, path, record, n, state)
+                    if state.ending is not None:
+                        continue
+                if self._now() > deadline:
+                    failures.append(Unavailable(f"{n - 1} of {record.replicas} copies of {environment} were started so far"))
+                    break
+                try:
+                    self._launch(environment, path, record, n)
+                    states[n] = state.launched(self._now())
+                except PortError as error:
+                    states[n] = state.failed(self._now(), str(error))
+                    failures.append(error)
+        return failures
+
+    def _launch(self, environment: Environment, path: Path, record: Record, n: int) -> None:
+        program = process_record.program(path, record, environment, n, process_record.secrets(str(path / "secrets.json")))
+        self._reserve.within(lambda: launch.launch(program, path / f"{n}.json"))
+
+    def _stop(self, environment: Environment, path: Path, record: Record) -> list[str]:
+        """Ends the instances that are not wanted; answers in words which are left."""
+        left = []
+        with self._states(path) as states:
+            for n in record.instances[record.replicas :]:
+                state = self._end(environment, path, record, n, states.get(n, State()))
+                if state.ending is None:
+                    states.pop(n, None)
+                    continue
+                states[n] = state
+                since, given = self._now() - state.ending, duration(record.stop_timeout)
+                said = f"was killed, as it did not end within {given}" if state.killed else f"was asked to end {since:.1f} s ago, and has {given} for it"
+                left.append(f"{environment}/{n} {said}")
+        return left
+
+    def _end(self, environment: Environment, path: Path, record: Record, n: int, state: State) -> State:
+        """Asks an instance to end, and what it leaves behind; ends it hard when its time is over. Its state is no longer ``ending`` once all of it is gone."""
+        file, now = path / f"{n}.json", self._now()
+        process = launch.recorded(file)
+        since = now if state.ending is None else state.ending
+        late = now - since >= record.stop_timeout
+        if process and process.alive and process.pid in state.told and not late:
+            return state
+        left = launch.remains(file)
+        if not left:
+            return state._replace(ending=None, told=(), killed=False)
+        if late:
+            if not state.killed:
+                self._say(path, n, f"did not end within {duration(record.stop_timeout)} of {signal.Signals(record.stop_signal).name}: killed")
+            gone = launch.end(file, signal.SIGKILL)
+            return state._replace(ending=None, told=(), killed=False) if gone else state._replace(ending=since, killed=True)
+        asked = [each for each in left if each == process] or left
+        for each in asked:
+            if each.pid not in state.told:
+                each.signal(record.stop_signal)
+        return state._replace(ending=since, told=tuple(each.pid for each in asked))
+
+    def _say(self, path: Path, n: int, what: str) -> None:
+        with open(path / f"{n}.log", "a", encoding="utf-8") as log:
+            log.write(f"bleen: instance {n} {what}\n")
+
+    def _bury(self, environment: Environment, path: Path) -> None:
+        """Leaves of an environment only the end of its logs, under a name that shows that it has ended; older ones are forgotten."""
+        ended = self._ended(environment)
+        ended.parent.mkdir(mode=0o700, exist_ok=True)
+        if path.exists():
+            (path / "secrets.json").unlink(missing_ok=True)
+            path.rename(ended)
+            files.sync_directory(self._place)
+        else:
+            ended.mkdir(mode=0o700, exist_ok=True)
+        for file in ended.iterdir():
+            if file.suffix == ".log":
+                logs.shrink(file, KEPT_BYTES)
+            else:
+                file.unlink()
+        known = sorted(ended.parent.iterdir(), key=lambda each: Environment.parse(each.name).release)
+        for each in known[:-KEPT]:
+            for file in each.iterdir():
+                file.unlink()
+            each.rmdir()
+
+    # Looking
+
+    def _down(self, path: Path, n: int, record: Record, state: State, now: float) -> str:
+        """Why an instance need not be asked how it is; empty if it is worth asking."""
+        process = launch.recorded(path / f"{n}.json")
+        if process is None or not process.alive:
+            if process is None or state.why:
+                return state.why or "was not started yet"
+            again = "" if state.due is None else f", starts again in {max(0.0, state.due - now):.1f} s"
+            return f"has ended{again}; restarts so far: {state.crashes}"
+        if state.ending is not None:
+            return "is ending"
+        return self._owners.stranger(path / f"{n}.json", process, record.ports[n - 1])
+
+    def _crashing(self, path: Path, n: int, state: State, now: float) -> bool:
+        return state.crashing and not (_is_alive(path, n) and now - state.started >= process_record.GOOD_RUN)
+
+    def _records(self) -> Iterator[tuple[Environment, Path, Record]]:
+        for path in sorted(self._place.iterdir()):
+            if path.name[0] != "." and (record := process_record.read(path)):
+                yield Environment.parse(path.name), path, record
+
+    def _path(self, environment: Environment) -> Path:
+        name = str(environment)
+        if Path(name).name != name or name.startswith("."):
+            raise Refused(f"{name!r} is no name for an environment")
+        return self._place / name
+
+    def _ended(self, environment: Environment) -> Path:
+        return self._place / ENDED / str(environment)
+
+    @contextmanager
+    def _states(self, path: Path) -> Iterator[dict[int, State]]:
+        """The states of the instances, to be changed; written at the end if they were."""
+        states = process_record.states(path)
+        before = dict(states)
+        try:
+            yield states
+        finally:
+            if states != before:
+                self._reserve.within(lambda: process_record.write_states(path, states))
+
+    @contextmanager
+    def _effect(self, epoch: int) -> Iterator[None]:
+        with _in_words("act on", self._place), self._fence.passing(epoch):
+            yield
+
+
+@contextmanager
+def _in_words(what: str, whom: object) -> Iterator[None]:
+    """The one place where an error of the operating system becomes one of the port."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"could not {what} {whom}: {error}") from error
+
+
+def _is_alive(path: Path, n: int) -> bool:
+    process = launch.recorded(path / f"{n}.json")
+    return process is not None and process.alive
+
+
+def _shares(have: Sequence[int], lines: int) -> list[int]:
+    """How many lines each may show so that all together show at most ``lines``: equal shares, what one does not need going to the others."""
+    shares = [0] * len(have)
+    left = max(0, lines)
+    for at, index in enumerate(sorted(range(len(have)), key=lambda i: have[i])):
+        shares[index] = min(have[index], left // (len(have) - at))
+        left -= shares[index]
+    return shares

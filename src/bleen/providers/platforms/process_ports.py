@@ -1,0 +1,69 @@
+"""Gives out ports, across all services of a host: what the records of every service say is taken, whether it runs now or not."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bleen.errors import Refused
+from bleen.host.files import locked
+from bleen.providers.platforms import process_record
+
+RANGE = (20000, 29999)
+
+
+@contextmanager
+def giving_out(lock: Path, limits: Sequence[int], count: int) -> Iterator[tuple[int, ...]]:
+    """So many ports that nobody has; they must be recorded before this ends. Raises Refused if there are not as many in the range.
+
+    The search goes on after the last port given out (the lock's own content), so that a port is not used again while somebody may still send to its
+    last owner. The kernel's ephemeral range is left out: a client's connection could hold a port of it (ip_local_port_range in ip(7)).
+    """
+    with locked(lock, 5, "ports are being given out to another service") as handle:
+        low, high = limits
+        from_kernel, to_kernel = _ephemeral()
+        usable = [port for port in range(low, high + 1) if not from_kernel <= port <= to_kernel]
+        last = int(os.pread(handle, 20, 0) or b"0")
+        taken = _recorded(lock.parent / "services")
+        found: list[int] = []
+        for port in sorted(usable, key=lambda port: (port <= last, port)):
+            if len(found) == count:
+                break
+            if port not in taken and _is_free(port):
+                found.append(port)
+        if len(found) < count:
+            raise Refused(
+                f"only {len(found)} of {count} ports are free in {low}-{high} (without {from_kernel}-{to_kernel}, from which the kernel gives ports to"
+                " clients); set platform.process.ports to a larger range"
+            )
+        if found:
+            os.pwrite(handle, b"%020d" % found[-1], 0)
+        yield tuple(found)
+
+
+def _ephemeral() -> tuple[int, int]:
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        low, high = f.read().split()
+    return int(low), int(high)
+
+
+def _recorded(services: Path) -> set[int]:
+    records = (process_record.read(path) for path in services.glob("*/environments/*") if path.name[0] != ".")
+    return {port for record in records if record for port in record.ports}
+
+
+def _is_free(port: int) -> bool:
+    """Whether nobody listens there. SO_REUSEADDR: connections that an earlier owner left in TIME_WAIT do no harm (socket(7))."""
+    for family, anywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((anywhere, port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # a host without IPv6
+                raise
+    return True

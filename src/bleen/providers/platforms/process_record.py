@@ -1,0 +1,208 @@
+"""What lies on disk of an environment of processes: what to run, how each instance fares, and the program that follows from it.
+
+::
+
+    environments/green-5/
+        environment.json       Record: durable, written before anything is started; with it the environment exists
+        secrets.json           a private copy of the values that ${NAME} stands for, and of the base environment
+        instances.json         State of each instance: restarts and endings under way
+        1.json 1.lock 1.ended  see ``host.launch``
+        1.log 1.log.old
+    environments/.ended/green-5/   the end of its logs, for a while
+"""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bleen.errors import Refused, Unavailable
+from bleen.host import files
+from bleen.host.clock import boot_id
+from bleen.host.launch import Program
+from bleen.model import Environment, Target
+
+HOST = "127.0.0.1"
+GOOD_RUN = 60.0
+"""Seconds after which a restarted instance counts as well again; also the time within which three restarts count as crashing."""
+
+_TEMPLATE = re.compile(r"\{(port|version|environment|instance)\}|(\$\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Record(NamedTuple):
+    """What an environment is, whatever today's plan says. ``replicas`` 0: it was retired for good."""
+
+    version: str
+    replicas: int
+    ports: tuple[int, ...]
+    """One for each instance there ever was: those above ``replicas`` are kept for its return."""
+    command: tuple[str, ...]
+    directory: str
+    env: Mapping[str, str]
+    user: str
+    stop_signal: int
+    stop_timeout: float
+    log_bytes: int
+
+    @property
+    def instances(self) -> range:
+        return range(1, len(self.ports) + 1)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return tuple(Target(HOST, port) for port in self.ports[: self.replicas])
+
+    @classmethod
+    def planned(cls, version: str, replicas: int, ports: tuple[int, ...], settings: Mapping[str, Any]) -> "Record":
+        """From the settings of a plan. Raises Refused for a stop signal that does not exist."""
+        stop = settings.get("stop") or {}
+        name = str(stop.get("signal", "TERM")).upper().removeprefix("SIG")
+        try:
+            number = int(signal.Signals[f"SIG{name}"])
+        except KeyError:
+            raise Refused(f"stop.signal: there is no signal {name}; TERM, INT or QUIT, say") from None
+        return cls(
+            version,
+            replicas,
+            ports,
+            tuple(settings["command"]),
+            settings["directory"],
+            dict(settings.get("env") or {}),
+            settings.get("user", ""),
+            number,
+            float(stop.get("timeout", 10.0)),
+            int(settings.get("log_bytes", 10 << 20)),
+        )
+
+
+class State(NamedTuple):
+    """How one instance fares. Times are seconds since boot."""
+
+    started: float = 0.0
+    crashes: int = 0
+    """Restarts in a row, each before a good run was over."""
+    restarts: tuple[float, ...] = ()
+    """The last three."""
+    crashing: bool = False
+    """It was restarted three times within a minute, and has had no good run since."""
+    due: float | None = None
+    """When it is to be started again; None unless it has crashed."""
+    why: str = ""
+    """Why it could not be started; empty if it could."""
+    ending: float | None = None
+    """Since when it, or what it left behind, has been asked to end."""
+    told: tuple[int, ...] = ()
+    """The pids that were sent the stop signal since then."""
+    killed: bool = False
+
+    def died(self, now: float) -> "State":
+        """Ended by itself: to be started again at once after a good run, else after 0, 1, 2, 4 ... 30 s."""
+        fresh = State(self.started) if now - self.started >= GOOD_RUN else self
+        return fresh._replace(due=now + backoff(fresh.crashes))
+
+    def launched(self, now: float) -> "State":
+        if self.due is None:
+            return State(now)
+        restarts = (*self.restarts, now)[-3:]
+        crashing = self.crashing or (len(restarts) == 3 and now - restarts[0] <= GOOD_RUN)
+        return State(now, self.crashes + 1, restarts, crashing)
+
+    def failed(self, now: float, why: str) -> "State":
+        """Could not be started: as good as a start that crashed at once."""
+        once = self._replace(due=now).launched(now)
+        return once._replace(due=now + backoff(once.crashes), why=why)
+
+
+def backoff(crashes: int) -> float:
+    """Seconds to wait before the next restart, after so many in a row."""
+    return min(30.0, 2.0 ** min(crashes - 1, 5)) if crashes else 0.0
+
+
+def read(path: Path) -> Record | None:
+    """The record of the environment whose directory this is; None if there is none. Raises Unavailable for one that cannot be read."""
+    file = path / "environment.json"
+    try:
+        row = json.loads(file.read_text())
+        return Record(**{**row, "ports": tuple(row["ports"]), "command": tuple(row["command"])})
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise Unavailable(f"{file} is not the record of an environment: {error}") from None
+
+
+def create(path: Path, record: Record, hidden: Mapping[str, Any]) -> None:
+    """Makes the directory of a new environment, with its record and its secrets; durably, and whole or not at all."""
+    new = path.with_name(f".new-{path.name}")
+    new.mkdir(mode=0o700, exist_ok=True)
+    for left in new.iterdir():  # by one that was killed in the middle of this
+        left.unlink()
+    files.write_durably(new / "secrets.json", json.dumps(hidden))
+    write(new, record)
+    new.rename(path)
+    files.sync_directory(path.parent)
+
+
+def write(path: Path, record: Record) -> None:
+    files.write_durably(path / "environment.json", json.dumps(record._asdict()))
+
+
+def states(path: Path) -> dict[int, State]:
+    """How the instances fare; nothing is known of one that was not started since boot."""
+    try:
+        rows = json.loads((path / "instances.json").read_text())
+    except FileNotFoundError:
+        return {}
+    if rows["boot"] != boot_id():
+        return {}
+    return {int(n): State(**{**row, "restarts": tuple(row["restarts"]), "told": tuple(row["told"])}) for n, row in rows["states"].items()}
+
+
+def write_states(path: Path, found: Mapping[int, State]) -> None:
+    files.write_durably(path / "instances.json", json.dumps({"boot": boot_id(), "states": {n: s._asdict() for n, s in found.items()}}))
+
+
+def secrets(file: str) -> dict[str, Any]:
+    """The base environment and the values of references; without a file, PATH and HOME of whoever asks. Raises Refused if the file cannot be read."""
+    if not file:
+        return {"base": {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}, "values": {}}
+    try:
+        found: dict[str, Any] = json.loads(Path(file).read_text())
+        return found
+    except (OSError, ValueError) as error:
+        raise Refused(f"the secrets of the release cannot be read: {error}") from None
+
+
+def program(path: Path, record: Record, environment: Environment, instance: int, hidden: Mapping[str, Any]) -> Program:
+    """What one instance runs; ``hidden`` is what ``secrets`` gave. Raises Refused for a reference that has no value."""
+    words = {"port": str(record.ports[instance - 1]), "version": record.version, "environment": environment.name, "instance": str(instance)}
+    variables = {name: fill(template, words, hidden["values"]) for name, template in record.env.items()}
+    return Program(
+        [fill(word, words, None) for word in record.command],
+        record.directory,
+        {**hidden["base"], **variables, "PORT": words["port"]},
+        str(path / f"{instance}.log"),
+        record.user,
+    )
+
+
+def fill(template: str, words: Mapping[str, str], values: Mapping[str, str] | None) -> str:
+    """One pass over ``{port}``, ``{version}``, ``{environment}``, ``{instance}`` and, where there are values, ``${NAME}`` (``$${`` for a literal one); what
+    is put in is never looked at again. Raises Refused for a reference without a value.
+    """
+
+    def put(match: re.Match[str]) -> str:
+        word, escape, name = match.groups()
+        if word:
+            return words[word]
+        if values is None:
+            return match.group()
+        if escape:
+            return "${"
+        if name not in values:
+            raise Refused(f"${{{name}}} has no value; deploy again with it set")
+        return values[name]
+
+    return _TEMPLATE.sub(put, template)
