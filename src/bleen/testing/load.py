@@ -59,8 +59,8 @@ class Report:
         return iter(self._answers)
 
     def who(self, after: float = 0.0, before: float = float("inf")) -> Counter[str]:
-        """How many requests that started between two moments were answered by whom."""
-        return Counter(a.who for a in self._answers if after < a.start < before and not a.problem)
+        """How many requests that started after one moment and ended before another were answered by whom."""
+        return Counter(a.who for a in self._answers if after < a.start and a.end < before and not a.problem)
 
     def last_start(self, who: str) -> float | None:
         """When the last request that was answered by ``who`` started."""
