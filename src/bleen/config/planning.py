@@ -1,0 +1,181 @@
+"""From a configuration and what is active now to the Plan of a release, the secrets that it refers to, and what the router is to be."""
+
+import os
+import pwd
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from bleen.config.fields import filled, references
+from bleen.config.load import Config
+from bleen.config.source import Faults
+from bleen.errors import UserError
+from bleen.model import Environment
+from bleen.plan import Plan, Probe, Step, idle_name
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,127}")
+
+
+class Active(NamedTuple):
+    """What serves production now, as far as a plan depends on it."""
+
+    environment: Environment
+    version: str
+    replicas: int
+    platform: Mapping[str, Any] = {}
+    """The platform settings of its own plan; empty if they are not known."""
+    healthy: bool = True
+    warm: str = ""
+    """The version that is still warm in the other environment, and that this release would end; empty if there is none."""
+
+
+def check_version(text: str) -> str:
+    """The version, if it can be one: 1 to 128 letters, digits and ``._+@-``, a letter or digit first, no ``..``; so it is never a path. Raises UserError."""
+    if _VERSION.fullmatch(text) and ".." not in text:
+        return text
+    shown = text if text.isprintable() and len(text) <= 60 else f"{text[:57]!r}..."
+    raise UserError(f"{shown!r} cannot be a version; use 1 to 128 letters, digits and . _ + @ -, a letter or digit first, and no two dots in a row: 1.2.0")
+
+
+def plan(config: Config, version: str, active: Active | None) -> Plan:
+    """What releasing a version would do. Raises UserError for a version that cannot be one or has no directory, and Faults for a user that is not there."""
+    check_version(version)
+    file = config.file
+    old = active.environment if active else None
+    window = file.rollback_window
+    steps = file.promotion.steps
+    made = Plan(
+        service=file.service,
+        version=version,
+        environment=idle_name(old),
+        old=old,
+        old_version=active.version if active else "",
+        old_replicas=active.replicas if active else 0,
+        platform=_platform(config, version),
+        probe=Probe(**file.checks.health.model_dump()),
+        smoke=config.tests,
+        steps=tuple(Step(s.share, file.bake if s.bake is None else s.bake) for s in steps) if steps else (Step(100, file.bake),),
+        mode=file.promotion.mode,
+        deadline=file.promotion.deadline,
+        otherwise=file.promotion.then,
+        window=window,
+        drain=file.drain,
+        keep=file.after_window,
+    )
+    return made._replace(warnings=tuple(_warnings(config, made, active)))
+
+
+def secrets(config: Config, environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, str]]:
+    """What a release needs and no plan may hold: ``base``, the variables that every copy starts from, and ``values``, those of the references.
+
+    To be written to a file of mode 0600. HOME is that of ``user`` where there is one.
+    """
+    base = {name: environ[name] for name in ("PATH", "HOME") if name in environ}
+    if config.file.platform.process.user:
+        base["HOME"] = _user(config).pw_dir
+    return {"base": {**base, **config.variables}, "values": dict(config.values)}
+
+
+def router(config: Config) -> dict[str, Any]:
+    """The router's kind and settings. Raises Faults for a certificate or a key that is not there."""
+    chosen = config.file.router
+    kind = "envoy" if chosen.envoy else "haproxy"
+    proxy = chosen.envoy or chosen.haproxy
+    assert proxy is not None, "the schema asks for one"
+    tls = None
+    if proxy.tls:
+        tls = {"certificate": str(config.beside(proxy.tls.certificate)), "key": str(config.beside(proxy.tls.key))}
+        missing = [(name, path) for name, path in tls.items() if not os.path.isfile(path)]
+        if missing:
+            raise Faults(config.source.fault(("router", kind, "tls", name), f"{path} is no file; create it, or correct the path") for name, path in missing)
+    return {
+        "kind": kind,
+        "listen": str(proxy.listen),
+        "preview": str(proxy.preview),
+        "tls": tls,
+        "keep_alive": config.file.platform.process.keep_alive,
+    }
+
+
+def _platform(config: Config, version: str) -> dict[str, Any]:
+    process = config.file.platform.process
+    directory = config.beside(filled(process.directory, {"version": version}))
+    if not directory.is_dir():
+        way = config.source.fault(("platform", "process", "directory"), "")
+        raise UserError(f"version {version} is not there: {directory} is no directory; put it there, or correct `directory` ({way.file}:{way.line})")
+    if process.user:
+        _user(config)
+    return {
+        "kind": "process",
+        "command": list(process.command),
+        "directory": str(directory),
+        "env": dict(process.env),
+        "secrets": "",
+        "replicas": process.replicas,
+        "stop": {"signal": process.stop.signal, "timeout": process.stop.timeout},
+        "user": process.user or "",
+        "ports": list(process.ports),
+        "log_bytes": process.log_size,
+    }
+
+
+def _user(config: Config) -> pwd.struct_passwd:
+    name = config.file.platform.process.user or ""
+    way = ("platform", "process", "user")
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise Faults([config.source.fault(way, f"this host has no user `{name}`; create it, or correct the name")]) from None
+    if os.geteuid() not in (0, entry.pw_uid):
+        raise Faults([config.source.fault(way, f"only root can run the service as `{name}`; run bleen as root or as {name}")])
+    return entry
+
+
+def _warnings(config: Config, made: Plan, active: Active | None) -> Iterator[str]:
+    process = config.file.platform.process
+    if active is None:
+        yield "a first release has nothing to return to: if it fails after promotion it halts, still serving"
+    elif not active.healthy:
+        yield f"{active.version} ({active.environment.name}) is not healthy: once promoted, there is no rollback to it"
+    if active and active.warm:
+        yield f"{active.warm} stops being reachable: its warm environment is taken for {made.version}"
+    if active and active.platform:
+        yield from _differences(active.platform, made.platform)
+    if active and made.window == 0:
+        yield "rollback_window is 0s: after the bake there is no rollback"
+    if not any("{version}" in text for text in (process.directory, *process.command, *process.env.values())):
+        yield "neither directory, command nor env names {version}: every version would run the same files"
+    if made.steps[0].share < 100 and active is None:
+        yield "the steps of promotion need an active environment: a first release takes all traffic at once"
+    proxy = config.file.router.envoy or config.file.router.haproxy
+    if proxy and any(process.ports[0] <= address.port <= process.ports[1] for address in (proxy.listen, proxy.preview)):
+        yield f"the router listens inside the ports that copies are given ({process.ports[0]}-{process.ports[1]}): set `ports` to another range"
+    if process.env_file and config.beside(process.env_file).stat().st_mode & 0o077:
+        yield f"{process.env_file} can be read by others on this host: chmod 600 {process.env_file}"
+    for test in made.smoke:
+        literal = [name for name, value in test["headers"].items() if name.lower() in ("authorization", "cookie") and not list(references(value))]
+        if literal:
+            yield f"smoke test {test['name']!r} has a literal {literal[0]} header, which the journal will hold: use ${{NAME}}"
+
+
+def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What changes beside the version; values of variables are not shown."""
+    for key in ("command", "user", "replicas"):
+        if key in was and was[key] != now[key]:
+            yield f"{key} changes from {_brief(was[key])} to {_brief(now[key])}"
+    before, after = was.get("env", {}), now["env"]
+    changed = [
+        f"{word} {', '.join(names)}"
+        for word, names in (
+            ("adds", sorted(after.keys() - before.keys())),
+            ("drops", sorted(before.keys() - after.keys())),
+            ("changes", sorted(name for name in before.keys() & after.keys() if before[name] != after[name])),
+        )
+        if names
+    ]
+    if changed:
+        yield f"env {'; '.join(changed)}"
+
+
+def _brief(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value) or "none"

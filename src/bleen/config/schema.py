@@ -1,0 +1,312 @@
+"""What a bleen.yaml may say: the models, and how their complaints become located faults with what would be right."""
+
+import difflib
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic.fields import FieldInfo
+
+from bleen.config.fields import (
+    AfterWindow,
+    Command,
+    Directory,
+    Duration,
+    DurationOrNone,
+    Line,
+    ListenAddress,
+    Misfit,
+    OneTo100,
+    PortRange,
+    ServiceName,
+    SignalName,
+    Size,
+    UrlPath,
+    Variable,
+    VariableName,
+    one_of,
+)
+from bleen.config.source import Fault, Source, Way, shown
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A mapping that knows all its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stop(Strict):
+    """How a copy of the service is asked to end."""
+
+    signal: SignalName = Field(default="TERM", description="The signal that asks it to end: TERM, INT, QUIT ...")
+    timeout: DurationOrNone = Field(default="10s", validate_default=True, description="How long it may take; then it is killed.")
+
+
+class Process(Strict):
+    """The service runs as processes of this host."""
+
+    command: Command = Field(
+        description="The program and its arguments, a list; no shell. {port} {version} {environment} {instance} are filled in.",
+        examples=[["python3", "app.py", "--port", "{port}"]],
+    )
+    directory: Directory = Field(
+        default=".", validate_default=True, description="The working directory, relative to this file. {version} is filled in.", examples=["releases/{version}"]
+    )
+    env: dict[VariableName, Variable] = Field(
+        default={}, description="Variables, beside PORT, PATH and HOME. Templates as in command; ${NAME} is taken from env_file or from whoever deploys."
+    )
+    env_file: Line | None = Field(default=None, description="A file of NAME=value lines, relative to this file: variables for the service, and for ${NAME}.")
+    replicas: OneTo100 = Field(default=1, description="How many copies run in an environment.")
+    stop: Stop = Field(default=Stop(), description="How a copy is asked to end.")
+    keep_alive: Duration | None = Field(
+        default=None, description="How long the application keeps an idle connection open; the proxy closes it before.", examples=["5s"]
+    )
+    user: Line | None = Field(default=None, description="The user that the service runs as; only root can choose one.")
+    ports: PortRange = Field(default="20000-29999", validate_default=True, description="The ports that copies are given, one each.")
+    log_size: Size = Field(default="10MB", validate_default=True, description="How large the log of a copy may grow until it is rotated; one old log is kept.")
+
+    @model_validator(mode="after")
+    def _enough_ports(self) -> "Process":
+        low, high = self.ports
+        if high - low + 1 < 2 * self.replicas:
+            raise Misfit("ports", f"{high - low + 1} ports are not enough; two environments of {self.replicas} replicas need {2 * self.replicas}")
+        return self
+
+
+class Platform(Strict):
+    """Where environments run."""
+
+    process: Process = Field(description="As processes of this host.")
+
+
+class Tls(Strict):
+    """The listener speaks TLS."""
+
+    certificate: Line = Field(description="The certificate with its chain, PEM, relative to this file.", examples=["tls/shop.pem"])
+    key: Line = Field(description="Its private key, PEM, relative to this file.", examples=["tls/shop.key"])
+
+
+class Proxy(Strict):
+    """A proxy on this host, in front of the service."""
+
+    listen: ListenAddress = Field(description="Where users reach the service.", examples=["127.0.0.1:8080"])
+    preview: ListenAddress = Field(
+        description="Where the idle environment is reached, by smoke tests and by you; keep it private.", examples=["127.0.0.1:8081"]
+    )
+    tls: Tls | None = Field(default=None, description="The listener speaks TLS with this certificate.")
+
+    @model_validator(mode="after")
+    def _two_addresses(self) -> "Proxy":
+        if self.listen.clashes(self.preview):
+            raise Misfit("preview", f'{self.preview} cannot be listened on beside `listen`, {self.listen}; choose another port, such as "127.0.0.1:8081"')
+        return self
+
+
+class Router(Strict):
+    """What moves production traffic; one of these."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    envoy: Proxy | None = Field(default=None, description="Envoy, which comes with bleen.")
+    haproxy: Proxy | None = Field(default=None, description="HAProxy 2.4 or later, from the system's packages.")
+
+    @model_validator(mode="after")
+    def _just_one(self) -> "Router":
+        if self.envoy and self.haproxy:
+            raise Misfit("haproxy", "a service has one router; keep `envoy` or `haproxy`")
+        if not self.envoy and not self.haproxy:
+            raise ValueError("names no router; write `envoy:` or `haproxy:` with `listen` and `preview` below it")
+        return self
+
+
+class Health(Strict):
+    """How a copy is asked whether it is well: GET, and 200 to 399 is well."""
+
+    path: UrlPath = Field(default="/", description="What is asked.")
+    interval: Duration = Field(default="200ms", validate_default=True, description="Between two looks at one copy.")
+    timeout: Duration = Field(default="30s", validate_default=True, description="How long an environment may take until all its copies are well.")
+    patience: Duration = Field(default="1s", validate_default=True, description="How long one look may take.")
+    fall: OneTo100 = Field(default=3, description="How many looks in a row must fail until a copy is dead.")
+
+
+class Checks(Strict):
+    """What must hold of an environment before it is promoted."""
+
+    health: Health = Field(default=Health(), description="The health check of each copy.")
+    smoke: Line | None = Field(default=None, description="A file of smoke tests, relative to this file.", examples=["smoke-tests.yml"])
+
+
+class Step(Strict):
+    """One share of the traffic, and how long the new version is judged with it."""
+
+    share: OneTo100 = Field(description="Percent of production traffic.")
+    bake: DurationOrNone | None = Field(default=None, description="How long it is judged; the `bake` of the file unless told.", examples=["1m"])
+
+
+class Promotion(Strict):
+    """How users come to the new version."""
+
+    mode: Annotated[str, one_of("auto", "manual"), WithJsonSchema({"enum": ["auto", "manual"]})] = Field(
+        default="auto", description="auto: as soon as the checks pass. manual: when somebody says `bleen promote`."
+    )
+    deadline: Duration = Field(default="2h", validate_default=True, description="manual: how long that person may take.")
+    then: Annotated[str, one_of("abort", "promote"), WithJsonSchema({"enum": ["abort", "promote"]})] = Field(
+        default="abort", description="manual: what happens then."
+    )
+    steps: list[Step] | None = Field(
+        default=None, description="Shares of the traffic, growing, 100 last; one step of 100 unless told.", json_schema_extra={"minItems": 1}
+    )
+
+    @model_validator(mode="after")
+    def _growing(self) -> "Promotion":
+        if self.steps is None:
+            return self
+        shares = [step.share for step in self.steps]
+        if not shares or shares[-1] != 100:
+            raise Misfit("steps", "the last step is not 100; add {share: 100}, or no traffic would ever be all on the new version")
+        if shares != sorted(set(shares)):
+            raise Misfit("steps", f"the shares {', '.join(map(str, shares))} do not grow; each is larger than the one before")
+        return self
+
+
+class File(Strict):
+    """bleen.yaml: one service, and how it is released."""
+
+    service: ServiceName = Field(description="The name of the service; unique on this host.", examples=["shop"])
+    platform: Platform = Field(description="Where environments run.")
+    router: Router = Field(description="What moves production traffic; one of envoy, haproxy.")
+    checks: Checks = Field(default=Checks(), description="What must hold of an environment before it is promoted.")
+    promotion: Promotion = Field(default=Promotion(), description="How users come to the new version.")
+    bake: DurationOrNone = Field(default="10s", validate_default=True, description="How long the new version is judged under production traffic.")
+    rollback_window: DurationOrNone = Field(
+        default="15m", validate_default=True, description="How long the old version stays warm after the bake; `bleen rollback` returns to it at once."
+    )
+    drain: DurationOrNone = Field(default="30s", validate_default=True, description="How long requests in flight may take when an environment is retired.")
+    after_window: AfterWindow = Field(
+        default="stop", validate_default=True, description="What becomes of the old environment after the window: stop, keep or {replicas: N}."
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of bleen.yaml."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **File.model_json_schema(), "title": "bleen.yaml"}
+
+
+def validated(model: type[M], source: Source) -> M | None:
+    """The tree of a source as a model. None if it does not fit; why is then among the faults of the source."""
+    if not source.whole:
+        return None
+    told = {(f.line, f.column) for f in source.faults}
+    found = list(_empty(source, model))
+    valid = None
+    try:
+        valid = model.model_validate(source.tree)
+    except ValidationError as error:
+        found.extend(_fault(source, model, dict(each)) for each in error.errors(include_url=False))
+    source.faults.extend(f for f in found if (f.line, f.column) not in told)  # what the reader could not take is said once
+    return valid
+
+
+def _empty(source: Source, model: type[BaseModel], way: Way = ()) -> Iterator[Fault]:
+    """Keys with nothing behind them, where leaving the key out would be allowed."""
+    tree = source.at(way)
+    for key, field in _fields(model).items() if isinstance(tree, dict) else ():
+        if key not in tree:
+            continue
+        if tree[key] is None and type(None) in get_args(field.annotation):
+            yield source.fault((*way, key), f"{key}: is empty; give it a value, or remove the line")
+        elif isinstance(tree[key], dict) and (below := _model_in(field.annotation)):
+            yield from _empty(source, below, (*way, key))
+
+
+def _fault(source: Source, model: type[BaseModel], error: dict[str, Any]) -> Fault:
+    way: tuple[str | int, ...] = error["loc"]
+    kind: str = error["type"]
+    on_key = bool(way) and way[-1] == "[key]"
+    if on_key:
+        way = way[:-1]
+    key = str(way[-1]) if way else ""
+    if kind == "missing":
+        return source.fault(way[:-1], _missing(model, way, key))
+    if kind == "extra_forbidden":
+        return source.fault(way, _unknown(model, way, key), key=True)
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, Misfit):
+        return source.fault((*way, cause.key), f"{_named((*way, cause.key))}{cause}")
+    if isinstance(cause, ValueError):
+        return source.fault(way, f"{_named(way)}{cause}", key=on_key)
+    return source.fault(way, _wrong_kind(model, way, kind, error))
+
+
+def _named(way: Way) -> str:
+    """The key that a message is about; messages that begin with a quoted value read well without."""
+    key = next((str(step) for step in reversed(way) if isinstance(step, str)), "")
+    return f"{shown(key)}: " if key else ""
+
+
+def _missing(model: type[BaseModel], way: Way, key: str) -> str:
+    holder = _model_at(model, way[:-1])
+    where = ".".join(map(str, way[:-1]))
+    field = _fields(holder).get(key)
+    examples = field.examples if field else None
+    example = f"; for example `{key}: {_flow(examples[0])}`" if examples else ""
+    return f"`{key}` is missing{' in ' + where if where else ''}{example}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    return f'"{value}"' if ":" in str(value) or "{" in str(value) else str(value)
+
+
+def _unknown(model: type[BaseModel], way: Way, key: str) -> str:
+    holder = _model_at(model, way[:-1])
+    known = list(_fields(holder))
+    where = ".".join(map(str, way[:-1])) or "this file"
+    text = f"`{shown(key)}` is not a key of {where}"
+    if close := difflib.get_close_matches(key[:60], known, 1):
+        return f"{text}; did you mean `{close[0]}`?"
+    if homes := [place for place, name in _keys(model) if name == key and place]:
+        return f"{text}; it belongs under `{homes[0]}`"
+    return f"{text}; there are {', '.join(known)}"
+
+
+def _wrong_kind(model: type[BaseModel], way: Way, kind: str, error: dict[str, Any]) -> str:
+    found = {dict: "a mapping", list: "a list", type(None): "empty"}.get(type(error.get("input")), "a single value")
+    holder = _model_at(model, way)
+    if kind in ("model_type", "model_attributes_type") and holder is not None:
+        return f"{_named(way)}is {found}; it is a mapping with the keys {', '.join(_fields(holder))}"
+    wanted = {"list_type": "a list", "dict_type": "a mapping"}.get(kind)
+    return f"{_named(way)}is {found}; it is {wanted}" if wanted else f"{_named(way)}{error['msg']}"
+
+
+def _model_at(model: type[BaseModel], way: Way) -> type[BaseModel] | None:
+    """The model of the mapping at the end of a way."""
+    at: type[BaseModel] | None = model
+    for step in way:
+        if isinstance(step, int):
+            continue
+        field = _fields(at).get(step)
+        at = _model_in(field.annotation) if field else None
+    return at
+
+
+def _fields(model: type[BaseModel] | None) -> dict[str, FieldInfo]:
+    """The fields of a model by the keys that a file uses."""
+    return {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _keys(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
+    """Every key below a model, with the way to its mapping."""
+    for name, field in _fields(model).items():
+        yield above, name
+        if below := _model_in(field.annotation):
+            yield from _keys(below, f"{above}.{name}" if above else name)
