@@ -455,15 +455,25 @@ def _from_nothing(routing: Routing) -> tuple[list[Server], str]:
 def _must_be_free(address: str) -> None:
     """Raises Refused if we could not listen there, and says who does."""
     host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + 1
+    while (problem := _listening_problem(host.strip("[]*") or "0.0.0.0", int(port))) is not None:
+        holder = processes.owner(int(port)) if problem.errno == errno.EADDRINUSE else None
+        if holder is not None:
+            raise Refused(f"{address} is held by pid {holder} ({processes.command_line(holder)}): stop it, or listen elsewhere")
+        if problem.errno != errno.EADDRINUSE or time.monotonic() > deadline:  # a process that was killed a moment ago holds it without being seen
+            raise Refused(f"HAProxy cannot listen on {address}: {problem.strerror or problem}")
+        time.sleep(0.01)
+
+
+def _listening_problem(host: str, port: int) -> OSError | None:
     try:
-        family, _, _, _, where = socket.getaddrinfo(host.strip("[]*") or "0.0.0.0", int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, socket.SOCK_STREAM) as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             s.bind(where)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and (pid := processes.owner(int(port))):
-            raise Refused(f"{address} is held by pid {pid} ({processes.command_line(pid)}): stop it, or listen elsewhere") from None
-        raise Refused(f"HAProxy cannot listen on {address}: {error.strerror or error}") from None
+        return error
+    return None
 
 
 def _must_be_sound(binary: str, place: Path) -> None:
