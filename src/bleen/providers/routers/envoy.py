@@ -2,10 +2,11 @@
 
 ::
 
-    PLACE/bootstrap.json                                   what Envoy was started with
-    PLACE/clusters.json  production.json  preview.json     what it follows, and starts from again: its memory
-    PLACE/admin.sock                                       its administration interface, for its own user only
-    PLACE/envoy.json  envoy.log                            its process, its complaints
+    PLACE/envoy.json  envoy.log                          its process, its complaints
+    PLACE/envoy/                                         where it runs
+        bootstrap.json                                   what it was started with
+        clusters.json  production.json  preview.json     what it follows, and starts from again: its memory
+        admin.sock                                       its administration interface, for its own user only
 
 An effect replaces a file durably; whether it happened is read from the running proxy. The files never name a cluster that ``clusters.json`` lacks, so an
 Envoy that is killed at any instant finds a memory that it can start from.
@@ -37,6 +38,8 @@ _START = 1.0
 """Seconds that ``up`` waits for a new Envoy, which usually needs 0.2."""
 _END = 2.0
 """Seconds that ``down`` gives Envoy to end by itself."""
+_LETTING_GO = 1.0
+"""Seconds that an address may be held by nobody: a process whose last threads are ending cannot be seen any more, and still has its sockets."""
 _LOG = 8 << 20
 """Bytes of Envoy's complaints that are kept."""
 _BRIEF = "&mask=cluster.name,cluster.type,cluster.load_assignment"
@@ -55,7 +58,8 @@ class Envoy:
     def __init__(
         self, place: Path, fence: Fence, reserve: Reserve, listen: str, preview: str, tls: Mapping[str, str] | None, probe: Probe, keep_alive: float | None
     ) -> None:
-        self._place, self._fence, self._reserve = place, fence, reserve
+        self._files, self._fence, self._reserve = place / "envoy", fence, reserve
+        self._record, self._log = place / "envoy.json", place / "envoy.log"
         self._listen, self._preview, self._tls = listen, preview, tls
         self._probe, self._keep_alive = probe, keep_alive
 
@@ -120,19 +124,14 @@ class Envoy:
                 self._write("clusters", kept)
 
     def up(self, routing: Routing, epoch: int) -> NotYet | None:
-        from bleen.host import launch
-
-        record = self._place / "envoy.json"
         with self._fence.passing(epoch):
             self._bound_log()
-            process = launch.recorded(record)
-            if process is not None and process.alive:
+            if self._alive():
                 return self._unanswering()
-            self._start(routing, record)
+            self._start(routing)
             deadline = time.monotonic() + _START
             while left := self._unanswering():
-                process = launch.recorded(record)
-                if process is None or not process.alive:
+                if not self._alive():
                     raise Refused(f"Envoy ended as soon as it was started: {self._last_words()}")
                 if time.monotonic() > deadline:
                     return left
@@ -143,15 +142,13 @@ class Envoy:
         """Asks Envoy to end, which cuts what is in flight; kills it if it has not within 2 s."""
         from bleen.host import launch
 
-        record = self._place / "envoy.json"
         with self._fence.passing(epoch):
             for number in (signal.SIGTERM, signal.SIGKILL):
                 deadline = time.monotonic() + _END
-                if launch.end(record, number):
+                if launch.end(self._record, number):
                     return None
                 while time.monotonic() < deadline:
-                    process = launch.recorded(record)
-                    if process is None or not process.alive:
+                    if not self._alive():
                         return None
                     time.sleep(0.01)
         return NotYet("Envoy does not end, although it was killed", 0.5)
@@ -181,7 +178,10 @@ class Envoy:
     # files
 
     def _write(self, name: str, resources: Iterable[Config]) -> None:
-        path, text = self._place / f"{name}.json", config.response(resources)
+        self._write_text(f"{name}.json", config.response(resources))
+
+    def _write_text(self, name: str, text: str) -> None:
+        path = self._files / name
         try:
             self._reserve.within(lambda: write_durably(path, text))
         except OSError as error:
@@ -190,7 +190,7 @@ class Envoy:
     def _memory(self) -> Routing | None:
         """What Envoy would start with; None if its files are not there, or are not ours any more."""
         try:
-            clusters, production, preview = (config.resources((self._place / f"{name}.json").read_text()) for name in ("clusters", *config.SIDES))
+            clusters, production, preview = (config.resources((self._files / f"{name}.json").read_text()) for name in ("clusters", *config.SIDES))
         except (OSError, ValueError):
             return None
         remembered = config.routing(clusters, *(r[0] if r else None for r in (production, preview)))
@@ -200,9 +200,9 @@ class Envoy:
     # the process
 
     def _admin(self) -> Admin:
-        return Admin(self._place / config.ADMIN)
+        return Admin(self._files / config.ADMIN)
 
-    def _start(self, routing: Routing, record: Path) -> None:
+    def _start(self, routing: Routing) -> None:
         import resource
 
         from bleen.host import launch
@@ -212,18 +212,28 @@ class Envoy:
         for each in at:
             _require_free(*each)
         self._check_certificate()
+        self._files.mkdir(mode=0o700, exist_ok=True)
         if self._memory() is None:
             self._begin(routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
         settings = config.Settings(at[0], at[1], self._tls, max((limit - 500) // 2, 100))
-        write_durably(self._place / "bootstrap.json", json.dumps(config.bootstrap(settings)))
+        self._write_text("bootstrap.json", json.dumps(config.bootstrap(settings)))
         workers = str(max(2, len(os.sched_getaffinity(0))))
         argv = [_binary(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", workers, "-l", "warning"]
-        process = launch.launch(launch.Program(argv, str(self._place), {}, str(self._place / "envoy.log")), record)
+        program = launch.Program(argv, str(self._files), {}, str(self._log))
         try:
+            process = self._reserve.within(lambda: launch.launch(program, self._record))
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, limit))
         except ProcessLookupError:
             return  # it has ended already, and ``up`` finds that out and says why
+        except OSError as error:
+            raise Unavailable(f"Envoy cannot be started: {error}") from None
+
+    def _alive(self) -> bool:
+        from bleen.host import launch
+
+        process = launch.recorded(self._record)
+        return process is not None and process.alive
 
     def _begin(self, routing: Routing) -> None:
         """Gives Envoy its first memory; the routes come after the clusters that they name."""
@@ -253,14 +263,12 @@ class Envoy:
             raise Refused(f"the certificate {self._tls['certificate']} with the key {self._tls['key']} cannot be used: {error}") from None
 
     def _bound_log(self) -> None:
-        log = self._place / "envoy.log"
-        if log.exists() and log.stat().st_size > _LOG:
-            os.truncate(log, 0)  # Envoy appends, so it goes on at the new end
+        if self._log.exists() and self._log.stat().st_size > _LOG:
+            os.truncate(self._log, 0)  # Envoy appends, so it goes on at the new end
 
     def _last_words(self) -> str:
-        log = self._place / "envoy.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        return f"{lines[-1].strip()} ({log})" if lines else f"nothing in {log}"
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        return f"{lines[-1].strip()} ({self._log})" if lines else f"nothing in {self._log}"
 
 
 def _routing(admin: Admin) -> Routing:
@@ -347,20 +355,27 @@ def _require(environment: Environment, known: Mapping[str, Config]) -> None:
 
 def _require_free(host: str, port: int) -> None:
     """Raises Refused, naming the holder, for an address that is taken or is not ours to take."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+    from bleen.host.processes import command_line, owner
+
+    deadline = time.monotonic() + _LETTING_GO
+    while error := _cannot_bind(host, port):
+        if error.errno != errno.EADDRINUSE:
+            raise Refused(f"the router cannot listen on {host}:{port}: {error.strerror}")
+        if pid := owner(port):
+            raise Refused(f"the router cannot listen on {host}:{port}: it is held by pid {pid}: {command_line(pid)}")
+        if time.monotonic() > deadline:
+            raise Refused(f"the router cannot listen on {host}:{port}: it is held by a process that we may not see")
+        time.sleep(0.01)
+
+
+def _cannot_bind(host: str, port: int) -> OSError | None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Envoy does: connections that linger from before are no hindrance
         try:
             probe.bind((host, port))
-            return
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise Refused(f"the router cannot listen on {host}:{port}: {error.strerror}") from None
-    from bleen.host.processes import command_line, owner
-
-    pid = owner(port)
-    who = f"pid {pid}: {command_line(pid)}" if pid else "a process that we may not see"
-    raise Refused(f"the router cannot listen on {host}:{port}: it is held by {who}")
+            return error
+    return None
 
 
 def _binary() -> str:
