@@ -74,7 +74,12 @@ TABLE: Mapping[Phase, Row] = {
     _P.ROLLING_BACK: Row("scales the old environment up, moves traffic back if it is healthy", _P.UNDOING, None, (_V.ROLLBACK,)),
     _P.UNDOING: Row("drains and stops the new environment once nothing routes to it", _P.ROLLED_BACK, None),
 }
-TERMINAL = frozenset(Phase) - frozenset(TABLE)
+TERMINAL: Mapping[Phase, str] = {
+    _P.COMPLETED: "the new version serves, the old one is given up",
+    _P.ABORTED: "users saw nothing of it",
+    _P.ROLLED_BACK: "the old version serves, as before",
+    _P.CLOSED: "ended by a person; what the router serves is the truth",
+}
 UNMOVED = (_P.PLANNED, _P.EXPANDING, _P.PROVISIONING, _P.TESTING, _P.AWAITING_PROMOTION)
 """Before traffic moves: a way out is called abort, and users saw nothing."""
 REVERSIBLE = (_P.PROMOTING, _P.BAKING, _P.HOLDING)
@@ -134,7 +139,7 @@ class Release(NamedTuple):
         if self.phase is Phase.ROLLING_BACK and self.plan.old:
             return {self.plan.old: 100}
         if self.phase is Phase.PROMOTING:
-            share = self.plan.steps[self.step].share
+            share = self.plan.steps[self.step].share if self.plan.old else 100
             return {self.environment: share} | ({self.plan.old: 100 - share} if self.plan.old and share < 100 else {})
         return None
 

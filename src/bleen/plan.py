@@ -63,7 +63,8 @@ class Plan(NamedTuple):
     @property
     def digest(self) -> str:
         """The same for two plans that would run the same thing, whatever they replace."""
-        same = self._replace(environment="", old=None, old_version="", old_replicas=0, warnings=())
+        platform = {name: value for name, value in self.platform.items() if name != "secrets"}
+        same = self._replace(environment="", old=None, old_version="", old_replicas=0, platform=platform, warnings=())
         return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bleen.config import Config
 from bleen.errors import Unavailable, UserError
 from bleen.host.files import write_durably
 from bleen.host.state import Place
-from bleen.lifecycle import Release
+from bleen.lifecycle import Phase, Release
 from bleen.model import Environment
 from bleen.plan import Plan
 
@@ -100,8 +100,15 @@ def _active(access: Access) -> config.Active | None:
     if environment is None:
         return None
     runs, release = providers.platform.running().get(environment), _release_of(access, environment)
-    version = runs.version if runs else release.plan.version if release else "?"
-    return config.Active(environment, version, runs.replicas if runs else 1)
+    warm = newest.plan.old_version if newest and newest.phase is Phase.HOLDING else ""
+    return config.Active(
+        environment,
+        runs.version if runs else release.plan.version if release else "?",
+        runs.replicas if runs else 1,
+        release.plan.platform if release else {},
+        providers.platform.health(environment).healthy,
+        warm,
+    )
 
 
 def _release_of(access: Access, environment: Environment) -> Release | None:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from bleen.lifecycle import TABLE, Event, Release
+from bleen.lifecycle import TABLE, TERMINAL, Event, Release
 from bleen.plan import duration
 
 
@@ -40,8 +40,9 @@ def of_event(event: Event) -> dict[str, Any]:
 
 def event_line(event: Event) -> str:
     """An event as a line: when, where the release is now, and what that means."""
-    row = TABLE.get(event.phase)
-    does = row.does if row and not event.halted and event.text.endswith(" done") else event.text
+    does = TERMINAL[event.phase] if event.phase in TERMINAL else TABLE[event.phase].does
+    if event.halted or not event.text.endswith(" done"):
+        does = event.text
     return f"{time.strftime('%H:%M:%S', time.localtime(event.at))}  {event.phase!s:18}  {does}"
 
 

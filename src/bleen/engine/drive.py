@@ -60,6 +60,11 @@ class Driver:
         self.ended_resident = False
         """A resident engine that did not answer was ended: somebody should start another."""
 
+    @property
+    def driving(self) -> bool:
+        """Whether this process holds the service."""
+        return self._holds
+
     def ask(self, id: ReleaseId, verb: Verb, who: str, options: Mapping[str, Any] = {}) -> Answer:
         """Has a command answered: by whoever holds the service or, if it is dead or silent, by this process, which holds it from then on.
 

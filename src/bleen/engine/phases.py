@@ -54,14 +54,14 @@ def provisioning(release: Release, world: World) -> Outcome:
                     return left._replace(why=f"makes room: {left.why}")
                 world.router.settle(_without(world.router.routing(), other), world.epoch)
         platform.provision(new, plan.version, plan.platform["replicas"], world.epoch)
-        return NotYet(f"{plan.version} starts", 0.0, release.entered + plan.probe.timeout, {"started": world.now})
+        return NotYet(f"{plan.version} to start", 0.0, release.entered + plan.probe.timeout, {"started": world.now})
     sight = world.sight(release, new)
     if sight.healthy:
         return Done({"ready": sight.health.ready if sight.health else 0, "seconds": round(world.now - release.entered, 3)})
     started: float = release.memo["started"]
     if world.now >= started + plan.probe.timeout or (sight.health and sight.health.crashing):
         return Failed(f"{plan.version} did not become healthy within {duration(plan.probe.timeout)}: {sight.why}", {"log": list(platform.logs(new, 20))})
-    return NotYet(f"{plan.version} becomes healthy: {sight.why}", 0.05, started + plan.probe.timeout)
+    return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.05, started + plan.probe.timeout)
 
 
 def testing(release: Release, world: World) -> Outcome:
@@ -124,7 +124,7 @@ def baking(release: Release, world: World) -> Outcome:
     if not serving:
         why = sight.why or "the router does not send the traffic where it should; `bleen status` shows the drift"
         return NotYet(f"{plan.version} to be seen serving: {why}", again, None, {"baked": baked, "seen": None})
-    why = f"{plan.version} bakes with {step(release).share} % of the traffic" + (f", but {sight.why}" if sight.why else "")
+    why = f"the end of the bake with {step(release).share} % of the traffic" + (f", but {sight.why}" if sight.why else "")
     memo = {"baked": baked, "seen": world.now} if seen is None or world.now - seen >= 1.0 else None
     # the end of the wait moves only with a memo, so that a quiet bake is not rewritten at every look
     return NotYet(why, again, world.now + wanted - baked if memo else release.until, memo)
@@ -134,7 +134,7 @@ def holding(release: Release, world: World) -> Outcome:
     plan, until = release.plan, release.entered + release.plan.window
     if plan.old is None or world.now >= until:
         return Done()
-    return NotYet(f"{plan.old_version} stays warm: the rollback window", min(plan.probe.interval, until - world.now), until)
+    return NotYet(f"the end of the rollback window; {plan.old_version} stays warm", min(plan.probe.interval, until - world.now), until)
 
 
 def retiring(release: Release, world: World) -> Outcome:

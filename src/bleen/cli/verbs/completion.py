@@ -8,7 +8,8 @@ fish: bleen completion fish > ~/.config/fish/completions/bleen.fish
 import importlib
 from argparse import ArgumentParser, Namespace
 
-from bleen.cli import VERBS, arguments as common, exits
+from bleen.cli import VERBS, exits
+from bleen.cli import arguments as common
 
 SHELLS = ("bash", "zsh", "fish")
 
