@@ -18,7 +18,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +42,8 @@ _GRACE = 3.0
 """Seconds that requests in flight get when HAProxy is to end."""
 _COMMANDS = 40
 """In one breath on the socket; they must fit into one buffer (tune.bufsize)."""
-_QUIET = {"", "New server registered.", "Server deleted."}
+_QUIET = {"", "1", "New server registered."}
+"""What HAProxy answers when all is well; 1 is the format of what follows."""
 
 
 class _Live(NamedTuple):
@@ -154,8 +156,7 @@ class HAProxy:
             berths = _allotted(seen, wanted.targets)
             preview = _way({wanted.preview: 100} if wanted.preview else {}, {**seen.targets, **wanted.targets}, berths)
             commands = [c for e, targets in wanted.targets.items() for c in self._completion(seen, e, berths[e], targets)]
-            self._tell([*commands, f"set map {config.MAP} preview {preview}"])
-            self._remember()
+            self._remember(self._tell([*commands, f"set map {config.MAP} preview {preview}"]))
         return None
 
     def route(self, wanted: Routing, epoch: int) -> None:
@@ -167,8 +168,7 @@ class HAProxy:
                     raise Refused(f"HAProxy does not know {' and '.join(sorted(map(str, missing)))} of {environment}: prepare it first")
             way = _way(wanted.shares, {**seen.targets, **{e: t for e, t in wanted.targets.items() if not t}}, _berths(seen))
             strangers = [s for s in seen.servers if s.berth in way.shares and s.environment is None and not s.leaving]
-            self._tell([*_taking_out(strangers), f"set map {config.MAP} production {way}"])
-            self._remember()
+            self._remember(self._tell([*_taking_out(strangers), f"set map {config.MAP} production {way}"]))
 
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         """The map in the running proxy is what every thread of it looks the next request up in: what it says is served."""
@@ -203,8 +203,7 @@ class HAProxy:
                     kept[environment] = named
             preview = _way({wanted.preview: 100} if wanted.preview else {}, kept, _berths(seen))
             going = [s for s in seen.servers if s.environment and not s.leaving and s.target not in kept.get(s.environment, ())]
-            self._tell([f"set map {config.MAP} preview {preview}", *_taking_out(going)])
-            self._remember()
+            self._remember(self._tell([f"set map {config.MAP} preview {preview}", *_taking_out(going)]))
 
     def traffic(self) -> Mapping[Environment, Traffic]:
         """Environments that are leaving are told of as long as requests are in flight to them."""
@@ -233,18 +232,7 @@ class HAProxy:
 
     def _look(self) -> _Seen:
         """The ways and the servers of the running proxy. Raises Unavailable if it does not answer, or not with these."""
-        ways, servers, header = {}, [], False
-        for line in self._ask([f"show map {config.MAP}", "show servers state"]).splitlines():
-            word = line.split()
-            if line.startswith("0x"):
-                ways[word[1]] = word[2]
-            elif line.startswith("# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"):
-                header = True
-            elif header and len(word) > 18 and word[1] in BERTHS:
-                servers.append(_live(word))
-        if not header:
-            raise Unavailable(f"HAProxy in {self._place} did not say what it does; asked again, it may")
-        return _Seen(ways, tuple(servers))
+        return self._tell([])
 
     def _counted(self, seen: _Seen) -> dict[Environment, Traffic]:
         """The counters of every environment that has a server (management guide, 9.1). In flight is what its berth has: requests that wait are counted."""
@@ -285,39 +273,42 @@ class HAProxy:
             commands += _taking_out(s for s in there.values() if not s.leaving and s.target not in targets)
         return commands
 
-    def _tell(self, commands: Sequence[str]) -> None:
-        """Raises Refused with what HAProxy finds wrong with them."""
-        for at in range(0, len(commands), _COMMANDS):
-            some = commands[at : at + _COMMANDS]
-            answer = self._ask(some)
-            if complaints := [line for line in answer.splitlines() if line.strip() not in _QUIET]:
+    def _tell(self, commands: Sequence[str]) -> _Seen:
+        """What the running proxy says after these commands. Raises Refused with what it finds wrong with them, Unavailable if it ended or hangs on the way."""
+        at = 0
+        while True:
+            seen, complaints = _understood(self._ask([*commands[at : at + _COMMANDS], f"show map {config.MAP}", "show servers state"]))
+            if complaints:
                 raise Refused(f"HAProxy in {self._place} refuses: {' '.join(complaints)[:300]}")
-            if answer.count("\n") < len(some):
-                raise Unavailable(f"HAProxy in {self._place} ended in the middle of a change; what it took over is known when it runs again")
+            if seen is None:
+                raise Unavailable(f"HAProxy in {self._place} ended before it had answered; what it took over is known when it runs again")
+            at += _COMMANDS
+            if at >= len(commands):
+                return seen
 
-    def _remember(self) -> None:
-        """Deletes what has left, and writes down what the running proxy now does, for one that starts again. Raises Unavailable if the disk is full."""
-        seen = self._look()
+    def _remember(self, seen: _Seen) -> None:
+        """Deletes what has left, and writes down what the running proxy does, for one that starts again. Raises Unavailable if the disk is full."""
         if leaving := [s for s in seen.servers if s.leaving]:
-            self._ask([f"del server {s.id}" for s in leaving])  # refused for those with requests in flight: their turn comes later
+            self._ask([f"del server {s.id}" for s in leaving[:_COMMANDS]])  # refused for those with requests in flight: their turn comes later
         servers = [Server(s.berth, s.environment, s.target) for s in seen.servers if s.environment and not s.backup and not s.admin]
         self._write(config.render(self._settings, servers), config.ways(*(seen.ways.get(each, NOWHERE) for each in ("production", "preview"))))
 
     def _write(self, configuration: str, ways: str) -> None:
         for name, text in ((config.CONFIG, configuration), (config.MAP, ways)):
-            path = self._place / name
-            try:
-                if _read(path) != text:
-                    self._reserve.within(partial(write_durably, path, text))
-            except OSError as error:
-                raise Unavailable(f"HAProxy does it, but would not after a restart: {path} cannot be written: {error.strerror}") from error
+            if _read(self._place / name) != text:
+                self._keep(self._place / name, text)
+
+    def _keep(self, path: Path, text: str) -> None:
+        try:
+            self._reserve.within(partial(write_durably, path, text))
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be written: {error.strerror}; what HAProxy does would not survive a restart of it") from error
 
     def _ask(self, commands: Sequence[str]) -> str:
         """Sends a line of commands to the stats socket, and reads all that it answers. Raises Unavailable at once if it does not run, after 2 s if it hangs."""
         deadline = time.monotonic() + _ANSWER
-        place = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY)  # by this, the path of the socket is short however long the directory's is
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as s:
+            with _opened(self._place) as place, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
                 s.settimeout(_ANSWER)
                 s.connect(f"/proc/self/fd/{place}/{config.SOCKET}")
                 s.sendall(";".join(commands).encode() + b"\n")
@@ -330,8 +321,6 @@ class HAProxy:
             raise Unavailable(f"HAProxy in {self._place} runs but has not answered for {_ANSWER:g} s: is it stopped?") from None
         except OSError as error:
             raise Unavailable(f"HAProxy in {self._place} is not running ({error.strerror}): `bleen up` starts it") from None
-        finally:
-            os.close(place)
 
     # Its life
 
@@ -349,6 +338,8 @@ class HAProxy:
             servers, ways = config.read_servers((self._place / config.CONFIG).read_text()), (self._place / config.MAP).read_text()
         except FileNotFoundError:
             servers, ways = _from_nothing(routing)
+        except ValueError as error:
+            raise Refused(f"{self._place / config.CONFIG} was changed by hand ({error}): undo that, or remove it to start from what is journalled") from None
         self._link_certificate()
         self._write(config.render(self._settings, servers), ways)
         _must_be_sound(binary, self._place)
@@ -378,7 +369,7 @@ class HAProxy:
         since = self._asked_to_end(process)
         if since is None:
             since = since_boot()
-            self._ending.write_text(f"{process.pid} {process.start} {since}")
+            self._keep(self._ending, f"{process.pid} {process.start} {since}")
         waited = since_boot() - since
         number = signal.SIGUSR1 if waited < _GRACE else signal.SIGTERM if waited < _GRACE + 2 else signal.SIGKILL
         if launch.end(self._record, number):
@@ -398,6 +389,33 @@ class HAProxy:
                 beside.unlink(missing_ok=True)
                 beside.symlink_to(os.path.abspath(self._tls[which]))
                 beside.rename(self._place / (config.CERTIFICATE + suffix))
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    """A directory by a number: by that, the path of a socket in it is short however long its own is (107 bytes at the most, unix(7))."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _understood(answer: str) -> tuple[_Seen | None, list[str]]:
+    """What "show map" and "show servers state" say, None if they were not answered to the end; and the complaints of the commands before them."""
+    ways, servers, complaints, columns = {}, [], [], False
+    for line in answer.splitlines():
+        word = line.split()
+        if line.startswith("0x"):
+            ways[word[1]] = word[2]
+        elif line.startswith("# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"):
+            columns = True
+        elif columns and len(word) > 18:
+            servers.append(_live(word))
+        elif line not in _QUIET:
+            complaints.append(line)
+    complete = columns and answer.endswith("\n\n")
+    return (_Seen(ways, tuple(servers)) if complete else None), complaints
 
 
 def _live(word: Sequence[str]) -> _Live:
