@@ -1,5 +1,11 @@
-"""What every test gets: the contracts' assertions explained as if they stood here."""
+"""What every test gets: the contracts' assertions explained as if they stood here, and a clean end for whoever stops the run."""
+
+import signal
 
 import pytest
 
 pytest.register_assert_rewrite("bleen.testing.routers", "bleen.testing.proxies", "bleen.testing.platforms")
+
+
+def pytest_configure() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what tests have started is ended, as it is no child of ours

@@ -75,6 +75,10 @@ class Application:
         self.kill()
         os.close(self._output)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ask(self, path: str) -> bytes:
         """The body of a GET, past every proxy."""
         return Client(str(self.target)).ask("GET", path, close=True)[2]
