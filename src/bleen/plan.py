@@ -3,7 +3,6 @@
 A release carries its plan, so that nothing later needs today's bleen.yaml. Secrets are held as references (``${NAME}``), never as values.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -63,6 +62,8 @@ class Plan(NamedTuple):
     @property
     def digest(self) -> str:
         """The same for two plans that would run the same thing, whatever they replace."""
+        import hashlib  # only verbs that make a plan compare one
+
         platform = {name: value for name, value in self.platform.items() if name != "secrets"}
         same = self._replace(environment="", old=None, old_version="", old_replicas=0, platform=platform, warnings=())
         return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]

@@ -12,7 +12,6 @@ from bleen.engine.drive import Driver, alive, holder
 from bleen.engine.tick import Engine
 from bleen.errors import UserError
 from bleen.host import state
-from bleen.host.launch import Program, launch
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
 from bleen.ports import Journal, Providers
@@ -66,6 +65,8 @@ def open_service(args: Namespace) -> Access:
 
 def start_engine(place: Place) -> None:
     """Starts a resident engine, re-parented to init; one that runs already is left as it is."""
+    from bleen.host.launch import Program, launch  # 10 ms that a rollback with a living engine need not pay
+
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "XDG_STATE_HOME", "PYTHONPATH", "VIRTUAL_ENV") if name in os.environ}
     program = Program(
         [sys.executable, "-m", "bleen", "engine", "--service", place.service],

@@ -2,7 +2,7 @@
 
 ::
 
-    ROOT/files/HASH            the service of a bleen.yaml, by the real path of the file
+    ROOT/files/NAME            the service of a bleen.yaml, by the real path of the file
     ROOT/ports.lock            held while ports are given out, across the services of the host
     ROOT/services/NAME/
         journal.db             what we know and intend
@@ -15,8 +15,8 @@
         releases/4/            what a release needs until it ends: reports, checks under way
 """
 
-import hashlib
 import os
+import zlib
 from pathlib import Path
 
 from bleen.errors import UserError
@@ -86,4 +86,6 @@ def services() -> list[str]:
 
 
 def _note(file: Path) -> Path:
-    return root() / "files" / hashlib.sha256(os.path.realpath(file).encode()).hexdigest()[:32]
+    path = os.path.realpath(file)
+    # the check sum keeps long paths with the same end apart; a hash function would cost more than the rest of the look-up
+    return root() / "files" / f"{zlib.crc32(path.encode()):08x}{path.replace('%', '%25').replace('/', '%2F')[-60:]}"
