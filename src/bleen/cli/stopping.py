@@ -21,11 +21,11 @@ def stop_engine(access: Access) -> None:
 
 def hold(access: Access) -> Service:
     """Makes this process the holder. Raises UserError while another verb drives the service."""
-    held = access.service.holder
-    if held is not None and alive(held):
+    held, me = access.service.holder, holder(__version__)
+    if held is not None and held != me and alive(held):
         process = process_of(held)
         raise UserError(f"{access.name} is driven by pid {held.pid}{'' if process else f' on {held.host}'}: wait for it, or end it")
-    return access.journal.claim(access.name, holder(__version__))
+    return access.journal.claim(access.name, me)
 
 
 def stop_router(access: Access) -> None:
