@@ -4,14 +4,14 @@
 """
 
 from collections.abc import Iterable, Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from bleen.model import Done, Environment, Failed, Memo, Routing
 from bleen.plan import Plan, Step
 
 
-class Phase(str, Enum):
+class Phase(StrEnum):
     """Where a release is; spelled exactly so in ``--json``."""
 
     PLANNED = "PLANNED"
@@ -31,10 +31,8 @@ class Phase(str, Enum):
     ROLLED_BACK = "ROLLED_BACK"
     CLOSED = "CLOSED"
 
-    __str__ = str.__str__
 
-
-class Verb(str, Enum):
+class Verb(StrEnum):
     """What a person can ask of a release that is under way; each names an end, so that given twice it equals once."""
 
     PROMOTE = "promote"
@@ -43,8 +41,6 @@ class Verb(str, Enum):
     RETIRE = "retire"
     RESUME = "resume"
     CLOSE = "close"
-
-    __str__ = str.__str__
 
 
 class Row(NamedTuple):
@@ -303,7 +299,8 @@ def _already(release: Release, ask: Ask) -> Answer | None:
         Verb.RESUME: "" if release.halted else "it is not halted",
         Verb.CLOSE: "it is closed already" if phase is Phase.CLOSED else "",
     }[verb]
-    if verb is Verb.ROLLBACK and phase is Phase.ROLLING_BACK and not release.halted and not ask.options.get("force"):
+    forces = bool(ask.options.get("force")) and not release.forced
+    if verb is Verb.ROLLBACK and phase is Phase.ROLLING_BACK and not release.halted and not forces:
         text = f"already going back to {plan.old_version}"
     return _yes(ask, text) if text else None
 
@@ -316,12 +313,12 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
         text = f"{plan.version} cannot be promoted yet: it is in {phase}; wait for AWAITING_PROMOTION"
     elif verb is Verb.PROMOTE and (phase in RETURNING or phase in (Phase.ABORTED, Phase.ROLLED_BACK, Phase.CLOSED)):
         text = f"{plan.version} cannot be promoted any more ({phase}); `bleen deploy {plan.version}` tries again"
+    elif verb in (Verb.ABORT, Verb.ROLLBACK) and phase in BEYOND and not (verb is Verb.ABORT and release.ended):
+        text = f"the rollback window is closed: nothing was changed; `bleen deploy {plan.old_version}` is the way back" if plan.old else _first(plan)
     elif verb is Verb.ABORT and release.moved and not release.ended:
         text = f"{plan.version} has been promoted: nothing was changed; `bleen rollback` returns to {plan.old_version}" if plan.old else _first(plan)
     elif verb is Verb.ABORT and phase in (Phase.COMPLETED, Phase.ROLLED_BACK, Phase.CLOSED):
         text = f"release {release.id.number} has ended ({phase}): there is nothing to abort"
-    elif verb is Verb.ROLLBACK and phase in BEYOND:
-        text = f"the rollback window is closed: nothing was changed; `bleen deploy {plan.old_version}` is the way back" if plan.old else _first(plan)
     elif verb is Verb.ROLLBACK and phase in REVERSIBLE and plan.old is None:
         text = _first(plan)
     elif verb is Verb.RETIRE and phase is not Phase.HOLDING and phase not in BEYOND:
