@@ -85,7 +85,7 @@ class Shop:
     def down(self) -> None:
         """Ends everything that runs, whatever state it is in."""
         if (self.place.parent / "state").exists():
-            answer = subprocess.run(["bleen", "down", "--yes"], cwd=self.place, env=self.env, capture_output=True, text=True, start_new_session=True)
+            answer = subprocess.run(["bleen", "down", "--yes"], cwd=self.place, env=self.env, check=False, capture_output=True, text=True, start_new_session=True)
             if answer.returncode:
                 raise Wrong(f"`bleen down --yes` ended with {answer.returncode}: {answer.stderr}")
 
@@ -141,12 +141,13 @@ def tell(shop: Shop, report: Report, back: Ran) -> None:
     new = [a.start for a in report if a.who.startswith("1.1/")]
     old = [a.start for a in report if a.who.startswith("1.0/") and a.start < back.began]
     mixed, felt = max(*old, min(new)) - min(new), max(new) - back.began
+    switch = shop.proven(2, "PROMOTING")
     seconds = max(a.end for a in report) - min(a.start for a in report)
     print(f"""
 {BOLD}requests    {len(report)} in {seconds:.0f} s, half of them POST, half of them on new connections
 failed      {len(report.failures)}{PLAIN}
 answered by {", ".join(f"{version}: {count}" for version, count in versions.items())}
-switch      {shop.proven(2, "PROMOTING") * 1000:.1f} ms from the decision until the router was seen to serve 1.1; both versions answered for {mixed * 1000:.1f} ms
+switch      {switch * 1000:.1f} ms from the decision until the router was seen to serve 1.1; both versions answered for {mixed * 1000:.1f} ms
 rollback    {felt * 1000:.0f} ms from pressing return until nobody was sent to 1.1 any more
 """)
     if report.failures:
