@@ -5,6 +5,7 @@ engine; ``bleen smoke`` calls ``run`` itself. HTTP/1.1 as in RFC 9112; redirects
 """
 
 import http.client
+import io
 import json
 import re
 import socket
@@ -36,6 +37,22 @@ class CouldNotRun(Exception):
 
 class NoAnswer(Exception):
     """The request was sent and no whole answer came back; its text may hold secrets."""
+
+
+class _Strict(io.BufferedReader):
+    """What a response is read from: http.client takes a connection that closes inside the headers for their end, and would call it a 200."""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n") and len(line) != size:
+            raise http.client.IncompleteRead(line)
+        return line
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
+        super().__init__(sock, *args, **named)
+        self.fp = _Strict(self.fp.detach())
 
 
 class Request(NamedTuple):
@@ -243,13 +260,17 @@ def _ask(request: Request, test: Mapping[str, Any], production: str) -> Answer:
     connection = _connection(request.url, test)
     expired = threading.Event()
     try:
+        connection.response_class = _Response
         _connect(connection, production)
         handle = connection.sock
         assert handle is not None
         timer = threading.Timer(max(0.0, test["timeout"] - (time.monotonic() - began)), _give_up, (handle, expired))
         timer.start()
         try:
-            return _exchange(connection, request, began)
+            answer = _exchange(connection, request, began)
+            if expired.is_set():
+                raise TimeoutError
+            return answer
         except (OSError, http.client.HTTPException, ValueError) as error:
             if expired.is_set():
                 raise NoAnswer(f"no whole answer within {test['timeout']:g} s") from None
@@ -318,6 +339,8 @@ def _exchange(connection: http.client.HTTPConnection, request: Request, began: f
     )
     response = connection.getresponse()
     data = response.read(LARGEST + 1)
+    if len(data) <= LARGEST and response.length:  # read() with a limit does not complain
+        raise http.client.IncompleteRead(data, response.length)
     text = _decoded(data[:LARGEST], response.headers.get_content_charset("utf-8"))
     return Answer(response.status, response.getheaders(), text, min(len(data), LARGEST), len(data) <= LARGEST, time.monotonic() - began)
 
