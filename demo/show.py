@@ -85,7 +85,8 @@ class Shop:
     def down(self) -> None:
         """Ends everything that runs, whatever state it is in."""
         if (self.place.parent / "state").exists():
-            answer = subprocess.run(["bleen", "down", "--yes"], cwd=self.place, env=self.env, check=False, capture_output=True, text=True, start_new_session=True)
+            argv = ["bleen", "down", "--yes"]
+            answer = subprocess.run(argv, cwd=self.place, env=self.env, check=False, capture_output=True, text=True, start_new_session=True)
             if answer.returncode:
                 raise Wrong(f"`bleen down --yes` ended with {answer.returncode}: {answer.stderr}")
 
