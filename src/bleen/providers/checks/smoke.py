@@ -13,6 +13,7 @@ from typing import Any
 from bleen.errors import Unavailable
 from bleen.host.clock import since_boot
 from bleen.host.files import write_durably
+from bleen.host.processes import Process
 from bleen.model import Environment, Memo, NotYet, Result, Verdict
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -44,9 +45,14 @@ class Smoke:
         key = hashlib.sha256(json.dumps([str(environment), self._wanted], sort_keys=True).encode()).hexdigest()[:16]
         process = recorded(self._record)
         running = process is not None and process.alive
-        if not running and (verdict := self._verdict(key)):  # looked for after the process was: it writes its report, then ends
+        if verdict := self._verdict(key):  # looked for after the process was: it writes its report, then ends
             return verdict
         if memo.get("key") != key:
+            if process is None or not running:
+                return self._begin(key)
+            if self._asked() == key:
+                return self._remember(key, process)
+            self.cancel(memo)
             return self._begin(key)
         if not running:
             return Verdict(Result.INCONCLUSIVE, f"the smoke tests ended without a report; {self._log} says why")
@@ -79,9 +85,18 @@ class Smoke:
             process = launch(Program(argv, str(self._place), env, str(self._log)), self._record)
         except OSError as error:
             raise Unavailable(f"the smoke tests cannot be started in {self._place}: {error}") from None
+        return self._remember(key, process)
+
+    def _remember(self, key: str, process: Process) -> NotYet:
         longest = sum((test["timeout"] + 1) * (test["retries"] + 1) for test in self._tests) + _SPARE
-        memo = {"key": key, **process._asdict(), "until": since_boot() + longest}
-        return NotYet(f"{len(self._tests)} smoke tests run", 0.05, memo=memo)
+        return NotYet(f"{len(self._tests)} smoke tests run", 0.05, memo={"key": key, **process._asdict(), "until": since_boot() + longest})
+
+    def _asked(self) -> str:
+        """Which run the program under way is."""
+        try:
+            return str(json.loads(self._spec.read_text())["key"])
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"{self._spec} cannot be read: {error}") from None
 
     def _verdict(self, key: str) -> Verdict | None:
         """What a run has left behind, if it was this one."""
