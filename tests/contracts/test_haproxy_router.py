@@ -1,11 +1,231 @@
-"""HAProxy keeps the router contract."""
+"""HAProxy keeps the router contract; and what is HAProxy's own."""
 
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bleen.errors import Refused, Unavailable
+from bleen.model import Environment, NotYet, Routing, Target
+from bleen.plan import Probe
 from bleen.ports import Router
 from bleen.providers.routers.haproxy import HAProxy
+from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way, read_servers, render
+from bleen.testing.load import Client
 from bleen.testing.proxies import ProxyContract
-from bleen.testing.site import Site
+from bleen.testing.routers import BLUE, GREEN, LATER, Fleet, Make, settled
+from bleen.testing.site import Application, Site, done, until
 
 
 class TestHAProxy(ProxyContract):
     def build(self, site: Site) -> Router:
         return HAProxy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
+
+    def say(self, site: Site, *commands: str) -> str:
+        """Somebody else at the stats socket."""
+        assert isinstance(site.router, HAProxy)
+        return site.router._ask(commands)
+
+    def server(self, site: Site, environment: Environment, number: int = 0) -> str:
+        """Berth and name of one of its servers that take traffic."""
+        rows = [line.split() for line in self.say(site, "show servers state").splitlines() if f" {environment}:" in line]
+        names = sorted(f"{row[1]}/{row[3]}" for row in rows if not row[3].endswith(".backup"))
+        return names[number]
+
+    def test_a_server_taken_out_by_hand_is_drift_and_preparing_puts_it_back(self, live: Site, fleet: Fleet) -> None:
+        """Drift is a routing that equals neither the last one confirmed nor the one intended."""
+        for change in ("state maint", "state drain", "weight 50%", "addr 127.0.0.1 port 9"):
+            server = self.server(live, BLUE)
+            self.say(live, f"set server {server} {change}")
+            seen = live.router.routing()
+            assert server.partition("/")[2] in seen.unknown
+            assert not seen.same_production(fleet.routing({BLUE: 100}))
+            live.prepare(fleet.routing({BLUE: 100}))
+            assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100})), change
+
+    def test_a_stranger_in_a_berth_is_drift_and_a_route_puts_it_out(self, live: Site, fleet: Fleet) -> None:
+        """`rollback` goes ahead with drift in the router."""
+        berth = self.server(live, BLUE).partition("/")[0]
+        for name in ("stranger", "x:y"):
+            self.say(live, f"add server {berth}/{name} {fleet.green[0].target}", f"set server {berth}/{name} state ready")
+            assert f"{berth}/{name}" in live.router.routing().unknown
+        live.route(fleet.routing({BLUE: 100}))
+        assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
+        assert {live.get()[1] for _ in range(20)} == {"blue"}
+
+    @pytest.mark.parametrize("way", ["berth8:100:none", "berth9:100:none", "x", "berth1:100"])
+    def test_a_way_that_is_not_ours_is_drift_and_a_route_sets_it_right(self, live: Site, fleet: Fleet, way: str) -> None:
+        self.say(live, f"set map routes.map production {way}")
+        seen = live.router.routing()
+        assert way.partition(":")[0] in seen.unknown
+        assert seen.shares == {}
+        assert isinstance(live.router.served(fleet.routing({BLUE: 100}), 1.0), NotYet)
+        live.route(fleet.routing({BLUE: 100}))
+        assert live.router.routing().unknown == ""
+
+    def test_an_environment_with_a_request_in_flight_is_forgotten_at_once_and_deleted_later(self, live: Site, fleet: Fleet) -> None:
+        """A switch cuts nothing."""
+        before = sum(each.facts()["busy"] for each in fleet.green)
+        live.prepare(fleet.routing({}, GREEN))
+        client = Client(live.preview)
+        client.begin("GET", "/sleep?s=1")
+        until("the request has arrived", lambda: sum(each.facts()["busy"] for each in fleet.green) > before)
+        only_blue = fleet.routing({BLUE: 100}, know=(BLUE,))
+        live.router.settle(only_blue, 1)
+        assert settled(live.router.routing()) == settled(only_blue)
+        assert isinstance(live.router.drained(GREEN, 0.0), NotYet)
+        assert live.router.traffic()[GREEN].open == 1
+        with pytest.raises(Refused):
+            live.router.route(fleet.routing({GREEN: 100}), 1)
+        live.prepare(Routing({BLUE: 100}, LATER, fleet.targets(LATER)))
+        assert live.get(preview=True)[1] == "later"
+        assert client.finish()[:1] == (200,)
+        live.drained(fleet.routing({BLUE: 100}))
+
+        def deleted() -> bool:  # once HAProxy has closed the connection that the request leaves behind
+            live.router.settle(only_blue, 1)
+            return str(GREEN) not in self.say(live, "show servers state")
+
+        until("green is deleted", deleted)
+        assert set(live.router.traffic()) == {BLUE}
+
+    def test_an_environment_that_was_leaving_can_come_back(self, live: Site, fleet: Fleet) -> None:
+        before = sum(each.facts()["busy"] for each in fleet.green)
+        live.prepare(fleet.routing({}, GREEN))
+        client = Client(live.preview)
+        client.begin("GET", "/sleep?s=1")
+        until("the request has arrived", lambda: sum(each.facts()["busy"] for each in fleet.green) > before)
+        live.router.settle(fleet.routing({BLUE: 100}, know=(BLUE,)), 1)
+        live.prepare(fleet.routing({BLUE: 100}))
+        live.route(fleet.routing({GREEN: 100}))
+        assert settled(live.router.routing()) == settled(fleet.routing({GREEN: 100}))
+        assert {live.get()[1] for _ in range(20)} == {"green"}
+        assert client.finish()[:1] == (200,)
+
+    def test_an_idle_environment_has_the_targets_last_named_and_an_active_one_loses_none(self, live: Site, fleet: Fleet) -> None:
+        fewer = {e: targets[:1] for e, targets in fleet.targets(BLUE, GREEN).items()}
+        live.prepare(Routing({BLUE: 100}, None, fewer))
+        assert settled(live.router.routing()) == settled(Routing({BLUE: 100}, None, {**fewer, **fleet.targets(BLUE)}))
+        live.router.settle(Routing({BLUE: 100}, None, fewer), 1)
+        assert settled(live.router.routing()) == settled(Routing({BLUE: 100}, None, fewer))
+        live.prepare(fleet.routing({BLUE: 100}))
+        assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
+
+    def test_there_is_room_for_eight_environments_and_the_ninth_waits(self, live: Site, fleet: Fleet) -> None:
+        many = {Environment("green", n): fleet.targets(GREEN)[GREEN] for n in range(10, 10 + len(BERTHS) - 2)}
+        live.prepare(Routing({BLUE: 100}, None, many))
+        with pytest.raises(Unavailable, match="no room"):
+            live.router.prepare(Routing({BLUE: 100}, None, fleet.targets(LATER)), 1)
+        live.router.settle(fleet.routing({BLUE: 100}), 1)
+        live.prepare(Routing({BLUE: 100}, None, fleet.targets(LATER)))
+
+    def test_a_request_that_never_ends_keeps_down_waiting_for_a_few_seconds_only(self, live: Site, fleet: Fleet) -> None:
+        before = sum(each.facts()["busy"] for each in fleet.blue)
+        client = Client(live.listen)
+        client.begin("GET", "/sleep?s=60")
+        until("the request has arrived", lambda: sum(each.facts()["busy"] for each in fleet.blue) > before)
+        assert isinstance(live.router.down(1), NotYet)
+        done(lambda: live.again().down(1), 10)
+        assert live.processes() == []
+        client.close()
+
+    def test_a_proxy_that_hangs_is_ended_all_the_same(self, live: Site) -> None:
+        live.signal(signal.SIGSTOP)
+        done(lambda: live.router.down(1), 10)
+        assert live.processes() == []
+
+    def test_up_after_a_down_that_was_broken_off_serves_again(self, live: Site, fleet: Fleet) -> None:
+        client = Client(live.listen)
+        client.begin("GET", "/sleep?s=60")
+        live.router.down(1)
+        live.up()
+        assert len(live.processes()) == 1
+        assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
+        client.close()
+
+    def test_the_socket_is_for_its_owner_only_and_its_directory_may_have_a_long_path(self, make: Make, tmp_path: Path) -> None:
+        site = make()
+        long = tmp_path / ("long" * 40) / "router"
+        long.mkdir(parents=True)
+        site.place = long
+        site.router = site.again()
+        site.up()
+        assert os.stat(f"{long}/haproxy.sock").st_mode & 0o077 == 0
+        assert settled(site.router.routing()) == settled(Routing())
+
+    def test_the_key_of_a_certificate_is_not_copied(self, make: Make, certificate: Mapping[str, str]) -> None:
+        site = make(tls=certificate)
+        site.up()
+        secret = Path(certificate["key"]).read_text().splitlines()[1]
+        assert not [path for path in site.place.iterdir() if path.is_file() and not path.is_symlink() and secret in path.read_text(errors="replace")]
+
+    def test_a_certificate_that_cannot_be_read_is_refused_in_the_words_of_haproxy(self, make: Make, certificate: Mapping[str, str]) -> None:
+        site = make(tls={**certificate, "key": "/nowhere/key.pem"})
+        with pytest.raises(Refused, match="certificate"):
+            site.up()
+        assert site.processes() == []
+
+    def test_a_configuration_that_was_damaged_by_hand_is_refused(self, live: Site) -> None:
+        live.signal(signal.SIGKILL)
+        path = live.place / "haproxy.cfg"
+        path.write_text(path.read_text().replace(f"server {BLUE}:", "server mine"))
+        with pytest.raises(Refused, match="by hand"):
+            live.up()
+
+    def test_a_host_name_is_refused_as_a_target(self, live: Site, fleet: Fleet) -> None:
+        with pytest.raises(Refused, match="localhost"):
+            live.router.prepare(Routing({BLUE: 100}, None, {GREEN: (Target("localhost", fleet.green[0].target.port),)}), 1)
+        assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
+
+    def test_a_new_target_is_sent_to_before_its_first_check(self, make: Make, fleet: Fleet) -> None:
+        site = make(probe=Probe("/health", interval=60.0))
+        site.up()
+        for number in range(20):
+            new = Environment("blue", number)
+            wanted = Routing({new: 100}, None, {new: fleet.targets(BLUE)[BLUE]})
+            site.prepare(wanted)
+            site.route(wanted)
+            assert site.get()[:2] == (200, "blue")
+            site.router.settle(wanted, 1)
+
+    def test_a_target_that_comes_back_is_used_again_without_anybody_asking(self, live: Site, fleet: Fleet) -> None:
+        with Application("alone") as first:
+            wanted = Routing({GREEN: 100}, None, {GREEN: (first.target,)})
+            live.prepare(wanted)
+            live.route(wanted)
+            assert live.get()[1] == "alone"
+        until("nobody is there", lambda: live.get()[0] == 503)
+        with Application("alone", port=first.target.port):
+            until("it serves again", lambda: live.get()[:2] == (200, "alone"))
+
+
+def test_haproxy_has_no_complaint_about_any_path_or_address(tmp_path: Path) -> None:
+    """Bad input is data: no shell, no way out of a word of the configuration."""
+    for path in ("/", "/it's", '/a"b', "/#x", "/a\\b", "/%[env(HOME)]", "/$HOME", "/${HOME}", "/a?b=c&d=%20"):
+        probe = Probe(path, interval=0.0001, patience=1.5, fall=1)
+        servers = [Server("berth2", GREEN, Target("::1", 80)), Server("berth1", BLUE, Target("127.0.0.1", 81))]
+        for keep_alive in (None, 0.0, 75.0):
+            text = render(Settings("127.0.0.1:18080", "[::1]:18081", False, probe, keep_alive), servers)
+            (tmp_path / "haproxy.cfg").write_text(text)
+            (tmp_path / "routes.map").write_text(f"production {Way('berth1', 90, 'berth2')}\npreview {Way()}\n")
+            found = subprocess.run(["haproxy", "-c", "-f", "haproxy.cfg"], cwd=tmp_path, capture_output=True, text=True, check=False, env=_PATH)
+            assert (found.returncode, "WARNING" in found.stderr) == (0, False), found.stderr
+            assert sorted(read_servers(text)) == sorted(servers)
+    for path in ("/a b", "/a\nb", "/é", "", "/a\0"):
+        with pytest.raises(Refused):
+            render(Settings("127.0.0.1:1", "127.0.0.1:2", False, Probe(path), None), [])
+
+
+def test_a_way_is_read_as_it_was_written() -> None:
+    for way in (Way(), Way("berth1"), Way("berth1", 90, "berth8"), Way("berth3", 0, "berth2")):
+        assert Way.parse(str(way)) == way
+    assert Way("berth3", 0, "berth2").shares == {"berth2": 100}
+    for text in ("", "x", "berth1:101:none", "berth1:-1:none", "berth1:100", "berth9:100:none", "a:b:c:d"):
+        with pytest.raises(ValueError, match=r"."):
+            Way.parse(text)
+
+
+_PATH = {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"}

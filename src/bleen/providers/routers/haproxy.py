@@ -43,7 +43,8 @@ _GRACE = 3.0
 _COMMANDS = 40
 """In one breath on the socket; they must fit into one buffer (tune.bufsize)."""
 _QUIET = {"", "1", "New server registered."}
-"""What HAProxy answers when all is well; 1 is the format of what follows."""
+_DONE = "by 'stats socket command'"
+"""What HAProxy answers when all is well: 1 is the format of what follows, and a change of address is told at length."""
 
 
 class _Live(NamedTuple):
@@ -412,7 +413,7 @@ def _understood(answer: str) -> tuple[_Seen | None, list[str]]:
             columns = True
         elif columns and len(word) > 18:
             servers.append(_live(word))
-        elif line not in _QUIET:
+        elif line not in _QUIET and not line.endswith(_DONE):
             complaints.append(line)
     complete = columns and answer.endswith("\n\n")
     return (_Seen(ways, tuple(servers)) if complete else None), complaints
