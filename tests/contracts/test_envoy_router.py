@@ -1,11 +1,158 @@
-"""Envoy keeps the router contract."""
+"""Envoy keeps the router contract; and what holds of Envoy alone."""
 
+import json
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bleen.errors import Refused
+from bleen.model import Environment, Routing
+from bleen.plan import Probe
 from bleen.ports import Router
 from bleen.providers.routers.envoy import Envoy
+from bleen.testing.load import Client, Load
 from bleen.testing.proxies import ProxyContract
-from bleen.testing.site import Site
+from bleen.testing.routers import BLUE, GREEN, Fleet, Make, settled
+from bleen.testing.site import Site, WebSocket, done, until
 
 
 class TestEnvoy(ProxyContract):
     def build(self, site: Site) -> Router:
         return Envoy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
+
+    def write(self, site: Site, name: str, text: str) -> None:
+        """A hand that edits one of Envoy's files, as an editor does: beside it, then renamed."""
+        beside = site.place / "envoy" / f"{name}.by-hand"
+        beside.write_text(text)
+        beside.rename(site.place / "envoy" / f"{name}.json")
+
+    @pytest.mark.parametrize("side", ["production", "preview"])
+    def test_routes_that_somebody_wrote_by_hand_are_told_as_unknown_and_overwritten(self, live: Site, fleet: Fleet, side: str) -> None:
+        """Drift is a routing that equals neither the last one confirmed nor the one intended. `rollback` goes ahead."""
+        routes = json.loads((live.place / "envoy" / "production.json").read_text())["resources"][0]
+        routes["name"] = side
+        routes["virtual_hosts"][0]["routes"].insert(0, {"match": {"prefix": "/beta"}, "route": {"cluster": str(GREEN)}})
+        self.write(live, side, json.dumps({"version_info": "by hand", "resources": [routes]}))
+        until("it is seen", lambda: side in live.router.routing().unknown)
+        assert not live.router.routing().same_production(fleet.routing({BLUE: 100}))
+        live.prepare(fleet.routing({BLUE: 100}))
+        live.route(fleet.routing({BLUE: 100}))
+        assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
+
+    def test_a_rollback_is_served_while_the_preview_does_what_is_not_ours(self, live: Site, fleet: Fleet) -> None:
+        """From PROMOTING to HOLDING it always works: [...] with drift in the router."""
+        routes = json.loads((live.place / "envoy" / "preview.json").read_text())["resources"][0]
+        routes["virtual_hosts"][0]["routes"][0]["direct_response"]["status"] = 418
+        self.write(live, "preview", json.dumps({"version_info": "by hand", "resources": [routes]}))
+        until("it is seen", lambda: "418" in live.router.routing().unknown)
+        live.route(fleet.routing({GREEN: 100}))
+        assert live.get()[1] == "green"
+
+    def test_a_file_that_is_damaged_is_no_memory(self, live: Site, fleet: Fleet) -> None:
+        for damage in ("", "{", '{"resources": [{"name": "production"}]}', '{"resources": []}'):
+            self.kill(live)
+            self.write(live, "production", damage)
+            live.up(fleet.routing({GREEN: 100}))
+            assert settled(live.router.routing()) == settled(fleet.routing({GREEN: 100}))
+
+    def test_an_environment_keeps_the_checks_of_its_own_release(self, live: Site, fleet: Fleet) -> None:
+        """Command, variables, directory and replicas belong to a release."""
+        live.probe = Probe("/only-in-the-new-version", 0.3, 0.5, 9.0, 5)
+        later = Environment("green", 7)
+        live.router = live.again()
+        live.prepare(Routing({BLUE: 100}, None, {**fleet.targets(BLUE), later: fleet.targets(GREEN)[GREEN]}))
+        assert '"/health"' in self.cluster(live, BLUE)
+        assert "/only-in-the-new-version" in self.cluster(live, later)
+
+    def cluster(self, site: Site, environment: Environment) -> str:
+        """What the file says of an environment, word for word."""
+        clusters = json.loads((site.place / "envoy" / "clusters.json").read_text())["resources"]
+        return next(json.dumps(c, sort_keys=True) for c in clusters if c["name"] == str(environment))
+
+    def test_what_is_in_flight_lives_on_and_is_counted_after_its_environment_was_forgotten(self, live: Site, fleet: Fleet) -> None:
+        """A switch cuts nothing."""
+        request, web_socket = Client(live.listen), WebSocket(live.listen)
+        request.begin("GET", "/sleep?s=1")
+        until("both are in flight", lambda: live.router.traffic()[BLUE].open == 2)
+        green = fleet.routing({GREEN: 100}, know=(GREEN,))
+        live.route(green)
+        live.router.settle(green, 1)
+        assert BLUE not in live.router.routing().targets
+        assert live.router.drained(BLUE, 0.1) is not None
+        assert request.finish()[0] == 200
+        assert web_socket.echo(b"still there?") == b"still there?"
+        web_socket.close()
+        done(lambda: live.router.drained(BLUE, 0.1))
+
+    def test_targets_that_change_while_they_serve_cost_no_request(self, live: Site, fleet: Fleet) -> None:
+        first = fleet.targets(BLUE)[BLUE][:1]
+        with Load(live.listen) as load:
+            for targets in (first, fleet.targets(BLUE)[BLUE], first):
+                wanted = Routing({BLUE: 100}, None, {BLUE: targets})
+                live.prepare(wanted)
+                done(lambda wanted=wanted: live.router.served(wanted, 0.0))  # type: ignore[misc]
+                load.wait(100)
+        assert not load.report().failures, str(load.report())
+
+    def test_a_target_that_is_a_name_is_refused(self, live: Site) -> None:
+        target = live.router.routing().targets[BLUE][0]._replace(host="localhost")
+        with pytest.raises(Refused, match="localhost"):
+            live.router.prepare(Routing({}, None, {GREEN: (target,)}), 1)
+
+    def test_shares_that_do_not_add_up_are_refused_and_nothing_changes(self, live: Site, fleet: Fleet) -> None:
+        for shares in ({BLUE: 50}, {BLUE: 100, GREEN: 100}, {BLUE: 150, GREEN: -50}):
+            with pytest.raises(Refused, match="100"):
+                live.router.route(fleet.routing(shares), 1)
+        assert live.router.routing().shares == {BLUE: 100}
+
+    def test_clients_cannot_steer_the_proxy_by_headers(self, live: Site) -> None:
+        """No time limit on a request unless configured."""
+        assert live.get("/sleep?s=0.5", headers="x-envoy-upstream-rq-timeout-ms: 100\r\n")[0] == 200
+
+    def test_a_state_directory_may_be_longer_than_the_name_of_a_socket(self, make: Make, fleet: Fleet) -> None:
+        site = make()
+        site.place = site.place / ("d" * 120)
+        site.place.mkdir()
+        site.router = site.again()
+        self.started(site, fleet)
+        assert site.get()[1] == "blue"
+
+    def test_an_envoy_that_cannot_start_is_refused_with_its_last_words(self, make: Make) -> None:
+        site = make()
+        (site.place / "envoy" / "admin.sock").mkdir(parents=True)
+        with pytest.raises(Refused, match=r"admin\.sock"):
+            site.up()
+        assert self.copies(site) == 0
+
+    def test_a_certificate_without_its_key_is_refused_before_anything_starts(self, make: Make, certificate: Mapping[str, str], tmp_path: Path) -> None:
+        key = tmp_path / "key.pem"
+        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        site = make(tls={**certificate, "key": str(key)})
+        with pytest.raises(Refused, match=r"cert\.pem"):
+            site.up()
+        assert self.copies(site) == 0
+
+    def test_a_certificate_that_was_renewed_is_shown_without_a_restart(self, make: Make, fleet: Fleet, certificate: Mapping[str, str], tmp_path: Path) -> None:
+        files = {name: str(tmp_path / Path(path).name) for name, path in certificate.items()}
+        for name, path in certificate.items():
+            shutil.copy(path, files[name])
+        site = make(tls=files)
+        self.started(site, fleet)
+        shown = self.certificate_of(site)
+        renewed = tmp_path / "renewed"
+        renewed.mkdir()
+        argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+        subprocess.run([*argv.split(), "-out", renewed / "cert.pem", "-keyout", renewed / "key.pem"], check=True, capture_output=True)
+        for name in ("key", "certificate"):
+            os.rename(renewed / Path(files[name]).name, files[name])
+        until("the new one is shown", lambda: self.certificate_of(site) != shown)
+        assert self.copies(site) == 1
+
+    def certificate_of(self, site: Site) -> str:
+        host, _, port = site.listen.rpartition(":")
+        return ssl.get_server_certificate((host, int(port)))

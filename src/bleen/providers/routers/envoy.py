@@ -4,7 +4,7 @@
 
     PLACE/envoy.json  envoy.log                          its process, its complaints
     PLACE/envoy/                                         where it runs
-        bootstrap.json                                   what it was started with
+        bootstrap.json  certificate.json                 what it was started with
         clusters.json  production.json  preview.json     what it follows, and starts from again: its memory
         admin.sock                                       its administration interface, for its own user only
 
@@ -27,19 +27,21 @@ from bleen.model import Environment, NotYet, Routing, Traffic
 from bleen.plan import Probe
 from bleen.ports import RouterLimits
 from bleen.providers.routers import envoy_config as config
-from bleen.providers.routers.envoy_admin import Admin
+from bleen.providers.routers.envoy_admin import Absent, Admin
 from bleen.providers.routers.envoy_config import Config
 
 _PROMPT = 0.03
 """Seconds that a call waits for Envoy to take a file up, which takes it 1-3 ms, before it answers that it is not there yet."""
+_WORKERS = 1.0
+"""Seconds that a call waits for the workers: 1 ms, or tens on a host that has no time for Envoy. The wait cannot be gone on with by a later call."""
 _BLINK = 0.06
 """Seconds between the two looks of ``drained``: longer than a request can wait between two attempts, when it is in flight nowhere."""
 _START = 1.0
 """Seconds that ``up`` waits for a new Envoy, which usually needs 0.2."""
 _END = 2.0
 """Seconds that ``down`` gives Envoy to end by itself."""
-_LETTING_GO = 1.0
-"""Seconds that an address may be held by nobody: a process whose last threads are ending cannot be seen any more, and still has its sockets."""
+_LETTING_GO = 3.0
+"""Seconds that an address may be held by nobody who can be seen: a process that was killed is a zombie 0.1 s, or more under load, before its sockets close."""
 _LOG = 8 << 20
 """Bytes of Envoy's complaints that are kept."""
 _BRIEF = "&mask=cluster.name,cluster.type,cluster.load_assignment"
@@ -76,7 +78,7 @@ class Envoy:
         every worker has come back, no request begun from then on can take the old way. That message is the merge of the histograms; see ``_workers_passed``.
         """
         with self._admin() as admin:
-            return _confirmed(admin, lambda now: _differs(now, wanted))
+            return _confirmed(admin, lambda: _differs(admin, wanted))
 
     def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
         with self._admin() as admin:
@@ -97,7 +99,7 @@ class Envoy:
         with self._fence.passing(epoch), self._admin() as admin:
             self._know(admin, wanted)
             if why := _soon(lambda: _unready(admin, wanted)):
-                return NotYet(why)
+                return NotYet(f"{why}; should it last, {self._log} says why")
             return self._lead_preview(admin, wanted.preview)
 
     def route(self, wanted: Routing, epoch: int) -> None:
@@ -118,10 +120,11 @@ class Envoy:
             if now.unknown:
                 raise Refused(f"nothing is forgotten while Envoy does what is not ours: {now.unknown}")
             known = _clusters(admin, "active") | _clusters(admin, "warming")
-            keep = {*wanted.targets, *(e for e in now.targets if now.names(e) or (memory and memory.names(e)))}
-            kept = [c for name, c in known.items() if Environment.parse(name) in keep]
-            if len(kept) < len(known):
-                self._write("clusters", kept)
+            keep = {str(e) for e in {*wanted.targets, *now.targets} if e in wanted.targets or now.names(e) or (memory and memory.names(e))}
+            if not set(known) <= keep:
+                self._write("clusters", [c for name, c in known.items() if name in keep])
+                if why := _soon(lambda: ", ".join(set(_clusters(admin, "active", _BRIEF)) - keep)):
+                    raise Unavailable(f"Envoy has not forgotten {why} yet")
 
     def up(self, routing: Routing, epoch: int) -> NotYet | None:
         with self._fence.passing(epoch):
@@ -156,7 +159,7 @@ class Envoy:
     # clusters and the preview
 
     def _know(self, admin: Admin, wanted: Routing) -> None:
-        """Adds the environments that are new or have other targets. Those that are known stay word for word as they are: their checks are of their release."""
+        """Adds the environments that are new or have other targets. Those that are known stay as they are, for their checks are of their release."""
         known = _clusters(admin, "active") | _clusters(admin, "warming")
         new = {
             str(e): config.cluster(e, t, self._probe, self._keep_alive)
@@ -167,13 +170,18 @@ class Envoy:
             self._write("clusters", (known | new).values())
 
     def _lead_preview(self, admin: Admin, environment: Environment | None) -> NotYet | None:
-        now = _routing(admin)
-        if now.preview == environment and "preview" not in now.unknown:
+        shares = {environment: 100} if environment else {}
+
+        def differs() -> str:
+            shown, odd = _side(admin, "preview")
+            return "" if shown == shares and not odd else f"the preview still leads to {', '.join([*map(str, shown), *odd]) or 'nobody'}"
+
+        if not differs():
             return None
         if environment is not None:
             _require(environment, _clusters(admin, "active", _BRIEF))
-        self._write("preview", [config.routes("preview", {environment: 100} if environment else {})])
-        return _confirmed(admin, lambda now: "" if now.preview == environment else f"the preview still leads to {now.preview or 'nobody'}")
+        self._write("preview", [config.routes("preview", shares)])
+        return _confirmed(admin, differs)
 
     # files
 
@@ -216,8 +224,10 @@ class Envoy:
         if self._memory() is None:
             self._begin(routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
-        settings = config.Settings(at[0], at[1], self._tls, max((limit - 500) // 2, 100))
+        settings = config.Settings(at[0], at[1], self._tls is not None, max((limit - 500) // 2, 100))
         self._write_text("bootstrap.json", json.dumps(config.bootstrap(settings)))
+        if self._tls:
+            self._write("certificate", [config.certificate(*(os.path.abspath(self._tls[name]) for name in ("certificate", "key")))])
         workers = str(max(2, len(os.sched_getaffinity(0))))
         argv = [_binary(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", workers, "-l", "warning"]
         program = launch.Program(argv, str(self._files), {}, str(self._log))
@@ -247,9 +257,9 @@ class Envoy:
     def _unanswering(self) -> NotYet | None:
         try:
             with self._admin() as admin:
-                ready = admin.get("/ready") == b"LIVE\n"
-        except Unavailable as error:
-            return NotYet(str(error))
+                ready = json.loads(admin.get("/server_info"))["state"] == "LIVE"
+        except Absent as error:
+            return NotYet(f"Envoy starts: {error}")
         return None if ready else NotYet("Envoy starts: it has not seen its targets yet")
 
     def _check_certificate(self) -> None:
@@ -276,6 +286,12 @@ def _routing(admin: Admin) -> Routing:
     return config.routing(list(_clusters(admin, "active", _BRIEF).values()), *(routes.get(side) for side in config.SIDES))
 
 
+def _side(admin: Admin, side: str) -> tuple[dict[Environment, int], list[str]]:
+    """The shares of one listener, and what cannot be said as shares."""
+    found = [r["route_config"] for r in _dump(admin, f"dynamic_route_configs&name_regex={side}") if "route_config" in r]
+    return config.shares_of(found[0] if found else None)
+
+
 def _clusters(admin: Admin, state: str, mask: str = "") -> dict[str, Config]:
     """The clusters that are active, or that are warming: their targets have not been looked at for the first time."""
     return {c["cluster"]["name"]: c["cluster"] for c in _dump(admin, f"dynamic_{state}_clusters{mask}") if "cluster" in c}
@@ -296,9 +312,9 @@ def _traffic(admin: Admin) -> dict[Environment, Traffic]:
     return {e: Traffic(c.get("upstream_rq_completed", 0), c.get("upstream_rq_5xx", 0), c.get("upstream_rq_active", 0)) for e, c in counts.items()}
 
 
-def _confirmed(admin: Admin, differs: Callable[[Routing], str]) -> NotYet | None:
+def _confirmed(admin: Admin, differs: Callable[[], str]) -> NotYet | None:
     """None once the running configuration no longer differs, and every worker has come past it."""
-    if why := _soon(lambda: differs(_routing(admin))) or _workers_passed(admin):
+    if why := _soon(differs) or _workers_passed(admin):
         return NotYet(why, 0.005)
     return None
 
@@ -307,35 +323,42 @@ def _workers_passed(admin: Admin) -> str:
     """Empty once every worker has handled all messages that the main thread sent it before this call.
 
     With ``stats_flush_on_admin`` each look at /stats sends every worker a message (ThreadLocalStoreImpl::mergeHistograms), unless an earlier round is not
-    back from all of them: that is counted in ``server.dropped_stat_flushes`` (InstanceBase::flushStats). Messages keep their order. So of three looks that
-    show the same count the second began a round, and the third found it ended.
+    back from all of them: that is counted in ``server.dropped_stat_flushes`` (InstanceBase::flushStats). Messages keep their order. So a look that does not
+    raise the count began a round of its own, and found every earlier one ended; the second such look found the round of the first ended.
     """
-    looks: list[str] = []
+    count, rounds = "", 0
 
-    def three_alike() -> str:
-        looks.append(admin.get(r"/stats?usedonly&type=Counters&filter=^server\.dropped_stat_flushes$").decode())
-        return "" if len(looks) > 2 and len(set(looks[-3:])) == 1 else "not every worker thread of Envoy has taken the new route up"
+    def two_rounds() -> str:
+        nonlocal count, rounds
+        was, count = count, admin.get(r"/stats?type=Counters&filter=^server\.dropped_stat_flushes$").decode()
+        rounds += was == count
+        return "" if rounds == 2 else "not every worker thread of Envoy has taken the new route up"
 
-    return _soon(three_alike, 0.0002)
+    return _soon(two_rounds, _WORKERS)
 
 
-def _soon(why: Callable[[], str], pause: float = 0.001) -> str:
-    """Asks until there is no reason left why not, or for ``_PROMPT``; returns the last reason."""
-    deadline = time.monotonic() + _PROMPT
+def _soon(why: Callable[[], str], seconds: float = _PROMPT) -> str:
+    """Asks, less and less often, until there is no reason left why not, or for so many seconds; returns the last reason."""
+    begun = time.monotonic()
     while reason := why():
-        if time.monotonic() > deadline:
+        passed = time.monotonic() - begun
+        if passed > seconds:
             return reason
-        time.sleep(pause)
+        time.sleep(min(0.0002 + passed / 8, 0.005))
     return ""
 
 
-def _differs(now: Routing, wanted: Routing) -> str:
-    if now.same_production(wanted._replace(unknown="")):
-        return ""
-    shares = ", ".join(f"{e} {s} %" for e, s in now.shares.items()) or "nobody"
-    if {e: s for e, s in now.shares.items() if s} == {e: s for e, s in wanted.shares.items() if s}:
-        return f"Envoy sends production to {shares}, but to other targets: {now.unknown or now.targets}"
-    return f"Envoy still sends production to {shares}{' and ' if now.unknown else ''}{now.unknown}"
+def _differs(admin: Admin, wanted: Routing) -> str:
+    """How production is not as wanted; what else is not is no hindrance."""
+    shares, odd = _side(admin, "production")
+    said = ", ".join([*(f"{e} {s} %" for e, s in shares.items()), *odd]) or "nobody"
+    if odd or shares != {e: s for e, s in wanted.shares.items() if s}:
+        return f"Envoy still sends production to {said}"
+    clusters = _clusters(admin, "active", _BRIEF)
+    now = Routing(shares, None, {e: config.targets_of(clusters[str(e)]) for e in shares if str(e) in clusters})
+    return (
+        "" if now.same_production(wanted._replace(unknown="")) else f"Envoy sends production to {said}, but to other targets than was asked for: {now.targets}"
+    )
 
 
 def _unready(admin: Admin, wanted: Routing) -> str:

@@ -12,6 +12,10 @@ PATIENCE = 1.5
 """Seconds that one answer may take. It is milliseconds, so whoever is longer hangs or has been stopped."""
 
 
+class Absent(Unavailable):
+    """Nobody listens on the socket."""
+
+
 class Admin:
     """One connection, for the calls of one look at Envoy. Everything that goes wrong raises Unavailable."""
 
@@ -90,7 +94,7 @@ class Admin:
 
     def _unavailable(self, error: Exception) -> Unavailable:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            return Unavailable(f"Envoy does not run: nobody listens on {self._path}; `bleen up` starts it")
+            return Absent(f"nobody listens on {self._path}; `bleen up` starts Envoy")
         if isinstance(error, TimeoutError):
             return Unavailable(f"Envoy hangs: no answer on {self._path} within {PATIENCE} s")
         return Unavailable(f"Envoy gives no sensible answer on {self._path}: {error}")

@@ -39,7 +39,8 @@ class Settings(NamedTuple):
 
     production: tuple[str, int]
     preview: tuple[str, int]
-    tls: Mapping[str, str] | None
+    tls: bool
+    """Whether production is reached by TLS, with the certificate of ``certificate.json``."""
     connections: int
     """How many client connections are accepted; further ones are closed at once."""
 
@@ -84,7 +85,7 @@ def bootstrap(settings: Settings) -> Config:
         },
         "dynamic_resources": {"cds_config": _followed(CLUSTERS)},
         "static_resources": {
-            "listeners": [_listener("production", settings.production, settings.tls), _listener("preview", settings.preview, None)],
+            "listeners": [_listener("production", settings.production, settings.tls), _listener("preview", settings.preview, False)],
         },
     }
 
@@ -93,10 +94,10 @@ def _followed(name: str) -> Config:
     return {"path_config_source": {"path": f"./{name}"}, "resource_api_version": "V3"}
 
 
-def _listener(side: str, at: tuple[str, int], tls: Mapping[str, str] | None) -> Config:
+def _listener(side: str, at: tuple[str, int], tls: bool) -> Config:
     chain: Config = {"filters": [{"name": "http", "typed_config": _http(side)}]}
     if tls:
-        chain["transport_socket"] = {"name": "tls", "typed_config": _tls(tls)}
+        chain["transport_socket"] = {"name": "tls", "typed_config": _tls()}
     return {
         "name": side,
         "address": {"socket_address": {"address": at[0], "port_value": at[1]}},
@@ -108,21 +109,23 @@ def _listener(side: str, at: tuple[str, int], tls: Mapping[str, str] | None) -> 
     }
 
 
-def _tls(tls: Mapping[str, str]) -> Config:
-    # As a secret that is watched, a renewed certificate is taken up without a restart when its file is renamed into place.
-    folder = tls["certificate"].rpartition("/")[0] or "/"
+def _tls() -> Config:
     return {
         "@type": _API + "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "common_tls_context": {
             "alpn_protocols": ["h2", "http/1.1"],
-            "tls_certificates": [
-                {
-                    "certificate_chain": {"filename": tls["certificate"]},
-                    "private_key": {"filename": tls["key"]},
-                    "watched_directory": {"path": folder},
-                }
-            ],
+            "tls_certificate_sds_secret_configs": [{"name": "certificate", "sds_config": _followed("certificate.json")}],
         },
+    }
+
+
+def certificate(chain: str, key: str) -> Config:
+    """A secret that names the files and holds neither. Envoy takes a renewed certificate up when something is renamed into the certificate's directory."""
+    watched = chain.rpartition("/")[0] or "/"
+    return {
+        "@type": _API + "extensions.transport_sockets.tls.v3.Secret",
+        "name": "certificate",
+        "tls_certificate": {"certificate_chain": {"filename": chain}, "private_key": {"filename": key}, "watched_directory": {"path": watched}},
     }
 
 
@@ -274,11 +277,11 @@ def routing(clusters: Sequence[Config], production: Config | None, preview: Conf
     for each in clusters:
         try:
             targets[Environment.parse(each["name"])] = targets_of(each)
-        except (ValueError, KeyError, TypeError, IndexError):
-            odd.append(f"a cluster {each.get('name')!r}")
-    shares, strange = _read_routes(production)
+        except (ValueError, LookupError, TypeError) as error:
+            odd.append(f"a cluster that is not ours, {each.get('name')!r} ({error})")
+    shares, strange = shares_of(production)
     odd.extend(f"production: {s}" for s in strange)
-    shown, strange = _read_routes(preview)
+    shown, strange = shares_of(preview)
     odd.extend(f"preview: {s}" for s in strange)
     if len(shown) > 1:
         odd.append("preview: more than one environment")
@@ -297,8 +300,8 @@ def targets_of(each: Config) -> tuple[Target, ...]:
     return tuple(found)
 
 
-def _read_routes(config: Config | None) -> tuple[dict[Environment, int], list[str]]:
-    """The shares, and what cannot be said as shares."""
+def shares_of(config: Config | None) -> tuple[dict[Environment, int], list[str]]:
+    """What routes do with traffic, and what of it cannot be said as shares."""
     if config is None:
         return {}, ["no routes"]
     try:
@@ -314,5 +317,5 @@ def _read_routes(config: Config | None) -> tuple[dict[Environment, int], list[st
             return {Environment.parse(to["cluster"]): 100}, []
         shares = {Environment.parse(c["name"]): int(c["weight"]) for c in to["weighted_clusters"]["clusters"]}
         return shares, [] if sum(shares.values()) == 100 else [f"shares that add up to {sum(shares.values())}"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         return {}, [f"routes that are not ours ({type(error).__name__}: {error})"]
