@@ -43,7 +43,7 @@ VERSIONS: Mapping[str, Sequence[str]] = {
 """The versions that there are, and what the test application is told for each. There is no version "missing"."""
 
 PROBE = Probe("/health", interval=0.1, patience=0.5, timeout=10.0, fall=3)
-STOP = 3.0
+STOP = 2.0
 """Seconds that a copy has to end after TERM."""
 
 
@@ -387,12 +387,10 @@ class ProcessContract(PlatformContract):
         done(lambda: other.retire(BLUE, 0, 1))
         assert platform.health(BLUE).healthy
 
-    def test_a_port_that_somebody_holds_is_not_given_out(self, ground: Ground, platform: Platform) -> None:
-        with socket.socket() as holder:
-            platform.provision(BLUE, "1.0", 1, 1)
-            after = platform.running()[BLUE].targets[-1].port + 1
-            holder.bind(("127.0.0.1", after))
-            holder.listen()
+    def test_a_port_that_somebody_holds_is_not_given_out(self, platform: Platform) -> None:
+        platform.provision(BLUE, "1.0", 1, 1)
+        after = platform.running()[BLUE].targets[-1].port + 1
+        with socket.create_server(("127.0.0.1", after)):
             platform.provision(BLUE, "1.0", 3, 1)
             assert after not in [target.port for target in platform.running()[BLUE].targets]
             until("all are healthy", lambda: platform.health(BLUE).healthy)

@@ -199,7 +199,7 @@ class ProxyContract(RouterContract):
         for each in fleet.blue:
             each.ask("/be?health=fail")
         try:
-            until("the proxy has seen it", lambda: all(each.facts()["looks"] > seen + 12 for each, seen in zip(fleet.blue, looks, strict=True)))
+            until("the proxy has seen it", lambda: all(each.facts()["looks"] > seen + 40 for each, seen in zip(fleet.blue, looks, strict=True)))
             assert {live.get()[:2] for _ in range(20)} == {(200, "blue")}
         finally:
             for each in fleet.blue:
