@@ -105,6 +105,10 @@ class Platform(Protocol):
         """Brings the environment down to ``replicas``; 0 stops it, after which it never starts again. None once that is so; already gone is success."""
         ...
 
+    def down(self, epoch: int) -> NotYet | None:
+        """Ends all that runs, in its own time, and remembers what should run: the next ``tend`` starts it again. None once nothing runs."""
+        ...
+
     def tend(self, epoch: int) -> None:
         """Starts again what should run and does not, with back-off; rotates logs. Called a few times a second by whoever drives the service."""
         ...

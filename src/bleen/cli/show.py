@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bleen.lifecycle import TABLE, TERMINAL, Event, Release
@@ -62,11 +62,15 @@ def span(seconds: float) -> str:
 
 
 def failure_lines(event: Event) -> list[str]:
-    """The report of what went wrong: the failing checks with request, answer and expectation; the last log lines."""
+    """The report of what went wrong: the failing checks, the last log lines."""
+    return [*evidence_lines(event.facts.get("evidence", ())), *(f"  log: {line}" for line in event.facts.get("log", ()))]
+
+
+def evidence_lines(evidence: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The checks that did not pass, with request, answer and expectation."""
     said = []
-    for evidence in event.facts.get("evidence", ()):
-        if evidence.get("result") not in (None, "pass"):
-            said.append(f"  {evidence.get('name', 'check')}: {evidence.get('why', '')}")
-            said.extend(f"    {part}: {json.dumps(evidence[part])}" for part in ("request", "answer", "expected") if evidence.get(part))
-    said.extend(f"  log: {line}" for line in event.facts.get("log", ()))
+    for each in evidence:
+        if each["result"] != "pass":
+            said.append(f"  {each['test']}: {each['why']}")
+            said.extend(f"    {part}: {json.dumps(each[part])}" for part in ("request", "answer", "expected") if each.get(part))
     return said

@@ -150,6 +150,17 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def variables(name: str) -> dict[int, str]:
+    """The value of an environment variable in every process that was started with it and that we may look into."""
+    return {pid: value for pid in _pids() if (value := variable(pid, name))}
+
+
+def variable(pid: int, name: str) -> str:
+    """The value of an environment variable that a process was started with; empty if there is none, or if we may not look."""
+    start = os.fsencode(f"{name}=")
+    return next((os.fsdecode(entry[len(start) :]) for entry in _environment(pid) if entry.startswith(start)), "")
+
+
 def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdecimal())
 

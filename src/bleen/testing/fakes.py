@@ -448,6 +448,12 @@ class FakePlatform(_Fake):
             del row["environments"][name]
             return None
 
+    def down(self, epoch: int) -> NotYet | None:
+        with self._effect("down", epoch) as row:
+            for found in row["environments"].values():
+                found["copies"] = [False] * found["replicas"]
+            return None
+
     def tend(self, epoch: int) -> None:
         with self._fence.passing(epoch):
             self._look()
@@ -462,13 +468,16 @@ class FakePlatform(_Fake):
         return said[-lines:] if lines > 0 else []
 
     def _violation(self, name: str, arguments: Mapping[str, Any]) -> str:
-        if name != "retire" or arguments["replicas"]:
+        if name == "down":
+            stopped = [Environment.parse(each) for each in self._read()["environments"]]
+        elif name == "retire" and not arguments["replicas"]:
+            stopped = [Environment.parse(arguments["environment"])]
+        else:
             return ""
-        environment = Environment.parse(arguments["environment"])
         routing = self._router.truth()
-        if not routing.names(environment):
-            return ""
-        return f"{environment} was stopped while the router {'serves' if routing.serves(environment) else 'previews'} it"
+        return "; ".join(
+            f"{each} was stopped while the router {'serves' if routing.serves(each) else 'previews'} it" for each in stopped if routing.names(each)
+        )
 
 
 def _targets(found: Row) -> tuple[Target, ...]:

@@ -11,14 +11,28 @@ from pathlib import Path
 from bleen import config
 from bleen.cli import exits, show
 from bleen.config.smoke import used
+from bleen.errors import UserError
 from bleen.model import Result
 from bleen.providers.checks import smoke_runner
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("tests", metavar="FILE", help="the smoke tests, such as smoke-tests.yml")
+    parser.add_argument("tests", metavar="TESTS", help="the smoke tests, such as smoke-tests.yml")
     parser.add_argument("--url", default="", metavar="BASE", help="what relative URLs are resolved against, such as http://127.0.0.1:8081")
 
 
 def run(args: Namespace) -> int:
     tests = config.load_tests(Path(args.tests), None, os.environ.__contains__)
+    if tests.source.faults:
+        raise config.Faults(tests.source.faults)
+    if not args.url and any(test["url"].startswith("/") for test in tests.rows):
+        raise UserError("some tests have a relative url: say with --url what they are resolved against")
+    values = {name: os.environ[name] for _, name in used(list(tests.rows)) if not name.startswith("capture.")}
+    verdict = smoke_runner.run(tests.rows, args.url, values)
+    if args.json:
+        print(json.dumps({"ok": verdict.result is Result.PASS, "result": verdict.result.value, "text": verdict.why, "tests": list(verdict.evidence)}))
+    else:
+        for evidence in verdict.evidence:
+            print(f"{evidence['result']:12}  {evidence['test']}")
+        print("\n".join(show.evidence_lines(verdict.evidence)) or "all passed")
+    return exits.DONE if verdict.result is Result.PASS else exits.SAID_NO

@@ -17,8 +17,9 @@ from bleen.cli.access import Access, start_engine
 from bleen.cli.stopping import stop_engine, stop_router
 from bleen.engine.drive import alive
 from bleen.errors import PortError, UserError
-from bleen.host import processes, state
+from bleen.host import launch, processes, state
 from bleen.host.state import Place
+from bleen.lifecycle import Service
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -100,35 +101,50 @@ def _free(place: Place, wanted: Mapping[str, Any]) -> None:
                 pid = processes.owner(int(port))
                 if pid is None:
                     raise UserError(f"{address} cannot be listened on: {error.strerror}") from None
-                said = processes.command_line(pid)
-                if str(place.router) in said and place.journal.exists():
+                record = Path(processes.variable(pid, launch.MARK))
+                if record.is_relative_to(place.router) and place.journal.exists():
                     return
-                ours = " a router that bleen started, whose journal is gone;" if "/services/" in said and "/router" in said else ""
-                raise UserError(f"{address} is held by pid {pid} ({said[:120]});{ours} end it, or choose another address in bleen.yaml") from None
+                said = f"pid {pid} ({processes.command_line(pid)[:100]})"
+                raise UserError(f"{address} is held by {said}; {_orphan(record)}end it, or choose another address in bleen.yaml") from None
+
+
+def _orphan(record: Path) -> str:
+    """What is said of a router that bleen started and whose journal is gone: its service, and what runs behind it."""
+    if record.parent.name != "router":
+        return ""
+    service = record.parent.parent
+    started = {pid: Path(value) for pid, value in processes.variables(launch.MARK).items()}
+    behind = [f"pid {pid} ({processes.command_line(pid)[:60]})" for pid, other in started.items() if other.is_relative_to(service / "environments")]
+    return f"it is a router that bleen started for {service.name}, whose journal is gone; behind it: {', '.join(behind) or 'nothing that runs'}; "
 
 
 def _wait(args: Namespace, access: Access) -> int:
     """Until the listener answers and what should serve is healthy."""
     newest = access.journal.latest(access.name)
-    providers = access.providers(newest)
-    active = access.service.active
-    patience = newest.plan.probe.timeout if newest else 10.0
-    deadline = time.monotonic() + patience + 20
+    providers, service = access.providers(newest), access.service
+    began = time.monotonic()
+    patience = newest.plan.probe.timeout + 10.0 if newest else 10.0
     why = "the engine starts"
-    while time.monotonic() < deadline:
+    while time.monotonic() < began + patience and (access.watched or time.monotonic() < began + 2):
         try:
             routing = providers.router.routing()
-            health = providers.platform.health(active) if active else None
-            if access.watched and (health is None or health.healthy):
-                serves = f"{newest.plan.version if newest and newest.environment == active else active} serves" if active and routing.serves(active) else "503 until a first release"
-                show.result(args, f"{access.name} is up on {access.service.router['listen']}: {serves}", engine=access.watched)
+            health = providers.platform.health(service.active) if service.active else None
+            sure = routing.same_production(service.confirmed) or time.monotonic() > began + 3  # a proxy that has just begun reads its files; drift stays
+            if access.watched and sure and (health is None or health.healthy):
+                show.result(args, f"{access.name} is up on {service.router['listen']}: {_serving(access, service)}", listen=service.router["listen"])
                 return exits.DONE
             why = health.why if health and health.why else why
         except PortError as error:
             why = str(error)
-        if not access.watched and time.monotonic() > deadline - patience - 15:
-            break
         time.sleep(0.05)
     log = access.place.log.read_text(errors="replace").splitlines()[-5:] if access.place.log.exists() else []
     show.result(args, "\n".join([f"{access.name} is not up: {why}", *(f"  engine.log: {line}" for line in log)]), ok=False)
     return exits.SAID_NO
+
+
+def _serving(access: Access, service: Service) -> str:
+    active = service.active
+    if active is None:
+        return "503 until a first release"
+    release = next((r for r in access.journal.releases(access.name, 50) if r.environment == active), None)
+    return f"{release.plan.version if release else active} serves"

@@ -64,7 +64,7 @@ class ProcessPlatform:
                 raise Refused(f"{environment} runs {record.version}, not {version}")
             elif record.replicas != replicas:
                 record = self._resize(path, record, replicas)
-            self._stop(environment, path, record)
+            self._stop(environment, path, record, record.unwanted)
             if failures := self._start(environment, path, record, eager=True):
                 raise failures[0]
 
@@ -98,7 +98,7 @@ class ProcessPlatform:
             if record.replicas == 0:
                 for n in record.instances:
                     launch.forbid(path / f"{n}.json")
-            if left := self._stop(environment, path, record):
+            if left := self._stop(environment, path, record, record.unwanted):
                 return NotYet("; ".join(left[:3]))
             if record.replicas == 0:
                 self._reserve.within(lambda: self._bury(environment, path))
@@ -107,10 +107,20 @@ class ProcessPlatform:
     def tend(self, epoch: int) -> None:
         with self._effect(epoch):
             for environment, path, record in self._records():
-                self._stop(environment, path, record)
+                self._stop(environment, path, record, record.unwanted)
                 self._start(environment, path, record, eager=False)  # what cannot be started is in its state, and told by health()
                 for n in record.instances:
                     logs.rotate(path / f"{n}.log", record.log_bytes)
+
+    def down(self, epoch: int) -> NotYet | None:
+        with self._effect(epoch):
+            left = []
+            for environment, path, record in self._records():
+                left += self._stop(environment, path, record, record.instances)
+                if not left:
+                    for n in record.instances:
+                        (path / f"{n}.json").unlink(missing_ok=True)  # ended, not crashed: the next `tend` starts it at once
+            return NotYet("; ".join(left[:3])) if left else None
 
     def logs(self, environment: Environment, lines: int) -> Sequence[str]:
         """Each line after the number of its instance: "1| ...". Lines bear no time, so each instance has its share of them together, the last to write last."""
@@ -182,11 +192,11 @@ class ProcessPlatform:
         program = process_record.program(path, record, environment, n, process_record.secrets(str(path / "secrets.json")))
         self._reserve.within(lambda: launch.launch(program, path / f"{n}.json"))
 
-    def _stop(self, environment: Environment, path: Path, record: Record) -> list[str]:
-        """Ends the instances that are not wanted; answers in words which are left."""
+    def _stop(self, environment: Environment, path: Path, record: Record, instances: Sequence[int]) -> list[str]:
+        """Ends these instances; answers in words which are left."""
         left = []
         with self._states(path) as states:
-            for n in record.instances[record.replicas :]:
+            for n in instances:
                 state = self._end(environment, path, record, n, states.get(n, State()))
                 if state.ending is None:
                     states.pop(n, None)

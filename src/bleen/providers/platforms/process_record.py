@@ -52,6 +52,10 @@ class Record(NamedTuple):
         return range(1, len(self.ports) + 1)
 
     @property
+    def unwanted(self) -> range:
+        return self.instances[self.replicas :]
+
+    @property
     def targets(self) -> tuple[Target, ...]:
         return tuple(Target(HOST, port) for port in self.ports[: self.replicas])
 
