@@ -50,7 +50,7 @@ def launch(program: Program, record: Path) -> Process:
 
     if not program.argv:
         raise Refused(f"no command to start in {program.directory}")
-    wanted = {**program._asdict(), "env": {**program.env, MARK: str(record)}, "record": str(record)}
+    wanted = {**program._asdict(), "env": {**program.env, MARK: os.path.realpath(record)}, "record": str(record)}
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", str(_LAUNCHER)],
@@ -112,7 +112,7 @@ def recorded(record: Path) -> Process | None:
 def remains(record: Path) -> list[Process]:
     """What is alive of the program that a record names and of everything that it started, also after the program itself has ended."""
     process = recorded(record)
-    return processes.tree(process, f"{MARK}={record}") if process else []
+    return processes.tree(process, f"{MARK}={os.path.realpath(record)}") if process else []
 
 
 def forbid(record: Path) -> None:

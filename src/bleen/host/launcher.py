@@ -82,6 +82,7 @@ def become_user(name: str) -> None:
 
     entry = pwd.getpwnam(name)
     if os.geteuid() != entry.pw_uid:
+        os.fchown(1, entry.pw_uid, entry.pw_gid)  # so that it may open /dev/stdout and /dev/stderr, which are the log
         os.initgroups(name, entry.pw_gid)
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)

@@ -1,12 +1,16 @@
 """Processes known by pid and start time, so that a pid given to another process is never taken for the first (proc(5))."""
 
 import os
-import re
 import signal as signals
+import socket
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from bleen.host.clock import boot_id
+
+_SOCK_DIAG, _BY_FAMILY, _DUMP, _ERROR, _LAST, _LISTEN = 4, 20, 0x301, 2, 3, 10
+"""NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE, TCP_LISTEN (netlink(7), sock_diag(7))."""
 
 
 class Process(NamedTuple):
@@ -67,7 +71,7 @@ def tree(process: Process, mark: str = "") -> list[Process]:
     """
     if process.boot != boot_id():
         return []
-    table = {each: stat for each in _pids() if (stat := _stat(each)) is not None and stat[0] not in "ZX" and each != os.getpid()}
+    table = {each: stat for each in _pids() if (stat := _stat(each)) is not None and stat[0] not in "ZX"}
     there = table.get(process.pid)
     led = there is None or int(there[19]) == process.start  # else the pid has been given to somebody else, and with it the session's number
     members = {process.pid} if there is not None and led else set()
@@ -85,20 +89,37 @@ def tree(process: Process, mark: str = "") -> list[Process]:
             if child not in members:
                 members.add(child)
                 todo.append(child)
-    return [Process(each, int(table[each][19]), process.boot) for each in sorted(members)]
+    return [Process(each, int(table[each][19]), process.boot) for each in sorted(members) if each != os.getpid()]
 
 
 def listening(port: int) -> dict[str, str]:
-    """The sockets that listen on a TCP port: inode to local address as /proc/net/tcp writes it."""
-    row = re.compile(rb"^ *\d+: ([0-9A-F]+):%04X [0-9A-F:]+ 0A (?:\S+ +){5}(\d+)" % port, re.MULTILINE)
-    found = {}
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table, "rb") as f:
-                found.update({inode.decode(): address.decode() for address, inode in row.findall(f.read())})
-        except FileNotFoundError:  # a kernel without IPv6
-            continue
+    """The sockets that listen on a TCP port: inode to local address as /proc/net/tcp writes it.
+
+    Asked of the kernel by sock_diag(7), which looks only where listening sockets are: /proc/net/tcp tells every connection of the host, and takes 70 ms
+    where 30,000 of them are in TIME_WAIT.
+    """
+    found: dict[str, str] = {}
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG) as kernel:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 1 << _LISTEN) + struct.pack("!H46x", port)
+            kernel.sendto(struct.pack("=IHHII", 16 + len(wanted), _BY_FAMILY, _DUMP, 0, 0) + wanted, (0, 0))
+            while _noted(kernel.recv(1 << 16), found):
+                pass
     return found
+
+
+def _noted(answer: bytes, found: dict[str, str]) -> bool:
+    """Adds the sockets of one answer (struct inet_diag_msg); False once it was the last. Raises OSError if the kernel refuses to tell."""
+    while answer:
+        length, kind = struct.unpack_from("=IH", answer)
+        if kind == _LAST:
+            return False
+        if kind == _ERROR:
+            raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
+        words = struct.unpack_from("=4I" if answer[16] == socket.AF_INET6 else "=I", answer, 24)
+        found[str(struct.unpack_from("=I", answer, 84)[0])] = "".join(f"{word:08X}" for word in words)
+        answer = answer[length + 3 & ~3 :]
+    return True
 
 
 def holds_socket(pid: int, inodes: set[str]) -> bool:

@@ -49,7 +49,7 @@ def look(target: Target, probe: Probe) -> str:
 
 def look_at_all(targets: Mapping[int, Target], probe: Probe) -> dict[int, str]:
     """``look`` at all of them at once."""
-    found: dict[int, str] = {}
+    found = dict.fromkeys(targets, "was not looked at")  # what a thread that broke leaves behind is not a pass
     failed: list[Unavailable] = []
 
     def one(instance: int, target: Target) -> None:

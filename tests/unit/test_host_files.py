@@ -1,0 +1,102 @@
+"""Files that are the old one or the new one, the fence, and the room kept on a full disk."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bleen.errors import Fenced, Unavailable
+from bleen.host.files import Fence, Reserve, locked, write_durably
+
+
+@contextmanager
+def child(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A child of ours, with pipes, that does not outlive the test; argv of Python if it begins with a dash."""
+    process = subprocess.Popen([sys.executable, *argv] if argv[0] == "-c" else argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_file_is_replaced_whole_and_readable_by_nobody_else(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    write_durably(file, "old")
+    write_durably(file, "new")
+    assert file.read_text() == "new"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    write_durably(file, "old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_durably(file, "x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_an_effect_of_a_smaller_epoch_is_refused_and_of_the_same_one_is_not(tmp_path: Path) -> None:
+    """a provider that can refuse an older one does"""
+    fence = Fence(tmp_path / "fence")
+    for epoch in (1, 1, 7):
+        with fence.passing(epoch):
+            pass
+    with pytest.raises(Fenced, match="epoch 6 has been succeeded by 7"), fence.passing(6):
+        raise AssertionError("the effect was carried out")
+    with Fence(tmp_path / "fence").passing(7):
+        pass
+
+
+def test_a_lock_is_had_by_one_process_and_let_go_when_it_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from bleen.host.files import locked\nwith locked(Path(sys.argv[1]), 5, ''): print(flush=True); sys.stdin.read()"
+    )
+    with child("-c", script, str(tmp_path / "lock")) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(Unavailable, match=r"another has it \(.*lock is locked\)"), locked(tmp_path / "lock", 0.05, "another has it"):
+            raise AssertionError("two have the lock")
+        other.kill()
+    with locked(tmp_path / "lock", 5, "another has it"):
+        pass
+
+
+def test_on_a_full_disk_the_reserve_is_spent_and_the_work_done_once_more(tmp_path: Path) -> None:
+    """with a full disk (a reserve is kept for it)"""
+    reserve = Reserve(tmp_path / "reserve", 1 << 16)
+    reserve.keep()
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= 1 << 16
+
+    def work() -> str:
+        if (tmp_path / "reserve").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return "done"
+
+    assert reserve.within(work) == "done"
+    assert not reserve.spend()
+
+
+def test_what_fails_for_another_reason_does_not_spend_the_reserve(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "reserve", 1 << 16)
+    reserve.keep()
+
+    def work() -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with pytest.raises(PermissionError):
+        reserve.within(work)
+    assert (tmp_path / "reserve").exists()

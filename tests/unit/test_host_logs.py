@@ -1,0 +1,55 @@
+"""The last lines of logs, and the bound on what they take."""
+
+import os
+from pathlib import Path
+
+from bleen.host import logs
+
+
+def write(path: Path, text: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(handle, text)
+    os.close(handle)
+
+
+def test_the_last_lines_are_those_written_last_whole_or_not(tmp_path: Path) -> None:
+    log = tmp_path / "1.log"
+    assert logs.tail(log, 3) == []
+    write(log, b"")
+    assert logs.tail(log, 3) == []
+    write(log, b"one\ntwo\nthr\xffee")
+    assert logs.tail(log, 2) == ["two", "thr\ufffdee"]
+    assert logs.tail(log, 0) == []
+
+
+def test_a_log_within_its_bound_is_left_alone(tmp_path: Path) -> None:
+    log = tmp_path / "1.log"
+    assert not logs.rotate(log, 10)
+    write(log, b"0123456789")
+    assert not logs.rotate(log, 10)
+    assert log.read_bytes() == b"0123456789"
+
+
+def test_a_log_past_its_bound_is_cut_while_its_writer_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "1.log"
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for n in range(2000):
+        os.write(handle, b"line %d\n" % n)
+        logs.rotate(log, 1000)
+        assert log.stat().st_size <= 1000
+    assert logs.old(log).stat().st_size <= 1000
+    os.write(handle, b"the last\n")
+    os.close(handle)
+    found = logs.tail(log, 60)
+    assert found[-2:] == ["line 1999", "the last"]
+    assert found[:-1] == [f"line {n}" for n in range(2000 - 59, 2000)]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["1.log", "1.log.old"]
+
+
+def test_a_log_that_is_kept_is_shrunk_to_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "1.log"
+    write(log, b"".join(b"line %d\n" % n for n in range(1000)))
+    logs.shrink(log, 20)
+    assert log.read_bytes() == b"7\nline 998\nline 999\n"
+    logs.shrink(log, 20)
+    assert log.read_bytes() == b"7\nline 998\nline 999\n"

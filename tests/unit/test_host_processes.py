@@ -1,0 +1,86 @@
+"""Who lives, and who listens."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bleen.host import processes
+from bleen.testing.site import until
+
+
+@contextmanager
+def child(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A child of ours, with pipes, that does not outlive the test; argv of Python if it begins with a dash."""
+    process = subprocess.Popen([sys.executable, *argv] if argv[0] == "-c" else argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_zombie_is_dead_and_a_stopped_process_is_alive() -> None:
+    with child("sleep", "1000") as started:
+        process = processes.find(started.pid)
+        assert process
+        assert not process.stopped
+        process.signal(signal.SIGSTOP)
+        until("it has stopped", lambda: process.stopped)
+        assert process.alive
+        process.signal(signal.SIGKILL)
+        until("it is a zombie", lambda: not process.alive)  # nobody has waited for it yet
+        assert processes.find(started.pid) is None
+        assert not process.signal(signal.SIGCONT)
+
+
+def test_a_process_whose_name_looks_like_its_own_statistics_is_read_right() -> None:
+    script = "import ctypes, sys; ctypes.CDLL(None).prctl(15, b') Z 1 (x', 0, 0, 0); print(flush=True); sys.stdin.read()"
+    with child("-c", script) as started:
+        assert started.stdout
+        started.stdout.readline()
+        process = processes.find(started.pid)
+        assert process
+        assert process.alive
+
+
+def test_a_look_that_fails_for_want_of_descriptors_makes_nobody_dead() -> None:
+    script = (
+        "import os, resource; from bleen.host import processes; me = processes.me()\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "try: print(me.alive)\n"
+        "except OSError as error: print(error.strerror)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "Too many open files"
+
+
+def test_the_owner_of_a_port_is_found_and_only_of_that_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert processes.owner(port) == os.getpid()
+        [(inode, address)] = processes.listening(port).items()
+        assert address == "0100007F"
+        assert set(processes.descriptors(os.getpid(), {inode})) == {inode}
+    assert processes.listening(port) == {}
+    assert processes.owner(port) is None
+
+
+def test_a_connection_is_no_listening_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        assert len(processes.listening(server.getsockname()[1])) == 1
+        assert processes.listening(client.getsockname()[1]) == {}
+
+
+def test_sockets_of_both_families_are_seen() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6) as server:
+        assert list(processes.listening(server.getsockname()[1]).values()) == ["0" * 32]
+
+
+def test_a_tree_never_holds_the_process_that_asks() -> None:
+    with child("sleep", "1000") as started:
+        found = [each.pid for each in processes.tree(processes.me())]
+        assert started.pid in found
+        assert os.getpid() not in found
