@@ -31,7 +31,7 @@ class Misfit(ValueError):
 
 def references(text: str) -> Iterator[str]:
     """The names in the ``${...}`` of a text that has been checked."""
-    return (m["reference"] for m in TOKEN.finditer(text) if m["reference"] is not None)
+    return (m["reference"] for m in TOKEN.finditer(text) if m["closed"])
 
 
 def check_tokens(text: str, templates: tuple[str, ...] | None, allowed: Callable[[str], bool] | None, where: str) -> None:

@@ -223,8 +223,8 @@ class _Builder:
         self._key.append(None)
 
     def _scalar(self, event: Any, mark: tuple[int, int]) -> None:
-        if "\0" in event.value:
-            self._source.complain(mark, "a NUL character; no value may have one")
+        if bad := _UNUSABLE.search(event.value):
+            self._source.complain(mark, f"the character U+{ord(bad[0]):04X} cannot be in a value; remove it")
         if self._expects_key():
             return self._take_key(event.value, mark, plain=event.style is None)
         value: Scalar | None = Scalar(event.value, event.value)
@@ -233,6 +233,8 @@ class _Builder:
                 value = _resolved(event.value)
             except ValueError as error:
                 self._source.complain(mark, str(error))
+        if value is None and not event.value and self._open and (key := self._key[-1]) is not None:
+            mark = self._source.place_key((*self._open[-1][1], key), mark)  # the parser sees nothing where the next thing begins
         self._put(value, mark)
         return None
 
@@ -269,6 +271,8 @@ class _Builder:
         return way
 
 
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+"""NUL ends strings in the system's own calls; a half of a surrogate pair cannot be written anywhere."""
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")

@@ -1,0 +1,486 @@
+"""bleen.yaml: what it says, every fault of it at once, and the plan that is made of it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from bleen import config
+from bleen.config import Active, Config, Faults
+from bleen.config.source import read, typed
+from bleen.errors import UserError
+from bleen.model import Environment
+from bleen.plan import Plan, Probe, Step
+
+EXAMPLE = """\
+service: shop
+platform:
+  process:
+    command: [python3, app.py, --port, "{port}"]
+    directory: releases/{version}    # working directory
+    env: {VERSION: "{version}", ENVIRONMENT: "{environment}"}   # plus PORT, and PATH and HOME as at deploy
+    replicas: 2
+    stop: {signal: TERM, timeout: 10s}
+    keep_alive: 2s                   # the application's own; the proxy closes idle connections before it
+router:
+  envoy: {listen: "127.0.0.1:8080", preview: "127.0.0.1:8081"}
+checks:
+  health: {path: /health, interval: 200ms, timeout: 30s}
+  smoke: smoke-tests.yml
+promotion: {mode: auto}          # {mode: manual, deadline: 2h, then: abort}
+bake: 5s
+rollback_window: 15m             # length of HOLDING, after the bake
+drain: 30s
+after_window: stop               # what becomes of the old environment: stop | keep | {replicas: 1}
+"""
+ARTICLE = """\
+# smoke-tests.yml
+tests:
+- name: Health check
+  url: https://green.internal/health
+  expect_status: 200
+- name: API response
+  url: https://green.internal/api/v1/status
+  expect_status: 200
+  expect_body_contains: "ok"
+- name: Database connectivity
+  url: https://green.internal/api/v1/db-check
+  expect_status: 200
+  max_response_time_ms: 500
+- name: Auth flow
+  url: https://green.internal/api/v1/auth/test
+  method: POST
+  expect_status: 200
+"""
+SMALL = """\
+service: shop
+platform: {process: {command: [run]}}
+router: {haproxy: {listen: "127.0.0.1:8080", preview: "127.0.0.1:8081"}}
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
+    monkeypatch.chdir(tmp_path)
+
+    def write(text: str | bytes, environ: Mapping[str, str] | None = {}, **files: str) -> Config:
+        Path("bleen.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+        for name, content in files.items():
+            Path(name.replace("_", ".")).write_text(content)
+        return config.load(Path("bleen.yaml"), environ)
+
+    return write
+
+
+@pytest.fixture
+def faults(load: Callable[..., Config]) -> Callable[..., list[str]]:
+    def collect(text: str | bytes, **more: Any) -> list[str]:
+        with pytest.raises(Faults) as found:
+            load(text, **more)
+        return str(found.value).splitlines()
+
+    return collect
+
+
+def example(load: Callable[..., Config], text: str = EXAMPLE) -> Config:
+    Path("smoke-tests.yml").write_text(ARTICLE)
+    Path("releases/1.0").mkdir(parents=True, exist_ok=True)
+    return load(text)
+
+
+@pytest.mark.parametrize("router", ["envoy", "haproxy"])
+def test_the_example_of_the_issue_works_as_it_stands(load: Callable[..., Config], tmp_path: Path, router: str) -> None:
+    loaded = example(load, EXAMPLE.replace("envoy:", f"{router}:"))
+    assert config.router(loaded) == {"kind": router, "listen": "127.0.0.1:8080", "preview": "127.0.0.1:8081", "tls": None, "keep_alive": 2.0}
+    plan = config.plan(loaded, "1.0", None)
+    assert plan.platform == {
+        "kind": "process",
+        "command": ["python3", "app.py", "--port", "{port}"],
+        "directory": str(tmp_path / "releases/1.0"),
+        "env": {"VERSION": "{version}", "ENVIRONMENT": "{environment}"},
+        "secrets": "",
+        "replicas": 2,
+        "stop": {"signal": "TERM", "timeout": 10.0},
+        "user": "",
+        "ports": [20000, 29999],
+        "log_bytes": 10_000_000,
+    }
+    assert plan.probe == Probe("/health", 0.2, 1.0, 30.0, 3)
+    assert plan.steps == (Step(100, 5.0),)
+    assert (plan.environment, plan.old, plan.mode, plan.window, plan.drain, plan.keep) == ("blue", None, "auto", 900.0, 30.0, 0)
+    assert [test["name"] for test in plan.smoke] == ["Health check", "API response", "Database connectivity", "Auth flow"]
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+@pytest.mark.parametrize("router", ["envoy", "haproxy"])
+def test_what_init_writes_loads(load: Callable[..., Config], router: str) -> None:
+    loaded = load(config.template(router, "my-shop"))
+    assert loaded.service == "my-shop"
+    assert config.router(loaded)["kind"] == router
+
+
+def test_every_fault_is_reported_in_one_go(faults: Callable[..., list[str]]) -> None:
+    """Every fault of the file is reported in one go as `bleen.yaml:12:7: …` with what would be right."""
+    said = faults("""\
+servce: shop
+platform:
+  process:
+    command: python3 app.py --port {port}
+    directory: releases/{vers}
+    env: {A: "${SECRET}", 2B: x, C: "{prot}", PORT: 80, D: 1.10}
+    replicas: 200
+    stop: {signal: NOPE, timeout: 10}
+    listen: 5
+router:
+  envoy: {listen: "127.0.0.1:8080", preview: "0.0.0.0:8080", tls: {certificate: a}}
+  haproxy:
+checks:
+  health: [path]
+  smoke: nix.yml
+promotion: {mode: atuo}
+bake: 5
+bake: 6s
+drain: &x 3s
+after_window: {replicas: 0}
+rollback_window: *x
+""")
+    assert said == [
+        "bleen.yaml:1:1: `servce` is not a key of this file; did you mean `service`?",
+        "bleen.yaml:1:1: `service` is missing; for example `service: shop`",
+        "bleen.yaml:4:14: command: is one string, and no shell will split it; write a list: [python3, app.py, --port, {port}]",
+        "bleen.yaml:5:16: directory: `{vers}` is not known in `directory`; there is {version}, and {{vers}} is the literal text",
+        "bleen.yaml:6:14: ${SECRET} is not set; set the variable SECRET where bleen runs, or in env_file",
+        "bleen.yaml:6:27: 2B: `2B` cannot be the name of a variable; use letters, digits and underscores, and begin with a letter",
+        "bleen.yaml:6:37: C: `{prot}` is not known in `env`; there is {port} {version} {environment} {instance}, and {{prot}} is the literal text",
+        "bleen.yaml:6:47: PORT: PORT is always set to the port that the copy was given; remove it here",
+        "bleen.yaml:7:15: replicas: `200` is not a whole number from 1 to 100",
+        "bleen.yaml:8:20: signal: `NOPE` is not a signal that ends a service; one of TERM, INT, QUIT, HUP, USR1, USR2, WINCH, KILL",
+        "bleen.yaml:8:35: timeout: `10` has no unit; write 10s for seconds (units: ms s m h d)",
+        "bleen.yaml:9:5: `listen` is not a key of platform.process; it belongs under `router.envoy`",
+        "bleen.yaml:11:67: `key` is missing in router.envoy.tls; for example `key: tls/shop.key`",
+        "bleen.yaml:12:3: haproxy: is empty; give it a value, or remove the line",
+        "bleen.yaml:14:11: health: is a list; it is a mapping with the keys path, interval, timeout, patience, fall",
+        "bleen.yaml:15:10: smoke: `nix.yml` is no file; create nix.yml, or remove the line",
+        "bleen.yaml:16:19: mode: `atuo` is not one of auto, manual",
+        "bleen.yaml:17:7: bake: `5` has no unit; write 5s for seconds (units: ms s m h d)",
+        "bleen.yaml:18:1: `bake` is given twice, first in line 17; keep one",
+        "bleen.yaml:19:8: the anchor `&x`; anchors are not used here, write the value out where it is needed",
+        "bleen.yaml:20:15: after_window: is not {replicas: N} with N from 1 to 100",
+        "bleen.yaml:21:18: the alias `*x`; aliases are not used here, write the value out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "1:1: the file is empty; it begins with `service: shop`"),
+        (b"# nothing\n", "1:1: the file is empty"),
+        (b"- a\n- b\n", "1:1: the file has a list at the top"),
+        (b"shop\n", "1:1: the file has a single value at the top"),
+        (b"service: shop\nplatform:\n\tprocess: x\n", "3:1: a tab; indent with spaces"),
+        (b"service: caf\xe9\n", "1:13: byte 0xe9 is not UTF-8"),
+        (b"service: a\x00b\n", "1:11: the character U+0000 cannot be in YAML"),
+        (b'service: "a\\0b"\n', "1:10: the character U+0000 cannot be in a value"),
+        (b'service: "\\ud800"\n', "1:10: the character U+D800 cannot be in a value"),
+        (b'service: "\\UFFFFFFFF"\n', "cannot be read as YAML"),
+        (b"service: shop\n---\nservice: x\n", "2:1: a second document"),
+        (b"service: !!python/object:os.system x\n", "1:10: the tag"),
+        (b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", "2:8: the alias `*a`"),
+        (b"a: &a\n  b: *a\n", "2:6: the alias `*a`"),
+        (b"<<: {a: b}\n", "1:1: the merge key `<<`"),
+        (b"? [a]\n: b\n", "1:3: a mapping or a list as a key"),
+        (b"[" * 100_000, "1:21: nested deeper than 20 levels"),
+        (b"{a: " * 10_000, "nested deeper than 20 levels"),
+        (b"a: b: c\n", "1:5: a second `:` in one line"),
+        (b"a: @b\n", "1:4: character '@' that cannot start any token; put the value in quotes"),
+        (b"a: 'b\n", "cannot be read as YAML"),
+        (b"%YAML 9.9\n---\na: b\n", "cannot be read as YAML"),
+        (b"a" * (10 << 20), "1:1: is larger than 256 KiB"),
+        (b"bake: .inf\n", "1:7: `.inf` is not a number that can be used"),
+        (b"bake: 1e999\n", "1:7: `1e999` is too large for a number"),
+        (b"bake: " + b"9" * 5000, "1:7: a number of more than 100 digits"),
+    ],
+)
+def test_a_file_that_is_no_good_yaml_is_a_located_fault(faults: Callable[..., list[str]], text: bytes, said: str) -> None:
+    lines = faults(text)
+    assert all(line.startswith("bleen.yaml:") for line in lines)
+    assert any(said in line for line in lines), lines
+
+
+def test_a_file_that_is_not_there_or_a_directory_is_a_fault(tmp_path: Path) -> None:
+    for path in (tmp_path / "bleen.yaml", tmp_path):
+        with pytest.raises(Faults, match=r":1:1: cannot be read: "):
+            config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("service", "Shop", "cannot name a service"),
+        ("service", "a" * 41, "cannot name a service"),
+        ("service", "-a", "cannot name a service"),
+        ("service", "a-", "cannot name a service"),
+        ("service", "../x", "cannot name a service"),
+        ("service", "", "is empty"),
+        ("bake", "5 s", "is not a duration"),
+        ("bake", "1h30m", "is not a duration"),
+        ("bake", "-1s", "is not a duration"),
+        ("bake", "[5s]", "is a list; it is text such as 30s"),
+        ("bake", "400d", "at most 365d"),
+        ("drain", "0.5", "write 0.5s for seconds"),
+        ("checks", "{health: {interval: 0s}}", "too short; at least 10ms"),
+        ("checks", "{health: {path: health}}", "is not the path of a request"),
+        ("checks", '{health: {path: "/a b"}}', "is not the path of a request"),
+        ("checks", "{health: {fall: 0}}", "whole number from 1 to 100"),
+        ("checks", "{health: {fall: true}}", "whole number from 1 to 100"),
+        ("promotion", "{steps: []}", "the last step is not 100"),
+        ("promotion", "{steps: [{share: 10}]}", "the last step is not 100"),
+        ("promotion", "{steps: [{share: 100}, {share: 100}]}", "do not grow"),
+        ("promotion", "{steps: [{share: 50}, {share: 20}, {share: 100}]}", "do not grow"),
+        ("promotion", "{steps: [{share: 0}, {share: 100}]}", "whole number from 1 to 100"),
+        ("promotion", "{steps: [{bake: 1s}, {share: 100}]}", "`share` is missing in promotion.steps.0"),
+        ("promotion", "{mode: manual, deadline: 0s}", "too short"),
+        ("promotion", "auto", "is a single value; it is a mapping with the keys mode, deadline, then, steps"),
+        ("after_window", "stopp", "is not one of stop, keep"),
+        ("after_window", "{replicas: 1, x: 2}", "is not {replicas: N}"),
+        ("router", "{}", "names no router"),
+        ("router", '{nginx: {listen: "127.0.0.1:80"}}', "`nginx` is not a key of router; there are envoy, haproxy"),
+        (
+            "router",
+            '{envoy: {listen: "127.0.0.1:1", preview: "127.0.0.1:2"}, haproxy: {listen: "127.0.0.1:1", preview: "127.0.0.1:2"}}',
+            "a service has one router",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_is_a_fault_that_says_what_would_be_right(faults: Callable[..., list[str]], key: str, value: str, said: str) -> None:
+    lines = [line for line in SMALL.splitlines() if not line.startswith(f"{key}:")]
+    found = faults("\n".join([*lines, f"{key}: {value}"]))
+    assert len(found) == 1, found
+    assert found[0].startswith("bleen.yaml:"), found
+    assert said in found[0]
+
+
+@pytest.mark.parametrize(
+    ("listen", "preview", "said"),
+    [
+        ("localhost:8080", "127.0.0.1:8081", 'write "127.0.0.1:8080"'),
+        (":8080", "127.0.0.1:8081", '"0.0.0.0:8080" for every address'),
+        ("8080", "127.0.0.1:8081", "is not an address"),
+        ("127.0.0.1:0", "127.0.0.1:8081", "port 0 does not exist"),
+        ("127.0.0.1:65536", "127.0.0.1:8081", "port 65536 does not exist"),
+        ("127.0.0.256:80", "127.0.0.1:8081", "is not an IP address"),
+        ("::1:80", "127.0.0.1:8081", "in brackets"),
+        ("[fe80::1%eth0]:80", "127.0.0.1:8081", "without a zone"),
+        ("[127.0.0.1]:80", "127.0.0.1:8081", "in brackets"),
+        ("example.org:80", "127.0.0.1:8081", "is not an IP address"),
+        ("127.0.0.1:8081", "127.0.0.1:8081", "cannot be listened on beside"),
+        ("0.0.0.0:8081", "127.0.0.1:8081", "cannot be listened on beside"),
+        ("[::]:8081", "127.0.0.1:8081", "cannot be listened on beside"),
+        ("${LISTEN}:80", "127.0.0.1:8081", "is not an IP address"),
+    ],
+)
+def test_addresses_that_cannot_be_listened_on_are_faults(faults: Callable[..., list[str]], listen: str, preview: str, said: str) -> None:
+    found = faults(f'service: a\nplatform: {{process: {{command: [a]}}}}\nrouter: {{envoy: {{listen: "{listen}", preview: "{preview}"}}}}')
+    assert len(found) == 1
+    assert said in found[0]
+
+
+def test_addresses_are_ipv4_or_bracketed_ipv6(load: Callable[..., Config]) -> None:
+    text = SMALL.replace("127.0.0.1:8080", "[::1]:80").replace("127.0.0.1:8081", "[0:0:0:0:0:0:0:1]:81")
+    assert config.router(load(text)) == {"kind": "haproxy", "listen": "[::1]:80", "preview": "[::1]:81", "tls": None, "keep_alive": None}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("command: []", "is an empty list"),
+        ('command: [""]', "begins with an empty string"),
+        ('command: [a, "${TOKEN}"]', "cannot be used in `command`, which everybody on the host can read"),
+        ('command: [a, "$${A} ${TOKEN}"]', "cannot be used in `command`"),
+        ("command: [a, [b]]", "is a list; it is text"),
+        ('command: [a, "{name}"]', "{{name}} is the literal text"),
+        ("command: {a: b}", "is a mapping; it is a list"),
+        ('command: [a]\n    env: {A: "${B"}', "`${` has no `}` after it"),
+        ('command: [a]\n    env: {A: "${B:-x}"}', "is not a reference"),
+        ('command: [a]\n    env: {A: "${capture.x}"}', "is not a reference"),
+        ("command: [a]\n    env: {A: }", "is empty"),
+        ("command: [a]\n    env: [A]", "env: is a list; it is a mapping"),
+        ("command: [a]\n    env:", "env: is empty; it is a mapping"),
+        ("command: [a]\n    user: root${X}", "cannot be used in this value"),
+        ("command: [a]\n    ports: 1-5", "is not a range of ports"),
+        ("command: [a]\n    ports: 30000-20000", "is not a range of ports"),
+        ("command: [a]\n    ports: {from: 3000}", "is not a range of ports"),
+        ("command: [a]\n    ports: 3000-3003\n    replicas: 3", "4 ports are not enough"),
+        ("command: [a]\n    log_size: 10", "is not a size"),
+        ("command: [a]\n    env_file: nix.env", "`nix.env` is no file"),
+        ("env: {A: b}", '`command` is missing in platform.process; for example `command: [python3, app.py, --port, "{port}"]`'),
+    ],
+)
+def test_a_process_that_cannot_be_is_a_fault(faults: Callable[..., list[str]], line: str, said: str) -> None:
+    found = faults(f'service: a\nplatform:\n  process:\n    {line}\nrouter: {{envoy: {{listen: "127.0.0.1:1", preview: "127.0.0.1:2"}}}}\n')
+    assert len(found) == 1, found
+    assert said in found[0]
+
+
+def test_plain_values_of_env_and_command_are_what_is_written(load: Callable[..., Config]) -> None:
+    loaded = load(SMALL.replace("[run]", "[run, 1.10, true, 0x1F], env: {A: 1.10, B: yes, C: True, D: 007, E: '', F: '{{port}} $${X}'}"))
+    plan = config.plan(loaded, "1", None)
+    assert plan.platform["command"] == ["run", "1.10", "true", "0x1F"]
+    assert plan.platform["env"] == {"A": "1.10", "B": "yes", "C": "True", "D": "007", "E": "", "F": "{{port}} $${X}"}
+
+
+def test_steps_bake_as_long_as_they_say_or_as_the_file_does(load: Callable[..., Config]) -> None:
+    loaded = load(SMALL + "bake: 3s\npromotion: {steps: [{share: 10, bake: 1m}, {share: 100}]}\nafter_window: {replicas: 1}\n")
+    plan = config.plan(loaded, "1", Active(Environment("blue", 3), "0.9", 2))
+    assert plan.steps == (Step(10, 60.0), Step(100, 3.0))
+    assert (plan.environment, plan.old, plan.old_version, plan.old_replicas, plan.keep) == ("green", Environment("blue", 3), "0.9", 2, 1)
+
+
+def test_references_take_their_values_from_who_deploys_then_from_env_file(load: Callable[..., Config]) -> None:
+    """`${NAME}` and `env_file:` are the only interpolation."""
+    text = SMALL.replace("[run]", '[run], env_file: .env, env: {A: "x${ONE}${TWO}", B: "$${THREE}"}') + "checks: {smoke: smoke.yml}\n"
+    Path("smoke.yml").write_text('tests: [{name: t, url: /, headers: {X-Key: "${FOUR}"}}]')
+    Path(".env").write_text('ONE=env file\nexport TWO=\'two # "\'\nTHREE="3\\n\\"\\$" # comment\nFOUR = 4 # comment\n# x\n\nFIVE=\n')
+    loaded = load(text, environ={"ONE": "from who deploys", "PATH": "/bin", "HOME": "/home/x", "OTHER": "o"})
+    held = config.secrets(loaded, {"PATH": "/bin", "HOME": "/home/x", "OTHER": "o"})
+    assert held["values"] == {"ONE": "from who deploys", "TWO": 'two # "', "FOUR": "4"}
+    assert held["base"] == {
+        "PATH": "/bin",
+        "HOME": "/home/x",
+        "ONE": "env file",
+        "TWO": 'two # "',
+        "THREE": '3\n"$',
+        "FOUR": "4",
+        "FIVE": "",
+    }
+    plan = config.plan(loaded, "1", None)
+    assert plan.platform["env"] == {"A": "x${ONE}${TWO}", "B": "$${THREE}"}
+    for secret in ("from who deploys", "two #"):
+        assert secret not in repr(loaded) + json.dumps(plan.to_json())
+
+
+def test_faults_of_env_file_and_smoke_tests_are_told_in_the_same_go(faults: Callable[..., list[str]]) -> None:
+    Path(".env").write_bytes(b"GOOD=1\nnot an assignment of a secret\nQUOTE='s3cret\nPORT=80\n\xff=1\n")
+    Path("smoke.yml").write_text('tests: [{name: t, url: /, expct_status: 200, headers: {X: "${UNSET}"}}]')
+    said = faults(SMALL.replace("[run]", '[run], env_file: .env, env: {A: "${UNSET}"}').replace("shop", "Shop") + "checks: {smoke: smoke.yml}\n")
+    assert said[0] == ".env:5:1: byte 0xff is not UTF-8; save the file as UTF-8"
+    assert said[1].startswith("bleen.yaml:1:10: service: `Shop` cannot name a service")
+    assert said[2] == "bleen.yaml:2:63: ${UNSET} is not set; set the variable UNSET where bleen runs, or in env_file"
+    assert said[3] == "smoke.yml:1:27: `expct_status` is not a key of tests.0; did you mean `expect_status`?"
+    Path(".env").write_text("GOOD=1\nnot an assignment of a secret\nQUOTE='s3cret\nPORT=80\n")
+    assert faults(SMALL.replace("[run]", "[run], env_file: .env")) == [
+        ".env:2:1: is not NAME=value; the name has letters, digits and underscores",
+        ".env:3:7: the value of QUOTE begins with a quote that does not end at the end of the line",
+        ".env:4:1: PORT is always set to the port that the copy was given; remove it here",
+    ]
+
+
+def test_the_router_needs_no_values(load: Callable[..., Config]) -> None:
+    text = SMALL.replace("[run]", '[run], env_file: .env, env: {A: "${UNSET}"}')
+    assert config.router(load(text, environ=None))["kind"] == "haproxy"
+
+
+@pytest.mark.parametrize("version", ["1", "1.0", "v1.2.3-rc.1+build_7@sha", "a" * 128])
+def test_a_version_is_data(version: str) -> None:
+    assert config.check_version(version) == version
+
+
+@pytest.mark.parametrize(
+    "version", ["", "1.0; rm -rf /", "../../x", "a/b", "1..2", ".1", "-1", "a" * 129, "1\n", "1 0", "ü", "${X}", "{port}", "\x1b[2J", "\ud800"]
+)
+def test_what_could_be_a_path_or_a_command_is_no_version(load: Callable[..., Config], version: str) -> None:
+    """A version such as `1.0; rm -rf /` or `../../x` is data: no shell, no path escape."""
+    with pytest.raises(UserError, match="cannot be a version; use 1 to 128"):
+        config.plan(load(SMALL), version, None)
+
+
+def test_a_version_whose_directory_is_missing_is_refused_by_name(load: Callable[..., Config], tmp_path: Path) -> None:
+    """A version's directory or image that is missing: exit 2 before anything is touched."""
+    with pytest.raises(UserError) as refused:
+        config.plan(example(load), "2.0", None)
+    assert str(refused.value).startswith(f"version 2.0 is not there: {tmp_path}/releases/2.0 is no directory")
+    assert "(bleen.yaml:5)" in str(refused.value)
+
+
+def test_a_user_or_a_certificate_that_is_not_there_is_a_located_fault(load: Callable[..., Config]) -> None:
+    text = SMALL.replace("[run]", "[run], user: nobody-of-that-name").replace('"127.0.0.1:8081"', '"127.0.0.1:8081", tls: {certificate: a.pem, key: a.key}')
+    loaded = load(text)
+    with pytest.raises(Faults, match=r"^bleen.yaml:2:44: this host has no user `nobody-of-that-name`"):
+        config.plan(loaded, "1", None)
+    with pytest.raises(Faults) as found:
+        config.router(loaded)
+    assert len(found.value.faults) == 2
+    Path("a.pem").touch()
+    Path("a.key").touch()
+    assert config.router(loaded)["tls"] == {"certificate": str(Path("a.pem").absolute()), "key": str(Path("a.key").absolute())}
+
+
+def test_the_plan_warns_of_what_a_person_would_want_to_know(load: Callable[..., Config]) -> None:
+    loaded = example(load, EXAMPLE.replace("rollback_window: 15m", "rollback_window: 0s").replace("8080", "20005"))
+    assert config.plan(loaded, "1.0", None).warnings[0].startswith("a first release has nothing to return to")
+    was = {"command": ["old"], "env": {"VERSION": "{version}", "GONE": "1", "ENVIRONMENT": "x"}, "replicas": 2, "user": ""}
+    warnings = "\n".join(config.plan(loaded, "1.0", Active(Environment("green", 3), "0.9", 2, was, False, "0.8")).warnings)
+    for part in (
+        "0.9 (green) is not healthy: once promoted, there is no rollback to it",
+        "0.8 stops being reachable",
+        "command changes from old to python3 app.py --port {port}",
+        "env drops GONE; changes ENVIRONMENT",
+        "rollback_window is 0s",
+        "the router listens inside the ports that copies are given (20000-29999)",
+    ):
+        assert part in warnings
+    assert "would run the same files" in "\n".join(config.plan(load(SMALL), "1", None).warnings)
+
+
+def test_an_env_file_that_others_can_read_is_warned_of(load: Callable[..., Config]) -> None:
+    Path(".env").write_text("A=1\n")
+    Path(".env").chmod(0o644)
+    loaded = load(SMALL.replace("[run]", "[run], env_file: .env"))
+    assert any("chmod 600 .env" in warning for warning in config.plan(loaded, "1", None).warnings)
+    Path(".env").chmod(0o600)
+    assert not any("chmod" in warning for warning in config.plan(loaded, "1", None).warnings)
+
+
+def test_the_schema_is_one_and_takes_what_loads(tmp_path: Path) -> None:
+    schema = config.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    good = [EXAMPLE, EXAMPLE.replace("envoy:", "haproxy:"), config.template("envoy"), config.template("haproxy"), SMALL]
+    for text in good:
+        assert list(validator.iter_errors(tree(tmp_path, text))) == []
+    bad = [
+        EXAMPLE.replace("5s", "5"),
+        EXAMPLE.replace("shop", "Shop"),
+        EXAMPLE.replace("bake:", "bkae:"),
+        EXAMPLE.replace("auto", "atuo"),
+        EXAMPLE.replace("replicas: 2", "replicas: 200"),
+        EXAMPLE.replace('[python3, app.py, --port, "{port}"]', "python3"),
+        SMALL.replace("router: {", 'router: {envoy: {listen: "127.0.0.1:1", preview: "127.0.0.1:2"}, '),
+        SMALL.replace("service: shop\n", ""),
+    ]
+    for text in bad:
+        assert list(validator.iter_errors(tree(tmp_path, text)))
+
+
+def test_the_schema_describes_every_key() -> None:
+    schema = config.schema()
+    for name, model in {"File": schema, **schema["$defs"]}.items():
+        for key, entry in model["properties"].items():
+            assert entry.get("description") or "$ref" in entry, f"{name}.{key}"
+
+
+def tree(tmp_path: Path, text: str) -> Any:
+    (tmp_path / "any.yaml").write_text(text)
+    return typed(read(tmp_path / "any.yaml", "").tree)
+
+
+def test_only_verbs_that_make_a_plan_pay_for_pydantic() -> None:
+    code = "import sys, bleen.plan, bleen.ports, bleen.wiring; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}).stdout.split()
+    assert not {"pydantic", "ruamel.yaml", "bleen.config"} & set(loaded)
