@@ -1,1 +1,11 @@
-"""Fakes of every port and the contract suites, so that anyone can prove a provider of theirs."""
+"""Fakes of every port and the contract suites, so that anyone can prove a provider of theirs.
+
+::
+
+    fakes          a router, a platform, a check and a clock without a proxy, a process or a second of waiting
+    service        a whole service over them
+    application    a web service to release; load: clients that count what fails
+    routers        RouterContract: what a router says; proxies: ProxyContract, what users feel
+    platforms      PlatformContract; ProcessContract, for processes of this host
+    site           what the suites are tried on
+"""

@@ -209,7 +209,11 @@ class Client:
     def ask(self, method: str, path: str, body: bytes = b"", close: bool = False, headers: str = "") -> tuple[int, dict[str, str], bytes]:
         """Status, headers (names in lower case) and the whole body. Raises Problem, and never tries twice."""
         self.begin(method, path, body, close, headers)
-        return self.finish()
+        try:
+            return self.finish()
+        finally:
+            if close:
+                self.close()
 
     def begin(self, method: str, path: str, body: bytes = b"", close: bool = False, headers: str = "") -> None:
         """Sends a request; ``finish`` takes the answer. ``headers`` are whole lines, each with its CR LF. Raises Problem."""

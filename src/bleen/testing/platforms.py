@@ -82,6 +82,7 @@ EFFECTS: Mapping[str, Callable[[Platform, int], object]] = {
     "provision": lambda platform, epoch: platform.provision(GREEN, "1.0", 1, epoch),
     "shrink": lambda platform, epoch: platform.retire(BLUE, 1, epoch),
     "retire": lambda platform, epoch: platform.retire(BLUE, 0, epoch),
+    "down": lambda platform, epoch: platform.down(epoch),
     "tend": lambda platform, epoch: platform.tend(epoch),
 }
 
@@ -264,6 +265,19 @@ class PlatformContract:
         platform.provision(BLUE, "crashing", 1, 1)
         self.tended(platform, "it is told", lambda: platform.health(BLUE).crashing)
         assert not platform.health(BLUE).healthy
+
+    def test_down_ends_everything_and_the_next_tend_starts_it_again(self, ground: Ground, platform: Platform) -> None:
+        """Ends all that runs, in its own time, and remembers what should run."""
+        self.provisioned(platform)
+        self.provisioned(platform, GREEN, 1)
+        was = platform.running()
+        for _ in range(2):
+            done(lambda: platform.down(1))
+            assert {e: (r.replicas, r.alive, r.stopping) for e, r in platform.running().items()} == {BLUE: (2, 0, False), GREEN: (1, 0, False)}
+            assert not ground.processes()
+        self.tended(platform, "all is healthy again", lambda: platform.health(BLUE).healthy and platform.health(GREEN).healthy)
+        assert platform.running() == was
+        assert not platform.health(BLUE).crashing
 
     def test_the_last_lines_of_the_log_are_there(self, platform: Platform) -> None:
         self.provisioned(platform, replicas=1)

@@ -130,6 +130,15 @@ class ProxyContract(RouterContract):
             assert "connection" not in fields
         client.close()
 
+    def test_large_bodies_pass_whole(self, live: Site) -> None:
+        body = os.urandom(1 << 20) * 8
+        client = Client(live.listen)
+        for _ in range(2):
+            status, fields, answered = client.ask("POST", "/echo", body)
+            assert (status, fields["x-length"]) == (200, str(len(body)))
+            assert answered == body
+        client.close()
+
     def test_production_answers_503_when_nobody_is_to_serve(self, make: Make, fleet: Fleet) -> None:
         site = make()
         site.up()

@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +297,9 @@ class RouterContract:
         for ask in (live.router.routing, lambda: live.router.route(fleet.routing({GREEN: 100}), 1)):
             with pytest.raises(Unavailable):
                 ask()
+        with suppress(Unavailable):
+            live.router.up(Routing(), 1)
+        assert self.copies(live) == 1
         self.go_on(live)
         live.route(fleet.routing({BLUE: 100}))
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
