@@ -1,0 +1,85 @@
+"""What the docs say of the code is generated from it. Run as a program, this writes it: ``scripts/docs``."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bleen import config
+from bleen.cli import VERBS
+from bleen.lifecycle import TABLE
+
+ROOT = Path(__file__).parents[2]
+MARKS = re.compile(r"(<!-- table: begin [^\n]*-->\n).*?(<!-- table: end -->)", re.DOTALL)
+
+
+def life_of_a_release() -> Iterator[str]:
+    yield "| phase | what it does | then | if it fails | a person may | watched |"
+    yield "|---|---|---|---|---|---|"
+    for phase, row in TABLE.items():
+        then = {"BAKING": "PROMOTING while steps remain, else HOLDING", "UNDOING": "ABORTED if traffic never moved, else ROLLED_BACK"}.get(phase, str(row.then))
+        may = ", ".join(row.may) if phase != "ROLLING_BACK" else "rollback --force"
+        yield f"| {phase!s} | {row.does} | {then} | {row.fails or 'halts'!s} | {may} | {'yes' if row.watched else ''} |"
+
+
+def keys_of_bleen_yaml() -> Iterator[str]:
+    schema = config.schema()
+    yield "| key | default | what it is |"
+    yield "|---|---|---|"
+    yield from _keys(schema, schema, "")
+
+
+def _keys(schema: dict[str, Any], model: dict[str, Any], above: str) -> Iterator[str]:
+    for name, field in model["properties"].items():
+        inner = _model(schema, field)
+        told = field.get("description", "").replace("|", "/")
+        if told:
+            default = "" if inner else _default(field, name in model.get("required", ()))
+            yield f"| `{above}{name}` | {default} | {told} |"
+        if inner:
+            yield from _keys(schema, inner, f"{above}{name}.")
+
+
+def _model(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any] | None:
+    for each in (field, *field.get("anyOf", ())):
+        if "$ref" in each:
+            found: dict[str, Any] = schema["$defs"][each["$ref"].rpartition("/")[2]]
+            return found if "properties" in found else None
+    return None
+
+
+def _default(field: dict[str, Any], required: bool) -> str:
+    if required:
+        return "must be given"
+    value = field.get("default")
+    return "none" if value in (None, {}, []) else f"`{value}`"
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {"docs/architecture.md": life_of_a_release, "docs/guide/configuration.md": keys_of_bleen_yaml}
+
+
+def written(page: str) -> str:
+    return MARKS.sub(lambda found: "".join([found[1], *(f"{line}\n" for line in PAGES[page]()), found[2]]), (ROOT / page).read_text())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_says_of_the_code_is_what_the_code_says(page: str) -> None:
+    assert (ROOT / page).read_text() == written(page), "run scripts/docs"
+
+
+def test_every_verb_is_told_in_the_readme_the_guide_or_the_changelog() -> None:
+    told = "".join(page.read_text() for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs" / "guide").glob("*.md")))
+    assert not [verb for verb in VERBS if not re.search(rf"\b{verb}\b", told)]
+
+
+def test_every_link_between_the_pages_leads_somewhere() -> None:
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        (ROOT / page).write_text(written(page))
