@@ -70,10 +70,7 @@ class Routing(NamedTuple):
         """Whether users could not tell the two apart: equal shares, to equal targets, and nothing unknown."""
         ours, theirs = ({e: s for e, s in r.shares.items() if s} for r in (self, other))
         return (
-            not self.unknown
-            and not other.unknown
-            and ours == theirs
-            and all(sorted(self.targets.get(e, ())) == sorted(other.targets.get(e, ())) for e in ours)
+            not self.unknown and not other.unknown and ours == theirs and all(sorted(self.targets.get(e, ())) == sorted(other.targets.get(e, ())) for e in ours)
         )
 
     def to_json(self) -> dict[str, Any]:

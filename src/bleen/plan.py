@@ -75,14 +75,16 @@ class Plan(NamedTuple):
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Plan":
-        return cls(**{
-            **row,
-            "old": Environment.parse(row["old"]) if row["old"] else None,
-            "probe": Probe(**row["probe"]),
-            "smoke": tuple(row["smoke"]),
-            "steps": tuple(Step(*s) for s in row["steps"]),
-            "warnings": tuple(row["warnings"]),
-        })
+        return cls(
+            **{
+                **row,
+                "old": Environment.parse(row["old"]) if row["old"] else None,
+                "probe": Probe(**row["probe"]),
+                "smoke": tuple(row["smoke"]),
+                "steps": tuple(Step(*s) for s in row["steps"]),
+                "warnings": tuple(row["warnings"]),
+            }
+        )
 
 
 def idle_name(old: Environment | None) -> str:

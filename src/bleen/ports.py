@@ -190,7 +190,7 @@ class Journal(Protocol):
         ...
 
     def due(self, limit: int) -> "Sequence[ReleaseId]":
-        """Releases that have not ended, and have something to do now or a command to answer; the longest due first."""
+        """Releases that have something to do now, and any, ended ones too, that have a command to answer; the longest due first."""
         ...
 
     def commit(self, was: "Release", now: "Release", event: "Event | None", service: "Service", answer: "Answer | None" = None) -> "Release":

@@ -55,9 +55,7 @@ def _check(place: Place, service: Service, release: Release | None) -> Check | N
     if release is None or not release.plan.smoke:
         return None
     plan, directory = release.plan, place.releases / str(release.id.number)
-    check: Check = _load(SMOKE)(
-        directory, plan.smoke, f"http://{service.router['preview']}", plan.platform["secrets"], production=service.router["listen"]
-    )
+    check: Check = _load(SMOKE)(directory, plan.smoke, f"http://{service.router['preview']}", plan.platform["secrets"], production=service.router["listen"])
     return check
 
 

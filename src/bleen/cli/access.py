@@ -35,7 +35,7 @@ class Access(NamedTuple):
     def watched(self) -> bool:
         """Whether a resident engine is alive."""
         held = self.service.holder
-        return alive(held) and held.resident or _resident(self.place)
+        return (alive(held) and held.resident) or _resident(self.place)
 
     def newest(self) -> Release:
         """The newest release. Raises UserError if there was none yet."""

@@ -7,7 +7,9 @@ from types import ModuleType
 def parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of a verb, from its module: the docstring is the manual, ``arguments(parser)`` adds its own."""
     summary, _, manual = (module.__doc__ or "").strip().partition("\n")
-    made = argparse.ArgumentParser(prog=f"bleen {verb}", description=summary, epilog=manual.strip() or None, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        prog=f"bleen {verb}", description=summary, epilog=manual.strip() or None, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = getattr(module, "arguments", None)
     if add is not None:
         add(made)

@@ -90,7 +90,7 @@ def _drift(service: Service, newest: Release | None, routing: Routing | None, tr
     if routing is None:
         return None if not service.up else f"the router does not answer: {trouble}"
     if drifted(service, newest, routing):
-        return f"the router says {_words(routing)}, we last confirmed {_words(service.confirmed)}"
+        return f"the router says {words(routing)}, we last confirmed {words(service.confirmed)}"
     return None
 
 
@@ -101,7 +101,8 @@ def drifted(service: Service, newest: Release | None, routing: Routing) -> bool:
     return bool(routing.unknown) or newest is None or newest.shares != {e: s for e, s in routing.shares.items() if s}
 
 
-def _words(routing: Routing) -> str:
+def words(routing: Routing) -> str:
+    """What a router does with production traffic, for people."""
     return routing.unknown or ", ".join(f"{share} % to {e}" for e, share in routing.shares.items() if share) or "nothing is served"
 
 
@@ -112,7 +113,12 @@ def _shares(routing: Routing | None) -> dict[str, int]:
 def _engine(access: Access, service: Service) -> dict[str, Any]:
     held = service.holder
     driving = held if held is not None and alive(held) else None
-    return {"watches": access.watched, "pid": driving.pid if driving else None, "host": driving.host if driving else None, "version": driving.version if driving else None}
+    return {
+        "watches": access.watched,
+        "pid": driving.pid if driving else None,
+        "host": driving.host if driving else None,
+        "version": driving.version if driving else None,
+    }
 
 
 def _environments(running: Any, providers: Providers, routing: Routing | None) -> dict[str, Any]:
@@ -136,7 +142,11 @@ def _environments(running: Any, providers: Providers, routing: Routing | None) -
 def lines(picture: dict[str, Any]) -> list[str]:
     """The picture in words."""
     active, release, back, engine = picture["active"], picture["release"], picture["rollback"], picture["engine"]
-    said = [f"{picture['service']}: {active['version']} serves from {active['environment']}" if active else f"{picture['service']}: nothing is released; the listener answers 503"]
+    said = [
+        f"{picture['service']}: {active['version']} serves from {active['environment']}"
+        if active
+        else f"{picture['service']}: nothing is released; the listener answers 503"
+    ]
     for name, each in picture["environments"].items():
         counted = f", {each['requests']} requests, {each['errors']} errors, {each['open']} open" if each["requests"] is not None else ""
         share = picture["router"]["shares"].get(name, 0)

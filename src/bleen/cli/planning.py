@@ -83,7 +83,9 @@ def _same_router(access: Access, wanted: dict[str, Any]) -> None:
     changed = sorted(name for name in {*settings, *wanted} if settings.get(name) != wanted.get(name))
     if changed:
         was, now = ({name: s.get(name) for name in changed} for s in (settings, wanted))
-        raise UserError(f"the router's settings are not part of a release and have changed ({json.dumps(was)} to {json.dumps(now)}): `bleen up --apply` makes that change")
+        raise UserError(
+            f"the router's settings are not part of a release and have changed ({json.dumps(was)} to {json.dumps(now)}): `bleen up --apply` makes that change"
+        )
 
 
 def _active(access: Access) -> config.Active | None:
@@ -95,7 +97,7 @@ def _active(access: Access) -> config.Active | None:
     except Unavailable as error:
         raise UserError(f"the router of {access.name} does not answer ({error}): `bleen up` starts it") from None
     if picture.drifted(service, newest, routing):
-        raise UserError(f"the router does something that bleen neither did nor intends: {routing.to_json()['shares'] or routing.unknown or 'nothing is served'}; `bleen status` shows it")
+        raise UserError(f"the router does what bleen neither did nor intends ({picture.words(routing)}): undo it; `bleen status` shows it")
     environment = service.active
     if environment is None:
         return None
@@ -113,4 +115,3 @@ def _active(access: Access) -> config.Active | None:
 
 def _release_of(access: Access, environment: Environment) -> Release | None:
     return next((r for r in access.journal.releases(access.name, 50) if r.environment == environment), None)
-

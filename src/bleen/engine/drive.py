@@ -85,7 +85,10 @@ class Driver:
             self._succeed(may_seize=verb is Verb.ROLLBACK)
 
     def follow(self, id: ReleaseId, done: Callable[[Release], bool], told: Callable[[Release, Sequence[Event]], None]) -> Release:
-        """Waits until ``done``, the release has ended or needs a person; drives it whenever nobody else does. ``told`` hears every event, and every look in between."""
+        """Waits until ``done``, or the release has ended or needs a person; drives it whenever nobody else does.
+
+        ``told`` hears every event, and every look in between.
+        """
         seen, began = 0, time.monotonic()
         while True:
             release = self._journal.read(id)
@@ -120,7 +123,9 @@ class Driver:
                 end(process)
                 self.ended_resident |= service.holder.resident
             elif not may_seize:
-                raise Unavailable(f"{self._name} is driven by {service.holder.host}, which does not answer; `bleen rollback` alone may take over from another host")
+                raise Unavailable(
+                    f"{self._name} is driven by {service.holder.host}, which does not answer; `bleen rollback` alone may take over from another host"
+                )
         try:
             self._unblocked(lambda: self._journal.claim(self._name, self._me, seize=service.epoch))
             self._holds = True
@@ -151,7 +156,7 @@ class Driver:
                 self._holds = False
                 log.warning("%s is driven by somebody else now: standing down", self._name)
                 return
-            for id in self._journal.due(8):
+            for id in self._journal.due(1):  # one that has ended, and is commanded all the same, is older than the one under way: answered first, then gone
                 soon = self._engine.advance(service, id)
                 again = min(again, TEND_EVERY if soon is None else soon)
             if again > 0 or time.monotonic() > self._tended + 1:

@@ -170,7 +170,9 @@ def rolling_back(release: Release, world: World) -> Outcome:
         if not (fresh and sight.healthy) and not release.forced:
             until = release.entered + plan.probe.timeout
             if world.now >= until:
-                return Failed(f"{plan.old_version} ({old.name}) is not healthy, traffic was left where it is: {sight.why}; `bleen rollback --force` moves it all the same")
+                return Failed(
+                    f"{plan.old_version} ({old.name}) is not healthy, traffic was left where it is: {sight.why}; `bleen rollback --force` moves it all the same"
+                )
             return NotYet(f"{plan.old_version} to be healthy: {sight.why if fresh else 'looking'}", 0.02, until)
         if left := world.router.prepare(wanted, world.epoch):
             return left

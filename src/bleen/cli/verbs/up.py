@@ -58,7 +58,9 @@ def _apply(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> None:
     was = access.service.router
     changed = ", ".join(f"{name}: {was.get(name)} -> {wanted.get(name)}" for name in sorted({*was, *wanted}) if was.get(name) != wanted.get(name))
     if not args.apply:
-        raise UserError(f"the router runs with other settings ({changed}); `bleen up --apply` closes the listener, which cuts every connection, and opens it anew")
+        raise UserError(
+            f"the router runs with other settings ({changed}); `bleen up --apply` closes the listener, which cuts every connection, and opens it anew"
+        )
     addresses = {name: wanted[name] for name in ("listen", "preview") if wanted[name] not in (was["listen"], was["preview"])}
     _free(access.place, addresses)
     if not args.json:

@@ -35,5 +35,10 @@ def run(args: Namespace) -> int:
         return exits.SAID_NO
     code = exits.of(release)
     why = release.halted or release.reason
-    show.result(args, f"release {release.id.number} ({release.plan.version}): {release.phase}{f': {why}' if why else ''}", ok=code == 0, release=show.of_release(release))
+    show.result(
+        args,
+        f"release {release.id.number} ({release.plan.version}): {release.phase}{f': {why}' if why else ''}",
+        ok=code == 0,
+        release=show.of_release(release),
+    )
     return code

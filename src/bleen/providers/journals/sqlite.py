@@ -41,32 +41,41 @@ CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL,
 _ROW = ("step", "moved", "approved", "forced", "reason", "since", "until", "why", "memo")
 """What of a release lies in the JSON column ``row``."""
 
+_SMALL = 1 << 16
+"""Bytes; a disk with less room than SQLite's shared index takes is full."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
+Method = Callable[Concatenate["SQLite", P], T]
 
 
-def _written(method: Callable[Concatenate["SQLite", P], T]) -> Callable[Concatenate["SQLite", P], T]:
-    """One transaction around a method: all of it or nothing, with the lock of writers held from the start."""
+def _written(spends: bool) -> Callable[[Method[P, T]], Method[P, T]]:
+    """One transaction around a method: all of it or nothing, with the lock of writers held from the start. ``spends``: see ``_transact``."""
 
-    @wraps(method)
-    def within(self: "SQLite", *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._transact(lambda: method(self, *args, **kwargs))
+    def around(method: Method[P, T]) -> Method[P, T]:
+        @wraps(method)
+        def within(self: "SQLite", /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return self._transact(lambda: method(self, *args, **kwargs), spends)
 
-    return within
+        return within
+
+    return around
 
 
 class SQLite:
     """``ports.Journal`` for one host. One object belongs to one thread."""
 
-    def __init__(self, place: Place, patience: float = 1.0, since_boot: Callable[[], float] = clock.since_boot, boot_id: Callable[[], str] = clock.boot_id) -> None:
+    def __init__(
+        self, place: Place, patience: float = 1.0, since_boot: Callable[[], float] = clock.since_boot, boot_id: Callable[[], str] = clock.boot_id
+    ) -> None:
         """``patience``: seconds to wait for a writer of another process, until Unavailable is raised. Creates the file if there is none.
 
         Raises UserError if the file was written by a newer bleen.
         """
-        self._place, self._since_boot = place, since_boot
+        self._place, self._patience, self._since_boot = place, patience, since_boot
         self._reserve = Reserve(place.reserve)
         self._db = sqlite3.connect(place.journal, timeout=patience, isolation_level=None, cached_statements=64)
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+        self._with_room(self._attach, spends=True)
         self._migrate()
         self._clock(boot_id())
         self._version = self._data_version()
@@ -79,7 +88,7 @@ class SQLite:
     def now(self) -> float:
         return self._since_boot() + self._ahead
 
-    @_written
+    @_written(spends=False)
     def beat(self, name: str) -> None:
         self._db.execute("UPDATE clock SET seen = ?", (self.now(),))
         self._reserve.keep()
@@ -92,10 +101,16 @@ class SQLite:
             return Service(name)
         epoch, holder, router, up, confirmed, pending = row
         return Service(
-            name, epoch, Holder(**json.loads(holder)) if holder else None, json.loads(router), bool(up), Routing.from_json(json.loads(confirmed)), tuple(json.loads(pending))
+            name,
+            epoch,
+            Holder(**json.loads(holder)) if holder else None,
+            json.loads(router),
+            bool(up),
+            Routing.from_json(json.loads(confirmed)),
+            tuple(json.loads(pending)),
         )
 
-    @_written
+    @_written(spends=False)
     def register(self, name: str, router: Mapping[str, Any], up: bool) -> Service:
         self._db.execute(
             "INSERT INTO service VALUES (?, 0, NULL, ?, ?, ?, '[]') ON CONFLICT (name) DO UPDATE SET router = excluded.router, up = excluded.up",
@@ -104,7 +119,7 @@ class SQLite:
         self._reserve.keep()
         return self.service(name)
 
-    @_written
+    @_written(spends=True)
     def claim(self, name: str, by: Holder, seize: int | None = None) -> Service:
         service = self.service(name)
         if seize is not None and service.epoch != seize:
@@ -118,7 +133,7 @@ class SQLite:
 
     # releases
 
-    @_written
+    @_written(spends=False)
     def open(self, name: str, plan: Plan, who: str) -> Release:
         newest = self.latest(name)
         if newest and not newest.ended:
@@ -147,14 +162,17 @@ class SQLite:
 
     def due(self, limit: int) -> Sequence[ReleaseId]:
         rows = self._db.execute(
-            """SELECT service, number FROM release WHERE NOT ended AND (halted = '' OR EXISTS (SELECT 1 FROM ask WHERE obeyed IS NULL
-               AND ask.service = release.service AND ask.release = release.number)) ORDER BY entered LIMIT ?""",
+            """SELECT service, number, entered FROM release WHERE NOT ended AND halted = '' UNION
+               SELECT service, number, entered FROM release WHERE (service, number) IN (SELECT service, release FROM ask WHERE obeyed IS NULL)
+               ORDER BY entered LIMIT ?""",
             (limit,),
         )
-        return [ReleaseId(*row) for row in rows]
+        return [ReleaseId(service, number) for service, number, _ in rows]
 
-    @_written
     def commit(self, was: Release, now: Release, event: Event | None, service: Service, answer: Answer | None = None) -> Release:
+        return self._transact(lambda: self._commit(was, now, event, service, answer), spends=now.moved or answer is not None)
+
+    def _commit(self, was: Release, now: Release, event: Event | None, service: Service, answer: Answer | None) -> Release:
         written = now._replace(revision=was.revision + 1)
         changed = self._db.execute(
             "UPDATE service SET confirmed = ?, pending = ? WHERE name = ? AND epoch = ?",
@@ -176,13 +194,14 @@ class SQLite:
 
     def events(self, id: ReleaseId, after: int = 0) -> Sequence[Event]:
         rows = self._db.execute(
-            "SELECT number, at, phase, step, moved, halted, text, facts FROM event WHERE service = ? AND release = ? AND number > ? ORDER BY number", (*id, after)
+            "SELECT number, at, phase, step, moved, halted, text, facts FROM event WHERE service = ? AND release = ? AND number > ? ORDER BY number",
+            (*id, after),
         )
         return [Event(n, at, Phase(phase), step, bool(moved), halted, text, json.loads(facts)) for n, at, phase, step, moved, halted, text, facts in rows]
 
     # commands
 
-    @_written
+    @_written(spends=True)
     def ask(self, id: ReleaseId, verb: Verb, who: str, options: Mapping[str, Any] = {}) -> int:
         number = self._db.execute(
             "INSERT INTO ask (service, release, verb, who, options, at) VALUES (?, ?, ?, ?, ?, ?)", (*id, verb, who, json.dumps(dict(options)), clock.wall())
@@ -226,17 +245,21 @@ class SQLite:
                     return find(int(fields[4]))
         return None
 
-    def _transact(self, work: Callable[[], T]) -> T:
-        """Does the work in a transaction; once more, with the reserve given back to the disk, if there is no room for it."""
+    def _transact(self, work: Callable[[], T], spends: bool) -> T:
+        """Does the work in a transaction. ``spends``: it is for a command, or for a release whose traffic has moved, and may have the reserve of the disk."""
+        return self._with_room(lambda: self._once(work), spends)
+
+    def _with_room(self, work: Callable[[], T], spends: bool) -> T:
+        """Does the work; once more, with the reserve given back to the disk, if there was no room for it."""
         try:
             try:
-                return self._once(work)
+                return work()
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._reserve.spend():
+                if not (spends and self._is_full(error) and self._reserve.spend()):
                     raise
-                return self._once(work)
+                return work()
         except sqlite3.OperationalError as error:
-            raise _mapped(error, self._place) from error
+            raise self._mapped(error) from error
 
     def _once(self, work: Callable[[], T]) -> T:
         self._db.execute("BEGIN IMMEDIATE")
@@ -249,6 +272,21 @@ class SQLite:
                 self._db.execute("ROLLBACK")
             raise
 
+    def _is_full(self, error: sqlite3.OperationalError) -> bool:
+        """Whether a disk without room is why; SQLite calls that an I/O error where it is about the shared index."""
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            return True
+        room = os.statvfs(self._place.path)
+        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and room.f_bavail * room.f_frsize < _SMALL
+
+    def _mapped(self, error: sqlite3.OperationalError) -> Exception:
+        path = self._place.journal
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            return Unavailable(f"the journal {path} is locked by another process")
+        if self._is_full(error):
+            return Unavailable(f"the disk of {path} is full: make room on it")
+        return Unavailable(f"the journal {path} cannot be written: {error}")
+
     def _tell(self, release: Release, event: Event) -> None:
         self._db.execute(
             """INSERT INTO event SELECT ?, ?, (SELECT COALESCE(MAX(number), 0) + 1 FROM event WHERE service = ? AND release = ?), ?, ?, ?, ?, ?, ?, ?""",
@@ -259,12 +297,24 @@ class SQLite:
         version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
         return version
 
+    def _attach(self) -> None:
+        """Readies the connection. The first to open a journal needs room on the disk, to read even: for the index of the log that all processes share."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+                return
+            except sqlite3.OperationalError as error:  # SQLite itself does not wait for the lock that a new file's first mode takes
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
     def _migrate(self) -> None:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found > FORMAT:
             raise UserError(f"{self._place.journal} has format {found}, this bleen knows {FORMAT}: it was written by a newer bleen; use that one")
         if found == 0:
-            self._transact(self._create)
+            self._transact(self._create, spends=False)
 
     def _create(self) -> None:
         if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
@@ -280,7 +330,7 @@ class SQLite:
             return
         self._ahead = (row[2] if row else 0.0) - self._since_boot()
         row = (boot, self._ahead, self.now())
-        self._transact(lambda: self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?)", row))
+        self._transact(lambda: self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?)", row), spends=True)
 
 
 def lives(holder: Holder) -> bool:
@@ -299,12 +349,6 @@ def _row(release: Release) -> str:
 
 def _release(columns: Sequence[Any]) -> Release:
     service, number, phase, halted, _ended, entered, revision, plan, row = columns
-    return Release(ReleaseId(service, number), Plan.from_json(json.loads(plan)), Phase(phase), halted=halted, entered=entered, revision=revision, **json.loads(row))
-
-
-def _mapped(error: sqlite3.OperationalError, place: Place) -> Exception:
-    if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-        return Unavailable(f"the journal {place.journal} is locked by another process")
-    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-        return Unavailable(f"the disk of {place.journal} is full: make room on it")
-    return Unavailable(f"the journal {place.journal} cannot be written: {error}")
+    return Release(
+        ReleaseId(service, number), Plan.from_json(json.loads(plan)), Phase(phase), halted=halted, entered=entered, revision=revision, **json.loads(row)
+    )
