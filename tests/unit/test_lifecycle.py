@@ -260,7 +260,12 @@ def test_the_first_reason_of_a_rollback_is_kept() -> None:
 
 def test_folded_events_equal_the_row_whatever_happened() -> None:
     """Folding a release's events gives its row's phase, step, moved and halted: for every outcome and command, to a depth of three, from every phase."""
-    steps: list[tuple[str, Done | Failed | Ask | None]] = [("done", Done()), ("failed", Failed("it broke")), ("halt", None), *((str(v), asked(v, True)) for v in Verb)]
+    steps: list[tuple[str, Done | Failed | Ask | None]] = [
+        ("done", Done()),
+        ("failed", Failed("it broke")),
+        ("halt", None),
+        *((str(v), asked(v, True)) for v in Verb),
+    ]
     for phase, plan in itertools.product(TABLE, (PLAN._replace(steps=STEPS), FIRST)):
         for way in itertools.product(steps, repeat=3):
             now, events = release(phase, plan), [Event(0, 0.0, phase, 0, release(phase).moved, "", "")]

@@ -32,9 +32,9 @@ class FakeService:
         self.place = Place(NAME, root)
         self.place.make()
         fence, world = Fence(self.place.fence), self.place.path / "world"
-        self.clock = FakeClock(self.place.path / "clock")
         self.router = FakeRouter(world, fence)
         self.platform = FakePlatform(world, fence, self.router)
+        self.clock = FakeClock(world / "clock")
         self.check = FakeCheck(*answers) if answers else None
         self.journal = SQLite(self.place, patience, self.clock.now, lambda: boot)
         self.engine = Engine(self.journal, self.build, Watch(lambda look: look()), self.wall)

@@ -1,0 +1,51 @@
+"""Run by test_journal inside a mount namespace of its own, with a small tmpfs on the directory of argv[1]; argv[2] is a directory with room.
+
+Brings a release to HOLDING, fills the disk to its last byte, and goes back as a second process would. The worlds of the fakes have a disk of their own.
+"""
+
+import errno
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from bleen.errors import Unavailable
+from bleen.host.state import Place
+from bleen.lifecycle import Phase, Verb
+from bleen.testing.service import NAME, FakeService
+
+
+def fill(path: Path) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT)
+    for size in (1 << 16, 1 << 9, 1):
+        try:
+            while os.write(handle, b"x" * size) == size:
+                pass
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+    os.close(handle)
+
+
+def main(small: Path, roomy: Path) -> None:
+    place = Place(NAME, small)
+    place.make()
+    (place.path / "world").symlink_to(roomy)
+    service = FakeService(small)
+    service.stand()
+    service.deploy("1.1", Phase.HOLDING)
+    service.journal.beat(NAME)
+    assert place.reserve.exists(), "no reserve was kept"
+    fill(small / "everything")
+    with suppress(Unavailable):
+        for _ in range(2000):
+            service.journal.beat(NAME)
+    assert place.reserve.exists(), "a heartbeat spent the reserve"
+    service.close()
+    again = FakeService(small)
+    answer = again.ask(Verb.ROLLBACK)
+    again.drive()
+    print(answer.obeyed, again.release.phase, again.router.truth().shares, again.faults(), place.reserve.exists())
+
+
+main(Path(sys.argv[1]), Path(sys.argv[2]))
