@@ -132,14 +132,7 @@ class Envoy:
             if self._alive():
                 return self._unanswering()
             self._start(routing)
-            deadline = time.monotonic() + _START
-            while left := self._unanswering():
-                if not self._alive():
-                    raise Refused(f"Envoy ended as soon as it was started: {self._last_words()}")
-                if time.monotonic() > deadline:
-                    return left
-                time.sleep(0.01)
-            return None
+            return self._started()
 
     def down(self, epoch: int) -> NotYet | None:
         """Asks Envoy to end, which cuts what is in flight; kills it if it has not within 2 s."""
@@ -253,6 +246,20 @@ class Envoy:
         self._write("clusters", [config.cluster(e, t, self._probe, self._keep_alive) for e, t in routing.targets.items() if t])
         self._write("preview", [config.routes("preview", {routing.preview: 100} if routing.preview else {})])
         self._write("production", [config.routes("production", routing.shares)])
+
+    def _started(self) -> NotYet | None:
+        """Looks at a new Envoy until it answers or has ended, or for ``_START``."""
+        deadline = time.monotonic() + _START
+        while True:
+            try:
+                left = self._unanswering()
+            except Unavailable as error:
+                left = NotYet(str(error))
+            if left is None or time.monotonic() > deadline:
+                return left
+            if not self._alive():
+                raise Refused(f"Envoy ended as soon as it was started: {self._last_words()}")
+            time.sleep(0.01)
 
     def _unanswering(self) -> NotYet | None:
         try:

@@ -5,9 +5,9 @@ The bootstrap is static: listeners, limits, the admin socket. What a release cha
 ``preview.json`` (RDS). Paths in the bootstrap are relative: Envoy runs in the directory that holds them, so no path is too long for a socket's name.
 """
 
-import hashlib
 import json
 import socket
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -259,7 +259,7 @@ def _route(shares: Mapping[Environment, int]) -> Config:
 def response(resources: Iterable[Config]) -> str:
     """What a file of Envoy's holds: a DiscoveryResponse."""
     body = json.dumps(list(resources), separators=(",", ":"))
-    return f'{{"version_info":"{hashlib.sha256(body.encode()).hexdigest()[:12]}","resources":{body}}}'
+    return f'{{"version_info":"{zlib.crc32(body.encode()):08x}","resources":{body}}}'
 
 
 def resources(text: str) -> list[Config]:
