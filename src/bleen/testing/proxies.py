@@ -103,7 +103,7 @@ class ProxyContract(RouterContract):
         """Preparing, switching, draining and forgetting, with environments that come and go."""
         applications = {"blue": fleet.blue, "green": fleet.green}
         was = fleet.routing({BLUE: 100}, know=(BLUE,))
-        live.router.settle(was, 1)
+        live.settle(was)
         with Load(live.listen) as load:
             for number in range(5, 11):
                 new = Environment(("blue", "green")[number % 2], number)
@@ -116,8 +116,8 @@ class ProxyContract(RouterContract):
                 assert set(load.report().who(after=served)) == {new.name}
                 live.drained(both)
                 was = Routing({new: 100}, None, targets)
-                live.router.settle(was, 1)
-                assert set(live.router.routing().targets) == {new}
+                live.settle(was)
+                until("the old environment is forgotten", lambda new=new: set(live.router.routing().targets) == {new})  # type: ignore[misc]
                 load.wait(40)
         assert not load.report().failures, str(load.report())
 
@@ -159,7 +159,7 @@ class ProxyContract(RouterContract):
         live.prepare(fleet.routing({BLUE: 100}))
         until("the preview is closed", lambda: live.get(preview=True)[:2] == (503, ""))
         live.prepare(fleet.routing({BLUE: 100}, GREEN))
-        live.router.settle(fleet.routing({BLUE: 100}, know=(BLUE,)), 1)
+        live.settle(fleet.routing({BLUE: 100}, know=(BLUE,)))
         until("the preview is closed", lambda: live.get(preview=True)[:2] == (503, ""))
         assert live.get()[:2] == (200, "blue")
 

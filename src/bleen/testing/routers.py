@@ -210,7 +210,7 @@ class RouterContract:
     def test_settling_forgets_what_is_not_named_and_nothing_else(self, live: Site, fleet: Fleet) -> None:
         live.prepare(fleet.routing({BLUE: 100}, GREEN))
         for _ in range(2):
-            live.router.settle(fleet.routing({BLUE: 100}, know=(BLUE,)), 1)
+            live.settle(fleet.routing({BLUE: 100}, know=(BLUE,)))
             until("green is forgotten", lambda: GREEN not in live.router.routing().targets)
             assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}, know=(BLUE,)))
         with pytest.raises(Refused):
@@ -218,7 +218,7 @@ class RouterContract:
 
     def test_settling_never_forgets_an_environment_that_serves(self, live: Site, fleet: Fleet) -> None:
         """What the router names is never stopped."""
-        live.router.settle(fleet.routing({GREEN: 100}, GREEN, know=(GREEN,)), 1)
+        live.settle(fleet.routing({GREEN: 100}, GREEN, know=(GREEN,)))
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}, GREEN))
 
     def test_a_name_is_taken_by_a_later_release(self, live: Site, fleet: Fleet) -> None:
@@ -226,7 +226,7 @@ class RouterContract:
         to_green, to_later = fleet.routing({GREEN: 100}, know=(GREEN,)), fleet.routing({LATER: 100}, know=(GREEN, LATER))
         live.route(to_green)
         live.drained(fleet.routing({GREEN: 100}))
-        live.router.settle(to_green, 1)
+        live.settle(to_green)
         live.prepare(to_later._replace(preview=LATER))
         assert live.router.routing().preview == LATER
         live.route(to_later)

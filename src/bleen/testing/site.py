@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from bleen.errors import Unavailable
 from bleen.host import launch
 from bleen.host.files import Fence, Reserve
 from bleen.host.processes import Process
@@ -50,9 +51,15 @@ def until(what: str, look: Callable[[], T], seconds: float = 20.0) -> T:
 
 
 def done(call: Callable[[], NotYet | None], seconds: float = 20.0) -> None:
-    """Makes a call of a port again and again until it does not answer NotYet. Raises TimeoutError with the last reason."""
+    """Makes a call of a port again and again, as an engine does, until it answers neither NotYet nor Unavailable. Raises TimeoutError with the last reason."""
     deadline = time.monotonic() + seconds
-    while (answer := call()) is not None:
+    while True:
+        try:
+            answer = call()
+        except Unavailable as error:
+            answer = NotYet(str(error))
+        if answer is None:
+            return
         if time.monotonic() > deadline:
             raise TimeoutError(f"still not done after {seconds} s: {answer.why}")
         time.sleep(min(answer.again, 0.1))
@@ -168,9 +175,21 @@ class Site:
 
     def route(self, wanted: Routing, epoch: int = 1) -> None:
         """Routes, and waits until it is served."""
-        self.router.route(wanted, epoch)
+
+        def route() -> None:
+            self.router.route(wanted, epoch)
+
+        done(route)
         since = time.monotonic()
         done(lambda: self.router.served(wanted, time.monotonic() - since))
+
+    def settle(self, wanted: Routing, epoch: int = 1) -> None:
+        """Settles."""
+
+        def settle() -> None:
+            self.router.settle(wanted, epoch)
+
+        done(settle)
 
     def drained(self, wanted: Routing) -> None:
         """Waits until every environment without a share is drained."""
