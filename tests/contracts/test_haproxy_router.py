@@ -13,7 +13,7 @@ from bleen.model import Environment, NotYet, Routing, Target
 from bleen.plan import Probe
 from bleen.ports import Router
 from bleen.providers.routers.haproxy import HAProxy
-from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way, read_servers, render
+from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way, read_map, read_servers, render, render_map
 from bleen.testing.load import Client
 from bleen.testing.proxies import ProxyContract
 from bleen.testing.routers import BLUE, GREEN, LATER, Fleet, Make, settled
@@ -191,6 +191,32 @@ class TestHAProxy(ProxyContract):
             assert site.get()[:2] == (200, "blue")
             site.router.settle(wanted, 1)
 
+    def test_each_environment_is_checked_as_its_own_release_says(self, live: Site, fleet: Fleet) -> None:
+        """Command, variables, directory and replicas belong to a release."""
+        live.router.settle(fleet.routing({BLUE: 100}, know=(BLUE,)), 1)
+        live.probe = live.probe._replace(path="/status?code=500&why=x;y\\z'\"%20#")
+        live.router = live.again()
+        live.prepare(fleet.routing({BLUE: 100}, GREEN))
+        for _ in range(2):
+            until("green is found unwell", lambda: self.well(live, GREEN) == {False})
+            assert self.well(live, BLUE) == {True}
+            live.signal(signal.SIGKILL)
+            live.up()
+
+    def well(self, site: Site, environment: Environment) -> set[bool]:
+        """What the checks say of its targets."""
+        rows = [line.split() for line in self.say(site, "show servers state").splitlines() if f" {environment}:" in line]
+        return {row[5] == "2" for row in rows if not row[3].endswith(".backup")}
+
+    def test_a_map_that_somebody_has_emptied_is_drift_and_is_filled_again(self, live: Site, fleet: Fleet) -> None:
+        self.say(live, "clear map routes.map")
+        assert "None" in live.router.routing().unknown
+        live.prepare(fleet.routing({BLUE: 100}))
+        live.route(fleet.routing({BLUE: 100}))
+        assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
+        assert live.get()[1] == "blue"
+        until("it is found well", lambda: self.well(live, BLUE) == {True})
+
     def test_a_target_that_comes_back_is_used_again_without_anybody_asking(self, live: Site, fleet: Fleet) -> None:
         with Application("alone") as first:
             wanted = Routing({GREEN: 100}, None, {GREEN: (first.target,)})
@@ -210,13 +236,17 @@ def test_haproxy_has_no_complaint_about_any_path_or_address(tmp_path: Path) -> N
         for keep_alive in (None, 0.0, 75.0):
             text = render(Settings("127.0.0.1:18080", "[::1]:18081", False, probe, keep_alive), servers)
             (tmp_path / "haproxy.cfg").write_text(text)
-            (tmp_path / "routes.map").write_text(f"production {Way('berth1', 90, 'berth2')}\npreview {Way()}\n")
+            entries = {"production": str(Way("berth1", 90, "berth2")), "preview": str(Way())}
+            (tmp_path / "routes.map").write_text(render_map(Settings("x", "y", False, probe, None), entries))
+            assert read_map((tmp_path / "routes.map").read_text()) == {**entries, **dict.fromkeys(BERTHS, path)}
             found = subprocess.run(["haproxy", "-c", "-f", "haproxy.cfg"], cwd=tmp_path, capture_output=True, text=True, check=False, env=_PATH)
             assert (found.returncode, "WARNING" in found.stderr) == (0, False), found.stderr
             assert sorted(read_servers(text)) == sorted(servers)
     for path in ("/a b", "/a\nb", "/é", "", "/a\0"):
         with pytest.raises(Refused):
-            render(Settings("127.0.0.1:1", "127.0.0.1:2", False, Probe(path), None), [])
+            render_map(Settings("x", "y", False, Probe(path), None), {})
+        with pytest.raises(Refused):
+            render(Settings(path, "y", False, Probe(), None), [])
 
 
 def test_a_way_is_read_as_it_was_written() -> None:

@@ -34,7 +34,7 @@ from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Probe
 from bleen.ports import RouterLimits
 from bleen.providers.routers import haproxy_config as config
-from bleen.providers.routers.haproxy_config import BERTHS, NOWHERE, Server, Settings, Way
+from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way
 
 _ANSWER = 2.0
 """Seconds that HAProxy may take to answer; it usually takes 0.1 ms."""
@@ -88,7 +88,12 @@ class _Seen(NamedTuple):
     """What the running proxy says at one moment."""
 
     ways: Mapping[str, str]
+    """The map: the way of each listener, and the path by which each berth is checked."""
     servers: tuple[_Live, ...]
+
+    def entry(self, key: str, value: str) -> str:
+        """The command that gives an entry of the map this value, whether or not somebody has deleted it."""
+        return f"{'set' if key in self.ways else 'add'} map {config.MAP} {key} {config.escaped(value)}"
 
     def of(self, environment: Environment) -> list[_Live]:
         return [s for s in self.servers if s.environment == environment]
@@ -157,19 +162,19 @@ class HAProxy:
             berths = _allotted(seen, wanted.targets)
             preview = _way({wanted.preview: 100} if wanted.preview else {}, {**seen.targets, **wanted.targets}, berths)
             commands = [c for e, targets in wanted.targets.items() for c in self._completion(seen, e, berths[e], targets)]
-            self._remember(self._tell([*commands, f"set map {config.MAP} preview {preview}"]))
+            self._remember(self._tell([*commands, seen.entry("preview", str(preview))]))
         return None
 
     def route(self, wanted: Routing, epoch: int) -> None:
         """As the port says. First in the running proxy, then in the file: what users see must not wait for a full disk."""
         with self._fence.passing(epoch):
             seen = self._look()
-            for environment in wanted.shares:
+            for environment in (e for e, share in wanted.shares.items() if share):
                 if missing := set(wanted.targets.get(environment, ())) - set(seen.targets.get(environment, ())):
                     raise Refused(f"HAProxy does not know {' and '.join(sorted(map(str, missing)))} of {environment}: prepare it first")
             way = _way(wanted.shares, {**seen.targets, **{e: t for e, t in wanted.targets.items() if not t}}, _berths(seen))
             strangers = [s for s in seen.servers if s.berth in way.shares and s.environment is None and not s.leaving]
-            self._remember(self._tell([*_taking_out(strangers), f"set map {config.MAP} production {way}"]))
+            self._remember(self._tell([*_taking_out(strangers), seen.entry("production", str(way))]))
 
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         """The map in the running proxy is what every thread of it looks the next request up in: what it says is served."""
@@ -204,7 +209,7 @@ class HAProxy:
                     kept[environment] = named
             preview = _way({wanted.preview: 100} if wanted.preview else {}, kept, _berths(seen))
             going = [s for s in seen.servers if s.environment and not s.leaving and s.target not in kept.get(s.environment, ())]
-            self._remember(self._tell([f"set map {config.MAP} preview {preview}", *_taking_out(going)]))
+            self._remember(self._tell([seen.entry("preview", str(preview)), *_taking_out(going)]))
 
     def traffic(self) -> Mapping[Environment, Traffic]:
         """Environments that are leaving are told of as long as requests are in flight to them."""
@@ -237,8 +242,11 @@ class HAProxy:
 
     def _counted(self, seen: _Seen) -> dict[Environment, Traffic]:
         """The counters of every environment that has a server (management guide, 9.1). In flight is what its berth has: requests that wait are counted."""
-        lines = self._ask(["show stat -1 6 -1"]).splitlines()
-        names = next((line[2:].split(",") for line in lines if line.startswith("# ")), [])
+        answer = self._ask(["show stat -1 6 -1"])
+        if not answer.endswith("\n\n"):
+            raise Unavailable(f"HAProxy in {self._place} ended before it had answered")
+        lines = answer.splitlines()
+        names = lines[0].removeprefix("# ").split(",")
         rows = [dict(zip(names, line.split(","), strict=False)) for line in lines if line.startswith(BERTHS)]
         open = {row["pxname"]: int(row["scur"]) + int(row["qcur"]) for row in rows if row["svname"] == "BACKEND"}
         whose = {(s.berth, s.name): s.environment for s in seen.servers if s.environment}
@@ -255,7 +263,7 @@ class HAProxy:
     def _completion(self, seen: _Seen, environment: Environment, berth: str, targets: Sequence[Target]) -> list[str]:
         """What makes these the targets of an environment, all of them in service."""
         there = {s.name: s for s in seen.of(environment)}
-        commands = []
+        commands = [] if there and berth in seen.ways else [seen.entry(berth, config.plain(self._settings.probe.path))]
         for target in targets:
             server = Server(berth, environment, target)
             for name, text in zip((server.name, server.backup), config.words(server, self._settings), strict=True):
@@ -292,10 +300,10 @@ class HAProxy:
         if leaving := [s for s in seen.servers if s.leaving]:
             self._ask([f"del server {s.id}" for s in leaving[:_COMMANDS]])  # refused for those with requests in flight: their turn comes later
         servers = [Server(s.berth, s.environment, s.target) for s in seen.servers if s.environment and not s.backup and not s.admin]
-        self._write(config.render(self._settings, servers), config.ways(*(seen.ways.get(each, NOWHERE) for each in ("production", "preview"))))
+        self._write(servers, seen.ways)
 
-    def _write(self, configuration: str, ways: str) -> None:
-        for name, text in ((config.CONFIG, configuration), (config.MAP, ways)):
+    def _write(self, servers: Iterable[Server], ways: Mapping[str, str]) -> None:
+        for name, text in ((config.CONFIG, config.render(self._settings, servers)), (config.MAP, config.render_map(self._settings, ways))):
             if _read(self._place / name) != text:
                 self._keep(self._place / name, text)
 
@@ -336,13 +344,13 @@ class HAProxy:
         for address in (self._settings.listen, self._settings.preview):
             _must_be_free(address)
         try:
-            servers, ways = config.read_servers((self._place / config.CONFIG).read_text()), (self._place / config.MAP).read_text()
+            servers, ways = config.read_servers((self._place / config.CONFIG).read_text()), config.read_map((self._place / config.MAP).read_text())
         except FileNotFoundError:
             servers, ways = _from_nothing(routing)
         except ValueError as error:
             raise Refused(f"{self._place / config.CONFIG} was changed by hand ({error}): undo that, or remove it to start from what is journalled") from None
         self._link_certificate()
-        self._write(config.render(self._settings, servers), ways)
+        self._write(servers, ways)
         _must_be_sound(binary, self._place)
         self._ending.unlink(missing_ok=True)
         program = Program([binary, "-q", "-db", "-f", config.CONFIG], str(self._place), {"PATH": path}, str(self._place / "haproxy.log"))
@@ -463,12 +471,12 @@ def _taking_out(servers: Iterable[_Live]) -> list[str]:
     return [c for s in servers for c in (f"set server {s.id} weight 0", f"set server {s.id} state maint")]
 
 
-def _from_nothing(routing: Routing) -> tuple[list[Server], str]:
-    """The servers and the map for a proxy that has no memory."""
+def _from_nothing(routing: Routing) -> tuple[list[Server], dict[str, str]]:
+    """The servers and the ways for a proxy that has no memory."""
     berths = _allotted(_Seen({}, ()), routing.targets)
     servers = [Server(berths[e], e, target) for e, targets in routing.targets.items() for target in targets]
     preview = {routing.preview: 100} if routing.preview else {}
-    return servers, config.ways(*(str(_way(shares, routing.targets, berths)) for shares in (routing.shares, preview)))
+    return servers, {at: str(_way(shares, routing.targets, berths)) for at, shares in (("production", routing.shares), ("preview", preview))}
 
 
 def _must_be_free(address: str) -> None:

@@ -3,7 +3,7 @@
 The configuration has eight *berths*: backends that each hold the servers of one environment, whichever it is. An environment keeps its berth for as long as
 it is known, so that blue-4 and blue-6 can be there at once and no request for the one reaches the other. Which berth production and preview lead to stands
 in a map, as a *way*: ``berth3:100:none``, or ``berth3:90:berth1`` for 90 percent to the first and the rest to the second. A way is one entry of the map, so
-that any change of traffic is one atomic change.
+that any change of traffic is one atomic change. The path of the health checks of each berth stands in the same map, because it belongs to a release.
 
 Sources: the configuration manual and the management guide of HAProxy 2.6.
 """
@@ -21,6 +21,7 @@ from bleen.plan import Probe
 CONFIG, MAP, SOCKET = "haproxy.cfg", "routes.map", "haproxy.sock"
 CERTIFICATE = "certificate.pem"
 BERTHS = tuple(f"berth{n}" for n in range(1, 9))
+LISTENERS = ("production", "preview")
 NOBODY = "none"
 NOWHERE = f"{NOBODY}:100:{NOBODY}"
 _BACKUP = ".backup"
@@ -117,15 +118,15 @@ def address(target: Target) -> str:
     raise Refused(f"HAProxy can send to IP addresses only, and {target} is not one")
 
 
-def ways(production: str, preview: str) -> str:
-    """The text of the map."""
-    return f"production {production}\npreview {preview}\n"
+def render_map(settings: Settings, entries: Mapping[str, str]) -> str:
+    """The text of the map, with what is missing in ``entries``: a listener leads nowhere, a berth is checked as the settings say."""
+    entries = dict.fromkeys(LISTENERS, NOWHERE) | dict.fromkeys(BERTHS, plain(settings.probe.path)) | entries
+    return "".join(f"{key} {entries[key]}\n" for key in (*LISTENERS, *BERTHS))
 
 
-def read_ways(text: str) -> dict[str, str]:
-    """The inverse of ``ways``; a listener that is missing leads nowhere."""
-    found = dict(line.split() for line in text.splitlines() if line)
-    return {listener: found.get(listener, NOWHERE) for listener in ("production", "preview")}
+def read_map(text: str) -> dict[str, str]:
+    """The inverse of ``render_map``. Raises ValueError for a line that is not an entry."""
+    return dict(line.split(maxsplit=1) for line in text.splitlines())
 
 
 def read_servers(text: str) -> list[Server]:
@@ -146,14 +147,13 @@ def render(settings: Settings, servers: Iterable[Server]) -> str:
     held: Mapping[str, list[str]] = {berth: [] for berth in BERTHS}
     for server in sorted(servers):
         held[server.berth].extend(words(server, settings))
-    backends = "\n".join(f"backend {berth}\n" + "".join(f"    server {each}\n" for each in lines) for berth, lines in held.items())
+    backends = "\n".join(_BERTH.format(name=berth, map=MAP) + "".join(f"    server {each}\n" for each in lines) for berth, lines in held.items())
     tls = f"ssl crt {CERTIFICATE} alpn h2,http/1.1" if settings.tls else ""
     return _CONFIGURATION.format(
         socket=SOCKET,
         maxconn=_most_connections(),
         extra="ssl-load-extra-files key" if settings.tls else "",
         check_timeout=_ms(settings.probe.patience),
-        path=_quoted(settings.probe.path),
         production=_frontend("production", f"{_quoted(settings.listen)} {tls}"),
         preview=_frontend("preview", _quoted(settings.preview)),
         nobody=NOBODY,
@@ -216,7 +216,6 @@ defaults
     balance roundrobin
     http-reuse always
     option httpchk
-    http-check send meth GET uri {path} ver HTTP/1.1 hdr Host localhost hdr User-Agent bleen
     http-check expect status 200-399
 
 {production}
@@ -225,6 +224,11 @@ backend {nobody}
     http-request return status 503 content-type text/plain string "No environment is active here.\\n"
 
 {backends}"""
+
+_BERTH = """\
+backend {name}
+    http-check send meth GET uri-lf '%[str({name}),map({map})]' ver HTTP/1.1 hdr Host localhost hdr User-Agent bleen
+"""
 
 
 def _pool(keep_alive: float | None) -> str:
@@ -247,8 +251,18 @@ def _ms(seconds: float) -> str:
     return f"{max(1, round(seconds * 1000))}ms"
 
 
-def _quoted(text: str) -> str:
-    """One word of a configuration, taken literally (configuration manual, 2.2). Raises Refused for what no address or path of a URL can hold."""
+def plain(text: str) -> str:
+    """The text, if it can stand in a line of its own. Raises Refused for what no address or path of a URL can hold."""
     if not text or not all("!" <= c <= "~" for c in text):
         raise Refused(f"HAProxy cannot be given {text!r}: an address or a path has no spaces, control characters or letters beyond ASCII")
-    return "'" + text.replace("'", "'\\''") + "'"
+    return text
+
+
+def escaped(text: str) -> str:
+    """One word of a command on the stats socket (management guide, 9.3)."""
+    return re.sub(r"([\\; ])", r"\\\1", text)
+
+
+def _quoted(text: str) -> str:
+    """One word of a configuration, taken literally (configuration manual, 2.2)."""
+    return "'" + plain(text).replace("'", "'\\''") + "'"
