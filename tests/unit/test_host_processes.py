@@ -74,9 +74,13 @@ def test_a_connection_is_no_listening_socket() -> None:
         assert processes.listening(client.getsockname()[1]) == {}
 
 
-def test_sockets_of_both_families_are_seen() -> None:
-    with socket.create_server(("::", 0), family=socket.AF_INET6) as server:
-        assert list(processes.listening(server.getsockname()[1]).values()) == ["0" * 32]
+def test_sockets_of_both_families_are_seen_and_both_ways_of_looking_agree() -> None:
+    for host, family in (("::", socket.AF_INET6), ("::1", socket.AF_INET6), ("127.0.0.2", socket.AF_INET), ("0.0.0.0", socket.AF_INET)):
+        with socket.create_server((host, 0), family=family) as server:
+            port = server.getsockname()[1]
+            found = processes.listening_by_diag(port)
+            assert found == processes.listening_by_table(port) == processes.listening(port)
+            assert len(found) == 1
 
 
 def test_a_tree_never_holds_the_process_that_asks() -> None:

@@ -1,0 +1,471 @@
+"""What is the process platform's own, beyond the contract of platforms: restarts, reboots, secrets, ports, logs, and being killed at any call."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bleen.errors import Refused, Unavailable
+from bleen.host import launch
+from bleen.host.clock import since_boot
+from bleen.host.files import Fence, Reserve
+from bleen.model import Environment
+from bleen.plan import Probe
+from bleen.providers.platforms.process import KEPT, ProcessPlatform
+from bleen.testing.site import done, until
+
+GREEN = Environment("green", 5)
+BLUE = Environment("blue", 4)
+
+
+class Clock:
+    """Seconds since boot, which pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = since_boot()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Host:
+    """The state of one service, and platforms over it."""
+
+    def __init__(self, root: Path, claimed: list[int], service: str = "shop") -> None:
+        self.root, self.ports, self.clock = root, claimed, Clock()
+        self.place = root / "services" / service / "environments"
+        self.place.mkdir(parents=True)
+        self.version = root / "versions"
+        self.version.mkdir(exist_ok=True)
+
+    def platform(self, *command: str, **settings: Any) -> ProcessPlatform:
+        """A new instance, as every process makes one; its command is ``sleep`` if not said."""
+        wanted = {"kind": "process", "command": command or ("sleep", "1000"), "directory": str(self.version), "replicas": 2, "ports": self.ports}
+        wanted |= {"stop": {"signal": "TERM", "timeout": 1.0}, **settings}
+        fence, reserve = Fence(self.place.parent / "fence"), Reserve(self.place.parent / "reserve")
+        return ProcessPlatform(self.place, fence, reserve, self.root / "ports.lock", wanted, Probe("/health", patience=1.0), self.clock)
+
+    def record(self, environment: Environment, instance: int) -> Path:
+        return self.place / str(environment) / f"{instance}.json"
+
+    def kill(self, environment: Environment, instance: int) -> None:
+        """SIGKILL to the main process of an instance; dead on return."""
+        process = launch.recorded(self.record(environment, instance))
+        assert process
+        process.signal(signal.SIGKILL)
+        until("it is dead", lambda: not process.alive)
+
+    def retire(self, environment: Environment) -> None:
+        """Stops an environment; it is gone on return."""
+        done(lambda: self.platform().retire(environment, 0, 1))
+
+    def carriers(self) -> list[str]:
+        """What runs here, whatever the records say: the instance of each process, "green-5/1"."""
+        found, mark = [], f"{launch.MARK}={self.root}".encode()
+        for pid in (name for name in os.listdir("/proc") if name.isdecimal()):
+            try:
+                marks = [each for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if each.startswith(mark)]
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            if marks and state not in "ZX":
+                found.append("/".join(Path(marks[0].decode()).with_suffix("").parts[-2:]))
+        return sorted(found)
+
+
+@pytest.fixture
+def claimed() -> Iterator[list[int]]:
+    """A block of ports that no other run of these tests has: an abstract socket (unix(7)) is its claim."""
+    while True:
+        low = random.randrange(25000, 29900, 50)
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f"\0bleen-test-ports-{low}")
+            except OSError:
+                continue
+            yield [low, low + 49]
+            return
+
+
+@pytest.fixture
+def host(tmp_path: Path, claimed: list[int]) -> Iterator[Host]:
+    host = Host(tmp_path, claimed)
+    yield host
+    for record in tmp_path.glob("services/*/environments/*/[0-9]*.json"):
+        until("all is gone", lambda record=record: launch.end(record, signal.SIGKILL, forever=True))  # type: ignore[misc]
+    assert host.carriers() == []
+
+
+def application(*options: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "bleen.testing.application", *options)
+
+
+# Restarts
+
+
+def test_a_crashed_instance_starts_again_at_once_and_then_later_and_later(host: Host) -> None:
+    """restarted with back-off when they crash"""
+    platform = host.platform()
+    platform.provision(GREEN, "1.0", 1, 1)
+    for wait in (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+        host.kill(GREEN, 1)
+        platform.tend(1)
+        if wait:
+            host.clock.now += wait - 0.9
+            platform.tend(1)
+            assert host.carriers() == []
+            assert "starts again in" in platform.health(GREEN).why
+            host.clock.now += 0.9
+            platform.tend(1)
+        assert host.carriers() == ["green-5/1"]
+    host.clock.now += 60
+    host.kill(GREEN, 1)
+    platform.tend(1)
+    assert host.carriers() == ["green-5/1"]
+
+
+def test_back_off_survives_whoever_counts(host: Host) -> None:
+    host.platform().provision(GREEN, "1.0", 1, 1)
+    for _ in range(2):
+        host.kill(GREEN, 1)
+        host.platform().tend(1)
+    assert host.carriers() == []
+
+
+def test_crashing_is_said_when_every_instance_was_restarted_three_times_within_a_minute_and_until_a_good_run(host: Host) -> None:
+    """An environment whose processes all keep crashing (three restarts each within a minute) is dead too, even if it answers in between."""
+    platform = host.platform()
+    platform.provision(GREEN, "1.0", 2, 1)
+
+    def crash(instance: int) -> None:
+        host.kill(GREEN, instance)
+        platform.tend(1)
+        host.clock.now += 2.0
+        platform.tend(1)
+
+    for _ in range(3):
+        assert not platform.health(GREEN).crashing
+        crash(1)
+    for _ in range(3):
+        assert not platform.health(GREEN).crashing
+        crash(2)
+    assert platform.health(GREEN).crashing
+    host.clock.now += 50
+    assert platform.health(GREEN).crashing
+    host.clock.now += 10
+    assert not platform.health(GREEN).crashing
+
+
+def test_what_cannot_be_started_again_is_told_and_does_not_stop_the_others(host: Host) -> None:
+    """Pruned while warm: rollback is shown as not ready."""
+    platform = host.platform()
+    platform.provision(BLUE, "1.0", 1, 1)
+    platform.provision(GREEN, "1.1", 1, 1)
+    host.kill(GREEN, 1)
+    host.kill(BLUE, 1)
+    shutil.rmtree(host.version)
+    platform.tend(1)
+    for environment in (BLUE, GREEN):
+        assert f"'sleep' cannot be started in {host.version}: No such file or directory" in platform.health(environment).why
+    host.version.mkdir()
+    host.clock.now += 1
+    platform.tend(1)
+    assert host.carriers() == ["blue-4/1", "green-5/1"]
+
+
+def test_after_a_reboot_all_that_should_run_starts_at_once_on_the_same_ports(host: Host) -> None:
+    """After a reboot `bleen up` starts the active environment, while HOLDING the warm one too"""
+    platform = host.platform()
+    platform.provision(BLUE, "1.0", 2, 1)
+    platform.provision(GREEN, "1.1", 1, 1)
+    before = {e: r.targets for e, r in platform.running().items()}
+    for _ in range(2):  # so that a restart would have to wait
+        host.kill(GREEN, 1)
+        platform.tend(1)
+    for instance in (1, 2):
+        host.kill(BLUE, instance)
+    for file in host.place.glob("*/*.json"):
+        row = json.loads(file.read_text())
+        if "boot" in row:
+            file.write_text(json.dumps({**row, "boot": "the boot before"}))
+    host.platform().tend(1)
+    assert host.carriers() == ["blue-4/1", "blue-4/2", "green-5/1"]
+    assert {e: r.targets for e, r in platform.running().items()} == before
+
+
+def test_an_instance_that_is_wanted_again_while_it_ends_comes_back_when_it_has_ended(host: Host) -> None:
+    platform = host.platform("sh", "-c", "trap '' TERM; echo; while :; do sleep 1000 || true; done")
+    platform.provision(GREEN, "1.0", 2, 1)
+    until("both ignore TERM", lambda: len(platform.logs(GREEN, 9)) == 2)
+    first = launch.recorded(host.record(GREEN, 2))
+    assert first
+    assert platform.retire(GREEN, 1, 1)
+    platform.provision(GREEN, "1.0", 2, 1)
+    assert first.alive
+    assert "green-5/2" in platform.health(GREEN).why
+    assert "is ending" in platform.health(GREEN).why
+    host.clock.now += 1.0
+
+    def another() -> bool:
+        platform.tend(1)
+        return launch.recorded(host.record(GREEN, 2)) != first
+
+    until("another runs", another)
+    assert not first.alive
+    assert platform.running()[GREEN].alive == 2
+
+
+# Ending
+
+
+def test_what_is_ended_hard_is_told(host: Host) -> None:
+    platform = host.platform("sh", "-c", "trap '' TERM; echo; while :; do sleep 1000 || true; done")
+    platform.provision(GREEN, "1.0", 1, 1)
+    until("it ignores TERM", lambda: platform.logs(GREEN, 1))
+    first = platform.retire(GREEN, 0, 1)
+    assert first
+    assert "has 1s for it" in first.why
+    assert platform.running()[GREEN].stopping
+    host.clock.now += 1.0
+    host.retire(GREEN)
+    assert "1| bleen: instance 1 did not end within 1s of SIGTERM: killed" in platform.logs(GREEN, 5)
+
+
+def test_a_child_left_behind_gets_the_signal_once_and_its_own_time(host: Host) -> None:
+    script = "sh -c 'trap \"echo told\" TERM; echo ready; while :; do sleep 0.05; done' & trap 'exit 0' TERM; wait"
+    platform = host.platform("sh", "-c", script)
+    platform.provision(GREEN, "1.0", 1, 1)
+    until("it is ready", lambda: "1| ready" in platform.logs(GREEN, 9))
+    assert platform.retire(GREEN, 0, 1)
+    until("the child was told", lambda: platform.retire(GREEN, 0, 1) and "1| told" in platform.logs(GREEN, 9))
+    for _ in range(5):
+        assert platform.retire(GREEN, 0, 1)
+    host.clock.now += 1.0
+    host.retire(GREEN)
+    assert platform.logs(GREEN, 9).count("1| told") == 1
+    assert host.carriers() == []
+
+
+def test_another_stop_signal_is_used_and_one_that_does_not_exist_is_refused(host: Host) -> None:
+    with pytest.raises(Refused, match="no signal TERMINATE"):
+        host.platform(stop={"signal": "TERMINATE", "timeout": 1.0}).provision(GREEN, "1.0", 1, 1)
+    platform = host.platform("sh", "-c", "trap 'echo quit; exit 0' QUIT; echo; while :; do sleep 0.05; done", stop={"signal": "SIGQUIT", "timeout": 5.0})
+    platform.provision(GREEN, "1.0", 1, 1)
+    until("it is ready", lambda: platform.logs(GREEN, 1))
+    host.retire(GREEN)
+    assert platform.logs(GREEN, 1) == ["1| quit"]
+
+
+def test_what_can_never_start_is_refused_before_anything_is_touched(host: Host) -> None:
+    """A version's directory or image that is missing: exit 2 before anything is touched."""
+    for platform in (host.platform(directory=str(host.root / "no")), host.platform("no-such-command"), host.platform(user="no such user")):
+        with pytest.raises(Refused):
+            platform.provision(GREEN, "1.0", 1, 1)
+    assert list(host.place.iterdir()) == []
+
+
+def test_a_name_that_would_leave_the_directory_is_refused(host: Host) -> None:
+    """A version such as ``1.0; rm -rf /`` or ``../../x`` is data: no shell, no path escape."""
+    for name in ("../../x", "/x", ".x"):
+        with pytest.raises(Refused, match="no name for an environment"):
+            host.platform().provision(Environment(name, 5), "1.0", 1, 1)
+
+
+# Killed in the middle
+
+CALLS = {"mkdir", "rename", "fsync", "flock", "pwrite", "unlink", "touch", "fork_exec", "pidfd_send_signal"}
+
+
+def dies_at(nth: int, effect: Callable[[], object]) -> bool:
+    """Carries out an effect in a child that ends itself with SIGKILL before the nth of CALLS; False if it came to its end first."""
+    pid = os.fork()
+    if pid == 0:
+        seen = 0
+
+        def called(frame: object, event: str, call: object) -> None:
+            nonlocal seen
+            if event == "c_call" and getattr(call, "__name__", "") in CALLS:
+                if seen == nth:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                seen += 1
+
+        sys.setprofile(called)
+        effect()
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert status in (0, signal.SIGKILL)
+    return status != 0
+
+
+def test_provision_killed_before_any_call_and_repeated_ends_with_one_copy_of_each(host: Host) -> None:
+    """the next `up` adopts what runs, by pid and start time, with no second copy"""
+    nth, died = 0, True
+    while died:
+        environment = Environment("green", nth + 1)
+        died = dies_at(nth, lambda environment=environment: host.platform().provision(environment, "1.0", 2, 1))  # type: ignore[misc]
+        platform = host.platform()
+        platform.provision(environment, "1.0", 2, 1)
+        assert host.carriers() == [f"{environment}/1", f"{environment}/2"]
+        assert platform.running()[environment].alive == 2
+        host.retire(environment)
+        assert host.carriers() == []
+        nth += 1
+    assert nth > 15
+
+
+def test_retire_killed_before_any_call_and_repeated_ends_everything_for_good(host: Host) -> None:
+    nth, died = 0, True
+    while died:
+        environment, platform = Environment("green", nth + 1), host.platform()
+        platform.provision(environment, "1.0", 1, 1)
+
+        def retire(environment: Environment = environment) -> None:
+            host.retire(environment)
+
+        died = dies_at(nth, retire)
+        host.retire(environment)
+        platform.tend(1)
+        assert host.carriers() == []
+        assert platform.running() == {}
+        assert not list(host.place.glob(f"**/{environment}/secrets.json"))
+        with pytest.raises(Refused):
+            platform.provision(environment, "1.0", 1, 1)
+        nth += 1
+    assert nth > 10
+
+
+# Secrets
+
+
+def test_secrets_reach_the_program_and_lie_nowhere_else_than_in_a_private_file_until_the_end(host: Host) -> None:
+    """Values live in a file of mode 0600 for each release until it ends"""
+    file = host.root / "staged.json"
+    file.write_text(json.dumps({"base": {"PATH": os.environ["PATH"], "FROM_FILE": "canary-base"}, "values": {"KEY": "canary-value {port} ${KEY}"}}))
+    env = {"SECRET": "<${KEY}>", "WHERE": "{environment} {instance} {version}", "PORT": "1"}
+    platform = host.platform("sh", "-c", 'echo "$SECRET|$WHERE|$FROM_FILE|$PORT|$HOME"; exec sleep 1000', secrets=str(file), env=env)
+    platform.provision(GREEN, "{port}", 1, 1)
+    port = platform.running()[GREEN].targets[0].port
+    assert until("it speaks", lambda: platform.logs(GREEN, 1)) == [f"1| <canary-value {{port}} ${{KEY}}>|green 1 {{port}}|canary-base|{port}|"]
+    file.unlink()
+    with_canary = [each for each in host.place.rglob("*") if each.is_file() and b"canary" in each.read_bytes() and each.suffix != ".log"]
+    assert [each.relative_to(host.place).as_posix() for each in with_canary] == ["green-5/secrets.json"]
+    assert with_canary[0].stat().st_mode & 0o777 == 0o600
+    host.kill(GREEN, 1)
+    platform.tend(1)
+    until("the copy is enough for a restart", lambda: len(platform.logs(GREEN, 9)) == 2)
+    host.retire(GREEN)
+    assert not list(host.place.rglob("secrets.json"))
+
+
+def test_a_reference_without_a_value_is_refused_before_anything_is_touched(host: Host) -> None:
+    with pytest.raises(Refused, match=r"\$\{KEY\} has no value"):
+        host.platform(env={"SECRET": "${KEY}"}).provision(GREEN, "1.0", 1, 1)
+    assert list(host.place.iterdir()) == []
+
+
+# Ports
+
+
+def test_no_port_is_given_to_two_environments_of_a_host_and_none_again_at_once(host: Host, claimed: list[int]) -> None:
+    """addresses and ports are checked across the services of a host"""
+    other = Host(host.root, claimed, "other")
+    low = claimed[0]
+    with socket.create_server(("127.0.0.1", low + 1)):
+        host.platform().provision(GREEN, "1.0", 2, 1)
+        other.platform().provision(GREEN, "1.0", 1, 1)
+    assert [t.port for t in host.platform().running()[GREEN].targets] == [low, low + 2]
+    assert [t.port for t in other.platform().running()[GREEN].targets] == [low + 3]
+    host.retire(GREEN)
+    host.platform().provision(BLUE, "1.0", 1, 1)
+    assert [t.port for t in host.platform().running()[BLUE].targets] == [low + 4]
+    other.retire(GREEN)
+
+
+def test_ports_of_the_kernels_ephemeral_range_are_left_out_and_too_few_are_refused(host: Host) -> None:
+    """Ports come from a configured range outside the kernel's ephemeral range"""
+    low, high = (int(each) for each in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    with pytest.raises(Refused, match=f"only 0 of 1 ports are free in {low}-{high}"):
+        host.platform(ports=[low, high]).provision(GREEN, "1.0", 1, 1)
+    with pytest.raises(Refused, match="only 1 of 2 ports are free"):
+        host.platform(ports=[host.ports[0], host.ports[0]]).provision(GREEN, "1.0", 2, 1)
+    assert list(host.place.iterdir()) == []
+
+
+def test_a_record_that_cannot_be_read_is_named(host: Host) -> None:
+    host.platform().provision(GREEN, "1.0", 1, 1)
+    file = host.place / "green-5" / "environment.json"
+    text = file.read_text()
+    file.write_text(text[:-9])
+    with pytest.raises(Unavailable, match=r"green-5/environment.json is not the record of an environment"):
+        host.platform().running()
+    file.write_text(text)
+
+
+# Health
+
+
+def test_somebody_who_joined_the_port_is_noticed(host: Host) -> None:
+    """an old process on the port must not pass for the new one"""
+    platform = host.platform(*application("--port", "{port}", "--listen-after", "1"))
+    platform.provision(GREEN, "1.0", 1, 1)
+    port = platform.running()[GREEN].targets[0].port
+    with socket.create_server(("127.0.0.1", port)):
+        why = platform.health(GREEN).why
+    assert why.startswith(f"green-5/1 127.0.0.1:{port}: another process (pid {os.getpid()}, ")
+    assert why.endswith(" listens there")
+
+
+def test_a_socket_that_a_child_of_the_instance_holds_is_the_instances_own(host: Host) -> None:
+    platform = host.platform("sh", "-c", " ".join((*application("--port", "$PORT"), "& wait")))
+    platform.provision(GREEN, "1.0", 1, 1)
+    until("it is well", lambda: platform.health(GREEN).healthy)
+    assert host.platform().health(GREEN).healthy
+
+
+# Logs
+
+
+def test_logs_give_each_instance_its_share_and_follow_names_the_files(host: Host) -> None:
+    platform = host.platform("sh", "-c", "if [ {instance} = 1 ]; then seq 100; else echo two; fi; exec sleep 1000")
+    platform.provision(GREEN, "1.0", 2, 1)
+    until("both have spoken", lambda: {"1| 100", "2| two"} <= set(platform.logs(GREEN, 200)))
+    found = platform.logs(GREEN, 10)
+    assert [line for line in found if line[0] == "1"] == [f"1| {n}" for n in range(92, 101)]
+    assert [line for line in found if line[0] == "2"] == ["2| two"]
+    assert platform.logs(GREEN, 0) == []
+    assert {prefix: file.name for prefix, file in platform.log_files(GREEN).items()} == {"1| ": "1.log", "2| ": "2.log"}
+    host.retire(GREEN)
+    assert set(platform.logs(GREEN, 10)) == set(found)
+    assert all(file.exists() for file in platform.log_files(GREEN).values())
+
+
+def test_a_log_never_grows_past_twice_its_bound(host: Host) -> None:
+    """logs with rotation and a bound"""
+    platform = host.platform("sh", "-c", "for n in $(seq 2000); do echo line $n; done; exec sleep 1000", log_bytes=4096)
+    platform.provision(GREEN, "1.0", 1, 1)
+
+    def finished() -> bool:
+        platform.tend(1)
+        return "1| line 2000" in platform.logs(GREEN, 1)
+
+    until("all is written", finished)
+    platform.tend(1)
+    assert sum(file.stat().st_size for file in (host.place / "green-5").glob("1.log*")) <= 2 * 4096
+
+
+def test_what_is_kept_of_ended_environments_is_bounded(host: Host) -> None:
+    platform = host.platform("true")
+    for number in range(1, KEPT + 4):
+        platform.provision(Environment("green", number), "1.0", 1, 1)
+        host.retire(Environment("green", number))
+    kept = sorted((host.place / ".ended").iterdir())
+    assert {each.name for each in kept} == {f"green-{number}" for number in range(4, KEPT + 4)}
+    assert {file.name for each in kept for file in each.iterdir()} == {"1.log"}
