@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic.fields import FieldInfo
@@ -241,9 +241,10 @@ def _fault(source: Source, model: type[BaseModel], error: dict[str, Any]) -> Fau
 
 
 def _named(way: Way) -> str:
-    """The key that a message is about; messages that begin with a quoted value read well without."""
+    """What a message is about: the last key, with the index behind it if it is one of a list."""
     key = next((str(step) for step in reversed(way) if isinstance(step, str)), "")
-    return f"{shown(key)}: " if key else ""
+    index = f"[{way[-1]}]" if way and isinstance(way[-1], int) else ""
+    return f"{shown(key)}{index}: " if key else ""
 
 
 def _missing(model: type[BaseModel], way: Way, key: str) -> str:
@@ -285,11 +286,16 @@ def _wrong_kind(model: type[BaseModel], way: Way, kind: str, error: dict[str, An
 def _model_at(model: type[BaseModel], way: Way) -> type[BaseModel] | None:
     """The model of the mapping at the end of a way."""
     at: type[BaseModel] | None = model
+    names_follow = False
     for step in way:
         if isinstance(step, int):
             continue
+        if names_follow:  # a mapping of names that the file chooses
+            names_follow = False
+            continue
         field = _fields(at).get(step)
         at = _model_in(field.annotation) if field else None
+        names_follow = field is not None and get_origin(field.annotation) is dict
     return at
 
 

@@ -16,7 +16,7 @@ from bleen.config.source import Source, read, shown, typed
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_STEP = re.compile(r"\.?([^.\[\]\"]+)|\[([0-9]{1,9})\]|\[\"([^\"]+)\"\]")
+_STEP = re.compile(r"\.([^.\[\]\"]+)|\[([0-9]{1,9})\]|\[\"([^\"]+)\"\]")
 
 
 class Tests(NamedTuple):
@@ -87,18 +87,14 @@ HeaderName = Annotated[str, BeforeValidator(_header_name)]
 
 def split_path(text: str) -> list[str | int]:
     """A JSON path such as ``items[0].id`` as keys and indices; ``$`` is the whole, ``["a.b"]`` a key with a dot in it. Raises ValueError."""
-    rest = text.removeprefix("$")
-    if not text or len(text) > 500:
-        raise ValueError("is not a path; write one such as items[0].id, or $ for the whole")
+    rest = text[1:] if text.startswith("$") else text if text.startswith("[") else f".{text}"
     steps: list[str | int] = []
     while rest:
         step = _STEP.match(rest)
-        if not step or (not steps and text[0] != "$" and rest[0] == "."):
+        if not step or len(text) > 500:
             raise ValueError(f'`{shown(text)}` is not a path; write one such as items[0].id or items["a.b"], or $ for the whole')
         steps.append(int(step[2]) if step[2] else step[3] or step[1])
         rest = rest[step.end() :]
-        if step[1] and rest and rest[0] not in ".[":
-            raise ValueError(f"`{shown(text)}` is not a path; write one such as items[0].id")
     return steps
 
 

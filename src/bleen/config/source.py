@@ -87,11 +87,13 @@ class Source:
 
     def fault(self, way: Way, text: str, key: bool = False) -> Fault:
         """A fault of the value (or of its key) at the end of a way; of the last value on the way that is in the file, where the end is not."""
-        if key and way in self._keys:
-            return Fault(self.file, *self._keys[way], text)
-        while way not in self._values:
-            way = way[:-1]
-        return Fault(self.file, *self._values[way], text)
+        known: Way = ()
+        for step in way:
+            if (*known, step) in self._values:
+                known = (*known, step)
+            elif step != 0:  # 0 is the way into a single value that was taken for a list of one
+                break
+        return Fault(self.file, *(self._keys.get(known) if key else None) or self._values[known], text)
 
 
 def read(path: Path, begins: str) -> Source:
