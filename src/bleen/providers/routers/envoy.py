@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from bleen.errors import Refused, Unavailable
-from bleen.host.files import Fence, Reserve, write_durably
-from bleen.model import Environment, NotYet, Routing, Traffic
+from bleen.host.files import Fence, Reserve, sync_directory, write_durably
+from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Probe
 from bleen.ports import RouterLimits
 from bleen.providers.routers import envoy_config as config
@@ -97,9 +97,10 @@ class Envoy:
 
     def prepare(self, wanted: Routing, epoch: int) -> NotYet | None:
         with self._fence.passing(epoch), self._admin() as admin:
-            self._know(admin, wanted)
-            if why := _soon(lambda: _unready(admin, wanted)):
-                return NotYet(f"{why}; should it last, {self._log} says why")
+            if _unready(admin, wanted):
+                self._know(admin, wanted)
+                if why := _soon(lambda: _unready(admin, wanted)):
+                    return NotYet(f"{why}; should it last, {self._log} says why")
             return self._lead_preview(admin, wanted.preview)
 
     def route(self, wanted: Routing, epoch: int) -> None:
@@ -154,11 +155,7 @@ class Envoy:
     def _know(self, admin: Admin, wanted: Routing) -> None:
         """Adds the environments that are new or have other targets. Those that are known stay as they are, for their checks are of their release."""
         known = _clusters(admin, "active") | _clusters(admin, "warming")
-        new = {
-            str(e): config.cluster(e, t, self._probe, self._keep_alive)
-            for e, t in wanted.targets.items()
-            if str(e) not in known or sorted(config.targets_of(known[str(e)])) != sorted(t)
-        }
+        new = {str(e): config.cluster(e, t, self._probe, self._keep_alive) for e, t in wanted.targets.items() if _targets(known, e) != sorted(t)}
         if new:
             self._write("clusters", (known | new).values())
 
@@ -183,8 +180,13 @@ class Envoy:
 
     def _write_text(self, name: str, text: str) -> None:
         path = self._files / name
+
+        def write() -> None:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_durably(path, text)
+
         try:
-            self._reserve.within(lambda: write_durably(path, text))
+            self._reserve.within(write)
         except OSError as error:
             raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
 
@@ -213,7 +215,6 @@ class Envoy:
         for each in at:
             _require_free(*each)
         self._check_certificate()
-        self._files.mkdir(mode=0o700, exist_ok=True)
         if self._memory() is None:
             self._begin(routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
@@ -225,6 +226,7 @@ class Envoy:
         argv = [_binary(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", workers, "-l", "warning"]
         program = launch.Program(argv, str(self._files), {}, str(self._log))
         try:
+            sync_directory(self._files.parent)
             process = self._reserve.within(lambda: launch.launch(program, self._record))
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, limit))
         except ProcessLookupError:
@@ -311,12 +313,15 @@ def _dump(admin: Admin, resource: str) -> list[Config]:
 
 def _traffic(admin: Admin) -> dict[Environment, Traffic]:
     """From the counters of each cluster (cluster_stats); those of one that was removed stay until its last request has ended."""
-    counts: dict[Environment, dict[str, int]] = {}
-    for line in admin.get(r"/stats?filter=^cluster\.[^.]*\.upstream_rq_(completed|5xx|active)$").decode().splitlines():
+    counts: dict[str, dict[str, int]] = {}
+    for line in admin.get(r"/stats?filter=^cluster\.[^.]+-[0-9]+\.upstream_rq_(completed|5xx|active|pending_active)$").decode().splitlines():
         name, _, value = line.partition(": ")
         _, cluster, counter = name.split(".")
-        counts.setdefault(Environment.parse(cluster), {})[counter] = int(value)
-    return {e: Traffic(c.get("upstream_rq_completed", 0), c.get("upstream_rq_5xx", 0), c.get("upstream_rq_active", 0)) for e, c in counts.items()}
+        counts.setdefault(cluster, {})[counter.removeprefix("upstream_rq_")] = int(value)
+    return {
+        Environment.parse(cluster): Traffic(c.get("completed", 0), c.get("5xx", 0), c.get("active", 0) + c.get("pending_active", 0))
+        for cluster, c in counts.items()
+    }
 
 
 def _confirmed(admin: Admin, differs: Callable[[], str]) -> NotYet | None:
@@ -362,24 +367,29 @@ def _differs(admin: Admin, wanted: Routing) -> str:
     if odd or shares != {e: s for e, s in wanted.shares.items() if s}:
         return f"Envoy still sends production to {said}"
     clusters = _clusters(admin, "active", _BRIEF)
-    now = Routing(shares, None, {e: config.targets_of(clusters[str(e)]) for e in shares if str(e) in clusters})
-    return (
-        "" if now.same_production(wanted._replace(unknown="")) else f"Envoy sends production to {said}, but to other targets than was asked for: {now.targets}"
-    )
+    others = [str(e) for e in shares if _targets(clusters, e) != sorted(wanted.targets.get(e, ()))]
+    return f"Envoy sends production to {said}, but other targets of {', '.join(others)} than were asked for" if others else ""
 
 
 def _unready(admin: Admin, wanted: Routing) -> str:
     """Which environment of ``wanted`` Envoy has not taken up yet with just these targets. An active cluster's targets have been checked once."""
     active, warming = _clusters(admin, "active", _BRIEF), _clusters(admin, "warming", _BRIEF)
     for environment, targets in wanted.targets.items():
-        name = str(environment)
-        if name in warming or name not in active or sorted(config.targets_of(active[name])) != sorted(targets):
+        if str(environment) in warming or _targets(active, environment) != sorted(targets):
             return f"Envoy looks at the targets of {environment} for the first time"
     return ""
 
 
+def _targets(known: Mapping[str, Config], environment: Environment) -> list[Target] | None:
+    """In order; None for an environment that is not known, or not as one of ours."""
+    try:
+        return sorted(config.targets_of(known[str(environment)]))
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
 def _require(environment: Environment, known: Mapping[str, Config]) -> None:
-    if not (str(environment) in known and config.targets_of(known[str(environment)])):
+    if not _targets(known, environment):
         raise Refused(f"Envoy knows no target of {environment}; the traffic was left where it is")
 
 

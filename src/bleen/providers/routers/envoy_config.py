@@ -20,7 +20,7 @@ Config = dict[str, Any]
 ADMIN = "admin.sock"
 CLUSTERS = "clusters.json"
 SIDES = ("production", "preview")
-NOBODY = {"production": "no version is active\n", "preview": "no environment is idle\n"}
+NOBODY = {"production": "no version is active\n", "preview": "no release is being tested\n"}
 
 IDLE = 1.0
 """Seconds that an idle upstream connection is kept where nobody says what the application does: half of the shortest keep-alive in wide use
