@@ -108,7 +108,7 @@ class Shop:
                 }
             },
             "router": {router: {"listen": self.listen, "preview": self.preview}},
-            "checks": {"health": {"path": "/health", "interval": "100ms", "timeout": "5s"}},
+            "checks": {"health": {"path": "/health", "interval": "100ms", "timeout": "20s"}},
             "bake": "200ms",
             "rollback_window": "15m",
             "drain": "1s",

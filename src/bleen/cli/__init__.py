@@ -69,15 +69,8 @@ def _run(verb: str, rest: list[str]) -> int:
         code: int = module.run(arguments.parser(verb, module).parse_args(rest))
         sys.stdout.flush()
         return code
-    except UserError as error:
-        print(f"bleen: {error}", file=sys.stderr)
-        return exits.USAGE
-    except Busy as error:
-        print(f"bleen: {error}", file=sys.stderr)
-        return exits.BUSY
     except BleenError as error:
-        print(f"bleen: {error}", file=sys.stderr)
-        return exits.HALTED
+        return _refused(rest, error)
     except BrokenPipeError:
         sys.stderr.close()  # who read us has gone: nothing to say, and nobody to say it to
         return exits.DONE
@@ -85,6 +78,18 @@ def _run(verb: str, rest: list[str]) -> int:
         return exits.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours meets a person
         return _bug(verb, error)
+
+
+def _refused(rest: list[str], error: BleenError) -> int:
+    from bleen.cli import exits
+
+    if "--json" in rest:
+        import json
+
+        print(json.dumps({"ok": False, "text": str(error)}))
+    else:
+        print(f"bleen: {error}", file=sys.stderr)
+    return exits.USAGE if isinstance(error, UserError) else exits.BUSY if isinstance(error, Busy) else exits.HALTED
 
 
 def _bug(verb: str, error: Exception) -> int:

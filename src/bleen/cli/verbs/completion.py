@@ -6,6 +6,7 @@ fish: bleen completion fish > ~/.config/fish/completions/bleen.fish
 """
 
 import importlib
+import json
 from argparse import ArgumentParser, Namespace
 
 from bleen.cli import VERBS, exits
@@ -21,7 +22,8 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     import shtab
 
-    print(shtab.complete(whole(), args.shell))
+    script = shtab.complete(whole(), args.shell)
+    print(json.dumps({"shell": args.shell, "script": script}) if args.json else script)
     return exits.DONE
 
 

@@ -1,5 +1,6 @@
 """Show what an environment wrote: blue, green, or the active one if none is named. With --follow, go on until Ctrl-C."""
 
+import json
 import time
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
@@ -28,16 +29,23 @@ def run(args: Namespace) -> int:
             raise UserError(f"{access.name} never had an environment {name}")
         environment = Environment(name, number)
     lines = list(platform.logs(environment, args.lines))
-    print("\n".join(lines) if lines else f"{environment} wrote nothing", flush=True)
+    _show(args, environment, lines)
     with suppress(KeyboardInterrupt):
         while args.follow:
             time.sleep(0.25)
             now = list(platform.logs(environment, max(args.lines, 200)))
             fresh = _later(lines, now)
             if fresh:
-                print("\n".join(fresh), flush=True)
+                _show(args, environment, fresh)
                 lines = now
     return exits.DONE
+
+
+def _show(args: Namespace, environment: Environment, lines: list[str]) -> None:
+    if args.json:
+        print(json.dumps({"environment": str(environment), "lines": lines}), flush=True)
+    else:
+        print("\n".join(lines) if lines else f"{environment} wrote nothing", flush=True)
 
 
 def _later(seen: list[str], now: list[str]) -> list[str]:
