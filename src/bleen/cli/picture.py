@@ -150,7 +150,8 @@ def lines(picture: dict[str, Any]) -> list[str]:
     for name, each in picture["environments"].items():
         counted = f", {each['requests']} requests, {each['errors']} errors, {each['open']} open" if each["requests"] is not None else ""
         share = picture["router"]["shares"].get(name, 0)
-        said.append(f"  {name:10} {each['version']:12} {each['alive']} of {each['wanted']} run{', stopping' if each['stopping'] else ''}, {share} %{counted}")
+        runs = f"stopping, {each['alive']} left" if each["stopping"] else f"{each['alive']} of {each['wanted']} run"
+        said.append(f"  {name:10} {each['version']:12} {runs}, {share} %{counted}")
     if release:
         said.append(f"release {release['number']} ({release['version']}): {release['phase']}{', HALTED' if release['halted'] else ''}")
         if release["halted"]:
@@ -160,7 +161,7 @@ def lines(picture: dict[str, Any]) -> list[str]:
             said.append(f"  waits for {release['waiting']['why']}" + (f", {show.span(left)} at the most" if left is not None else ""))
     said.append(f"rollback: ready, to {back['to']}" if back["ready"] else f"rollback: not ready: {back['reason']}")
     if picture["drift"]:
-        said.append(f"DRIFT: {picture['drift']}")
+        said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
     if picture["pending"]:
         said.append(f"pending contracts: {len(picture['pending'])}")
     if not engine["watches"]:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bleen.engine.tick import Engine
+from bleen.engine.upkeep import TEND_EVERY, Upkeep
 from bleen.errors import Fenced, Held, Refused, StaleWriter, Unavailable
 from bleen.host.processes import Process, command_line, me
-from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Service, Verb
-from bleen.ports import Holder, Journal, Providers
+from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Verb
+from bleen.ports import Holder, Journal
 
 log = logging.getLogger("bleen")
 
@@ -23,9 +24,6 @@ ANSWER_WITHIN = 1.0
 """Seconds in which a holder answers a command; one that does not is succeeded."""
 
 T = TypeVar("T")
-
-TEND_EVERY = 0.2
-BEAT_EVERY = 1.0
 
 
 def holder(version: str, resident: bool = False) -> Holder:
@@ -54,9 +52,8 @@ class Driver:
         """``trouble`` is told, once each, what keeps this process from acting; it goes on trying."""
         self._journal, self._engine, self._name, self._me = journal, engine, service, by
         self._trouble, self._troubles = trouble, set[str]()
-        self._holds = self._listens = False
-        self._tended = self._beaten = float("-inf")
-        self._began = journal.now()
+        self._holds = False
+        self._upkeep, self._tended = Upkeep(journal, engine, service), 0.0
         self.ended_resident = False
         """A resident engine that did not answer was ended: somebody should start another."""
 
@@ -149,57 +146,28 @@ class Driver:
 
     def _turn(self) -> None:
         """Everything that is due, once; then waits until something may be due, or somebody has written."""
-        again = TEND_EVERY
+        again, began = TEND_EVERY, time.monotonic()
         try:
             service = self._journal.service(self._name)
             if service.holder != self._me:
                 self._holds = False
                 log.warning("%s is driven by somebody else now: standing down", self._name)
                 return
+            back = self._upkeep.back(service)
             for id in self._journal.due(1):  # one that has ended, and is commanded all the same, is older than the one under way: answered first, then gone
-                soon = self._engine.advance(service, id)
-                again = min(again, TEND_EVERY if soon is None else soon)
-            if again > 0 or time.monotonic() > self._tended + 1:
-                self._tend(service)
-                self._beat()
+                if back or self._journal.asked(id):
+                    soon = self._engine.advance(service, id)
+                    again = min(again, TEND_EVERY if soon is None else soon)
+            if again > 0 or began > self._tended + 1:
+                self._tended = began
+                self._upkeep.tend(service)
         except (Fenced, StaleWriter) as error:
             self._tell(str(error))
             again = 0.02
-        except Unavailable as error:
+        except (Unavailable, Refused) as error:
             self._tell(str(error))
         if again > 0:
             self._journal.changed(again)
-
-    def _tend(self, service: Service) -> None:
-        """Starts again what should run and does not: the environments first, then, with something to send to, the listener."""
-        if time.monotonic() < self._tended + TEND_EVERY:
-            return
-        self._tended = time.monotonic()
-        newest = self._journal.latest(self._name)
-        providers = self._engine.providers(service, newest)
-        try:
-            providers.platform.tend(service.epoch)
-            if service.up and (self._listens or self._may_listen(service, providers, newest)):
-                self._listens = providers.router.up(service.confirmed, service.epoch) is None
-        except (Unavailable, Refused) as error:
-            self._tell(str(error))
-
-    def _may_listen(self, service: Service, providers: Providers, newest: Release | None) -> bool:
-        """After a reboot, the listener waits until the active environment is well, for as long as that environment may take."""
-        if newest is None or service.active is None:
-            return True
-        try:
-            providers.router.routing()
-            return True
-        except Unavailable:
-            probe = newest.plan.probe
-            sight = self._engine.watch.look(providers.platform, service.active, probe, self._journal.now())
-            return sight.healthy or self._journal.now() >= self._began + probe.timeout
-
-    def _beat(self) -> None:
-        if time.monotonic() >= self._beaten + BEAT_EVERY:
-            self._beaten = time.monotonic()
-            self._journal.beat(self._name)
 
     def _tell(self, trouble: str) -> None:
         if trouble not in self._troubles:

@@ -1,0 +1,62 @@
+"""What should run runs: environments and the listener, started again when they crash, brought back in order after a reboot."""
+
+import time
+
+from bleen.engine.tick import Engine
+from bleen.errors import Unavailable
+from bleen.lifecycle import Release, Service
+from bleen.model import Environment
+from bleen.ports import Journal, Providers
+
+TEND_EVERY = 0.2
+BEAT_EVERY = 1.0
+
+
+class Upkeep:
+    """Of one service, by whoever holds it."""
+
+    def __init__(self, journal: Journal, engine: Engine, service: str) -> None:
+        self._journal, self._engine, self._name = journal, engine, service
+        self._began = journal.now()
+        self._back: bool | None = None
+        self._tended = self._beaten = float("-inf")
+
+    def back(self, service: Service) -> bool:
+        """Whether releases may be acted on: after a reboot everything looks dead until it has been started again.
+
+        A listener that answers says that there was none.
+        """
+        if self._back is None:
+            try:
+                self._providers(service)[1].router.routing()
+                self._back = True
+            except Unavailable:
+                self._back = not service.up
+        return self._back
+
+    def tend(self, service: Service) -> None:
+        """Starts again what should run and does not: the environments first, then, with something to send to, the listener. Raises Unavailable or Refused."""
+        if time.monotonic() >= self._beaten + BEAT_EVERY:
+            self._beaten = time.monotonic()
+            self._journal.beat(self._name)
+        if time.monotonic() < self._tended + TEND_EVERY:
+            return
+        self._tended = time.monotonic()
+        newest, providers = self._providers(service)
+        providers.platform.tend(service.epoch)
+        if not service.up or not (self._back or self._well(service.active, newest, providers)):
+            return
+        if providers.router.up(service.confirmed, service.epoch) is None and not self._back:
+            running = [e for e, runs in providers.platform.running().items() if not runs.stopping]
+            self._back = all(self._well(environment, newest, providers) for environment in running)
+
+    def _providers(self, service: Service) -> tuple[Release | None, Providers]:
+        newest = self._journal.latest(self._name)
+        return newest, self._engine.providers(service, newest)
+
+    def _well(self, environment: Environment | None, newest: Release | None, providers: Providers) -> bool:
+        """Whether an environment is healthy, or has had its time."""
+        if environment is None or newest is None:
+            return True
+        probe, now = newest.plan.probe, self._journal.now()
+        return self._engine.watch.look(providers.platform, environment, probe, now).healthy or now >= self._began + probe.timeout
