@@ -26,19 +26,16 @@ def watch(access: Access) -> None:
             access.journal.changed(0.5)
 
 
-class Following:
+class Screen:
     """Shows a release while it is followed: events scroll by, the picture stays below."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._screen = Live(console=Console(), refresh_per_second=4, transient=True)
+        self._screen.start()
         self._drawn_at = 0.0
 
-    def __enter__(self) -> "Following":
-        self._screen.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._screen.stop()
 
     def told(self, release: Release, events: Sequence[Event]) -> None:

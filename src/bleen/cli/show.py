@@ -4,8 +4,8 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from bleen.lifecycle import TABLE, TERMINAL, Event, Release
 from bleen.plan import duration
@@ -17,6 +17,32 @@ def result(args: Namespace, text: str, ok: bool = True, **facts: Any) -> None:
         print(json.dumps({"ok": ok, "text": text, **facts}))
     else:
         print(text, file=sys.stdout if ok else sys.stderr)
+
+
+class Teller(Protocol):
+    """Tells a person how a release goes while it is followed."""
+
+    def told(self, release: Release, events: Sequence[Event]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Silence:
+    """Programs are told the end alone."""
+
+    def told(self, release: Release, events: Sequence[Event]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Lines(Silence):
+    """A line an event, for logs and pipes."""
+
+    def told(self, release: Release, events: Sequence[Event]) -> None:
+        for event in events:
+            print("\n".join([event_line(event), *failure_lines(event)]), flush=True)
 
 
 def of_release(release: Release) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A deploy waits for an earlier release that is ending; one that is not ending is 
 """
 
 import signal
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from types import FrameType
@@ -31,8 +32,8 @@ class Detached(Exception):
 class Following:
     """Tells how a release goes; a signal aborts it, or detaches from it."""
 
-    def __init__(self, args: Namespace, driver: Driver) -> None:
-        self._args, self._driver = args, driver
+    def __init__(self, args: Namespace, access: Access, driver: Driver) -> None:
+        self._driver, self._teller = driver, _teller(args, access)
         self._signal = 0
 
     def __enter__(self) -> "Following":
@@ -41,20 +42,34 @@ class Following:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._teller.close()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def told(self, release: Release, events: Sequence[Event]) -> None:
-        if not self._args.json:
-            for event in events:
-                print("\n".join([show.event_line(event), *show.failure_lines(event)]), flush=True)
+        self._teller.told(release, events)
         if not self._signal or release.ended or release.phase is Phase.UNDOING:
             return
         if release.phase not in UNMOVED or not self._driver.ask(release.id, Verb.ABORT, f"{who()}, by a signal").obeyed:
             raise Detached
 
+    def waits(self, release: Release, events: Sequence[Event]) -> None:
+        """While an earlier release ends, there is nothing of ours to abort."""
+        if self._signal:
+            raise KeyboardInterrupt
+
     def _caught(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
+
+
+def _teller(args: Namespace, access: Access) -> show.Teller:
+    if args.json:
+        return show.Silence()
+    if not sys.stdout.isatty():
+        return show.Lines()
+    from bleen.cli import live
+
+    return live.Screen(access)
 
 
 def run(args: Namespace) -> int:
@@ -64,7 +79,7 @@ def run(args: Namespace) -> int:
     if _nothing_to_do(args, planned):
         return exits.DONE
     driver = access.driver()
-    with Following(args, driver) as following:
+    with Following(args, access, driver) as following:
         try:
             _make_way(args, access, driver, following)
             planned = planning.make(args)
@@ -114,7 +129,7 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
         raise Busy(f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or take it back with `bleen rollback`")
     if not args.json:
         print(f"waits for {name}, which is ending", flush=True)
-    ended = driver.follow(earlier.id, lambda _: False, lambda *_: None)
+    ended = driver.follow(earlier.id, lambda _: False, following.waits)
     if ended.halted:
         raise Busy(f"{name} halted in {ended.phase}: {ended.halted}")
 
