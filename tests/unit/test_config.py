@@ -193,6 +193,8 @@ rollback_window: *x
         (b"service: !!python/object:os.system x\n", "1:10: the tag"),
         (b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", "2:8: the alias `*a`"),
         (b"a: &a\n  b: *a\n", "2:6: the alias `*a`"),
+        (b"? *a\n: b\n", "1:3: the alias `*a`"),
+        ("a: *b\u2028".encode(), "1:4: the alias `*b"),
         (b"<<: {a: b}\n", "1:1: the merge key `<<`"),
         (b"? [a]\n: b\n", "1:3: a mapping or a list as a key"),
         (b"[" * 100_000, "1:21: nested deeper than 20 levels"),

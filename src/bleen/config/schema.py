@@ -249,7 +249,7 @@ def _named(way: Way) -> str:
 
 def _missing(model: type[BaseModel], way: Way, key: str) -> str:
     holder = _model_at(model, way[:-1])
-    where = ".".join(map(str, way[:-1]))
+    where = ".".join(map(shown, way[:-1]))
     field = _fields(holder).get(key)
     examples = field.examples if field else None
     example = f"; for example `{key}: {_flow(examples[0])}`" if examples else ""
@@ -265,7 +265,7 @@ def _flow(value: Any) -> str:
 def _unknown(model: type[BaseModel], way: Way, key: str) -> str:
     holder = _model_at(model, way[:-1])
     known = list(_fields(holder))
-    where = ".".join(map(str, way[:-1])) or "this file"
+    where = ".".join(map(shown, way[:-1])) or "this file"
     text = f"`{shown(key)}` is not a key of {where}"
     if close := difflib.get_close_matches(key[:60], known, 1):
         return f"{text}; did you mean `{close[0]}`?"

@@ -153,7 +153,7 @@ def _build(text: str, source: Source) -> None:
         source.complain((mark.line + 1, mark.column + 1) if mark else (1, 1), _in_words(error.problem or "", error.context or ""))
     except (YAMLError, ValueError, OverflowError, RecursionError, IndexError) as error:
         # ruamel.yaml lets the errors of chr(), int() and encode() through for escapes such as "\UFFFFFFFF" and "\ud800", and for versions such as %YAML 1.x
-        source.complain((reader.reader.line + 1, reader.reader.column + 1), f"cannot be read as YAML: {str(error).splitlines()[0] if str(error) else error!r}")
+        source.complain((reader.reader.line + 1, reader.reader.column + 1), f"cannot be read as YAML: {shown(error)}")
 
 
 def _in_words(problem: str, context: str) -> str:
@@ -163,7 +163,8 @@ def _in_words(problem: str, context: str) -> str:
         return f"{problem.replace('found ', '')}; put the value in quotes"
     if "mapping values are not allowed" in problem:
         return "a second `:` in one line; put the value in quotes, or the key on a line of its own"
-    return f"cannot be read as YAML: {problem}{', ' + context if context else ''}; look at the indentation, brackets and quotes before it"
+    said = " ".join(f"{problem}{', ' + context if context else ''}".split())
+    return f"cannot be read as YAML: {said if said.isprintable() else ascii(said)}; look at the indentation, brackets and quotes before it"
 
 
 class _Stop(Exception):
@@ -195,7 +196,9 @@ class _Builder:
                 self._source.complain(mark, "a second document; only one is read, remove the `---`")
                 raise _Stop
         elif isinstance(event, yaml.AliasEvent):
-            self._source.complain(mark, f"the alias `*{event.anchor}`; aliases are not used here, write the value out")
+            self._source.complain(mark, f"the alias `*{shown(event.anchor)}`; aliases are not used here, write the value out")
+            if self._expects_key():
+                raise _Stop
             self._put(None, mark)
         elif isinstance(event, yaml.ScalarEvent):
             self._decorations(event, mark)
@@ -209,9 +212,9 @@ class _Builder:
 
     def _decorations(self, event: Any, mark: tuple[int, int]) -> None:
         if event.anchor:
-            self._source.complain(mark, f"the anchor `&{event.anchor}`; anchors are not used here, write the value out where it is needed")
+            self._source.complain(mark, f"the anchor `&{shown(event.anchor)}`; anchors are not used here, write the value out where it is needed")
         if event.ctag is not None:
-            self._source.complain(mark, f"the tag `{event.ctag}`; tags are not used here, put text in quotes instead")
+            self._source.complain(mark, f"the tag `{shown(event.ctag)}`; tags are not used here, put text in quotes instead")
 
     def _begin(self, container: Any, mark: tuple[int, int]) -> None:
         if self._expects_key():
@@ -301,5 +304,5 @@ def _resolved(text: str) -> Scalar | None:
 
 def shown(text: object) -> str:
     """A value from a file as a message may show it: one line, not too long."""
-    line = str(text) if str(text).isprintable() else repr(str(text))[1:-1]
+    line = str(text) if str(text).isprintable() else ascii(str(text))[1:-1]
     return line if len(line) <= 60 else f"{line[:57]}..."
