@@ -1,0 +1,1 @@
+"""What bleen costs and what users feel, each figure beside what it is compared with, from the same run."""

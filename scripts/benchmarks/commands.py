@@ -1,0 +1,78 @@
+"""Commands as whole processes: CPU time against a bare interpreter, and what users feel of `bleen rollback`.
+
+CPU is that of the process and of all that it started and waited for; the interpreter is the real binary, not a shim or a virtual environment, and does nothing.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from benchmarks.service import ROUTERS, Cost, Service, cost, up, users
+from benchmarks.table import Row, Table
+from bleen.host import launch
+from bleen.testing.site import until
+
+ROUNDS = 10
+
+
+def run(table: Table, place: Path, scale: float) -> None:
+    rounds = max(2, round(ROUNDS * scale))
+    for router in ROUTERS:
+        with up(Service(place / router, router, bake="0s", rollback_window="1h", drain="1s", replicas=1)) as service:
+            _release(service, "0")
+            bare = table.add(f"{router}: the bare interpreter", [_bare() for _ in range(rounds * 3)])
+            for words in (("status",), ("--help",)):
+                spent = [service.bleen(*words) for _ in range(rounds * 2)]
+                _tell(table, f"{router}: bleen {words[0]}", spent, bare, 5)
+            for resident in (True, False):
+                _rollbacks(table, service, resident, rounds, bare)
+
+
+def _rollbacks(table: Table, service: Service, resident: bool, rounds: int, bare: Row) -> None:
+    """Half of them at rest, for the CPU; half of them under load, for what is felt."""
+    spent, felt, failed = [], [], 0
+    what = f"{service.router}: bleen rollback, engine {'resident' if resident else 'dead'}"
+    for number in range(rounds):
+        _release(service, f"{resident:d}.{number}")
+        _engine(service, resident)
+        spent.append(service.bleen("rollback"))
+    for number in range(rounds):
+        version = f"{resident:d}.{number}"
+        _release(service, version)
+        _engine(service, resident)
+        with users(service, pause=0.002) as load:
+            load.wait(50)
+            began = service.bleen("rollback").began
+            load.wait(50)
+        report = load.report()
+        failed += len(report.failures)
+        felt.append(max(answer.end for answer in report if answer.who.startswith(f"{version}/")) - began)
+    _tell(table, what, spent, bare, 6)
+    table.add(f"{what}: from return to the last answer of the bad version", [each * 1000 for each in felt])
+    table.add(f"{what}: failed requests", [failed], "", limit=0)
+
+
+def _release(service: Service, version: str) -> None:
+    """``version`` serves, and nothing is under way but its window."""
+    service.bleen("up")
+    service.bleen("deploy", version)
+
+
+def _engine(service: Service, resident: bool) -> None:
+    if not resident:
+        os.kill(service.engine, signal.SIGKILL)
+    until("the engine is as it should be", lambda: (launch.recorded(service.state / "engine.json") or _nobody()).alive == resident)
+
+
+def _nobody() -> launch.Process:
+    raise RuntimeError("there was never an engine")
+
+
+def _bare() -> float:
+    return cost([os.path.realpath(sys.executable), "-c", "pass"]).cpu * 1000
+
+
+def _tell(table: Table, what: str, spent: list[Cost], bare: Row, limit: float) -> None:
+    table.add(f"{what}: CPU", [each.cpu * 1000 for each in spent], base=bare, limit=limit)
+    table.add(f"{what}: time", [each.seconds * 1000 for each in spent])
