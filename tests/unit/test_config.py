@@ -13,10 +13,12 @@ import pytest
 
 from bleen import config
 from bleen.config import Active, Config, Faults
+from bleen.config.fields import filled
 from bleen.config.source import read, typed
 from bleen.errors import UserError
 from bleen.model import Environment
 from bleen.plan import Plan, Probe, Step
+from bleen.providers.platforms.process_record import fill
 
 EXAMPLE = """\
 service: shop
@@ -335,6 +337,26 @@ def test_plain_values_of_env_and_command_are_what_is_written(load: Callable[...,
     plan = config.plan(loaded, "1", None)
     assert plan.platform["command"] == ["run", "1.10", "true", "0x1F"]
     assert plan.platform["env"] == {"A": "1.10", "B": "yes", "C": "True", "D": "007", "E": "", "F": "{{port}} $${X}"}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("{port}", "8"),
+        ("{{port}}", "{port}"),
+        ("{{{port}}}", "{{port}}"),
+        ("awk '{{print}}'", "awk '{print}'"),
+        ("$${A}", "${A}"),
+        ('{"a": {"b": {}}}', '{"a": {"b": {}}}'),
+        ("$A {A} {0}", "$A {A} {0}"),
+    ],
+)
+def test_what_is_written_as_literal_text_reaches_the_process_as_such(load: Callable[..., Config], written: str, meant: str) -> None:
+    loaded = load(SMALL.replace("[run]", f"[run, {json.dumps(written)}], env: {{A: {json.dumps(written)}}}"))
+    plan = config.plan(loaded, "1", None)
+    assert fill(plan.platform["command"][1], {"port": "8"}, None) == meant
+    assert fill(plan.platform["env"]["A"], {"port": "8"}, {}) == meant
+    assert filled(written, {"port": "8"}) == meant
 
 
 def test_steps_bake_as_long_as_they_say_or_as_the_file_does(load: Callable[..., Config]) -> None:

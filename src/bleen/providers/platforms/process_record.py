@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 GOOD_RUN = 60.0
 """Seconds after which a restarted instance counts as well again; also the time within which three restarts count as crashing."""
 
-_TEMPLATE = re.compile(r"\{(port|version|environment|instance)\}|(\$\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_TEMPLATE = re.compile(r"\{(port|version|environment|instance)\}|(\$\$\{|\{\{[a-z][a-z0-9_]*\}\})|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Record(NamedTuple):
@@ -193,18 +193,18 @@ def program(path: Path, record: Record, environment: Environment, instance: int,
 
 
 def fill(template: str, words: Mapping[str, str], values: Mapping[str, str] | None) -> str:
-    """One pass over ``{port}``, ``{version}``, ``{environment}``, ``{instance}`` and, where there are values, ``${NAME}`` (``$${`` for a literal one); what
-    is put in is never looked at again. Raises Refused for a reference without a value.
+    """One pass over ``{port}``, ``{version}``, ``{environment}``, ``{instance}`` and, where there are values, ``${NAME}``; ``$${`` and ``{{port}}`` stand for
+    the literal text, and what is put in is never looked at again. Raises Refused for a reference without a value.
     """
 
     def put(match: re.Match[str]) -> str:
         word, escape, name = match.groups()
         if word:
             return words[word]
+        if escape:
+            return str(escape[1:] if escape[0] == "$" else escape[1:-1])
         if values is None:
             return match.group()
-        if escape:
-            return "${"
         if name not in values:
             raise Refused(f"${{{name}}} has no value; deploy again with it set")
         return values[name]
