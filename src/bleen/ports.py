@@ -6,7 +6,7 @@ given again after a crash at any instant it ends where it would have ended. ``ep
 decided: an effect with an epoch smaller than one already seen raises ``Fenced`` and does nothing, and no effect is half done when a larger one begins.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bleen.host.processes import Process
@@ -66,7 +66,10 @@ class Router(Protocol):
         ...
 
     def settle(self, wanted: Routing, epoch: int) -> None:
-        """Undoes ``prepare``: environments that ``wanted.targets`` does not name are forgotten, and the preview is ``wanted.preview``. Never forgets one that serves."""
+        """Undoes ``prepare``: environments that ``wanted.targets`` does not name are forgotten, and the preview is ``wanted.preview``.
+
+        Never forgets one that serves.
+        """
         ...
 
     def traffic(self) -> Mapping[Environment, Traffic]:
@@ -74,8 +77,8 @@ class Router(Protocol):
         ...
 
     def up(self, routing: Routing, epoch: int) -> NotYet | None:
-        """Listens. A proxy that runs is left as it is; one that does not is started with the routing that it last had, or with ``routing`` if it has no memory of one.
-        None once it answers. Raises Refused if an address is held by somebody else, and says by whom.
+        """Listens. A proxy that runs is left as it is; one that does not is started with the routing that it last had, or, without a memory of one,
+        with ``routing``. None once it answers. Raises Refused if an address is held by somebody else, and says by whom.
         """
         ...
 
@@ -92,13 +95,17 @@ class Platform(Protocol):
         ...
 
     def provision(self, environment: Environment, version: str, replicas: int, epoch: int) -> None:
-        """Starts ``version`` as ``environment``, or brings its number of copies to ``replicas``. Returns when started, not when healthy. A copy that runs is adopted, never doubled.
-        Raises Refused for what can never start: a directory or a command that is missing.
+        """Starts ``version`` as ``environment``, or brings its number of copies to ``replicas``; one that exists keeps the settings that it was started with.
+
+        Returns when started, not when healthy. A copy that runs is adopted, never doubled. Raises Refused for what can never start: a directory or a command that is missing.
         """
         ...
 
     def health(self, environment: Environment) -> Health:
-        """One look at every target, fresh. A target is ready only if it answers *and* is this environment's own: an old process on the port does not pass for the new one."""
+        """One look at every target, fresh. A target is ready only if it answers *and* is this environment's own.
+
+        An old process on the port does not pass for the new one.
+        """
         ...
 
     def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
@@ -115,6 +122,10 @@ class Platform(Protocol):
 
     def logs(self, environment: Environment, lines: int) -> Sequence[str]:
         """The last lines that the environment wrote, oldest first; none if there is nothing."""
+        ...
+
+    def follow(self, environment: Environment) -> Callable[[], Sequence[str]]:
+        """What the environment writes from now on: each call of the answer gives the lines that are new, and does not wait for any."""
         ...
 
 
@@ -154,7 +165,7 @@ class Journal(Protocol):
     """What we know and intend, durably. The row, its event and the answer to a command change in one transaction or not at all."""
 
     def now(self) -> float:
-        """Seconds on a clock that runs while the host is up, is not moved by changes of the wall clock, and goes on after a reboot from where it was last seen."""
+        """Seconds on a clock that runs while the host is up and goes on after a reboot from where it was last seen; no change of the wall clock moves it."""
         ...
 
     def service(self, name: str) -> "Service":
@@ -166,8 +177,9 @@ class Journal(Protocol):
         ...
 
     def claim(self, name: str, by: Holder, seize: int | None = None) -> "Service":
-        """Makes ``by`` the holder, with the next epoch; already the holder changes nothing. Raises Held if another living holder has it, unless its epoch is ``seize``;
-        raises StaleWriter if the epoch is not ``seize`` any more.
+        """Makes ``by`` the holder, with the next epoch; already the holder changes nothing.
+
+        Raises Held if another living holder has it, unless its epoch is ``seize``; raises StaleWriter if the epoch is not ``seize`` any more.
         """
         ...
 
@@ -194,8 +206,9 @@ class Journal(Protocol):
         ...
 
     def commit(self, was: "Release", now: "Release", event: "Event | None", service: "Service", answer: "Answer | None" = None) -> "Release":
-        """Replaces the row by compare-and-set on its revision and on the epoch of ``service``, writes what ``service`` confirms, and returns the row as written.
-        Raises StaleWriter, with nothing written.
+        """Replaces the row by compare-and-set on its revision and on the epoch of ``service``, and writes what ``service`` confirms.
+
+        Returns the row as written. Raises StaleWriter, with nothing written.
         """
         ...
 

@@ -53,3 +53,26 @@ def test_a_log_that_is_kept_is_shrunk_to_its_end(tmp_path: Path) -> None:
     assert log.read_bytes() == b"7\nline 998\nline 999\n"
     logs.shrink(log, 20)
     assert log.read_bytes() == b"7\nline 998\nline 999\n"
+
+
+def test_who_follows_a_log_sees_each_finished_line_once_and_goes_on_after_it_was_cut(tmp_path: Path) -> None:
+    log = tmp_path / "1.log"
+    log.write_text("before\n")
+    follower = logs.Follower(lambda: {"1| ": log})
+    with log.open("a") as f:
+        f.write("same\nsame\nhal")
+    assert follower.fresh() == ["1| same", "1| same"]
+    with log.open("a") as f:
+        f.write("f\n")
+    assert follower.fresh() == ["1| half"]
+    logs.rotate(log, 3)
+    with log.open("a") as f:
+        f.write("after\n")
+    assert follower.fresh() == ["1| after"]
+    assert follower.fresh() == []
+
+
+def test_who_follows_logs_sees_those_of_copies_that_are_started_later(tmp_path: Path) -> None:
+    follower = logs.Follower(lambda: {f"{path.stem}| ": path for path in tmp_path.glob("*.log")})
+    (tmp_path / "2.log").write_text("hello\n")
+    assert follower.fresh() == ["2| hello"]

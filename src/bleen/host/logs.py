@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _REACH = 1 << 20
@@ -12,6 +13,33 @@ def tail(path: Path, lines: int) -> list[str]:
     """The last lines of a log, those of its predecessor (``old``) included; at most the last MiB of each. A last line without its end counts."""
     found = _last(path, lines)
     return _last(old(path), lines - len(found)) + found
+
+
+class Follower:
+    """What is appended to some logs from now on. Each is named by what its lines begin with; one that was cut, or is new, is read from its start."""
+
+    def __init__(self, files: Callable[[], Mapping[str, Path]]) -> None:
+        self._files = files
+        self._read = {path: _size(path) for path in files().values()}
+        self._begun: dict[Path, bytes] = {}
+
+    def fresh(self) -> list[str]:
+        """The lines that were finished since the last call, or since this was made."""
+        return [f"{prefix}{line}" for prefix, path in self._files().items() for line in self._lines(path)]
+
+    def _lines(self, path: Path) -> list[str]:
+        at = self._read.get(path, 0)
+        if _size(path) < at:
+            at = 0
+        try:
+            with open(path, "rb") as log:
+                log.seek(at)
+                written = log.read(_REACH)
+        except FileNotFoundError:
+            return []
+        self._read[path] = at + len(written)
+        *lines, self._begun[path] = (self._begun.get(path, b"") + written).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
 
 
 def old(path: Path) -> Path:
@@ -54,6 +82,13 @@ def shrink(path: Path, limit: int) -> None:
             log.seek(0)
             log.write(end)
             log.truncate()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _last(path: Path, lines: int) -> list[str]:

@@ -13,7 +13,7 @@ A router and a platform of one service share a directory::
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -466,6 +466,9 @@ class FakePlatform(_Fake):
         found = self._look()["environments"].get(str(environment))
         said = [f"1| {environment} runs {found['version']}"] if found else []
         return said[-lines:] if lines > 0 else []
+
+    def follow(self, environment: Environment) -> Callable[[], Sequence[str]]:
+        return list
 
     def _violation(self, name: str, arguments: Mapping[str, Any]) -> str:
         if name == "down":

@@ -3,6 +3,7 @@
 import json
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from contextlib import suppress
 
 from bleen.cli import exits
@@ -28,30 +29,15 @@ def run(args: Namespace) -> int:
         if number is None:
             raise UserError(f"{access.name} never had an environment {name}")
         environment = Environment(name, number)
-    lines = list(platform.logs(environment, args.lines))
-    _show(args, environment, lines)
+    fresh = platform.follow(environment)
+    _show(args, environment, platform.logs(environment, args.lines))
     with suppress(KeyboardInterrupt):
         while args.follow:
-            time.sleep(0.25)
-            now = list(platform.logs(environment, max(args.lines, 200)))
-            fresh = _later(lines, now)
-            if fresh:
-                _show(args, environment, fresh)
-                lines = now
+            if lines := fresh():
+                _show(args, environment, lines)
+            time.sleep(0.2)
     return exits.DONE
 
 
-def _show(args: Namespace, environment: Environment, lines: list[str]) -> None:
-    if args.json:
-        print(json.dumps({"environment": str(environment), "lines": lines}), flush=True)
-    else:
-        print("\n".join(lines) if lines else f"{environment} wrote nothing", flush=True)
-
-
-def _later(seen: list[str], now: list[str]) -> list[str]:
-    """The lines of ``now`` that come after those of ``seen``."""
-    tail = seen[-20:]
-    for end in range(len(now), 0, -1):
-        if tail and now[max(0, end - len(tail)) : end] == tail[-min(len(tail), end) :]:
-            return now[end:]
-    return now
+def _show(args: Namespace, environment: Environment, lines: Sequence[str]) -> None:
+    print(json.dumps({"environment": str(environment), "lines": list(lines)}) if args.json else "\n".join(lines) or f"{environment} wrote nothing", flush=True)

@@ -105,12 +105,15 @@ class ProcessPlatform:
             return None
 
     def tend(self, epoch: int) -> None:
+        damaged: list[Unavailable] = []
         with self._effect(epoch):
-            for environment, path, record in self._records():
+            for environment, path, record in self._records(damaged):
                 self._stop(environment, path, record, record.unwanted)
                 self._start(environment, path, record, eager=False)  # what cannot be started is in its state, and told by health()
                 for n in record.instances:
                     logs.rotate(path / f"{n}.log", record.log_bytes)
+        if damaged:
+            raise damaged[0]
 
     def down(self, epoch: int) -> NotYet | None:
         with self._effect(epoch):
@@ -129,6 +132,9 @@ class ProcessPlatform:
             tails = [(prefix, logs.tail(file, lines)) for prefix, file in found]
         share = _shares([len(tail) for _, tail in tails], lines)
         return [f"{prefix}{line}" for (prefix, tail), count in zip(tails, share, strict=True) for line in tail[len(tail) - count :]]
+
+    def follow(self, environment: Environment) -> Callable[[], Sequence[str]]:
+        return logs.Follower(lambda: self.log_files(environment)).fresh
 
     def log_files(self, environment: Environment) -> Mapping[str, Path]:
         """The log of each instance by the prefix of its lines, for ``logs --follow``; also of an environment that has ended, while they are kept.
@@ -271,9 +277,17 @@ class ProcessPlatform:
     def _crashing(self, path: Path, n: int, state: State, now: float) -> bool:
         return state.crashing and not (_is_alive(path, n) and now - state.started >= process_record.GOOD_RUN)
 
-    def _records(self) -> Iterator[tuple[Environment, Path, Record]]:
+    def _records(self, damaged: list[Unavailable] | None = None) -> Iterator[tuple[Environment, Path, Record]]:
+        """What was started here. A record that cannot be read raises Unavailable; with ``damaged``, the error is put there, and the others go on."""
         for path in sorted(self._place.iterdir()):
-            if path.name[0] != "." and (record := process_record.read(path)):
+            try:
+                record = process_record.read(path) if path.name[0] != "." else None
+            except Unavailable as error:
+                if damaged is None:
+                    raise
+                damaged.append(error)
+                continue
+            if record:
                 yield Environment.parse(path.name), path, record
 
     def _path(self, environment: Environment) -> Path:

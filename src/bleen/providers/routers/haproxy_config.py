@@ -120,7 +120,7 @@ def address(target: Target) -> str:
 
 def render_map(settings: Settings, entries: Mapping[str, str]) -> str:
     """The text of the map, with what is missing in ``entries``: a listener leads nowhere, a berth is checked as the settings say."""
-    entries = dict.fromkeys(LISTENERS, NOWHERE) | dict.fromkeys(BERTHS, plain(settings.probe.path)) | entries
+    entries = {**dict.fromkeys(LISTENERS, NOWHERE), **dict.fromkeys(BERTHS, plain(settings.probe.path)), **entries}
     return "".join(f"{key} {entries[key]}\n" for key in (*LISTENERS, *BERTHS))
 
 
