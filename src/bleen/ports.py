@@ -97,7 +97,8 @@ class Platform(Protocol):
     def provision(self, environment: Environment, version: str, replicas: int, epoch: int) -> None:
         """Starts ``version`` as ``environment``, or brings its number of copies to ``replicas``; one that exists keeps the settings that it was started with.
 
-        Returns when started, not when healthy. A copy that runs is adopted, never doubled. Raises Refused for what can never start: a directory or a command that is missing.
+        Returns when started, not when healthy. A copy that runs is adopted, never doubled.
+        Raises Refused for what can never start: a directory or a command that is missing.
         """
         ...
 
