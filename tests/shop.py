@@ -234,6 +234,12 @@ class Shop:
         status, fields, _ = Client(self.preview if preview else self.listen).ask("GET", "/", close=True)
         return fields.get("x-served-by", str(status))
 
+    def begun(self, path: str) -> Client:
+        """A request that users have sent; ``finish`` takes its answer."""
+        client = Client(self.listen, timeout=60)
+        client.begin("GET", path)
+        return client
+
     def load(self, clients: int = 4, pause: float = 0.02) -> Load:
         """Users."""
         return Load(self.listen, clients=clients, pause=pause)

@@ -1,0 +1,177 @@
+"""Environments that die while a release is under way: what users feel of it, and what the release does."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from shop import ROUTERS, Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with Shop(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=ROUTERS)
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with Shop(tmp_path, request.param) as made:
+        yield made
+
+
+def test_a_version_that_dies_in_its_tests_is_aborted_and_users_see_nothing(shop: Shop) -> None:
+    """ "Watched: the new environment found dead takes the failure edge at the next tick, whatever else was being waited for." """
+    shop.up("1.0")
+    with socket.create_server(("127.0.0.1", 0)) as silent, shop.load() as users:
+        shop.smoke({"name": "Slow", "url": f"http://127.0.0.1:{silent.getsockname()[1]}/", "timeout": "60s"})
+        deploy = shop.start("deploy", shop.ship("1.1"))
+        shop.reached("TESTING")
+        users.wait(10)
+        shop.crash("1.1")
+        assert "is dead" in deploy.ended(3).err
+        users.wait(10)
+    assert not users.report().failures, users.report()
+    assert users.report().who().keys() == {"1.0"}
+    assert not shop.copies("1.1")
+
+
+def test_a_version_that_never_becomes_healthy_is_stopped_with_its_last_words_in_the_report(shop: Shop) -> None:
+    """ "A version that never becomes healthy is stopped, with its last log lines in the report." """
+    shop.up("1.0", checks={"health": {"path": "/health", "interval": "100ms", "timeout": "1s"}})
+    said = shop.bleen("deploy", shop.ship("1.1", "--health", "fail"), code=3)
+    assert "did not become healthy within 1s" in said.err
+    assert "log: 1| 1.1 1.1 listens on" in said.out
+    assert not shop.copies("1.1")
+
+
+def test_a_version_that_crashes_at_once_is_aborted_before_its_time_is_over(shop: Shop) -> None:
+    """ "An environment whose processes all keep crashing (three restarts each within a minute) is dead too" """
+    shop.up("1.0", checks={"health": {"path": "/health", "interval": "100ms", "timeout": "60s"}})
+    said = shop.bleen("deploy", shop.ship("1.1", "--no-such-option"), code=3)
+    assert "unrecognized arguments: --no-such-option" in said.out
+    assert shop.serves() == "1.0"
+
+
+def test_a_version_that_dies_right_after_the_switch_is_rolled_back_at_once(either: Shop) -> None:
+    """ "Green dead at any time from PROMOTING to the end of HOLDING, blue healthy: traffic goes back at once" """
+    either.up("1.0").configure(bake="60s")
+    deploy = either.start("deploy", either.ship("1.1"))
+    either.reached("BAKING")
+    assert either.serves() == "1.1"
+    either.crash("1.1")
+    assert "rolled back to 1.0: 1.1 (green) is dead" in deploy.ended(4).err
+    assert either.serves() == "1.0"
+    assert either.bleen("wait", code=4)
+    assert either.story()[-3:] == ["ROLLING_BACK", "UNDOING", "ROLLED_BACK"]
+
+
+def test_a_version_that_dies_in_the_hold_is_rolled_back_at_once_and_the_next_deploy_says_so(either: Shop) -> None:
+    """ "The next `deploy` first reports a rollback that happened since." """
+    either.up("1.0", "1.1")
+    either.reached("HOLDING")
+    either.crash("1.1")
+    either.reached("ROLLED_BACK")
+    assert either.serves() == "1.0"
+    said = either.bleen("deploy", either.ship("1.2")).out
+    assert said.startswith("note: release 2 (1.1) was rolled back: 1.1 (green) is dead")
+
+
+def test_flapping_moves_nothing(shop: Shop) -> None:
+    """ "Anything less is shown and not acted on; flapping moves nothing." """
+    shop.configure(platform={"process": {**shop.settings["platform"]["process"], "replicas": 2}})
+    shop.up("1.0", "1.1")
+    release = shop.reached("HOLDING")
+    with shop.load() as users:
+        users.wait(10)
+        shop.tell("1.1", "fail", only=0)  # one of two, for longer than three looks
+        users.wait(100)
+        shop.tell("1.1", "ok", only=0)
+        users.wait(10)
+        assert shop.status()["release"]["phase"] == "HOLDING"
+    assert not users.report().failures, users.report()
+    assert users.report().who().keys() == {"1.1"}
+    assert shop.release.entered == release.entered
+
+
+def test_an_active_version_that_is_dead_does_not_prevent_the_promotion_of_a_healthy_one(shop: Shop) -> None:
+    """ "An active environment that is unhealthy never prevents the promotion of a healthy one; the plan says that there is no rollback then." """
+    shop.up("1.0")
+    shop.crash("1.0")
+    shop.ship("1.1")
+    assert "1.0 (blue) is not healthy: once promoted, there is no rollback to it" in shop.bleen("plan", "1.1").out
+    shop.bleen("deploy", "1.1")
+    assert shop.serves() == "1.1"
+    assert shop.status()["rollback"]["ready"] is False
+
+
+def test_an_active_version_that_dies_before_the_switch_does_not_prevent_it(shop: Shop) -> None:
+    """ "An active environment that is unhealthy never prevents the promotion of a healthy one" """
+    shop.up("1.0").configure(promotion={"mode": "manual"})
+    shop.bleen("deploy", shop.ship("1.1"), code=7)
+    shop.crash("1.0")
+    shop.bleen("promote")
+    assert shop.serves() == "1.1"
+
+
+def test_with_both_dead_the_release_halts_and_the_traffic_stays(either: Shop) -> None:
+    """ "Both dead, from PROMOTING on: halted, traffic untouched, and said loudly." """
+    shop = either
+    shop.up("1.0").configure(bake="60s")
+    deploy = shop.start("deploy", shop.ship("1.1"))
+    shop.reached("BAKING")
+    shop.tell("1.0", "fail")
+    shop.tell("1.1", "fail")
+    said = deploy.ended(5)
+    assert "both environments are dead, traffic was left where it is" in said.err
+    seen = shop.status()
+    assert (seen["active"]["version"], seen["release"]["phase"]) == ("1.1", "BAKING")
+    assert "both environments are dead" in seen["release"]["halted"]
+    assert "HALTED" in shop.bleen("status").out
+    assert shop.bleen("wait", code=5)
+    assert "is halted in BAKING" in shop.bleen("deploy", "1.0", code=6).err
+    assert shop.serves() == "1.1"  # the proxy goes on trying: panic mode
+    shop.tell("1.1", "ok")
+    shop.bleen("resume")
+    assert "it is not halted" in shop.bleen("resume").out
+    assert shop.release.phase == "BAKING"
+    assert shop.serves() == "1.1"
+
+
+def test_a_halted_release_can_be_closed_and_the_next_one_starts_from_what_the_router_serves(shop: Shop) -> None:
+    """ "`close` accepts what the router serves now as the truth (terminal CLOSED)." """
+    shop.up("1.0", "1.1", checks={"health": {"path": "/health", "interval": "100ms", "timeout": "2s"}})
+    shop.tell("1.0", "fail")
+    said = shop.bleen("rollback", code=5)
+    assert "1.0 (blue) is not healthy, traffic was left where it is" in said.err
+    assert shop.serves() == "1.1"
+    shop.bleen("close")
+    assert shop.story()[-1] == "CLOSED"
+    assert "it is closed already" in shop.bleen("close").out
+    assert "already" in shop.bleen("resume").text or shop.release.phase == "CLOSED"
+    shop.bleen("deploy", shop.ship("1.2"))
+    assert shop.status()["rollback"]["to"] == "1.1"
+
+
+def test_an_old_version_that_is_not_healthy_takes_the_traffic_only_by_force(either: Shop) -> None:
+    """ "`rollback --force` then moves traffic all the same, and says what it forces." """
+    either.up("1.0", "1.1", checks={"health": {"path": "/health", "interval": "100ms", "timeout": "1s"}})
+    either.tell("1.0", "hang")
+    said = either.bleen("rollback", code=5)
+    assert "traffic was left where it is" in said.err
+    assert "`bleen rollback --force`" in said.err
+    assert either.serves() == "1.1"
+    assert "by force: whether 1.0 is well was not asked" in either.bleen("rollback", "--force").out
+    assert either.serves() == "1.0"
+
+
+def test_a_first_release_that_dies_after_its_promotion_halts_and_one_that_fails_before_is_aborted(shop: Shop) -> None:
+    """ "A first release has nothing to return to: a failure before promotion is ABORTED; after it halted, still serving." """
+    shop.up(bake="60s")
+    shop.bleen("deploy", shop.ship("0.9", "--no-such-option"), code=3)
+    deploy = shop.start("deploy", shop.ship("1.0"))
+    shop.reached("BAKING")
+    shop.tell("1.0", "fail")
+    assert "1.0 (blue) is dead" in deploy.ended(5).err
+    assert shop.serves() == "1.0"
+    assert "there is nothing to go back to" in shop.bleen("rollback", code=2).err

@@ -1,0 +1,241 @@
+"""Engines, and the verbs that people type, killed and stopped at any time: what serves goes on serving, and the release ends as it should."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bleen.testing.site import until
+from shop import ROUTERS, Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with Shop(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=ROUTERS)
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with Shop(tmp_path, request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of somebody who never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_killed_engine_fails_no_request_and_the_next_up_adopts_what_runs(either: Shop) -> None:
+    """ "SIGKILL of the resident engine fails no request; the next `up` adopts what runs, by pid and start time, with no second copy." """
+    either.up("1.0", "1.1")
+    before = {*either.copies("1.0"), *either.copies("1.1"), either.proxy()}
+    with either.load() as users:
+        users.wait(20)
+        engine = either.engine()
+        either.kill(engine)
+        users.wait(50)
+        seen = either.status()
+        assert seen["engine"] == {"watches": False, "pid": None, "host": None, "version": None}
+        assert "nobody watches: no resident engine runs" in either.bleen("status").out
+        assert "nobody watches" in either.bleen("doctor").out
+        either.bleen("up")
+        users.wait(50)
+    assert not users.report().failures, users.report()
+    assert {*either.copies("1.0"), *either.copies("1.1"), either.proxy()} == before
+    assert either.engine() not in {engine, *before}
+    assert len(either.processes()) == len(before) + 1
+    assert "1.0 serves again" in either.bleen("rollback").out
+
+
+def test_a_stopped_engine_is_succeeded_by_a_rollback_and_another_one_is_started(either: Shop) -> None:
+    """ "one on this host that has not answered, even inside a call, is killed [...] and succeeded (who kills a resident engine starts another)" """
+    either.up("1.0", "1.1")
+    stopped = either.engine()
+    stopped.signal(signal.SIGSTOP)
+    with either.load() as users:
+        users.wait(10)
+        assert "1.0 serves again" in either.bleen("rollback").out
+        users.wait(10)
+    assert not users.report().failures, users.report()
+    assert either.serves() == "1.0"
+    assert not stopped.alive
+    either.reached("ROLLED_BACK")
+    until("another engine watches", lambda: either.status()["engine"]["watches"])
+
+
+def test_a_stopped_engine_that_goes_on_after_it_was_succeeded_does_nothing(shop: Shop) -> None:
+    """ "A lease says who drives a release; a lease alone does not stop a process that was paused." """
+    shop.up("1.0").configure(bake="1s", promotion={"mode": "auto", "steps": [{"share": 50}, {"share": 100}]})
+    shop.start("deploy", shop.ship("1.1"))
+    shop.reached("BAKING")
+    with shop.fenced():  # so that it is stopped in the middle of a call
+        shop.reached("PROMOTING")
+        engine = shop.engine()
+        engine.signal(signal.SIGSTOP)
+    shop.bleen("rollback")
+    engine.signal(signal.SIGCONT)
+    shop.reached("ROLLED_BACK")
+    assert shop.serves() == "1.0"
+    assert not engine.alive
+
+
+def test_an_engine_killed_in_every_phase_is_succeeded_and_the_release_ends_as_it_should(either: Shop, silent: str) -> None:
+    """ "Killed at any instant, the next run reads the row and the world, and ends where the first would have." """
+    either.up("1.0").configure(promotion={"mode": "auto", "steps": [{"share": 50, "bake": "1s"}, {"share": 100, "bake": "1s"}]})
+    either.smoke({"name": "Slow", "url": "/sleep?s=1", "timeout": "20s"})
+    with either.load() as users:
+        deploy = either.start("deploy", either.ship("1.1", "--listen-after", "0.5"))
+        for phase in ("PROVISIONING", "TESTING", "BAKING"):
+            either.reached(phase)
+            either.kill(either.engine())
+            either.bleen("up")
+        deploy.ended(0)
+        users.wait(10)
+    assert not users.report().failures, users.report()
+    assert either.serves() == "1.1"
+    assert len(either.copies("1.1")) == 1
+    assert either.story()[-3:] == ["PROMOTING", "BAKING", "HOLDING"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_deploy_before_the_switch_aborts(shop: Shop, silent: str, number: int) -> None:
+    """ "Ctrl-C and SIGTERM of `deploy` before PROMOTING abort (a cancelled CI job must not promote later)" """
+    shop.up("1.0").configure(platform={"process": {**shop.settings["platform"]["process"], "replicas": 2}})
+    checks = dict(shop.settings["checks"])
+
+    def abort_in(phase: str, version: str, *options: str) -> None:
+        deploy = shop.start("deploy", shop.ship(version, *options))
+        shop.reached(phase)
+        if phase == "TESTING":
+            until("both copies are asked", lambda: len(shop.copies(version)) == 2)
+        deploy.signal(number)
+        said = deploy.ended(3)
+        assert "by a signal" in said.err
+        assert "users saw nothing" in said.err
+        assert shop.story()[-2:] == ["UNDOING", "ABORTED"]
+        assert not shop.copies(version)
+
+    abort_in("PROVISIONING", "1.1", "--listen-after", "30")
+    shop.smoke({"name": "Slow", "url": f"http://{silent}/", "timeout": "60s"})
+    abort_in("TESTING", "1.2")
+    shop.configure(checks=checks)
+    shop.smoke({"name": "One of two is unwell from now on", "url": "/be?health=fail"})
+    abort_in("AWAITING_PROMOTION", "1.3")
+    assert shop.serves() == "1.0"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_deploy_from_the_switch_on_detaches_and_says_so(shop: Shop, number: int) -> None:
+    """ "from PROMOTING on they detach and say so: the release goes on under the resident engine, or under the next verb." """
+    shop.up("1.0").configure(promotion={"mode": "auto", "steps": [{"share": 50, "bake": "1s"}, {"share": 100, "bake": "1s"}]})
+    deploy = shop.start("deploy", shop.ship("1.1"))
+    shop.reached("BAKING")
+    with shop.fenced():
+        shop.reached("PROMOTING")
+        deploy.signal(number)
+        assert "detached: the release goes on" in deploy.ended(130).err
+    shop.bleen("wait")
+    assert shop.serves() == "1.1"
+
+
+def test_a_signal_in_the_bake_detaches_and_without_an_engine_one_is_started(shop: Shop) -> None:
+    """ "the release goes on under the resident engine, or under the next verb." """
+    shop.up("1.0").configure(bake="2s")
+    shop.kill(shop.engine())
+    deploy = shop.start("deploy", shop.ship("1.1"))
+    shop.reached("BAKING")
+    deploy.signal(signal.SIGINT)
+    assert "detached" in deploy.ended(130).err
+    shop.reached("HOLDING")
+    assert shop.serves() == "1.1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_a_deploy_that_crashes_with_a_resident_engine_changes_nothing(shop: Shop, number: int) -> None:
+    """ "SIGKILL and SIGHUP look like a crash: the release goes on, promotion included." """
+    shop.up("1.0")
+    deploy = shop.start("deploy", shop.ship("1.1", "--listen-after", "1"))
+    shop.reached("PROVISIONING")
+    deploy.signal(number)
+    assert deploy.ended().code == -number
+    shop.reached("HOLDING")
+    assert shop.serves() == "1.1"
+
+
+def test_a_deploy_killed_without_a_resident_engine_goes_on_under_the_next_verb(either: Shop) -> None:
+    """ "a holder that is dead (pid and start time; a zombie is dead) is succeeded" """
+    either.up("1.0")
+    either.kill(either.engine())
+    deploy = either.start("deploy", either.ship("1.1", "--listen-after", "1"))
+    either.reached("PROVISIONING")
+    deploy.kill()
+    seen = either.status()
+    assert (seen["active"]["version"], seen["release"]["phase"], seen["engine"]["watches"]) == ("1.0", "PROVISIONING", False)
+    either.bleen("wait")
+    assert either.serves() == "1.1"
+    either.kill(*[each for each in either.processes() if each == either.engine()])
+    assert "1.0 serves again" in either.bleen("rollback").out
+    assert either.serves() == "1.0"
+
+
+def test_deploy_says_that_nobody_watches_the_hold(shop: Shop) -> None:
+    """ "Without a resident engine, `deploy` and `status` say that nobody watches the hold." """
+    shop.up("1.0")
+    shop.kill(shop.engine())
+    said = shop.bleen("deploy", shop.ship("1.1")).out
+    assert "nobody watches" in said
+    assert said.rstrip().splitlines()[-2].startswith("nobody watches the hold")
+    assert "nobody watches" in shop.bleen("status").out
+    assert "1.0 serves again" in shop.bleen("rollback").out
+
+
+def test_a_rollback_overtakes_a_deploy_which_exits_4(either: Shop) -> None:
+    """ "A rollback that succeeded exits 0; the `deploy` that it overtook exits 4." """
+    either.up("1.0").configure(bake="60s")
+    deploy = either.start("deploy", either.ship("1.1"))
+    either.reached("BAKING")
+    with either.load() as users:
+        users.wait(10)
+        either.bleen("rollback")
+        users.wait(10)
+    deploy.ended(4)
+    assert not users.report().failures, users.report()
+    assert either.serves() == "1.0"
+
+
+def test_a_rollback_before_the_switch_is_an_abort(shop: Shop, silent: str) -> None:
+    """ "Before PROMOTING it is `abort`, exit 0." """
+    shop.up("1.0")
+    shop.smoke({"name": "Slow", "url": f"http://{silent}/", "timeout": "60s"})
+    deploy = shop.start("deploy", shop.ship("1.1"))
+    shop.reached("TESTING")
+    assert "users saw nothing" in shop.bleen("rollback").out
+    deploy.ended(3)
+
+
+def test_an_abort_while_a_deploy_runs_elsewhere_is_obeyed_and_given_twice_equals_once(shop: Shop, silent: str) -> None:
+    """ "A command names an end ("be rolled back"): given twice it equals once." """
+    shop.up("1.0")
+    shop.kill(shop.engine())
+    shop.smoke({"name": "Slow", "url": f"http://{silent}/", "timeout": "60s"})
+    deploy = shop.start("deploy", shop.ship("1.1"))
+    shop.reached("TESTING")
+    for _ in range(2):
+        assert "aborted" in shop.bleen("abort").out
+    deploy.ended(3)
+    assert shop.serves() == "1.0"
+
+
+def test_a_deploy_waits_for_an_earlier_release_that_is_ending(shop: Shop) -> None:
+    """ "`deploy` waits, saying why, while an earlier release that is not halted is RETIRING, CONTRACTING, ROLLING_BACK or UNDOING" """
+    shop.up("1.0", "1.1", drain="10s")
+    stream = shop.begun("/stream?s=2&every=0.1")
+    shop.bleen("rollback")
+    said = shop.bleen("deploy", "1.1").out
+    assert "waits for release 2 (1.1), which is ending" in said
+    assert stream.finish()[2].endswith(b"end\n")
+    assert shop.serves() == "1.1"
