@@ -62,11 +62,7 @@ def _release(service: Service, version: str) -> None:
 def _engine(service: Service, resident: bool) -> None:
     if not resident:
         os.kill(service.engine, signal.SIGKILL)
-    until("the engine is as it should be", lambda: (launch.recorded(service.state / "engine.json") or _nobody()).alive == resident)
-
-
-def _nobody() -> launch.Process:
-    raise RuntimeError("there was never an engine")
+    until("the engine is as it should be", lambda: bool(launch.remains(service.state / "engine.json")) == resident)
 
 
 def _bare() -> float:

@@ -3,7 +3,6 @@
 A request has failed if its answer is not the application's own and whole: a 503 of the proxy, a reset, a truncation, a timeout. Clients try nothing twice.
 """
 
-import time
 from pathlib import Path
 
 from benchmarks.proxies import routers

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from bleen.testing.load import Load
 from bleen.testing.site import free_address
 
-DEMO = Path(__file__).parents[2] / "demo/releases/1.0"
+HERE = Path(__file__).parent
 APPLICATIONS = {
-    "demo": (["python3", "app.py", "--port", "{port}"], DEMO),
-    "gunicorn": (["gunicorn", "--worker-class", "gthread", "--threads", "8", "--keep-alive", "2", "--bind", "127.0.0.1:{port}", "application:wsgi"], Path(__file__).parent),
-    "uvicorn": (["uvicorn", "--timeout-keep-alive", "2", "--no-access-log", "--host", "127.0.0.1", "--port", "{port}", "application:asgi"], Path(__file__).parent),
+    "demo": (["python3", "app.py", "--port", "{port}"], HERE.parents[1] / "demo/releases/1.0"),
+    "gunicorn": (["gunicorn", "--worker-class", "gthread", "--threads", "8", "--keep-alive", "2", "--bind", "127.0.0.1:{port}", "application:wsgi"], HERE),
+    "uvicorn": (["uvicorn", "--timeout-keep-alive", "2", "--no-access-log", "--host", "127.0.0.1", "--port", "{port}", "application:asgi"], HERE),
 }
 ROUTERS = ("envoy", "haproxy")
 

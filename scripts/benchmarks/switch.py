@@ -5,24 +5,28 @@ machine. Under load it is how long after the call began the last request was sen
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.proxies import BOTH, EnvoyByHand, HAProxyByHand, NginxByHand, routers
 from benchmarks.table import Table
 from bleen.model import Environment
 from bleen.testing.load import Load
+from bleen.testing.routers import Fleet
+from bleen.testing.site import Site
 
 SWITCHES = 100
 
 Switch = Callable[[Environment], None]
+BY_HAND: dict[str, type[EnvoyByHand] | type[HAProxyByHand]] = {"envoy": EnvoyByHand, "haproxy": HAProxyByHand}
 
 
 def run(table: Table, place: Path, scale: float) -> None:
     count = max(4, round(SWITCHES * scale))
     with routers(place) as (sites, fleet):
         for name, site in sites.items():
-            by_hand = {"envoy": EnvoyByHand, "haproxy": HAProxyByHand}[name](site, fleet)
-            ours: Switch = lambda environment, site=site: site.route(fleet.routing({environment: 100}))  # type: ignore[misc]
+            by_hand = BY_HAND[name](site, fleet)
+            ours = partial(_ours, site, fleet)
             bare, timed = _times([by_hand.switch, ours], count)
             base = table.add(f"{name}, by hand", bare)
             table.add(f"{name}, route() until served()", timed, base=base, limit=2)
@@ -39,6 +43,10 @@ def run(table: Table, place: Path, scale: float) -> None:
             table.add("nginx -s reload: failed requests", [failed], "")
         finally:
             nginx.end()
+
+
+def _ours(site: Site, fleet: Fleet, environment: Environment) -> None:
+    site.route(fleet.routing({environment: 100}))
 
 
 def _times(switches: list[Switch], count: int) -> list[list[float]]:
