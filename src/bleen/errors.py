@@ -50,3 +50,6 @@ class Busy(BleenError):
 
 class UserError(BleenError):
     """What was asked cannot be done as asked, and nothing was touched; the text says what would be right."""
+
+    located = False
+    """The text begins with file:line:column, for editors to jump to."""

@@ -88,7 +88,7 @@ def _refused(rest: list[str], error: BleenError) -> int:
 
         print(json.dumps({"ok": False, "text": str(error)}))
     else:
-        print(f"bleen: {error}", file=sys.stderr)
+        print(error if isinstance(error, UserError) and error.located else f"bleen: {error}", file=sys.stderr)
     return exits.USAGE if isinstance(error, UserError) else exits.BUSY if isinstance(error, Busy) else exits.HALTED
 
 

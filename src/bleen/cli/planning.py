@@ -65,7 +65,12 @@ def unchanged(planned: Planned) -> bool:
         staged = json.loads(Path(current.plan.platform["secrets"]).read_text())
     except (OSError, ValueError):
         return False
-    return bool(staged == config.secrets(planned.config))
+    return _given(staged) == _given(config.secrets(planned.config))
+
+
+def _given(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Without what merely comes with the shell that deploys."""
+    return {**values, "base": {name: value for name, value in values["base"].items() if name not in ("PATH", "HOME")}}
 
 
 def _known(args: Namespace, loaded: Config) -> Access:

@@ -39,6 +39,8 @@ class Fault(NamedTuple):
 class Faults(UserError):
     """Everything that is wrong with a file and with those that it names, a line each."""
 
+    located = True
+
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = sorted(set(faults), key=lambda f: (f.file, f.line, f.column, f.text))
         super().__init__("\n".join(map(str, self.faults)))

@@ -5,6 +5,7 @@ A change of the router's kind or addresses is made only with --apply, which says
 """
 
 import socket
+import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 from bleen import __version__, config, wiring
 from bleen.cli import exits, show
-from bleen.cli.access import Access, start_engine
+from bleen.cli.access import Access, open_service, start_engine
 from bleen.cli.stopping import stop_engine, stop_router
 from bleen.engine.drive import alive
 from bleen.errors import PortError, UserError
@@ -27,9 +28,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    loaded = config.load(Path(args.file))
-    wanted = config.router(loaded)
-    place = Place(loaded.service)
+    place, wanted = _wanted(args)
     _other_services(place, wanted)
     if not place.journal.exists():
         _free(place, wanted)
@@ -44,6 +43,25 @@ def run(args: Namespace) -> int:
     place.remember(Path(args.file))
     _engine(access)
     return _wait(args, access)
+
+
+def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any]]:
+    """The service and its router's settings, from bleen.yaml; where that has faults, as they were.
+
+    A host that comes up again needs its service, whatever has become of the file.
+    """
+    try:
+        loaded = config.load(Path(args.file), None)
+        return Place(loaded.service), config.router(loaded)
+    except config.Faults as faults:
+        try:
+            access = open_service(args)
+        except UserError:
+            raise faults from None
+        if args.apply or not access.service.router:
+            raise
+        print(f"{faults}\nbleen: {access.name} comes up with the settings that it had", file=sys.stderr)
+        return access.place, access.service.router
 
 
 def _engine(access: Access) -> None:
