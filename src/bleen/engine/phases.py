@@ -88,9 +88,12 @@ def awaiting_promotion(release: Release, world: World) -> Outcome:
         if plan.otherwise != "promote":
             return Failed(f"nobody promoted {plan.version} within {duration(plan.deadline)}")
     sight = world.sight(release, release.environment)
-    if not sight.healthy:
-        return NotYet(f"{plan.version} to be healthy: {sight.why}", plan.probe.interval / 2, None if approved else until)
-    return Done()
+    if sight.healthy:
+        return Done()
+    unwell: float = release.memo.get("unwell", world.now)
+    if world.now >= unwell + plan.probe.timeout:
+        return Failed(f"{plan.version} was not healthy enough to be promoted: {sight.why}")
+    return NotYet(f"{plan.version} to be healthy: {sight.why}", plan.probe.interval / 2, unwell + plan.probe.timeout, {"unwell": unwell})
 
 
 def promoting(release: Release, world: World) -> Outcome:
@@ -120,7 +123,7 @@ def baking(release: Release, world: World) -> Outcome:
     baked: float = release.memo.get("baked", 0.0) + (min(world.now - seen, 2.0) if seen is not None and serving else 0.0)
     if baked >= wanted and sight.healthy:
         return Done({"seconds": round(baked, 3)})
-    again = min(plan.probe.interval, max(wanted - baked, 0.005))
+    again = min(plan.probe.interval, max(wanted - baked, 0.005)) if baked < wanted else plan.probe.interval
     if not serving:
         why = sight.why or "the router does not send the traffic where it should; `bleen status` shows the drift"
         return NotYet(f"{plan.version} to be seen serving: {why}", again, None, {"baked": baked, "seen": None})
@@ -134,7 +137,7 @@ def holding(release: Release, world: World) -> Outcome:
     plan, until = release.plan, release.entered + release.plan.window
     if plan.old is None or world.now >= until:
         return Done()
-    return NotYet(f"the end of the rollback window; {plan.old_version} stays warm", min(plan.probe.interval, until - world.now), until)
+    return NotYet(f"the end of the rollback window; {plan.old_version} stays warm", max(min(plan.probe.interval, until - world.now), 0.001), until)
 
 
 def retiring(release: Release, world: World) -> Outcome:

@@ -91,6 +91,8 @@ class Engine:
         if not sight.dead:
             return None
         dead = f"{release.plan.version} ({release.plan.environment}) is dead: {sight.why}"
+        if min(sight.at, before.at if before else sight.at) <= release.entered:
+            return NotYet(f"another look: {dead}", 0.02)  # what was seen before a person said `resume` must not halt it again
         if before is None:
             return Failed(dead)
         if before.dead:
@@ -122,7 +124,7 @@ class Engine:
         if release.phase not in UNHURRIED and world.now >= deadline:
             return Failed(f"gave up: {why}")
         failures = self._failures[release.id] = self._failures.get(release.id, 0) + 1
-        return NotYet(why, min(0.02 * 2**failures, 1.0), release.until)
+        return NotYet(why, 0.02 * 2 ** min(failures, 6), release.until)
 
     def _record(self, world: World, release: Release, outcome: Outcome | Halt) -> float:
         if isinstance(outcome, NotYet):

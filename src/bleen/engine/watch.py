@@ -1,5 +1,6 @@
 """Health without waiting: looks are taken beside the tick, so that a hanging target delays nobody's command."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,6 +9,8 @@ from bleen.errors import PortError
 from bleen.model import Environment, Health
 from bleen.plan import Probe
 from bleen.ports import Platform
+
+log = logging.getLogger("bleen")
 
 
 class Sight(NamedTuple):
@@ -78,6 +81,9 @@ class Watch:
             seen = Sight(health, now, 0 if health.ready else was.failures + 1, probe.fall)
         except PortError as error:
             seen = was._replace(at=now, fall=probe.fall, trouble=str(error))
+        except Exception as error:
+            log.exception("a look at %s", environment)
+            seen = was._replace(at=now, fall=probe.fall, trouble=f"a bug in bleen, please report it: {type(error).__name__}: {error}")
         finally:
             with self._lock:
                 del self._under_way[environment]

@@ -1,0 +1,689 @@
+"""The engine over fakes: what happens when environments die, recover, are sick or are not seen at all."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from bleen.errors import Fenced, StaleWriter
+from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Verb
+from bleen.model import Environment, NotYet, Result, Routing, Verdict
+from bleen.plan import Step
+from bleen.testing.service import FakeService
+
+P = Phase
+BLUE, GREEN = Environment("blue", 1), Environment("green", 2)
+WATCHED = [P.TESTING, P.AWAITING_PROMOTION, P.PROMOTING, P.BAKING, P.HOLDING]
+STEPS = (Step(10, 2.0), Step(50, 2.0), Step(100, 2.0))
+SLOW = {"mode": "manual", "deadline": 600.0}
+"""For a release that is to be found in AWAITING_PROMOTION."""
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[FakeService]:
+    """1.0 is active as blue-1."""
+    made = FakeService(tmp_path)
+    made.stand()
+    yield made
+    assert made.faults() == []
+    made.close()
+
+
+def served(service: FakeService) -> dict[Environment, int]:
+    return dict(service.router.truth().shares)
+
+
+def whose_test_answers(root: Path, *answers: NotYet | Verdict) -> FakeService:
+    """A service with 1.0 active, whose smoke test answers so from now on."""
+    standing = FakeService(root)
+    standing.stand()
+    standing.close()
+    return FakeService(root, *answers)
+
+
+def pass_time(service: FakeService, seconds: float) -> None:
+    """Ticks on for so long."""
+    end = service.clock.now() + seconds
+    while service.clock.now() < end:
+        service.clock.advance(min(service.tick() or 0.2, end - service.clock.now()))
+
+
+# The way through
+
+
+def test_a_first_release_is_served_and_complete(tmp_path: Path) -> None:
+    """It has nothing to hold: its HOLDING ends at once."""
+    service = FakeService(tmp_path)
+    release = service.deploy("1.0")
+    assert (release.phase, served(service)) == (P.COMPLETED, {BLUE: 100})
+    entered = {event.phase: event.number for event in service.events}
+    assert entered[P.RETIRING] == entered[P.HOLDING] + 1
+    assert service.faults() == []
+
+
+def test_a_release_moves_traffic_holds_and_retires_the_old(service: FakeService) -> None:
+    began = service.clock.now()
+    assert service.deploy("1.1", P.HOLDING, window=100.0).moved
+    assert served(service) == {GREEN: 100}
+    assert service.clock.now() - began >= 5.0, "it did not bake"
+    held = service.clock.now()
+    assert service.drive().phase is P.COMPLETED
+    assert service.clock.now() - held >= 100.0
+    assert list(service.platform.running()) == [GREEN]
+    assert set(service.router.truth().targets) == {GREEN}
+    assert service.service.active == GREEN
+
+
+def test_environments_take_turns(service: FakeService) -> None:
+    for number in range(2, 7):
+        assert service.deploy(f"1.{number}").phase is P.COMPLETED
+        assert served(service) == {Environment(("green", "blue")[number % 2], number): 100}
+
+
+def test_no_effect_touches_users_before_promotion(service: FakeService) -> None:
+    """Nothing a user can feel happens before it."""
+    service.deploy("1.1", P.AWAITING_PROMOTION, **SLOW)
+    pass_time(service, 20.0)
+    assert (served(service), service.release.phase) == ({BLUE: 100}, P.AWAITING_PROMOTION)
+    assert [e.name for e in service.router.effects("route")] == ["route"], "only the first release's"
+    assert service.router.truth().preview == GREEN
+
+
+def test_traffic_moves_in_the_steps_of_the_plan(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING, steps=STEPS)
+    moves = [effect.arguments["wanted"]["shares"] for effect in service.router.effects("route")][1:]
+    assert moves == [{"green-2": 10, "blue-1": 90}, {"green-2": 50, "blue-1": 50}, {"green-2": 100}]
+    assert [event.step for event in service.events if event.phase is P.BAKING] == [0, 1, 2]
+
+
+def test_a_rollback_from_a_step_takes_all_of_the_traffic_back(service: FakeService) -> None:
+    service.deploy("1.1", P.BAKING, steps=STEPS)
+    assert served(service) == {GREEN: 10, BLUE: 90}
+    service.ask(Verb.ROLLBACK)
+    assert service.drive().phase is P.ROLLED_BACK
+    assert served(service) == {BLUE: 100}
+
+
+def test_a_hundredth_tick_leaves_the_same_world_as_the_first(service: FakeService) -> None:
+    """Every effect is absolute and idempotent. Twice equals once."""
+    service.deploy("1.1", P.HOLDING)
+    before = service.end()
+    for _ in range(100):
+        service.tick()
+    assert service.end() == before
+
+
+# Promotion
+
+
+def test_manual_mode_waits_for_a_person(service: FakeService) -> None:
+    """`promote`: the only thing that moves users forward."""
+    service.deploy("1.1", P.AWAITING_PROMOTION, **SLOW)
+    pass_time(service, 5.0)
+    assert "bleen promote" in service.release.why
+    assert service.ask(Verb.PROMOTE).obeyed
+    assert service.drive(P.HOLDING).phase is P.HOLDING
+
+
+@pytest.mark.parametrize(("otherwise", "end"), [("abort", P.ABORTED), ("promote", P.HOLDING)])
+def test_nobody_promotes_within_the_deadline(service: FakeService, otherwise: str, end: Phase) -> None:
+    service.deploy("1.1", P.AWAITING_PROMOTION, mode="manual", deadline=7200.0, otherwise=otherwise)
+    service.clock.advance(7100.0)
+    pass_time(service, 1.0)
+    assert service.release.phase is P.AWAITING_PROMOTION
+    service.clock.advance(100.0)
+    assert service.drive(P.HOLDING).phase is end
+
+
+def test_an_approved_version_that_is_not_well_is_given_up_in_the_time_of_a_health_check(service: FakeService) -> None:
+    """Fail closed; what is waited for has an end."""
+    service.deploy("1.1", P.AWAITING_PROMOTION)
+    service.clock.advance(1.0)  # what was seen of it is too old
+    service.platform.sicken(GREEN, ready=1)
+    assert service.drive().phase is P.ABORTED
+    assert "1 of 2" in service.release.reason or "answered 500" in service.release.reason
+    assert served(service) == {BLUE: 100}
+
+
+def test_an_active_environment_that_is_dead_does_not_prevent_promotion(service: FakeService) -> None:
+    """An active environment that is unhealthy never prevents the promotion of a healthy one."""
+    service.deploy("1.1", P.TESTING)
+    service.platform.kill(BLUE)
+    assert service.drive(P.HOLDING).phase is P.HOLDING
+    assert served(service) == {GREEN: 100}
+
+
+# Before promotion
+
+
+def test_a_version_that_never_becomes_healthy_is_undone_with_its_last_words(service: FakeService) -> None:
+    service.platform.sicken("1.1")
+    assert service.deploy("1.1").phase is P.ABORTED
+    assert "did not become healthy within 30s" in service.release.reason
+    failure = next(event for event in service.events if event.phase is P.UNDOING)
+    assert failure.facts["log"] == ["1| green-2 runs 1.1"]
+    assert list(service.platform.running()) == [BLUE]
+    assert served(service) == {BLUE: 100}
+
+
+def test_a_version_that_becomes_healthy_late_is_waited_for(service: FakeService) -> None:
+    service.platform.become_healthy_after("1.1", 100)
+    assert service.deploy("1.1", P.HOLDING).phase is P.HOLDING
+
+
+def test_a_version_whose_directory_is_missing_is_undone(service: FakeService) -> None:
+    service.platform.lose_version("1.1")
+    release = service.deploy("1.1")
+    assert (release.phase, "there is no version 1.1" in release.reason) == (P.ABORTED, True)
+
+
+@pytest.mark.parametrize("result", [Result.FAIL, Result.INCONCLUSIVE])
+def test_a_smoke_test_that_does_not_pass_aborts(tmp_path: Path, result: Result) -> None:
+    """Fail closed: a check that could not run is not a pass."""
+    service = whose_test_answers(tmp_path, NotYet("1 of 2"), Verdict(result, "GET / gave 500", ({"status": 500},)))
+    release = service.deploy("1.1")
+    assert (release.phase, release.reason) == (P.ABORTED, "smoke tests: GET / gave 500")
+    assert next(event for event in service.events if event.phase is P.UNDOING).facts["evidence"] == [{"status": 500}]
+    assert (served(service), service.router.truth().preview, service.faults()) == ({BLUE: 100}, None, [])
+
+
+def test_a_smoke_test_that_is_under_way_is_cancelled_with_what_it_remembers(tmp_path: Path) -> None:
+    service = whose_test_answers(tmp_path, NotYet("runs", memo={"pid": 12}))
+    service.deploy("1.1", P.TESTING)
+    service.tick()
+    service.tick()
+    service.ask(Verb.ABORT)
+    assert service.drive().phase is P.ABORTED
+    assert service.check is not None
+    assert [memo["pid"] for memo in service.check.cancelled[:1]] == [12]
+
+
+@pytest.mark.parametrize("phase", UNMOVED)
+@pytest.mark.parametrize("verb", [Verb.ABORT, Verb.ROLLBACK])
+def test_an_abort_before_promotion_leaves_no_trace(service: FakeService, phase: Phase, verb: Verb) -> None:
+    """Before PROMOTING it is `abort`, exit 0."""
+    before = service.end()
+    service.deploy("1.1", phase, **SLOW)
+    assert service.ask(verb).obeyed
+    assert service.drive().phase is P.ABORTED
+    assert {**service.end(), "phase": 0, "moved": 0, "reason": 0} == {**before, "phase": 0, "moved": 0, "reason": 0}
+
+
+def test_what_is_left_of_an_earlier_release_makes_room(service: FakeService) -> None:
+    service.deploy("1.1", keep=None)
+    assert set(service.platform.running()) == {BLUE, GREEN}
+    service.deploy("1.2", P.HOLDING)
+    assert set(service.platform.running()) == {GREEN, Environment("blue", 3)}
+
+
+def test_what_the_router_names_never_makes_room(service: FakeService) -> None:
+    """What the router names is never stopped."""
+    service.deploy("1.1", keep=None)
+    truth = service.router.truth()
+    service.router.drift(truth._replace(shares={BLUE: 100}))
+    assert service.deploy("1.2").phase is P.ABORTED
+    assert BLUE in service.platform.running()
+
+
+# Dead, back, halted
+
+
+@pytest.mark.parametrize("phase", WATCHED)
+@pytest.mark.parametrize("how", ["killed", "crashing"])
+def test_green_dead_takes_the_failure_edge(tmp_path: Path, phase: Phase, how: str) -> None:
+    """Green dead at any time from PROMOTING to the end of HOLDING, blue healthy: traffic goes back at once, whatever [...] wait was under way."""
+    service = whose_test_answers(tmp_path, *([NotYet("a long test")] if phase is P.TESTING else []))
+    service.deploy("1.1", phase, **(SLOW if phase is P.AWAITING_PROMOTION else {}))
+    if how == "killed":
+        service.platform.kill(GREEN)
+    else:
+        service.platform.sicken(GREEN, "it was restarted three times", ready=2, crashing=True)
+    began = service.clock.now()
+    service.drive(P.UNDOING)
+    assert service.clock.now() - began < 1.0
+    assert service.drive().phase is (P.ROLLED_BACK if phase in REVERSIBLE else P.ABORTED)
+    assert "dead" in service.release.reason
+    assert served(service) == {BLUE: 100}
+    assert list(service.platform.running()) == [BLUE]
+    assert service.faults() == []
+
+
+@pytest.mark.parametrize("phase", [P.PROMOTING, P.BAKING])
+def test_green_dead_in_a_first_release_halts_and_still_serves(tmp_path: Path, phase: Phase) -> None:
+    """After it halted, still serving."""
+    service = FakeService(tmp_path)
+    green = Environment("blue", 1)
+    service.deploy("1.0", phase)
+    service.platform.kill(green)
+    assert service.drive().halted
+    assert service.release.phase in REVERSIBLE
+    assert served(service) == {green: 100}
+    service.platform.recover(green)
+    assert service.ask(Verb.RESUME).obeyed
+    assert (service.drive().phase, service.faults()) == (P.COMPLETED, [])
+
+
+@pytest.mark.parametrize("phase", [P.BAKING, P.HOLDING])
+def test_both_dead_halts_and_moves_nothing(service: FakeService, phase: Phase) -> None:
+    """Both dead, from PROMOTING on: halted, traffic untouched, and said loudly."""
+    service.deploy("1.1", phase)
+    moves = len(service.router.effects("route"))
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    release = service.drive()
+    assert release.phase is phase
+    assert "both environments are dead" in release.halted
+    assert len(service.router.effects("route")) == moves
+    assert served(service) == {GREEN: 100}
+    assert service.tick() is None, "a halted release waits for a person"
+
+
+def test_both_dead_in_promoting_halts_and_moves_nothing(service: FakeService) -> None:
+    """Both dead, from PROMOTING on: halted, traffic untouched."""
+    service.deploy("1.1", P.PROMOTING)
+    service.clock.advance(1.0)  # what was seen of green is too old to move traffic by
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    release = service.drive()
+    assert (release.phase, "both environments are dead" in release.halted) == (P.PROMOTING, True)
+    assert served(service) == {BLUE: 100}
+
+
+def test_green_dead_and_blue_half_well_waits_and_says_so(service: FakeService) -> None:
+    """Traffic goes back only to an environment that is healthy now."""
+    service.deploy("1.1", P.HOLDING)
+    service.platform.sicken(BLUE, ready=1)
+    service.platform.kill(GREEN)
+    pass_time(service, 120.0)
+    assert (service.release.phase, served(service)) == (P.HOLDING, {GREEN: 100})
+    assert "1.1 (green) is dead" in service.release.why
+    service.platform.recover(BLUE)
+    assert service.drive().phase is P.ROLLED_BACK
+
+
+def test_fewer_failures_in_a_row_than_fall_move_nothing(service: FakeService) -> None:
+    """Dead: every target of an environment failed three checks in a row. Anything less is shown and not acted on; flapping moves nothing."""
+    service.deploy("1.1", P.HOLDING)
+    for _ in range(30):
+        service.platform.sicken(GREEN)
+        for _ in range(2):
+            service.clock.advance(0.2)
+            service.tick()
+        service.platform.recover(GREEN)
+        service.clock.advance(0.2)
+        service.tick()
+    assert (service.release.phase, served(service)) == (P.HOLDING, {GREEN: 100})
+
+
+def test_one_target_that_is_dead_moves_nothing(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING)
+    service.platform.sicken(GREEN, ready=1)
+    pass_time(service, 10.0)
+    assert (service.release.phase, served(service)) == (P.HOLDING, {GREEN: 100})
+
+
+def test_health_that_cannot_be_asked_is_not_death(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING)
+    service.platform.break_down()
+    pass_time(service, 10.0)
+    assert service.release.phase is P.HOLDING
+    assert not service.release.halted
+
+
+def test_at_most_one_automatic_rollback(service: FakeService) -> None:
+    """At most one automatic rollback a release."""
+    service.deploy("1.1", P.HOLDING)
+    service.platform.kill(GREEN)
+    service.drive(P.UNDOING)
+    service.platform.kill(BLUE)
+    service.platform.recover(GREEN)
+    assert service.drive().phase is P.ROLLED_BACK
+    assert served(service) == {BLUE: 100}
+    assert [event.phase for event in service.events].count(P.ROLLING_BACK) == 1
+
+
+# Baking and holding
+
+
+def test_bake_counts_only_the_time_in_which_green_was_seen_serving(service: FakeService) -> None:
+    """Bake counts only the time in which green was seen serving."""
+    service.deploy("1.1", P.BAKING, steps=(Step(100, 10.0),))
+    pass_time(service, 4.0)
+    right = service.router.truth()
+    service.router.drift(right._replace(shares={BLUE: 100}))
+    pass_time(service, 60.0)
+    assert service.release.phase is P.BAKING
+    assert "drift" in service.release.why
+    service.router.drift(right)
+    began = service.clock.now()
+    service.drive(P.HOLDING)
+    assert 5.5 <= service.clock.now() - began <= 8.5
+
+
+def test_a_gap_in_which_nobody_looked_is_not_baked(service: FakeService) -> None:
+    service.deploy("1.1", P.BAKING, steps=(Step(100, 10.0),))
+    service.tick()
+    service.clock.advance(3600.0)
+    service.tick()
+    assert service.release.phase is P.BAKING
+
+
+def test_the_hold_lasts_its_window_over_a_reboot(tmp_path: Path) -> None:
+    """A jump of the clock closes no window early. After a reboot, time elapsed at the last heartbeat counts on."""
+    service = FakeService(tmp_path)
+    service.stand()
+    service.deploy("1.1", P.HOLDING, window=900.0)
+    pass_time(service, 600.0)
+    service.journal.beat("shop")
+    service.close()
+    rebooted = FakeService(tmp_path, boot="another")
+    rebooted.clock.advance(-rebooted.clock.now() + 5.0)
+    rebooted.close()
+    rebooted = FakeService(tmp_path, boot="yet another")
+    rebooted.claim()
+    pass_time(rebooted, 290.0)
+    assert rebooted.release.phase is P.HOLDING
+    pass_time(rebooted, 15.0)
+    assert rebooted.release.phase is not P.HOLDING
+
+
+@pytest.mark.parametrize("phase", REVERSIBLE)
+def test_rollback_works_from_promoting_to_the_end_of_holding(service: FakeService, phase: Phase) -> None:
+    """From PROMOTING to HOLDING it always works."""
+    service.deploy("1.1", phase)
+    assert service.ask(Verb.ROLLBACK).obeyed
+    assert service.drive().phase is P.ROLLED_BACK
+    assert service.release.reason == "rollback by somebody"
+    again = service.ask(Verb.ROLLBACK)
+    assert (again.obeyed, again.text) == (True, "already on 1.0")
+    assert served(service) == {BLUE: 100}
+
+
+def test_rollback_goes_ahead_with_drift_in_the_router(service: FakeService) -> None:
+    """`status` shows it, `deploy` refuses on it, `rollback` goes ahead."""
+    service.deploy("1.1", P.HOLDING)
+    service.router.drift(service.router.truth()._replace(unknown="a rule that we do not know"))
+    service.ask(Verb.ROLLBACK)
+    assert service.drive().phase is P.ROLLED_BACK
+    assert (served(service), service.router.truth().unknown) == ({BLUE: 100}, "")
+
+
+def test_rollback_to_a_version_that_is_not_healthy_halts_until_forced(service: FakeService) -> None:
+    """An old version that is not healthy within `checks.health.timeout`: halted in ROLLING_BACK; `rollback --force` then moves traffic all the same."""
+    service.deploy("1.1", P.HOLDING)
+    service.platform.sicken(BLUE, "answered 503")
+    began = service.clock.now()
+    service.ask(Verb.ROLLBACK)
+    release = service.drive()
+    assert (release.phase, served(service)) == (P.ROLLING_BACK, {GREEN: 100})
+    assert "answered 503" in release.halted
+    assert "--force" in release.halted
+    assert service.clock.now() - began >= 30.0
+    assert service.ask(Verb.ROLLBACK, {"force": True}).obeyed
+    assert (service.drive().phase, served(service)) == (P.ROLLED_BACK, {BLUE: 100})
+
+
+def test_a_rollback_that_halted_is_tried_again_without_force(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING)
+    service.platform.sicken(BLUE)
+    service.ask(Verb.ROLLBACK)
+    assert service.drive().halted
+    service.platform.recover(BLUE)
+    assert service.ask(Verb.ROLLBACK).obeyed
+    assert service.drive().phase is P.ROLLED_BACK
+
+
+def test_an_old_environment_that_was_shrunk_is_scaled_up_before_traffic_goes_back(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING)
+    service.platform.retire(BLUE, 1, service.service.epoch)
+    service.ask(Verb.ROLLBACK)
+    assert service.drive(P.UNDOING).phase is P.UNDOING
+    assert service.platform.running()[BLUE].replicas == 2
+
+
+# Retirement
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0, {GREEN: 2}), (1, {BLUE: 1, GREEN: 2}), (None, {BLUE: 2, GREEN: 2})])
+def test_the_old_environment_is_stopped_shrunk_or_kept(service: FakeService, keep: int | None, left: dict[Environment, int]) -> None:
+    assert service.deploy("1.1", keep=keep).phase is P.COMPLETED
+    assert {e: r.replicas for e, r in service.platform.running().items()} == left
+
+
+def test_retire_ends_the_window_early(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING, window=3600.0)
+    began = service.clock.now()
+    assert service.ask(Verb.RETIRE).obeyed
+    assert service.drive().phase is P.COMPLETED
+    assert service.clock.now() - began < 60.0
+
+
+def test_requests_in_flight_have_the_time_of_the_drain_and_are_counted_then(service: FakeService) -> None:
+    """Requests in flight get `drain: 30s`; what is left then gets TERM with its process, and is counted in the report; it never halts a release."""
+    service.deploy("1.1", P.HOLDING)
+    service.router.carry(BLUE, open=3)
+    service.ask(Verb.RETIRE)
+    began = service.clock.now()
+    assert service.drive().phase is P.COMPLETED
+    assert service.clock.now() - began == pytest.approx(30.0, abs=1.0)
+    assert next(event.facts for event in service.events if event.phase is P.CONTRACTING) == {"cut": 3}
+
+
+def test_after_a_rollback_green_drains_the_same_way(service: FakeService) -> None:
+    """After a rollback green drains the same way."""
+    service.deploy("1.1", P.HOLDING)
+    service.router.carry(GREEN, open=1)
+    service.ask(Verb.ROLLBACK)
+    service.drive(P.UNDOING)
+    pass_time(service, 10.0)
+    assert GREEN in service.platform.running()
+    service.router.carry(GREEN, open=0)
+    assert service.drive().phase is P.ROLLED_BACK
+    assert service.events[-1].facts == {"cut": 0}
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_retiring_what_the_router_names_halts_and_stops_nothing(service: FakeService, keep: int) -> None:
+    """What the router names is never stopped."""
+    service.deploy("1.1", P.HOLDING, keep=keep)
+    truth = service.router.truth()
+    service.router.drift(truth._replace(shares={GREEN: 50, BLUE: 50}))
+    service.ask(Verb.RETIRE)
+    release = service.drive()
+    assert (release.phase, "blue-1" in release.halted) == (P.RETIRING, True)
+    assert service.platform.running()[BLUE].replicas == 2
+    service.router.drift(truth)
+    service.ask(Verb.RESUME)
+    assert service.drive().phase is P.COMPLETED
+
+
+def test_undoing_what_the_router_names_halts_and_stops_nothing(service: FakeService) -> None:
+    """What the router names is never stopped."""
+    service.deploy("1.1", P.HOLDING)
+    service.ask(Verb.ROLLBACK)
+    service.drive(P.UNDOING)
+    truth = service.router.truth()
+    service.router.drift(truth._replace(shares={GREEN: 100}))
+    release = service.drive()
+    assert (release.phase, "green-2" in release.halted) == (P.UNDOING, True)
+    assert GREEN in service.platform.running()
+    service.router.drift(truth)
+    service.ask(Verb.RESUME)
+    assert service.drive().phase is P.ROLLED_BACK
+
+
+# Halted
+
+
+def test_close_takes_what_the_router_serves_for_the_truth(service: FakeService) -> None:
+    """`close` accepts what the router serves now as the truth (terminal CLOSED)."""
+    service.deploy("1.1", P.HOLDING)
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    service.drive()
+    service.router.drift(service.router.truth()._replace(shares={BLUE: 100}))
+    assert service.ask(Verb.CLOSE).obeyed
+    assert (service.release.phase, service.service.active) == (P.CLOSED, BLUE)
+    service.platform.recover(BLUE)
+    assert service.deploy("1.2", P.HOLDING).phase is P.HOLDING
+    assert served(service) == {Environment("green", 3): 100}
+
+
+def test_close_is_refused_while_the_router_does_not_answer(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING)
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    service.drive()
+    service.router.break_down()
+    answer = service.ask(Verb.CLOSE)
+    assert (answer.obeyed, "cannot be asked" in answer.text) == (False, True)
+    assert service.release.phase is P.HOLDING
+    assert service.release.halted
+
+
+def test_resume_goes_on_where_it_halted(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING)
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    assert service.drive().halted
+    service.platform.recover(GREEN)
+    service.platform.recover(BLUE)
+    assert service.ask(Verb.RESUME).obeyed
+    assert service.ask(Verb.RESUME).text == "it is not halted"
+    assert service.drive().phase is P.COMPLETED
+
+
+# Providers that do not answer
+
+
+@pytest.mark.parametrize("phase", [P.PROVISIONING, P.TESTING, P.PROMOTING, P.BAKING, P.HOLDING, P.RETIRING, P.ROLLING_BACK, P.UNDOING])
+@pytest.mark.parametrize("what", ["router", "platform"])
+def test_a_provider_that_comes_back_is_waited_for(service: FakeService, phase: Phase, what: str) -> None:
+    """Unavailable: NotYet with back-off, until the phase's deadline."""
+    back = phase in (P.ROLLING_BACK, P.UNDOING)
+    service.deploy("1.1", P.HOLDING if back else phase)
+    if back:
+        service.ask(Verb.ROLLBACK)
+        service.drive(phase)
+    broken = service.router if what == "router" else service.platform
+    broken.break_down("it hangs")
+    pass_time(service, 8.0)
+    assert not service.release.halted
+    broken.mend()
+    assert service.drive().phase is (P.ROLLED_BACK if back else P.COMPLETED)
+
+
+@pytest.mark.parametrize(("phase", "end"), [(P.TESTING, P.UNDOING), (P.PROMOTING, P.ROLLING_BACK), (P.RETIRING, P.RETIRING)])
+def test_a_provider_that_does_not_come_back_ends_in_the_failure_edge(service: FakeService, phase: Phase, end: Phase) -> None:
+    service.deploy("1.1", phase)
+    service.router.break_down("it hangs")
+    release = service.drive()
+    assert (release.phase, "it hangs" in release.halted) == (end, True)
+    service.router.mend()
+    service.ask(Verb.RESUME)
+    assert service.drive().phase is {P.UNDOING: P.ABORTED, P.ROLLING_BACK: P.ROLLED_BACK, P.RETIRING: P.COMPLETED}[end]
+
+
+@pytest.mark.parametrize("phase", [P.BAKING, P.HOLDING])
+def test_a_bake_and_a_hold_wait_out_a_provider_for_as_long_as_it_takes(service: FakeService, phase: Phase) -> None:
+    """Going back would need it too."""
+    service.deploy("1.1", phase, window=1300.0)
+    service.router.break_down("it hangs")
+    pass_time(service, 1200.0)
+    assert (service.release.phase, service.release.halted) == (phase, "")
+    service.router.mend()
+    assert service.drive(P.RETIRING, limit=8000).phase is P.RETIRING
+
+
+@pytest.mark.parametrize("effect", ["prepare", "route", "settle", "provision", "retire"])
+def test_an_answer_that_was_lost_is_asked_of_the_world(service: FakeService, effect: str) -> None:
+    """After Unavailable the outcome is unknown: ask `routing()`."""
+    (service.router if effect in ("prepare", "route", "settle") else service.platform).lose_answer(effect)
+    assert service.deploy("1.1").phase is P.COMPLETED
+    assert service.end() | {"faults": []} == service.end()
+    assert served(service) == {GREEN: 100}
+
+
+@pytest.mark.parametrize(("effect", "end"), [("provision", P.ABORTED), ("prepare", P.ABORTED), ("route", P.ROLLED_BACK)])
+def test_an_effect_that_is_refused_takes_the_failure_edge(service: FakeService, effect: str, end: Phase) -> None:
+    """Refused: the failure edge."""
+    service.open("1.1")
+    (service.platform if effect == "provision" else service.router).refuse(effect, "no such thing")
+    release = service.drive(P.UNDOING)
+    assert "no such thing" in release.reason
+    service.router.mend()
+    service.platform.mend()
+    assert service.drive().phase is end
+    assert served(service) == {BLUE: 100}
+
+
+def test_a_bug_in_a_provider_takes_the_failure_edge_and_its_traceback_goes_to_the_log(service: FakeService, caplog: pytest.LogCaptureFixture) -> None:
+    """Anything else is our bug: the failure edge, the traceback to the log."""
+
+    class Buggy(type(service.router)):  # type: ignore[misc]
+        def route(self, wanted: Routing, epoch: int) -> None:
+            raise KeyError("a bug")
+
+    service.open("1.1")
+    right, service.router.__class__ = service.router.__class__, Buggy
+    service.drive(P.UNDOING)
+    service.router.__class__ = right
+    assert "please report it: KeyError" in service.release.reason
+    assert "Traceback" in caplog.text
+    assert service.drive().phase is P.ROLLED_BACK
+
+
+def test_a_bug_in_a_look_at_health_is_no_death_and_is_said(service: FakeService) -> None:
+    class Buggy(type(service.platform)):  # type: ignore[misc]
+        def health(self, environment: Environment) -> None:
+            raise KeyError("a bug")
+
+    service.deploy("1.1", P.HOLDING)
+    right, service.platform.__class__ = service.platform.__class__, Buggy
+    pass_time(service, 5.0)
+    assert (service.release.phase, service.release.halted) == (P.HOLDING, "")
+    service.platform.__class__ = right
+    assert service.drive().phase is P.COMPLETED
+
+
+# Another engine
+
+
+def test_an_engine_that_was_succeeded_does_nothing(service: FakeService) -> None:
+    """A smaller epoch is refused; no commit of a deposed epoch."""
+    service.open("1.1")
+    deposed = service.service
+    other = FakeService(service.place.root, by=service.me._replace(host="elsewhere"))
+    other.claim(seize=True)
+    seen: set[Phase] = set()
+    while not other.release.ended:
+        if other.release.phase not in seen:
+            seen.add(other.release.phase)
+            before, effects = other.end(), len(other.router.effects())
+            with suppress(Fenced, StaleWriter):  # or NotYet, where there is nothing to write
+                service.engine.advance(deposed, service.release.id)
+            assert (other.end(), len(other.router.effects())) == (before, effects)
+        other.clock.advance(other.tick() or 0.0)
+    assert other.release.phase is P.COMPLETED
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_engines_that_take_turns_end_where_one_would(tmp_path: Path, every: int) -> None:
+    """Killed at any instant, the next run reads the row and the world, and ends where the first would have."""
+    alone = FakeService(tmp_path / "alone")
+    alone.stand()
+    alone.deploy("1.1")
+    services = [FakeService(tmp_path / "turns")]
+    services[0].stand()
+    services[0].open("1.1")
+    for turn in range(3000):
+        now = services[-1]
+        if now.release.ended:
+            break
+        if turn % every == 0 and now.release.phase is not P.HOLDING:
+            services.append(FakeService(tmp_path / "turns", by=now.me._replace(pid=1, start=turn)))
+            now = services[-1]
+            now.claim(seize=True)
+        now.clock.advance(now.tick() or 0.0)
+    assert services[-1].end() == alone.end()
