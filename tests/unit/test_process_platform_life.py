@@ -354,7 +354,7 @@ def test_secrets_reach_the_program_and_lie_nowhere_else_than_in_a_private_file_u
     platform.provision(GREEN, "{port}", 1, 1)
     port = platform.running()[GREEN].targets[0].port
     assert until("it speaks", lambda: platform.logs(GREEN, 1)) == [f"1| <canary-value {{port}} ${{KEY}}>|green 1 {{port}}|canary-base|{port}|"]
-    file.unlink()
+    file.write_text("{}")
     with_canary = [each for each in host.place.rglob("*") if each.is_file() and b"canary" in each.read_bytes() and each.suffix != ".log"]
     assert [each.relative_to(host.place).as_posix() for each in with_canary] == ["green-5/secrets.json"]
     assert with_canary[0].stat().st_mode & 0o777 == 0o600
@@ -363,6 +363,7 @@ def test_secrets_reach_the_program_and_lie_nowhere_else_than_in_a_private_file_u
     until("the copy is enough for a restart", lambda: len(platform.logs(GREEN, 9)) == 2)
     host.retire(GREEN)
     assert not list(host.place.rglob("secrets.json"))
+    assert not file.exists(), "the file that they were handed over in goes with the environment"
 
 
 def test_a_reference_without_a_value_is_refused_before_anything_is_touched(host: Host) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,13 +48,17 @@ def stage(place: Place, loaded: Config) -> str:
 
 
 def sweep(access: Access) -> None:
-    """Removes the secrets of releases that have ended and whose environment is gone."""
+    """Removes what releases that have ended leave behind: secrets that no environment needs any more, reports that the journal holds too."""
     releases = access.journal.releases(access.name, 50)
     running = access.providers(releases[0] if releases else None).platform.running()
     needed = {str(r.plan.platform.get("secrets", "")) for r in releases if not r.ended or r.environment in running}
     for path in access.place.secrets.iterdir():
         if str(path) not in needed:
             path.unlink(missing_ok=True)
+    under_way = {str(r.id.number) for r in releases if not r.ended}
+    for path in access.place.releases.iterdir():
+        if path.name not in under_way:
+            shutil.rmtree(path)
 
 
 def unchanged(planned: Planned) -> bool:

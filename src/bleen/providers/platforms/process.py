@@ -101,6 +101,8 @@ class ProcessPlatform:
             if left := self._stop(environment, path, record, record.unwanted):
                 return NotYet("; ".join(left[:3]))
             if record.replicas == 0:
+                if record.staged:
+                    Path(record.staged).unlink(missing_ok=True)
                 self._reserve.within(lambda: self._bury(environment, path))
             return None
 
