@@ -36,13 +36,13 @@ class Admin:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._socket.close()
 
-    def get(self, target: str) -> bytes:
-        """The body of the answer to a GET."""
+    def get(self, target: str, unready: int = 200) -> bytes:
+        """The body of the answer to a GET: of one with status 200, or ``unready``."""
         self._deadline = time.monotonic() + PATIENCE
         try:
             self._socket.settimeout(PATIENCE)
             self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: envoy\r\n\r\n".encode())
-            return self._answer(target)
+            return self._answer(target, (200, unready))
         except (OSError, ValueError) as error:
             raise self._unavailable(error) from None
 
@@ -55,7 +55,7 @@ class Admin:
         finally:
             os.close(folder)
 
-    def _answer(self, target: str) -> bytes:
+    def _answer(self, target: str, statuses: tuple[int, ...]) -> bytes:
         status, *fields = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)}
         if headers.get("transfer-encoding") == "chunked":
@@ -66,7 +66,7 @@ class Admin:
             self._until(b"\r\n")
         else:
             body = self._exactly(int(headers["content-length"]))
-        if status.split()[1] != "200":
+        if int(status.split()[1]) not in statuses:
             raise ValueError(f"{target.partition('?')[0]} was answered {status.partition(' ')[2]}: {body[:200].decode(errors='replace').strip()}")
         return body
 

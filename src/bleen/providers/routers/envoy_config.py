@@ -270,15 +270,15 @@ def resources(text: str) -> list[Config]:
     return list(row["resources"])
 
 
-def routing(clusters: Sequence[Config], production: Config | None, preview: Config | None) -> Routing:
-    """What these resources do with traffic; what was never ours is told in ``unknown``."""
+def routing(known: Mapping[str, tuple[Target, ...]], production: Config | None, preview: Config | None) -> Routing:
+    """What clusters with these targets and these routes do with traffic; what was never ours is told in ``unknown``."""
     odd: list[str] = []
     targets: dict[Environment, tuple[Target, ...]] = {}
-    for each in clusters:
+    for name, each in known.items():
         try:
-            targets[Environment.parse(each["name"])] = targets_of(each)
-        except (ValueError, LookupError, TypeError) as error:
-            odd.append(f"a cluster that is not ours, {each.get('name')!r} ({error})")
+            targets[Environment.parse(name)] = each
+        except ValueError:
+            odd.append(f"a cluster that is not ours, {name!r}")
     shares, strange = shares_of(production)
     odd.extend(f"production: {s}" for s in strange)
     shown, strange = shares_of(preview)
@@ -288,15 +288,13 @@ def routing(clusters: Sequence[Config], production: Config | None, preview: Conf
     return Routing(shares, next(iter(shown), None), targets, "; ".join(odd))
 
 
-def targets_of(each: Config) -> tuple[Target, ...]:
-    """The targets of a cluster. Raises ValueError or KeyError for one that is not ours."""
-    if each["type"] != "STATIC":
-        raise ValueError("not a cluster of ours")
+def targets_of(cluster: Config) -> tuple[Target, ...]:
+    """The targets of a cluster, as far as they are addresses."""
     found = []
-    for locality in each["load_assignment"].get("endpoints", ()):
+    for locality in cluster.get("load_assignment", {}).get("endpoints", ()):
         for endpoint in locality.get("lb_endpoints", ()):
-            at = endpoint["endpoint"]["address"]["socket_address"]
-            found.append(Target(at["address"], at["port_value"]))
+            at = endpoint.get("endpoint", {}).get("address", {}).get("socket_address", {})
+            found.append(Target(str(at.get("address", "")), int(at.get("port_value", 0))))
     return tuple(found)
 
 
