@@ -388,6 +388,15 @@ def test_the_hold_lasts_its_window_over_a_reboot(tmp_path: Path) -> None:
     assert rebooted.release.phase is not P.HOLDING
 
 
+def test_the_warm_environment_is_not_given_up_while_green_fails_its_checks(service: FakeService) -> None:
+    """Never make it worse."""
+    service.deploy("1.1", P.HOLDING, window=10.0)
+    pass_time(service, 9.7)
+    service.platform.kill(GREEN)
+    assert service.drive().phase is P.ROLLED_BACK
+    assert served(service) == {BLUE: 100}
+
+
 @pytest.mark.parametrize("phase", REVERSIBLE)
 def test_rollback_works_from_promoting_to_the_end_of_holding(service: FakeService, phase: Phase) -> None:
     """From PROMOTING to HOLDING it always works."""

@@ -135,8 +135,13 @@ def baking(release: Release, world: World) -> Outcome:
 
 def holding(release: Release, world: World) -> Outcome:
     plan, until = release.plan, release.entered + release.plan.window
-    if plan.old is None or world.now >= until:
+    if plan.old is None:
         return Done()
+    if world.now >= until:
+        sight = world.sight(release, release.environment)
+        if sight.health and sight.health.ready and not sight.trouble:
+            return Done()
+        return NotYet(f"{plan.version} to be seen well, before {plan.old_version} is given up: {sight.why}", plan.probe.interval / 2)
     return NotYet(f"the end of the rollback window; {plan.old_version} stays warm", max(min(plan.probe.interval, until - world.now), 0.001), until)
 
 
