@@ -38,7 +38,7 @@ class Table:
     def __init__(self, name: str, quiet: bool) -> None:
         self.name, self._quiet = name, quiet
         self.rows: list[Row] = []
-        self.say(f"\n{name:58} {'n':>5} {'median':>10} {'min':>10} {'max':>10}        ratio  limit")
+        self.say(f"\n{name:82} {'n':>5} {'median':>10} {'min':>10} {'max':>10}        ratio  limit")
 
     def add(self, what: str, values: Iterable[float], unit: str = "ms", base: Row | None = None, limit: float | None = None) -> Row:
         row = Row(what, tuple(values), unit, base.middle if base else None, limit)
@@ -47,7 +47,7 @@ class Table:
         bound = "" if limit is None else f"{limit:g}{'x' if base else ''}"
         verdict = {None: "", True: "kept", False: "MISSED"}[row.met]
         figures = " ".join(f"{_short(figure):>10}" for figure in (row.middle, min(row.values), max(row.values)))
-        self.say(f"  {what:56} {len(row.values):5} {figures} {unit:6} {ratio:>6} {bound:>6} {verdict}".rstrip())
+        self.say(f"  {what:80} {len(row.values):5} {figures} {unit:6} {ratio:>6} {bound:>6} {verdict}".rstrip())
         return row
 
     def say(self, line: str) -> None:
