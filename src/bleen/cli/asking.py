@@ -6,6 +6,7 @@ from typing import Any
 
 from bleen.cli import exits, show
 from bleen.cli.access import Access, open_service, who
+from bleen.errors import UserError
 from bleen.lifecycle import Answer, Release, Verb, settled
 
 
@@ -15,9 +16,11 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
     release = access.newest()
     answer = settled(release, verb, options)
     if answer is None:
+        if not access.service.up:
+            raise UserError(f"{access.name} is down: `bleen up` first, then `bleen {verb}`")
         driver = access.driver()
         answer = driver.ask(release.id, verb, who(), options)
-        release = driver.follow(release.id, done if answer.obeyed else lambda _: True, lambda *_: None)
+        release = driver.follow(release.id, done if answer.obeyed else lambda _: True, show.Waiting(args).told)
         access.leave(driver, release)
     return access, answer, release
 

@@ -22,6 +22,7 @@ def of(access: Access) -> dict[str, Any]:
     active = max((e for e in seen.shares if seen.shares[e]), key=lambda e: (seen.shares[e], e.release), default=None)
     return {
         "service": access.name,
+        "up": service.up,
         "active": _environment(access, active, running) if active else None,
         "idle": _idle(access, active, running),
         "release": _release(access, newest) if newest else None,
@@ -139,14 +140,19 @@ def _environments(running: Any, providers: Providers, routing: Routing | None) -
     return told
 
 
+def _serving(picture: dict[str, Any]) -> str:
+    active = picture["active"]
+    if not picture["up"]:
+        return f"is down{', ' + active['version'] + ' would serve' if active else ''}; `bleen up` starts it"
+    if not active:
+        return "nothing is released; the listener answers 503"
+    return f"{active['version']} serves from {active['environment']}"
+
+
 def lines(picture: dict[str, Any]) -> list[str]:
     """The picture in words."""
-    active, release, back, engine = picture["active"], picture["release"], picture["rollback"], picture["engine"]
-    said = [
-        f"{picture['service']}: {active['version']} serves from {active['environment']}"
-        if active
-        else f"{picture['service']}: nothing is released; the listener answers 503"
-    ]
+    release, back, engine = picture["release"], picture["rollback"], picture["engine"]
+    said = [f"{picture['service']}: {_serving(picture)}"]
     for name, each in picture["environments"].items():
         counted = f", {each['requests']} requests, {each['errors']} errors, {each['open']} open" if each["requests"] is not None else ""
         share = picture["router"]["shares"].get(name, 0)
@@ -164,6 +170,6 @@ def lines(picture: dict[str, Any]) -> list[str]:
         said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
     if picture["pending"]:
         said.append(f"pending contracts: {len(picture['pending'])}")
-    if not engine["watches"]:
+    if not engine["watches"] and picture["up"]:
         said.append("nobody watches: no resident engine runs; `bleen up` starts one")
     return said

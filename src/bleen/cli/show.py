@@ -45,6 +45,19 @@ class Lines(Silence):
             print("\n".join([event_line(event), *failure_lines(event)]), flush=True)
 
 
+class Waiting(Silence):
+    """Says what is waited for, once it has taken a second: on standard error, so that no program stumbles over it."""
+
+    def __init__(self, args: Namespace) -> None:
+        self._quiet = args.json
+        self._said, self._since = "", time.monotonic()
+
+    def told(self, release: Release, events: Sequence[Event]) -> None:
+        if not self._quiet and release.why not in (self._said, "") and time.monotonic() > self._since + 1:
+            self._said, self._since = release.why, time.monotonic()
+            print(f"{release.phase!s}: waits for {release.why}", file=sys.stderr, flush=True)
+
+
 def of_release(release: Release) -> dict[str, Any]:
     """A release as ``--json`` has it everywhere."""
     return {
