@@ -12,6 +12,7 @@ from bleen.engine.drive import Driver, alive, holder
 from bleen.engine.tick import Engine
 from bleen.errors import UserError
 from bleen.host import state
+from bleen.host.processes import Process
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
 from bleen.ports import Journal, Providers
@@ -63,7 +64,7 @@ def open_service(args: Namespace) -> Access:
     return Access(place, wiring.journal(place))
 
 
-def start_engine(place: Place) -> None:
+def start_engine(place: Place) -> Process:
     """Starts a resident engine, re-parented to init; one that runs already is left as it is."""
     from bleen.host.launch import Program, launch  # 10 ms that a rollback with a living engine need not pay
 
@@ -74,7 +75,7 @@ def start_engine(place: Place) -> None:
         {**environment, "BLEEN_STATE": str(place.root)},
         str(place.log),
     )
-    launch(program, place.engine)
+    return launch(program, place.engine)
 
 
 def who() -> str:

@@ -7,7 +7,7 @@ from bleen.cli.access import Access
 from bleen.engine.drive import alive
 from bleen.errors import PortError
 from bleen.host import clock
-from bleen.lifecycle import REVERSIBLE, Release, Service
+from bleen.lifecycle import REVERSIBLE, Phase, Release, Service
 from bleen.model import Environment, Routing, Running
 from bleen.ports import Providers
 
@@ -72,6 +72,8 @@ def _release(access: Access, release: Release) -> dict[str, Any]:
 
 
 def _rollback(newest: Release | None, providers: Providers) -> dict[str, Any]:
+    if newest is not None and newest.phase is Phase.ROLLING_BACK:
+        return {"ready": False, "to": newest.plan.old_version, "reason": newest.halted or f"going back to {newest.plan.old_version}"}
     if newest is None or newest.phase not in REVERSIBLE:
         reason = "no release has been promoted" if newest is None else f"no rollback window is open: release {newest.id.number} is in {newest.phase}"
         return {"ready": False, "to": None, "reason": reason}
@@ -143,16 +145,16 @@ def _environments(running: Any, providers: Providers, routing: Routing | None) -
 def _serving(picture: dict[str, Any]) -> str:
     active = picture["active"]
     if not picture["up"]:
-        return f"is down{', ' + active['version'] + ' would serve' if active else ''}; `bleen up` starts it"
+        return f" is down{', ' + active['version'] + ' would serve' if active else ''}; `bleen up` starts it"
     if not active:
-        return "nothing is released; the listener answers 503"
-    return f"{active['version']} serves from {active['environment']}"
+        return ": nothing is released; the listener answers 503"
+    return f": {active['version']} serves from {active['environment']}"
 
 
 def lines(picture: dict[str, Any]) -> list[str]:
     """The picture in words."""
     release, back, engine = picture["release"], picture["rollback"], picture["engine"]
-    said = [f"{picture['service']}: {_serving(picture)}"]
+    said = [f"{picture['service']}{_serving(picture)}"]
     for name, each in picture["environments"].items():
         counted = f", {each['requests']} requests, {each['errors']} errors, {each['open']} open" if each["requests"] is not None else ""
         share = picture["router"]["shares"].get(name, 0)

@@ -16,7 +16,7 @@ from bleen import __version__, config, wiring
 from bleen.cli import exits, show
 from bleen.cli.access import Access, open_service, start_engine
 from bleen.cli.stopping import stop_engine, stop_router
-from bleen.engine.drive import alive
+from bleen.engine.drive import alive, holder
 from bleen.errors import PortError, UserError
 from bleen.host import launch, processes, state
 from bleen.host.state import Place
@@ -69,7 +69,10 @@ def _engine(access: Access) -> None:
     held = access.service.holder
     if held is not None and held.resident and alive(held) and held.version != __version__:
         stop_engine(access)
-    start_engine(access.place)
+    started, service = start_engine(access.place), access.service
+    if service.holder == holder(__version__):  # it was us who closed the old listener
+        engine = service.holder._replace(pid=started.pid, start=started.start, resident=True)
+        access.journal.claim(access.name, engine, seize=service.epoch)
 
 
 def _apply(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> None:
