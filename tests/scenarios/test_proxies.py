@@ -52,7 +52,7 @@ def test_a_proxy_that_is_stopped_is_waited_for_and_then_the_switch_is_made(shop:
     proxy = shop.proxy()
     proxy.signal(signal.SIGSTOP)
     promote = shop.start("promote")
-    until("the release says what it waits for", lambda: "answer" in shop.release.why)
+    until("the command is obeyed", lambda: shop.release.approved)
     assert "does not answer" in str(shop.status()["drift"])
     proxy.signal(signal.SIGCONT)
     promote.ended(0)

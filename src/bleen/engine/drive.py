@@ -106,9 +106,9 @@ class Driver:
         while not stopping():
             if self._holds:
                 self._turn()
-            elif alive(self._journal.service(self._name).holder):
+            elif (held := self._journal.service(self._name).holder) != self._me and alive(held):
                 self._journal.changed(0.2)
-            else:
+            else:  # nobody drives, or somebody has handed over to us
                 self._succeed(may_seize=False)
 
     def _succeed(self, may_seize: bool) -> None:
