@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from bleen import wiring
 from bleen.host import processes
 from bleen.host.processes import Process
 from bleen.host.state import Place
-from bleen.lifecycle import Phase, Release
+from bleen.lifecycle import Release
 from bleen.ports import Journal
 from bleen.testing.load import Client, Load
 from bleen.testing.site import until
@@ -83,13 +83,13 @@ class Verb:
 class Shop:
     """A service, its bleen.yaml, its releases and its state. `with` ends every process of it.
 
-    ``settings`` replace keys at the top of bleen.yaml; those of ``process`` below ``platform.process``.
+    ``settings`` replace keys at the top of bleen.yaml, ``process`` those below ``platform.process``; ``state`` is where the state of a host lies.
     """
 
-    def __init__(self, root: Path, router: str = "envoy", service: str = "shop", process: Mapping[str, Any] = {}, **settings: Any) -> None:
+    def __init__(self, root: Path, router: str = "envoy", service: str = "shop", process: Mapping[str, Any] = {}, state: Path | None = None, **settings: Any) -> None:
         self.root, self.router, self.service = root, router, service
         self.file, self.releases = root / "bleen.yaml", root / "releases"
-        self.state = Path(os.environ["BLEEN_STATE"]) if "BLEEN_STATE" in os.environ else root / "state"
+        self.state = state or root / "state"
         self.releases.mkdir(parents=True, exist_ok=True)
         self._verbs: list[Verb] = []
         self._window = _ports()
@@ -126,7 +126,7 @@ class Shop:
         while left := self.processes():
             for each in left:
                 each.signal(signal.SIGKILL)
-            until("what was started has ended", lambda: not any(each.alive for each in left))  # noqa: B023 - looked at now
+            until("what was started has ended", lambda: not any(each.alive for each in left))
         _give_back(self._window)
 
     # bleen.yaml and versions
@@ -256,7 +256,7 @@ class Shop:
 
     def processes(self) -> list[Process]:
         """Everything alive that bleen started for this service, this side of being re-parented or beyond."""
-        mark = os.fsencode(f"{self.state}/")
+        mark = os.fsencode(f"{self.place.path}/")
         found = []
         for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
             try:
@@ -300,9 +300,6 @@ class Shop:
         row = json.loads((self.place.path / record).read_text())
         return Process(row["pid"], row["start"], row["boot"])
 
-
-def until_true(what: str, look: Callable[[], bool], seconds: float = 20.0) -> None:
-    until(what, look, seconds)
 
 
 _WINDOW = 30

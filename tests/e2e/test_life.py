@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from bleen.cli import VERBS
 from bleen.testing.load import Problem
 from bleen.testing.site import until

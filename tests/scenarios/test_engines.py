@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from bleen.testing.site import until
 from shop import ROUTERS, Shop
 

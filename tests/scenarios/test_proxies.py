@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from bleen.host.state import Place
 from bleen.model import Routing
 from bleen.testing.load import Problem

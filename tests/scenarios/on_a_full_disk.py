@@ -1,0 +1,50 @@
+"""Run by test_hosts inside a mount namespace of its own, with a small tmpfs on the directory of argv[1], where the state lies; argv[2] has room.
+
+Releases 1.0 and 1.1 by a router (argv[3]), fills the disk to its last byte, and goes back.
+"""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+from bleen.testing.site import until
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from shop import Shop
+
+
+def fill(path: Path) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT)
+    for size in (1 << 16, 1 << 9, 1):
+        try:
+            while os.write(handle, b"x" * size) == size:
+                pass
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+    os.close(handle)
+
+
+def main(small: Path, roomy: Path, router: str) -> None:
+    with Shop(roomy, router, state=small) as shop:
+        shop.up("1.0", "1.1")
+        until("a reserve is kept", shop.place.reserve.exists)
+        ballast = small / "everything"
+        fill(ballast)
+        with shop.load() as users:
+            users.wait(10)
+            shop.bleen("rollback")
+            users.wait(10)
+        assert not users.report().failures, users.report()
+        assert shop.serves() == "1.0"
+        shop.kill(shop.proxy())  # what it comes back with was written down, disk full or not
+        ballast.unlink()
+        shop.reached("ROLLED_BACK")
+        until("the proxy is back", lambda: shop.status()["router"]["shares"] == {"blue-1": 100})
+        until("a new reserve is kept", shop.place.reserve.exists)
+        shop.bleen("deploy", shop.ship("1.2"))
+
+
+main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

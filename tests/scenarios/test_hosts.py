@@ -1,0 +1,226 @@
+"""What befalls a host: a full disk, a reboot, a clock that jumps, a second service, somebody on our ports."""
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bleen.host import clock
+from bleen.testing.load import Problem
+from bleen.testing.site import until
+from shop import ROUTERS, Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with Shop(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=ROUTERS)
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with Shop(tmp_path, request.param) as made:
+        yield made
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_a_rollback_works_on_a_full_disk(tmp_path: Path, router: str) -> None:
+    """ "From PROMOTING to HOLDING it always works: [...] with a full disk (a reserve is kept for it)" """
+    small, roomy = tmp_path / "small", tmp_path / "roomy"
+    small.mkdir()
+    apart = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    script = str(Path(__file__).with_name("on_a_full_disk.py"))
+    mounted = [*apart, "sh", "-c", 'mount -t tmpfs -o size=40m none "$0" && exec "$@"', str(small), sys.executable, script, str(small), str(roomy), router]
+    done = subprocess.run(mounted, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_after_a_reboot_in_the_hold_the_active_and_the_warm_version_are_started_then_the_listener(either: Shop) -> None:
+    """ "After a reboot `bleen up` starts the active environment, while HOLDING the warm one too, then the listener with the routing as journalled" """
+    shop = either
+    shop.up("1.0", "1.1")
+    shop.ship("1.1", "--listen-after", "1")
+    _reboot(shop)
+    assert shop.status()["engine"]["watches"] is False
+    up = shop.start("up")
+    first = until("somebody listens", lambda: _answer(shop))
+    assert first == "1.1", "the listener was there before the version that it leads to"
+    assert "1.1 serves" in up.ended(0).out
+    until("the old version is warm again", lambda: shop.status()["rollback"]["ready"])
+    assert (len(shop.copies("1.0")), len(shop.copies("1.1"))) == (1, 1)
+    assert shop.story()[-1] == "HOLDING"
+    shop.bleen("rollback")
+    assert shop.serves() == "1.0"
+
+
+@pytest.mark.parametrize("phase", ["PROVISIONING", "TESTING", "BAKING"])
+def test_after_a_reboot_an_unfinished_release_resumes(shop: Shop, phase: str) -> None:
+    """ "an unfinished release resumes before anything is retired." """
+    shop.up("1.0").configure(bake="1s")
+    shop.smoke({"name": "Slow", "url": "/sleep?s=1", "timeout": "20s"})
+    deploy = shop.start("deploy", shop.ship("1.1", "--listen-after", "0.5"))
+    shop.reached(phase)
+    deploy.kill()
+    _reboot(shop)
+    shop.bleen("up")
+    shop.reached("HOLDING")
+    assert shop.serves() == "1.1"
+    assert shop.status()["rollback"] == {"ready": True, "to": "1.0", "reason": None}
+
+
+def test_after_a_reboot_in_a_rollback_the_old_version_serves(shop: Shop) -> None:
+    """ "an unfinished release resumes before anything is retired." """
+    shop.up("1.0", "1.1")
+    shop.tell("1.0", "hang")
+    rollback = shop.start("rollback")
+    shop.reached("ROLLING_BACK")
+    rollback.kill()
+    _reboot(shop)
+    shop.bleen("up")
+    shop.reached("ROLLED_BACK")
+    assert shop.serves() == "1.0"
+    assert not shop.copies("1.1")
+
+
+def test_a_reboot_does_not_lengthen_or_shorten_the_window(shop: Shop) -> None:
+    """ "After a reboot, time elapsed at the last heartbeat counts on." """
+    shop.up("1.0", "1.1")
+    until("a heartbeat was written", lambda: _beaten(shop) > shop.release.entered + 1)
+    before = shop.status()["release"]["waiting"]["seconds"]
+    _reboot(shop, longer_up=1_000_000)
+    shop.bleen("up")
+    left = shop.status()["release"]["waiting"]["seconds"]
+    assert 840 < left <= before
+
+
+def test_a_jump_of_the_clock_closes_no_window_early_and_keeps_none_open(shop: Shop) -> None:
+    """ "A jump of the clock closes no window early." """
+    (shop.root / "clock").mkdir()
+    (shop.root / "clock" / "sitecustomize.py").write_text(
+        "import time, pathlib\n_offset, _time = pathlib.Path(__file__).with_name('offset'), time.time\n"
+        "time.time = lambda: _time() + float(_offset.read_text())\n"
+    )
+
+    def jump(days: int) -> None:
+        beside = shop.root / "clock" / "new"
+        beside.write_text(str(days * 86400))
+        beside.rename(shop.root / "clock" / "offset")
+
+    jump(0)
+    shop.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(shop.root / "clock"), shop.environ.get("PYTHONPATH", "")]))
+    shop.up("1.0", "1.1")
+    for days in (400, -400):
+        jump(days)
+        before = _beaten(shop)
+        until("the engine has looked since", lambda: _beaten(shop) > before + 1)  # noqa: B023 - looked at now
+        seen = shop.status()
+        assert seen["release"]["phase"] == "HOLDING"
+        assert 0 < seen["release"]["waiting"]["seconds"] < 900
+        assert seen["rollback"]["ready"] is True
+    shop.bleen("retire")
+    shop.configure(rollback_window="1s")
+    shop.bleen("deploy", shop.ship("1.2"))
+    jump(-800)
+    shop.reached("COMPLETED")
+    year = str(time.gmtime(time.time() - 800 * 86400).tm_year)
+    assert shop.bleen("history", "--json").json[0]["since"].startswith(year)  # the jumps were real
+
+
+def test_two_services_of_a_host_release_at_once_and_their_ports_never_collide(tmp_path: Path) -> None:
+    """ "addresses and ports are checked across the services of a host" """
+    with Shop(tmp_path / "one", process={"replicas": 3}) as one, Shop(tmp_path / "two", "haproxy", "store", process={"replicas": 3}, state=one.state) as two:
+        for each in (one, two):
+            each.settings["platform"]["process"]["ports"] = one.settings["platform"]["process"]["ports"]
+            each.configure()
+            each.bleen("up")
+        for version in ("1.0", "1.1"):
+            deploys = [each.start("deploy", each.ship(version)) for each in (one, two)]
+            for deploy in deploys:
+                deploy.ended(0)
+        ports = [target for each in (one, two) for found in each.status()["environments"].values() for target in found["targets"]]
+        assert len(ports) == len(set(ports)) == 12
+        assert one.bleen("status", "--service", "store", "--json").json["service"] == "store"
+        one.bleen("rollback")
+        assert (one.serves(), two.serves()) == ("1.0", "1.1")
+
+
+def test_an_address_of_another_service_is_refused_even_while_that_one_is_down(tmp_path: Path) -> None:
+    """ "addresses and ports are checked across the services of a host" """
+    with Shop(tmp_path / "one") as one, Shop(tmp_path / "two", service="store", state=one.state) as two:
+        one.up("1.0").bleen("down", "--yes")
+        two.configure(router={"envoy": {"listen": one.preview, "preview": two.preview}})
+        assert f"{one.preview} is an address of the service shop" in two.bleen("up", code=2).err
+        assert not two.place.journal.exists()
+
+
+def test_an_old_process_on_a_port_does_not_pass_for_the_new_version(shop: Shop) -> None:
+    """ "A target is healthy only if the listening socket belongs to its own process tree: an old process on the port must not pass for the new one." """
+    shop.up("1.0").configure(checks={"health": {"path": "/health", "interval": "100ms", "timeout": "2s"}})
+    port = int(shop.status()["environments"]["blue-1"]["targets"][0].rpartition(":")[2]) + 1
+    deploy = shop.start("deploy", shop.ship("1.1", "--listen-after", "20"))
+    shop.reached("PROVISIONING")
+    until("the port was given out", lambda: (shop.place.environments / "green-2" / "1.json").exists())
+    squatter = subprocess.Popen([sys.executable, "-m", "bleen.testing.application", "--port", str(port), "--name", "squatter"], stdout=subprocess.DEVNULL)
+    try:
+        said = deploy.ended(3)
+    finally:
+        squatter.kill()
+        squatter.wait()
+    assert f"another process (pid {squatter.pid}" in said.err
+    assert shop.serves() == "1.0"
+
+
+def test_a_port_that_somebody_listens_on_is_not_given_out(shop: Shop) -> None:
+    """ "Ports come from a configured range outside the kernel's ephemeral range and are recorded with the release." """
+    low, _, high = shop.settings["platform"]["process"]["ports"].partition("-")
+    with socket.create_server(("127.0.0.1", int(low))):
+        shop.up("1.0")
+        port = int(shop.status()["environments"]["blue-1"]["targets"][0].rpartition(":")[2])
+        assert int(low) < port <= int(high)
+
+
+def test_a_rollback_needs_neither_bleen_yaml_nor_the_checkout(either: Shop) -> None:
+    """ "From PROMOTING to HOLDING it always works: [...] with a broken bleen.yaml" """
+    either.up("1.0", "1.1")
+    either.file.write_text(":::: {{{ not yaml")
+    assert "1.0 serves again" in either.bleen("rollback").out
+    either.configure()
+    either.reached("ROLLED_BACK")
+    either.bleen("deploy", "1.1")
+    shutil.rmtree(either.releases)
+    either.file.unlink()
+    assert "1.0 serves again" in either.bleen("rollback").out
+    assert either.serves() == "1.0"
+    assert "1.0 serves from blue" in either.bleen("status", "--service", "shop").out
+
+
+def _reboot(shop: Shop, longer_up: float = 0.0) -> None:
+    """Every process is gone at once, and what was recorded was recorded under another boot, in which the host had been up for so many seconds more."""
+    shop.kill(*shop.processes())
+    now, before = clock.boot_id(), "00000000-0000-4000-8000-000000000000"
+    for file in shop.place.path.rglob("*.json"):
+        file.write_text(file.read_text().replace(now, before))
+    with sqlite3.connect(shop.place.journal) as journal:
+        journal.execute("UPDATE clock SET boot = ?, seen = seen + ?", (before, longer_up))
+        journal.execute("UPDATE release SET entered = entered + ?, row = json_set(row, '$.until', json_extract(row, '$.until') + ?)", (longer_up, longer_up))
+        journal.execute("UPDATE service SET holder = json_set(holder, '$.boot', ?)", (before,))
+
+
+def _beaten(shop: Shop) -> float:
+    with sqlite3.connect(shop.place.journal) as journal:
+        seen: float = journal.execute("SELECT seen FROM clock").fetchone()[0]
+    return seen
+
+
+def _answer(shop: Shop) -> str:
+    try:
+        return shop.serves()
+    except Problem:
+        return ""
