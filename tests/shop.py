@@ -86,7 +86,9 @@ class Shop:
     ``settings`` replace keys at the top of bleen.yaml, ``process`` those below ``platform.process``; ``state`` is where the state of a host lies.
     """
 
-    def __init__(self, root: Path, router: str = "envoy", service: str = "shop", process: Mapping[str, Any] = {}, state: Path | None = None, **settings: Any) -> None:
+    def __init__(
+        self, root: Path, router: str = "envoy", service: str = "shop", process: Mapping[str, Any] = {}, state: Path | None = None, **settings: Any
+    ) -> None:
         self.root, self.router, self.service = root, router, service
         self.file, self.releases = root / "bleen.yaml", root / "releases"
         self.state = state or root / "state"

@@ -166,7 +166,7 @@ def test_an_old_process_on_a_port_does_not_pass_for_the_new_version(shop: Shop) 
     port = int(shop.status()["environments"]["blue-1"]["targets"][0].rpartition(":")[2]) + 1
     deploy = shop.start("deploy", shop.ship("1.1", "--listen-after", "20"))
     shop.reached("PROVISIONING")
-    until("the port was given out", lambda: (shop.place.environments / "green-2" / "1.json").exists())
+    until("the port was given out", (shop.place.environments / "green-2" / "1.json").exists)
     squatter = subprocess.Popen([sys.executable, "-m", "bleen.testing.application", "--port", str(port), "--name", "squatter"], stdout=subprocess.DEVNULL)
     try:
         said = deploy.ended(3)

@@ -1,5 +1,6 @@
 """The state of a service as the world tells it: what the router serves, what runs, what the journal intends. Read only."""
 
+import os
 from typing import Any
 
 from bleen.cli import show
@@ -26,7 +27,7 @@ def of(access: Access) -> dict[str, Any]:
         "active": _environment(access, active, running) if active else None,
         "idle": _idle(access, active, running),
         "release": _release(access, newest) if newest else None,
-        "rollback": _rollback(newest, providers),
+        "rollback": _rollback(access, newest, providers),
         "drift": _drift(service, newest, routing, trouble),
         "pending": list(service.pending),
         "engine": _engine(access, service),
@@ -71,7 +72,7 @@ def _release(access: Access, release: Release) -> dict[str, Any]:
     return told
 
 
-def _rollback(newest: Release | None, providers: Providers) -> dict[str, Any]:
+def _rollback(access: Access, newest: Release | None, providers: Providers) -> dict[str, Any]:
     if newest is not None and newest.phase is Phase.ROLLING_BACK:
         return {"ready": False, "to": newest.plan.old_version, "reason": newest.halted or f"going back to {newest.plan.old_version}"}
     if newest is None or newest.phase not in REVERSIBLE:
@@ -84,9 +85,18 @@ def _rollback(newest: Release | None, providers: Providers) -> dict[str, Any]:
         health = providers.platform.health(old)
     except PortError as error:
         return {"ready": False, "to": version, "reason": str(error)}
+    if health.healthy and (pruned := _pruned(access, old)):
+        return {"ready": False, "to": version, "reason": f"{pruned} is gone: {version} lives only as long as its processes do"}
     if health.healthy:
         return {"ready": True, "to": version, "reason": None}
     return {"ready": False, "to": version, "reason": health.why or f"{health.ready} of {health.wanted} are ready"}
+
+
+def _pruned(access: Access, environment: Environment) -> str:
+    """The directory that an environment was started in, if it is not there any more: a copy of it that crashes cannot come back."""
+    plans = (r.plan for r in access.journal.releases(access.name, 50) if r.environment == environment)
+    directory = next((plan.platform.get("directory", "") for plan in plans), "")
+    return directory if directory and not os.path.isdir(directory) else ""
 
 
 def _drift(service: Service, newest: Release | None, routing: Routing | None, trouble: str) -> str | None:

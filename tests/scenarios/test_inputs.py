@@ -1,0 +1,168 @@
+"""What people and pipelines put in: versions that are missing or hostile, deploys of what is there already, and secrets."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bleen.host import processes
+from shop import ROUTERS, Said, Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with Shop(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=ROUTERS)
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with Shop(tmp_path, request.param) as made:
+        yield made
+
+
+def test_a_version_that_is_missing_is_refused_before_anything_is_touched(shop: Shop) -> None:
+    """ "A version's directory or image that is missing: exit 2 before anything is touched." """
+    shop.up("1.0")
+    said = shop.bleen("deploy", "9.9", code=2).err
+    assert "version 9.9 is not there" in said
+    assert f"{shop.releases / '9.9'} is no directory" in said
+    assert "bleen.yaml:" in said
+    assert shop.release.id.number == 1
+
+
+def test_a_program_that_is_missing_is_an_abort_that_names_it(shop: Shop) -> None:
+    """ "Raises Refused for what can never start: a directory or a command that is missing." """
+    process = {**shop.settings["platform"]["process"], "command": ["no-such-program", "{port}"]}
+    shop.up("1.0").configure(platform={"process": process})
+    assert "no-such-program" in shop.bleen("deploy", shop.ship("1.1"), code=3).err
+    assert shop.serves() == "1.0"
+
+
+def test_a_version_that_is_pruned_while_warm_is_shown_as_no_way_back(shop: Shop) -> None:
+    """ "Pruned while warm: rollback is shown as not ready." """
+    shop.up("1.0", "1.1")
+    assert shop.status()["rollback"]["ready"] is True
+    (shop.releases / "1.0").rename(shop.root / "pruned")
+    seen = shop.status()["rollback"]
+    assert (seen["ready"], seen["to"]) == (False, "1.0")
+    assert str(shop.releases / "1.0") in seen["reason"]
+
+
+@pytest.mark.parametrize(
+    "version", ["1.0; rm -rf /", "../../x", "..", "/etc", "$(touch owned)", "`touch owned`", "a b", "a\nb", "", "-rf", "{port}", "${HOME}", "x" * 129]
+)
+def test_a_hostile_version_is_refused_and_nothing_is_touched(shop: Shop, version: str) -> None:
+    """ "A version such as `1.0; rm -rf /` or `../../x` is data: no shell, no path escape." """
+    for verb in ("plan", "deploy"):
+        said = shop.bleen(verb, "--", version, code=2)
+        assert "cannot be a version" in said.err
+        assert "Traceback" not in said.text
+    assert sorted(each.name for each in shop.root.iterdir()) == ["bleen.yaml", "releases"]
+
+
+def test_an_unusual_version_is_one_word_everywhere(shop: Shop) -> None:
+    """ "A version such as `1.0; rm -rf /` or `../../x` is data: no shell, no path escape." """
+    shop.up("1.0-rc.1+build@2026_11")
+    [copy] = shop.copies("1.0-rc.1+build@2026_11")
+    assert Path(f"/proc/{copy.pid}/cmdline").read_bytes().split(b"\0").count(b"1.0-rc.1+build@2026_11") == 2
+    assert shop.serves() == "1.0-rc.1+build@2026_11"
+
+
+def test_a_deploy_of_what_serves_is_nothing_to_do_and_with_another_configuration_a_release(shop: Shop) -> None:
+    """ "`deploy` of the active version with the same plan: nothing to do, exit 0. With changed configuration: a normal release." """
+    shop.up("1.0")
+    assert "nothing to do" in shop.bleen("deploy", "1.0").out
+    shop.configure(platform={"process": {**shop.settings["platform"]["process"], "env": {"COLOUR": "red"}}})
+    assert "nothing to do" not in shop.bleen("deploy", "1.0").out
+    assert shop.release.id.number == 2
+    assert shop.status()["active"]["environment"] == "green"
+    assert "nothing to do" in shop.bleen("deploy", "1.0").out  # also while the other one is warm
+
+
+def test_after_the_window_the_old_version_is_stopped_shrunk_or_kept_as_the_plan_says(shop: Shop) -> None:
+    """ "after_window: stop               # what becomes of the old environment: stop | keep | {replicas: 1}" """
+    shop.configure(platform={"process": {**shop.settings["platform"]["process"], "replicas": 2}}, rollback_window="0s")
+    shop.up("1.0")
+    for number, (after, left) in enumerate((({"replicas": 1}, 1), ("keep", 2), ("stop", 0)), 2):
+        old = shop.release.plan.version
+        shop.configure(after_window=after)
+        shop.bleen("deploy", shop.ship(f"1.{number}"))
+        shop.bleen("wait", "--until", "completed")
+        assert len(shop.copies(old)) == left, after
+
+
+def test_requests_in_flight_at_a_retirement_end_and_what_is_left_then_is_cut_and_counted(either: Shop) -> None:
+    """ "Retirement: targets leave the router, requests in flight and open streams get `drain: 30s`; what is left then gets TERM with its process, and is
+    counted in the report; it never halts a release."
+    """
+    either.up("1.0", drain="2s")
+    short, long = either.begun("/sleep?s=1.5"), either.begun("/stream?s=60&every=0.1")
+    either.bleen("deploy", either.ship("1.1"))
+    either.bleen("retire")
+    assert short.finish()[2] == b"1.0 1.0\n"
+    either.bleen("wait", "--until", "completed")
+    events = either.bleen("history", "2", "--json").json["events"]
+    assert [event["facts"]["cut"] for event in events if "cut" in event["facts"]] == [1]
+    long.close()
+
+
+CANARY = re.compile(rb"CANARY-[a-z]+-4e1f")
+
+
+def test_no_secret_is_written_anywhere_but_to_its_own_files(either: Shop) -> None:
+    """ "Values live in a file of mode 0600 for each release until it ends; the journal, the plan, `--json`, logs, process arguments and proxy configuration
+    hold references. [...] A test plants a canary and searches everything that is written."
+    """
+    shop, said = either, list[Said]()
+    (shop.root / "secrets.env").write_text("FILE=CANARY-file-4e1f\nTOKEN=CANARY-token-4e1f\n")
+    (shop.root / "secrets.env").chmod(0o600)
+    process = {**shop.settings["platform"]["process"], "env_file": "secrets.env", "env": {"URL": "db://x:${PASSWORD}@y"}}
+    shop.configure(platform={"process": process})
+    shop.environ["PASSWORD"] = "CANARY-password-4e1f"
+    checks = [
+        {"name": "Login", "url": "/headers?t=${TOKEN}", "headers": {"Authorization": "Bearer ${TOKEN}", "X-Key": "${PASSWORD}"}, "expect_status": 200},
+        {"name": "Post", "url": "/echo", "method": "POST", "body": "secret=${TOKEN}", "expect_body_contains": "${TOKEN}"},
+    ]
+    shop.smoke(*checks)
+    shop.bleen("up")
+    for version in ("1.0", "1.1"):
+        said += [shop.bleen(verb, shop.ship(version), "--json") for verb in ("plan", "deploy")]
+    _search(shop, said)
+    for copy in shop.copies("1.1"):
+        given = {found[0] for found in CANARY.finditer(Path(f"/proc/{copy.pid}/environ").read_bytes())}
+        assert given == {b"CANARY-file-4e1f", b"CANARY-token-4e1f", b"CANARY-password-4e1f"}
+    said.append(shop.bleen("rollback", "--json"))
+    shop.smoke(*({**check, "expect_status": 418} for check in checks))
+    said += [shop.bleen("deploy", "1.1", code=3), shop.bleen("deploy", "1.1", "--json", code=3)]
+    assert "the status was 200, not 418" in said[-2].text
+    tests = str(shop.root / "smoke-tests.yml")
+    alone = {"TOKEN": "CANARY-token-4e1f", "PASSWORD": "CANARY-password-4e1f"}
+    said += [shop.bleen("smoke", tests, "--url", f"http://{shop.listen}", *json_too, code=1, environ=alone) for json_too in ((), ("--json",))]
+    for words in (("status",), ("history",), ("logs",), ("doctor",), ("check",), ("wait",), *(("history", str(n)) for n in (1, 2, 3, 4))):
+        said += [shop.bleen(*words, code=None), shop.bleen(*words, "--json", code=None)]
+    _search(shop, said)
+    assert not shop.copies("1.1")
+    kept = [file for file in shop.state.rglob("*") if file.is_file() and CANARY.search(file.read_bytes())]
+    assert {file.parent.name for file in kept} == {"secrets", "blue-1"}, kept
+
+
+def _search(shop: Shop, said: list[Said]) -> None:
+    """What was printed, what lies in the state directory but for the secrets' own files, and what every process on the host was started as."""
+    for each in said:
+        assert not CANARY.search(each.text.encode()), each.text
+    for file in shop.state.rglob("*"):
+        if not file.is_file():
+            continue
+        own = file.parent == shop.place.secrets or file.name == "secrets.json"
+        assert not own or file.stat().st_mode & 0o777 == 0o600, file
+        assert own or not CANARY.search(file.read_bytes()), file
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        assert not CANARY.search(processes.command_line(pid).encode()), pid
+    for each in shop.processes():
+        if each in (shop.engine(), shop.proxy()):
+            assert not CANARY.search(Path(f"/proc/{each.pid}/environ").read_bytes()), processes.command_line(each.pid)
+    assert not CANARY.search(json.dumps(shop.status()).encode())
