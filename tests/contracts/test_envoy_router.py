@@ -1,12 +1,6 @@
 """Envoy keeps the router contract; and what holds of Envoy alone."""
 
 import json
-import os
-import shutil
-import ssl
-import subprocess
-from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -128,31 +122,3 @@ class TestEnvoy(ProxyContract):
         with pytest.raises(Refused, match=r"admin\.sock"):
             site.up()
         assert self.copies(site) == 0
-
-    def test_a_certificate_without_its_key_is_refused_before_anything_starts(self, make: Make, certificate: Mapping[str, str], tmp_path: Path) -> None:
-        key = tmp_path / "key.pem"
-        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
-        site = make(tls={**certificate, "key": str(key)})
-        with pytest.raises(Refused, match=r"cert\.pem"):
-            site.up()
-        assert self.copies(site) == 0
-
-    def test_a_certificate_that_was_renewed_is_shown_without_a_restart(self, make: Make, fleet: Fleet, certificate: Mapping[str, str], tmp_path: Path) -> None:
-        files = {name: str(tmp_path / Path(path).name) for name, path in certificate.items()}
-        for name, path in certificate.items():
-            shutil.copy(path, files[name])
-        site = make(tls=files)
-        self.started(site, fleet)
-        shown = self.certificate_of(site)
-        renewed = tmp_path / "renewed"
-        renewed.mkdir()
-        argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-        subprocess.run([*argv.split(), "-out", renewed / "cert.pem", "-keyout", renewed / "key.pem"], check=True, capture_output=True)
-        for name in ("key", "certificate"):
-            os.rename(renewed / Path(files[name]).name, files[name])
-        until("the new one is shown", lambda: self.certificate_of(site) != shown)
-        assert self.copies(site) == 1
-
-    def certificate_of(self, site: Site) -> str:
-        host, _, port = site.listen.rpartition(":")
-        return ssl.get_server_certificate((host, int(port)))

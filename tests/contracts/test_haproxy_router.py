@@ -162,12 +162,6 @@ class TestHAProxy(ProxyContract):
         secret = Path(certificate["key"]).read_text().splitlines()[1]
         assert not [path for path in site.place.iterdir() if path.is_file() and not path.is_symlink() and secret in path.read_text(errors="replace")]
 
-    def test_a_certificate_that_cannot_be_read_is_refused_in_the_words_of_haproxy(self, make: Make, certificate: Mapping[str, str]) -> None:
-        site = make(tls={**certificate, "key": "/nowhere/key.pem"})
-        with pytest.raises(Refused, match="certificate"):
-            site.up()
-        assert site.processes() == []
-
     def test_a_configuration_that_was_damaged_by_hand_is_refused(self, live: Site) -> None:
         live.signal(signal.SIGKILL)
         path = live.place / "haproxy.cfg"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -12,11 +13,12 @@ from typing import NamedTuple
 
 import pytest
 
+from bleen.errors import Refused
 from bleen.model import Environment, NotYet, Routing
 from bleen.plan import Probe
 from bleen.testing.load import Client, Load, Problem, Report
 from bleen.testing.routers import BLUE, GREEN, LATER, Fleet, Make, RouterContract
-from bleen.testing.site import Application, Site, WebSocket, until
+from bleen.testing.site import Application, Site, WebSocket, done, until
 
 
 class Moment(NamedTuple):
@@ -341,13 +343,61 @@ class ProxyContract(RouterContract):
     @pytest.fixture(scope="class")
     @classmethod
     def certificate(cls, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-        """For localhost, signed by itself, made by the openssl that is installed."""
-        place = tmp_path_factory.mktemp("certificate")
-        files = {"certificate": str(place / "cert.pem"), "key": str(place / "key.pem")}
-        argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-        subprocess.run([*argv.split(), "-out", files["certificate"], "-keyout", files["key"]], check=True, capture_output=True)
-        Path(files["key"]).chmod(0o600)
-        return files
+        return self_signed(tmp_path_factory.mktemp("certificate"))
+
+    def test_a_certificate_that_cannot_be_used_is_refused_before_anything_starts(self, make: Make, certificate: Mapping[str, str], tmp_path: Path) -> None:
+        locked = tmp_path / "locked.pem"
+        argv = ["openssl", "ec", "-in", certificate["key"], "-out", str(locked), "-aes128", "-passout", "pass:secret"]
+        subprocess.run(argv, check=True, capture_output=True)
+        for key in ("/nowhere/key.pem", self_signed(tmp_path)["key"], str(locked)):
+            site = make(tls={**certificate, "key": key})
+            with pytest.raises(Refused, match=f"the certificate .*{key}"):
+                site.up()
+            assert self.copies(site) == 0
+
+    @pytest.mark.parametrize("how", ["written over", "renamed", "linked"])
+    def test_a_renewed_certificate_is_shown_without_a_restart_or_a_cut(self, make: Make, fleet: Fleet, tmp_path: Path, how: str) -> None:
+        """`tls: {certificate, key}` for the listener. Equal behaviour whichever it is."""
+        names = {which: str(tmp_path / f"{which}.pem") for which in ("certificate", "key")}
+        site = make(tls=names)
+        for number in range(3):
+            made = self_signed(tmp_path / f"made{number}")
+            issued = Path(made["certificate"]).read_text()
+            Path(made["certificate"]).write_text(f"Issued for the shop:\n\n{issued}\n\n")
+            for which in ("key", "certificate"):
+                put(Path(made[which]), Path(names[which]), how)
+            if number == 0:
+                self.started(site, fleet)
+                client = Client(site.listen, trust=names["certificate"])
+                client.begin("GET", "/stream?s=3&every=0.1")
+            done(lambda: site.router.up(Routing(), 1))
+            assert shown(site) == issued
+            assert site.get()[:2] == (200, "blue")
+        assert client.finish()[2].endswith(b"end")
+        assert self.copies(site) == 1
+
+    def test_a_certificate_that_does_not_fit_its_key_is_refused_and_the_old_one_is_shown(self, make: Make, fleet: Fleet, tmp_path: Path) -> None:
+        old, new = self_signed(tmp_path / "old"), self_signed(tmp_path / "new")
+        before = Path(old["certificate"]).read_text()
+        site = make(tls=old)
+        self.started(site, fleet)
+        for which, text in (("certificate", Path(new["certificate"]).read_text()), ("certificate", ""), ("certificate", before[:-100]), ("key", "")):
+            kept = Path(old[which]).read_text()
+            Path(old[which]).write_text(text)
+            for _ in range(2):
+                with pytest.raises(Refused, match=f"{old[which]}.*goes on with the certificate that it has"):
+                    site.router.up(Routing(), 1)
+                assert shown(site) == before
+            Path(old[which]).write_text(kept)
+            done(lambda: site.router.up(Routing(), 1))
+        Path(old["key"]).unlink()
+        with pytest.raises(Refused, match=old["key"]):
+            site.router.up(Routing(), 1)
+        put(Path(new["key"]), Path(old["key"]), "renamed")
+        put(Path(new["certificate"]), Path(old["certificate"]), "renamed")
+        done(lambda: site.router.up(Routing(), 1))
+        assert shown(site) != before
+        assert self.copies(site) == 1
 
     def test_a_proxy_that_hangs_for_a_while_loses_no_request(self, live: Site, fleet: Fleet) -> None:
         """And a route that was asked for meanwhile ends one way or the other, as a repetition then makes sure."""
@@ -369,3 +419,32 @@ class ProxyContract(RouterContract):
         assert body.endswith(b"end")
         assert patience.socket.served_by == "blue"
         assert patience.socket.echo(b"still there?") == b"still there?"
+
+
+def self_signed(place: Path) -> dict[str, str]:
+    """The paths of a certificate for localhost, signed by itself, and of its key; made by the openssl that is installed."""
+    place.mkdir(exist_ok=True)
+    files = {"certificate": str(place / "cert.pem"), "key": str(place / "key.pem")}
+    argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run([*argv.split(), "-out", files["certificate"], "-keyout", files["key"]], check=True, capture_output=True)
+    Path(files["key"]).chmod(0o600)
+    return files
+
+
+def put(new: Path, path: Path, how: str) -> None:
+    """Puts a new file in the place of another, in one of the ways in which certificates are renewed."""
+    beside = path.with_name("beside")
+    if how == "written over":
+        path.write_bytes(new.read_bytes())
+    elif how == "renamed":
+        beside.write_bytes(new.read_bytes())
+        beside.rename(path)
+    else:
+        path.unlink(missing_ok=True)
+        path.symlink_to(new)
+
+
+def shown(site: Site) -> str:
+    """The certificate that the production listener shows, PEM."""
+    host, _, port = site.listen.rpartition(":")
+    return ssl.get_server_certificate((host, int(port)), timeout=10)

@@ -5,6 +5,7 @@
     PLACE/envoy.json  envoy.log                          its process, its complaints
     PLACE/envoy/                                         where it runs
         bootstrap.json  certificate.json                 what it was started with
+        renewed/                                         where a file that appears makes it read its certificate again; see also ``certificate``
         clusters.json  production.json  preview.json     what it follows, and starts from again: its memory
         admin.sock                                       its administration interface, for its own user only
 
@@ -27,6 +28,7 @@ from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Probe
 from bleen.ports import RouterLimits
 from bleen.providers.routers import envoy_config as config
+from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.envoy_admin import Absent, Admin
 from bleen.providers.routers.envoy_config import Config
 
@@ -60,7 +62,8 @@ class Envoy:
     ) -> None:
         self._files, self._fence, self._reserve = place / "envoy", fence, reserve
         self._record, self._log = place / "envoy.json", place / "envoy.log"
-        self._listen, self._preview, self._tls = listen, preview, tls
+        self._listen, self._preview = listen, preview
+        self._certificate = Certificate(place, tls) if tls else None
         self._probe, self._keep_alive = probe, keep_alive
 
     # what it is asked
@@ -129,9 +132,13 @@ class Envoy:
         with self._fence.passing(epoch):
             self._bound_log()
             if self._alive():
-                return self._unanswering()
-            self._start(routing)
-            return self._started()
+                left = self._unanswering()
+            else:
+                self._start(routing)
+                left = self._started()
+            if left is None and self._certificate:
+                self._certificate.renew(self._listen, self._give_certificate, self._keep)
+            return left
 
     def down(self, epoch: int) -> NotYet | None:
         """Asks Envoy to end, which cuts what is in flight; kills it if it has not within 2 s."""
@@ -178,11 +185,9 @@ class Envoy:
     # files
 
     def _write(self, name: str, resources: Iterable[Config]) -> None:
-        self._write_text(f"{name}.json", config.response(resources))
+        self._keep(self._files / f"{name}.json", config.response(resources))
 
-    def _write_text(self, name: str, text: str) -> None:
-        path = self._files / name
-
+    def _keep(self, path: Path, text: str) -> None:
         def write() -> None:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             write_durably(path, text)
@@ -217,14 +222,12 @@ class Envoy:
         at = [config.address(a) for a in (self._listen, self._preview)]
         for each in at:
             _require_free(*each)
-        self._check_certificate()
         if self._memory() is None:
             self._begin(routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
-        settings = config.Settings(at[0], at[1], self._tls is not None, max((limit - 500) // 2, 100))
-        self._write_text("bootstrap.json", json.dumps(config.bootstrap(settings)))
-        if self._tls:
-            self._write("certificate", [config.certificate(*(os.path.abspath(self._tls[name]) for name in ("certificate", "key")))])
+        settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100))
+        self._keep(self._files / "bootstrap.json", json.dumps(config.bootstrap(settings)))
+        self._name_certificate()
         workers = str(max(2, len(os.sched_getaffinity(0))))
         argv = [_binary(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", workers, "-l", "warning"]
         program = launch.Program(argv, str(self._files), {}, str(self._log))
@@ -274,15 +277,18 @@ class Envoy:
             return NotYet(f"Envoy starts: {error}")
         return None if ready else NotYet("Envoy starts: it has not seen its targets yet")
 
-    def _check_certificate(self) -> None:
-        if self._tls is None:
+    def _name_certificate(self) -> None:
+        """Tells a new Envoy which files to read. Raises Refused for ones that it could not use."""
+        if self._certificate is None:
             return
-        import ssl
+        taken = self._certificate.state()
+        self._certificate.check()
+        self._write("certificate", [config.certificate(self._certificate.chain, self._certificate.key)])
+        self._give_certificate()  # so that the directory is there
+        self._keep(self._certificate.mark, taken)
 
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._tls["certificate"], self._tls["key"])
-        except (OSError, ssl.SSLError) as error:
-            raise Refused(f"the certificate {self._tls['certificate']} with the key {self._tls['key']} cannot be used: {error}") from None
+    def _give_certificate(self) -> None:
+        self._keep(self._files / config.RENEWED / "now", "")
 
     def _bound_log(self) -> None:
         if self._log.exists() and self._log.stat().st_size > _LOG:

@@ -19,6 +19,7 @@ Config = dict[str, Any]
 
 ADMIN = "admin.sock"
 CLUSTERS = "clusters.json"
+RENEWED = "renewed"
 SIDES = ("production", "preview")
 NOBODY = {"production": "no version is active\n", "preview": "no release is being tested\n"}
 
@@ -120,13 +121,9 @@ def _tls() -> Config:
 
 
 def certificate(chain: str, key: str) -> Config:
-    """A secret that names the files and holds neither. Envoy takes a renewed certificate up when something is renamed into the certificate's directory."""
-    watched = chain.rpartition("/")[0] or "/"
-    return {
-        "@type": _API + "extensions.transport_sockets.tls.v3.Secret",
-        "name": "certificate",
-        "tls_certificate": {"certificate_chain": {"filename": chain}, "private_key": {"filename": key}, "watched_directory": {"path": watched}},
-    }
+    """A secret that names the files and holds neither. Envoy reads them again when something is renamed into ``RENEWED``, and only then."""
+    files = {"certificate_chain": {"filename": chain}, "private_key": {"filename": key}, "watched_directory": {"path": f"./{RENEWED}"}}
+    return {"@type": _API + "extensions.transport_sockets.tls.v3.Secret", "name": "certificate", "tls_certificate": files}
 
 
 def _http(side: str) -> Config:

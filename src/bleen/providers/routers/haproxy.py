@@ -9,7 +9,7 @@ state``); the files beside it are written after each effect from what it then an
     PLACE/haproxy.cfg  routes.map      what it is started with
     PLACE/haproxy.sock                 where it is asked and told; for its owner only
     PLACE/haproxy.json  haproxy.log    its record and its output, see ``host.launch``
-    PLACE/certificate.pem[.key]        symbolic links: the key stays where it is
+    PLACE/certificate.pem[.key]        symbolic links: the key stays where it is; see also ``certificate``
     PLACE/ending                       which process was asked to end, and since when
 """
 
@@ -34,6 +34,7 @@ from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Probe
 from bleen.ports import RouterLimits
 from bleen.providers.routers import haproxy_config as config
+from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way
 
 _ANSWER = 2.0
@@ -42,6 +43,8 @@ _GRACE = 3.0
 """Seconds that requests in flight get when HAProxy is to end."""
 _COMMANDS = 40
 """In one breath on the socket; they must fit into one buffer (tune.bufsize)."""
+_LONGEST_PEM = 30_000
+"""Bytes; with the command they must fit into one buffer, too."""
 _QUIET = {"", "1", "New server registered."}
 _DONE = "by 'stats socket command'"
 """What HAProxy answers when all is well: 1 is the format of what follows, and a change of address is told at length."""
@@ -148,7 +151,8 @@ class HAProxy:
     def __init__(
         self, place: Path, fence: Fence, reserve: Reserve, listen: str, preview: str, tls: Mapping[str, str] | None, probe: Probe, keep_alive: float | None
     ) -> None:
-        self._place, self._fence, self._reserve, self._tls = place, fence, reserve, tls
+        self._place, self._fence, self._reserve = place, fence, reserve
+        self._certificate = Certificate(place, tls) if tls else None
         self._settings = Settings(listen, preview, tls is not None, probe, keep_alive)
         self._record, self._ending = place / "haproxy.json", place / "ending"
 
@@ -223,7 +227,10 @@ class HAProxy:
                 return self._end(process) or NotYet("the HAProxy before this one has ended")
             if not (process and process.alive):
                 process = self._start(routing)
-            return self._answering(process)
+            waiting = self._answering(process)
+            if waiting is None and self._certificate:
+                self._certificate.renew(self._settings.listen, self._give_certificate, self._keep)
+            return waiting
 
     def down(self, epoch: int) -> NotYet | None:
         """As the port says. Requests in flight get three seconds."""
@@ -392,12 +399,27 @@ class HAProxy:
 
     def _link_certificate(self) -> None:
         """HAProxy looks for the key beside the certificate, under its name and ``.key`` (configuration manual, "ssl-load-extra-files")."""
-        for suffix, which in (("", "certificate"), (".key", "key")):
-            if self._tls is not None:
-                beside = self._place / f".link.{os.getpid()}"
-                beside.unlink(missing_ok=True)
-                beside.symlink_to(os.path.abspath(self._tls[which]))
-                beside.rename(self._place / (config.CERTIFICATE + suffix))
+        if self._certificate is None:
+            return
+        taken = self._certificate.state()
+        self._certificate.check()
+        for suffix, path in (("", self._certificate.chain), (".key", self._certificate.key)):
+            beside = self._place / f".link.{os.getpid()}"
+            beside.unlink(missing_ok=True)
+            beside.symlink_to(path)
+            beside.rename(self._place / (config.CERTIFICATE + suffix))
+        self._keep(self._certificate.mark, taken)
+
+    def _give_certificate(self) -> None:
+        """In a transaction, which nobody sees before it is committed (management guide, 9.3, "set ssl cert"); one that was left in the middle is ended."""
+        assert self._certificate
+        pem = self._certificate.pem()
+        if len(pem) > _LONGEST_PEM:
+            raise Refused(f"{self._certificate.chain} and its key are longer than the {_LONGEST_PEM} bytes that HAProxy takes up while it runs")
+        self._ask([f"abort ssl cert {config.CERTIFICATE}", f"set ssl cert {config.CERTIFICATE} <<\n{pem}"])
+        answer = self._ask([f"commit ssl cert {config.CERTIFICATE}"])
+        if "Success!" not in answer:
+            raise Refused(f"HAProxy refuses the certificate {self._certificate.chain}: {' '.join(answer.split())[:300]}")
 
 
 @contextmanager

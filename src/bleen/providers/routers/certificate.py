@@ -1,0 +1,99 @@
+"""The certificate of the production listener: the files that bleen.yaml names stay where they are, and a running proxy is given what becomes of them.
+
+Neither proxy notices by itself every way in which a certificate is renewed (written over, renamed, a symbolic link that is led elsewhere). So ``up`` looks
+at the files, gives the proxy what is new, and believes it once the listener shows it. ``PLACE/certificate.taken`` says which files the proxy has.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bleen.errors import Refused, Unavailable
+
+_SHOWN = 0.1
+"""Seconds in which a proxy shows what it was given; it takes milliseconds."""
+_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+
+
+class Certificate:
+    """``tls`` holds the paths ``certificate`` (with its chain) and ``key``, both PEM; ``place`` is the directory of the router."""
+
+    def __init__(self, place: Path, tls: Mapping[str, str]) -> None:
+        self.chain, self.key = (os.path.abspath(tls[name]) for name in ("certificate", "key"))
+        self.mark = place / "certificate.taken"
+
+    def state(self) -> str:
+        """Changes whenever one of the files is replaced or written to. Raises Refused for one that is not there."""
+        return "".join(f"{found.st_ino} {found.st_size} {found.st_ctime_ns}\n" for found in map(_stat, (self.chain, self.key)))
+
+    def check(self) -> None:
+        """Raises Refused, naming the files, unless the key is the certificate's and can be read without a passphrase."""
+        import ssl  # 15 ms, only where there is something to check
+
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, password="")
+        except (OSError, ValueError) as error:
+            raise Refused(f"the certificate {self.chain} with the key {self.key} cannot be used: {error}") from None
+
+    def renew(self, listen: str, give: Callable[[], None], keep: Callable[[Path, str], None]) -> None:
+        """If the files are not those that the proxy has: checks them, gives them to it, and waits until its listener shows them.
+
+        Raises Refused for files that cannot be used, and Unavailable if they are not shown; the proxy then goes on with what it has.
+        """
+        try:
+            now = self.state()  # before they are read: what changes meanwhile is looked at again
+            if self._taken() == now:
+                return
+            self.check()
+            give()
+            self._shown(listen)
+        except Refused as refusal:
+            raise Refused(f"{refusal}; the router goes on with the certificate that it has") from None
+        keep(self.mark, now)
+
+    def pem(self) -> str:
+        """Certificate, chain and key without anything around them, an empty line least of all. Raises Refused for a file that cannot be read."""
+        blocks = [(each[1], each[0]) for path in (self.chain, self.key) for each in _BLOCK.finditer(_text(path))]
+        certificates = [text for label, text in blocks if label.endswith(("CERTIFICATE", "DH PARAMETERS"))]
+        keys = [text for label, text in blocks if label.endswith("PRIVATE KEY")]
+        return "".join(f"{line}\n" for text in dict.fromkeys(certificates + keys) for line in text.splitlines() if line.strip())
+
+    def _taken(self) -> str:
+        try:
+            return self.mark.read_text()
+        except FileNotFoundError:
+            return ""
+
+    def _shown(self, listen: str) -> None:
+        import ssl
+
+        host, _, port = listen.rpartition(":")
+        at = host.strip("[]*") or "127.0.0.1", int(port)
+        wanted = next(each[0] for each in _BLOCK.finditer(_text(self.chain)) if each[1].endswith("CERTIFICATE"))
+        deadline = time.monotonic() + _SHOWN
+        while True:
+            try:
+                if ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(at, timeout=1.0)) == ssl.PEM_cert_to_DER_cert(wanted):
+                    return
+                why = "another one is shown"
+            except OSError as error:
+                why = str(error)
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{listen} does not show the certificate {self.chain} yet, which was renewed: {why}")
+            time.sleep(0.005)
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise Refused(f"the certificate cannot be used: {path}, which tls names: {error.strerror}") from None
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise Refused(f"the certificate cannot be used: {path}, which tls names: {error.strerror}") from None
