@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from bleen.engine.phases import WORK, World
@@ -9,7 +10,7 @@ from bleen.engine.watch import Watch
 from bleen.errors import Fenced, Refused, StaleWriter, Unavailable
 from bleen.host import clock
 from bleen.lifecycle import TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, after, halt, obey
-from bleen.model import Done, Failed, NotYet, Outcome
+from bleen.model import Done, Failed, NotYet, Outcome, Routing
 from bleen.ports import Journal, Providers
 
 log = logging.getLogger("bleen")
@@ -41,6 +42,8 @@ class Engine:
         self._build, self._wall = build, wall
         self._built: tuple[object, Providers] | None = None
         self._failures: dict[ReleaseId, int] = {}
+        self._alone: tuple[str, int] | None = None
+        """The service and the epoch as which this engine has passed the fence: no effect of a deposed one can land any more."""
 
     def advance(self, service: Service, id: ReleaseId) -> float | None:
         """One tick. Returns in how many seconds the next is worth it, or None if nothing is left to do before somebody commands it.
@@ -53,7 +56,7 @@ class Engine:
         if release.ended or release.halted:
             return None
         world = self._world(service, release)
-        found = self._guarded(release, world, self._watched)
+        found = self._guarded(release, world, self._passing) or self._guarded(release, world, self._watched)
         outcome = found or self._guarded(release, world, WORK[release.phase])
         assert outcome is not None, "a phase's work always has an outcome"
         return self._record(world, release, outcome)
@@ -78,6 +81,17 @@ class Engine:
                 now, event, answer = release, None, Answer(ask.number, False, f"what the router serves cannot be asked: {error}; nothing was changed")
         self.journal.commit(release, now, event, service, answer)
         return 0.0
+
+    def _passing(self, release: Release, world: World) -> NotYet | None:
+        """Once an epoch, has the router do what it does: an effect of a deposed engine that was stopped half way lands before we look, not after."""
+        if self._alone != (world.service.name, world.epoch):
+            now = world.router.routing()
+            known = {e: targets for e, targets in now.targets.items() if targets}
+            with suppress(Refused):  # by a router that has let us pass
+                if left := world.router.prepare(Routing(now.shares, now.preview if now.preview in known else None, known), world.epoch):
+                    return left
+            self._alone = (world.service.name, world.epoch)
+        return None
 
     def _watched(self, release: Release, world: World) -> Failed | NotYet | Halt | None:
         """What the watch has to say of a new environment that should be well; None if it has nothing to say."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bleen.engine.drive import holder
+from bleen.engine.drive import Driver, holder
 from bleen.engine.tick import Engine
 from bleen.engine.watch import Watch
+from bleen.host.clock import since_boot
 from bleen.host.files import Fence
 from bleen.host.state import Place
 from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Service, Verb, fold
@@ -27,8 +28,13 @@ LIMIT = 2000
 class FakeService:
     """One engine over the world of one directory."""
 
-    def __init__(self, root: Path, *answers: Verdict | NotYet, boot: str = "boot", by: Holder | None = None, patience: float = 1.0) -> None:
-        """``answers``: what its smoke test says in turn; none means that there is no smoke test. ``boot``: another one is a reboot."""
+    def __init__(
+        self, root: Path, *answers: Verdict | NotYet, boot: str = "boot", by: Holder | None = None, patience: float = 1.0, moving: bool = False
+    ) -> None:
+        """``answers``: what its smoke test says in turn; none means that there is no smoke test. ``boot``: another one is a reboot.
+
+        ``moving``: its clock is the host's, for what waits in earnest.
+        """
         self.place = Place(NAME, root)
         self.place.make()
         fence, world = Fence(self.place.fence), self.place.path / "world"
@@ -36,7 +42,7 @@ class FakeService:
         self.platform = FakePlatform(world, fence, self.router)
         self.clock = FakeClock(world / "clock")
         self.check = FakeCheck(*answers) if answers else None
-        self.journal = SQLite(self.place, patience, self.clock.now, lambda: boot)
+        self.journal = SQLite(self.place, patience, since_boot if moving else self.clock.now, lambda: f"{boot}, moving" if moving else boot)
         self.engine = Engine(self.journal, self.build, Watch(lambda look: look()), self.wall)
         self.me = by or holder("0")
         if not self.service.router:
@@ -125,6 +131,10 @@ class FakeService:
     def stand(self) -> None:
         """Makes 1.0 the active version, its release ended."""
         self.deploy("1.0")
+
+    def driver(self) -> Driver:
+        """This engine as a process that drives, in real time."""
+        return Driver(self.journal, self.engine, NAME, self.me)
 
     def ask(self, verb: Verb, options: Mapping[str, Any] = {}) -> Answer:
         """Asks, and ticks until it is answered."""

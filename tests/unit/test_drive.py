@@ -1,0 +1,195 @@
+"""Who drives a service: commands are answered by whoever holds it, or by who asked, once that one is dead. Real processes, real time."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bleen.engine.drive import alive, holder
+from bleen.errors import Unavailable
+from bleen.host.processes import Process, find
+from bleen.lifecycle import Event, Phase, Release, Verb
+from bleen.model import Environment
+from bleen.plan import Step
+from bleen.testing.interrupt import fork
+from bleen.testing.service import NAME, FakeService
+from bleen.testing.site import until
+
+P = Phase
+BLUE, GREEN = Environment("blue", 1), Environment("green", 2)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[FakeService]:
+    """1.0 is active as blue-1, and nobody drives."""
+    before = FakeService(tmp_path, by=holder("0")._replace(pid=1, start=1))
+    before.stand()
+    before.close()
+    made = FakeService(tmp_path, moving=True, patience=0.2)
+    yield made
+    assert made.faults() == []
+    made.close()
+
+
+def begin(service: FakeService, version: str = "1.1") -> Release:
+    """Records a release, that nobody drives yet."""
+    return service.journal.open(NAME, service.plan(version, steps=(Step(100, 0.1),), window=3600.0), "ann")
+
+
+@contextmanager
+def engine(service: FakeService, work: Callable[[FakeService], object], resident: bool = False) -> Iterator[Process]:
+    """Another process with an engine, which is killed at the end; it has claimed the service already."""
+
+    def run() -> None:
+        other = FakeService(service.place.root, moving=True)
+        other.me = other.me._replace(resident=resident)
+        other.claim()
+        work(other)
+
+    pid = fork(run)
+    process = find(pid)
+    assert process is not None
+    try:
+        until("it holds the service", lambda: service.service.holder is not None and service.service.holder.pid == pid)
+        yield process
+    finally:
+        process.signal(signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def stays(other: FakeService) -> None:
+    other.driver().stay(lambda: False)
+
+
+def holds(service: FakeService) -> None:
+    until("HOLDING", lambda: service.release.phase is P.HOLDING)
+
+
+def test_a_release_is_driven_by_who_follows_it_when_nobody_else_does(service: FakeService) -> None:
+    told: list[Event] = []
+    release = service.driver().follow(begin(service).id, lambda r: r.phase is P.HOLDING, lambda _, events: told.extend(events))
+    assert release.phase is P.HOLDING
+    assert told == service.events
+    assert service.service.holder == service.me
+
+
+def test_a_command_is_answered_by_the_process_that_holds_the_service(service: FakeService) -> None:
+    """A person's `rollback` is journalled as a command. The holder obeys within a second."""
+    begin(service)
+    with engine(service, stays) as other:
+        holds(service)
+        driver = service.driver()
+        assert driver.ask(service.release.id, Verb.ROLLBACK, "ann").obeyed
+        driver.follow(service.release.id, lambda _: False, lambda *_: None)
+        assert other.alive
+        assert not driver.driving
+        assert service.service.holder is not None
+        assert service.service.holder.pid == other.pid
+    assert (service.release.phase, service.router.truth().shares) == (P.ROLLED_BACK, {BLUE: 100})
+
+
+def test_a_dead_holder_is_taken_over_from(service: FakeService) -> None:
+    """A holder that is dead (pid and start time; a zombie is dead) is succeeded, epoch + 1."""
+    begin(service)
+    with engine(service, stays) as other:
+        holds(service)
+        epoch = service.service.epoch
+        other.signal(signal.SIGKILL)
+        until("a zombie", lambda: not other.alive)
+        driver = service.driver()
+        assert driver.ask(service.release.id, Verb.ROLLBACK, "ann").obeyed
+    assert (service.service.epoch, service.service.holder) == (epoch + 1, service.me)
+    assert driver.follow(service.release.id, lambda _: False, lambda *_: None).phase is P.ROLLED_BACK
+
+
+def test_a_release_whose_driver_dies_is_driven_on_by_who_follows(service: FakeService) -> None:
+    """The release goes on under the resident engine, or under the next verb."""
+    begin(service)
+    with engine(service, stays) as other:
+        until("it has begun", lambda: service.release.phase is not P.PLANNED)
+        other.signal(signal.SIGKILL)
+        release = service.driver().follow(service.release.id, lambda r: r.phase is P.HOLDING, lambda *_: None)
+    assert release.phase is P.HOLDING
+    assert service.router.truth().shares == {GREEN: 100}
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_holder_that_does_nothing_is_ended_and_who_asks_knows_whether_it_was_resident(service: FakeService, resident: bool) -> None:
+    """Or is ended and replaced; who kills a resident engine starts another."""
+    release = begin(service)
+    with engine(service, lambda _: signal.pause(), resident) as other:
+        driver = service.driver()
+        assert driver.ask(release.id, Verb.ABORT, "ann").obeyed
+        assert not other.alive
+        assert driver.ended_resident is resident
+        assert driver.driving
+
+
+def test_only_rollback_seizes_from_a_holder_of_another_host(service: FakeService) -> None:
+    """One that is silent elsewhere: `rollback` alone may seize."""
+    release = begin(service)
+    elsewhere = service.me._replace(host="elsewhere")
+    service.journal.claim(NAME, elsewhere, seize=service.service.epoch)
+    with pytest.raises(Unavailable, match="driven by elsewhere, which does not answer"):
+        service.driver().ask(release.id, Verb.ABORT, "ann")
+    assert service.service.holder == elsewhere
+    service.driver().ask(release.id, Verb.ROLLBACK, "ann")
+    assert service.service.holder == service.me
+    assert service.release.reason == "abort by ann", "the command that came first"
+
+
+def test_a_holder_that_was_succeeded_stands_down(service: FakeService) -> None:
+    begin(service)
+    driver = service.driver()
+    driver.follow(service.release.id, lambda r: r.phase is P.HOLDING, lambda *_: None)
+    assert driver.driving
+    service.journal.claim(NAME, service.me._replace(host="elsewhere"), seize=service.service.epoch)
+    driver.stay(lambda: not driver.driving)
+    assert service.release.phase is P.HOLDING
+
+
+def test_a_journal_locked_by_somebody_elses_program_is_said_and_that_program_is_left_alone(service: FakeService) -> None:
+    release = begin(service)
+    script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN IMMEDIATE'); print('locked', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, service.place.journal.name]
+    locking = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=service.place.path, text=True)
+    try:
+        assert locking.stdout is not None
+        assert locking.stdout.readline() == "locked\n"
+        with pytest.raises(Unavailable, match=f"pid {locking.pid}.*not bleen's"):
+            service.driver().ask(release.id, Verb.ABORT, "ann")
+        assert locking.poll() is None
+    finally:
+        locking.communicate("")
+
+
+def test_a_command_to_a_release_that_has_just_ended_is_answered_and_nobody_is_ended(service: FakeService) -> None:
+    with engine(service, stays) as other:
+        answer = service.driver().ask(service.release.id, Verb.ROLLBACK, "ann")
+        assert (answer.obeyed, other.alive) == (False, True)
+
+
+def test_a_driver_goes_on_when_its_journal_cannot_be_written_for_a_while(service: FakeService) -> None:
+    begin(service)
+    with engine(service, stays) as other:
+        until("it has begun", lambda: service.release.phase is not P.PLANNED)
+        with sqlite3.connect(service.place.journal, isolation_level=None) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            locked_in = service.release.phase
+            service.journal.changed(1.5)
+            assert service.release.phase is locked_in
+            lock.execute("ROLLBACK")
+        holds(service)
+        assert other.alive
+
+
+def test_nobody_is_no_living_holder() -> None:
+    assert not alive(None)
+    assert alive(holder("0"))
+    assert alive(holder("0")._replace(host="elsewhere", pid=1))
