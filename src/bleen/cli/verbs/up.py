@@ -88,6 +88,19 @@ def _apply(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> None:
         print(f"{changed}: connections to {was['listen']} are cut now", flush=True)
     stop_engine(access)
     stop_router(access)
+    if was["kind"] != wanted["kind"]:
+        _forget(access.place)
+
+
+def _forget(place: Place) -> None:
+    """Removes what the proxies remember: one that served here some releases ago would come back with the routing of then."""
+    import shutil
+
+    for path in place.router.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.suffix != ".log":
+            path.unlink()
 
 
 def _answers(access: Access) -> bool:
