@@ -13,7 +13,7 @@ from bleen.model import Environment, NotYet, Routing, Target
 from bleen.plan import Probe
 from bleen.ports import Router
 from bleen.providers.routers.haproxy import HAProxy
-from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way, read_map, read_servers, render, render_map
+from bleen.providers.routers.haproxy_config import BACKUP, BERTHS, Server, Settings, Way, read_map, read_servers, render, render_map
 from bleen.testing.load import Client
 from bleen.testing.proxies import ProxyContract
 from bleen.testing.routers import BLUE, GREEN, LATER, Fleet, Make, settled
@@ -32,7 +32,7 @@ class TestHAProxy(ProxyContract):
     def server(self, site: Site, environment: Environment, number: int = 0) -> str:
         """Berth and name of one of its servers that take traffic."""
         rows = [line.split() for line in self.say(site, "show servers state").splitlines() if f" {environment}:" in line]
-        names = sorted(f"{row[1]}/{row[3]}" for row in rows if not row[3].endswith(".backup"))
+        names = sorted(f"{row[1]}/{row[3]}" for row in rows if not row[1].endswith(BACKUP))
         return names[number]
 
     def test_a_server_taken_out_by_hand_is_drift_and_preparing_puts_it_back(self, live: Site, fleet: Fleet) -> None:
@@ -200,7 +200,7 @@ class TestHAProxy(ProxyContract):
     def well(self, site: Site, environment: Environment) -> set[bool]:
         """What the checks say of its targets."""
         rows = [line.split() for line in self.say(site, "show servers state").splitlines() if f" {environment}:" in line]
-        return {row[5] == "2" for row in rows if not row[3].endswith(".backup")}
+        return {row[5] == "2" for row in rows if not row[1].endswith(BACKUP)}
 
     def test_a_map_that_somebody_has_emptied_is_drift_and_is_filled_again(self, live: Site, fleet: Fleet) -> None:
         self.say(live, "clear map routes.map")

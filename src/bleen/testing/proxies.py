@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -295,6 +296,22 @@ class ProxyContract(RouterContract):
         with Load(site.listen) as load:
             load.wait(200)
         assert not load.report().failures, str(load.report())
+
+    @pytest.mark.parametrize("copies", [1, 3])
+    def test_an_environment_whose_targets_all_refuse_keeps_nobody_waiting(self, live: Site, fleet: Fleet, copies: int) -> None:
+        """The proxy goes on trying them: it does not pause in between for as long as it takes to start one."""
+        with ExitStack() as stack:
+            gone = [stack.enter_context(Application("gone")).target for _ in range(copies)]
+            wanted = Routing({GREEN: 100}, BLUE, {**fleet.targets(BLUE), GREEN: tuple(gone)})
+            live.prepare(wanted)
+            live.route(wanted)
+        until("nobody is there", lambda: live.get()[0] == 503)
+        other = Client(live.preview)
+        other.begin("GET", "/sleep?s=2.5")
+        until("it has arrived", lambda: live.router.traffic()[BLUE].open == 1)
+        assert live.get()[0] == 503
+        assert live.router.traffic()[BLUE].open == 1
+        assert other.finish()[0] == 200
 
     @pytest.mark.parametrize("method", ["POST", "GET"])
     def test_a_request_that_reached_the_application_is_never_sent_again(self, live: Site, fleet: Fleet, method: str) -> None:

@@ -53,7 +53,7 @@ _DONE = "by 'stats socket command'"
 class _Live(NamedTuple):
     """A server as the running proxy has it (management guide, 9.3, "show servers state")."""
 
-    berth: str
+    backend: str
     name: str
     target: Target
     admin: int
@@ -63,11 +63,18 @@ class _Live(NamedTuple):
     """The weight that it was configured with."""
     environment: Environment | None
     """None if its name is not of our making."""
-    backup: bool
 
     @property
     def id(self) -> str:
-        return f"{self.berth}/{self.name}"
+        return f"{self.backend}/{self.name}"
+
+    @property
+    def berth(self) -> str:
+        return self.backend.removesuffix(config.BACKUP)
+
+    @property
+    def backup(self) -> bool:
+        return self.backend.endswith(config.BACKUP)
 
     @property
     def leaving(self) -> bool:
@@ -84,7 +91,7 @@ class _Live(NamedTuple):
         if self.admin or self.weight != self.normal:
             return f"{self.id} was taken out of service or given another weight by hand"
         ours = Server(self.berth, self.environment, self.target)
-        return "" if self.name in (ours.name, ours.backup) else f"{self.id} was led to {self.target} by hand"
+        return "" if self.id in ours.ids else f"{self.id} was led to {self.target} by hand"
 
 
 class _Seen(NamedTuple):
@@ -256,8 +263,8 @@ class HAProxy:
         names = lines[0].removeprefix("# ").split(",")
         rows = [dict(zip(names, line.split(","), strict=False)) for line in lines if line.startswith(BERTHS)]
         open = {row["pxname"]: int(row["scur"]) + int(row["qcur"]) for row in rows if row["svname"] == "BACKEND"}
-        whose = {(s.berth, s.name): s.environment for s in seen.servers if s.environment}
-        found = {s.environment: Traffic(0, 0, open.get(s.berth, 0)) for s in seen.servers if s.environment}
+        whose = {(s.backend, s.name): s.environment for s in seen.servers if s.environment}
+        found = {s.environment: Traffic(0, 0, open.get(s.berth, 0) + open.get(s.berth + config.BACKUP, 0)) for s in seen.servers if s.environment}
         for row in rows:
             if environment := whose.get((row["pxname"], row["svname"])):
                 was = found[environment]
@@ -269,20 +276,20 @@ class HAProxy:
 
     def _completion(self, seen: _Seen, environment: Environment, berth: str, targets: Sequence[Target]) -> list[str]:
         """What makes these the targets of an environment, all of them in service."""
-        there = {s.name: s for s in seen.of(environment)}
+        there = {s.id: s for s in seen.of(environment)}
         commands = [] if there and berth in seen.ways else [seen.entry(berth, config.plain(self._settings.probe.path))]
         for target in targets:
             server = Server(berth, environment, target)
-            for name, text in zip((server.name, server.backup), config.words(server, self._settings), strict=True):
-                found, id = there.get(name), f"{berth}/{name}"
+            for id, text in zip(server.ids, config.words(server, self._settings), strict=True):
+                found = there.get(id)
                 if found is None:
-                    commands.append(f"add server {berth}/{text}")
+                    commands.append(f"add server {id} {text}")
                 elif found.target != target:
                     commands.append(f"set server {id} addr {target.host} port {target.port}")
                 elif not (found.admin or found.weight != found.normal):
                     continue
                 commands.append(f"set server {id} weight 100%")
-                if name == server.name:
+                if id == server.ids[0]:
                     commands.append(f"enable health {id}")
                 commands.append(f"set server {id} state ready")
         if environment not in seen.led("production")[0]:
@@ -453,10 +460,10 @@ def _live(word: Sequence[str]) -> _Live:
     """Reads one line of "show servers state"."""
     environment: Environment | None
     try:
-        environment, backup = config.whose(word[3])
+        environment = config.whose(word[3])
     except ValueError:
-        environment, backup = None, False
-    return _Live(word[1], word[3], Target(word[4], int(word[18])), int(word[6]), int(word[7]), int(word[8]), environment, backup)
+        environment = None
+    return _Live(word[1], word[3], Target(word[4], int(word[18])), int(word[6]), int(word[7]), int(word[8]), environment)
 
 
 def _berths(seen: _Seen) -> dict[Environment, str]:

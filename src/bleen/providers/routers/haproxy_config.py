@@ -5,6 +5,10 @@ it is known, so that blue-4 and blue-6 can be there at once and no request for t
 in a map, as a *way*: ``berth3:100:none``, or ``berth3:90:berth1`` for 90 percent to the first and the rest to the second. A way is one entry of the map, so
 that any change of traffic is one atomic change. The path of the health checks of each berth stands in the same map, because it belongs to a release.
 
+Beside each berth is its *backup*, which holds the same targets without checks: where requests go while every target of the berth fails its checks. It is a
+backend of its own because HAProxy waits before it tries the only server that it can choose again, for up to a second each time ("retries" in the manual):
+in the backup for less, and not at all where there are two.
+
 Sources: the configuration manual and the management guide of HAProxy 2.6.
 """
 
@@ -24,7 +28,7 @@ BERTHS = tuple(f"berth{n}" for n in range(1, 9))
 LISTENERS = ("production", "preview")
 NOBODY = "none"
 NOWHERE = f"{NOBODY}:100:{NOBODY}"
-_BACKUP = ".backup"
+BACKUP = ".backup"
 _KEEP_ALIVE = 2.0
 """Seconds; where nobody says how long the application keeps idle connections, the shortest default that is in wide use: gunicorn's."""
 
@@ -42,7 +46,7 @@ class Settings(NamedTuple):
 class Server(NamedTuple):
     """A target of an environment, in the berth of that environment.
 
-    HAProxy has it twice: checked, and once more as a backup without checks, so that an environment whose targets all fail their checks is still tried.
+    HAProxy has it twice: checked, and once more without checks in the backup, so that an environment whose targets all fail their checks is still tried.
     """
 
     berth: str
@@ -55,8 +59,9 @@ class Server(NamedTuple):
         return f"{self.environment}:{self.target}"
 
     @property
-    def backup(self) -> str:
-        return self.name + _BACKUP
+    def ids(self) -> tuple[str, str]:
+        """Backend and name of the two, as commands say it."""
+        return f"{self.berth}/{self.name}", f"{self.berth}{BACKUP}/{self.name}"
 
 
 class Way(NamedTuple):
@@ -87,24 +92,25 @@ class Way(NamedTuple):
         return found
 
 
-def whose(name: str) -> tuple[Environment, bool]:
-    """The environment that a server's name says, and whether it is the backup. Raises ValueError for a name that is not ours."""
+def whose(name: str) -> Environment:
+    """The environment that a server's name says. Raises ValueError for a name that is not ours."""
     environment, colon, _ = name.partition(":")
     if not colon:
         raise ValueError(f"{name!r} is not the name of a server of ours")
-    return Environment.parse(environment), name.endswith(_BACKUP)
+    return Environment.parse(environment)
 
 
 def words(server: Server, settings: Settings) -> tuple[str, str]:
-    """The two servers of a target, as written after ``server`` in a configuration and after ``add server BERTH/`` on the socket; default-server does not
-    reach the latter. Raises Refused for what HAProxy cannot hold.
+    """What is said of the two servers of a target, after their names, in a configuration and on the socket; default-server does not reach the latter.
+
+    Raises Refused for what HAProxy cannot hold.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.]+", server.environment.name):
         raise Refused(f"HAProxy cannot hold an environment named {server.environment.name!r}")
     probe, pool = settings.probe, _pool(settings.keep_alive)
     to = address(server.target)
     check = f"check inter {_ms(probe.interval)} fall {probe.fall} rise 1"
-    return f"{server.name} {to} {check} {pool}", f"{server.backup} {to} backup {pool}"
+    return f"{to} {check} {pool}", f"{to} {pool}"
 
 
 def address(target: Target) -> str:
@@ -136,18 +142,18 @@ def read_servers(text: str) -> list[Server]:
         word = line.split()
         if word[:1] == ["backend"]:
             berth = word[1]
-        elif word[:1] == ["server"] and not word[1].endswith(_BACKUP):
+        elif word[:1] == ["server"] and berth in BERTHS:
             host, _, port = word[2].rpartition(":")
-            found.append(Server(berth, whose(word[1])[0], Target(host.strip("[]"), int(port))))
+            found.append(Server(berth, whose(word[1]), Target(host.strip("[]"), int(port))))
     return found
 
 
 def render(settings: Settings, servers: Iterable[Server]) -> str:
     """The whole configuration. Every path in it is relative to the directory that HAProxy is started in: a socket's own path may have 107 bytes (unix(7))."""
-    held: Mapping[str, list[str]] = {berth: [] for berth in BERTHS}
+    held = {backend: (_BACKUP_OF if backend.endswith(BACKUP) else _BERTH).format(name=backend, map=MAP) for b in BERTHS for backend in (b, b + BACKUP)}
     for server in sorted(servers):
-        held[server.berth].extend(words(server, settings))
-    backends = "\n".join(_BERTH.format(name=berth, map=MAP) + "".join(f"    server {each}\n" for each in lines) for berth, lines in held.items())
+        for backend, text in zip((server.berth, server.berth + BACKUP), words(server, settings), strict=True):
+            held[backend] += f"    server {server.name} {text}\n"
     tls = f"ssl crt {CERTIFICATE} alpn h2,http/1.1" if settings.tls else ""
     return _CONFIGURATION.format(
         socket=SOCKET,
@@ -157,7 +163,7 @@ def render(settings: Settings, servers: Iterable[Server]) -> str:
         production=_frontend("production", f"{_quoted(settings.listen)} {tls}"),
         preview=_frontend("preview", _quoted(settings.preview)),
         nobody=NOBODY,
-        backends=backends,
+        backends="\n".join(held.values()),
     )
 
 
@@ -169,8 +175,10 @@ frontend {name}
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
     http-request set-var(txn.way) str({name}),map({MAP})
     http-request set-var(txn.share) var(txn.way),field(2,:),add(0)
-    use_backend %[var(txn.way),field(1,:)] if {{ rand(100),sub(txn.share) lt 0 }}
-    use_backend %[var(txn.way),field(3,:)]
+    http-request set-var(txn.berth) var(txn.way),field(1,:)
+    http-request set-var(txn.berth) var(txn.way),field(3,:) unless {{ rand(100),sub(txn.share) lt 0 }}
+    use_backend %[var(txn.berth)] if {{ var(txn.berth),nbsrv gt 0 }}
+    use_backend %[var(txn.berth)]{BACKUP}
     default_backend {NOBODY}
 """
 
@@ -210,7 +218,6 @@ defaults
     option forwardfor
     option http-ignore-probes
     option idle-close-on-response
-    option allbackups
     option redispatch 1
     retries 3
     balance roundrobin
@@ -228,6 +235,13 @@ backend {nobody}
 _BERTH = """\
 backend {name}
     http-check send meth GET uri-lf '%[str({name}),map({map})]' ver HTTP/1.1 hdr Host localhost hdr User-Agent bleen
+"""
+
+
+# Four attempts to connect to a single target that refuses take three such pauses.
+_BACKUP_OF = """\
+backend {name}
+    timeout connect 200ms
 """
 
 
