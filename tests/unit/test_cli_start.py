@@ -1,0 +1,45 @@
+"""What is loaded on the way of a command: ``rollback`` is typed by a person whose site is down."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"pydantic", "httpx", "rich", "ruamel", "yaml", "asyncio", "dataclasses", "http.client", "urllib.request", "ssl", "email", "psutil", "shtab"}
+
+ROLLBACK = """
+import bleen.cli, bleen.cli.arguments, bleen.cli.verbs.rollback
+from bleen import wiring
+for where in (wiring.JOURNAL, *wiring.ROUTERS.values(), *wiring.PLATFORMS.values()):
+    wiring._load(where)
+bleen.cli.main(["rollback", "--service", "nobody"])
+"""
+
+
+def loaded(program: str) -> set[str]:
+    """The modules that a program has loaded at its end."""
+    code = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_a_rollback_loads_nothing_heavy_even_if_it_has_to_drive_everything_itself() -> None:
+    modules = loaded(ROLLBACK)
+    assert "bleen.engine.drive" in modules, "the way of a rollback was not walked"
+    assert "bleen.providers.routers.envoy" in modules
+    assert not modules & HEAVY
+
+
+def test_help_loads_no_verb() -> None:
+    modules = loaded("from bleen.cli import main\nmain(['--help'])")
+    assert not {each for each in modules if each.startswith("bleen.") and each not in ("bleen.cli", "bleen.errors")}
+    assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("verb", ["status", "promote", "abort", "retire", "resume", "close", "wait", "history", "logs"])
+def test_a_verb_that_makes_no_plan_does_not_load_the_reader_of_bleen_yaml(verb: str) -> None:
+    modules = loaded(f"from bleen.cli import main\nmain(['{verb}', '--service', 'nobody'])")
+    assert f"bleen.cli.verbs.{verb}" in modules
+    assert "bleen.config" not in modules
+    assert not modules & {"pydantic", "ruamel", "rich"}
