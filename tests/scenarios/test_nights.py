@@ -32,3 +32,22 @@ def test_a_kind_of_router_that_served_some_releases_ago_comes_back_with_the_rout
         assert either.status()["drift"] is None
         either.bleen("deploy", either.ship(version), "--end-window")
         assert either.serves() == version
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_what_was_taken_down_stays_down_although_a_deploy_follows_its_release(shop: Shop, watched: bool) -> None:
+    """ "`down` ends production: it asks, or wants `--yes`." """
+    shop.up("1.0").configure(bake="1h")
+    if not watched:
+        shop.kill(shop.engine())
+    deploy = shop.start("deploy", shop.ship("1.1"))
+    shop.reached("BAKING")
+    shop.bleen("down", "--yes")
+    assert "`bleen up`" in deploy.ended(5).err
+    assert shop.processes() == []
+    assert "`bleen up`" in shop.bleen("wait", code=5).err
+    assert shop.processes() == []
+    shop.bleen("up")
+    assert shop.serves() == "1.1"
+    shop.bleen("rollback")
+    assert shop.serves() == "1.0"

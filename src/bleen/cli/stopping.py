@@ -12,6 +12,9 @@ from bleen.host.launch import end
 from bleen.lifecycle import Service
 from bleen.model import NotYet
 
+_LEAVES = 3.0
+"""Seconds in which a verb that drives a service sees that it was taken down."""
+
 
 def stop_engine(access: Access) -> None:
     """Ends the resident engine; one that does not end by itself is killed, which is safe. What serves goes on."""
@@ -20,11 +23,13 @@ def stop_engine(access: Access) -> None:
 
 
 def hold(access: Access) -> Service:
-    """Makes this process the holder. Raises UserError while another verb drives the service."""
-    held, me = access.service.holder, holder(__version__)
-    if held is not None and held != me and alive(held):
-        process = process_of(held)
-        raise UserError(f"{access.name} is driven by pid {held.pid}{'' if process else f' on {held.host}'}: wait for it, or end it")
+    """Makes this process the holder. Raises UserError while another verb drives the service; one that drives what is down stops doing so by itself."""
+    me, deadline = holder(__version__), time.monotonic() + (0 if access.service.up else _LEAVES)
+    while (held := access.service.holder) is not None and held != me and alive(held):
+        if time.monotonic() >= deadline:
+            process = process_of(held)
+            raise UserError(f"{access.name} is driven by pid {held.pid}{'' if process else f' on {held.host}'}: wait for it, or end it")
+        time.sleep(0.02)
     return access.journal.claim(access.name, me)
 
 

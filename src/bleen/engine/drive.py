@@ -145,10 +145,15 @@ class Driver:
             return work()
 
     def _turn(self) -> None:
-        """Everything that is due, once; then waits until something may be due, or somebody has written."""
+        """Everything that is due, once; then waits until something may be due, or somebody has written.
+
+        Raises Unavailable if the service was taken down: who follows a release must not start again what `down` has just stopped.
+        """
+        service = self._journal.service(self._name)
+        if not service.up:
+            raise Unavailable(f"{self._name} is down, and nothing goes on until `bleen up`")
         again, began = TEND_EVERY, time.monotonic()
         try:
-            service = self._journal.service(self._name)
             if service.holder != self._me:
                 self._holds = False
                 log.warning("%s is driven by somebody else now: standing down", self._name)
