@@ -205,6 +205,22 @@ class ProxyContract(RouterContract):
             fleet.blue[0].ask("/be?health=ok")
         until("both answer again", lambda: {live.get()[2] for _ in range(10)} == {b"blue 1\n", b"blue 2\n"})
 
+    def test_targets_that_fall_ill_together_get_no_requests_either(self, live: Site, fleet: Fleet) -> None:
+        ill = fleet.blue
+        wanted = Routing({GREEN: 100}, None, {GREEN: tuple(each.target for each in (*ill, *fleet.later))})
+        live.prepare(wanted)
+        live.route(wanted)
+        until("all are found well", lambda: len({live.get()[2] for _ in range(12)}) == 3)
+        looks = [each.facts()["looks"] for each in ill]
+        try:
+            for each in ill:
+                each.ask("/be?health=fail")
+            until("the proxy has seen it", lambda: all(each.facts()["looks"] > seen + 10 for each, seen in zip(ill, looks, strict=True)))
+            assert {live.get()[1] for _ in range(20)} == {"later"}
+        finally:
+            for each in ill:
+                each.ask("/be?health=ok")
+
     def test_when_every_target_is_unwell_the_proxy_goes_on_trying(self, live: Site, fleet: Fleet) -> None:
         """If every target of the active environment fails its checks, the proxy goes on trying them; the engine decides, not the proxy."""
         looks = [each.facts()["looks"] for each in fleet.blue]

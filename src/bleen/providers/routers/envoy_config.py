@@ -160,8 +160,9 @@ def cluster(environment: Environment, targets: Sequence[Target], probe: Probe, k
         "lb_policy": "ROUND_ROBIN",
         "per_connection_buffer_limit_bytes": BUFFER,
         "load_assignment": {"cluster_name": str(environment), "endpoints": [{"lb_endpoints": [_endpoint(t) for t in targets]}]},
-        # Below 1 % healthy is none healthy: only then are failing targets tried.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
+        # Below 1 % healthy is none healthy: only then are failing targets tried. By default the workers hear of the second of two targets that fail (or
+        # are well again) within a second only when that second is over.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}, "update_merge_window": "0s"},
         "health_checks": [_health_check(probe)],
         "ignore_health_on_host_removal": True,
         "circuit_breakers": {
