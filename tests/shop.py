@@ -53,31 +53,39 @@ class Said(NamedTuple):
 class Verb:
     """A `bleen VERB` that is under way."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def __init__(self, process: subprocess.Popen[bytes], out: int, err: int) -> None:
+        self._process, self._out, self._err = process, out, err
 
     @property
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def said(self) -> Said:
+        """What it has said so far."""
+        out, err = (Path(f"/proc/self/fd/{fd}").read_text() for fd in (self._out, self._err))
+        return Said(self._process.returncode or 0, out, err)
+
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def ended(self, code: int | None = None, seconds: float = 30.0) -> Said:
+    def ended(self, code: int | None = None, seconds: float = 60.0) -> Said:
         """Waits for its end, and for this exit code if one is named."""
-        out, err = self._process.communicate(timeout=seconds)
-        said = Said(self._process.returncode, out, err)
+        self._process.wait(seconds)
+        said = self.said
         assert code is None or said.code == code, f"exit {said.code}, not {code}:\n{said.text}"
         return said
 
     def kill(self) -> None:
         """SIGKILL; gone on return."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+
+    def close(self) -> None:
+        if self.running:
+            self.kill()
+        os.close(self._out)
+        os.close(self._err)
 
 
 class Shop:
@@ -123,8 +131,7 @@ class Shop:
 
     def __exit__(self, *_: object) -> None:
         for verb in self._verbs:
-            if verb.running:
-                verb.kill()
+            verb.close()
         while left := self.processes():
             for each in left:
                 each.signal(signal.SIGKILL)
@@ -152,29 +159,24 @@ class Shop:
 
     # verbs
 
-    def bleen(self, *words: str, code: int | None = 0, typed: str = "", seconds: float = 60.0, environ: Mapping[str, str] = {}) -> Said:
+    def bleen(self, *words: str, code: int | None = 0, environ: Mapping[str, str] = {}) -> Said:
         """Runs `bleen WORDS` to its end. ``code`` is what it must exit with."""
-        return self.start(*words, typed=typed, environ=environ).ended(code, seconds)
+        return self.start(*words, environ=environ).ended(code)
 
-    def start(self, *words: str, typed: str = "", environ: Mapping[str, str] = {}) -> Verb:
+    def start(self, *words: str, environ: Mapping[str, str] = {}) -> Verb:
         """Starts `bleen WORDS`."""
+        out, err = os.memfd_create("out"), os.memfd_create("err")
         process = subprocess.Popen(
             [sys.executable, "-m", "bleen", *words],
             cwd=self.root,
             env={**self.environ, **environ},
-            stdin=subprocess.PIPE if typed else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
             start_new_session=True,
         )
-        if typed:
-            assert process.stdin is not None
-            process.stdin.write(typed)
-            process.stdin.flush()
-        verb = Verb(process)
-        self._verbs.append(verb)
-        return verb
+        self._verbs.append(Verb(process, out, err))
+        return self._verbs[-1]
 
     def up(self, *versions: str, **settings: Any) -> "Shop":
         """`bleen up`, then these versions released one after the other."""
@@ -206,7 +208,7 @@ class Shop:
         assert found is not None, "there is no release"
         return found
 
-    def reached(self, *phases: str, seconds: float = 20.0) -> Release:
+    def reached(self, *phases: str, seconds: float = 60.0) -> Release:
         """Waits until the newest release is in one of these phases."""
         journal = self.journal  # the row itself: a process for every look would take the processor from what is looked at
 
@@ -218,7 +220,7 @@ class Shop:
         assert found is not None
         return found
 
-    def halted(self, seconds: float = 20.0) -> Release:
+    def halted(self, seconds: float = 60.0) -> Release:
         """Waits until the newest release needs a person."""
         journal = self.journal
         found = until("halted", lambda: (r := journal.latest(self.service)) and r.halted and r, seconds)

@@ -67,14 +67,14 @@ def test_a_version_that_dies_right_after_the_switch_is_rolled_back_at_once(eithe
     assert either.story()[-3:] == ["ROLLING_BACK", "UNDOING", "ROLLED_BACK"]
 
 
-def test_a_version_that_dies_in_the_hold_is_rolled_back_at_once_and_the_next_deploy_says_so(either: Shop) -> None:
+def test_a_version_that_dies_in_the_hold_is_rolled_back_at_once_and_the_next_deploy_says_so(shop: Shop) -> None:
     """ "The next `deploy` first reports a rollback that happened since." """
-    either.up("1.0", "1.1")
-    either.reached("HOLDING")
-    either.crash("1.1")
-    either.reached("ROLLED_BACK")
-    assert either.serves() == "1.0"
-    said = either.bleen("deploy", either.ship("1.2")).out
+    shop.up("1.0", "1.1")
+    shop.reached("HOLDING")
+    shop.crash("1.1")
+    shop.reached("ROLLED_BACK")
+    assert shop.serves() == "1.0"
+    said = shop.bleen("deploy", shop.ship("1.2")).out
     assert said.startswith("note: release 2 (1.1) was rolled back: 1.1 (green) is dead")
 
 
@@ -154,16 +154,16 @@ def test_a_halted_release_can_be_closed_and_the_next_one_starts_from_what_the_ro
     assert shop.status()["rollback"]["to"] == "1.1"
 
 
-def test_an_old_version_that_is_not_healthy_takes_the_traffic_only_by_force(either: Shop) -> None:
+def test_an_old_version_that_is_not_healthy_takes_the_traffic_only_by_force(shop: Shop) -> None:
     """ "`rollback --force` then moves traffic all the same, and says what it forces." """
-    either.up("1.0", "1.1", checks={"health": {"path": "/health", "interval": "100ms", "timeout": "1s"}})
-    either.tell("1.0", "hang")
-    said = either.bleen("rollback", code=5)
+    shop.up("1.0", "1.1", checks={"health": {"path": "/health", "interval": "100ms", "timeout": "1s"}})
+    shop.tell("1.0", "hang")
+    said = shop.bleen("rollback", code=5)
     assert "traffic was left where it is" in said.err
     assert "`bleen rollback --force`" in said.err
-    assert either.serves() == "1.1"
-    assert "by force: whether 1.0 is well was not asked" in either.bleen("rollback", "--force").out
-    assert either.serves() == "1.0"
+    assert shop.serves() == "1.1"
+    assert "by force: whether 1.0 is well was not asked" in shop.bleen("rollback", "--force").out
+    assert shop.serves() == "1.0"
 
 
 def test_a_first_release_that_dies_after_its_promotion_halts_and_one_that_fails_before_is_aborted(shop: Shop) -> None:

@@ -52,20 +52,20 @@ def test_a_killed_engine_fails_no_request_and_the_next_up_adopts_what_runs(eithe
     assert "1.0 serves again" in either.bleen("rollback").out
 
 
-def test_a_stopped_engine_is_succeeded_by_a_rollback_and_another_one_is_started(either: Shop) -> None:
+def test_a_stopped_engine_is_succeeded_by_a_rollback_and_another_one_is_started(shop: Shop) -> None:
     """ "one on this host that has not answered, even inside a call, is killed [...] and succeeded (who kills a resident engine starts another)" """
-    either.up("1.0", "1.1")
-    stopped = either.engine()
+    shop.up("1.0", "1.1")
+    stopped = shop.engine()
     stopped.signal(signal.SIGSTOP)
-    with either.load() as users:
+    with shop.load() as users:
         users.wait(10)
-        assert "1.0 serves again" in either.bleen("rollback").out
+        assert "1.0 serves again" in shop.bleen("rollback").out
         users.wait(10)
     assert not users.report().failures, users.report()
-    assert either.serves() == "1.0"
+    assert shop.serves() == "1.0"
     assert not stopped.alive
-    either.reached("ROLLED_BACK")
-    until("another engine watches", lambda: either.status()["engine"]["watches"])
+    shop.reached("ROLLED_BACK")
+    until("another engine watches", lambda: shop.status()["engine"]["watches"])
 
 
 def test_a_stopped_engine_that_goes_on_after_it_was_succeeded_does_nothing(shop: Shop) -> None:
@@ -124,7 +124,7 @@ def test_a_signal_to_deploy_before_the_switch_aborts(shop: Shop, silent: str, nu
     shop.smoke({"name": "Slow", "url": f"http://{silent}/", "timeout": "60s"})
     abort_in("TESTING", "1.2")
     shop.configure(checks=checks)
-    shop.smoke({"name": "One of two is unwell from now on", "url": "/be?health=fail"})
+    shop.smoke({"name": "One of two is unwell from now on", "url": "/be?health=fail"}, {"name": "Until that is seen", "url": "/sleep?s=1"})
     abort_in("AWAITING_PROMOTION", "1.3")
     assert shop.serves() == "1.0"
 
@@ -166,20 +166,20 @@ def test_a_deploy_that_crashes_with_a_resident_engine_changes_nothing(shop: Shop
     assert shop.serves() == "1.1"
 
 
-def test_a_deploy_killed_without_a_resident_engine_goes_on_under_the_next_verb(either: Shop) -> None:
+def test_a_deploy_killed_without_a_resident_engine_goes_on_under_the_next_verb(shop: Shop) -> None:
     """ "a holder that is dead (pid and start time; a zombie is dead) is succeeded" """
-    either.up("1.0")
-    either.kill(either.engine())
-    deploy = either.start("deploy", either.ship("1.1", "--listen-after", "1"))
-    either.reached("PROVISIONING")
+    shop.up("1.0")
+    shop.kill(shop.engine())
+    deploy = shop.start("deploy", shop.ship("1.1", "--listen-after", "1"))
+    shop.reached("PROVISIONING")
     deploy.kill()
-    seen = either.status()
+    seen = shop.status()
     assert (seen["active"]["version"], seen["release"]["phase"], seen["engine"]["watches"]) == ("1.0", "PROVISIONING", False)
-    either.bleen("wait")
-    assert either.serves() == "1.1"
-    either.kill(*[each for each in either.processes() if each == either.engine()])
-    assert "1.0 serves again" in either.bleen("rollback").out
-    assert either.serves() == "1.0"
+    shop.bleen("wait")
+    assert shop.serves() == "1.1"
+    shop.kill(*[each for each in shop.processes() if each == shop.engine()])
+    assert "1.0 serves again" in shop.bleen("rollback").out
+    assert shop.serves() == "1.0"
 
 
 def test_deploy_says_that_nobody_watches_the_hold(shop: Shop) -> None:
@@ -193,18 +193,18 @@ def test_deploy_says_that_nobody_watches_the_hold(shop: Shop) -> None:
     assert "1.0 serves again" in shop.bleen("rollback").out
 
 
-def test_a_rollback_overtakes_a_deploy_which_exits_4(either: Shop) -> None:
+def test_a_rollback_overtakes_a_deploy_which_exits_4(shop: Shop) -> None:
     """ "A rollback that succeeded exits 0; the `deploy` that it overtook exits 4." """
-    either.up("1.0").configure(bake="60s")
-    deploy = either.start("deploy", either.ship("1.1"))
-    either.reached("BAKING")
-    with either.load() as users:
+    shop.up("1.0").configure(bake="60s")
+    deploy = shop.start("deploy", shop.ship("1.1"))
+    shop.reached("BAKING")
+    with shop.load() as users:
         users.wait(10)
-        either.bleen("rollback")
+        shop.bleen("rollback")
         users.wait(10)
     deploy.ended(4)
     assert not users.report().failures, users.report()
-    assert either.serves() == "1.0"
+    assert shop.serves() == "1.0"
 
 
 def test_a_rollback_before_the_switch_is_an_abort(shop: Shop, silent: str) -> None:

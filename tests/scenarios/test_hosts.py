@@ -186,19 +186,19 @@ def test_a_port_that_somebody_listens_on_is_not_given_out(shop: Shop) -> None:
         assert int(low) < port <= int(high)
 
 
-def test_a_rollback_needs_neither_bleen_yaml_nor_the_checkout(either: Shop) -> None:
+def test_a_rollback_needs_neither_bleen_yaml_nor_the_checkout(shop: Shop) -> None:
     """ "From PROMOTING to HOLDING it always works: [...] with a broken bleen.yaml" """
-    either.up("1.0", "1.1")
-    either.file.write_text(":::: {{{ not yaml")
-    assert "1.0 serves again" in either.bleen("rollback").out
-    either.configure()
-    either.reached("ROLLED_BACK")
-    either.bleen("deploy", "1.1")
-    shutil.rmtree(either.releases)
-    either.file.unlink()
-    assert "1.0 serves again" in either.bleen("rollback").out
-    assert either.serves() == "1.0"
-    assert "1.0 serves from blue" in either.bleen("status", "--service", "shop").out
+    shop.up("1.0", "1.1")
+    shop.file.write_text(":::: {{{ not yaml")
+    assert "1.0 serves again" in shop.bleen("rollback").out
+    shop.configure()
+    shop.reached("ROLLED_BACK")
+    shop.bleen("deploy", "1.1")
+    shutil.rmtree(shop.releases)
+    shop.file.unlink()
+    assert "1.0 serves again" in shop.bleen("rollback").out
+    assert shop.serves() == "1.0"
+    assert "1.0 serves from blue" in shop.bleen("status", "--service", "shop").out
 
 
 def _reboot(shop: Shop, longer_up: float = 0.0) -> None:
