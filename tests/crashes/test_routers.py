@@ -1,0 +1,130 @@
+"""Whoever moves traffic is SIGKILLed around every call of every effect of the real routers, under load; whoever comes next ends it, and no request fails.
+
+As in ``test_matrix``, points are named; here a sample of them is tried, the same one every time. Recorded twice, so that what depends on how often a
+proxy had to be asked is no point.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bleen.model import Environment, Routing
+from bleen.ports import Router
+from bleen.providers.routers.envoy import Envoy
+from bleen.providers.routers.haproxy import HAProxy
+from bleen.testing.interrupt import Interrupt, Point, killed
+from bleen.testing.load import Load
+from bleen.testing.routers import BLUE, EFFECTS, GREEN, Fleet, RouterContract, settled
+from bleen.testing.site import Site, done
+
+TRIES = 30
+"""Points of each step."""
+
+
+class Step(NamedTuple):
+    """One effect of a release, from what it finds to what it leaves: shares, preview, and which environments the router knows."""
+
+    effect: str
+    before: tuple[Mapping[Environment, int], tuple[Environment, ...]]
+    wanted: tuple[Mapping[Environment, int], Environment | None, tuple[Environment, ...]]
+
+
+BOTH = (BLUE, GREEN)
+STEPS = {
+    "prepare": Step("prepare", ({BLUE: 100}, (BLUE,)), ({BLUE: 100}, GREEN, BOTH)),
+    "the first share": Step("route", ({BLUE: 100}, BOTH), ({BLUE: 50, GREEN: 50}, None, BOTH)),
+    "promotion": Step("route", ({BLUE: 100}, BOTH), ({GREEN: 100}, None, BOTH)),
+    "rollback": Step("route", ({GREEN: 100}, BOTH), ({BLUE: 100}, None, BOTH)),
+    "settle": Step("settle", ({GREEN: 100}, BOTH), ({GREEN: 100}, None, (GREEN,))),
+}
+
+
+class Crashes:
+    """A router of a site, brought to where a step begins, again and again; every engine has an epoch of its own."""
+
+    def __init__(self, site: Site, fleet: Fleet) -> None:
+        self._site, self._fleet, self._epoch = site, fleet, 1
+
+    def begin(self, step: Step) -> None:
+        """Brings the router to where the step begins."""
+        shares, know = step.before
+        self._epoch += 1
+        self._site.prepare(self._fleet.routing(shares), self._epoch)
+        self._site.route(self._fleet.routing(shares), self._epoch)
+        done(lambda: self._site.router.settle(self._fleet.routing(shares, know=know), self._epoch))
+
+    def take(self, name: str, interrupt: Interrupt) -> None:
+        """Takes a step, as a new engine would."""
+        interrupt.phase = name
+        step, router = STEPS[name], self._site.again()
+        wanted = self.wanted(step)
+        self._epoch += 1
+        done(lambda: EFFECTS[step.effect](router, wanted, self._epoch))  # type: ignore[arg-type, return-value]
+        if step.effect == "route":
+            self._site.router.served(wanted, 0.0)
+
+    def wanted(self, step: Step) -> Routing:
+        shares, preview, know = step.wanted
+        return self._fleet.routing(shares, preview, know)
+
+    def points(self, name: str) -> list[Point]:
+        """What two undisturbed runs have in common."""
+        runs: list[list[Point]] = []
+        for _ in range(2):
+            self.begin(STEPS[name])
+            with Interrupt() as interrupt:
+                self.take(name, interrupt)
+            runs.append(interrupt.points)
+        return [point for point in runs[0] if point in runs[1]]
+
+    def crash(self, name: str, point: Point, load: Load) -> None:
+        """One engine dies at the point; the next one takes the step. In between a server may be half way in, and look as if somebody had taken it out."""
+        step = STEPS[name]
+        self.begin(step)
+        assert killed(lambda interrupt: self.take(name, interrupt), point), f"no run came to {point}"
+        self._epoch += 1  # that of the one that died
+        between = self._site.router.routing()
+        assert sum(between.shares.values()) == 100
+        assert {e for e, share in between.shares.items() if share} <= set(step.before[0]) | set(step.wanted[0])
+        load.wait(8)
+        self.take(name, Interrupt())
+        wanted = self.wanted(step)
+        if step.effect == "route":
+            done(lambda: self._site.router.served(wanted, 1.0))
+        assert settled(self._site.router.routing()) == settled(wanted), f"killed {point}"
+        after = load.now()
+        load.wait(8)
+        assert set(load.report().who(after)) <= {e.name for e in wanted.shares}
+
+
+def envoy(site: Site) -> Router:
+    return Envoy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
+
+
+def haproxy(site: Site) -> Router:
+    return HAProxy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
+
+
+@pytest.mark.parametrize("build", [envoy, haproxy])
+def test_killed_in_the_middle_of_moving_traffic_the_next_one_ends_it_and_no_request_fails(build: Callable[[Site], Router], tmp_path: Path) -> None:
+    """Every effect is absolute and idempotent: given again after a crash at any instant it ends where it would have ended."""
+    contract, fleet = RouterContract(), Fleet()
+    contract.build = build  # type: ignore[method-assign, assignment]
+    try:
+        with contract.sites(tmp_path) as make:
+            site = contract.started(make(), fleet)
+            crashes, dice = Crashes(site, fleet), random.Random(0)
+            with Load(site.listen, pause=0.002) as load:
+                load.wait(20)
+                for name in STEPS:
+                    points = crashes.points(name)
+                    calls = {point.call.rpartition(":")[2] for point in points}
+                    assert "flock" in calls, f"the effect was not seen: {calls}"
+                    for point in dice.sample(points, min(TRIES, len(points))):
+                        crashes.crash(name, point, load)
+            assert not load.report().failures, str(load.report())
+    finally:
+        fleet.close()
