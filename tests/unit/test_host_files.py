@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,41 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
 
 
+def test_writers_that_are_killed_in_the_middle_leave_one_file_at_most_and_are_in_nobodys_way(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    script = (
+        "import os, sys; from pathlib import Path; from bleen.host.files import write_durably\n"
+        "os.fsync = lambda handle: (print(flush=True), sys.stdin.read())\n"
+        "write_durably(Path(sys.argv[1]), 'the text of one that was killed')"
+    )
+    for _ in range(3):
+        with child("-c", script, str(file)) as other:
+            assert other.stdout
+            other.stdout.readline()
+    assert [each.name for each in tmp_path.iterdir()] == [".x.new"]
+    write_durably(file, "new")
+    assert file.read_text() == "new"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_file_that_many_write_at_once_is_always_one_of_their_texts(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    script = (
+        "import sys; from pathlib import Path; from bleen.host.files import write_durably\n"
+        "for n in range(50): write_durably(Path(sys.argv[1]), sys.argv[2] * 5000 + str(n))"
+    )
+    write_durably(file, "a" * 5000 + "0")
+    with ExitStack() as stack:
+        writers = [stack.enter_context(child("-c", script, str(file), letter)) for letter in "abcd"]
+        while any(writer.poll() is None for writer in writers):
+            text = file.read_text()
+            assert text[:5000] == text[0] * 5000
+            assert text[5000:].isdecimal()
+        assert [writer.returncode for writer in writers] == [0] * 4
+    assert file.read_text()[5000:] == "49"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
 def test_an_effect_of_a_smaller_epoch_is_refused_and_of_the_same_one_is_not(tmp_path: Path) -> None:
     """a provider that can refuse an older one does"""
     fence = Fence(tmp_path / "fence")
@@ -88,6 +123,22 @@ def test_on_a_full_disk_the_reserve_is_spent_and_the_work_done_once_more(tmp_pat
 
     assert reserve.within(work) == "done"
     assert not reserve.spend()
+
+
+def test_a_disk_that_is_filled_again_at_once_leaves_a_slice_of_the_reserve_for_the_next_work(tmp_path: Path) -> None:
+    """with a full disk (a reserve is kept for it)"""
+    reserve, others = Reserve(tmp_path / "reserve", 1 << 16), [1 << 16]
+    reserve.keep()
+
+    def work() -> None:
+        freed, others[0] = others[0] - (tmp_path / "reserve").stat().st_size, (tmp_path / "reserve").stat().st_size
+        if freed < 1024:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for _ in range(10):
+        reserve.within(work)
+    reserve.keep()
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= 1 << 16
 
 
 def test_what_fails_for_another_reason_does_not_spend_the_reserve(tmp_path: Path) -> None:

@@ -15,21 +15,25 @@ T = TypeVar("T")
 
 
 def write_durably(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replaces a file whole: written beside it, synced, renamed over it, the directory synced. Readers see the old text or the new."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replaces a file whole: written beside it, synced, renamed over it, the directory synced. Readers see the old text or the new.
+
+    Of several who write the same file at once each has its turn, and the last one's text stays. One that is killed leaves at most ``.NAME.new``, which the next
+    one uses. Raises Unavailable if somebody else is in the middle of it for 5 s.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    handle = _mine(beside, mode)
     try:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        try:
-            os.fchmod(handle, mode)
-            _write_all(handle, text.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        os.fchmod(handle, mode)
+        os.ftruncate(handle, 0)
+        _write_all(handle, text.encode())
+        os.fsync(handle)
         os.rename(beside, path)
     except OSError:
         with suppress(OSError):
             os.unlink(beside)
         raise
+    finally:
+        os.close(handle)
     sync_directory(path.parent)
 
 
@@ -47,15 +51,7 @@ def locked(path: Path, seconds: float, why: str) -> Iterator[int]:
     """Holds an exclusive flock(2) on a file; the kernel lets go of it when the process ends. Raises Unavailable, with ``why``, if it takes longer."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Unavailable(f"{why} ({path} is locked)") from None
-                time.sleep(0.005)
+        _lock(handle, path, time.monotonic() + seconds, why)
         yield handle
     finally:
         os.close(handle)
@@ -119,6 +115,34 @@ class Reserve:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.spend():
                 raise
             return work()
+
+
+def _mine(beside: Path, mode: int) -> int:
+    """A file to write, locked, that nobody has renamed or removed before the lock was had."""
+    deadline = time.monotonic() + 5
+    while True:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT, mode)
+        try:
+            _lock(handle, beside, deadline, "another process is in the middle of writing this file")
+            if os.path.samestat(os.fstat(handle), os.stat(beside)):
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _lock(handle: int, path: Path, deadline: float, why: str) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Unavailable(f"{why} ({path} is locked)") from None
+            time.sleep(0.005)
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -119,7 +119,7 @@ def boot_id() -> str:
 
 def write(path: str, row: dict) -> None:
     """Whole or not at all for every reader; not synced, as a crash of the host ends the process too."""
-    beside = f"{path}.{os.getpid()}"
+    beside = f"{path}.new"  # one name, so that those that are killed here leave no more than one: the lock is held
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
         json.dump(row, f)
     os.rename(beside, path)

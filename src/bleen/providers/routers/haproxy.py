@@ -411,7 +411,7 @@ class HAProxy:
         taken = self._certificate.state()
         self._certificate.check()
         for suffix, path in (("", self._certificate.chain), (".key", self._certificate.key)):
-            beside = self._place / f".link.{os.getpid()}"
+            beside = self._place / ".link.new"
             beside.unlink(missing_ok=True)
             beside.symlink_to(path)
             beside.rename(self._place / (config.CERTIFICATE + suffix))
