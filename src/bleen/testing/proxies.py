@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from bleen.errors import Refused
+from bleen.host import logs
 from bleen.model import Environment, NotYet, Routing
 from bleen.plan import Probe
 from bleen.testing.load import Client, Load, Problem, Report
@@ -249,6 +250,17 @@ class ProxyContract(RouterContract):
         live.up()
         assert {live.get()[:2] for _ in range(20)} == {(200, "green")}
         assert live.get(preview=True)[:2] == (200, "blue")
+
+    def test_what_a_proxy_writes_is_bounded_while_it_runs(self, live: Site) -> None:
+        (log,) = live.place.glob("*.log")
+        with log.open("ab") as written:
+            written.write(b"a line of many\n" * (1 << 20))
+            written.write(b"the last line\n")
+        live.up()
+        assert log.stat().st_size == 0
+        assert logs.tail(log, 1) == ["the last line"]
+        assert sum(each.stat().st_size for each in live.place.glob("*.log*")) < 10 << 20
+        assert self.copies(live) == 1
 
     def test_down_leaves_nobody_listening(self, live: Site) -> None:
         self.down(live)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from bleen.errors import Refused, Unavailable
+from bleen.host import logs
 from bleen.host.files import Fence, Reserve, sync_directory, write_durably
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Probe
@@ -44,8 +45,8 @@ _END = 2.0
 """Seconds that ``down`` gives Envoy to end by itself."""
 _LETTING_GO = 3.0
 """Seconds that an address may be held by nobody who can be seen: a process that was killed is a zombie 0.1 s, or more under load, before its sockets close."""
-_LOG = 8 << 20
-"""Bytes of Envoy's complaints that are kept."""
+_LOG = 4 << 20
+"""Bytes that Envoy's complaints may take, and as many of those before them."""
 
 
 class Envoy:
@@ -130,12 +131,12 @@ class Envoy:
 
     def up(self, routing: Routing, epoch: int) -> NotYet | None:
         with self._fence.passing(epoch):
-            self._bound_log()
             if self._alive():
                 left = self._unanswering()
             else:
                 self._start(routing)
                 left = self._started()
+            self._bound_log()
             if left is None and self._certificate:
                 self._certificate.renew(self._listen, self._give_certificate, self._keep)
             return left
@@ -291,11 +292,13 @@ class Envoy:
         self._keep(self._files / config.RENEWED / "now", "")
 
     def _bound_log(self) -> None:
-        if self._log.exists() and self._log.stat().st_size > _LOG:
-            os.truncate(self._log, 0)  # Envoy appends, so it goes on at the new end
+        try:
+            logs.rotate(self._log, _LOG)
+        except OSError as error:
+            raise Unavailable(f"{self._log} cannot be cut: {error.strerror}") from None
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        lines = logs.tail(self._log, 1)
         return f"{lines[-1].strip()} ({self._log})" if lines else f"nothing in {self._log}"
 
 

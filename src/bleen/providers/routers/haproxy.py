@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bleen.errors import Refused, Unavailable
-from bleen.host import launch, processes
+from bleen.host import launch, logs, processes
 from bleen.host.clock import since_boot
 from bleen.host.files import Fence, Reserve, write_durably
 from bleen.host.launch import Program
@@ -41,6 +41,8 @@ _ANSWER = 2.0
 """Seconds that HAProxy may take to answer; it usually takes 0.1 ms."""
 _GRACE = 3.0
 """Seconds that requests in flight get when HAProxy is to end."""
+_LOG = 4 << 20
+"""Bytes that its output may take, and as many of what was before it."""
 _COMMANDS = 40
 """In one breath on the socket; they must fit into one buffer (tune.bufsize)."""
 _LONGEST_PEM = 30_000
@@ -161,7 +163,7 @@ class HAProxy:
         self._place, self._fence, self._reserve = place, fence, reserve
         self._certificate = Certificate(place, tls) if tls else None
         self._settings = Settings(listen, preview, tls is not None, probe, keep_alive)
-        self._record, self._ending = place / "haproxy.json", place / "ending"
+        self._record, self._log, self._ending = place / "haproxy.json", place / "haproxy.log", place / "ending"
 
     def routing(self) -> Routing:
         return self._look().routing
@@ -235,6 +237,7 @@ class HAProxy:
             if not (process and process.alive):
                 process = self._start(routing)
             waiting = self._answering(process)
+            self._bound_log()
             if waiting is None and self._certificate:
                 self._certificate.renew(self._settings.listen, self._give_certificate, self._keep)
             return waiting
@@ -367,7 +370,7 @@ class HAProxy:
         self._write(servers, ways)
         _must_be_sound(binary, self._place)
         self._ending.unlink(missing_ok=True)
-        program = Program([binary, "-q", "-db", "-f", config.CONFIG], str(self._place), {"PATH": path}, str(self._place / "haproxy.log"))
+        program = Program([binary, "-q", "-db", "-f", config.CONFIG], str(self._place), {"PATH": path}, str(self._log))
         return launch.launch(program, self._record)
 
     def _answering(self, process: Process) -> NotYet | None:
@@ -386,6 +389,12 @@ class HAProxy:
                 if time.monotonic() >= deadline:
                     return NotYet(f"HAProxy (pid {process.pid}) starts")
             time.sleep(0.005)
+
+    def _bound_log(self) -> None:
+        try:
+            logs.rotate(self._log, _LOG)
+        except OSError as error:
+            raise Unavailable(f"{self._log} cannot be cut: {error.strerror}") from None
 
     def _end(self, process: Process) -> NotYet | None:
         """Listens no more at once; three seconds for requests in flight; then TERM, and KILL for one that hangs."""
