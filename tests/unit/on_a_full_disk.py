@@ -36,16 +36,17 @@ def main(small: Path, roomy: Path) -> None:
     service.deploy("1.1", Phase.HOLDING)
     service.journal.beat(NAME)
     assert place.reserve.exists(), "no reserve was kept"
+    kept = place.reserve.stat().st_size
     fill(small / "everything")
     with suppress(Unavailable):
         for _ in range(2000):
             service.journal.beat(NAME)
-    assert place.reserve.exists(), "a heartbeat spent the reserve"
+    assert place.reserve.stat().st_size == kept, "a heartbeat spent the reserve"
     service.close()
     again = FakeService(small)
     answer = again.ask(Verb.ROLLBACK)
     again.drive()
-    print(answer.obeyed, again.release.phase, again.router.truth().shares, again.faults(), place.reserve.exists())
+    print(answer.obeyed, again.release.phase, again.router.truth().shares, again.faults(), place.reserve.exists() and place.reserve.stat().st_size == kept)
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]))

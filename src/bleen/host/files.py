@@ -79,14 +79,18 @@ class Fence:
 
 
 class Reserve:
-    """Disk space put aside, so that a rollback can be written down when the disk is full."""
+    """Disk space put aside, so that a rollback can be written down when the disk is full.
+
+    It is given back a slice at a time: whoever filled the disk goes on, and takes at once what this work leaves of a slice; the next work needs its own.
+    """
 
     def __init__(self, path: Path, size: int = 4 << 20) -> None:
-        self._path, self._size = path, size
+        self._path, self._size, self._slice = path, size, max(1, size // 32)
 
     def keep(self) -> None:
-        """Puts the space aside if it is not, and if the disk has four times as much to spare."""
-        if self._path.exists():
+        """Puts aside what is missing, if the disk has four times as much as the whole to spare."""
+        held = self._held()
+        if held >= self._size:
             return
         room = os.statvfs(self._path.parent)
         if room.f_bavail * room.f_frsize < 4 * self._size:
@@ -95,26 +99,36 @@ class Reserve:
         try:
             os.posix_fallocate(handle, 0, self._size)
         except OSError:
-            self._path.unlink(missing_ok=True)
+            os.ftruncate(handle, held)
         finally:
             os.close(handle)
 
     def spend(self) -> bool:
-        """Gives the space back to the disk; False if there was none."""
+        """Gives a slice back to the disk; False if there was none."""
+        held = self._held()
         try:
-            self._path.unlink()
-            return True
+            if held > self._slice:
+                os.truncate(self._path, held - self._slice)
+            else:
+                self._path.unlink()
         except OSError:
             return False
+        return held > 0
 
     def within(self, work: Callable[[], T]) -> T:
-        """Does the work; once more, with the space given back, if the disk turns out to be full."""
+        """Does the work; again, with more of the space given back, for as long as the disk turns out to be full."""
+        while True:
+            try:
+                return work()
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.spend():
+                    raise
+
+    def _held(self) -> int:
         try:
-            return work()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.spend():
-                raise
-            return work()
+            return self._path.stat().st_size
+        except OSError:
+            return 0
 
 
 def _mine(beside: Path, mode: int) -> int:

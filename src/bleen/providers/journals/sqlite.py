@@ -250,16 +250,13 @@ class SQLite:
         return self._with_room(lambda: self._once(work), spends)
 
     def _with_room(self, work: Callable[[], T], spends: bool) -> T:
-        """Does the work; once more, with the reserve given back to the disk, if there was no room for it."""
-        try:
+        """Does the work; again, with more of the reserve given back to the disk, for as long as there is no room for it."""
+        while True:
             try:
                 return work()
             except sqlite3.OperationalError as error:
                 if not (spends and self._is_full(error) and self._reserve.spend()):
-                    raise
-                return work()
-        except sqlite3.OperationalError as error:
-            raise self._mapped(error) from error
+                    raise self._mapped(error) from error
 
     def _once(self, work: Callable[[], T]) -> T:
         self._db.execute("BEGIN IMMEDIATE")
