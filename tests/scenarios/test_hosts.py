@@ -36,7 +36,7 @@ def test_a_rollback_works_on_a_full_disk(tmp_path: Path, router: str) -> None:
     small, roomy = tmp_path / "small", tmp_path / "roomy"
     small.mkdir()
     apart = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    script = str(Path(__file__).with_name("on_a_full_disk.py"))
+    script = str(Path(__file__).with_name("full_disk.py"))
     mounted = [*apart, "sh", "-c", 'mount -t tmpfs -o size=40m none "$0" && exec "$@"', str(small), sys.executable, script, str(small), str(roomy), router]
     done = subprocess.run(mounted, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -49,8 +49,18 @@ class Access(NamedTuple):
         return wiring.build(self.place, self.service, release)
 
     def driver(self) -> Driver:
-        engine = Engine(self.journal, lambda service, release: wiring.build(self.place, service, release))
-        return Driver(self.journal, engine, self.name, holder(__version__), lambda trouble: print(f"bleen: {trouble}", file=sys.stderr))
+        return Driver(self.journal, self.engine(), self.name, holder(__version__), lambda trouble: print(f"bleen: {trouble}", file=sys.stderr))
+
+    def engine(self) -> Engine:
+        return Engine(self.journal, lambda service, release: wiring.build(self.place, service, release), ended=self.forget_secrets)
+
+    def forget_secrets(self) -> None:
+        """Removes the secrets of releases that have ended and whose environment is gone."""
+        releases = self.journal.releases(self.name, 50)
+        running = self.providers(releases[0] if releases else None).platform.running()
+        for release in releases:
+            if release.ended and release.environment not in running and (file := release.plan.platform.get("secrets")):
+                Path(file).unlink(missing_ok=True)
 
     def leave(self, driver: Driver, release: Release) -> None:
         """Leaves what this process drove to a resident engine: there goes on behind what the person need not wait for."""

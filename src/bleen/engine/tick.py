@@ -37,9 +37,11 @@ class Engine:
         build: Callable[[Service, Release | None], Providers],
         watch: Watch | None = None,
         wall: Callable[[], float] = clock.wall,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
+        """``ended`` is called once a release has: what was kept for it may go."""
         self.journal, self.watch = journal, watch or Watch()
-        self._build, self._wall = build, wall
+        self._build, self._wall, self._ended = build, wall, ended
         self._built: tuple[object, Providers] | None = None
         self._failures: dict[ReleaseId, int] = {}
         self._alone: tuple[str, int] | None = None
@@ -158,4 +160,6 @@ class Engine:
             self._failures.pop(release.id, None)
             self.watch.forget(set(service.confirmed.shares))
         log.info("%s: %s%s", release.id, event.text, "" if now.halted else f" -> {now.phase}")
+        if now.ended:
+            self._ended()
         return 0.0

@@ -6,6 +6,7 @@ Ctrl-C or TERM before PROMOTING aborts; from PROMOTING on it detaches, and the r
 A deploy waits for an earlier release that is ending; one that is not ending is in the way (exit 6), but for --replace and --end-window.
 """
 
+import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -100,12 +101,14 @@ def _open(args: Namespace, planned: planning.Planned, driver: Driver, following:
     """Records the release; waits again if somebody else was faster."""
     access = planned.access
     planning.sweep(access)
-    platform = {**planned.plan.platform, "secrets": planning.stage(access.place, planned.config)}
     while True:
+        secrets = planning.stage(access.place, planned.config)
         try:
-            return access.journal.open(access.name, planned.plan._replace(platform=platform), who())
+            return access.journal.open(access.name, planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets}), who())
         except Busy:
+            os.unlink(secrets)
             _make_way(args, access, driver, following)
+            planned = planning.make(args)  # what is active may be another one now
 
 
 def _make_way(args: Namespace, access: Access, driver: Driver, following: Following) -> None:

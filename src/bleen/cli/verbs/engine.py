@@ -7,18 +7,16 @@ import logging
 import signal
 from argparse import Namespace
 
-from bleen import __version__, wiring
+from bleen import __version__
 from bleen.cli import exits
 from bleen.cli.access import open_service
 from bleen.engine.drive import Driver, holder
-from bleen.engine.tick import Engine
 
 
 def run(args: Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     access = open_service(args)
-    engine = Engine(access.journal, lambda service, release: wiring.build(access.place, service, release))
-    driver = Driver(access.journal, engine, access.name, holder(__version__, resident=True))
+    driver = Driver(access.journal, access.engine(), access.name, holder(__version__, resident=True))
     ending: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
     signal.signal(signal.SIGINT, lambda number, _: ending.append(number))
