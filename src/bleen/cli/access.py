@@ -3,7 +3,9 @@
 import getpass
 import os
 import sys
+import time
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +13,13 @@ from bleen import __version__, wiring
 from bleen.engine.drive import Driver, alive, holder
 from bleen.engine.tick import Engine
 from bleen.errors import UserError
-from bleen.host import state
+from bleen.host import logs, state
 from bleen.host.processes import Process
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
 from bleen.ports import Journal, Providers
+
+_LOG_BYTES = 1 << 20
 
 
 class Access(NamedTuple):
@@ -52,7 +56,14 @@ class Access(NamedTuple):
         return Driver(self.journal, self.engine(), self.name, holder(__version__), lambda trouble: print(f"bleen: {trouble}", file=sys.stderr))
 
     def engine(self) -> Engine:
-        return Engine(self.journal, lambda service, release: wiring.build(self.place, service, release), ended=self.forget_secrets)
+        return Engine(self.journal, lambda service, release: wiring.build(self.place, service, release), ended=self.forget_secrets, log=self.note)
+
+    def note(self, text: str) -> None:
+        """Writes a line to the engine's log, whoever drives. On a full disk that line is what goes first."""
+        with suppress(OSError):
+            logs.rotate(self.place.log, _LOG_BYTES)
+            with open(self.place.log, "a", encoding="utf-8") as log:
+                log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {os.getpid()} {text}\n")
 
     def forget_secrets(self) -> None:
         """Removes the secrets of releases that have ended and whose environment is gone."""

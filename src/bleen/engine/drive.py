@@ -4,7 +4,6 @@ One process at a time holds a service. Others ask it by rows; who gets no answer
 what the journal and the world say. That is safe because intent is recorded before acting and every effect is idempotent and fenced.
 """
 
-import logging
 import os
 import signal
 import time
@@ -17,8 +16,6 @@ from bleen.errors import Fenced, Held, Refused, StaleWriter, Unavailable
 from bleen.host.processes import Process, command_line, me
 from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Verb
 from bleen.ports import Holder, Journal
-
-log = logging.getLogger("bleen")
 
 ANSWER_WITHIN = 1.0
 """Seconds in which a holder answers a command; one that does not is succeeded."""
@@ -48,10 +45,10 @@ def alive(holder: Holder | None) -> bool:
 class Driver:
     """Asks, follows and drives the releases of one service, as one process."""
 
-    def __init__(self, journal: Journal, engine: Engine, service: str, by: Holder, trouble: Callable[[str], None] = log.warning) -> None:
-        """``trouble`` is told, once each, what keeps this process from acting; it goes on trying."""
+    def __init__(self, journal: Journal, engine: Engine, service: str, by: Holder, trouble: Callable[[str], None] | None = None) -> None:
+        """``trouble`` is told, once each, what keeps this process from acting; it goes on trying. The engine's log, unless a person is to hear of it."""
         self._journal, self._engine, self._name, self._me = journal, engine, service, by
-        self._trouble, self._troubles = trouble, set[str]()
+        self._trouble, self._troubles = trouble or engine.log, set[str]()
         self._holds = False
         self._upkeep, self._tended = Upkeep(journal, engine, service), 0.0
         self.ended_resident = False
@@ -127,7 +124,7 @@ class Driver:
             self._unblocked(lambda: self._journal.claim(self._name, self._me, seize=service.epoch))
             self._holds = True
         except (StaleWriter, Held) as error:
-            log.info("%s", error)
+            self._engine.log(str(error))
 
     def _unblocked(self, work: Callable[[], T]) -> T:
         """Writes to the journal; a process of ours that was stopped inside a commit, and so keeps everybody from writing, is ended."""
@@ -156,7 +153,7 @@ class Driver:
         try:
             if service.holder != self._me:
                 self._holds = False
-                log.warning("%s is driven by somebody else now: standing down", self._name)
+                self._engine.log(f"{self._name} is driven by somebody else now: standing down")
                 return
             back = self._upkeep.back(service)
             for id in self._journal.due(1):  # one that has ended, and is commanded all the same, is older than the one under way: answered first, then gone

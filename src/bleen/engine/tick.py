@@ -1,19 +1,16 @@
 """One tick of a release: read afresh; then a person's command; then the watch; then the phase's own work. Nothing here sleeps."""
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
 from bleen.engine.phases import WORK, World
 from bleen.engine.watch import Watch
-from bleen.errors import Fenced, Refused, StaleWriter, Unavailable
+from bleen.errors import Fenced, Refused, StaleWriter, Unavailable, trace
 from bleen.host import clock
 from bleen.lifecycle import TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, after, halt, obey
 from bleen.model import Done, Failed, NotYet, Outcome, Routing
 from bleen.ports import Journal, Providers
-
-log = logging.getLogger("bleen")
 
 PATIENCE = 60.0
 """Seconds for which a provider may be unavailable until the phase takes its failure edge, beside what the phase itself waits for."""
@@ -38,9 +35,10 @@ class Engine:
         watch: Watch | None = None,
         wall: Callable[[], float] = clock.wall,
         ended: Callable[[], None] = lambda: None,
+        log: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``ended`` is called once a release has: what was kept for it may go."""
-        self.journal, self.watch = journal, watch or Watch()
+        """``ended`` is called once a release has: what was kept for it may go. ``log`` gets what happens, a line each, and the tracebacks of our bugs."""
+        self.journal, self.log, self.watch = journal, log, watch or Watch(log=log)
         self._build, self._wall, self._ended = build, wall, ended
         self._built: tuple[object, Providers] | None = None
         self._failures: dict[ReleaseId, int] = {}
@@ -127,8 +125,8 @@ class Engine:
             return Failed(str(error))
         except (Fenced, StaleWriter):
             raise
-        except Exception as error:
-            log.exception("%s, %s", release.id, release.phase)
+        except Exception as error:  # noqa: BLE001 - a bug of ours: the failure edge, and the traceback to the log
+            self.log(f"{release.id}, {release.phase}: {trace()}")
             return Failed(f"a bug in bleen, please report it: {type(error).__name__}: {error}; the traceback is in the engine's log")
         if said is not None:
             self._failures.pop(release.id, None)
@@ -159,7 +157,7 @@ class Engine:
         if now.ended:
             self._failures.pop(release.id, None)
             self.watch.forget(set(service.confirmed.shares))
-        log.info("%s: %s%s", release.id, event.text, "" if now.halted else f" -> {now.phase}")
+        self.log(f"{release.id}: {event.text}{'' if now.halted else f' -> {now.phase}'}")
         if now.ended:
             self._ended()
         return 0.0

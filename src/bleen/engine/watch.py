@@ -1,16 +1,13 @@
 """Health without waiting: looks are taken beside the tick, so that a hanging target delays nobody's command."""
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bleen.errors import PortError
+from bleen.errors import PortError, trace
 from bleen.model import Environment, Health
 from bleen.plan import Probe
 from bleen.ports import Platform
-
-log = logging.getLogger("bleen")
 
 
 class Sight(NamedTuple):
@@ -51,8 +48,8 @@ def in_a_thread(look: Callable[[], None]) -> None:
 class Watch:
     """Looks at environments no more often than their interval says, one look at a time each."""
 
-    def __init__(self, taking: Callable[[Callable[[], None]], None] = in_a_thread) -> None:
-        self._taking = taking
+    def __init__(self, taking: Callable[[Callable[[], None]], None] = in_a_thread, log: Callable[[str], None] = lambda _: None) -> None:
+        self._taking, self._log = taking, log
         self._lock = threading.Lock()
         self._sights: dict[Environment, Sight] = {}
         self._under_way: dict[Environment, float] = {}
@@ -81,8 +78,8 @@ class Watch:
             seen = Sight(health, now, 0 if health.ready else was.failures + 1, probe.fall)
         except PortError as error:
             seen = was._replace(at=now, fall=probe.fall, trouble=str(error))
-        except Exception as error:
-            log.exception("a look at %s", environment)
+        except Exception as error:  # noqa: BLE001 - a bug of ours is neither health nor death
+            self._log(f"a look at {environment}: {trace()}")
             seen = was._replace(at=now, fall=probe.fall, trouble=f"a bug in bleen, please report it: {type(error).__name__}: {error}")
         finally:
             with self._lock:

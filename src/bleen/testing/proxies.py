@@ -5,6 +5,7 @@ import os
 import signal
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from bleen.errors import Refused
-from bleen.host import logs
+from bleen.host import logs, processes
 from bleen.model import Environment, NotYet, Routing
 from bleen.plan import Probe
 from bleen.testing.load import Client, Load, Problem, Report
@@ -250,6 +251,23 @@ class ProxyContract(RouterContract):
         live.up()
         assert {live.get()[:2] for _ in range(20)} == {(200, "green")}
         assert live.get(preview=True)[:2] == (200, "blue")
+
+    def test_an_address_that_a_process_which_ends_still_holds_is_waited_for(self, make: Make) -> None:
+        """A process that was killed is a zombie for a while before its last thread has closed its sockets: nobody can be seen to hold them."""
+        script = (
+            "import ctypes, socket, sys, threading\nheld = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
+            "threading.Thread(target=threading.Event().wait).start()\nctypes.CDLL(None).pthread_exit(None)"
+        )
+        site = make()
+        with subprocess.Popen([sys.executable, "-c", script, *site.listen.split(":")]) as ending:
+            until("it is a zombie that listens", lambda: processes.listening(int(site.listen.rpartition(":")[2])) and processes.find(ending.pid) is None)
+            later = threading.Timer(1.5, ending.kill)
+            later.start()
+            try:
+                site.up()
+            finally:
+                later.join()
+        assert site.get()[:2] == (503, "")
 
     def test_what_a_proxy_writes_is_bounded_while_it_runs(self, live: Site) -> None:
         (log,) = live.place.glob("*.log")

@@ -1,9 +1,8 @@
 """The resident engine of a service: drives its releases, watches them, starts again what crashed. `bleen up` starts it.
 
-It logs to standard error. TERM ends it; what serves goes on serving.
+It logs to engine.log. TERM ends it; what serves goes on serving.
 """
 
-import logging
 import signal
 from argparse import Namespace
 
@@ -14,7 +13,6 @@ from bleen.engine.drive import Driver, holder
 
 
 def run(args: Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     access = open_service(args)
     driver = Driver(access.journal, access.engine(), access.name, holder(__version__, resident=True))
     ending: list[int] = []

@@ -4,6 +4,7 @@ What runs already is adopted: no second copy is started, nothing is cut. An addr
 A change of the router's kind or addresses is made only with --apply, which says first what it cuts.
 """
 
+import errno
 import socket
 import sys
 import time
@@ -17,7 +18,7 @@ from bleen.cli import exits, show
 from bleen.cli.access import Access, open_service, start_engine
 from bleen.cli.stopping import stop_engine, stop_router
 from bleen.engine.drive import alive, holder
-from bleen.errors import PortError, UserError
+from bleen.errors import PortError, Refused, UserError
 from bleen.host import launch, processes, state
 from bleen.host.state import Place
 from bleen.lifecycle import Service
@@ -84,12 +85,24 @@ def _apply(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> None:
         )
     addresses = {name: wanted[name] for name in ("listen", "preview") if wanted[name] not in (was["listen"], was["preview"])}
     _free(access.place, addresses)
+    _usable(access.place, wanted)
     if not args.json:
         print(f"{changed}: connections to {was['listen']} are cut now", flush=True)
     stop_engine(access)
     stop_router(access)
     if was["kind"] != wanted["kind"]:
         _forget(access.place)
+
+
+def _usable(place: Place, wanted: Mapping[str, Any]) -> None:
+    """Raises UserError for a certificate that would keep the new listener from being opened."""
+    if wanted["tls"]:
+        from bleen.providers.routers.certificate import Certificate
+
+        try:
+            Certificate(place.router, wanted["tls"]).check()
+        except Refused as error:
+            raise UserError(f"{error}; nothing was touched") from None
 
 
 def _forget(place: Place) -> None:
@@ -134,7 +147,7 @@ def _free(place: Place, wanted: Mapping[str, Any]) -> None:
             try:
                 probe.bind((host.strip("[]"), int(port)))
             except OSError as error:
-                pid = processes.owner(int(port))
+                pid = processes.owner(int(port)) if error.errno == errno.EADDRINUSE else None
                 if pid is None:
                     raise UserError(f"{address} cannot be listened on: {error.strerror}") from None
                 record = Path(processes.variable(pid, launch.MARK))

@@ -26,6 +26,8 @@ KEPT_BYTES = 1 << 20
 """How much of each instance's log is kept then."""
 LAUNCHING = 5.0
 """Seconds for which one call goes on launching; what is left then is for the next one."""
+LETTING_GO = 3.0
+"""Seconds for which a restart waits for the port: threads of a process that was killed may keep its sockets open for a second after it is seen to be dead."""
 
 
 class ProcessPlatform:
@@ -101,8 +103,6 @@ class ProcessPlatform:
             if left := self._stop(environment, path, record, record.unwanted):
                 return NotYet("; ".join(left[:3]))
             if record.replicas == 0:
-                if record.staged:
-                    Path(record.staged).unlink(missing_ok=True)
                 self._reserve.within(lambda: self._bury(environment, path))
             return None
 
@@ -188,6 +188,9 @@ class ProcessPlatform:
                 if self._now() > deadline:
                     failures.append(Unavailable(f"{n - 1} of {record.replicas} copies of {environment} were started so far"))
                     break
+                if state.due is not None and self._now() < state.due + LETTING_GO and process_ports.lingers(record.ports[n - 1]):
+                    failures.append(Unavailable(f"port {record.ports[n - 1]} is still held by {environment}/{n}, which has just ended"))
+                    continue
                 try:
                     self._launch(environment, path, record, n)
                     states[n] = state.launched(self._now())

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bleen.errors import Refused
+from bleen.host import processes
 from bleen.host.files import locked
 from bleen.providers.platforms import process_record
 
@@ -41,6 +42,12 @@ def giving_out(lock: Path, limits: Sequence[int], count: int) -> Iterator[tuple[
         if found:
             os.pwrite(handle, b"%020d" % found[-1], 0)
         yield tuple(found)
+
+
+def lingers(port: int) -> bool:
+    """Whether somebody listens there whom nobody can see, as if a process that has ended were still to close its sockets."""
+    inodes = set(processes.listening(port))
+    return bool(inodes) and processes.holder(inodes) is None
 
 
 def _ephemeral() -> tuple[int, int]:

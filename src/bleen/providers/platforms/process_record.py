@@ -46,8 +46,6 @@ class Record(NamedTuple):
     stop_signal: int
     stop_timeout: float
     log_bytes: int
-    staged: str = ""
-    """The file that its secrets were handed over in; it goes when the environment does."""
 
     @property
     def instances(self) -> range:
@@ -81,7 +79,6 @@ class Record(NamedTuple):
             number,
             float(stop.get("timeout", 10.0)),
             int(settings.get("log_bytes", 10 << 20)),
-            settings.get("secrets", ""),
         )
 
 

@@ -41,6 +41,8 @@ _ANSWER = 2.0
 """Seconds that HAProxy may take to answer; it usually takes 0.1 ms."""
 _GRACE = 3.0
 """Seconds that requests in flight get when HAProxy is to end."""
+_LETTING_GO = 3.0
+"""Seconds that an address may be held by nobody who can be seen: a process that was killed is a zombie 0.1 s, or more under load, before its sockets close."""
 _LOG = 4 << 20
 """Bytes that its output may take, and as many of what was before it."""
 _COMMANDS = 40
@@ -520,12 +522,12 @@ def _from_nothing(routing: Routing) -> tuple[list[Server], dict[str, str]]:
 def _must_be_free(address: str) -> None:
     """Raises Refused if we could not listen there, and says who does."""
     host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + _LETTING_GO
     while (problem := _listening_problem(host.strip("[]*") or "0.0.0.0", int(port))) is not None:
         holder = processes.owner(int(port)) if problem.errno == errno.EADDRINUSE else None
         if holder is not None:
             raise Refused(f"{address} is held by pid {holder} ({processes.command_line(holder)}): stop it, or listen elsewhere")
-        if problem.errno != errno.EADDRINUSE or time.monotonic() > deadline:  # a process that was killed a moment ago holds it without being seen
+        if problem.errno != errno.EADDRINUSE or time.monotonic() > deadline:
             raise Refused(f"HAProxy cannot listen on {address}: {problem.strerror or problem}")
         time.sleep(0.01)
 
