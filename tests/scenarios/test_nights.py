@@ -51,3 +51,22 @@ def test_what_was_taken_down_stays_down_although_a_deploy_follows_its_release(sh
     assert shop.serves() == "1.1"
     shop.bleen("rollback")
     assert shop.serves() == "1.0"
+
+
+@pytest.mark.parametrize("fault", ["certificate", "address"])
+def test_settings_with_which_no_router_could_listen_are_refused_before_the_listener_is_closed(shop: Shop, fault: str) -> None:
+    """ "2 usage, configuration or a refusal (drift, an address that is taken), nothing touched" """
+    shop.up("1.0")
+    (shop.root / "broken.pem").write_text("this is no certificate")
+    unusable = (
+        {"tls": {"certificate": "broken.pem", "key": "broken.pem"}} if fault == "certificate" else {"listen": f"192.0.2.1:{shop.listen.rpartition(':')[2]}"}
+    )
+    shop.configure(router={shop.router: {**shop.settings["router"][shop.router], **unusable}})
+    proxy = shop.proxy()
+    with shop.load() as users:
+        users.wait(10)
+        shop.bleen("up", "--apply", code=2)
+        users.wait(10)
+    assert not users.report().failures, users.report()
+    assert proxy.alive
+    assert shop.engine().alive
