@@ -18,7 +18,7 @@ from bleen.testing.site import until
 BLUE, GREEN = Environment("blue", 1), Environment("green", 2)
 
 BEFORE = Point("route", "locked:open", 1, "before")
-FENCED = Point("route", "locked:flock", 1, "after")
+FENCED = Point("route", "_lock:flock", 1, "after")
 LANDING = Point("route", "_changing:rename", 1, "before")
 LANDED = Point("route", "_changing:rename", 1, "after")
 COMMITTING = Point("PROMOTING", "_once:execute", 2, "before")
