@@ -142,6 +142,7 @@ def holding(release: Release, world: World) -> Outcome:
         if sight.health and sight.health.ready and not sight.trouble:
             return Done()
         return NotYet(f"{plan.version} to be seen well, before {plan.old_version} is given up: {sight.why}", plan.probe.interval / 2)
+    world.sight(release, plan.old)  # so that a rollback need not begin with a first look
     return NotYet(f"the end of the rollback window; {plan.old_version} stays warm", max(min(plan.probe.interval, until - world.now), 0.001), until)
 
 

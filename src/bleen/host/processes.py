@@ -3,15 +3,14 @@
 import errno
 import os
 import signal as signals
-import socket
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from bleen.host.clock import boot_id
 
-_SOCK_DIAG, _BY_FAMILY, _DUMP, _ERROR, _LAST, _LISTEN = 4, 20, 0x301, 2, 3, 10
-"""NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE, TCP_LISTEN (netlink(7), sock_diag(7))."""
+_SOCK_DIAG, _BY_FAMILY, _DUMP, _ERROR, _LAST, _LISTEN, _INET6 = 4, 20, 0x301, 2, 3, 10, 10
+"""NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE, TCP_LISTEN, AF_INET6 (netlink(7), sock_diag(7))."""
 _NO_DIAG = (errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL)
 
 
@@ -110,6 +109,8 @@ def listening(port: int) -> dict[str, str]:
 
 def listening_by_diag(port: int) -> dict[str, str]:
     """``listening``, from sock_diag(7)."""
+    import socket  # 5 ms, which a rollback that another process carries out need not pay
+
     found: dict[str, str] = {}
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG) as kernel:
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -141,7 +142,7 @@ def _noted(answer: bytes, found: dict[str, str]) -> bool:
             return False
         if kind == _ERROR:
             raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
-        words = struct.unpack_from("=4I" if answer[16] == socket.AF_INET6 else "=I", answer, 24)
+        words = struct.unpack_from("=4I" if answer[16] == _INET6 else "=I", answer, 24)
         found[str(struct.unpack_from("=I", answer, 84)[0])] = "".join(f"{word:08X}" for word in words)
         answer = answer[length + 3 & ~3 :]
     return True

@@ -4,16 +4,23 @@ It logs to engine.log. TERM ends it; what serves goes on serving.
 """
 
 import signal
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 from bleen import __version__
 from bleen.cli import exits
-from bleen.cli.access import open_service
+from bleen.cli.access import open_service, start_engine
 from bleen.engine.drive import Driver, holder
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--start", action="store_true", help="start it re-parented to init, and return; one that runs already is left as it is")
 
 
 def run(args: Namespace) -> int:
     access = open_service(args)
+    if args.start:
+        start_engine(access.place)
+        return exits.DONE
     driver = Driver(access.journal, access.engine(), access.name, holder(__version__, resident=True))
     ending: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
