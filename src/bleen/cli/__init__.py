@@ -64,11 +64,10 @@ def _run(verb: str, rest: list[str]) -> int:
         import gc
         import importlib
 
-        gc.disable()  # loading modules makes much, and none of it is garbage: a tenth of what a command costs
+        gc.set_threshold(100_000)  # loading modules makes much, and none of it is garbage: a tenth of what a command costs
         from bleen.cli import arguments
 
         module = importlib.import_module(f"bleen.cli.verbs.{verb}")
-        gc.enable()
         code: int = module.run(arguments.parser(verb, module).parse_args(rest))
         sys.stdout.flush()
         return code
