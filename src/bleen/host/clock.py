@@ -12,7 +12,7 @@ def since_boot() -> float:
 @cache
 def boot_id() -> str:
     """Changes with every boot (random(4))."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as f:
         return f.read().strip()
 
 

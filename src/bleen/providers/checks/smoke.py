@@ -1,6 +1,5 @@
 """Smoke tests as a check: a program of their own that outlives the engine, found again by its record."""
 
-import hashlib
 import json
 import os
 import signal
@@ -40,7 +39,9 @@ class Smoke:
 
     def run(self, environment: Environment, memo: Memo) -> Verdict | NotYet:
         """See ``ports.Check``. With an empty memo a run that is under way, or that has ended, for the same tests and environment is taken up, never doubled."""
-        from bleen.host.launch import recorded  # not on the way of a rollback
+        import hashlib  # these two are not on the way of a rollback
+
+        from bleen.host.launch import recorded
 
         key = hashlib.sha256(json.dumps([str(environment), self._wanted], sort_keys=True).encode()).hexdigest()[:16]
         process = recorded(self._record)

@@ -32,7 +32,9 @@ def look(target: Target, probe: Probe) -> str:
     """
     deadline = time.monotonic() + probe.patience
     try:
-        with socket.create_connection(target, timeout=probe.patience) as connection:
+        with socket.socket() as connection:
+            connection.settimeout(probe.patience)
+            connection.connect((target.host.encode(), target.port))  # bytes: for a str, Python loads its codec of international names
             request = f"GET {probe.path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: bleen\r\nAccept: */*\r\nConnection: close\r\n\r\n"
             connection.sendall(request.encode())
             status = _status(connection, deadline)
