@@ -186,6 +186,8 @@ def _wait(args: Namespace, access: Access) -> int:
         except PortError as error:
             why = str(error)
         time.sleep(0.05)
+    if not access.watched:
+        why = f"its resident engine has ended; {why}"
     log = access.place.log.read_text(errors="replace").splitlines()[-5:] if access.place.log.exists() else []
     show.result(args, "\n".join([f"{access.name} is not up: {why}", *(f"  engine.log: {line}" for line in log)]), ok=False)
     return exits.SAID_NO
