@@ -5,7 +5,7 @@ proxy had to be asked is no point.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,23 +108,26 @@ def haproxy(site: Site) -> Router:
     return HAProxy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
 
 
-@pytest.mark.parametrize("build", [envoy, haproxy])
-def test_killed_in_the_middle_of_moving_traffic_the_next_one_ends_it_and_no_request_fails(build: Callable[[Site], Router], tmp_path: Path) -> None:
-    """Every effect is absolute and idempotent: given again after a crash at any instant it ends where it would have ended."""
+@pytest.fixture(params=[envoy, haproxy])
+def on_trial(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Site, Fleet]]:
+    """A router that serves blue and knows green; nothing of it is left afterwards, however the test ends."""
     contract, fleet = RouterContract(), Fleet()
-    contract.build = build  # type: ignore[method-assign, assignment]
-    try:
-        with contract.sites(tmp_path) as make:
-            site = contract.started(make(), fleet)
-            crashes, dice = Crashes(site, fleet), random.Random(0)
-            with Load(site.listen, pause=0.002) as load:
-                load.wait(20)
-                for name in STEPS:
-                    points = crashes.points(name)
-                    calls = {point.call.rpartition(":")[2] for point in points}
-                    assert "flock" in calls, f"the effect was not seen: {calls}"
-                    for point in dice.sample(points, min(TRIES, len(points))):
-                        crashes.crash(name, point, load)
-            assert not load.report().failures, str(load.report())
-    finally:
-        fleet.close()
+    contract.build = request.param  # type: ignore[method-assign]
+    with contract.sites(tmp_path) as make:
+        yield contract.started(make(), fleet), fleet
+    fleet.close()
+
+
+def test_killed_in_the_middle_of_moving_traffic_the_next_one_ends_it_and_no_request_fails(on_trial: tuple[Site, Fleet]) -> None:
+    """Every effect is absolute and idempotent: given again after a crash at any instant it ends where it would have ended."""
+    site, fleet = on_trial
+    crashes, dice = Crashes(site, fleet), random.Random(0)
+    with Load(site.listen, pause=0.002) as load:
+        load.wait(20)
+        for name in STEPS:
+            points = crashes.points(name)
+            calls = {point.call.rpartition(":")[2] for point in points}
+            assert "flock" in calls, f"the effect was not seen: {calls}"
+            for point in dice.sample(points, min(TRIES, len(points))):
+                crashes.crash(name, point, load)
+    assert not load.report().failures, str(load.report())
