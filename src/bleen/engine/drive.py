@@ -20,6 +20,9 @@ from bleen.ports import Holder, Journal
 ANSWER_WITHIN = 1.0
 """Seconds in which a holder answers a command; one that does not is succeeded."""
 
+TAKEN_UP_WITHIN = 5.0
+"""Seconds in which a holder begins with a release that was recorded; nobody's site is down meanwhile."""
+
 T = TypeVar("T")
 
 
@@ -67,7 +70,7 @@ class Driver:
         number = self._unblocked(lambda: self._journal.ask(id, verb, who, options))
         while True:
             deadline = time.monotonic() + ANSWER_WITHIN
-            while self._holds or (alive(self._journal.service(self._name).holder) and time.monotonic() < deadline):
+            while self._holds or (self._driven() and time.monotonic() < deadline):
                 if answer := self._journal.answer(number):
                     return answer
                 if self._holds:
@@ -93,7 +96,7 @@ class Driver:
                 return release
             if self._holds:
                 self._turn()
-            elif not alive(self._journal.service(self._name).holder) or (release.phase is Phase.PLANNED and time.monotonic() > began + ANSWER_WITHIN):
+            elif not self._driven() or (release.phase is Phase.PLANNED and time.monotonic() > began + TAKEN_UP_WITHIN):
                 self._succeed(may_seize=False)
             else:
                 self._journal.changed(0.1)
@@ -103,10 +106,15 @@ class Driver:
         while not stopping():
             if self._holds:
                 self._turn()
-            elif (held := self._journal.service(self._name).holder) != self._me and alive(held):
+            elif self._driven():
                 self._journal.changed(0.2)
             else:  # nobody drives, or somebody has handed over to us
                 self._succeed(may_seize=False)
+
+    def _driven(self) -> bool:
+        """Whether somebody else drives."""
+        held = self._journal.service(self._name).holder
+        return held != self._me and alive(held)
 
     def _succeed(self, may_seize: bool) -> None:
         """Becomes the holder; one that is alive on this host is ended first. Somebody else may be faster: then nothing has changed."""
