@@ -438,6 +438,22 @@ def test_a_record_that_cannot_be_read_is_named(host: Host) -> None:
 # Health
 
 
+def test_a_record_that_cannot_be_read_keeps_no_other_service_from_its_ports(host: Host, claimed: list[int]) -> None:
+    damaged = host.root / "services" / "other" / "environments" / "blue-1"
+    damaged.mkdir(parents=True)
+    (damaged / "environment.json").write_text("{")
+    host.platform().provision(GREEN, "1", 2, 1)
+    assert host.platform().running()[GREEN].alive == 2
+
+
+def test_a_record_that_another_version_wrote_with_more_in_it_is_read(host: Host) -> None:
+    """ "a newer bleen migrates it, mid-release too" """
+    host.platform().provision(GREEN, "1", 2, 1)
+    file = host.place / str(GREEN) / "environment.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "of_another_version": 1}))
+    assert host.platform().running()[GREEN].alive == 2
+
+
 def test_somebody_who_joined_the_port_is_noticed(host: Host) -> None:
     """an old process on the port must not pass for the new one"""
     platform = host.platform(*application("--port", "{port}", "--listen-after", "1"))

@@ -4,10 +4,10 @@ import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
 from bleen.host import processes
 from bleen.host.files import locked
 from bleen.providers.platforms import process_record
@@ -57,8 +57,13 @@ def _ephemeral() -> tuple[int, int]:
 
 
 def _recorded(services: Path) -> set[int]:
-    records = (process_record.read(path) for path in services.glob("*/environments/*") if path.name[0] != ".")
-    return {port for record in records if record for port in record.ports}
+    """A record that cannot be read is its own service's trouble: whoever still listens on its ports is seen by ``_is_free``."""
+    found: set[int] = set()
+    for path in services.glob("*/environments/*"):
+        with suppress(Unavailable):
+            if path.name[0] != "." and (record := process_record.read(path)):
+                found.update(record.ports)
+    return found
 
 
 def _is_free(port: int) -> bool:

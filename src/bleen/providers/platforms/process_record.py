@@ -130,7 +130,8 @@ def read(path: Path) -> Record | None:
     file = path / "environment.json"
     try:
         row = json.loads(file.read_text())
-        return Record(**{**row, "ports": tuple(row["ports"]), "command": tuple(row["command"])})
+        known = {name: row[name] for name in Record._fields if name in row}  # another version of bleen may have written more, or less, of it
+        return Record(**{**known, "ports": tuple(row["ports"]), "command": tuple(row["command"])})
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, KeyError) as error:
