@@ -67,6 +67,7 @@ def test_after_a_reboot_an_unfinished_release_resumes(shop: Shop, phase: str) ->
     shop.smoke({"name": "Slow", "url": "/sleep?s=1", "timeout": "20s"})
     deploy = shop.start("deploy", shop.ship("1.1", "--listen-after", "0.5"))
     shop.reached(phase)
+    until("it has begun", lambda: shop.release.memo or phase != "TESTING")
     deploy.kill()
     _reboot(shop)
     shop.bleen("up")
@@ -208,6 +209,7 @@ def _reboot(shop: Shop, longer_up: float = 0.0) -> None:
     for file in shop.place.path.rglob("*.json"):
         file.write_text(file.read_text().replace(now, before))
     with sqlite3.connect(shop.place.journal) as journal:
+        journal.execute("UPDATE release SET row = replace(row, ?, ?)", (now, before))
         journal.execute("UPDATE clock SET boot = ?, seen = seen + ?", (before, longer_up))
         journal.execute("UPDATE release SET entered = entered + ?, row = json_set(row, '$.until', json_extract(row, '$.until') + ?)", (longer_up, longer_up))
         journal.execute("UPDATE service SET holder = json_set(holder, '$.boot', ?)", (before,))

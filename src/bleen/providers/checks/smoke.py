@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bleen.errors import Unavailable
-from bleen.host.clock import since_boot
+from bleen.host.clock import boot_id, since_boot
 from bleen.host.files import write_durably
 from bleen.host.processes import Process
 from bleen.model import Environment, Memo, NotYet, Result, Verdict
@@ -55,6 +55,8 @@ class Smoke:
                 return self._remember(key, process)
             self.cancel(memo)
             return self._begin(key)
+        if not running and memo["boot"] != boot_id():
+            return self._begin(key)  # a reboot took the run along, which says nothing of the version
         if not running:
             return Verdict(Result.INCONCLUSIVE, f"the smoke tests ended without a report; {self._log} says why")
         if since_boot() > memo["until"]:
