@@ -1,5 +1,7 @@
 """Nights that went wrong: what people do to a service beside releasing it, and in the wrong moment."""
 
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,3 +72,23 @@ def test_settings_with_which_no_router_could_listen_are_refused_before_the_liste
     assert not users.report().failures, users.report()
     assert proxy.alive
     assert shop.engine().alive
+
+
+def test_a_deploy_that_had_to_end_a_stopped_engine_leaves_another_one_watching(shop: Shop) -> None:
+    """ "one on this host that has not answered [...] is killed [...] and succeeded (who kills a resident engine starts another)" """
+    shop.up("1.0")
+    stopped = shop.engine()
+    stopped.signal(signal.SIGSTOP)
+    said = shop.bleen("deploy", shop.ship("1.1"))
+    assert not stopped.alive
+    assert "nobody watches the hold" not in said.out
+    assert shop.status()["engine"]["watches"]
+
+
+def test_everywhere_includes_both_families_of_addresses(either: Shop) -> None:
+    """ "Equal behaviour whichever it is" """
+    port = int(either.listen.rpartition(":")[2])
+    either.up(router={either.router: {"listen": f"[::]:{port}", "preview": either.preview}})
+    for host in ("127.0.0.1", "::1"):
+        with socket.create_connection((host, port), timeout=5):
+            pass

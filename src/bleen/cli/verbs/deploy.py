@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from bleen.cli import exits, planning, show
-from bleen.cli.access import Access, who
+from bleen.cli.access import Access, start_engine, who
 from bleen.engine.drive import Driver
 from bleen.errors import Busy
 from bleen.lifecycle import REVERSIBLE, UNMOVED, Event, Phase, Release, Verb
@@ -92,6 +92,8 @@ def run(args: Namespace) -> int:
             access.leave(driver, access.newest())
             show.result(args, "detached: the release goes on; `bleen wait` waits for it, `bleen rollback` takes it back", ok=False)
             return exits.INTERRUPTED
+    if driver.ended_resident:  # it did not answer; the hold is watched again
+        start_engine(access.place)
     if release.phase in REVERSIBLE:
         _tell_hold(args, access, release)
     return _end(args, release)

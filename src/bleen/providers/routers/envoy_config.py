@@ -101,7 +101,7 @@ def _listener(side: str, at: tuple[str, int], tls: bool) -> Config:
         chain["transport_socket"] = {"name": "tls", "typed_config": _tls()}
     return {
         "name": side,
-        "address": {"socket_address": {"address": at[0], "port_value": at[1]}},
+        "address": {"socket_address": {"address": at[0], "port_value": at[1], "ipv4_compat": at[0] == "::"}},  # [::] is everywhere, as with HAProxy
         "filter_chains": [chain],
         "per_connection_buffer_limit_bytes": BUFFER,
         # One socket, not one for each worker: SO_REUSEPORT would let a second proxy of ours bind the same address and take half of the connections.
