@@ -132,7 +132,7 @@ class Shop:
     def __exit__(self, *_: object) -> None:
         for verb in self._verbs:
             verb.close()
-        while left := self.processes():
+        while left := self.processes(f"BLEEN_RECORD={self.place.path}/", f"BLEEN_STATE={self.state}\0"):  # verbs start engines that outlive them
             for each in left:
                 each.signal(signal.SIGKILL)
             until("what was started has ended", lambda: not any(each.alive for each in left))
@@ -258,16 +258,16 @@ class Shop:
 
     # processes
 
-    def processes(self) -> list[Process]:
-        """Everything alive that bleen started for this service, this side of being re-parented or beyond."""
-        mark = os.fsencode(f"{self.place.path}/")
+    def processes(self, *marks: str) -> list[Process]:
+        """Everything alive that bleen has launched for this service; or whatever carries one of these marks in its environment."""
+        wanted = [os.fsencode(mark) for mark in marks or (f"BLEEN_RECORD={self.place.path}/",)]
         found = []
         for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
             try:
                 environ = Path(f"/proc/{pid}/environ").read_bytes()
             except OSError:
                 continue  # ended meanwhile, or somebody else's
-            if b"BLEEN_RECORD=" + mark in environ and (process := processes.find(pid)):
+            if any(mark in environ for mark in wanted) and (process := processes.find(pid)):
                 found.append(process)
         return found
 
