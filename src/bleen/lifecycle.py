@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from bleen.model import Done, Environment, Failed, Memo, Routing
 from bleen.plan import Plan, Step
 
+LAPSES = 60.0
+"""Seconds after which a command that nobody could obey is not obeyed any more: the person has gone on."""
+
 
 class Phase(StrEnum):
     """Where a release is; spelled exactly so in ``--json``."""
@@ -161,6 +164,8 @@ class Ask(NamedTuple):
     verb: Verb
     who: str
     options: Mapping[str, Any] = {}
+    at: float = float("inf")
+    """When it was given, on the journal's clock."""
 
 
 class Answer(NamedTuple):
@@ -213,7 +218,7 @@ def halt(release: Release, why: str, wall: float, facts: Mapping[str, Any] = {})
 
 def obey(release: Release, ask: Ask, now: float, wall: float) -> tuple[Release, Event | None, Answer]:
     """What a person's command leads to. A command that changes nothing has no event."""
-    answer = _refusal(release, ask) or _already(release, ask)
+    answer = _lapsed(ask, now) or _refusal(release, ask) or _already(release, ask)
     if answer:
         return release, None, answer
     verb, who = ask.verb, f"{ask.verb} by {ask.who}"
@@ -285,6 +290,11 @@ def _event(release: Release, wall: float, text: str, facts: Mapping[str, Any] = 
 
 def _yes(ask: Ask, text: str) -> Answer:
     return Answer(ask.number, True, text)
+
+
+def _lapsed(ask: Ask, now: float) -> Answer | None:
+    """The answer to a command that comes up so late that it is not what the person wants now."""
+    return Answer(ask.number, False, f"nobody was there to obey within {LAPSES:g} s: say it again") if now > ask.at + LAPSES else None
 
 
 def _already(release: Release, ask: Ask) -> Answer | None:

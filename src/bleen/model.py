@@ -62,6 +62,11 @@ class Routing(NamedTuple):
         """Whether production traffic reaches this environment."""
         return self.shares.get(environment, 0) > 0
 
+    @property
+    def serving(self) -> frozenset[Environment]:
+        """Every environment that production traffic reaches."""
+        return frozenset(environment for environment, share in self.shares.items() if share > 0)
+
     def names(self, environment: Environment) -> bool:
         """Whether any traffic, the preview's included, reaches this environment."""
         return self.serves(environment) or self.preview == environment

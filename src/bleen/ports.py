@@ -188,6 +188,10 @@ class Journal(Protocol):
         """The holder is alive; remembers how far the clock has come."""
         ...
 
+    def silence(self) -> float:
+        """Seconds since a holder was last heard of: by its heartbeat, or when it claimed."""
+        ...
+
     def open(self, name: str, plan: "Plan", who: str) -> "Release":
         """Records a release, PLANNED. Raises Busy if one that has not ended is there already."""
         ...

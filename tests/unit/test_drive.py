@@ -131,6 +131,26 @@ def test_a_holder_that_does_nothing_is_ended_and_who_asks_knows_whether_it_was_r
         assert driver.driving
 
 
+def test_a_holder_that_hangs_is_succeeded_by_who_follows_a_release(service: FakeService) -> None:
+    """Green dead at any time from PROMOTING to the end of HOLDING, blue healthy: traffic goes back at once."""
+    begin(service)
+    with engine(service, stays, resident=True) as other:
+        holds(service)
+        other.signal(signal.SIGSTOP)
+        service.platform.kill(GREEN)
+        silence(service)
+        driver = service.driver()
+        release = driver.follow(service.release.id, lambda release: release.phase is P.UNDOING, lambda *_: None)
+        assert (release.phase, dict(service.router.truth().shares)) == (P.UNDOING, {BLUE: 100})
+        assert (driver.ended_resident, other.alive) == (True, False)
+
+
+def silence(service: FakeService) -> None:
+    """As if nobody had been heard of for a minute."""
+    with sqlite3.connect(service.place.journal) as db:
+        db.execute("UPDATE clock SET seen = seen - 60")
+
+
 def test_only_rollback_seizes_from_a_holder_of_another_host(service: FakeService) -> None:
     """One that is silent elsewhere: `rollback` alone may seize."""
     release = begin(service)

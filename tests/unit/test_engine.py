@@ -290,16 +290,22 @@ def test_both_dead_in_promoting_halts_and_moves_nothing(service: FakeService) ->
     assert served(service) == {BLUE: 100}
 
 
-def test_green_dead_and_blue_half_well_waits_and_says_so(service: FakeService) -> None:
-    """Traffic goes back only to an environment that is healthy now."""
+def test_green_dead_and_blue_half_well_goes_back(service: FakeService) -> None:
+    """Green dead, and at least one copy of blue well: traffic goes back too; something that answers is better than nothing."""
     service.deploy("1.1", P.HOLDING)
     service.platform.sicken(BLUE, ready=1)
     service.platform.kill(GREEN)
-    pass_time(service, 120.0)
-    assert (service.release.phase, served(service)) == (P.HOLDING, {GREEN: 100})
-    assert "1.1 (green) is dead" in service.release.why
-    service.platform.recover(BLUE)
     assert service.drive().phase is P.ROLLED_BACK
+    assert served(service) == {BLUE: 100}
+
+
+def test_green_alive_and_blue_half_well_halts_a_rollback(service: FakeService) -> None:
+    """An old version that is not healthy within `checks.health.timeout`: halted in ROLLING_BACK."""
+    service.deploy("1.1", P.HOLDING)
+    service.platform.sicken(BLUE, ready=1)
+    assert service.ask(Verb.ROLLBACK).obeyed
+    release = service.drive()
+    assert (release.phase, bool(release.halted), served(service)) == (P.ROLLING_BACK, True, {GREEN: 100})
 
 
 def test_fewer_failures_in_a_row_than_fall_move_nothing(service: FakeService) -> None:
@@ -460,6 +466,19 @@ def test_the_old_environment_is_stopped_shrunk_or_kept(service: FakeService, kee
     assert {e: r.replicas for e, r in service.platform.running().items()} == left
 
 
+@pytest.mark.parametrize("keep", [None, 1])
+def test_an_environment_that_was_kept_drains_before_the_next_release_takes_its_place(service: FakeService, keep: int | None) -> None:
+    """Retirement: targets leave the router, requests in flight and open streams get `drain: 30s`."""
+    service.deploy("1.1", keep=keep)
+    service.router.carry(BLUE, open=2)
+    service.open("1.2")
+    pass_time(service, 20.0)
+    assert (service.release.phase, BLUE in service.platform.running()) == (P.PROVISIONING, True)
+    service.router.carry(BLUE, open=0)
+    assert service.drive(P.HOLDING).phase is P.HOLDING
+    assert BLUE not in service.platform.running()
+
+
 def test_retire_ends_the_window_early(service: FakeService) -> None:
     service.deploy("1.1", P.HOLDING, window=3600.0)
     began = service.clock.now()
@@ -537,6 +556,27 @@ def test_close_takes_what_the_router_serves_for_the_truth(service: FakeService) 
     service.platform.recover(BLUE)
     assert service.deploy("1.2", P.HOLDING).phase is P.HOLDING
     assert served(service) == {Environment("green", 3): 100}
+
+
+def test_close_is_refused_while_traffic_is_split_and_names_the_way_out(service: FakeService) -> None:
+    service.deploy("1.1", P.BAKING, steps=STEPS)
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    assert service.drive().halted
+    answer = service.ask(Verb.CLOSE)
+    assert (answer.obeyed, "`bleen rollback --force`" in answer.text) == (False, True)
+    assert service.ask(Verb.ROLLBACK, {"force": True}).obeyed
+    assert service.drive().phase is P.ROLLED_BACK
+
+
+def test_a_command_that_nobody_could_obey_for_a_minute_is_not_obeyed_later(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING, window=3600.0)
+    number = service.journal.ask(service.release.id, Verb.ROLLBACK, "somebody")
+    service.clock.advance(61.0)
+    service.tick()
+    answer = service.journal.answer(number)
+    assert answer is not None
+    assert (answer.obeyed, "say it again" in answer.text, served(service)) == (False, True, {GREEN: 100})
 
 
 def test_close_is_refused_while_the_router_does_not_answer(service: FakeService) -> None:

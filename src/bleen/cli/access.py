@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bleen import __version__, wiring
-from bleen.engine.drive import Driver, alive, holder
+from bleen.engine.drive import SILENT, Driver, alive, holder
 from bleen.engine.tick import Engine
 from bleen.errors import UserError
 from bleen.host import logs, state
@@ -38,9 +38,14 @@ class Access(NamedTuple):
 
     @property
     def watched(self) -> bool:
-        """Whether a resident engine is alive."""
+        """Whether a resident engine is there, and whoever drives is heard of."""
         held = self.service.holder
-        return (alive(held) and held.resident) or _resident(self.place)
+        return ((alive(held) and held.resident) or _resident(self.place)) and not self.hung
+
+    @property
+    def hung(self) -> bool:
+        """Whether the process that drives is alive, and has not been heard of for longer than anything may take."""
+        return alive(self.service.holder) and self.journal.silence() >= SILENT
 
     def newest(self) -> Release:
         """The newest release. Raises UserError if there was none yet."""

@@ -19,9 +19,11 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
         if not access.service.up:
             raise UserError(f"{access.name} is down: `bleen up` first, then `bleen {verb}`")
         driver = access.driver()
-        answer = driver.ask(release.id, verb, who(), options)
-        release = driver.follow(release.id, done if answer.obeyed else lambda _: True, show.Waiting(args).told)
-        access.leave(driver, release)
+        try:
+            answer = driver.ask(release.id, verb, who(), options)
+            release = driver.follow(release.id, done if answer.obeyed else lambda _: True, show.Waiting(args).told)
+        finally:
+            access.leave(driver, release)
     return access, answer, release
 
 

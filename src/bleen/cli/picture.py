@@ -128,6 +128,7 @@ def _engine(access: Access, service: Service) -> dict[str, Any]:
     driving = held if held is not None and alive(held) else None
     return {
         "watches": access.watched,
+        "hung": access.hung,
         "pid": driving.pid if driving else None,
         "host": driving.host if driving else None,
         "version": driving.version if driving else None,
@@ -182,6 +183,8 @@ def lines(picture: dict[str, Any]) -> list[str]:
         said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
     if picture["pending"]:
         said.append(f"pending contracts: {len(picture['pending'])}")
-    if not engine["watches"] and picture["up"]:
+    if engine["hung"]:
+        said.append(f"nobody watches: the engine (pid {engine['pid']}) is alive and does not answer; `bleen up` starts another")
+    elif not engine["watches"] and picture["up"]:
         said.append("nobody watches: no resident engine runs; `bleen up` starts one")
     return said

@@ -23,6 +23,9 @@ ANSWER_WITHIN = 1.0
 TAKEN_UP_WITHIN = 5.0
 """Seconds in which a holder begins with a release that was recorded; nobody's site is down meanwhile."""
 
+SILENT = 15.0
+"""Seconds without a heartbeat after which a holder that is alive counts as hung: longer than any call may take."""
+
 T = TypeVar("T")
 
 
@@ -112,9 +115,9 @@ class Driver:
                 self._succeed(may_seize=False)
 
     def _driven(self) -> bool:
-        """Whether somebody else drives."""
+        """Whether somebody else drives: one that is alive, and has been heard of."""
         held = self._journal.service(self._name).holder
-        return held != self._me and alive(held)
+        return held != self._me and alive(held) and self._journal.silence() < SILENT
 
     def _succeed(self, may_seize: bool) -> None:
         """Becomes the holder; one that is alive on this host is ended first. Somebody else may be faster: then nothing has changed."""

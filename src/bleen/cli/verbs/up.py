@@ -5,6 +5,7 @@ A change of the router's kind or addresses is made only with --apply, which says
 """
 
 import errno
+import shutil
 import socket
 import sys
 import time
@@ -22,6 +23,7 @@ from bleen.errors import PortError, Refused, UserError
 from bleen.host import launch, processes, state
 from bleen.host.state import Place
 from bleen.lifecycle import Service
+from bleen.providers.routers import haproxy
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -66,9 +68,9 @@ def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any]]:
 
 
 def _engine(access: Access) -> None:
-    """One resident engine, of this version."""
+    """One resident engine, of this version, that answers."""
     held = access.service.holder
-    if held is not None and held.resident and alive(held) and held.version != __version__:
+    if held is not None and held.resident and alive(held) and (held.version != __version__ or access.hung):
         stop_engine(access)
     started, service = start_engine(access.place), access.service
     if service.holder == holder(__version__):  # it was us who closed the old listener
@@ -95,7 +97,9 @@ def _apply(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> None:
 
 
 def _usable(place: Place, wanted: Mapping[str, Any]) -> None:
-    """Raises UserError for a certificate that would keep the new listener from being opened."""
+    """Raises UserError for what would keep the new listener from being opened: a certificate, a proxy that is not installed."""
+    if wanted["kind"] == "haproxy" and haproxy.installed() is None:
+        raise UserError("haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched")
     if wanted["tls"]:
         from bleen.providers.routers.certificate import Certificate
 
@@ -107,8 +111,6 @@ def _usable(place: Place, wanted: Mapping[str, Any]) -> None:
 
 def _forget(place: Place) -> None:
     """Removes what the proxies remember: one that served here some releases ago would come back with the routing of then."""
-    import shutil
-
     for path in place.router.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

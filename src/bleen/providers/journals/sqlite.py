@@ -93,6 +93,10 @@ class SQLite:
         self._db.execute("UPDATE clock SET seen = ?", (self.now(),))
         self._reserve.keep()
 
+    def silence(self) -> float:
+        seen: float = self._db.execute("SELECT seen FROM clock").fetchone()[0]
+        return self.now() - seen
+
     # the service
 
     def service(self, name: str) -> Service:
@@ -129,6 +133,7 @@ class SQLite:
         if seize is None and service.holder and lives(service.holder):
             raise Held(f"{name} is driven by pid {service.holder.pid} on {service.holder.host}")
         self._db.execute("UPDATE service SET epoch = epoch + 1, holder = ? WHERE name = ?", (json.dumps(by._asdict()), name))
+        self._db.execute("UPDATE clock SET seen = ?", (self.now(),))
         return self.service(name)
 
     # releases
@@ -204,16 +209,16 @@ class SQLite:
     @_written(spends=True)
     def ask(self, id: ReleaseId, verb: Verb, who: str, options: Mapping[str, Any] = {}) -> int:
         number = self._db.execute(
-            "INSERT INTO ask (service, release, verb, who, options, at) VALUES (?, ?, ?, ?, ?, ?)", (*id, verb, who, json.dumps(dict(options)), clock.wall())
+            "INSERT INTO ask (service, release, verb, who, options, at) VALUES (?, ?, ?, ?, ?, ?)", (*id, verb, who, json.dumps(dict(options)), self.now())
         ).lastrowid
         assert number is not None, "an INSERT has a rowid"
         return number
 
     def asked(self, id: ReleaseId) -> Ask | None:
         row = self._db.execute(
-            "SELECT number, verb, who, options FROM ask WHERE service = ? AND release = ? AND obeyed IS NULL ORDER BY number LIMIT 1", id
+            "SELECT number, verb, who, options, at FROM ask WHERE service = ? AND release = ? AND obeyed IS NULL ORDER BY number LIMIT 1", id
         ).fetchone()
-        return Ask(row[0], Verb(row[1]), row[2], json.loads(row[3])) if row else None
+        return Ask(row[0], Verb(row[1]), row[2], json.loads(row[3]), row[4]) if row else None
 
     def answer(self, number: int) -> Answer | None:
         row = self._db.execute("SELECT obeyed, text FROM ask WHERE number = ? AND obeyed IS NOT NULL", (number,)).fetchone()

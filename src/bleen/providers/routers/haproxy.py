@@ -354,10 +354,7 @@ class HAProxy:
 
     def _start(self, routing: Routing) -> Process:
         """Starts it from its own files, or from ``routing`` if there are none. Raises Refused if it could not listen, or finds fault with them."""
-        import shutil  # only here: nothing of it on the way of a rollback
-
-        path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
-        binary = shutil.which("haproxy", path=path)
+        binary = installed()
         if binary is None:
             raise Refused("there is no haproxy on PATH: install it (Debian: apt-get install haproxy), or choose another router")
         for address in (self._settings.listen, self._settings.preview):
@@ -372,7 +369,7 @@ class HAProxy:
         self._write(servers, ways)
         _must_be_sound(binary, self._place)
         self._ending.unlink(missing_ok=True)
-        program = Program([binary, "-q", "-db", "-f", config.CONFIG], str(self._place), {"PATH": path}, str(self._log))
+        program = Program([binary, "-q", "-db", "-f", config.CONFIG], str(self._place), {"PATH": os.environ.get("PATH", os.defpath)}, str(self._log))
         return launch.launch(program, self._record)
 
     def _answering(self, process: Process) -> NotYet | None:
@@ -438,6 +435,13 @@ class HAProxy:
         answer = self._ask([f"commit ssl cert {config.CERTIFICATE}"])
         if "Success!" not in answer:
             raise Refused(f"HAProxy refuses the certificate {self._certificate.chain}: {' '.join(answer.split())[:300]}")
+
+
+def installed() -> str | None:
+    """Where haproxy is installed; None if it is not. A user's PATH often leaves out where Debian puts it."""
+    import shutil  # only here: nothing of it on the way of a rollback
+
+    return shutil.which("haproxy", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")))
 
 
 @contextmanager
