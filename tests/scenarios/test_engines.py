@@ -40,7 +40,7 @@ def test_a_killed_engine_fails_no_request_and_the_next_up_adopts_what_runs(eithe
         either.kill(engine)
         users.wait(50)
         seen = either.status()
-        assert seen["engine"] == {"watches": False, "pid": None, "host": None, "version": None}
+        assert seen["engine"] == {"watches": False, "hung": False, "pid": None, "host": None, "version": None}
         assert "nobody watches: no resident engine runs" in either.bleen("status").out
         assert "nobody watches" in either.bleen("doctor").out
         either.bleen("up")

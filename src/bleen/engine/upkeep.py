@@ -1,6 +1,7 @@
 """What should run runs: environments and the listener, started again when they crash, brought back in order after a reboot."""
 
 import time
+from contextlib import suppress
 
 from bleen.engine.tick import Engine
 from bleen.errors import Unavailable
@@ -24,14 +25,14 @@ class Upkeep:
     def back(self, service: Service) -> bool:
         """Whether releases may be acted on: after a reboot everything looks dead until it has been started again.
 
-        A listener that answers says that there was none.
+        A listener that answers, or a process that is alive, says that there was none.
         """
         if self._back is None:
-            try:
-                self._providers(service)[1].router.routing()
+            _, providers = self._providers(service)
+            self._back = not service.up or any(runs.alive for runs in providers.platform.running().values())
+            with suppress(Unavailable):
+                providers.router.routing()
                 self._back = True
-            except Unavailable:
-                self._back = not service.up
         return self._back
 
     def tend(self, service: Service) -> None:
