@@ -4,9 +4,7 @@ What runs already is adopted: no second copy is started, nothing is cut. An addr
 A change of the router's kind or addresses is made only with --apply, which says first what it cuts.
 """
 
-import errno
 import shutil
-import socket
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -15,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from bleen import __version__, config, wiring
-from bleen.cli import exits, show
+from bleen.cli import addresses, exits, show
 from bleen.cli.access import Access, open_service, start_engine
 from bleen.cli.stopping import stop_engine, stop_router
 from bleen.engine.drive import alive, holder
-from bleen.errors import PortError, Refused, UserError
-from bleen.host import launch, processes, state
+from bleen.errors import PortError, UserError
 from bleen.host.state import Place
 from bleen.lifecycle import Service
-from bleen.providers.routers import haproxy
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -32,16 +28,16 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     place, wanted = _wanted(args)
-    _other_services(place, wanted)
+    addresses.of_nobody_else(place, wanted)
     if not place.journal.exists():
-        _free(place, wanted)
+        addresses.usable(place, wanted)
     place.make()
     access = Access(place, wiring.journal(place))
     was = access.service.router
     if was and was != wanted:
         _apply(args, access, wanted)
     elif not _answers(access):
-        _free(place, wanted)
+        addresses.usable(place, wanted)
     access.journal.register(access.name, wanted, True)
     place.remember(Path(args.file))
     _engine(access)
@@ -85,28 +81,13 @@ def _apply(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> None:
         raise UserError(
             f"the router runs with other settings ({changed}); `bleen up --apply` closes the listener, which cuts every connection, and opens it anew"
         )
-    addresses = {name: wanted[name] for name in ("listen", "preview") if wanted[name] not in (was["listen"], was["preview"])}
-    _free(access.place, addresses)
-    _usable(access.place, wanted)
+    addresses.usable(access.place, wanted, but=(was["listen"], was["preview"]))
     if not args.json:
         print(f"{changed}: connections to {was['listen']} are cut now", flush=True)
     stop_engine(access)
     stop_router(access)
     if was["kind"] != wanted["kind"]:
         _forget(access.place)
-
-
-def _usable(place: Place, wanted: Mapping[str, Any]) -> None:
-    """Raises UserError for what would keep the new listener from being opened: a certificate, a proxy that is not installed."""
-    if wanted["kind"] == "haproxy" and haproxy.installed() is None:
-        raise UserError("haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched")
-    if wanted["tls"]:
-        from bleen.providers.routers.certificate import Certificate
-
-        try:
-            Certificate(place.router, wanted["tls"]).check()
-        except Refused as error:
-            raise UserError(f"{error}; nothing was touched") from None
 
 
 def _forget(place: Place) -> None:
@@ -126,47 +107,6 @@ def _answers(access: Access) -> bool:
     except PortError:
         return False
     return True
-
-
-def _other_services(place: Place, wanted: Mapping[str, Any]) -> None:
-    """Raises UserError if another service of this host listens, or would, where this one wants to."""
-    for name in state.services():
-        if name == place.service:
-            continue
-        theirs = wiring.journal(Place(name)).service(name).router
-        for address in (wanted["listen"], wanted["preview"]):
-            if address in (theirs.get("listen"), theirs.get("preview")):
-                raise UserError(f"{address} is an address of the service {name}: choose another in bleen.yaml")
-
-
-def _free(place: Place, wanted: Mapping[str, Any]) -> None:
-    """Raises UserError if an address is held by a process that is not this service's router; names it."""
-    for address in (wanted[name] for name in ("listen", "preview") if name in wanted):
-        host, _, port = address.rpartition(":")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host.strip("[]"), int(port)))
-            except OSError as error:
-                pid = processes.owner(int(port)) if error.errno == errno.EADDRINUSE else None
-                if pid is None:
-                    raise UserError(f"{address} cannot be listened on: {error.strerror}") from None
-                record = Path(processes.variable(pid, launch.MARK))
-                if record.is_relative_to(place.router) and place.journal.exists():
-                    return
-                said = f"pid {pid} ({processes.command_line(pid)[:100]})"
-                raise UserError(f"{address} is held by {said}; {_orphan(record)}end it, or choose another address in bleen.yaml") from None
-
-
-def _orphan(record: Path) -> str:
-    """What is said of a router that bleen started and whose journal is gone: its service, and what runs behind it."""
-    if record.parent.name != "router":
-        return ""
-    service = record.parent.parent
-    started = {pid: Path(value) for pid, value in processes.variables(launch.MARK).items()}
-    behind = [f"pid {pid} ({processes.command_line(pid)[:60]})" for pid, other in started.items() if other.is_relative_to(service / "environments")]
-    return f"it is a router that bleen started for {service.name}, whose journal is gone; behind it: {', '.join(behind) or 'nothing that runs'}; "
 
 
 def _wait(args: Namespace, access: Access) -> int:

@@ -1,0 +1,71 @@
+"""Whether a router may listen where it is to listen: asked before anything is touched."""
+
+import errno
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bleen import wiring
+from bleen.errors import Refused, UserError
+from bleen.host import launch, processes, state
+from bleen.host.state import Place
+from bleen.providers.routers import haproxy
+
+
+def of_nobody_else(place: Place, wanted: Mapping[str, Any]) -> None:
+    """Raises UserError if another service of this host listens, or would, where this one wants to."""
+    for name in state.services():
+        if name == place.service:
+            continue
+        theirs = wiring.journal(Place(name)).service(name).router
+        for address in (wanted["listen"], wanted["preview"]):
+            if address in (theirs.get("listen"), theirs.get("preview")):
+                raise UserError(f"{address} is an address of the service {name}: choose another in bleen.yaml")
+
+
+def usable(place: Place, wanted: Mapping[str, Any], but: Sequence[str] = ()) -> None:
+    """Raises UserError for what would keep the listener from being opened: a proxy that is not installed, a certificate, an address that is held.
+
+    The addresses in ``but`` are not asked for: the router that is to be closed listens there.
+    """
+    if wanted["kind"] == "haproxy" and haproxy.installed() is None:
+        raise UserError("haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched")
+    if wanted["tls"]:
+        from bleen.providers.routers.certificate import Certificate
+
+        try:
+            Certificate(place.router, wanted["tls"]).check()
+        except Refused as error:
+            raise UserError(f"{error}; nothing was touched") from None
+    for address in (wanted["listen"], wanted["preview"]):
+        if address not in but:
+            _free(place, address)
+
+
+def _free(place: Place, address: str) -> None:
+    """Raises UserError if an address is held by a process that is not this service's router; names it."""
+    host, _, port = address.rpartition(":")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            pid = processes.owner(int(port)) if error.errno == errno.EADDRINUSE else None
+            if pid is None:
+                raise UserError(f"{address} cannot be listened on: {error.strerror}") from None
+            record = Path(processes.variable(pid, launch.MARK))
+            if record.is_relative_to(place.router) and place.journal.exists():
+                return
+            said = f"pid {pid} ({processes.command_line(pid)[:100]})"
+            raise UserError(f"{address} is held by {said}; {_orphan(record)}end it, or choose another address in bleen.yaml") from None
+
+
+def _orphan(record: Path) -> str:
+    """What is said of a router that bleen started and whose journal is gone: its service, and what runs behind it."""
+    if record.parent.name != "router":
+        return ""
+    service = record.parent.parent
+    started = {pid: Path(value) for pid, value in processes.variables(launch.MARK).items()}
+    behind = [f"pid {pid} ({processes.command_line(pid)[:60]})" for pid, other in started.items() if other.is_relative_to(service / "environments")]
+    return f"it is a router that bleen started for {service.name}, whose journal is gone; behind it: {', '.join(behind) or 'nothing that runs'}; "
