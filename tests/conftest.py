@@ -9,3 +9,5 @@ pytest.register_assert_rewrite("bleen.testing.routers", "bleen.testing.proxies",
 
 def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what tests have started is ended, as it is no child of ours
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and so would every bleen that it starts
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same under nohup

@@ -8,7 +8,7 @@ from bleen.ports import Platform
 from bleen.providers.platforms.process import ProcessPlatform
 from bleen.testing.platforms import PROBE, STOP, VERSIONS, Ground, ProcessContract
 
-LOW = random.randrange(11000, 19000)
+LOW = random.randrange(30000, 32300)
 """Of this run's own ports: another run on this host has others."""
 
 

@@ -29,6 +29,11 @@ class World(NamedTuple):
     def sight(self, release: Release, environment: Environment) -> Sight:
         return self.watch.look(self.providers.platform, environment, release.plan.probe, self.now)
 
+    def sight_now(self, release: Release, environment: Environment) -> Sight:
+        """What is seen since the phase was entered: traffic goes only to what is healthy now."""
+        sight = self.watch.look(self.providers.platform, environment, release.plan.probe, self.now, release.entered)
+        return sight if sight.at >= release.entered else Sight(trouble="looking")
+
     def wanted(self, shares: Mapping[Environment, int], preview: Environment | None = None) -> Routing:
         """A routing with these shares, that knows the addresses of every environment which runs."""
         running = self.providers.platform.running()
@@ -105,8 +110,8 @@ def promoting(release: Release, world: World) -> Outcome:
     assert shares is not None, "PROMOTING intends shares"
     wanted = world.wanted(shares)
     if not world.router.routing().same_production(wanted):
-        sight = world.sight(release, new)
-        if not sight.healthy or sight.at < release.entered - plan.probe.interval:
+        sight = world.sight_now(release, new)
+        if not sight.healthy:
             if world.now >= release.entered + plan.probe.timeout:
                 return Failed(f"{plan.version} was not healthy enough to take traffic: {sight.why}")
             return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.02, release.entered + plan.probe.timeout)
@@ -145,7 +150,6 @@ def holding(release: Release, world: World) -> Outcome:
         if sight.health and sight.health.ready and not sight.trouble:
             return Done()
         return NotYet(f"{plan.version} to be seen well, before {plan.old_version} is given up: {sight.why}", plan.probe.interval / 2)
-    world.sight(release, plan.old)  # so that a rollback need not begin with a first look
     return NotYet(f"the end of the rollback window; {plan.old_version} stays warm", max(min(plan.probe.interval, until - world.now), 0.001), until)
 
 
@@ -177,15 +181,14 @@ def rolling_back(release: Release, world: World) -> Outcome:
         platform.provision(old, plan.old_version, plan.old_replicas, world.epoch)
     wanted = world.wanted({old: 100})
     if not world.router.routing().same_production(wanted):
-        sight = world.sight(release, old)
-        fresh = sight.at >= release.entered - plan.probe.interval
-        if not (fresh and _able(release, world, sight)) and not release.forced:
+        sight = world.sight_now(release, old)
+        if not _able(release, world, sight) and not release.forced:
             until = release.entered + plan.probe.timeout
             if world.now >= until:
                 return Failed(
                     f"{plan.old_version} ({old.name}) is not healthy, traffic was left where it is: {sight.why}; `bleen rollback --force` moves it all the same"
                 )
-            return NotYet(f"{plan.old_version} to be healthy: {sight.why if fresh else 'looking'}", 0.02, until)
+            return NotYet(f"{plan.old_version} to be healthy: {sight.why}", 0.02, until)
         if left := world.router.prepare(wanted, world.epoch):
             return left
         world.router.route(wanted, world.epoch)

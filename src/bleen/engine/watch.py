@@ -59,11 +59,11 @@ class Watch:
         self._sights: dict[Environment, Sight] = {}
         self._under_way: dict[Environment, float] = {}
 
-    def look(self, platform: Platform, environment: Environment, probe: Probe, now: float) -> Sight:
-        """The last thing seen; takes another look when one is due. Never waits longer than ``taking`` does."""
+    def look(self, platform: Platform, environment: Environment, probe: Probe, now: float, since: float = float("-inf")) -> Sight:
+        """The last thing seen; takes another look when one is due, or when the last one began before ``since``. Never waits longer than ``taking`` does."""
         with self._lock:
             sight = self._sights.get(environment, Sight())
-            due = environment not in self._under_way and now >= sight.at + probe.interval
+            due = environment not in self._under_way and (now >= sight.at + probe.interval or sight.at < since)
             if due:
                 self._under_way[environment] = now
         if due:

@@ -1,15 +1,19 @@
 """What a provider is tried with: applications that run, addresses that are free, and a router or a platform over a directory of its own."""
 
 import base64
+import fcntl
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,16 +32,34 @@ T = TypeVar("T")
 QUICK = Probe("/health", interval=0.1, patience=1.0, timeout=10.0, fall=2)
 
 
+_PORTS, _BLOCK = range(11000, 20000), 250
+"""Below the ephemeral range, so that no outgoing connection takes one."""
+
+
 def free_address() -> str:
-    """An address of loopback that nobody listened on a moment ago; below the ephemeral range, so that no outgoing connection takes it."""
-    while True:
-        port = random.randrange(11000, 20000)
+    """An address of loopback that nobody listens on, and that no other process which asks here is given while this one lives."""
+    for port in _ports():
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
         return f"127.0.0.1:{port}"
+    raise AssertionError("the ports never end")
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """The ports of a block that this process alone has, round and round: the lock on it goes with the process."""
+    directory = Path(tempfile.gettempdir()) / f"bleen-test-ports-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for first in _PORTS[::_BLOCK]:
+        handle = os.open(directory / str(first), os.O_RDWR | os.O_CREAT, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return cycle(range(first, first + _BLOCK))
+        os.close(handle)
+    raise AssertionError(f"every block of ports in {directory} is taken")
 
 
 def until(what: str, look: Callable[[], T], seconds: float = 20.0) -> T:
