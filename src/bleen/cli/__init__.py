@@ -124,5 +124,7 @@ Every verb takes -f FILE (default: bleen.yaml), --service NAME and --json. State
 def _meant(verb: str) -> str:
     import difflib
 
+    if verb.startswith("-"):
+        return " (options come after the verb)"
     near = difflib.get_close_matches(verb, VERBS, 1)
     return f" (did you mean `{near[0]}`?)" if near else ""

@@ -48,6 +48,8 @@ def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Config:
 
     ``environ`` gives the values of ``${NAME}``, before env_file does. None asks for none, and leaves env_file closed: enough for the router, not for a release.
     """
+    if not path.exists():
+        raise Faults([Fault(str(path), 1, 1, "cannot be read: there is no such file; `bleen init` writes one, -f names one that is elsewhere")])
     source = read(path, "service: shop")
     file = validated(File, source)
     variables = _variables(source, path) if environ is not None else {}

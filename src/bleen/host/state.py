@@ -68,7 +68,8 @@ def find(file: Path) -> Place:
     try:
         service = _note(file).read_text().splitlines()[0]
     except (OSError, IndexError):
-        raise UserError(f"no service is known for {file}: run `bleen up` there first, or name one with --service") from None
+        known = f"--service names one of {', '.join(services())}" if services() else f"there is none yet under {root()}"
+        raise UserError(f"no service is known for {os.path.abspath(file)}: `bleen up` makes one known; {known}") from None
     return named(service)
 
 
