@@ -101,11 +101,13 @@ def _same_router(access: Access, wanted: dict[str, Any]) -> None:
 def _active(access: Access) -> config.Active | None:
     """What serves now, as the router says. Raises UserError on drift, or if the router does not answer."""
     newest, service = access.journal.latest(access.name), access.service
+    if not service.up:
+        raise UserError(f"{access.name} is down: `bleen up` first")
     providers = access.providers(newest)
     try:
         routing = providers.router.routing()
     except Unavailable as error:
-        raise UserError(f"the router of {access.name} does not answer ({error}): `bleen up` starts it") from None
+        raise UserError(f"the router of {access.name} does not answer: {error}") from None
     if picture.drifted(service, newest, routing):
         raise UserError(f"the router does what bleen neither did nor intends ({picture.words(routing)}): undo it; `bleen status` shows it")
     environment = service.active

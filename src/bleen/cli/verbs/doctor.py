@@ -44,7 +44,7 @@ def run(args: Namespace) -> int:
         print(json.dumps([finding._asdict() for finding in findings]))
     else:
         for finding in findings:
-            print(f"{finding.state:4}  {finding.what}" + (f"\n      {finding.to_do}" if finding.to_do else ""))
+            print("\n      ".join((f"{finding.state:4}  {finding.what}", *finding.to_do.splitlines())))
     return exits.SAID_NO if any(finding.state == "no" for finding in findings) else exits.DONE
 
 
@@ -119,6 +119,10 @@ def _addresses(*addresses: str) -> Iterator[Finding]:
 def _running(access: Access) -> Iterator[Finding]:
     seen = picture.of(access)
     router = seen["router"]
+    if not seen["up"]:
+        yield from _addresses(*(access.service.router[name] for name in ("listen", "preview") if name in access.service.router))
+        yield Finding("warn", f"{access.name} is down", "`bleen up` starts it")
+        return
     yield (
         Finding("ok", f"router: {router['kind']} answers on {router['listen']}")
         if router["answers"]

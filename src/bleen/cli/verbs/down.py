@@ -21,7 +21,8 @@ def run(args: Namespace) -> int:
     if not args.yes:
         if not sys.stdin.isatty():
             raise UserError(f"this ends {access.name} for its users: say so with --yes")
-        if input(f"This ends {access.name} on {access.service.router.get('listen')} for its users. Go on? [y/N] ").strip().lower() != "y":
+        print(f"This ends {access.name} on {access.service.router.get('listen')} for its users. Go on? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() != "y":  # Ctrl-D is no yes either
             show.result(args, "nothing was touched", ok=False)
             return exits.USAGE
     access.journal.register(access.name, access.service.router, False)
