@@ -98,7 +98,8 @@ def lines(plan: Plan) -> list[str]:
     new = f"{plan.version} ({plan.environment})"
     said = [f"{plan.service}: from {was} to {new}"]
     said.append(f"  provision  {plan.platform.get('replicas', 1)} of {plan.version} as {plan.environment}, all well within {duration(plan.probe.timeout)}")
-    said.append(f"  test       {len(plan.smoke)} smoke tests through the preview" if plan.smoke else "  test       health only: no smoke tests")
+    tests = "1 smoke test" if len(plan.smoke) == 1 else f"{len(plan.smoke)} smoke tests"
+    said.append(f"  test       {tests} through the preview" if plan.smoke else "  test       health only: no smoke tests")
     if plan.mode == "manual":
         said.append(f"  wait       for `bleen promote`, {duration(plan.deadline)} at the most, then {plan.otherwise}")
     for step in plan.steps:

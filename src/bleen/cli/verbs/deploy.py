@@ -94,7 +94,7 @@ def run(args: Namespace) -> int:
             return exits.INTERRUPTED
     if driver.ended_resident:  # it did not answer; the hold is watched again
         start_engine(access.place)
-    if release.phase in REVERSIBLE:
+    if release.phase in REVERSIBLE and release.plan.old:  # a first release holds nothing
         _tell_hold(args, access, release)
     return _end(args, release)
 

@@ -1,6 +1,6 @@
 """Run a file of smoke tests by itself, against any address.
 
-Relative URLs are resolved against --base. Exit 1 if a test fails or could not be run.
+Relative URLs are resolved against --url. Exit 1 if a test fails or could not be run.
 """
 
 import json
