@@ -176,4 +176,10 @@ class Failed(NamedTuple):
     facts: Mapping[str, Any] = {}
 
 
-Outcome = Done | NotYet | Failed
+class Halt(NamedTuple):
+    """Only a person can say what is right: the release stays where it is."""
+
+    why: str
+
+
+Outcome = Done | NotYet | Failed | Halt

@@ -558,6 +558,20 @@ def test_close_takes_what_the_router_serves_for_the_truth(service: FakeService) 
     assert served(service) == {Environment("green", 3): 100}
 
 
+def test_a_bake_during_which_somebody_moves_the_traffic_waits_a_minute_then_halts(service: FakeService) -> None:
+    """A bake during which somebody else has moved the traffic waits a minute, then halts: only a person can say what was meant."""
+    service.deploy("1.1", P.BAKING)
+    truth = service.router.truth()
+    service.router.drift(truth._replace(shares={BLUE: 100}))
+    pass_time(service, 50.0)
+    assert not service.release.halted
+    release = service.drive()
+    assert (release.phase, "the drift" in release.halted, served(service)) == (P.BAKING, True, {BLUE: 100})
+    service.router.drift(truth)
+    assert service.ask(Verb.RESUME).obeyed
+    assert service.drive(P.HOLDING).phase is P.HOLDING
+
+
 def test_close_is_refused_while_traffic_is_split_and_names_the_way_out(service: FakeService) -> None:
     service.deploy("1.1", P.BAKING, steps=STEPS)
     service.platform.kill(BLUE)

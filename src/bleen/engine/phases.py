@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 from bleen.engine.watch import Sight, Watch
 from bleen.lifecycle import Phase, Release, Service, step
-from bleen.model import Done, Environment, Failed, NotYet, Outcome, Result, Routing
+from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing
 from bleen.plan import duration
 from bleen.ports import Providers, Router
+
+DRIFTING = 60.0
+"""Seconds for which a bake waits while somebody else has moved the traffic."""
 
 
 class World(NamedTuple):
@@ -125,20 +128,25 @@ def baking(release: Release, world: World) -> Outcome:
     """Counts only the time in which the new version was seen serving: looks further apart than two seconds count two."""
     plan, wanted = release.plan, step(release).bake
     sight = world.sight(release, release.environment)
-    routing = world.router.routing()
-    serving = routing.same_production(world.service.confirmed) and sight.health is not None and sight.health.ready > 0
+    routed = world.router.routing().same_production(world.service.confirmed)
+    serving = routed and sight.partly
     seen: float | None = release.memo.get("seen")
     baked: float = release.memo.get("baked", 0.0) + (min(world.now - seen, 2.0) if seen is not None and serving else 0.0)
     if baked >= wanted and sight.healthy:
         return Done({"seconds": round(baked, 3)})
     again = min(plan.probe.interval, max(wanted - baked, 0.005)) if baked < wanted else plan.probe.interval
+    if not routed:
+        lost: float = release.memo.get("lost", world.now)
+        if world.now >= lost + DRIFTING:
+            return Halt(f"for {duration(DRIFTING)} the router has not sent the traffic where it should; `bleen status` shows the drift")
+        memo = {"baked": baked, "seen": None, "lost": lost}
+        return NotYet("the router to send the traffic where it should; `bleen status` shows the drift", again, lost + DRIFTING, memo)
     if not serving:
-        why = sight.why or "the router does not send the traffic where it should; `bleen status` shows the drift"
-        return NotYet(f"{plan.version} to be seen serving: {why}", again, None, {"baked": baked, "seen": None})
+        return NotYet(f"{plan.version} to be seen serving: {sight.why}", again, None, {"baked": baked, "seen": None})
     why = f"the end of the bake with {step(release).share} % of the traffic" + (f", but {sight.why}" if sight.why else "")
-    memo = {"baked": baked, "seen": world.now} if seen is None or world.now - seen >= 1.0 else None
-    # the end of the wait moves only with a memo, so that a quiet bake is not rewritten at every look
-    return NotYet(why, again, world.now + wanted - baked if memo else release.until, memo)
+    if seen is not None and world.now - seen < 1.0:  # the row moves on once a second, so that a quiet bake is not rewritten at every look
+        return NotYet(why, again, release.until)
+    return NotYet(why, again, world.now + wanted - baked, {"baked": baked, "seen": world.now})
 
 
 def holding(release: Release, world: World) -> Outcome:

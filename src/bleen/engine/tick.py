@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 from bleen.engine.phases import WORK, World
 from bleen.engine.watch import Watch
 from bleen.errors import Fenced, Refused, StaleWriter, Unavailable, trace
 from bleen.host import clock
 from bleen.lifecycle import TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, after, halt, obey
-from bleen.model import Done, Failed, NotYet, Outcome, Routing
+from bleen.model import Done, Failed, Halt, NotYet, Outcome, Routing
 from bleen.ports import Journal, Providers
 
 PATIENCE = 60.0
@@ -17,12 +16,6 @@ PATIENCE = 60.0
 
 UNHURRIED = (Phase.AWAITING_PROMOTION, Phase.BAKING, Phase.HOLDING)
 """Phases that wait out a provider that is unavailable: going back would need it too."""
-
-
-class Halt(NamedTuple):
-    """The watch found that only a person can say what is right."""
-
-    why: str
 
 
 class Engine:
@@ -119,7 +112,7 @@ class Engine:
             return Failed(dead)
         return NotYet(f"{dead}; looking at {release.plan.old_version}", 0.02)
 
-    def _guarded(self, release: Release, world: World, work: Callable[[Release, World], Outcome | Halt | None]) -> Outcome | Halt | None:
+    def _guarded(self, release: Release, world: World, work: Callable[[Release, World], Outcome | None]) -> Outcome | None:
         """What a phase or the watch says, with what its ports raise turned into an outcome."""
         try:
             said = work(release, world)
@@ -144,7 +137,7 @@ class Engine:
         failures = self._failures[release.id] = self._failures.get(release.id, 0) + 1
         return NotYet(why, 0.02 * 2 ** min(failures, 6), release.until)
 
-    def _record(self, world: World, release: Release, outcome: Outcome | Halt) -> float:
+    def _record(self, world: World, release: Release, outcome: Outcome) -> float:
         if isinstance(outcome, NotYet):
             memo = release.memo if outcome.memo is None else outcome.memo
             if (outcome.until, outcome.why, memo) != (release.until, release.why, release.memo):
