@@ -40,7 +40,7 @@ class Screen:
 
     def told(self, release: Release, events: Sequence[Event]) -> None:
         for event in events:
-            self._screen.console.print(Text(show.event_line(event), style="bold red" if event.halted else ""))
+            self._screen.console.print(Text(show.event_line(event, release.plan), style="bold red" if event.halted else ""))
             for line in show.failure_lines(event):
                 self._screen.console.print(Text(line, style="red"))
         if events or time.monotonic() > self._drawn_at + 0.5:

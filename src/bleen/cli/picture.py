@@ -8,7 +8,7 @@ from bleen.cli.access import Access
 from bleen.engine.drive import alive
 from bleen.errors import PortError
 from bleen.host import clock
-from bleen.lifecycle import REVERSIBLE, Phase, Release, Service
+from bleen.lifecycle import BEYOND, REVERSIBLE, Phase, Release, Service
 from bleen.model import Environment, Routing, Running
 from bleen.ports import Providers
 
@@ -77,6 +77,8 @@ def _rollback(access: Access, newest: Release | None, providers: Providers) -> d
         return {"ready": False, "to": newest.plan.old_version, "reason": newest.halted or f"going back to {newest.plan.old_version}"}
     if newest is None or newest.phase not in REVERSIBLE:
         reason = "no release has been promoted" if newest is None else f"no rollback window is open: release {newest.id.number} is in {newest.phase}"
+        if newest is not None and newest.phase in BEYOND and newest.plan.old:
+            reason = f"the rollback window is closed; `bleen deploy {newest.plan.old_version}` is the way back"
         return {"ready": False, "to": None, "reason": reason}
     old, version = newest.plan.old, newest.plan.old_version
     if old is None:

@@ -7,8 +7,8 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from bleen.lifecycle import TABLE, TERMINAL, Event, Release
-from bleen.plan import duration
+from bleen.lifecycle import TABLE, TERMINAL, Event, Phase, Release
+from bleen.plan import Plan, duration
 
 
 def result(args: Namespace, text: str, ok: bool = True, **facts: Any) -> None:
@@ -42,7 +42,7 @@ class Lines(Silence):
 
     def told(self, release: Release, events: Sequence[Event]) -> None:
         for event in events:
-            print("\n".join([event_line(event), *failure_lines(event)]), flush=True)
+            print("\n".join([event_line(event, release.plan), *failure_lines(event)]), flush=True)
 
 
 class Waiting(Silence):
@@ -77,12 +77,21 @@ def of_event(event: Event) -> dict[str, Any]:
     return {"number": event.number, "at": stamp(event.at), "phase": str(event.phase), "halted": event.halted or None, "text": event.text, "facts": event.facts}
 
 
-def event_line(event: Event) -> str:
-    """An event as a line: when, where the release is now, and what that means."""
-    does = TERMINAL[event.phase] if event.phase in TERMINAL else TABLE[event.phase].does
-    if event.halted or not event.text.endswith(" done"):
-        does = event.text
+def event_line(event: Event, plan: Plan) -> str:
+    """An event as a line: when, where the release is now, and what that means for this plan."""
+    does = event.text if event.halted or not event.text.endswith(" done") else _does(event, plan)
     return f"{time.strftime('%H:%M:%S', time.localtime(event.at))}  {event.phase!s:18}  {does}"
+
+
+def _does(event: Event, plan: Plan) -> str:
+    if event.phase in TERMINAL:
+        return TERMINAL[event.phase]
+    if event.phase in (Phase.EXPANDING, Phase.CONTRACTING):
+        return "nothing to do: no database is configured"
+    if event.phase in (Phase.HOLDING, Phase.RETIRING) and plan.old is None:
+        return "nothing to do: a first release has no old environment"
+    share = f" ({plan.steps[event.step].share} %)" if event.phase in (Phase.PROMOTING, Phase.BAKING) and len(plan.steps) > 1 else ""
+    return TABLE[event.phase].does + share
 
 
 def stamp(seconds: float) -> str:

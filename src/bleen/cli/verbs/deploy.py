@@ -85,6 +85,8 @@ def run(args: Namespace) -> int:
             _make_way(args, access, driver, following)
             planned = planning.make(args)
             release = _open(args, planned, driver, following)
+            if not args.json:
+                print("".join(f"note: {warning}\n" for warning in release.plan.warnings), end="", flush=True)
             if not args.json and not access.watched:
                 print("nobody watches: no resident engine runs, this process drives the release; `bleen up` starts one")
             release = driver.follow(release.id, exits.arrived, following.told)

@@ -22,7 +22,7 @@ def run(args: Namespace) -> int:
             print(json.dumps({**show.of_release(release), "plan": release.plan.to_json(), "events": [show.of_event(e) for e in events]}))
             return exits.DONE
         for event in events:
-            print("\n".join([show.event_line(event), *show.failure_lines(event)]))
+            print("\n".join([show.event_line(event, release.plan), *show.failure_lines(event)]))
         return exits.DONE
     releases = access.journal.releases(access.name, args.limit)
     if args.json:
