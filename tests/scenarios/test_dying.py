@@ -1,24 +1,8 @@
 """Environments that die while a release is under way: what users feel of it, and what the release does."""
 
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from shop import ROUTERS, Shop
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(params=ROUTERS)
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path, request.param) as made:
-        yield made
+from shop import Shop
 
 
 def test_a_version_that_dies_in_its_tests_is_aborted_and_users_see_nothing(shop: Shop) -> None:

@@ -3,24 +3,11 @@
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from bleen.testing.site import until
-from shop import ROUTERS, Shop
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(params=ROUTERS)
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path, request.param) as made:
-        yield made
+from shop import Shop
 
 
 @pytest.fixture

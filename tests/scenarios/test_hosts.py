@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,6 @@ from bleen.host import clock
 from bleen.testing.load import Problem
 from bleen.testing.site import until
 from shop import ROUTERS, Shop
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(params=ROUTERS)
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path, request.param) as made:
-        yield made
 
 
 @pytest.mark.parametrize("router", ROUTERS)

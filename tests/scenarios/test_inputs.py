@@ -3,26 +3,13 @@
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bleen.host import processes
-from shop import ROUTERS, Said, Shop
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(params=ROUTERS)
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path, request.param) as made:
-        yield made
+from shop import Said, Shop
 
 
 def test_a_version_that_is_missing_is_refused_before_anything_is_touched(shop: Shop) -> None:

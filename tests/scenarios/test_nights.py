@@ -2,24 +2,10 @@
 
 import signal
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from shop import ROUTERS, Shop
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(params=ROUTERS)
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
-    with Shop(tmp_path, request.param) as made:
-        yield made
 
 
 def test_a_kind_of_router_that_served_some_releases_ago_comes_back_with_the_routing_of_now(either: Shop) -> None:

@@ -87,9 +87,9 @@ def _does(event: Event, plan: Plan) -> str:
     if event.phase in TERMINAL:
         return TERMINAL[event.phase]
     if event.phase in (Phase.EXPANDING, Phase.CONTRACTING):
-        return "nothing to do: no database is configured"
+        return "nothing: no database is configured"
     if event.phase in (Phase.HOLDING, Phase.RETIRING) and plan.old is None:
-        return "nothing to do: a first release has no old environment"
+        return "nothing: a first release has no old environment"
     share = f" ({plan.steps[event.step].share} %)" if event.phase in (Phase.PROMOTING, Phase.BAKING) and len(plan.steps) > 1 else ""
     return TABLE[event.phase].does + share
 
