@@ -79,8 +79,8 @@ class Access(NamedTuple):
                 Path(file).unlink(missing_ok=True)
 
     def leave(self, driver: Driver, release: Release) -> None:
-        """Leaves what this process drove to a resident engine: there goes on behind what the person need not wait for."""
-        if driver.ended_resident or (driver.driving and not release.ended and not release.halted):
+        """Leaves what this process drove to a resident engine: there goes on behind what the person need not wait for. What was taken down stays down."""
+        if self.service.up and (driver.ended_resident or (driver.driving and not release.ended and not release.halted)):
             _start_engine_behind(self.place)
 
 
