@@ -3,27 +3,14 @@
 import errno
 import os
 import resource
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from bleen.errors import Fenced, Unavailable
 from bleen.host.files import Fence, Reserve, locked, write_durably
-
-
-@contextmanager
-def child(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A child of ours, with pipes, that does not outlive the test; argv of Python if it begins with a dash."""
-    process = subprocess.Popen([sys.executable, *argv] if argv[0] == "-c" else argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+from programs import child
 
 
 def test_a_file_is_replaced_whole_and_readable_by_nobody_else(tmp_path: Path) -> None:

@@ -2,12 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,17 +14,7 @@ from bleen.host import launch, processes
 from bleen.host.launch import Program
 from bleen.host.processes import Process
 from bleen.testing.site import until
-
-
-@contextmanager
-def child(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A child of ours, with pipes, that does not outlive the test; argv of Python if it begins with a dash."""
-    process = subprocess.Popen([sys.executable, *argv] if argv[0] == "-c" else argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+from programs import child
 
 
 @pytest.fixture

@@ -5,22 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from bleen.host import processes
 from bleen.testing.site import until
-
-
-@contextmanager
-def child(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A child of ours, with pipes, that does not outlive the test; argv of Python if it begins with a dash."""
-    process = subprocess.Popen([sys.executable, *argv] if argv[0] == "-c" else argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+from programs import child
 
 
 def test_a_zombie_is_dead_and_a_stopped_process_is_alive() -> None:
