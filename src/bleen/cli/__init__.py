@@ -55,16 +55,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(verb: str, rest: list[str]) -> int:
+    import atexit
+    import gc
+
+    gc.set_threshold(100_000)  # loading modules makes much, and none of it is garbage
+    atexit.register(gc.freeze)  # what is there at the end goes with the process: to look through it once more is a sixth of what a command costs
     from bleen.cli import exits
 
     if verb not in VERBS and verb not in HIDDEN:
         print(f"bleen: there is no verb {verb!r}{_meant(verb)}; `bleen --help` lists them", file=sys.stderr)
         return exits.USAGE
     try:
-        import gc
         import importlib
 
-        gc.set_threshold(100_000)  # loading modules makes much, and none of it is garbage: a tenth of what a command costs
         from bleen.cli import arguments
 
         module = importlib.import_module(f"bleen.cli.verbs.{verb}")
