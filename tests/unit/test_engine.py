@@ -1,5 +1,6 @@
 """The engine over fakes: what happens when environments die, recover, are sick or are not seen at all."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -375,6 +376,62 @@ def test_a_gap_in_which_nobody_looked_is_not_baked(service: FakeService) -> None
     assert service.release.phase is P.BAKING
 
 
+@pytest.mark.parametrize("ready", [1, 0], ids=["partly sick", "flapping"])
+def test_a_version_that_is_neither_well_nor_dead_when_its_bake_is_over_halts_and_moves_nothing(service: FakeService, ready: int) -> None:
+    """ "A version that is neither healthy nor dead when its bake is over is waited for, `checks.health.timeout` at the most; then it halts" """
+    service.deploy("1.1", P.BAKING, steps=STEPS)
+    service.platform.sicken(GREEN, "answered 500", ready=1)
+    pass_time(service, 5.0)
+    assert (service.release.phase, service.release.step) == (P.BAKING, 0), "it went on with a copy that is sick"
+    if ready == 0:  # every copy fails, but never three times in a row
+        for _ in range(100):
+            service.platform.sicken(GREEN, "answered 500", ready=0)
+            pass_time(service, 0.3)
+            service.platform.sicken(GREEN, "answered 500", ready=1)
+            pass_time(service, 0.3)
+    else:
+        pass_time(service, 22.0)
+        assert not service.release.halted
+        assert "to be healthy at the end of its bake: green-2: answered 500" in service.release.why
+        pass_time(service, 10.0)
+    release = service.release
+    assert (release.phase, "answered 500" in release.halted, served(service)) == (P.BAKING, True, {GREEN: 10, BLUE: 90})
+    assert {"`bleen resume` looks again", "`bleen rollback` returns to 1.0"} <= {part.strip() for part in re.split("[,:;]", release.halted)}
+
+
+def test_a_version_that_halted_unwell_after_its_bake_is_looked_at_as_long_again_when_resumed(service: FakeService) -> None:
+    """ "`resume` tries again" """
+    service.deploy("1.1", P.BAKING)
+    service.platform.sicken(GREEN, ready=1)
+    assert service.drive().halted
+    assert service.ask(Verb.RESUME).obeyed
+    pass_time(service, 25.0)
+    assert not service.release.halted, "what was found before a person said `resume` halted it again"
+    service.platform.recover(GREEN)
+    assert service.drive(P.HOLDING).phase is P.HOLDING
+
+
+def test_a_first_release_that_is_unwell_after_its_bake_names_close_as_the_way(tmp_path: Path) -> None:
+    service = FakeService(tmp_path)
+    service.deploy("1.0", P.BAKING)
+    service.platform.sicken(BLUE, ready=1)
+    release = service.drive()
+    assert (release.phase, "`bleen close`" in release.halted, "`bleen rollback`" in release.halted) == (P.BAKING, True, False)
+
+
+def test_a_bake_that_is_over_waits_out_looks_that_cannot_be_taken(service: FakeService) -> None:
+    """Neither health nor death."""
+    service.deploy("1.1", P.BAKING)
+    service.platform.sicken(GREEN, ready=1)
+    pass_time(service, 10.0)
+    service.platform.break_down()
+    pass_time(service, 60.0)
+    assert (service.release.phase, service.release.halted) == (P.BAKING, "")
+    service.platform.mend()
+    service.platform.recover(GREEN)
+    assert service.drive(P.HOLDING).phase is P.HOLDING
+
+
 def test_the_hold_lasts_its_window_over_a_reboot(tmp_path: Path) -> None:
     """A jump of the clock closes no window early. After a reboot, time elapsed at the last heartbeat counts on."""
     service = FakeService(tmp_path)
@@ -567,8 +624,10 @@ def test_a_bake_during_which_somebody_moves_the_traffic_waits_a_minute_then_halt
     assert not service.release.halted
     release = service.drive()
     assert (release.phase, "the drift" in release.halted, served(service)) == (P.BAKING, True, {BLUE: 100})
-    service.router.drift(truth)
     assert service.ask(Verb.RESUME).obeyed
+    pass_time(service, 50.0)
+    assert not service.release.halted, "it had no minute of its own"
+    service.router.drift(truth)
     assert service.drive(P.HOLDING).phase is P.HOLDING
 
 

@@ -136,11 +136,13 @@ def baking(release: Release, world: World) -> Outcome:
         return Done({"seconds": round(baked, 3)})
     again = min(plan.probe.interval, max(wanted - baked, 0.005)) if baked < wanted else plan.probe.interval
     if not routed:
-        lost: float = release.memo.get("lost", world.now)
+        lost = _since(release, world, "lost")
         if world.now >= lost + DRIFTING:
             return Halt(f"for {duration(DRIFTING)} the router has not sent the traffic where it should; `bleen status` shows the drift")
         memo = {"baked": baked, "seen": None, "lost": lost}
         return NotYet("the router to send the traffic where it should; `bleen status` shows the drift", again, lost + DRIFTING, memo)
+    if baked >= wanted:
+        return _unwell_after_its_bake(release, world, sight, baked)
     if not serving:
         return NotYet(f"{plan.version} to be seen serving: {sight.why}", again, None, {"baked": baked, "seen": None})
     why = f"the end of the bake with {step(release).share} % of the traffic" + (f", but {sight.why}" if sight.why else "")
@@ -235,6 +237,24 @@ WORK: Mapping[Phase, Callable[[Release, World], Outcome]] = {
     Phase.ROLLING_BACK: rolling_back,
     Phase.UNDOING: undoing,
 }
+
+
+def _unwell_after_its_bake(release: Release, world: World, sight: Sight, baked: float) -> NotYet | Halt:
+    """A version that is neither well nor dead moves nothing; in the end a person is asked."""
+    plan, unwell = release.plan, _since(release, world, "unwell")
+    until = unwell + plan.probe.timeout
+    if world.now >= until and not sight.trouble:
+        way = f"`bleen rollback` returns to {plan.old_version}" if plan.old else "`bleen close` leaves it so"
+        return Halt(
+            f"{plan.version} has baked, but was not healthy for {duration(plan.probe.timeout)}: {sight.why}; traffic was left where it is:"
+            f" `bleen resume` looks again, {way}"
+        )
+    return NotYet(f"{plan.version} to be healthy at the end of its bake: {sight.why}", plan.probe.interval, until, {"baked": baked, "unwell": unwell})
+
+
+def _since(release: Release, world: World, what: str) -> float:
+    """When something that is waited out began: as the memo has it, but not before a person said `resume`."""
+    return max(release.memo.get(what, world.now), release.entered)
 
 
 def _able(release: Release, world: World, sight: Sight) -> bool:
