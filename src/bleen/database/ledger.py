@@ -1,0 +1,161 @@
+"""What was done to the schema, kept in the database itself: it is restored with it, and is right when the journal is lost.
+
+Three tables, made by whoever migrates first; the application's roles need no right to them::
+
+    bleen_migration    one row a migration: its files, their check sum, how far it has come
+    bleen_step         one row a statement that was begun or done, committed with the statement; a backfill's row holds its checkpoint
+    bleen_environment  which environment of which service exists, and which migrations its version knows
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+from bleen.database.migration import Migration, parse
+from bleen.database.server import Server, Values
+from bleen.errors import Refused
+
+Part = Literal["expand", "sync", "backfill", "contract", "revert"]
+
+
+class State(StrEnum):
+    """How far a migration has come; a row that was reverted is taken out."""
+
+    EXPANDING = "expanding"
+    EXPANDED = "expanded"
+    CONTRACTING = "contracting"
+    CONTRACTED = "contracted"
+    REVERTING = "reverting"
+
+
+class Entry(NamedTuple):
+    """A migration as the database knows it."""
+
+    name: str
+    checksum: str
+    state: State
+    service: str
+    """Whose release brought it; empty if it was done by hand."""
+    release: int
+    at: float
+    """When it came to this state, in seconds since the epoch."""
+    sources: Mapping[str, str]
+
+    @property
+    def migration(self) -> Migration:
+        return parse(self.name, self.sources, self.name)
+
+
+class Known(NamedTuple):
+    """An environment that says which migrations its version ships."""
+
+    service: str
+    environment: str
+    version: str
+    migrations: frozenset[str]
+
+
+class Step(NamedTuple):
+    """One statement; ``done`` is False for one that cannot be part of a transaction and was begun."""
+
+    part: Part
+    number: int
+    done: bool
+    memo: Mapping[str, Any]
+
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS bleen_migration (name varchar(120) PRIMARY KEY, checksum varchar(64) NOT NULL, state varchar(20) NOT NULL,"
+    " service varchar(120) NOT NULL, release_number integer NOT NULL, at double precision NOT NULL, sources text NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS bleen_step (migration varchar(120) NOT NULL, part varchar(20) NOT NULL, number integer NOT NULL, done smallint NOT NULL,"
+    " at double precision NOT NULL, sql_text text NOT NULL, memo text NOT NULL, PRIMARY KEY (migration, part, number))",
+    "CREATE TABLE IF NOT EXISTS bleen_environment (service varchar(120) NOT NULL, environment varchar(120) NOT NULL, version varchar(200) NOT NULL,"
+    " at double precision NOT NULL, migrations text NOT NULL, PRIMARY KEY (service, environment))",
+)
+
+
+class Ledger:
+    """The ledger of the database behind ``server``. What only reads makes no table."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def make(self) -> None:
+        """Creates the tables that are missing; to be called by who is ``alone``."""
+        if not self._there():
+            for text in _TABLES:
+                self._server.rows(text)
+
+    def entries(self) -> list[Entry]:
+        """Every migration that this database has seen, in their order."""
+        if not self._there():
+            return []
+        found = self._server.rows("SELECT name, checksum, state, service, release_number, at, sources FROM bleen_migration")
+        entries = [Entry(n, c, State(s), service, release, at, json.loads(sources)) for n, c, s, service, release, at, sources in found]
+        return sorted(entries, key=lambda e: (int(e.name.partition("_")[0]), e.name))
+
+    def entry(self, name: str) -> Entry | None:
+        return next((entry for entry in self.entries() if entry.name == name), None)
+
+    def begin(self, migration: Migration, service: str, release: int) -> Entry:
+        """Enters a migration, or finds it as it is. Raises Refused if it was entered with other files."""
+        entry = self.entry(migration.name)
+        if entry is None:
+            values = [migration.name, migration.checksum, State.EXPANDING.value, service, release, time.time(), json.dumps(migration.sources)]
+            self._server.rows(
+                "INSERT INTO bleen_migration (name, checksum, state, service, release_number, at, sources) VALUES (%s, %s, %s, %s, %s, %s, %s)", values
+            )
+            entry = self.entry(migration.name)
+            assert entry is not None, "it was written just now"
+        check(entry, migration)
+        return entry
+
+    def reached(self, name: str, state: State) -> tuple[str, Values]:
+        """The statement that says that a migration has come this far."""
+        return "UPDATE bleen_migration SET state = %s, at = %s WHERE name = %s", [state.value, time.time(), name]
+
+    def forgotten(self, name: str) -> list[tuple[str, Values]]:
+        """The statements that take a migration out, steps and all."""
+        return [("DELETE FROM bleen_step WHERE migration = %s", [name]), ("DELETE FROM bleen_migration WHERE name = %s", [name])]
+
+    def steps(self, name: str) -> dict[tuple[Part, int], Step]:
+        found = self._server.rows("SELECT part, number, done, memo FROM bleen_step WHERE migration = %s", [name]) if self._there() else []
+        return {(part, number): Step(part, number, bool(done), json.loads(memo)) for part, number, done, memo in found}
+
+    def mark(self, name: str, part: Part, number: int, done: bool, text: str = "", memo: Mapping[str, Any] = {}) -> list[tuple[str, Values]]:
+        """The statements that say that a step was begun or done; to be committed with what they tell of."""
+        return [
+            ("DELETE FROM bleen_step WHERE migration = %s AND part = %s AND number = %s", [name, part, number]),
+            (
+                "INSERT INTO bleen_step (migration, part, number, done, at, sql_text, memo) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                [name, part, number, int(done), time.time(), text, json.dumps(memo)],
+            ),
+        ]
+
+    def environments(self) -> list[Known]:
+        """Every environment that says which migrations it ships, of every service that shares this database."""
+        found = self._server.rows("SELECT service, environment, version, migrations FROM bleen_environment") if self._there() else []
+        return [Known(service, environment, version, frozenset(json.loads(names))) for service, environment, version, names in found]
+
+    def exists(self, service: str, known: Sequence[Known]) -> None:
+        """Replaces what is said of a service's environments."""
+        with self._server.transaction():
+            self._server.rows("DELETE FROM bleen_environment WHERE service = %s", [service])
+            for each in known:
+                values = [service, each.environment, each.version, time.time(), json.dumps(sorted(each.migrations))]
+                self._server.rows("INSERT INTO bleen_environment (service, environment, version, at, migrations) VALUES (%s, %s, %s, %s, %s)", values)
+
+    def _there(self) -> bool:
+        return bool(self._server.columns("bleen_environment"))
+
+
+def check(entry: Entry, migration: Migration) -> None:
+    """Raises Refused if the database knows this migration with other files."""
+    if entry.checksum == migration.checksum:
+        return
+    changed = [file for file in sorted({*entry.sources, *migration.sources}) if entry.sources.get(file) != migration.sources.get(file)]
+    raise Refused(
+        f"{migration.name} was changed after it had been applied ({', '.join(changed)}): put it back as it was, and make a new migration for what is new"
+    )

@@ -1,0 +1,229 @@
+"""A migration: a folder of SQL files, each for its phase, and what makes it this one and no other."""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from bleen.errors import UserError
+
+FILES = ("expand.sql", "backfill.sql", "contract.sql", "revert.sql", "migration.toml")
+"""What a migration's folder may hold; other files in it are none of ours."""
+
+_NAME = re.compile(r"(\d{1,18})_[a-z0-9][a-z0-9_]{0,99}")
+
+OnConflict = Literal["old", "new", "error"]
+
+
+class Locks(NamedTuple):
+    """How a change waits for its locks: ``timeout`` seconds at a time, as whoever comes after it waits too; again with jitter, ``patience`` seconds in all."""
+
+    timeout: float = 0.1
+    patience: float = 60.0
+    concurrently: float = 3600.0
+    """Seconds that a statement may take which takes no such lock: CREATE INDEX CONCURRENTLY."""
+
+
+class Pace(NamedTuple):
+    """How a backfill goes: batches that take ``target`` seconds, at work for ``duty`` of the time, not while a replica is more than ``lag`` seconds behind."""
+
+    batch: int = 1000
+    """Rows of the first batch."""
+    target: float = 0.05
+    duty: float = 0.5
+    lag: float = 10.0
+
+
+class Backfill(NamedTuple):
+    """One UPDATE of one table, to be done in batches along a key."""
+
+    table: str
+    """As it was written, perhaps with a schema and quotes."""
+    set: Mapping[str, str]
+    """Column (without quotes) to SQL expression."""
+    where: str = ""
+    key: tuple[str, ...] = ()
+    """The columns to go along; empty: the table's primary key."""
+
+
+class Pair(NamedTuple):
+    """Columns of one table that say the same in the old and in the new shape, kept equal whoever writes, from expand until contract."""
+
+    table: str
+    """As it was written, perhaps with a schema and quotes."""
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    forward: Mapping[str, str]
+    """New column to a SQL expression over the old ones."""
+    backward: Mapping[str, str]
+    """Old column to a SQL expression over the new ones."""
+    on_conflict: OnConflict | None = None
+    """Which side counts where nothing tells which one a writer meant; None where that cannot happen."""
+    lossy: bool = False
+    """Declared: old -> new -> old does not always give the same value."""
+
+
+class Migration(NamedTuple):
+    """What is to happen to the schema, as the files say; the SQL of each phase is text until a dialect reads it."""
+
+    name: str
+    sources: Mapping[str, str]
+    """File name to text. Kept in the ledger: a contract may be due when the version's directory has long gone."""
+    description: str
+    backfill: Backfill | None
+    """From migration.toml; a backfill.sql is read by the dialect."""
+    pairs: tuple[Pair, ...]
+    locks: Locks
+    pace: Pace
+
+    @property
+    def number(self) -> int:
+        return int(self.name.partition("_")[0])
+
+    @property
+    def checksum(self) -> str:
+        """The same for the same files, whatever their line ends."""
+        return hashlib.sha256(json.dumps(self.sources, sort_keys=True).encode()).hexdigest()[:16]
+
+    def sql(self, part: str) -> str:
+        """The text of expand, backfill, contract or revert; empty if the migration has none."""
+        return self.sources.get(f"{part}.sql", "")
+
+
+def read_all(folder: Path) -> list[Migration]:
+    """Every migration of a directory, in their order. No directory is no migrations. Raises UserError, located, for the first that is wrong."""
+    if not folder.is_dir():
+        return []
+    found = sorted((read(each) for each in folder.iterdir() if each.is_dir() and not each.name.startswith((".", "_"))), key=lambda m: (m.number, m.name))
+    for before, after in pairwise(found):
+        if before.number == after.number:
+            raise UserError(f"{folder}: {before.name} and {after.name} have the same number; give one of them another")
+    return found
+
+
+def read(folder: Path) -> Migration:
+    """The migration of a folder. Raises UserError, located, for what is wrong with it."""
+    if not _NAME.fullmatch(folder.name):
+        raise UserError(f"{folder}: a migration is called by a number and a name: 0007_full_name")
+    sources = {}
+    for file in FILES:
+        try:
+            sources[file] = (folder / file).read_text(encoding="utf-8").replace("\r\n", "\n")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{folder / file}: cannot be read: {error}") from None
+    return parse(folder.name, sources, str(folder))
+
+
+def parse(name: str, sources: Mapping[str, str], where: str) -> Migration:
+    """A migration from the text of its files; ``where`` is said in errors. Raises UserError."""
+    if not any(text.strip() for file, text in sources.items() if file.endswith(".sql")) and "migration.toml" not in sources:
+        raise UserError(f"{where}: there is nothing in it; it wants at least an expand.sql")
+    try:
+        settings = tomllib.loads(sources.get("migration.toml", ""))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}/migration.toml: {error}") from None
+    table = _Table(settings, f"{where}/migration.toml")
+    description = table.take("description", str, "")
+    locks, pace = table.sub("locks"), table.sub("pace")
+    made = Migration(
+        name,
+        dict(sources),
+        description,
+        _backfill(table.sub("backfill")) if "backfill" in settings else None,
+        tuple(_pair(each) for each in table.subs("sync")),
+        Locks(*(locks.take(field, float, default) for field, default in Locks()._asdict().items())),
+        Pace(pace.take("batch", int, Pace().batch), *(pace.take(field, float, getattr(Pace(), field)) for field in ("target", "duty", "lag"))),
+    )
+    for each in (table, locks, pace):
+        each.done()
+    if made.backfill and made.sql("backfill").strip():
+        raise UserError(f"{where}: both backfill.sql and [backfill] in migration.toml; one of them is enough")
+    if not 0 < made.pace.duty <= 1 or made.pace.batch < 1 or made.pace.target <= 0:
+        raise UserError(f"{where}/migration.toml: [pace] wants batch of at least 1, target above 0 and duty above 0 and at most 1")
+    return made
+
+
+def _backfill(table: "_Table") -> Backfill:
+    made = Backfill(table.need("table", str), table.mapping("set"), table.take("where", str, ""), table.names("key"))
+    if not made.set:
+        table.wrong('set names no column; say set = { column = "expression" }')
+    table.done()
+    return made
+
+
+def _pair(table: "_Table") -> Pair:
+    choice = table.take("on_conflict", str, "")
+    if choice not in ("", "old", "new", "error"):
+        table.wrong("on_conflict is old, new or error")
+    made = Pair(
+        table.need("table", str),
+        table.names("old"),
+        table.names("new"),
+        table.mapping("forward"),
+        table.mapping("backward"),
+        choice or None,
+        table.take("lossy", bool, False),
+    )
+    table.done()
+    for side, columns, expressions, of in (("new", made.new, made.forward, "forward"), ("old", made.old, made.backward, "backward")):
+        if not columns:
+            table.wrong(f"{side} names no column")
+        if set(columns) != set(expressions):
+            table.wrong(f"{of} wants one expression for each of {', '.join(columns)}, and has {', '.join(expressions) or 'none'}")
+    if set(made.old) & set(made.new):
+        table.wrong("a column is on both sides")
+    return made
+
+
+class _Table:
+    """A table of a TOML file that complains of what it does not know."""
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        self._values, self._where, self._taken = values, where, set[str]()
+
+    def take(self, name: str, kind: type, default: Any) -> Any:
+        self._taken.add(name)
+        value = self._values.get(name, default)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            self.wrong(f"{name} is {value!r}; it should be a {kind.__name__}")
+        return value
+
+    def need(self, name: str, kind: type) -> Any:
+        if name not in self._values:
+            self.wrong(f"{name} is missing")
+        return self.take(name, kind, None)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        value = self._values.get(name, [])
+        self._taken.add(name)
+        names: Sequence[Any] = [value] if isinstance(value, str) else value
+        if not isinstance(names, list) or not all(isinstance(each, str) and each for each in names):
+            self.wrong(f"{name} is a list of column names")
+        return tuple(names)
+
+    def mapping(self, name: str) -> Mapping[str, str]:
+        value = self.take(name, dict, {})
+        if not all(isinstance(each, str) and each.strip() for each in value.values()):
+            self.wrong(f'{name} is a table of SQL expressions: {{ column = "expression" }}')
+        return dict(value)
+
+    def sub(self, name: str) -> "_Table":
+        return _Table(self.take(name, dict, {}), f"{self._where}: [{name}]")
+
+    def subs(self, name: str) -> "list[_Table]":
+        return [_Table(each, f"{self._where}: [[{name}]] {number}") for number, each in enumerate(self.take(name, list, []), 1)]
+
+    def wrong(self, text: str) -> None:
+        raise UserError(f"{self._where}: {text}")
+
+    def done(self) -> None:
+        if unknown := sorted(set(self._values) - self._taken):
+            self.wrong(f"there is no {', '.join(unknown)}; known are {', '.join(sorted(self._taken))}")

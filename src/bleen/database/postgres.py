@@ -1,0 +1,324 @@
+"""PostgreSQL 14 and later, over one direct connection."""
+
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import postgast
+import psycopg
+from psycopg import errors, sql
+
+from bleen.database.migration import Backfill, Locks, Pair
+from bleen.database.server import Column, Session, Told, Values
+from bleen.database.statements import Dialect, Place, Statement, Unreadable
+from bleen.errors import Refused, Unavailable
+
+LOCK = 0x626C65656E
+"""The advisory lock of a database, held by whoever of us changes it: 'bleen'."""
+
+_AWAY = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections, errors.ConnectionException)
+
+
+class Postgres:
+    """Implements ``server.Server``."""
+
+    dialect: Dialect = "postgres"
+    atomic = True
+
+    def __init__(self, url: str, application: str = "bleen migrate") -> None:
+        """Connects. Raises Unavailable if the server does not answer within 5 s, Refused if it answers through a pooler or is older than 14."""
+        self._url, self._application = url, application
+        self._connection = self._connect()
+        info = self._connection.info
+        if info.server_version < 140000:
+            self.close()
+            raise Refused(f"the database is PostgreSQL {info.server_version // 10000}; bleen changes the schema of PostgreSQL 14 and later")
+        if info.backend_pid != self.rows("SELECT pg_backend_pid()")[0][0]:  # a pooler makes up the pid that it tells its clients
+            self.close()
+            raise Refused("the database's url leads to a connection pooler; migrations hold locks and settings of a session: give the server's own address")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        with _mapped():
+            cursor = self._connection.execute(sql, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with _mapped(), self._connection.transaction():
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        if not self.rows("SELECT pg_try_advisory_lock(%s)", [LOCK])[0][0]:
+            holder = self.rows(
+                "SELECT a.pid, a.application_name, coalesce(host(a.client_addr), 'this host') FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+                " WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                " AND (l.classid::bigint << 32) + l.objid::bigint = %s",
+                [LOCK],
+            )
+            who = f"{holder[0][1]} (backend {holder[0][0]}, from {holder[0][2]})" if holder else "somebody who has just ended"
+            raise Refused(f"another migration of this database is under way: {who}; wait for it, or end it")
+        try:
+            yield
+        finally:
+            if not self._connection.closed:
+                self.rows("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told) -> None:
+        deadline = time.monotonic() + locks.patience
+        pause = locks.timeout
+        while True:
+            with self._observer() as blockers:
+                try:
+                    with self.transaction():
+                        self.rows(f"SET LOCAL lock_timeout = {round(locks.timeout * 1000)}")
+                        for statement in statements:
+                            self._run(statement)
+                        for text, values in record:
+                            self.rows(text, values)
+                    return
+                except _LockTimeout as late:
+                    waited = f"{_short(late.statement)}: a lock was not given within {round(locks.timeout * 1000)} ms{blockers()}"
+            if time.monotonic() >= deadline:
+                raise Refused(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
+            told(f"{waited}; tries again")
+            time.sleep(random.uniform(0.5, 1.5) * pause)
+            pause = min(pause * 1.5, 2.0)
+
+    def transactional(self, statement: Statement) -> bool:
+        node, name = _node(statement)
+        if name in ("index_stmt", "reindex_stmt", "drop_stmt"):
+            return not (getattr(node, "concurrent", False) or any(p.def_elem.defname == "concurrently" for p in getattr(node, "params", ())))
+        if name == "alter_table_stmt":
+            return not any(c.alter_table_cmd.subtype == postgast.pg_query_pb2.AT_DetachPartition and _concurrent(c.alter_table_cmd) for c in node.cmds)
+        return name not in ("vacuum_stmt", "alter_system_stmt", "createdb_stmt", "dropdb_stmt")
+
+    def concurrently(self, statement: Statement, locks: Locks, told: Told) -> None:
+        """CREATE INDEX CONCURRENTLY leaves an INVALID index behind when it fails (PostgreSQL manual, CREATE INDEX, "Building Indexes Concurrently"):
+        it is dropped, and built again. One that is valid was built by a try that did not live to say so.
+        """
+        node, name = _node(statement)
+        if name == "index_stmt":
+            if not node.idxname:
+                raise Refused(f"{_short(statement)}: give the index a name, so that it can be found again after a failure")
+            relation = [part for part in (node.relation.schemaname, node.idxname) if part]
+            index = sql.Identifier(*relation).as_string()
+            state = self.rows("SELECT indisvalid, indexrelid::regclass::text FROM pg_index WHERE indexrelid = to_regclass(%s)", [index])
+            if state and state[0][0]:
+                return
+            if state:
+                told(f"{index} was left invalid by an earlier try: drops it, builds it again")
+                self._lengthy(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(*relation)).as_string(), statement, locks)
+        elif name == "drop_stmt" and not self._exists(node):
+            return
+        self._lengthy(statement.text, statement, locks)
+
+    def _lengthy(self, text: str, statement: Statement, locks: Locks) -> None:
+        self.rows("SET lock_timeout = 0")
+        self.rows(f"SET statement_timeout = {round(locks.concurrently * 1000)}")
+        try:
+            self._run(statement._replace(text=text))
+        finally:
+            if not self._connection.closed:
+                self.rows("RESET lock_timeout")
+                self.rows("RESET statement_timeout")
+
+    def _exists(self, drop: Any) -> bool:
+        names = [sql.Identifier(*(part.string.sval for part in each.list.items)).as_string() for each in drop.objects]
+        return any(self.rows("SELECT to_regclass(%s) IS NOT NULL", [name])[0][0] for name in names)
+
+    def _run(self, statement: Statement) -> None:
+        try:
+            self._connection.execute(statement.text)
+        except errors.LockNotAvailable:
+            raise _LockTimeout(statement) from None
+        except errors.QueryCanceled:
+            raise Refused(f"{_short(statement)}: took longer than it may, and was ended") from None
+        except _AWAY:
+            raise
+        except psycopg.OperationalError as error:
+            if self._connection.broken:
+                raise
+            raise Refused(f"{_short(statement)}: {_words(error)}") from None
+        except psycopg.Error as error:
+            raise Refused(f"{_short(statement)}: {_words(error)}") from None
+
+    def split(self, text: str) -> list[Statement]:
+        from bleen.database.statements import split
+
+        return split(text)
+
+    def update(self, text: str) -> Backfill:
+        statements = self.split(text)
+        node, name = _node(statements[0]) if len(statements) == 1 else (None, "")
+        if node is None or name != "update_stmt" or node.from_clause or node.returning_list or node.HasField("with_clause"):
+            at = statements[-1].at if statements else Place(1, 1)
+            raise Unreadable("a backfill is exactly one UPDATE of one table, without FROM, WITH and RETURNING", at)
+        statement = statements[0]
+        tokens = postgast.scan(statement.text).tokens
+        data = statement.text.encode()
+        words = [
+            (data[t.start : t.end].decode(), t.start, t.end) for t in tokens if postgast.pg_query_pb2.Token.Name(t.token) not in ("SQL_COMMENT", "C_COMMENT")
+        ]
+        assignments: dict[str, str] = {}
+        depth, begin, where, parts, opened = 0, 0, len(data), [], False
+        for word, start, end in words:
+            depth += (word in "([") - (word in ")]")
+            if depth:
+                continue
+            if word.lower() == "set" and not opened:
+                begin, opened = end, True
+            elif word == "," and opened:
+                parts.append((begin, start))
+                begin = end
+            elif word.lower() == "where" and opened:
+                where = start
+                break
+        parts.append((begin, where))
+        for target, (start, end) in zip(node.target_list, parts, strict=True):
+            piece = data[start:end].decode()
+            assignments[target.res_target.name] = piece.partition("=")[2].strip()
+        relation = node.relation
+        if relation.HasField("alias"):
+            raise Unreadable("a backfill names its table without an alias", statement.at)
+        table = sql.Identifier(*(part for part in (relation.schemaname, relation.relname) if part)).as_string()
+        return Backfill(table, assignments, data[where:].decode()[5:].strip())
+
+    def drops(self, statement: Statement, pair: Pair) -> bool:
+        node, name = _node(statement)
+        if name == "drop_stmt":
+            tables = [[part.string.sval for part in each.list.items] for each in node.objects]
+            return node.remove_type == postgast.pg_query_pb2.OBJECT_TABLE and any(self._same(parts, pair.table) for parts in tables)
+        if name != "alter_table_stmt" or not self._same([part for part in (node.relation.schemaname, node.relation.relname) if part], pair.table):
+            return False
+        drop = postgast.pg_query_pb2.AT_DropColumn
+        return any(c.alter_table_cmd.subtype == drop and c.alter_table_cmd.name in (*pair.old, *pair.new) for c in node.cmds)
+
+    def columns(self, table: str) -> Mapping[str, Column]:
+        found = self.rows(
+            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, coalesce(pg_get_expr(d.adbin, d.adrelid), ''),"
+            " a.attgenerated <> '' OR a.attidentity <> '' FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+            " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            [table],
+        )
+        return {row[0]: Column(*row) for row in found}
+
+    def key(self, table: str) -> tuple[str, ...]:
+        found = self.rows(
+            "SELECT a.attname FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY k(attnum, place)"
+            " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE i.indrelid = to_regclass(%s) AND i.indisprimary ORDER BY k.place",
+            [table],
+        )
+        return tuple(row[0] for row in found)
+
+    def quoted(self, name: str) -> str:
+        return sql.Identifier(name).as_string()
+
+    def sessions(self) -> list[Session]:
+        return [
+            Session(*row)
+            for row in self.rows(
+                "SELECT pid, coalesce(application_name, ''), coalesce(usename, ''), coalesce(host(client_addr), ''), coalesce(state, '') FROM pg_stat_activity"
+                " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY pid"
+            )
+        ]
+
+    def _same(self, parts: Sequence[str], table: str) -> bool:
+        """Whether two ways to write a table mean the same one."""
+        written = sql.Identifier(*parts).as_string()
+        return bool(self.rows("SELECT to_regclass(%s) = to_regclass(%s)", [written, table])[0][0])
+
+    def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        with _mapped():
+            return psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application)
+
+    @contextmanager
+    def _observer(self) -> Iterator[Any]:
+        """Looks who blocks us while we wait: when the wait is over, nobody blocks us any more. Gives what to call for it, in words."""
+        pid, stop = self._connection.info.backend_pid, threading.Event()
+        seen: list[tuple[Any, ...]] = []
+
+        def look() -> None:
+            with psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application) as other:
+                while not stop.wait(0.02):
+                    found = other.execute(
+                        "SELECT pid, application_name, coalesce(usename, ''), state, round(extract(epoch FROM now() - xact_start)), left(query, 80)"
+                        " FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s))",
+                        [pid],
+                    ).fetchall()
+                    if found:
+                        seen[:] = found
+
+        def guarded() -> None:
+            try:
+                look()
+            except psycopg.Error as error:  # the change goes on; it only cannot say who was in the way
+                seen[:] = [(0, f"unknown: {_words(error)}", "", "", 0, "")]
+
+        def words() -> str:
+            if not seen:
+                return ""
+            said = "; ".join(f"backend {s[0]} ({s[1] or 'no application_name'}, {s[2]}, {s[3]}, its transaction {s[4]:g} s old): {_line(s[5])}" for s in seen)
+            return f"; in the way: {said}"
+
+        thread = threading.Thread(target=guarded, daemon=True)
+        thread.start()
+        try:
+            yield words
+        finally:
+            stop.set()
+            thread.join()
+
+
+class _LockTimeout(Exception):
+    def __init__(self, statement: Statement) -> None:
+        super().__init__(statement.text)
+        self.statement = statement
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """The driver's errors as ours."""
+    try:
+        yield
+    except _AWAY as error:
+        raise Unavailable(f"the database does not answer: {_words(error)}") from None
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"the database does not answer: {_words(error)}") from None
+    except psycopg.Error as error:
+        raise Refused(f"the database says: {_words(error)}") from None
+
+
+def _words(error: psycopg.Error) -> str:
+    said = " ".join(part for part in (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint) if part)
+    return _line(said or re.sub(r"password=\S+", "password=***", str(error)))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _short(statement: Statement) -> str:
+    text = _line(statement.text)
+    return f"line {statement.at.line}, {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+def _node(statement: Statement) -> tuple[Any, str]:
+    """The parse tree of one statement, and the name of its kind."""
+    try:
+        tree = postgast.parse(statement.text).stmts
+    except postgast.PgQueryError as error:
+        raise Unreadable(str(error), statement.at) from None
+    name = tree[0].stmt.WhichOneof("node") or ""
+    return getattr(tree[0].stmt, name), name
+
+
+def _concurrent(command: Any) -> bool:
+    return bool(getattr(command, "def").partition_cmd.concurrent)

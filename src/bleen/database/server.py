@@ -1,0 +1,103 @@
+"""What expand and contract ask of a database server; one implementation a dialect."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from bleen.database.migration import Backfill, Locks, Pair
+from bleen.database.statements import Dialect, Statement
+
+Values = Sequence[Any]
+Told = Callable[[str], None]
+"""Gets a line for people whenever there is something to say: who holds the lock that we wait for."""
+
+
+class Column(NamedTuple):
+    """What the catalogue knows of a column."""
+
+    name: str
+    type: str
+    nullable: bool
+    default: str = ""
+    """The expression; empty if there is none."""
+    generated: bool = False
+    """Generated or an identity: not ours to write."""
+
+
+class Session(NamedTuple):
+    """Somebody who is connected to this database, other than ourselves."""
+
+    id: int
+    application: str
+    """What it calls itself, such as ``bleen:shop:blue-4``; empty if it does not say."""
+    user: str
+    client: str
+    state: str
+
+
+class Server(Protocol):
+    """One direct connection to a database, and what differs between dialects. Methods raise ``Unavailable`` if the server is away, ``Refused`` with the
+    server's own words for a statement that it does not take, and nothing else of the driver's.
+    """
+
+    dialect: Dialect
+    atomic: bool
+    """Whether a change of the schema is part of its transaction: the ledger is never behind what was done."""
+
+    def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        """Runs one statement, in the transaction that is open or in one of its own; ``%s`` stands for a value. What it returns, if anything."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """One transaction: committed at the end, rolled back if anything is raised."""
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """The only one of us who changes this database; raises Refused, naming the other, if there is one. Ends with the connection at the latest."""
+        ...
+
+    def split(self, text: str) -> list[Statement]:
+        """Raises ``statements.Unreadable``."""
+        ...
+
+    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told) -> None:
+        """Runs statements and ``record`` as one: in one transaction where the dialect can, waiting for locks only ``locks.timeout`` at a time.
+
+        Raises Refused, with nothing changed where the dialect can, for a statement that fails, and, saying who was in the way, once ``locks.patience``
+        is over.
+        """
+        ...
+
+    def transactional(self, statement: Statement) -> bool:
+        """Whether a statement can be part of a transaction; one that cannot is given to ``concurrently``."""
+        ...
+
+    def concurrently(self, statement: Statement, locks: Locks, told: Told) -> None:
+        """Runs a statement that cannot be part of a transaction; what an earlier try left half done is looked for in the catalogue and done away with first."""
+        ...
+
+    def update(self, text: str) -> Backfill:
+        """The parts of one UPDATE of one table. Raises Unreadable for anything else."""
+        ...
+
+    def drops(self, statement: Statement, pair: Pair) -> bool:
+        """Whether a statement takes away a column of a pair, or its table."""
+        ...
+
+    def columns(self, table: str) -> Mapping[str, Column]:
+        """The columns of a table, by name, in their order; none if there is no such table."""
+        ...
+
+    def key(self, table: str) -> tuple[str, ...]:
+        """The columns of the primary key."""
+        ...
+
+    def quoted(self, name: str) -> str:
+        """A name as an identifier."""
+        ...
+
+    def sessions(self) -> list[Session]:
+        """Who else is connected to this database."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,38 @@
+"""SQL text as statements that know where they stand in their file."""
+
+from typing import Literal, NamedTuple
+
+Dialect = Literal["postgres", "mysql", "sqlite"]
+"""``mysql`` is MariaDB too."""
+
+DIALECTS: tuple[Dialect, ...] = ("postgres", "mysql", "sqlite")
+
+
+class Place(NamedTuple):
+    """A position in a text: line and column, both from 1; a column counts characters."""
+
+    line: int
+    column: int
+
+
+class Statement(NamedTuple):
+    """One statement: its text, without the terminator and what stands before its first word, and where that word stands in its file."""
+
+    text: str
+    at: Place
+    offset: int
+    """Of the first character of ``text``, in characters from the beginning of the file."""
+
+
+class Unreadable(Exception):
+    """A text that cannot be split or parsed; ``str()`` says why, ``at`` where."""
+
+    def __init__(self, why: str, at: Place) -> None:
+        super().__init__(why)
+        self.at = at
+
+
+def place(text: str, offset: int) -> Place:
+    """Line and column of a character of ``text``."""
+    begin = text.rfind("\n", 0, offset) + 1
+    return Place(text.count("\n", 0, offset) + 1, offset - begin + 1)
