@@ -13,7 +13,7 @@ from shop import Said, Shop
 
 
 def test_a_version_that_is_missing_is_refused_before_anything_is_touched(shop: Shop) -> None:
-    """ "A version's directory or image that is missing: exit 2 before anything is touched." """
+    """ "A version's directory, image or program that is missing: exit 2 before anything is touched." """
     shop.up("1.0")
     said = shop.bleen("deploy", "9.9", code=2).err
     assert "version 9.9 is not there" in said
@@ -22,11 +22,25 @@ def test_a_version_that_is_missing_is_refused_before_anything_is_touched(shop: S
     assert shop.release.id.number == 1
 
 
-def test_a_program_that_is_missing_is_an_abort_that_names_it(shop: Shop) -> None:
-    """ "Raises Refused for what can never start: a directory or a command that is missing." """
-    process = {**shop.settings["platform"]["process"], "command": ["no-such-program", "{port}"]}
+@pytest.mark.parametrize("verb", ["plan", "deploy"])
+def test_a_program_that_is_missing_is_refused_before_anything_is_touched(shop: Shop, verb: str) -> None:
+    """ "A version's directory, image or program that is missing: exit 2 before anything is touched." """
+    process = {**shop.settings["platform"]["process"], "command": ["serve-{version}", "{port}"]}
     shop.up("1.0").configure(platform={"process": process})
-    assert "no-such-program" in shop.bleen("deploy", shop.ship("1.1"), code=3).err
+    said = shop.bleen(verb, shop.ship("1.1"), code=2).err
+    assert f"'serve-1.1' is no program that can be executed in PATH ({os.environ['PATH']})" in said
+    assert "bleen.yaml:" in said
+    assert shop.release.id.number == 1
+
+
+def test_a_program_that_cannot_be_run_is_an_abort_that_names_it(shop: Shop) -> None:
+    """ "Raises Refused for what can never start" """
+    program = shop.root / "program"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o755)
+    process = {**shop.settings["platform"]["process"], "command": [str(program)]}
+    shop.up("1.0").configure(platform={"process": process})
+    assert str(program) in shop.bleen("deploy", shop.ship("1.1"), code=3).err
     assert shop.serves() == "1.0"
 
 

@@ -62,7 +62,7 @@ tests:
 """
 SMALL = """\
 service: shop
-platform: {process: {command: [run]}}
+platform: {process: {command: [cat]}}
 router: {haproxy: {listen: "127.0.0.1:8080", preview: "127.0.0.1:8081"}}
 """
 
@@ -333,9 +333,9 @@ def test_a_process_that_cannot_be_is_a_fault(faults: Callable[..., list[str]], l
 
 
 def test_plain_values_of_env_and_command_are_what_is_written(load: Callable[..., Config]) -> None:
-    loaded = load(SMALL.replace("[run]", "[run, 1.10, true, 0x1F], env: {A: 1.10, B: yes, C: True, D: 007, E: '', F: '{{port}} $${X}'}"))
+    loaded = load(SMALL.replace("[cat]", "[cat, 1.10, true, 0x1F], env: {A: 1.10, B: yes, C: True, D: 007, E: '', F: '{{port}} $${X}'}"))
     plan = config.plan(loaded, "1", None)
-    assert plan.platform["command"] == ["run", "1.10", "true", "0x1F"]
+    assert plan.platform["command"] == ["cat", "1.10", "true", "0x1F"]
     assert plan.platform["env"] == {"A": "1.10", "B": "yes", "C": "True", "D": "007", "E": "", "F": "{{port}} $${X}"}
 
 
@@ -352,7 +352,7 @@ def test_plain_values_of_env_and_command_are_what_is_written(load: Callable[...,
     ],
 )
 def test_what_is_written_as_literal_text_reaches_the_process_as_such(load: Callable[..., Config], written: str, meant: str) -> None:
-    loaded = load(SMALL.replace("[run]", f"[run, {json.dumps(written)}], env: {{A: {json.dumps(written)}}}"))
+    loaded = load(SMALL.replace("[cat]", f"[cat, {json.dumps(written)}], env: {{A: {json.dumps(written)}}}"))
     plan = config.plan(loaded, "1", None)
     assert fill(plan.platform["command"][1], {"port": "8"}, None) == meant
     assert fill(plan.platform["env"]["A"], {"port": "8"}, {}) == meant
@@ -368,7 +368,7 @@ def test_steps_bake_as_long_as_they_say_or_as_the_file_does(load: Callable[..., 
 
 def test_references_take_their_values_from_who_deploys_then_from_env_file(load: Callable[..., Config]) -> None:
     """`${NAME}` and `env_file:` are the only interpolation."""
-    text = SMALL.replace("[run]", '[run], env_file: .env, env: {A: "x${ONE}${TWO}", B: "$${THREE}"}') + "checks: {smoke: smoke.yml}\n"
+    text = SMALL.replace("[cat]", '[cat], env_file: .env, env: {A: "x${ONE}${TWO}", B: "$${THREE}"}') + "checks: {smoke: smoke.yml}\n"
     Path("smoke.yml").write_text('tests: [{name: t, url: /, headers: {X-Key: "${FOUR}"}}]')
     Path(".env").write_text('ONE=env file\nexport TWO=\'two # "\'\nTHREE="3\\n\\"\\$" # comment\nFOUR = 4 # comment\n# x\n\nFIVE=\n')
     loaded = load(text, environ={"ONE": "from who deploys", "PATH": "/bin", "HOME": "/home/x", "OTHER": "o"})
@@ -392,13 +392,13 @@ def test_references_take_their_values_from_who_deploys_then_from_env_file(load: 
 def test_faults_of_env_file_and_smoke_tests_are_told_in_the_same_go(faults: Callable[..., list[str]]) -> None:
     Path(".env").write_bytes(b"GOOD=1\nnot an assignment of a secret\nQUOTE='s3cret\nPORT=80\n\xff=1\n")
     Path("smoke.yml").write_text('tests: [{name: t, url: /, expct_status: 200, headers: {X: "${UNSET}"}}]')
-    said = faults(SMALL.replace("[run]", '[run], env_file: .env, env: {A: "${UNSET}"}').replace("shop", "Shop") + "checks: {smoke: smoke.yml}\n")
+    said = faults(SMALL.replace("[cat]", '[cat], env_file: .env, env: {A: "${UNSET}"}').replace("shop", "Shop") + "checks: {smoke: smoke.yml}\n")
     assert said[0] == ".env:5:1: byte 0xff is not UTF-8; save the file as UTF-8"
     assert said[1].startswith("bleen.yaml:1:10: service: `Shop` cannot name a service")
     assert said[2] == "bleen.yaml:2:63: ${UNSET} is not set; set the variable UNSET where bleen runs, or in env_file"
     assert said[3] == "smoke.yml:1:27: `expct_status` is not a key of tests.0; did you mean `expect_status`?"
     Path(".env").write_text("GOOD=1\nnot an assignment of a secret\nQUOTE='s3cret\nPORT=80\n")
-    assert faults(SMALL.replace("[run]", "[run], env_file: .env")) == [
+    assert faults(SMALL.replace("[cat]", "[cat], env_file: .env")) == [
         ".env:2:1: is not NAME=value; the name has letters, digits and underscores",
         ".env:3:7: the value of QUOTE begins with a quote that does not end at the end of the line",
         ".env:4:1: PORT is always set to the port that the copy was given; remove it here",
@@ -406,7 +406,7 @@ def test_faults_of_env_file_and_smoke_tests_are_told_in_the_same_go(faults: Call
 
 
 def test_the_router_needs_no_values(load: Callable[..., Config]) -> None:
-    text = SMALL.replace("[run]", '[run], env_file: .env, env: {A: "${UNSET}"}')
+    text = SMALL.replace("[cat]", '[cat], env_file: .env, env: {A: "${UNSET}"}')
     assert config.router(load(text, environ=None))["kind"] == "haproxy"
 
 
@@ -425,15 +425,50 @@ def test_what_could_be_a_path_or_a_command_is_no_version(load: Callable[..., Con
 
 
 def test_a_version_whose_directory_is_missing_is_refused_by_name(load: Callable[..., Config], tmp_path: Path) -> None:
-    """A version's directory or image that is missing: exit 2 before anything is touched."""
+    """A version's directory, image or program that is missing: exit 2 before anything is touched."""
     with pytest.raises(UserError) as refused:
         config.plan(example(load), "2.0", None)
     assert str(refused.value).startswith(f"version 2.0 is not there: {tmp_path}/releases/2.0 is no directory")
     assert "(bleen.yaml:5)" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("command", "settings", "where"),
+    [
+        ("no-such-program", "", "'no-such-program' is no program that can be executed in PATH (/bin:/usr/bin)"),
+        ("no-such-program", "env: {PATH: 'bin/{version}:${MORE}'}", "'no-such-program' is no program that can be executed in PATH (bin/1.0:/more)"),
+        ("bin/{version}/{environment}-{instance}", "", "'bin/1.0/blue-1' is no program that can be executed in "),
+        ("./plain", "", "'./plain' is no program that can be executed in "),
+    ],
+)
+def test_a_program_that_is_not_there_is_refused_with_where_it_was_looked_for(
+    load: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, settings: str, where: str
+) -> None:
+    """ "A version's directory, image or program that is missing: exit 2 before anything is touched." """
+    monkeypatch.setenv("PATH", "/bin:/usr/bin")
+    Path("plain").touch(mode=0o644)
+    loaded = load(SMALL.replace("[cat]", f"['{command}', '{{port}}']{', ' if settings else ''}{settings}"), {"MORE": "/more"})
+    with pytest.raises(UserError) as refused:
+        config.plan(loaded, "1.0", None)
+    assert str(refused.value).startswith(f"version 1.0 cannot be started: {where}{'' if 'PATH' in where else tmp_path}; put it there, or correct `command`")
+    assert str(refused.value).endswith("(bleen.yaml:2)")
+    program = tmp_path / command.format(version="1.0", environment="blue", instance="1")
+    if "PATH" in settings:
+        program = tmp_path / "bin/1.0/no-such-program"
+    if "/" in command or settings:
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.touch()
+        program.chmod(0o755)
+        assert config.plan(loaded, "1.0", None).platform["command"][0] == command
+
+
+def test_a_program_that_is_named_by_its_port_is_looked_for_when_it_has_one(load: Callable[..., Config]) -> None:
+    loaded = load(SMALL.replace("[cat]", "['./serve-{port}']"))
+    assert config.plan(loaded, "1.0", None).platform["command"] == ["./serve-{port}"]
+
+
 def test_a_user_or_a_certificate_that_is_not_there_is_a_located_fault(load: Callable[..., Config]) -> None:
-    text = SMALL.replace("[run]", "[run], user: nobody-of-that-name").replace('"127.0.0.1:8081"', '"127.0.0.1:8081", tls: {certificate: a.pem, key: a.key}')
+    text = SMALL.replace("[cat]", "[cat], user: nobody-of-that-name").replace('"127.0.0.1:8081"', '"127.0.0.1:8081", tls: {certificate: a.pem, key: a.key}')
     loaded = load(text)
     with pytest.raises(Faults, match=r"^bleen.yaml:2:44: this host has no user `nobody-of-that-name`"):
         config.plan(loaded, "1", None)
@@ -465,7 +500,7 @@ def test_the_plan_warns_of_what_a_person_would_want_to_know(load: Callable[..., 
 def test_an_env_file_that_others_can_read_is_warned_of(load: Callable[..., Config]) -> None:
     Path(".env").write_text("A=1\n")
     Path(".env").chmod(0o644)
-    loaded = load(SMALL.replace("[run]", "[run], env_file: .env"))
+    loaded = load(SMALL.replace("[cat]", "[cat], env_file: .env"))
     assert any("chmod 600 .env" in warning for warning in config.plan(loaded, "1", None).warnings)
     Path(".env").chmod(0o600)
     assert not any("chmod" in warning for warning in config.plan(loaded, "1", None).warnings)

@@ -17,6 +17,7 @@ from bleen.providers.checks.smoke_runner import run
 
 QUICK = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 LOCATED = re.compile(r"(bleen\.yaml|smoke\.yml|x\.env):[1-9][0-9]*:[1-9][0-9]*: .+")
+NOT_THERE = re.compile("is no directory|is no program that can be executed in ")
 
 WORDS = """
     service platform process command directory env env_file replicas stop signal timeout keep_alive user ports router envoy haproxy listen preview tls
@@ -66,7 +67,7 @@ def outcome(bleen: bytes, tests: bytes = b"tests: [{name: t, url: /}]", env: byt
             said = str(error).replace(f"{directory}/", "").splitlines()
             strange = [line for line in said if not LOCATED.fullmatch(line)]
         except UserError as error:
-            said, strange = [str(error)], [] if "is no directory" in str(error) else [str(error)]
+            said, strange = [str(error)], [] if NOT_THERE.search(str(error)) else [str(error)]
         else:
             said, strange = ["nothing"], []
             assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan

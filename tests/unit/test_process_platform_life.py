@@ -291,7 +291,7 @@ def test_another_stop_signal_is_used_and_one_that_does_not_exist_is_refused(host
 
 
 def test_what_can_never_start_is_refused_before_anything_is_touched(host: Host) -> None:
-    """A version's directory or image that is missing: exit 2 before anything is touched."""
+    """A version's directory, image or program that is missing: exit 2 before anything is touched."""
     for platform in (host.platform(directory=str(host.root / "no")), host.platform("no-such-command"), host.platform(user="no such user")):
         with pytest.raises(Refused):
             platform.provision(GREEN, "1.0", 1, 1)

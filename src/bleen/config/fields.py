@@ -50,11 +50,13 @@ def check_tokens(text: str, templates: tuple[str, ...] | None, allowed: Callable
             raise ValueError(f"`{token[0]}` is not known in {where}; there is {known}, and {{{{{token['template']}}}}} is the literal text")
 
 
-def filled(text: str, templates: Mapping[str, str]) -> str:
-    """A checked text with its templates filled in and its escapes undone, in one pass: what was filled in is not looked at again."""
+def filled(text: str, templates: Mapping[str, str], values: Mapping[str, str] = {}) -> str:
+    """A checked text with its templates and references filled in and its escapes undone, in one pass: what was filled in is not looked at again."""
 
     def one(token: re.Match[str]) -> str:
-        return templates[token["template"]] if token["template"] else token[0][1:] if token[0] == "$${" else token[0][1:-1]
+        if token["template"] or token["closed"]:
+            return templates[token["template"]] if token["template"] else values[token["reference"]]
+        return token[0][1:] if token[0] == "$${" else token[0][1:-1]
 
     return TOKEN.sub(one, text)
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from bleen.config.fields import filled, references
 from bleen.config.load import Config
 from bleen.config.source import Faults
-from bleen.errors import UserError
+from bleen.errors import Refused, UserError
+from bleen.host import launch
 from bleen.model import Environment
 from bleen.plan import Plan, Probe, Step, idle_name
 
@@ -38,7 +39,10 @@ def check_version(text: str) -> str:
 
 
 def plan(config: Config, version: str, active: Active | None) -> Plan:
-    """What releasing a version would do. Raises UserError for a version that cannot be one or has no directory, and Faults for a user that is not there."""
+    """What releasing a version would do.
+
+    Raises UserError for a version that cannot be one, or whose directory or program is not there, and Faults for a user that is not there.
+    """
     check_version(version)
     file = config.file
     old = active.environment if active else None
@@ -51,7 +55,7 @@ def plan(config: Config, version: str, active: Active | None) -> Plan:
         old=old,
         old_version=active.version if active else "",
         old_replicas=active.replicas if active else 0,
-        platform=_platform(config, version),
+        platform=_platform(config, version, idle_name(old)),
         probe=Probe(**file.checks.health.model_dump()),
         smoke=config.tests,
         steps=tuple(Step(s.share, file.bake if s.bake is None else s.bake) for s in steps) if steps else (Step(100, file.bake),),
@@ -97,7 +101,7 @@ def router(config: Config) -> dict[str, Any]:
     }
 
 
-def _platform(config: Config, version: str) -> dict[str, Any]:
+def _platform(config: Config, version: str, environment: str) -> dict[str, Any]:
     process = config.file.platform.process
     directory = config.beside(filled(process.directory, {"version": version}))
     if not directory.is_dir():
@@ -105,6 +109,7 @@ def _platform(config: Config, version: str) -> dict[str, Any]:
         raise UserError(f"version {version} is not there: {directory} is no directory; put it there, or correct `directory` ({way.file}:{way.line})")
     if process.user:
         _user(config)
+    _program(config, str(directory), version, environment)
     return {
         "kind": "process",
         "command": list(process.command),
@@ -117,6 +122,22 @@ def _platform(config: Config, version: str) -> dict[str, Any]:
         "ports": list(process.ports),
         "log_bytes": process.log_size,
     }
+
+
+def _program(config: Config, directory: str, version: str, environment: str) -> None:
+    """Raises UserError if the program of ``command`` is not where a copy would look for it: in PATH as the copy has it, or in the version's directory."""
+    process = config.file.platform.process
+    if "{port}" in process.command[0].replace("{{port}}", ""):  # ports are given out when the release begins
+        return
+    words = {"port": str(process.ports[0]), "version": version, "environment": environment, "instance": "1"}
+    env = secrets(config)["base"]
+    if "PATH" in process.env:
+        env["PATH"] = filled(process.env["PATH"], words, config.values)
+    try:
+        launch.check(launch.Program([filled(process.command[0], words)], directory, env, ""))
+    except Refused as error:
+        way = config.source.fault(("platform", "process", "command"), "")
+        raise UserError(f"version {version} cannot be started: {error}; put it there, or correct `command` ({way.file}:{way.line})") from None
 
 
 def _user(config: Config) -> pwd.struct_passwd:

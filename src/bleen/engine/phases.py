@@ -254,7 +254,8 @@ def _unwell_after_its_bake(release: Release, world: World, sight: Sight, baked: 
 
 def _since(release: Release, world: World, what: str) -> float:
     """When something that is waited out began: as the memo has it, but not before a person said `resume`."""
-    return max(release.memo.get(what, world.now), release.entered)
+    began: float = release.memo.get(what, world.now)
+    return max(began, release.entered)
 
 
 def _able(release: Release, world: World, sight: Sight) -> bool:
