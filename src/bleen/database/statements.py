@@ -24,6 +24,14 @@ class Statement(NamedTuple):
     """Of the first character of ``text``, in characters from the beginning of the file."""
 
 
+class Comment(NamedTuple):
+    """A comment of a file: what it says, without its marks and the white space around it, and where its marks stand, in characters."""
+
+    text: str
+    begin: int
+    end: int
+
+
 class Unreadable(Exception):
     """A text that cannot be split or parsed; ``str()`` says why, ``at`` where."""
 
@@ -36,3 +44,14 @@ def place(text: str, offset: int) -> Place:
     """Line and column of a character of ``text``."""
     begin = text.rfind("\n", 0, offset) + 1
     return Place(text.count("\n", 0, offset) + 1, offset - begin + 1)
+
+
+def split(text: str, dialect: Dialect) -> list[Statement]:
+    """The statements of a text, in order; raises ``Unreadable`` if they cannot be told apart for certain."""
+    if dialect == "postgres":
+        from bleen.database import postgres_parser
+
+        return postgres_parser.split(text)
+    from bleen.database import tokens
+
+    return tokens.split(text, dialect)

@@ -1,1 +1,63 @@
-"""The rules of a safe schema change, per phase and per dialect: what they find, where, why, and the safe way for the statement at hand."""
+"""The rules of a safe schema change, per phase and per dialect: what they find, where, why, and the safe way for the statement at hand.
+
+A dialect is a module of this package (``postgres``, ``mysql``, ``sqlite``; loaded when it is asked for) with
+
+* ``RULES``: every rule in one sentence, by its name;
+* ``lint(text, file, phase, known)``: the findings in one file, overrides not yet looked at; it never raises: what cannot be read is a finding,
+  ``not-understood``. ``known`` is what the release made so far, and is carried on;
+* ``split(text)`` and ``comments(text)``: where statements and comments stand; both raise ``Unreadable``.
+"""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol, cast
+
+from bleen.database.rules import overrides
+from bleen.database.rules.findings import PHASES, Finding, Known, Phase
+from bleen.database.statements import Comment, Dialect, Statement
+
+__all__ = ["Finding", "Phase", "Script", "lint", "lint_release", "rules"]
+
+
+class DialectRules(Protocol):
+    """What a dialect's module provides."""
+
+    RULES: Mapping[str, str]
+
+    def lint(self, text: str, file: str, phase: Phase, known: Known) -> list[Finding]: ...
+    def split(self, text: str) -> list[Statement]: ...
+    def comments(self, text: str) -> list[Comment]: ...
+
+
+class Script(NamedTuple):
+    """One file of a release."""
+
+    text: str
+    file: str
+    phase: Phase
+
+
+def lint(text: str, dialect: Dialect, phase: Phase, file: str = "") -> list[Finding]:
+    """The findings in one file, in the order of their places."""
+    return lint_release([Script(text, file, phase)], dialect)
+
+
+def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
+    """The findings in all files of one release. They are read in the order in which a release runs them, all of expand before any contract, and reported in the order given."""
+    given = list(scripts)
+    module, known = _module(dialect), Known()
+    found: dict[int, list[Finding]] = {}
+    for index, script in sorted(enumerate(given), key=lambda each: PHASES.index(each[1].phase)):
+        known.enters(script.phase)
+        findings = module.lint(script.text, script.file, script.phase, known)
+        found[index] = sorted(overrides.applied(findings, script.text, script.file, module), key=lambda each: (each.line, each.column, each.rule))
+    return [finding for index in range(len(given)) for finding in found[index]]
+
+
+def rules(dialect: Dialect) -> Mapping[str, str]:
+    """Every rule of a dialect in one sentence, those of overrides too."""
+    return {**_module(dialect).RULES, **overrides.RULES}
+
+
+def _module(dialect: Dialect) -> DialectRules:
+    return cast(DialectRules, importlib.import_module(f"bleen.database.rules.{dialect}"))

@@ -1,13 +1,20 @@
-"""What the linter says."""
+"""What the linter says, and what it remembers on its way through a release."""
 
 from typing import Literal, NamedTuple
 
-Phase = Literal["expand", "contract"]
+Phase = Literal["expand", "backfill", "contract"]
 Severity = Literal["error", "warn"]
+
+PHASES: tuple[Phase, ...] = ("expand", "backfill", "contract")
+"""In the order of a release."""
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong with a statement. ``fix`` is the safe way, written out for *this* statement where it can be; empty if there is none."""
+    """One thing that is wrong with a statement.
+
+    ``fix`` is the safe way, written out for *this* statement; empty if there is none. It is SQL that the linter itself passes, in the phase of
+    the finding; a line that is only ``-- expand.sql``, ``-- backfill.sql`` or ``-- contract.sql`` says that what follows belongs in that file.
+    """
 
     file: str
     line: int
@@ -16,3 +23,42 @@ class Finding(NamedTuple):
     severity: Severity
     message: str
     fix: str = ""
+
+
+class Known:
+    """What a release has made so far, statement by statement over all its files: free to change, since nobody uses it yet.
+
+    A thing is a kind and its names, as the dialect compares them: ``made("table", "public", "users")``. What one phase made is in use in the next,
+    and not free any more; a *fact* (a CHECK was validated) stays true.
+    """
+
+    def __init__(self) -> None:
+        self._phase: Phase | None = None
+        self._made: set[tuple[str, ...]] = set()
+        self._facts: set[tuple[str, ...]] = set()
+
+    def enters(self, phase: Phase) -> None:
+        """The statements that follow run in ``phase``."""
+        if phase != self._phase:
+            self._made.clear()
+        self._phase = phase
+
+    def makes(self, kind: str, *names: str) -> None:
+        self._made.add((kind, *names))
+
+    def made(self, kind: str, *names: str) -> bool:
+        return (kind, *names) in self._made
+
+    def forgets(self, kind: str, *names: str) -> None:
+        """It was dropped or renamed, and everything that is named below it (the columns of a table) with it."""
+        gone = (kind, *names)
+        self._made = {each for each in self._made if each != gone and each[1 : len(gone)] != names}
+
+    def learns(self, fact: str, *names: str) -> None:
+        self._facts.add((fact, *names))
+
+    def knows(self, fact: str, *names: str) -> bool:
+        return (fact, *names) in self._facts
+
+    def unlearns(self, fact: str, *names: str) -> None:
+        self._facts.discard((fact, *names))
