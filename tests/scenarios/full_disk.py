@@ -3,28 +3,12 @@
 Releases 1.0 and 1.1 by a router (argv[3]), fills the disk to its last byte, and goes back.
 """
 
-import errno
-import os
 import sys
 from pathlib import Path
 
 from bleen.testing.site import until
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from disks import fill
 from shop import Shop
-
-
-def fill(path: Path) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT)
-    for size in (1 << 16, 1 << 9, 1):
-        try:
-            while os.write(handle, b"x" * size) == size:
-                pass
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-    os.close(handle)
 
 
 def main(small: Path, roomy: Path, router: str) -> None:

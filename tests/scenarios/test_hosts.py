@@ -14,19 +14,14 @@ import pytest
 from bleen.host import clock
 from bleen.testing.load import Problem
 from bleen.testing.site import until
+from disks import run_on_a_small_disk
 from shop import ROUTERS, Shop
 
 
 @pytest.mark.parametrize("router", ROUTERS)
 def test_a_rollback_works_on_a_full_disk(tmp_path: Path, router: str) -> None:
     """ "From PROMOTING to HOLDING it always works: [...] with a full disk (a reserve is kept for it)" """
-    small, roomy = tmp_path / "small", tmp_path / "roomy"
-    small.mkdir()
-    apart = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    script = str(Path(__file__).with_name("full_disk.py"))
-    mounted = [*apart, "sh", "-c", 'mount -t tmpfs -o size=40m none "$0" && exec "$@"', str(small), sys.executable, script, str(small), str(roomy), router]
-    done = subprocess.run(mounted, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_on_a_small_disk("40m", Path(__file__).with_name("full_disk.py"), tmp_path / "small", tmp_path / "roomy", router)
 
 
 def test_after_a_reboot_in_the_hold_the_active_and_the_warm_version_are_started_then_the_listener(either: Shop) -> None:

@@ -3,8 +3,6 @@
 Brings a release to HOLDING, fills the disk to its last byte, and goes back as a second process would. The worlds of the fakes have a disk of their own.
 """
 
-import errno
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,18 +11,7 @@ from bleen.errors import Unavailable
 from bleen.host.state import Place
 from bleen.lifecycle import Phase, Verb
 from bleen.testing.service import NAME, FakeService
-
-
-def fill(path: Path) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT)
-    for size in (1 << 16, 1 << 9, 1):
-        try:
-            while os.write(handle, b"x" * size) == size:
-                pass
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-    os.close(handle)
+from disks import fill
 
 
 def main(small: Path, roomy: Path) -> None:

@@ -21,6 +21,7 @@ from bleen.testing.fakes import FakeClock
 from bleen.testing.interrupt import Point, fork, stopped
 from bleen.testing.service import NAME, FakeService
 from bleen.testing.site import until
+from disks import run_on_a_small_disk
 
 COMMITTING = Point("", "_once:execute", 2, "before")
 OTHER = Holder("elsewhere", 1, 1, "boot")
@@ -293,12 +294,7 @@ def test_a_quiet_hold_writes_nothing(service: FakeService) -> None:
 
 def test_a_rollback_is_written_on_a_full_disk(tmp_path: Path) -> None:
     """From PROMOTING to HOLDING it always works: [...] with a full disk (a reserve is kept for it)."""
-    small, roomy = tmp_path / "small", tmp_path / "roomy"
-    small.mkdir()
+    roomy = tmp_path / "roomy"
     roomy.mkdir()
-    apart = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    script = Path(__file__).with_name("on_a_full_disk.py")
-    mounted: list[str | Path] = [*apart, "sh", "-c", 'mount -t tmpfs -o size=24m none "$0" && exec "$@"', small, sys.executable, script, small, roomy]
-    done = subprocess.run(mounted, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "True ROLLED_BACK {Environment(name='blue', release=1): 100} [] False\n"
+    said = run_on_a_small_disk("24m", Path(__file__).with_name("on_a_full_disk.py"), tmp_path / "small", roomy)
+    assert said == "True ROLLED_BACK {Environment(name='blue', release=1): 100} [] False\n"
