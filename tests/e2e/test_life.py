@@ -120,6 +120,7 @@ def _end_and_begin_again(shop: Shop) -> None:
     assert shop.serves() == "1.1"
     assert "is down" in shop.bleen("down", "--yes").out
     assert not shop.processes()
+    assert "rollback: not ready: shop is down; `bleen up` starts 1.0 too" in shop.bleen("status").out
     with pytest.raises(Problem, match="refused"):
         shop.serves()
     assert "1.1 serves" in shop.bleen("up").out
@@ -206,9 +207,11 @@ def test_completions_load_in_their_shells(tmp_path: Path) -> None:
     with Shop(tmp_path) as shop:
         scripts = {shell: shop.bleen("completion", shell).out for shell in ("bash", "zsh", "fish")}
         subprocess.run(["bash", "-n"], input=scripts["bash"], text=True, check=True)
-        complete = f'{scripts["bash"]}\nCOMP_WORDS=(bleen roll); COMP_CWORD=1; COMP_LINE="bleen roll"; _shtab_bleen bleen roll bleen; echo "${{COMPREPLY[@]}}"'
-        answered = subprocess.run(["bash", "-c", complete], text=True, capture_output=True, check=False)
-        assert answered.stdout.split() == ["rollback"], answered
+        for words, expected in (("roll", "rollback"), ("check --file blee", "bleen.yaml"), ("wait --until c", "completed")):
+            typed = f"bleen {words}".split()
+            ask = f"COMP_WORDS=({' '.join(typed)}); COMP_CWORD={len(typed) - 1}; _shtab_bleen bleen {typed[-1]} {typed[-2]}; echo ${{COMPREPLY[@]}}"
+            answered = subprocess.run(["bash", "-c", f"{scripts['bash']}\n{ask}"], cwd=tmp_path, text=True, capture_output=True, check=False)
+            assert answered.stdout.split() == [expected], answered
         for shell, script in scripts.items():
             assert all(verb in script for verb in VERBS), shell
 

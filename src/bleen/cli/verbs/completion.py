@@ -9,10 +9,14 @@ import importlib
 import json
 from argparse import ArgumentParser, Namespace
 
+import shtab
+
 from bleen.cli import VERBS, exits
 from bleen.cli import arguments as common
 
 SHELLS = ("bash", "zsh", "fish")
+FILES = ("file", "tests")
+"""The arguments, of whichever verb, that are paths."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -20,18 +24,19 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    import shtab
-
     script = shtab.complete(whole(), args.shell)
     print(json.dumps({"shell": args.shell, "script": script}) if args.json else script)
     return exits.DONE
 
 
 def whole() -> ArgumentParser:
-    """All verbs in one parser: only completions and the manual need it."""
+    """All verbs in one parser: only completions need it."""
     parser = ArgumentParser(prog="bleen")
     verbs = parser.add_subparsers()
     for verb, summary in VERBS.items():
         alone = common.parser(verb, importlib.import_module(f"bleen.cli.verbs.{verb}"))
+        for action in alone._actions:
+            if action.dest in FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
         verbs.add_parser(verb, help=summary, parents=[alone], add_help=False)
     return parser
