@@ -142,12 +142,51 @@ class Check(Protocol):
         ...
 
 
+class Shipping(NamedTuple):
+    """An environment that exists, or is about to, and what its version knows of the schema."""
+
+    environment: Environment
+    version: str
+    migrations: frozenset[str]
+    """The names of those that its version ships."""
+    processes: int
+    share: int
+    """Percent of production traffic."""
+
+
+class Migrator(Protocol):
+    """Changes the schema of the database that the versions of a service share. Like a check, its work takes its own time and outlives the engine: every call
+    begins it, or looks how it goes. The memo of the last NotYet comes back; an empty one takes up what is under way, or begins. What a killed one has done
+    stays done, and is gone on with.
+    """
+
+    def expand(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
+        """Makes the schema fit for the versions of all of these. PASS once it does; evidence: ``expanded``, what was new."""
+        ...
+
+    def contract(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
+        """Takes away what nobody needs, if the plan says so and the gate is open. Evidence: ``contracted``, and ``pending`` with what each waits for.
+
+        INCONCLUSIVE if the database could not be asked; FAIL for a statement that it does not take.
+        """
+        ...
+
+    def account(self, memo: Memo) -> Verdict | NotYet:
+        """What the release's version wrote in the new shape, and how much of it the old shape cannot read. Evidence: ``written``, by pair of columns."""
+        ...
+
+    def cancel(self) -> None:
+        """Ends an expand that was begun; already ended is success."""
+        ...
+
+
 class Providers(NamedTuple):
     """What drives one service, as wired for one plan."""
 
     router: Router
     platform: Platform
     check: Check | None = None
+    migrator: Migrator | None = None
 
 
 class Holder(NamedTuple):

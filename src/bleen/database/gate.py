@@ -1,0 +1,82 @@
+"""When a schema may be contracted: only when nobody is left who needs the old shape, and nothing has been lost of what the new one was given.
+
+Evidence is not proof: a session behind a pooler, or one that does not say what it is, is unseen, and what is unseen keeps the gate shut until a person
+names the reason why it may be opened all the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bleen.database.ledger import Known
+from bleen.database.server import Session
+from bleen.model import Environment
+from bleen.ports import Shipping
+
+
+class Around(NamedTuple):
+    """What the service knows of itself when it asks for a contract."""
+
+    service: str
+    environments: tuple[Shipping, ...]
+    window: str = ""
+    """Why the way back is still open, and until when; empty if it is not."""
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Around":
+        shipping = (Shipping(**{**e, "environment": Environment.parse(e["environment"]), "migrations": frozenset(e["migrations"])}) for e in row["environments"])
+        return cls(row["service"], tuple(shipping), row["window"])
+
+
+class Obstacle(NamedTuple):
+    """Why the gate is shut. ``unseen``: only evidence is missing; a person may name the reason why it does not matter."""
+
+    why: str
+    unseen: bool = False
+
+
+def obstacles(
+    migration: str, around: Around, others: Sequence[Known], sessions: Sequence[Session], diverged: Mapping[str, int], earlier: Sequence[str]
+) -> list[Obstacle]:
+    """Everything that keeps the gate of one migration shut; nothing means that it is open.
+
+    ``others``: environments of other services that share the database. ``diverged``: by pair, how many rows are out of step. ``earlier``: contracts that are
+    pending and come first.
+    """
+    found = [Obstacle(f"{name} comes first, and is pending") for name in earlier]
+    if around.window:
+        found.append(Obstacle(around.window))
+    for each in around.environments:
+        if migration not in each.migrations:
+            does = f"gets {each.share} % of the traffic" if each.share else f"runs {each.processes} processes" if each.processes else "exists"
+            found.append(Obstacle(f"{each.environment} ({each.version}) {does}, and its version does not ship {migration}"))
+    for other in others:
+        if other.service != around.service and migration not in other.migrations:
+            found.append(Obstacle(f"{other.service} shares this database, and its {other.environment} ({other.version}) does not ship {migration}"))
+    found.extend(Obstacle(f"{count} rows of {pair} are out of step") for pair, count in diverged.items() if count)
+    return found + _sessions(migration, around, others, sessions)
+
+
+def named(service: str, environment: str) -> str:
+    """The application_name of an environment's sessions; ``environment`` is blue or green: a name is used again only when the one before has ended."""
+    return f"bleen:{service}:{environment}"
+
+
+def _sessions(migration: str, around: Around, others: Sequence[Known], sessions: Sequence[Session]) -> list[Obstacle]:
+    ships = {named(around.service, e.environment.name): migration in e.migrations for e in around.environments}
+    ships |= {named(o.service, o.environment.rpartition("-")[0]): migration in o.migrations for o in others if o.service != around.service}
+    found = []
+    for session in sessions:
+        if session.application.startswith("bleen migrate"):
+            continue
+        known = ships.get(session.application)
+        who = f"session {session.id} ({session.application or 'no application_name'}, user {session.user}{', from ' + session.client if session.client else ''})"
+        if known is None and session.application.startswith("bleen:"):
+            found.append(Obstacle(f"{who} is of an environment that has ended"))
+        elif known is None:
+            found.append(Obstacle(f"{who} is none that bleen knows: it may need the old shape", unseen=True))
+        elif not known:
+            found.append(Obstacle(f"{who} is of a version that does not ship {migration}"))
+    serving = [e for e in around.environments if e.share]
+    if serving and not any(s.application == named(around.service, e.environment.name) for e in serving for s in sessions):
+        found.append(Obstacle(f"no session says that it is of {serving[0].environment}, which serves: sessions are not seen as they are (a pooler?)", unseen=True))
+    return found

@@ -1,0 +1,62 @@
+"""The schema as a part of a release: errands that outlive the engine. Loads nothing of a database: a rollback passes here."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bleen.host.errand import Errand, Lost
+from bleen.model import Memo, NotYet, Result, Verdict
+from bleen.ports import Shipping
+
+_AGAIN = 3
+"""How often an errand that was killed is begun again: the ledger knows how far it came."""
+
+
+class Migrator:
+    """Implements ``ports.Migrator`` for one release. ``place`` is the release's own directory."""
+
+    def __init__(self, place: Path, service: str, release: int, plan: Mapping[str, Any], secrets: str, python: Sequence[str] | None = None) -> None:
+        """``plan``: what the plan says of the database; ``secrets``: the file that holds its url."""
+        self._place, self._plan, self._python = place, plan, python
+        self._common = {"service": service, "release": release, "secrets": secrets}
+
+    def expand(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
+        """See ``ports.Migrator``."""
+        spec = {
+            "do": "expand",
+            "folder": self._plan["folder"],
+            "migrations": self._plan["migrations"],
+            "environments": {str(e.environment): sorted(e.migrations) for e in environments},
+        }
+        return self._go("expand", spec, memo, "the schema to be expanded")
+
+    def contract(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
+        """See ``ports.Migrator``."""
+        around = {
+            "service": self._common["service"],
+            "window": "",
+            "environments": [{**e._asdict(), "environment": str(e.environment), "migrations": sorted(e.migrations)} for e in environments],
+        }
+        spec = {"do": "contract", "auto": self._plan["contract"] == "auto", "around": around}
+        return self._go("contract", spec, memo, "the schema to be contracted")
+
+    def account(self, memo: Memo) -> Verdict | NotYet:
+        """See ``ports.Migrator``."""
+        return self._go("account", {"do": "account", "migrations": list(self._plan["migrations"])}, memo, "a count of what the new version wrote")
+
+    def cancel(self) -> None:
+        """See ``ports.Migrator``."""
+        Errand(self._place, "expand", "", {}).cancel()
+
+    def _go(self, name: str, spec: Mapping[str, Any], memo: Memo, what: str) -> Verdict | NotYet:
+        errand = Errand(self._place, name, "bleen.database.worker", {**self._common, **spec}, self._python)
+        ended: int = memo.get("ended", 0)
+        try:
+            report = errand.run(memo.get("errand", {}), what)
+        except Lost as lost:
+            if ended == _AGAIN:
+                return Verdict(Result.INCONCLUSIVE, f"it was killed {ended + 1} times: it {lost}")
+            return NotYet(f"{what}, begun again after it had been killed", 0.2, memo={"ended": ended + 1})
+        if isinstance(report, NotYet):
+            return report if report.memo is None else report._replace(memo={"errand": report.memo, "ended": ended})
+        return Verdict(Result(report["result"]), report["why"], tuple(report["evidence"]))

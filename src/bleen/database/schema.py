@@ -1,0 +1,238 @@
+"""The schema of one database: expand, contract and revert as the ledger allows, each resumable from wherever it was killed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bleen.database import backfill, sync
+from bleen.database.gate import Around, Obstacle, obstacles
+from bleen.database.ledger import Entry, Known, Ledger, Part, State
+from bleen.database.migration import Backfill, Migration, Pair
+from bleen.database.server import Server, Told
+from bleen.database.statements import Statement, Unreadable
+from bleen.errors import Refused
+
+
+class Pending(NamedTuple):
+    """A contract that has not been done, and what it waits for; with no obstacles it could be done now."""
+
+    migration: str
+    description: str
+    since: float
+    """When the migration was expanded, in seconds since the epoch."""
+    obstacles: tuple[Obstacle, ...]
+
+
+class Schema:
+    """What migrations do to one database. Every method that changes it holds the database's lock, and raises Refused if another of us does."""
+
+    def __init__(self, server: Server, told: Told = lambda _: None) -> None:
+        self.server, self.ledger, self._told = server, Ledger(server), told
+
+    def expand(self, migrations: Sequence[Migration], service: str, release: int, environments: Mapping[str, frozenset[str]]) -> list[str]:
+        """Makes the schema fit for every version: statements, two-way sync, backfill, migration by migration; names what was new.
+
+        ``environments``: those of the service that exist or are about to, and what each ships. What was done already is not done again; one that stopped
+        half way goes on. Raises Refused for a statement that the server does not take: what was done stays, and is gone on with, or reverted.
+        """
+        with self.server.alone():
+            self.ledger.make()
+            self.ledger.exists(service, [Known(service, name, "", ships) for name, ships in environments.items()])
+            self._rewrite(service, environments)
+            return [m.name for m in migrations if self._expand(m, service, release, environments)]
+
+    def contract(self, name: str) -> None:
+        """Takes the old shape away. The gate is the caller's to ask; see ``pending``. The files are those that were expanded, from the ledger."""
+        entry = self._entry(name)
+        if entry.state is State.CONTRACTED:
+            return
+        if entry.state not in (State.EXPANDED, State.CONTRACTING):
+            raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
+        with self.server.alone():
+            self.server.rows(*self.ledger.reached(name, State.CONTRACTING))
+            self._take_away(entry.migration, "contract")
+            self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
+
+    def revert(self, name: str) -> None:
+        """Undoes an expand, and forgets the migration. Whether it may be, is the caller's to ask; see ``users`` and ``losses``."""
+        entry = self._entry(name)
+        if entry.state in (State.CONTRACTING, State.CONTRACTED):
+            raise Refused(f"{name} is {entry.state}: the old shape is gone; the way on is a new migration")
+        if not entry.migration.sql("revert").strip():
+            raise Refused(f"{name} has no revert.sql: write one, or go on")
+        with self.server.alone():
+            self.server.rows(*self.ledger.reached(name, State.REVERTING))
+            self._take_away(entry.migration, "revert")
+            with self.server.transaction():
+                for text, values in self.ledger.forgotten(name):
+                    self.server.rows(text, values)
+
+    def pending(self, around: Around) -> list[Pending]:
+        """Every contract that has not been done, in their order, and what keeps its gate shut."""
+        found: list[Pending] = []
+        others = self.ledger.environments()
+        sessions = self.server.sessions()
+        for entry in self.ledger.entries():
+            if entry.state not in (State.EXPANDED, State.CONTRACTING) or not contracts(entry.migration):
+                continue
+            shut = obstacles(entry.name, around, others, sessions, self._diverged(entry), [p.migration for p in found])
+            found.append(Pending(entry.name, entry.migration.description, entry.at, tuple(shut)))
+        return found
+
+    def contracted(self) -> list[str]:
+        """The migrations without which a version cannot run any more."""
+        return [entry.name for entry in self.ledger.entries() if entry.state in (State.CONTRACTING, State.CONTRACTED) and contracts(entry.migration)]
+
+    def users(self, name: str) -> list[Known]:
+        """Environments that ship a migration, and so need what a revert would take away."""
+        return [known for known in self.ledger.environments() if name in known.migrations]
+
+    def losses(self, name: str) -> dict[str, int]:
+        """What a revert would lose: for each pair, how many rows hold what the old columns do not say."""
+        entry = self._entry(name)
+        return self._count(entry, lambda each: each.unreadable())
+
+    def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int]]:
+        """For each pair of these migrations: rows that the new shape wrote, conflicts that were decided, and rows that the old shape cannot read."""
+        told: dict[str, Mapping[str, int]] = {}
+        for name in names:
+            entry = self.ledger.entry(name)
+            if entry is None or entry.state is not State.EXPANDED:
+                continue
+            for number, pair in enumerate(entry.migration.pairs, 1):
+                each = self._sync(entry.migration, number, pair, {})
+                counts = {what: self._number(query) for what, query in (("written", each.written()), ("conflicts", each.conflicts()))}
+                told[f"{name}, {_words(pair)}"] = {**counts, "unreadable": self._number(each.unreadable())}
+        return told
+
+    def _expand(self, migration: Migration, service: str, release: int, environments: Mapping[str, frozenset[str]]) -> bool:
+        entry = self.ledger.begin(migration, service, release)
+        if entry.state is State.REVERTING:
+            raise Refused(f"{migration.name} is half reverted: `bleen migrate revert {migration.name}` ends that, then expand again")
+        if entry.state is not State.EXPANDING:
+            return False
+        steps = self.ledger.steps(migration.name)
+        for number, statement in enumerate(self._statements(migration, "expand"), 1):
+            self._step(migration, "expand", number, [statement])
+        for number, pair in enumerate(migration.pairs, 1):
+            if ("sync", number) not in steps:
+                self._install(migration, number, pair, environments)
+        if fill := self._fill(migration):
+            backfill.run(self.server, self.ledger, migration, fill, lambda progress: self._told(f"{migration.name}: {progress.line()}"))
+        self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
+        self._told(f"{migration.name}: expanded")
+        return True
+
+    def _install(self, migration: Migration, number: int, pair: Pair, environments: Mapping[str, frozenset[str]]) -> None:
+        if refused := sync.refusals(self.server, pair):
+            raise Refused(f"{migration.name}: {_words(pair)} cannot be kept in step: {'; '.join(refused)}")
+        statements = self._sync(migration, number, pair, environments).install()
+        self._told(f"{migration.name}: keeps {_words(pair)} in step")
+        self.server.change(_own(statements), self.ledger.mark(migration.name, "sync", number, True), migration.locks, self._told)
+
+    def _rewrite(self, service: str, environments: Mapping[str, frozenset[str]]) -> None:
+        """Tells the triggers of earlier migrations who writes which shape now."""
+        for entry in self.ledger.entries():
+            for number, pair in enumerate(entry.migration.pairs, 1):
+                if entry.state is State.EXPANDED and entry.service == service:
+                    statements = self._sync(entry.migration, number, pair, environments).rewrite()
+                    self.server.change(_own(statements), [], entry.migration.locks, self._told)
+
+    def _take_away(self, migration: Migration, part: Part) -> None:
+        """Runs contract or revert. The sync of a pair ends in the transaction in which its columns go: between the two, writers would fail."""
+        steps = self.ledger.steps(migration.name)
+        statements = self._statements(migration, part)
+        left = {number: pair for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps}
+        number = 0
+        for group in _groups(self.server, statements, list(left.values())):
+            first, number = number + 1, number + len(group)
+            ends = [n for n, pair in left.items() if any(self.server.drops(s, pair) for s in group)]
+            self._step(migration, part, first, group, [(n, left.pop(n)) for n in ends])
+        for n, pair in left.items():
+            self._end_sync(migration, [], [(n, pair)], [])
+
+    def _step(self, migration: Migration, part: Part, first: int, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]] = ()) -> None:
+        """Runs statements that belong together, if they were not run."""
+        name, steps = migration.name, self.ledger.steps(migration.name)
+        if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))):
+            return
+        self._told(f"{name}: {part}, {' '.join(group[0].text.split())[:100]}")
+        done = [mark for i, statement in enumerate(group) for mark in self.ledger.mark(name, part, first + i, True, statement.text)]
+        if all(self.server.transactional(statement) for statement in group):
+            self._end_sync(migration, group, ends, done)
+            return
+        for text, values in self.ledger.mark(name, part, first, False, group[0].text):
+            self.server.rows(text, values)
+        self.server.concurrently(group[0], migration.locks, self._told)
+        for text, values in done:
+            self.server.rows(text, values)
+
+    def _end_sync(self, migration: Migration, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]], done: Sequence[Any]) -> None:
+        removal = [text for number, pair in ends for text in self._sync(migration, number, pair, {}).remove()]
+        gone = [("DELETE FROM bleen_step WHERE migration = %s AND part = %s AND number = %s", [migration.name, "sync", number]) for number, _ in ends]
+        self.server.change([*_own(removal), *group], [*gone, *done], migration.locks, self._told)
+
+    def _statements(self, migration: Migration, part: Part) -> list[Statement]:
+        try:
+            return self.server.split(migration.sql(part))
+        except Unreadable as error:
+            raise Refused(f"{migration.name}/{part}.sql:{error.at.line}:{error.at.column}: {error}") from None
+
+    def _fill(self, migration: Migration) -> Backfill | None:
+        if migration.backfill or not migration.sql("backfill").strip():
+            return migration.backfill
+        try:
+            return self.server.update(migration.sql("backfill"))
+        except Unreadable as error:
+            raise Refused(f"{migration.name}/backfill.sql:{error.at.line}:{error.at.column}: {error}") from None
+
+    def _sync(self, migration: Migration, number: int, pair: Pair, environments: Mapping[str, frozenset[str]]) -> sync.Sync:
+        writers: dict[str, sync.Side] = {name: "new" if migration.name in ships else "old" for name, ships in environments.items()}
+        return sync.of(self.server, migration.name, number, pair, writers)
+
+    def _diverged(self, entry: Entry) -> dict[str, int]:
+        if entry.state is State.CONTRACTING:  # its sync may be gone already, and its columns with it
+            return {}
+        return self._count(entry, lambda each: each.diverged())
+
+    def _count(self, entry: Entry, query: Any) -> dict[str, int]:
+        pairs = enumerate(entry.migration.pairs, 1)
+        return {_words(pair): self._number(query(self._sync(entry.migration, number, pair, {}))) for number, pair in pairs}
+
+    def _number(self, query: str) -> int:
+        return int(self.server.rows(query)[0][0])
+
+    def _entry(self, name: str) -> Entry:
+        entry = self.ledger.entry(name)
+        if entry is None:
+            known = ", ".join(each.name for each in self.ledger.entries())
+            raise Refused(f"this database knows no migration {name}" + (f"; it knows {known}" if known else ""))
+        return entry
+
+
+def contracts(migration: Migration) -> bool:
+    """Whether a migration takes anything away at its end; one that only adds never needs to be contracted."""
+    return bool(migration.sql("contract").strip() or migration.pairs)
+
+
+def _groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:
+    """Statements one by one, but for those that take away the columns of one pair: they go at once, with its sync."""
+    at = 0
+    while at < len(statements):
+        pair = next((pair for pair in pairs if server.drops(statements[at], pair)), None)
+        last = max((i for i, s in enumerate(statements) if pair and server.drops(s, pair)), default=at)
+        group = list(statements[at : last + 1])
+        if len(group) > 1 and not all(pair and server.drops(s, pair) for s in group):
+            raise Refused(f"line {group[0].at.line} and line {group[-1].at.line} take away columns of one pair: put them next to each other")
+        yield group
+        at = last + 1
+
+
+def _own(statements: Sequence[str]) -> list[Statement]:
+    """Statements that no file holds."""
+    from bleen.database.statements import Place
+
+    return [Statement(text, Place(0, 0), 0) for text in statements]
+
+
+def _words(pair: Pair) -> str:
+    return f"{pair.table} ({'+'.join(pair.old)} <-> {'+'.join(pair.new)})"

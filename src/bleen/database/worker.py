@@ -1,0 +1,98 @@
+"""What a release does to the schema, as a program of its own (``python -m bleen.database.worker SPEC REPORT``): a backfill may take hours.
+
+It may be killed at any instant; begun again, it goes on where the ledger says. Its report is a ``Verdict``: PASS done, FAIL never as it stands,
+INCONCLUSIVE the database could not be asked.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bleen.database import connect
+from bleen.database.gate import Around
+from bleen.database.migration import Migration, read_all
+from bleen.database.schema import Pending, Schema
+from bleen.errors import Refused, Unavailable, UserError
+from bleen.host.files import write_durably
+from bleen.model import Result, Verdict
+
+PATIENCE = 60.0
+"""Seconds for which a database that does not answer is asked again."""
+
+
+def expand(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
+    """Carries out the migrations of the plan, and no others."""
+    environments = {name: frozenset(ships) for name, ships in spec["environments"].items()}
+    expanded = schema.expand(_planned(spec), spec["service"], spec["release"], environments)
+    return Verdict(Result.PASS, "", ({"expanded": expanded},))
+
+
+def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
+    """Contracts what may be, in order, if the plan says so; tells what stays pending, and why."""
+    around = Around.from_json(spec["around"])
+    contracted: list[str] = []
+    left = schema.pending(around)
+    while spec["auto"] and left and not left[0].obstacles:
+        schema.contract(left[0].migration)
+        contracted.append(left[0].migration)
+        left = schema.pending(around)
+    return Verdict(Result.PASS, "", ({"contracted": contracted, "pending": [row(each) for each in left]},))
+
+
+def account(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
+    """What the new version wrote, after a rollback, and whether the old one can read it."""
+    return Verdict(Result.PASS, "", ({"written": schema.written(spec["migrations"])},))
+
+
+def row(pending: Pending) -> dict[str, Any]:
+    """A pending contract as the service's row and ``--json`` have it."""
+    return {"migration": pending.migration, "description": pending.description, "since": pending.since, "waits": [o.why for o in pending.obstacles]}
+
+
+def _planned(spec: Mapping[str, Any]) -> list[Migration]:
+    found = {m.name: m for m in read_all(Path(spec["folder"]))}
+    wanted: Mapping[str, str] = spec["migrations"]
+    changed = [name for name, checksum in wanted.items() if name not in found or found[name].checksum != checksum]
+    if changed:
+        raise Refused(f"{', '.join(changed)} in {spec['folder']} is not what was planned: deploy again")
+    return [found[name] for name in wanted]
+
+
+def main(spec: Mapping[str, Any], report: Path) -> None:
+    """Does what the spec says, and writes the report; what it says of its way lies beside it."""
+    way = report.with_name(report.name.replace("-report.json", "-progress"))
+
+    def told(text: str) -> None:
+        part = way.with_suffix(".part")
+        part.write_text(text)
+        os.replace(part, way)
+        print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
+
+    work = {"expand": expand, "contract": contract, "account": account}[spec["do"]]
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            url = json.loads(Path(spec["secrets"]).read_text())["database"]
+            server = connect(url, f"bleen migrate {spec['service']}")
+            try:
+                verdict = work(Schema(server, told), spec)
+            finally:
+                server.close()
+        except Unavailable as error:
+            if time.monotonic() < deadline:
+                told(f"{error}; tries again")
+                time.sleep(1)
+                continue
+            verdict = Verdict(Result.INCONCLUSIVE, str(error))
+        except (Refused, UserError) as error:
+            verdict = Verdict(Result.FAIL, str(error))
+        break
+    write_durably(report, json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence}))
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
