@@ -63,12 +63,12 @@ TABLE: Mapping[Phase, Row] = {
     _P.PLANNED: Row("claims the service, records the plan", _P.EXPANDING, _P.ABORTED, (_V.ABORT,)),
     _P.EXPANDING: Row("changes the schema so that both versions understand it", _P.PROVISIONING, _P.UNDOING, (_V.ABORT,)),
     _P.PROVISIONING: Row("starts the new version in the idle environment", _P.TESTING, _P.UNDOING, (_V.ABORT,)),
-    _P.TESTING: Row("health, smoke tests, baseline, away from production traffic", _P.AWAITING_PROMOTION, _P.UNDOING, (_V.ABORT,), True),
-    _P.AWAITING_PROMOTION: Row("readies the router; gates, approval", _P.PROMOTING, _P.UNDOING, (_V.PROMOTE, _V.ABORT), True),
+    _P.TESTING: Row("health and smoke tests, away from production traffic", _P.AWAITING_PROMOTION, _P.UNDOING, (_V.ABORT,), True),
+    _P.AWAITING_PROMOTION: Row("readies the router; approval, and health once more", _P.PROMOTING, _P.UNDOING, (_V.PROMOTE, _V.ABORT), True),
     _P.PROMOTING: Row("moves this step's share, and proves that it is served", _P.BAKING, _P.ROLLING_BACK, (_V.ROLLBACK,), True),
     _P.BAKING: Row("judges this step under production traffic", _P.HOLDING, _P.ROLLING_BACK, (_V.ROLLBACK,), True),
     _P.HOLDING: Row("keeps the old environment able to take the load", _P.RETIRING, _P.ROLLING_BACK, (_V.ROLLBACK, _V.RETIRE), True),
-    _P.RETIRING: Row("settles the router; drains, then stops or shrinks the old environment", _P.CONTRACTING, None),
+    _P.RETIRING: Row("drains, then stops or shrinks the old environment; settles the router", _P.CONTRACTING, None),
     _P.CONTRACTING: Row("contracts the schema if the gate is open, else leaves it pending", _P.COMPLETED, None),
     _P.ROLLING_BACK: Row("scales the old environment up, moves traffic back if it is healthy", _P.UNDOING, None, (_V.ROLLBACK,)),
     _P.UNDOING: Row("drains and stops the new environment once nothing routes to it", _P.ROLLED_BACK, None),
@@ -231,7 +231,7 @@ def obey(release: Release, ask: Ask, now: float, wall: float) -> tuple[Release, 
     if verb is Verb.CLOSE:
         return *_enter(release, Phase.CLOSED, now, wall, who), _yes(ask, "closed: what the router serves now is taken as the truth")
     if verb is Verb.RETIRE:
-        return *_enter(release, Phase.RETIRING, now, wall, who), _yes(ask, f"the rollback window is closed; {release.plan.old_version} is being retired")
+        return *_enter(release, Phase.RETIRING, now, wall, who), _yes(ask, f"the rollback window is closed; {release.plan.old_words} is being retired")
     if release.phase in UNMOVED:
         to = TABLE[release.phase].fails
         assert to is not None, "every phase before promotion has a failure edge"
@@ -239,7 +239,7 @@ def obey(release: Release, ask: Ask, now: float, wall: float) -> tuple[Release, 
     forced = release._replace(forced=release.forced or bool(ask.options.get("force")), reason=release.reason or who)
     if forced.forced:
         who += ", by force"
-    return *_enter(forced, Phase.ROLLING_BACK, now, wall, who), _yes(ask, f"going back to {release.plan.old_version}")
+    return *_enter(forced, Phase.ROLLING_BACK, now, wall, who), _yes(ask, f"going back to {release.plan.old_words}")
 
 
 def settled(release: Release, verb: Verb, options: Mapping[str, Any] = {}) -> Answer | None:
@@ -300,7 +300,7 @@ def _lapsed(ask: Ask, now: float) -> Answer | None:
 def _already(release: Release, ask: Ask) -> Answer | None:
     """The answer to a command whose end is reached, or on its way."""
     plan, phase, verb = release.plan, release.phase, ask.verb
-    went_back = f"already on {plan.old_version}" if release.moved else f"{plan.version} was aborted already"
+    went_back = f"already on {plan.old_words}" if release.moved else f"{plan.version} was aborted already"
     text = {
         Verb.PROMOTE: f"{plan.version} is promoted already" if release.moved and phase not in RETURNING else "it is being promoted" if release.approved else "",
         Verb.ABORT: went_back if phase in (Phase.UNDOING, Phase.ABORTED) else "",
@@ -311,7 +311,7 @@ def _already(release: Release, ask: Ask) -> Answer | None:
     }[verb]
     forces = bool(ask.options.get("force")) and not release.forced
     if verb is Verb.ROLLBACK and phase is Phase.ROLLING_BACK and not release.halted and not forces:
-        text = f"already going back to {plan.old_version}"
+        text = f"already going back to {plan.old_words}"
     return _yes(ask, text) if text else None
 
 

@@ -152,7 +152,11 @@ class Verdict(NamedTuple):
 
 
 class NotYet(NamedTuple):
-    """Nothing is wrong, it takes time. ``again``: seconds until it is worth looking; ``until``: when the wait ends by itself, on the journal's clock."""
+    """Nothing is wrong, it takes time.
+
+    ``why``: for what, in words that go on after "waits for". ``again``: seconds until it is worth looking; ``until``: when the wait ends by itself, on the
+    journal's clock.
+    """
 
     why: str
     again: float = 0.05

@@ -60,6 +60,16 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...] = ()
 
     @property
+    def new_words(self) -> str:
+        """The new version for people; with its environment where the old one is the same version."""
+        return f"{self.version} ({self.environment})" if self.version == self.old_version else self.version
+
+    @property
+    def old_words(self) -> str:
+        """The old version likewise."""
+        return f"{self.old_version} ({self.old.name})" if self.old and self.version == self.old_version else self.old_version
+
+    @property
     def digest(self) -> str:
         """The same for two plans that would run the same thing, whatever they replace."""
         import hashlib  # only verbs that make a plan compare one
@@ -105,9 +115,9 @@ def lines(plan: Plan) -> list[str]:
     for step in plan.steps:
         said.append(f"  promote    {step.share} % to {plan.environment}, bake {duration(step.bake)}")
     if plan.old:
-        said.append(f"  hold       {plan.old_version} stays warm for {duration(plan.window)}; `bleen rollback` returns to it at once")
+        said.append(f"  hold       {plan.old_words} stays warm for {duration(plan.window)}; `bleen rollback` returns to it at once")
         after = {0: "is stopped", None: "stays as it is"}.get(plan.keep, f"shrinks to {plan.keep}")
-        said.append(f"  retire     {plan.old_version} drains for {duration(plan.drain)} at the most, then {after}")
+        said.append(f"  retire     {plan.old_words} drains for {duration(plan.drain)} at the most, then {after}")
     else:
         said.append("  hold       nothing: a first release has nothing to return to")
     said.extend(f"  note: {warning}" for warning in plan.warnings)

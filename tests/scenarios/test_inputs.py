@@ -78,7 +78,10 @@ def test_a_deploy_of_what_serves_is_nothing_to_do_and_with_another_configuration
     shop.up("1.0")
     assert "nothing to do" in shop.bleen("deploy", "1.0").out
     shop.configure(platform={"process": {**shop.settings["platform"]["process"], "env": {"COLOUR": "red"}}})
-    assert "nothing to do" not in shop.bleen("deploy", "1.0").out
+    said = shop.bleen("deploy", "1.0").out
+    assert "nothing to do" not in said
+    assert "1.0 (green) serves; 1.0 (blue) stays warm for 15m: `bleen rollback` returns to it" in said
+    assert "the end of the rollback window; 1.0 (blue) stays warm" in shop.bleen("status").out
     assert shop.release.id.number == 2
     assert shop.status()["active"]["environment"] == "green"
     assert "nothing to do" in shop.bleen("deploy", "1.0").out  # also while the other one is warm

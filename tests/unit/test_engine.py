@@ -168,6 +168,14 @@ def test_a_version_that_never_becomes_healthy_is_undone_with_its_last_words(serv
     assert served(service) == {BLUE: 100}
 
 
+def test_a_version_that_crashes_again_and_again_is_said_to_crash(service: FakeService) -> None:
+    """ "An environment whose processes all keep crashing (three restarts each within a minute) is dead too" """
+    service.platform.sicken("1.1", "crashed 4 times", crashing=True)
+    assert service.deploy("1.1").phase is P.ABORTED
+    assert service.release.reason == "1.1 keeps crashing: green-2: crashed 4 times"
+    assert next(event for event in service.events if event.phase is P.UNDOING).facts["log"] == ["1| green-2 runs 1.1"]
+
+
 def test_a_version_that_becomes_healthy_late_is_waited_for(service: FakeService) -> None:
     service.platform.become_healthy_after("1.1", 100)
     assert service.deploy("1.1", P.HOLDING).phase is P.HOLDING
@@ -694,6 +702,17 @@ def test_a_provider_that_comes_back_is_waited_for(service: FakeService, phase: P
     assert not service.release.halted
     broken.mend()
     assert service.drive().phase is (P.ROLLED_BACK if back else P.COMPLETED)
+
+
+def test_what_is_waited_for_is_said_in_words_that_go_on_after_waits_for(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING, drain=100.0)
+    service.router.carry(BLUE, open=2)
+    service.ask(Verb.RETIRE)
+    service.tick()
+    assert service.release.why == "requests in flight to blue-1 to end: 2 left"
+    service.router.break_down("it hangs")
+    service.tick()
+    assert service.release.why == "another try: the fake router: it hangs"
 
 
 @pytest.mark.parametrize(("phase", "end"), [(P.TESTING, P.UNDOING), (P.PROMOTING, P.ROLLING_BACK), (P.RETIRING, P.RETIRING)])

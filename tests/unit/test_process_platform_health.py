@@ -85,7 +85,12 @@ def test_an_answer_in_small_pieces_is_put_together() -> None:
 def test_nobody_there_and_a_reset_are_said() -> None:
     with answering(then="reset") as (target, _):
         assert look(target, PROBE) == "broke the connection (Connection reset by peer)"
-    assert look(target, PROBE) == "refused the connection"
+    assert look(target, PROBE) == "nothing listens on the port"
+
+
+def test_a_listener_at_another_address_is_told_from_none() -> None:
+    with socket.create_server(("127.0.0.2", 0)) as elsewhere:
+        assert look(Target("127.0.0.1", elsewhere.getsockname()[1]), PROBE) == "the port is listened on, but not at 127.0.0.1"
 
 
 def test_no_answer_and_one_that_comes_too_slowly_are_given_up_when_patience_ends() -> None:

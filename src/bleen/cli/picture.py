@@ -73,6 +73,8 @@ def _release(access: Access, release: Release) -> dict[str, Any]:
 
 
 def _rollback(access: Access, newest: Release | None, providers: Providers) -> dict[str, Any]:
+    if not access.service.up and newest is not None and newest.phase in REVERSIBLE and newest.plan.old:
+        return {"ready": False, "to": newest.plan.old_version, "reason": f"{access.name} is down; `bleen up` starts {newest.plan.old_words} too"}
     if newest is not None and newest.phase is Phase.ROLLING_BACK:
         return {"ready": False, "to": newest.plan.old_version, "reason": newest.halted or f"going back to {newest.plan.old_version}"}
     if newest is None or newest.phase not in REVERSIBLE:

@@ -90,6 +90,8 @@ def _does(event: Event, plan: Plan) -> str:
         return "nothing: no database is configured"
     if event.phase in (Phase.HOLDING, Phase.RETIRING) and plan.old is None:
         return "nothing: a first release has no old environment"
+    if event.phase is Phase.RETIRING and plan.keep is None:
+        return "nothing: the old environment stays as it is"
     share = f" ({plan.steps[event.step].share} %)" if event.phase in (Phase.PROMOTING, Phase.BAKING) and len(plan.steps) > 1 else ""
     return TABLE[event.phase].does + share
 

@@ -70,8 +70,10 @@ def provisioning(release: Release, world: World) -> Outcome:
     if sight.healthy:
         return Done({"ready": sight.health.ready if sight.health else 0, "seconds": round(world.now - release.entered, 3)})
     started: float = release.memo["started"]
-    if world.now >= started + plan.probe.timeout or (sight.health and sight.health.crashing):
-        return Failed(f"{plan.version} did not become healthy within {duration(plan.probe.timeout)}: {sight.why}", {"log": list(platform.logs(new, 20))})
+    crashing = sight.health is not None and sight.health.crashing
+    if crashing or world.now >= started + plan.probe.timeout:
+        what = "keeps crashing" if crashing else f"did not become healthy within {duration(plan.probe.timeout)}"
+        return Failed(f"{plan.version} {what}: {sight.why}", {"log": list(platform.logs(new, 20))})
     return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.05, started + plan.probe.timeout)
 
 
@@ -160,7 +162,7 @@ def holding(release: Release, world: World) -> Outcome:
         if sight.health and sight.health.ready and not sight.trouble:
             return Done()
         return NotYet(f"{plan.version} to be seen well, before {plan.old_version} is given up: {sight.why}", plan.probe.interval / 2)
-    return NotYet(f"the end of the rollback window; {plan.old_version} stays warm", max(min(plan.probe.interval, until - world.now), 0.001), until)
+    return NotYet(f"the end of the rollback window; {plan.old_words} stays warm", max(min(plan.probe.interval, until - world.now), 0.001), until)
 
 
 def retiring(release: Release, world: World) -> Outcome:

@@ -110,7 +110,7 @@ class Engine:
             return Halt(f"both environments are dead, traffic was left where it is: {dead}; {release.plan.old_version}: {before.why}")
         if before.partly:
             return Failed(dead)
-        return NotYet(f"{dead}; looking at {release.plan.old_version}", 0.02)
+        return NotYet(f"a look at {release.plan.old_version}, as {dead}", 0.02)
 
     def _guarded(self, release: Release, world: World, work: Callable[[Release, World], Outcome | None]) -> Outcome | None:
         """What a phase or the watch says, with what its ports raise turned into an outcome."""
@@ -135,7 +135,7 @@ class Engine:
         if release.phase not in UNHURRIED and world.now >= deadline:
             return Failed(f"gave up: {why}")
         failures = self._failures[release.id] = self._failures.get(release.id, 0) + 1
-        return NotYet(why, 0.02 * 2 ** min(failures, 6), release.until)
+        return NotYet(f"another try: {why}", 0.02 * 2 ** min(failures, 6), release.until)
 
     def _record(self, world: World, release: Release, outcome: Outcome) -> float:
         if isinstance(outcome, NotYet):

@@ -269,16 +269,16 @@ class FakeRouter(_Fake):
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         now = Routing.from_json(self._look()["routing"])
         if now.unknown or {e: s for e, s in now.shares.items() if s} != {e: s for e, s in wanted.shares.items() if s}:
-            return NotYet("the router does not serve that yet")
+            return NotYet("the router to serve that")
         with self._changing() as row:
             return self._wait(row, "served", "the fake router takes its time")
 
     def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
         row = self._look()
         if Routing.from_json(row["routing"]).serves(environment):
-            return NotYet(f"{environment} still has a share of the traffic")
+            return NotYet(f"{environment} to lose its share of the traffic")
         in_flight = row["traffic"].get(str(environment), (0, 0, 0))[2]
-        return NotYet(f"{in_flight} requests in flight to {environment}") if in_flight else None
+        return NotYet(f"requests in flight to {environment} to end: {in_flight} left") if in_flight else None
 
     def settle(self, wanted: Routing, epoch: int) -> None:
         with self._effect("settle", epoch, wanted=wanted.to_json()) as row:
@@ -444,7 +444,7 @@ class FakePlatform(_Fake):
             found["stopping"] = True
             if (left := row["stopping"].get(name, 0)) > 0:
                 row["stopping"][name] = left - 1
-                return NotYet(f"{name} is stopping", 0.01)
+                return NotYet(f"{name} to stop", 0.01)
             del row["environments"][name]
             return None
 

@@ -147,7 +147,7 @@ class ProxyContract(RouterContract):
     def test_production_answers_503_when_nobody_is_to_serve(self, make: Make, fleet: Fleet) -> None:
         site = make()
         site.up()
-        assert site.get()[:2] == (503, "")
+        assert site.get() == (503, "", b"no version is active\n")
         site.prepare(fleet.routing({BLUE: 100}, BLUE))
         assert site.get()[:2] == (503, "")
         site.route(fleet.routing({BLUE: 100}))
@@ -157,7 +157,7 @@ class ProxyContract(RouterContract):
 
     def test_the_preview_leads_to_the_idle_environment_or_answers_503(self, live: Site, fleet: Fleet) -> None:
         """The preview leads to this release's idle environment or answers 503, never to the active one."""
-        assert live.get(preview=True)[:2] == (503, "")
+        assert live.get(preview=True) == (503, "", b"no release is being previewed\n")
         live.prepare(fleet.routing({BLUE: 100}, GREEN))
         until("the preview answers", lambda: live.get(preview=True)[:2] == (200, "green"))
         assert live.get()[:2] == (200, "blue")

@@ -160,7 +160,7 @@ def _tell_rolled_back(args: Namespace, access: Access) -> None:
 def _tell_hold(args: Namespace, access: Access, release: Release) -> None:
     if args.json:
         return
-    print(f"{release.plan.version} serves; {release.plan.old_version} stays warm for {show.span(release.plan.window)}: `bleen rollback` returns to it")
+    print(f"{release.plan.new_words} serves; {release.plan.old_words} stays warm for {show.span(release.plan.window)}: `bleen rollback` returns to it")
     if not access.watched:
         print("nobody watches the hold: no resident engine runs; `bleen up` starts one")
 
@@ -170,7 +170,7 @@ def _end(args: Namespace, release: Release) -> int:
     text = {
         exits.DONE: f"{release.plan.version} is released",
         exits.ABORTED: f"aborted, users saw nothing: {release.reason}",
-        exits.ROLLED_BACK: f"rolled back to {release.plan.old_version}: {release.reason}",
+        exits.ROLLED_BACK: f"rolled back to {release.plan.old_words}: {release.reason}",
         exits.HALTED: f"halted in {release.phase}, needs a person: {release.halted or release.reason}",
         exits.WAITS: f"{release.plan.version} waits for `bleen promote`",
     }[code]

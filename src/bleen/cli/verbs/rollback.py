@@ -20,7 +20,7 @@ def run(args: Namespace) -> int:
     _, answer, release = command(args, Verb.ROLLBACK, _back, {"force": True} if args.force else {})
     if release.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and release.moved and "already" not in answer.text:
         forced = f", by force: whether {release.plan.old_version} is well was not asked" if release.forced else ""
-        return tell(args, answer, release, f"{release.plan.old_version} serves again, {release.plan.version} is being stopped{forced}")
+        return tell(args, answer, release, f"{release.plan.old_words} serves again, {release.plan.new_words} is being stopped{forced}")
     return tell(args, answer, release, code=exits.DONE)
 
 

@@ -31,7 +31,8 @@ def run(args: Namespace) -> int:
     release = driver.follow(release.id, there, lambda *_: None)
     access.leave(driver, release)
     if over() and not release.ended and not release.halted and not (args.until == "holding" and release.phase is Phase.HOLDING):
-        show.result(args, f"release {release.id.number} is still in {release.phase}: {release.why}", ok=False, release=show.of_release(release))
+        waits = f", and waits for {release.why}" if release.why else ""
+        show.result(args, f"release {release.id.number} is still in {release.phase}{waits}", ok=False, release=show.of_release(release))
         return exits.SAID_NO
     code = exits.of(release)
     why = release.halted or release.reason

@@ -80,7 +80,7 @@ class ProcessPlatform:
             now = self._now()
             down = {n: why for n in wanted if (why := self._down(path, n, record, states.get(n, State()), now))}
             asked = {n: target for n, target in zip(wanted, record.targets, strict=True) if n not in down}
-            unwell = {n: why for n, why in process_health.look_at_all(asked, self._probe).items() if why}
+            unwell = {n: f"{why}{_crashed_before(states.get(n, State()), now)}" for n, why in process_health.look_at_all(asked, self._probe).items() if why}
         found = [f"{environment}/{n} {record.targets[n - 1]}: {why}" for n, why in sorted({**down, **unwell}.items())]
         why = "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
         crashing = all(self._crashing(path, n, states.get(n, State()), now) for n in wanted)
@@ -214,8 +214,8 @@ class ProcessPlatform:
                     continue
                 states[n] = state
                 since, given = self._now() - state.ending, duration(record.stop_timeout)
-                said = f"was killed, as it did not end within {given}" if state.killed else f"was asked to end {since:.1f} s ago, and has {given} for it"
-                left.append(f"{environment}/{n} {said}")
+                said = f"killed, as it did not end within {given}" if state.killed else f"asked to end {since:.1f} s ago, and has {given} for it"
+                left.append(f"{environment}/{n}, which was {said}")
         return left
 
     def _end(self, environment: Environment, path: Path, record: Record, n: int, state: State) -> State:
@@ -274,7 +274,7 @@ class ProcessPlatform:
             if process is None or state.why:
                 return state.why or "was not started yet"
             again = "" if state.due is None else f", starts again in {max(0.0, state.due - now):.1f} s"
-            return f"has ended{again}; restarts so far: {state.crashes}"
+            return f"crashed{_times(state.crashes + 1)}{again}"
         if state.ending is not None:
             return "is ending"
         return self._owners.stranger(path / f"{n}.json", process, record.ports[n - 1])
@@ -333,6 +333,15 @@ def _in_words(what: str, whom: object) -> Iterator[None]:
 def _is_alive(path: Path, n: int) -> bool:
     process = launch.recorded(path / f"{n}.json")
     return process is not None and process.alive
+
+
+def _crashed_before(state: State, now: float) -> str:
+    """What is said beside what a restarted instance answers, until it has run well for a while."""
+    return f", after it crashed{_times(state.crashes)}" if state.crashes and now - state.started < process_record.GOOD_RUN else ""
+
+
+def _times(count: int) -> str:
+    return "" if count == 1 else f" {count} times"
 
 
 def _shares(have: Sequence[int], lines: int) -> list[int]:

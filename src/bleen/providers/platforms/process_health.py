@@ -39,7 +39,7 @@ def look(target: Target, probe: Probe) -> str:
             connection.sendall(request.encode())
             status = _status(connection, deadline)
     except ConnectionRefusedError:
-        return "refused the connection"
+        return _refusal(target.port)
     except TimeoutError:
         return f"gave no answer within {probe.patience:g} s"
     except OSError as error:
@@ -47,6 +47,17 @@ def look(target: Target, probe: Probe) -> str:
             raise Unavailable(f"{target} could not be asked how it is: {error.strerror}") from None
         return f"broke the connection ({error.strerror or error})"
     return "" if status.isdecimal() and 200 <= int(status) <= 399 else f"answered {status}"
+
+
+def _refusal(port: int) -> str:
+    """Why the kernel refuses connections to a port of HOST."""
+    try:
+        addresses = set(processes.listening(port).values())
+    except OSError:  # the host is short of something, or tells nobody: what was seen is said as it is
+        return "refused the connection"
+    if not addresses:
+        return "nothing listens on the port"
+    return "refused the connection" if addresses & _TAKING else f"the port is listened on, but not at {HOST}"
 
 
 def look_at_all(targets: Mapping[int, Target], probe: Probe) -> dict[int, str]:

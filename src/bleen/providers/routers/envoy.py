@@ -87,7 +87,7 @@ class Envoy:
             for pause in (_BLINK, 0.0):
                 traffic = _traffic(admin).get(environment)
                 if traffic and traffic.open:
-                    return NotYet(f"{traffic.open} requests in flight to {environment}")
+                    return NotYet(f"requests in flight to {environment} to end: {traffic.open} left")
                 time.sleep(pause)
         return None
 
@@ -118,7 +118,7 @@ class Envoy:
     def settle(self, wanted: Routing, epoch: int) -> None:
         with self._fence.passing(epoch), self._admin() as admin:
             if left := self._lead_preview(admin, wanted.preview):
-                raise Unavailable(left.why)
+                raise Unavailable(f"not yet done, for want of {left.why}")
             now, memory = _routing(admin), self._memory()
             if now.unknown:
                 raise Refused(f"nothing is forgotten while Envoy does what is not ours: {now.unknown}")
@@ -154,7 +154,7 @@ class Envoy:
                     if not self._alive():
                         return None
                     time.sleep(0.01)
-        return NotYet("Envoy does not end, although it was killed", 0.5)
+        return NotYet("Envoy to end, which was killed", 0.5)
 
     # clusters and the preview
 
@@ -174,7 +174,7 @@ class Envoy:
 
         def differs() -> str:
             shown, odd = _side(admin, "preview")
-            return "" if shown == shares and not odd else f"the preview still leads to {', '.join([*map(str, shown), *odd]) or 'nobody'}"
+            return "" if shown == shares and not odd else f"the preview, which still leads to {', '.join([*map(str, shown), *odd]) or 'nobody'}"
 
         if not differs():
             return None
@@ -263,7 +263,7 @@ class Envoy:
             try:
                 left = self._unanswering()
             except Unavailable as error:
-                left = NotYet(str(error))
+                left = NotYet(f"Envoy to answer: {error}")
             if left is None or time.monotonic() > deadline:
                 return left
             if not self._alive():
@@ -275,8 +275,8 @@ class Envoy:
             with self._admin() as admin:
                 ready = admin.get("/ready", unready=503) == b"LIVE\n"
         except Absent as error:
-            return NotYet(f"Envoy starts: {error}")
-        return None if ready else NotYet("Envoy starts: it has not seen its targets yet")
+            return NotYet(f"Envoy to start: {error}")
+        return None if ready else NotYet("Envoy to start, and to see its targets")
 
     def _name_certificate(self) -> None:
         """Tells a new Envoy which files to read. Raises Refused for ones that it could not use."""
@@ -366,7 +366,7 @@ def _workers_passed(admin: Admin) -> str:
         nonlocal count, rounds
         was, count = count, admin.get(r"/stats?usedonly&type=Counters&filter=^server\.dropped_stat_flushes$")
         rounds += was == count
-        return "" if rounds == 2 else "not every worker thread of Envoy has taken the new route up"
+        return "" if rounds == 2 else "every worker thread of Envoy to take the new route up"
 
     return _soon(two_rounds, _WORKERS)
 
@@ -388,10 +388,10 @@ def _differs(admin: Admin, wanted: Routing) -> str:
     shares, odd = _side(admin, "production")
     said = ", ".join([*(f"{e} {s} %" for e, s in shares.items()), *odd]) or "nobody"
     if odd or shares != {e: s for e, s in wanted.shares.items() if s}:
-        return f"Envoy still sends production to {said}"
+        return f"Envoy, which still sends production to {said}"
     known = _targets(admin)
     others = [str(e) for e in shares if sorted(known.get(str(e), ())) != sorted(wanted.targets.get(e, ()))]
-    return f"Envoy sends production to {said}, but other targets of {', '.join(others)} than were asked for" if others else ""
+    return f"Envoy, which sends production to {said}, but to other targets of {', '.join(others)} than were asked for" if others else ""
 
 
 def _unready(admin: Admin, wanted: Routing) -> str:
@@ -400,7 +400,7 @@ def _unready(admin: Admin, wanted: Routing) -> str:
     for environment, targets in wanted.targets.items():
         name = str(environment)
         if name in warming or name not in known or sorted(known[name]) != sorted(targets):
-            return f"Envoy looks at the targets of {environment} for the first time"
+            return f"Envoy to look at the targets of {environment} for the first time"
     return ""
 
 

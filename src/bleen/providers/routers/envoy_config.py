@@ -21,7 +21,7 @@ ADMIN = "admin.sock"
 CLUSTERS = "clusters.json"
 RENEWED = "renewed"
 SIDES = ("production", "preview")
-NOBODY = {"production": "no version is active\n", "preview": "no release is being tested\n"}
+NOBODY = {"production": "no version is active\n", "preview": "no release is being previewed\n"}
 
 IDLE = 1.0
 """Seconds that an idle upstream connection is kept where nobody says what the application does: half of the shortest keep-alive in wide use

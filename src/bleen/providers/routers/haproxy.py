@@ -196,10 +196,10 @@ class HAProxy:
         seen = self._look()
         shares, trouble = seen.led("production")
         if trouble or shares != {e: s for e, s in wanted.shares.items() if s}:
-            return NotYet(f"HAProxy serves {_in_words(shares)}{''.join(f', and {t}' for t in trouble)}")
+            return NotYet(f"HAProxy, which still serves {_in_words(shares)}{''.join(f', and {t}' for t in trouble)}")
         for environment in shares:
             if not set(wanted.targets.get(environment, ())) <= set(seen.targets[environment]):
-                return NotYet(f"HAProxy does not know every target of {environment}")
+                return NotYet(f"HAProxy to know every target of {environment}")
         return None
 
     def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
@@ -207,9 +207,9 @@ class HAProxy:
         for _ in range(2):
             seen = self._look()
             if environment in seen.led("production")[0]:
-                return NotYet(f"{environment} still has a share of the traffic")
+                return NotYet(f"{environment} to lose its share of the traffic")
             if open := self._counted(seen).get(environment, Traffic(0, 0, 0)).open:
-                return NotYet(f"{open} requests in flight to {environment}")
+                return NotYet(f"requests in flight to {environment} to end: {open} left")
             time.sleep(0.002)
         return None
 
@@ -235,7 +235,7 @@ class HAProxy:
         with self._fence.passing(epoch):
             process = launch.recorded(self._record)
             if process and process.alive and self._asked_to_end(process) is not None:
-                return self._end(process) or NotYet("the HAProxy before this one has ended")
+                return self._end(process) or NotYet("HAProxy to start, as the one before has ended")
             if not (process and process.alive):
                 process = self._start(routing)
             waiting = self._answering(process)
@@ -386,7 +386,7 @@ class HAProxy:
                 if process.stopped:
                     raise
                 if time.monotonic() >= deadline:
-                    return NotYet(f"HAProxy (pid {process.pid}) starts")
+                    return NotYet(f"HAProxy (pid {process.pid}) to start")
             time.sleep(0.005)
 
     def _bound_log(self) -> None:
@@ -405,7 +405,7 @@ class HAProxy:
         number = signal.SIGUSR1 if waited < _GRACE else signal.SIGTERM if waited < _GRACE + 2 else signal.SIGKILL
         if launch.end(self._record, number):
             return None
-        return NotYet(f"HAProxy (pid {process.pid}) ends; requests in flight get {_GRACE:g} s", 0.05)
+        return NotYet(f"HAProxy (pid {process.pid}) to end; requests in flight get {_GRACE:g} s", 0.05)
 
     def _asked_to_end(self, process: Process) -> float | None:
         """When this process was asked to end, since boot."""

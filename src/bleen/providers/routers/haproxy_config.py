@@ -228,7 +228,8 @@ defaults
 {production}
 {preview}
 backend {nobody}
-    http-request return status 503 content-type text/plain string "No environment is active here.\\n"
+    http-request return status 503 content-type text/plain string "no release is being previewed\\n" if {{ fe_name preview }}
+    http-request return status 503 content-type text/plain string "no version is active\\n"
 
 {backends}"""
 
