@@ -3,13 +3,17 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 from bleen.host.processes import command_line
 from bleen.host.state import Place
 from bleen.model import Routing
+from bleen.providers.routers import haproxy
 from bleen.testing.load import Problem
 from bleen.testing.site import until
+from disks import mounted
 from shop import ROUTERS, Shop
 
 
@@ -160,6 +164,23 @@ def test_another_address_is_refused_by_deploy_and_made_by_up_apply(either: Shop)
     either.bleen("rollback")
     assert either.serves() == "1.0"
     assert [line for line in _proxies(either) if either.router == line] == []
+
+
+def test_up_apply_to_a_proxy_that_is_not_installed_is_refused_and_touches_nothing(shop: Shop) -> None:
+    """ "2 usage, configuration or a refusal (drift, an address that is taken), nothing touched" """
+    shop.up("1.0", "1.1")
+    was, running = shop.journal.service(shop.service), {*shop.processes()}
+    shop.configure(router={"haproxy": {"listen": shop.listen, "preview": shop.preview}})
+    program = haproxy.installed()
+    assert program is not None, "the suites need haproxy"
+    argv = mounted("--bind /dev/null", program, sys.executable, "-m", "bleen", "up", "--apply")
+    done = subprocess.run(argv, cwd=shop.root, env=shop.environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched" in done.stderr
+    assert (shop.journal.service(shop.service), {*shop.processes()}) == (was, running)
+    assert shop.serves() == "1.1"
+    shop.bleen("rollback")
+    assert shop.serves() == "1.0"
 
 
 def _served(shop: Shop) -> str:

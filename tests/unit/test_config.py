@@ -2,8 +2,10 @@
 
 import json
 import os
+import pwd
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from bleen.errors import UserError
 from bleen.model import Environment
 from bleen.plan import Plan, Probe, Step
 from bleen.providers.platforms.process_record import fill
+from bleen.testing.interrupt import fork
 
 EXAMPLE = """\
 service: shop
@@ -478,6 +481,21 @@ def test_a_user_or_a_certificate_that_is_not_there_is_a_located_fault(load: Call
     Path("a.pem").touch()
     Path("a.key").touch()
     assert config.router(loaded)["tls"] == {"certificate": str(Path("a.pem").absolute()), "key": str(Path("a.key").absolute())}
+
+
+def test_another_user_is_refused_to_whoever_is_not_root_before_anything_is_touched() -> None:
+    with tempfile.TemporaryDirectory() as place:  # one that everybody may look into
+        file = Path(place, "bleen.yaml")
+        file.write_text(SMALL.replace("[cat]", "[cat], user: daemon"))
+
+        def plan() -> None:
+            if os.geteuid() == 0:
+                os.chmod(place, 0o755)
+                os.setuid(pwd.getpwnam("nobody").pw_uid)
+            with pytest.raises(Faults, match=r"bleen.yaml:2:44: only root can run the service as `daemon`; run bleen as root or as daemon"):
+                config.plan(config.load(file), "1", None)
+
+        assert os.waitpid(fork(plan), 0)[1] == 0
 
 
 def test_the_plan_warns_of_what_a_person_would_want_to_know(load: Callable[..., Config]) -> None:
