@@ -1,6 +1,7 @@
 """The life of a service through the command line, over each router, under load: what issue 2 lets a person do, and every exit code."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_a_service_lives_from_its_first_release_to_the_end_of_production_without
     report = users.report()
     assert not report.failures, str(report)
     assert report.who().keys() == {"1.0", "1.1"}
+    _tell_the_time(shop)
     _end_and_begin_again(shop)
 
 
@@ -49,7 +51,7 @@ def _promote_and_return(shop: Shop) -> None:
     seen = shop.status()
     assert seen["service"] == "shop"
     assert (seen["active"]["environment"], seen["active"]["version"]) == ("green", "1.1")
-    assert seen["idle"]["environment"], seen["idle"]["version"] == ("blue", "1.0")
+    assert (seen["idle"]["environment"], seen["idle"]["version"]) == ("blue", "1.0")
     assert seen["idle"]["running"] is True
     release = seen["release"]
     assert (release["number"], release["version"], release["phase"], release["halted"]) == (2, "1.1", "HOLDING", None)
@@ -112,6 +114,15 @@ def _make_way(shop: Shop) -> None:
     shop.configure(promotion={"mode": "auto"})
     assert "1.0 is released" not in shop.bleen("deploy", "1.1", "--end-window").out
     assert shop.serves() == "1.1"
+
+
+def _tell_the_time(shop: Shop) -> None:
+    """People are told the host's own time with its offset, programs UTC."""
+    here = {"TZ": "IST-5:30"}
+    for told in (shop.bleen("history", environ=here).out, shop.bleen("history", "1", environ=here).out):
+        assert all(re.search(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0530(  |$)", line) for line in told.splitlines()), told
+    of_one = shop.bleen("history", "1", "--json", environ=here).json
+    assert all(time.endswith("Z") for time in (of_one["since"], *(event["at"] for event in of_one["events"])))
 
 
 def _end_and_begin_again(shop: Shop) -> None:

@@ -3,7 +3,6 @@
 import os
 import pwd
 import sys
-import time
 from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from bleen import __version__, wiring
 from bleen.engine.drive import SILENT, Driver, alive, holder
 from bleen.engine.tick import Engine
 from bleen.errors import UserError
-from bleen.host import logs, state
+from bleen.host import clock, logs, state
 from bleen.host.processes import Process
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
@@ -68,7 +67,7 @@ class Access(NamedTuple):
         with suppress(OSError):
             logs.rotate(self.place.log, _LOG_BYTES)
             with open(self.place.log, "a", encoding="utf-8") as log:
-                log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {os.getpid()} {text}\n")
+                log.write(f"{clock.local(clock.wall())} {os.getpid()} {text}\n")
 
     def forget_secrets(self) -> None:
         """Removes the secrets of releases that have ended and whose environment is gone."""

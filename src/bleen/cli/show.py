@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from bleen.host import clock
 from bleen.lifecycle import TABLE, TERMINAL, Event, Phase, Release
 from bleen.plan import Plan, duration
 
@@ -80,13 +81,13 @@ def of_event(event: Event) -> dict[str, Any]:
 def event_line(event: Event, plan: Plan) -> str:
     """An event as a line: when, where the release is now, and what that means for this plan."""
     does = event.text if event.halted or not event.text.endswith(" done") else _does(event, plan)
-    return f"{time.strftime('%H:%M:%S', time.localtime(event.at))}  {event.phase!s:18}  {does}"
+    return f"{clock.local(event.at)}  {event.phase!s:18}  {does}"
 
 
 def _does(event: Event, plan: Plan) -> str:
     if event.phase in TERMINAL:
         return TERMINAL[event.phase]
-    if event.phase in (Phase.EXPANDING, Phase.CONTRACTING):
+    if event.phase in (Phase.EXPANDING, Phase.CONTRACTING) and not plan.database:
         return "nothing: no database is configured"
     if event.phase in (Phase.HOLDING, Phase.RETIRING) and plan.old is None:
         return "nothing: a first release has no old environment"
@@ -97,7 +98,7 @@ def _does(event: Event, plan: Plan) -> str:
 
 
 def stamp(seconds: float) -> str:
-    """A time for people and programs: RFC 3339, UTC."""
+    """A time for programs: RFC 3339, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"
 
 

@@ -19,3 +19,8 @@ def boot_id() -> str:
 def wall() -> float:
     """Seconds since the epoch, for people to read; nothing is decided by it."""
     return time.time()
+
+
+def local(seconds: float) -> str:
+    """Seconds since the epoch as every list and log has them: the host's own time, with its offset from UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 
 from bleen.cli import exits, show
 from bleen.cli.access import open_service
+from bleen.host import clock
 from bleen.lifecycle import ReleaseId
 
 
@@ -29,6 +30,6 @@ def run(args: Namespace) -> int:
         print(json.dumps([show.of_release(release) for release in releases]))
         return exits.DONE
     for release in releases:
-        why = release.halted or release.reason
-        print(f"{release.id.number:4}  {release.plan.version:14} {release.plan.environment:6} {release.phase!s:18} {show.stamp(release.since)}  {why}".rstrip())
+        why, since = release.halted or release.reason, clock.local(release.since)
+        print(f"{release.id.number:4}  {release.plan.version:14} {release.plan.environment:6} {release.phase!s:18} {since}  {why}".rstrip())
     return exits.DONE
