@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from stories import envoy, haproxy
 
 from bleen.model import Environment, Routing
-from bleen.ports import Router
-from bleen.providers.routers.envoy import Envoy
-from bleen.providers.routers.haproxy import HAProxy
 from bleen.testing.interrupt import Interrupt, Point, killed
 from bleen.testing.load import Load
 from bleen.testing.routers import BLUE, EFFECTS, GREEN, Fleet, RouterContract, settled
@@ -103,14 +101,6 @@ class Crashes:
         after = load.now()
         load.wait(8)
         assert set(load.report().who(after)) <= {e.name for e in wanted.shares}
-
-
-def envoy(site: Site) -> Router:
-    return Envoy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
-
-
-def haproxy(site: Site) -> Router:
-    return HAProxy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
 
 
 @pytest.fixture(params=[envoy, haproxy])

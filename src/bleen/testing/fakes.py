@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from bleen.errors import PortError, Refused, Unavailable
 from bleen.host.files import Fence, locked
@@ -93,7 +93,7 @@ class FakeCheck:
         self.cancelled.append(memo)
 
 
-class _Fake:
+class Fake:
     """What the router and the platform have in common: a world, a fence, a log, and ways to be out of order."""
 
     _of = ""
@@ -103,7 +103,7 @@ class _Fake:
         self._fence = fence
         self._file = place / f"{self._of}.json"
         self._log = place / "effects.log"
-        self._empty = {"broken": "", "refusing": {}, "losing": {}, "waits": {}, **empty}
+        self._empty = {"broken": "", "refusing": {}, "losing": {}, **empty}
 
     def break_down(self, why: str = "it does not answer") -> None:
         """From now on every call raises Unavailable."""
@@ -122,11 +122,6 @@ class _Fake:
         """The next times that this effect is carried out it raises Unavailable all the same: the outcome that nobody knows."""
         with self._changing() as row:
             row["losing"][effect] = times
-
-    def delay(self, call: str, looks: int) -> None:
-        """The next so many times that this call ("prepare", "served", "up", "down") would be done it answers NotYet."""
-        with self._changing() as row:
-            row["waits"][call] = looks
 
     def effects(self, name: str = "") -> list[Effect]:
         """What was done to the worlds of this directory, oldest first; only the effects of that name if one is given."""
@@ -196,23 +191,22 @@ class _Fake:
         finally:
             os.close(handle)
 
-    @staticmethod
-    def _wait(row: Row, call: str, why: str) -> NotYet | None:
-        left = row["waits"].get(call, 0)
-        row["waits"][call] = max(0, left - 1)
-        return NotYet(why, 0.01) if left else None
 
-
-class FakeRouter(_Fake):
+class FakeRouter(Fake):
     """A router that sends nothing anywhere and remembers everything. It is not listening until ``up``."""
 
     _of = "router"
     limits = RouterLimits()
 
     def __init__(self, place: Path, fence: Fence) -> None:
-        super().__init__(place, fence, {"state": "down", "remembers": False, "held": "", "traffic": {}, "routing": Routing().to_json()})
+        super().__init__(place, fence, {"state": "down", "remembers": False, "held": "", "waits": {}, "traffic": {}, "routing": Routing().to_json()})
 
     # What a test does to it
+
+    def delay(self, call: str, looks: int) -> None:
+        """The next so many times that this call ("prepare", "served", "up", "down") would be done it answers NotYet."""
+        with self._changing() as row:
+            row["waits"][call] = looks
 
     def kill(self) -> None:
         """The proxy dies; what it was told it finds again at the next ``up``."""
@@ -317,6 +311,12 @@ class FakeRouter(_Fake):
             raise Unavailable("the fake router is not running")
         return row
 
+    @staticmethod
+    def _wait(row: Row, call: str, why: str) -> NotYet | None:
+        left = row["waits"].get(call, 0)
+        row["waits"][call] = max(0, left - 1)
+        return NotYet(why, 0.01) if left else None
+
 
 def _must_be_known(targets: Mapping[str, Any], environments: Sequence[str]) -> None:
     for each in environments:
@@ -324,17 +324,23 @@ def _must_be_known(targets: Mapping[str, Any], environments: Sequence[str]) -> N
             raise Refused(f"the router has no targets for {each}; it knows {', '.join(sorted(targets)) or 'none'}")
 
 
-class FakePlatform(_Fake):
+class Truthful(Protocol):
+    """A router of which it is known what it really does."""
+
+    def truth(self) -> Routing: ...
+
+
+class FakePlatform(Fake):
     """A platform whose copies run as long as the test wishes. All is well with an environment from its first look on, unless the test says otherwise.
 
-    Looks at the fake router of the same directory (or the one it is given): stopping what that one names is a violation.
+    Looks at the fake router of the same directory (or the one it is given): stopping what that one names is a violation. ``ports`` are given out in turn.
     """
 
     _of = "platform"
 
-    def __init__(self, place: Path, fence: Fence, router: FakeRouter | None = None) -> None:
-        super().__init__(place, fence, {"environments": {}, "ended": [], "sick": {}, "starting": {}, "stopping": {}, "missing": [], "next_port": 1024})
-        self._router = router or FakeRouter(place, fence)
+    def __init__(self, place: Path, fence: Fence, router: Truthful | None = None, ports: Sequence[int] = range(1024, 65536)) -> None:
+        super().__init__(place, fence, {"environments": {}, "ended": [], "sick": {}, "starting": {}, "stopping": {}, "missing": [], "given": 0})
+        self._router, self._ports = router or FakeRouter(place, fence), ports
 
     # What a test does to it; a "what" is an environment ("green-5", or an Environment) or a version, and need not exist yet
 
@@ -388,13 +394,14 @@ class FakePlatform(_Fake):
         with self._changing() as row:
             row["missing"] = [v for v in row["missing"] if v != version]
 
+    def truth(self) -> Mapping[Environment, Running]:
+        """What exists, whatever state the fake is in."""
+        return _running(self._read())
+
     # The port
 
     def running(self) -> Mapping[Environment, Running]:
-        return {
-            Environment.parse(name): Running(e["version"], e["replicas"], sum(e["copies"]), _targets(e), e["stopping"])
-            for name, e in self._look()["environments"].items()
-        }
+        return _running(self._look())
 
     def provision(self, environment: Environment, version: str, replicas: int, epoch: int) -> None:
         with self._effect("provision", epoch, environment=str(environment), version=version, replicas=replicas) as row:
@@ -409,8 +416,7 @@ class FakePlatform(_Fake):
             if found["version"] != version:
                 raise Refused(f"{name} runs {found['version']}, not {version}")
             while len(found["ports"]) < replicas:
-                found["ports"].append(row["next_port"])
-                row["next_port"] += 1
+                found["ports"].append(self._free_port(row))
             dead = row["sick"].get(name, {}).get("dead", False)
             found.update(replicas=replicas, copies=[not dead] * replicas)
 
@@ -470,6 +476,15 @@ class FakePlatform(_Fake):
     def follow(self, environment: Environment) -> Callable[[], Sequence[str]]:
         return list
 
+    def _free_port(self, row: Row) -> int:
+        taken = {port for each in row["environments"].values() for port in each["ports"]}
+        for _ in self._ports:
+            port: int = self._ports[row["given"] % len(self._ports)]
+            row["given"] += 1
+            if port not in taken:
+                return port
+        raise Refused("every port of the fake platform is taken")
+
     def _violation(self, name: str, arguments: Mapping[str, Any]) -> str:
         if name == "down":
             stopped = [Environment.parse(each) for each in self._read()["environments"]]
@@ -481,6 +496,12 @@ class FakePlatform(_Fake):
         return "; ".join(
             f"{each} was stopped while the router {'serves' if routing.serves(each) else 'previews'} it" for each in stopped if routing.names(each)
         )
+
+
+def _running(row: Row) -> Mapping[Environment, Running]:
+    return {
+        Environment.parse(name): Running(e["version"], e["replicas"], sum(e["copies"]), _targets(e), e["stopping"]) for name, e in row["environments"].items()
+    }
 
 
 def _targets(found: Row) -> tuple[Target, ...]:

@@ -1,12 +1,13 @@
-"""A whole service over fakes: its journal is a real SQLite file, its clock stands still until somebody advances it, and no thread is involved.
+"""A whole service over fakes, or over a router that a test brings along: its journal is a real SQLite file, its clock stands still until somebody
+advances it, and no thread is involved.
 
 Any number of processes may open the same directory; each is then one more engine over the same world. Nothing is kept in memory that the next one needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from bleen.engine.drive import Driver, holder
 from bleen.engine.tick import Engine
@@ -18,17 +19,27 @@ from bleen.host.state import Place
 from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Service, Verb, fold
 from bleen.model import NotYet, Verdict
 from bleen.plan import Plan, Probe, Step, idle_name
-from bleen.ports import Check, Holder, Providers
+from bleen.ports import Check, Holder, Providers, Router
 from bleen.providers.journals.sqlite import SQLite
-from bleen.testing.fakes import FakeCheck, FakeClock, FakePlatform, FakeRouter
+from bleen.testing.fakes import FakeCheck, FakeClock, FakePlatform, FakeRouter, Truthful
 
 NAME = "shop"
 LIMIT = 2000
 """Ticks after which a release that neither ends nor halts is taken to hang."""
 
 
-class FakeService:
-    """One engine over the world of one directory."""
+class KnownRouter(Router, Truthful, Protocol):
+    """A router that tells a test what it really does."""
+
+
+R = TypeVar("R", bound=KnownRouter)
+
+
+class ServiceOver(Generic[R]):
+    """One engine over the world of one directory; a subclass says what its router is."""
+
+    ports: Sequence[int] = range(1024, 65536)
+    """Where its copies are."""
 
     def __init__(
         self, root: Path, *answers: Verdict | NotYet, boot: str = "boot", by: Holder | None = None, patience: float = 1.0, moving: bool = False
@@ -40,8 +51,8 @@ class FakeService:
         self.place = Place(NAME, root)
         self.place.make()
         fence, world = Fence(self.place.fence), self.place.path / "world"
-        self.router = FakeRouter(world, fence)
-        self.platform = FakePlatform(world, fence, self.router)
+        self.router = self.make_router(world, fence)
+        self.platform = FakePlatform(world, fence, self.router, self.ports)
         self.clock = FakeClock(world / "clock")
         self.check = FakeCheck(*answers) if answers else None
         self.journal = SQLite(self.place, patience, since_boot if moving else self.clock.now, lambda: f"{boot}, moving" if moving else boot)
@@ -49,6 +60,10 @@ class FakeService:
         self.me = by or holder("0")
         if not self.service.router:
             self.journal.register(NAME, {"kind": "fake"}, True)
+
+    def make_router(self, world: Path, fence: Fence) -> R:
+        """The router of this engine; others have one each, over the same world."""
+        raise NotImplementedError
 
     def build(self, service: Service, release: Release | None) -> Providers:
         check: Check | None = self.check
@@ -151,8 +166,9 @@ class FakeService:
 
     def faults(self) -> list[str]:
         """What must be empty at any time: broken promises, and events that tell another story than their row."""
-        found = self.router.violations()
-        epochs = [effect.epoch for effect in self.router.effects()]
+        found = self.platform.violations()
+        found += [f"{each} serves and does not exist" for each in self.router.truth().serving if each not in self.platform.truth()]
+        epochs = [effect.epoch for effect in self.platform.effects()]
         if epochs != sorted(epochs):
             found.append(f"an effect of a deposed epoch: {epochs}")
         for release in self.journal.releases(NAME, 100):
@@ -172,10 +188,17 @@ class FakeService:
             "moved": release.moved,
             "halted": release.halted,
             "reason": release.reason,
-            "shares": {str(e): s for e, s in routing.shares.items()},
+            "shares": {str(e): s for e, s in routing.shares.items() if s},
             "confirmed": {str(e): s for e, s in self.service.confirmed.shares.items() if s},
             "preview": str(routing.preview),
             "known": sorted(map(str, routing.targets)),
             "running": {str(e): (r.version, r.replicas) for e, r in self.platform.running().items()},
             "faults": self.faults(),
         }
+
+
+class FakeService(ServiceOver[FakeRouter]):
+    """Over fakes alone."""
+
+    def make_router(self, world: Path, fence: Fence) -> FakeRouter:
+        return FakeRouter(world, fence)
