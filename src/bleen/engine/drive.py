@@ -56,7 +56,7 @@ class Driver:
         self._journal, self._engine, self._name, self._me = journal, engine, service, by
         self._trouble, self._troubles = trouble or engine.log, set[str]()
         self._holds = False
-        self._upkeep, self._tended = Upkeep(journal, engine, service), 0.0
+        self._upkeep, self._tended = Upkeep(journal, engine, service), time.monotonic()  # a command that it was made for comes first
         self.ended_resident = False
         """A resident engine that did not answer was ended: somebody should start another."""
 

@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,13 +152,19 @@ class Owners:
         if not inodes:
             return ""
         found: dict[str, tuple[str, Process]] = {}
-        for member in launch.remains(record):
+        for member in _members(record, main):
             found.update({inode: (path, member) for inode, path in processes.descriptors(member.pid, inodes).items()})
             if len(found) == len(inodes):
                 inode, (path, holder) = next(iter(found.items()))
                 self._proofs[port] = _Proof(main, inode, path, holder, time.monotonic())
                 return ""
         return _named(inodes - set(found))
+
+
+def _members(record: Path, main: Process) -> Iterator[Process]:
+    """The instance's tree, the process itself first: mostly the socket is its own, and no other process of the host need be looked at."""
+    yield main
+    yield from launch.remains(record)
 
 
 def _named(inodes: set[str]) -> str:
