@@ -58,6 +58,9 @@ class Plan(NamedTuple):
     keep: int | None
     """How many copies of the old environment stay after the window: 0 stops it, None leaves it as it is."""
     warnings: tuple[str, ...] = ()
+    database: Mapping[str, Any] = {}
+    """What becomes of the schema: ``dialect``, ``folder``, ``contract`` (manual, auto), ``migrations`` (name to check sum, all that the version ships),
+    ``expands`` and ``contracts`` (names, in order), ``before`` (names, what the version before ships). Empty without a database."""
 
     @property
     def new_words(self) -> str:
@@ -75,7 +78,8 @@ class Plan(NamedTuple):
         import hashlib  # only verbs that make a plan compare one
 
         platform = {name: value for name, value in self.platform.items() if name != "secrets"}
-        same = self._replace(environment="", old=None, old_version="", old_replicas=0, platform=platform, warnings=())
+        database = {name: value for name, value in self.database.items() if name not in ("expands", "contracts", "before")}
+        same = self._replace(environment="", old=None, old_version="", old_replicas=0, platform=platform, warnings=(), database=database)
         return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
@@ -107,6 +111,8 @@ def lines(plan: Plan) -> list[str]:
     was = f"{plan.old_version} ({plan.old.name})" if plan.old else "nothing"
     new = f"{plan.version} ({plan.environment})"
     said = [f"{plan.service}: from {was} to {new}"]
+    if plan.database:
+        said.append(f"  expand     {', '.join(plan.database['expands']) or 'nothing: the database has every migration of it'}")
     said.append(f"  provision  {plan.platform.get('replicas', 1)} of {plan.version} as {plan.environment}, all well within {duration(plan.probe.timeout)}")
     tests = "1 smoke test" if len(plan.smoke) == 1 else f"{len(plan.smoke)} smoke tests"
     said.append(f"  test       {tests} through the preview" if plan.smoke else "  test       health only: no smoke tests")
@@ -120,6 +126,9 @@ def lines(plan: Plan) -> list[str]:
         said.append(f"  retire     {plan.old_words} drains for {duration(plan.drain)} at the most, then {after}")
     else:
         said.append("  hold       nothing: a first release has nothing to return to")
+    if plan.database.get("contracts"):
+        how = "once its gate is open" if plan.database["contract"] == "auto" else "later, by `bleen migrate contract`"
+        said.append(f"  contract   {', '.join(plan.database['contracts'])}, {how}")
     said.extend(f"  note: {warning}" for warning in plan.warnings)
     return said
 

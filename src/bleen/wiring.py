@@ -9,7 +9,7 @@ from bleen.host.files import Fence, Reserve
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
 from bleen.plan import Plan, Probe
-from bleen.ports import Check, Journal, Platform, Providers, Router
+from bleen.ports import Check, Journal, Migrator, Platform, Providers, Router
 
 ROUTERS = {
     "envoy": "bleen.providers.routers.envoy:Envoy",
@@ -17,6 +17,7 @@ ROUTERS = {
 }
 PLATFORMS = {"process": "bleen.providers.platforms.process:ProcessPlatform"}
 JOURNAL = "bleen.providers.journals.sqlite:SQLite"
+MIGRATOR = "bleen.database.migrator:Migrator"
 SMOKE = "bleen.providers.checks.smoke:Smoke"
 
 
@@ -24,7 +25,7 @@ def build(place: Place, service: Service, release: Release | None) -> Providers:
     """What drives a service: its router as ``up`` set it, its platform and checks as the plan of a release has them."""
     plan = release.plan if release else None
     probe = plan.probe if plan else Probe()
-    return Providers(_router(place, service, probe), _platform(place, plan, probe), _check(place, service, release))
+    return Providers(_router(place, service, probe), _platform(place, plan, probe), _check(place, service, release), _migrator(place, release))
 
 
 def journal(place: Place) -> Journal:
@@ -57,6 +58,14 @@ def _check(place: Place, service: Service, release: Release | None) -> Check | N
     plan, directory = release.plan, place.releases / str(release.id.number)
     check: Check = _load(SMOKE)(directory, plan.smoke, f"http://{service.router['preview']}", plan.platform["secrets"], production=service.router["listen"])
     return check
+
+
+def _migrator(place: Place, release: Release | None) -> Migrator | None:
+    if release is None or not release.plan.database:
+        return None
+    plan, number = release.plan, release.id.number
+    migrator: Migrator = _load(MIGRATOR)(place.releases / str(number), plan.service, number, plan.database, plan.platform["secrets"])
+    return migrator
 
 
 def _named(known: Mapping[str, str], kind: str, what: str) -> Any:

@@ -16,7 +16,7 @@ from bleen.host.state import Place
 from bleen.lifecycle import Answer, Phase, Release, Verb, after, obey
 from bleen.model import Done, Environment, Routing, Target
 from bleen.ports import Holder
-from bleen.providers.journals.sqlite import SQLite
+from bleen.providers.journals.sqlite import FORMAT, SQLite
 from bleen.testing.fakes import FakeClock
 from bleen.testing.interrupt import Point, fork, stopped
 from bleen.testing.service import NAME, FakeService
@@ -201,11 +201,26 @@ def test_a_journal_of_a_newer_format_is_refused_and_left_as_it_is(service: FakeS
     """The journal has a format number: an older bleen refuses a newer one."""
     service.close()
     with sqlite3.connect(service.place.journal) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
     with pytest.raises(UserError, match="newer bleen"):
         SQLite(service.place)
     with sqlite3.connect(service.place.journal) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (FORMAT + 1,)
+
+
+def test_a_journal_of_format_1_is_migrated_with_a_release_under_way(service: FakeService) -> None:
+    """A newer bleen migrates it, mid-release too."""
+    service.open("1.1")
+    service.close()
+    with sqlite3.connect(service.place.journal) as db:
+        db.execute("UPDATE release SET plan = json_remove(plan, '$.database')")
+        db.execute("PRAGMA user_version = 1")
+    journal = SQLite(service.place)
+    newest = journal.latest(NAME)
+    assert newest is not None
+    assert newest.plan.database == {}
+    with sqlite3.connect(service.place.journal) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
 
 
 def test_any_number_of_processes_may_open_a_new_journal_at_once(tmp_path: Path) -> None:

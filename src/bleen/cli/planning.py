@@ -36,8 +36,13 @@ def make(args: Namespace) -> Planned:
     access = _known(args, loaded)
     _same_router(access, config.router(loaded))
     active = _active(access)
+    current = _release_of(access, active.environment) if active else None
     plan = config.plan(loaded, version, active)
-    return Planned(access, loaded, plan, _release_of(access, active.environment) if active else None)
+    if loaded.file.database:
+        from bleen.cli import database  # a driver, and a parser of SQL: only for those who have one
+
+        plan = database.add(plan, loaded, current.plan if current else None)
+    return Planned(access, loaded, plan, current)
 
 
 def stage(place: Place, loaded: Config) -> str:

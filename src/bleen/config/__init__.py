@@ -1,11 +1,27 @@
 """bleen.yaml: reading it with every fault located, and making a plan out of it. Only commands that make a plan load this package (pydantic, ruamel.yaml)."""
 
 from bleen.config.load import Config, load
-from bleen.config.planning import Active, check_version, plan, router, secrets
+from bleen.config.planning import Active, Database, check_version, database, plan, router, secrets
 from bleen.config.schema import json_schema as schema
 from bleen.config.smoke import Tests
 from bleen.config.smoke import load as load_tests
 from bleen.config.source import Fault, Faults
 from bleen.config.template import template
 
-__all__ = ["Active", "Config", "Fault", "Faults", "Tests", "check_version", "load", "load_tests", "plan", "router", "schema", "secrets", "template"]
+__all__ = [
+    "Active",
+    "Config",
+    "Database",
+    "Fault",
+    "Faults",
+    "Tests",
+    "check_version",
+    "database",
+    "load",
+    "load_tests",
+    "plan",
+    "router",
+    "schema",
+    "secrets",
+    "template",
+]

@@ -136,6 +136,18 @@ def _directory(value: Any) -> str:
     return text
 
 
+def _database_url(value: Any) -> str:
+    text = text_of(value, "${DATABASE_URL}")
+    check_tokens(text, (), lambda name: NAME.fullmatch(name) is not None, "`url`")
+    if not text.strip() or not text.isprintable():
+        raise ValueError("is empty or has a control character; it is a url such as ${DATABASE_URL} or postgresql://shop@db/shop")
+    if not text.startswith("${") and "://" not in text:
+        raise ValueError(f"`{shown(text.partition(':')[0])}` is no url; it is one such as ${{DATABASE_URL}} or postgresql://shop@db/shop")
+    return text
+
+
+DatabaseUrl = Annotated[str, BeforeValidator(_database_url), WithJsonSchema({"type": "string", "minLength": 1})]
+
 Directory = Annotated[str, BeforeValidator(_directory), WithJsonSchema({"type": "string", "minLength": 1, "examples": ["releases/{version}"]})]
 
 

@@ -77,7 +77,26 @@ def secrets(config: Config, environ: Mapping[str, str] = os.environ) -> dict[str
     base = {name: environ[name] for name in ("PATH", "HOME") if name in environ}
     if config.file.platform.process.user:
         base["HOME"] = _user(config).pw_dir
-    return {"base": {**base, **config.variables}, "values": dict(config.values)}
+    shared = database(config, "")
+    return {"base": {**base, **config.variables}, "values": dict(config.values), **({"database": {"url": shared.url}} if shared else {})}
+
+
+class Database(NamedTuple):
+    """The database of a configuration, for one version."""
+
+    url: str
+    """With its references filled in: a secret."""
+    folder: str
+    """Where the version's migrations are."""
+    contract: str
+
+
+def database(config: Config, version: str) -> Database | None:
+    """The database that a version shares with the one before; None if there is none."""
+    file = config.file.database
+    if file is None:
+        return None
+    return Database(filled(file.url, {}, config.values), str(config.beside(filled(file.migrations, {"version": version}))), file.contract)
 
 
 def router(config: Config) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from bleen.config.fields import (
     AfterWindow,
     Command,
+    DatabaseUrl,
     Directory,
     Duration,
     DurationOrNone,
@@ -171,12 +172,30 @@ class Promotion(Strict):
         return self
 
 
+class Database(Strict):
+    """The database that the versions of the service share, and how its schema changes with a release."""
+
+    url: DatabaseUrl = Field(
+        description="The server itself, not a pooler, as a role that owns the tables. ${NAME} is taken from env_file or from whoever deploys.",
+        examples=["${DATABASE_URL}"],
+    )
+    migrations: Directory = Field(
+        default="releases/{version}/migrations",
+        validate_default=True,
+        description="The version's migrations, relative to this file. {version} is filled in.",
+    )
+    contract: Annotated[str, one_of("manual", "auto"), WithJsonSchema({"enum": ["manual", "auto"]})] = Field(
+        default="manual", description="manual: `bleen migrate contract` takes the old shape away. auto: the release does, once its gate is open."
+    )
+
+
 class File(Strict):
     """bleen.yaml: one service, and how it is released."""
 
     service: ServiceName = Field(description="The name of the service; unique on this host.", examples=["shop"])
     platform: Platform = Field(description="Where environments run.")
     router: Router = Field(description="What moves production traffic; one of envoy, haproxy.")
+    database: Database | None = Field(default=None, description="The database that the versions share; without it, no schema is changed.")
     checks: Checks = Field(default=Checks(), description="What must hold of an environment before it is promoted.")
     promotion: Promotion = Field(default=Promotion(), description="How users come to the new version.")
     bake: DurationOrNone = Field(default="10s", validate_default=True, description="How long the new version is judged under production traffic.")

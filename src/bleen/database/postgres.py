@@ -237,7 +237,13 @@ class Postgres:
 
     def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
         with _mapped():
-            return psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application)
+            try:
+                connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application)
+            except psycopg.ProgrammingError:  # its text may hold a part of the password
+                raise Refused("the database's url cannot be read; it is like postgresql://user:password@host:5432/name, special characters as %XX") from None
+            # a statement whose client was killed is not gone on with (PostgreSQL manual, "Connection Settings")
+            connection.execute("SET client_connection_check_interval = 1000")
+            return connection
 
     @contextmanager
     def _observer(self) -> Iterator[Any]:

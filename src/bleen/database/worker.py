@@ -76,7 +76,7 @@ def main(spec: Mapping[str, Any], report: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            url = json.loads(Path(spec["secrets"]).read_text())["database"]
+            url = json.loads(Path(spec["secrets"]).read_text())["database"]["url"]
             server = connect(url, f"bleen migrate {spec['service']}")
             try:
                 verdict = work(Schema(server, told), spec)

@@ -4,13 +4,13 @@ Every function may be run again from its beginning after a crash at any instant,
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bleen.engine.watch import Sight, Watch
 from bleen.lifecycle import Phase, Release, Service, step
-from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing
+from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Verdict
 from bleen.plan import duration
-from bleen.ports import Providers, Router
+from bleen.ports import Providers, Router, Shipping
 
 DRIFTING = 60.0
 """Seconds for which a bake waits while somebody else has moved the traffic."""
@@ -48,7 +48,13 @@ def planned(release: Release, world: World) -> Outcome:
 
 
 def expanding(release: Release, world: World) -> Outcome:
-    return Done()
+    migrator = world.providers.migrator
+    if migrator is None:
+        return Done()
+    answer = migrator.expand(_shipping(release, world), release.memo)
+    if isinstance(answer, NotYet):
+        return answer
+    return Done(_facts(answer)) if answer.result is Result.PASS else Failed(f"the schema was not expanded: {answer.why}", _facts(answer))
 
 
 def provisioning(release: Release, world: World) -> Outcome:
@@ -182,7 +188,19 @@ def retiring(release: Release, world: World) -> Outcome:
 
 
 def contracting(release: Release, world: World) -> Outcome:
-    return Done()
+    """A contract that cannot be done now stays pending, and so does one of a database that cannot be asked: the release is over all the same."""
+    migrator = world.providers.migrator
+    if migrator is None:
+        return Done()
+    answer = migrator.contract(_shipping(release, world), release.memo)
+    if isinstance(answer, NotYet):
+        return answer
+    facts = _facts(answer)
+    if answer.result is Result.FAIL:
+        return Failed(f"the schema was not contracted: {answer.why}", facts)
+    if answer.result is Result.INCONCLUSIVE:
+        return Done({"database": answer.why})
+    return Done(facts, pending=tuple(facts["pending"]))
 
 
 def rolling_back(release: Release, world: World) -> Outcome:
@@ -209,8 +227,11 @@ def rolling_back(release: Release, world: World) -> Outcome:
 
 def undoing(release: Release, world: World) -> Outcome:
     new, platform = release.environment, world.providers.platform
-    if world.providers.check and not release.moved:
-        world.providers.check.cancel(release.memo)
+    if not release.moved:
+        if world.providers.check:
+            world.providers.check.cancel(release.memo)
+        if world.providers.migrator:
+            world.providers.migrator.cancel()
     routing = world.router.routing()
     if routing.serves(new):
         return Failed(f"the router sends traffic to {new}, which was to be stopped: nothing was stopped; `bleen status` shows the drift")
@@ -222,6 +243,11 @@ def undoing(release: Release, world: World) -> Outcome:
     if stopping := platform.retire(new, 0, world.epoch):
         return stopping
     world.router.settle(_without(world.router.routing(), new), world.epoch)
+    if release.moved and world.providers.migrator:
+        written = world.providers.migrator.account(release.memo)
+        if isinstance(written, NotYet):
+            return written
+        return Done({**left, **_facts(written)} if written.result is Result.PASS else {**left, "database": written.why})
     return Done(left)
 
 
@@ -258,6 +284,23 @@ def _since(release: Release, world: World, what: str) -> float:
     """When something that is waited out began: as the memo has it, but not before a person said `resume`."""
     began: float = release.memo.get(what, world.now)
     return max(began, release.entered)
+
+
+def _shipping(release: Release, world: World) -> list[Shipping]:
+    """Every environment that exists, and this release's own, with the migrations that its version ships."""
+    plan, routing = release.plan, world.router.routing()
+    running = world.providers.platform.running()
+    ships = {release.environment: plan.database["migrations"], plan.old: plan.database["before"]}
+    versions = {release.environment: plan.version, plan.old: plan.old_version} | {e: r.version for e, r in running.items()}
+    exist = [release.environment, *(e for e in running if e != release.environment)]
+    return [
+        Shipping(e, versions[e], frozenset(ships.get(e, ())), running[e].alive if e in running else 0, routing.shares.get(e, 0))
+        for e in exist
+    ]
+
+
+def _facts(verdict: Verdict) -> Mapping[str, Any]:
+    return verdict.evidence[0] if verdict.evidence else {}
 
 
 def _able(release: Release, world: World, sight: Sight) -> bool:

@@ -21,8 +21,10 @@ from bleen.model import Routing
 from bleen.plan import Plan
 from bleen.ports import Holder
 
-FORMAT = 1
-"""Of the tables below. A newer bleen migrates an older journal; an older bleen refuses a newer one."""
+FORMAT = 2
+"""Of the tables below, and of the plans in them: a plan of format 2 has ``database``. A newer bleen migrates an older journal; an older bleen refuses a
+newer one.
+"""
 
 _TABLES = """
 CREATE TABLE service (name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, holder TEXT, router TEXT NOT NULL, up INTEGER NOT NULL,
@@ -315,14 +317,14 @@ class SQLite:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found > FORMAT:
             raise UserError(f"{self._place.journal} has format {found}, this bleen knows {FORMAT}: it was written by a newer bleen; use that one")
-        if found == 0:
+        if found < FORMAT:
             self._transact(self._create, spends=False)
 
     def _create(self) -> None:
         if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
             for statement in _TABLES.split(";\n"):
                 self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")  # the rows of format 1 are read as they are: their plans know no database
 
     def _clock(self, boot: str) -> None:
         """Goes on, after a reboot, from the last heartbeat."""

@@ -1,0 +1,69 @@
+"""What a version's migrations mean for a plan: read, judged by the rules, and compared with what the database has seen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bleen import config
+from bleen.config import Config
+from bleen.database import connect, dialect
+from bleen.database.gate import named
+from bleen.database.ledger import State, check
+from bleen.database.migration import Migration, read_all
+from bleen.database.schema import Schema, contracts
+from bleen.errors import PortError, UserError
+from bleen.plan import Plan
+
+
+def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
+    """The plan with what its version's migrations need; as it is, if there is no database. ``before``: the plan of the version that serves.
+
+    Raises UserError for migrations that are wrong, that the rules forbid, or that were changed after they had been applied; for a database that does not
+    answer; and for a version that needs a shape which was contracted.
+    """
+    shared = config.database(loaded, plan.version)
+    if shared is None:
+        return plan
+    migrations = read_all(Path(shared.folder))
+    try:
+        schema = Schema(connect(shared.url))
+        try:
+            entries = {entry.name: entry for entry in schema.ledger.entries()}
+            _able(plan.version, migrations, schema.contracted())
+            for migration in migrations:
+                if migration.name in entries:
+                    check(entries[migration.name], migration)
+        finally:
+            schema.server.close()
+    except PortError as error:
+        raise UserError(str(error)) from None
+    new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
+    kind = dialect(shared.url)
+    wanted = {
+        "dialect": kind,
+        "folder": shared.folder,
+        "contract": shared.contract,
+        "migrations": {m.name: m.checksum for m in migrations},
+        "expands": [m.name for m in new],
+        "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
+        "before": sorted(before.database.get("migrations", {})) if before else [],
+    }
+    return plan._replace(database=wanted, platform=_signed(plan, loaded, kind))
+
+
+def _able(version: str, migrations: Sequence[Migration], contracted: Sequence[str]) -> None:
+    """Raises UserError for a version that does not know a contract that was done."""
+    missing = [name for name in contracted if name not in {m.name for m in migrations}]
+    if missing:
+        raise UserError(
+            f"version {version} does not ship {', '.join(missing)}, which is contracted: what it needs of the schema is gone; "
+            f"the way on is a version that ships {'it' if len(missing) == 1 else 'them'}"
+        )
+
+
+def _signed(plan: Plan, loaded: Config, kind: str) -> dict[str, object]:
+    """The platform's settings, with what tells the database which environment a session is of (libpq reads these; what the file sets itself stays)."""
+    if kind != "postgres":
+        return dict(plan.platform)
+    signs = {"PGAPPNAME": named(plan.service, "{environment}"), "PGOPTIONS": "-c bleen.environment={environment}"}
+    mine = {name: value for name, value in signs.items() if name not in loaded.variables}
+    return {**plan.platform, "env": {**mine, **plan.platform["env"]}}
