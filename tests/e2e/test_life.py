@@ -175,6 +175,7 @@ def test_every_verb_prints_one_json_document(tmp_path: Path) -> None:
             "history": shop.bleen("history", "--json"),
             "history of one": shop.bleen("history", "1", "--json"),
             "completion": shop.bleen("completion", "bash", "--json"),
+            "migrate lint": shop.bleen("migrate", "lint", "--dialect", "sqlite", "--rules", "--json"),
             "down": shop.bleen("down", "--yes", "--json"),
         }
         for what, each in said.items():

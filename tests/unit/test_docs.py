@@ -9,6 +9,7 @@ import pytest
 
 from bleen import config
 from bleen.cli import VERBS
+from bleen.database.rules import rules
 from bleen.lifecycle import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,19 @@ def _default(field: dict[str, Any], required: bool) -> str:
     return "none" if value in (None, {}, []) else f"`{value}`"
 
 
-PAGES: dict[str, Callable[[], Iterator[str]]] = {"docs/architecture.md": life_of_a_release, "docs/guide/configuration.md": keys_of_bleen_yaml}
+def rules_of_sql() -> Iterator[str]:
+    """A rule of one name may ask different things of different databases."""
+    for dialect, title in (("postgres", "PostgreSQL"),):
+        yield f"### {title}"
+        yield ""
+        yield "| rule | what it asks |"
+        yield "|---|---|"
+        for name, told in rules(dialect).items():
+            yield f"| `{name}` | {told.replace('|', '/')} |"
+        yield ""
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {"docs/architecture.md": life_of_a_release, "docs/guide/configuration.md": keys_of_bleen_yaml, "docs/guide/migrations.md": rules_of_sql}
 
 
 def written(page: str) -> str:

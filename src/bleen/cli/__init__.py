@@ -21,6 +21,7 @@ VERBS = {
     "logs": "show what an environment wrote",
     "smoke": "run a file of smoke tests by itself",
     "retire": "close the rollback window now",
+    "migrate": "change the database with a release: lint its SQL",
     "resume": "let a halted release try again",
     "close": "end a halted release; what the router serves now is the truth",
     "down": "end production: stop the engine, every environment and the router",
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
         if len(words) > 1 and words[1] in VERBS:
-            words = [words[1], "--help"]
+            words = [*words[1:], "--help"]
         else:
             print(_page())
             return 0
@@ -71,6 +72,9 @@ def _run(verb: str, rest: list[str]) -> int:
         from bleen.cli import arguments
 
         module = importlib.import_module(f"bleen.cli.verbs.{verb}")
+        if rest and rest[0] in getattr(module, "SUBVERBS", ()):
+            module = importlib.import_module(f"bleen.cli.verbs.{verb}.{rest[0]}")
+            verb, rest = f"{verb} {rest[0]}", rest[1:]
         code: int = module.run(arguments.parser(verb, module).parse_args(rest))
         sys.stdout.flush()
         return code

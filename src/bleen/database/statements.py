@@ -46,7 +46,7 @@ def place(text: str, offset: int) -> Place:
     return Place(text.count("\n", 0, offset) + 1, offset - begin + 1)
 
 
-def split(text: str, dialect: Dialect) -> list[Statement]:
+def split(text: str, dialect: Dialect = "postgres") -> list[Statement]:
     """The statements of a text, in order; raises ``Unreadable`` if they cannot be told apart for certain."""
     if dialect == "postgres":
         from bleen.database import postgres_parser

@@ -8,6 +8,7 @@ fish: bleen completion fish > ~/.config/fish/completions/bleen.fish
 import importlib
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 
 import shtab
 
@@ -15,7 +16,7 @@ from bleen.cli import VERBS, exits
 from bleen.cli import arguments as common
 
 SHELLS = ("bash", "zsh", "fish")
-FILES = ("file", "tests")
+FILES = ("file", "files", "tests")
 """The arguments, of whichever verb, that are paths."""
 
 
@@ -32,11 +33,19 @@ def run(args: Namespace) -> int:
 def whole() -> ArgumentParser:
     """All verbs in one parser: only completions need it."""
     parser = ArgumentParser(prog="bleen")
-    verbs = parser.add_subparsers()
-    for verb, summary in VERBS.items():
-        alone = common.parser(verb, importlib.import_module(f"bleen.cli.verbs.{verb}"))
+    _add(parser, "", VERBS)
+    return parser
+
+
+def _add(parser: ArgumentParser, above: str, verbs: Mapping[str, str]) -> None:
+    below = parser.add_subparsers()
+    for verb, summary in verbs.items():
+        module = importlib.import_module(f"bleen.cli.verbs.{above}{verb}")
+        if hasattr(module, "SUBVERBS"):
+            _add(below.add_parser(verb, help=summary), f"{above}{verb}.", module.SUBVERBS)
+            continue
+        alone = common.parser(verb, module)
         for action in alone._actions:
             if action.dest in FILES:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
-        verbs.add_parser(verb, help=summary, parents=[alone], add_help=False)
-    return parser
+        below.add_parser(verb, help=summary, parents=[alone], add_help=False)

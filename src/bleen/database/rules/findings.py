@@ -50,15 +50,25 @@ class Known:
         return (kind, *names) in self._made
 
     def forgets(self, kind: str, *names: str) -> None:
-        """It was dropped or renamed, and everything that is named below it (the columns of a table) with it."""
-        gone = (kind, *names)
-        self._made = {each for each in self._made if each != gone and each[1 : len(gone)] != names}
+        """It was dropped or renamed, and everything with it that is named, or known, below it: the columns of a table."""
+        below = 1 + len(names)
+        self._made = {each for each in self._made if each != (kind, *names) and not (each[1:below] == names and len(each) > below)}
+        self._facts = {each for each in self._facts if each[1:below] != names}
+
+    def undo(self) -> None:
+        """Somebody rolled back: nothing is known for certain any more."""
+        self._made.clear()
+        self._facts.clear()
 
     def learns(self, fact: str, *names: str) -> None:
         self._facts.add((fact, *names))
 
     def knows(self, fact: str, *names: str) -> bool:
         return (fact, *names) in self._facts
+
+    def facts(self, fact: str) -> list[tuple[str, ...]]:
+        """The names of which it is known."""
+        return [each[1:] for each in self._facts if each[0] == fact]
 
     def unlearns(self, fact: str, *names: str) -> None:
         self._facts.discard((fact, *names))

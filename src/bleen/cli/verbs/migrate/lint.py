@@ -1,0 +1,87 @@
+"""Read SQL files as the phases of one release, and find what takes a site down: what the old version cannot live with, what locks, what cannot be undone.
+
+No bleen.yaml and no database are needed. All files are one release, in the order given: what one of them makes, the next is free to change.
+What cannot be parsed or understood is an error. A comment before a statement, or behind it on its line, allows one rule there, and says why:
+
+  -- bleen: allow RULE reason
+
+Exit 1 if there is an error; warnings alone exit 0. Columns count characters, from 1.
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from bleen.cli import exits
+from bleen.database.rules import Finding, Script, findings, lint_release, rules
+from bleen.database.statements import DIALECTS
+from bleen.errors import UserError
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("files", nargs="*", metavar="SQL", help="files of one release, in order; - is standard input")
+    parser.add_argument("--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too")
+    parser.add_argument("--phase", choices=findings.PHASES, help="which phase runs the files (default: told by their names, expand.sql, backfill.sql and contract.sql)")
+    parser.add_argument("--format", choices=("text", "json", "sarif"), help="text is the default, and --json the same as --format json")
+    parser.add_argument("--rules", action="store_true", help="list the rules of the dialect, and read nothing")
+
+
+def run(args: Namespace) -> int:
+    if args.dialect is None:
+        raise UserError(f"whose SQL is it? say --dialect {'|'.join(DIALECTS)}")
+    if args.json and args.format not in (None, "json"):
+        raise UserError(f"--json and --format {args.format} are two formats; say one of them")
+    known = rules(args.dialect)
+    if args.rules:
+        width = max(map(len, known))
+        print(json.dumps(dict(known)) if args.json or args.format == "json" else "\n".join(f"{name:{width}}  {told}" for name, told in known.items()))
+        return exits.DONE
+    if not args.files:
+        raise UserError("there is no file to read; name some, or - for standard input")
+    if args.files.count("-") > 1:
+        raise UserError("standard input can be read once; name - once")
+    found = lint_release([_script(file, args.phase) for file in args.files], args.dialect)
+    if args.format == "sarif":
+        from bleen.database.rules import sarif
+
+        print(json.dumps(sarif.log(found, known), indent=2))
+    elif args.json or args.format == "json":
+        print(json.dumps([finding._asdict() for finding in found]))
+    else:
+        print("\n".join(_lines(found)))
+    return exits.SAID_NO if any(finding.severity == "error" for finding in found) else exits.DONE
+
+
+def _script(file: str, phase: findings.Phase | None) -> Script:
+    """A file and the phase that it belongs to; every fault of it is told with the way out."""
+    named = {f"{each}.sql": each for each in findings.PHASES}.get(Path(file).name)
+    told = phase or named
+    if told is None:
+        raise UserError(f"{file}: which phase runs it? say --phase {'|'.join(findings.PHASES)}, or call it expand.sql")
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    try:
+        return Script(data.decode(), file, told)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}:{line}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+
+
+def _lines(found: Sequence[Finding]) -> list[str]:
+    """For people: a fix that was just told is not told again."""
+    lines, told = [], ""
+    for each in found:
+        lines.append(f"{each.file}:{each.line}:{each.column}: {each.severity} [{each.rule}] {each.message}")
+        if each.fix and each.fix != told:
+            lines += [f"    {line}" for line in each.fix.splitlines()]
+        told = each.fix or told
+    errors = sum(each.severity == "error" for each in found)
+    return [*lines, f"{_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}"]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,194 @@
+"""The rules of PostgreSQL, 14 and later. A list of what is allowed: a statement that no rule here knows is an error, so that a new PostgreSQL's command is one too."""
+
+from collections.abc import Callable, Iterator
+
+from postgast import pg_query_pb2 as pb
+
+from bleen.database.postgres_parser import Parsed, Source, comments, split
+from bleen.database.rules import postgres_objects as objects
+from bleen.database.rules import postgres_rows as rows
+from bleen.database.rules import postgres_tables as tables
+from bleen.database.rules.findings import Finding, Known, Phase
+from bleen.database.rules.postgres_look import Look, Message, inner, kind, options
+from bleen.database.statements import Unreadable
+
+__all__ = ["RULES", "STATEMENTS", "comments", "lint", "split"]
+
+RULES = {
+    "not-understood": "What cannot be parsed, or what no rule knows, does not pass.",
+    "backfill": "backfill.sql is exactly one UPDATE of one table.",
+    "rename": "Nothing is renamed: the version that runs knows it by its name.",
+    "drop-in-expand": "Nothing is dropped before contract: the old version uses it, and going back needs it.",
+    "drop-default": "A default that the old version's INSERTs count on stays until contract.",
+    "set-default": "A new default of a column that is in use reaches the old version's INSERTs too.",
+    "drop-cascade": "CASCADE drops what is not named.",
+    "change-type": "A type is never changed directly: a new column is added, filled, and used.",
+    "add-not-null": "A column that is added takes NULL, or has a constant default.",
+    "not-null-in-expand": "A column that the old version does not know is not required before contract.",
+    "set-not-null": "SET NOT NULL only where a CHECK that says so was validated before.",
+    "volatile-default": "A column is added without a default that differs from row to row: it rewrites the table.",
+    "rewriting-column": "No serial, identity or STORED column is added to a table that has rows: it rewrites the table.",
+    "domain-column": "No column of a domain with a constraint is added: it rewrites the table.",
+    "inline-constraint": "A column is added by itself; UNIQUE, PRIMARY KEY, CHECK and REFERENCES come after it, each the safe way.",
+    "constraint-without-not-valid": "CHECK and foreign keys are added NOT VALID, then validated in a statement of their own.",
+    "constraint-builds-index": "UNIQUE and PRIMARY KEY are made from an index that was built CONCURRENTLY; EXCLUDE cannot be.",
+    "validate-alone": "VALIDATE CONSTRAINT is the only part of its ALTER TABLE.",
+    "alter-constraint": "When a constraint is checked does not change under the old version.",
+    "generated-expression": "A generated column keeps its expression.",
+    "identity": "Identity is not added to, changed on, or taken from a column that the old version writes.",
+    "index-without-concurrently": "An index of a table in use is built CONCURRENTLY.",
+    "unnamed-index": "An index has a name, so that a build that failed is found again.",
+    "index-if-not-exists": "CREATE INDEX CONCURRENTLY IF NOT EXISTS takes an INVALID index for a good one.",
+    "drop-index-without-concurrently": "An index is dropped CONCURRENTLY.",
+    "reindex-without-concurrently": "REINDEX only CONCURRENTLY.",
+    "concurrently-in-transaction": "What is done CONCURRENTLY, and VACUUM, cannot stand in a transaction.",
+    "refresh-without-concurrently": "A materialized view in use is refreshed CONCURRENTLY.",
+    "table-rewrite": "Nothing writes a whole table again: SET LOGGED, SET UNLOGGED, SET TABLESPACE, SET ACCESS METHOD, VACUUM FULL, CLUSTER.",
+    "lock-table": "No LOCK.",
+    "row-locks": "No SELECT ... FOR UPDATE or FOR SHARE.",
+    "truncate": "No TRUNCATE of a table in use.",
+    "trigger": "A trigger on a table in use runs for the old version's writes too.",
+    "trigger-state": "Triggers and rules of a table in use are not switched on or off.",
+    "rule": "No rule (CREATE RULE) on a table in use.",
+    "inheritance": "A table in use gets no parent or type, and loses none.",
+    "partition-of": "A partition is made as a table and then attached, which locks out nobody.",
+    "attach-partition": "A table that has rows is attached only if a validated CHECK proves its bounds.",
+    "detach-partition": "A partition is detached CONCURRENTLY, in contract.",
+    "replica-identity": "REPLICA IDENTITY of a table in use is not changed.",
+    "row-security": "Which rows a role sees does not change under the old version.",
+    "owner": "Nothing in use changes its owner.",
+    "set-schema": "Nothing in use moves to another schema.",
+    "revoke": "No right is revoked before contract.",
+    "enum-value": "A value that is added to an enum can never be taken away.",
+    "domain": "A domain in use is changed like a table: NOT VALID first, nothing taken away before contract.",
+    "replaces": "CREATE OR REPLACE changes under the old version what it calls or reads.",
+    "alter-function": "A function that the old version calls is not altered before contract.",
+    "alter-sequence": "A sequence in use goes on as it did.",
+    "publication": "A publication can make UPDATE and DELETE fail.",
+    "extension": "An extension in use is not updated in a release.",
+    "role": "Roles are changed beside a release.",
+    "database": "Nothing that is about the whole database or server.",
+    "dynamic-sql": "Nothing that hides what it carries out: DO, CALL, PREPARE, EXECUTE.",
+    "side-effect": "No function is called that may do more than say a value.",
+    "whole-table-update": "No UPDATE of all rows at once: it is a backfill.",
+    "update-outside-backfill": "An UPDATE belongs in backfill.sql, whatever its WHERE.",
+    "delete-without-where": "No DELETE of all rows.",
+    "delete-in-expand": "Nothing is deleted before contract.",
+    "delete-in-contract": "A DELETE in one go locks what it deletes.",
+    "merge": "No MERGE into a table in use.",
+    "data-modifying-cte": "No WITH that writes.",
+    "copies-rows": "No copy of a table in one go: INSERT ... SELECT, CREATE TABLE AS, SELECT INTO.",
+    "many-rows": "An INSERT is of a thousand rows at most.",
+    "long-query": "A materialized view of whole tables is one long query.",
+    "copy": "No COPY.",
+    "session-setting": "Settings of the session are bleen's.",
+    "transaction-control": "No BEGIN, COMMIT or ROLLBACK: each statement has a transaction of its own.",
+}
+
+Rule = Callable[[Look, Message], Iterator[Finding]]
+
+STATEMENTS: dict[str, Rule] = {
+    "AlterTableStmt": tables.alter_table,
+    "CreateStmt": tables.create_table,
+    "CreateForeignTableStmt": lambda look, statement: tables.create_table(look, statement.base_stmt),
+    "IndexStmt": tables.create_index,
+    "ReindexStmt": tables.reindex,
+    "CreateTrigStmt": tables.trigger,
+    "CreatePolicyStmt": tables.policy,
+    "AlterPolicyStmt": tables.policy,
+    "RuleStmt": tables.rule,
+    "ViewStmt": tables.view,
+    "SelectStmt": rows.select,
+    "InsertStmt": rows.insert,
+    "UpdateStmt": rows.update,
+    "DeleteStmt": rows.delete,
+    "MergeStmt": rows.merge,
+    "CopyStmt": rows.copy,
+    "ExplainStmt": rows.explain,
+    "CreateTableAsStmt": rows.create_table_as,
+    "RefreshMatViewStmt": rows.refresh,
+    "TruncateStmt": rows.truncate,
+    "LockStmt": rows.lock,
+    **dict.fromkeys(("DoStmt", "CallStmt", "PrepareStmt", "ExecuteStmt"), rows.unseen),
+    "DropStmt": objects.drop,
+    "RenameStmt": objects.rename,
+    "AlterObjectSchemaStmt": objects.set_schema,
+    "AlterOwnerStmt": objects.owner,
+    "GrantStmt": objects.grant,
+    "GrantRoleStmt": objects.grant_role,
+    "AlterDefaultPrivilegesStmt": objects.default_privileges,
+    "AlterEnumStmt": objects.enum,
+    "AlterDomainStmt": objects.domain,
+    **dict.fromkeys(("CreateEnumStmt", "CreateRangeStmt", "CompositeTypeStmt", "CreateDomainStmt"), objects.create_type),
+    "DefineStmt": objects.define,
+    "CreateFunctionStmt": objects.function,
+    "AlterFunctionStmt": objects.alter_function,
+    "CreateSchemaStmt": objects.create_schema,
+    "CreateSeqStmt": objects.sequence,
+    "AlterSeqStmt": objects.alter_sequence,
+    "CreatePublicationStmt": objects.publication,
+    "AlterPublicationStmt": objects.publication,
+    "AlterExtensionStmt": objects.extension,
+    **dict.fromkeys(("AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt"), objects.role),
+    **dict.fromkeys(("CreatedbStmt", "AlterDatabaseStmt", "AlterDatabaseSetStmt", "AlterDatabaseRefreshCollStmt", "DropdbStmt", "AlterSystemStmt"), objects.database),
+    **dict.fromkeys(("DropOwnedStmt", "ReassignOwnedStmt"), objects.database),
+    "AlterTableMoveAllStmt": objects.move_all,
+    "VacuumStmt": objects.vacuum,
+    "ClusterStmt": objects.cluster,
+    "VariableSetStmt": objects.setting,
+    "TransactionStmt": objects.transaction,
+    **dict.fromkeys(("CommentStmt", "CreateStatsStmt", "CreateRoleStmt", "CreateExtensionStmt", "VariableShowStmt"), objects.nothing),
+}
+"""Every statement that a rule knows."""
+
+
+def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
+    """The findings in one file; never raises."""
+    try:
+        parsed = Source(text).parsed()
+    except Unreadable as error:
+        return [Finding(file, *error.at, "not-understood", "error", f"cannot be read: {error}")]
+    if phase == "backfill":
+        return _backfill(text, file, known, parsed)
+    found, in_transaction = [], False
+    for each in parsed:
+        look, statement = Look(file, phase, known, text, each), inner(each.node)
+        if in_transaction and _outside(statement):
+            found.append(look.finding("concurrently-in-transaction", "PostgreSQL refuses this between BEGIN and COMMIT; leave these out"))
+        found += judged(look, statement)
+        if kind(statement) == "TransactionStmt":
+            in_transaction = statement.kind in (pb.TRANS_STMT_BEGIN, pb.TRANS_STMT_START) or (
+                in_transaction and statement.kind in (pb.TRANS_STMT_SAVEPOINT, pb.TRANS_STMT_RELEASE, pb.TRANS_STMT_ROLLBACK_TO)
+            )
+    return found
+
+
+def judged(look: Look, statement: Message) -> Iterator[Finding]:
+    """What the rules say of one statement."""
+    rule = STATEMENTS.get(kind(statement))
+    if rule is None:
+        yield look.finding("not-understood", f"no rule knows this statement ({kind(statement).removesuffix('Stmt')}); see what it locks and changes, and allow it with that as the reason")
+    else:
+        yield from rule(look, statement)
+
+
+def _backfill(text: str, file: str, known: Known, parsed: list[Parsed]) -> list[Finding]:
+    if not parsed:
+        return [Finding(file, 1, 1, "backfill", "error", "there is no UPDATE in it; a migration without a backfill has no backfill.sql")]
+    looks = [Look(file, "backfill", known, text, each) for each in parsed]
+    more = [look.finding("backfill", "a second statement; a backfill is one UPDATE of one table: put the other into a migration of its own") for look in looks[1:]]
+    return [*rows.backfill(looks[0], inner(parsed[0].node)), *more]
+
+
+def _outside(statement: Message) -> bool:
+    """Whether PostgreSQL carries it out only outside of a transaction."""
+    match kind(statement):
+        case "IndexStmt" | "DropStmt":
+            return bool(statement.concurrent)
+        case "ReindexStmt":
+            return options(statement.params).get("concurrently", False)
+        case "VacuumStmt":
+            return bool(statement.is_vacuumcmd)
+        case "AlterTableStmt":
+            return any(getattr(each.alter_table_cmd, "def").partition_cmd.concurrent for each in statement.cmds)
+    return False

@@ -1,0 +1,211 @@
+"""ADD COLUMN on PostgreSQL: what makes it rewrite or scan the table, or fail the old version, and the same column added safely.
+
+Sources: PostgreSQL 18, "ALTER TABLE", Notes; tablecmds.c ATExecAddColumn (a rewrite for volatile defaults, stored and identity columns, and domains
+with a constraint) and parse_utilcmd.c transformAlterTableStmt.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from postgast import pg_query_pb2 as pb
+
+from bleen.database.rules.findings import Finding
+from bleen.database.rules.postgres_look import STEADY, Look, Message, called, changed, expression, functions, literal, quoted, relation, sql, type_name, words, wrapped
+from bleen.database.statements import Place
+
+_SERIAL = {"smallserial": "int2", "serial2": "int2", "serial": "int4", "serial4": "int4", "bigserial": "int8", "serial8": "int8"}
+_BUILT_IN = frozenset(
+    """
+    bit bool box bpchar bytea char cidr circle citext date daterange datemultirange float4 float8 geography geometry hstore inet int2 int4 int4range
+    int4multirange int8 int8range int8multirange interval json jsonb jsonpath line lseg ltree macaddr macaddr8 money name numeric numrange nummultirange
+    oid path pg_lsn point polygon regclass text time timestamp timestamptz timetz tsmultirange tsquery tsrange tstzmultirange tstzrange tsvector uuid
+    varbit varchar vector xml
+    """.split()
+)
+"""Types of PostgreSQL and of its well-known extensions, none of which is a domain."""
+
+_UNDERSTOOD = frozenset(
+    "NULL NOTNULL DEFAULT IDENTITY GENERATED CHECK PRIMARY UNIQUE EXCLUSION FOREIGN ATTR_DEFERRABLE ATTR_NOT_DEFERRABLE ATTR_DEFERRED "
+    "ATTR_IMMEDIATE ATTR_ENFORCED ATTR_NOT_ENFORCED".split()
+)
+
+
+class Column(NamedTuple):
+    """A column that is to be added, taken apart."""
+
+    statement: Message
+    command: Message
+    definition: Message
+    table: tuple[str, ...]
+    name: str
+    constraints: dict[str, list[Message]]
+    """By their kind, such as NOTNULL or CHECK."""
+
+    @property
+    def type(self) -> str:
+        return type_name(self.definition.type_name)
+
+    @property
+    def default(self) -> Message | None:
+        given = self.constraints.get("DEFAULT")
+        return given[0].raw_expr if given else None
+
+    @property
+    def serial(self) -> bool:
+        return self.type in _SERIAL
+
+    @property
+    def stored(self) -> Message | None:
+        made = self.constraints.get("GENERATED")
+        return made[0].raw_expr if made and made[0].generated_kind != "v" else None
+
+    @property
+    def volatile(self) -> bool:
+        return self.default is not None and bool(functions(wrapped_in(self.default), STEADY))
+
+    @property
+    def required(self) -> bool:
+        return bool(self.constraints.keys() & {"NOTNULL", "PRIMARY", "IDENTITY"}) or self.serial
+
+
+def wrapped_in(node: Message) -> Message:
+    return pb.ResTarget(val=node)
+
+
+def column(statement: Message, command: Message) -> Column:
+    definition = getattr(command, "def").column_def
+    constraints: dict[str, list[Message]] = {}
+    for node in definition.constraints:
+        constraints.setdefault(pb.ConstrType.Name(node.constraint.contype).removeprefix("CONSTR_"), []).append(node.constraint)
+    return Column(statement, command, definition, relation(statement.relation), definition.colname, constraints)
+
+
+def add_column(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    """The rules of one ADD COLUMN of a table that is in use."""
+    it = column(statement, command)
+    strange = [each for each in it.constraints if each not in _UNDERSTOOD]
+    if strange:
+        yield look.finding("not-understood", f"no rule knows a column with {', '.join(strange)}", at=at)
+    table, name, fix = quoted(*it.table), quoted(it.name), safely(it)
+    if not command.missing_ok:
+        look.known.makes("column", *it.table, it.name)
+        if it.default is not None:
+            look.known.makes("column default", *it.table, it.name)
+    if it.stored is not None:
+        yield look.finding("rewriting-column", f"a STORED column makes PostgreSQL write the whole of {table} again, and nobody reads or writes it meanwhile; "
+                           "add a plain column, fill it in batches, and let a trigger keep it", fix, at=at)
+    elif it.serial or "IDENTITY" in it.constraints:
+        yield look.finding("rewriting-column", f"{name} gets a number in every row: PostgreSQL writes the whole of {table} again, and nobody reads or writes "
+                           "it meanwhile; add a plain column, then the sequence, and number the rows in batches", fix, at=at)
+    elif it.volatile and it.default is not None:
+        which = ", ".join(functions(wrapped_in(it.default), STEADY))
+        yield look.finding("volatile-default", f"{which}() gives, or may give, each row a value of its own: PostgreSQL writes the whole of {table} again, and "
+                           "nobody reads or writes it meanwhile; add the column without, then set the default, then fill the rows in batches", fix, at=at)
+    elif it.required and it.default is None:
+        yield look.finding("add-not-null", f"{table} has rows, which have no value for {name}: this fails; and every INSERT of the old version would, which does "
+                           "not know it; add it without NOT NULL, and require it in contract", fix, at=at)
+    yield from _inline(look, it, table, fix, at)
+    if not it.serial and it.type.removesuffix("[]") not in _BUILT_IN:
+        yield from _foreign_type(look, it, table, at)
+
+
+def _inline(look: Look, it: Column, table: str, fix: str, at: Place) -> Iterator[Finding]:
+    why = {
+        "UNIQUE": f"the index of UNIQUE is built while nobody reads or writes {table}; build it CONCURRENTLY, then make it a constraint",
+        "PRIMARY": f"the index of PRIMARY KEY is built while nobody reads or writes {table}; build it CONCURRENTLY, then make it a constraint",
+        "CHECK": f"all rows of {table} are checked while nobody reads or writes it; add the CHECK as NOT VALID, then validate it, which locks nobody out",
+        "FOREIGN": f"{table} is locked against everything while this waits for its lock on the table that is referred to; add the foreign key by itself, as "
+        "NOT VALID, then validate it",
+    }
+    for each, reason in why.items():
+        if each in it.constraints:
+            yield look.finding("inline-constraint", reason, fix, at=at)
+
+
+def _foreign_type(look: Look, it: Column, table: str, at: Place) -> Iterator[Finding]:
+    name = words(it.definition.type_name.names)
+    base = quoted(*name)
+    if look.known.made("constrained domain", *name):
+        yield look.finding("domain-column", f"{base} is a domain with a constraint: PostgreSQL writes the whole of {table} again, and nobody reads or writes it "
+                           "meanwhile; use the domain's base type, and the constraint as a CHECK that is NOT VALID at first", at=at)
+    elif not look.known.made("type", *name):
+        yield look.warning("domain-column", f"if {base} is a domain with a constraint, PostgreSQL writes the whole of {table} again, and nobody reads or writes it "
+                           "meanwhile; an enum or a composite type is fine", at=at)
+
+
+def safely(it: Column) -> str:
+    """The same column in steps of which none locks anybody out for longer than a moment."""
+    table, name = quoted(*it.table), quoted(it.name)
+    expand, backfill = [_bare(it)], []
+    if it.volatile and it.default is not None:
+        value = expression(it.default)
+        expand.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {value};")
+        backfill.append(f"UPDATE {table} SET {name} = {value} WHERE {name} IS NULL;")
+    elif it.serial or "IDENTITY" in it.constraints:
+        sequence = (*it.table[:-1], called(it.table[-1], it.name, "seq"))
+        value = f"nextval({literal(quoted(*sequence))})"
+        kept = {"int2": "smallint", "int4": "integer", "int8": "bigint"}[_SERIAL.get(it.type, it.type if it.type in ("int2", "int4") else "int8")]
+        expand.append(f"CREATE SEQUENCE {quoted(*sequence)} AS {kept} OWNED BY {table}.{name};")
+        expand.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {value};")
+        backfill.append(f"UPDATE {table} SET {name} = {value} WHERE {name} IS NULL;")
+    elif it.stored is not None:
+        value = expression(it.stored)
+        expand.append(f"-- let a trigger BEFORE INSERT OR UPDATE keep {name} equal to {value}".replace("\n", " "))
+        backfill.append(f"UPDATE {table} SET {name} = {value} WHERE {name} IS NULL;")
+    elif it.required and it.default is None:
+        backfill.append(f"-- UPDATE {table} SET {name} = (what it is to be in rows that are there) WHERE {name} IS NULL;".replace("\n", " "))
+    expand += _constraints(it)
+    contract = required(it.table, it.name) if it.required and (it.volatile or it.default is None) else []
+    if "PRIMARY" in it.constraints:
+        index = quoted(called(it.table[-1], it.name, "pkey"))
+        contract.append(f"ALTER TABLE {table} ADD CONSTRAINT {index} PRIMARY KEY USING INDEX {index};")
+    if not backfill and not contract:
+        return "\n".join(expand)
+    return "\n".join(["-- expand.sql", *expand, *(["-- backfill.sql", *backfill] if backfill else []), *(["-- contract.sql", *contract] if contract else [])])
+
+
+def _bare(it: Column) -> str:
+    """ADD COLUMN with what costs nothing: a steady default, and NOT NULL beside one."""
+    keep = [] if it.volatile or it.default is None else [wrapped(each) for kind in ("DEFAULT", "NOTNULL") for each in it.constraints.get(kind, ())]
+    definition = changed(it.definition, constraints=keep)
+    if it.serial:
+        definition.type_name.ClearField("names")
+        definition.type_name.names.extend(pb.Node(string=pb.String(sval=part)) for part in ("pg_catalog", _SERIAL[it.type]))
+    command = changed(it.command)
+    getattr(command, "def").column_def.CopyFrom(definition)
+    return sql(changed(it.statement, cmds=[wrapped(command)]))
+
+
+def _constraints(it: Column) -> list[str]:
+    table, name, steps = quoted(*it.table), quoted(it.name), []
+    for kind, suffix in (("UNIQUE", "key"), ("PRIMARY", "pkey")):
+        for each in it.constraints.get(kind, ()):
+            index = quoted(each.conname or called(it.table[-1], it.name, suffix))
+            steps.append(f"CREATE UNIQUE INDEX CONCURRENTLY {index} ON {table} ({name});")
+            if kind == "UNIQUE":
+                steps.append(f"ALTER TABLE {table} ADD CONSTRAINT {index} UNIQUE USING INDEX {index};")
+    for kind, suffix in (("CHECK", "check"), ("FOREIGN", "fkey")):
+        for number, each in enumerate(it.constraints.get(kind, ())):
+            chosen = each.conname or called(it.table[-1], it.name, suffix + (str(number) if number else ""))
+            made = changed(each, conname=chosen, skip_validation=True, initially_valid=False)
+            if kind == "FOREIGN":
+                made.fk_attrs.append(pb.Node(string=pb.String(sval=it.name)))
+            steps += [added(it.statement, made), f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(chosen)};"]
+    return steps
+
+
+def added(statement: Message, constraint: Message) -> str:
+    """ALTER TABLE ... ADD CONSTRAINT, as SQL."""
+    command = pb.AlterTableCmd(subtype=pb.AT_AddConstraint, behavior=pb.DROP_RESTRICT, **{"def": wrapped(constraint)})
+    return sql(changed(statement, cmds=[wrapped(command)]))
+
+
+def required(table: tuple[str, ...], name: str) -> list[str]:
+    """NOT NULL without a scan under a lock: PostgreSQL believes a validated CHECK ("ALTER TABLE", SET NOT NULL)."""
+    told, check = quoted(*table), quoted(called(table[-1], name, "not_null"))
+    return [
+        f"ALTER TABLE {told} ADD CONSTRAINT {check} CHECK ({quoted(name)} IS NOT NULL) NOT VALID;",
+        f"ALTER TABLE {told} VALIDATE CONSTRAINT {check};",
+        f"ALTER TABLE {told} ALTER COLUMN {quoted(name)} SET NOT NULL;",
+        f"ALTER TABLE {told} DROP CONSTRAINT {check};",
+    ]

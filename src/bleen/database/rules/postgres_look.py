@@ -1,0 +1,222 @@
+"""What the rules of PostgreSQL are written in: one statement being looked at, its names, its parts as SQL again, and what its functions do."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from postgast import deparse, scan, walk
+from postgast import pg_query_pb2 as pb
+
+from bleen.database.postgres_parser import Parsed
+from bleen.database.rules.findings import Finding, Known, Phase, Severity
+from bleen.database.statements import Place, place
+
+Message = Any
+"""A message of libpg_query's protobuf, which has no types of its own."""
+
+_FIELDS = {field.message_type.name: field.name for field in pb.Node.DESCRIPTOR.fields if field.message_type is not None}
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+class Look(NamedTuple):
+    """One statement, where it stands, and what the release has made before it."""
+
+    file: str
+    phase: Phase
+    known: Known
+    text: str
+    """Of the whole file."""
+    parsed: Parsed
+
+    @property
+    def expanding(self) -> bool:
+        return self.phase == "expand"
+
+    def finding(self, rule: str, message: str, fix: str = "", severity: Severity = "error", at: Place | None = None) -> Finding:
+        """At the statement's first word, or where ``at`` says."""
+        line, column = at or self.parsed.statement.at
+        return Finding(self.file, line, column, rule, severity, message, fix)
+
+    def warning(self, rule: str, message: str, fix: str = "", at: Place | None = None) -> Finding:
+        return self.finding(rule, message, fix, "warn", at)
+
+    def later(self, what: str = "") -> str:
+        """The fix of what is right, but only in contract."""
+        return f"-- contract.sql\n{what or self.parsed.statement.text};"
+
+    def part(self, index: int) -> Place:
+        """Where the part of a list begins that is behind the ``index``-th comma outside of parentheses; of the first, the statement itself."""
+        depth = passed = 0
+        for token in self.parsed.tokens if index else ():
+            if passed == index:
+                return place(self.text, token.begin)
+            depth += (token.kind in ("ASCII_40", "ASCII_91")) - (token.kind in ("ASCII_41", "ASCII_93"))
+            passed += token.kind == "ASCII_44" and depth == 0
+        return self.parsed.statement.at
+
+
+def inner(node: Message) -> Message:
+    """What a ``Node`` wraps."""
+    kind = node.WhichOneof("node")
+    return getattr(node, kind) if kind else node
+
+
+def kind(message: Message) -> str:
+    """The name of a message's type: ``AlterTableStmt``."""
+    return str(message.DESCRIPTOR.name)
+
+
+def wrapped(message: Message) -> Message:
+    return pb.Node(**{_FIELDS[kind(message)]: message})
+
+
+def sql(statement: Message) -> str:
+    """A statement's tree as SQL, with its semicolon."""
+    tree = pb.ParseResult(version=180000, stmts=[pb.RawStmt(stmt=wrapped(statement))])
+    return f"{deparse(tree)};"
+
+
+def expression(node: Message) -> str:
+    """An expression's tree as SQL."""
+    select = pb.SelectStmt(target_list=[wrapped(pb.ResTarget(val=node))], limit_option=pb.LIMIT_OPTION_DEFAULT, op=pb.SETOP_NONE)
+    return sql(select).removeprefix("SELECT ").removesuffix(";")
+
+
+def changed(message: Message, **fields: object) -> Message:
+    """A copy of a tree with other values in some fields."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    for field, value in fields.items():
+        copy.ClearField(field)
+        if isinstance(value, list):
+            getattr(copy, field).extend(value)
+        else:
+            setattr(copy, field, value)
+    return copy
+
+
+def words(nodes: Sequence[Message]) -> tuple[str, ...]:
+    """A list of String nodes: the parts of a name."""
+    return tuple(node.string.sval for node in nodes)
+
+
+def relation(table: Message) -> tuple[str, ...]:
+    """A table's name as it was written, without quotes: with its schema if it was named. ``public.users`` and ``users`` may be two tables."""
+    return tuple(part for part in (table.catalogname, table.schemaname, table.relname) if part)
+
+
+def object_name(node: Message) -> tuple[str, ...]:
+    """The name of an object of DROP, GRANT, COMMENT and their like; of a function, with the types of its arguments behind it."""
+    thing = inner(node)
+    match kind(thing):
+        case "List":
+            return words(thing.items)
+        case "String":
+            return (thing.sval,)
+        case "TypeName":
+            return words(thing.names)
+        case "RangeVar":
+            return relation(thing)
+        case "ObjectWithArgs":
+            arguments = ("?",) if thing.args_unspecified else tuple(type_name(each.type_name) for each in thing.objargs)
+            return (*words(thing.objname), f"({', '.join(arguments)})")
+    return ()
+
+
+def type_name(name: Message) -> str:
+    """A type as PostgreSQL tells it from others: without its modifier, and without ``pg_catalog``."""
+    parts = words(name.names)
+    return ".".join(parts[1:] if parts[:1] == ("pg_catalog",) else parts) + "[]" * len(name.array_bounds)
+
+
+def signature(function: Message) -> tuple[str, ...]:
+    """What CREATE FUNCTION makes, as ``object_name`` calls it."""
+    taken = [each.function_parameter for each in function.parameters]
+    given = [each for each in taken if each.mode not in (pb.FUNC_PARAM_OUT, pb.FUNC_PARAM_TABLE)]
+    return (*words(function.funcname), f"({', '.join(type_name(each.arg_type) for each in given)})")
+
+
+def quoted(*names: str) -> str:
+    """A name as it has to be written."""
+    return ".".join(name if _is_plain(name) else '"' + name.replace('"', '""') + '"' for name in names)
+
+
+def _is_plain(name: str) -> bool:
+    return _PLAIN.fullmatch(name) is not None and scan(name).tokens[0].keyword_kind in (pb.NO_KEYWORD, pb.UNRESERVED_KEYWORD)
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def called(*parts: str) -> str:
+    """A name of ours for something, from names of theirs: as long as PostgreSQL lets it be (63 bytes)."""
+    *first, last = parts
+    room = 63 - len(f"_{last}".encode())
+    return "_".join(first).encode()[:room].decode(errors="ignore") + f"_{last}"
+
+
+def options(nodes: Sequence[Message]) -> dict[str, bool]:
+    """The options of VACUUM, REINDEX and their like: whether each is on."""
+    found = {}
+    for node in nodes:
+        option = node.def_elem
+        value = inner(option.arg) if option.HasField("arg") else None
+        said = "true" if value is None else getattr(value, "sval", "") or str(getattr(value, "ival", "") or getattr(value, "boolval", ""))
+        found[option.defname] = said.lower() not in ("false", "off", "0", "no")
+    return found
+
+
+# What functions do. PostgreSQL 18, "Functions and Operators", and provolatile of pg_proc; what is not listed may do anything.
+STEADY = frozenset(
+    """
+    abs age any_value array_agg array_append array_cat array_dims array_fill array_length array_lower array_position array_prepend array_remove
+    array_replace array_to_json array_to_string array_upper ascii avg bit_and bit_length bit_or bool_and bool_or bpchar btrim cardinality cbrt ceil
+    ceiling char_length character_length chr coalesce concat concat_ws convert_from convert_to cos count crc32 current_database current_schema
+    current_schemas current_setting current_user date_bin date_part date_trunc decode degrees dense_rank div encode every exp extract factorial
+    first_value floor format format_type gcd get_bit get_byte greatest has_column_privilege has_schema_privilege has_table_privilege initcap
+    isempty isfinite json_agg json_array_elements json_array_elements_text json_array_length json_build_array json_build_object json_each
+    json_each_text json_extract_path json_extract_path_text json_object json_object_agg json_object_keys json_populate_record json_strip_nulls
+    json_to_record json_typeof jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object
+    jsonb_each jsonb_each_text jsonb_extract_path jsonb_extract_path_text jsonb_insert jsonb_object jsonb_object_agg jsonb_object_keys
+    jsonb_path_exists jsonb_path_query jsonb_pretty jsonb_set jsonb_strip_nulls jsonb_typeof justify_days justify_hours justify_interval lag
+    last_value lcm lead least left length like_escape ln localtime localtimestamp log log10 lower lower_inc lower_inf lpad ltrim make_date
+    make_interval make_time make_timestamp make_timestamptz max md5 min mod mode normalize now nullif num_nonnulls num_nulls obj_description
+    octet_length overlay parse_ident percent_rank percentile_cont percentile_disc pg_get_constraintdef pg_get_expr pg_get_functiondef
+    pg_get_indexdef pg_get_serial_sequence pg_get_triggerdef pg_get_viewdef pg_is_in_recovery pg_size_pretty pg_table_size pg_relation_size
+    pg_total_relation_size pg_typeof pi plainto_tsquery position power quote_ident quote_literal quote_nullable radians rank regexp_count
+    regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr repeat replace reverse right
+    round row_number row_to_json rpad rtrim scale session_user setweight sha224 sha256 sha384 sha512 sign sin split_part sqrt starts_with
+    statement_timestamp stddev string_agg string_to_array string_to_table strip strpos substr substring sum tan timezone to_char to_date to_hex to_json
+    to_jsonb to_number to_regclass to_regtype to_timestamp to_tsquery to_tsvector transaction_timestamp translate trim trim_array
+    trim_scale trunc ts_headline ts_rank unistr unnest upper upper_inc upper_inf variance version websearch_to_tsquery width_bucket
+    """.split()
+)
+"""The same for every row of a statement, and no effect: a column's default is computed once."""
+
+FREE = STEADY | frozenset(
+    """
+    clock_timestamp currval gen_random_bytes gen_random_uuid gen_salt generate_series generate_subscripts lastval nextval random random_normal timeofday
+    uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 uuidv4 uuidv7
+    """.split()
+)
+"""No effect that anybody else could feel."""
+
+
+def functions(tree: Message, harmless: frozenset[str]) -> list[str]:
+    """The functions that a tree calls and that are not known to be ``harmless``, as written."""
+    found = []
+    for _, node in walk(tree):
+        if kind(node) == "FuncCall":
+            name = words(node.funcname)
+            if not (len(name) == 1 or name[0] == "pg_catalog") or name[-1] not in harmless:
+                found.append(quoted(*name))
+    return found
+
+
+def tables(tree: Message) -> Iterator[tuple[str, ...]]:
+    """The tables that a query names, those of its WITH excepted."""
+    local = {node.ctename for _, node in walk(tree) if kind(node) == "CommonTableExpr"}
+    for _, node in walk(tree):
+        if kind(node) == "RangeVar" and not (not node.schemaname and node.relname in local):
+            yield relation(node)

@@ -1,0 +1,288 @@
+"""Everything on PostgreSQL that is neither a table nor a row: DROP, RENAME, rights, types, functions, roles, settings, the database as a whole."""
+
+from collections.abc import Iterator
+
+from postgast import pg_query_pb2 as pb
+
+from bleen.database.rules.findings import Finding
+from bleen.database.rules.postgres_look import Look, Message, changed, kind, object_name, options, quoted, relation, signature, sql, wrapped, words
+
+_RELATIONS = ("TABLE", "VIEW", "MATVIEW", "INDEX", "SEQUENCE", "FOREIGN_TABLE")
+_ON_RELATION = ("TRIGGER", "POLICY", "RULE")
+_CALLED = ("FUNCTION", "PROCEDURE", "ROUTINE", "AGGREGATE")
+_DROPPED = (*_RELATIONS, *_ON_RELATION, *_CALLED, "TYPE", "DOMAIN", "SCHEMA", "EXTENSION", "STATISTIC_EXT", "COLLATION", "CAST", "OPERATOR", "OPCLASS", "OPFAMILY",
+            "CONVERSION", "TSCONFIGURATION", "TSDICTIONARY", "TSPARSER", "TSTEMPLATE", "PUBLICATION", "EVENT_TRIGGER")
+
+
+def _kind(what: str) -> str:
+    """What ``Known`` calls an object: relations share their names."""
+    if what in _RELATIONS:
+        return "relation"
+    if what in _ON_RELATION:
+        return "on relation"
+    return {**dict.fromkeys(_CALLED, "function"), "TYPE": "type", "DOMAIN": "type", "SCHEMA": "schema"}.get(what, what)
+
+
+def drop(look: Look, statement: Message) -> Iterator[Finding]:
+    what = pb.ObjectType.Name(statement.remove_type).removeprefix("OBJECT_")
+    if what not in _DROPPED:
+        yield look.finding("not-understood", f"no rule knows DROP of {what}")
+        return
+    names = [object_name(each) for each in statement.objects]
+    used = [name for name in names if not look.known.made(_kind(what), *name)]
+    for name in names:
+        look.known.forgets(_kind(what), *name)
+    if not used:
+        return
+    safe = changed(statement, concurrent=what == "INDEX" or statement.concurrent)
+    told = what.lower().replace("_", " ")
+    if look.expanding:
+        yield look.finding("drop-in-expand", f"the old version may use the {told} {_list(what, used)}, and going back needs it; drop it in contract", f"-- contract.sql\n{_each(safe)}")
+    elif what == "INDEX" and not statement.concurrent:
+        yield look.finding("drop-index-without-concurrently", f"nobody reads or writes its table until this has its lock; DROP INDEX CONCURRENTLY {_list(what, used)}", _each(safe))
+    if statement.behavior == pb.DROP_CASCADE:
+        yield look.warning("drop-cascade", "CASCADE drops what is not named here as well, views and foreign keys that are in use; name it", sql(changed(statement, behavior=pb.DROP_RESTRICT)))
+
+
+def _each(statement: Message) -> str:
+    """CONCURRENTLY drops one index at a time, and takes no CASCADE."""
+    if statement.remove_type != pb.OBJECT_INDEX:
+        return sql(statement)
+    return "\n".join(sql(changed(statement, objects=[each], behavior=pb.DROP_RESTRICT)) for each in statement.objects)
+
+
+def _list(what: str, names: list[tuple[str, ...]]) -> str:
+    if what in _ON_RELATION:
+        return ", ".join(f"{quoted(name[-1])} of {quoted(*name[:-1])}" for name in names)
+    return ", ".join(quoted(*name[:-1]) + name[-1].replace("(?)", "") if what in _CALLED else quoted(*name) for name in names)
+
+
+def rename(look: Look, statement: Message) -> Iterator[Finding]:
+    what = pb.ObjectType.Name(statement.rename_type).removeprefix("OBJECT_")
+    on = relation(statement.relation) if statement.HasField("relation") else ()
+    old, new = statement.subname, statement.newname
+    if what in _RELATIONS:
+        free, told = look.known.made("relation", *on), quoted(*on)
+        look.known.forgets("relation", *on)
+        if free:
+            look.known.makes("relation", *on[:-1], new)
+    elif what in ("COLUMN", "TABCONSTRAINT"):
+        below = "column" if what == "COLUMN" else "constraint"
+        free, told = look.known.made("relation", *on) or look.known.made(below, *on, old), quoted(*on, old)
+        if look.known.made(below, *on, old):
+            look.known.makes(below, *on, new)
+        look.known.forgets(below, *on, old)
+    elif on:
+        free, told = look.known.made("relation", *on), quoted(*on, old)
+    else:
+        name = object_name(statement.object) or (old,)
+        free, told = look.known.made(_kind(what), *name), quoted(*(name[:-1] if what in _CALLED else name))
+        look.known.forgets(_kind(what), *name)
+    if free:
+        return
+    if what in ("INDEX", "TABCONSTRAINT") and not look.expanding:
+        yield look.warning("rename", f"who names {told} (ON CONFLICT ON CONSTRAINT, an error's text) does not find it any more")
+        return
+    yield look.finding("rename", f"the version that runs knows {told} by this name, and fails with the first statement that names it; add {quoted(new)} beside it", _both(what, on, old, new))
+
+
+def _both(what: str, on: tuple[str, ...], old: str, new: str) -> str:
+    """Two names for one thing, while two versions run."""
+    if what in ("TABLE", "VIEW", "MATVIEW", "FOREIGN_TABLE"):
+        return f"CREATE VIEW {quoted(*on[:-1], new)} AS SELECT * FROM {quoted(*on)};"
+    if what == "COLUMN" and on:
+        table, is_new, is_old = quoted(*on), quoted(new), quoted(old)
+        lines = [
+            "-- expand.sql",
+            f"-- ALTER TABLE {table} ADD COLUMN {is_new} (the type of {is_old}); and in migration.toml: [[sync]] of {is_old} and {is_new}".replace("\n", " "),
+            "-- backfill.sql",
+            f"UPDATE {table} SET {is_new} = {is_old} WHERE {is_new} IS DISTINCT FROM {is_old};",
+            "-- contract.sql",
+            f"ALTER TABLE {table} DROP COLUMN {is_old};",
+        ]
+        return "\n".join(lines)
+    return ""
+
+
+def set_schema(look: Look, statement: Message) -> Iterator[Finding]:
+    what = pb.ObjectType.Name(statement.object_type).removeprefix("OBJECT_")
+    name = relation(statement.relation) if statement.HasField("relation") else object_name(statement.object)
+    free = look.known.made(_kind(what), *name)
+    look.known.forgets(_kind(what), *name)
+    if free and what in _RELATIONS:
+        look.known.makes("relation", statement.newschema, name[-1])
+    if not free:
+        fix = f"CREATE VIEW {quoted(statement.newschema, name[-1])} AS SELECT * FROM {quoted(*name)};" if what in ("TABLE", "VIEW", "MATVIEW") else ""
+        yield look.finding("set-schema", f"the version that runs does not find {quoted(*name)} in another schema", fix)
+
+
+def owner(look: Look, statement: Message) -> Iterator[Finding]:
+    what = pb.ObjectType.Name(statement.object_type).removeprefix("OBJECT_")
+    name = relation(statement.relation) if statement.HasField("relation") else object_name(statement.object)
+    if not look.known.made(_kind(what), *name):
+        yield look.finding("owner", f"whoever has its rights as the owner of the {what.lower()} {_list(what, [name])} loses them at once; grant the new role what it needs instead")
+
+
+def grant(look: Look, statement: Message) -> Iterator[Finding]:
+    if statement.is_grant:
+        return
+    what = pb.ObjectType.Name(statement.objtype).removeprefix("OBJECT_")
+    names = [object_name(each) for each in statement.objects]
+    if statement.targtype == pb.ACL_TARGET_OBJECT and all(look.known.made(_kind(what), *name) for name in names):
+        return
+    yield from _revoked(look)
+
+
+def grant_role(look: Look, statement: Message) -> Iterator[Finding]:
+    if not statement.is_grant:
+        yield from _revoked(look)
+
+
+def default_privileges(look: Look, statement: Message) -> Iterator[Finding]:
+    if not statement.action.is_grant:
+        yield from _revoked(look)
+
+
+def _revoked(look: Look) -> Iterator[Finding]:
+    why = "statements of the version that runs fail from now on if they need the right"
+    yield look.finding("revoke", f"{why}; revoke it in contract", look.later()) if look.expanding else look.warning("revoke", why)
+
+
+def enum(look: Look, statement: Message) -> Iterator[Finding]:
+    name = words(statement.type_name)
+    if look.known.made("type", *name):
+        return
+    if statement.old_val:
+        yield look.finding("rename", f"the version that runs knows {statement.old_val!r} of {quoted(*name)}, and fails with the first statement that names it; add the new value beside it")
+    elif look.expanding:
+        yield look.finding("enum-value", f"a value of {quoted(*name)} can never be taken away, so that going back leaves it; and the old version reads rows with a value that it does not know. "
+                           "Use a column of text with a CHECK, or allow it with a reason",
+                           f"-- bleen: allow enum-value the old version passes values through that it does not know, and nobody minds that it stays\n{look.parsed.statement.text};")
+
+
+def domain(look: Look, statement: Message) -> Iterator[Finding]:
+    name = words(statement.type_name)
+    if look.known.made("type", *name):
+        return
+    constraint = getattr(statement, "def").constraint
+    if (statement.subtype in ("C", "A") and not constraint.skip_validation) or statement.subtype == "O":
+        fix = ""
+        if statement.subtype != "O" and constraint.conname:
+            safe = changed(statement)
+            getattr(safe, "def").constraint.skip_validation, getattr(safe, "def").constraint.initially_valid = True, False
+            fix = f"{sql(safe)}\nALTER DOMAIN {quoted(*name)} VALIDATE CONSTRAINT {quoted(constraint.conname)};"
+        yield look.finding("domain", f"every table with a column of {quoted(*name)} is read while nobody writes it; add the constraint NOT VALID, then validate it", fix)
+    elif statement.subtype in ("X", "T") and look.expanding:
+        yield look.finding("domain", f"the old version counts on {quoted(*name)} as it is; change it in contract", look.later())
+
+
+def create_type(look: Look, statement: Message) -> Iterator[Finding]:
+    if kind(statement) == "CreateDomainStmt":
+        name = words(statement.domainname)
+        if any(each.constraint.contype not in (pb.CONSTR_NULL, pb.CONSTR_DEFAULT) for each in statement.constraints):
+            look.known.makes("constrained domain", *name)
+    elif kind(statement) == "CompositeTypeStmt":
+        name = relation(statement.typevar)
+    else:
+        name = words(statement.type_name)
+    look.known.makes("type", *name)
+    yield from ()
+
+
+def define(look: Look, statement: Message) -> Iterator[Finding]:
+    """CREATE AGGREGATE, COLLATION, base TYPE, text search: nobody uses them yet. An operator changes what statements mean that are there."""
+    what = pb.ObjectType.Name(statement.kind).removeprefix("OBJECT_")
+    if what not in ("AGGREGATE", "COLLATION", "TYPE", "TSCONFIGURATION", "TSDICTIONARY", "TSPARSER", "TSTEMPLATE"):
+        yield look.finding("not-understood", f"no rule knows CREATE of {what}")
+    elif statement.replace:
+        yield from _replaces(look, quoted(*words(statement.defnames)))
+
+
+def function(look: Look, statement: Message) -> Iterator[Finding]:
+    name = signature(statement)
+    if not statement.replace:
+        look.known.makes("function", *name)
+    elif not look.known.made("function", *name):
+        yield from _replaces(look, quoted(*name[:-1]) + name[-1])
+
+
+def _replaces(look: Look, told: str) -> Iterator[Finding]:
+    if look.expanding:
+        yield look.warning("replaces", f"if {told} exists, the old version calls the new one from now on; see that it does what the old version counts on, or give it another name")
+
+
+def alter_function(look: Look, statement: Message) -> Iterator[Finding]:
+    name = object_name(wrapped(statement.func))
+    if look.expanding and not look.known.made("function", *name):
+        yield look.finding("alter-function", f"the old version calls {quoted(*name[:-1])} as it is; make another one beside it, or alter it in contract", look.later())
+
+
+def create_schema(look: Look, statement: Message) -> Iterator[Finding]:
+    if not statement.if_not_exists:
+        look.known.makes("schema", statement.schemaname)
+    if statement.schema_elts:
+        yield look.finding("not-understood", "no rule looks into CREATE SCHEMA; write what it makes as statements of their own")
+
+
+def sequence(look: Look, statement: Message) -> Iterator[Finding]:
+    if not statement.if_not_exists:
+        look.known.makes("relation", *relation(statement.sequence))
+    yield from ()
+
+
+def alter_sequence(look: Look, statement: Message) -> Iterator[Finding]:
+    name = relation(statement.sequence)
+    changes = [each.def_elem.defname for each in statement.options if each.def_elem.defname not in ("owned_by", "cache")]
+    if changes and not look.known.made("relation", *name):
+        yield look.finding("alter-sequence", f"the numbers that {quoted(*name)} gives out change at once ({', '.join(changes)}), perhaps to some that are taken; make another sequence")
+
+
+def publication(look: Look, statement: Message) -> Iterator[Finding]:
+    yield look.finding("publication", "UPDATE and DELETE of a published table fail if its rows have no identity (a primary key, or REPLICA IDENTITY); allow it, and say that they have")
+
+
+def extension(look: Look, statement: Message) -> Iterator[Finding]:
+    yield look.finding("extension", f"both versions get another version of {quoted(statement.extname)} at once, by a script that no rule looks at")
+
+
+def role(look: Look, statement: Message) -> Iterator[Finding]:
+    yield look.finding("role", "the sessions of both versions log in with these roles; change them beside the release")
+
+
+def database(look: Look, statement: Message) -> Iterator[Finding]:
+    yield look.finding("database", "this is about the database or the server as a whole, and everybody in it; no release needs it")
+
+
+def move_all(look: Look, statement: Message) -> Iterator[Finding]:
+    yield look.finding("table-rewrite", f"everything in {quoted(statement.orig_tablespacename)} is copied, and nobody reads or writes what is being copied")
+
+
+def vacuum(look: Look, statement: Message) -> Iterator[Finding]:
+    said = options(statement.options)
+    names = [relation(each.vacuum_relation.relation) for each in statement.rels]
+    if said.get("full") and not (names and all(look.known.made("relation", *name) for name in names)):
+        safe = changed(statement, options=[each for each in statement.options if each.def_elem.defname != "full"])
+        yield look.finding("table-rewrite", "VACUUM FULL writes the whole table again, and nobody reads or writes it meanwhile; VACUUM, or pg_repack beside the release", sql(safe))
+
+
+def cluster(look: Look, statement: Message) -> Iterator[Finding]:
+    if not (statement.HasField("relation") and look.known.made("relation", *relation(statement.relation))):
+        yield look.finding("table-rewrite", "CLUSTER writes the whole table again, and nobody reads or writes it meanwhile; pg_repack, beside the release")
+
+
+def setting(look: Look, statement: Message) -> Iterator[Finding]:
+    if statement.name.lower() not in ("client_min_messages", "maintenance_work_mem", "max_parallel_maintenance_workers"):
+        what = statement.name or "all settings"
+        yield look.finding("session-setting", f"bleen sets {what} itself where it matters (lock_timeout, search_path, who writes), and each statement has a transaction of its own; "
+                           "lock_timeout and the pace of batches belong in migration.toml")
+
+
+def transaction(look: Look, statement: Message) -> Iterator[Finding]:
+    if statement.kind in (pb.TRANS_STMT_ROLLBACK, pb.TRANS_STMT_ROLLBACK_TO):
+        look.known.undo()
+    yield look.finding("transaction-control", "each statement runs in a transaction of its own, so that each lock is let go at once and a failure can be resumed; leave it out")
+
+
+def nothing(look: Look, statement: Message) -> Iterator[Finding]:
+    """Felt by nobody, whatever it says."""
+    yield from ()
