@@ -180,3 +180,6 @@ def envoy(site: Site) -> Router:
 
 def haproxy(site: Site) -> Router:
     return HAProxy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
+
+
+BUILDS = {"envoy": envoy, "haproxy": haproxy}

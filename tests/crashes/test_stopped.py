@@ -1,79 +1,93 @@
-"""An engine is stopped (SIGSTOP) in the middle of moving traffic, and somebody goes back meanwhile. It may be ended, or wake up when all is over."""
+"""An engine is stopped (SIGSTOP) in the middle of moving traffic, and somebody goes back meanwhile. It may be ended, or wake up when all is over.
+
+Over fakes, and over both real routers with users at work, none of whose requests may fail.
+"""
 
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+from stories import BUILDS, directory, driving, gone
 
-from bleen.engine.drive import holder
 from bleen.host.processes import Process
-from bleen.lifecycle import Phase, ReleaseId, Service, Verb
-from bleen.model import Environment, Routing
+from bleen.lifecycle import Phase, Verb
+from bleen.model import Environment
 from bleen.testing.interrupt import Interrupt, Point, fork, stopped
-from bleen.testing.service import NAME, FakeService
+from bleen.testing.load import Load
+from bleen.testing.service import NAME, ServiceOver
 from bleen.testing.site import until
+from bleen.testing.stages import FakeStage, ProxiedStage, Stage
 
 BLUE, GREEN = Environment("blue", 1), Environment("green", 2)
 
-BEFORE = Point("route", "locked:open", 1, "before")
-FENCED = Point("route", "_lock:flock", 1, "after")
-LANDING = Point("route", "_changing:rename", 1, "before")
-LANDED = Point("route", "_changing:rename", 1, "after")
-COMMITTING = Point("PROMOTING", "_once:execute", 2, "before")
-"""Between BEGIN IMMEDIATE and COMMIT: the lock of writers is held."""
+LANDS = {"fakes": ("_changing:rename", 1), "envoy": ("write_durably:rename", 1), "haproxy": ("_ask:sendall", 2)}
+"""The call by which a router is moved; HAProxy is asked first."""
+ROUTE = "PROMOTING 0 route"
+MOMENTS: dict[str, Callable[[str], Point]] = {
+    "before": lambda _: Point(ROUTE, "locked:open", 1, "before"),
+    "fenced": lambda _: Point(ROUTE, "_lock:flock", 1, "after"),
+    "landing": lambda over: Point(ROUTE, *LANDS[over], "before"),
+    "landed": lambda over: Point(ROUTE, *LANDS[over], "after"),
+    "committing": lambda _: Point("PROMOTING 0", "_once:execute", 2, "before"),  # between BEGIN IMMEDIATE and COMMIT: the lock of writers is held
+}
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[FakeService]:
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     """1.0 is active as blue-1, a release to 1.1 is recorded, and nobody drives it yet."""
-    before = FakeService(tmp_path, by=holder("0")._replace(pid=1, start=1))
-    before.stand()
-    before.close()
-    made = FakeService(tmp_path, moving=True, patience=0.3)
-    made.journal.open(NAME, made.plan("1.1"), "ann")
-    yield made
-    made.close()
+    if request.param == "fakes":
+        yield ready(FakeStage(tmp_path))
+        return
+    with directory() as root, closing(ProxiedStage(root, BUILDS[request.param])) as made:
+        ready(made)
+        with Load(made.site.listen, clients=2, pause=0.002) as load:
+            load.wait(8)
+            yield made
+            load.wait(8)
+        assert not load.report().failures, str(load.report())
 
 
-def drive(service: FakeService, host: str = "") -> Callable[[Interrupt], object]:
+@pytest.fixture
+def over(request: pytest.FixtureRequest) -> str:
+    """What the stage is built over."""
+    return str(request.node.callspec.params["stage"])
+
+
+def ready(stage: Stage) -> Stage:
+    service = stage.service(by=gone(1))
+    service.stand()
+    service.journal.open(NAME, service.plan("1.1"), "ann")
+    service.close()
+    return stage
+
+
+def drive(stage: Stage, host: str = "") -> Callable[[Interrupt], object]:
     """What the engine that will be stopped does: drives, as a process of this host or of another, until somebody else does."""
 
     def work(interrupt: Interrupt) -> None:
-        engine = FakeService(service.place.root, moving=True)
+        engine = stage.service(moving=True)
         engine.me = engine.me._replace(host=host or engine.me.host)
         engine.claim()
-        advance, route = engine.engine.advance, engine.router.route
-
-        def ticked(service: Service, id: ReleaseId) -> float | None:
-            interrupt.phase = engine.release.phase
-            return advance(service, id)
-
-        def routed(wanted: Routing, epoch: int) -> None:
-            interrupt.phase = "route"
-            route(wanted, epoch)
-            interrupt.phase = Phase.PROMOTING
-
-        engine.engine.advance, engine.router.route = ticked, routed  # type: ignore[method-assign]
-        engine.driver().stay(lambda: engine.service.holder != engine.me)
+        driving(engine, interrupt).stay(lambda: engine.service.holder != engine.me)
 
     return work
 
 
-def back(service: FakeService) -> None:
+def back(service: ServiceOver[Any]) -> None:
     """Asks for a rollback as another process does, and sees it through."""
     driver = service.driver()
     assert driver.ask(service.release.id, Verb.ROLLBACK, "ann").obeyed
     driver.follow(service.release.id, lambda _: False, lambda *_: None)
 
 
-def back_while_it_sleeps(service: FakeService, engine: Process) -> None:
-    """Has another process go back, wakes the engine up once that one waits for it, and sees both through."""
-    other = fork(lambda: back(FakeService(service.place.root, moving=True)))
-    until("the rollback waits", lambda: "in the middle of an effect" in service.release.why)
-    wake(engine)
-    assert os.waitpid(other, 0)[1] == 0
+def another(stage: Stage) -> ServiceOver[Any]:
+    """A process that is not patient with who holds up the journal."""
+    return stage.service(moving=True, patience=0.3)
 
 
 def wake(engine: Process) -> None:
@@ -82,35 +96,45 @@ def wake(engine: Process) -> None:
     until("the engine stands down", lambda: not engine.alive)
 
 
-def assert_back(service: FakeService) -> None:
+def assert_back(stage: Stage, service: ServiceOver[Any]) -> None:
     assert service.release.phase is Phase.ROLLED_BACK
     assert service.router.truth().shares == {BLUE: 100}
     assert list(service.platform.running()) == [BLUE]
     assert service.faults() == []
+    if isinstance(stage, ProxiedStage):
+        assert {stage.site.get()[1] for _ in range(20)} == {str(BLUE)}
+    service.close()
 
 
-@pytest.mark.parametrize("point", [BEFORE, FENCED, LANDING, LANDED, COMMITTING], ids=str)
-def test_a_stopped_holder_is_ended_and_succeeded(service: FakeService, point: Point) -> None:
+@pytest.mark.parametrize(("stage", "moment"), list(product(LANDS, MOMENTS)), indirect=["stage"])
+def test_a_stopped_holder_is_ended_and_succeeded(stage: Stage, over: str, moment: str) -> None:
     """The holder obeys within a second, or is ended and replaced; never "busy"."""
-    with stopped(drive(service), point) as engine:
+    with stopped(drive(stage), MOMENTS[moment](over)) as engine:
+        service = another(stage)
         back(service)
         assert not engine.alive
-    assert_back(service)
+    assert_back(stage, service)
 
 
-def test_an_engine_that_wakes_up_after_it_was_succeeded_does_nothing(service: FakeService) -> None:
+@pytest.mark.parametrize("stage", LANDS, indirect=True)
+def test_an_engine_that_wakes_up_after_it_was_succeeded_does_nothing(stage: Stage, over: str) -> None:
     """A lease alone does not stop a process that was paused: a stale writer drops the effect."""
-    with stopped(drive(service, host="elsewhere"), BEFORE) as engine:
+    with stopped(drive(stage, host="elsewhere"), MOMENTS["before"](over)) as engine:
+        service = another(stage)
         back(service)
-        effects = service.router.effects()
+        was = (service.platform.effects(), service.router.truth())
         wake(engine)
-        assert service.router.effects() == effects
-    assert_back(service)
+        assert (service.platform.effects(), service.router.truth()) == was
+    assert_back(stage, service)
 
 
-@pytest.mark.parametrize("point", [FENCED, LANDING, LANDED], ids=str)
-def test_what_a_stopped_engine_was_about_to_do_is_waited_for_and_undone(service: FakeService, point: Point) -> None:
+@pytest.mark.parametrize(("stage", "moment"), [("fakes", "fenced"), ("fakes", "landed"), ("envoy", "landing"), ("haproxy", "landing")], indirect=["stage"])
+def test_what_a_stopped_engine_was_about_to_do_is_waited_for_and_undone(stage: Stage, over: str, moment: str) -> None:
     """What the router names is never stopped: not either if it is named only as the stopped engine wakes up."""
-    with stopped(drive(service, host="elsewhere"), point) as engine:
-        back_while_it_sleeps(service, engine)
-    assert_back(service)
+    with stopped(drive(stage, host="elsewhere"), MOMENTS[moment](over)) as engine:
+        other = fork(lambda: back(another(stage)))
+        service = another(stage)
+        until("the rollback waits", lambda: "in the middle of an effect" in service.release.why)
+        wake(engine)
+        assert os.waitpid(other, 0)[1] == 0
+    assert_back(stage, service)
