@@ -31,6 +31,21 @@ def test_a_rollback_loads_nothing_heavy_even_if_it_has_to_drive_everything_itsel
     assert not modules & HEAVY
 
 
+def test_no_command_looks_for_garbage_in_what_it_has_loaded_neither_meanwhile_nor_at_its_end() -> None:
+    program = """
+import atexit, gc
+from bleen.cli import main
+looks = lambda: sum(each["collections"] for each in gc.get_stats())
+before = looks()
+atexit.register(lambda: print(looks() - before, gc.get_freeze_count()))
+main(["status", "--service", "nobody"])
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    looks, frozen = map(int, done.stdout.split())
+    assert looks == 0
+    assert frozen > 1_000, "what is not frozen is looked through by the interpreter when it ends"
+
+
 def test_help_loads_no_verb() -> None:
     modules = loaded("from bleen.cli import main\nmain(['--help'])")
     assert not {each for each in modules if each.startswith("bleen.") and each not in ("bleen.cli", "bleen.errors")}

@@ -29,7 +29,8 @@ HOST = "127.0.0.1"
 GOOD_RUN = 60.0
 """Seconds after which a restarted instance counts as well again; also the time within which three restarts count as crashing."""
 
-_TEMPLATE = re.compile(r"\{(port|version|environment|instance)\}|(\$\$\{|\{\{[a-z][a-z0-9_]*\}\})|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_TEMPLATE = r"\{(port|version|environment|instance)\}|(\$\$\{|\{\{[a-z][a-z0-9_]*\}\})|\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
+"""Compiled where it is first used: only what starts something needs it."""
 
 
 class Record(NamedTuple):
@@ -210,4 +211,4 @@ def fill(template: str, words: Mapping[str, str], values: Mapping[str, str] | No
             raise Refused(f"${{{name}}} has no value; deploy again with it set")
         return values[name]
 
-    return _TEMPLATE.sub(put, template)
+    return re.sub(_TEMPLATE, put, template)

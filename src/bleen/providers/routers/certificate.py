@@ -14,7 +14,7 @@ from bleen.errors import Refused, Unavailable
 
 _SHOWN = 0.1
 """Seconds in which a proxy shows what it was given; it takes milliseconds."""
-_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_BLOCK = r"(?s)-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----"
 
 
 class Certificate:
@@ -55,7 +55,7 @@ class Certificate:
 
     def pem(self) -> str:
         """Certificate, chain and key without anything around them, an empty line least of all. Raises Refused for a file that cannot be read."""
-        blocks = [(each[1], each[0]) for path in (self.chain, self.key) for each in _BLOCK.finditer(_text(path))]
+        blocks = [(each[1], each[0]) for path in (self.chain, self.key) for each in re.finditer(_BLOCK, _text(path))]
         certificates = [text for label, text in blocks if label.endswith(("CERTIFICATE", "DH PARAMETERS"))]
         keys = [text for label, text in blocks if label.endswith("PRIVATE KEY")]
         return "".join(f"{line}\n" for text in dict.fromkeys(certificates + keys) for line in text.splitlines() if line.strip())
@@ -71,7 +71,7 @@ class Certificate:
 
         host, _, port = listen.rpartition(":")
         at = host.strip("[]*") or "127.0.0.1", int(port)
-        wanted = next(each[0] for each in _BLOCK.finditer(_text(self.chain)) if each[1].endswith("CERTIFICATE"))
+        wanted = next(each[0] for each in re.finditer(_BLOCK, _text(self.chain)) if each[1].endswith("CERTIFICATE"))
         deadline = time.monotonic() + _SHOWN
         while True:
             try:
