@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from bleen.database.statements import Dialect, Statement, Unreadable, place
+from bleen.database.statements import Comment, Dialect, Statement, Unreadable, place
 
 Kind = Literal["word", "name", "string", "number", "parameter", "sign", "comment", "executable", "end"]
 """``name`` is a quoted identifier; ``executable`` a comment whose content MySQL or MariaDB carries out (``/*! */``, ``/*M! */``) or obeys (``/*+ */``)."""
@@ -99,6 +99,15 @@ def split(text: str, dialect: Dialect) -> list[Statement]:
 def words(text: str) -> frozenset[str]:
     """The words of a list that is written with spaces."""
     return frozenset(text.split())
+
+
+def comments(text: str, dialect: Dialect) -> list[Comment]:
+    """The comments of a file of MySQL or SQLite, without those that a server carries out; as ``read``."""
+    found = []
+    for token in read(text, dialect).comments:
+        marks = {"--": (2, 0), "/*": (2, 2)}.get(token.text[:2], (1, 0))
+        found.append(Comment(token.text[marks[0] : len(token.text) - marks[1]].strip(), token.offset, token.end))
+    return found
 
 
 _LETTER = r"[A-Za-z0-9_$\u0080-\U0010ffff]"

@@ -1,0 +1,469 @@
+"""The rules of MySQL 8 and MariaDB 10.6: a list of what is known, phase by phase; what is not on it is an error.
+
+Sources: MySQL 8.0 Reference Manual, chapter 15 "SQL Statements" and 17.12 "InnoDB and Online DDL"; MariaDB, "SQL Statements". Names of tables are compared
+as they are written, since whether case matters is up to the server: so a table is taken for new only where it surely is.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from bleen.database import tokens
+from bleen.database.rules import mysql_alter
+from bleen.database.rules.findings import Finding, Known, Phase
+from bleen.database.rules.mysql_alter import ONLINE, offline_index, refers, renamed_table
+from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, table_option
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, Fault, Update, findings, update
+from bleen.database.statements import Comment, Statement
+from bleen.database.tokens import Cursor, Puzzled, Token, words
+
+RULES = {
+    "not-understood": NOT_UNDERSTOOD,
+    "executable-comment": "/*! */, /*M! */ and /*+ */ are carried out by some servers and skipped by others: write what is meant.",
+    **mysql_alter.RULES,
+    "whole-table-update": "An UPDATE of all rows locks them until it ends: backfill.sql does it in batches.",
+    "update-outside-backfill": "An UPDATE locks each row that it reads until it ends: backfill.sql does it in batches.",
+    "delete-without-where": "A DELETE of all rows locks them until it ends.",
+    "delete-in-expand": "The version that serves still uses the rows: delete in contract.",
+    "delete-in-contract": "A DELETE locks each row that it reads until it ends.",
+    "backfill": "backfill.sql is exactly one UPDATE of one table.",
+    "copies-rows": "INSERT ... SELECT and CREATE TABLE ... SELECT lock the rows that they read until they end.",
+    "row-locks": "Rows, tables and names are locked for as long as the transaction or the session lasts.",
+    "replaces": "REPLACE, ON DUPLICATE KEY UPDATE and OR REPLACE change what is there and in use.",
+    "truncate": "TRUNCATE takes the rows away at once, for both versions.",
+    "lock-table": "A locked table stops everybody who uses it.",
+    "side-effect": "What a query or a call does is not seen in the statement.",
+    "load-data": "LOAD DATA writes more rows in one transaction than anybody has counted.",
+    "stored-program": "Functions, procedures and events hold statements that nobody has checked.",
+    "trigger": "A trigger on a table in use runs within each statement of both versions, and can fail them.",
+    "dynamic-sql": "PREPARE and EXECUTE run a text that is not known before.",
+    "session-setting": "bleen sets the session up itself; a setting changes how the statements after it behave.",
+    "global-setting": "A global setting holds for every session of the server.",
+    "transaction-control": "DDL commits by itself in MySQL, and bleen commits statement by statement with its ledger.",
+    "revoke": "The version that serves may use the right.",
+    "role": "Accounts that are dropped, renamed or altered may be those of the version that serves.",
+    "database": "A database is dropped, altered or left by USE.",
+    "temporary-table": "A temporary table is gone with its session, and each statement may have one of its own.",
+    "server-command": "The command is for the operator of the server: it stops, flushes or ends what others use.",
+}
+
+
+class _Refused(NamedTuple):
+    """Statements that begin with these words, why they are refused, and in which phase."""
+
+    begin: str
+    rule: str
+    message: str
+
+
+_REFUSED = [
+    _Refused("TRUNCATE", "truncate", "takes the rows away from both versions at once, and cannot be undone"),
+    _Refused("LOCK", "lock-table", "stops everybody who uses what it locks; each statement takes the locks that it needs"),
+    _Refused("UNLOCK", "lock-table", "there is nothing to unlock where nothing is locked"),
+    _Refused("OPTIMIZE", "table-rewrite", "rebuilds the table; run it apart from releases, table by table"),
+    _Refused("REPAIR", "table-rewrite", "locks the table while it is repaired; run it apart from releases"),
+    _Refused("ANALYZE", "server-command", "makes every query that is running on the table hold up those that come after; run it apart from releases"),
+    _Refused("CHECK", "lock-table", "holds writers off the table while it is read; run it apart from releases"),
+    _Refused("CALL", "side-effect", "what a procedure does is not seen here; write its statements"),
+    _Refused("DO", "side-effect", "calls functions for what they do besides; write statements"),
+    _Refused("SELECT", "side-effect", "changes nothing, unless by its functions, INTO or its locks; leave it out"),
+    _Refused("(", "side-effect", "changes nothing, unless by its functions, INTO or its locks; leave it out"),
+    _Refused("VALUES", "side-effect", "changes nothing; leave it out"),
+    _Refused("TABLE", "side-effect", "changes nothing, unless by INTO or its locks; leave it out"),
+    _Refused("WITH", "copies-rows", "reads and writes in one statement, and locks both until it ends; write one UPDATE of one table in backfill.sql"),
+    _Refused("LOAD", "load-data", "loads in one transaction, or reads a file that the next server does not have; load in batches before the release"),
+    _Refused("IMPORT", "load-data", "brings in a table from files; load in batches before the release"),
+    _Refused("PREPARE", "dynamic-sql", "the text that it prepares is not known here; write the statement"),
+    _Refused("EXECUTE", "dynamic-sql", "the text that it runs is not known here; write the statement"),
+    _Refused("DEALLOCATE", "dynamic-sql", "nothing is prepared in a migration"),
+    _Refused("BEGIN", "transaction-control", "DDL commits by itself; bleen commits each statement with its ledger: leave it out"),
+    _Refused("START", "transaction-control", "DDL commits by itself; bleen commits each statement with its ledger: leave it out"),
+    _Refused("COMMIT", "transaction-control", "bleen commits each statement with its ledger: leave it out"),
+    _Refused("ROLLBACK", "transaction-control", "DDL cannot be rolled back; bleen commits each statement with its ledger: leave it out"),
+    _Refused("SAVEPOINT", "transaction-control", "bleen commits each statement with its ledger: leave it out"),
+    _Refused("RELEASE", "transaction-control", "bleen commits each statement with its ledger: leave it out"),
+    _Refused("XA", "transaction-control", "a prepared transaction keeps its locks over crashes: leave it out"),
+    _Refused("REVOKE", "revoke", "the version that serves may use the right; revoke in contract"),
+    _Refused("RENAME USER", "role", "the version that serves may be that user; create a second one"),
+    _Refused("ALTER USER", "role", "sessions of the version that serves may not come in any more; create a second user"),
+    _Refused("CREATE OR REPLACE USER", "role", "drops the user first; create a second one"),
+    _Refused("CREATE OR REPLACE ROLE", "role", "drops the role first; create a second one"),
+    _Refused("DROP USER", "role", "the version that serves may be that user; drop it apart from releases"),
+    _Refused("DROP ROLE", "role", "the version that serves may need that role; drop it apart from releases"),
+    _Refused("DROP DATABASE", "database", "takes everything with it, both versions included"),
+    _Refused("DROP SCHEMA", "database", "takes everything with it, both versions included"),
+    _Refused("ALTER DATABASE", "database", "what is created from here on by both versions is another than before; say it at each table"),
+    _Refused("ALTER SCHEMA", "database", "what is created from here on by both versions is another than before; say it at each table"),
+    _Refused("CREATE OR REPLACE DATABASE", "database", "drops the database first"),
+    _Refused("CREATE OR REPLACE TABLE", "drop-in-expand", "drops the table first, rows and all; create it under a name that is free"),
+    _Refused("CREATE OR REPLACE SEQUENCE", "drop-in-expand", "drops the sequence first, and counts from its beginning; create it under a name that is free"),
+    _Refused("CREATE TEMPORARY", "temporary-table", "is gone with its session; create a table and drop it in contract"),
+    _Refused("CREATE OR REPLACE TEMPORARY", "temporary-table", "is gone with its session; create a table and drop it in contract"),
+    _Refused("DROP TEMPORARY", "temporary-table", "a migration has no temporary table"),
+    _Refused("CREATE EVENT", "stored-program", "runs statements that nobody has checked, at a time when nobody looks"),
+    _Refused("ALTER EVENT", "stored-program", "runs statements that nobody has checked, at a time when nobody looks"),
+    _Refused("CREATE PROCEDURE", "stored-program", "holds statements that nobody has checked"),
+    _Refused("CREATE FUNCTION", "stored-program", "holds statements that nobody has checked"),
+    _Refused("CREATE AGGREGATE", "stored-program", "holds statements that nobody has checked"),
+    _Refused("CREATE PACKAGE", "stored-program", "holds statements that nobody has checked"),
+    _Refused("ALTER PROCEDURE", "stored-program", "changes how it runs for the version that serves"),
+    _Refused("ALTER FUNCTION", "stored-program", "changes how it runs for the version that serves"),
+    _Refused("ALTER INSTANCE", "server-command", "is for the operator of the server"),
+    _Refused("ALTER SERVER", "server-command", "is for the operator of the server"),
+    _Refused("ALTER TABLESPACE", "server-command", "is for the operator of the server"),
+    _Refused("FLUSH", "server-command", "waits for every statement that runs, and holds up those that come after"),
+    _Refused("RESET", "server-command", "is for the operator of the server"),
+    _Refused("PURGE", "server-command", "is for the operator of the server"),
+    _Refused("KILL", "server-command", "ends what somebody else does"),
+    _Refused("SHUTDOWN", "server-command", "stops the server"),
+    _Refused("RESTART", "server-command", "stops the server"),
+    _Refused("CHANGE", "server-command", "is for the operator of the server"),
+    _Refused("STOP", "server-command", "is for the operator of the server"),
+    _Refused("INSTALL", "server-command", "is for the operator of the server"),
+    _Refused("UNINSTALL", "server-command", "is for the operator of the server"),
+    _Refused("CACHE", "server-command", "is for the operator of the server"),
+    _Refused("HANDLER", "row-locks", "keeps a table open past its statement, so that DDL waits for it"),
+]
+_PREFIXES = sorted(((tuple(refused.begin.split()), refused) for refused in _REFUSED), key=lambda each: -len(each[0]))
+_DEFINED = words("TRIGGER PROCEDURE FUNCTION EVENT")
+_ALSO_IN_CONTRACT = words("REVOKE")
+
+
+def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
+    """The findings in one file of a release. Never raises."""
+    return findings(text, file, "mysql", _Mysql(phase, known))
+
+
+def split(text: str) -> list[Statement]:
+    return tokens.split(text, "mysql")
+
+
+def comments(text: str) -> list[Comment]:
+    return tokens.comments(text, "mysql")
+
+
+class _Mysql:
+    """The rules over one file."""
+
+    def __init__(self, phase: Phase, known: Known) -> None:
+        self.phase, self.known = phase, known
+        self.unchecked: Token | None = None
+        """Where foreign_key_checks was set to 0, until it is set to 1 again."""
+        self.updates = 0
+
+    def judge(self, cursor: Cursor) -> Iterator[Fault]:
+        executable = next((token for token in cursor.tokens if token.kind == "executable"), None)
+        if executable is not None:
+            why = "what stands in this comment is carried out by some servers and skipped by others; write what is meant, or a plain comment"
+            yield Fault(executable, "executable-comment", why)
+        elif self.phase == "backfill":
+            yield from self.backfill(cursor)
+        else:
+            yield from self.statement(cursor)
+
+    def at_end(self) -> Iterator[Fault]:
+        if self.unchecked is not None:
+            yield self.still_unchecked(self.unchecked)
+
+    def still_unchecked(self, at: Token) -> Fault:
+        message = "foreign_key_checks = 0 is for one ALTER TABLE ... ADD FOREIGN KEY that names its ALGORITHM and LOCK, with = 1 right behind it"
+        return Fault(at, "session-setting", message)
+
+    def statement(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.now
+        if self.unchecked is not None and not cursor.sees("SET") and not cursor.sees("ALTER", "TABLE"):
+            yield self.still_unchecked(self.unchecked)
+            self.unchecked = None
+        for prefix, refused in _PREFIXES:
+            if cursor.sees(*prefix):
+                if self.phase == "contract" and refused.begin in _ALSO_IN_CONTRACT:
+                    return
+                yield Fault(begin, refused.rule, f"{refused.begin if refused.begin != '(' else 'a query'} {refused.message}")
+                return
+        known = self.KNOWN.get(begin.word)
+        if known is None:
+            raise Puzzled(begin)
+        yield from known(self, cursor)
+
+    def backfill(self, cursor: Cursor) -> Iterator[Fault]:
+        at = cursor.now
+        if not cursor.sees("UPDATE"):
+            yield Fault(at, "backfill", f"backfill.sql is one UPDATE of one table; {at.text} belongs in expand.sql or contract.sql")
+            return
+        change = update(cursor, frozenset())
+        self.updates += 1
+        if self.updates > 1:
+            yield Fault(at, "backfill", f"backfill.sql is one UPDATE of one table; write the UPDATE of {change.name} as a migration of its own")
+        if change.limited or "RETURNING" in change.text.upper().split():
+            yield Fault(at, "backfill", "bleen cuts the UPDATE into batches itself: leave ORDER BY, LIMIT and RETURNING out")
+        if change.reads is not None:
+            message = f"this query locks the rows that it reads, in each batch of {change.name}"
+            yield Fault(change.reads, "row-locks", message, "", "warn")
+
+    def alter(self, cursor: Cursor) -> Iterator[Fault]:
+        if cursor.accept("ALTER", "SEQUENCE"):
+            yield Fault(cursor.tokens[0], "set-default", "the version that serves counts with this sequence; create a second one")
+            return
+        if any(cursor.sees("ALTER", word) for word in ("VIEW", "ALGORITHM", "DEFINER", "SQL")):
+            yield Fault(cursor.now, "replaces", "the version that serves reads this view; create a second one")
+            return
+        yield from self.altered(alter_table(cursor))
+
+    def altered(self, alter: Alter) -> Iterator[Fault]:
+        faults = list(mysql_alter.judged(alter, self.phase, self.known))
+        if self.unchecked is not None and any(spec.kind not in ("add-foreign", "algorithm", "lock") for spec in alter.specs):
+            yield self.still_unchecked(self.unchecked)
+            self.unchecked = None
+        yield from faults
+
+    def rename(self, cursor: Cursor) -> Iterator[Fault]:
+        cursor.expect("RENAME")
+        if not cursor.accept("TABLES"):
+            cursor.expect("TABLE")
+        cursor.accept("IF", "EXISTS")
+        while True:
+            at, old = cursor.now, cursor.table()
+            cursor.expect("TO")
+            new = cursor.table()
+            if self.known.made("table", *_key(old)):
+                self.known.forgets("table", *_key(old))
+                self.known.makes("table", *_key(new))
+            else:
+                yield renamed_table(at, _name(old), _name(new))
+            if cursor.done:
+                return
+            cursor.expect(",")
+
+    def create(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.kind("word")
+        if cursor.accept("TABLE"):
+            yield from self.create_table(cursor)
+        elif any(cursor.sees(*way.split()) for way in ("INDEX", "UNIQUE INDEX", "FULLTEXT INDEX", "SPATIAL INDEX")):
+            yield from self.create_index(cursor)
+        elif cursor.accept("DATABASE") or cursor.accept("SCHEMA"):
+            cursor.accept("IF", "NOT", "EXISTS")
+            cursor.name()
+            while not cursor.done:
+                table_option(cursor)
+        elif cursor.now.word in ("USER", "ROLE", "SEQUENCE"):
+            cursor.rest()
+        else:
+            yield from self.create_defined(cursor, begin)
+
+    def create_table(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.at
+        try:
+            created = create_table(cursor)
+        except Puzzled as puzzled:
+            query = next((token for token in cursor.tokens[begin:] if token.word in ("SELECT", "WITH", "TABLE", "VALUES")), None)
+            if query is None or puzzled.token.word not in ("SELECT", "WITH", "TABLE", "VALUES", "AS", "IGNORE", "REPLACE", "("):
+                raise
+            message = "fills the new table in one transaction, with the rows that it reads locked; create it empty, and fill it in batches"
+            yield Fault(query, "copies-rows", message)
+            return
+        for table in created.references:
+            yield from refers(cursor.tokens[0], table, self.known)
+        if created.surely_new:
+            self.known.makes("table", *_key(created.table))
+
+    def create_index(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.now
+        kind = cursor.accept_one(words("UNIQUE FULLTEXT SPATIAL"))
+        cursor.expect("INDEX")
+        cursor.accept("IF", "NOT", "EXISTS")
+        index = cursor.name()
+        if cursor.accept("USING"):
+            cursor.kind("word")
+        cursor.expect("ON")
+        table = cursor.table()
+        if not cursor.accept("NOWAIT") and cursor.accept("WAIT"):
+            cursor.kind("number")
+        parts = index_parts(cursor)
+        how: dict[str, str] = {}
+        while not cursor.done:
+            option = cursor.accept_one(words("ALGORITHM LOCK"))
+            if not option:
+                raise Puzzled(cursor.now)
+            cursor.accept("=")
+            how[option] = cursor.kind("word").word
+        if self.known.made("table", *_key(table)):
+            return
+        if kind in ("FULLTEXT", "SPATIAL"):
+            message = (
+                f"a {kind} index cannot be built while {_name(table)} is written to (no LOCK=NONE); build a new table with it and move the rows in batches"
+            )
+            yield Fault(begin, "offline-index", message)
+        elif how.get("ALGORITHM") not in ("INPLACE", "NOCOPY", "INSTANT") or how.get("LOCK") != "NONE":
+            message = f"CREATE INDEX {index.text} does not name {ONLINE}: a server that cannot do it so copies {_name(table)} or locks it, and says nothing"
+            fix = f"CREATE {kind + ' ' if kind else ''}INDEX {index.text} ON {_name(table)} {parts} {ONLINE.replace(',', '')};"
+            yield Fault(cursor.tokens[0], "algorithm", message, fix)
+        elif kind and self.phase == "expand":
+            message = f"fails if {_name(table)} holds something twice, and refuses it from then on, from the version that does not know this index too"
+            yield Fault(begin, "unique", message, "", "warn")
+
+    def create_defined(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
+        """A view, a trigger or another program, with what may stand before that word."""
+        replaces = cursor.accept("OR", "REPLACE")
+        if cursor.accept("ALGORITHM", "="):
+            cursor.kind("word")
+        if cursor.accept("DEFINER", "="):
+            while not cursor.done and cursor.now.word not in _DEFINED | {"VIEW", "SQL", "AGGREGATE"}:
+                cursor.at += 1
+        if cursor.accept("SQL", "SECURITY"):
+            cursor.kind("word")
+        if cursor.accept("VIEW"):
+            if replaces:
+                why = "the version that serves reads this view: it has to find every column that it knows in the new one"
+                yield Fault(begin, "replaces", why, "", "warn")
+            cursor.rest()
+        elif cursor.accept("TRIGGER"):
+            yield from self.create_trigger(cursor, begin, replaces)
+        elif cursor.now.word in _DEFINED | {"AGGREGATE"}:
+            yield Fault(begin, "stored-program", f"CREATE {cursor.now.word} holds statements that nobody has checked")
+        else:
+            raise Puzzled(cursor.now)
+
+    def create_trigger(self, cursor: Cursor, begin: Token, replaces: bool) -> Iterator[Fault]:
+        cursor.accept("IF", "NOT", "EXISTS")
+        trigger = ".".join(token.text for token in cursor.table())
+        if not cursor.accept_one(words("BEFORE AFTER")) or not cursor.accept_one(words("INSERT UPDATE DELETE")):
+            raise Puzzled(cursor.now)
+        cursor.expect("ON")
+        table = cursor.table()
+        cursor.expect("FOR", "EACH", "ROW")
+        if replaces or not self.known.made("table", *_key(table)):
+            message = f"{trigger} runs within each statement on {_name(table)} of both versions, and its faults are theirs; two-way sync is bleen's to install"
+            yield Fault(begin, "trigger", message)
+
+    def drop(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.kind("word")
+        what = cursor.accept_one(words("TABLE TABLES VIEW INDEX TRIGGER PROCEDURE FUNCTION EVENT SEQUENCE"))
+        if not what:
+            raise Puzzled(cursor.now)
+        cursor.accept("IF", "EXISTS")
+        if what == "INDEX":
+            yield from self.drop_index(cursor, begin)
+            return
+        names = [cursor.table()]
+        while cursor.accept(","):
+            names.append(cursor.table())
+        cursor.accept_one(words("RESTRICT CASCADE"))
+        if not cursor.done:
+            raise Puzzled(cursor.now)
+        for name in names:
+            if what in ("TABLE", "TABLES") and self.known.made("table", *_key(name)):
+                self.known.forgets("table", *_key(name))
+            elif self.phase == "expand":
+                message = f"the version that serves still uses the {what.lower().removesuffix('s')} {_name(name)}"
+                yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nDROP {what} {_name(name)};")
+
+    def drop_index(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
+        index = cursor.name()
+        cursor.expect("ON")
+        table = cursor.table()
+        while not cursor.done:
+            if not cursor.accept_one(words("ALGORITHM LOCK")):
+                raise Puzzled(cursor.now)
+            cursor.accept("=")
+            if cursor.kind("word").word in ("COPY", "SHARED", "EXCLUSIVE"):
+                yield Fault(begin, "table-rewrite", f"asks for what stops the writers of {_name(table)}; name {ONLINE}")
+        if self.phase == "expand" and not self.known.made("table", *_key(table)):
+            message = f"the version that serves still uses the index {index.text} of {_name(table)}"
+            fix = f"-- contract.sql\nALTER TABLE {_name(table)} DROP INDEX {index.text};"
+            yield Fault(begin, "drop-in-expand", message, fix)
+
+    def insert(self, cursor: Cursor) -> Iterator[Fault]:
+        verb = cursor.kind("word")
+        while cursor.accept_one(words("LOW_PRIORITY DELAYED HIGH_PRIORITY IGNORE")):
+            pass
+        cursor.accept("INTO")
+        table = cursor.table()
+        new = self.known.made("table", *_key(table))
+        rest = cursor.rest()
+        query = next((token for token in rest if token.word in ("SELECT", "TABLE", "WITH")), None)
+        if not any(token.word in ("VALUES", "VALUE", "SET") for token in rest) and query is None:
+            raise Puzzled(cursor.now)
+        if query is not None:
+            message = f"locks the rows that it reads until all are written to {_name(table)}; write the rows as VALUES, or fill the table in batches"
+            yield Fault(query, "copies-rows", message)
+        elif verb.word == "REPLACE" and not new:
+            text = cursor.written(1)
+            yield Fault(verb, "replaces", f"deletes rows of {_name(table)} that are in use, and inserts others", f"INSERT {text};")
+        elif not new and any(token.word == "DUPLICATE" for token in rest):
+            yield Fault(verb, "replaces", f"changes rows of {_name(table)} that are in use", "", "warn")
+
+    def change(self, cursor: Cursor) -> Iterator[Fault]:
+        """UPDATE and DELETE."""
+        change = update(cursor, words("LOW_PRIORITY IGNORE QUICK"))
+        if self.known.made("table", *_key(change.table)) and change.reads is None:
+            return
+        yield from changed(change, self.phase)
+
+    def set(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.kind("word")
+        if cursor.accept("NAMES") or cursor.sees("PASSWORD") or cursor.sees("ROLE") or cursor.sees("DEFAULT", "ROLE"):
+            yield Fault(begin, "session-setting", "holds for the session, which bleen sets up itself: leave it out")
+            return
+        if any(token.word in ("GLOBAL", "PERSIST", "PERSIST_ONLY") for token in cursor.tokens):
+            yield Fault(begin, "global-setting", "holds for every session of the server, of both versions; that is the operator's, apart from releases")
+            return
+        setting = "".join(token.text for token in cursor.rest()).upper()
+        for leading in ("SESSION", "LOCAL", "@@SESSION.", "@@LOCAL.", "@@"):
+            setting = setting.removeprefix(leading)
+        if setting in ("FOREIGN_KEY_CHECKS=0", "FOREIGN_KEY_CHECKS=OFF") and self.unchecked is None:
+            self.unchecked = begin
+        elif setting in ("FOREIGN_KEY_CHECKS=1", "FOREIGN_KEY_CHECKS=ON") and self.unchecked is not None:
+            self.unchecked = None
+        else:
+            why = f"{setting.split('=')[0].lower()} changes how the statements after it behave, in a session that bleen sets up itself: leave it out"
+            yield Fault(begin, "session-setting", why)
+
+    def grant(self, cursor: Cursor) -> Iterator[Fault]:
+        cursor.rest()
+        yield from ()
+
+    def use(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.kind("word")
+        self.known.forgets("table")
+        yield Fault(begin, "database", "the tables that follow are others than their names say: write the database before each name, and leave USE out")
+
+    KNOWN: "dict[str, Callable[[_Mysql, Cursor], Iterator[Fault]]]" = {
+        "ALTER": alter,
+        "RENAME": rename,
+        "CREATE": create,
+        "DROP": drop,
+        "INSERT": insert,
+        "REPLACE": insert,
+        "UPDATE": change,
+        "DELETE": change,
+        "SET": set,
+        "GRANT": grant,
+        "USE": use,
+    }
+
+
+def changed(change: Update, phase: Phase) -> Iterator[Fault]:
+    """What is wrong with an UPDATE or a DELETE of rows that are in use."""
+    if change.reads is not None:
+        yield Fault(change.reads, "row-locks", f"this query locks the rows that it reads until the change of {change.name} has ended")
+    if change.at.word == "UPDATE":
+        rule = "update-outside-backfill" if change.where else "whole-table-update"
+        which = "each row that it looks at" if change.where else "every row"
+        message = f"locks {which} of {change.name} until it has ended, and the version that serves waits; backfill.sql does it in batches"
+        yield Fault(change.at, rule, message, f"-- backfill.sql\n{change.text};" if not change.limited else "")
+    elif not change.where:
+        message = f"locks every row of {change.name} until it has ended; drop the table in contract, or delete by key in batches"
+        yield Fault(change.at, "delete-without-where", message)
+    elif phase == "expand":
+        message = f"the version that serves still uses these rows of {change.name}"
+        yield Fault(change.at, "delete-in-expand", message, f"-- contract.sql\n{change.text};")
+    else:
+        message = f"locks each row that it looks at in {change.name} until it has ended; with many rows, delete by key in batches"
+        yield Fault(change.at, "delete-in-contract", message, "", "warn")
+
+
+def _key(table: tuple[Token, ...]) -> tuple[str, ...]:
+    return tuple(token.identifier for token in table)
+
+
+def _name(table: tuple[Token, ...]) -> str:
+    return ".".join(token.text for token in table)

@@ -1,0 +1,374 @@
+"""ALTER TABLE in MySQL and MariaDB: what it does to a table that is in use, and how it is asked to do it online.
+
+Sources: MySQL 8.0 Reference Manual 17.12.1 "Online DDL Operations"; MariaDB, "InnoDB Online DDL Operations"; what only one of them can do is tried on
+MariaDB 10.11. The principle: name ALGORITHM and LOCK, so that a server that would have to copy or to lock refuses instead.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from bleen.database.rules.findings import Known, Phase
+from bleen.database.rules.mysql_grammar import Alter, Column, Spec, changes_nothing_else, is_constant
+from bleen.database.rules.sentences import Fault
+from bleen.database.tokens import Token
+
+RULES = {
+    "algorithm": "A change of a table names ALGORITHM and LOCK, so that a server that would copy the table or lock it refuses instead.",
+    "table-rewrite": "What copies or rebuilds a table, or locks it while it does, stops writers for as long as that takes.",
+    "rename": "The version that serves knows the old name: add the new one, fill it, drop the old one in contract.",
+    "drop-in-expand": "The version that serves still uses it: drop in contract.",
+    "change-type": "CHANGE and MODIFY copy the table, and the version that serves expects the old type: add a column with the new one.",
+    "add-not-null": "A column that is NOT NULL without a default refuses the INSERTs of the version that does not know it.",
+    "volatile-default": "A default that differs per row is written into every row, by a copy of the table.",
+    "rewriting-column": "A STORED generated column and an AUTO_INCREMENT one are written into every row, under a lock.",
+    "inline-constraint": "A UNIQUE, PRIMARY KEY, CHECK or REFERENCES at a new column builds an index or copies the table.",
+    "unique": "A unique index refuses rows that the version that serves may still write.",
+    "primary-key": "A change of the primary key rebuilds the table.",
+    "offline-index": "FULLTEXT and SPATIAL indexes cannot be built while rows are written.",
+    "foreign-key": "Adding a foreign key copies the table, unless foreign_key_checks is off.",
+    "check-constraint": "Adding a CHECK, or enforcing one, copies the table.",
+    "set-default": "The version that serves leaves the column out, and gets another value from then on.",
+    "drop-default": "The version that serves leaves the column out, and its INSERTs fail without a default.",
+    "visibility": "An invisible column vanishes from SELECT *, an invisible index from the plans of queries.",
+    "partition": "Partitioning copies rows, drops them or locks the table.",
+    "table-option": "The option rebuilds the table, or changes what later statements and INSERTs get.",
+}
+
+ONLINE = "ALGORITHM=INPLACE, LOCK=NONE"
+INSTANT = "ALGORITHM=INSTANT"
+_NUMERIC = ("TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT", "DEC", "NUMERIC", "FIXED", "FLOAT", "DOUBLE", "REAL", "BIT", "BOOL", "NUMBER", "YEAR")
+
+
+class Context(NamedTuple):
+    """The table of an ALTER TABLE, and when it runs."""
+
+    table: tuple[Token, ...]
+    phase: Phase
+    known: Known
+    online: bool
+    """ALGORITHM and LOCK are named such that the server refuses to copy and to lock."""
+    instant: bool
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(token.identifier for token in self.table)
+
+    @property
+    def name(self) -> str:
+        return ".".join(token.text for token in self.table)
+
+    def alter(self, spec: str, how: str = "") -> str:
+        return f"ALTER TABLE {self.name} {spec}{', ' + how if how else ''};"
+
+    def made(self, column: Token) -> bool:
+        """Whether this phase has added that column, so that nobody uses it."""
+        return self.known.made("column", *self.key, column.identifier.lower())
+
+
+def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
+    """What is wrong with an ALTER TABLE; ``known`` learns what it makes."""
+    algorithm, lock = alter.value("algorithm"), alter.value("lock")
+    instant = algorithm == "INSTANT"
+    online = instant or (algorithm in ("INPLACE", "NOCOPY") and lock == "NONE")
+    context = Context(alter.table, phase, known, online, instant)
+    if known.made("table", *context.key):
+        yield from _of_new_table(alter, context)
+        return
+    unnamed: list[Spec] = []
+    for spec in alter.specs:
+        faults = list(_SPECS[spec.kind](spec, context))
+        yield from faults
+        if not online and spec.kind in _NAMED and not any(fault.severity == "error" for fault in faults):
+            unnamed.append(spec)
+    if unnamed and algorithm != "COPY" and lock not in ("SHARED", "EXCLUSIVE"):
+        yield _unnamed(unnamed, context)
+    for spec in alter.specs:
+        if spec.kind == "add-column":
+            known.makes("column", *context.key, spec.names[0].identifier.lower())
+
+
+_NAMED = frozenset(["add-column", "add-index", "add-unique", "drop-column", "modify", "change"])
+_LONG = frozenset(["add-index", "add-unique", "modify", "change"])
+
+
+def _unnamed(specs: list[Spec], context: Context) -> Fault:
+    """One finding for all parts that ought to name how they are done: a warning where every server that we know of does without copy and lock."""
+    waits = any(spec.kind in _LONG or (spec.column is not None and spec.column.position) for spec in specs)
+    instant = all(spec.kind == "add-column" for spec in specs)
+    how = INSTANT if instant else ONLINE
+    return Fault(
+        specs[0].at,
+        "algorithm",
+        f"ALTER TABLE {context.name} does not name {how}: a server that cannot do it so copies {context.name} or locks it, and says nothing",
+        context.alter(", ".join(spec.text for spec in specs), how),
+        "error" if waits else "warn",
+    )
+
+
+def _of_new_table(alter: Alter, context: Context) -> Iterator[Fault]:
+    for spec in alter.specs:
+        if spec.kind == "partition" and any(word in spec.text.upper() for word in ("EXCHANGE", "TABLE")):
+            yield Fault(spec.at, "partition", f"the other table of this is in use, other than {context.name}, which this release has made")
+        if spec.kind == "add-foreign":
+            yield from refers(spec.at, spec.names, context.known)
+        if spec.kind == "rename-table":
+            context.known.forgets("table", *context.key)
+            context.known.makes("table", *(token.identifier for token in spec.names))
+
+
+def refers(at: Token, table: tuple[Token, ...], known: Known) -> Iterator[Fault]:
+    """A foreign key of a new table to one that may be in use."""
+    if not known.made("table", *(token.identifier for token in table)):
+        name = ".".join(token.text for token in table)
+        message = f"waits for every transaction on {name} to end, holding up those that come after; rows of {name} can then not be deleted as before"
+        yield Fault(at, "foreign-key", message, "", "warn")
+
+
+def _fine(spec: Spec, context: Context) -> Iterator[Fault]:
+    yield from ()
+
+
+def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
+    column = spec.column
+    assert column is not None
+    name, table = column.name.text, context.name
+    nullable = f"ADD COLUMN {name} {column.type} NULL"
+    if column.auto_increment or column.type.upper() == "SERIAL":
+        yield Fault(spec.at, "rewriting-column", f"numbers all rows of {table} while nobody can write; build a new table and move the rows in batches")
+    elif column.key == "PRIMARY":
+        yield Fault(spec.at, "primary-key", f"a primary key added to {table} rebuilds it; build a new table and move the rows in batches")
+    elif column.key:
+        index = f"{context.table[-1].identifier}_{column.name.identifier}_unique"
+        unique = context.alter(f"ADD UNIQUE INDEX `{index.replace('`', '``')}` ({name})", ONLINE)
+        message = f"{name} UNIQUE builds an index over {table} together with the column"
+        yield Fault(spec.at, "inline-constraint", message, f"{context.alter(nullable, INSTANT)}\n{unique}")
+    elif column.references:
+        message = f"MySQL ignores REFERENCES at a column, and MariaDB copies {table} for it"
+        yield Fault(spec.at, "inline-constraint", message, context.alter(nullable, INSTANT))
+    elif column.generated == "STORED":
+        fix = context.alter(f"ADD COLUMN {name} {column.type} GENERATED ALWAYS AS {column.expression} VIRTUAL", INSTANT)
+        yield Fault(spec.at, "rewriting-column", f"a STORED column is computed and written for every row, by a copy of {table} that stops writers", fix)
+    elif column.check and not context.instant:
+        message = f"a CHECK at a new column copies {table} in MySQL; {INSTANT} is refused there, and does not copy in MariaDB"
+        yield Fault(spec.at, "inline-constraint", message, context.alter(nullable, INSTANT))
+    elif not column.generated and column.not_null and (not column.default or column.default[0].word == "NULL"):
+        message = f"{name} is NOT NULL without a default: from now on each INSERT into {table} by the version that does not know it fails"
+        yield Fault(spec.at, "add-not-null", message, _later_not_null(column, context, _zero(column)))
+    elif not is_constant(column.default):
+        message = f"this default may differ from row to row, so {table} is copied while nobody can write"
+        yield Fault(spec.at, "volatile-default", message, _default_later(spec, context))
+
+
+def _zero(column: Column) -> str:
+    return "0" if column.type.upper().startswith(_NUMERIC) else "''"
+
+
+def _later_not_null(column: Column, context: Context, value: str) -> str:
+    """NULL at first, filled in batches, NOT NULL when nobody leaves it out any more."""
+    name = column.name.text
+    added = context.alter(f"ADD COLUMN {name} {column.type} NULL", INSTANT)
+    filled = f"UPDATE {context.name} SET {name} = {value} WHERE {name} IS NULL;"
+    strict = context.alter(f"MODIFY COLUMN {name} {column.type} NOT NULL", ONLINE)
+    return f"{added}\n-- backfill.sql\n{filled}\n-- contract.sql\n{strict}"
+
+
+def _default_later(spec: Spec, context: Context) -> str:
+    """The column first, the default for the rows to come, then the old rows in batches."""
+    column = spec.column
+    assert column is not None
+    name = column.name.text
+    begin, end = column.default[0].offset - spec.at.offset, column.default[-1].end - spec.at.offset
+    value = spec.text[begin:end] if spec.text.startswith(spec.at.text) else ""
+    bare = value[1:-1] if value.startswith("(") else value
+    added = context.alter(f"ADD COLUMN {name} {column.type} NULL", INSTANT)
+    default = context.alter(f"ALTER COLUMN {name} SET DEFAULT ({bare})")
+    return f"{added}\n{default}\n-- backfill.sql\nUPDATE {context.name} SET {name} = {bare} WHERE {name} IS NULL;"
+
+
+def _add_unique(spec: Spec, context: Context) -> Iterator[Fault]:
+    if context.online and context.phase == "expand":
+        message = f"fails if {context.name} holds something twice, and refuses it from then on, from the version that does not know this index too"
+        yield Fault(spec.at, "unique", message, "", "warn")
+
+
+def _offline_index(spec: Spec, context: Context) -> Iterator[Fault]:
+    yield offline_index(spec.at, spec.kind.removeprefix("add-").upper(), context.name)
+
+
+def offline_index(at: Token, kind: str, table: str) -> Fault:
+    """A FULLTEXT or SPATIAL index on a table that is in use."""
+    message = f"a {kind} index cannot be built while {table} is written to (no LOCK=NONE); build a new table with it and move the rows in batches"
+    return Fault(at, "offline-index", message)
+
+
+def _add_primary(spec: Spec, context: Context) -> Iterator[Fault]:
+    yield Fault(spec.at, "primary-key", f"rebuilds {context.name} in the order of the new key; build a new table with it and move the rows in batches")
+
+
+def _add_foreign(spec: Spec, context: Context) -> Iterator[Fault]:
+    if context.online:
+        message = f"is done without a copy only while foreign_key_checks is 0, and does not look at the rows of {context.name} that are there"
+        yield Fault(spec.at, "foreign-key", message, "", "warn")
+        return
+    message = f"a foreign key copies {context.name} to check all rows while nobody can write"
+    fix = f"SET foreign_key_checks = 0;\n{context.alter(spec.text, ONLINE)}\nSET foreign_key_checks = 1;"
+    yield Fault(spec.at, "foreign-key", message, fix)
+
+
+def _add_check(spec: Spec, context: Context) -> Iterator[Fault]:
+    message = f"an enforced CHECK copies {context.name} while nobody can write; check it in the application, or on a table that is built new"
+    yield Fault(spec.at, "check-constraint", message)
+
+
+def _drop(what: str) -> "Callable[[Spec, Context], Iterator[Fault]]":
+    def judge(spec: Spec, context: Context) -> Iterator[Fault]:
+        if context.phase == "contract" or (spec.kind == "drop-column" and context.made(spec.names[0])):
+            return
+        later = context.alter(spec.text, ONLINE if spec.kind == "drop-column" else "")
+        message = f"the version that serves still uses the {what} {spec.names[0].text} of {context.name}"
+        yield Fault(spec.at, "drop-in-expand", message, f"-- contract.sql\n{later}")
+
+    return judge
+
+
+def _drop_primary(spec: Spec, context: Context) -> Iterator[Fault]:
+    yield Fault(spec.at, "primary-key", f"copies {context.name} to a table without a primary key; build a new table and move the rows in batches")
+
+
+def _rename_table(spec: Spec, context: Context) -> Iterator[Fault]:
+    new = ".".join(token.text for token in spec.names)
+    yield renamed_table(spec.at, context.name, new)
+
+
+def renamed_table(at: Token, old: str, new: str) -> Fault:
+    """A table that is in use gets another name."""
+    message = f"{old} is gone for the version that serves; a view gives the same rows a second name"
+    return Fault(at, "rename", message, f"CREATE VIEW {new} AS SELECT * FROM {old};")
+
+
+def _rename_column(spec: Spec, context: Context) -> Iterator[Fault]:
+    old, new = spec.names
+    if not context.made(old):
+        fix = "-- in place of VARCHAR(255) write the type that the old column has\n" + _moved(old.text, new.text, "VARCHAR(255)", context)
+        yield Fault(spec.at, "rename", _renamed(old, context), fix)
+    else:
+        context.known.makes("column", *context.key, new.identifier.lower())
+
+
+def _renamed(old: Token, context: Context) -> str:
+    return f"the version that serves reads and writes {context.name}.{old.text}: each of its statements fails from here on"
+
+
+def _moved(old: str, new: str, kind: str, context: Context) -> str:
+    """A second column, filled in batches, and the first one dropped when nobody uses it."""
+    added = context.alter(f"ADD COLUMN {new} {kind} NULL", INSTANT)
+    filled = f"UPDATE {context.name} SET {new} = {old} WHERE {new} IS NULL;"
+    return f"{added}\n-- backfill.sql\n{filled}\n-- contract.sql\n{context.alter(f'DROP COLUMN {old}', ONLINE)}"
+
+
+def _rename_index(spec: Spec, context: Context) -> Iterator[Fault]:
+    if context.phase == "expand":
+        message = f"queries of the version that serves may name the index {spec.names[0].text} (USE INDEX, FORCE INDEX)"
+        yield Fault(spec.at, "rename", message, f"-- contract.sql\n{context.alter(spec.text)}")
+
+
+def _change(spec: Spec, context: Context) -> Iterator[Fault]:
+    old, new = spec.names
+    assert spec.column is not None
+    if old.identifier.lower() != new.identifier.lower():
+        yield Fault(spec.at, "rename", _renamed(old, context), _moved(old.text, new.text, spec.column.type, context))
+    else:
+        yield from _modify(spec, context)
+
+
+def _modify(spec: Spec, context: Context) -> Iterator[Fault]:
+    """In contract the new version alone uses the column; that the server does not copy for it has to be named."""
+    column = spec.column
+    assert column is not None
+    if context.phase == "contract":
+        return
+    name = column.name.identifier.replace("`", "``")
+    message = f"changes {context.name}.{column.name.text} under the version that serves, and copies {context.name} if the type becomes another"
+    yield Fault(spec.at, "change-type", message, _moved(column.name.text, f"`{name}_new`", column.type, context))
+
+
+def _default(spec: Spec, context: Context) -> Iterator[Fault]:
+    column = spec.names[0]
+    if context.phase == "contract" or context.made(column):
+        return
+    if spec.kind == "set-default":
+        message = f"the version that serves leaves {column.text} out and gets another value from here on"
+        yield Fault(spec.at, "set-default", message, "", "warn")
+    else:
+        message = f"an INSERT of the version that serves which leaves {column.text} out fails from here on"
+        yield Fault(spec.at, "drop-default", message, f"-- contract.sql\n{context.alter(spec.text)}")
+
+
+def _visibility(spec: Spec, context: Context) -> Iterator[Fault]:
+    name = spec.names[0]
+    if context.phase == "contract" or context.made(name):
+        return
+    if spec.kind == "index-visibility":
+        yield Fault(spec.at, "visibility", f"queries of the version that serves may be as slow without the index {name.text} as if it were dropped", "", "warn")
+    else:
+        message = f"SELECT * of the version that serves has other columns from here on ({context.name}.{name.text})"
+        yield Fault(spec.at, "visibility", message, f"-- contract.sql\n{context.alter(spec.text)}")
+
+
+def _option(spec: Spec, context: Context) -> Iterator[Fault]:
+    if changes_nothing_else(spec.value):
+        return
+    if spec.value in ("ENGINE", "TYPE", "ROW_FORMAT", "KEY_BLOCK_SIZE", "ENCRYPTION", "ENCRYPTED", "TABLESPACE", "CHARACTER SET"):
+        yield Fault(spec.at, "table-rewrite", f"{spec.value} rebuilds {context.name} row by row; build a new table with it and move the rows in batches")
+    else:
+        yield Fault(spec.at, "table-option", f"setting {spec.value} may rebuild {context.name}, which is in use; set it on a table that is built new")
+
+
+def _whole(message: str, rule: str = "table-rewrite") -> "Callable[[Spec, Context], Iterator[Fault]]":
+    def judge(spec: Spec, context: Context) -> Iterator[Fault]:
+        yield Fault(spec.at, rule, message.format(table=context.name))
+
+    return judge
+
+
+def _algorithm(spec: Spec, context: Context) -> Iterator[Fault]:
+    if spec.value in ("COPY", "SHARED", "EXCLUSIVE"):
+        message = f"{spec.kind.upper()}={spec.value} asks for what stops the writers of {context.name}; name {ONLINE} or {INSTANT}"
+        yield Fault(spec.at, "table-rewrite", message)
+
+
+_SPECS: "dict[str, Callable[[Spec, Context], Iterator[Fault]]]" = {
+    "add-column": _add_column,
+    "add-index": _fine,
+    "add-unique": _add_unique,
+    "add-fulltext": _offline_index,
+    "add-spatial": _offline_index,
+    "add-primary": _add_primary,
+    "add-foreign": _add_foreign,
+    "add-check": _add_check,
+    "add-unenforced": _fine,
+    "drop-column": _drop("column"),
+    "drop-index": _drop("index"),
+    "drop-foreign": _drop("foreign key"),
+    "drop-constraint": _drop("constraint"),
+    "drop-primary": _drop_primary,
+    "rename-table": _rename_table,
+    "rename-column": _rename_column,
+    "rename-index": _rename_index,
+    "change": _change,
+    "modify": _modify,
+    "set-default": _default,
+    "drop-default": _default,
+    "visibility": _visibility,
+    "index-visibility": _visibility,
+    "option": _option,
+    "convert": _whole("CONVERT TO copies {table} into another character set while nobody can write; add columns with it, and fill them in batches"),
+    "force": _whole("FORCE rebuilds {table}"),
+    "order": _whole("ORDER BY copies {table} in that order while nobody can write; sort in the query"),
+    "keys": _whole("ENABLE and DISABLE KEYS lock {table} and do nothing in InnoDB"),
+    "tablespace": _whole("DISCARD and IMPORT TABLESPACE take {table} away from those who use it"),
+    "versioning": _whole("SYSTEM VERSIONING copies {table}; build a new table with it and move the rows in batches"),
+    "partition": _whole("partitioning moves or drops rows of {table}, under a lock; build a partitioned table anew and move the rows in batches", "partition"),
+    "algorithm": _algorithm,
+    "lock": _algorithm,
+}

@@ -1,0 +1,112 @@
+"""What the rules of MySQL and of SQLite share: a file, sentence by sentence, and what is wrong with each."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from bleen.database.rules.findings import Finding, Severity
+from bleen.database.statements import Dialect, Unreadable, place
+from bleen.database.tokens import Cursor, Puzzled, Token, read, words
+
+NOT_UNDERSTOOD = "What cannot be read to its last word, or is not on the list of what the rules know, may do anything."
+
+
+class Fault(NamedTuple):
+    """A broken rule, at a token."""
+
+    at: Token
+    rule: str
+    message: str
+    fix: str = ""
+    severity: Severity = "error"
+
+
+class Judge(Protocol):
+    """The rules of one dialect, over one file."""
+
+    def judge(self, cursor: Cursor) -> Iterator[Fault]:
+        """What is wrong with a statement; raises ``Puzzled`` at the token from which on it is not understood."""
+
+    def at_end(self) -> Iterator[Fault]:
+        """What is wrong with the file as a whole, once each statement has been seen."""
+
+
+def findings(text: str, file: str, dialect: Dialect, rules: Judge) -> list[Finding]:
+    """What is wrong with each statement of a file. A statement that puzzles the rules, and a file that cannot be read, is ``not-understood``."""
+    try:
+        sentences = read(text, dialect).sentences
+    except Unreadable as why:
+        return [Finding(file, why.at.line, why.at.column, "not-understood", "error", f"cannot be read: {why}; nothing after it was looked at")]
+    faults: list[Fault] = []
+    for sentence in sentences:
+        try:
+            faults += rules.judge(Cursor(sentence.tokens, text))
+        except Puzzled as puzzled:
+            faults.append(_not_understood(puzzled.token, sentence.tokens[-1]))
+    faults += rules.at_end()
+    found = []
+    for fault in faults:
+        at = place(text, fault.at.offset)
+        found.append(Finding(file, at.line, at.column, fault.rule, fault.severity, fault.message, fault.fix))
+    return found
+
+
+def _not_understood(at: Token, last: Token) -> Fault:
+    if at.kind == "end":
+        return Fault(last, "not-understood", f"not understood: something is missing after {last.text!r}")
+    return Fault(at, "not-understood", f"not understood from {at.text!r} on, so it may do anything; write it in a form that the rules know")
+
+
+class Update(NamedTuple):
+    """An UPDATE of one table, or a DELETE from one."""
+
+    at: Token
+    table: tuple[Token, ...]
+    where: str
+    """The condition, as it is written; empty without one."""
+    limited: bool
+    reads: Token | None
+    """Where a query over other rows begins."""
+    text: str
+
+    @property
+    def name(self) -> str:
+        return ".".join(token.text for token in self.table)
+
+
+def update(cursor: Cursor, before: frozenset[str]) -> Update:
+    """UPDATE or DELETE FROM, with one of the words ``before`` allowed behind the verb; ``Puzzled`` where a second table comes in."""
+    at = cursor.kind("word")
+    begin = cursor.at - 1
+    while cursor.accept_one(before):
+        pass
+    if at.word == "DELETE":
+        cursor.expect("FROM")
+    table = cursor.table()
+    if cursor.accept("AS") or not (cursor.done or cursor.now.word in _AFTER_TABLE):
+        cursor.name()
+    if at.word == "UPDATE":
+        cursor.expect("SET")
+    elif not cursor.done and cursor.now.word not in _CLAUSES:
+        raise Puzzled(cursor.now)
+    clauses: dict[str, int] = {}
+    reads, depth = None, 0
+    while not cursor.done:
+        word = cursor.now.word
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if word in ("SELECT", "TABLE", "WITH"):
+            reads = reads or cursor.now
+        elif depth == 0 and word in _CLAUSES | _SECOND_TABLE and cursor.ahead(-1).word != "DISTINCT":  # IS DISTINCT FROM compares
+            if word not in _CLAUSES or word in clauses:
+                raise Puzzled(cursor.now)
+            clauses[word] = cursor.at
+        cursor.at += 1
+    where = ""
+    if "WHERE" in clauses:
+        end = min((number for word, number in clauses.items() if number > clauses["WHERE"]), default=cursor.at)
+        where = cursor.written(clauses["WHERE"] + 1, end)
+    return Update(at, table, where, "LIMIT" in clauses, reads, cursor.written(begin))
+
+
+_SECOND_TABLE = words("FROM JOIN USING")
+_CLAUSES = words("WHERE ORDER LIMIT RETURNING")
+_AFTER_TABLE = _CLAUSES | words("SET FROM JOIN USING , . (")
