@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from bleen.ports import Holder, Router
 from bleen.providers.routers.envoy import Envoy
 from bleen.providers.routers.haproxy import HAProxy
 from bleen.testing.interrupt import Interrupt, Point
-from bleen.testing.service import ServiceOver
+from bleen.testing.service import LIMIT, ServiceOver
 from bleen.testing.site import Site
 from bleen.testing.stages import Stage
 
@@ -131,8 +132,10 @@ def driving(service: ServiceOver[Any], interrupt: Interrupt) -> Driver:
 
 def go_on(service: ServiceOver[Any], interrupt: Interrupt, done: Callable[[Release], bool] = lambda _: False) -> None:
     """Takes over, and drives the newest release until it is done, has ended or has halted. No time passes but by waiting."""
+    waits = count()
 
     def changed(timeout: float) -> bool:
+        assert next(waits) < LIMIT, f"still in {where(service.release)}: {service.release.why}"
         service.clock.advance(timeout)
         return False
 

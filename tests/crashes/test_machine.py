@@ -1,15 +1,18 @@
-"""Whatever happens, in whatever order: engines are killed and succeeded, environments die and recover, people ask for everything, the router drifts."""
+"""Whatever happens, in whatever order: engines are killed and succeeded, environments die and recover, people ask for everything, the router drifts.
 
-import shutil
-import tempfile
-from contextlib import suppress
+Many times over fakes; a few times over each real router, which is asked what it does, and sent a request, after every step.
+"""
+
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis import Phase as Stage
+from hypothesis import Phase as Part
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from stories import BUILDS, directory
 
 from bleen.engine.drive import holder
 from bleen.errors import Fenced, StaleWriter, Unavailable
@@ -17,7 +20,10 @@ from bleen.lifecycle import BEYOND, REVERSIBLE, UNMOVED, Phase, Verb
 from bleen.model import Environment, NotYet, Result, Verdict
 from bleen.plan import Step
 from bleen.testing.interrupt import CALLS, Interrupt
-from bleen.testing.service import NAME, FakeService
+from bleen.testing.load import Problem
+from bleen.testing.service import NAME, ServiceOver
+from bleen.testing.site import until
+from bleen.testing.stages import FakeStage, ProxiedStage, Stage
 
 QUICK = {"steps": (Step(50, 0.5), Step(100, 0.5)), "window": 6.0, "drain": 1.0, "deadline": 5.0}
 ANSWERS = (NotYet("1 of 2", memo={"pid": 9}), Verdict(Result.PASS, "well"))
@@ -46,15 +52,20 @@ class World(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="bleen-machine-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        self.things = ExitStack()
+        self.stage = self.build(self.things.enter_context(directory()))
+        self.things.callback(self.stage.close)
         self.engines = self.boots = 0
         self.drifted = False
         self.service = self.engine()
-        self.deposed: tuple[FakeService, Any] | None = None
+        self.deposed: tuple[ServiceOver[Any], Any] | None = None
 
-    def engine(self) -> FakeService:
+    def build(self, root: Path) -> Stage:
+        return FakeStage(root)
+
+    def engine(self) -> ServiceOver[Any]:
         self.engines += 1
-        made = FakeService(self.root, *ANSWERS, boot=f"boot {self.boots}", by=holder("0")._replace(host="elsewhere", pid=self.engines))
+        made = self.stage.service(*ANSWERS, boot=f"boot {self.boots}", by=holder("0")._replace(host="elsewhere", pid=self.engines))
         made.claim(seize=True)
         return made
 
@@ -73,9 +84,10 @@ class World(RuleBasedStateMachine):
                     release = self.service.drive()
                 assert release.ended or self.drifted, f"halted in {release.phase}, with all well: {release.halted}"
                 self.promises()
+                self.users_are_served()
         finally:
             self.service.close()
-            shutil.rmtree(self.root)
+            self.things.close()
 
     @initialize()
     def stand(self) -> None:
@@ -119,10 +131,14 @@ class World(RuleBasedStateMachine):
     def the_deposed_engine_wakes_up(self) -> None:
         assert self.deposed is not None
         engine, claimed = self.deposed
-        before = (len(engine.router.effects()), self.service.release, self.service.events, self.service.service)
+        before = self.all_that_is()
         with suppress(Fenced, StaleWriter):
             engine.engine.advance(claimed, engine.release.id)
-        assert (len(engine.router.effects()), self.service.release, self.service.events, self.service.service) == before
+        assert self.all_that_is() == before
+
+    def all_that_is(self) -> tuple[Any, ...]:
+        service = self.service
+        return len(service.platform.effects()), service.router.truth(), service.release, service.events, service.service
 
     @rule()
     def reboot(self) -> None:
@@ -237,17 +253,45 @@ class World(RuleBasedStateMachine):
             intended += [{release.plan.old: 100}, {release.environment: 100}]  # type: ignore[dict-item]
         assert dict(truth.shares) in intended
 
+    def users_are_served(self) -> None:
+        """By whoever the router says to serve; a real proxy may have to see first that they are well again."""
+        serving = set(map(str, self.service.router.truth().serving))
+        if isinstance(self.stage, ProxiedStage) and serving:
+            site = self.stage.site
+            until(f"{serving} answers", lambda: site.get()[1] in serving)
 
-def test_whatever_happens_in_whatever_order_the_promises_hold() -> None:
+    @invariant()
+    def whoever_answers_is_active(self) -> None:
+        """A real proxy sends a request to an environment that it says to serve, or to nobody: all copies of it may have ended."""
+        if isinstance(self.stage, ProxiedStage):
+            with suppress(Problem):
+                answered = self.stage.site.get()[1]
+                assert answered in {"", *map(str, self.service.router.truth().serving)}
+
+
+def run(world: type[World], examples: int, steps: int) -> None:
     run_state_machine_as_test(
-        World,
+        world,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=examples,
+            stateful_step_count=steps,
             derandomize=True,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
-            phases=(Stage.generate,),
+            phases=(Part.generate,),
         ),
     )
+
+
+def test_whatever_happens_in_whatever_order_the_promises_hold() -> None:
+    run(World, examples=60, steps=40)
+
+
+@pytest.mark.parametrize("over", BUILDS)
+def test_whatever_happens_in_whatever_order_a_real_router_keeps_the_promises(over: str) -> None:
+    class ProxiedWorld(World):
+        def build(self, root: Path) -> Stage:
+            return ProxiedStage(root, BUILDS[over])
+
+    run(ProxiedWorld, examples=20, steps=30)
