@@ -256,6 +256,10 @@ class Journal(Protocol):
         """
         ...
 
+    def pend(self, name: str, contracts: Sequence[Mapping[str, Any]]) -> None:
+        """Remembers which contracts are pending, as the service's database says: there is the truth about them, here what can be shown without it."""
+        ...
+
     def ask(self, id: "ReleaseId", verb: "Verb", who: str, options: Mapping[str, Any] = {}) -> int:
         """Records a person's command; returns its number."""
         ...
@@ -278,4 +282,8 @@ class Journal(Protocol):
 
     def changed(self, timeout: float) -> bool:
         """Waits until somebody else has committed, or for ``timeout`` seconds; True if somebody has."""
+        ...
+
+    def close(self) -> None:
+        """Gives back the connection. Nothing else is asked of the object afterwards."""
         ...

@@ -9,8 +9,11 @@ from bleen.database import connect, dialect
 from bleen.database.gate import named
 from bleen.database.ledger import State, check
 from bleen.database.migration import Migration, read_all
+from bleen.database.rules import Script, lint_release
+from bleen.database.rules.findings import PHASES
 from bleen.database.schema import Schema, contracts
-from bleen.errors import PortError, UserError
+from bleen.database.statements import Dialect
+from bleen.errors import PortError, Refused, UserError
 from bleen.plan import Plan
 
 
@@ -28,10 +31,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         schema = Schema(connect(shared.url))
         try:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
-            _able(plan.version, migrations, schema.contracted())
-            for migration in migrations:
-                if migration.name in entries:
-                    check(entries[migration.name], migration)
+            allowed(schema, plan.version, migrations)
         finally:
             schema.server.close()
     except PortError as error:
@@ -50,14 +50,31 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
     return plan._replace(database=wanted, platform=_signed(plan, loaded, kind))
 
 
-def _able(version: str, migrations: Sequence[Migration], contracted: Sequence[str]) -> None:
-    """Raises UserError for a version that does not know a contract that was done."""
-    missing = [name for name in contracted if name not in {m.name for m in migrations}]
+def allowed(schema: Schema, version: str, migrations: Sequence[Migration]) -> None:
+    """Raises UserError if a version must not come onto this database: it does not know a contract that was done, brings a migration that was changed after
+    it had been applied, or one that the rules forbid.
+    """
+    entries = {entry.name: entry for entry in schema.ledger.entries()}
+    missing = [name for name in schema.contracted() if name not in {m.name for m in migrations}]
     if missing:
         raise UserError(
             f"version {version} does not ship {', '.join(missing)}, which is contracted: what it needs of the schema is gone; "
             f"the way on is a version that ships {'it' if len(missing) == 1 else 'them'}"
         )
+    try:
+        for migration in migrations:
+            if migration.name in entries:
+                check(entries[migration.name], migration)
+    except Refused as error:
+        raise UserError(str(error)) from None
+    if wrong := _forbidden([m for m in migrations if m.name not in entries], schema.server.dialect):
+        raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
+
+
+def _forbidden(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
+    """What the rules find wrong with migrations, a line each."""
+    scripts = [Script(text, f"{m.name}/{phase}.sql", phase) for m in migrations for phase in PHASES if (text := m.sql(phase)).strip()]
+    return [f"{f.file}:{f.line}:{f.column}: [{f.rule}] {f.message}" for f in lint_release(scripts, kind) if f.severity == "error"]
 
 
 def _signed(plan: Plan, loaded: Config, kind: str) -> dict[str, object]:

@@ -186,7 +186,10 @@ def lines(picture: dict[str, Any]) -> list[str]:
     if picture["drift"]:
         said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
     if picture["pending"]:
-        said.append(f"pending contracts: {len(picture['pending'])}")
+        said.append("pending contracts:")
+        for each in picture["pending"]:
+            waits = f"waits: {'; '.join(each['waits'])}" if each["waits"] else "`bleen migrate contract` does it"
+            said.append(f"  {each['migration']}, expanded {show.span(clock.wall() - each['since'])} ago, {waits}")
     if engine["hung"]:
         said.append(f"nobody watches: the engine (pid {engine['pid']}) is alive and does not answer; `bleen up` starts another")
     elif not engine["watches"] and picture["up"]:

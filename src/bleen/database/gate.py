@@ -23,8 +23,10 @@ class Around(NamedTuple):
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Around":
-        shipping = (Shipping(**{**e, "environment": Environment.parse(e["environment"]), "migrations": frozenset(e["migrations"])}) for e in row["environments"])
-        return cls(row["service"], tuple(shipping), row["window"])
+        environments = (
+            Shipping(**{**e, "environment": Environment.parse(e["environment"]), "migrations": frozenset(e["migrations"])}) for e in row["environments"]
+        )
+        return cls(row["service"], tuple(environments), row["window"])
 
 
 class Obstacle(NamedTuple):
@@ -69,7 +71,8 @@ def _sessions(migration: str, around: Around, others: Sequence[Known], sessions:
         if session.application.startswith("bleen migrate"):
             continue
         known = ships.get(session.application)
-        who = f"session {session.id} ({session.application or 'no application_name'}, user {session.user}{', from ' + session.client if session.client else ''})"
+        origin = f", from {session.client}" if session.client else ""
+        who = f"session {session.id} ({session.application or 'no application_name'}, user {session.user}{origin})"
         if known is None and session.application.startswith("bleen:"):
             found.append(Obstacle(f"{who} is of an environment that has ended"))
         elif known is None:
@@ -78,5 +81,6 @@ def _sessions(migration: str, around: Around, others: Sequence[Known], sessions:
             found.append(Obstacle(f"{who} is of a version that does not ship {migration}"))
     serving = [e for e in around.environments if e.share]
     if serving and not any(s.application == named(around.service, e.environment.name) for e in serving for s in sessions):
-        found.append(Obstacle(f"no session says that it is of {serving[0].environment}, which serves: sessions are not seen as they are (a pooler?)", unseen=True))
+        why = f"no session says that it is of {serving[0].environment}, which serves: sessions are not seen as they are (a pooler?)"
+        found.append(Obstacle(why, unseen=True))
     return found

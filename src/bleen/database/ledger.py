@@ -127,12 +127,16 @@ class Ledger:
     def mark(self, name: str, part: Part, number: int, done: bool, text: str = "", memo: Mapping[str, Any] = {}) -> list[tuple[str, Values]]:
         """The statements that say that a step was begun or done; to be committed with what they tell of."""
         return [
-            ("DELETE FROM bleen_step WHERE migration = %s AND part = %s AND number = %s", [name, part, number]),
+            *self.unmark(name, part, number),
             (
                 "INSERT INTO bleen_step (migration, part, number, done, at, sql_text, memo) VALUES (%s, %s, %s, %s, %s, %s, %s)",
                 [name, part, number, int(done), time.time(), text, json.dumps(memo)],
             ),
         ]
+
+    def unmark(self, name: str, part: Part, number: int) -> list[tuple[str, Values]]:
+        """The statements that forget a step."""
+        return [("DELETE FROM bleen_step WHERE migration = %s AND part = %s AND number = %s", [name, part, number])]
 
     def environments(self) -> list[Known]:
         """Every environment that says which migrations it ships, of every service that shares this database."""

@@ -22,6 +22,26 @@ class Pending(NamedTuple):
     obstacles: tuple[Obstacle, ...]
 
 
+class Plan(NamedTuple):
+    """What an expand would do, and what its contract and its revert would do later: one line a statement."""
+
+    migration: str
+    description: str
+    expand: list[str]
+    sync: list[str]
+    backfill: str
+    """What it would cost; empty if there is none, or if its table is made by the expand."""
+    contract: list[str]
+    revert: list[str]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        said = [f"{self.migration}{': ' + self.description if self.description else ''}"]
+        said += [f"  expand    {each}" for each in self.expand] + [f"  sync      {each}" for each in self.sync]
+        said += [f"  backfill  {self.backfill}"] * bool(self.backfill)
+        return said + [f"  contract  {each}" for each in self.contract] + [f"  revert    {each}" for each in self.revert]
+
+
 class Schema:
     """What migrations do to one database. Every method that changes it holds the database's lock, and raises Refused if another of us does."""
 
@@ -40,15 +60,41 @@ class Schema:
             self._rewrite(service, environments)
             return [m.name for m in migrations if self._expand(m, service, release, environments)]
 
-    def contract(self, name: str) -> None:
-        """Takes the old shape away. The gate is the caller's to ask; see ``pending``. The files are those that were expanded, from the ledger."""
+    def plan(self, migration: Migration) -> "Plan":
+        """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
+        parts: dict[str, list[str]] = {part: [_line(s.text) for s in self._statements(migration, part)] for part in ("expand", "contract", "revert")}
+        fill = self._fill(migration)
+        estimate = backfill.estimate(self.server, migration, fill).line() if fill and self.server.columns(fill.table) else ""
+        return Plan(migration.name, migration.description, parts["expand"], [words(p) for p in migration.pairs], estimate, parts["contract"], parts["revert"])
+
+    def backfill(self, name: str) -> None:
+        """Goes over the rows of an expanded migration once more."""
+        entry = self._entry(name)
+        fill = self._fill(entry.migration)
+        if fill is None:
+            raise Refused(f"{name} has no backfill")
+        if entry.state is not State.EXPANDED:
+            raise Refused(f"{name} is {entry.state}: there is nothing to fill")
+        with self.server.alone():
+            for text, values in self.ledger.unmark(name, "backfill", 1):
+                self.server.rows(text, values)
+            self._go_over(entry.migration, fill)
+
+    def contract(self, name: str, because: str = "") -> None:
+        """Takes the old shape away. The gate is the caller's to ask; see ``pending``. The files are those that were expanded, from the ledger.
+
+        ``because``: why what nobody could see was taken for harmless; it is kept.
+        """
         entry = self._entry(name)
         if entry.state is State.CONTRACTED:
             return
         if entry.state not in (State.EXPANDED, State.CONTRACTING):
             raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
         with self.server.alone():
-            self.server.rows(*self.ledger.reached(name, State.CONTRACTING))
+            with self.server.transaction():
+                self.server.rows(*self.ledger.reached(name, State.CONTRACTING))
+                for text, values in self.ledger.mark(name, "contract", 0, True, because) if because else ():
+                    self.server.rows(text, values)
             self._take_away(entry.migration, "contract")
             self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
 
@@ -101,7 +147,7 @@ class Schema:
             for number, pair in enumerate(entry.migration.pairs, 1):
                 each = self._sync(entry.migration, number, pair, {})
                 counts = {what: self._number(query) for what, query in (("written", each.written()), ("conflicts", each.conflicts()))}
-                told[f"{name}, {_words(pair)}"] = {**counts, "unreadable": self._number(each.unreadable())}
+                told[f"{name}, {words(pair)}"] = {**counts, "unreadable": self._number(each.unreadable())}
         return told
 
     def _expand(self, migration: Migration, service: str, release: int, environments: Mapping[str, frozenset[str]]) -> bool:
@@ -117,16 +163,19 @@ class Schema:
             if ("sync", number) not in steps:
                 self._install(migration, number, pair, environments)
         if fill := self._fill(migration):
-            backfill.run(self.server, self.ledger, migration, fill, lambda progress: self._told(f"{migration.name}: {progress.line()}"))
+            self._go_over(migration, fill)
         self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
         self._told(f"{migration.name}: expanded")
         return True
 
+    def _go_over(self, migration: Migration, fill: Backfill) -> None:
+        backfill.run(self.server, self.ledger, migration, fill, lambda progress: self._told(f"{migration.name}: {progress.line()}"))
+
     def _install(self, migration: Migration, number: int, pair: Pair, environments: Mapping[str, frozenset[str]]) -> None:
         if refused := sync.refusals(self.server, pair):
-            raise Refused(f"{migration.name}: {_words(pair)} cannot be kept in step: {'; '.join(refused)}")
+            raise Refused(f"{migration.name}: {words(pair)} cannot be kept in step: {'; '.join(refused)}")
         statements = self._sync(migration, number, pair, environments).install()
-        self._told(f"{migration.name}: keeps {_words(pair)} in step")
+        self._told(f"{migration.name}: keeps {words(pair)} in step")
         self.server.change(_own(statements), self.ledger.mark(migration.name, "sync", number, True), migration.locks, self._told)
 
     def _rewrite(self, service: str, environments: Mapping[str, frozenset[str]]) -> None:
@@ -155,7 +204,7 @@ class Schema:
         name, steps = migration.name, self.ledger.steps(migration.name)
         if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))):
             return
-        self._told(f"{name}: {part}, {' '.join(group[0].text.split())[:100]}")
+        self._told(f"{name}: {part}, {_line(group[0].text)[:100]}")
         done = [mark for i, statement in enumerate(group) for mark in self.ledger.mark(name, part, first + i, True, statement.text)]
         if all(self.server.transactional(statement) for statement in group):
             self._end_sync(migration, group, ends, done)
@@ -168,10 +217,10 @@ class Schema:
 
     def _end_sync(self, migration: Migration, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]], done: Sequence[Any]) -> None:
         removal = [text for number, pair in ends for text in self._sync(migration, number, pair, {}).remove()]
-        gone = [("DELETE FROM bleen_step WHERE migration = %s AND part = %s AND number = %s", [migration.name, "sync", number]) for number, _ in ends]
+        gone = [each for number, _ in ends for each in self.ledger.unmark(migration.name, "sync", number)]
         self.server.change([*_own(removal), *group], [*gone, *done], migration.locks, self._told)
 
-    def _statements(self, migration: Migration, part: Part) -> list[Statement]:
+    def _statements(self, migration: Migration, part: str) -> list[Statement]:
         try:
             return self.server.split(migration.sql(part))
         except Unreadable as error:
@@ -196,7 +245,7 @@ class Schema:
 
     def _count(self, entry: Entry, query: Any) -> dict[str, int]:
         pairs = enumerate(entry.migration.pairs, 1)
-        return {_words(pair): self._number(query(self._sync(entry.migration, number, pair, {}))) for number, pair in pairs}
+        return {words(pair): self._number(query(self._sync(entry.migration, number, pair, {}))) for number, pair in pairs}
 
     def _number(self, query: str) -> int:
         return int(self.server.rows(query)[0][0])
@@ -227,6 +276,10 @@ def _groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pai
         at = last + 1
 
 
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _own(statements: Sequence[str]) -> list[Statement]:
     """Statements that no file holds."""
     from bleen.database.statements import Place
@@ -234,5 +287,6 @@ def _own(statements: Sequence[str]) -> list[Statement]:
     return [Statement(text, Place(0, 0), 0) for text in statements]
 
 
-def _words(pair: Pair) -> str:
+def words(pair: Pair) -> str:
+    """A pair for people."""
     return f"{pair.table} ({'+'.join(pair.old)} <-> {'+'.join(pair.new)})"

@@ -151,7 +151,7 @@ class Engine:
         if isinstance(outcome, Done) and outcome.confirmed is not None:
             service = service._replace(confirmed=outcome.confirmed)
         if isinstance(outcome, Done) and outcome.pending is not None:
-            service = service._replace(pending=outcome.pending)
+            self.journal.pend(service.name, outcome.pending)
         self.journal.commit(release, now, event, service)
         if now.ended:
             self._failures.pop(release.id, None)

@@ -8,10 +8,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from bleen.errors import Busy, Held, StaleWriter, Unavailable, UserError
+from bleen.errors import Busy, Gone, Held, StaleWriter, Unavailable, UserError
 from bleen.host import clock
 from bleen.host.files import Reserve
 from bleen.host.processes import Process, find
@@ -72,10 +73,13 @@ class SQLite:
     ) -> None:
         """``patience``: seconds to wait for a writer of another process, until Unavailable is raised. Creates the file if there is none.
 
-        Raises UserError if the file was written by a newer bleen.
+        Raises UserError if the file was written by a newer bleen. From then on every method that writes, and ``changed``, raise Gone once the file is not there
+        any more, or another one is.
         """
         self._place, self._patience, self._since_boot = place, patience, since_boot
         self._reserve = Reserve(place.reserve)
+        self._create_file()
+        self._file = os.stat(place.journal)
         self._db = sqlite3.connect(place.journal, timeout=patience, isolation_level=None, cached_statements=64)
         self._with_room(self._attach, spends=True)
         self._migrate()
@@ -182,8 +186,8 @@ class SQLite:
     def _commit(self, was: Release, now: Release, event: Event | None, service: Service, answer: Answer | None) -> Release:
         written = now._replace(revision=was.revision + 1)
         changed = self._db.execute(
-            "UPDATE service SET confirmed = ?, pending = ? WHERE name = ? AND epoch = ?",
-            (json.dumps(service.confirmed.to_json()), json.dumps(service.pending), service.name, service.epoch),
+            "UPDATE service SET confirmed = ? WHERE name = ? AND epoch = ?",
+            (json.dumps(service.confirmed.to_json()), service.name, service.epoch),
         ).rowcount
         if not changed:
             raise StaleWriter(f"{service.name} is driven by somebody else now")
@@ -206,6 +210,10 @@ class SQLite:
         )
         return [Event(n, at, Phase(phase), step, bool(moved), halted, text, json.loads(facts)) for n, at, phase, step, moved, halted, text, facts in rows]
 
+    @_written(spends=False)
+    def pend(self, name: str, contracts: Sequence[Mapping[str, Any]]) -> None:
+        self._db.execute("UPDATE service SET pending = ? WHERE name = ?", (json.dumps(list(contracts)), name))
+
     # commands
 
     @_written(spends=True)
@@ -227,6 +235,7 @@ class SQLite:
         return Answer(number, bool(row[0]), row[1]) if row else None
 
     def changed(self, timeout: float) -> bool:
+        self._must_be_there()
         deadline = time.monotonic() + timeout
         while (version := self._data_version()) == self._version:
             left = deadline - time.monotonic()
@@ -266,6 +275,7 @@ class SQLite:
                     raise self._mapped(error) from error
 
     def _once(self, work: Callable[[], T]) -> T:
+        self._must_be_there()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             result = work()
@@ -275,6 +285,31 @@ class SQLite:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+    def _create_file(self) -> None:
+        """Readable by nobody else; SQLite gives the files that it puts beside it the same mode."""
+        try:
+            with suppress(FileExistsError):
+                os.close(os.open(self._place.journal, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileNotFoundError:
+            raise self._gone() from None
+        except OSError as error:
+            raise Unavailable(f"the journal {self._place.journal} cannot be created: {error.strerror}") from None
+
+    def _must_be_there(self) -> None:
+        """An open database outlives its file: whoever goes on with one would believe, and write down, what nobody else sees."""
+        try:
+            there = os.path.samestat(self._file, os.stat(self._place.journal))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise self._gone()
+
+    def _gone(self) -> Gone:
+        return Gone(
+            f"{self._place.journal} was removed while it was in use: nothing more is done, what serves goes on serving;"
+            " put it back, or let `bleen up` name what runs"
+        )
 
     def _is_full(self, error: sqlite3.OperationalError) -> bool:
         """Whether a disk without room is why; SQLite calls that an I/O error where it is about the shared index."""

@@ -23,7 +23,9 @@ from bleen.errors import UserError
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="SQL", help="files of one release, in order; - is standard input")
     parser.add_argument("--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too")
-    parser.add_argument("--phase", choices=findings.PHASES, help="which phase runs the files (default: told by their names, expand.sql, backfill.sql and contract.sql)")
+    parser.add_argument(
+        "--phase", choices=findings.PHASES, help="which phase runs the files (default: told by their names, expand.sql, backfill.sql and contract.sql)"
+    )
     parser.add_argument("--format", choices=("text", "json", "sarif"), help="text is the default, and --json the same as --format json")
     parser.add_argument("--rules", action="store_true", help="list the rules of the dialect, and read nothing")
 

@@ -1,0 +1,139 @@
+"""What the sub-verbs of `bleen migrate` have in common: the database of a bleen.yaml, and what the service around it does."""
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bleen import config
+from bleen.cli import show
+from bleen.cli.access import Access, open_service
+from bleen.config import Config
+from bleen.database import connect
+from bleen.database.gate import Around
+from bleen.database.migration import Migration, read_all
+from bleen.database.schema import Pending, Schema
+from bleen.database.worker import row
+from bleen.errors import PortError, UserError
+from bleen.host import clock
+from bleen.lifecycle import REVERSIBLE, TABLE, UNMOVED, Release
+from bleen.ports import Shipping
+
+
+class Opened(NamedTuple):
+    """A database to migrate."""
+
+    schema: Schema
+    config: Config
+    access: Access | None
+    """The service that releases on it; None if it has never been up."""
+
+    @property
+    def service(self) -> str:
+        return self.config.service
+
+    def migrations(self, version: str) -> list[Migration]:
+        """Those that a version ships. Raises UserError for one that is wrong, or if the version has none."""
+        shared = config.database(self.config, config.check_version(version))
+        assert shared is not None, "it was opened"
+        found = read_all(Path(shared.folder))
+        if not found:
+            raise UserError(f"version {version} has no migrations: {shared.folder} is empty or no directory")
+        return found
+
+    def around(self) -> Around:
+        """What the service does now, as its router and its platform say."""
+        if self.access is None:
+            return Around(self.service, ())
+        newest = self.access.journal.latest(self.access.name)
+        window = _window(newest, self.access) if newest else ""
+        return Around(self.service, tuple(shipping(self.access, newest)), window)
+
+    def pending(self) -> list[Pending]:
+        """The contracts that are pending, which `bleen status` knows from now on."""
+        found = self.schema.pending(self.around())
+        if self.access:
+            self.access.journal.pend(self.access.name, [row(each) for each in found])
+        return found
+
+
+@contextmanager
+def opened(args: Namespace) -> Iterator[Opened]:
+    """The database of ``args.file``. Raises UserError if the file names none, or for what the database does not take."""
+    loaded = config.load(Path(args.file))
+    shared = config.database(loaded, "")
+    if shared is None:
+        raise UserError(f"{args.file} names no database; add `database: {{url: ${{DATABASE_URL}}}}`")
+    try:
+        schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), lambda text: None if args.json else print(text, flush=True))
+        try:
+            yield Opened(schema, loaded, _known(args, loaded))
+        finally:
+            schema.server.close()
+    except PortError as error:
+        raise UserError(str(error)) from None
+
+
+def shipping(access: Access, newest: Release | None) -> list[Shipping]:
+    """Every environment of a service that exists, and the migrations that its version ships."""
+    providers = access.providers(newest)
+    shares, releases = providers.router.routing().shares, {r.environment: r for r in access.journal.releases(access.name, 200)}
+    return [
+        Shipping(e, r.version, frozenset(releases[e].plan.database.get("migrations", ())) if e in releases else frozenset(), r.alive, shares.get(e, 0))
+        for e, r in providers.platform.running().items()
+    ]
+
+
+def agreed(args: Namespace, question: str) -> bool:
+    """Whether a person at a terminal says yes; --yes says it before. Raises UserError where nobody can be asked."""
+    import sys
+
+    if args.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UserError(f"{question} Nobody is there to ask: --yes says it")
+    try:
+        return input(f"{question} Go on? [y/N] ").strip().lower() == "y"
+    except EOFError:
+        return False
+
+
+def asks(parser: ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def tell(args: Namespace, ok: bool, text: str, **more: Any) -> None:
+    print(json.dumps({"ok": ok, "text": text, **more}) if args.json else text)
+
+
+def pending_lines(found: list[Pending]) -> list[str]:
+    """Each pending contract, its age, and what it waits for."""
+    lines = []
+    for each in found:
+        lines.append(f"{each.migration}: contract pending, expanded {show.span(clock.wall() - each.since)} ago")
+        lines += [f"  waits: {o.why}{' (--because says why it does not matter)' if o.unseen else ''}" for o in each.obstacles]
+        if not each.obstacles:
+            lines.append("  its gate is open: `bleen migrate contract` does it")
+    return lines
+
+
+def _known(args: Namespace, loaded: Config) -> Access | None:
+    try:
+        return open_service(Namespace(service=args.service or loaded.service, file=args.file))
+    except UserError:
+        return None
+
+
+def _window(newest: Release, access: Access) -> str:
+    """Why the way back is still open; empty if it is not."""
+    if newest.ended:
+        return ""
+    name = f"release {newest.id.number} ({newest.plan.version})"
+    if newest.phase in UNMOVED:
+        return f"{name} is under way, in {newest.phase}"
+    if newest.phase in REVERSIBLE and newest.plan.old:
+        left = "" if newest.until is None else f", for {show.span(newest.until - access.journal.now())} more"
+        return f"the rollback window of {name} is open{left}"
+    return f"{name} {TABLE[newest.phase].does}"

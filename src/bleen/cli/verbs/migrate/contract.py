@@ -1,0 +1,52 @@
+"""Take away what only older versions needed: the pending contracts, in order, each once its gate is open.
+
+The gate is shut while anything may need the old shape: an open rollback window, an environment or a session of a version that does not ship the migration,
+rows out of step, another service on the same database. What bleen cannot see keeps it shut too, until --because names the reason why it does not matter.
+A contract cannot be undone: afterwards a version that needs the old shape is refused. Exit 1 if the first pending contract's gate is shut.
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from bleen.cli import exits, migrating
+from bleen.database.schema import Pending
+from bleen.errors import UserError
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("migration", nargs="?", help="stop after this one (default: all that are pending)")
+    parser.add_argument("--because", metavar="REASON", help="why sessions that bleen cannot tell apart do not matter; it is kept in the ledger")
+    migrating.asks(parser)
+
+
+def run(args: Namespace) -> int:
+    with migrating.opened(args) as opened:
+        pending = opened.pending()
+        wanted = _wanted(args, pending)
+        if not wanted:
+            migrating.tell(args, True, "no contract is pending", contracted=[])
+            return exits.DONE
+        if not (shut := _shut(pending[0], args)) and not migrating.agreed(args, f"{', '.join(wanted)}: the old shape is taken away for good."):
+            migrating.tell(args, False, "nothing was changed", contracted=[])
+            return exits.USAGE
+        done: list[str] = []
+        while pending and pending[0].migration in wanted and not (shut := _shut(pending[0], args)):
+            opened.schema.contract(pending[0].migration, args.because or "")
+            done.append(pending[0].migration)
+            pending = opened.pending()
+        said = [f"contracted: {', '.join(done)}"] if done else []
+        said += [f"{pending[0].migration}: its gate is shut", *(f"  {why}" for why in shut)] if shut else []
+        migrating.tell(args, not shut, "\n".join(said), contracted=done, waits=shut)
+        return exits.SAID_NO if shut else exits.DONE
+
+
+def _wanted(args: Namespace, pending: list[Pending]) -> list[str]:
+    names = [each.migration for each in pending]
+    if args.migration is None:
+        return names
+    if args.migration not in names:
+        raise UserError(f"no contract of {args.migration} is pending" + (f"; pending are {', '.join(names)}" if names else ""))
+    return names[: names.index(args.migration) + 1]
+
+
+def _shut(pending: Pending, args: Namespace) -> list[str]:
+    return [o.why + ("; --because REASON opens it all the same" if o.unseen else "") for o in pending.obstacles if not (o.unseen and args.because)]

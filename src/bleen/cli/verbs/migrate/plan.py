@@ -1,0 +1,24 @@
+"""Show what a version's migrations would do: each statement with its phase, what is kept in step, what a backfill would cost. Touches nothing."""
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from bleen.cli import database, exits, migrating
+from bleen.database.ledger import State
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("version", help="the version whose migrations are meant; fills {version} in bleen.yaml")
+
+
+def run(args: Namespace) -> int:
+    with migrating.opened(args) as opened:
+        migrations = opened.migrations(args.version)
+        database.allowed(opened.schema, args.version, migrations)
+        entries = {entry.name: entry.state for entry in opened.schema.ledger.entries()}
+        plans = [opened.schema.plan(m) for m in migrations if entries.get(m.name, State.EXPANDING) is State.EXPANDING]
+        if args.json:
+            print(json.dumps({"migrations": [plan._asdict() for plan in plans]}))
+        else:
+            print("\n".join(line for plan in plans for line in plan.lines()) or f"the database has every migration of {args.version}")
+    return exits.DONE
