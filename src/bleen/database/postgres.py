@@ -4,7 +4,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,13 +13,14 @@ import psycopg
 from psycopg import errors, sql
 
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.server import Column, Session, Told, Values
-from bleen.database.statements import Dialect, Place, Statement, Unreadable
+from bleen.database.server import Column, Contended, Session, Told, TookTooLong, Values
+from bleen.database.statements import Dialect, Statement, Unreadable
 from bleen.errors import Refused, Unavailable
 
 LOCK = 0x626C65656E
 """The advisory lock of a database, held by whoever of us changes it: 'bleen'."""
 
+_CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _AWAY = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections, errors.ConnectionException)
 
 
@@ -55,6 +56,42 @@ class Postgres:
             yield
 
     @contextmanager
+    def watch(self) -> Iterator[Callable[[], str]]:
+        pid, stop = self._connection.info.backend_pid, threading.Event()
+        seen: list[tuple[Any, ...]] = []
+
+        def look() -> None:
+            with psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application) as other:
+                while not stop.wait(0.02):
+                    found = other.execute(
+                        "SELECT pid, application_name, coalesce(usename, ''), state, round(extract(epoch FROM now() - xact_start)), left(query, 80)"
+                        " FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s))",
+                        [pid],
+                    ).fetchall()
+                    if found:
+                        seen[:] = found
+
+        def guarded() -> None:
+            try:
+                look()
+            except psycopg.Error as error:  # the change goes on; it only cannot say who was in the way
+                seen[:] = [(0, f"unknown: {_words(error)}", "", "", 0, "")]
+
+        def words() -> str:
+            if not seen:
+                return ""
+            said = "; ".join(f"backend {s[0]} ({s[1] or 'no application_name'}, {s[2]}, {s[3]}, its transaction {s[4]:g} s old): {_line(s[5])}" for s in seen)
+            return f"; in the way: {said}"
+
+        thread = threading.Thread(target=guarded, daemon=True)
+        thread.start()
+        try:
+            yield words
+        finally:
+            stop.set()
+            thread.join()
+
+    @contextmanager
     def alone(self) -> Iterator[None]:
         if not self.rows("SELECT pg_try_advisory_lock(%s)", [LOCK])[0][0]:
             holder = self.rows(
@@ -75,7 +112,7 @@ class Postgres:
         deadline = time.monotonic() + locks.patience
         pause = locks.timeout
         while True:
-            with self._observer() as blockers:
+            with self.watch() as blockers:
                 try:
                     with self.transaction():
                         self.rows(f"SET LOCAL lock_timeout = {round(locks.timeout * 1000)}")
@@ -156,40 +193,9 @@ class Postgres:
         return split(text)
 
     def update(self, text: str) -> Backfill:
-        statements = self.split(text)
-        node, name = _node(statements[0]) if len(statements) == 1 else (None, "")
-        if node is None or name != "update_stmt" or node.from_clause or node.returning_list or node.HasField("with_clause"):
-            at = statements[-1].at if statements else Place(1, 1)
-            raise Unreadable("a backfill is exactly one UPDATE of one table, without FROM, WITH and RETURNING", at)
-        statement = statements[0]
-        tokens = postgast.scan(statement.text).tokens
-        data = statement.text.encode()
-        words = [
-            (data[t.start : t.end].decode(), t.start, t.end) for t in tokens if postgast.pg_query_pb2.Token.Name(t.token) not in ("SQL_COMMENT", "C_COMMENT")
-        ]
-        assignments: dict[str, str] = {}
-        depth, begin, where, parts, opened = 0, 0, len(data), [], False
-        for word, start, end in words:
-            depth += (word in "([") - (word in ")]")
-            if depth:
-                continue
-            if word.lower() == "set" and not opened:
-                begin, opened = end, True
-            elif word == "," and opened:
-                parts.append((begin, start))
-                begin = end
-            elif word.lower() == "where" and opened:
-                where = start
-                break
-        parts.append((begin, where))
-        for target, (start, end) in zip(node.target_list, parts, strict=True):
-            piece = data[start:end].decode()
-            assignments[target.res_target.name] = piece.partition("=")[2].strip()
-        relation = node.relation
-        if relation.HasField("alias"):
-            raise Unreadable("a backfill names its table without an alias", statement.at)
-        table = sql.Identifier(*(part for part in (relation.schemaname, relation.relname) if part)).as_string()
-        return Backfill(table, assignments, data[where:].decode()[5:].strip())
+        from bleen.database.backfill.postgres_update import update
+
+        return update(text)
 
     def drops(self, statement: Statement, pair: Pair) -> bool:
         node, name = _node(statement)
@@ -245,43 +251,6 @@ class Postgres:
             connection.execute("SET client_connection_check_interval = 1000")
             return connection
 
-    @contextmanager
-    def _observer(self) -> Iterator[Any]:
-        """Looks who blocks us while we wait: when the wait is over, nobody blocks us any more. Gives what to call for it, in words."""
-        pid, stop = self._connection.info.backend_pid, threading.Event()
-        seen: list[tuple[Any, ...]] = []
-
-        def look() -> None:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application) as other:
-                while not stop.wait(0.02):
-                    found = other.execute(
-                        "SELECT pid, application_name, coalesce(usename, ''), state, round(extract(epoch FROM now() - xact_start)), left(query, 80)"
-                        " FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s))",
-                        [pid],
-                    ).fetchall()
-                    if found:
-                        seen[:] = found
-
-        def guarded() -> None:
-            try:
-                look()
-            except psycopg.Error as error:  # the change goes on; it only cannot say who was in the way
-                seen[:] = [(0, f"unknown: {_words(error)}", "", "", 0, "")]
-
-        def words() -> str:
-            if not seen:
-                return ""
-            said = "; ".join(f"backend {s[0]} ({s[1] or 'no application_name'}, {s[2]}, {s[3]}, its transaction {s[4]:g} s old): {_line(s[5])}" for s in seen)
-            return f"; in the way: {said}"
-
-        thread = threading.Thread(target=guarded, daemon=True)
-        thread.start()
-        try:
-            yield words
-        finally:
-            stop.set()
-            thread.join()
-
 
 class _LockTimeout(Exception):
     def __init__(self, statement: Statement) -> None:
@@ -294,6 +263,10 @@ def _mapped() -> Iterator[None]:
     """The driver's errors as ours."""
     try:
         yield
+    except _CONTENDED as error:
+        raise Contended(f"the database says: {_words(error)}") from None
+    except errors.QueryCanceled as error:
+        raise TookTooLong(f"the database says: {_words(error)}") from None
     except _AWAY as error:
         raise Unavailable(f"the database does not answer: {_words(error)}") from None
     except psycopg.OperationalError as error:

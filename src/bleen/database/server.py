@@ -6,10 +6,19 @@ from typing import Any, NamedTuple, Protocol
 
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.statements import Dialect, Statement
+from bleen.errors import Refused, Unavailable
 
 Values = Sequence[Any]
 Told = Callable[[str], None]
 """Gets a line for people whenever there is something to say: who holds the lock that we wait for."""
+
+
+class Contended(Unavailable):
+    """A lock was not given in time, or the server ended a deadlock or a serialization failure: tried again, the transaction may succeed."""
+
+
+class TookTooLong(Refused):
+    """A statement took longer than it may, or somebody ended it."""
 
 
 class Column(NamedTuple):
@@ -36,8 +45,8 @@ class Session(NamedTuple):
 
 
 class Server(Protocol):
-    """One direct connection to a database, and what differs between dialects. Methods raise ``Unavailable`` if the server is away, ``Refused`` with the
-    server's own words for a statement that it does not take, and nothing else of the driver's.
+    """One direct connection to a database, and what differs between dialects. Methods raise ``Unavailable`` if the server is away (``Contended`` if others are
+    in the way), ``Refused`` with the server's own words for a statement that it does not take (``TookTooLong``), and nothing else of the driver's.
     """
 
     dialect: Dialect
@@ -50,6 +59,10 @@ class Server(Protocol):
 
     def transaction(self) -> AbstractContextManager[None]:
         """One transaction: committed at the end, rolled back if anything is raised."""
+        ...
+
+    def watch(self) -> AbstractContextManager[Callable[[], str]]:
+        """Looks who blocks us: once a wait is over, nobody does any more. What it gives says who it was, to go behind an error; empty if nobody was seen."""
         ...
 
     def alone(self) -> AbstractContextManager[None]:

@@ -1,0 +1,330 @@
+"""The backfill: an UPDATE of a whole table, done in batches along a key, while everybody goes on to write.
+
+Each batch is a short transaction of its own, and between two of them nothing is held: no lock, no snapshot. The checkpoint is committed with the batch, so a
+backfill that was killed goes on where it was. A row that is as it should be is not written. It has ended when a count of the rows out of step is 0.
+
+What is said in SQL is a dialect's: ``Rows``, in the module of that name.
+"""
+
+import importlib
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, Protocol
+
+from bleen.database.ledger import Ledger
+from bleen.database.migration import Backfill, Migration
+from bleen.database.server import Contended, Server, TookTooLong
+from bleen.errors import Refused
+
+ROUNDS = 5
+"""How often the rows are gone over that came, or moved behind the cursor, meanwhile; who still finds some then will never find none."""
+LARGEST = 50_000
+"""Rows of a batch at most, also where it has nothing to write."""
+CAUTION = 0.5
+"""Seconds after which replicas and load are looked at again."""
+
+_DIALECTS = {"postgres": "bleen.database.backfill.postgres"}
+
+
+class Bound(NamedTuple):
+    """Where a range of rows begins, along the key."""
+
+    key: tuple[str, ...]
+    """Its values as text."""
+    itself: bool
+    """Whether the row of this key is one of them."""
+
+
+class Progress(NamedTuple):
+    """How far a backfill is; told about once a second, and whenever it has to wait."""
+
+    table: str
+    rows: int
+    """Looked at, since the first beginning, whoever was killed meanwhile."""
+    of: int
+    """How many there are, by the server's statistics."""
+    changed: int
+    rate: float
+    """Rows looked at per second, pauses included, smoothed over some ten seconds."""
+    round: int
+    waits: str
+    """Why it does not go on just now; empty if it does."""
+
+    @property
+    def left(self) -> float | None:
+        """Seconds; None where nothing is known."""
+        return (self.of - self.rows) / self.rate if self.rate and self.round == 1 else None
+
+    def line(self) -> str:
+        """For people."""
+        share = f"{100 * self.rows / self.of:.0f} %, " if self.of else ""
+        said = f"backfill of {self.table}: {share}{self.rows:,} of about {self.of:,} rows, {self.changed:,} changed, {self.rate:,.0f} rows/s"
+        if self.round > 1:
+            said += f", round {self.round}: rows that came or moved meanwhile"
+        elif self.left is not None:
+            said += f", {_duration(self.left)} left"
+        return f"{said}; waits: {self.waits}" if self.waits else said
+
+
+class Estimate(NamedTuple):
+    """What a backfill will cost, before it begins. From statistics and a sample: right to a factor of two or so."""
+
+    table: str
+    rows: int
+    changes: int
+    """Rows that are out of step, by a sample."""
+    bytes: int
+    """By which the table and its indexes grow until autovacuum has made the old versions free again; how much the disk has, the server does not say."""
+    log: int
+    """Bytes that are written to the server's log (WAL), and sent to every replica."""
+    seconds: float
+    """If batches of the first size take their target time."""
+    notes: tuple[str, ...]
+    """What should be seen to before."""
+
+    def line(self) -> str:
+        """For people."""
+        said = (
+            f"backfill of {self.table}: {self.changes:,} of about {self.rows:,} rows to change, up to {_size(self.bytes)} more on disk and {_size(self.log)}"
+            f" of log, about {_duration(self.seconds)}"
+        )
+        return "; ".join((said, *self.notes))
+
+
+class Filled(NamedTuple):
+    """What a backfill came to, all its beginnings together."""
+
+    rows: int
+    changed: int
+    rounds: int
+
+
+class Rows(Protocol):
+    """The rows of one backfill, in the SQL of a dialect. A row is out of step if the backfill's UPDATE would change it, and no sync holds it to be right."""
+
+    table: str
+
+    def check(self) -> None:
+        """Raises Refused for a backfill that can never be in step, or that cannot be gone along with, saying what to write instead."""
+        ...
+
+    def batch(self, lock: float, limit: float) -> AbstractContextManager[None]:
+        """One transaction, whose writes are known as the backfill's. Seconds that it waits for a lock, and that a statement may take; 0 is no end."""
+        ...
+
+    def count(self) -> int:
+        """How many rows the table has, by its statistics."""
+        ...
+
+    def any(self) -> bool:
+        """Whether a row is out of step; ends at the first."""
+        ...
+
+    def left(self) -> tuple[int, tuple[str, ...]]:
+        """How many rows are out of step, and the lowest key of them."""
+        ...
+
+    def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
+        """The key of the last of the next ``size`` rows, and how many there are; None after the last one."""
+        ...
+
+    def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
+        """Brings a range into step; how many rows it changed."""
+        ...
+
+    def burden(self, lag: float) -> str:
+        """Why it had better wait: a replica is more than ``lag`` seconds behind, or too many sessions wait for each other or for the disk. Empty if not."""
+        ...
+
+    def estimate(self, rate: float) -> Estimate:
+        """``rate``: rows per second."""
+        ...
+
+
+def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estimate:
+    """What it will cost; reads statistics and a sample. Raises Refused as ``run`` does."""
+    rows = _rows(server, migration, backfill)
+    rows.check()
+    return rows.estimate(migration.pace.batch / migration.pace.target * migration.pace.duty)
+
+
+def run(
+    server: Server,
+    ledger: Ledger,
+    migration: Migration,
+    backfill: Backfill,
+    told: Callable[[Progress], None],
+    pause: Callable[[float], None] = time.sleep,
+) -> Filled:
+    """Brings every row into step, or goes on with it; to be called by who is ``alone``.
+
+    ``pause`` waits for so many seconds; what it raises ends the backfill between two batches. Raises Refused for a backfill that cannot be (no key, a volatile
+    expression), for a row that cannot be changed, naming it, for a lock that was not given within ``locks.patience``, naming who held it, and if rows fall out
+    of step as fast as they are changed. What was done stays, and is gone on with.
+    """
+    rows = _rows(server, migration, backfill)
+    rows.check()
+    return _Walk(server, ledger, migration, rows, told, pause).go()
+
+
+def _rows(server: Server, migration: Migration, backfill: Backfill) -> Rows:
+    made: Rows = importlib.import_module(_DIALECTS[server.dialect]).Rows(server, backfill, migration.pairs)
+    return made
+
+
+class _At(NamedTuple):
+    """The checkpoint: where the next batch begins."""
+
+    begin: Bound | None
+    rows: int
+    changed: int
+    round: int
+    size: int
+
+    @classmethod
+    def from_memo(cls, memo: Mapping[str, Any]) -> "_At":
+        begin = Bound(tuple(memo["begin"][0]), memo["begin"][1]) if memo["begin"] else None
+        return cls(begin, memo["rows"], memo["changed"], memo["round"], memo["size"])
+
+
+class _Walk:
+    """One beginning of a backfill."""
+
+    def __init__(
+        self, server: Server, ledger: Ledger, migration: Migration, rows: Rows, told: Callable[[Progress], None], pause: Callable[[float], None]
+    ) -> None:
+        self._server, self._ledger, self._name, self._rows, self._told, self._pause = server, ledger, migration.name, rows, told, pause
+        self._locks, self._pace = migration.locks, migration.pace
+        step = ledger.steps(migration.name).get(("backfill", 1))
+        self._new, self._done = step is None, step is not None and step.done
+        self._at = _At.from_memo(step.memo) if step else _At(None, 0, 0, 1, self._pace.batch)
+        self._of, self._rate = max(rows.count(), self._at.rows), 0.0
+        self._said = self._looked = self._measured = -math.inf
+
+    def go(self) -> Filled:
+        if not self._done and not (self._new and not self._rows.any()):
+            self._until_none_is_left()
+        if not self._done:
+            with self._server.transaction():
+                self._mark(self._at, done=True)
+        return Filled(self._at.rows, self._at.changed, self._at.round)
+
+    def _until_none_is_left(self) -> None:
+        while True:
+            self._round()
+            self._tell("counts the rows that are out of step")
+            left, lowest = self._rows.left()
+            if not left:
+                return
+            if self._at.round >= ROUNDS:
+                raise Refused(
+                    f"backfill of {self._rows.table}: after {ROUNDS} rounds {left:,} rows are out of step, such as {', '.join(lowest)}: who writes them so?"
+                    " A [[sync]] pair keeps rows in step as they are written"
+                )
+            self._at = self._at._replace(begin=Bound(lowest, True), round=self._at.round + 1)
+
+    def _round(self) -> None:
+        """Goes along the key to its end: at work for ``duty`` of the time, in batches that take the target time."""
+        self._measured = time.monotonic()
+        while True:
+            self._give_way()
+            began, before = time.monotonic(), self._at
+            if not self._batch():
+                return
+            took = time.monotonic() - began
+            self._pause(took * (1 / self._pace.duty - 1))
+            self._measure(self._at.rows - before.rows)
+            if self._at.size == before.size:  # else it has just been made smaller, for cause
+                self._at = self._at._replace(size=_fitting(before.size, took, self._pace.target))
+            self._tell("")
+
+    def _give_way(self) -> None:
+        """Waits while replicas lag, or the server has enough to do."""
+        while time.monotonic() - self._looked > CAUTION:
+            if not (why := self._rows.burden(self._pace.lag)):
+                self._looked = time.monotonic()
+                return
+            self._tell(why)
+            self._pause(CAUTION)
+
+    def _batch(self) -> bool:
+        """One batch, tried until it is done; False at the end of the table. A lock that is not given makes it smaller, so that it is in fewer people's way."""
+        deadline = time.monotonic() + self._locks.patience
+        watch: Callable[[], AbstractContextManager[Callable[[], str]]] = lambda: nullcontext(lambda: "")  # noqa: E731
+        while True:
+            size, began = self._at.size, time.monotonic()
+            limit = max(1.0, 20 * self._pace.target) if size > 1 else 0.0
+            with watch() as blockers:
+                try:
+                    return self._try(limit)
+                except Contended as error:
+                    why = f"{error}{blockers()}"
+                    self._at = self._at._replace(size=max(1, size // 2))
+                except TookTooLong:
+                    if not limit or time.monotonic() - began < limit:  # it was not our limit: somebody ended it
+                        raise
+                    self._at = self._at._replace(size=max(1, size // 4))
+                    continue
+                except Refused as error:
+                    if size == 1:
+                        raise self._naming(error) from None
+                    self._at = self._at._replace(size=max(1, size // 10))  # until the row that it is about stands alone
+                    continue
+            if time.monotonic() >= deadline:
+                raise Refused(f"backfill of {self._rows.table}: {why}; tried for {self._locks.patience:g} s; what was done stays, and is gone on with")
+            self._tell(why)
+            self._pause(random.uniform(0.5, 1.5) * self._locks.timeout)
+            watch = self._server.watch
+
+    def _try(self, limit: float) -> bool:
+        at = self._at
+        with self._rows.batch(self._locks.timeout, limit):
+            reached = self._rows.reach(at.begin, at.size)
+            if reached is None:
+                return False
+            last, looked = reached
+            changed = self._rows.fill(at.begin, last)
+            now = at._replace(begin=Bound(last, False), rows=at.rows + (looked if at.round == 1 else 0), changed=at.changed + changed)
+            self._mark(now)
+        self._at = now
+        return True
+
+    def _naming(self, error: Refused) -> Refused:
+        reached = self._rows.reach(self._at.begin, 1)
+        return Refused(f"backfill of {self._rows.table}, row {', '.join(reached[0]) if reached else 'unknown'}: {error}")
+
+    def _mark(self, at: _At, done: bool = False) -> None:
+        for text, values in self._ledger.mark(self._name, "backfill", 1, done, f"backfill of {self._rows.table}", at._asdict()):
+            self._server.rows(text, values)
+
+    def _measure(self, rows: int) -> None:
+        now = time.monotonic()
+        took = max(now - self._measured, 1e-6)
+        weight = 1 - math.exp(-took / 10) if self._rate else 1.0
+        self._rate += weight * (rows / took - self._rate)
+        self._measured = now
+
+    def _tell(self, waits: str) -> None:
+        now = time.monotonic()
+        if waits or now - self._said >= 1:
+            self._said = now
+            at = self._at
+            self._told(Progress(self._rows.table, at.rows, max(self._of, at.rows), at.changed, self._rate, at.round, waits))
+
+
+def _fitting(size: int, took: float, target: float) -> int:
+    """The size of the next batch: one that takes somewhat less than the target time, but no more than twice this one."""
+    return min(LARGEST, max(1, round(size * min(2.0, max(0.25, 0.8 * target / took)))))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

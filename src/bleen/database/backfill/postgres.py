@@ -1,0 +1,248 @@
+"""The backfill's SQL for PostgreSQL 14 and later."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import postgast
+
+from bleen.database.backfill import Bound, Estimate
+from bleen.database.backfill.postgres_update import below
+from bleen.database.migration import Backfill, Pair
+from bleen.database.server import Server
+from bleen.errors import Refused
+
+CROWD = 20
+"""Sessions of this database that wait at once for locks or for the disk (``wait_event_type`` of pg_stat_activity), above which the backfill waits too."""
+SAMPLE = 10_000
+"""Rows that an estimate looks at, roughly."""
+
+_CLOCKS = ("now", "transaction_timestamp", "statement_timestamp")
+_TODAY = ("now", "today", "tomorrow", "yesterday")
+
+
+class Rows:
+    """Implements ``backfill.Rows``."""
+
+    def __init__(self, server: Server, backfill: Backfill, pairs: Sequence[Pair]) -> None:
+        self.table = backfill.table
+        self._server, self._backfill = server, backfill
+        self._columns = server.columns(self.table)
+        self._pairs = [pair for pair in pairs if set(pair.new) & set(backfill.set) and self._is(pair.table)]
+        self._keys = self._unique()
+        named = [key for key in self._keys if key == backfill.key]
+        self._key: tuple[str, ...] = next(iter(named if backfill.key else self._keys), ())
+
+    def check(self) -> None:
+        table, columns = self.table, self._columns
+        if not columns:
+            raise Refused(f"backfill: there is no table {table}; let expand.sql make it, or name its schema")
+        for name in self._backfill.set:
+            if name not in columns:
+                raise Refused(f"backfill of {table}: it has no column {name}; it has {', '.join(columns)}")
+            if columns[name].generated:
+                raise Refused(f"backfill of {table}: {name} is generated, or an identity: the server fills it itself")
+        if not self._key:
+            wrong = f"({', '.join(self._backfill.key)}) is none of its keys" if self._backfill.key else "it has no key to go along"
+            known = "; it has " + " and ".join(f"({', '.join(key)})" for key in self._keys) if self._keys else ""
+            raise Refused(f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns: CREATE UNIQUE INDEX CONCURRENTLY")
+        if moved := set(self._key) & set(self._backfill.set):
+            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
+        for name, expression in self._backfill.set.items():
+            self._steady(f"{name} = {expression}", expression, clocks=False)
+        if self._backfill.where:
+            self._steady(f"WHERE {self._backfill.where}", self._backfill.where, clocks=True)
+
+    @contextmanager
+    def batch(self, lock: float, limit: float) -> Iterator[None]:
+        """Along the index even where statistics say that the whole table is as good: for a composite key they only know its first column."""
+        with self._transaction(lock, limit):
+            self._server.rows("SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
+            yield
+
+    def count(self) -> int:
+        """The planner's number: it follows the size that the table has now, and knows partitions."""
+        plan = self._server.rows(f"EXPLAIN (FORMAT JSON) SELECT FROM {self.table}")[0][0]
+        return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
+
+    def any(self) -> bool:
+        with self._transaction(1.0, 0):
+            return bool(self._server.rows(f"SELECT 1 FROM {self.table} WHERE {self._out_of_step()} LIMIT 1"))
+
+    def left(self) -> tuple[int, tuple[str, ...]]:
+        query = f"SELECT count(*) OVER (), {self._texts()} FROM {self.table} WHERE {self._out_of_step()} ORDER BY {self._names()} LIMIT 1"
+        with self._transaction(1.0, 0):
+            found = self._server.rows(query)
+        return (found[0][0], tuple(found[0][1:])) if found else (0, ())
+
+    def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
+        where, values = self._range(begin, None)
+        found = self._server.rows(
+            f'SELECT "bleen number", {self._texts()} FROM (SELECT {self._names()}, row_number() OVER (ORDER BY {self._names()}) AS "bleen number"'
+            f' FROM {_beside_values(self.table)}{where} ORDER BY {self._names()} LIMIT {size}) AS batch ORDER BY "bleen number" DESC LIMIT 1',
+            values,
+        )
+        return (tuple(found[0][1:]), found[0][0]) if found else None
+
+    def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
+        where, values = self._range(begin, last)
+        assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in self._backfill.set.items())
+        update = f"UPDATE {self.table} SET {assignments}"
+        changed = f"WITH changed AS ({_beside_values(update)}{where} AND {_beside_values(self._out_of_step())} RETURNING 1) SELECT count(*) FROM changed"
+        return int(self._server.rows(changed, values)[0][0])
+
+    def burden(self, lag: float) -> str:
+        """The lag of a replica is known to superusers and pg_monitor (PostgreSQL manual, "pg_stat_replication"); see the notes of ``estimate``."""
+        late = self._server.rows(
+            "SELECT coalesce(nullif(application_name, ''), pid::text), extract(epoch FROM replay_lag)::float FROM pg_stat_replication"
+            " WHERE state IN ('streaming', 'catchup') AND replay_lag > make_interval(secs => %s) ORDER BY replay_lag DESC LIMIT 1",
+            [lag],
+        )
+        if late:
+            return f"replica {late[0][0]} is {late[0][1]:.1f} s behind, more than {lag:g} s"
+        crowd = self._server.rows(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND backend_type = 'client backend'"
+            " AND wait_event_type IN ('Lock', 'LWLock', 'BufferPin', 'IO')"
+        )[0][0]
+        return f"{crowd} sessions wait for locks or the disk, more than {CROWD}" if crowd > CROWD else ""
+
+    def estimate(self, rate: float) -> Estimate:
+        percent = min(100.0, 100 * SAMPLE / max(self.count(), 1))
+        looked, out = self._sample(percent)
+        if looked < SAMPLE / 10 and percent < 100:  # the planner knows nothing of the table, or a few pages hold it all
+            percent = 100.0
+            looked, out = self._sample(percent)
+        rows, changes = round(looked * 100 / percent), round(out * 100 / percent)
+        heap, indexes = self._server.rows(
+            "SELECT coalesce(sum(pg_relation_size(c.oid)), 0)::bigint, coalesce(sum(pg_indexes_size(c.oid)), 0)::bigint FROM pg_class c"
+            " WHERE c.oid = to_regclass(%s) OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass(%s)))",
+            [self.table, self.table],
+        )[0]
+        share = changes / max(rows, 1)
+        grows = round((heap + indexes) * share)
+        return Estimate(self.table, rows, changes, grows, 2 * grows + round(heap * share), rows / rate, tuple(self._notes()))
+
+    def _sample(self, percent: float) -> tuple[int, int]:
+        with self._transaction(1.0, 0):
+            query = f"SELECT count(*), count(*) FILTER (WHERE {self._out_of_step()}) FROM {self.table} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)"
+            found = self._server.rows(query)[0]
+        return found[0], found[1]
+
+    def _notes(self) -> Iterator[str]:
+        off = self._server.rows(
+            "SELECT current_setting('autovacuum') = 'off' OR coalesce('autovacuum_enabled=false' = ANY(reloptions), false)"
+            " FROM pg_class WHERE oid = to_regclass(%s)",
+            [self.table],
+        )
+        if off[0][0]:
+            yield "autovacuum is off for it: old versions stay until somebody runs VACUUM"
+        old = self._server.rows(
+            "SELECT pid, coalesce(nullif(application_name, ''), 'no application_name'), round(extract(epoch FROM now() - xact_start) / 60)::int"
+            " FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND xact_start < now() - interval '10 minutes' ORDER BY xact_start LIMIT 1"
+        )
+        if old:
+            yield f"backend {old[0][0]} ({old[0][1]}) holds a transaction open for {old[0][2]} min: until it ends, no old version can be made free"
+        if self._server.rows("SELECT 1 FROM pg_stat_replication WHERE state IS NULL LIMIT 1"):
+            yield "there are replicas whose lag this role may not see: GRANT pg_monitor to it, else the backfill does not wait for them"
+
+    @contextmanager
+    def _transaction(self, lock: float, limit: float) -> Iterator[None]:
+        """Whatever the role's defaults are. A policy that would hide rows from us is an error: they would never be filled."""
+        settings = {"lock_timeout": round(lock * 1000), "statement_timeout": round(limit * 1000), "row_security": "off", "bleen.environment": "'backfill'"}
+        with self._server.transaction():
+            self._server.rows(
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE; " + "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())
+            )
+            yield
+
+    def _out_of_step(self) -> str:
+        """Bytes are compared, as `=` of some types (citext, numeric, box) calls equal what is not, and some (json) have none.
+
+        Where a pair holds, a row is also in step if the old side says what the new one does: its writer wrote the new one.
+        """
+        paired = {name for pair in self._pairs for name in pair.new}
+        alone = {name: expression for name, expression in self._backfill.set.items() if name not in paired}
+        differ = [f"ROW({', '.join(self._server.quoted(n) for n in alone)})::record *<> ROW({', '.join(map(self._cast, alone))})::record"] if alone else []
+        for pair in self._pairs:
+            new = [f"{self._server.quoted(n)} IS DISTINCT FROM ({e}\n)" for n, e in self._backfill.set.items() if n in pair.new]
+            old = [f"{self._server.quoted(n)} IS DISTINCT FROM ({e}\n)" for n, e in pair.backward.items()]
+            differ.append(f"(({' OR '.join(new)}) AND ({' OR '.join(old)}))")
+        where = f"({self._backfill.where}\n) AND " if self._backfill.where else ""
+        return f"{where}({' OR '.join(differ)})"
+
+    def _cast(self, name: str) -> str:
+        return f"({self._backfill.set[name]}\n)::{self._columns[name].type}"
+
+    def _range(self, begin: Bound | None, last: tuple[str, ...] | None) -> tuple[str, list[str]]:
+        """A condition on the key, and its values; the text is safe beside them."""
+        names = f"({_beside_values(self._names())})"
+        types = ", ".join(_beside_values(f"::{self._columns[name].type}").join(("%s", "")) for name in self._key)
+        conditions = [f"{names} {'>=' if begin.itself else '>'} ({types})"] if begin else []
+        conditions += [f"{names} <= ({types})"] if last else []
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return where, [*(begin.key if begin else ()), *(last or ())]
+
+    def _names(self) -> str:
+        return ", ".join(self._server.quoted(name) for name in self._key)
+
+    def _texts(self) -> str:
+        return ", ".join(f"{self._server.quoted(name)}::text" for name in self._key)
+
+    def _unique(self) -> list[tuple[str, ...]]:
+        """The columns of each btree index that tells all rows apart and goes up along every column; the primary key first, then the one with the fewest."""
+        found = self._server.rows(
+            "SELECT array_agg(a.attname::text ORDER BY k.place), i.indisprimary FROM pg_index i"
+            " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam"
+            " CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indoption::int2[], i.indclass::oid[], i.indcollation::oid[])"
+            " WITH ORDINALITY k(number, way, class, sorted, place)"
+            " JOIN pg_opclass o ON o.oid = k.class LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number"
+            " WHERE i.indrelid = to_regclass(%s) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree'"
+            " AND k.place <= i.indnkeyatts GROUP BY i.indexrelid, i.indisprimary"
+            " HAVING bool_and(k.number > 0 AND a.attnotnull AND k.way = 0 AND o.opcdefault AND k.sorted = a.attcollation)"
+            " ORDER BY i.indisprimary DESC, count(*), i.indexrelid",
+            [self.table],
+        )
+        return [tuple(row[0]) for row in found]
+
+    def _steady(self, said: str, expression: str, clocks: bool) -> None:
+        """Raises Refused unless this is one expression that says the same for the same row whenever it is asked."""
+        try:
+            tree = postgast.parse(f"SELECT (\n{expression}\n)")
+        except postgast.PgQueryError as error:
+            raise Refused(f"backfill of {self.table}: {said}: {error.message}") from None
+        select = tree.stmts[0].stmt.select_stmt
+        if len(tree.stmts) > 1 or len(select.target_list) != 1 or {f.name for f, _ in select.ListFields()} > {"target_list", "limit_option", "op"}:
+            raise Refused(f"backfill of {self.table}: {said}: this is not one expression")
+        for node in below(tree):
+            kind = node.DESCRIPTOR.name
+            if kind == "FuncCall":
+                self._unchanging(said, [part.string.sval for part in node.funcname], len(node.args), clocks)
+            elif kind == "SQLValueFunction" and not clocks and node.op <= postgast.pg_query_pb2.SVFOP_LOCALTIMESTAMP_N:  # those after it tell who asks
+                raise self._refused(said, "the current time", "a constant")
+            elif kind == "TypeCast" and not clocks and node.arg.a_const.sval.sval.strip().lower() in _TODAY:
+                raise self._refused(said, f"'{node.arg.a_const.sval.sval}'", "a constant")
+
+    def _unchanging(self, said: str, name: Sequence[str], arguments: int, clocks: bool) -> None:
+        if not clocks and (name[-1] in _CLOCKS or (name[-1] == "age" and arguments == 1)):
+            raise self._refused(said, f"{name[-1]}()", "a constant")
+        volatile = self._server.rows(
+            "SELECT p.oid::regprocedure::text, n.nspname = 'pg_catalog' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+            " WHERE p.proname = %s AND CASE WHEN %s::text IS NULL THEN pg_function_is_visible(p.oid) ELSE n.nspname = %s END AND p.provolatile = 'v'"
+            " AND %s >= p.pronargs - p.pronargdefaults AND (%s <= p.pronargs OR p.provariadic <> 0) LIMIT 1",
+            [name[-1], *([name[0] if len(name) > 1 else None] * 2), arguments, arguments],
+        )
+        if volatile:
+            function, ours = volatile[0]
+            way = "a constant" if ours else f"ALTER FUNCTION {function} IMMUTABLE (or STABLE) if it is not; or a constant"
+            raise self._refused(said, f"{function}, which is volatile,", way)
+
+    def _refused(self, said: str, what: str, way: str) -> Refused:
+        return Refused(f"backfill of {self.table}: {said}: {what} says something else each time, so that no row would ever be in step; write {way}")
+
+    def _is(self, table: str) -> bool:
+        return bool(self._server.rows("SELECT to_regclass(%s) = to_regclass(%s)", [table, self.table])[0][0])
+
+
+def _beside_values(text: str) -> str:
+    """SQL to stand in a query that has values."""
+    return text.replace("%", "%%")
