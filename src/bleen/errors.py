@@ -8,6 +8,7 @@
     │   ├── Refused        not ever: the phase takes its failure edge
     │   └── Fenced         somebody with a larger epoch has acted: stand down, nothing was done
     ├── StaleWriter        the journal has moved on since it was read: stand down, nothing was written
+    ├── Gone               the state of the service was removed while it was in use: stand down for good
     ├── Held               another living process drives this service
     ├── Busy               another release of the service is under way
     └── UserError          a person can mend it: configuration, usage, a refusal; exit 2, nothing touched
@@ -38,6 +39,10 @@ class Fenced(PortError):
 
 class StaleWriter(BleenError):
     """A row was changed, or the service claimed, by somebody else since it was read."""
+
+
+class Gone(BleenError):
+    """What is known and intended of the service is not there any more; only a person can say what is right."""
 
 
 class Held(BleenError):

@@ -17,6 +17,23 @@ def silent() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
+def test_state_that_is_removed_under_a_deploy_is_told_and_what_serves_goes_on(shop: Shop) -> None:
+    """ "State that is removed while a verb uses it: exit 5, nothing more is done, what serves goes on serving." """
+    shop.up("1.0").configure(bake="60s")
+    deploy, logs = shop.start("deploy", shop.ship("1.1")), shop.start("logs", "--follow")
+    shop.reached("BAKING")
+    engine = shop.engine()
+    with shop.load() as users:
+        users.wait(10)
+        shop.place.path.rename(shop.root / "removed")
+        for verb in (deploy, logs):
+            assert "journal.db was removed while it was in use" in verb.ended(5).err
+        until("the engine has ended", lambda: not engine.alive)
+        users.wait(10)
+    assert not users.report().failures, users.report()
+    assert "whose journal is gone" in shop.bleen("up", code=2).err
+
+
 def test_a_killed_engine_fails_no_request_and_the_next_up_adopts_what_runs(either: Shop) -> None:
     """ "SIGKILL of the resident engine fails no request; the next `up` adopts what runs, by pid and start time, with no second copy." """
     either.up("1.0", "1.1")

@@ -2,7 +2,10 @@
 
 import json
 import os
+import pty
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,34 @@ def test_a_hostile_version_is_refused_and_nothing_is_touched(shop: Shop, version
     assert "cannot be a version" in said.err
     assert "Traceback" not in said.text
     assert sorted(each.name for each in shop.root.iterdir()) == ["bleen.yaml", "releases"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", "</dev/null", "<&- >&-"])
+def test_a_question_that_nobody_can_answer_is_answered_no(shop: Shop, closed: str) -> None:
+    """ "`down` ends production: it asks, or wants `--yes`." """
+    shop.up()
+
+    def typed(words: str) -> subprocess.CompletedProcess[str]:
+        line = f'exec "$0" -m bleen {words} {closed}'
+        return subprocess.run(["sh", "-c", line, sys.executable], cwd=shop.root, env=shop.environ, capture_output=True, text=True, check=False)
+
+    said = typed("down")
+    assert (said.returncode, said.stderr) == (2, "bleen: this ends shop for its users: say so with --yes\n")
+    assert typed("status").returncode == 0
+    assert shop.serves() == "503"
+
+
+def test_the_end_of_input_at_a_question_is_no_and_names_the_way(shop: Shop) -> None:
+    """ "`down` ends production: it asks, or wants `--yes`." """
+    shop.up()
+    ours, theirs = pty.openpty()
+    os.write(ours, b"\x04")  # Ctrl-D
+    argv = [sys.executable, "-m", "bleen", "down"]
+    said = subprocess.run(argv, stdin=theirs, cwd=shop.root, env=shop.environ, capture_output=True, text=True, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert (said.returncode, said.stderr) == (2, "nothing was touched; --yes answers the question\n")
+    assert shop.serves() == "503"
 
 
 def test_an_unusual_version_is_one_word_everywhere(shop: Shop) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bleen.errors import Busy, Held, StaleWriter, Unavailable, UserError
+from bleen.errors import Busy, Gone, Held, StaleWriter, Unavailable, UserError
 from bleen.host.processes import find
 from bleen.host.state import Place
 from bleen.lifecycle import Answer, Phase, Release, Verb, after, obey
@@ -305,6 +305,25 @@ def test_a_quiet_hold_writes_nothing(service: FakeService) -> None:
     assert not watcher.changed(0)
     assert everything(service) == before
     assert service.journal.read(release.id).phase is Phase.HOLDING
+
+
+def test_nobody_else_may_read_what_the_journal_keeps(service: FakeService) -> None:
+    files = list(service.place.path.glob("journal.db*"))
+    assert len(files) == 3
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+@pytest.mark.parametrize("by", ["nothing", "another"])
+def test_a_journal_that_was_removed_while_it_was_in_use_is_believed_no_more(service: FakeService, tmp_path: Path, by: str) -> None:
+    """ "State that is removed while a verb uses it: exit 5, nothing more is done" """
+    service.deploy("1.1", Phase.BAKING)
+    for file in service.place.path.glob("journal.db*"):
+        file.rename(tmp_path / f"removed-{file.name}")
+    if by == "another":
+        FakeService(tmp_path).close()
+    for use in (lambda: service.journal.changed(0), lambda: service.journal.beat(NAME), service.tick):
+        with pytest.raises(Gone, match=r"journal\.db was removed while it was in use"):
+            use()
 
 
 def test_a_rollback_is_written_on_a_full_disk(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line: the first word names the one module that is loaded for it, in ``verbs``."""
 
+import os
 import sys
 
 from bleen import __version__
@@ -42,6 +43,7 @@ exit codes:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb and returns its exit code. No traceback reaches a person: a bug of ours is told in a line, and exits 70."""
+    _be_heard()
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
         if len(words) > 1 and words[1] in VERBS:
@@ -53,6 +55,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"bleen {__version__}")
         return 0
     return _run(words[0], words[1:])
+
+
+def _be_heard() -> None:
+    """Nobody listens where a standard stream is closed (``>&-``): Python has none there then, and the next file that is opened would take its place."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
 
 
 def _run(verb: str, rest: list[str]) -> int:

@@ -23,7 +23,7 @@ def run(args: Namespace) -> int:
             raise UserError(f"this ends {access.name} for its users: say so with --yes")
         print(f"This ends {access.name} on {access.service.router.get('listen')} for its users. Go on? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() != "y":  # Ctrl-D is no yes either
-            show.result(args, "nothing was touched", ok=False)
+            show.result(args, "nothing was touched; --yes answers the question", ok=False)
             return exits.USAGE
     access.journal.register(access.name, access.service.router, False)
     stop_engine(access)

@@ -1,7 +1,6 @@
 """Show what an environment wrote: blue, green, or the active one if none is named. With --follow, go on until Ctrl-C."""
 
 import json
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,7 +34,7 @@ def run(args: Namespace) -> int:
         while args.follow:
             if lines := fresh():
                 _show(args, environment, lines)
-            time.sleep(0.2)
+            access.journal.changed(0.2)
     return exits.DONE
 
 

@@ -327,7 +327,8 @@ def _in_words(what: str, whom: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(f"could not {what} {whom}: {error}") from error
+        where = f" ({error.filename})" if error.filename not in (None, str(whom)) else ""
+        raise Unavailable(f"could not {what} {whom}: {error.strerror or error}{where}") from error
 
 
 def _is_alive(path: Path, n: int) -> bool:
