@@ -6,6 +6,7 @@ given again after a crash at any instant it ends where it would have ended. ``ep
 decided: an effect with an epoch smaller than one already seen raises ``Fenced`` and does nothing, and no effect is half done when a larger one begins.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -15,6 +16,10 @@ from bleen.model import Environment, Health, Memo, NotYet, Routing, Running, Tra
 if TYPE_CHECKING:
     from bleen.lifecycle import Answer, Ask, Event, Release, ReleaseId, Service, Verb
     from bleen.plan import Plan
+
+
+SILENT = 15.0
+"""Seconds without a heartbeat after which a holder that is alive counts as hung: longer than any call may take."""
 
 
 class RouterLimits(NamedTuple):
@@ -199,6 +204,16 @@ class Holder(NamedTuple):
     boot: str
     version: str = ""
     resident: bool = False
+
+    @property
+    def process(self) -> Process | None:
+        """Its process; None for a holder of another host."""
+        return Process(self.pid, self.start, self.boot) if self.host == os.uname().nodename else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it drives, as far as this host can tell: a holder of another host does."""
+        return self.process is None or self.process.alive
 
 
 class Journal(Protocol):

@@ -9,7 +9,7 @@ import pytest
 HEAVY = {"pydantic", "httpx", "rich", "ruamel", "yaml", "asyncio", "dataclasses", "http.client", "urllib.request", "ssl", "email", "psutil", "shtab"}
 
 ROLLBACK = """
-import bleen.cli, bleen.cli.arguments, bleen.cli.verbs.rollback
+import bleen.cli, bleen.cli.arguments, bleen.cli.verbs.rollback, bleen.engine.drive  # the last only once a service is found
 from bleen import wiring
 for where in (wiring.JOURNAL, *wiring.ROUTERS.values(), *wiring.PLATFORMS.values()):
     wiring._load(where)
@@ -26,7 +26,7 @@ def loaded(program: str) -> set[str]:
 
 def test_a_rollback_loads_nothing_heavy_even_if_it_has_to_drive_everything_itself() -> None:
     modules = loaded(ROLLBACK)
-    assert "bleen.engine.drive" in modules, "the way of a rollback was not walked"
+    assert "bleen.cli.access" in modules, "the way of a rollback was not walked"
     assert "bleen.providers.routers.envoy" in modules
     assert not modules & HEAVY
 
@@ -50,6 +50,13 @@ def test_help_loads_no_verb() -> None:
     modules = loaded("from bleen.cli import main\nmain(['--help'])")
     assert not {each for each in modules if each.startswith("bleen.") and each not in ("bleen.cli", "bleen.errors")}
     assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("verb", ["status", "history", "logs"])
+def test_a_verb_that_only_looks_loads_no_engine(verb: str) -> None:
+    modules = loaded(f"from bleen.cli import main\nmain(['{verb}', '--service', 'nobody'])")
+    assert f"bleen.cli.verbs.{verb}" in modules
+    assert not {each for each in modules if each.startswith("bleen.engine.")}
 
 
 @pytest.mark.parametrize("verb", ["status", "promote", "abort", "retire", "resume", "close", "wait", "history", "logs"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bleen.engine.drive import alive, holder
+from bleen.engine.drive import holder
 from bleen.errors import Unavailable
 from bleen.host.processes import Process, find
 from bleen.lifecycle import Event, Phase, Release, Verb
@@ -209,7 +209,6 @@ def test_a_driver_goes_on_when_its_journal_cannot_be_written_for_a_while(service
         assert other.alive
 
 
-def test_nobody_is_no_living_holder() -> None:
-    assert not alive(None)
-    assert alive(holder("0"))
-    assert alive(holder("0")._replace(host="elsewhere", pid=1))
+def test_a_holder_of_another_host_counts_as_alive() -> None:
+    assert holder("0").alive
+    assert holder("0")._replace(host="elsewhere", pid=1).alive

@@ -6,17 +6,19 @@ import sys
 from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bleen import __version__, wiring
-from bleen.engine.drive import SILENT, Driver, alive, holder
-from bleen.engine.tick import Engine
 from bleen.errors import UserError
 from bleen.host import clock, logs, state
 from bleen.host.processes import Process
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
-from bleen.ports import Journal, Providers
+from bleen.ports import SILENT, Journal, Providers
+
+if TYPE_CHECKING:
+    from bleen.engine.drive import Driver
+    from bleen.engine.tick import Engine
 
 _LOG_BYTES = 1 << 20
 
@@ -39,12 +41,13 @@ class Access(NamedTuple):
     def watched(self) -> bool:
         """Whether a resident engine is there, and whoever drives is heard of."""
         held = self.service.holder
-        return ((alive(held) and held.resident) or _resident(self.place)) and not self.hung
+        return ((held is not None and held.resident and held.alive) or _resident(self.place)) and not self.hung
 
     @property
     def hung(self) -> bool:
         """Whether the process that drives is alive, and has not been heard of for longer than anything may take."""
-        return alive(self.service.holder) and self.journal.silence() >= SILENT
+        held = self.service.holder
+        return held is not None and held.alive and self.journal.silence() >= SILENT
 
     def newest(self) -> Release:
         """The newest release. Raises UserError if there was none yet."""
@@ -56,10 +59,14 @@ class Access(NamedTuple):
     def providers(self, release: Release | None) -> Providers:
         return wiring.build(self.place, self.service, release)
 
-    def driver(self) -> Driver:
+    def driver(self) -> "Driver":
+        from bleen.engine.drive import Driver, holder  # verbs that only look, `status` above all, load no engine
+
         return Driver(self.journal, self.engine(), self.name, holder(__version__), lambda trouble: print(f"bleen: {trouble}", file=sys.stderr))
 
-    def engine(self) -> Engine:
+    def engine(self) -> "Engine":
+        from bleen.engine.tick import Engine
+
         return Engine(self.journal, lambda service, release: wiring.build(self.place, service, release), ended=self.forget_secrets, log=self.note)
 
     def note(self, text: str) -> None:
@@ -77,7 +84,7 @@ class Access(NamedTuple):
             if release.ended and release.environment not in running and (file := release.plan.platform.get("secrets")):
                 Path(file).unlink(missing_ok=True)
 
-    def leave(self, driver: Driver, release: Release) -> None:
+    def leave(self, driver: "Driver", release: Release) -> None:
         """Leaves what this process drove to a resident engine: there goes on behind what the person need not wait for. What was taken down stays down."""
         if self.service.up and (driver.ended_resident or (driver.driving and not release.ended and not release.halted)):
             _start_engine_behind(self.place)

@@ -5,7 +5,6 @@ from typing import Any
 
 from bleen.cli import show
 from bleen.cli.access import Access
-from bleen.engine.drive import alive
 from bleen.errors import PortError
 from bleen.host import clock
 from bleen.lifecycle import BEYOND, REVERSIBLE, Phase, Release, Service
@@ -129,7 +128,7 @@ def _shares(routing: Routing | None) -> dict[str, int]:
 
 def _engine(access: Access, service: Service) -> dict[str, Any]:
     held = service.holder
-    driving = held if held is not None and alive(held) else None
+    driving = held if held is not None and held.alive else None
     return {
         "watches": access.watched,
         "hung": access.hung,

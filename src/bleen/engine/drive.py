@@ -15,16 +15,13 @@ from bleen.engine.upkeep import TEND_EVERY, Upkeep
 from bleen.errors import Fenced, Held, Refused, StaleWriter, Unavailable
 from bleen.host.processes import Process, command_line, me
 from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Verb
-from bleen.ports import Holder, Journal
+from bleen.ports import SILENT, Holder, Journal
 
 ANSWER_WITHIN = 1.0
 """Seconds in which a holder answers a command; one that does not is succeeded."""
 
 TAKEN_UP_WITHIN = 5.0
 """Seconds in which a holder begins with a release that was recorded; nobody's site is down meanwhile."""
-
-SILENT = 15.0
-"""Seconds without a heartbeat after which a holder that is alive counts as hung: longer than any call may take."""
 
 T = TypeVar("T")
 
@@ -33,19 +30,6 @@ def holder(version: str, resident: bool = False) -> Holder:
     """This process, as one that drives."""
     process = me()
     return Holder(os.uname().nodename, process.pid, process.start, process.boot, version, resident)
-
-
-def process_of(holder: Holder) -> Process | None:
-    """The process of a holder of this host; None for one of another."""
-    return Process(holder.pid, holder.start, holder.boot) if holder.host == os.uname().nodename else None
-
-
-def alive(holder: Holder | None) -> bool:
-    """Whether somebody drives, as far as this host can tell: a holder of another host does."""
-    if holder is None:
-        return False
-    process = process_of(holder)
-    return process is None or process.alive
 
 
 class Driver:
@@ -117,13 +101,13 @@ class Driver:
     def _driven(self) -> bool:
         """Whether somebody else drives: one that is alive, and has been heard of."""
         held = self._journal.service(self._name).holder
-        return held != self._me and alive(held) and self._journal.silence() < SILENT
+        return held is not None and held != self._me and held.alive and self._journal.silence() < SILENT
 
     def _succeed(self, may_seize: bool) -> None:
         """Becomes the holder; one that is alive on this host is ended first. Somebody else may be faster: then nothing has changed."""
         service = self._journal.service(self._name)
-        if service.holder is not None and service.holder != self._me and alive(service.holder):
-            process = process_of(service.holder)
+        if service.holder is not None and service.holder != self._me and service.holder.alive:
+            process = service.holder.process
             if process is not None:
                 end(process)
                 self.ended_resident |= service.holder.resident
@@ -146,10 +130,10 @@ class Driver:
             recorded = self._journal.service(self._name).holder
             if blocker is not None:
                 said = command_line(blocker.pid)
-                if (recorded is None or blocker != process_of(recorded)) and "bleen" not in said:
+                if (recorded is None or blocker != recorded.process) and "bleen" not in said:
                     raise Unavailable(f"{error}: pid {blocker.pid} ({said}), which is not bleen's; end it, or wait for it") from None
                 end(blocker)
-                self.ended_resident |= recorded is not None and blocker == process_of(recorded) and recorded.resident
+                self.ended_resident |= recorded is not None and blocker == recorded.process and recorded.resident
             return work()
 
     def _turn(self) -> None:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
 from bleen.cli.access import Access
-from bleen.engine.drive import alive
 from bleen.errors import UserError
 from bleen.host import processes, state
 from bleen.host.state import Place
@@ -131,7 +130,7 @@ def _running(access: Access) -> Iterator[Finding]:
     held = access.service.holder
     if not access.watched:
         yield Finding("warn", "nobody watches: no resident engine runs", "`bleen up` starts one")
-    elif held is not None and alive(held) and held.version != __version__:
+    elif held is not None and held.alive and held.version != __version__:
         yield Finding("warn", f"the resident engine is version {held.version}, this is {__version__}", "`bleen up` replaces it; nothing is cut")
     else:
         yield Finding("ok", "a resident engine watches")

@@ -16,7 +16,7 @@ from bleen import __version__, config, wiring
 from bleen.cli import addresses, exits, show
 from bleen.cli.access import Access, open_service, start_engine
 from bleen.cli.stopping import stop_engine, stop_router
-from bleen.engine.drive import alive, holder
+from bleen.engine.drive import holder
 from bleen.errors import PortError, UserError
 from bleen.host.state import Place
 from bleen.lifecycle import Service
@@ -66,7 +66,7 @@ def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any]]:
 def _engine(access: Access) -> None:
     """One resident engine, of this version, that answers."""
     held = access.service.holder
-    if held is not None and held.resident and alive(held) and (held.version != __version__ or access.hung):
+    if held is not None and held.resident and held.alive and (held.version != __version__ or access.hung):
         stop_engine(access)
     started, service = start_engine(access.place), access.service
     if service.holder == holder(__version__):  # it was us who closed the old listener

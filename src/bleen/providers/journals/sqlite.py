@@ -136,7 +136,7 @@ class SQLite:
             raise StaleWriter(f"{name} was claimed by somebody else meanwhile")
         if service.holder == by:
             return service
-        if seize is None and service.holder and lives(service.holder):
+        if seize is None and service.holder and service.holder.alive:
             raise Held(f"{name} is driven by pid {service.holder.pid} on {service.holder.host}")
         self._db.execute("UPDATE service SET epoch = epoch + 1, holder = ? WHERE name = ?", (json.dumps(by._asdict()), name))
         self._db.execute("UPDATE clock SET seen = ?", (self.now(),))
@@ -370,11 +370,6 @@ class SQLite:
         self._ahead = (row[2] if row else 0.0) - self._since_boot()
         row = (boot, self._ahead, self.now())
         self._transact(lambda: self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?)", row), spends=True)
-
-
-def lives(holder: Holder) -> bool:
-    """Whether a holder is alive as far as this host can tell: one of another host is."""
-    return holder.host != os.uname().nodename or Process(holder.pid, holder.start, holder.boot).alive
 
 
 def folded(journal: SQLite, release: Release) -> bool:
