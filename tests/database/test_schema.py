@@ -1,0 +1,188 @@
+"""Expand, contract and revert on a real server, by the ledger."""
+
+import pytest
+
+from bleen.database.gate import Around
+from bleen.database.ledger import State
+from bleen.database.migration import Migration, parse
+from bleen.database.schema import Schema
+from bleen.errors import Refused
+from conftest import Base
+
+USERS = """
+CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, first_name text NOT NULL, last_name text NOT NULL);
+INSERT INTO users (first_name, last_name) SELECT 'F' || n, 'L' || n FROM generate_series(1, 2500) n;
+"""
+FULL_NAME = {
+    "expand.sql": "ALTER TABLE users ADD COLUMN full_name text;",
+    "backfill.sql": "UPDATE users SET full_name = first_name || ' ' || last_name;",
+    "contract.sql": "ALTER TABLE users DROP COLUMN first_name;\nALTER TABLE users DROP COLUMN last_name;",
+    "revert.sql": "ALTER TABLE users DROP COLUMN full_name;",
+    "migration.toml": """
+[[sync]]
+table = "users"
+old = ["first_name", "last_name"]
+new = ["full_name"]
+forward = { full_name = "first_name || ' ' || last_name" }
+backward = { first_name = "split_part(full_name, ' ', 1)", last_name = "split_part(full_name, ' ', 2)" }
+on_conflict = "new"
+""",
+}
+SHIPS = {"blue-1": frozenset[str](), "green-2": frozenset({"0007_full_name"})}
+NOBODY = Around("shop", ())
+
+
+def migration(name: str = "0007_full_name", **files: str) -> Migration:
+    return parse(name, {f"{file}.sql": text for file, text in files.items()} or FULL_NAME, name)
+
+
+@pytest.fixture
+def users(any_base: Base) -> Base:
+    with any_base.connect() as db:
+        db.execute(USERS)
+    return any_base
+
+
+def rows(base: Base, query: str) -> list[tuple[object, ...]]:
+    with base.connect() as db:
+        return db.execute(query).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
+def test_the_article_s_example_goes_there_and_contracts(users: Base) -> None:
+    """Expand: ADD COLUMN and a whole-table UPDATE; contract: the DROPs; both versions work in between."""
+    schema = Schema(users.open())
+    assert schema.expand([migration()], "shop", 2, SHIPS) == ["0007_full_name"]
+    assert rows(users, "SELECT count(*) FROM users WHERE full_name = first_name || ' ' || last_name") == [(2500,)]
+    with users.connect(**{"bleen.environment": "blue"}) as blue, users.connect(**{"bleen.environment": "green"}) as green:
+        blue.execute("INSERT INTO users (first_name, last_name) VALUES ('Ada', 'Lovelace')")
+        green.execute("INSERT INTO users (full_name) VALUES ('Alan Turing')")
+    assert rows(users, "SELECT first_name, last_name, full_name FROM users WHERE id > 2500 ORDER BY id") == [
+        ("Ada", "Lovelace", "Ada Lovelace"),
+        ("Alan", "Turing", "Alan Turing"),
+    ]
+    (pending,) = schema.pending(NOBODY)
+    assert (pending.migration, pending.obstacles) == ("0007_full_name", ())
+    schema.contract("0007_full_name")
+    assert list(schema.server.columns("users")) == ["id", "full_name"]
+    assert schema.pending(NOBODY) == []
+    assert schema.contracted() == ["0007_full_name"]
+    assert rows(users, "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == [(0,)]
+    assert rows(users, "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public'") == [(0,)]
+
+
+def test_what_was_done_is_not_done_again(users: Base) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    assert schema.expand([migration()], "shop", 3, SHIPS) == []
+
+
+def test_a_migration_whose_files_were_changed_is_refused(users: Base) -> None:
+    """A migration whose checksum changed is refused."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    changed = parse("0007_full_name", {**FULL_NAME, "expand.sql": "ALTER TABLE users ADD COLUMN name text;"}, "")
+    with pytest.raises(Refused, match=r"0007_full_name was changed after it had been applied \(expand\.sql\)"):
+        schema.expand([changed], "shop", 3, SHIPS)
+
+
+def test_a_statement_that_fails_leaves_what_was_done_and_a_retry_goes_on(users: Base) -> None:
+    """A retry finds the expanded schema and goes on."""
+    schema = Schema(users.open())
+    broken = migration(expand="ALTER TABLE users ADD COLUMN a int; SELECT a / 0 FROM users; ALTER TABLE users ADD COLUMN b int;")
+    with pytest.raises(Refused, match="line 1, SELECT a / 0"):
+        schema.expand([broken], "shop", 2, {})
+    assert list(schema.server.columns("users"))[-1] == "a"
+    rows(users, "DELETE FROM users RETURNING 1")
+    assert schema.expand([broken], "shop", 2, {}) == ["0007_full_name"]
+    assert list(schema.server.columns("users"))[-2:] == ["a", "b"]
+
+
+def test_revert_takes_the_new_shape_away_and_forgets_the_migration(users: Base) -> None:
+    schema = Schema(users.open())
+    before = schema.server.columns("users")
+    schema.expand([migration()], "shop", 2, SHIPS)
+    assert schema.losses("0007_full_name") == {"users (first_name+last_name <-> full_name)": 0}
+    with users.connect(**{"bleen.environment": "green"}) as green:
+        green.execute("INSERT INTO users (full_name) VALUES ('Jean Jacques Rousseau')")
+    assert schema.losses("0007_full_name") == {"users (first_name+last_name <-> full_name)": 1}
+    schema.revert("0007_full_name")
+    assert schema.server.columns("users") == before
+    assert schema.ledger.entries() == []
+    assert schema.expand([migration()], "shop", 3, SHIPS) == ["0007_full_name"]
+
+
+def test_what_is_contracted_cannot_be_reverted(users: Base) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    schema.contract("0007_full_name")
+    with pytest.raises(Refused, match="the old shape is gone"):
+        schema.revert("0007_full_name")
+
+
+def test_a_migration_that_only_adds_is_never_pending(users: Base) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration("0008_note", expand="ALTER TABLE users ADD COLUMN note text")], "shop", 2, {})
+    assert schema.pending(NOBODY) == []
+    assert schema.contracted() == []
+
+
+def test_pending_contracts_come_in_order(users: Base) -> None:
+    """Pending contracts run in order."""
+    schema = Schema(users.open())
+    second = migration("0008_note", expand="ALTER TABLE users ADD COLUMN note text", contract="ALTER TABLE users DROP COLUMN note")
+    schema.expand([migration(), second], "shop", 2, SHIPS)
+    assert [(p.migration, [o.why for o in p.obstacles]) for p in schema.pending(NOBODY)] == [
+        ("0007_full_name", []),
+        ("0008_note", ["0007_full_name comes first, and is pending"]),
+    ]
+
+
+def test_rows_out_of_step_keep_the_gate_shut(users: Base) -> None:
+    """Shut while rows diverge (a count query)."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with users.connect(session_replication_role="replica") as past_the_triggers:
+        past_the_triggers.execute("UPDATE users SET full_name = 'nobody' WHERE id <= 3")
+    (pending,) = schema.pending(NOBODY)
+    assert [o.why for o in pending.obstacles] == ["3 rows of users (first_name+last_name <-> full_name) are out of step"]
+
+
+def test_two_releases_never_interleave(users: Base) -> None:
+    """One advisory lock per database, so that two releases never interleave."""
+    schema, other = Schema(users.open()), users.open("bleen migrate worker")
+    with other.alone(), pytest.raises(Refused, match="bleen migrate worker"):
+        schema.expand([migration()], "shop", 2, SHIPS)
+    assert schema.ledger.entries() == []
+
+
+def test_an_index_is_built_concurrently_and_an_invalid_one_anew(users: Base) -> None:
+    """A failed CONCURRENTLY index: an INVALID index is dropped and built again."""
+    schema = Schema(users.open())
+    index = migration("0009_unique", expand="CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name);")
+    rows(users, "UPDATE users SET last_name = 'L1' WHERE id = 2 RETURNING 1")
+    with pytest.raises(Refused, match="could not create unique index"):
+        schema.expand([index], "shop", 2, {})
+    assert rows(users, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_last'::regclass") == [(False,)]
+    rows(users, "UPDATE users SET last_name = 'L2' WHERE id = 2 RETURNING 1")
+    assert schema.expand([index], "shop", 2, {}) == ["0009_unique"]
+    assert rows(users, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_last'::regclass") == [(True,)]
+
+
+def test_the_later_release_tells_the_triggers_who_writes_what(users: Base) -> None:
+    """A conflict is decided by the writer: green knew the new shape in release 2; in release 3 blue knows it too."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    schema.expand([migration()], "shop", 3, {"green-2": frozenset({"0007_full_name"}), "blue-3": frozenset({"0007_full_name"})})
+    with users.connect(**{"bleen.environment": "blue"}) as blue:
+        blue.execute("UPDATE users SET full_name = 'New Name', first_name = 'X' WHERE id = 1")
+    assert rows(users, "SELECT first_name, last_name, full_name FROM users WHERE id = 1") == [("New", "Name", "New Name")]
+
+
+def test_an_unfinished_ledger_says_how_far_it_came(users: Base) -> None:
+    schema = Schema(users.open())
+    with pytest.raises(Refused):
+        schema.expand([migration(expand="ALTER TABLE users ADD COLUMN a int; SELECT 1/0;")], "shop", 2, {})
+    entry = schema.ledger.entry("0007_full_name")
+    assert entry is not None
+    assert entry.state is State.EXPANDING
+    assert {key: step.done for key, step in schema.ledger.steps("0007_full_name").items()} == {("expand", 1): True}
