@@ -12,7 +12,7 @@ from bleen.database.rules import mysql_alter
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.mysql_alter import ONLINE, offline_index, refers, renamed_table
 from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, table_option
-from bleen.database.rules.sentences import NOT_UNDERSTOOD, Fault, Update, findings, update
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, update
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
@@ -20,14 +20,9 @@ RULES = {
     "not-understood": NOT_UNDERSTOOD,
     "executable-comment": "/*! */, /*M! */ and /*+ */ are carried out by some servers and skipped by others: write what is meant.",
     **mysql_alter.RULES,
-    "whole-table-update": "An UPDATE of all rows locks them until it ends: backfill.sql does it in batches.",
-    "update-outside-backfill": "An UPDATE locks each row that it reads until it ends: backfill.sql does it in batches.",
-    "delete-without-where": "A DELETE of all rows locks them until it ends.",
-    "delete-in-expand": "The version that serves still uses the rows: delete in contract.",
-    "delete-in-contract": "A DELETE locks each row that it reads until it ends.",
-    "backfill": "backfill.sql is exactly one UPDATE of one table.",
+    **ROWS,
     "copies-rows": "INSERT ... SELECT and CREATE TABLE ... SELECT lock the rows that they read until they end.",
-    "row-locks": "Rows, tables and names are locked for as long as the transaction or the session lasts.",
+    "data-modifying-cte": "WITH hides what a statement reads and writes.",
     "replaces": "REPLACE, ON DUPLICATE KEY UPDATE and OR REPLACE change what is there and in use.",
     "truncate": "TRUNCATE takes the rows away at once, for both versions.",
     "lock-table": "A locked table stops everybody who uses it.",
@@ -48,7 +43,7 @@ RULES = {
 
 
 class _Refused(NamedTuple):
-    """Statements that begin with these words, why they are refused, and in which phase."""
+    """Statements that begin with these words, and why they are refused."""
 
     begin: str
     rule: str
@@ -69,7 +64,7 @@ _REFUSED = [
     _Refused("(", "side-effect", "changes nothing, unless by its functions, INTO or its locks; leave it out"),
     _Refused("VALUES", "side-effect", "changes nothing; leave it out"),
     _Refused("TABLE", "side-effect", "changes nothing, unless by INTO or its locks; leave it out"),
-    _Refused("WITH", "copies-rows", "reads and writes in one statement, and locks both until it ends; write one UPDATE of one table in backfill.sql"),
+    _Refused("WITH", "data-modifying-cte", "hides what the statement reads and writes; write one UPDATE of one table in backfill.sql"),
     _Refused("LOAD", "load-data", "loads in one transaction, or reads a file that the next server does not have; load in batches before the release"),
     _Refused("IMPORT", "load-data", "brings in a table from files; load in batches before the release"),
     _Refused("PREPARE", "dynamic-sql", "the text that it prepares is not known here; write the statement"),
@@ -148,7 +143,7 @@ class _Mysql:
         self.phase, self.known = phase, known
         self.unchecked: Token | None = None
         """Where foreign_key_checks was set to 0, until it is set to 1 again."""
-        self.updates = 0
+        self.backfill = Backfill()
 
     def judge(self, cursor: Cursor) -> Iterator[Fault]:
         executable = next((token for token in cursor.tokens if token.kind == "executable"), None)
@@ -156,7 +151,7 @@ class _Mysql:
             why = "what stands in this comment is carried out by some servers and skipped by others; write what is meant, or a plain comment"
             yield Fault(executable, "executable-comment", why)
         elif self.phase == "backfill":
-            yield from self.backfill(cursor)
+            yield from self.backfill.judge(cursor)
         else:
             yield from self.statement(cursor)
 
@@ -183,21 +178,6 @@ class _Mysql:
         if known is None:
             raise Puzzled(begin)
         yield from known(self, cursor)
-
-    def backfill(self, cursor: Cursor) -> Iterator[Fault]:
-        at = cursor.now
-        if not cursor.sees("UPDATE"):
-            yield Fault(at, "backfill", f"backfill.sql is one UPDATE of one table; {at.text} belongs in expand.sql or contract.sql")
-            return
-        change = update(cursor, frozenset())
-        self.updates += 1
-        if self.updates > 1:
-            yield Fault(at, "backfill", f"backfill.sql is one UPDATE of one table; write the UPDATE of {change.name} as a migration of its own")
-        if change.limited or "RETURNING" in change.text.upper().split():
-            yield Fault(at, "backfill", "bleen cuts the UPDATE into batches itself: leave ORDER BY, LIMIT and RETURNING out")
-        if change.reads is not None:
-            message = f"this query locks the rows that it reads, in each batch of {change.name}"
-            yield Fault(change.reads, "row-locks", message, "", "warn")
 
     def alter(self, cursor: Cursor) -> Iterator[Fault]:
         if cursor.accept("ALTER", "SEQUENCE"):
@@ -288,10 +268,7 @@ class _Mysql:
         if self.known.made("table", *_key(table)):
             return
         if kind in ("FULLTEXT", "SPATIAL"):
-            message = (
-                f"a {kind} index cannot be built while {_name(table)} is written to (no LOCK=NONE); build a new table with it and move the rows in batches"
-            )
-            yield Fault(begin, "offline-index", message)
+            yield offline_index(begin, kind, _name(table))
         elif how.get("ALGORITHM") not in ("INPLACE", "NOCOPY", "INSTANT") or how.get("LOCK") != "NONE":
             message = f"CREATE INDEX {index.text} does not name {ONLINE}: a server that cannot do it so copies {_name(table)} or locks it, and says nothing"
             fix = f"CREATE {kind + ' ' if kind else ''}INDEX {index.text} ON {_name(table)} {parts} {ONLINE.replace(',', '')};"
@@ -439,26 +416,6 @@ class _Mysql:
         "GRANT": grant,
         "USE": use,
     }
-
-
-def changed(change: Update, phase: Phase) -> Iterator[Fault]:
-    """What is wrong with an UPDATE or a DELETE of rows that are in use."""
-    if change.reads is not None:
-        yield Fault(change.reads, "row-locks", f"this query locks the rows that it reads until the change of {change.name} has ended")
-    if change.at.word == "UPDATE":
-        rule = "update-outside-backfill" if change.where else "whole-table-update"
-        which = "each row that it looks at" if change.where else "every row"
-        message = f"locks {which} of {change.name} until it has ended, and the version that serves waits; backfill.sql does it in batches"
-        yield Fault(change.at, rule, message, f"-- backfill.sql\n{change.text};" if not change.limited else "")
-    elif not change.where:
-        message = f"locks every row of {change.name} until it has ended; drop the table in contract, or delete by key in batches"
-        yield Fault(change.at, "delete-without-where", message)
-    elif phase == "expand":
-        message = f"the version that serves still uses these rows of {change.name}"
-        yield Fault(change.at, "delete-in-expand", message, f"-- contract.sql\n{change.text};")
-    else:
-        message = f"locks each row that it looks at in {change.name} until it has ended; with many rows, delete by key in batches"
-        yield Fault(change.at, "delete-in-contract", message, "", "warn")
 
 
 def _key(table: tuple[Token, ...]) -> tuple[str, ...]:

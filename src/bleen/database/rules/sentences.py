@@ -3,11 +3,22 @@
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from bleen.database.rules.findings import Finding, Severity
+from bleen.database.rules.findings import Finding, Phase, Severity
 from bleen.database.statements import Dialect, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
 NOT_UNDERSTOOD = "What cannot be read to its last word, or is not on the list of what the rules know, may do anything."
+
+
+ROWS = {
+    "whole-table-update": "An UPDATE of all rows locks them until it ends: backfill.sql does it in batches.",
+    "update-outside-backfill": "An UPDATE locks each row that it reads until it ends: backfill.sql does it in batches.",
+    "delete-without-where": "A DELETE of all rows locks them until it ends.",
+    "delete-in-expand": "The version that serves still uses the rows: delete in contract.",
+    "delete-in-contract": "A DELETE locks each row that it reads until it ends.",
+    "row-locks": "Rows, tables and names are locked for as long as the statement or the session lasts.",
+    "backfill": "backfill.sql is exactly one UPDATE of one table.",
+}
 
 
 class Fault(NamedTuple):
@@ -63,7 +74,8 @@ class Update(NamedTuple):
     table: tuple[Token, ...]
     where: str
     """The condition, as it is written; empty without one."""
-    limited: bool
+    batched: str
+    """The first of ORDER, LIMIT and RETURNING; empty without them."""
     reads: Token | None
     """Where a query over other rows begins."""
     text: str
@@ -104,9 +116,57 @@ def update(cursor: Cursor, before: frozenset[str]) -> Update:
     if "WHERE" in clauses:
         end = min((number for word, number in clauses.items() if number > clauses["WHERE"]), default=cursor.at)
         where = cursor.written(clauses["WHERE"] + 1, end)
-    return Update(at, table, where, "LIMIT" in clauses, reads, cursor.written(begin))
+    batched = next((word for word in clauses if word != "WHERE"), "")
+    return Update(at, table, where, batched, reads, cursor.written(begin))
 
 
 _SECOND_TABLE = words("FROM JOIN USING")
 _CLAUSES = words("WHERE ORDER LIMIT RETURNING")
 _AFTER_TABLE = _CLAUSES | words("SET FROM JOIN USING , . (")
+
+
+def changed(change: Update, phase: Phase) -> Iterator[Fault]:
+    """What is wrong with an UPDATE or a DELETE of rows that are in use."""
+    if change.reads is not None:
+        yield Fault(change.reads, "row-locks", f"this query locks the rows that it reads until the change of {change.name} has ended")
+    if change.at.word == "UPDATE":
+        rule = "update-outside-backfill" if change.where else "whole-table-update"
+        which = "each row that it looks at" if change.where else "every row"
+        message = f"locks {which} of {change.name} until it has ended, and the version that serves waits; backfill.sql does it in batches"
+        yield Fault(change.at, rule, message, f"-- backfill.sql\n{change.text};" if not change.batched else "")
+    elif not change.where:
+        message = f"locks every row of {change.name} until it has ended; drop the table in contract, or delete by key in batches"
+        yield Fault(change.at, "delete-without-where", message)
+    elif phase == "expand":
+        message = f"the version that serves still uses these rows of {change.name}"
+        yield Fault(change.at, "delete-in-expand", message, f"-- contract.sql\n{change.text};")
+    else:
+        message = f"locks each row that it looks at in {change.name} until it has ended; with many rows, delete by key in batches"
+        yield Fault(change.at, "delete-in-contract", message, "", "warn")
+
+
+class Backfill:
+    """The rules of backfill.sql: one UPDATE of one table, which bleen cuts into batches."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def judge(self, cursor: Cursor) -> Iterator[Fault]:
+        if not cursor.sees("UPDATE"):
+            yield self.other(cursor.now)
+            return
+        change = update(cursor, frozenset())
+        self.updates += 1
+        if self.updates > 1:
+            message = f"backfill.sql is one UPDATE of one table; write that of {change.name} as a migration of its own"
+            yield Fault(change.at, "backfill", message)
+        if change.batched:
+            message = f"bleen cuts the UPDATE of {change.name} into batches itself: leave {change.batched} out"
+            yield Fault(change.at, "backfill", message)
+        if change.reads is not None:
+            message = f"this query locks the rows that it reads, in each batch of {change.name}"
+            yield Fault(change.reads, "row-locks", message, "", "warn")
+
+    def other(self, at: Token) -> Fault:
+        """A statement that is no UPDATE."""
+        return Fault(at, "backfill", f"backfill.sql is one UPDATE of one table; {at.text} belongs in expand.sql or contract.sql")

@@ -1,0 +1,375 @@
+"""The rules of SQLite: a list of what is known, phase by phase; what is not on it, or what SQLite's own parser does not take, is an error.
+
+Sources: SQLite, "SQL As Understood By SQLite"; "ALTER TABLE" (what refuses rows that are there, and the table rebuild). SQLite has one writer at a time:
+whatever takes long keeps all the others waiting, and there is no concurrent way to do it.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from bleen.database import tokens
+from bleen.database.rules.findings import Finding, Known, Phase
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, update
+from bleen.database.rules.sqlite_grammar import Column, Scratch, column, is_constant
+from bleen.database.statements import Comment, Statement
+from bleen.database.tokens import Cursor, Puzzled, Token, words
+
+RULES = {
+    "not-understood": NOT_UNDERSTOOD,
+    "rename": "The version that serves knows the old name: add the new one, fill it, drop the old one in contract.",
+    "drop-in-expand": "The version that serves still uses it: drop in contract.",
+    "table-rebuild": "A table that is created anew, filled, and put in the place of the old one stops writers for as long as that takes.",
+    "table-rewrite": "What writes every row of a table again keeps all other writers waiting.",
+    "add-not-null": "A column that is NOT NULL needs a default: SQLite refuses it without.",
+    "volatile-default": "SQLite refuses a default that is no literal for a new column of a table with rows.",
+    "rewriting-column": "SQLite refuses to add a STORED generated column.",
+    "inline-constraint": "SQLite refuses UNIQUE and PRIMARY KEY at a new column, and reads all rows for a CHECK.",
+    "foreign-key": "A new column with REFERENCES has NULL as its default: SQLite refuses another one.",
+    "index-blocks-writers": "An index is built while no other connection can write; SQLite has no concurrent way.",
+    "unique": "A unique index refuses rows that the version that serves may still write.",
+    **ROWS,
+    "copies-rows": "INSERT ... SELECT and CREATE TABLE ... AS keep all other writers waiting until every row is copied.",
+    "replaces": "REPLACE, OR REPLACE and ON CONFLICT DO UPDATE change or delete rows that are in use.",
+    "data-modifying-cte": "WITH hides what a statement reads and writes.",
+    "side-effect": "What a query does besides is not seen in the statement.",
+    "trigger": "A trigger on a table in use runs within each statement of both versions, and can fail them.",
+    "pragma": "A PRAGMA changes the connection, the file or the schema behind SQLite's back.",
+    "vacuum": "VACUUM, REINDEX and ANALYZE keep all other writers waiting.",
+    "attach": "What is attached is another database, which the ledger knows nothing of.",
+    "transaction-control": "bleen commits each statement together with its ledger.",
+    "temporary-table": "A temporary table, view or trigger is gone with its connection.",
+    "virtual-table": "A virtual table does what its module does.",
+}
+
+
+class _Refused(NamedTuple):
+    """Statements that begin with this word, and why they are refused."""
+
+    rule: str
+    message: str
+
+
+_COMMITS = _Refused("transaction-control", "bleen commits each statement with its ledger: leave it out")
+_READS = _Refused("side-effect", "changes nothing, unless by the functions that it calls: leave it out")
+_REFUSED = {
+    "BEGIN": _COMMITS,
+    "COMMIT": _COMMITS,
+    "END": _COMMITS,
+    "ROLLBACK": _COMMITS,
+    "SAVEPOINT": _COMMITS,
+    "RELEASE": _COMMITS,
+    "SELECT": _READS,
+    "VALUES": _READS,
+    "EXPLAIN": _READS,
+    "WITH": _Refused("data-modifying-cte", "hides what the statement reads and writes; write one UPDATE of one table in backfill.sql"),
+    "VACUUM": _Refused("vacuum", "copies the whole file while nobody else can write; run it apart from releases"),
+    "REINDEX": _Refused("vacuum", "builds indexes again while nobody else can write; run it apart from releases"),
+    "ANALYZE": _Refused("vacuum", "reads all indexes while nobody else can write; run it apart from releases, or PRAGMA optimize in the application"),
+    "ATTACH": _Refused("attach", "brings in a database which the ledger knows nothing of; migrate it by itself"),
+    "DETACH": _Refused("attach", "a migration has one database"),
+}
+_PRAGMAS = {
+    "WRITABLE_SCHEMA": "lets a statement break the schema, and the file with it",
+    "JOURNAL_MODE": "needs the database for itself alone, and holds for both versions",
+    "FOREIGN_KEYS": "switches off, for this connection, what keeps the rows whole",
+    "LEGACY_ALTER_TABLE": "lets a RENAME leave triggers and views behind",
+}
+_MODULES = words("FTS3 FTS4 FTS5 RTREE RTREE_I32 GEOPOLY")
+
+
+def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
+    """The findings in one file of a release. Never raises."""
+    scratch = Scratch()
+    try:
+        return findings(text, file, "sqlite", _Sqlite(phase, known, scratch))
+    finally:
+        scratch.close()
+
+
+def split(text: str) -> list[Statement]:
+    return tokens.split(text, "sqlite")
+
+
+def comments(text: str) -> list[Comment]:
+    return tokens.comments(text, "sqlite")
+
+
+class _Sqlite:
+    """The rules over one file."""
+
+    def __init__(self, phase: Phase, known: Known, scratch: Scratch) -> None:
+        self.phase, self.known, self.scratch = phase, known, scratch
+        self.backfill = Backfill()
+
+    def judge(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.now
+        refused = _REFUSED.get(begin.word)
+        if refused is not None:
+            yield Fault(begin, refused.rule, f"{begin.word} {refused.message}")
+        elif begin.word == "PRAGMA":
+            yield self.pragma(cursor)
+        elif begin.word == "ALTER":
+            yield from self.alter(cursor)
+        else:
+            if fault := self.not_taken(cursor, cursor.written(0, len(cursor.tokens))):
+                yield fault
+                return
+            if self.phase == "backfill":
+                yield from self.backfill.judge(cursor)
+                return
+            known = self.KNOWN.get(begin.word)
+            if known is None:
+                raise Puzzled(begin)
+            yield from known(self, cursor)
+
+    def at_end(self) -> Iterator[Fault]:
+        yield from ()
+
+    def not_taken(self, cursor: Cursor, statement: str, table: str = "") -> Fault | None:
+        """What SQLite's parser says against a statement, at the first place where the word stands that it names."""
+        why = self.scratch.refuses(statement, table)
+        if not why:
+            return None
+        at = next((token for token in cursor.tokens if why.startswith(f'near "{token.text}"')), cursor.tokens[0])
+        return Fault(at, "not-understood", f"not understood; SQLite says: {why}")
+
+    def pragma(self, cursor: Cursor) -> Fault:
+        begin = cursor.kind("word")
+        name = cursor.table()[-1]
+        why = _PRAGMAS.get(name.word, "changes the connection, which bleen sets up itself, or the file, which both versions use")
+        return Fault(begin, "pragma", f"PRAGMA {name.text} {why}: leave it out")
+
+    def alter(self, cursor: Cursor) -> Iterator[Fault]:
+        cursor.expect("ALTER", "TABLE")
+        table = cursor.table()
+        at = cursor.now
+        if self.phase == "backfill":
+            yield self.backfill.other(cursor.tokens[0])
+        elif cursor.accept("ADD"):
+            cursor.accept("COLUMN")
+            begin = cursor.at
+            added = column(cursor)
+            if fault := self.not_taken(cursor, f'CREATE TABLE "bleen" ("bleen column", {cursor.written(begin)})'):
+                yield fault
+                return
+            if not self.made(table):
+                yield from self.added(at, added, _name(table))
+            self.known.makes("column", *_key(table), added.name.identifier.lower())
+        elif cursor.accept("RENAME", "TO"):
+            yield from self.renamed(at, table, self.last_name(cursor))
+        elif cursor.accept("RENAME"):
+            cursor.accept("COLUMN")
+            old = cursor.name()
+            cursor.expect("TO")
+            new = self.last_name(cursor)
+            if not self.made(table, old):
+                yield self.renamed_column(at, _name(table), old.text, new.text)
+            self.known.makes("column", *_key(table), new.identifier.lower())
+        else:
+            cursor.expect("DROP")
+            cursor.accept("COLUMN")
+            yield from self.dropped_column(at, table, self.last_name(cursor))
+
+    def last_name(self, cursor: Cursor) -> Token:
+        name = cursor.name()
+        if not cursor.done:
+            raise Puzzled(cursor.now)
+        return name
+
+    def made(self, table: tuple[Token, ...], column: Token | None = None) -> bool:
+        """Whether this phase has made the table, or the column of it: then nobody uses it yet."""
+        return self.known.made("table", *_key(table)) or (column is not None and self.known.made("column", *_key(table), column.identifier.lower()))
+
+    def added(self, at: Token, added: Column, table: str) -> Iterator[Fault]:
+        name = added.name.text
+        typed = f"{name} {added.type}".strip()
+        plain = f"ALTER TABLE {table} ADD COLUMN {typed};"
+        null = not added.default or [token.word for token in added.default] == ["NULL"]
+        if added.key == "PRIMARY KEY":
+            yield Fault(at, "inline-constraint", "SQLite refuses to add a PRIMARY KEY column; create a table with it, and fill it in batches")
+        elif added.key:
+            index = f"{added.name.identifier}_unique".replace('"', '""')
+            fix = f'{plain}\nCREATE UNIQUE INDEX "{index}" ON {table} ({name});'
+            yield Fault(at, "inline-constraint", f"SQLite refuses to add a UNIQUE column; add {name} first, and its index then", fix)
+        elif added.stored:
+            fix = f"ALTER TABLE {table} ADD COLUMN {typed} GENERATED ALWAYS AS {added.expression} VIRTUAL;"
+            yield Fault(at, "rewriting-column", f"SQLite refuses to add a STORED column; a VIRTUAL one is computed when {name} is read", fix)
+        elif not is_constant(added.default):
+            fix = f"{plain}\n-- backfill.sql\nUPDATE {table} SET {name} = {_value(added)} WHERE {name} IS NULL;"
+            yield Fault(at, "volatile-default", f"SQLite refuses a default for {name} that is no literal, as {table} has rows", fix)
+        elif added.not_null and null and not added.expression:
+            fix = f"ALTER TABLE {table} ADD COLUMN {typed} NOT NULL DEFAULT {_zero(added)};"
+            message = f"SQLite refuses {name} NOT NULL without a default, and so would each INSERT of the version that does not know it"
+            yield Fault(at, "add-not-null", message, fix)
+        elif added.references and not null:
+            fix = f"ALTER TABLE {table} ADD COLUMN {typed} {added.references};"
+            yield Fault(at, "foreign-key", f"SQLite refuses {name} with REFERENCES and a default while foreign_keys is on", fix)
+        elif added.check or (added.not_null and added.expression):
+            yield Fault(at, "inline-constraint", f"reads all rows of {table} to check them, while nobody else can write", "", "warn")
+
+    def renamed(self, at: Token, table: tuple[Token, ...], new: Token) -> Iterator[Fault]:
+        renamed = (*table[:-1], new)
+        if self.known.knows("dropped", *_key(renamed)):
+            yield self.rebuilt(at, new.text)
+        elif not self.made(table):
+            message = f"{_name(table)} is gone for the version that serves; a view lets the new one read the same rows under a second name"
+            yield Fault(at, "rename", message, f"CREATE VIEW {new.text} AS SELECT * FROM {_name(table)};")
+        if self.made(table):
+            self.known.forgets("table", *_key(table))
+            self.known.makes("table", *_key(renamed))
+
+    def rebuilt(self, at: Token, table: str) -> Fault:
+        message = (
+            f"{table} is dropped and comes again as another table: rows that are written meanwhile are lost, or all writers wait; "
+            "add columns to it, fill them in batches, and drop the old ones in contract"
+        )
+        return Fault(at, "table-rebuild", message)
+
+    def renamed_column(self, at: Token, table: str, old: str, new: str) -> Fault:
+        added = f"ALTER TABLE {table} ADD COLUMN {new};\n-- backfill.sql\nUPDATE {table} SET {new} = {old} WHERE {new} IS NULL;"
+        fix = f"-- write the type that {old} has behind {new}\n{added}\n-- contract.sql\nALTER TABLE {table} DROP COLUMN {old};"
+        return Fault(at, "rename", f"the version that serves reads and writes {table}.{old}: each of its statements fails from here on", fix)
+
+    def dropped_column(self, at: Token, table: tuple[Token, ...], gone: Token) -> Iterator[Fault]:
+        if self.made(table, gone):
+            return
+        if self.phase == "expand":
+            message = f"the version that serves still uses the column {gone.text} of {_name(table)}"
+            yield Fault(at, "drop-in-expand", message, f"-- contract.sql\nALTER TABLE {_name(table)} DROP COLUMN {gone.text};")
+        else:
+            message = f"writes every row of {_name(table)} again, while nobody else can write; an unused column costs nothing"
+            yield Fault(at, "table-rewrite", message, "", "warn")
+
+    def create(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.kind("word")
+        if temporary := cursor.accept_one(words("TEMP TEMPORARY")):
+            yield Fault(begin, "temporary-table", f"CREATE {temporary} is gone with its connection; create a table and drop it in contract")
+        elif cursor.accept("TABLE"):
+            yield from self.create_table(cursor)
+        elif cursor.accept("UNIQUE", "INDEX"):
+            yield from self.create_index(cursor, begin, unique=True)
+        elif cursor.accept("INDEX"):
+            yield from self.create_index(cursor, begin, unique=False)
+        elif cursor.accept("TRIGGER"):
+            yield from self.create_trigger(cursor, begin)
+        elif cursor.accept("VIRTUAL", "TABLE"):
+            surely_new = not cursor.accept("IF", "NOT", "EXISTS")
+            table = cursor.table()
+            cursor.expect("USING")
+            module = cursor.name()
+            if module.identifier.upper() not in _MODULES:
+                yield Fault(begin, "virtual-table", f"what the module {module.text} does is not known here")
+            if surely_new:
+                self.known.makes("table", *_key(table))
+        else:
+            cursor.expect("VIEW")
+
+    def create_table(self, cursor: Cursor) -> Iterator[Fault]:
+        surely_new = not cursor.accept("IF", "NOT", "EXISTS")
+        at, table = cursor.now, cursor.table()
+        if cursor.sees("AS"):
+            message = "copies rows while nobody else can write; create the table empty, and fill it in batches"
+            yield Fault(cursor.now, "copies-rows", message)
+            return
+        if self.known.knows("dropped", *_key(table)):
+            yield self.rebuilt(at, _name(table))
+        if surely_new:
+            self.known.makes("table", *_key(table))
+
+    def create_index(self, cursor: Cursor, begin: Token, *, unique: bool) -> Iterator[Fault]:
+        cursor.accept("IF", "NOT", "EXISTS")
+        index = cursor.table()
+        cursor.expect("ON")
+        table = (*index[:-1], cursor.name())
+        if self.made(table):
+            return
+        columns = [part for part in cursor.group() if part.kind in ("word", "name")]
+        if unique and self.phase == "expand" and not any(self.made(table, part) for part in columns):
+            message = f"refuses, from then on, what is twice in {_name(table[-1:])}, from the version that does not know this index too"
+            yield Fault(begin, "unique", message, f"-- contract.sql\n{cursor.written(0, len(cursor.tokens))};")
+        else:
+            message = f"is built while nobody else can write to the database; SQLite has no concurrent way: see that {_name(table[-1:])} is small enough"
+            yield Fault(begin, "index-blocks-writers", message, "", "warn")
+
+    def create_trigger(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
+        cursor.accept("IF", "NOT", "EXISTS")
+        trigger = cursor.table()
+        while not cursor.accept("ON"):
+            cursor.at += 1
+        table = (*trigger[:-1], cursor.name())
+        if self.made(table):
+            if fault := self.not_taken(cursor, cursor.written(0, len(cursor.tokens)), table[-1].text):
+                yield fault
+        else:
+            message = f"{_name(trigger)} runs within each statement on {table[-1].text} of both versions, and its faults are theirs"
+            yield Fault(begin, "trigger", f"{message}; two-way sync is bleen's to install")
+
+    def drop(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.kind("word")
+        what = cursor.kind("word").word
+        cursor.accept("IF", "EXISTS")
+        name = cursor.table()
+        if what == "TABLE" and self.made(name):
+            self.known.forgets("table", *_key(name))
+            return
+        if what == "TABLE":
+            self.known.learns("dropped", *_key(name))
+        if self.phase == "expand":
+            message = f"the version that serves still uses the {what.lower()} {_name(name)}"
+            yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nDROP {what} {_name(name)};")
+
+    def insert(self, cursor: Cursor) -> Iterator[Fault]:
+        verb = cursor.kind("word")
+        way = cursor.accept_one(words("ROLLBACK ABORT FAIL IGNORE REPLACE")) if cursor.accept("OR") else ""
+        begin = cursor.at
+        cursor.expect("INTO")
+        table = cursor.table()
+        query = next((token for token in cursor.rest() if token.word == "SELECT"), None)
+        upsert = next((token for token in cursor.tokens if token.word == "CONFLICT"), None)
+        if query is not None:
+            message = f"writes to {_name(table)} for as long as the query takes, while nobody else can; write the rows as VALUES, or fill it in batches"
+            yield Fault(query, "copies-rows", message)
+        elif self.made(table):
+            return
+        elif "REPLACE" in (verb.word, way):
+            message = f"deletes rows of {_name(table)} that are in use, and inserts others"
+            yield Fault(verb, "replaces", message, f"INSERT OR IGNORE {cursor.written(begin)};")
+        elif upsert is not None and any(token.word == "UPDATE" for token in cursor.tokens):
+            yield Fault(verb, "replaces", f"changes rows of {_name(table)} that are in use", "", "warn")
+
+    def change(self, cursor: Cursor) -> Iterator[Fault]:
+        """UPDATE and DELETE."""
+        change = update(cursor, words("OR ROLLBACK ABORT FAIL IGNORE REPLACE"))
+        if self.made(change.table) and change.reads is None:
+            return
+        yield from changed(change, self.phase)
+
+    KNOWN: "dict[str, Callable[[_Sqlite, Cursor], Iterator[Fault]]]" = {
+        "CREATE": create,
+        "DROP": drop,
+        "INSERT": insert,
+        "REPLACE": insert,
+        "UPDATE": change,
+        "DELETE": change,
+    }
+
+
+def _value(added: Column) -> str:
+    """The default of a column as an expression."""
+    return " ".join(token.text for token in added.default)
+
+
+def _zero(added: Column) -> str:
+    """A value that a column of this type takes for a default (SQLite, "Determination Of Column Affinity")."""
+    numeric = ("INT", "REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL")
+    return "0" if any(part in added.type.upper() for part in numeric) else "''"
+
+
+def _key(table: tuple[Token, ...]) -> tuple[str, ...]:
+    """A table as SQLite compares it: without regard to case, in the database main unless it says another."""
+    names = tuple(token.identifier.lower() for token in table)
+    return names if len(names) > 1 else ("main", *names)
+
+
+def _name(table: tuple[Token, ...]) -> str:
+    return ".".join(token.text for token in table)

@@ -1,0 +1,160 @@
+"""A column as SQLite reads it behind ADD COLUMN, and SQLite itself as the judge of syntax.
+
+Sources: SQLite, "ALTER TABLE", "CREATE TABLE" (column-def), ``parse.y``. What SQLite refuses on a table with rows was tried on 3.40.
+"""
+
+import sqlite3
+from typing import NamedTuple
+
+from bleen.database.tokens import Cursor, Puzzled, Token, words
+
+
+class Column(NamedTuple):
+    """The definition of a column, as far as it matters to who is using the table."""
+
+    name: Token
+    type: str
+    not_null: bool = False
+    default: tuple[Token, ...] = ()
+    key: str = ""
+    """PRIMARY KEY or UNIQUE."""
+    check: bool = False
+    references: str = ""
+    stored: bool = False
+    expression: str = ""
+    """Of a generated column, with its parentheses."""
+
+
+_CONSTRAINTS = words("CONSTRAINT PRIMARY NOT NULL UNIQUE CHECK DEFAULT COLLATE REFERENCES GENERATED AS")
+_TYPE_WORDS = words("""
+    INT INTEGER TINYINT SMALLINT MEDIUMINT BIGINT UNSIGNED SIGNED BIG CHARACTER CHAR VARCHAR VARYING NCHAR NATIVE NVARCHAR NATIONAL TEXT CLOB BLOB LONG RAW
+    REAL DOUBLE PRECISION FLOAT NUMERIC DECIMAL BOOLEAN DATE DATETIME TIME TIMESTAMP WITH WITHOUT ZONE VARBINARY BINARY ANY
+""")
+
+
+def column(cursor: Cursor) -> Column:
+    """A column to the end of the statement, or ``Puzzled``.
+
+    SQLite takes any words for a type, ``ADD COLUM x INT`` too, which makes a column ``COLUM``: several words that are no type are not understood.
+    """
+    name = cursor.name()
+    begin = cursor.at
+    while cursor.now.kind in ("word", "name") and cursor.now.word not in _CONSTRAINTS:
+        cursor.at += 1
+    kinds = cursor.tokens[begin : cursor.at]
+    odd = next((token for token in kinds if token.word not in _TYPE_WORDS), None)
+    if odd is not None and len(kinds) > 1:
+        raise Puzzled(odd)
+    if kinds and cursor.sees("("):
+        cursor.group()
+    found = Column(name, cursor.written(begin))
+    while not cursor.done:
+        found = _constraint(cursor, found)
+    return found
+
+
+def _constraint(cursor: Cursor, found: Column) -> Column:
+    if cursor.accept("CONSTRAINT"):
+        cursor.name()
+        return found
+    if cursor.accept("PRIMARY", "KEY"):
+        cursor.accept_one(words("ASC DESC"))
+        _conflict(cursor)
+        cursor.accept("AUTOINCREMENT")
+        return found._replace(key="PRIMARY KEY")
+    if cursor.accept("UNIQUE"):
+        _conflict(cursor)
+        return found._replace(key=found.key or "UNIQUE")
+    if cursor.accept("NOT", "NULL"):
+        _conflict(cursor)
+        return found._replace(not_null=True)
+    if cursor.accept("NULL"):
+        _conflict(cursor)
+        return found
+    if cursor.accept("CHECK"):
+        cursor.group()
+        return found._replace(check=True)
+    if cursor.accept("COLLATE"):
+        cursor.name()
+        return found
+    if cursor.accept("DEFAULT"):
+        return found._replace(default=_default(cursor))
+    if cursor.sees("REFERENCES"):
+        begin = cursor.at
+        _references(cursor)
+        return found._replace(references=cursor.written(begin))
+    cursor.accept("GENERATED", "ALWAYS")
+    cursor.expect("AS")
+    begin = cursor.at
+    cursor.group()
+    expression = cursor.written(begin)
+    return found._replace(expression=expression, stored=cursor.accept_one(words("STORED VIRTUAL")) == "STORED")
+
+
+def _conflict(cursor: Cursor) -> None:
+    if cursor.accept("ON", "CONFLICT") and not cursor.accept_one(words("ROLLBACK ABORT FAIL IGNORE REPLACE")):
+        raise Puzzled(cursor.now)
+
+
+def _default(cursor: Cursor) -> tuple[Token, ...]:
+    begin = cursor.at
+    if cursor.sees("("):
+        cursor.group()
+    else:
+        cursor.accept_one(words("+ -"))
+        word = cursor.kind("word", "name", "string", "number")
+        if word.word == "X" and cursor.now.kind == "string":
+            cursor.at += 1
+    return cursor.tokens[begin : cursor.at]
+
+
+def is_constant(default: tuple[Token, ...]) -> bool:
+    """Whether SQLite takes this DEFAULT for a new column of a table with rows: a literal, in parentheses or not."""
+    if default and default[0].word == "(":
+        default = default[1:-1]
+    changing = words("CURRENT_TIMESTAMP CURRENT_TIME CURRENT_DATE")
+    signed = len(default) == 2 and default[0].word in ("+", "-", "X")
+    return (len(default) == 1 and default[0].word not in changing) or signed or not default
+
+
+def _references(cursor: Cursor) -> None:
+    cursor.expect("REFERENCES")
+    cursor.name()
+    if cursor.sees("("):
+        cursor.group()
+    while True:
+        if cursor.accept("MATCH"):
+            cursor.name()
+        elif cursor.accept("ON"):
+            if not cursor.accept_one(words("DELETE UPDATE")):
+                raise Puzzled(cursor.now)
+            if not (cursor.accept_one(words("RESTRICT CASCADE")) or cursor.accept("NO", "ACTION") or cursor.accept("SET", "NULL")):
+                cursor.expect("SET", "DEFAULT")
+        elif cursor.accept("DEFERRABLE") or cursor.accept("NOT", "DEFERRABLE"):
+            if cursor.accept("INITIALLY") and not cursor.accept_one(words("DEFERRED IMMEDIATE")):
+                raise Puzzled(cursor.now)
+        else:
+            return
+
+
+class Scratch:
+    """An empty database in memory, whose parser says whether it takes a statement. What the statement does is not done."""
+
+    def __init__(self) -> None:
+        self.database = sqlite3.connect(":memory:", isolation_level=None)
+
+    def close(self) -> None:
+        self.database.close()
+
+    def refuses(self, statement: str, table: str = "") -> str:
+        """Why SQLite does not take a statement; empty if it does, or would if all the tables and columns were there. ``table`` is there."""
+        try:
+            if table:
+                self.database.execute(f'CREATE TABLE {table} ("bleen column")')
+            self.database.execute(f"EXPLAIN {statement}").close()
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            return "" if str(error).startswith("no such ") else str(error)
+        finally:
+            if table:
+                self.database.execute(f"DROP TABLE IF EXISTS {table}")
+        return ""
