@@ -1,57 +1,69 @@
-"""Two-way sync: columns that say the same in the old and in the new shape are kept equal, whoever writes, from expand until contract.
+"""Two-way sync: the old and the new columns of a table say the same from expand until contract, whoever writes. ``table`` says what happens when."""
 
-``table`` is the published decision table; a module a dialect turns it into triggers.
-"""
-
-import importlib
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 from bleen.database.migration import Pair
 from bleen.database.server import Server
+from bleen.database.sync.table import Side
+from bleen.errors import Refused
 
-Side = Literal["old", "new"]
-
-_DIALECTS = {"postgres": "bleen.database.sync.postgres"}
+__all__ = ["Side", "Sync", "of", "refusals"]
 
 
 class Sync(Protocol):
-    """The sync of one pair, as SQL of its dialect. Lists of statements are for one transaction, and absolute: run twice they equal once."""
+    """The sync of one pair of one migration. Everything is SQL for the caller to run, each text one statement."""
 
-    def install(self) -> list[str]: ...
-
-    def rewrite(self) -> list[str]:
-        """For a sync that is installed: other writers."""
+    def install(self) -> list[str]:
+        """To be run in one transaction where the dialect can; run again, or after it was left half done, it comes to the same."""
         ...
 
     def remove(self) -> list[str]:
-        """Also for a sync that is not there, or whose columns are gone."""
+        """Takes everything of it away, be it there or not; in one transaction with what drops the columns, where the dialect can."""
+        ...
+
+    def rewrite(self) -> list[str]:
+        """For a sync that is installed: who writes which shape may have changed. Locks no table where the dialect can."""
         ...
 
     def diverged(self) -> str:
-        """A query for the number of rows that are out of step."""
+        """Counts the rows that are out of step."""
         ...
 
     def unreadable(self) -> str:
-        """A query for the number of rows that the old shape cannot read: old -> new -> old gives another value, or an old constraint does not hold."""
+        """Counts the rows whose old columns are not what old -> new -> old makes of them: what the old version sees is not what the new one meant.
+
+        The constraints of the old columns need no count: the server holds every row against them that the sync writes.
+        """
         ...
 
     def written(self) -> str:
-        """A query for the number of times that the new side was the source."""
+        """Says how often the old columns were made from the new ones. An upper bound of the rows: what was rolled back is counted too."""
         ...
 
     def conflicts(self) -> str:
-        """A query for the number of conflicts that ``on_conflict`` decided."""
+        """Says how often ``on_conflict`` decided, or refused."""
         ...
 
 
 def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping[str, Side]) -> Sync:
-    """The sync of a migration's pair (``number`` from 1). ``writers``: environments, and which side each writes."""
-    made: Sync = importlib.import_module(_DIALECTS[server.dialect]).Sync(migration, number, pair, server.columns(pair.table), writers)
-    return made
+    """The sync of the ``number``-th pair of a migration. ``writers``: which shape an environment writes, by name (``green``) or by name and release
+    (``green-5``, which is looked for first). Raises Refused if there is no such table, or an expression cannot be read.
+    """
+    if server.dialect == "postgres":
+        from bleen.database.sync import postgres
+
+        return postgres.of(server, migration, number, pair, writers)
+    raise Refused(f"{pair.table}: two-way sync is there for PostgreSQL, not for {server.dialect} yet")
 
 
 def refusals(server: Server, pair: Pair) -> list[str]:
-    """Why a pair cannot be kept in step; each with a way on. Nothing means that it can."""
-    found: list[str] = importlib.import_module(_DIALECTS[server.dialect]).refusals(server, pair)
-    return found
+    """Why a pair cannot be kept in step, and what to do about it, each in a line; none if it can. The columns of both sides are there.
+
+    Reads every row of the table, unless the pair is declared ``lossy``: whether old -> new -> old gives the same.
+    """
+    if server.dialect == "postgres":
+        from bleen.database.sync import postgres_refusals
+
+        return postgres_refusals.refusals(server, pair)
+    return [f"two-way sync is there for PostgreSQL, not for {server.dialect} yet"]

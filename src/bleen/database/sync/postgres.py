@@ -1,0 +1,321 @@
+"""Two-way sync on PostgreSQL: one PL/pgSQL BEFORE ROW trigger a pair, in the schema of its table.
+
+Why it is as it is:
+
+- Its name begins with ``~``, the last character of ASCII: BEFORE triggers fire in the order of their names (PostgreSQL manual, "Overview of Trigger
+  Behavior"), and ours must see what the others made of the row.
+- It fires on every UPDATE, not UPDATE OF: a row whose key moved behind the backfill's cursor is filled by whoever touches it.
+- Nothing in it is a query but for the counting: PL/pgSQL evaluates such expressions without the executor, 0.2 µs each.
+- Values are compared by their bytes (``*=``), so that every type can be, and 1.0 that becomes 1.00 is a change.
+- ``search_path`` is pinned, and what else the values of its types depend on, to what they were for whoever installed it: every client's write
+  must come to the same. It costs 0.9 µs a row on PostgreSQL 15, 0.1 µs on 18.
+- It is not SECURITY DEFINER, and needs no right of the writing role: the counting finds its sequence through the catalogue, as a role that writes
+  through a view may not use the schema of the table.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from psycopg import sql
+
+from bleen.database.migration import Pair
+from bleen.database.server import Server
+from bleen.database.sync.postgres_expression import Expression, constant, read
+from bleen.database.sync.table import Side
+from bleen.errors import Refused
+
+PREFIX = "~bleen_"
+
+_DATES = ("TimeZone", "DateStyle", "IntervalStyle")
+_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("date", "time", "timetz", "timestamp", "timestamptz", "interval"), _DATES),
+    **dict.fromkeys(("float4", "float8"), ("extra_float_digits",)),
+    "bytea": ("bytea_output",),
+    "money": ("lc_monetary",),
+}
+"""By type: the settings of a session on which its text depends (PostgreSQL manual, "Client Connection Defaults", "Locale and Formatting")."""
+
+
+class Shape(NamedTuple):
+    """A column of a pair as the catalogue has it."""
+
+    type: str
+    """With its length and such: ``numeric(10,2)``."""
+    base: str
+    """Without: ``numeric``."""
+    nullable: bool
+    default: str
+    """The expression; empty if there is none."""
+
+
+class Sync(NamedTuple):
+    """Implements ``sync.Sync``."""
+
+    migration: str
+    number: int
+    pair: Pair
+    schema: str
+    table: str
+    shapes: Mapping[str, Shape]
+    path: tuple[str, ...]
+    """The schemas in which its expressions look for what they name."""
+    settings: Mapping[str, str]
+    """Of the session that it was made in; those are pinned that matter."""
+    writers: Mapping[str, Side]
+
+    def install(self) -> list[str]:
+        sequences = [f"CREATE SEQUENCE IF NOT EXISTS {self.named(name)}" for name in self._sequences()]
+        grants = [f"GRANT USAGE ON SEQUENCE {self.named(name)} TO PUBLIC" for name in self._sequences()]
+        trigger = (
+            f"CREATE OR REPLACE TRIGGER {_quoted(self.name)} BEFORE INSERT OR UPDATE ON {self.named(self.table)}"
+            f" FOR EACH ROW EXECUTE FUNCTION {self.named(self.name)}()"
+        )
+        comment = f"COMMENT ON TRIGGER {_quoted(self.name)} ON {self.named(self.table)} IS {_literal(told(self.pair))}"
+        return [*sequences, *grants, *self.rewrite(), trigger, comment]
+
+    def remove(self) -> list[str]:
+        return [
+            f"DROP TRIGGER IF EXISTS {_quoted(self.name)} ON {self.named(self.table)}",
+            f"DROP FUNCTION IF EXISTS {self.named(self.name)}()",
+            *(f"DROP SEQUENCE IF EXISTS {self.named(name)}" for name in self._sequences()),
+        ]
+
+    def rewrite(self) -> list[str]:
+        body = self._body()
+        mark = "$bleen$"
+        while mark in body:
+            mark = f"$b{mark[1:]}"
+        pinned = [f"SET {_quoted(name)} TO {_literal(self.settings[name])}" for name in self._matter()]
+        path = ", ".join(_quoted(each) for each in ("pg_catalog", *self.path, "pg_temp"))
+        head = f"CREATE OR REPLACE FUNCTION {self.named(self.name)}() RETURNS trigger LANGUAGE plpgsql SET search_path TO {path} {' '.join(pinned)}"
+        return [f"{head} AS {mark}\n{body}{mark}"]
+
+    def diverged(self) -> str:
+        made = [self._cast(name, each.over(_of("t"))) for name, each in self.forward().items()]
+        back = [self._cast(name, each.over(_of("t"))) for name, each in self.backward().items()]
+        return (
+            f"SELECT count(*) FROM {self.named(self.table)} t WHERE NOT {_same(_columns('t', self.pair.new), made)}"
+            f" AND NOT {_same(_columns('t', self.pair.old), back)}"
+        )
+
+    def unreadable(self) -> str:
+        return f"SELECT count(*) {self.unreadable_rows()}"
+
+    def unreadable_rows(self) -> str:
+        """The rows of ``unreadable``, from FROM on; ``t`` is the table."""
+        made = ", ".join(f"{self._cast(name, each.over(_of('t')))} AS {_quoted(name)}" for name, each in self.forward().items())
+        back = [self._cast(name, each.over(_of("made"))) for name, each in self.backward().items()]
+        return f"FROM {self.named(self.table)} t CROSS JOIN LATERAL (SELECT {made}) made WHERE NOT {_same(_columns('t', self.pair.old), back)}"
+
+    def written(self) -> str:
+        return self._count(self._sequences()[0])
+
+    def conflicts(self) -> str:
+        return self._count(self._sequences()[1])
+
+    @property
+    def name(self) -> str:
+        """Of the trigger and its function. PostgreSQL's names have 63 bytes; a migration's may have more."""
+        number = f"_{self.number}"
+        if len(self.migration) <= 40:
+            return PREFIX + self.migration + number
+        return PREFIX + self.migration[:31] + "_" + hashlib.sha256(self.migration.encode()).hexdigest()[:8] + number
+
+    def _sequences(self) -> tuple[str, str]:
+        return f"{self.name}_written", f"{self.name}_conflicts"
+
+    def _count(self, sequence: str) -> str:
+        return f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {self.named(sequence)}"
+
+    def named(self, name: str) -> str:
+        return sql.Identifier(self.schema, name).as_string()
+
+    def forward(self) -> Mapping[str, Expression]:
+        return {name: read(self.pair.forward[name], f"forward of {name}", self.table, self.pair.old) for name in self.pair.new}
+
+    def backward(self) -> Mapping[str, Expression]:
+        return {name: read(self.pair.backward[name], f"backward of {name}", self.table, self.pair.new) for name in self.pair.old}
+
+    def _shape(self, column: str) -> Shape:
+        try:
+            return self.shapes[column]
+        except KeyError:
+            raise Refused(f"{self.table} has no column {column}; it has {', '.join(self.shapes)}") from None
+
+    def _cast(self, column: str, value: str) -> str:
+        """A value as it would be in the column. A string that is too long stays as it is: an INSERT would refuse it, where a cast cuts it."""
+        kind = re.sub(r"^(character varying)\(\d+\)$", r"\1", self._shape(column).type)
+        return f"{value}::{kind}"
+
+    def _matter(self) -> list[str]:
+        """The settings on which the values of the pair depend."""
+        expressions = [*self.forward().values(), *self.backward().values()]
+        bases = {self._shape(name).base for name in (*self.pair.old, *self.pair.new)} | {kind for each in expressions for kind in each.types}
+        if any(name[-1].startswith("to_") for each in expressions for name in each.functions):
+            bases.add("timestamptz")
+        return sorted({setting for base in bases for setting in _SETTINGS.get(base.removeprefix("_"), ())})
+
+    def _body(self) -> str:
+        old, new = self.pair.old, self.pair.new
+        filled = [f"  filled.{_quoted(name)} := {each.over(_of('NEW'))};" for name, each in self.forward().items()]
+        taken = [f"  taken.{_quoted(name)} := {each.over(_of('NEW'))};" for name, each in self.backward().items()]
+        counts = {name: f"PERFORM {self._next(name)};" for name in self._sequences()}
+        return _BODY.format(
+            pair=f"{', '.join(old)} <-> {', '.join(new)} of {self.table}, for {self.migration}".replace("\n", " "),
+            filled="\n".join(filled),
+            taken="\n".join(taken),
+            in_step_forward=_same(_columns("NEW", new), _columns("filled", new)) + self._complete(old),
+            in_step_backward=_same(_columns("NEW", old), _columns("taken", old)) + self._complete(new),
+            old_changed=f"NOT {_same(_columns('NEW', old), _columns('OLD', old))}",
+            new_changed=f"NOT {_same(_columns('NEW', new), _columns('OLD', new))}",
+            empty="\n".join(f"    empty.{_quoted(name)} := {self._default(name)};" for name in (*old, *new) if self._closed(name)),
+            old_given=self._given(old),
+            new_given=self._given(new),
+            written=counts[self._sequences()[0]],
+            conflicts=counts[self._sequences()[1]],
+            writer=self._writer(),
+            conflict=self._conflict(),
+        )
+
+    def _complete(self, columns: Iterable[str]) -> str:
+        """For an INSERT: no column is NULL that must not be. One that exists already has none."""
+        needed = [f"NEW.{_quoted(name)} IS NULL" for name in columns if not self._shape(name).nullable]
+        return f" AND (TG_OP = 'UPDATE' OR NOT ({' OR '.join(needed)}))" if needed else ""
+
+    def _closed(self, column: str) -> bool:
+        return not self._shape(column).default or constant(self._shape(column).default)
+
+    def _default(self, column: str) -> str:
+        return f"({self._shape(column).default})" if self._shape(column).default else "NULL"
+
+    def _given(self, columns: Sequence[str]) -> str:
+        """True if a column is not its default, NULL if that cannot be told, else false."""
+        closed = [name for name in columns if self._closed(name)]
+        given = f"NOT {_same(_columns('NEW', closed), _columns('empty', closed))}" if closed else "false"
+        return given if len(closed) == len(columns) else f"{given} OR NULL"
+
+    def _next(self, sequence: str) -> str:
+        """The next number of a sequence, without the right to use its schema."""
+        return (
+            "nextval(c.oid::regclass) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            f" WHERE n.nspname = {_literal(self.schema)} AND c.relname = {_literal(sequence)}"
+        )
+
+    def _writer(self) -> str:
+        if not self.writers:
+            return "NULL"
+        named = " ".join(f"WHEN {_literal(name)} THEN {_literal(side)}" for name, side in sorted(self.writers.items()))
+        setting = "current_setting('bleen.environment', true)"
+        return f"coalesce(CASE {setting} {named} END, CASE substring({setting} FROM '^(.*)-[0-9]+$') {named} END)"
+
+    def _conflict(self) -> str:
+        if self.pair.on_conflict != "error":
+            return f"source := {_literal(self.pair.on_conflict or 'old')};"
+        what = f"bleen: {', '.join(self.pair.old)} and {', '.join(self.pair.new)} of {self.table} do not say the same, and nothing says which of them counts"
+        hint = "Write one side only, or connect with -c bleen.environment=NAME, the environment whose version writes."
+        return f"RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation', MESSAGE = {_literal(what)}, HINT = {_literal(hint)};"
+
+
+_BODY = """\
+-- bleen keeps in step {pair}. It is made and removed by bleen migrate.
+DECLARE
+  filled record; -- the row with its new columns made from the old ones
+  taken record;  -- the row with its old columns made from the new ones
+  empty record;  -- the row as if neither side had been given
+  old_touched boolean;
+  new_touched boolean;
+  source text;
+BEGIN
+  filled := NEW;
+{filled}
+  IF {in_step_forward} THEN
+    RETURN NEW;
+  END IF;
+  IF TG_OP = 'UPDATE' THEN
+    old_touched := {old_changed};
+    new_touched := {new_changed};
+  ELSE
+    empty := NEW;
+{empty}
+    old_touched := {old_given};
+    new_touched := {new_given};
+  END IF;
+  IF old_touched AND NOT new_touched THEN
+    RETURN filled;
+  END IF;
+  taken := NEW;
+{taken}
+  IF new_touched AND NOT old_touched THEN
+    {written}
+    RETURN taken;
+  END IF;
+  IF {in_step_backward} THEN
+    RETURN NEW;
+  END IF;
+  IF TG_OP = 'UPDATE' AND NOT old_touched THEN
+    RETURN filled;
+  END IF;
+  source := {writer};
+  IF source IS NULL THEN
+    {conflicts}
+    {conflict}
+  END IF;
+  IF source = 'old' THEN
+    RETURN filled;
+  END IF;
+  {written}
+  RETURN taken;
+END
+"""
+
+
+def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping[str, Side]) -> Sync:
+    """The sync of a pair, with what the catalogue says of its columns. Raises Refused if there is no such table."""
+    found = server.rows(
+        "SELECT n.nspname, c.relname, current_schemas(false)::text[] FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = to_regclass(%s)",
+        [pair.table],
+    )
+    if not found:
+        raise Refused(f"there is no table {pair.table}; name it with its schema, or set the search_path of the migrating role")
+    schema, table, path = found[0]
+    shapes = server.rows(
+        "SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typname, NOT (a.attnotnull OR t.typnotnull),"
+        " coalesce(pg_get_expr(d.adbin, d.adrelid), t.typdefault, '') FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+        " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+        " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+        [pair.table],
+    )
+    names = sorted({name for group in _SETTINGS.values() for name in group})
+    settings = server.rows("SELECT name, current_setting(name) FROM unnest(%s::text[]) name", [names])
+    columns = {name: Shape(*rest) for name, *rest in shapes}
+    return Sync(migration, number, pair, schema, table, columns, tuple(path), dict(settings), dict(writers))
+
+
+def told(pair: Pair) -> str:
+    """What the trigger's comment says, by which a sync that is installed is known again."""
+    return json.dumps({"old": pair.old, "new": pair.new, "forward": dict(pair.forward), "backward": dict(pair.backward)}, sort_keys=True)
+
+
+def _same(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Whether values are the same, byte for byte."""
+    return f"(ROW({', '.join(ours)})::record OPERATOR(pg_catalog.*=) ROW({', '.join(theirs)})::record)"
+
+
+def _columns(row: str, names: Iterable[str]) -> list[str]:
+    return [f"{row}.{_quoted(name)}" for name in names]
+
+
+def _of(row: str) -> Callable[[str], str]:
+    return lambda column: f"{row}.{_quoted(column)}"
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string()
+
+
+def _literal(text: str) -> str:
+    return sql.Literal(text).as_string().strip()

@@ -1,0 +1,112 @@
+"""The expressions of a pair as PostgreSQL reads them: which columns they name, and the same expression over other names."""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+from bleen.database.postgres_parser import Source
+from bleen.database.statements import Unreadable
+from bleen.errors import Refused
+
+_BEFORE, _AFTER = "SELECT (\n", "\n)"
+
+_UNFIT = {
+    "SubLink": "has a subquery; a row is made from its own columns alone",
+    "SQLValueFunction": "asks for the time or the user; it must give the same for the same row, always",
+    "ParamRef": "has a parameter ($1)",
+    "GroupingFunc": "has GROUPING, which is for queries of many rows",
+    "SetToDefault": "has DEFAULT; write the value",
+    "CurrentOfExpr": "has CURRENT OF, which is for cursors",
+    "MergeSupportFunc": "has merge_action(), which is for MERGE",
+}
+
+
+class Reference(NamedTuple):
+    """Where an expression names a column, in characters."""
+
+    column: str
+    begin: int
+    end: int
+
+
+class Expression(NamedTuple):
+    """A SQL expression over columns of one row."""
+
+    text: str
+    references: tuple[Reference, ...]
+    functions: tuple[tuple[str, ...], ...]
+    """The names of the functions that it calls, each perhaps with a schema."""
+    types: tuple[str, ...]
+    """The types that it casts to, without their schemas."""
+
+    def over(self, name: Callable[[str], str]) -> str:
+        """The expression, in parentheses, with ``name(column)`` where it names a column."""
+        parts, at = [], 0
+        for column, begin, end in self.references:
+            parts += [self.text[at:begin], name(column)]
+            at = end
+        return f"({''.join(parts)}{self.text[at:]})"
+
+
+def read(text: str, what: str, table: str, columns: Collection[str]) -> Expression:
+    """An expression that may name ``columns``, alone or after ``table``. Raises Refused, beginning with ``what``, if it is not one, or if it needs
+    more than the columns.
+    """
+    try:
+        source = Source(_BEFORE + text + _AFTER)
+        statements = source.parsed()
+    except Unreadable as error:
+        raise Refused(f"{what} is no expression that PostgreSQL understands: {error}") from None
+    select = statements[0].node.select_stmt
+    parts = {field.name for field, _ in select.ListFields()} - {"limit_option", "op"}
+    if len(statements) != 1 or parts != {"target_list"} or len(select.target_list) != 1:
+        raise Refused(f"{what} is more than one expression")
+    begin, end = len(_BEFORE), len(source.text) - len(_AFTER)
+    inner = [token for token in source.tokens if begin <= token.begin < end]
+    first, last = inner[0].begin, inner[-1].end  # without the comments around it
+    references, functions, types = [], [], []
+    for name, node in _nodes(select):
+        if name in _UNFIT:
+            raise Refused(f"{what} {_UNFIT[name]}")
+        if name == "FuncCall":
+            if node.HasField("over") or node.agg_star or node.agg_distinct or node.agg_within_group or node.agg_order or node.HasField("agg_filter"):
+                raise Refused(f"{what} has an aggregate or a window; a row is made from its own columns alone")
+            functions.append(tuple(part.string.sval for part in node.funcname))
+        elif name == "TypeName":
+            types.append(node.names[-1].string.sval)
+        elif name == "ColumnRef":
+            found = _reference(source, node, what, table, columns)
+            references.append(Reference(found.column, found.begin - first, found.end - first))
+    return Expression(source.text[first:last], tuple(sorted(references, key=lambda r: r.begin)), tuple(functions), tuple(types))
+
+
+def constant(default: str) -> bool:
+    """Whether a column's default, as the catalogue has it, is the same for every row: it calls nothing."""
+    try:
+        tree = Source(_BEFORE + default + _AFTER).parsed()[0].node
+    except Unreadable:
+        return False  # of a later PostgreSQL than the parser's
+    return not any(name in ("FuncCall", "SQLValueFunction") for name, _ in _nodes(tree))
+
+
+def _reference(source: Source, node: Any, what: str, table: str, columns: Collection[str]) -> Reference:
+    begin = source.characters(node.location)
+    at = next(number for number, token in enumerate(source.tokens) if token.begin == begin)
+    tokens = source.tokens[at : at + 2 * len(node.fields) - 1]  # name . name . name
+    written = source.text[begin : tokens[-1].end]
+    if any(token.kind == "UIDENT" for token in tokens):
+        raise Refused(f"{what} names a column with U&: write {written} in plain double quotes")
+    names = [part.string.sval if part.HasField("string") else "*" for part in node.fields]
+    if len(names) > 1 and names[-2] != table:
+        raise Refused(f"{what} names {written}; it can name columns of {table} only")
+    if names[-1] not in columns:
+        raise Refused(f"{what} names {written}; it can be made from {', '.join(columns)} only")
+    return Reference(names[-1], begin, tokens[-1].end)
+
+
+def _nodes(message: Any) -> Iterator[tuple[str, Any]]:
+    """Every message of a syntax tree, and the name of its kind."""
+    yield message.DESCRIPTOR.name, message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in value if field.is_repeated else (value,):
+                yield from _nodes(each)

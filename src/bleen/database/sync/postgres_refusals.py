@@ -1,0 +1,187 @@
+"""What two-way sync on PostgreSQL cannot keep in step, or not without harm; each reason with a way."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bleen.database.migration import Pair
+from bleen.database.server import Server
+from bleen.database.sync import postgres
+from bleen.database.sync.postgres import PREFIX, Sync
+from bleen.database.sync.postgres_expression import constant
+from bleen.errors import Refused
+
+_STEADY = frozenset(
+    "array_to_json array_to_string concat concat_ws date_part date_trunc extract format json_build_array json_build_object jsonb_build_array"
+    " jsonb_build_object make_timestamptz quote_literal quote_nullable row_to_json timezone to_char to_date to_json to_jsonb to_number to_timestamp".split()
+)
+"""STABLE functions of PostgreSQL that depend on nothing but what they are given and settings that the trigger pins."""
+
+
+def refusals(server: Server, pair: Pair) -> list[str]:
+    """Implements ``sync.refusals``. What comes first is asked first: no reason is given that only follows from another."""
+    try:
+        sync = postgres.of(server, "", 0, pair, {})
+        oid = server.rows("SELECT to_regclass(%s)::oid", [pair.table])[0][0]
+    except Refused as error:
+        return [str(error)]
+    found = _table(server, sync, oid) or _columns(server, sync, oid) + _others(server, sync, oid)
+    if pair.on_conflict is None:
+        found.append(
+            'a writer that names no environment may change both sides at once, and then nothing tells which counts: say on_conflict = "old", "new" or "error"'
+        )
+    return found or _expressions(server, sync) or _values(server, sync)
+
+
+def _table(server: Server, sync: Sync, oid: int) -> list[str]:
+    kind, partition, inherits = server.rows(
+        "SELECT relkind, relispartition, EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid) FROM pg_class c WHERE c.oid = %s", [oid]
+    )[0]
+    if kind in ("v", "m", "f"):
+        words = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}[kind]
+        return [f"{sync.table} is {words}, which has no row triggers of this kind: name the table that holds the rows"]
+    if kind == "p" or partition:
+        return [f"{sync.table} is partitioned, or a partition: a trigger must not move a row to another; expand by a new table, or without sync"]
+    if inherits:
+        return [f"{sync.table} inherits, or is inherited from: an UPDATE of the parent would pass by the trigger; expand without sync"]
+    return []
+
+
+def _columns(server: Server, sync: Sync, oid: int) -> list[str]:
+    ours = [*sync.pair.old, *sync.pair.new]
+    if missing := [name for name in ours if name not in sync.shapes]:
+        return [f"{sync.table} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(sync.shapes)}"]
+    found = [
+        f"{name} is {'an identity' if identity else 'a generated column'}, which a trigger cannot set: pair the columns that it is made from"
+        for name, identity, generated in server.rows(
+            "SELECT attname, attidentity <> '', attgenerated <> '' FROM pg_attribute WHERE attrelid = %s AND attname = ANY(%s) ORDER BY attnum", [oid, ours]
+        )
+        if identity or generated
+    ]
+    keys = server.rows(
+        "SELECT k.conname, k.contype, k.conrelid::regclass::text, a.attname FROM pg_constraint k"
+        " JOIN pg_attribute a ON a.attrelid = %s AND a.attname = ANY(%s)"
+        " AND (k.conrelid = a.attrelid AND a.attnum = ANY(k.conkey) OR k.confrelid = a.attrelid AND a.attnum = ANY(k.confkey))"
+        " WHERE k.contype IN ('p', 'f') ORDER BY a.attnum, k.conname",
+        [oid, ours],
+    )
+    for constraint, kind, holder, column in keys:
+        words = "the primary key" if kind == "p" else f"the foreign key {constraint} of {holder}"
+        found.append(f"{column} is in {words}: a write that seems to leave it alone would change it; leave it out of the pair")
+    return found
+
+
+def _others(server: Server, sync: Sync, oid: int) -> list[str]:
+    """Whoever else has a hand in the table's rows."""
+    found = []
+    triggers = server.rows(
+        "SELECT tgname, coalesce(obj_description(oid, 'pg_trigger'), '') FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal AND tgtype & 3 = 3"
+        " AND tgtype & 20 <> 0 AND tgenabled <> 'D' AND tgname COLLATE \"C\" >= %s ORDER BY tgname",
+        [oid, PREFIX],
+    )
+    for name, comment in triggers:
+        if not name.startswith(PREFIX):
+            found.append(f"the trigger {name} would fire after ours, and change what ours has made: give it a name that sorts before {PREFIX!r}")
+        elif comment != postgres.told(sync.pair) and (both := _shared(comment, sync.pair)):
+            found.append(f"{', '.join(both)}: kept in step by {name} already; contract that migration first")
+    for (publication,) in server.rows(
+        "SELECT pubname FROM pg_publication_tables WHERE schemaname = %s AND tablename = %s ORDER BY pubname", [sync.schema, sync.table]
+    ):
+        found.append(
+            f"{sync.table} is in the publication {publication}: subscribers have neither the columns nor the trigger; take it out with"
+            f" ALTER PUBLICATION {server.quoted(publication)} DROP TABLE, or expand there first and without sync"
+        )
+    if server.rows("SELECT 1 FROM pg_subscription_rel WHERE srrelid = %s", [oid]):
+        found.append(f"{sync.table} is filled by a subscription, and triggers do not fire for it (session_replication_role = replica): expand without sync")
+    roles = server.rows(
+        "SELECT coalesce(setrole::regrole::text, '') FROM pg_db_role_setting WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname ="
+        " current_database())) AND 'session_replication_role=replica' = ANY(setconfig) ORDER BY 1"
+    )
+    for (role,) in roles:
+        who = f"the role {role}" if role not in ("", "-") else "this database"
+        found.append(f"{who} is set to session_replication_role = replica, for which triggers do not fire: reset it (ALTER ROLE or ALTER DATABASE ... RESET)")
+    return found
+
+
+def _shared(comment: str, pair: Pair) -> list[str]:
+    try:
+        other = json.loads(comment)
+        theirs = {*other["old"], *other["new"]}
+    except (ValueError, KeyError, TypeError):
+        return [*pair.old, *pair.new]  # somebody has changed the comment: nothing is known of it
+    return sorted(theirs & {*pair.old, *pair.new})
+
+
+def _expressions(server: Server, sync: Sync) -> list[str]:
+    """What can be said of the expressions without a row."""
+    try:
+        forward, backward = sync.forward(), sync.backward()
+    except Refused as error:
+        return [str(error)]
+    found = []
+    for words, expressions in (("forward of", forward), ("backward of", backward)):
+        for column, expression in expressions.items():
+            found += [f"{words} {column} {why}" for name in expression.functions if (why := _function(server, name))]
+    if found:
+        return found
+    sets = ", ".join(f"{server.quoted(name)} = {each.over(_of(server, 't'))}" for name, each in (*forward.items(), *backward.items()))
+    return _tried(server, f"EXPLAIN UPDATE {sync.named(sync.table)} t SET {sets}", "PostgreSQL does not take forward and backward as values of their columns")
+
+
+def _function(server: Server, name: Sequence[str]) -> str:
+    """What speaks against a function; empty if nothing does."""
+    shown = ".".join(name)
+    rows = server.rows(
+        "SELECT n.nspname = 'pg_catalog', p.prokind, p.proretset, p.provolatile, has_function_privilege('public', p.oid, 'EXECUTE') FROM pg_proc p"
+        " JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.proname = %s AND CASE WHEN %s = '' THEN pg_function_is_visible(p.oid) ELSE n.nspname = %s END",
+        [name[-1], *([name[-2] if len(name) > 1 else ""] * 2)],
+    )
+    if not rows:
+        return f"calls {shown}(), which there is not; name it with its schema"
+    for builtin, kind, many, volatile, granted in rows:
+        if kind != "f" or many:
+            return f"calls {shown}(), which is for many rows, or gives many; a row is made from its own columns alone"
+        if volatile == "v" or (volatile == "s" and not (builtin and name[-1] in _STEADY)):
+            return f"calls {shown}(), which may give another value every time: a row would never be in step; mark it IMMUTABLE if it is, or use a constant"
+        if not granted:
+            return f"calls {shown}(), which not every role may: GRANT EXECUTE ON FUNCTION {shown} TO PUBLIC, as whoever writes the table calls it"
+    return ""
+
+
+def _values(server: Server, sync: Sync) -> list[str]:
+    """Whether the expressions hold for the defaults of the columns and for the rows that there are."""
+    found = []
+    for words, side, expressions in (("forward", sync.pair.old, sync.forward()), ("backward", sync.pair.new, sync.backward())):
+        shapes = [(name, sync.shapes[name]) for name in side]
+        if all(not shape.default or constant(shape.default) for _, shape in shapes):
+            defaults = ", ".join(f"({shape.default or 'NULL'})::{shape.type} AS {server.quoted(name)}" for name, shape in shapes)
+            made = ", ".join(each.over(_of(server, "t")) for each in expressions.values())
+            why = f"{words} fails for the defaults of {', '.join(side)}, which a row has that was inserted by the other version"
+            found += _tried(server, f"SELECT {made} FROM (SELECT {defaults}) t", why)
+    if found or sync.pair.lossy:
+        return found or _tried(server, sync.diverged(), "forward or backward fails for a row of the table")
+    key = ", ".join(f"t.{server.quoted(name)}" for name in server.key(sync.named(sync.table))) or "t.ctid"
+    answer: list[tuple[Any, ...]] = []
+    found = _tried(server, f"SELECT count(*), min(concat_ws(', ', {key})) {sync.unreadable_rows()}", "forward or backward fails for a row of the table", answer)
+    if answer and answer[0][0]:
+        count, example = answer[0]
+        return [
+            f"{count} rows lose something on the way {', '.join(sync.pair.old)} -> {', '.join(sync.pair.new)} -> {', '.join(sync.pair.old)}"
+            f" (such as {key.replace('t.', '')} = {example}): mend forward or backward, or declare it with lossy = true"
+        ]
+    return found
+
+
+def _tried(server: Server, statement: str, words: str, answer: list[tuple[Any, ...]] | None = None) -> list[str]:
+    try:
+        with server.transaction():
+            rows = server.rows(statement)
+    except Refused as error:
+        return [f"{words}: {str(error).removeprefix('the database says: ')}"]
+    if answer is not None:
+        answer += rows
+    return []
+
+
+def _of(server: Server, row: str) -> Callable[[str], str]:
+    return lambda column: f"{row}.{server.quoted(column)}"

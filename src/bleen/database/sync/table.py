@@ -1,0 +1,81 @@
+"""The decision table of two-way sync: what becomes of a row that is written while an old and a new shape are kept in step.
+
+``forward`` makes the new columns from the old ones, ``backward`` the old from the new. The triggers of every dialect carry this table out; the
+tests hold them against ``decide``, and the guide prints ``TABLE``.
+"""
+
+from typing import Literal, NamedTuple
+
+from bleen.database.migration import OnConflict
+
+Side = Literal["old", "new"]
+
+Touch = Literal["touched", "untouched", "open"]
+"""What a write did to the columns of a side. UPDATE: touched if one of them changed. INSERT: touched if one of them is not its default (NULL where it has
+none); open if none is, but a default cannot be told from a value: ``nextval()``, ``now()``, ``random()``.
+"""
+
+
+class Written(NamedTuple):
+    """A row as a statement, and whatever ran before us, wants it written."""
+
+    insert: bool
+    old: Touch
+    new: Touch
+    forward: bool
+    """The new columns are what ``forward`` makes of the old ones; for an INSERT, and no old column is NULL that must not be."""
+    backward: bool
+    """The old columns are what ``backward`` makes of the new ones; for an INSERT, and no new column is NULL that must not be."""
+    writer: Side | None
+    """Which shape the environment writes that the connection names; None if it names none that is known."""
+
+
+class Rule(NamedTuple):
+    """A row of the table: the first that fits decides. A field that is None fits everything."""
+
+    does: Literal["leave", "old", "new", "writer", "conflict"]
+    """``old``: the old columns count, and the new ones are made from them; ``new``: the other way round."""
+    why: str
+    insert: bool | None = None
+    old: Touch | None = None
+    new: Touch | None = None
+    forward: bool | None = None
+    backward: bool | None = None
+    known: bool | None = None
+
+    def fits(self, row: Written) -> bool:
+        wanted = (self.insert, self.old, self.new, self.forward, self.backward, self.known)
+        given = (row.insert, row.old, row.new, row.forward, row.backward, row.writer is not None)
+        return all(want is None or want == have for want, have in zip(wanted, given, strict=True))
+
+
+TABLE: tuple[Rule, ...] = (
+    Rule("leave", "in step already: the backfill's own UPDATE, an application that writes both, a row that comes back from a dump", forward=True),
+    Rule("old", "the old shape was written", old="touched", new="untouched"),
+    Rule("new", "the new shape was written", old="untouched", new="touched"),
+    Rule("leave", "in step, as the new shape says more than the old one can", backward=True),
+    Rule("old", "not filled yet: the backfill has not come here, or the row's key has moved behind it", insert=False, old="untouched", new="untouched"),
+    Rule("writer", "only the writer knows which side was meant", known=True),
+    Rule("conflict", "nobody knows: `on_conflict` says old, new or error, and it is counted"),
+)
+
+
+class Decision(NamedTuple):
+    """What becomes of the row."""
+
+    source: Side | None
+    """The side that counts; None leaves the row as it is."""
+    conflict: bool = False
+    """It is counted as a conflict."""
+    error: bool = False
+    """The statement fails."""
+
+
+def decide(row: Written, on_conflict: OnConflict) -> Decision:
+    """What the table says."""
+    rule = next(each for each in TABLE if each.fits(row))
+    if rule.does == "writer":
+        return Decision(row.writer)
+    if rule.does == "conflict":
+        return Decision(None, True, True) if on_conflict == "error" else Decision(on_conflict, True)
+    return Decision(None if rule.does == "leave" else rule.does)
