@@ -120,12 +120,12 @@ _QUOTES = {
     "sqlite": {"'": "string", '"': "name", "`": "name", "[": "name"},
 }
 _QUOTED = {
-    "'": re.compile(r"'(?:[^'\\]|''|\\.)*'", re.DOTALL),
-    '"': re.compile(r'"(?:[^"\\]|""|\\.)*"', re.DOTALL),
-    "`": re.compile(r"`(?:[^`]|``)*`"),
+    "'": re.compile(r"'(?:[^'\\]++|''|\\.)*+'", re.DOTALL),
+    '"': re.compile(r'"(?:[^"\\]++|""|\\.)*+"', re.DOTALL),
+    "`": re.compile(r"`(?:[^`]++|``)*+`"),
     "[": re.compile(r"\[[^\]]*\]"),
 }
-_PLAIN = {"'": re.compile(r"'(?:[^']|'')*'"), '"': re.compile(r'"(?:[^"]|"")*"'), "`": _QUOTED["`"], "[": _QUOTED["["]}
+_PLAIN = {"'": re.compile(r"'(?:[^']++|'')*+'"), '"': re.compile(r'"(?:[^"]++|"")*+"'), "`": _QUOTED["`"], "[": _QUOTED["["]}
 _DELIMITER = re.compile(r"""[^\S\n]+([^\s\w'"`\\#]+)[^\S\n]*(?=\n|\Z)""")
 
 

@@ -172,7 +172,7 @@ class _Mysql:
             if cursor.sees(*prefix):
                 if self.phase == "contract" and refused.begin in _ALSO_IN_CONTRACT:
                     return
-                yield Fault(begin, refused.rule, f"{refused.begin if refused.begin != '(' else 'a query'} {refused.message}")
+                yield Fault(begin, refused.rule, f"{refused.begin if refused.begin != '(' else 'a query'}: {refused.message}")
                 return
         known = self.KNOWN.get(begin.word)
         if known is None:

@@ -156,7 +156,7 @@ def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
         yield Fault(spec.at, "add-not-null", message, _later_not_null(column, context, _zero(column)))
     elif not is_constant(column.default):
         message = f"this default may differ from row to row, so {table} is copied while nobody can write"
-        yield Fault(spec.at, "volatile-default", message, _default_later(spec, context))
+        yield Fault(spec.at, "volatile-default", message, _default_later(column, context))
 
 
 def _zero(column: Column) -> str:
@@ -172,14 +172,10 @@ def _later_not_null(column: Column, context: Context, value: str) -> str:
     return f"{added}\n-- backfill.sql\n{filled}\n-- contract.sql\n{strict}"
 
 
-def _default_later(spec: Spec, context: Context) -> str:
+def _default_later(column: Column, context: Context) -> str:
     """The column first, the default for the rows to come, then the old rows in batches."""
-    column = spec.column
-    assert column is not None
     name = column.name.text
-    begin, end = column.default[0].offset - spec.at.offset, column.default[-1].end - spec.at.offset
-    value = spec.text[begin:end] if spec.text.startswith(spec.at.text) else ""
-    bare = value[1:-1] if value.startswith("(") else value
+    bare = column.default_text.removeprefix("(").removesuffix(")") if column.default_text.startswith("(") else column.default_text
     added = context.alter(f"ADD COLUMN {name} {column.type} NULL", INSTANT)
     default = context.alter(f"ALTER COLUMN {name} SET DEFAULT ({bare})")
     return f"{added}\n{default}\n-- backfill.sql\nUPDATE {context.name} SET {name} = {bare} WHERE {name} IS NULL;"

@@ -15,6 +15,7 @@ class Column(NamedTuple):
     type: str
     not_null: bool = False
     default: tuple[Token, ...] = ()
+    default_text: str = ""
     generated: str = ""
     """STORED or VIRTUAL."""
     expression: str = ""
@@ -372,7 +373,8 @@ def _attribute(cursor: Cursor, found: Column) -> Column | None:
     if cursor.accept("NULL"):
         return found._replace(not_null=False)
     if cursor.accept("DEFAULT"):
-        return found._replace(default=_default(cursor))
+        begin = cursor.at
+        return found._replace(default=_default(cursor), default_text=cursor.written(begin))
     if cursor.accept("AUTO_INCREMENT"):
         return found._replace(auto_increment=True)
     if cursor.accept("UNIQUE"):

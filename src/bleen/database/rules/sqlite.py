@@ -105,7 +105,7 @@ class _Sqlite:
         begin = cursor.now
         refused = _REFUSED.get(begin.word)
         if refused is not None:
-            yield Fault(begin, refused.rule, f"{begin.word} {refused.message}")
+            yield Fault(begin, refused.rule, f"{begin.word}: {refused.message}")
         elif begin.word == "PRAGMA":
             yield self.pragma(cursor)
         elif begin.word == "ALTER":
@@ -195,7 +195,7 @@ class _Sqlite:
             fix = f"ALTER TABLE {table} ADD COLUMN {typed} GENERATED ALWAYS AS {added.expression} VIRTUAL;"
             yield Fault(at, "rewriting-column", f"SQLite refuses to add a STORED column; a VIRTUAL one is computed when {name} is read", fix)
         elif not is_constant(added.default):
-            fix = f"{plain}\n-- backfill.sql\nUPDATE {table} SET {name} = {_value(added)} WHERE {name} IS NULL;"
+            fix = f"{plain}\n-- backfill.sql\nUPDATE {table} SET {name} = {added.default_text} WHERE {name} IS NULL;"
             yield Fault(at, "volatile-default", f"SQLite refuses a default for {name} that is no literal, as {table} has rows", fix)
         elif added.not_null and null and not added.expression:
             fix = f"ALTER TABLE {table} ADD COLUMN {typed} NOT NULL DEFAULT {_zero(added)};"
@@ -352,11 +352,6 @@ class _Sqlite:
         "UPDATE": change,
         "DELETE": change,
     }
-
-
-def _value(added: Column) -> str:
-    """The default of a column as an expression."""
-    return " ".join(token.text for token in added.default)
 
 
 def _zero(added: Column) -> str:

@@ -16,6 +16,7 @@ class Column(NamedTuple):
     type: str
     not_null: bool = False
     default: tuple[Token, ...] = ()
+    default_text: str = ""
     key: str = ""
     """PRIMARY KEY or UNIQUE."""
     check: bool = False
@@ -78,7 +79,8 @@ def _constraint(cursor: Cursor, found: Column) -> Column:
         cursor.name()
         return found
     if cursor.accept("DEFAULT"):
-        return found._replace(default=_default(cursor))
+        begin = cursor.at
+        return found._replace(default=_default(cursor), default_text=cursor.written(begin))
     if cursor.sees("REFERENCES"):
         begin = cursor.at
         _references(cursor)
