@@ -8,7 +8,7 @@ import pytest
 
 from shop import ROUTERS, Shop
 
-pytest.register_assert_rewrite("bleen.testing.routers", "bleen.testing.proxies", "bleen.testing.platforms")
+pytest.register_assert_rewrite("bleen.testing.routers", "bleen.testing.proxies", "bleen.testing.platforms", "bleen.testing.journals", "bleen.testing.checks")
 
 
 def pytest_configure() -> None:
