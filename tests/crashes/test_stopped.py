@@ -25,14 +25,18 @@ from bleen.testing.stages import FakeStage, ProxiedStage, Stage
 
 BLUE, GREEN = Environment("blue", 1), Environment("green", 2)
 
-LANDS = {"fakes": ("_changing:rename", 1), "envoy": ("write_durably:rename", 1), "haproxy": ("_ask:sendall", 2)}
-"""The call by which a router is moved; HAProxy is asked first."""
+LANDS = {
+    "fakes": ("_changing:rename", "_changing:rename", 1),
+    "envoy": ("write_durably:rename", "write_durably:rename", 1),
+    "haproxy": ("_ask:connect", "_ask:sendall", 2),
+}
+"""The last call before a router is moved, the one that has moved it, and which of them: HAProxy is asked first."""
 ROUTE = "PROMOTING 0 route"
 MOMENTS: dict[str, Callable[[str], Point]] = {
     "before": lambda _: Point(ROUTE, "locked:open", 1, "before"),
     "fenced": lambda _: Point(ROUTE, "_lock:flock", 1, "after"),
-    "landing": lambda over: Point(ROUTE, *LANDS[over], "before"),
-    "landed": lambda over: Point(ROUTE, *LANDS[over], "after"),
+    "landing": lambda over: Point(ROUTE, LANDS[over][0], LANDS[over][2], "before"),
+    "landed": lambda over: Point(ROUTE, LANDS[over][1], LANDS[over][2], "after"),
     "committing": lambda _: Point("PROMOTING 0", "_once:execute", 2, "before"),  # between BEGIN IMMEDIATE and COMMIT: the lock of writers is held
 }
 
@@ -78,10 +82,12 @@ def drive(stage: Stage, host: str = "") -> Callable[[Interrupt], object]:
     return work
 
 
-def back(service: ServiceOver[Any]) -> None:
-    """Asks for a rollback as another process does, and sees it through."""
+def back(service: ServiceOver[Any], meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Asks for a rollback as another process does, and sees it through; ``meanwhile`` the old version serves, and the new one still runs."""
     driver = service.driver()
     assert driver.ask(service.release.id, Verb.ROLLBACK, "ann").obeyed
+    driver.follow(service.release.id, lambda release: release.phase is Phase.UNDOING, lambda *_: None)
+    meanwhile()
     driver.follow(service.release.id, lambda _: False, lambda *_: None)
 
 
@@ -121,10 +127,13 @@ def test_an_engine_that_wakes_up_after_it_was_succeeded_does_nothing(stage: Stag
     """A lease alone does not stop a process that was paused: a stale writer drops the effect."""
     with stopped(drive(stage, host="elsewhere"), MOMENTS["before"](over)) as engine:
         service = another(stage)
-        back(service)
-        was = (service.platform.effects(), service.router.truth())
-        wake(engine)
-        assert (service.platform.effects(), service.router.truth()) == was
+
+        def wakes_up() -> None:
+            was = (service.platform.effects(), service.router.truth())
+            wake(engine)
+            assert (service.platform.effects(), service.router.truth()) == was
+
+        back(service, wakes_up)
     assert_back(stage, service)
 
 
