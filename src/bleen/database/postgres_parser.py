@@ -4,14 +4,16 @@ libpg_query counts bytes, ends a text at its first NUL, and takes leading white 
 """
 
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from textwrap import shorten
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 from postgast import PgQueryError, parse, scan
 from postgast import pg_query_pb2 as pb
 
-from bleen.database.statements import Comment, Place, Statement, Unreadable, place
+from bleen.database.statements import Comment, Statement, Unreadable, place
 
 
 class Token(NamedTuple):
@@ -44,7 +46,7 @@ class Source:
         except UnicodeEncodeError as error:
             raise Unreadable("there is half a surrogate pair, which is no character", place(text, error.start)) from None
         except PgQueryError as error:
-            raise Unreadable(error.message, self.place_of(error)) from None
+            raise Unreadable(shorten(error.message, 200), place(text, self.characters(max(error.cursorpos - 1, 0)))) from None
         self.tokens: list[Token] = []
         self.comments: list[Comment] = []
         for each in scanned:
@@ -60,19 +62,10 @@ class Source:
         """An offset in bytes as one in characters."""
         return offset if self._bytes_before is None else bisect_left(self._bytes_before, offset)
 
-    def place_of(self, error: PgQueryError) -> Place:
-        return place(self.text, self.characters(max(error.cursorpos - 1, 0)))
-
     def parsed(self) -> list[Parsed]:
         """Every statement of the file. Raises ``Unreadable`` if one of them is no SQL of PostgreSQL."""
-        try:
-            trees = parse(self.text).stmts
-        except PgQueryError as error:
-            raise Unreadable(self._explained(error), self.place_of(error)) from None
-        except DecodeError:
-            raise Unreadable("an expression is nested too deeply to be read; write it with fewer levels, or as several", place(self.text, 0)) from None
         found, at = [], 0
-        for tree in trees:
+        for tree in self._trees(0, len(self.text)):
             begin = self.characters(tree.stmt_location)
             end = self.characters(tree.stmt_location + tree.stmt_len) if tree.stmt_len else len(self.text)
             while self.tokens[at].begin < begin or self.tokens[at].kind == "ASCII_59":
@@ -85,13 +78,55 @@ class Source:
             found.append(Parsed(Statement(self.text[offset : tokens[-1].end], place(self.text, offset), offset), tree.stmt, tokens))
         return found
 
-    def _explained(self, error: PgQueryError) -> str:
-        begin = self.characters(max(error.cursorpos - 1, 0))
+    def readable(self) -> tuple[list[Parsed], list[Unreadable]]:
+        """The statements that can be read, and what is wrong with the others. If there are others, it is only likely where each ends: nothing to be run."""
+        try:
+            return self.parsed(), []
+        except Unreadable:
+            found: list[Parsed] = []
+            faults: list[Unreadable] = []
+            for tokens in self._pieces():
+                begin, end = tokens[0].begin, tokens[-1].end
+                try:
+                    found += [Parsed(Statement(self.text[begin:end], place(self.text, begin), begin), tree.stmt, tokens) for tree in self._trees(begin, end)]
+                except Unreadable as fault:
+                    faults.append(fault)
+            return found, faults
+
+    def _pieces(self) -> Iterator[tuple[Token, ...]]:
+        """What stands between semicolons, those of BEGIN ATOMIC ... END excepted."""
+        piece: list[Token] = []
+        atomic = 0
+        for token in self.tokens:
+            if token.kind == "ATOMIC" and piece and piece[-1].kind == "BEGIN_P":
+                atomic = 1
+            elif atomic and token.kind in ("CASE", "END_P"):
+                atomic += 1 if token.kind == "CASE" else -1
+            if token.kind != "ASCII_59" or atomic:
+                piece.append(token)
+            elif piece:
+                yield tuple(piece)
+                piece = []
+        if piece:
+            yield tuple(piece)
+
+    def _trees(self, begin: int, end: int) -> Sequence[pb.RawStmt]:
+        """The syntax trees of a part of the file."""
+        try:
+            return list(parse(self.text[begin:end]).stmts)
+        except PgQueryError as error:
+            offset = len(self.text[begin:end].encode()[: max(error.cursorpos - 1, 0)].decode(errors="ignore"))
+            raise Unreadable(self._explained(error.message, begin + offset), place(self.text, begin + offset)) from None
+        except DecodeError:
+            raise Unreadable("an expression is nested too deeply to be read; write it with fewer levels", place(self.text, begin)) from None
+
+    def _explained(self, message: str, begin: int) -> str:
+        message = shorten(message, 200)
         if self.text[begin : begin + 1] == "\\":
-            return f"{error.message}: a command of psql; bleen runs SQL and nothing else"
+            return f"{message}: a command of psql; bleen runs SQL and nothing else"
         if self.text[begin : begin + 1] == "\ufeff":
             return "the file begins with a byte order mark; save it without"
-        return error.message
+        return message
 
 
 def split(text: str) -> list[Statement]:

@@ -5,7 +5,7 @@ A dialect is a module of this package (``postgres``, ``mysql``, ``sqlite``; load
 * ``RULES``: every rule in one sentence, by its name;
 * ``lint(text, file, phase, known)``: the findings in one file, overrides not yet looked at; it never raises: what cannot be read is a finding,
   ``not-understood``. ``known`` is what the release made so far, and is carried on;
-* ``split(text)`` and ``comments(text)``: where statements and comments stand; both raise ``Unreadable``.
+* ``split(text)`` and ``comments(text)``: where the statements that can be read stand, and the comments; both raise ``Unreadable``.
 """
 
 import importlib
@@ -43,14 +43,17 @@ def lint(text: str, dialect: Dialect, phase: Phase, file: str = "") -> list[Find
 
 
 def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
-    """The findings in all files of one release. They are read in the order in which a release runs them, all of expand before any contract, and reported in the order given."""
+    """The findings in all files of one release, in the order given, and in each by their places.
+
+    They are read in the order in which a release runs them: all of expand before any contract.
+    """
     given = list(scripts)
     module, known = _module(dialect), Known()
     found: dict[int, list[Finding]] = {}
     for index, script in sorted(enumerate(given), key=lambda each: PHASES.index(each[1].phase)):
         known.enters(script.phase)
         findings = module.lint(script.text, script.file, script.phase, known)
-        found[index] = sorted(overrides.applied(findings, script.text, script.file, module), key=lambda each: (each.line, each.column, each.rule))
+        found[index] = sorted(overrides.applied(findings, script.text, script.file, module), key=lambda each: (each.line, each.column))
     return [finding for index in range(len(given)) for finding in found[index]]
 
 

@@ -53,7 +53,7 @@ def applied(findings: Sequence[Finding], text: str, file: str, dialect: Reader) 
         else:
             allowed.append(Override(said["rule"], comment, _statement_of(comment, statements, text)))
     for override in allowed:
-        hit = {finding for finding in findings if finding.rule == override.rule and _stands_in(finding, override.statement, statements, text)}
+        hit = {finding for finding in findings if finding.rule == override.rule and _stands_in(finding, override.statement, text)}
         left = [finding for finding in left if finding not in hit]
         if not hit:
             why = f"allows {override.rule}, which its statement does not break; remove it"
@@ -86,13 +86,8 @@ def _statement_of(comment: Comment, statements: Sequence[Statement], text: str) 
     return last if "\n" not in text[end : comment.begin] and not next_is_here else after
 
 
-def _stands_in(finding: Finding, statement: Statement | None, statements: Sequence[Statement], text: str) -> bool:
-    if statement is None:
-        return False
-    after = next((each.at for each in statements if each.offset > statement.offset), place(text, len(text)))
-    return (statement.at.line, statement.at.column) <= (finding.line, finding.column) and (
-        (finding.line, finding.column) < (after.line, after.column) or statement is statements[-1]
-    )
+def _stands_in(finding: Finding, statement: Statement | None, text: str) -> bool:
+    return statement is not None and statement.at <= (finding.line, finding.column) < place(text, statement.offset + len(statement.text))
 
 
 def _finding(file: str, text: str, comment: Comment, rule: str, severity: Severity, why: str) -> Finding:

@@ -1,16 +1,19 @@
-"""The rules of PostgreSQL, 14 and later. A list of what is allowed: a statement that no rule here knows is an error, so that a new PostgreSQL's command is one too."""
+"""The rules of PostgreSQL, 14 and later: a list of what is known.
+
+A statement that no rule knows is an error, so that a new PostgreSQL's command is one too.
+"""
 
 from collections.abc import Callable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
-from bleen.database.postgres_parser import Parsed, Source, comments, split
+from bleen.database.postgres_parser import Parsed, Source, comments
 from bleen.database.rules import postgres_objects as objects
 from bleen.database.rules import postgres_rows as rows
 from bleen.database.rules import postgres_tables as tables
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.postgres_look import Look, Message, inner, kind, options
-from bleen.database.statements import Unreadable
+from bleen.database.statements import Statement, Unreadable
 
 __all__ = ["RULES", "STATEMENTS", "comments", "lint", "split"]
 
@@ -130,7 +133,9 @@ STATEMENTS: dict[str, Rule] = {
     "AlterPublicationStmt": objects.publication,
     "AlterExtensionStmt": objects.extension,
     **dict.fromkeys(("AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt"), objects.role),
-    **dict.fromkeys(("CreatedbStmt", "AlterDatabaseStmt", "AlterDatabaseSetStmt", "AlterDatabaseRefreshCollStmt", "DropdbStmt", "AlterSystemStmt"), objects.database),
+    **dict.fromkeys(
+        ("CreatedbStmt", "AlterDatabaseStmt", "AlterDatabaseSetStmt", "AlterDatabaseRefreshCollStmt", "DropdbStmt", "AlterSystemStmt"), objects.database
+    ),
     **dict.fromkeys(("DropOwnedStmt", "ReassignOwnedStmt"), objects.database),
     "AlterTableMoveAllStmt": objects.move_all,
     "VacuumStmt": objects.vacuum,
@@ -145,12 +150,13 @@ STATEMENTS: dict[str, Rule] = {
 def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
     """The findings in one file; never raises."""
     try:
-        parsed = Source(text).parsed()
+        parsed, faults = Source(text).readable()
     except Unreadable as error:
-        return [Finding(file, *error.at, "not-understood", "error", f"cannot be read: {error}")]
+        parsed, faults = [], [error]
+    found = [Finding(file, *fault.at, "not-understood", "error", f"cannot be read: {fault}") for fault in faults]
     if phase == "backfill":
-        return _backfill(text, file, known, parsed)
-    found, in_transaction = [], False
+        return found or _backfill(text, file, known, parsed)
+    in_transaction = False
     for each in parsed:
         look, statement = Look(file, phase, known, text, each), inner(each.node)
         if in_transaction and _outside(statement):
@@ -163,11 +169,19 @@ def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
     return found
 
 
+def split(text: str) -> list[Statement]:
+    """The statements that can be read, beside others that cannot. Raises ``Unreadable``."""
+    return [each.statement for each in Source(text).readable()[0]]
+
+
 def judged(look: Look, statement: Message) -> Iterator[Finding]:
     """What the rules say of one statement."""
     rule = STATEMENTS.get(kind(statement))
     if rule is None:
-        yield look.finding("not-understood", f"no rule knows this statement ({kind(statement).removesuffix('Stmt')}); see what it locks and changes, and allow it with that as the reason")
+        yield look.finding(
+            "not-understood",
+            f"no rule knows this statement ({kind(statement).removesuffix('Stmt')}); see what it locks and changes, and allow it with that as the reason",
+        )
     else:
         yield from rule(look, statement)
 
@@ -176,7 +190,9 @@ def _backfill(text: str, file: str, known: Known, parsed: list[Parsed]) -> list[
     if not parsed:
         return [Finding(file, 1, 1, "backfill", "error", "there is no UPDATE in it; a migration without a backfill has no backfill.sql")]
     looks = [Look(file, "backfill", known, text, each) for each in parsed]
-    more = [look.finding("backfill", "a second statement; a backfill is one UPDATE of one table: put the other into a migration of its own") for look in looks[1:]]
+    more = [
+        look.finding("backfill", "a second statement; a backfill is one UPDATE of one table: put the other into a migration of its own") for look in looks[1:]
+    ]
     return [*rows.backfill(looks[0], inner(parsed[0].node)), *more]
 
 

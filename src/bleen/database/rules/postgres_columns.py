@@ -10,7 +10,22 @@ from typing import NamedTuple
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import STEADY, Look, Message, called, changed, expression, functions, literal, quoted, relation, sql, type_name, words, wrapped
+from bleen.database.rules.postgres_look import (
+    STEADY,
+    Look,
+    Message,
+    called,
+    changed,
+    expression,
+    functions,
+    literal,
+    quoted,
+    relation,
+    sql,
+    type_name,
+    words,
+    wrapped,
+)
 from bleen.database.statements import Place
 
 _SERIAL = {"smallserial": "int2", "serial2": "int2", "serial": "int4", "serial4": "int4", "bigserial": "int8", "serial8": "int8"}
@@ -92,18 +107,38 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
         if it.default is not None:
             look.known.makes("column default", *it.table, it.name)
     if it.stored is not None:
-        yield look.finding("rewriting-column", f"a STORED column makes PostgreSQL write the whole of {table} again, and nobody reads or writes it meanwhile; "
-                           "add a plain column, fill it in batches, and let a trigger keep it", fix, at=at)
+        yield look.finding(
+            "rewriting-column",
+            f"a STORED column makes PostgreSQL write the whole of {table} again, and nobody reads or writes it meanwhile; "
+            "add a plain column, fill it in batches, and let a trigger keep it",
+            fix,
+            at=at,
+        )
     elif it.serial or "IDENTITY" in it.constraints:
-        yield look.finding("rewriting-column", f"{name} gets a number in every row: PostgreSQL writes the whole of {table} again, and nobody reads or writes "
-                           "it meanwhile; add a plain column, then the sequence, and number the rows in batches", fix, at=at)
+        yield look.finding(
+            "rewriting-column",
+            f"{name} gets a number in every row: PostgreSQL writes the whole of {table} again, and nobody reads or writes "
+            "it meanwhile; add a plain column, then the sequence, and number the rows in batches",
+            fix,
+            at=at,
+        )
     elif it.volatile and it.default is not None:
         which = ", ".join(functions(wrapped_in(it.default), STEADY))
-        yield look.finding("volatile-default", f"{which}() gives, or may give, each row a value of its own: PostgreSQL writes the whole of {table} again, and "
-                           "nobody reads or writes it meanwhile; add the column without, then set the default, then fill the rows in batches", fix, at=at)
+        yield look.finding(
+            "volatile-default",
+            f"{which}() gives, or may give, each row a value of its own: PostgreSQL writes the whole of {table} again, and "
+            "nobody reads or writes it meanwhile; add the column without, then set the default, then fill the rows in batches",
+            fix,
+            at=at,
+        )
     elif it.required and it.default is None:
-        yield look.finding("add-not-null", f"{table} has rows, which have no value for {name}: this fails; and every INSERT of the old version would, which does "
-                           "not know it; add it without NOT NULL, and require it in contract", fix, at=at)
+        yield look.finding(
+            "add-not-null",
+            f"{table} has rows, which have no value for {name}: this fails; and every INSERT of the old version would, which does "
+            "not know it; add it without NOT NULL, and require it in contract",
+            fix,
+            at=at,
+        )
     yield from _inline(look, it, table, fix, at)
     if not it.serial and it.type.removesuffix("[]") not in _BUILT_IN:
         yield from _foreign_type(look, it, table, at)
@@ -126,11 +161,19 @@ def _foreign_type(look: Look, it: Column, table: str, at: Place) -> Iterator[Fin
     name = words(it.definition.type_name.names)
     base = quoted(*name)
     if look.known.made("constrained domain", *name):
-        yield look.finding("domain-column", f"{base} is a domain with a constraint: PostgreSQL writes the whole of {table} again, and nobody reads or writes it "
-                           "meanwhile; use the domain's base type, and the constraint as a CHECK that is NOT VALID at first", at=at)
+        yield look.finding(
+            "domain-column",
+            f"{base} is a domain with a constraint: PostgreSQL writes the whole of {table} again, and nobody reads or writes it "
+            "meanwhile; use the domain's base type, and the constraint as a CHECK that is NOT VALID at first",
+            at=at,
+        )
     elif not look.known.made("type", *name):
-        yield look.warning("domain-column", f"if {base} is a domain with a constraint, PostgreSQL writes the whole of {table} again, and nobody reads or writes it "
-                           "meanwhile; an enum or a composite type is fine", at=at)
+        yield look.warning(
+            "domain-column",
+            f"if {base} is a domain with a constraint, PostgreSQL writes the whole of {table} again, and nobody reads or writes it "
+            "meanwhile; an enum or a composite type is fine",
+            at=at,
+        )
 
 
 def safely(it: Column) -> str:

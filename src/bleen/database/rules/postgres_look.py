@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from google.protobuf.message import Message as ProtobufMessage
 from postgast import deparse, scan, walk
 from postgast import pg_query_pb2 as pb
 
@@ -90,6 +91,8 @@ def changed(message: Message, **fields: object) -> Message:
         copy.ClearField(field)
         if isinstance(value, list):
             getattr(copy, field).extend(value)
+        elif isinstance(value, ProtobufMessage):
+            getattr(copy, field).CopyFrom(value)
         else:
             setattr(copy, field, value)
     return copy
@@ -110,7 +113,7 @@ def object_name(node: Message) -> tuple[str, ...]:
     thing = inner(node)
     match kind(thing):
         case "List":
-            return words(thing.items)
+            return tuple(type_name(each.type_name) if each.HasField("type_name") else each.string.sval for each in thing.items)
         case "String":
             return (thing.sval,)
         case "TypeName":

@@ -5,13 +5,33 @@ from collections.abc import Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import Look, Message, changed, kind, object_name, options, quoted, relation, signature, sql, wrapped, words
+from bleen.database.rules.postgres_look import Look, Message, changed, kind, object_name, options, quoted, relation, signature, sql, words, wrapped
 
 _RELATIONS = ("TABLE", "VIEW", "MATVIEW", "INDEX", "SEQUENCE", "FOREIGN_TABLE")
 _ON_RELATION = ("TRIGGER", "POLICY", "RULE")
 _CALLED = ("FUNCTION", "PROCEDURE", "ROUTINE", "AGGREGATE")
-_DROPPED = (*_RELATIONS, *_ON_RELATION, *_CALLED, "TYPE", "DOMAIN", "SCHEMA", "EXTENSION", "STATISTIC_EXT", "COLLATION", "CAST", "OPERATOR", "OPCLASS", "OPFAMILY",
-            "CONVERSION", "TSCONFIGURATION", "TSDICTIONARY", "TSPARSER", "TSTEMPLATE", "PUBLICATION", "EVENT_TRIGGER")
+DROPPED = (
+    *_RELATIONS,
+    *_ON_RELATION,
+    *_CALLED,
+    "TYPE",
+    "DOMAIN",
+    "SCHEMA",
+    "EXTENSION",
+    "STATISTIC_EXT",
+    "COLLATION",
+    "CAST",
+    "OPERATOR",
+    "OPCLASS",
+    "OPFAMILY",
+    "CONVERSION",
+    "TSCONFIGURATION",
+    "TSDICTIONARY",
+    "TSPARSER",
+    "TSTEMPLATE",
+    "PUBLICATION",
+    "EVENT_TRIGGER",
+)
 
 
 def _kind(what: str) -> str:
@@ -25,7 +45,7 @@ def _kind(what: str) -> str:
 
 def drop(look: Look, statement: Message) -> Iterator[Finding]:
     what = pb.ObjectType.Name(statement.remove_type).removeprefix("OBJECT_")
-    if what not in _DROPPED:
+    if what not in DROPPED:
         yield look.finding("not-understood", f"no rule knows DROP of {what}")
         return
     names = [object_name(each) for each in statement.objects]
@@ -37,11 +57,23 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
     safe = changed(statement, concurrent=what == "INDEX" or statement.concurrent)
     told = what.lower().replace("_", " ")
     if look.expanding:
-        yield look.finding("drop-in-expand", f"the old version may use the {told} {_list(what, used)}, and going back needs it; drop it in contract", f"-- contract.sql\n{_each(safe)}")
+        yield look.finding(
+            "drop-in-expand",
+            f"the old version may use the {told} {_list(what, used)}, and going back needs it; drop it in contract",
+            f"-- contract.sql\n{_each(safe)}",
+        )
     elif what == "INDEX" and not statement.concurrent:
-        yield look.finding("drop-index-without-concurrently", f"nobody reads or writes its table until this has its lock; DROP INDEX CONCURRENTLY {_list(what, used)}", _each(safe))
+        yield look.finding(
+            "drop-index-without-concurrently",
+            f"nobody reads or writes its table until this has its lock; DROP INDEX CONCURRENTLY {_list(what, used)}",
+            _each(safe),
+        )
     if statement.behavior == pb.DROP_CASCADE:
-        yield look.warning("drop-cascade", "CASCADE drops what is not named here as well, views and foreign keys that are in use; name it", sql(changed(statement, behavior=pb.DROP_RESTRICT)))
+        yield look.warning(
+            "drop-cascade",
+            "CASCADE drops what is not named here as well, views and foreign keys that are in use; name it",
+            sql(changed(statement, behavior=pb.DROP_RESTRICT)),
+        )
 
 
 def _each(statement: Message) -> str:
@@ -54,6 +86,8 @@ def _each(statement: Message) -> str:
 def _list(what: str, names: list[tuple[str, ...]]) -> str:
     if what in _ON_RELATION:
         return ", ".join(f"{quoted(name[-1])} of {quoted(*name[:-1])}" for name in names)
+    if what in ("CAST", "OPERATOR"):
+        return ", ".join(" ".join(name) for name in names)
     return ", ".join(quoted(*name[:-1]) + name[-1].replace("(?)", "") if what in _CALLED else quoted(*name) for name in names)
 
 
@@ -83,7 +117,11 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
     if what in ("INDEX", "TABCONSTRAINT") and not look.expanding:
         yield look.warning("rename", f"who names {told} (ON CONFLICT ON CONSTRAINT, an error's text) does not find it any more")
         return
-    yield look.finding("rename", f"the version that runs knows {told} by this name, and fails with the first statement that names it; add {quoted(new)} beside it", _both(what, on, old, new))
+    yield look.finding(
+        "rename",
+        f"the version that runs knows {told} by this name, and fails with the first statement that names it; add {quoted(new)} beside it",
+        _both(what, on, old, new),
+    )
 
 
 def _both(what: str, on: tuple[str, ...], old: str, new: str) -> str:
@@ -120,7 +158,10 @@ def owner(look: Look, statement: Message) -> Iterator[Finding]:
     what = pb.ObjectType.Name(statement.object_type).removeprefix("OBJECT_")
     name = relation(statement.relation) if statement.HasField("relation") else object_name(statement.object)
     if not look.known.made(_kind(what), *name):
-        yield look.finding("owner", f"whoever has its rights as the owner of the {what.lower()} {_list(what, [name])} loses them at once; grant the new role what it needs instead")
+        yield look.finding(
+            "owner",
+            f"whoever has its rights as the owner of the {what.lower()} {_list(what, [name])} loses them at once; grant the new role what it needs instead",
+        )
 
 
 def grant(look: Look, statement: Message) -> Iterator[Finding]:
@@ -153,11 +194,17 @@ def enum(look: Look, statement: Message) -> Iterator[Finding]:
     if look.known.made("type", *name):
         return
     if statement.old_val:
-        yield look.finding("rename", f"the version that runs knows {statement.old_val!r} of {quoted(*name)}, and fails with the first statement that names it; add the new value beside it")
+        yield look.finding(
+            "rename",
+            f"the version that runs knows {statement.old_val!r} of {quoted(*name)}, and fails when it names it; add the new value beside it",
+        )
     elif look.expanding:
-        yield look.finding("enum-value", f"a value of {quoted(*name)} can never be taken away, so that going back leaves it; and the old version reads rows with a value that it does not know. "
-                           "Use a column of text with a CHECK, or allow it with a reason",
-                           f"-- bleen: allow enum-value the old version passes values through that it does not know, and nobody minds that it stays\n{look.parsed.statement.text};")
+        yield look.finding(
+            "enum-value",
+            f"a value of {quoted(*name)} can never be taken away, so that going back leaves it; and the old version reads rows whose value it does not know. "
+            "Use text with a CHECK, or allow it",
+            f"-- bleen: allow enum-value the old version passes values through that it does not know\n{look.parsed.statement.text};",
+        )
 
 
 def domain(look: Look, statement: Message) -> Iterator[Finding]:
@@ -171,7 +218,9 @@ def domain(look: Look, statement: Message) -> Iterator[Finding]:
             safe = changed(statement)
             getattr(safe, "def").constraint.skip_validation, getattr(safe, "def").constraint.initially_valid = True, False
             fix = f"{sql(safe)}\nALTER DOMAIN {quoted(*name)} VALIDATE CONSTRAINT {quoted(constraint.conname)};"
-        yield look.finding("domain", f"every table with a column of {quoted(*name)} is read while nobody writes it; add the constraint NOT VALID, then validate it", fix)
+        yield look.finding(
+            "domain", f"every table with a column of {quoted(*name)} is read while nobody writes it; add the constraint NOT VALID, then validate it", fix
+        )
     elif statement.subtype in ("X", "T") and look.expanding:
         yield look.finding("domain", f"the old version counts on {quoted(*name)} as it is; change it in contract", look.later())
 
@@ -208,13 +257,18 @@ def function(look: Look, statement: Message) -> Iterator[Finding]:
 
 def _replaces(look: Look, told: str) -> Iterator[Finding]:
     if look.expanding:
-        yield look.warning("replaces", f"if {told} exists, the old version calls the new one from now on; see that it does what the old version counts on, or give it another name")
+        yield look.warning(
+            "replaces",
+            f"if {told} exists, the old version calls the new one from now on; see that it does what the old version counts on, or give it another name",
+        )
 
 
 def alter_function(look: Look, statement: Message) -> Iterator[Finding]:
     name = object_name(wrapped(statement.func))
     if look.expanding and not look.known.made("function", *name):
-        yield look.finding("alter-function", f"the old version calls {quoted(*name[:-1])} as it is; make another one beside it, or alter it in contract", look.later())
+        yield look.finding(
+            "alter-function", f"the old version calls {quoted(*name[:-1])} as it is; make another one beside it, or alter it in contract", look.later()
+        )
 
 
 def create_schema(look: Look, statement: Message) -> Iterator[Finding]:
@@ -234,11 +288,17 @@ def alter_sequence(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.sequence)
     changes = [each.def_elem.defname for each in statement.options if each.def_elem.defname not in ("owned_by", "cache")]
     if changes and not look.known.made("relation", *name):
-        yield look.finding("alter-sequence", f"the numbers that {quoted(*name)} gives out change at once ({', '.join(changes)}), perhaps to some that are taken; make another sequence")
+        yield look.finding(
+            "alter-sequence",
+            f"the numbers that {quoted(*name)} gives out change at once ({', '.join(changes)}), perhaps to some that are taken; make another sequence",
+        )
 
 
 def publication(look: Look, statement: Message) -> Iterator[Finding]:
-    yield look.finding("publication", "UPDATE and DELETE of a published table fail if its rows have no identity (a primary key, or REPLICA IDENTITY); allow it, and say that they have")
+    yield look.finding(
+        "publication",
+        "UPDATE and DELETE of a published table fail if its rows have no identity (a primary key, or REPLICA IDENTITY); allow it, and say that they have",
+    )
 
 
 def extension(look: Look, statement: Message) -> Iterator[Finding]:
@@ -262,7 +322,11 @@ def vacuum(look: Look, statement: Message) -> Iterator[Finding]:
     names = [relation(each.vacuum_relation.relation) for each in statement.rels]
     if said.get("full") and not (names and all(look.known.made("relation", *name) for name in names)):
         safe = changed(statement, options=[each for each in statement.options if each.def_elem.defname != "full"])
-        yield look.finding("table-rewrite", "VACUUM FULL writes the whole table again, and nobody reads or writes it meanwhile; VACUUM, or pg_repack beside the release", sql(safe))
+        yield look.finding(
+            "table-rewrite",
+            "VACUUM FULL writes the whole table again, and nobody reads or writes it meanwhile; VACUUM, or pg_repack beside the release",
+            sql(safe),
+        )
 
 
 def cluster(look: Look, statement: Message) -> Iterator[Finding]:
@@ -273,14 +337,19 @@ def cluster(look: Look, statement: Message) -> Iterator[Finding]:
 def setting(look: Look, statement: Message) -> Iterator[Finding]:
     if statement.name.lower() not in ("client_min_messages", "maintenance_work_mem", "max_parallel_maintenance_workers"):
         what = statement.name or "all settings"
-        yield look.finding("session-setting", f"bleen sets {what} itself where it matters (lock_timeout, search_path, who writes), and each statement has a transaction of its own; "
-                           "lock_timeout and the pace of batches belong in migration.toml")
+        yield look.finding(
+            "session-setting",
+            f"bleen sets {what} itself where it matters (lock_timeout, search_path, who writes), and each statement has a transaction of its own; "
+            "lock_timeout and the pace of batches belong in migration.toml",
+        )
 
 
 def transaction(look: Look, statement: Message) -> Iterator[Finding]:
     if statement.kind in (pb.TRANS_STMT_ROLLBACK, pb.TRANS_STMT_ROLLBACK_TO):
         look.known.undo()
-    yield look.finding("transaction-control", "each statement runs in a transaction of its own, so that each lock is let go at once and a failure can be resumed; leave it out")
+    yield look.finding(
+        "transaction-control", "each statement runs in a transaction of its own, so that each lock is let go at once and a failure can be resumed; leave it out"
+    )
 
 
 def nothing(look: Look, statement: Message) -> Iterator[Finding]:

@@ -20,7 +20,9 @@ _WRITES = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
 def select(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     if any(kind(node) == "IntoClause" for _, node in walk(statement)):
-        yield look.finding("copies-rows", "SELECT INTO copies rows of which both versions go on writing the originals; make the table empty, and fill it in batches")
+        yield look.finding(
+            "copies-rows", "SELECT INTO copies rows of which both versions go on writing the originals; make the table empty, and fill it in batches"
+        )
 
 
 def insert(look: Look, statement: Message) -> Iterator[Finding]:
@@ -32,8 +34,11 @@ def insert(look: Look, statement: Message) -> Iterator[Finding]:
     if statement.HasField("select_stmt"):
         select = query.select_stmt
         if not select.values_lists and any(True for _ in tables(query)):
-            yield look.finding("copies-rows", "INSERT ... SELECT copies a table in one transaction, and what is written to it meanwhile is missed; copy it in batches, with a trigger "
-                               "that takes along what is written")
+            yield look.finding(
+                "copies-rows",
+                "INSERT ... SELECT copies a table in one transaction, and what is written to it meanwhile is missed; copy it in batches, with a trigger "
+                "that takes along what is written",
+            )
         elif len(select.values_lists) > _MANY:
             yield look.warning("many-rows", f"{len(select.values_lists)} rows in one transaction; insert them in several")
 
@@ -45,11 +50,17 @@ def update(look: Look, statement: Message) -> Iterator[Finding]:
         return
     fix = f"-- backfill.sql\n{sql(statement)}" if not list(_unfit(statement)) else ""
     if _everything(statement.where_clause):
-        yield look.finding("whole-table-update", f"all rows of {quoted(*name)} are locked until the last is written, and every writer waits; let it be the backfill, which goes in "
-                           "batches", fix)
+        yield look.finding(
+            "whole-table-update",
+            f"all rows of {quoted(*name)} are locked until the last is written, and every writer waits; let it be the backfill, which goes in batches",
+            fix,
+        )
     else:
-        yield look.finding("update-outside-backfill", f"how many rows of {quoted(*name)} this locks, and for how long, nobody can tell from its WHERE; let it be the backfill, which "
-                           "goes in batches", fix)
+        yield look.finding(
+            "update-outside-backfill",
+            f"how many rows of {quoted(*name)} this locks, and for how long, nobody can tell from its WHERE; let it be the backfill, which goes in batches",
+            fix,
+        )
 
 
 def delete(look: Look, statement: Message) -> Iterator[Finding]:
@@ -60,21 +71,33 @@ def delete(look: Look, statement: Message) -> Iterator[Finding]:
     if _everything(statement.where_clause):
         yield look.finding("delete-without-where", f"all rows of {quoted(*name)} are locked, and then gone; say which")
     elif look.expanding:
-        yield look.finding("delete-in-expand", f"the old version reads these rows of {quoted(*name)}, and going back does not bring them back; delete them in contract", look.later())
+        yield look.finding(
+            "delete-in-expand",
+            f"the old version reads these rows of {quoted(*name)}, and going back does not bring them back; delete them in contract",
+            look.later(),
+        )
     else:
-        yield look.warning("delete-in-contract", f"how many rows of {quoted(*name)} this locks, and for how long, nobody can tell from its WHERE; delete many in batches")
+        yield look.warning(
+            "delete-in-contract", f"how many rows of {quoted(*name)} this locks, and for how long, nobody can tell from its WHERE; delete many in batches"
+        )
 
 
 def merge(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     name = relation(statement.relation)
     if not look.known.made("relation", *name):
-        yield look.finding("merge", f"the rows of {quoted(*name)} that it writes are locked until the last is written, and every writer waits; let an UPDATE be the backfill, which "
-                           "goes in batches")
+        yield look.finding(
+            "merge",
+            f"the rows of {quoted(*name)} that it writes are locked until the last is written, and every writer waits; let an UPDATE be the backfill, which "
+            "goes in batches",
+        )
 
 
 def copy(look: Look, statement: Message) -> Iterator[Finding]:
-    yield look.finding("copy", "COPY in a migration reads or writes files of the server, or waits for rows that no client sends; insert the rows, or load them beside the release")
+    yield look.finding(
+        "copy",
+        "COPY in a migration reads or writes files of the server, or waits for rows that no client sends; insert the rows, or load them beside the release",
+    )
 
 
 def explain(look: Look, statement: Message) -> Iterator[Finding]:
@@ -92,9 +115,13 @@ def create_table_as(look: Look, statement: Message) -> Iterator[Finding]:
     if not statement.into.skip_data and not _free(look, statement.query):
         empty = sql(changed(statement, into=changed(statement.into, skip_data=True)))
         if view:
-            yield look.warning("long-query", f"one query over whole tables fills {quoted(*name)}, and while it runs no row that is dead is cleared away anywhere")
+            yield look.warning(
+                "long-query", f"one query over whole tables fills {quoted(*name)}, and while it runs no row that is dead is cleared away anywhere"
+            )
         else:
-            yield look.finding("copies-rows", f"{quoted(*name)} is a copy, of which both versions go on writing the originals; make it empty, and fill it in batches", empty)
+            yield look.finding(
+                "copies-rows", f"{quoted(*name)} is a copy, of which both versions go on writing the originals; make it empty, and fill it in batches", empty
+            )
     if not statement.if_not_exists:
         look.known.makes("relation", *name)
 
@@ -102,8 +129,11 @@ def create_table_as(look: Look, statement: Message) -> Iterator[Finding]:
 def refresh(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.relation)
     if not statement.concurrent and not look.known.made("relation", *name):
-        yield look.finding("refresh-without-concurrently", f"nobody reads {quoted(*name)} while it is filled; REFRESH MATERIALIZED VIEW CONCURRENTLY, which wants a unique index",
-                           sql(changed(statement, concurrent=True, skip_data=False)))
+        yield look.finding(
+            "refresh-without-concurrently",
+            f"nobody reads {quoted(*name)} while it is filled; REFRESH MATERIALIZED VIEW CONCURRENTLY, which wants a unique index",
+            sql(changed(statement, concurrent=True, skip_data=False)),
+        )
 
 
 def truncate(look: Look, statement: Message) -> Iterator[Finding]:
@@ -115,7 +145,10 @@ def truncate(look: Look, statement: Message) -> Iterator[Finding]:
 def lock(look: Look, statement: Message) -> Iterator[Finding]:
     names = [relation(each.range_var) for each in statement.relations]
     if not all(look.known.made("relation", *name) for name in names):
-        yield look.finding("lock-table", f"LOCK keeps others from {', '.join(quoted(*name) for name in names)}; every statement takes the lock that it needs, for as long as it needs it")
+        yield look.finding(
+            "lock-table",
+            f"LOCK keeps others from {', '.join(quoted(*name) for name in names)}; every statement takes the lock that it needs, for as long as it needs it",
+        )
 
 
 def unseen(look: Look, statement: Message) -> Iterator[Finding]:
@@ -126,7 +159,9 @@ def unseen(look: Look, statement: Message) -> Iterator[Finding]:
 def backfill(look: Look, statement: Message) -> Iterator[Finding]:
     """What can be done in batches along a key."""
     if kind(statement) != "UpdateStmt":
-        yield look.finding("backfill", "a backfill is one UPDATE of one table, which bleen does in batches; what changes the schema belongs in expand.sql or contract.sql")
+        yield look.finding(
+            "backfill", "a backfill is one UPDATE of one table, which bleen does in batches; what changes the schema belongs in expand.sql or contract.sql"
+        )
         return
     for why in _unfit(statement):
         yield look.finding("backfill", f"{why}; a backfill is one UPDATE of one table, which bleen does in batches along its key")
@@ -160,7 +195,10 @@ def _everything(where: Message) -> bool:
 def _effects(look: Look, statement: Message) -> Iterator[Finding]:
     """What a query does besides: rows written in its WITH, row locks, functions that may do anything."""
     if any(kind(inner(node.ctequery)) in _WRITES for _, node in walk(statement) if kind(node) == "CommonTableExpr"):
-        yield look.finding("data-modifying-cte", "a WITH that writes locks its rows until the whole statement is done, and no rule sees how many; write its parts as statements")
+        yield look.finding(
+            "data-modifying-cte",
+            "a WITH that writes locks its rows until the whole statement is done, and no rule sees how many; write its parts as statements",
+        )
     if any(kind(node) == "LockingClause" for _, node in walk(statement)):
         yield look.finding("row-locks", "FOR UPDATE and its like lock rows that both versions write, and a migration has no use for that")
     unknown = functions(statement, FREE)

@@ -29,7 +29,7 @@ Command = Callable[[Look, Message, Message, Place], Iterator[Finding]]
 """The rules of one subcommand of ALTER TABLE, on a table that is in use."""
 
 _ALTERED = ("OBJECT_TABLE", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE")
-_MOMENT = frozenset(
+MOMENT = frozenset(
     "AT_DropNotNull AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetStorage AT_SetCompression AT_ClusterOn AT_DropCluster AT_SetRelOptions "
     "AT_ResetRelOptions AT_DetachPartitionFinalize AT_DropOids".split()
 )
@@ -51,7 +51,7 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
         command, at = node.alter_table_cmd, look.part(index)
         subtype = pb.AlterTableType.Name(command.subtype)
         rule = COMMANDS.get(subtype)
-        if subtype in _MOMENT:
+        if subtype in MOMENT:
             continue
         if rule is None:
             yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
@@ -84,18 +84,29 @@ def _not_null(look: Look, statement: Message, command: Message, at: Place) -> It
     if not look.known.knows("not null", *name, command.name):
         steps = required(name, command.name)
         fix = "\n".join(["-- contract.sql", *steps] if look.expanding else steps)
-        yield look.finding("set-not-null", f"all rows of {quoted(*name)} are read while nobody reads or writes it; PostgreSQL skips that for a CHECK ({quoted(command.name)} "
-                           "IS NOT NULL) that this release has validated before", fix, at=at)
+        yield look.finding(
+            "set-not-null",
+            f"all rows of {quoted(*name)} are read while nobody reads or writes it; PostgreSQL skips that for a CHECK ({quoted(command.name)} "
+            "IS NOT NULL) that this release has validated before",
+            fix,
+            at=at,
+        )
 
 
 def _expression(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    yield look.finding("generated-expression", f"another expression makes PostgreSQL write the whole of {quoted(*relation(statement.relation))} again, and nobody reads "
-                       "or writes it meanwhile; add another column", at=at)
+    yield look.finding(
+        "generated-expression",
+        f"another expression makes PostgreSQL write the whole of {quoted(*relation(statement.relation))} again, and nobody reads "
+        "or writes it meanwhile; add another column",
+        at=at,
+    )
 
 
 def _drop_expression(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     if look.expanding:
-        yield look.finding("generated-expression", f"the old version does not write {quoted(command.name)}, and counts on its expression", _later(statement, command), at=at)
+        yield look.finding(
+            "generated-expression", f"the old version does not write {quoted(command.name)}, and counts on its expression", _later(statement, command), at=at
+        )
 
 
 def _drop_column(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -103,7 +114,9 @@ def _drop_column(look: Look, statement: Message, command: Message, at: Place) ->
     if look.known.made("column", *name, command.name):
         look.known.forgets("column", *name, command.name)
     elif look.expanding:
-        yield look.finding("drop-in-expand", f"the old version reads and writes {quoted(*name, command.name)}; drop it in contract", _later(statement, command), at=at)
+        yield look.finding(
+            "drop-in-expand", f"the old version reads and writes {quoted(*name, command.name)}; drop it in contract", _later(statement, command), at=at
+        )
     if command.behavior == pb.DROP_CASCADE:
         yield look.warning("drop-cascade", "CASCADE drops what is not named here as well, views and foreign keys that are in use; name it", at=at)
 
@@ -127,8 +140,12 @@ def _check(look: Look, statement: Message, constraint: Message, at: Place) -> It
         if constraint.skip_validation and constraint.conname:
             look.known.learns("promises not null", *name, column, constraint.conname)
         if look.expanding and look.known.made("column", *name, column) and not look.known.made("column default", *name, column):
-            yield look.finding("not-null-in-expand", f"every INSERT of the old version fails from here on: it does not know {quoted(column)}, which has no default; "
-                               "require it in contract", f"-- contract.sql\n{added(statement, changed(constraint, skip_validation=True, initially_valid=False))}", at=at)
+            yield look.finding(
+                "not-null-in-expand",
+                f"every INSERT of the old version fails from here on: it does not know {quoted(column)}, which has no default; require it in contract",
+                f"-- contract.sql\n{added(statement, changed(constraint, skip_validation=True, initially_valid=False))}",
+                at=at,
+            )
 
 
 def _never_null(constraint: Message) -> list[str]:
@@ -149,14 +166,19 @@ def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place)
     if constraint.skip_validation:
         return
     name = relation(statement.relation)
-    other = f" and {quoted(*relation(constraint.pktable))}" if constraint.contype == pb.CONSTR_FOREIGN else ""
+    other = f", nor {quoted(*relation(constraint.pktable))}" if constraint.contype == pb.CONSTR_FOREIGN else ""
     columns = constraint.fk_attrs or constraint.keys
     suffix = {pb.CONSTR_FOREIGN: "fkey", pb.CONSTR_NOTNULL: "not_null"}.get(constraint.contype, "check")
     chosen = constraint.conname or called(name[-1], *(each.string.sval for each in columns), suffix)
     safe = changed(constraint, conname=chosen, skip_validation=True, initially_valid=False)
     fix = f"{added(statement, safe)}\nALTER TABLE {quoted(*name)} VALIDATE CONSTRAINT {quoted(chosen)};"
-    yield look.finding("constraint-without-not-valid", f"all rows of {quoted(*name)} are checked while nobody writes it{other}; add it NOT VALID, then validate it in a "
-                       "statement of its own, which locks nobody out", fix, at=at)
+    yield look.finding(
+        "constraint-without-not-valid",
+        f"all rows of {quoted(*name)} are checked while nobody writes it{other}; add it NOT VALID, then validate it in a "
+        "statement of its own, which locks nobody out",
+        fix,
+        at=at,
+    )
 
 
 def _indexed(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
@@ -170,17 +192,29 @@ def _indexed(look: Look, statement: Message, constraint: Message, at: Place) -> 
         relation=changed(statement.relation, inh=True),
         access_method="btree",
         index_params=[wrapped(pb.IndexElem(name=each, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in columns],
-        index_including_params=[wrapped(pb.IndexElem(name=each.string.sval, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in constraint.including],
-        unique=True, concurrent=True, nulls_not_distinct=constraint.nulls_not_distinct,
+        index_including_params=[
+            wrapped(pb.IndexElem(name=each.string.sval, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in constraint.including
+        ],
+        unique=True,
+        concurrent=True,
+        nulls_not_distinct=constraint.nulls_not_distinct,
     )
     use = changed(constraint, conname=chosen, indexname=chosen, keys=[], including=[], nulls_not_distinct=False)
-    yield look.finding("constraint-builds-index", f"its index is built while nobody reads or writes {quoted(*name)}; build it CONCURRENTLY, then make it a constraint",
-                       f"{sql(index)}\n{added(statement, use)}", at=at)
+    yield look.finding(
+        "constraint-builds-index",
+        f"its index is built while nobody reads or writes {quoted(*name)}; build it CONCURRENTLY, then make it a constraint",
+        f"{sql(index)}\n{added(statement, use)}",
+        at=at,
+    )
 
 
 def _exclusion(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
-    yield look.finding("constraint-builds-index", f"its index is built while nobody reads or writes {quoted(*relation(statement.relation))}, and PostgreSQL has no other "
-                       "way; make a new table with it, and move the rows there", at=at)
+    yield look.finding(
+        "constraint-builds-index",
+        f"its index is built while nobody reads or writes {quoted(*relation(statement.relation))}, and PostgreSQL has no other "
+        "way; make a new table with it, and move the rows there",
+        at=at,
+    )
 
 
 def _validate(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -190,8 +224,12 @@ def _validate(look: Look, statement: Message, command: Message, at: Place) -> It
         rest = [each for each in statement.cmds if each.alter_table_cmd.subtype != pb.AT_ValidateConstraint]
         steps = [*([sql(changed(statement, cmds=rest))] if rest else []), *(_alone(statement, each) for each in alone)]
         if not look.known.made("relation", *name):
-            yield look.finding("validate-alone", f"all rows of {quoted(*name)} are checked under the locks of the other parts of this statement; validate in a statement "
-                               "of its own", "\n".join(steps), at=at)
+            yield look.finding(
+                "validate-alone",
+                f"all rows of {quoted(*name)} are checked under the locks of the other parts of this statement; validate in a statement of its own",
+                "\n".join(steps),
+                at=at,
+            )
     for column in _promised(look, name, command.name):
         look.known.learns("not null", *name, column)
 
@@ -204,8 +242,11 @@ def _promised(look: Look, table: tuple[str, ...], constraint: str) -> list[str]:
 def _alter_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     how = getattr(command, "def").atalter_constraint
     if how.alter_enforceability and how.is_enforced:
-        yield look.finding("constraint-without-not-valid", f"all rows of {quoted(*relation(statement.relation))} are checked while nobody writes it; add the constraint "
-                           "again, NOT VALID, and validate it", at=at)
+        yield look.finding(
+            "constraint-without-not-valid",
+            f"all rows of {quoted(*relation(statement.relation))} are checked while nobody writes it; add the constraint again, NOT VALID, and validate it",
+            at=at,
+        )
     elif look.expanding:
         yield look.warning("alter-constraint", f"the old version's transactions meet {quoted(how.conname)} at another moment than before", at=at)
 
@@ -218,8 +259,13 @@ def _drop_constraint(look: Look, statement: Message, command: Message, at: Place
     if look.known.made("constraint", *name, command.name):
         look.known.forgets("constraint", *name, command.name)
     elif look.expanding:
-        yield look.finding("drop-in-expand", f"the old version may count on {quoted(command.name)} (ON CONFLICT, cascades, what it can read), and going back would have to "
-                           "check all rows; drop it in contract", _later(statement, command), at=at)
+        yield look.finding(
+            "drop-in-expand",
+            f"the old version may count on {quoted(command.name)} (ON CONFLICT, cascades, what it can read), and going back would have to "
+            "check all rows; drop it in contract",
+            _later(statement, command),
+            at=at,
+        )
     if command.behavior == pb.DROP_CASCADE:
         yield look.warning("drop-cascade", "CASCADE drops what is not named here as well, such as foreign keys of other tables; name it", at=at)
 
@@ -227,48 +273,93 @@ def _drop_constraint(look: Look, statement: Message, command: Message, at: Place
 def _change_type(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name, definition = relation(statement.relation), getattr(command, "def").column_def
     table, old, new = quoted(*name), quoted(command.name), quoted(called(command.name, "new"))
-    made = sql(changed(statement, cmds=[wrapped(pb.AlterTableCmd(subtype=pb.AT_AddColumn, behavior=pb.DROP_RESTRICT, **{
-        "def": wrapped(pb.ColumnDef(colname=called(command.name, "new"), type_name=definition.type_name, is_local=True))}))]))
-    cast = expression(definition.raw_default) if definition.HasField("raw_default") else expression(
-        wrapped(pb.TypeCast(arg=wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))])), type_name=definition.type_name)))
-    fix = (f"-- expand.sql\n{made}\n-- backfill.sql\nUPDATE {table} SET {new} = {cast} WHERE {new} IS NULL;\n"
-           f"-- contract.sql\nALTER TABLE {table} DROP COLUMN {old};")
-    yield look.finding("change-type", f"PostgreSQL may write the whole of {table} again while nobody reads or writes it, and the old version gets another type; add a column of "
-                       "the new type. Free is only what no version notices, varchar(n) to a longer one or to text: allow that with a reason", fix, at=at)
+    made = sql(
+        changed(
+            statement,
+            cmds=[
+                wrapped(
+                    pb.AlterTableCmd(
+                        subtype=pb.AT_AddColumn,
+                        behavior=pb.DROP_RESTRICT,
+                        **{"def": wrapped(pb.ColumnDef(colname=called(command.name, "new"), type_name=definition.type_name, is_local=True))},
+                    )
+                )
+            ],
+        )
+    )
+    cast = (
+        expression(definition.raw_default)
+        if definition.HasField("raw_default")
+        else expression(wrapped(pb.TypeCast(arg=wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))])), type_name=definition.type_name)))
+    )
+    fix = (
+        f"-- expand.sql\n{made}\n-- backfill.sql\nUPDATE {table} SET {new} = {cast} WHERE {new} IS NULL;\n"
+        f"-- contract.sql\nALTER TABLE {table} DROP COLUMN {old};"
+    )
+    yield look.finding(
+        "change-type",
+        f"PostgreSQL may write the whole of {table} again while nobody reads or writes it, and the old version gets another type; add a column of "
+        "the new type. Free is only what no version notices, varchar(n) to a longer one or to text: allow that with a reason",
+        fix,
+        at=at,
+    )
 
 
 def _owner(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    yield look.finding("owner", f"whoever has its rights as the owner of {quoted(*relation(statement.relation))} loses them at once; grant the new role what it needs instead", at=at)
+    yield look.finding(
+        "owner",
+        f"whoever has its rights as the owner of {quoted(*relation(statement.relation))} loses them at once; grant the new role what it needs instead",
+        at=at,
+    )
 
 
 def _rewrites(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    yield look.finding("table-rewrite", f"PostgreSQL writes the whole of {quoted(*relation(statement.relation))} again, and nobody reads or writes it meanwhile", at=at)
+    yield look.finding(
+        "table-rewrite", f"PostgreSQL writes the whole of {quoted(*relation(statement.relation))} again, and nobody reads or writes it meanwhile", at=at
+    )
 
 
 def _trigger_state(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    yield look.finding("trigger-state", f"from now on the triggers or rules of {quoted(*relation(statement.relation))} do other things than the versions that run count on, "
-                       "foreign keys and two-way sync among them; change what a trigger's function does", at=at)
+    yield look.finding(
+        "trigger-state",
+        f"from now on the triggers or rules of {quoted(*relation(statement.relation))} do other things than the versions that run count on, "
+        "foreign keys and two-way sync among them; change what a trigger's function does",
+        at=at,
+    )
 
 
 def _inheritance(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    yield look.finding("inheritance", f"the rows that a query of {quoted(*relation(statement.relation))} or of its parent sees change at once, for both versions", at=at)
+    yield look.finding(
+        "inheritance", f"the rows that a query of {quoted(*relation(statement.relation))} or of its parent sees change at once, for both versions", at=at
+    )
 
 
 def _replica_identity(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    yield look.finding("replica-identity", f"if {quoted(*relation(statement.relation))} is published, UPDATE and DELETE fail where the rows have no identity, and subscribers "
-                       "get other columns", at=at)
+    yield look.finding(
+        "replica-identity",
+        f"if {quoted(*relation(statement.relation))} is published, UPDATE and DELETE fail where the rows have no identity, and subscribers get other columns",
+        at=at,
+    )
 
 
 def _row_security(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     why = f"the rows of {quoted(*relation(statement.relation))} that a role sees change at once"
-    yield look.finding("row-security", f"{why}, for the old version too", _later(statement, command), at=at) if look.expanding else look.warning("row-security", why, at=at)
+    yield (
+        look.finding("row-security", f"{why}, for the old version too", _later(statement, command), at=at)
+        if look.expanding
+        else look.warning("row-security", why, at=at)
+    )
 
 
 def _attach(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     part = relation(getattr(command, "def").partition_cmd.name)
     if statement.objtype != pb.OBJECT_INDEX and not look.known.made("relation", *part):
-        yield look.finding("attach-partition", f"all rows of {quoted(*part)} are checked while nobody reads or writes it; if a validated CHECK proves the bounds, PostgreSQL "
-                           "skips that: then allow it, and name the CHECK as the reason", at=at)
+        yield look.finding(
+            "attach-partition",
+            f"all rows of {quoted(*part)} are checked while nobody reads or writes it; if a validated CHECK proves the bounds, PostgreSQL "
+            "skips that: then allow it, and name the CHECK as the reason",
+            at=at,
+        )
 
 
 def _detach(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -277,16 +368,26 @@ def _detach(look: Look, statement: Message, command: Message, at: Place) -> Iter
     if not how.concurrent:
         safe = changed(command)
         getattr(safe, "def").partition_cmd.concurrent = True
-        yield look.finding("detach-partition", f"nobody reads or writes {table} until this has its lock and is done; DETACH ... CONCURRENTLY",
-                           _later(statement, safe) if look.expanding else _alone(statement, safe), at=at)
+        yield look.finding(
+            "detach-partition",
+            f"nobody reads or writes {table} until this has its lock and is done; DETACH ... CONCURRENTLY",
+            _later(statement, safe) if look.expanding else _alone(statement, safe),
+            at=at,
+        )
     elif look.expanding:
-        yield look.warning("detach-partition", f"the old version does not see the rows of {quoted(*relation(how.name))} in {table} any more; detach it in contract",
-                           _later(statement, command), at=at)
+        yield look.warning(
+            "detach-partition",
+            f"the old version does not see the rows of {quoted(*relation(how.name))} in {table} any more; detach it in contract",
+            _later(statement, command),
+            at=at,
+        )
 
 
 def _identity(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     if look.expanding:
-        yield look.finding("identity", f"the old version's INSERTs with or without {quoted(command.name)} meet another rule than before", _later(statement, command), at=at)
+        yield look.finding(
+            "identity", f"the old version's INSERTs with or without {quoted(command.name)} meet another rule than before", _later(statement, command), at=at
+        )
 
 
 COMMANDS: dict[str, Command] = {
@@ -304,7 +405,9 @@ COMMANDS: dict[str, Command] = {
     "AT_ChangeOwner": _owner,
     **dict.fromkeys(("AT_SetLogged", "AT_SetUnLogged", "AT_SetAccessMethod", "AT_SetTableSpace"), _rewrites),
     **{f"AT_{verb}Trig{which}": _trigger_state for verb in ("Enable", "Disable") for which in ("", "All", "User")},
-    **dict.fromkeys(("AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_EnableRule", "AT_EnableAlwaysRule", "AT_EnableReplicaRule", "AT_DisableRule"), _trigger_state),
+    **dict.fromkeys(
+        ("AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_EnableRule", "AT_EnableAlwaysRule", "AT_EnableReplicaRule", "AT_DisableRule"), _trigger_state
+    ),
     **dict.fromkeys(("AT_AddInherit", "AT_DropInherit", "AT_AddOf", "AT_DropOf"), _inheritance),
     "AT_ReplicaIdentity": _replica_identity,
     **dict.fromkeys(("AT_EnableRowSecurity", "AT_DisableRowSecurity", "AT_ForceRowSecurity", "AT_NoForceRowSecurity"), _row_security),
@@ -322,11 +425,26 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
     if statement.HasField("partbound"):
         for parent in (relation(each.range_var) for each in statement.inh_relations):
             if not look.known.made("relation", *parent):
-                attach = pb.AlterTableStmt(relation=statement.inh_relations[0].range_var, objtype=pb.OBJECT_TABLE, cmds=[wrapped(pb.AlterTableCmd(
-                    subtype=pb.AT_AttachPartition, behavior=pb.DROP_RESTRICT, **{"def": wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))}))])
+                attach = pb.AlterTableStmt(
+                    relation=statement.inh_relations[0].range_var,
+                    objtype=pb.OBJECT_TABLE,
+                    cmds=[
+                        wrapped(
+                            pb.AlterTableCmd(
+                                subtype=pb.AT_AttachPartition,
+                                behavior=pb.DROP_RESTRICT,
+                                **{"def": wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))},
+                            )
+                        )
+                    ],
+                )
                 like = f"CREATE TABLE {quoted(*name)} (LIKE {quoted(*parent)} INCLUDING ALL);"
-                yield look.warning("partition-of", f"nobody reads or writes {quoted(*parent)} until this has its lock and is done; a table that is made first and attached then "
-                                   "locks out nobody", f"{like}\n{sql(attach)}")
+                yield look.warning(
+                    "partition-of",
+                    f"nobody reads or writes {quoted(*parent)} until this has its lock and is done; a table that is made first and attached then "
+                    "locks out nobody",
+                    f"{like}\n{sql(attach)}",
+                )
 
 
 def create_index(look: Look, statement: Message) -> Iterator[Finding]:
@@ -344,7 +462,9 @@ def create_index(look: Look, statement: Message) -> Iterator[Finding]:
     elif not statement.idxname:
         yield look.warning("unnamed-index", "an index that PostgreSQL names is not found again if its build fails; name it", safe)
     elif statement.if_not_exists:
-        yield look.warning("index-if-not-exists", "an INVALID index that a failed build left counts as existing, and is left invalid; bleen builds it again itself", safe)
+        yield look.warning(
+            "index-if-not-exists", "an INVALID index that a failed build left counts as existing, and is left invalid; bleen builds it again itself", safe
+        )
     if statement.idxname and not statement.if_not_exists:
         look.known.makes("relation", *table[:-1], statement.idxname)
 
@@ -355,15 +475,21 @@ def reindex(look: Look, statement: Message) -> Iterator[Finding]:
         return
     safe = changed(statement, params=[*statement.params, wrapped(pb.DefElem(defname="concurrently", defaction=pb.DEFELEM_UNSPEC))])
     whole = statement.kind == pb.REINDEX_OBJECT_SYSTEM
-    yield look.finding("reindex-without-concurrently", f"nobody writes {quoted(*name)} while its indexes are built, nor reads through them; REINDEX ... CONCURRENTLY",
-                       "" if whole else sql(safe))
+    yield look.finding(
+        "reindex-without-concurrently",
+        f"nobody writes {quoted(*name)} while its indexes are built, nor reads through them; REINDEX ... CONCURRENTLY",
+        "" if whole else sql(safe),
+    )
 
 
 def trigger(look: Look, statement: Message) -> Iterator[Finding]:
     table = relation(statement.relation)
     if not look.known.made("relation", *table):
-        yield look.warning("trigger", f"{quoted(statement.trigname)} runs for the writes of the old version too: an error in it fails them; two-way sync is better left to [[sync]] in "
-                           "migration.toml")
+        yield look.warning(
+            "trigger",
+            f"{quoted(statement.trigname)} runs for the writes of the old version too: an error in it fails them; two-way sync is better left to [[sync]] in "
+            "migration.toml",
+        )
     if not statement.replace:
         look.known.makes("on relation", *table, statement.trigname)
 
@@ -379,7 +505,9 @@ def policy(look: Look, statement: Message) -> Iterator[Finding]:
 def rule(look: Look, statement: Message) -> Iterator[Finding]:
     table = relation(statement.relation)
     if not look.known.made("relation", *table):
-        yield look.finding("rule", f"the statements of both versions on {quoted(*table)} do something else from now on; use a trigger, or a view with a trigger")
+        yield look.finding(
+            "rule", f"the statements of both versions on {quoted(*table)} do something else from now on; use a trigger, or a view with a trigger"
+        )
 
 
 def view(look: Look, statement: Message) -> Iterator[Finding]:
@@ -387,5 +515,8 @@ def view(look: Look, statement: Message) -> Iterator[Finding]:
     if not statement.replace:
         look.known.makes("relation", *name)
     elif look.expanding and not look.known.made("relation", *name):
-        yield look.warning("replaces", f"if {quoted(*name)} exists, the old version reads the new one from now on; give the new one another name",
-                           sql(changed(statement, replace=False, view=changed(statement.view, relname=called(name[-1], "new")))))
+        yield look.warning(
+            "replaces",
+            f"if {quoted(*name)} exists, the old version reads the new one from now on; give the new one another name",
+            sql(changed(statement, replace=False, view=changed(statement.view, relname=called(name[-1], "new")))),
+        )

@@ -18,7 +18,9 @@ def log(findings: Sequence[Finding], rules: Mapping[str, str]) -> dict[str, Any]
         "version": "2.1.0",
         "runs": [
             {
-                "tool": {"driver": {"name": "bleen", "version": __version__, "rules": [{"id": name, "shortDescription": {"text": rules[name]}} for name in names]}},
+                "tool": {
+                    "driver": {"name": "bleen", "version": __version__, "rules": [{"id": name, "shortDescription": {"text": rules[name]}} for name in names]}
+                },
                 "columnKind": "unicodeCodePoints",
                 "results": [_result(finding, names) for finding in findings],
             }

@@ -1,0 +1,208 @@
+"""The rules of PostgreSQL, case by case: what each finds, what it lets pass, where it points, and that the way out which it names is one."""
+
+import re
+from typing import Any
+
+import pytest
+from lint_cases_postgres import BAD, GOOD, WITH_OTHERS
+from postgast import pg_query_pb2 as pb
+from postgast import walk
+
+from bleen.database.postgres_parser import Parsed, Source
+from bleen.database.rules import Finding, Phase, Script, lint, lint_release
+from bleen.database.rules.findings import Known
+from bleen.database.rules.postgres import RULES, STATEMENTS, judged
+from bleen.database.rules.postgres_look import Look
+from bleen.database.rules.postgres_objects import DROPPED
+from bleen.database.rules.postgres_tables import COMMANDS, MOMENT
+from bleen.database.statements import Place, Statement, Unreadable
+
+
+def phases(told: str) -> list[Phase]:
+    return ["expand", "contract"] if told == "both" else [told]  # type: ignore[list-item]
+
+
+def found(sql: str, phase: Phase) -> list[Finding]:
+    return lint(sql, "postgres", phase, "a.sql")
+
+
+@pytest.mark.parametrize(("rule", "phase", "sql"), [(rule, phase, sql) for rule, cases in BAD.items() for told, sql in cases for phase in phases(told)])
+def test_what_a_rule_forbids_is_found_by_it_and_by_no_other(rule: str, phase: Phase, sql: str) -> None:
+    """ "Per phase and per dialect; located (file:line:col), with why and with the safe way written out" """
+    findings = found(sql, phase)
+    assert rule in {finding.rule for finding in findings} <= {rule, *WITH_OTHERS.get(rule, ())}, findings
+    assert all(finding.message and finding.file == "a.sql" and finding.line >= 1 <= finding.column for finding in findings)
+
+
+@pytest.mark.parametrize(("phase", "sql"), [(phase, sql) for told, sql in GOOD for phase in phases(told)])
+def test_what_hurts_nobody_passes_without_a_word(phase: Phase, sql: str) -> None:
+    assert found(sql, phase) == []
+
+
+def test_every_rule_has_a_case_and_every_finding_a_rule() -> None:
+    assert BAD.keys() == RULES.keys()
+
+
+WARNS = {"drop-cascade", "set-default", "unnamed-index", "index-if-not-exists", "trigger", "partition-of", "replaces", "alter-constraint", "many-rows"}
+WARNS |= {"long-query", "delete-in-contract"}
+
+
+@pytest.mark.parametrize("rule", BAD)
+def test_only_what_may_be_right_is_a_warning(rule: str) -> None:
+    severities = {finding.severity for told, sql in BAD[rule] for phase in phases(told) for finding in found(sql, phase) if finding.rule == rule}
+    both = {"domain-column", "detach-partition", "row-security", "revoke"}
+    assert severities == ({"warn"} if rule in WARNS else {"error", "warn"} if rule in both else {"error"})
+
+
+FIXES = sorted(
+    {
+        (phase, finding.rule, finding.fix)
+        for cases in BAD.values()
+        for told, sql in cases
+        for phase in phases(told)
+        for finding in found(sql, phase)
+        if finding.fix
+    }
+)
+
+
+@pytest.mark.parametrize(("phase", "rule", "fix"), FIXES)
+def test_the_safe_way_is_sql_that_the_linter_itself_passes(phase: Phase, rule: str, fix: str) -> None:
+    parts = re.split(r"^-- (expand|backfill|contract)\.sql$\n?", fix, flags=re.MULTILINE)
+    scripts = [Script(parts[0], "", phase)] if parts[0].strip() else []
+    scripts += [Script(text, "", name) for name, text in zip(parts[1::2], parts[2::2], strict=True) if re.sub("(?m)^--.*", "", text).strip()]  # type: ignore[arg-type]
+    assert scripts
+    assert [finding for finding in lint_release(scripts, "postgres") if finding.severity == "error"] == []
+
+
+def _look(phase: Phase = "expand") -> Look:
+    return Look("a.sql", phase, Known(), "", Parsed(Statement("", Place(1, 1), 0), pb.Node(), ()))
+
+
+KINDS = [field for field in pb.Node.DESCRIPTOR.fields if field.message_type is not None and field.message_type.name.endswith("Stmt")]
+
+
+@pytest.mark.parametrize("field", [field.name for field in KINDS if field.message_type.name not in STATEMENTS])
+def test_a_statement_that_no_rule_knows_is_an_error(field: str) -> None:
+    """ "What cannot be parsed or understood is an error that says so, never a pass." """
+    node: Any = pb.Node()
+    getattr(node, field).SetInParent()
+    assert [finding.rule for finding in judged(_look(), getattr(node, field))] == ["not-understood"]
+
+
+def test_every_statement_of_the_list_is_one_of_the_parsers() -> None:
+    assert STATEMENTS.keys() <= {field.message_type.name for field in KINDS}
+
+
+@pytest.mark.parametrize("subtype", sorted({value.name for value in pb.DESCRIPTOR.enum_types_by_name["AlterTableType"].values} - COMMANDS.keys() - MOMENT))
+def test_a_part_of_alter_table_that_no_rule_knows_is_an_error(subtype: str) -> None:
+    command = pb.AlterTableCmd(subtype=pb.AlterTableType.Value(subtype), name="a")
+    statement = pb.AlterTableStmt(relation=pb.RangeVar(relname="users"), cmds=[pb.Node(alter_table_cmd=command)], objtype=pb.OBJECT_TABLE)
+    assert [finding.rule for finding in judged(_look(), statement)] == ["not-understood"]
+
+
+@pytest.mark.parametrize("what", sorted({value.name.removeprefix("OBJECT_") for value in pb.DESCRIPTOR.enum_types_by_name["ObjectType"].values} - set(DROPPED)))
+def test_dropping_what_no_rule_knows_is_an_error(what: str) -> None:
+    drop = pb.DropStmt(remove_type=pb.ObjectType.Value(f"OBJECT_{what}"), objects=[pb.Node(string=pb.String(sval="a"))], behavior=pb.DROP_RESTRICT)
+    assert [[finding.rule for finding in judged(_look(phase), drop)] for phase in phases("both")] == [["not-understood"], ["not-understood"]]
+
+
+def test_every_statement_and_every_part_that_a_rule_knows_is_tried_by_a_case() -> None:
+    """So that the lists of what is known hold nothing that nobody has looked at."""
+    cases = [sql for group in (*BAD.values(), GOOD) for _, sql in group]
+    nodes = [node for sql in cases for each in _parsed(sql) for _, node in walk(each.node)]
+    assert STATEMENTS.keys() - {type(node).DESCRIPTOR.name for node in nodes} == set()
+    parts = {pb.AlterTableType.Name(node.subtype) for node in nodes if type(node).DESCRIPTOR.name == "AlterTableCmd"}
+    assert (COMMANDS.keys() | MOMENT) - parts == set()
+    dropped = {pb.ObjectType.Name(node.remove_type).removeprefix("OBJECT_") for node in nodes if type(node).DESCRIPTOR.name == "DropStmt"}
+    assert set(DROPPED) - dropped == set()
+
+
+def _parsed(sql: str) -> list[Parsed]:
+    try:
+        return Source(sql).readable()[0]
+    except Unreadable:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("sql", "places"),
+    [
+        ("DROP TABLE a", [(1, 1)]),
+        ("\n\n  DROP TABLE a", [(3, 3)]),
+        ("-- é\n/* ü; */ DROP TABLE é; DROP TABLE ü;", [(2, 10), (2, 24)]),
+        ("ALTER TABLE t\n  ADD a int,\n  ADD COLUMN b text DEFAULT f(1, 2),\n  DROP COLUMN c", [(3, 3), (4, 3)]),
+        ("SELECT 1;\n  ALTER TABEL x;\nDROP TABLE a", [(2, 9), (3, 1)]),
+        ("SELECT 'é\n", [(1, 8)]),
+        ("SELECT 1;\n\\d users", [(2, 1)]),
+        ("UPDATE t SET a = 1\n;\nUPDATE t SET a = 2", [(1, 1), (3, 1)]),
+    ],
+)
+def test_a_finding_stands_where_what_it_finds_begins(sql: str, places: list[tuple[int, int]]) -> None:
+    assert [(finding.line, finding.column) for finding in found(sql, "expand")] == places
+
+
+def rules_of(*sql: str) -> list[str]:
+    return [finding.rule for finding in lint_release([Script(text, f"{number}.sql", "expand") for number, text in enumerate(sql)], "postgres")]
+
+
+def test_what_an_earlier_file_of_the_release_made_is_free_to_change() -> None:
+    """ "A table created in the same release is free to change." """
+    assert rules_of("CREATE TABLE people (a int)", "CREATE INDEX i ON people (a); DROP TABLE people") == []
+    assert rules_of("CREATE INDEX i ON people (a)", "CREATE TABLE people (a int)") == ["index-without-concurrently"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "rule"),
+    [
+        ("CREATE TABLE IF NOT EXISTS t (a int); DROP TABLE t", "drop-in-expand"),
+        ("CREATE TABLE app.t (a int); DROP TABLE t", "drop-in-expand"),
+        ("CREATE TABLE t (a int); DROP TABLE public.t", "drop-in-expand"),
+        ('CREATE TABLE "T" (a int); DROP TABLE t', "drop-in-expand"),
+        ("CREATE TABLE t (a int); DROP TABLE t; DROP TABLE t", "drop-in-expand"),
+        ("CREATE TABLE t (a int); ALTER TABLE t RENAME TO u; TRUNCATE t", "truncate"),
+        ("CREATE TABLE t (a int); DROP TABLE t, users", "drop-in-expand"),
+        ("CREATE TABLE t (a int); TRUNCATE t, users", "truncate"),
+        ("CREATE TABLE t (a int); TRUNCATE t CASCADE", "truncate"),
+        ("CREATE TABLE t AS SELECT 1 AS a; LOCK t, users", "lock-table"),
+        ("CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS ''; DROP FUNCTION f(text)", "drop-in-expand"),
+        ("CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS ''; DROP FUNCTION f", "drop-in-expand"),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1; DROP VIEW v", "drop-in-expand"),
+        ("ALTER TABLE users ADD COLUMN IF NOT EXISTS a int; ALTER TABLE users DROP a", "drop-in-expand"),
+        ("ALTER TABLE users ADD COLUMN a int; ALTER TABLE users ALTER a TYPE bigint", "change-type"),
+        ("CREATE TABLE t (a int); INSERT INTO t SELECT a FROM users", "copies-rows"),
+        ("CREATE UNLOGGED TABLE t (a int); UPDATE t SET a = 1; UPDATE users SET a = 1", "whole-table-update"),
+        ("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON users (a); DROP INDEX i", "drop-in-expand"),
+        ("CREATE TRIGGER a BEFORE INSERT ON users EXECUTE FUNCTION f(); DROP TRIGGER a ON orders", "drop-in-expand"),
+    ],
+)
+def test_what_is_not_surely_new_is_not_free(sql: str, rule: str) -> None:
+    assert rules_of(sql)[-1] == rule
+
+
+def test_what_expand_made_is_in_use_when_contract_runs() -> None:
+    scripts = [
+        Script("DROP INDEX i; CREATE INDEX j ON t (a)", "contract.sql", "contract"),
+        Script("CREATE TABLE t (a int); CREATE INDEX i ON t (a)", "expand.sql", "expand"),
+    ]
+    assert [finding.rule for finding in lint_release(scripts, "postgres")] == ["drop-index-without-concurrently", "index-without-concurrently"]
+
+
+def test_a_check_that_expand_validated_serves_contract() -> None:
+    expand = "ALTER TABLE users ADD CONSTRAINT c CHECK (email IS NOT NULL) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c"
+    contract = Script("ALTER TABLE users ALTER email SET NOT NULL", "", "contract")
+    assert lint_release([Script(expand, "", "expand"), contract], "postgres") == []
+    assert [finding.rule for finding in lint_release([contract], "postgres")] == ["set-not-null"]
+
+
+def test_a_rollback_in_the_file_makes_nothing_certain() -> None:
+    assert rules_of("BEGIN; CREATE TABLE users (a int); ROLLBACK; DROP TABLE users")[-1] == "drop-in-expand"
+
+
+def test_the_articles_own_example_is_found_where_it_is_wrong() -> None:
+    """ "never rename; never drop in expand; never change a type directly" """
+    article = "ALTER TABLE users ADD COLUMN full_name VARCHAR(255);\nUPDATE users SET full_name = first_name || ' ' || last_name;\n"
+    drops = "ALTER TABLE users DROP COLUMN first_name;\nALTER TABLE users DROP COLUMN last_name;\n"
+    assert [(finding.line, finding.rule) for finding in found(article, "expand")] == [(2, "whole-table-update")]
+    assert [(finding.line, finding.rule) for finding in found(drops, "expand")] == [(1, "drop-in-expand"), (2, "drop-in-expand")]
+    assert found(drops, "contract") == []
