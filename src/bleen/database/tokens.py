@@ -216,22 +216,22 @@ def _body(dialect: Dialect) -> "_MysqlBody | _SqliteBody":
 
 
 class _SqliteBody:
-    """Whether a semicolon belongs to a trigger's body: until the word END comes right after one (as in SQLite's ``complete.c``)."""
+    """Whether a semicolon belongs to a trigger's body, which it does unless END stands between it and another one (as in SQLite's ``complete.c``)."""
 
     def __init__(self) -> None:
         self.head: list[str] = []
+        self.trigger = False
         self.holds = False
         self.after_semicolon = False
 
     def see(self, token: Token, text: str) -> None:
-        if self.holds:
-            if self.after_semicolon and token.word == "END":
-                self.holds = False
+        if self.trigger:
+            self.holds = not (self.after_semicolon and token.word == "END")
             self.after_semicolon = token.text == ";"
         elif len(self.head) < 6:
             self.head.append(token.word)
             words = [word for word in self.head if word not in ("EXPLAIN", "QUERY", "PLAN", "TEMP", "TEMPORARY")]
-            self.holds = words == ["CREATE", "TRIGGER"]
+            self.trigger = self.holds = words == ["CREATE", "TRIGGER"]
 
 
 _PROGRAMS = words("TRIGGER PROCEDURE FUNCTION EVENT")
