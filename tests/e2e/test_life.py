@@ -239,10 +239,40 @@ def test_init_writes_a_file_that_works_as_it_stands(tmp_path: Path) -> None:
         shop.bleen("init", "--router", "envoy", "--service", "store")
         assert "service store" in shop.bleen("check").out
         assert "systemctl enable" in shop.bleen("init", "--systemd").out
+        assert "there already" in shop.bleen("init", "--systemd", code=2).err
         unit = (tmp_path / "bleen-store.service").read_text()
         assert "KillMode=process" in unit
         assert f"up --file {tmp_path / 'bleen.yaml'}" in unit
         assert f"BLEEN_STATE={shop.state}" in unit
+        assert "OnUnitInactiveSec=30s" in (tmp_path / "bleen-store-watch.timer").read_text()
+
+
+def test_what_the_timer_of_init_runs_replaces_an_engine_that_ended_or_hangs_and_nothing_else(tmp_path: Path) -> None:
+    """ "An engine that is alive and has not been heard of for 15 seconds is hung" """
+    with Shop(tmp_path) as shop:
+        shop.up("1.0").bleen("init", "--systemd")
+        unit = (tmp_path / "bleen-shop-watch.service").read_text()
+        [line] = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
+        look = line.partition(" -m bleen ")[2].split()
+        well, serving = shop.engine(), {*shop.copies("1.0"), shop.proxy()}
+        shop.bleen(*look)
+        assert shop.engine() == well, "one that answers was replaced"
+        shop.kill(well)
+        shop.bleen(*look)
+        until("another one watches", lambda: shop.status()["engine"]["watches"])
+        hung = shop.engine()
+        assert hung != well
+        hung.signal(signal.SIGSTOP)
+        until("it is seen to hang", lambda: shop.status()["engine"]["hung"])
+        with shop.load() as users:
+            shop.bleen(*look)
+            until("a third one watches", lambda: shop.status()["engine"]["watches"])
+        assert not users.report().failures, users.report()
+        assert not hung.alive
+        assert {*shop.copies("1.0"), shop.proxy()} == serving
+        shop.bleen("down", "--yes")
+        shop.bleen(*look)
+        assert not shop.processes(), "what was taken down was started again"
 
 
 def test_every_fault_of_bleen_yaml_is_told_at_once_with_its_place(tmp_path: Path) -> None:

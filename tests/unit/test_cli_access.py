@@ -1,5 +1,6 @@
 """What a verb leaves behind when it ends."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from bleen.cli.access import Access
+from bleen.host import processes
+from bleen.host.processes import me
 from bleen.lifecycle import Phase
+from bleen.ports import Holder
 from bleen.testing.service import NAME, FakeService
 
 
@@ -31,4 +35,20 @@ def test_what_a_verb_drove_goes_on_under_an_engine_but_what_was_taken_down_stays
     monkeypatch.setattr(os, "posix_spawn", spawn)
     Access(service.place, service.journal).leave(driver, release)
     assert len(started) == starts
+    service.close()
+
+
+@pytest.mark.parametrize(("age", "hung"), [(5.0, False), (20.0, True)], ids=["it may still be starting", "it had the time to be heard of"])
+def test_an_engine_that_stands_by_for_a_dead_one_and_hangs_watches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, hung: bool
+) -> None:
+    """ "An engine that is alive and has not been heard of for 15 seconds is hung: `status` says that nobody watches" """
+    standing_by = me()
+    service = FakeService(tmp_path, by=Holder(os.uname().nodename, standing_by.pid, standing_by.start, "another boot", "0"))
+    service.stand()
+    service.clock.advance(16.0)
+    service.place.engine.write_text(json.dumps(standing_by._asdict()))
+    monkeypatch.setattr(processes, "since_boot", lambda: standing_by.start / os.sysconf("SC_CLK_TCK") + age)
+    access = Access(service.place, service.journal)
+    assert (access.hung, access.watched) == (hung, not hung)
     service.close()

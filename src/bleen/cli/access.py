@@ -41,13 +41,18 @@ class Access(NamedTuple):
     def watched(self) -> bool:
         """Whether a resident engine is there, and whoever drives is heard of."""
         held = self.service.holder
-        return ((held is not None and held.resident and held.alive) or _resident(self.place)) and not self.hung
+        return ((held is not None and held.resident and held.alive) or _resident(self.place) is not None) and not self.hung
 
     @property
     def hung(self) -> bool:
-        """Whether the process that drives is alive, and has not been heard of for longer than anything may take."""
+        """Whether somebody is alive who drives, or should have taken over, and nobody was heard of for longer than anything may take."""
+        if self.journal.silence() < SILENT:
+            return False
         held = self.service.holder
-        return held is not None and held.alive and self.journal.silence() >= SILENT
+        if held is not None and held.alive:
+            return True
+        stands_by = _resident(self.place)
+        return stands_by is not None and stands_by.age >= SILENT
 
     def newest(self) -> Release:
         """The newest release. Raises UserError if there was none yet."""
@@ -125,8 +130,9 @@ def who() -> str:
         return f"uid {os.getuid()}"
 
 
-def _resident(place: Place) -> bool:
+def _resident(place: Place) -> Process | None:
+    """The resident engine, if it is alive."""
     from bleen.host.launch import recorded
 
     process = recorded(place.engine)
-    return process is not None and process.alive
+    return process if process is not None and process.alive else None

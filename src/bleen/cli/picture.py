@@ -190,7 +190,8 @@ def lines(picture: dict[str, Any]) -> list[str]:
             waits = f"waits: {'; '.join(each['waits'])}" if each["waits"] else "`bleen migrate contract` does it"
             said.append(f"  {each['migration']}, expanded {show.span(clock.wall() - each['since'])} ago, {waits}")
     if engine["hung"]:
-        said.append(f"nobody watches: the engine (pid {engine['pid']}) is alive and does not answer; `bleen up` starts another")
+        pid = f" (pid {engine['pid']})" if engine["pid"] else ""
+        said.append(f"nobody watches: the engine{pid} is alive and does not answer; `bleen up` starts another")
     elif not engine["watches"] and picture["up"]:
         said.append("nobody watches: no resident engine runs; `bleen up` starts one")
     return said

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bleen.host.clock import boot_id
+from bleen.host.clock import boot_id, since_boot
 
 _SOCK_DIAG, _BY_FAMILY, _DUMP, _ERROR, _LAST, _LISTEN, _INET6 = 4, 20, 0x301, 2, 3, 10, 10
 """NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE, TCP_LISTEN, AF_INET6 (netlink(7), sock_diag(7))."""
@@ -33,6 +33,11 @@ class Process(NamedTuple):
         """Whether it is alive and stopped by a signal (SIGSTOP, Ctrl-Z, a debugger)."""
         stat = _stat(self.pid)
         return self.alive and stat is not None and stat[0] in "Tt"
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return since_boot() - self.start / os.sysconf("SC_CLK_TCK")
 
     def signal(self, number: int) -> bool:
         """Sends a signal to this very process; False if it is gone. Holds a pidfd meanwhile, so that the pid cannot change hands (pidfd_open(2))."""

@@ -9,17 +9,21 @@ from argparse import ArgumentParser, Namespace
 from bleen import __version__
 from bleen.cli import exits
 from bleen.cli.access import open_service, start_engine
+from bleen.cli.stopping import stop_engine
 from bleen.engine.drive import Driver, holder
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--start", action="store_true", help="start it re-parented to init, and return; one that runs already is left as it is")
+    parser.add_argument("--start", action="store_true", help="have one that answers, re-parented to init, and return; what was taken down stays down")
 
 
 def run(args: Namespace) -> int:
     access = open_service(args)
     if args.start:
-        start_engine(access.place)
+        if access.service.up:
+            if access.hung:
+                stop_engine(access)
+            start_engine(access.place)
         return exits.DONE
     driver = Driver(access.journal, access.engine(), access.name, holder(__version__, resident=True))
     ending: list[int] = []

@@ -1,9 +1,11 @@
 """Write a good, commented bleen.yaml: for HAProxy where it is installed, else for Envoy, which comes with bleen.
 
-With --systemd, write the unit that runs `bleen up` at boot beside it, and say how to install it. A file that is there is never overwritten.
+With --systemd, write the unit that runs `bleen up` at boot beside it, and a timer that has an engine which has ended or hangs replaced; and say how to install
+them. A file that is there is never overwritten.
 """
 
 import os
+import pwd
 import re
 import sys
 from argparse import ArgumentParser, Namespace
@@ -12,18 +14,19 @@ from pathlib import Path
 from bleen import config
 from bleen.cli import exits, show
 from bleen.errors import UserError
+from bleen.host.state import root
 from bleen.providers.routers import haproxy
 
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--router", choices=["envoy", "haproxy"], help="which router (default: haproxy where it is installed, else envoy)")
-    parser.add_argument("--systemd", action="store_true", help="write the systemd unit of a bleen.yaml that is there")
+    parser.add_argument("--systemd", action="store_true", help="write the systemd units of a bleen.yaml that is there")
 
 
 def run(args: Namespace) -> int:
     file = Path(args.file)
     if args.systemd:
-        return _unit(args, file)
+        return _units(args, file)
     if file.exists():
         raise UserError(f"{file} is there already: nothing was written")
     router = args.router or ("haproxy" if haproxy.installed() else "envoy")
@@ -34,17 +37,31 @@ def run(args: Namespace) -> int:
     return exits.DONE
 
 
-def _unit(args: Namespace, file: Path) -> int:
-    loaded = config.load(file, None)
-    unit = Path(f"bleen-{loaded.service}.service")
-    if unit.exists():
-        raise UserError(f"{unit} is there already: nothing was written")
-    state = f"Environment=BLEEN_STATE={os.path.abspath(os.environ['BLEEN_STATE'])}\n" if "BLEEN_STATE" in os.environ else ""
-    bleen = f"{sys.executable} -m bleen"
-    file = file.absolute()
-    unit.write_text(f"""\
+def _units(args: Namespace, file: Path) -> int:
+    service = config.load(file, None).service
+    name, bleen = f"bleen-{service}", f"{sys.executable} -m bleen"
+    values = {"service": service, "up": f"{bleen} up --file {file.absolute()}", "watch": f"{bleen} engine --start --service {service}", "settings": _settings()}
+    units = {Path(f"{name}{suffix}"): text.format(**values) for suffix, text in _UNITS.items()}
+    if there := [str(unit) for unit in units if unit.exists()]:
+        raise UserError(f"{', '.join(there)}: there already, nothing was written")
+    for unit, text in units.items():
+        unit.write_text(text)
+    at_boot, watch, timer = (unit.absolute() for unit in units)
+    way = f"systemctl link {watch} && systemctl enable --now {at_boot} {timer}"
+    show.result(args, f"wrote {', '.join(map(str, units))}: install them with `{way}`", files=list(map(str, units)))
+    return exits.DONE
+
+
+def _settings() -> str:
+    """What every process that starts something of the service needs: whose and where the state is, and descriptors for a busy proxy."""
+    user = f"User={pwd.getpwuid(os.geteuid()).pw_name}\n" if os.geteuid() else ""
+    return f"{user}Environment=BLEEN_STATE={root()}\nLimitNOFILE=65536"
+
+
+_UNITS = {
+    ".service": """\
 [Unit]
-Description=bleen: {loaded.service}
+Description=bleen: {service}
 After=network-online.target
 Wants=network-online.target
 
@@ -53,12 +70,35 @@ Type=oneshot
 RemainAfterExit=yes
 # What serves is nobody's child: stopping or restarting this unit ends the engine's start-up, never production.
 KillMode=process
-LimitNOFILE=65536
-WorkingDirectory={file.parent}
-{state}ExecStart={bleen} up --file {file}
+{settings}
+ExecStart={up}
 
 [Install]
 WantedBy=multi-user.target
-""")
-    show.result(args, f"wrote {unit}: install it with `systemctl enable --now {unit.absolute()}`", file=str(unit))
-    return exits.DONE
+""",
+    "-watch.service": """\
+[Unit]
+Description=bleen: an engine for {service}, if it has ended or hangs
+After=bleen-{service}.service
+
+[Service]
+Type=oneshot
+# What it starts is nobody's child, and stays.
+KillMode=process
+{settings}
+ExecStart={watch}
+""",
+    "-watch.timer": """\
+[Unit]
+Description=bleen: looks whether somebody watches {service}
+
+[Timer]
+OnActiveSec=30s
+OnUnitInactiveSec=30s
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+""",
+}
+"""By what follows ``bleen-NAME``."""

@@ -66,7 +66,7 @@ def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any]]:
 def _engine(access: Access) -> None:
     """One resident engine, of this version, that answers."""
     held = access.service.holder
-    if held is not None and held.resident and held.alive and (held.version != __version__ or access.hung):
+    if access.hung or (held is not None and held.resident and held.alive and held.version != __version__):
         stop_engine(access)
     started, service = start_engine(access.place), access.service
     if service.holder == holder(__version__):  # it was us who closed the old listener
