@@ -15,6 +15,9 @@ from postgast import pg_query_pb2 as pb
 
 from bleen.database.statements import Comment, Statement, Unreadable, place
 
+_KINDS = {number: value.name for number, value in pb.Token.DESCRIPTOR.values_by_number.items()}
+"""A character that PostgreSQL has no use for is a token of its own, without a name."""
+
 
 class Token(NamedTuple):
     """A token, comments excepted: its kind as PostgreSQL's grammar calls it, and where it stands, in characters."""
@@ -41,6 +44,7 @@ class Source:
             raise Unreadable("there is a NUL character; PostgreSQL knows none", place(text, nul))
         self.text = text
         try:
+            text.encode()
             self._bytes_before = None if text.isascii() else [0, *accumulate(len(character.encode()) for character in text)]
             scanned = scan(text).tokens
         except UnicodeEncodeError as error:
@@ -50,7 +54,7 @@ class Source:
         self.tokens: list[Token] = []
         self.comments: list[Comment] = []
         for each in scanned:
-            begin, end, kind = self.characters(each.start), self.characters(each.end), pb.Token.Name(each.token)
+            begin, end, kind = self.characters(each.start), self.characters(each.end), _KINDS.get(each.token, "")
             if kind == "SQL_COMMENT":
                 self.comments.append(Comment(text[begin + 2 : end].strip(), begin, end))
             elif kind == "C_COMMENT":
@@ -94,15 +98,16 @@ class Source:
             return found, faults
 
     def _pieces(self) -> Iterator[tuple[Token, ...]]:
-        """What stands between semicolons, those of BEGIN ATOMIC ... END excepted."""
+        """What stands between semicolons, those of BEGIN ATOMIC ... END and in parentheses excepted."""
         piece: list[Token] = []
-        atomic = 0
+        atomic = depth = 0
         for token in self.tokens:
             if token.kind == "ATOMIC" and piece and piece[-1].kind == "BEGIN_P":
                 atomic = 1
             elif atomic and token.kind in ("CASE", "END_P"):
                 atomic += 1 if token.kind == "CASE" else -1
-            if token.kind != "ASCII_59" or atomic:
+            depth = max(0, depth + (token.kind == "ASCII_40") - (token.kind == "ASCII_41"))
+            if token.kind != "ASCII_59" or atomic or depth:
                 piece.append(token)
             elif piece:
                 yield tuple(piece)
