@@ -139,7 +139,10 @@ class Check(Protocol):
     """Something that must hold of an environment before it is promoted."""
 
     def run(self, environment: Environment, memo: Memo) -> Verdict | NotYet:
-        """Begins the check, or looks how it goes: bounded, like every call. The memo of the last NotYet comes back; an empty one begins anew."""
+        """Begins the check, or looks how it goes: bounded, like every call. The memo of the last NotYet comes back.
+
+        An empty one begins it, or takes up what an engine began that did not live to remember it: never two at once.
+        """
         ...
 
     def cancel(self, memo: Memo) -> None:

@@ -8,6 +8,7 @@
     application    a web service to release; load: clients that count what fails
     routers        RouterContract: what a router says; proxies: ProxyContract, what users feel
     platforms      PlatformContract; ProcessContract, for processes of this host
+    checks         CheckContract; ProgramContract, for checks that run as programs of this host
     journals       JournalContract
     site           what the suites are tried on
 """

@@ -1,4 +1,4 @@
-"""Smoke tests as a check: the program that runs them, engines that die around it."""
+"""Smoke tests as a check keep the contract; and what holds of them alone."""
 
 import json
 import os
@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import pytest
 
 from bleen.host import launch
 from bleen.host.processes import Process
-from bleen.model import Environment, NotYet, Result, Verdict
+from bleen.model import NotYet, Result, Verdict
+from bleen.ports import Check
 from bleen.providers.checks.smoke import Smoke
-
-GREEN = Environment("green", 5)
+from bleen.testing.checks import GREEN, ProgramContract, Stand, begun, verdict
+from bleen.testing.site import until
 
 
 class Door:
@@ -74,7 +75,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
     made = tmp_path / "releases" / "5"
     yield made
     if (made / "smoke.json").exists():
-        until(lambda: launch.end(made / "smoke.json", signal.SIGKILL))
+        until("it has ended", lambda: launch.end(made / "smoke.json", signal.SIGKILL))
 
 
 def row(**more: Any) -> dict[str, Any]:
@@ -96,34 +97,29 @@ def row(**more: Any) -> dict[str, Any]:
     }
 
 
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+class TestSmoke(ProgramContract):
+    """Its program waits for an answer until the door is opened."""
 
+    door: Door | None = None
 
-def verdict(check: Smoke, memo: Any) -> Verdict:
-    """Asks until there is a verdict, as the engine does."""
-    deadline = time.monotonic() + 30
-    while isinstance(answer := check.run(GREEN, memo), NotYet):
-        memo = memo if answer.memo is None else answer.memo
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return answer
+    def build(self, stand: Stand, result: Result) -> Check:
+        self.door = self.door or stand.stack.enter_context(closing(Door()))
+        expected = [201] if result is Result.FAIL else None
+        secrets = str(stand.root / "gone.json") if result is Result.INCONCLUSIVE else ""
+        return Smoke(stand.root / "releases" / "5", [row(expect_status=expected)], self.door.url, secrets)
 
+    def let_go(self, stand: Stand) -> None:
+        if self.door:
+            self.door.open.set()
 
-def began(check: Smoke) -> Any:
-    answer = check.run(GREEN, {})
-    assert isinstance(answer, NotYet)
-    assert answer.memo
-    return json.loads(json.dumps(answer.memo))  # as a journal keeps it
+    def processes(self, stand: Stand) -> list[Process]:
+        return launch.remains(stand.root / "releases" / "5" / "smoke.json")
 
 
 def test_the_tests_run_beside_the_engine_and_their_verdict_is_found(door: Door, place: Path) -> None:
     check = Smoke(place, [row()], door.url, "")
-    memo = began(check)
-    until(lambda: door.asked)
+    memo = begun(check)
+    until("it was asked", lambda: door.asked)
     assert isinstance(check.run(GREEN, memo), NotYet)
     door.open.set()
     assert verdict(check, memo) == Verdict(Result.PASS, "1 of 1 passed", verdict(check, memo).evidence)
@@ -136,7 +132,7 @@ def test_values_come_from_the_file_of_secrets_and_stand_in_no_other(door: Door, 
     secrets = tmp_path / "secrets.json"
     secrets.write_text(json.dumps({"base": {}, "values": {"KEY": "canary-9931"}}))
     check = Smoke(place, [row(headers={"X-Key": "${KEY}"}, expect_body_contains=["${KEY}"])], door.url, str(secrets))
-    memo = began(check)
+    memo = begun(check)
     found = verdict(check, memo)
     assert found.result is Result.FAIL
     assert "canary-9931" not in repr(found) + repr(memo)
@@ -147,34 +143,10 @@ def test_values_come_from_the_file_of_secrets_and_stand_in_no_other(door: Door, 
         assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_killed_engine_is_succeeded_without_a_second_run(door: Door, place: Path) -> None:
-    """Killed at any instant, the next run reads the row and the world, and ends where the first would have."""
-    code = f"""
-import sys, time
-from pathlib import Path
-from bleen.model import Environment
-from bleen.providers.checks.smoke import Smoke
-Smoke(Path({str(place)!r}), [{row()!r}], {door.url!r}, "").run(Environment("green", 5), {{}})
-print("begun", flush=True)
-time.sleep(60)
-"""
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as engine:
-        assert engine.stdout is not None
-        assert engine.stdout.readline()
-        engine.kill()
-    until(lambda: door.asked)
-    next_engine = Smoke(place, [row()], door.url, "")
-    memo = began(next_engine)  # the first one died before it could remember
-    door.open.set()
-    assert verdict(next_engine, memo).result is Result.PASS
-    assert verdict(Smoke(place, [row()], door.url, ""), {}).result is Result.PASS  # and a third one that remembers nothing either
-    assert door.asked == 1
-
-
 def test_a_program_that_died_without_a_report_is_inconclusive(door: Door, place: Path) -> None:
     check = Smoke(place, [row()], door.url, "")
-    memo = began(check)
-    until(lambda: door.asked)
+    memo = begun(check)
+    until("it was asked", lambda: door.asked)
     os.kill(memo["pid"], signal.SIGKILL)
     found = verdict(check, memo)
     assert found.result is Result.INCONCLUSIVE
@@ -183,13 +155,13 @@ def test_a_program_that_died_without_a_report_is_inconclusive(door: Door, place:
 
 def test_secrets_that_are_gone_make_the_tests_inconclusive(door: Door, place: Path) -> None:
     check = Smoke(place, [row()], door.url, str(place / "gone.json"))
-    assert verdict(check, began(check)).result is Result.INCONCLUSIVE
+    assert verdict(check, begun(check)).result is Result.INCONCLUSIVE
     assert door.asked == 0
 
 
 def test_a_program_that_hangs_is_ended_and_inconclusive(door: Door, place: Path) -> None:
     check = Smoke(place, [row()], door.url, "")
-    memo = began(check)
+    memo = begun(check)
     os.kill(memo["pid"], signal.SIGSTOP)
     found = check.run(GREEN, {**memo, "until": 0.0})
     assert isinstance(found, Verdict)
@@ -197,32 +169,20 @@ def test_a_program_that_hangs_is_ended_and_inconclusive(door: Door, place: Path)
     assert launch.remains(place / "smoke.json") == []
 
 
-def test_cancelling_ends_the_tests_remembered_or_not_and_twice_equals_once(door: Door, place: Path) -> None:
-    check = Smoke(place, [row()], door.url, "")
-    check.cancel({})
-    for remembered in (True, False):
-        memo = began(check)
-        until(lambda: launch.remains(place / "smoke.json"))
-        check.cancel(memo if remembered else {})
-        check.cancel(memo)
-        assert launch.remains(place / "smoke.json") == []
-    assert not (place / "smoke-report.json").exists()
-
-
 def test_other_tests_are_another_run(door: Door, place: Path) -> None:
     door.open.set()
     first = Smoke(place, [row()], door.url, "")
-    assert verdict(first, began(first)).result is Result.PASS
+    assert verdict(first, begun(first)).result is Result.PASS
     second = Smoke(place, [row(expect_status=[201])], door.url, "")
-    assert verdict(second, began(second)).result is Result.FAIL
+    assert verdict(second, begun(second)).result is Result.FAIL
     assert door.asked == 2
 
 
 def test_other_tests_that_are_under_way_are_ended_first(door: Door, place: Path) -> None:
-    first = began(Smoke(place, [row()], door.url, ""))
-    until(lambda: door.asked)
+    first = begun(Smoke(place, [row()], door.url, ""))
+    until("it was asked", lambda: door.asked)
     second = Smoke(place, [row(name="other")], door.url, "")
-    memo = began(second)
+    memo = begun(second)
     assert not Process(first["pid"], first["start"], first["boot"]).alive
     door.open.set()
     assert verdict(second, memo).evidence[0]["test"] == "other"
