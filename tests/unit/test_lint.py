@@ -1,0 +1,291 @@
+"""The linter as a whole: overrides, the verb, its formats, and that nothing that is read can break it."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lint_cases_postgres import BAD, GOOD
+
+from bleen.cli import main
+from bleen.database.rules import Finding, lint, rules
+from bleen.database.rules.sarif import log
+from bleen.database.statements import DIALECTS, Dialect
+
+DROP = "DROP TABLE users"
+
+
+def expand(sql: str) -> list[str]:
+    return [finding.rule for finding in lint(sql, "postgres", "expand", "a.sql")]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"-- bleen: allow drop-in-expand nobody reads it\n{DROP};",
+        f"/* bleen: allow drop-in-expand nobody\n reads it */\n\n-- more\n{DROP};",
+        f"{DROP}; -- bleen: allow drop-in-expand: nobody reads it",
+        f"{DROP} -- bleen: allow drop-in-expand nobody reads it\n;",
+        "DROP TABLE -- bleen: allow drop-in-expand nobody reads it\n users;",
+        f"SELECT 1; /* bleen: allow drop-in-expand nobody reads it */ {DROP}; SELECT 2",
+        f"-- bleen: allow drop-in-expand nobody reads it\n-- bleen: allow drop-cascade it has no dependants\n{DROP} CASCADE",
+        "-- bleen: allow drop-in-expand both are new\nALTER TABLE users DROP a,\n  DROP b",
+        "-- bleen: allow not-understood it waits for nobody\nCHECKPOINT",
+        f"SELECT 'é';\n-- bleen: allow drop-in-expand nobody\n{DROP};",
+    ],
+)
+def test_a_comment_at_a_statement_allows_one_rule_there(sql: str) -> None:
+    """ "Overridable by a comment that names the rule and a reason" """
+    assert expand(sql) == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        (f"-- bleen: allow drop-in-expand nobody reads it\n{DROP}; {DROP}", ["drop-in-expand"]),
+        (f"{DROP};\n-- bleen: allow drop-in-expand nobody reads it\n", ["drop-in-expand", "unused-override"]),
+        (f"-- bleen: allow drop-in-expand nobody reads it\nSELECT 1; {DROP}", ["unused-override", "drop-in-expand"]),
+        (f"-- bleen: allow drop-in-expand\n{DROP}", ["bad-override", "drop-in-expand"]),
+        (f"-- bleen: allow drop-in-expand -\n{DROP}", ["bad-override", "drop-in-expand"]),
+        (f"-- bleen: allow drop-in-expnad nobody reads it\n{DROP}", ["bad-override", "drop-in-expand"]),
+        (f"-- bleen: allow\n{DROP}", ["bad-override", "drop-in-expand"]),
+        (f"-- bleen: ignore drop-in-expand nobody reads it\n{DROP}", ["bad-override", "drop-in-expand"]),
+        (f"SELECT '\n-- bleen: allow drop-in-expand nobody reads it\n'; {DROP}", ["drop-in-expand"]),
+        (f"-- allow drop-in-expand nobody reads it\n{DROP}", ["drop-in-expand"]),
+        ("-- bleen: allow bad-override it may be\n-- bleen: allow nothing", ["bad-override", "bad-override"]),
+        ("-- bleen: allow not-understood it is fine\nALTER TABEL users", ["unused-override", "not-understood"]),
+        ("SELECT 1; -- bleen: allow not-understood it is fine\nALTER TABEL users; SELECT 2", ["unused-override", "not-understood"]),
+        (f"-- bleen: allow rename it is fine\n{DROP}; ALTER TABEL x", ["unused-override", "drop-in-expand", "not-understood"]),
+        (f"-- bleen: allow drop-in-expand nobody reads it\n{DROP}; ALTER TABEL x", ["not-understood"]),
+        ("-- bleen: allow drop-in-expand nobody reads it\nSELECT 'a", ["not-understood"]),
+    ],
+)
+def test_nothing_else_is_allowed_by_it(sql: str, found: list[str]) -> None:
+    assert expand(sql) == found
+
+
+def test_a_wrong_override_says_what_was_meant_and_where_it_stands() -> None:
+    (wrong, _) = lint(f"SELECT 1;\n  -- bleen: allow drop-in-expnad nobody\n{DROP}", "postgres", "expand", "a.sql")
+    assert wrong == Finding("a.sql", 2, 3, "bad-override", "error", "the override there is no rule drop-in-expnad; did you mean drop-in-expand?")
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([sql for group in (*BAD.values(), GOOD) for _, sql in group] + ["-- bleen: allow rename x", "'", "$$", "/*", "\\", "\0", "é"]),
+        max_size=4,
+    ),
+    st.text(),
+)
+def test_no_text_breaks_the_linter(parts: list[str], any_text: str) -> None:
+    for text in (";\n".join(parts), any_text, "".join(parts)):
+        lines = text.split("\n")
+        for finding in lint(text, "postgres", "expand", "a.sql"):
+            assert 1 <= finding.line <= len(lines)
+            assert 1 <= finding.column <= len(lines[finding.line - 1]) + 1
+            assert finding.rule in rules("postgres")
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([sql for group in (*BAD.values(), GOOD) for _, sql in group]), min_size=1, max_size=4), st.data())
+def test_what_is_found_alone_is_found_in_company(parts: list[str], data: st.DataObject) -> None:
+    """Unless what stands before made it, nothing that stands beside a statement hides what is wrong with it."""
+    last = data.draw(
+        st.sampled_from([sql for sql in parts if "unterminated" not in sql]) if any("unterminated" not in sql for sql in parts) else st.just("LOCK a")
+    )
+    alone = {finding.rule for finding in lint(last, "postgres", "contract", "")}
+    before = [sql for sql in parts if "unterminated" not in sql and "CREATE" not in sql and "ADD" not in sql and not sql.startswith("\\")]
+    together = {finding.rule for finding in lint(";\n".join([*before, last]), "postgres", "contract", "")}
+    assert alone <= together
+
+
+def run(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = main(["migrate", "lint", *words])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "expand.sql").write_text("CREATE TABLE people (id int);\nALTER TABLE users ADD COLUMN full_name text;\n")
+    (tmp_path / "backfill.sql").write_text("UPDATE users SET full_name = first_name || ' ' || last_name WHERE full_name IS NULL;\n")
+    (tmp_path / "contract.sql").write_text("ALTER TABLE users DROP COLUMN first_name;\n")
+    (tmp_path / "more.sql").write_text("DROP TABLE people;\nDROP TABLE users;\n")
+    return tmp_path
+
+
+def test_a_release_whose_files_are_called_by_their_phase_is_read_without_a_project(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ "works without a project" """
+    assert run("--dialect", "postgres", "expand.sql", "backfill.sql", "contract.sql", "--json", capsys=capsys) == (0, "[]\n", "")
+    assert run("--dialect", "postgres", "expand.sql", capsys=capsys) == (0, "0 errors, 0 warnings\n", "")
+    assert sorted(each.name for each in release.iterdir()) == ["backfill.sql", "contract.sql", "expand.sql", "more.sql"]
+
+
+def test_findings_are_a_json_list_and_an_error_exits_1(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ "prints a list of findings: file, line, column, rule, severity (error | warn), message, fix; exit 1 if one is an error" """
+    code, out, _ = run("--dialect", "postgres", "--phase", "expand", "--json", "expand.sql", "more.sql", capsys=capsys)
+    (only,) = json.loads(out)
+    assert code == 1
+    assert list(only) == ["file", "line", "column", "rule", "severity", "message", "fix"]
+    assert (only["file"], only["line"], only["column"], only["rule"], only["severity"]) == ("more.sql", 2, 1, "drop-in-expand", "error")
+    assert only["fix"] == "-- contract.sql\nDROP TABLE users;"
+
+
+def test_people_read_lines_that_editors_can_jump_to(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("--dialect", "postgres", "--phase", "expand", "more.sql", capsys=capsys)
+    assert code == 1
+    assert out.splitlines()[0].startswith("more.sql:1:1: error [drop-in-expand] the old version may use the table people")
+    assert out.splitlines()[1:3] == ["    -- contract.sql", "    DROP TABLE people;"]
+    assert out.splitlines()[-1] == "2 errors, 0 warnings"
+
+
+def test_warnings_alone_are_no_failure(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (release / "expand.sql").write_text("CREATE INDEX CONCURRENTLY ON users (email)")
+    code, out, _ = run("--dialect", "postgres", "expand.sql", capsys=capsys)
+    assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warning")
+
+
+def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("-- é\nDROP TABLE ü".encode())))
+    code, out, _ = run("--dialect", "postgres", "--phase", "expand", "--json", "-", capsys=capsys)
+    (only,) = json.loads(out)
+    assert (code, only["file"], only["line"]) == (1, "-", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "say --dialect postgres|mysql|sqlite"),
+        (("--dialect", "postgres"), "there is no file to read"),
+        (("--dialect", "postgres", "nowhere.sql", "--phase", "expand"), "nowhere.sql: cannot be read: No such file or directory"),
+        (("--dialect", "postgres", ".", "--phase", "expand"), ".: cannot be read: Is a directory"),
+        (("--dialect", "postgres", "more.sql"), "more.sql: which phase runs it? say --phase"),
+        (("--dialect", "postgres", "latin.sql", "--phase", "expand"), "latin.sql:2: is not UTF-8 (byte 10); save it as UTF-8"),
+        (("--dialect", "postgres", "-", "-", "--phase", "expand"), "standard input can be read once"),
+        (("--dialect", "postgres", "expand.sql", "--json", "--format", "sarif"), "are two formats"),
+    ],
+)
+def test_what_cannot_be_read_exits_2_and_says_what_to_do(words: tuple[str, ...], said: str, release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (release / "latin.sql").write_bytes(b"SELECT 1;\n\xe9")
+    code, out, err = run(*words, capsys=capsys)
+    assert code == 2
+    assert said in out + err
+
+
+def test_options_before_the_sub_verb_and_unknown_ones_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["migrate", "--json", "lint"]) == 2
+    assert "options come after the sub-verb" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["migrate", "lnit"])
+    assert ended.value.code == 2
+    assert "lint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_rules_of_each_dialect_can_be_listed(dialect: Dialect, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("--dialect", dialect, "--rules", "--json", capsys=capsys)
+    assert code == 0
+    assert json.loads(out) == dict(rules(dialect))
+    assert all(told.endswith(".") and "\n" not in told for told in rules(dialect).values())
+    assert {"not-understood", "bad-override", "unused-override"} <= rules(dialect).keys()
+
+
+def _closed(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}, "additionalProperties": False}
+
+
+TEXT = _closed({"text": {"type": "string", "minLength": 1}})
+NUMBER = {"type": "integer", "minimum": 1}
+SARIF = _closed(
+    {
+        "version": {"const": "2.1.0"},
+        "runs": {
+            "type": "array",
+            "items": _closed(
+                {
+                    "tool": _closed(
+                        {
+                            "driver": _closed(
+                                {"name": {"type": "string"}},
+                                {
+                                    "version": {"type": "string"},
+                                    "rules": {"type": "array", "uniqueItems": True, "items": _closed({"id": {"type": "string"}}, {"shortDescription": TEXT})},
+                                },
+                            )
+                        }
+                    )
+                },
+                {
+                    "columnKind": {"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
+                    "results": {
+                        "type": "array",
+                        "items": _closed(
+                            {"message": TEXT},
+                            {
+                                "ruleId": {"type": "string"},
+                                "ruleIndex": {"type": "integer", "minimum": -1},
+                                "level": {"enum": ["none", "note", "warning", "error"]},
+                                "locations": {
+                                    "type": "array",
+                                    "items": _closed(
+                                        {},
+                                        {
+                                            "physicalLocation": _closed(
+                                                {
+                                                    "artifactLocation": _closed(
+                                                        {}, {"uri": {"type": "string", "pattern": r"^[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]*$"}}
+                                                    )
+                                                },
+                                                {"region": _closed({}, {"startLine": NUMBER, "startColumn": NUMBER})},
+                                            )
+                                        },
+                                    ),
+                                },
+                            },
+                        ),
+                    },
+                },
+            ),
+        },
+    },
+    {"$schema": {"type": "string", "format": "uri"}},
+)
+"""What SARIF 2.1.0 (OASIS, sarif-schema-2.1.0.json) says of the properties that we use."""
+
+
+def test_sarif_is_what_the_standard_says_it_is(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (release / "ü 1.sql").write_text("DROP TABLE a; CREATE INDEX CONCURRENTLY ON users (email); ALTER TABEL x")
+    code, out, _ = run("--dialect", "postgres", "--phase", "expand", "--format", "sarif", "ü 1.sql", capsys=capsys)
+    written = json.loads(out)
+    jsonschema.validate(written, SARIF)
+    (only,) = written["runs"]
+    assert code == 1
+    assert [(each["ruleId"], each["level"]) for each in only["results"]] == [
+        ("drop-in-expand", "error"),
+        ("unnamed-index", "warning"),
+        ("not-understood", "error"),
+    ]
+    assert all(only["tool"]["driver"]["rules"][each["ruleIndex"]]["id"] == each["ruleId"] for each in only["results"])
+    assert only["results"][0]["locations"][0]["physicalLocation"] == {
+        "artifactLocation": {"uri": "%C3%BC%201.sql"},
+        "region": {"startLine": 1, "startColumn": 1},
+    }
+    assert "The safe way:\n\n-- contract.sql\nDROP TABLE a;" in only["results"][0]["message"]["text"]
+
+
+def test_sarif_of_nothing_found_is_a_run_all_the_same() -> None:
+    jsonschema.validate(log([], rules("postgres")), SARIF)
+
+
+@pytest.mark.parametrize(("dialect", "heavy"), [("sqlite", {"postgast", "psycopg", "google.protobuf"}), ("postgres", {"psycopg", "sqlglot"})])
+def test_linting_loads_nothing_that_its_dialect_does_not_need(dialect: str, heavy: set[str]) -> None:
+    program = f"import sys\nfrom bleen.cli import main\nmain(['migrate', 'lint', '--dialect', '{dialect}', '--phase', 'expand', '-'])\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", program], input="SELECT 1;", capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split()), done.stderr
