@@ -54,11 +54,11 @@ class ProxiedRouter(Fake):
         return self._router.routing()
 
     def prepare(self, wanted: Routing, epoch: int) -> NotYet | None:
-        with self._through("prepare"):
+        with self._through("prepare", epoch):
             return self._router.prepare(wanted, epoch)
 
     def route(self, wanted: Routing, epoch: int) -> None:
-        with self._through("route"):
+        with self._through("route", epoch):
             self._router.route(wanted, epoch)
 
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
@@ -70,7 +70,7 @@ class ProxiedRouter(Fake):
         return self._router.drained(environment, elapsed)
 
     def settle(self, wanted: Routing, epoch: int) -> None:
-        with self._through("settle"):
+        with self._through("settle", epoch):
             self._router.settle(wanted, epoch)
 
     def traffic(self) -> Mapping[Environment, Traffic]:
@@ -78,17 +78,20 @@ class ProxiedRouter(Fake):
         return self._router.traffic()
 
     def up(self, routing: Routing, epoch: int) -> NotYet | None:
-        with self._through("up"):
+        with self._through("up", epoch):
             return self._router.up(routing, epoch)
 
     def down(self, epoch: int) -> NotYet | None:
-        with self._through("down"):
+        with self._through("down", epoch):
             return self._router.down(epoch)
 
     @contextmanager
-    def _through(self, effect: str) -> Iterator[None]:
-        """What a test wished for, around an effect of the real router."""
-        row = self._look()
+    def _through(self, effect: str, epoch: int) -> Iterator[None]:
+        """What a test wished for, around an effect of the real router. One that is broken down lets nobody through, but has seen the epoch."""
+        row = self._read()
+        if row["broken"]:
+            with self._fence.passing(epoch):
+                self._look()
         if why := row["refusing"].get(effect):
             raise Refused(f"the router refuses to {effect}: {why}")
         yield
