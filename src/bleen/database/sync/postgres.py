@@ -252,13 +252,16 @@ BEGIN
     {written}
     RETURN taken;
   END IF;
+  source := {writer};
+  IF TG_OP = 'INSERT' AND NOT new_touched AND source = 'old' THEN
+    RETURN filled;
+  END IF;
   IF {in_step_backward} THEN
     RETURN NEW;
   END IF;
   IF TG_OP = 'UPDATE' AND NOT old_touched THEN
     RETURN filled;
   END IF;
-  source := {writer};
   IF source IS NULL THEN
     {conflicts}
     {conflict}

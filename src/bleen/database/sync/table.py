@@ -33,7 +33,7 @@ class Written(NamedTuple):
 class Rule(NamedTuple):
     """A row of the table: the first that fits decides. A field that is None fits everything."""
 
-    does: Literal["leave", "old", "new", "writer", "conflict"]
+    does: Literal["leave", "old", "new", "conflict"]
     """``old``: the old columns count, and the new ones are made from them; ``new``: the other way round."""
     why: str
     insert: bool | None = None
@@ -41,11 +41,11 @@ class Rule(NamedTuple):
     new: Touch | None = None
     forward: bool | None = None
     backward: bool | None = None
-    known: bool | None = None
+    writer: Side | None = None
 
     def fits(self, row: Written) -> bool:
-        wanted = (self.insert, self.old, self.new, self.forward, self.backward, self.known)
-        given = (row.insert, row.old, row.new, row.forward, row.backward, row.writer is not None)
+        wanted = (self.insert, self.old, self.new, self.forward, self.backward, self.writer)
+        given = (row.insert, row.old, row.new, row.forward, row.backward, row.writer)
         return all(want is None or want == have for want, have in zip(wanted, given, strict=True))
 
 
@@ -53,9 +53,11 @@ TABLE: tuple[Rule, ...] = (
     Rule("leave", "in step already: the backfill's own UPDATE, an application that writes both, a row that comes back from a dump", forward=True),
     Rule("old", "the old shape was written", old="touched", new="untouched"),
     Rule("new", "the new shape was written", old="untouched", new="touched"),
+    Rule("old", "the old version left it all to the defaults", insert=True, new="untouched", writer="old"),
     Rule("leave", "in step, as the new shape says more than the old one can", backward=True),
     Rule("old", "not filled yet: the backfill has not come here, or the row's key has moved behind it", insert=False, old="untouched", new="untouched"),
-    Rule("writer", "only the writer knows which side was meant", known=True),
+    Rule("old", "only the writer knows which side was meant", writer="old"),
+    Rule("new", "only the writer knows which side was meant", writer="new"),
     Rule("conflict", "nobody knows: `on_conflict` says old, new or error, and it is counted"),
 )
 
@@ -74,8 +76,6 @@ class Decision(NamedTuple):
 def decide(row: Written, on_conflict: OnConflict) -> Decision:
     """What the table says."""
     rule = next(each for each in TABLE if each.fits(row))
-    if rule.does == "writer":
-        return Decision(row.writer)
     if rule.does == "conflict":
         return Decision(None, True, True) if on_conflict == "error" else Decision(on_conflict, True)
     return Decision(None if rule.does == "leave" else rule.does)
