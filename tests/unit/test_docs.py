@@ -10,6 +10,7 @@ import pytest
 from bleen import config
 from bleen.cli import VERBS
 from bleen.database.rules import rules
+from bleen.database.statements import Dialect
 from bleen.lifecycle import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,8 @@ def _default(field: dict[str, Any], required: bool) -> str:
 
 def rules_of_sql() -> Iterator[str]:
     """A rule of one name may ask different things of different databases."""
-    for dialect, title in (("postgres", "PostgreSQL"),):
+    titles: dict[Dialect, str] = {"postgres": "PostgreSQL", "mysql": "MySQL and MariaDB", "sqlite": "SQLite"}
+    for dialect, title in titles.items():
         yield f"### {title}"
         yield ""
         yield "| rule | what it asks |"
@@ -70,7 +72,11 @@ def rules_of_sql() -> Iterator[str]:
         yield ""
 
 
-PAGES: dict[str, Callable[[], Iterator[str]]] = {"docs/architecture.md": life_of_a_release, "docs/guide/configuration.md": keys_of_bleen_yaml, "docs/guide/migrations.md": rules_of_sql}
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "docs/architecture.md": life_of_a_release,
+    "docs/guide/configuration.md": keys_of_bleen_yaml,
+    "docs/guide/migrations.md": rules_of_sql,
+}
 
 
 def written(page: str) -> str:
