@@ -217,6 +217,13 @@ class World(RuleBasedStateMachine):
             self.service.router.drift(truth._replace(shares=shares, unknown=unknown))
             self.drifted = True
 
+    @precondition(lambda self: self.service.release.ended and not self.drifted)
+    @rule(keep=st.sampled_from([0, None]), phase=st.sampled_from([*REVERSIBLE, Phase.RETIRING]), green=st.sampled_from([0, 50]))
+    def drift_on_the_way(self, phase: Phase, keep: int | None, green: int) -> None:
+        self.deploy_as_far_as(phase, keep)
+        self.drift(green, "")
+        self.ticks(60)
+
     def runs(self, *environments: Environment) -> bool:
         try:
             return set(environments) <= set(self.service.platform.running())
