@@ -24,6 +24,31 @@ def test_a_rollback_works_on_a_full_disk(tmp_path: Path, router: str) -> None:
     run_on_a_small_disk("40m", Path(__file__).with_name("full_disk.py"), tmp_path / "small", tmp_path / "roomy", router)
 
 
+def test_an_older_bleen_refuses_a_newer_journal_by_its_number_before_it_trips_over_what_it_holds(shop: Shop) -> None:
+    """ "The journal has a format number: [...] an older one refuses." """
+    shop.up("1.0", "1.1").ship("1.2")
+    engine, serving = shop.engine(), {shop.proxy(), *shop.copies("1.0"), *shop.copies("1.1")}
+    with sqlite3.connect(shop.place.journal) as journal:
+        (known,) = journal.execute("PRAGMA user_version").fetchone()
+        journal.execute(f"PRAGMA user_version = {known + 1}")
+    until("the engine, an older one now, has ended", lambda: not engine.alive)
+    with sqlite3.connect(shop.place.journal) as journal:
+        journal.execute("UPDATE service SET holder = json_set(holder, '$.later', 1), confirmed = json_set(confirmed, '$.later', 1)")
+        journal.execute("UPDATE release SET phase = 'LATER', plan = json_set(plan, '$.later', 1), row = json_set(row, '$.later', 1)")
+        before = [*journal.iterdump()]
+    verbs = "up|deploy 1.2|plan 1.2|promote|abort|rollback|rollback --force|status|wait|history|logs|retire|resume|close|down --yes|engine"
+    for verb in verbs.split("|"):
+        said = shop.bleen(*verb.split(), code=2)
+        assert f"has format {known + 1}, this bleen knows {known}: it was written by a newer bleen; use that one" in said.err, verb
+    with sqlite3.connect(shop.place.journal) as journal:
+        assert [*journal.iterdump()] == before
+    assert shop.serves() == "1.1"
+    assert {*shop.processes()} == serving
+    log = shop.place.log.read_text()
+    assert "newer bleen" in log
+    assert "Traceback" not in log
+
+
 def test_after_a_reboot_in_the_hold_the_active_and_the_warm_version_are_started_then_the_listener(either: Shop) -> None:
     """ "After a reboot `bleen up` starts the active environment, while HOLDING the warm one too, then the listener with the routing as journalled" """
     shop = either

@@ -137,6 +137,20 @@ def test_a_restart_waits_until_the_killed_process_has_let_go_of_its_port(host: H
     assert "starts again" not in platform.health(GREEN).why
 
 
+def test_what_another_version_of_bleen_has_written_more_is_passed_over(host: Host) -> None:
+    host.platform().provision(GREEN, "1.0", 1, 1)
+    for name, of in (("environment.json", lambda row: [row]), ("instances.json", lambda row: row["states"].values())):
+        file = host.place / str(GREEN) / name
+        row = json.loads(file.read_text())
+        for each in of(row):
+            each["later"] = 1
+        file.write_text(json.dumps(row))
+    host.kill(GREEN, 1)
+    host.platform().tend(1)
+    assert host.carriers() == ["green-5/1"]
+    assert "after it crashed" in host.platform().health(GREEN).why
+
+
 def test_a_crashed_instance_starts_again_at_once_and_then_later_and_later(host: Host) -> None:
     """restarted with back-off when they crash"""
     platform = host.platform()

@@ -73,8 +73,8 @@ class SQLite:
     ) -> None:
         """``patience``: seconds to wait for a writer of another process, until Unavailable is raised. Creates the file if there is none.
 
-        Raises UserError if the file was written by a newer bleen. From then on every method that writes, and ``changed``, raise Gone once the file is not there
-        any more, or another one is.
+        Raises UserError if the file was written by a newer bleen, as ``changed`` does if one has migrated it meanwhile. From then on every method that writes,
+        and ``changed``, raise Gone once the file is not there any more, or another one is.
         """
         self._place, self._patience, self._since_boot = place, patience, since_boot
         self._reserve = Reserve(place.reserve)
@@ -243,6 +243,7 @@ class SQLite:
                 return False
             time.sleep(min(0.02, left))
         self._version = version
+        self._format()  # a newer bleen may have migrated it under an engine of ours
         return True
 
     # what goes on inside
@@ -349,14 +350,18 @@ class SQLite:
                 time.sleep(0.01)
 
     def _migrate(self) -> None:
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found > FORMAT:
-            raise UserError(f"{self._place.journal} has format {found}, this bleen knows {FORMAT}: it was written by a newer bleen; use that one")
-        if found < FORMAT:
+        if self._format() < FORMAT:
             self._transact(self._create, spends=False)
 
+    def _format(self) -> int:
+        """What the rows are written in. Raises UserError for a format that we do not know, before anything that we do not know is read."""
+        found: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found > FORMAT:
+            raise UserError(f"{self._place.journal} has format {found}, this bleen knows {FORMAT}: it was written by a newer bleen; use that one")
+        return found
+
     def _create(self) -> None:
-        if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        if self._format() == 0:
             for statement in _TABLES.split(";\n"):
                 self._db.execute(statement)
         self._db.execute(f"PRAGMA user_version = {FORMAT}")  # the rows of format 1 are read as they are: their plans know no database

@@ -163,7 +163,12 @@ def states(path: Path) -> dict[int, State]:
         return {}
     if rows["boot"] != boot_id():
         return {}
-    return {int(n): State(**{**row, "restarts": tuple(row["restarts"]), "told": tuple(row["told"])}) for n, row in rows["states"].items()}
+    return {int(n): _state(row) for n, row in rows["states"].items()}
+
+
+def _state(row: Mapping[str, Any]) -> State:
+    known = {name: row[name] for name in State._fields if name in row}  # another version of bleen may have written more, or less, of it
+    return State(**{**known, "restarts": tuple(row["restarts"]), "told": tuple(row["told"])})
 
 
 def write_states(path: Path, found: Mapping[int, State]) -> None:
