@@ -239,7 +239,14 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ENABLE REPLICA RULE r"),
     ],
     "rule": [("both", "CREATE RULE r AS ON INSERT TO users DO INSTEAD NOTHING"), ("both", "CREATE OR REPLACE RULE r AS ON UPDATE TO users DO ALSO SELECT 1")],
+    "temporary-table": [
+        ("both", "CREATE TEMP TABLE users (a int)"),
+        ("both", "CREATE TABLE pg_temp.users (a int)"),
+        ("both", "CREATE TEMPORARY TABLE t AS SELECT 1 AS a"),
+        ("both", "CREATE TEMP VIEW v AS SELECT 1 AS a"),
+    ],
     "inheritance": [
+        ("both", "CREATE TABLE admins (level int) INHERITS (users)"),
         ("both", "ALTER TABLE users INHERIT people"),
         ("both", "ALTER TABLE users NO INHERIT people"),
         ("both", "ALTER TABLE users OF person"),
@@ -283,6 +290,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER DOMAIN d DROP DEFAULT"),
     ],
     "replaces": [
+        ("expand", "ALTER VIEW v SET (security_invoker = on)"),
+        ("expand", "ALTER VIEW v RESET (security_barrier)"),
         ("expand", "CREATE OR REPLACE VIEW v AS SELECT 1 AS a"),
         ("expand", "CREATE OR REPLACE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'"),
         (
@@ -326,6 +335,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "SELECT setval('s', 1)"),
         ("both", "SELECT 1 WHERE lo_unlink(1) = 1"),
         ("both", "SELECT app.count(1)"),
+        ("both", "SELECT 1 OPERATOR(app.+) 1"),
         ("both", "INSERT INTO log VALUES (drop_everything())"),
         ("both", "CREATE TABLE t AS SELECT drop_everything()"),
         ("both", "EXPLAIN ANALYZE SELECT drop_everything()"),
@@ -395,7 +405,8 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN settings jsonb NOT NULL DEFAULT '{}'::jsonb"),
     ("both", "ALTER TABLE users ADD COLUMN created timestamptz NOT NULL DEFAULT now()"),
     ("both", "ALTER TABLE users ADD COLUMN created timestamptz DEFAULT CURRENT_TIMESTAMP, ADD day date DEFAULT (now() AT TIME ZONE 'utc')::date"),
-    ("both", "ALTER TABLE users ADD COLUMN tags text[] DEFAULT ARRAY[]::text[]"),
+    ("both", "ALTER TABLE users ADD COLUMN tags text[] DEFAULT ARRAY[]::text[], ADD COLUMN grid int[][], ADD COLUMN three int ARRAY[3]"),
+    ("both", "SELECT 1 OPERATOR(pg_catalog.+) 1"),
     ("both", "ALTER TABLE users ADD COLUMN full_name text GENERATED ALWAYS AS (first_name) VIRTUAL"),
     ("both", "ALTER TABLE users ADD COLUMN a numeric(10, 2) DEFAULT 0.5, ADD COLUMN b double precision DEFAULT -1, ADD c timestamp with time zone"),
     ("both", "ALTER TABLE users ADD COLUMN a text; ALTER TABLE users ALTER a SET DEFAULT 'x'; ALTER TABLE users ALTER a DROP DEFAULT"),

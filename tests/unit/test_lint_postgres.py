@@ -50,7 +50,7 @@ WARNS |= {"long-query", "delete-in-contract"}
 @pytest.mark.parametrize("rule", BAD)
 def test_only_what_may_be_right_is_a_warning(rule: str) -> None:
     severities = {finding.severity for told, sql in BAD[rule] for phase in phases(told) for finding in found(sql, phase) if finding.rule == rule}
-    both = {"domain-column", "detach-partition", "row-security", "revoke"}
+    both = {"domain-column", "detach-partition", "row-security", "revoke", "inheritance"}
     assert severities == ({"warn"} if rule in WARNS else {"error", "warn"} if rule in both else {"error"})
 
 
@@ -173,6 +173,14 @@ def test_what_an_earlier_file_of_the_release_made_is_free_to_change() -> None:
         ("CREATE TABLE t (a int); INSERT INTO t SELECT a FROM users", "copies-rows"),
         ("CREATE UNLOGGED TABLE t (a int); UPDATE t SET a = 1; UPDATE users SET a = 1", "whole-table-update"),
         ("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON users (a); DROP INDEX i", "drop-in-expand"),
+        ("CREATE TEMP TABLE users (a int); DROP TABLE users", "drop-in-expand"),
+        ("CREATE TEMP TABLE users AS SELECT 1 AS a; TRUNCATE users", "truncate"),
+        ("CREATE TEMP VIEW v AS SELECT 1 AS a; DROP VIEW v", "drop-in-expand"),
+        ("CREATE TABLE p PARTITION OF events DEFAULT; TRUNCATE p", "truncate"),
+        ("CREATE TABLE admins (a int) INHERITS (users); TRUNCATE admins", "truncate"),
+        ("CREATE TABLE p (a int); ALTER TABLE events ATTACH PARTITION p DEFAULT; TRUNCATE p", "truncate"),
+        ("CREATE TABLE audit (a int); CREATE TRIGGER t AFTER INSERT ON users EXECUTE FUNCTION f(); TRUNCATE audit", "truncate"),
+        ("CREATE TABLE audit (a int); CREATE RULE r AS ON INSERT TO users DO ALSO INSERT INTO audit VALUES (1); TRUNCATE audit", "truncate"),
         ("CREATE TRIGGER a BEFORE INSERT ON users EXECUTE FUNCTION f(); DROP TRIGGER a ON orders", "drop-in-expand"),
     ],
 )

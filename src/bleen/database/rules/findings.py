@@ -55,6 +55,10 @@ class Known:
         self._made = {each for each in self._made if each != (kind, *names) and not (each[1:below] == names and len(each) > below)}
         self._facts = {each for each in self._facts if each[1:below] != names}
 
+    def uses(self) -> None:
+        """A trigger on a table in use may use, from now on, anything that the release made."""
+        self._made.clear()
+
     def undo(self) -> None:
         """Somebody rolled back: nothing is known for certain any more."""
         self._made.clear()

@@ -140,7 +140,7 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
             at=at,
         )
     yield from _inline(look, it, table, fix, at)
-    if not it.serial and it.type.removesuffix("[]") not in _BUILT_IN:
+    if not it.serial and it.type.replace("[]", "") not in _BUILT_IN:
         yield from _foreign_type(look, it, table, at)
 
 

@@ -83,6 +83,10 @@ def expression(node: Message) -> str:
     return sql(select).removeprefix("SELECT ").removesuffix(";")
 
 
+def temporary(table: Message) -> bool:
+    return bool(table.relpersistence == "t" or table.schemaname == "pg_temp")
+
+
 def changed(message: Message, **fields: object) -> Message:
     """A copy of a tree with other values in some fields."""
     copy = type(message)()
@@ -210,6 +214,8 @@ def functions(tree: Message, harmless: frozenset[str]) -> list[str]:
     """The functions that a tree calls and that are not known to be ``harmless``, as written."""
     found = []
     for _, node in walk(tree):
+        if kind(node) == "A_Expr" and len(node.name) > 1 and words(node.name)[0] != "pg_catalog":
+            found.append(f"OPERATOR({'.'.join(words(node.name))})")
         if kind(node) == "FuncCall":
             name = words(node.funcname)
             if not (len(name) == 1 or name[0] == "pg_catalog") or name[-1] not in harmless:

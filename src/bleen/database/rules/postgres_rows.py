@@ -9,7 +9,8 @@ from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import FREE, Look, Message, changed, functions, inner, kind, quoted, relation, sql, tables
+from bleen.database.rules.postgres_look import FREE, Look, Message, changed, functions, inner, kind, quoted, relation, sql, tables, temporary
+from bleen.database.rules.postgres_tables import temporary_table
 
 _MANY = 1000
 """Rows of one INSERT ... VALUES."""
@@ -122,7 +123,8 @@ def create_table_as(look: Look, statement: Message) -> Iterator[Finding]:
             yield look.finding(
                 "copies-rows", f"{quoted(*name)} is a copy, of which both versions go on writing the originals; make it empty, and fill it in batches", empty
             )
-    if not statement.if_not_exists:
+    yield from temporary_table(look, statement.into.rel)
+    if not statement.if_not_exists and not temporary(statement.into.rel):
         look.known.makes("relation", *name)
 
 

@@ -21,6 +21,7 @@ from bleen.database.rules.postgres_look import (
     quoted,
     relation,
     sql,
+    temporary,
     wrapped,
 )
 from bleen.database.statements import Place
@@ -51,12 +52,20 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
         command, at = node.alter_table_cmd, look.part(index)
         subtype = pb.AlterTableType.Name(command.subtype)
         rule = COMMANDS.get(subtype)
+        if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions") and what in ("OBJECT_VIEW", "OBJECT_MATVIEW"):
+            yield from _view_options(look, name, at)
+            continue
         if subtype in MOMENT:
             continue
         if rule is None:
             yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
         elif not free or rule in (_attach, _validate):
             yield from rule(look, statement, command, at)
+
+
+def _view_options(look: Look, name: tuple[str, ...], at: Place) -> Iterator[Finding]:
+    if look.expanding and not look.known.made("relation", *name):
+        yield look.warning("replaces", f"what {quoted(*name)} shows to whom changes for the old version too", at=at)
 
 
 def _alone(statement: Message, command: Message) -> str:
@@ -353,7 +362,10 @@ def _row_security(look: Look, statement: Message, command: Message, at: Place) -
 
 def _attach(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     part = relation(getattr(command, "def").partition_cmd.name)
-    if statement.objtype != pb.OBJECT_INDEX and not look.known.made("relation", *part):
+    new = look.known.made("relation", *part)
+    if not look.known.made("relation", *relation(statement.relation)):
+        look.known.forgets("relation", *part)
+    if statement.objtype != pb.OBJECT_INDEX and not new:
         yield look.finding(
             "attach-partition",
             f"all rows of {quoted(*part)} are checked while nobody reads or writes it; if a validated CHECK proves the bounds, PostgreSQL "
@@ -418,33 +430,32 @@ COMMANDS: dict[str, Command] = {
 
 
 def create_table(look: Look, statement: Message) -> Iterator[Finding]:
-    """A new table is free; one IF NOT EXISTS is perhaps not new, and a partition locks its parent."""
+    """A new table is free; not so one that is perhaps not new, and one whose rows are those of a table in use."""
     name = relation(statement.relation)
-    if not statement.if_not_exists:
+    yield from temporary_table(look, statement.relation)
+    parents = [each.range_var for each in statement.inh_relations if not look.known.made("relation", *relation(each.range_var))]
+    if not statement.if_not_exists and not parents and not temporary(statement.relation):
         look.known.makes("relation", *name)
-    if statement.HasField("partbound"):
-        for parent in (relation(each.range_var) for each in statement.inh_relations):
-            if not look.known.made("relation", *parent):
-                attach = pb.AlterTableStmt(
-                    relation=statement.inh_relations[0].range_var,
-                    objtype=pb.OBJECT_TABLE,
-                    cmds=[
-                        wrapped(
-                            pb.AlterTableCmd(
-                                subtype=pb.AT_AttachPartition,
-                                behavior=pb.DROP_RESTRICT,
-                                **{"def": wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))},
-                            )
-                        )
-                    ],
-                )
-                like = f"CREATE TABLE {quoted(*name)} (LIKE {quoted(*parent)} INCLUDING ALL);"
-                yield look.warning(
-                    "partition-of",
-                    f"nobody reads or writes {quoted(*parent)} until this has its lock and is done; a table that is made first and attached then "
-                    "locks out nobody",
-                    f"{like}\n{sql(attach)}",
-                )
+    for parent in parents:
+        told = quoted(*relation(parent))
+        if statement.HasField("partbound"):
+            part = wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))
+            command = pb.AlterTableCmd(subtype=pb.AT_AttachPartition, behavior=pb.DROP_RESTRICT, **{"def": part})
+            attach = sql(pb.AlterTableStmt(relation=parent, objtype=pb.OBJECT_TABLE, cmds=[wrapped(command)]))
+            yield look.warning(
+                "partition-of",
+                f"nobody reads or writes {told} until this has its lock and is done; a table that is made first and attached then locks out nobody",
+                f"CREATE TABLE {quoted(*name)} (LIKE {told} INCLUDING ALL);\n{attach}",
+            )
+        else:
+            yield look.warning("inheritance", f"who reads {told} reads the rows of {quoted(*name)} too; give it no parent")
+
+
+def temporary_table(look: Look, table: Message) -> Iterator[Finding]:
+    if temporary(table):
+        name = quoted(table.relname)
+        why = f"{name} is gone with its connection, and a migration that goes on in another one then means another one of this name, or none; make a plain one"
+        yield look.finding("temporary-table", why)
 
 
 def create_index(look: Look, statement: Message) -> Iterator[Finding]:
@@ -490,6 +501,7 @@ def trigger(look: Look, statement: Message) -> Iterator[Finding]:
             f"{quoted(statement.trigname)} runs for the writes of the old version too: an error in it fails them; two-way sync is better left to [[sync]] in "
             "migration.toml",
         )
+        look.known.uses()
     if not statement.replace:
         look.known.makes("on relation", *table, statement.trigname)
 
@@ -508,10 +520,14 @@ def rule(look: Look, statement: Message) -> Iterator[Finding]:
         yield look.finding(
             "rule", f"the statements of both versions on {quoted(*table)} do something else from now on; use a trigger, or a view with a trigger"
         )
+        look.known.uses()
 
 
 def view(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.view)
+    yield from temporary_table(look, statement.view)
+    if temporary(statement.view):
+        return
     if not statement.replace:
         look.known.makes("relation", *name)
     elif look.expanding and not look.known.made("relation", *name):
