@@ -1,5 +1,6 @@
 """The journal in SQLite, beyond the contract of journals: readers that nobody stops, formats, a full disk; and an engine over it."""
 
+import json
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -54,6 +55,28 @@ def test_a_journal_of_a_newer_format_is_refused_and_left_as_it_is(service: FakeS
         SQLite(service.place)
     with sqlite3.connect(service.place.journal) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (FORMAT + 1,)
+
+
+HELD = {
+    2: {
+        "plan": "service version environment old old_version old_replicas platform probe smoke steps mode deadline otherwise window drain keep warnings "
+        "database",
+        "probe": "path interval patience timeout fall",
+        "row": "step moved approved forced reason since until why memo",
+        "holder": "host pid start boot version resident",
+        "routing": "shares preview targets unknown",
+    }
+}
+"""What the JSON columns of each format hold. Reading is strict: a name more wants a new number, by which an older bleen knows that it cannot read it."""
+
+
+def test_what_the_rows_hold_changes_only_with_the_format_number(service: FakeService) -> None:
+    """The journal has a format number: an older one refuses by that number, before it reads a row."""
+    with sqlite3.connect(service.place.journal) as db:
+        plan, row = (json.loads(column) for column in db.execute("SELECT plan, row FROM release").fetchone())
+        holder, routing = (json.loads(column) for column in db.execute("SELECT holder, confirmed FROM service").fetchone())
+    found = {"plan": plan, "probe": plan["probe"], "row": row, "holder": holder, "routing": routing}
+    assert {name: " ".join(each) for name, each in found.items()} == HELD[FORMAT]
 
 
 def test_a_journal_of_format_1_is_migrated_with_a_release_under_way(service: FakeService) -> None:
