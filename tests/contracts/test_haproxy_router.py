@@ -66,13 +66,18 @@ class TestHAProxy(ProxyContract):
         live.route(fleet.routing({BLUE: 100}))
         assert live.router.routing().unknown == ""
 
-    def test_an_environment_with_a_request_in_flight_is_forgotten_at_once_and_deleted_later(self, live: Site, fleet: Fleet) -> None:
-        """A switch cuts nothing."""
+    def in_flight(self, live: Site, fleet: Fleet) -> Client:
+        """A request that is on its way to green, by the preview."""
         before = sum(each.facts()["busy"] for each in fleet.green)
         live.prepare(fleet.routing({}, GREEN))
         client = Client(live.preview)
         client.begin("GET", "/sleep?s=1")
         until("the request has arrived", lambda: sum(each.facts()["busy"] for each in fleet.green) > before)
+        return client
+
+    def test_an_environment_with_a_request_in_flight_is_forgotten_at_once_and_deleted_later(self, live: Site, fleet: Fleet) -> None:
+        """A switch cuts nothing."""
+        client = self.in_flight(live, fleet)
         only_blue = fleet.routing({BLUE: 100}, know=(BLUE,))
         live.router.settle(only_blue, 1)
         assert settled(live.router.routing()) == settled(only_blue)
@@ -93,11 +98,7 @@ class TestHAProxy(ProxyContract):
         assert set(live.router.traffic()) == {BLUE}
 
     def test_an_environment_that_was_leaving_can_come_back(self, live: Site, fleet: Fleet) -> None:
-        before = sum(each.facts()["busy"] for each in fleet.green)
-        live.prepare(fleet.routing({}, GREEN))
-        client = Client(live.preview)
-        client.begin("GET", "/sleep?s=1")
-        until("the request has arrived", lambda: sum(each.facts()["busy"] for each in fleet.green) > before)
+        client = self.in_flight(live, fleet)
         live.router.settle(fleet.routing({BLUE: 100}, know=(BLUE,)), 1)
         live.prepare(fleet.routing({BLUE: 100}))
         live.route(fleet.routing({GREEN: 100}))

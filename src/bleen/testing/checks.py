@@ -83,7 +83,11 @@ class CheckContract:
         with ExitStack() as stack:
             stand = Stand(tmp_path, stack)
             yield stand
-            self.let_go(stand)
+            self.clear(stand)
+
+    def clear(self, stand: Stand) -> None:
+        """A test has ended: so does what it began."""
+        self.let_go(stand)
 
     @pytest.mark.parametrize("result", Result)
     def test_a_check_is_begun_then_says_how_it_ended_and_why_with_its_evidence(self, stand: Stand, result: Result) -> None:
@@ -160,13 +164,9 @@ class ProgramContract(CheckContract):
         """What runs of this stand's checks."""
         raise NotImplementedError
 
-    @pytest.fixture
-    def stand(self, tmp_path: Path) -> Iterator[Stand]:
-        with ExitStack() as stack:
-            stand = Stand(tmp_path, stack)
-            yield stand
-            self.let_go(stand)
-            until("nothing runs any more", lambda: not self.processes(stand))
+    def clear(self, stand: Stand) -> None:
+        super().clear(stand)
+        until("nothing runs any more", lambda: not self.processes(stand))
 
     def test_looking_does_not_wait_for_the_program(self, stand: Stand) -> None:
         """Bounded, like every call."""
