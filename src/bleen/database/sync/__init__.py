@@ -30,6 +30,10 @@ class Sync(Protocol):
         """Counts the rows that are out of step."""
         ...
 
+    def lost(self) -> str:
+        """Counts the rows whose new columns say what the old ones do not: what would be lost without the new columns."""
+        ...
+
     def unreadable(self) -> str:
         """Counts the rows whose old columns are not what old -> new -> old makes of them: what the old version sees is not what the new one meant.
 

@@ -94,12 +94,12 @@ class Sync(NamedTuple):
         return [f"{head} AS {mark}\n{body}{mark}"]
 
     def diverged(self) -> str:
-        made = [self._cast(name, each.over(_of("t"))) for name, each in self.forward().items()]
         back = [self._cast(name, each.over(_of("t"))) for name, each in self.backward().items()]
-        return (
-            f"SELECT count(*) FROM {self.named(self.table)} t WHERE NOT {_same(_columns('t', self.pair.new), made)}"
-            f" AND NOT {_same(_columns('t', self.pair.old), back)}"
-        )
+        return f"{self.lost()} AND NOT {_same(_columns('t', self.pair.old), back)}"
+
+    def lost(self) -> str:
+        made = [self._cast(name, each.over(_of("t"))) for name, each in self.forward().items()]
+        return f"SELECT count(*) FROM {self.named(self.table)} t WHERE NOT {_same(_columns('t', self.pair.new), made)}"
 
     def unreadable(self) -> str:
         return f"SELECT count(*) {self.unreadable_rows()}"

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
+from postgast import pg_query_pb2 as pb
+
 from bleen.database.postgres_parser import Source
 from bleen.database.statements import Unreadable
 from bleen.errors import Refused
@@ -58,7 +60,8 @@ def read(text: str, what: str, table: str, columns: Collection[str]) -> Expressi
         raise Refused(f"{what} is no expression that PostgreSQL understands: {error}") from None
     select = statements[0].node.select_stmt
     parts = {field.name for field, _ in select.ListFields()} - {"limit_option", "op"}
-    if len(statements) != 1 or parts != {"target_list"} or len(select.target_list) != 1:
+    one = len(statements) == 1 and parts == {"target_list"} and len(select.target_list) == 1
+    if not one or select.target_list[0].res_target.val.row_expr.row_format == pb.COERCE_IMPLICIT_CAST:
         raise Refused(f"{what} is more than one expression")
     begin, end = len(_BEFORE), len(source.text) - len(_AFTER)
     inner = [token for token in source.tokens if begin <= token.begin < end]

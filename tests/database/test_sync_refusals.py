@@ -1,0 +1,216 @@
+"""What two-way sync refuses, on a real server: each with its reason and a way out."""
+
+import pytest
+from in_step import NAMES, USERS, installed
+
+from bleen.database import sync
+from bleen.database.migration import Pair
+from conftest import Base
+
+
+def refused(base: Base, pair: Pair = NAMES, *before: str) -> str:
+    """What is said against a pair, once ``before`` was run; empty if nothing is."""
+    with base.connect() as admin:
+        for statement in before or (USERS,):
+            admin.execute(statement.encode())
+    server = base.open()
+    try:
+        return "\n".join(sync.refusals(server, pair))
+    finally:
+        server.close()
+
+
+def a_pair(old: str = "a", new: str = "b", forward: str = "", backward: str = "", table: str = "t") -> Pair:
+    return Pair(table, (old,), (new,), {new: forward or old}, {old: backward or new}, "error")
+
+
+def test_a_pair_that_can_be_kept_in_step_is_not_refused(any_base: Base) -> None:
+    assert refused(any_base, NAMES, USERS, "INSERT INTO users (id, first, last) SELECT n, 'f' || n, 'l' || n FROM generate_series(1, 1000) n") == ""
+
+
+@pytest.mark.parametrize(
+    ("statements", "pair", "said"),
+    [
+        ((), NAMES, "there is no table users"),
+        (("CREATE TABLE t (a text)",), a_pair(), "t has no column b"),
+        (("CREATE TABLE s (a text, b text)", "CREATE VIEW t AS SELECT * FROM s"), a_pair(), "t is a view"),
+        (("CREATE TABLE t (a text, b text) PARTITION BY LIST (a)",), a_pair(), "t is partitioned"),
+        (("CREATE TABLE s (a text, b text) PARTITION BY LIST (a)", "CREATE TABLE t PARTITION OF s DEFAULT"), a_pair(), "t is partitioned, or a partition"),
+        (("CREATE TABLE t (a text, b text)", "CREATE TABLE s () INHERITS (t)"), a_pair(), "t inherits"),
+        (("CREATE TABLE t (a int PRIMARY KEY, b int)",), a_pair(), "a is in the primary key"),
+        (("CREATE TABLE t (a int, b int, PRIMARY KEY (b))",), a_pair(), "b is in the primary key"),
+        (("CREATE TABLE s (id int PRIMARY KEY)", "CREATE TABLE t (a int REFERENCES s, b int)"), a_pair(), "a is in the foreign key t_a_fkey of t"),
+        (("CREATE TABLE t (a int, b int UNIQUE)", "CREATE TABLE s (x int REFERENCES t (b))"), a_pair(), "b is in the foreign key s_x_fkey of s"),
+        (("CREATE TABLE t (a int GENERATED ALWAYS AS IDENTITY, b int)",), a_pair(), "a is an identity"),
+        (("CREATE TABLE t (a int, c int, b int GENERATED ALWAYS AS (c) STORED)",), a_pair(), "b is a generated column"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_tables_and_columns_of_these_kinds_are_refused(base: Base, statements: tuple[str, ...], pair: Pair, said: str) -> None:
+    """semantics.md: "pairs across tables, partition, primary and foreign keys, identity and generated columns"."""
+    assert said in refused(base, pair, "SELECT 1", *statements)
+
+
+def test_a_foreign_table_is_refused(base: Base) -> None:
+    made = ("CREATE FOREIGN DATA WRAPPER nothing", "CREATE SERVER s FOREIGN DATA WRAPPER nothing", "CREATE FOREIGN TABLE t (a text, b text) SERVER s")
+    assert "t is a foreign table" in refused(base, a_pair(), *made)
+
+
+TRIGGER = (
+    "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+    'CREATE TRIGGER "{}" {} ON users FOR EACH ROW EXECUTE FUNCTION f()',
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "when", "refuses"),
+    [
+        ("~c", "BEFORE UPDATE", True),
+        ("über", "BEFORE INSERT", True),
+        ("~c", "AFTER UPDATE", False),
+        ("~c", "BEFORE DELETE", False),
+        ("zzz", "BEFORE INSERT OR UPDATE", False),
+        ("~ a", "BEFORE UPDATE", False),
+    ],
+)
+def test_a_users_before_trigger_that_sorts_after_ours_is_refused(base: Base, name: str, when: str, refuses: bool) -> None:
+    """semantics.md: "a user's BEFORE trigger that sorts after ours"."""
+    assert ("would fire after ours" in refused(base, NAMES, USERS, TRIGGER[0], TRIGGER[1].format(name, when))) is refuses
+
+
+def test_a_trigger_that_is_disabled_is_in_nobodys_way(base: Base) -> None:
+    assert refused(base, NAMES, USERS, TRIGGER[0], TRIGGER[1].format("~c", "BEFORE UPDATE"), 'ALTER TABLE users DISABLE TRIGGER "~c"') == ""
+
+
+def test_columns_that_another_pair_keeps_in_step_are_refused_and_a_pair_that_is_installed_is_not(base: Base) -> None:
+    """Of two pairs in a chain the first has fired when the second changes what they share."""
+    with base.connect() as admin:
+        admin.execute(USERS + "; ALTER TABLE users ADD shown text")
+    installed(base, NAMES)
+    assert "full_name: kept in step by ~bleen_0007_full_name_1 already" in refused(base, a_pair("full_name", "shown", table="users"), "SELECT 1")
+    assert refused(base, NAMES, "SELECT 1") == ""
+    assert refused(base, a_pair("note", "shown", table="users"), "SELECT 1") == ""
+
+
+@pytest.mark.parametrize("publication", ["CREATE PUBLICATION p FOR TABLE users", "CREATE PUBLICATION p FOR ALL TABLES"])
+def test_a_table_with_subscribers_is_refused(any_base: Base, publication: str) -> None:
+    """semantics.md: "tables with subscribers"."""
+    assert 'in the publication p: subscribers have neither the columns nor the trigger; take it out with ALTER PUBLICATION "p"' in refused(
+        any_base, NAMES, USERS, publication
+    )
+
+
+def test_a_table_that_a_subscription_fills_is_refused(base: Base) -> None:
+    """semantics.md: "writers under session_replication_role = replica". A subscription that is not connected is one."""
+    made = "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION p WITH (connect = false, slot_name = NONE)"
+    row = "INSERT INTO pg_subscription_rel SELECT oid, 'users'::regclass, 'r', NULL FROM pg_subscription"
+    try:
+        assert "users is filled by a subscription" in refused(base, NAMES, USERS, made, "SET allow_system_table_mods = on", row)
+    finally:
+        with base.connect() as admin:
+            admin.execute("DROP SUBSCRIPTION s")
+
+
+def test_a_role_that_writes_as_a_replica_is_refused(base: Base) -> None:
+    role = f"replica_{base.name}"
+    try:
+        said = refused(base, NAMES, USERS, f"CREATE ROLE {role}", f"ALTER ROLE {role} IN DATABASE {base.name} SET session_replication_role = replica")
+        assert f"the role {role} is set to session_replication_role = replica" in said
+        with base.connect() as admin:
+            admin.execute(f"ALTER ROLE {role} IN DATABASE {base.name} RESET ALL")
+            admin.execute(f"ALTER DATABASE {base.name} SET session_replication_role = replica")
+        assert "this database is set to session_replication_role = replica" in refused(base, NAMES, "SELECT 1")
+    finally:
+        with base.connect() as admin:
+            admin.execute(f"DROP ROLE {role}")
+
+
+def test_a_pair_says_what_counts_where_nothing_tells(base: Base) -> None:
+    """semantics.md: "`on_conflict: old | new | error`, required by the plan where it can happen". It can for every pair."""
+    assert 'say on_conflict = "old", "new" or "error"' in refused(base, NAMES._replace(on_conflict=None))
+
+
+FUNCTIONS = (
+    "CREATE TABLE t (id int PRIMARY KEY, a text, b text)",
+    "CREATE FUNCTION volatile(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
+    "CREATE FUNCTION stable(text) RETURNS text STABLE LANGUAGE sql AS 'SELECT $1'",
+    "CREATE FUNCTION steady(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
+    "CREATE FUNCTION hidden(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
+    "REVOKE EXECUTE ON FUNCTION hidden(text) FROM PUBLIC",
+    "CREATE SCHEMA other",
+    "CREATE FUNCTION other.away(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
+)
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("a", ""),
+        ("t.a || ''", ""),
+        ("concat(a, '') -- as it is", ""),
+        ("steady(a)", ""),
+        ("other.away(a)", ""),
+        ("CASE WHEN a IS NULL THEN NULL ELSE a END", ""),
+        ('U&"\\0061"', "names a column with U&"),
+        ("b", "names b; it can be made from a only"),
+        ("id::text", "names id; it can be made from a only"),
+        ("users.a", "names users.a; it can name columns of t only"),
+        ("public.t.*", "names public.t.*"),
+        ("(SELECT a)", "has a subquery"),
+        ("a || (SELECT 'x' FROM pg_class LIMIT 1)", "has a subquery"),
+        ("$1", "has a parameter"),
+        ("a || current_user", "asks for the time or the user"),
+        ("a || now()", "calls now()"),
+        ("a || random()", "calls random()"),
+        ("a || current_setting('x')", "calls current_setting()"),
+        ("nextval('x')::text", "calls nextval()"),
+        ("age(a::date)::text", "calls age()"),
+        ("volatile(a)", "calls volatile(), which may give another value every time"),
+        ("stable(a)", "calls stable(), which may give another value every time"),
+        ("hidden(a)", "GRANT EXECUTE ON FUNCTION hidden TO PUBLIC"),
+        ("away(a)", "calls away(), which there is not; name it with its schema"),
+        ("max(a)", "which is for many rows"),
+        ("count(*)::text", "has an aggregate or a window"),
+        ("lag(a) OVER ()", "has an aggregate or a window"),
+        ("unnest(ARRAY[a])", "which is for many rows, or gives many"),
+        ("a, a", "is more than one expression"),
+        ("a), (a", "is more than one expression"),
+        ("a) FROM t WHERE (true", "is more than one expression"),
+        ("a); DROP TABLE t; SELECT (1", "is more than one expression"),
+        ("a ||", "is no expression that PostgreSQL understands"),
+        ("'a", "is no expression that PostgreSQL understands"),
+        ("", "is no expression that PostgreSQL understands"),
+        ("-- nothing", "is no expression that PostgreSQL understands"),
+        ("ROW(a, a) = ROW(a, a)", "1 rows lose something"),
+        ("a::jsonb::money", "does not take forward and backward as values of their columns: cannot cast type jsonb to money"),
+        ("a::int::text", "forward or backward fails for a row of the table: invalid input syntax"),
+        ("upper(a)", '1 rows lose something on the way a -> b -> a (such as "id" = 1)'),
+    ],
+)
+def test_expressions_are_made_from_the_columns_of_the_other_side_and_from_nothing_else(base: Base, expression: str, said: str) -> None:
+    pair = Pair("t", ("a",), ("b",), {"b": expression}, {"a": "b"}, "error")
+    found = refused(base, pair, *FUNCTIONS, "INSERT INTO t (id, a) VALUES (1, 'x')")
+    assert said in found if said else found == ""
+
+
+def test_a_mapping_that_loses_is_refused_with_a_count_and_an_example_unless_it_is_declared(any_base: Base) -> None:
+    """semantics.md: "a lossy mapping is declared as such"."""
+    rows = "INSERT INTO users (id, first, last) VALUES (7, 'Ada B', 'King'), (8, 'Ada', 'King'), (9, 'Eva C', 'King')"
+    said = refused(any_base, NAMES, USERS, rows)
+    assert '2 rows lose something on the way first, last -> full_name -> first, last (such as "id" = 7)' in said
+    assert refused(any_base, NAMES._replace(lossy=True), "SELECT 1") == ""
+
+
+def test_an_expression_that_fails_for_a_default_is_refused(base: Base) -> None:
+    pair = a_pair("status", "state", "CASE status WHEN 'on' THEN 'up' ELSE (status::int)::text END", "state")
+    assert "forward fails for the defaults of status" in refused(base, pair, "CREATE TABLE t (id int, status text DEFAULT 'off', state text)")
+
+
+def test_what_is_found_is_found_again_inside_a_transaction_and_leaves_it_usable(base: Base) -> None:
+    with base.connect() as admin:
+        admin.execute(b"CREATE TABLE t (id int PRIMARY KEY, a text, b text)")
+    server = base.open()
+    with server.transaction():
+        assert sync.refusals(server, a_pair(forward="a", backward="b::int::jsonb"))
+        assert server.rows("SELECT 1") == [(1,)]
+    server.close()
