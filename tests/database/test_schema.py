@@ -88,8 +88,8 @@ def test_a_migration_whose_files_were_changed_is_refused(users: Base) -> None:
 def test_a_statement_that_fails_leaves_what_was_done_and_a_retry_goes_on(users: Base) -> None:
     """A retry finds the expanded schema and goes on."""
     schema = Schema(users.open())
-    broken = migration(expand="ALTER TABLE users ADD COLUMN a int; SELECT a / 0 FROM users; ALTER TABLE users ADD COLUMN b int;")
-    with pytest.raises(Refused, match="line 1, SELECT a / 0"):
+    broken = migration(expand="ALTER TABLE users ADD COLUMN a int; SELECT 1 / (id - id) FROM users; ALTER TABLE users ADD COLUMN b int;")
+    with pytest.raises(Refused, match="line 1, SELECT 1 /"):
         schema.expand([broken], "shop", 2, {})
     assert list(schema.server.columns("users"))[-1] == "a"
     rows(users, "DELETE FROM users RETURNING 1")

@@ -135,7 +135,7 @@ class Schema:
     def losses(self, name: str) -> dict[str, int]:
         """What a revert would lose: for each pair, how many rows hold what the old columns do not say."""
         entry = self._entry(name)
-        return self._count(entry, lambda each: each.unreadable())
+        return self._count(entry, lambda each: each.lost())
 
     def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int]]:
         """For each pair of these migrations: rows that the new shape wrote, conflicts that were decided, and rows that the old shape cannot read."""

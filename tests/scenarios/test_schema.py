@@ -1,0 +1,149 @@
+"""Whole releases that change the schema, with users on both versions, a real proxy and a real PostgreSQL."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import databases
+import people
+from bleen.testing.site import until
+from shop import ROUTERS, Shop
+
+
+class Registry(Shop):
+    """A shop of people: version 1.0 knows first and last name, 1.1 the full name."""
+
+    def __init__(self, root: Path, router: str, url: str) -> None:
+        super().__init__(
+            root,
+            router,
+            process={
+                "command": [sys.executable, str(Path(people.__file__)), "--port", "{port}", "--version", "{version}", "--shape", "new"],
+                "env": {"DATABASE_URL": "${DATABASE_URL}"},
+            },
+            database={"url": "${DATABASE_URL}", "migrations": "releases/{version}/migrations"},
+            drain="10s",
+        )
+        self.environ["DATABASE_URL"] = url
+
+    def put(self, version: str, shape: str, migrations: Mapping[str, Mapping[str, str]] = {}) -> str:
+        """Puts a version there, with its migrations."""
+        directory = self.releases / version
+        directory.mkdir()
+        (directory / "app.py").write_text(
+            f"import runpy, sys\nsys.argv[1:] += ['--shape', '{shape}']\nrunpy.run_path({str(Path(people.__file__))!r}, run_name='__main__')\n"
+        )
+        for name, files in migrations.items():
+            (directory / "migrations" / name).mkdir(parents=True)
+            for file, text in files.items():
+                (directory / "migrations" / name / file).write_text(text)
+        return version
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[databases.Postgres]:
+    with databases.postgres(15) as running:
+        yield running
+
+
+@pytest.fixture(params=ROUTERS)
+def registry(request: pytest.FixtureRequest, tmp_path: Path, server: databases.Postgres) -> Iterator[Registry]:
+    """Version 1.0 is up, with a thousand people; 1.1, which brings the migration, is there to be deployed."""
+    with server.database() as name:
+        with server.connect(name) as db:
+            db.execute(people.TABLE)
+            db.execute("INSERT INTO people (first_name, last_name) SELECT 'A' || n, 'B' || n FROM generate_series(1, 1000) n")
+        with Registry(tmp_path, request.param, server.url(name)) as shop:
+            shop.settings["platform"]["process"]["command"] = [sys.executable, "app.py", "--port", "{port}", "--version", "{version}"]
+            shop.configure()
+            shop.put("1.0", "old")
+            shop.put("1.1", "new", {"0007_full_name": people.FULL_NAME})
+            shop.bleen("up")
+            shop.bleen("deploy", "1.0")
+            yield shop
+
+
+def test_a_release_changes_the_schema_goes_back_and_forth_and_contracts_and_nobody_notices(registry: Registry, server: databases.Postgres) -> None:
+    """Both versions under load, forwards, back, forwards, contract: 0 failed statements, 0 failed requests, 0 rows lost or diverged."""
+    with people.Users(registry.listen) as users:
+        until("1.0 is used", users.seen("1.0"))
+        registry.bleen("deploy", "1.1")
+        until("1.1 is used", users.seen("1.1"))
+        registry.bleen("rollback")
+        until("1.0 is used again", users.seen("1.0"))
+        registry.bleen("wait", code=4)
+        registry.bleen("deploy", "1.1")
+        until("1.1 is used again", users.seen("1.1"))
+        shut = registry.bleen("migrate", "contract", "--yes", "--json", code=1).json
+        assert any("the rollback window of release 3 (1.1) is open" in why for why in shut["waits"])
+        registry.bleen("retire")
+        registry.bleen("wait", "--until", "completed")
+        (pending,) = registry.status()["pending"]
+        assert pending["migration"] == "0007_full_name"
+        assert registry.bleen("migrate", "contract", "--yes", "--json").json["contracted"] == ["0007_full_name"]
+        until("1.1 is used after the contract", users.seen("1.1"))
+    assert users.failed == []
+    assert users.asked > 200
+    with server.connect(registry.environ["DATABASE_URL"].rpartition("/")[2]) as db:
+        kept = {id: tuple(name.split(" ")) for id, name in db.execute("SELECT id, full_name FROM people")}  # type: ignore[attr-defined]
+    assert {id: kept[id] for id in users.known} == users.known
+    assert all(kept[n] == (f"A{n}", f"B{n}") for n in range(1, 1001))
+    assert registry.status()["pending"] == []
+
+
+def test_after_the_contract_a_version_that_needs_the_old_shape_is_refused(registry: Registry) -> None:
+    """After it, deploy, promote and rollback refuse a version that does not."""
+    registry.bleen("deploy", "1.1")
+    registry.bleen("retire")
+    registry.bleen("wait", "--until", "completed")
+    registry.bleen("migrate", "contract", "--yes")
+    said = registry.bleen("deploy", "1.0", code=2)
+    assert "version 1.0 does not ship 0007_full_name, which is contracted" in said.err
+    registry.bleen("rollback", code=2)
+    assert registry.status()["active"]["version"] == "1.1"
+
+
+def test_a_migration_that_the_rules_forbid_is_refused_before_anything_is_touched(registry: Registry) -> None:
+    registry.put("1.2", "old", {"0007_rename": {"expand.sql": "ALTER TABLE people RENAME COLUMN first_name TO given_name;\n"}})
+    said = registry.bleen("deploy", "1.2", code=2)
+    assert "0007_rename/expand.sql:1:" in said.err
+    assert [each["version"] for each in registry.status()["environments"].values()] == ["1.0"]
+
+
+def test_a_statement_that_fails_aborts_the_release_and_the_report_says_which(registry: Registry) -> None:
+    registry.put("1.2", "old", {"0007_note": {"expand.sql": "ALTER TABLE nobody ADD COLUMN note text;\n"}})
+    said = registry.bleen("deploy", "1.2", code=3)
+    assert 'relation "nobody" does not exist' in said.text
+
+
+def test_a_rollback_tells_what_the_new_version_wrote(registry: Registry) -> None:
+    """The report says how many rows green wrote and that each is readable by blue."""
+    registry.bleen("deploy", "1.1")
+    with people.Users(registry.listen) as users:
+        until("1.1 is used", users.seen("1.1"))
+    assert users.failed == []
+    registry.bleen("rollback")
+    registry.bleen("wait", code=4)
+    events = registry.journal.events(registry.release.id)
+    (written,) = events[-1].facts["written"].values()
+    assert written["written"] >= len(users.known)
+    assert written["unreadable"] == 0
+
+
+def test_the_plan_shows_what_becomes_of_the_schema_and_touches_nothing(registry: Registry) -> None:
+    said = registry.bleen("plan", "1.1").out
+    assert "expand     0007_full_name" in said
+    assert "contract   0007_full_name, later, by `bleen migrate contract`" in said
+    assert json.loads(registry.bleen("migrate", "status", "--json").out)["migrations"] == []
+
+
+def test_the_url_of_the_database_is_nowhere_but_in_the_secrets(registry: Registry) -> None:
+    """Values live in a file of mode 0600 for each release; the journal, the plan, logs and arguments hold references."""
+    registry.bleen("deploy", "1.1")
+    needle = registry.environ["DATABASE_URL"].encode()
+    holding = [p for p in registry.state.rglob("*") if p.is_file() and needle in p.read_bytes()]
+    assert holding
+    assert all(p.parent.name == "secrets" and p.stat().st_mode & 0o777 == 0o600 for p in holding if "environments" not in p.parts)
