@@ -120,6 +120,7 @@ _REFUSED = [
 ]
 _PREFIXES = sorted(((tuple(refused.begin.split()), refused) for refused in _REFUSED), key=lambda each: -len(each[0]))
 _DEFINED = words("TRIGGER PROCEDURE FUNCTION EVENT")
+_QUERIES = words("SELECT TABLE WITH")
 _ALSO_IN_CONTRACT = words("REVOKE")
 
 
@@ -355,10 +356,14 @@ class _Mysql:
         cursor.accept("INTO")
         table = cursor.table()
         new = self.known.made("table", *_key(table))
-        rest = cursor.rest()
-        query = next((token for token in rest if token.word in ("SELECT", "TABLE", "WITH")), None)
-        if not any(token.word in ("VALUES", "VALUE", "SET") for token in rest) and query is None:
+        if cursor.accept("PARTITION"):
+            cursor.group()
+        if cursor.sees("(") and cursor.ahead(1).word not in _QUERIES:
+            cursor.group()
+        if cursor.now.word not in _QUERIES | {"VALUES", "VALUE", "SET", "("}:
             raise Puzzled(cursor.now)
+        rest = cursor.rest()
+        query = next((token for token in rest if token.word in _QUERIES), None)
         if query is not None:
             message = f"locks the rows that it reads until all are written to {_name(table)}; write the rows as VALUES, or fill the table in batches"
             yield Fault(query, "copies-rows", message)

@@ -49,6 +49,10 @@ def findings(text: str, file: str, dialect: Dialect, rules: Judge) -> list[Findi
         return [Finding(file, why.at.line, why.at.column, "not-understood", "error", f"cannot be read: {why}; nothing after it was looked at")]
     faults: list[Fault] = []
     for sentence in sentences:
+        parameter = next((token for token in sentence.tokens if token.kind == "parameter"), None)
+        if parameter is not None:
+            faults.append(_not_understood(parameter, sentence.tokens[-1]))
+            continue
         try:
             faults += rules.judge(Cursor(sentence.tokens, text))
         except Puzzled as puzzled:
@@ -79,6 +83,7 @@ class Update(NamedTuple):
     reads: Token | None
     """Where a query over other rows begins."""
     text: str
+    """The statement, without the words between its verb and its table."""
 
     @property
     def name(self) -> str:
@@ -88,9 +93,9 @@ class Update(NamedTuple):
 def update(cursor: Cursor, before: frozenset[str]) -> Update:
     """UPDATE or DELETE FROM, with one of the words ``before`` allowed behind the verb; ``Puzzled`` where a second table comes in."""
     at = cursor.kind("word")
-    begin = cursor.at - 1
     while cursor.accept_one(before):
         pass
+    begin = cursor.at
     if at.word == "DELETE":
         cursor.expect("FROM")
     table = cursor.table()
@@ -117,7 +122,7 @@ def update(cursor: Cursor, before: frozenset[str]) -> Update:
         end = min((number for word, number in clauses.items() if number > clauses["WHERE"]), default=cursor.at)
         where = cursor.written(clauses["WHERE"] + 1, end)
     batched = next((word for word in clauses if word != "WHERE"), "")
-    return Update(at, table, where, batched, reads, cursor.written(begin))
+    return Update(at, table, where, batched, reads, f"{at.text} {cursor.written(begin)}")
 
 
 _SECOND_TABLE = words("FROM JOIN USING")
@@ -139,7 +144,7 @@ def changed(change: Update, phase: Phase) -> Iterator[Fault]:
         yield Fault(change.at, "delete-without-where", message)
     elif phase == "expand":
         message = f"the version that serves still uses these rows of {change.name}"
-        yield Fault(change.at, "delete-in-expand", message, f"-- contract.sql\n{change.text};")
+        yield Fault(change.at, "delete-in-expand", message, f"-- contract.sql\n{change.text};" if change.reads is None else "")
     else:
         message = f"locks each row that it looks at in {change.name} until it has ended; with many rows, delete by key in batches"
         yield Fault(change.at, "delete-in-contract", message, "", "warn")

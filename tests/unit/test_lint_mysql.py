@@ -1,0 +1,136 @@
+"""The rules of MySQL and MariaDB, case by case: what each finds, what it lets pass, where it points, and that the way out which it names is one."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lint_cases_mysql import BAD, GOOD, WARN, WITH_OTHERS
+
+from bleen.database.rules import Finding, Phase, Script, lint, lint_release
+from bleen.database.rules.mysql import RULES
+
+QUICK = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+
+
+def phases(told: str) -> list[Phase]:
+    return ["expand", "contract"] if told == "both" else [told]  # type: ignore[list-item]
+
+
+def found(sql: str, phase: Phase) -> list[Finding]:
+    return lint(sql, "mysql", phase, "a.sql")
+
+
+CASES = [(rule, phase, sql) for rule, cases in BAD.items() for told, sql in cases for phase in phases(told)]
+
+
+@pytest.mark.parametrize(("rule", "phase", "sql"), CASES)
+def test_what_a_rule_forbids_is_found_by_it_and_by_no_other(rule: str, phase: Phase, sql: str) -> None:
+    """ "Per phase and per dialect; located (file:line:col), with why and with the safe way written out" """
+    findings = found(sql, phase)
+    assert rule in {finding.rule for finding in findings} <= {rule, *WITH_OTHERS.get(rule, ())}, findings
+    last = sql.count("\n") + 1
+    assert all(finding.message and finding.file == "a.sql" and finding.column >= 1 for finding in findings)
+    assert max(finding.line for finding in findings) == last
+
+
+@pytest.mark.parametrize(("rule", "phase", "sql"), CASES)
+def test_only_what_may_be_right_is_a_warning(rule: str, phase: Phase, sql: str) -> None:
+    assert rule in WARN or all(finding.severity == "error" for finding in found(sql, phase) if finding.rule == rule)
+
+
+@pytest.mark.parametrize(("phase", "sql"), [(phase, sql) for told, sql in GOOD for phase in phases(told)])
+def test_what_hurts_nobody_passes_without_a_word(phase: Phase, sql: str) -> None:
+    assert found(sql, phase) == []
+
+
+def test_every_rule_has_a_case_and_every_finding_a_rule() -> None:
+    assert BAD.keys() == RULES.keys()
+
+
+FIXES = sorted({(phase, finding.fix) for _, phase, sql in CASES for finding in found(sql, phase) if finding.fix})
+
+
+def parts(fix: str, phase: Phase) -> list[Script]:
+    """A fix by the files that it names."""
+    found = [Script("", "", phase)]
+    for line in fix.splitlines():
+        if line in ("-- expand.sql", "-- backfill.sql", "-- contract.sql"):
+            found.append(Script("", line, line[3:-4]))  # type: ignore[arg-type]
+        else:
+            found[-1] = found[-1]._replace(text=f"{found[-1].text}{line}\n")
+    return found
+
+
+@pytest.mark.parametrize(("phase", "fix"), FIXES)
+def test_the_safe_way_passes_itself(phase: Phase, fix: str) -> None:
+    """ "with the safe way written out for *this* statement" """
+    assert [finding for finding in lint_release(parts(fix, phase), "mysql") if finding.severity == "error"] == []
+
+
+def test_the_safe_way_is_written_for_this_statement() -> None:
+    fixes = {sql: [finding.fix for finding in found(sql, "expand")] for sql in ("CREATE INDEX `i` ON a.users (b(3))", "ALTER TABLE `u` CHANGE a b INT")}
+    assert fixes == {
+        "CREATE INDEX `i` ON a.users (b(3))": ["CREATE INDEX `i` ON a.users (b(3)) ALGORITHM=INPLACE LOCK=NONE;"],
+        "ALTER TABLE `u` CHANGE a b INT": [
+            "ALTER TABLE `u` ADD COLUMN b INT NULL, ALGORITHM=INSTANT;\n-- backfill.sql\nUPDATE `u` SET b = a WHERE b IS NULL;\n"
+            "-- contract.sql\nALTER TABLE `u` DROP COLUMN a, ALGORITHM=INPLACE, LOCK=NONE;"
+        ],
+    }
+
+
+def test_a_finding_points_at_the_part_that_is_wrong() -> None:
+    sql = "ALTER TABLE users\n  ADD COLUMN a INT,\n  DROP COLUMN b,\n  ALGORITHM=INSTANT;\n  DROP TABLE users;"
+    assert [(finding.line, finding.column, finding.rule) for finding in found(sql, "expand")] == [(3, 3, "drop-in-expand"), (5, 3, "drop-in-expand")]
+
+
+def test_a_foreign_key_is_added_without_checks_and_checks_are_on_again_right_after() -> None:
+    added = "ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES c (d), ALGORITHM=INPLACE, LOCK=NONE;"
+    assert [finding.severity for finding in found(f"SET foreign_key_checks = 0;{added}SET SESSION foreign_key_checks = ON;", "expand")] == ["warn"]
+    assert "session-setting" in {finding.rule for finding in found(f"SET foreign_key_checks = 0;{added}", "expand")}
+    other = "ALTER TABLE a ADD COLUMN b INT, ALGORITHM=INSTANT;"
+    assert "session-setting" in {finding.rule for finding in found(f"SET foreign_key_checks = 0;{other}SET foreign_key_checks = 1;", "expand")}
+
+
+def test_the_example_of_the_article_passes_when_it_is_split_by_phase() -> None:
+    """ "The article's own example [...] works" """
+    expand = Script("ALTER TABLE users ADD COLUMN full_name VARCHAR(255);", "expand.sql", "expand")
+    backfill = Script("UPDATE users SET full_name = CONCAT(first_name, ' ', last_name);", "backfill.sql", "backfill")
+    contract = Script("ALTER TABLE users DROP COLUMN first_name;\nALTER TABLE users DROP COLUMN last_name;", "contract.sql", "contract")
+    assert {finding.severity for finding in lint_release([expand, backfill, contract], "mysql")} == {"warn"}
+
+
+def test_an_override_names_the_rule_and_is_a_comment() -> None:
+    """ "Overridable by a comment that names the rule and a reason" """
+    assert found("# bleen: allow truncate the table is empty\nTRUNCATE a", "expand") == []
+    assert [finding.rule for finding in found("TRUNCATE a; -- 'bleen: allow truncate x'\nTRUNCATE b", "expand")] == ["truncate", "truncate"]
+    assert [finding.rule for finding in found("/*! bleen: allow executable-comment x */ TRUNCATE a", "expand")] == ["executable-comment"]
+
+
+WORDS = """
+    ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT ( ) , ; . = ' " ` -- # /* */ /*! 1 'x' `b` INDEX KEY CONSTRAINT FOREIGN REFERENCES CHECK
+    DROP RENAME TO CHANGE MODIFY FIRST AFTER ALGORITHM INSTANT LOCK NONE CREATE TRIGGER BEGIN END IF CASE BEFORE INSERT ON FOR EACH ROW UPDATE SET
+    WHERE DELETE FROM INTO VALUES SELECT DELIMITER // PARTITION BY GENERATED ALWAYS AS STORED UNIQUE PRIMARY VIEW OR REPLACE UNION @ @@ \0 \\ \u00e9
+""".split()
+
+
+@given(
+    st.one_of(st.lists(st.sampled_from([*WORDS, "\n"]), max_size=25).map(" ".join), st.text(max_size=40)), st.sampled_from(["expand", "backfill", "contract"])
+)
+@QUICK
+def test_any_text_is_answered_with_findings_that_stand_in_it(text: str, phase: Phase) -> None:
+    lines = text.split("\n")
+    for finding in found(text, phase):
+        assert 1 <= finding.line <= len(lines)
+        assert 1 <= finding.column <= len(lines[finding.line - 1]) + 1
+        assert finding.rule in RULES
+
+
+@given(st.sampled_from([sql for told, sql in GOOD if told == "both" and sql and "\n" not in sql]), st.data())
+@QUICK
+def test_what_is_misspelt_never_passes_as_another_change(sql: str, data: st.DataObject) -> None:
+    """ "a misspelt `ALTER TABEL` too" """
+    words = sql.split(" ")
+    first = data.draw(st.integers(0, min(2, len(words) - 1)))
+    if words[first].upper() not in ("ALTER", "TABLE", "CREATE", "INSERT", "INTO", "GRANT", "ADD", "INDEX", "VIEW"):
+        return
+    words[first] = words[first][:-1] + "Q"
+    assert found(" ".join(words), "expand"), " ".join(words)

@@ -1,0 +1,167 @@
+"""The rules of SQLite, case by case: what each finds, what it lets pass, where it points, and that the way out which it names is one."""
+
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lint_cases_sqlite import BAD, GOOD, WARN, WITH_OTHERS
+
+from bleen.database.rules import Finding, Phase, Script, lint, lint_release
+from bleen.database.rules.sqlite import RULES, split
+
+QUICK = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+
+
+def phases(told: str) -> list[Phase]:
+    return ["expand", "contract"] if told == "both" else [told]  # type: ignore[list-item]
+
+
+def found(sql: str, phase: Phase) -> list[Finding]:
+    return lint(sql, "sqlite", phase, "a.sql")
+
+
+CASES = [(rule, phase, sql) for rule, cases in BAD.items() for told, sql in cases for phase in phases(told)]
+
+
+@pytest.mark.parametrize(("rule", "phase", "sql"), CASES)
+def test_what_a_rule_forbids_is_found_by_it_and_by_no_other(rule: str, phase: Phase, sql: str) -> None:
+    """ "Per phase and per dialect; located (file:line:col), with why and with the safe way written out" """
+    findings = found(sql, phase)
+    assert rule in {finding.rule for finding in findings} <= {rule, *WITH_OTHERS.get(rule, ())}, findings
+    last = sql.count("\n") + 1
+    assert all(finding.message and finding.file == "a.sql" and finding.column >= 1 for finding in findings)
+    assert max(finding.line for finding in findings) == last
+
+
+@pytest.mark.parametrize(("rule", "phase", "sql"), CASES)
+def test_only_what_may_be_right_is_a_warning(rule: str, phase: Phase, sql: str) -> None:
+    assert rule in WARN or all(finding.severity == "error" for finding in found(sql, phase) if finding.rule == rule)
+
+
+@pytest.mark.parametrize(("phase", "sql"), [(phase, sql) for told, sql in GOOD for phase in phases(told)])
+def test_what_hurts_nobody_passes_without_a_word(phase: Phase, sql: str) -> None:
+    assert found(sql, phase) == []
+
+
+def test_every_rule_has_a_case_and_every_finding_a_rule() -> None:
+    assert BAD.keys() == RULES.keys()
+
+
+FIXES = sorted({(phase, finding.fix) for _, phase, sql in CASES for finding in found(sql, phase) if finding.fix})
+
+
+def parts(fix: str, phase: Phase) -> list[Script]:
+    """A fix by the files that it names."""
+    found = [Script("", "", phase)]
+    for line in fix.splitlines():
+        if line in ("-- expand.sql", "-- backfill.sql", "-- contract.sql"):
+            found.append(Script("", line, line[3:-4]))  # type: ignore[arg-type]
+        else:
+            found[-1] = found[-1]._replace(text=f"{found[-1].text}{line}\n")
+    return found
+
+
+@pytest.mark.parametrize(("phase", "fix"), FIXES)
+def test_the_safe_way_passes_itself(phase: Phase, fix: str) -> None:
+    """ "with the safe way written out for *this* statement" """
+    assert [finding for finding in lint_release(parts(fix, phase), "sqlite") if finding.severity == "error"] == []
+
+
+def test_the_safe_way_is_written_for_this_statement() -> None:
+    statements = ("ALTER TABLE [u] ADD COLUMN `a` TEXT UNIQUE", "ALTER TABLE u ADD a REAL NOT NULL", "ALTER TABLE u ADD a TEXT DEFAULT (hex(1))")
+    assert [finding.fix for sql in statements for finding in found(sql, "expand")] == [
+        'ALTER TABLE [u] ADD COLUMN `a` TEXT;\nCREATE UNIQUE INDEX "a_unique" ON [u] (`a`);',
+        "ALTER TABLE u ADD COLUMN a REAL NOT NULL DEFAULT 0;",
+        "ALTER TABLE u ADD COLUMN a TEXT;\n-- backfill.sql\nUPDATE u SET a = (hex(1)) WHERE a IS NULL;",
+    ]
+
+
+def test_a_finding_points_at_the_part_that_is_wrong() -> None:
+    sql = "CREATE TABLE a (\n  id INT\n);\nALTER TABLE users\n  DROP COLUMN b;\n  DROP TABLE users;\nCREATE TABLE c (d INT) ENGINE=x"
+    places = [(finding.line, finding.column, finding.rule) for finding in found(sql, "expand")]
+    assert places == [(5, 3, "drop-in-expand"), (6, 3, "drop-in-expand"), (7, 30, "not-understood")]
+
+
+def test_the_table_rebuild_of_the_manual_is_found_step_by_step() -> None:
+    """ "SQLite's table rebuild" (SQLite, "ALTER TABLE", section 7)"""
+    sql = "CREATE TABLE new_x (id INTEGER PRIMARY KEY, a);\nINSERT INTO new_x SELECT id, a FROM x;\nDROP TABLE x;\nALTER TABLE new_x RENAME TO x;"
+    assert [finding.rule for finding in found(sql, "expand")] == ["copies-rows", "drop-in-expand", "table-rebuild"]
+    assert [finding.rule for finding in found(sql, "contract")] == ["copies-rows", "table-rebuild"]
+
+
+def test_the_example_of_the_article_passes_when_it_is_split_by_phase() -> None:
+    """ "The article's own example [...] works" """
+    expand = Script("ALTER TABLE users ADD COLUMN full_name VARCHAR(255);", "expand.sql", "expand")
+    backfill = Script("UPDATE users SET full_name = first_name || ' ' || last_name;", "backfill.sql", "backfill")
+    contract = Script("ALTER TABLE users DROP COLUMN first_name;\nALTER TABLE users DROP COLUMN last_name;", "contract.sql", "contract")
+    assert [finding.severity for finding in lint_release([expand, backfill, contract], "sqlite")] == ["warn", "warn"]
+
+
+def test_an_override_names_the_rule_and_is_a_comment() -> None:
+    """ "Overridable by a comment that names the rule and a reason" """
+    assert found("--bleen: allow vacuum the file is small\nVACUUM", "expand") == []
+    assert [finding.rule for finding in found("VACUUM; SELECT '-- bleen: allow vacuum x'", "expand")] == ["vacuum", "side-effect"]
+
+
+POPULATED = """
+    CREATE TABLE b (id INTEGER PRIMARY KEY, a INT, b INT, c INT, d INT);
+    CREATE TABLE users (id INTEGER PRIMARY KEY, b INT DEFAULT 1, first_name TEXT, last_name TEXT);
+    INSERT INTO b VALUES (1, 1, 1, 1, 1);
+    INSERT INTO users (id) VALUES (1), (2);
+    PRAGMA foreign_keys = ON;
+"""
+
+
+@pytest.mark.parametrize("sql", [sql for told, sql in GOOD if told == "both" and "ADD" in sql])
+def test_sqlite_takes_each_column_that_passes_for_a_table_with_rows(sql: str) -> None:
+    database = sqlite3.connect(":memory:")
+    database.executescript(POPULATED)
+    database.executescript(sql)
+
+
+REFUSED = ["add-not-null", "volatile-default", "rewriting-column", "foreign-key"]
+
+
+@pytest.mark.parametrize("sql", [sql for rule in REFUSED for _, sql in BAD[rule]])
+def test_sqlite_refuses_what_we_say_that_it_refuses(sql: str) -> None:
+    database = sqlite3.connect(":memory:")
+    database.executescript(POPULATED)
+    with pytest.raises(sqlite3.OperationalError, match=r"(?i)cannot add a"):
+        database.executescript(sql)
+
+
+@pytest.mark.parametrize(("phase", "fix"), FIXES)
+def test_sqlite_takes_the_safe_way(phase: Phase, fix: str) -> None:
+    database = sqlite3.connect(":memory:")
+    database.executescript(POPULATED)
+    said = [refusal(database, statement.text) for script in parts(fix, phase) for statement in split(script.text)]
+    assert [why for why in said if not why.startswith("no such")] == []
+
+
+def refusal(database: sqlite3.Connection, statement: str) -> str:
+    """Why a database does not take a statement; "no such" thing if it does, or knows too little."""
+    try:
+        database.execute(statement)
+    except sqlite3.OperationalError as error:
+        return str(error)
+    return "no such refusal"
+
+
+WORDS = """
+    ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT ( ) , ; . = ' " ` -- # /* */ /*! 1 'x' `b` INDEX KEY CONSTRAINT FOREIGN REFERENCES CHECK
+    DROP RENAME TO CHANGE MODIFY FIRST AFTER ALGORITHM INSTANT LOCK NONE CREATE TRIGGER BEGIN END IF CASE BEFORE INSERT ON FOR EACH ROW UPDATE SET
+    WHERE DELETE FROM INTO VALUES SELECT TEMP VIRTUAL USING PRAGMA GENERATED ALWAYS AS STORED UNIQUE PRIMARY VIEW OR REPLACE UNION @ @@ \0 \\ \u00e9
+""".split()
+
+
+@given(
+    st.one_of(st.lists(st.sampled_from([*WORDS, "\n"]), max_size=25).map(" ".join), st.text(max_size=40)), st.sampled_from(["expand", "backfill", "contract"])
+)
+@QUICK
+def test_any_text_is_answered_with_findings_that_stand_in_it(text: str, phase: Phase) -> None:
+    lines = text.split("\n")
+    for finding in found(text, phase):
+        assert 1 <= finding.line <= len(lines)
+        assert 1 <= finding.column <= len(lines[finding.line - 1]) + 1
+        assert finding.rule in RULES
