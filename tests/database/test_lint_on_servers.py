@@ -1,0 +1,110 @@
+"""What the linter says of PostgreSQL, asked of PostgreSQL: whether a statement writes the table again or reads all of it, and that the safe ways do neither."""
+
+import psycopg
+
+from bleen.database.rules import lint
+from bleen.database.statements import split
+from databases import Base
+
+SCHEMA = """
+CREATE DOMAIN age AS int CHECK (value > 0);
+CREATE DOMAIN nick AS text;
+CREATE TYPE mood AS ENUM ('sad', 'glad');
+CREATE SEQUENCE s;
+CREATE TABLE orgs (id bigint PRIMARY KEY);
+INSERT INTO orgs VALUES (1);
+CREATE TABLE users (id int NOT NULL, org_id bigint DEFAULT 1, name varchar(50) NOT NULL, email text);
+INSERT INTO users SELECT n, 1, 'n' || n, 'e' || n FROM generate_series(1, 500) n;
+CREATE UNIQUE INDEX users_id ON users (id);
+CREATE TABLE people (LIKE users);
+"""
+
+STATEMENTS = [
+    "ALTER TABLE users ADD COLUMN a text",
+    "ALTER TABLE users ADD COLUMN a int NOT NULL DEFAULT 1",
+    "ALTER TABLE users ADD COLUMN a timestamptz NOT NULL DEFAULT now()",
+    "ALTER TABLE users ADD COLUMN a timestamptz DEFAULT CURRENT_TIMESTAMP, ADD b date DEFAULT (now() AT TIME ZONE 'utc')::date",
+    "ALTER TABLE users ADD COLUMN a jsonb DEFAULT '{}', ADD COLUMN b text[] DEFAULT ARRAY[]::text[]",
+    "ALTER TABLE users ADD COLUMN a text DEFAULT lower(md5('A'))",
+    "ALTER TABLE users ADD COLUMN a uuid DEFAULT gen_random_uuid()",
+    "ALTER TABLE users ADD COLUMN a float DEFAULT random()",
+    "ALTER TABLE users ADD COLUMN a timestamptz DEFAULT clock_timestamp()",
+    "ALTER TABLE users ADD COLUMN a bigint DEFAULT nextval('s')",
+    "ALTER TABLE users ADD COLUMN a serial",
+    "ALTER TABLE users ADD COLUMN a bigint GENERATED ALWAYS AS IDENTITY",
+    "ALTER TABLE users ADD COLUMN a text GENERATED ALWAYS AS (upper(name)) STORED",
+    "ALTER TABLE users ADD COLUMN a int CHECK (a > 0)",
+    "ALTER TABLE users ADD COLUMN a text UNIQUE",
+    "ALTER TABLE users ADD CONSTRAINT c CHECK (id > 0)",
+    "ALTER TABLE users ADD CONSTRAINT c CHECK (id > 0) NOT VALID",
+    "ALTER TABLE users ADD CONSTRAINT c FOREIGN KEY (org_id) REFERENCES orgs",
+    "ALTER TABLE users ADD CONSTRAINT c FOREIGN KEY (org_id) REFERENCES orgs NOT VALID",
+    "ALTER TABLE users ADD CONSTRAINT c UNIQUE (email)",
+    "ALTER TABLE users ADD CONSTRAINT c UNIQUE USING INDEX users_id",
+    "ALTER TABLE users ADD PRIMARY KEY USING INDEX users_id",
+    "ALTER TABLE users ALTER email SET NOT NULL",
+    "ALTER TABLE users ALTER name DROP NOT NULL",
+    "ALTER TABLE users ALTER email SET STORAGE EXTERNAL, ALTER email SET STATISTICS 100",
+    "ALTER TABLE users SET (fillfactor = 70)",
+    "ALTER TABLE users ALTER id TYPE bigint",
+    "ALTER TABLE users ALTER email TYPE varchar(100)",
+    "ALTER TABLE users SET UNLOGGED",
+    "CREATE INDEX i ON users (email)",
+    "CREATE TABLE new (LIKE users)",
+    "CREATE TABLE new (org_id bigint REFERENCES orgs)",
+]
+
+
+def touched(connection: "psycopg.Connection[tuple[object, ...]]", sql: str) -> bool:
+    """Whether a statement writes a table again, or reads all of one; it is not kept."""
+    query = "SELECT oid, relfilenode, coalesce(pg_stat_get_xact_numscans(oid), 0) FROM pg_class WHERE relname IN ('users', 'orgs') ORDER BY oid"
+    with connection.transaction(force_rollback=True):
+        before = connection.execute(query).fetchall()
+        for statement in split(sql):
+            connection.execute(statement.text.encode())
+        return before != connection.execute(query).fetchall()
+
+
+def test_the_linter_forbids_what_touches_all_rows_and_only_that(any_base: Base) -> None:
+    """ "what takes the site down although it is compatible" """
+    with any_base.connect() as connection:
+        connection.execute(SCHEMA.encode())
+        forbidden = {sql: any(finding.severity == "error" for finding in lint(sql, "postgres", "contract")) for sql in STATEMENTS}
+        assert {sql: touched(connection, sql) for sql in STATEMENTS} == forbidden
+
+
+def test_a_column_of_a_domain_writes_the_table_again_if_the_domain_has_a_constraint(any_base: Base) -> None:
+    with any_base.connect() as connection:
+        connection.execute(SCHEMA.encode())
+        assert touched(connection, "ALTER TABLE users ADD COLUMN a age")
+        assert not touched(connection, "ALTER TABLE users ADD COLUMN a nick, ADD COLUMN b mood, ADD COLUMN c mood[]")
+
+
+def test_a_validated_check_spares_set_not_null_its_reading(any_base: Base) -> None:
+    with any_base.connect() as connection:
+        connection.execute(SCHEMA.encode())
+        connection.execute("ALTER TABLE users ADD CONSTRAINT c CHECK (email IS NOT NULL AND id > 0) NOT VALID")
+        assert touched(connection, "ALTER TABLE users ALTER email SET NOT NULL")
+        connection.execute("ALTER TABLE users VALIDATE CONSTRAINT c")
+        assert not touched(connection, "ALTER TABLE users ALTER email SET NOT NULL")
+
+
+MORE = [
+    "ALTER TABLE users ADD COLUMN a uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE CHECK (a IS NOT NULL OR id > 0)",
+    "ALTER TABLE users ADD COLUMN a bigint CONSTRAINT of REFERENCES orgs (id) ON DELETE CASCADE",
+    "ALTER TABLE users ADD COLUMN a bigserial PRIMARY KEY",
+]
+FIXED = [sql for sql in (*STATEMENTS, *MORE) if any(finding.fix for finding in lint(sql, "postgres", "contract"))]
+
+
+def test_the_safe_ways_are_carried_out_by_the_server_and_write_no_table_again(any_base: Base) -> None:
+    """ "the safe way written out for *this* statement" """
+    files = "SELECT relname, relfilenode FROM pg_class WHERE relname IN ('users', 'orgs') ORDER BY 1"
+    with any_base.connect() as connection:
+        for sql in FIXED:
+            fix = next(finding.fix for finding in lint(sql, "postgres", "contract") if finding.fix)
+            connection.execute(f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; {SCHEMA}".encode())
+            before = connection.execute(files).fetchall()
+            for statement in split(fix):
+                connection.execute(statement.text.encode())
+            assert connection.execute(files).fetchall() == before, fix
