@@ -177,7 +177,9 @@ class ProxyContract(RouterContract):
             dead.ask("/be?health=fail")
             until("the proxy has seen it", lambda: dead.facts()["looks"] > looks + 4)
             assert live.get(preview=True)[1] in ("", "dead")
-        assert live.get(preview=True)[:2] == (503, "")
+        answers = [live.get(preview=True)[:2] for _ in range(10)]
+        assert set(answers[1:]) == {(503, "")}
+        assert answers[0] in ((503, ""), (502, ""))  # 502 on a connection whose end the proxy has not seen yet
         assert live.get()[:2] == (200, "blue")
 
     def test_a_later_release_of_a_name_is_never_answered_by_an_earlier_one(self, live: Site, fleet: Fleet) -> None:
