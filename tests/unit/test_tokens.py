@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bleen.database.statements import Comment, Dialect, Place, Unreadable, place
 from bleen.database.tokens import comments, read, split
+from lint_cases_mysql import BODIES
 
 QUICK = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 
@@ -32,21 +33,6 @@ MYSQL = [
     "/*!40101 SET NAMES utf8 */",
     "SELECT /*+ MAX_EXECUTION_TIME(1) */ 1",
     "GRANT ALL ON a.* TO 'b;c'@'%'",
-]
-BODIES = [
-    "CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW SET NEW.a = CASE WHEN NEW.b THEN 1 ELSE 2 END",
-    "CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW BEGIN SET NEW.a = 1; SET NEW.b = 'x;END'; END",
-    "CREATE DEFINER=`root`@`localhost` TRIGGER a AFTER UPDATE ON t FOR EACH ROW FOLLOWS b BEGIN "
-    "IF NEW.a THEN SET @a = 1; ELSEIF 1 THEN SET @a = 2; END IF; END",
-    "CREATE OR REPLACE TRIGGER a AFTER DELETE ON t FOR EACH ROW IF OLD.a THEN INSERT INTO u VALUES (1); END IF",
-    "CREATE PROCEDURE p(IN begin INT, OUT b CHAR(3)) COMMENT 'x;' READS SQL DATA l: BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; END; "
-    "DECLARE CONTINUE HANDLER FOR NOT FOUND, 1051 SET @done = IF(1, 2, 3); REPEAT SET @a = REPEAT('a', 2); UNTIL @a END REPEAT; LEAVE l; END l",
-    "CREATE FUNCTION f(a INT) RETURNS INT DETERMINISTIC BEGIN "
-    "CASE a WHEN 1 THEN RETURN 1; ELSE BEGIN END; END CASE; RETURN CASE WHEN a THEN IF(a, 1, 2) END; END",
-    "CREATE FUNCTION f() RETURNS INT RETURN 1",
-    "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO BEGIN w: WHILE 1 DO LEAVE w; END WHILE w; x: LOOP LEAVE x; END LOOP; END",
-    "BEGIN NOT ATOMIC FOR i IN 1..3 DO SELECT i; END FOR; END",
-    "IF 1 THEN SELECT 1; END IF",
 ]
 SQLITE = [
     *BOTH,
