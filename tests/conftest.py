@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import databases
+from databases import Base
 from shop import ROUTERS, Shop
 
 pytest.register_assert_rewrite("bleen.testing.routers", "bleen.testing.proxies", "bleen.testing.platforms", "bleen.testing.journals", "bleen.testing.checks")
@@ -29,3 +31,31 @@ def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     """The same, behind Envoy and behind HAProxy."""
     with Shop(tmp_path, request.param) as made:
         yield made
+
+
+@pytest.fixture(scope="session", params=databases.VERSIONS, ids=lambda version: f"PostgreSQL {version}")
+def server(request: pytest.FixtureRequest) -> Iterator[databases.Postgres]:
+    """PostgreSQL, in every version that the tests have, each for a worker's whole run."""
+    with databases.postgres(request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def oldest() -> Iterator[databases.Postgres]:
+    """PostgreSQL 15 alone, for what does not depend on the version."""
+    with databases.postgres(databases.VERSIONS[0]) as running:
+        yield running
+
+
+@pytest.fixture
+def base(oldest: databases.Postgres) -> Iterator[Base]:
+    """An empty database on PostgreSQL 15."""
+    with oldest.database() as name:
+        yield Base(oldest, name)
+
+
+@pytest.fixture
+def any_base(server: databases.Postgres) -> Iterator[Base]:
+    """An empty database, once on each version."""
+    with server.database() as name:
+        yield Base(server, name)

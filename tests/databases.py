@@ -16,6 +16,10 @@ from typing import NamedTuple
 
 import psycopg
 
+from bleen.database.postgres import Postgres as Opened
+
+VERSIONS = (15, 16, 18)
+
 _numbers = itertools.count(1)
 
 
@@ -45,9 +49,43 @@ class Postgres(NamedTuple):
                 admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+class Base(NamedTuple):
+    """An empty database on a PostgreSQL server."""
+
+    server: Postgres
+    name: str
+
+    @property
+    def url(self) -> str:
+        return self.server.url(self.name)
+
+    def connect(self, user: str = "postgres", **settings: str) -> "psycopg.Connection[tuple[object, ...]]":
+        return self.server.connect(self.name, user, **settings)
+
+    def open(self, application: str = "bleen migrate") -> Opened:
+        """As bleen opens it."""
+        return Opened(self.url, application)
+
+
 @contextmanager
 def postgres(version: int = 15, *settings: str) -> Iterator[Postgres]:
     """PostgreSQL 15 from its Debian package, 16 and 18 from a wheel. It refuses root, who becomes the user postgres. ``settings`` are name=value."""
+    init = ["initdb", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C", "-D"]
+    with _running(version, init, settings) as port:
+        yield Postgres(port, version)
+
+
+@contextmanager
+def replica(primary: Postgres) -> Iterator[Postgres]:
+    """A server that applies what another one writes, and can be read."""
+    copy = ["pg_basebackup", "-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres", "-R", "-N", "--checkpoint=fast", "-D"]
+    with _running(primary.version, copy, ()) as port:
+        yield Postgres(port, primary.version)
+
+
+@contextmanager
+def _running(version: int, make: list[str], settings: tuple[str, ...]) -> Iterator[int]:
+    """A server over the data that a program makes, which is named with its arguments but for the directory; its port."""
     user = "postgres" if os.geteuid() == 0 else None
     place = Path(tempfile.mkdtemp(prefix=f"pg{version}-"))
     try:
@@ -55,8 +93,7 @@ def postgres(version: int = 15, *settings: str) -> Iterator[Postgres]:
         if user:
             os.chown(place, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
         data = place / "data"
-        init = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
-        subprocess.run(init, check=True, capture_output=True, cwd=place, user=user)
+        subprocess.run([str(programs / make[0]), *make[1:], str(data)], check=True, capture_output=True, cwd=place, user=user)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         chosen = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={place}", "fsync=off", "max_connections=60", *settings]
@@ -65,7 +102,7 @@ def postgres(version: int = 15, *settings: str) -> Iterator[Postgres]:
             server = subprocess.Popen(start, stdout=log, stderr=log, cwd=place, user=user, start_new_session=True)
         try:
             _until_ready(server, programs, port, place)
-            yield Postgres(port, version)
+            yield port
         finally:
             server.send_signal(signal.SIGQUIT)  # immediate: it has nothing to keep
             server.wait(20)

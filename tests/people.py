@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-TABLE = (
-    "CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, first_name text NOT NULL, last_name text NOT NULL, visits int NOT NULL DEFAULT 0)"
-)
+TABLE = """
+CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    first_name text NOT NULL, last_name text NOT NULL, visits int NOT NULL DEFAULT 0)
+"""
 FULL_NAME = {
     "expand.sql": "ALTER TABLE people ADD COLUMN full_name text;\n",
     "backfill.sql": "UPDATE people SET full_name = first_name || ' ' || last_name;\n",

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from bleen import wiring
 from bleen.host import processes
@@ -126,7 +126,7 @@ class Shop:
         }
         self.configure()
 
-    def __enter__(self) -> "Shop":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

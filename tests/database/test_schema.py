@@ -5,9 +5,10 @@ import pytest
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse
-from bleen.database.schema import Schema
+from bleen.database.schema import Pending, Schema
 from bleen.errors import Refused
-from conftest import Base
+from bleen.testing.site import until
+from databases import Base
 
 USERS = """
 CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, first_name text NOT NULL, last_name text NOT NULL);
@@ -43,9 +44,15 @@ def users(any_base: Base) -> Base:
     return any_base
 
 
+def pending(schema: Schema) -> list[Pending]:
+    """What is pending once the server has seen that our own connections were closed."""
+    until("nobody else is connected", lambda: not schema.server.sessions())
+    return schema.pending(NOBODY)
+
+
 def rows(base: Base, query: str) -> list[tuple[object, ...]]:
     with base.connect() as db:
-        return db.execute(query).fetchall()  # type: ignore[call-overload, no-any-return]
+        return db.execute(query).fetchall()
 
 
 def test_the_article_s_example_goes_there_and_contracts(users: Base) -> None:
@@ -60,11 +67,11 @@ def test_the_article_s_example_goes_there_and_contracts(users: Base) -> None:
         ("Ada", "Lovelace", "Ada Lovelace"),
         ("Alan", "Turing", "Alan Turing"),
     ]
-    (pending,) = schema.pending(NOBODY)
-    assert (pending.migration, pending.obstacles) == ("0007_full_name", ())
+    (found,) = pending(schema)
+    assert (found.migration, found.obstacles) == ("0007_full_name", ())
     schema.contract("0007_full_name")
     assert list(schema.server.columns("users")) == ["id", "full_name"]
-    assert schema.pending(NOBODY) == []
+    assert pending(schema) == []
     assert schema.contracted() == ["0007_full_name"]
     assert rows(users, "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == [(0,)]
     assert rows(users, "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public'") == [(0,)]
@@ -122,7 +129,7 @@ def test_what_is_contracted_cannot_be_reverted(users: Base) -> None:
 def test_a_migration_that_only_adds_is_never_pending(users: Base) -> None:
     schema = Schema(users.open())
     schema.expand([migration("0008_note", expand="ALTER TABLE users ADD COLUMN note text")], "shop", 2, {})
-    assert schema.pending(NOBODY) == []
+    assert pending(schema) == []
     assert schema.contracted() == []
 
 
@@ -131,7 +138,7 @@ def test_pending_contracts_come_in_order(users: Base) -> None:
     schema = Schema(users.open())
     second = migration("0008_note", expand="ALTER TABLE users ADD COLUMN note text", contract="ALTER TABLE users DROP COLUMN note")
     schema.expand([migration(), second], "shop", 2, SHIPS)
-    assert [(p.migration, [o.why for o in p.obstacles]) for p in schema.pending(NOBODY)] == [
+    assert [(p.migration, [o.why for o in p.obstacles]) for p in pending(schema)] == [
         ("0007_full_name", []),
         ("0008_note", ["0007_full_name comes first, and is pending"]),
     ]
@@ -143,8 +150,8 @@ def test_rows_out_of_step_keep_the_gate_shut(users: Base) -> None:
     schema.expand([migration()], "shop", 2, SHIPS)
     with users.connect(session_replication_role="replica") as past_the_triggers:
         past_the_triggers.execute("UPDATE users SET full_name = 'nobody' WHERE id <= 3")
-    (pending,) = schema.pending(NOBODY)
-    assert [o.why for o in pending.obstacles] == ["3 rows of users (first_name+last_name <-> full_name) are out of step"]
+    (found,) = pending(schema)
+    assert [o.why for o in found.obstacles] == ["3 rows of users (first_name+last_name <-> full_name) are out of step"]
 
 
 def test_two_releases_never_interleave(users: Base) -> None:

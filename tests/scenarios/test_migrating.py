@@ -43,20 +43,14 @@ class Registry(Shop):
         return version
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[databases.Postgres]:
-    with databases.postgres(15) as running:
-        yield running
-
-
 @pytest.fixture(params=ROUTERS)
-def registry(request: pytest.FixtureRequest, tmp_path: Path, server: databases.Postgres) -> Iterator[Registry]:
+def registry(request: pytest.FixtureRequest, tmp_path: Path, oldest: databases.Postgres) -> Iterator[Registry]:
     """Version 1.0 is up, with a thousand people; 1.1, which brings the migration, is there to be deployed."""
-    with server.database() as name:
-        with server.connect(name) as db:
+    with oldest.database() as name:
+        with oldest.connect(name) as db:
             db.execute(people.TABLE)
             db.execute("INSERT INTO people (first_name, last_name) SELECT 'A' || n, 'B' || n FROM generate_series(1, 1000) n")
-        with Registry(tmp_path, request.param, server.url(name)) as shop:
+        with Registry(tmp_path, request.param, oldest.url(name)) as shop:
             shop.settings["platform"]["process"]["command"] = [sys.executable, "app.py", "--port", "{port}", "--version", "{version}"]
             shop.configure()
             shop.put("1.0", "old")
@@ -66,7 +60,7 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path, server: databases.P
             yield shop
 
 
-def test_a_release_changes_the_schema_goes_back_and_forth_and_contracts_and_nobody_notices(registry: Registry, server: databases.Postgres) -> None:
+def test_a_release_changes_the_schema_goes_back_and_forth_and_contracts_and_nobody_notices(registry: Registry, oldest: databases.Postgres) -> None:
     """Both versions under load, forwards, back, forwards, contract: 0 failed statements, 0 failed requests, 0 rows lost or diverged."""
     with people.Users(registry.listen) as users:
         until("1.0 is used", users.seen("1.0"))
@@ -87,7 +81,7 @@ def test_a_release_changes_the_schema_goes_back_and_forth_and_contracts_and_nobo
         until("1.1 is used after the contract", users.seen("1.1"))
     assert users.failed == []
     assert users.asked > 200
-    with server.connect(registry.environ["DATABASE_URL"].rpartition("/")[2]) as db:
+    with oldest.connect(registry.environ["DATABASE_URL"].rpartition("/")[2]) as db:
         kept = {id: tuple(name.split(" ")) for id, name in db.execute("SELECT id, full_name FROM people")}  # type: ignore[attr-defined]
     assert {id: kept[id] for id in users.known} == users.known
     assert all(kept[n] == (f"A{n}", f"B{n}") for n in range(1, 1001))
