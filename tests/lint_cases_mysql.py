@@ -23,6 +23,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "DROP TABLE users\\G"),
         ("both", "DROP TABLE a b"),
         ("both", "INSERT users"),
+        ("both", "ALTER IGNORE TABLE users ADD UNIQUE (a), ALGORITHM=INPLACE, LOCK=NONE"),
+        ("both", "CREATE TABLE a (id INT) ENGINE=FEDERATED CONNECTION='mysql://b/c/users'"),
+        ("both", "UPDATE users SET a = ?"),
         ("both", "'DROP TABLE users'"),
         ("both", "SELECT 1 'unterminated"),
         ("backfill", "UPDATE users, orders SET a = 1"),
@@ -101,6 +104,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "CREATE TABLE a (id INT);\nDROP TABLE a;\nDROP TABLE a"),
         ("expand", "CREATE TABLE a (id INT);\nRENAME TABLE a TO b;\nDROP TABLE a"),
         ("expand", "CREATE TABLE IF NOT EXISTS a (id INT);\nDROP TABLE a"),
+        ("expand", "ALTER TABLE users ADD COLUMN IF NOT EXISTS a INT, ALGORITHM=INSTANT;\nALTER TABLE users DROP COLUMN a, ALGORITHM=INSTANT"),
+        ("expand", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW DELETE FROM users;\nDROP TABLE a"),
     ],
     "change-type": [
         ("expand", "ALTER TABLE users MODIFY COLUMN a BIGINT"),
@@ -214,6 +219,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "SELECT * FROM users FOR UPDATE"),
         ("both", "(SELECT 1 INTO OUTFILE '/tmp/x')"),
         ("both", "CALL p()"),
+        ("both", "INSERT INTO users VALUES (sleep(10))"),
+        ("both", "INSERT INTO users (a) VALUES (b.now())"),
+        ("backfill", "UPDATE users SET a = delete_everything(b)"),
         ("both", "DO RELEASE_LOCK('a')"),
         ("both", "VALUES ROW(1)"),
         ("both", "TABLE users"),
@@ -226,6 +234,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE OR REPLACE FUNCTION f() RETURNS INT RETURN 1"),
         ("both", "ALTER EVENT e ENABLE"),
         ("both", "ALTER PROCEDURE p SQL SECURITY INVOKER"),
+        ("both", "BEGIN NOT ATOMIC DROP TABLE users; END"),
         ("both", "DELIMITER //\nCREATE PROCEDURE p() BEGIN DROP TABLE users; END//"),
     ],
     "trigger": [
@@ -302,7 +311,7 @@ WITH_OTHERS: dict[str, set[str]] = {
 }
 """What else is wrong with some cases of a rule."""
 
-WARN = {"unique", "visibility", "set-default", "delete-in-contract", "replaces", "row-locks", "foreign-key", "algorithm"}
+WARN = {"unique", "visibility", "set-default", "delete-in-contract", "replaces", "row-locks", "foreign-key", "algorithm", "side-effect"}
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [
@@ -341,8 +350,8 @@ GOOD: list[tuple[str, str]] = [
         "both",
         "CREATE TABLE a (id INT);\nCREATE UNIQUE INDEX i ON a (id);\nINSERT INTO a VALUES (1);\nREPLACE INTO a VALUES (2);\nRENAME TABLE a TO b;DELETE FROM b",
     ),
-    ("both", "CREATE TABLE `a` (id INT);\nCREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW BEGIN SET NEW.id = 1; END;\nDROP INDEX i ON a"),
-    ("both", "INSERT INTO users (a, b) VALUES (1, 'SELECT'), (2, DEFAULT)"),
+    ("both", "CREATE TABLE `a` (id INT);\nCREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW BEGIN SET NEW.id = 1; END"),
+    ("both", "INSERT INTO users (a, b) VALUES (NOW(6), 'SELECT'), (CAST(2 AS CHAR(3)), DEFAULT)"),
     ("both", "INSERT IGNORE users SET a = 1"),
     ("both", "GRANT SELECT ON a.* TO 'b'@'%'"),
     ("both", "CREATE VIEW v AS SELECT * FROM users"),

@@ -42,6 +42,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users DROP COLUMN a"),
         ("expand", "ALTER TABLE users DROP a"),
         ("expand", "CREATE TABLE a (id);\nDROP TABLE a;\nDROP TABLE a"),
+        ("expand", "CREATE TABLE a (id);\nALTER TABLE users ADD COLUMN a INT REFERENCES a (id) ON DELETE CASCADE;\nDROP TABLE a"),
     ],
     "table-rebuild": [
         ("contract", "CREATE TABLE new (id INTEGER PRIMARY KEY, a TEXT);\nDROP TABLE users;\nALTER TABLE new RENAME TO Users"),
@@ -103,7 +104,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT OR REPLACE INTO users (id) VALUES (1)"),
         ("both", "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET a = 1"),
     ],
-    "side-effect": [("both", "SELECT load_extension('x')"), ("both", "VALUES (1)"), ("both", "EXPLAIN SELECT 1")],
+    "side-effect": [
+        ("both", "SELECT load_extension('x')"),
+        ("both", "INSERT INTO users VALUES (load_extension('x'))"),
+        ("backfill", "UPDATE users SET a = f(b)"),
+        ("both", "VALUES (1)"),
+        ("both", "EXPLAIN SELECT 1"),
+    ],
     "trigger": [
         ("both", "CREATE TRIGGER t AFTER INSERT ON users BEGIN UPDATE users SET a = 1; END"),
         ("both", "CREATE TRIGGER IF NOT EXISTS t INSTEAD OF DELETE ON v BEGIN SELECT 1; END"),
@@ -127,6 +134,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "temporary-table": [
         ("both", "CREATE TEMP TABLE a (id)"),
+        ("both", "CREATE TABLE temp.a (id)"),
         ("both", "CREATE TEMPORARY VIEW v AS SELECT 1"),
         ("both", "CREATE TEMP TRIGGER t AFTER INSERT ON users BEGIN SELECT 1; END"),
     ],
@@ -136,7 +144,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
 WITH_OTHERS: dict[str, set[str]] = {"table-rebuild": {"drop-in-expand"}}
 """What else is wrong with some cases of a rule."""
 
-WARN = {"index-blocks-writers", "inline-constraint", "table-rewrite", "delete-in-contract", "replaces", "row-locks"}
+WARN = {"index-blocks-writers", "inline-constraint", "table-rewrite", "delete-in-contract", "replaces", "row-locks", "side-effect"}
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [
@@ -159,7 +167,7 @@ GOOD: list[tuple[str, str]] = [
     ("both", "CREATE TABLE IF NOT EXISTS a (id INT)"),
     ("both", "CREATE TABLE a (id INT);\nCREATE UNIQUE INDEX i ON A (id);\nALTER TABLE main.a RENAME TO b;\nUPDATE b SET id = 1;\nDELETE FROM b;\nDROP TABLE b"),
     ("both", "CREATE TABLE a (id INT);\nREPLACE INTO a VALUES (1);\nALTER TABLE a RENAME id TO b;\nALTER TABLE a DROP COLUMN b"),
-    ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN UPDATE a SET id = CASE WHEN 1 THEN 2 END; DELETE FROM a; END"),
+    ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN UPDATE a SET id = CASE WHEN 1 THEN 2 END; DELETE FROM users; END"),
     ("both", "CREATE VIRTUAL TABLE a USING fts5 (b, c)"),
     ("both", "CREATE VIEW v AS SELECT * FROM users"),
     ("both", "INSERT INTO users (a, b) VALUES (1, 'SELECT'), (2, NULL)"),

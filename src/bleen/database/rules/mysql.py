@@ -12,7 +12,7 @@ from bleen.database.rules import mysql_alter
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.mysql_alter import ONLINE, offline_index, refers, renamed_table
 from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, table_option
-from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, update
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, unknown, unknown_call, update
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
@@ -70,6 +70,7 @@ _REFUSED = [
     _Refused("PREPARE", "dynamic-sql", "the text that it prepares is not known here; write the statement"),
     _Refused("EXECUTE", "dynamic-sql", "the text that it runs is not known here; write the statement"),
     _Refused("DEALLOCATE", "dynamic-sql", "nothing is prepared in a migration"),
+    _Refused("BEGIN NOT ATOMIC", "stored-program", "holds statements that nobody has checked; write them one by one"),
     _Refused("BEGIN", "transaction-control", "DDL commits by itself; bleen commits each statement with its ledger: leave it out"),
     _Refused("START", "transaction-control", "DDL commits by itself; bleen commits each statement with its ledger: leave it out"),
     _Refused("COMMIT", "transaction-control", "bleen commits each statement with its ledger: leave it out"),
@@ -308,7 +309,9 @@ class _Mysql:
         cursor.expect("ON")
         table = cursor.table()
         cursor.expect("FOR", "EACH", "ROW")
-        if replaces or not self.known.made("table", *_key(table)):
+        new = self.known.made("table", *_key(table))
+        self.known.uses()
+        if replaces or not new:
             message = f"{trigger} runs within each statement on {_name(table)} of both versions, and its faults are theirs; two-way sync is bleen's to install"
             yield Fault(begin, "trigger", message)
 
@@ -367,6 +370,8 @@ class _Mysql:
         if query is not None:
             message = f"locks the rows that it reads until all are written to {_name(table)}; write the rows as VALUES, or fill the table in batches"
             yield Fault(query, "copies-rows", message)
+        elif (call := unknown_call(rest)) is not None:
+            yield unknown(call)
         elif verb.word == "REPLACE" and not new:
             text = cursor.written(1)
             yield Fault(verb, "replaces", f"deletes rows of {_name(table)} that are in use, and inserts others", f"INSERT {text};")
@@ -405,7 +410,7 @@ class _Mysql:
 
     def use(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.kind("word")
-        self.known.forgets("table")
+        self.known.undo()
         yield Fault(begin, "database", "the tables that follow are others than their names say: write the database before each name, and leave USE out")
 
     KNOWN: "dict[str, Callable[[_Mysql, Cursor], Iterator[Fault]]]" = {

@@ -83,7 +83,9 @@ def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
     if unnamed and algorithm != "COPY" and lock not in ("SHARED", "EXCLUSIVE"):
         yield _unnamed(unnamed, context)
     for spec in alter.specs:
-        if spec.kind == "add-column":
+        if spec.kind == "add-foreign":
+            known.forgets("table", *(token.identifier for token in spec.names))  # what it cascades to is in use
+        if spec.kind == "add-column" and not spec.value:
             known.makes("column", *context.key, spec.names[0].identifier.lower())
 
 

@@ -65,6 +65,7 @@ _OPTIONS = _FREE_OPTIONS | words("""
     ENCRYPTION_KEY_ID INSERT_METHOD KEY_BLOCK_SIZE MAX_ROWS MIN_ROWS PACK_KEYS PASSWORD ROW_FORMAT TABLESPACE PAGE_CHECKSUM PAGE_COMPRESSED
     PAGE_COMPRESSION_LEVEL TRANSACTIONAL ENGINE_ATTRIBUTE SECONDARY_ENGINE SECONDARY_ENGINE_ATTRIBUTE AUTOEXTEND_SIZE
 """)
+_ENGINES = words("INNODB MYISAM ARIA MEMORY HEAP ROCKSDB ARCHIVE CSV NDB NDBCLUSTER")
 _PARTITIONING = words(
     "DROP TRUNCATE COALESCE REORGANIZE EXCHANGE ANALYZE CHECK OPTIMIZE REBUILD REPAIR REMOVE DISCARD IMPORT ADD CONVERT"  # ... PARTITION
 )
@@ -74,7 +75,6 @@ def alter_table(cursor: Cursor) -> Alter:
     """ALTER TABLE, whose first word is next; all of it, or ``Puzzled``."""
     cursor.expect("ALTER")
     cursor.accept("ONLINE")
-    cursor.accept("IGNORE")
     cursor.expect("TABLE")
     cursor.accept("IF", "EXISTS")
     table = cursor.table()
@@ -208,10 +208,10 @@ def _added(cursor: Cursor, begin: int, at: Token) -> list[Spec]:
         cursor.rest()
         return [Spec("versioning", at, cursor.written(begin))]
     cursor.accept("COLUMN")
-    cursor.accept("IF", "NOT", "EXISTS")
+    perhaps = "IF NOT EXISTS" if cursor.accept("IF", "NOT", "EXISTS") else ""
     if not cursor.accept("("):
         added = _placed(cursor, column(cursor))
-        return [Spec("add-column", at, cursor.written(begin), added, (added.name,))]
+        return [Spec("add-column", at, cursor.written(begin), added, (added.name,), perhaps)]
     specs = []
     while True:
         start = cursor.at
@@ -563,7 +563,8 @@ def create_table(cursor: Cursor) -> Created:
             break
         cursor.expect(",")
     while not cursor.done and not cursor.sees("PARTITION", "BY"):
-        table_option(cursor)
+        if table_option(cursor) in ("ENGINE", "TYPE", "CONNECTION", "TABLESPACE") and cursor.ahead(-1).text.strip("'").upper() not in _ENGINES:
+            raise Puzzled(cursor.ahead(-1))  # an engine that keeps the rows of another table
         cursor.accept(",")
     if cursor.accept("PARTITION", "BY"):
         for token in cursor.rest():

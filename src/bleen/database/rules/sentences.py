@@ -1,6 +1,6 @@
 """What the rules of MySQL and of SQLite share: a file, sentence by sentence, and what is wrong with each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from bleen.database.rules.findings import Finding, Phase, Severity
@@ -21,6 +21,30 @@ ROWS = {
 }
 
 
+_FREE = words("""
+    ABS CEIL CEILING COALESCE CONCAT CONCAT_WS CONVERT CAST CRC32 CURDATE CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURTIME DATE DATETIME DATE_ADD
+    DATE_FORMAT DATE_SUB DAY ELT EXTRACT FLOOR FORMAT FROM_BASE64 FROM_UNIXTIME GREATEST HEX IF IFNULL IIF INSTR JSON JSON_ARRAY JSON_EXTRACT JSON_OBJECT
+    JSON_SET JSON_UNQUOTE JULIANDAY LAST_INSERT_ID LAST_INSERT_ROWID LEAST LEFT LENGTH CHAR_LENGTH LOCALTIME LOCALTIMESTAMP LOWER LPAD LTRIM MAX MD5 MIN
+    MOD MONTH NOW NULLIF PASSWORD PI POINT POW POWER PRINTF QUOTE RAND RANDOM RANDOMBLOB REGEXP_REPLACE REPLACE REVERSE RIGHT ROUND RPAD RTRIM SHA SHA1 SHA2
+    SIGN ST_GEOMFROMTEXT STRFTIME STR_TO_DATE SUBSTR SUBSTRING SUBSTRING_INDEX TIME TIMESTAMP TIMESTAMPADD TIMESTAMPDIFF TO_BASE64 TRIM TYPEOF UNHEX UNICODE
+    UNIXEPOCH UNIX_TIMESTAMP UPPER UTC_DATE UTC_TIME UTC_TIMESTAMP UUID UUID_TO_BIN BIN_TO_UUID YEAR ZEROBLOB
+""")
+_BEFORE_PARENTHESIS = words("VALUES VALUE ROW IN AND OR NOT XOR AS ON CONFLICT LIKE BETWEEN CASE WHEN THEN ELSE WHERE SET RETURNING IS DIV COLLATE INTERVAL")
+_TYPES = words("CHAR BINARY DECIMAL VARCHAR NCHAR NUMERIC")
+
+
+def unknown_call(statement: Sequence[Token]) -> Token | None:
+    """The first call of a function that is not known to do nothing but answer."""
+    for before, token, after in zip((None, *statement), statement, statement[1:], strict=False):
+        if after.word != "(" or token.kind not in ("word", "name"):
+            continue
+        if token.word in _BEFORE_PARENTHESIS or (token.word in _TYPES and before is not None and before.word in ("AS", ",")):
+            continue
+        if token.word not in _FREE or (before is not None and before.word == "."):
+            return token
+    return None
+
+
 class Fault(NamedTuple):
     """A broken rule, at a token."""
 
@@ -29,6 +53,11 @@ class Fault(NamedTuple):
     message: str
     fix: str = ""
     severity: Severity = "error"
+
+
+def unknown(call: Token, severity: Severity = "error") -> Fault:
+    """A function that may do anything."""
+    return Fault(call, "side-effect", f"{call.text}() may do more than answer; no rule knows it to be harmless", "", severity)
 
 
 class Judge(Protocol):
@@ -168,6 +197,9 @@ class Backfill:
         if change.batched:
             message = f"bleen cuts the UPDATE of {change.name} into batches itself: leave {change.batched} out"
             yield Fault(change.at, "backfill", message)
+        call = unknown_call(cursor.tokens)
+        if call is not None:
+            yield unknown(call, "warn")
         if change.reads is not None:
             message = f"this query locks the rows that it reads, in each batch of {change.name}"
             yield Fault(change.reads, "row-locks", message, "", "warn")

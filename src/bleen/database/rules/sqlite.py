@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bleen.database import tokens
 from bleen.database.rules.findings import Finding, Known, Phase
-from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, update
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, unknown, unknown_call, update
 from bleen.database.rules.sqlite_grammar import Column, Scratch, column, is_constant
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
@@ -105,6 +105,8 @@ class _Sqlite:
         begin = cursor.now
         refused = _REFUSED.get(begin.word)
         if refused is not None:
+            if begin.word == "ROLLBACK":
+                self.known.undo()
             yield Fault(begin, refused.rule, f"{begin.word}: {refused.message}")
         elif begin.word == "PRAGMA":
             yield self.pragma(cursor)
@@ -155,6 +157,8 @@ class _Sqlite:
             if not self.made(table):
                 yield from self.added(at, added, _name(table))
             self.known.makes("column", *_key(table), added.name.identifier.lower())
+            if added.references:
+                self.known.forgets("table", *_key(added.target))  # what it cascades to is in use
         elif cursor.accept("RENAME", "TO"):
             yield from self.renamed(at, table, self.last_name(cursor))
         elif cursor.accept("RENAME"):
@@ -267,6 +271,9 @@ class _Sqlite:
     def create_table(self, cursor: Cursor) -> Iterator[Fault]:
         surely_new = not cursor.accept("IF", "NOT", "EXISTS")
         at, table = cursor.now, cursor.table()
+        if _key(table)[0] == "temp":
+            yield Fault(at, "temporary-table", f"{_name(table)} is gone with its connection; create a table and drop it in contract")
+            return
         if cursor.sees("AS"):
             message = "copies rows while nobody else can write; create the table empty, and fill it in batches"
             yield Fault(cursor.now, "copies-rows", message)
@@ -298,9 +305,11 @@ class _Sqlite:
             cursor.at += 1
         table = (*trigger[:-1], cursor.name())
         if self.made(table):
+            self.known.uses()
             if fault := self.not_taken(cursor, cursor.written(0, len(cursor.tokens)), table[-1].text):
                 yield fault
         else:
+            self.known.uses()
             message = f"{_name(trigger)} runs within each statement on {table[-1].text} of both versions, and its faults are theirs"
             yield Fault(begin, "trigger", f"{message}; two-way sync is bleen's to install")
 
@@ -324,11 +333,16 @@ class _Sqlite:
         begin = cursor.at
         cursor.expect("INTO")
         table = cursor.table()
-        query = next((token for token in cursor.rest() if token.word == "SELECT"), None)
+        if cursor.sees("("):
+            cursor.group()
+        rest = cursor.rest()
+        query = next((token for token in rest if token.word == "SELECT"), None)
         upsert = next((token for token in cursor.tokens if token.word == "CONFLICT"), None)
         if query is not None:
             message = f"writes to {_name(table)} for as long as the query takes, while nobody else can; write the rows as VALUES, or fill it in batches"
             yield Fault(query, "copies-rows", message)
+        elif (call := unknown_call(rest)) is not None:
+            yield unknown(call)
         elif self.made(table):
             return
         elif "REPLACE" in (verb.word, way):

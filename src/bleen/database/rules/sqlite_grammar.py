@@ -21,6 +21,8 @@ class Column(NamedTuple):
     """PRIMARY KEY or UNIQUE."""
     check: bool = False
     references: str = ""
+    target: tuple[Token, ...] = ()
+    """The table that it refers to."""
     stored: bool = False
     expression: str = ""
     """Of a generated column, with its parentheses."""
@@ -84,7 +86,7 @@ def _constraint(cursor: Cursor, found: Column) -> Column:
     if cursor.sees("REFERENCES"):
         begin = cursor.at
         _references(cursor)
-        return found._replace(references=cursor.written(begin))
+        return found._replace(references=cursor.written(begin), target=(cursor.tokens[begin + 1],))
     cursor.accept("GENERATED", "ALWAYS")
     cursor.expect("AS")
     begin = cursor.at
