@@ -108,7 +108,11 @@ class Rows(Protocol):
     table: str
 
     def check(self) -> None:
-        """Raises Refused for a backfill that can never be in step, or that cannot be gone along with, saying what to write instead."""
+        """Raises Refused for a backfill that could never be in step, saying what to write instead; also before its columns are there."""
+        ...
+
+    def ready(self) -> None:
+        """Raises Refused if its columns are not there, or no key to go along."""
         ...
 
     def batch(self, lock: float, limit: float) -> AbstractContextManager[None]:
@@ -145,7 +149,7 @@ class Rows(Protocol):
 
 
 def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estimate:
-    """What it will cost; reads statistics and a sample. Raises Refused as ``run`` does."""
+    """What it will cost; reads statistics and a sample. Also before expand, if the table is there. Raises Refused for a backfill that could never end."""
     rows = _rows(server, migration, backfill)
     rows.check()
     return rows.estimate(migration.pace.batch / migration.pace.target * migration.pace.duty)
@@ -157,7 +161,7 @@ def run(
     migration: Migration,
     backfill: Backfill,
     told: Callable[[Progress], None],
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], object] = time.sleep,
 ) -> Filled:
     """Brings every row into step, or goes on with it; to be called by who is ``alone``.
 
@@ -167,6 +171,7 @@ def run(
     """
     rows = _rows(server, migration, backfill)
     rows.check()
+    rows.ready()
     return _Walk(server, ledger, migration, rows, told, pause).go()
 
 
@@ -194,13 +199,14 @@ class _Walk:
     """One beginning of a backfill."""
 
     def __init__(
-        self, server: Server, ledger: Ledger, migration: Migration, rows: Rows, told: Callable[[Progress], None], pause: Callable[[float], None]
+        self, server: Server, ledger: Ledger, migration: Migration, rows: Rows, told: Callable[[Progress], None], pause: Callable[[float], object]
     ) -> None:
         self._server, self._ledger, self._name, self._rows, self._told, self._pause = server, ledger, migration.name, rows, told, pause
         self._locks, self._pace = migration.locks, migration.pace
         step = ledger.steps(migration.name).get(("backfill", 1))
         self._new, self._done = step is None, step is not None and step.done
         self._at = _At.from_memo(step.memo) if step else _At(None, 0, 0, 1, self._pace.batch)
+        self._last = self._at.round + ROUNDS - 1
         self._of, self._rate = max(rows.count(), self._at.rows), 0.0
         self._said = self._looked = self._measured = -math.inf
 
@@ -219,7 +225,7 @@ class _Walk:
             left, lowest = self._rows.left()
             if not left:
                 return
-            if self._at.round >= ROUNDS:
+            if self._at.round == self._last:
                 raise Refused(
                     f"backfill of {self._rows.table}: after {ROUNDS} rounds {left:,} rows are out of step, such as {', '.join(lowest)}: who writes them so?"
                     " A [[sync]] pair keeps rows in step as they are written"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import postgast
+from psycopg import sql
 
 from bleen.database.backfill import Bound, Estimate
 from bleen.database.backfill.postgres_update import below
@@ -34,6 +35,12 @@ class Rows:
         self._key: tuple[str, ...] = next(iter(named if backfill.key else self._keys), ())
 
     def check(self) -> None:
+        for name, expression in self._backfill.set.items():
+            self._steady(f"{name} = {expression}", expression, clocks=False)
+        if self._backfill.where:
+            self._steady(f"WHERE {self._backfill.where}", self._backfill.where, clocks=True)
+
+    def ready(self) -> None:
         table, columns = self.table, self._columns
         if not columns:
             raise Refused(f"backfill: there is no table {table}; let expand.sql make it, or name its schema")
@@ -48,10 +55,6 @@ class Rows:
             raise Refused(f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns: CREATE UNIQUE INDEX CONCURRENTLY")
         if moved := set(self._key) & set(self._backfill.set):
             raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
-        for name, expression in self._backfill.set.items():
-            self._steady(f"{name} = {expression}", expression, clocks=False)
-        if self._backfill.where:
-            self._steady(f"WHERE {self._backfill.where}", self._backfill.where, clocks=True)
 
     @contextmanager
     def batch(self, lock: float, limit: float) -> Iterator[None]:
@@ -70,26 +73,26 @@ class Rows:
             return bool(self._server.rows(f"SELECT 1 FROM {self.table} WHERE {self._out_of_step()} LIMIT 1"))
 
     def left(self) -> tuple[int, tuple[str, ...]]:
-        query = f"SELECT count(*) OVER (), {self._texts()} FROM {self.table} WHERE {self._out_of_step()} ORDER BY {self._names()} LIMIT 1"
+        query = (
+            f'SELECT "bleen number", {self._texts()} FROM (SELECT {self._names()}, count(*) OVER () AS "bleen number" FROM {self.table}'
+            f" WHERE {self._out_of_step()} ORDER BY {self._names()} LIMIT 1) AS lowest"
+        )
         with self._transaction(1.0, 0):
             found = self._server.rows(query)
         return (found[0][0], tuple(found[0][1:])) if found else (0, ())
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
-        where, values = self._range(begin, None)
         found = self._server.rows(
             f'SELECT "bleen number", {self._texts()} FROM (SELECT {self._names()}, row_number() OVER (ORDER BY {self._names()}) AS "bleen number"'
-            f' FROM {_beside_values(self.table)}{where} ORDER BY {self._names()} LIMIT {size}) AS batch ORDER BY "bleen number" DESC LIMIT 1',
-            values,
+            f' FROM {self.table} WHERE {self._range(begin)} ORDER BY {self._names()} LIMIT {size}) AS batch ORDER BY "bleen number" DESC LIMIT 1'
         )
         return (tuple(found[0][1:]), found[0][0]) if found else None
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
-        where, values = self._range(begin, last)
         assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in self._backfill.set.items())
-        update = f"UPDATE {self.table} SET {assignments}"
-        changed = f"WITH changed AS ({_beside_values(update)}{where} AND {_beside_values(self._out_of_step())} RETURNING 1) SELECT count(*) FROM changed"
-        return int(self._server.rows(changed, values)[0][0])
+        where = f"{self._range(begin)} AND ({self._names()}) <= {self._values(last)} AND {self._out_of_step()}"
+        changed = f"WITH changed AS (UPDATE {self.table} SET {assignments} WHERE {where} RETURNING 1) SELECT count(*) FROM changed"
+        return int(self._server.rows(changed)[0][0])
 
     def burden(self, lag: float) -> str:
         """The lag of a replica is known to superusers and pg_monitor (PostgreSQL manual, "pg_stat_replication"); see the notes of ``estimate``."""
@@ -123,15 +126,17 @@ class Rows:
         return Estimate(self.table, rows, changes, grows, 2 * grows + round(heap * share), rows / rate, tuple(self._notes()))
 
     def _sample(self, percent: float) -> tuple[int, int]:
+        """Rows of some pages, and how many of them are out of step: all, before expand has made the columns."""
+        out = self._out_of_step() if set(self._backfill.set) <= set(self._columns) else "true"
         with self._transaction(1.0, 0):
-            query = f"SELECT count(*), count(*) FILTER (WHERE {self._out_of_step()}) FROM {self.table} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)"
+            query = f"SELECT count(*), count(*) FILTER (WHERE {out}) FROM {self.table} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)"
             found = self._server.rows(query)[0]
         return found[0], found[1]
 
     def _notes(self) -> Iterator[str]:
         off = self._server.rows(
-            "SELECT current_setting('autovacuum') = 'off' OR coalesce('autovacuum_enabled=false' = ANY(reloptions), false)"
-            " FROM pg_class WHERE oid = to_regclass(%s)",
+            "SELECT NOT current_setting('autovacuum')::boolean OR EXISTS (SELECT FROM pg_options_to_table(reloptions)"
+            " WHERE option_name = 'autovacuum_enabled' AND NOT option_value::boolean) FROM pg_class WHERE oid = to_regclass(%s)",
             [self.table],
         )
         if off[0][0]:
@@ -151,7 +156,7 @@ class Rows:
         settings = {"lock_timeout": round(lock * 1000), "statement_timeout": round(limit * 1000), "row_security": "off", "bleen.environment": "'backfill'"}
         with self._server.transaction():
             self._server.rows(
-                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE; " + "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; " + "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())
             )
             yield
 
@@ -173,14 +178,11 @@ class Rows:
     def _cast(self, name: str) -> str:
         return f"({self._backfill.set[name]}\n)::{self._columns[name].type}"
 
-    def _range(self, begin: Bound | None, last: tuple[str, ...] | None) -> tuple[str, list[str]]:
-        """A condition on the key, and its values; the text is safe beside them."""
-        names = f"({_beside_values(self._names())})"
-        types = ", ".join(_beside_values(f"::{self._columns[name].type}").join(("%s", "")) for name in self._key)
-        conditions = [f"{names} {'>=' if begin.itself else '>'} ({types})"] if begin else []
-        conditions += [f"{names} <= ({types})"] if last else []
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        return where, [*(begin.key if begin else ()), *(last or ())]
+    def _range(self, begin: Bound | None) -> str:
+        return f"({self._names()}) {'>=' if begin.itself else '>'} {self._values(begin.key)}" if begin else "true"
+
+    def _values(self, key: tuple[str, ...]) -> str:
+        return f"({', '.join(f'{sql.Literal(value).as_string()}::{self._columns[name].type}' for name, value in zip(self._key, key, strict=True))})"
 
     def _names(self) -> str:
         return ", ".join(self._server.quoted(name) for name in self._key)
@@ -241,8 +243,3 @@ class Rows:
 
     def _is(self, table: str) -> bool:
         return bool(self._server.rows("SELECT to_regclass(%s) = to_regclass(%s)", [table, self.table])[0][0])
-
-
-def _beside_values(text: str) -> str:
-    """SQL to stand in a query that has values."""
-    return text.replace("%", "%%")
