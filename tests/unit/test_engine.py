@@ -285,7 +285,38 @@ def test_both_dead_halts_and_moves_nothing(service: FakeService, phase: Phase) -
     assert "both environments are dead" in release.halted
     assert len(service.router.effects("route")) == moves
     assert served(service) == {GREEN: 100}
-    assert service.tick() is None, "a halted release waits for a person"
+
+
+def test_a_green_that_dies_while_its_release_is_halted_is_left_at_once(service: FakeService) -> None:
+    """Green dead at any time from PROMOTING to the end of HOLDING, blue healthy: traffic goes back at once."""
+    service.deploy("1.1", P.BAKING)
+    service.platform.sicken(GREEN, ready=1)
+    assert service.drive().halted
+    service.platform.kill(GREEN)
+    pass_time(service, 5.0)
+    assert (service.release.phase, served(service)) == (P.ROLLED_BACK, {BLUE: 100})
+
+
+def test_traffic_goes_back_when_blue_recovers_and_green_stays_dead(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING)
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    assert service.drive().halted
+    service.platform.recover(BLUE)
+    pass_time(service, 5.0)
+    assert (service.release.phase, served(service)) == (P.ROLLED_BACK, {BLUE: 100})
+
+
+def test_a_halted_release_whose_traffic_somebody_moved_is_left_alone(service: FakeService) -> None:
+    """Drift: only a person can say what was meant."""
+    service.deploy("1.1", P.BAKING)
+    service.platform.sicken(GREEN, ready=1)
+    assert service.drive().halted
+    service.router.drift(service.router.truth()._replace(shares={GREEN: 50, BLUE: 50}))
+    service.platform.kill(GREEN)
+    pass_time(service, 5.0)
+    assert service.release.halted
+    assert served(service) == {GREEN: 50, BLUE: 50}
 
 
 def test_both_dead_in_promoting_halts_and_moves_nothing(service: FakeService) -> None:

@@ -151,7 +151,7 @@ class Driver:
                 self._engine.log(f"{self._name} is driven by somebody else now: standing down")
                 return
             back = self._upkeep.back(service)
-            for id in self._journal.due(1):  # one that has ended, and is commanded all the same, is older than the one under way: answered first, then gone
+            for id in self._due():  # one that has ended, and is commanded all the same, is older than the one under way: answered first, then gone
                 if back or self._journal.asked(id):
                     soon = self._engine.advance(service, id)
                     again = min(again, TEND_EVERY if soon is None else soon)
@@ -165,6 +165,13 @@ class Driver:
             self._tell(str(error))
         if again > 0:
             self._journal.changed(again)
+
+    def _due(self) -> Sequence[ReleaseId]:
+        """What has something to do, else the release that halted: it is still watched over."""
+        if due := self._journal.due(1):
+            return due
+        newest = self._journal.latest(self._name)
+        return [newest.id] if newest and newest.halted else []
 
     def _tell(self, trouble: str) -> None:
         if trouble not in self._troubles:

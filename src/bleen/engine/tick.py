@@ -7,7 +7,7 @@ from bleen.engine.phases import WORK, World
 from bleen.engine.watch import Watch
 from bleen.errors import Fenced, Refused, StaleWriter, Unavailable, trace
 from bleen.host import clock
-from bleen.lifecycle import TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, after, halt, obey
+from bleen.lifecycle import REVERSIBLE, TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, after, halt, obey
 from bleen.model import Done, Failed, Halt, NotYet, Outcome, Routing
 from bleen.ports import Journal, Providers
 
@@ -46,13 +46,27 @@ class Engine:
         release = self.journal.read(id)
         if ask := self.journal.asked(id):
             return self._obey(service, release, ask)
-        if release.ended or release.halted:
+        if release.ended:
             return None
+        if release.halted:
+            return self._guard(service, release)
         world = self._world(service, release)
         found = self._guarded(release, world, self._passing) or self._guarded(release, world, self._watched)
         outcome = found or self._guarded(release, world, WORK[release.phase])
         assert outcome is not None, "a phase's work always has an outcome"
         return self._record(world, release, outcome)
+
+    def _guard(self, service: Service, release: Release) -> float | None:
+        """Watches over a halted release that users may have: a new environment that dies while a person is waited for is left at once, if the old one is
+        well and the traffic is where we left it.
+        """
+        if release.phase not in REVERSIBLE or release.plan.old is None:
+            return None
+        again, world = release.plan.probe.interval, self._world(service, release)
+        found = self._guarded(release, world, self._watched)
+        if not isinstance(found, Failed) or not world.router.routing().same_production(service.confirmed):
+            return again
+        return self._record(world, release, found)
 
     def providers(self, service: Service, release: Release | None) -> Providers:
         """What drives this service, built anew only for another release or other settings of the router."""
