@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lint_cases_mysql import BAD, GOOD, WARN, WITH_OTHERS
 
 from bleen.database.rules import Finding, Phase, Script, lint, lint_release
 from bleen.database.rules.mysql import RULES
+from lint_cases_mysql import BAD, GOOD, WARN, WITH_OTHERS
 
 QUICK = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 
@@ -88,6 +88,20 @@ def test_a_foreign_key_is_added_without_checks_and_checks_are_on_again_right_aft
     assert "session-setting" in {finding.rule for finding in found(f"SET foreign_key_checks = 0;{added}", "expand")}
     other = "ALTER TABLE a ADD COLUMN b INT, ALGORITHM=INSTANT;"
     assert "session-setting" in {finding.rule for finding in found(f"SET foreign_key_checks = 0;{other}SET foreign_key_checks = 1;", "expand")}
+
+
+def test_what_every_server_does_online_anyway_is_a_warning_and_what_builds_or_moves_is_an_error() -> None:
+    said = {
+        spec: [finding.severity for finding in found(f"ALTER TABLE users {spec}", "contract") if finding.rule == "algorithm"]
+        for spec in ("ADD COLUMN a INT", "DROP COLUMN a", "ADD COLUMN a INT FIRST", "ADD INDEX (a)", "MODIFY a INT NOT NULL")
+    }
+    assert list(said.values()) == [["warn"], ["warn"], ["error"], ["error"], ["error"]]
+
+
+def test_a_new_table_that_rows_in_use_cascade_from_is_not_free() -> None:
+    cascade = "SET foreign_key_checks = 0; ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES n (id) ON DELETE CASCADE, ALGORITHM=INPLACE, LOCK=NONE;"
+    sql = f"CREATE TABLE n (id INT PRIMARY KEY); {cascade} SET foreign_key_checks = 1; DELETE FROM n"
+    assert [finding.rule for finding in found(sql, "expand")] == ["foreign-key", "delete-without-where"]
 
 
 def test_the_example_of_the_article_passes_when_it_is_split_by_phase() -> None:

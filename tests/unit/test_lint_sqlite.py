@@ -104,6 +104,11 @@ def test_an_override_names_the_rule_and_is_a_comment() -> None:
     assert [finding.rule for finding in found("VACUUM; SELECT '-- bleen: allow vacuum x'", "expand")] == ["vacuum", "side-effect"]
 
 
+def test_what_was_rolled_back_is_not_new() -> None:
+    sql = "CREATE TABLE users (id);\nROLLBACK; -- bleen: allow transaction-control the table may be there\nDROP TABLE users;"
+    assert [finding.rule for finding in found(sql, "expand")] == ["drop-in-expand"]
+
+
 POPULATED = """
     CREATE TABLE b (id INTEGER PRIMARY KEY, a INT, b INT, c INT, d INT);
     CREATE TABLE users (id INTEGER PRIMARY KEY, b INT DEFAULT 1, first_name TEXT, last_name TEXT);
