@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bleen import config
 from bleen.config import Config
-from bleen.database import connect, dialect
+from bleen.database import connect, dialect, reverting
 from bleen.database.gate import named
 from bleen.database.ledger import State, check
 from bleen.database.migration import Migration, read_all
@@ -46,6 +46,8 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "expands": [m.name for m in new],
         "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
         "before": sorted(before.database.get("migrations", {})) if before else [],
+        "smoke": list(before.smoke) if before else [],
+        "secrets": before.platform.get("secrets", "") if before else "",
     }
     return plan._replace(database=wanted, platform=_signed(plan, loaded, kind))
 
@@ -73,8 +75,9 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration]) -> No
 
 def _forbidden(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
     """What the rules find wrong with migrations, a line each."""
-    scripts = [Script(text, f"{m.name}/{phase}.sql", phase) for m in migrations for phase in PHASES if (text := m.sql(phase)).strip()]
-    return [f"{f.file}:{f.line}:{f.column}: [{f.rule}] {f.message}" for f in lint_release(scripts, kind) if f.severity == "error"]
+    scripts = [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for m in migrations for phase in PHASES if m.holds(phase)]
+    found = lint_release(scripts, kind) + [f for m in migrations for f in reverting.lint(m.sql("expand"), m.sql("revert"), m.name, kind)]
+    return [f"{f.file}:{f.line}:{f.column}: [{f.rule}] {f.message}" for f in found if f.severity == "error"]
 
 
 def _signed(plan: Plan, loaded: Config, kind: str) -> dict[str, object]:

@@ -93,6 +93,15 @@ class Migration(NamedTuple):
         """The text of expand, backfill, contract or revert; empty if the migration has none."""
         return self.sources.get(f"{part}.sql", "")
 
+    def holds(self, part: str) -> bool:
+        """Whether a part says anything but lines of comment: a template that was left as it is says nothing."""
+        return says(self.sql(part))
+
+
+def says(text: str) -> bool:
+    """Whether a file of SQL says anything but lines of comment."""
+    return any(line.strip() and not line.strip().startswith("--") for line in text.splitlines())
+
 
 def read_all(folder: Path) -> list[Migration]:
     """Every migration of a directory, in their order. No directory is no migrations. Raises UserError, located, for the first that is wrong."""
@@ -142,7 +151,7 @@ def parse(name: str, sources: Mapping[str, str], where: str) -> Migration:
     )
     for each in (table, locks, pace):
         each.done()
-    if made.backfill and made.sql("backfill").strip():
+    if made.backfill and made.holds("backfill"):
         raise UserError(f"{where}: both backfill.sql and [backfill] in migration.toml; one of them is enough")
     if not 0 < made.pace.duty <= 1 or made.pace.batch < 1 or made.pace.target <= 0:
         raise UserError(f"{where}/migration.toml: [pace] wants batch of at least 1, target above 0 and duty above 0 and at most 1")
@@ -211,6 +220,8 @@ class _Table:
 
     def mapping(self, name: str) -> Mapping[str, str]:
         value = self.take(name, dict, {})
+        if empty := [column for column, expression in value.items() if isinstance(expression, str) and not expression.strip()]:
+            self.wrong(f"{name} of {empty[0]} is not written yet: say by which SQL expression it is made")
         if not all(isinstance(each, str) and each.strip() for each in value.values()):
             self.wrong(f'{name} is a table of SQL expressions: {{ column = "expression" }}')
         return dict(value)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bleen.database import backfill, sync
+from bleen.database import backfill, reverting, sync
 from bleen.database.gate import Around, Obstacle, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, Part, State
 from bleen.database.migration import Backfill, Migration, Pair
@@ -63,6 +63,8 @@ class Schema:
     def plan(self, migration: Migration) -> "Plan":
         """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
         parts: dict[str, list[str]] = {part: [_line(s.text) for s in self._statements(migration, part)] for part in ("expand", "contract", "revert")}
+        if why := reverting.irreversible(migration.sql("revert")):
+            parts["revert"] = [f"cannot be: {why}"]
         fill = self._fill(migration)
         estimate = backfill.estimate(self.server, migration, fill).line() if fill and self.server.columns(fill.table) else ""
         return Plan(migration.name, migration.description, parts["expand"], [words(p) for p in migration.pairs], estimate, parts["contract"], parts["revert"])
@@ -103,8 +105,10 @@ class Schema:
         entry = self._entry(name)
         if entry.state in (State.CONTRACTING, State.CONTRACTED):
             raise Refused(f"{name} is {entry.state}: the old shape is gone; the way on is a new migration")
-        if not entry.migration.sql("revert").strip():
-            raise Refused(f"{name} has no revert.sql: write one, or go on")
+        if why := reverting.irreversible(entry.migration.sql("revert")):
+            raise Refused(f"{name} cannot be reverted: {why}; the way on is a new migration")
+        if found := reverting.lint(entry.migration.sql("expand"), entry.migration.sql("revert"), name, self.server.dialect):
+            raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
         with self.server.alone():
             self.server.rows(*self.ledger.reached(name, State.REVERTING))
             self._take_away(entry.migration, "revert")
@@ -222,12 +226,12 @@ class Schema:
 
     def _statements(self, migration: Migration, part: str) -> list[Statement]:
         try:
-            return self.server.split(migration.sql(part))
+            return self.server.split(reverting.revert(migration, self.server.dialect) if part == "revert" else migration.sql(part))
         except Unreadable as error:
             raise Refused(f"{migration.name}/{part}.sql:{error.at.line}:{error.at.column}: {error}") from None
 
     def _fill(self, migration: Migration) -> Backfill | None:
-        if migration.backfill or not migration.sql("backfill").strip():
+        if migration.backfill or not migration.holds("backfill"):
             return migration.backfill
         try:
             return self.server.update(migration.sql("backfill"))
@@ -260,7 +264,7 @@ class Schema:
 
 def contracts(migration: Migration) -> bool:
     """Whether a migration takes anything away at its end; one that only adds never needs to be contracted."""
-    return bool(migration.sql("contract").strip() or migration.pairs)
+    return bool(migration.holds("contract") or migration.pairs)
 
 
 def _groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:

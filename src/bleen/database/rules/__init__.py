@@ -19,6 +19,10 @@ from bleen.database.statements import Comment, Dialect, Statement
 __all__ = ["Finding", "Phase", "Script", "lint", "lint_release", "rules"]
 
 
+IRREVERSIBLE = "irreversible"
+"""The rule of expand.sql and revert.sql together, which ``database.reverting`` looks at."""
+
+
 class DialectRules(Protocol):
     """What a dialect's module provides."""
 
@@ -58,8 +62,9 @@ def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
 
 
 def rules(dialect: Dialect) -> Mapping[str, str]:
-    """Every rule of a dialect in one sentence, those of overrides too."""
-    return {**_module(dialect).RULES, **overrides.RULES}
+    """Every rule of a dialect in one sentence, those of overrides and of the way back too."""
+    way_back = {IRREVERSIBLE: "What expand.sql does is undone by revert.sql, or by what is derived from it; else revert.sql says why not."}
+    return {**_module(dialect).RULES, **way_back, **overrides.RULES}
 
 
 def _module(dialect: Dialect) -> DialectRules:

@@ -5,6 +5,7 @@ What cannot be parsed or understood is an error. A comment before a statement, o
 
   -- bleen: allow RULE reason
 
+An expand.sql is looked at together with the revert.sql that lies beside it: there is a way back, or a reason why there is none.
 Exit 1 if there is an error; warnings alone exit 0. Columns count characters, from 1.
 """
 
@@ -15,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bleen.cli import exits
+from bleen.database import reverting
 from bleen.database.rules import Finding, Script, findings, lint_release, rules
-from bleen.database.statements import DIALECTS
+from bleen.database.statements import DIALECTS, Dialect
 from bleen.errors import UserError
 
 
@@ -44,7 +46,9 @@ def run(args: Namespace) -> int:
         raise UserError("there is no file to read; name some, or - for standard input")
     if args.files.count("-") > 1:
         raise UserError("standard input can be read once; name - once")
-    found = lint_release([_script(file, args.phase) for file in args.files], args.dialect)
+    scripts = [_script(file, args.phase) for file in args.files if args.phase or Path(file).name != "revert.sql"]
+    found = lint_release(scripts, args.dialect)
+    found += [each for script in scripts if not args.phase and Path(script.file).name == "expand.sql" for each in _reversible(script, args.dialect)]
     if args.format == "sarif":
         from bleen.database.rules import sarif
 
@@ -56,18 +60,29 @@ def run(args: Namespace) -> int:
     return exits.SAID_NO if any(finding.severity == "error" for finding in found) else exits.DONE
 
 
+def _reversible(expand: Script, dialect: Dialect) -> list[Finding]:
+    """What is wrong with the way back from an expand.sql."""
+    beside = Path(expand.file).with_name("revert.sql")
+    revert = _text(str(beside)) if beside.exists() else ""
+    return reverting.lint(expand.text, revert, str(beside.parent), dialect)
+
+
 def _script(file: str, phase: findings.Phase | None) -> Script:
     """A file and the phase that it belongs to; every fault of it is told with the way out."""
     named = {f"{each}.sql": each for each in findings.PHASES}.get(Path(file).name)
     told = phase or named
     if told is None:
         raise UserError(f"{file}: which phase runs it? say --phase {'|'.join(findings.PHASES)}, or call it expand.sql")
+    return Script(_text(file), file, told)
+
+
+def _text(file: str) -> str:
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
     try:
-        return Script(data.decode(), file, told)
+        return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{file}:{line}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None

@@ -1,0 +1,109 @@
+"""What undoes an expand, made from the expand itself where its text says enough: a column that was added is dropped, newest first.
+
+``revert.sql`` goes before it: whoever writes one says it better. An expand that neither undoes must say so, in a revert.sql that holds nothing but
+
+    -- bleen: irreversible REASON
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from bleen.database.migration import Migration, says
+from bleen.database.rules import IRREVERSIBLE, Finding
+from bleen.database.statements import Dialect, Place, Unreadable, place
+
+MARK = f"-- bleen: {IRREVERSIBLE}"
+_REASON = re.compile(r"^[ \t]*--[ \t]*bleen:[ \t]*irreversible\b[ \t]*(.*)$", re.MULTILINE)
+
+
+class Stays(NamedTuple):
+    """A part of an expand that cannot be undone from its text."""
+
+    at: Place
+    why: str
+
+
+class Revert(NamedTuple):
+    """What undoes an expand: statements with their semicolons, in the order in which they are to run, and what they leave undone."""
+
+    statements: list[str]
+    stays: list[Stays]
+
+    @property
+    def text(self) -> str:
+        return "".join(f"{each}\n" for each in self.statements)
+
+
+class Undo(NamedTuple):
+    """What undoes a part of a statement. ``kind``: column, constraint, index or anything else; ``on``: the table that it is part of, as it is written."""
+
+    kind: str
+    on: str
+    text: str
+
+
+class Beyond(Exception):
+    """A statement cannot be undone from its text; ``str()`` says why."""
+
+
+def derived(text: str, dialect: Dialect) -> Revert:
+    """What undoes the statements of an expand. Each leaves alone what is not there, where the dialect can say so, as an expand may have stopped half way.
+
+    A text that cannot be read is left to the linter: nothing of it stays, and nothing undoes it.
+    """
+    stays: list[Stays] = []
+    undone: list[Undo] = []
+    try:
+        if dialect == "postgres":
+            from bleen.database import reverting_postgres
+
+            reverting_postgres.undo(text, undone, stays)
+        else:
+            from bleen.database import reverting_tokens
+
+            reverting_tokens.undo(text, dialect, undone, stays)
+    except Unreadable:
+        return Revert([], [])
+    backwards = list(dict.fromkeys(undone[::-1]))
+    return Revert([each.text for each in (_together(backwards) if dialect == "postgres" else backwards)], stays)
+
+
+def revert(migration: Migration, dialect: Dialect) -> str:
+    """The SQL that undoes a migration's expand: its revert.sql, or what is derived. Empty if nothing does, or nothing has to be done."""
+    return migration.sql("revert") if migration.holds("revert") else derived(migration.sql("expand"), dialect).text
+
+
+def irreversible(text: str) -> str:
+    """The reason that a revert.sql gives for why there is no way back; empty if there is one, or no reason."""
+    found = None if says(text) else _REASON.search(text)
+    return found[1].strip() if found else ""
+
+
+def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Finding]:
+    """Why an expand has no way back: what its text does not undo and its revert.sql leaves open. None if there is a way, or if it is declared that there
+    is none. ``folder`` is said in front of the names of the files.
+    """
+    if says(revert) or irreversible(revert):
+        return []
+    if found := _REASON.search(revert):
+        at = place(revert, found.start())
+        return [Finding(str(Path(folder, "revert.sql")), at.line, at.column, IRREVERSIBLE, "error", f"says no reason: write `{MARK} REASON`")]
+    how = f"say in revert.sql how it is undone, or that it is not: `{MARK} REASON`"
+    file = str(Path(folder, "expand.sql"))
+    return [Finding(file, at.line, at.column, IRREVERSIBLE, "error", f"{why}; {how}") for at, why in derived(expand, dialect).stays]
+
+
+def _together(undone: list[Undo]) -> list[Undo]:
+    """Columns of a table that only its indexes and constraints stand between go next to each other, as a pair of two-way sync ends with all of its columns.
+
+    For PostgreSQL, where what belongs to a column goes with it, and is not missed afterwards.
+    """
+    made: list[Undo] = []
+    for each in undone:
+        at = len(made)
+        while each.kind == "column" and at and made[at - 1].kind in ("index", "constraint") and made[at - 1].on == each.on:
+            at -= 1
+        beside = at and made[at - 1].kind == "column" and made[at - 1].on == each.on
+        made.insert(at if beside else len(made), each)
+    return made

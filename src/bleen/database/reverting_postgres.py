@@ -1,0 +1,177 @@
+"""What undoes the statements of an expand on PostgreSQL."""
+
+from collections.abc import Callable, Iterator
+
+from postgast import pg_query_pb2 as pb
+
+from bleen.database.postgres_parser import Source
+from bleen.database.reverting import Beyond, Stays, Undo
+from bleen.database.rules.postgres_look import Message, changed, inner, kind, object_name, quoted, relation, sql, words, wrapped
+
+_PERHAPS = "IF NOT EXISTS: the text does not say whether it was there before"
+_OTHER = "OR REPLACE: the text does not say what was there before"
+_WITHOUT_A_TRACE = frozenset("CommentStmt SelectStmt ExplainStmt VacuumStmt ReindexStmt RefreshMatViewStmt VariableShowStmt".split())
+"""Changes nothing that a version could notice, or that could be taken back."""
+
+
+def undo(text: str, undone: list[Undo], stays: list[Stays]) -> None:
+    """Appends what undoes each statement, in their order, and what cannot be undone. Raises Unreadable."""
+    look = _Undoing()
+    for parsed in Source(text).parsed():
+        try:
+            undone += look.statement(inner(parsed.node))
+        except Beyond as why:
+            stays.append(Stays(parsed.statement.at, str(why)))
+
+
+class _Undoing:
+    """One expand, statement by statement; what it has made goes with all that belongs to it."""
+
+    def __init__(self) -> None:
+        self.made: set[tuple[str, ...]] = set()
+
+    def statement(self, node: Message) -> list[Undo]:
+        name = kind(node)
+        known = _KNOWN.get(name)
+        if known is not None:
+            return list(known(self, node))
+        if name in _WITHOUT_A_TRACE or self.of_ours(node):
+            return []
+        raise Beyond(f"what a statement like this ({name.removesuffix('Stmt')}) changes is not undone by itself")
+
+    def of_ours(self, node: Message) -> bool:
+        """Whether it is about a relation, a type or a sequence that this expand has made."""
+        fields = {field.name for field, _ in node.ListFields()}
+        if "relation" in fields and kind(node.relation) == "RangeVar":
+            return ("relation", *relation(node.relation)) in self.made
+        if "sequence" in fields:
+            return ("relation", *relation(node.sequence)) in self.made
+        if kind(node) == "AlterEnumStmt":
+            return ("type", *words(node.type_name)) in self.made
+        if kind(node) == "GrantStmt" and node.is_grant and node.targtype == pb.ACL_TARGET_OBJECT:
+            return all((what, *object_name(each)) in self.made for each in node.objects for what in (_GRANTED.get(node.objtype, ""),))
+        return False
+
+    def alter_table(self, node: Message) -> Iterator[Undo]:
+        table = relation(node.relation)
+        if ("relation", *table) in self.made:
+            return
+        for each in node.cmds:
+            command, what = each.alter_table_cmd, pb.AlterTableType.Name(each.alter_table_cmd.subtype).removeprefix("AT_")
+            if what == "AddColumn":
+                if command.missing_ok:
+                    raise Beyond(f"ADD COLUMN {_PERHAPS}")
+                column = getattr(command, "def").column_def.colname
+                self.made.add(("column", *table, column))
+                yield self.column(table, column)
+            elif what == "AddConstraint":
+                constraint = getattr(command, "def").constraint.conname
+                if not constraint:
+                    raise Beyond("the constraint has no name here, and PostgreSQL chooses one: give it a name")
+                yield Undo("constraint", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP CONSTRAINT IF EXISTS {quoted(constraint)};")
+            elif what != "ValidateConstraint" and ("column", *table, command.name) not in self.made:
+                raise Beyond(f"how it was before {sql(changed(node, cmds=[each])).removesuffix(';')} is not in the text")
+            elif what == "ColumnDefault":  # which may depend on what was made since the column: the column goes before that
+                yield self.column(table, command.name)
+
+    def column(self, table: tuple[str, ...], name: str) -> Undo:
+        return Undo("column", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP COLUMN IF EXISTS {quoted(name)};")
+
+    def table(self, node: Message) -> Iterator[Undo]:
+        return self.new_relation(pb.OBJECT_TABLE, relation(node.relation), node.if_not_exists)
+
+    def foreign_table(self, node: Message) -> Iterator[Undo]:
+        return self.new_relation(pb.OBJECT_FOREIGN_TABLE, relation(node.base_stmt.relation), node.base_stmt.if_not_exists)
+
+    def view(self, node: Message) -> Iterator[Undo]:
+        if node.replace and ("relation", *relation(node.view)) not in self.made:
+            raise Beyond(f"CREATE {_OTHER}")
+        return self.new_relation(pb.OBJECT_VIEW, relation(node.view))
+
+    def table_as(self, node: Message) -> Iterator[Undo]:
+        return self.new_relation(node.objtype, relation(node.into.rel), node.if_not_exists)
+
+    def sequence(self, node: Message) -> Iterator[Undo]:
+        return self.new_relation(pb.OBJECT_SEQUENCE, relation(node.sequence), node.if_not_exists)
+
+    def new_relation(self, what: int, name: tuple[str, ...], perhaps: bool = False) -> Iterator[Undo]:
+        if perhaps:
+            raise Beyond(f"CREATE {_PERHAPS}")
+        self.made.add(("relation", *name))
+        yield Undo("relation", "", _drop(what, _list(*name)))
+
+    def index(self, node: Message) -> Iterator[Undo]:
+        table = relation(node.relation)
+        if ("relation", *table) in self.made:
+            return
+        if not node.idxname or node.if_not_exists:
+            raise Beyond(f"CREATE INDEX {_PERHAPS}" if node.if_not_exists else "the index has no name here, and PostgreSQL chooses one: give it a name")
+        yield Undo("index", quoted(*table), _drop(pb.OBJECT_INDEX, _list(*table[:-1], node.idxname), concurrent=True))
+
+    def type(self, node: Message) -> Iterator[Undo]:
+        domain = kind(node) == "CreateDomainStmt"
+        name = words(node.domainname) if domain else relation(node.typevar) if kind(node) == "CompositeTypeStmt" else words(node.type_name)
+        self.made.add(("type", *name))
+        named = wrapped(pb.TypeName(names=[_string(each) for each in name], typemod=-1))
+        yield Undo("type", "", _drop(pb.OBJECT_DOMAIN if domain else pb.OBJECT_TYPE, named))
+
+    def function(self, node: Message) -> Iterator[Undo]:
+        if node.replace:
+            raise Beyond(f"CREATE {_OTHER}")
+        given = [each.function_parameter for each in node.parameters if each.function_parameter.mode not in (pb.FUNC_PARAM_OUT, pb.FUNC_PARAM_TABLE)]
+        called = pb.ObjectWithArgs(objname=node.funcname, objargs=[wrapped(each.arg_type) for each in given])
+        self.made.add(("function", *object_name(wrapped(called))))
+        yield Undo("function", "", _drop(pb.OBJECT_PROCEDURE if node.is_procedure else pb.OBJECT_FUNCTION, wrapped(called)))
+
+    def trigger(self, node: Message) -> Iterator[Undo]:
+        if node.replace:
+            raise Beyond(f"CREATE {_OTHER}")
+        return self.on_relation(pb.OBJECT_TRIGGER, relation(node.relation), node.trigname)
+
+    def policy(self, node: Message) -> Iterator[Undo]:
+        return self.on_relation(pb.OBJECT_POLICY, relation(node.table), node.policy_name)
+
+    def on_relation(self, what: int, table: tuple[str, ...], name: str) -> Iterator[Undo]:
+        if ("relation", *table) not in self.made:
+            yield Undo("on relation", quoted(*table), _drop(what, _list(*table, name)))
+
+    def schema(self, node: Message) -> Iterator[Undo]:
+        if node.if_not_exists:
+            raise Beyond(f"CREATE {_PERHAPS}")
+        self.made.add(("schema", node.schemaname))
+        yield Undo("schema", "", _drop(pb.OBJECT_SCHEMA, _string(node.schemaname)))
+
+    def statistics(self, node: Message) -> Iterator[Undo]:
+        if node.if_not_exists or not node.defnames:
+            raise Beyond(f"CREATE {_PERHAPS}" if node.if_not_exists else "the statistics have no name here: give them one")
+        yield Undo("statistics", "", _drop(pb.OBJECT_STATISTIC_EXT, _list(*words(node.defnames))))
+
+
+_GRANTED = {pb.OBJECT_TABLE: "relation", pb.OBJECT_SEQUENCE: "relation", pb.OBJECT_SCHEMA: "schema", pb.OBJECT_TYPE: "type", pb.OBJECT_FUNCTION: "function"}
+_KNOWN: dict[str, Callable[[_Undoing, Message], Iterator[Undo]]] = {
+    "AlterTableStmt": _Undoing.alter_table,
+    "CreateStmt": _Undoing.table,
+    "CreateForeignTableStmt": _Undoing.foreign_table,
+    "ViewStmt": _Undoing.view,
+    "CreateTableAsStmt": _Undoing.table_as,
+    "CreateSeqStmt": _Undoing.sequence,
+    "IndexStmt": _Undoing.index,
+    **dict.fromkeys(("CreateEnumStmt", "CreateRangeStmt", "CompositeTypeStmt", "CreateDomainStmt"), _Undoing.type),
+    "CreateFunctionStmt": _Undoing.function,
+    "CreateTrigStmt": _Undoing.trigger,
+    "CreatePolicyStmt": _Undoing.policy,
+    "CreateSchemaStmt": _Undoing.schema,
+    "CreateStatsStmt": _Undoing.statistics,
+}
+
+
+def _drop(what: int, thing: Message, concurrent: bool = False) -> str:
+    return sql(pb.DropStmt(objects=[thing], remove_type=what, behavior=pb.DROP_RESTRICT, missing_ok=True, concurrent=concurrent))
+
+
+def _list(*names: str) -> Message:
+    return wrapped(pb.List(items=[_string(each) for each in names]))
+
+
+def _string(text: str) -> Message:
+    return pb.Node(string=pb.String(sval=text))

@@ -1,0 +1,137 @@
+"""The way back from an expand: what its text undoes, and what it does not."""
+
+from pathlib import Path
+
+import pytest
+
+from bleen.cli import main
+from bleen.database.reverting import derived, lint
+from bleen.database.statements import Dialect
+
+UNDONE: list[tuple[Dialect, str, list[str]]] = [
+    ("postgres", 'ALTER TABLE app."Users" ADD COLUMN note text', ['ALTER TABLE app."Users" DROP COLUMN IF EXISTS note;']),
+    ("postgres", "CREATE UNIQUE INDEX CONCURRENTLY users_note ON app.users (note)", ["DROP INDEX CONCURRENTLY IF EXISTS app.users_note;"]),
+    (
+        "postgres",
+        "ALTER TABLE users ADD CONSTRAINT positive CHECK (age > 0) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT positive",
+        ["ALTER TABLE users DROP CONSTRAINT IF EXISTS positive;"],
+    ),
+    (
+        "postgres",
+        "CREATE TABLE notes (id int); CREATE INDEX i ON notes (id); INSERT INTO notes VALUES (1); GRANT SELECT ON notes TO app; COMMENT ON TABLE notes IS 'x'",
+        ["DROP TABLE IF EXISTS notes;"],
+    ),
+    (
+        "postgres",
+        "CREATE TYPE mood AS ENUM ('ok'); ALTER TABLE users ADD COLUMN mood mood",
+        ["ALTER TABLE users DROP COLUMN IF EXISTS mood;", "DROP TYPE IF EXISTS mood;"],
+    ),
+    (
+        "postgres",
+        "CREATE SCHEMA app; CREATE DOMAIN app.age AS int; CREATE SEQUENCE app.numbers; CREATE VIEW app.v AS SELECT 1; CREATE STATISTICS s ON a, b FROM users",
+        [
+            "DROP STATISTICS IF EXISTS s;",
+            "DROP VIEW IF EXISTS app.v;",
+            "DROP SEQUENCE IF EXISTS app.numbers;",
+            "DROP DOMAIN IF EXISTS app.age;",
+            "DROP SCHEMA IF EXISTS app;",
+        ],
+    ),
+    (
+        "postgres",
+        "CREATE FUNCTION half(a int, OUT b int, c text[]) LANGUAGE sql AS 'SELECT 1';"
+        " CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f(); CREATE POLICY p ON users",
+        ["DROP POLICY IF EXISTS p ON users;", "DROP TRIGGER IF EXISTS t ON users;", "DROP FUNCTION IF EXISTS half(int, text[]);"],
+    ),
+    (
+        "postgres",
+        "ALTER TABLE users ADD COLUMN n bigint; CREATE SEQUENCE numbers; ALTER TABLE users ALTER COLUMN n SET DEFAULT nextval('numbers')",
+        ["ALTER TABLE users DROP COLUMN IF EXISTS n;", "DROP SEQUENCE IF EXISTS numbers;"],
+    ),
+    (
+        "postgres",
+        "ALTER TABLE users ADD COLUMN a int; CREATE INDEX CONCURRENTLY users_a ON users (a); ALTER TABLE users ADD COLUMN b int",
+        [
+            "ALTER TABLE users DROP COLUMN IF EXISTS b;",
+            "ALTER TABLE users DROP COLUMN IF EXISTS a;",
+            "DROP INDEX CONCURRENTLY IF EXISTS users_a;",
+        ],
+    ),
+    (
+        "mysql",
+        "ALTER TABLE `users` ADD COLUMN note text, ADD INDEX users_note (note(9)), ALGORITHM=INPLACE, LOCK=NONE",
+        [
+            "ALTER TABLE `users` DROP INDEX users_note, ALGORITHM=INPLACE, LOCK=NONE;",
+            "ALTER TABLE `users` DROP COLUMN note, ALGORITHM=INPLACE, LOCK=NONE;",
+        ],
+    ),
+    (
+        "mysql",
+        "SET foreign_key_checks = 0; ALTER TABLE a ADD CONSTRAINT to_b FOREIGN KEY (b) REFERENCES b (id), ALGORITHM=INPLACE; SET foreign_key_checks = 1",
+        ["ALTER TABLE a DROP FOREIGN KEY to_b, ALGORITHM=INPLACE, LOCK=NONE;"],
+    ),
+    (
+        "mysql",
+        "CREATE TABLE notes (id int); INSERT INTO notes VALUES (1); CREATE DEFINER=`a`@`b` VIEW v AS SELECT 1; CREATE INDEX i ON users (a)",
+        ["DROP INDEX i ON users ALGORITHM=INPLACE LOCK=NONE;", "DROP VIEW IF EXISTS v;", "DROP TABLE IF EXISTS notes;"],
+    ),
+    (
+        "sqlite",
+        "ALTER TABLE users ADD COLUMN a int; CREATE INDEX users_a ON users (a); CREATE TRIGGER t AFTER INSERT ON users BEGIN SELECT 1; END",
+        ["DROP TRIGGER IF EXISTS t;", "DROP INDEX IF EXISTS users_a;", "ALTER TABLE users DROP COLUMN a;"],
+    ),
+]
+
+STAYS: list[tuple[Dialect, str, str]] = [
+    ("postgres", "ALTER TABLE users ALTER COLUMN age DROP NOT NULL", "how it was before ALTER TABLE users ALTER COLUMN age DROP NOT NULL is not in the text"),
+    ("postgres", "ALTER TABLE users ALTER COLUMN age SET DEFAULT 1", "how it was before"),
+    ("postgres", "ALTER TABLE users ADD COLUMN IF NOT EXISTS note text", "IF NOT EXISTS"),
+    ("postgres", "ALTER TABLE users ADD CHECK (age > 0) NOT VALID", "give it a name"),
+    ("postgres", "CREATE INDEX CONCURRENTLY ON users (age)", "give it a name"),
+    ("postgres", "CREATE OR REPLACE VIEW v AS SELECT 1", "OR REPLACE"),
+    ("postgres", "ALTER TYPE mood ADD VALUE 'good'", "AlterEnum"),
+    ("postgres", "GRANT SELECT ON users TO app", "Grant"),
+    ("postgres", "INSERT INTO users DEFAULT VALUES", "Insert"),
+    ("mysql", "ALTER TABLE users MODIFY age bigint", "how it was before MODIFY age bigint"),
+    ("mysql", "ALTER TABLE users ADD INDEX (age)", "give it a name"),
+    ("mysql", "CREATE TABLE IF NOT EXISTS notes (id int)", "IF NOT EXISTS"),
+    ("mysql", "INSERT INTO users VALUES (1)", "the rows that were inserted"),
+    ("sqlite", "DROP TABLE users", "DROP"),
+    ("sqlite", "CREATE TABLE IF NOT EXISTS notes (id)", "IF NOT EXISTS"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "expand", "wanted"), UNDONE)
+def test_what_an_expand_made_is_taken_away_newest_first(dialect: Dialect, expand: str, wanted: list[str]) -> None:
+    """Always make migrations reversible until the contract phase."""
+    assert derived(expand, dialect) == (wanted, [])
+
+
+@pytest.mark.parametrize(("dialect", "expand", "why"), STAYS)
+def test_what_its_text_does_not_undo_wants_a_revert_sql(dialect: Dialect, expand: str, why: str) -> None:
+    (found,) = lint(f"-- é\n{expand};", "", "0007_x", dialect)
+    assert (found.file, found.line, found.column, found.rule, found.severity) == ("0007_x/expand.sql", 2, 1, "irreversible", "error")
+    assert why in found.message
+    assert lint(expand, "-- nothing here\nSELECT 1;", "0007_x", dialect) == []
+
+
+def test_that_there_is_no_way_back_is_declared_with_a_reason() -> None:
+    expand = "ALTER TYPE mood ADD VALUE 'good';"
+    assert lint(expand, "-- bleen: irreversible both versions pass unknown moods through\n", "x", "postgres") == []
+    (found,) = lint(expand, "\n-- bleen: irreversible\n", "x", "postgres")
+    assert (found.file, found.line) == ("x/revert.sql", 2)
+    assert "says no reason" in found.message
+
+
+def test_a_template_that_was_left_as_it_is_undoes_nothing() -> None:
+    (found,) = lint("ALTER TYPE mood ADD VALUE 'good';", "-- write here what undoes expand.sql\n", "x", "postgres")
+    assert found.rule == "irreversible"
+
+
+def test_the_linter_looks_at_the_revert_sql_beside_an_expand_sql(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "expand.sql").write_text("ALTER TABLE users ALTER COLUMN age DROP NOT NULL;")
+    files = [str(tmp_path / "expand.sql")]
+    assert main(["migrate", "lint", "--dialect", "postgres", *files]) == 1
+    assert f"{files[0]}:1:1: error [irreversible]" in capsys.readouterr().out
+    (tmp_path / "revert.sql").write_text("-- bleen: irreversible nobody leaves it out\n")
+    assert main(["migrate", "lint", "--dialect", "postgres", *files, str(tmp_path / "revert.sql")]) == 0
