@@ -1,6 +1,7 @@
 """An application that keeps people in PostgreSQL, in the old shape (first and last name) or in the new one (full name); and users who check its answers.
 
-``python people.py --port N --shape old|new``; DATABASE_URL says where.
+``python people.py --port N --shape old|new|star``; DATABASE_URL says where. ``star`` is the old shape, read with a prepared ``SELECT *`` on one connection
+that all share.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.rows import dict_row
 
 TABLE = """
 CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -56,9 +58,18 @@ SHAPES = {
     "new": Statements(
         "INSERT INTO people (full_name) VALUES (%(first)s || ' ' || %(last)s) RETURNING id",
         "UPDATE people SET full_name = %(first)s || ' ' || %(last)s, visits = visits + 1 WHERE id = %(id)s",
-        "SELECT split_part(full_name, ' ', 1), split_part(full_name, ' ', 2) FROM people WHERE id = %(id)s",
+        "SELECT split_part(full_name, ' ', 1) AS first_name, split_part(full_name, ' ', 2) AS last_name FROM people WHERE id = %(id)s",
     ),
 }
+SHAPES["star"] = SHAPES["old"]._replace(read="SELECT * FROM people WHERE id = %(id)s")
+
+
+Database = psycopg.Connection[dict[str, Any]]
+
+
+def opened() -> Database:
+    """A connection that prepares every statement."""
+    return psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=0, row_factory=dict_row)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -67,26 +78,28 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     statements: Statements
     version: str
+    shared: "Database | None" = None
 
     def setup(self) -> None:
         super().setup()
-        self.database = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=0)
+        self.database = self.shared or opened()
 
     def finish(self) -> None:
-        self.database.close()
+        if self.database is not self.shared:
+            self.database.close()
         super().finish()
 
     def do_GET(self) -> None:
         if self.path == "/health":
             self.database.execute("SELECT 1")
             return self._answer({"ok": True})
-        first, last = self._one(self.statements.read, {"id": int(self.path.rpartition("/")[2])})
-        return self._answer({"first": first, "last": last})
+        found = self._one(self.statements.read, {"id": int(self.path.rpartition("/")[2])})
+        return self._answer({"first": found["first_name"], "last": found["last_name"]})
 
     def do_POST(self) -> None:
         given = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path == "/people":
-            return self._answer({"id": self._one(self.statements.add, given)[0]})
+            return self._answer({"id": self._one(self.statements.add, given)["id"]})
         self.database.execute(self.statements.change, {**given, "id": int(self.path.rpartition("/")[2])})
         return self._answer({"ok": True})
 
@@ -177,7 +190,8 @@ def main() -> None:
     args = parser.parse_args()
     Handler.statements, Handler.version = SHAPES[args.shape], args.version
     ThreadingHTTPServer.request_queue_size = 128
-    with psycopg.connect(os.environ["DATABASE_URL"]):  # as a pool has one that is idle
+    with opened() as idle:  # as a pool has one
+        Handler.shared = idle if args.shape == "star" else None
         ThreadingHTTPServer(("127.0.0.1", args.port), Handler).serve_forever()
 
 

@@ -60,7 +60,8 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...] = ()
     database: Mapping[str, Any] = {}
     """What becomes of the schema: ``dialect``, ``folder``, ``contract`` (manual, auto), ``migrations`` (name to check sum, all that the version ships),
-    ``expands`` and ``contracts`` (names, in order), ``before`` (names, what the version before ships). Empty without a database."""
+    ``expands`` and ``contracts`` (names, in order), ``before`` (names, what the version before ships), ``smoke`` and ``secrets`` (the smoke tests of the
+    version before, and where what they refer to lies). Empty without a database."""
 
     @property
     def new_words(self) -> str:
@@ -78,7 +79,7 @@ class Plan(NamedTuple):
         import hashlib  # only verbs that make a plan compare one
 
         platform = {name: value for name, value in self.platform.items() if name != "secrets"}
-        database = {name: value for name, value in self.database.items() if name not in ("expands", "contracts", "before")}
+        database = {name: value for name, value in self.database.items() if name in ("dialect", "folder", "contract", "migrations")}
         same = self._replace(environment="", old=None, old_version="", old_replicas=0, platform=platform, warnings=(), database=database)
         return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 

@@ -195,6 +195,8 @@ class Providers(NamedTuple):
     platform: Platform
     check: Check | None = None
     migrator: Migrator | None = None
+    before: Check | None = None
+    """The checks of the version before, on its own environment: whether it can live with the schema that was expanded."""
 
 
 class Holder(NamedTuple):

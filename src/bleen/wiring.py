@@ -25,7 +25,14 @@ def build(place: Place, service: Service, release: Release | None) -> Providers:
     """What drives a service: its router as ``up`` set it, its platform and checks as the plan of a release has them."""
     plan = release.plan if release else None
     probe = plan.probe if plan else Probe()
-    return Providers(_router(place, service, probe), _platform(place, plan, probe), _check(place, service, release), _migrator(place, release))
+    platform = _platform(place, plan, probe)
+    return Providers(
+        _router(place, service, probe),
+        platform,
+        _check(place, service, release),
+        _migrator(place, release),
+        _before(place, service, release, platform),
+    )
 
 
 def journal(place: Place) -> Journal:
@@ -66,6 +73,18 @@ def _migrator(place: Place, release: Release | None) -> Migrator | None:
     plan, number = release.plan, release.id.number
     migrator: Migrator = _load(MIGRATOR)(place.releases / str(number), plan.service, number, plan.database, plan.platform["secrets"])
     return migrator
+
+
+def _before(place: Place, service: Service, release: Release | None, platform: Platform) -> Check | None:
+    """The smoke tests of the version before ask one of its copies directly, which has warm connections to the database."""
+    if release is None or release.plan.old is None or not release.plan.database.get("smoke"):
+        return None
+    runs = platform.running().get(release.plan.old)
+    if runs is None or not runs.targets:
+        return None
+    plan, directory = release.plan.database, place.releases / str(release.id.number) / "before"
+    check: Check = _load(SMOKE)(directory, plan["smoke"], f"http://{runs.targets[0]}", plan["secrets"], production=service.router["listen"])
+    return check
 
 
 def _named(known: Mapping[str, str], kind: str, what: str) -> Any:

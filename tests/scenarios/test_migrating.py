@@ -141,3 +141,16 @@ def test_the_url_of_the_database_is_nowhere_but_in_the_secrets(registry: Registr
     holding = [p for p in registry.state.rglob("*") if p.is_file() and needle in p.read_bytes()]
     assert holding
     assert all(p.parent.name == "secrets" and p.stat().st_mode & 0o777 == 0o600 for p in holding if "environments" not in p.parts)
+
+
+def test_a_prepared_select_star_is_warned_of_and_found_while_the_old_version_serves(registry: Registry) -> None:
+    """A prepared `SELECT *` breaks with "cached plan must not change result type" when a column is added; say so before it happens."""
+    registry.put("1.0.1", "star")
+    registry.smoke({"name": "Somebody", "url": "/people/1", "expect_status": 200})
+    registry.bleen("deploy", "1.0.1", "--end-window")
+    said = registry.bleen("plan", "1.1").out
+    assert "0007_full_name adds a column to people: a `SELECT *` from it that 1.0.1 has prepared" in said
+    said = registry.bleen("deploy", "1.1", "--end-window", code=3)
+    assert "1.0.1, which serves, does not pass its smoke tests since the schema was expanded" in said.text
+    assert "`bleen migrate revert 0007_full_name` undoes that" in said.text
+    registry.bleen("migrate", "revert", "0007_full_name", "--yes")

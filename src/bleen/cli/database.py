@@ -49,7 +49,20 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "smoke": list(before.smoke) if before else [],
         "secrets": before.platform.get("secrets", "") if before else "",
     }
-    return plan._replace(database=wanted, platform=_signed(plan, loaded, kind))
+    warnings = (*plan.warnings, *(_stars(new, before) if before and kind == "postgres" else ()))
+    return plan._replace(database=wanted, platform=_signed(plan, loaded, kind), warnings=warnings)
+
+
+def _stars(migrations: Sequence[Migration], before: Plan) -> list[str]:
+    """What becomes of a `SELECT *` that a warm connection has prepared (PostgreSQL manual, PREPARE: the result's columns must not change)."""
+    from bleen.database.postgres_parser import widened
+
+    return [
+        f"{m.name} adds a column to {table}: a `SELECT *` from it that {before.version} has prepared on an open connection will fail"
+        ' ("cached plan must not change result type"); name the columns, or have drivers prepare again'
+        for m in migrations
+        for table in widened(m.sql("expand"))
+    ]
 
 
 def allowed(schema: Schema, version: str, migrations: Sequence[Migration]) -> None:

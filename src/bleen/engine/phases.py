@@ -51,10 +51,31 @@ def expanding(release: Release, world: World) -> Outcome:
     migrator = world.providers.migrator
     if migrator is None:
         return Done()
-    answer = migrator.expand(_shipping(release, world), release.memo)
+    expanded: Mapping[str, Any] | None = release.memo.get("expanded")
+    if expanded is None:
+        answer = migrator.expand(_shipping(release, world), release.memo)
+        if isinstance(answer, NotYet):
+            return answer
+        if answer.result is not Result.PASS:
+            return Failed(f"the schema was not expanded: {answer.why}", _facts(answer))
+        expanded = _facts(answer)
+    return _lives_on(release, world, expanded)
+
+
+def _lives_on(release: Release, world: World, expanded: Mapping[str, Any]) -> Outcome:
+    """The version that serves is asked whether it can live with the schema as it is now, before another one comes."""
+    plan, check = release.plan, world.providers.before
+    if plan.old is None or check is None or not expanded.get("expanded"):
+        return Done(expanded)
+    answer = check.run(plan.old, release.memo.get("check", {}))
     if isinstance(answer, NotYet):
-        return answer
-    return Done(_facts(answer)) if answer.result is Result.PASS else Failed(f"the schema was not expanded: {answer.why}", _facts(answer))
+        memo = {"expanded": expanded, "check": release.memo.get("check", {}) if answer.memo is None else answer.memo}
+        return answer._replace(why=f"the smoke tests of {plan.old_words}, now that the schema is expanded", memo=memo)
+    if answer.result is Result.PASS:
+        return Done(expanded)
+    undo = ", ".join(f"`bleen migrate revert {name}`" for name in reversed(expanded["expanded"]))
+    why = f"{plan.old_version}, which serves, does not pass its smoke tests since the schema was expanded: {answer.why}; {undo} undoes that"
+    return Failed(why, {**expanded, "evidence": list(answer.evidence)})
 
 
 def provisioning(release: Release, world: World) -> Outcome:
@@ -232,6 +253,8 @@ def undoing(release: Release, world: World) -> Outcome:
             world.providers.check.cancel(release.memo)
         if world.providers.migrator:
             world.providers.migrator.cancel()
+        if world.providers.before:
+            world.providers.before.cancel({})
     routing = world.router.routing()
     if routing.serves(new):
         return Failed(f"the router sends traffic to {new}, which was to be stopped: nothing was stopped; `bleen status` shows the drift")
