@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bleen.cli import exits
-from bleen.database import reverting
+from bleen.database import connect, dialect, reverting, trace
 from bleen.database.rules import Finding, Script, findings, lint_release, rules
-from bleen.database.statements import DIALECTS, Dialect
-from bleen.errors import UserError
+from bleen.database.statements import DIALECTS, Dialect, Unreadable
+from bleen.errors import PortError, UserError
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -29,10 +29,17 @@ def arguments(parser: ArgumentParser) -> None:
         "--phase", choices=findings.PHASES, help="which phase runs the files (default: told by their names, expand.sql, backfill.sql and contract.sql)"
     )
     parser.add_argument("--format", choices=("text", "json", "sarif"), help="text is the default, and --json the same as --format json")
+    parser.add_argument(
+        "--trace", metavar="URL", help="run the files on this scratch database too (PostgreSQL), and tell the locks taken and the tables written again"
+    )
     parser.add_argument("--rules", action="store_true", help="list the rules of the dialect, and read nothing")
 
 
 def run(args: Namespace) -> int:
+    if args.trace and args.dialect is None:
+        args.dialect = dialect(args.trace)
+    if args.trace and args.dialect != "postgres":
+        raise UserError("--trace reads the locks of PostgreSQL; for other dialects there is only the text")
     if args.dialect is None:
         raise UserError(f"whose SQL is it? say --dialect {'|'.join(DIALECTS)}")
     if args.json and args.format not in (None, "json"):
@@ -49,6 +56,9 @@ def run(args: Namespace) -> int:
     scripts = [_script(file, args.phase) for file in args.files if args.phase or Path(file).name != "revert.sql"]
     found = lint_release(scripts, args.dialect)
     found += [each for script in scripts if not args.phase and Path(script.file).name == "expand.sql" for each in _reversible(script, args.dialect)]
+    if args.trace:
+        traced, known = _traced(args, scripts), {**known, **trace.RULES}
+        found += traced
     if args.format == "sarif":
         from bleen.database.rules import sarif
 
@@ -58,6 +68,26 @@ def run(args: Namespace) -> int:
     else:
         print("\n".join(_lines(found)))
     return exits.SAID_NO if any(finding.severity == "error" for finding in found) else exits.DONE
+
+
+def _traced(args: Namespace, scripts: Sequence[Script]) -> list[Finding]:
+    """What the files really do to a scratch database."""
+    found: list[Finding] = []
+    try:
+        server = connect(args.trace)
+        try:
+            for script in scripts:
+                for each in trace.trace(server, server.split(script.text)):
+                    found += each.findings(script.file)
+                    if args.format == "text" or not (args.json or args.format):
+                        print(f"{script.file}, {each.line()}")
+        finally:
+            server.close()
+    except Unreadable as error:
+        raise UserError(f"{error.at.line}:{error.at.column}: {error}") from None
+    except PortError as error:
+        raise UserError(str(error)) from None
+    return found
 
 
 def _reversible(expand: Script, dialect: Dialect) -> list[Finding]:

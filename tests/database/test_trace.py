@@ -1,0 +1,80 @@
+"""What statements really do to a scratch database."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bleen.cli import main
+from bleen.database.postgres_parser import split
+from bleen.database.trace import Traced, trace
+from bleen.errors import Refused
+from databases import Base
+
+USERS = "CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, 'n' FROM generate_series(1, 100) n"
+
+
+def traced(base: Base, sql: str) -> list[Traced]:
+    with base.connect() as db:
+        db.execute(USERS)
+    server = base.open()
+    try:
+        return list(trace(server, split(sql)))
+    finally:
+        server.close()
+
+
+def test_it_tells_the_strongest_lock_on_each_table_that_was_there(any_base: Base) -> None:
+    """`lint --trace` reads the locks really taken."""
+    column, key = traced(any_base, "ALTER TABLE users ADD COLUMN note text; CREATE TABLE visits (user_id int REFERENCES users)")
+    assert column.locks == {"users": "AccessExclusiveLock"}
+    assert (column.rewritten, column.scanned) == ((), ())
+    assert key.locks == {"users": "ShareRowExclusiveLock"}
+    assert column.findings("f") == key.findings("f") == []
+
+
+def test_a_table_that_is_written_again_is_found(any_base: Base) -> None:
+    """And the tables really rewritten."""
+    (each,) = traced(any_base, "ALTER TABLE users ALTER id TYPE bigint")
+    assert each.rewritten == ("users",)
+    assert [(f.rule, f.line, f.severity) for f in each.findings("expand.sql")] == [("traced-rewrite", 1, "error")]
+
+
+def test_a_table_that_is_read_under_a_lock_is_found_and_a_validation_is_not(any_base: Base) -> None:
+    _, validated, not_null = traced(
+        any_base,
+        "ALTER TABLE users ADD CONSTRAINT c CHECK (id > 0) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c; ALTER TABLE users ALTER name SET NOT NULL",
+    )
+    assert validated.scanned == ("users",)
+    assert validated.findings("f") == []
+    assert [f.rule for f in not_null.findings("f")] == ["traced-scan"]
+
+
+def test_after_a_statement_that_fails_no_other_is_run(any_base: Base) -> None:
+    (failed,) = traced(any_base, "ALTER TABLE nobody ADD COLUMN a int; ALTER TABLE users ADD COLUMN a int")
+    assert 'relation "nobody" does not exist' in failed.failure
+    assert [f.rule for f in failed.findings("f")] == ["traced-failure"]
+
+
+def test_an_index_that_is_built_concurrently_is_run_too(any_base: Base) -> None:
+    (each,) = traced(any_base, "CREATE INDEX CONCURRENTLY i ON users (name)")
+    assert each.findings("f") == []
+    with any_base.connect() as db:
+        assert db.execute("SELECT to_regclass('i') IS NOT NULL").fetchall() == [(True,)]
+
+
+def test_a_database_that_somebody_uses_is_no_scratch_database(base: Base) -> None:
+    server = base.open()
+    with base.connect(application_name="shop"), pytest.raises(Refused, match="shop is connected to it"):
+        list(trace(server, split("CREATE TABLE a ()")))
+    server.close()
+
+
+def test_the_verb_tells_both_what_the_text_says_and_what_the_server_did(base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with base.connect() as db:
+        db.execute(USERS)
+    (tmp_path / "expand.sql").write_text("ALTER TABLE users ADD COLUMN note text;\nALTER TABLE users ALTER id TYPE bigint;\n")
+    assert main(["migrate", "lint", "--trace", base.url, "--json", str(tmp_path / "expand.sql"), "--phase", "expand"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert ("traced-rewrite", 2) in {(each["rule"], each["line"]) for each in found}
+    assert any(each["line"] == 2 and not each["rule"].startswith("traced") for each in found)
