@@ -6,7 +6,7 @@ from typing import Any
 
 from bleen.database import sync
 from bleen.database.migration import Pair
-from conftest import Base
+from databases import Base
 
 NAMES = Pair(
     "users",
@@ -78,6 +78,3 @@ class Table:
         with self.anyone.transaction():
             self.anyone.execute("SET LOCAL session_replication_role = replica")
             self.anyone.execute("INSERT INTO users (id, first, last) VALUES (%s, %s, %s)", [key, first, last])
-
-
-Connection = "psycopg.Connection[tuple[object, ...]]"

@@ -10,7 +10,7 @@ from psycopg import errors
 from bleen.database import sync
 from bleen.database.migration import OnConflict, Pair
 from bleen.database.postgres import Postgres
-from conftest import Base
+from databases import Base
 
 
 @pytest.fixture
@@ -428,6 +428,18 @@ class TestRights:
             finally:
                 users.anyone.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
+    def test_an_expression_runs_with_the_rights_of_whoever_writes(self, people: Table) -> None:
+        people.anyone.execute("CREATE FUNCTION me(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1 || current_user'")
+        installed(people.base, NAMES._replace(forward={"full_name": "me(first)"}))
+        role = f"writer_{people.base.name}"
+        people.anyone.execute(f"CREATE ROLE {role} LOGIN; GRANT INSERT ON users TO {role}")
+        try:
+            with people.base.connect(role) as writer:
+                writer.execute("INSERT INTO users (id, first, last) VALUES (1, 'by ', 'x')")
+            assert people.row()[2] == f"by {role}"
+        finally:
+            people.anyone.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
     def test_a_migrating_role_needs_to_own_the_table_and_nothing_more(self, any_base: Base) -> None:
         """The issue: "the migrating role needs ownership and nothing more": of the table, and the right to create in its schema."""
         role = f"owner_{any_base.name}"
@@ -486,6 +498,12 @@ class TestInstallAndRemove:
         people.anyone.execute("UPDATE users SET note = 'x'")
         assert people.count(people.sync.diverged()) == 0
         assert people.count(people.sync.unreadable()) == 1
+
+    def test_an_old_value_that_is_too_long_for_the_new_column_is_out_of_step(self, base: Base) -> None:
+        with Table(base, table=USERS.replace("full_name text", "full_name varchar(5)")) as users:
+            users.unfilled("Ada", "King")
+            users.anyone.execute("ALTER TABLE users DISABLE TRIGGER USER; UPDATE users SET full_name = 'Ada K'")
+            assert users.count(users.sync.diverged()) == 1
 
     def test_a_write_that_the_old_constraints_forbid_fails_for_the_new_version(self, base: Base) -> None:
         table = USERS.replace("last text", "last text CHECK (length(last) < 5)")

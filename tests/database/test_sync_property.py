@@ -299,6 +299,6 @@ def _stored(connection: "psycopg.Connection[tuple[object, ...]]", mapped: Mapped
     return {row[0]: dict(zip(names, row[1:], strict=True)) for row in connection.execute(f"SELECT id, {', '.join(names)} FROM t".encode())}  # type: ignore[misc]
 
 
-def _numbers(connection: "psycopg.Connection[tuple[object, ...]]", made: sync.Sync) -> tuple[int, int]:
+def _numbers(connection: "psycopg.Connection[tuple[object, ...]]", made: sync.Sync) -> tuple[int, ...]:
     found = [connection.execute(query.encode()).fetchone() for query in (made.written(), made.conflicts())]
-    return int(found[0][0]), int(found[1][0])  # type: ignore[index, call-overload]
+    return tuple(int(str(row[0])) for row in found if row)

@@ -5,7 +5,7 @@ from in_step import NAMES, USERS, installed
 
 from bleen.database import sync
 from bleen.database.migration import Pair
-from conftest import Base
+from databases import Base
 
 
 def refused(base: Base, pair: Pair = NAMES, *before: str) -> str:

@@ -11,6 +11,7 @@ from bleen import config
 from bleen.cli import VERBS
 from bleen.database.rules import rules
 from bleen.database.statements import Dialect
+from bleen.database.sync.table import TABLE as TABLE_OF_SYNC
 from bleen.lifecycle import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -72,10 +73,29 @@ def rules_of_sql() -> Iterator[str]:
         yield ""
 
 
+def decisions_of_sync() -> Iterator[str]:
+    yield "| write | old side | new side | and | what is done | why |"
+    yield "|---|---|---|---|---|---|"
+    does = {"leave": "nothing", "old": "new := forward(old)", "new": "old := backward(new)", "conflict": "what `on_conflict` says"}
+    for rule in TABLE_OF_SYNC:
+        conditions = [
+            text
+            for holds, text in (
+                (rule.forward, "new = forward(old)"),
+                (rule.backward, "old = backward(new)"),
+                (rule.writer, f"the writer is known to write the {rule.writer} shape"),
+            )
+            if holds
+        ]
+        write = {True: "INSERT", False: "UPDATE", None: ""}[rule.insert]
+        yield f"| {write} | {rule.old or ''} | {rule.new or ''} | {', '.join(conditions)} | {does[rule.does]} | {rule.why} |"
+
+
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "docs/architecture.md": life_of_a_release,
     "docs/guide/configuration.md": keys_of_bleen_yaml,
     "docs/guide/migrations.md": rules_of_sql,
+    "docs/guide/sync.md": decisions_of_sync,
 }
 
 
