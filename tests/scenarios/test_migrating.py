@@ -148,8 +148,8 @@ def test_a_prepared_select_star_is_warned_of_and_found_while_the_old_version_ser
     registry.put("1.0.1", "star")
     registry.smoke({"name": "Somebody", "url": "/people/1", "expect_status": 200})
     registry.bleen("deploy", "1.0.1", "--end-window")
-    said = registry.bleen("plan", "1.1").out
-    assert "0007_full_name adds a column to people: a `SELECT *` from it that 1.0.1 has prepared" in said
+    planned = registry.bleen("plan", "1.1").out
+    assert "0007_full_name adds a column to people: a `SELECT *` from it that 1.0.1 has prepared" in planned
     said = registry.bleen("deploy", "1.1", "--end-window", code=3)
     assert "1.0.1, which serves, does not pass its smoke tests since the schema was expanded" in said.text
     assert "`bleen migrate revert 0007_full_name` undoes that" in said.text
