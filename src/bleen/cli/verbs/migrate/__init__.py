@@ -3,11 +3,14 @@
 bleen migrate SUBVERB --help     tells all of one
 """
 
+import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from bleen.errors import UserError
 
 SUBVERBS = {
+    "import": "split files of SQL by phase, into a migration's folder",
     "lint": "read SQL files as the phases of one release, and find what takes a site down",
     "plan": "show what a version's migrations would do",
     "expand": "carry a version's migrations out as far as both versions can live with",
@@ -26,3 +29,16 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     raise UserError(f"options come after the sub-verb: bleen migrate {args.subverb} [options]")
+
+
+def text(file: str) -> str:
+    """The text of a file, or of standard input if it is called ``-``. Raises UserError if it cannot be read."""
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}:{line}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None

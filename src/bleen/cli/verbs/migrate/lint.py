@@ -10,12 +10,12 @@ Exit 1 if there is an error; warnings alone exit 0. Columns count characters, fr
 """
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from bleen.cli import exits
+from bleen.cli.verbs.migrate import text
 from bleen.database import connect, dialect, reverting, trace
 from bleen.database.rules import Finding, Script, findings, lint_release, rules
 from bleen.database.statements import DIALECTS, Dialect, Unreadable
@@ -66,7 +66,7 @@ def run(args: Namespace) -> int:
     elif args.json or args.format == "json":
         print(json.dumps([finding._asdict() for finding in found]))
     else:
-        print("\n".join(_lines(found)))
+        print("\n".join(lines(found)))
     return exits.SAID_NO if any(finding.severity == "error" for finding in found) else exits.DONE
 
 
@@ -93,7 +93,7 @@ def _traced(args: Namespace, scripts: Sequence[Script]) -> list[Finding]:
 def _reversible(expand: Script, dialect: Dialect) -> list[Finding]:
     """What is wrong with the way back from an expand.sql."""
     beside = Path(expand.file).with_name("revert.sql")
-    revert = _text(str(beside)) if beside.exists() else ""
+    revert = text(str(beside)) if beside.exists() else ""
     return reverting.lint(expand.text, revert, str(beside.parent), dialect)
 
 
@@ -103,31 +103,19 @@ def _script(file: str, phase: findings.Phase | None) -> Script:
     told = phase or named
     if told is None:
         raise UserError(f"{file}: which phase runs it? say --phase {'|'.join(findings.PHASES)}, or call it expand.sql")
-    return Script(_text(file), file, told)
+    return Script(text(file), file, told)
 
 
-def _text(file: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}:{line}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-
-
-def _lines(found: Sequence[Finding]) -> list[str]:
+def lines(found: Sequence[Finding]) -> list[str]:
     """For people: a fix that was just told is not told again."""
-    lines, told = [], ""
+    said, told = [], ""
     for each in found:
-        lines.append(f"{each.file}:{each.line}:{each.column}: {each.severity} [{each.rule}] {each.message}")
+        said.append(f"{each.file}:{each.line}:{each.column}: {each.severity} [{each.rule}] {each.message}")
         if each.fix and each.fix != told:
-            lines += [f"    {line}" for line in each.fix.splitlines()]
+            said += [f"    {line}" for line in each.fix.splitlines()]
         told = each.fix or told
     errors = sum(each.severity == "error" for each in found)
-    return [*lines, f"{_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}"]
+    return [*said, f"{_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}"]
 
 
 def _count(number: int, what: str) -> str:

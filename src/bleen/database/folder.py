@@ -1,0 +1,44 @@
+"""A new migration's folder: its number is the next one, nothing is overwritten, and it is there as a whole or not at all."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from bleen.errors import UserError
+
+_NUMBERED = re.compile(r"(\d{1,18})_")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
+
+
+def slug(text: str) -> str:
+    """A name as a migration's folder has it: ``V12__Full-Name`` is ``full_name``. Raises UserError if nothing is left."""
+    words = re.sub(r"^[vV]?[\d._]+(?=[_-])", "", text)
+    found = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:100]
+    if not _NAME.fullmatch(found):
+        raise UserError(f"{text!r} is no name for a migration; say one of letters, digits and underscores: full_name")
+    return found
+
+
+def next_number(to: Path) -> int:
+    """The next free number of a directory of migrations, be it there or not."""
+    taken = [int(found[1]) for each in (to.iterdir() if to.is_dir() else ()) if (found := _NUMBERED.match(each.name))]
+    return max(taken, default=0) + 1
+
+
+def write(to: Path, number: int, name: str, files: Mapping[str, str]) -> Path:
+    """Writes a migration; its folder. Raises UserError if it cannot be written."""
+    folder = to / f"{number:04d}_{name}"
+    part = folder.with_name(f".{folder.name}.part")
+    if folder.exists():
+        raise UserError(f"{folder} is there already; nothing was overwritten")
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
+        for file, text in files.items():
+            (part / file).write_text(text, encoding="utf-8")
+        part.rename(folder)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
+    return folder

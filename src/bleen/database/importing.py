@@ -1,0 +1,312 @@
+"""Files of SQL as they were written for one release, as migrations of bleen's: each statement in the phase in which it can run.
+
+What adds is expand, an UPDATE is a backfill, what takes away is contract. Where the backfill makes new columns from old ones that the contract drops, both
+say the same while two versions run: a ``[[sync]]``.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from bleen.database import reverting
+from bleen.database.rules import Script, lint_release
+from bleen.database.rules.findings import PHASES, Finding, Phase
+from bleen.database.statements import Comment, Dialect, Statement, Unreadable
+from bleen.errors import UserError
+
+Names = tuple[str, ...]
+"""A thing: its kind, then its names as the dialect compares them."""
+
+
+class Unfit(UserError):
+    """Something that cannot be split between two versions; the text says where it stands, and what would be right."""
+
+    located = True
+
+
+class Assigned(NamedTuple):
+    """What an UPDATE sets one column to."""
+
+    expression: str
+    reads: tuple[str, ...]
+    """The columns that it is made from."""
+    beyond: bool
+    """It needs more than columns of its row: a subquery."""
+    back: str
+    """The one column that it reads, made from this one again; empty where that is not certain."""
+
+
+class Fill(NamedTuple):
+    """An UPDATE of one table."""
+
+    table: str
+    """As it is to be written."""
+    names: Names
+    set: Mapping[str, Assigned]
+    all: bool
+    """It is of every row that is not filled yet: without WHERE, or WHERE one of its columns IS NULL."""
+
+
+class Part(NamedTuple):
+    """A statement, or what is left of one when parts of it belong in different phases."""
+
+    phase: Phase
+    statement: Statement
+    """The whole of it, where it stands."""
+    text: str
+    table: Names = ()
+    """The table that it changes."""
+    makes: tuple[Names, ...] = ()
+    drops: tuple[Names, ...] = ()
+    fill: Fill | None = None
+    idle: str = ""
+    """Why it is left out."""
+
+
+class Placed(NamedTuple):
+    """A part, its comments with it, and the file that it comes from."""
+
+    part: Part
+    text: str
+    file: str
+
+    @property
+    def at(self) -> str:
+        line, column = self.part.statement.at
+        return f"{self.file}:{line}:{column}"
+
+
+class Imported(NamedTuple):
+    """One migration, not written yet."""
+
+    files: Mapping[str, str]
+    notes: tuple[str, ...]
+    """What a person has to know of it, or do."""
+
+
+def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported]:
+    """The migrations of one release, from the names and texts of its files; more than one if there is more than one UPDATE.
+
+    Raises UserError, located, for what cannot be read, and for what cannot be split between two versions.
+    """
+    placed = [each for file, text in sources for each in _read(file, text, dialect)]
+    idle = [f"{each.at}: left out: {each.part.idle}" for each in placed if each.part.idle]
+    placed = _phased([each for each in placed if not each.part.idle])
+    if not placed:
+        raise UserError(f"{', '.join(file for file, _ in sources)}: there is no statement in it")
+    fills = [each for each in placed if each.part.phase == "backfill"]
+    pairs = [_pairs(each, placed, dialect) for each in fills] or [[]]
+    _apart(fills, pairs)
+    made: list[Imported] = []
+    for number, own in enumerate(pairs):
+        files = {f"{phase}.sql": "".join(f"{each.text}\n" for each in _part_of(number, phase, placed, fills)) for phase in PHASES}
+        fill = fills[number] if fills else None
+        hints = [f"{fill.at}: {why}" for why in _alone(fill, own)] if fill else []
+        made.append(_whole(files, own, [*(idle if not made else []), *hints], dialect))
+    return made
+
+
+def lint(imported: Sequence[tuple[str, Imported]], dialect: Dialect) -> list[Finding]:
+    """What the rules say of migrations, by their folders: as plan and deploy will say it."""
+    scripts = [Script(text, f"{folder}/{phase}.sql", phase) for folder, each in imported for phase in PHASES if (text := each.files.get(f"{phase}.sql"))]
+    back = [each for folder, one in imported for each in reverting.lint(one.files.get("expand.sql", ""), one.files["revert.sql"], folder, dialect)]
+    return lint_release(scripts, dialect) + back
+
+
+def _read(file: str, text: str, dialect: Dialect) -> Iterator[Placed]:
+    """Every part of a file, in its order, with the comments before it and behind it on its line."""
+    if dialect == "postgres":
+        from bleen.database import importing_postgres as reader
+    else:
+        from bleen.database import importing_tokens as reader  # type: ignore[no-redef]
+    try:
+        parts, comments = reader.read(text, dialect)
+    except Unreadable as error:
+        raise Unfit(f"{file}:{error.at.line}:{error.at.column}: {error}") from None
+    statements = list(dict.fromkeys(part.statement for part in parts))
+    for number, statement in enumerate(statements):
+        before, behind = _comments(text, comments, statements, number)
+        of_it = [part for part in parts if part.statement == statement]
+        for part in of_it:
+            head = "".join(f"{text[each.begin : each.end].rstrip()}\n" for each in (before if part is of_it[0] else ()))
+            end = statement.offset + len(statement.text)
+            tail = "".join(f"{_gap(text[end : each.begin])}{text[each.begin : each.end].rstrip()}" for each in (behind if part is of_it[-1] else ()))
+            yield Placed(part, f"{head}{part.text};{tail}", file)
+
+
+def _comments(text: str, comments: Sequence[Comment], statements: Sequence[Statement], number: int) -> tuple[list[Comment], list[Comment]]:
+    """The comments that belong before a statement, and those behind it: on its last line, or at the end of the file."""
+    statement = statements[number]
+    begin, end = statement.offset, statement.offset + len(statement.text)
+    last = statements[number - 1] if number else None
+    last_end = last.offset + len(last.text) if last else 0
+    following = statements[number + 1].offset if number + 1 < len(statements) else len(text) + 1
+    before = [each for each in comments if last_end <= each.begin < begin and not (last and "\n" not in text[last_end : each.begin])]
+    behind = [each for each in comments if end <= each.begin < following and ("\n" not in text[end : each.begin] or following > len(text))]
+    return before, behind
+
+
+def _phased(placed: Sequence[Placed]) -> list[Placed]:
+    """The parts with their phases, now that it is known what the release itself makes: it is free to change. Raises UserError where something that is dropped
+    is made again: the old version needs the one, the new version the other, and both have one name.
+    """
+    made: set[Names] = set()
+    dropped: dict[Names, Placed] = {}
+    found = []
+    for each in placed:
+        part = each.part
+        for thing in part.makes:
+            if thing in dropped and thing not in made:
+                why = f"makes {_told(thing)} again, which {dropped[thing].at} drops: while both versions run, both need theirs"
+                raise Unfit(f"{each.at}: {why}; give the new one another name")
+        own = (("table", *part.table) in made) if part.table else bool(part.drops) and all(thing in made for thing in part.drops)
+        if own:
+            part = part._replace(phase="expand", fill=None)
+        elif part.phase == "contract":
+            dropped.update(dict.fromkeys(part.drops, each))
+        made.update(part.makes)
+        made.difference_update(part.drops)
+        found.append(each._replace(part=part))
+    return found
+
+
+class _Pair(NamedTuple):
+    """A pair that an UPDATE suggests."""
+
+    fill: Fill
+    new: tuple[str, ...]
+    old: tuple[str, ...]
+
+    @property
+    def backward(self) -> dict[str, str]:
+        """By old column; empty where a person has to say it."""
+        return {old: next((self.fill.set[new].back for new in self.new if self.fill.set[new].reads == (old,)), "") for old in self.old}
+
+
+def _pairs(fill: Placed, placed: Sequence[Placed], dialect: Dialect) -> list[_Pair]:
+    """The pairs of an UPDATE: new columns and the old ones that they are made from, one of which is dropped; those that share an old one are one pair."""
+    told = fill.part.fill
+    assert told is not None, "it is a backfill"
+    gone = {name[-1] for each in placed if each.part.phase == "contract" for name in each.part.drops if name[:-1] == ("column", *told.names)}
+    if ("table", *told.names) in (name for each in placed for name in each.part.drops) or not told.all:
+        return []
+    pairs: list[_Pair] = []
+    for column, assigned in told.set.items():
+        if assigned.beyond or column in assigned.reads or not gone & set(assigned.reads):
+            continue
+        reads = assigned.reads if dialect == "postgres" else tuple(name for name in assigned.reads if name in gone)  # else words of all kinds
+        shared = [pair for pair in pairs if set(pair.old) & set(reads)]
+        new = (*(name for pair in shared for name in pair.new), column)
+        old = dict.fromkeys((*(name for pair in shared for name in pair.old), *reads))
+        pairs = [pair for pair in pairs if pair not in shared] + [_Pair(told, new, tuple(old))]
+    return pairs
+
+
+def _apart(fills: Sequence[Placed], pairs: Sequence[Sequence[_Pair]]) -> None:
+    """Raises UserError if two UPDATEs fill from the same old columns: only one pair can keep a column in step."""
+    for number, fill in enumerate(fills):
+        for before in range(number):
+            for one in pairs[before]:
+                for two in pairs[number]:
+                    both = [name for name in one.old if name in two.old]
+                    if both and one.fill.names == two.fill.names:
+                        sets = ", ".join(f"{column} = {each.expression}" for pair in (one, two) for column, each in pair.fill.set.items())
+                        why = f"fills from {', '.join(both)}, as {fills[before].at} does, and one pair keeps a column in step"
+                        raise Unfit(f"{fill.at}: {why}: write UPDATE {one.fill.table} SET {sets}")
+
+
+def _part_of(number: int, phase: Phase, placed: Sequence[Placed], fills: Sequence[Placed]) -> list[Placed]:
+    """The parts of one phase of the ``number``-th migration: expand with the UPDATE that it comes before, what is dropped with the last that reads it."""
+    last = max(len(fills) - 1, 0)
+    if phase == "backfill":
+        return list(fills[number : number + 1])
+    found = []
+    for at, each in enumerate(placed):
+        if each.part.phase != phase:
+            continue
+        home = min(sum(one.part.phase == "backfill" for one in placed[:at]), last)
+        if phase == "contract":
+            home = max((n for n, fill in enumerate(fills) if _reads(fill, each)), default=last)
+        if home == number:
+            found.append(each)
+    return found
+
+
+def _reads(fill: Placed, drop: Placed) -> bool:
+    told = fill.part.fill
+    return told is not None and any(("column", *told.names, name) in drop.part.drops for each in told.set.values() for name in each.reads)
+
+
+def _alone(fill: Placed, pairs: Sequence[_Pair]) -> Iterator[str]:
+    """What a backfill lacks whose columns nothing keeps in step."""
+    told = fill.part.fill
+    assert told is not None, "it is a backfill"
+    columns = [column for column in told.set if not any(column in pair.new for pair in pairs)]
+    if columns:
+        yield (
+            f"nothing keeps {', '.join(columns)} of {told.table} in step: rows that the old version writes after the backfill lack"
+            f" {'it' if len(columns) == 1 else 'them'}; a [[sync]] in migration.toml does, if old columns say the same"
+        )
+    for pair in pairs:
+        if open_ := [old for old, made in pair.backward.items() if not made]:
+            yield f"to be written in migration.toml, as backward: how {', '.join(open_)} of {told.table} can be made from {', '.join(pair.new)}"
+
+
+def _whole(files: dict[str, str], pairs: Sequence[_Pair], notes: Sequence[str], dialect: Dialect) -> Imported:
+    """One migration, with its revert.sql and its migration.toml."""
+    back = reverting.derived(files["expand.sql"], dialect)
+    files["revert.sql"] = revert_sql(back)
+    files["migration.toml"] = settings([pair_toml(p.fill.table, p.old, p.new, {n: p.fill.set[n].expression for n in p.new}, p.backward) for p in pairs])
+    return Imported({name: text for name, text in files.items() if text or name == "revert.sql"}, tuple(notes))
+
+
+def revert_sql(back: reverting.Revert) -> str:
+    """The text of a revert.sql, from what is derived."""
+    if back.stays:
+        open_ = "".join(f"-- expand.sql:{at.line}: {why}\n" for at, why in back.stays)
+        return f"-- Undoes expand.sql, until contract. To be written:\n{open_}-- or, if there is no way back: {reverting.MARK.removeprefix('-- ')} REASON\n"
+    return f"-- Undoes expand.sql, until contract.\n{back.text}" if back.statements else "-- There is nothing to undo but the [[sync]] of migration.toml.\n"
+
+
+def settings(pairs: Sequence[str], description: str = "") -> str:
+    """The text of a migration.toml."""
+    return f"description = {quoted(description)}  # what `plan` and `status` say\n" + "".join(f"\n{pair}" for pair in pairs)
+
+
+def pair_toml(table: str, old: Sequence[str], new: Sequence[str], forward: Mapping[str, str], backward: Mapping[str, str]) -> str:
+    """A [[sync]]; an expression that is empty is to be written by a person, and until then the migration is refused."""
+    told = ", ".join(new)
+    todo = f"# TODO: an expression over {told} for each. Without it, neither the old version nor a rollback can read what the new one writes.\n"
+    open_ = "" if all(backward.values()) else todo
+    return f"""\
+# While both versions run, {", ".join(old)} and {told} say the same, whoever writes: until contract.
+[[sync]]
+table = {quoted(table)}
+old = [{", ".join(map(quoted, old))}]
+new = [{", ".join(map(quoted, new))}]
+# forward: {told} from {", ".join(old)}
+forward = {_inline(forward)}
+# backward: {", ".join(old)} from {told}
+{open_}backward = {_inline(backward)}
+on_conflict = "new"  # who writes both sides at once, and names no environment: "new" or "old" counts, or "error"
+# lossy = true       # if old -> new -> old may give another value: `migrate expand` counts such rows, and refuses
+"""
+
+
+def _inline(expressions: Mapping[str, str]) -> str:
+    keys = {name: name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name) for name in expressions}
+    return "{ " + ", ".join(f"{keys[name]} = {quoted(text)}" for name, text in expressions.items()) + " }"
+
+
+def quoted(text: str) -> str:
+    """A string of TOML."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _gap(between: str) -> str:
+    return "\n" if "\n" in between else "  "
+
+
+def _told(thing: Names) -> str:
+    return f"the {thing[0]} {'.'.join(thing[1:])}"

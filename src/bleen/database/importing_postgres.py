@@ -1,0 +1,157 @@
+"""The statements of a file of PostgreSQL, each in the phase in which it can run."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from postgast import pg_query_pb2 as pb
+from postgast import walk
+
+from bleen.database.backfill.postgres_update import update
+from bleen.database.importing import Assigned, Fill, Names, Part
+from bleen.database.postgres_parser import Parsed, Source
+from bleen.database.rules.findings import Phase
+from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, words
+from bleen.database.statements import Comment, Dialect, Unreadable, place
+
+_TAKES = frozenset("DropColumn DropConstraint SetNotNull DropExpression DropIdentity DetachPartition".split())
+"""Subcommands of ALTER TABLE that the old version would notice: what it needs is taken, or what it does not know is asked of it."""
+_DROPPED = {pb.OBJECT_TABLE: "table", pb.OBJECT_VIEW: "table", pb.OBJECT_MATVIEW: "table", pb.OBJECT_INDEX: "index", pb.OBJECT_SEQUENCE: "sequence"}
+_NEGATION = pb.NOT_EXPR
+
+
+def read(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
+    """The parts of a file, in its order, and its comments. Raises Unreadable."""
+    source = Source(text)
+    return [part for parsed in source.parsed() for part in _parts(text, parsed)], source.comments
+
+
+def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
+    node, statement = inner(parsed.node), parsed.statement
+    match kind(node):
+        case "AlterTableStmt":
+            yield from _alter_table(parsed, node)
+        case "DropStmt":
+            what = _DROPPED.get(node.remove_type, pb.ObjectType.Name(node.remove_type).removeprefix("OBJECT_").lower())
+            yield Part("contract", statement, statement.text, drops=tuple((what, *object_name(each)) for each in node.objects))
+        case "UpdateStmt":
+            yield Part("backfill", statement, statement.text, relation(node.relation), fill=_fill(text, parsed, node))
+        case "DeleteStmt":
+            yield Part("contract", statement, statement.text, relation(node.relation))
+        case "TruncateStmt":
+            yield Part("contract", statement, statement.text)
+        case "GrantStmt" | "GrantRoleStmt" if not node.is_grant:
+            yield Part("contract", statement, statement.text)
+        case "TransactionStmt" if node.kind in (pb.TRANS_STMT_BEGIN, pb.TRANS_STMT_START, pb.TRANS_STMT_COMMIT):
+            yield Part("expand", statement, statement.text, idle=f"{statement.text}: each statement has a transaction of its own")
+        case _:
+            yield Part("expand", statement, statement.text, _altered(node), makes=tuple(_made(node)))
+
+
+def _alter_table(parsed: Parsed, node: Message) -> Iterator[Part]:
+    """The whole statement, or one for each run of subcommands that belong in one phase."""
+    table, statement = relation(node.relation), parsed.statement
+    texts = _commands(parsed)
+    told = [_command(table, each.alter_table_cmd) for each in node.cmds]
+    runs = [list(run) for _, run in groupby(range(len(told)), key=lambda at: told[at][0])]
+    for run in runs:
+        makes = tuple(name for at in run for name in told[at][1])
+        drops = tuple(name for at in run for name in told[at][2])
+        text = statement.text if len(runs) == 1 else f"{texts[0]} {', '.join(texts[1 + at] for at in run)}"
+        yield Part(told[run[0]][0], statement, text, table, makes, drops)
+
+
+def _command(table: Names, command: Message) -> tuple[Phase, tuple[Names, ...], tuple[Names, ...]]:
+    """The phase of a subcommand, what it makes, and what it drops."""
+    what = pb.AlterTableType.Name(command.subtype).removeprefix("AT_")
+    if what == "AddColumn":
+        return "expand", (("column", *table, getattr(command, "def").column_def.colname),), ()
+    if what == "AddConstraint":
+        return "expand", (("constraint", *table, getattr(command, "def").constraint.conname),), ()
+    drops = {"DropColumn": (("column", *table, command.name),), "DropConstraint": (("constraint", *table, command.name),)}.get(what, ())
+    takes = what in _TAKES or (what == "ColumnDefault" and not command.HasField("def"))
+    return ("contract" if takes else "expand"), (), drops
+
+
+def _commands(parsed: Parsed) -> list[str]:
+    """ALTER TABLE with its table, then each subcommand, as they are written."""
+    tokens, base = parsed.tokens, parsed.statement.offset
+    at = 2
+    while tokens[at].kind in ("IF_P", "EXISTS", "ONLY"):
+        at += 1
+    at += 1
+    while tokens[at].kind == "ASCII_46":  # a name's dot
+        at += 2
+    at += tokens[at].kind == "ASCII_42"
+    starts, depth = [at], 0
+    for number in range(at, len(tokens)):
+        depth += (tokens[number].kind in ("ASCII_40", "ASCII_91")) - (tokens[number].kind in ("ASCII_41", "ASCII_93"))
+        if tokens[number].kind == "ASCII_44" and not depth:
+            starts.append(number + 1)
+    ends = [start - 2 for start in starts[1:]] + [len(tokens) - 1]
+    spans = [(0, at - 1), *zip(starts, ends, strict=True)]
+    return [parsed.statement.text[tokens[begin].begin - base : tokens[end].end - base] for begin, end in spans]
+
+
+def _altered(node: Message) -> Names:
+    """The table of a statement, if it has one."""
+    fields = {field.name for field, _ in node.ListFields()}
+    return relation(node.relation) if "relation" in fields and kind(node.relation) == "RangeVar" and kind(node) not in ("CreateStmt",) else ()
+
+
+def _made(node: Message) -> Iterator[Names]:
+    """What a statement makes that is surely new."""
+    match kind(node):
+        case "CreateStmt":
+            if not node.if_not_exists:
+                yield "table", *relation(node.relation)
+        case "ViewStmt":
+            if not node.replace:
+                yield "table", *relation(node.view)
+        case "CreateTableAsStmt":
+            yield "table", *relation(node.into.rel)
+        case "IndexStmt":
+            yield "index", *relation(node.relation)[:-1], node.idxname
+        case "CreateSeqStmt":
+            yield "sequence", *relation(node.sequence)
+        case "CreateEnumStmt":
+            yield "type", *words(node.type_name)
+
+
+def _fill(text: str, parsed: Parsed, node: Message) -> Fill:
+    statement = parsed.statement
+    try:
+        filled = update(statement.text)
+    except Unreadable as error:
+        begin = text.find("\n", statement.offset) if error.at.line > 1 else -1
+        for _ in range(error.at.line - 2):
+            begin = text.find("\n", begin + 1)
+        offset = begin + error.at.column if begin >= 0 else statement.offset + error.at.column - 1
+        raise Unreadable(str(error), place(text, offset)) from None
+    names, condition = relation(node.relation), inner(node.where_clause) if node.HasField("where_clause") else None
+    targets = [each.res_target for each in node.target_list]
+    unfilled = condition is None or (
+        kind(condition) == "NullTest" and condition.nulltesttype == pb.IS_NULL and _column(condition.arg) in {each.name for each in targets}
+    )
+    return Fill(quoted(*names), names, {each.name: _assigned(each.name, each.val, filled.set[each.name]) for each in targets}, unfilled)
+
+
+def _assigned(column: str, value: Message, expression: str) -> Assigned:
+    nodes = [node for _, node in walk(value)]
+    reads = dict.fromkeys(node.fields[-1].string.sval for node in nodes if kind(node) == "ColumnRef")
+    return Assigned(expression, tuple(reads), any(kind(node) == "SubLink" for node in nodes), _back(column, value))
+
+
+def _back(column: str, value: Message) -> str:
+    """The column that a value is made from, made from ``column`` again: of the column itself, of a cast of it, and of NOT. Else empty."""
+    node = inner(value)
+    if kind(node) == "BoolExpr" and node.boolop == _NEGATION and _column(node.args[0]):
+        return f"NOT {quoted(column)}"
+    while kind(node) == "TypeCast":
+        node = inner(node.arg)
+    return quoted(column) if kind(node) == "ColumnRef" else ""
+
+
+def _column(node: Message) -> str:
+    """The column that an expression is, and nothing else; empty if it is more."""
+    found = inner(node)
+    return found.fields[-1].string.sval if kind(found) == "ColumnRef" and found.fields[-1].HasField("string") else ""

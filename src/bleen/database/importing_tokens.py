@@ -1,0 +1,134 @@
+"""The statements of a file of MySQL or SQLite, each in the phase in which it can run."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from bleen.database.importing import Assigned, Fill, Names, Part
+from bleen.database.rules.mysql_grammar import alter_table
+from bleen.database.rules.sentences import update
+from bleen.database.statements import Comment, Dialect, Statement, Unreadable, place
+from bleen.database.tokens import Cursor, Puzzled, Sentence, Token, comments, words
+from bleen.database.tokens import read as sentences
+
+_TAKES = words("drop-column drop-index drop-foreign drop-constraint drop-default drop-primary")
+_IDLE = words("BEGIN COMMIT START END")
+
+
+def read(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
+    """The parts of a file, in its order, and its comments. Raises Unreadable."""
+    return [part for each in sentences(text, dialect).sentences for part in _parts(text, each, dialect)], comments(text, dialect)
+
+
+def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
+    cursor, statement = Cursor(sentence.tokens, text), sentence.statement
+    first = cursor.now.word
+    try:
+        if cursor.sees("ALTER", "TABLE"):
+            yield from _mysql_alter(statement, cursor) if dialect == "mysql" else _sqlite_alter(statement, cursor)
+        elif first == "DROP":
+            yield Part("contract", statement, statement.text, drops=_dropped(cursor))
+        elif first == "UPDATE":
+            yield Part("backfill", statement, statement.text, _names(_target(cursor)), fill=_fill(cursor))
+        elif first in ("DELETE", "TRUNCATE", "REVOKE"):
+            yield Part("contract", statement, statement.text)
+        elif first in _IDLE and len(sentence.tokens) <= 3:
+            yield Part("expand", statement, statement.text, idle=f"{statement.text}: each statement has a transaction of its own")
+        else:
+            yield Part("expand", statement, statement.text, makes=tuple(_made(cursor)))
+    except Puzzled as puzzled:
+        raise Unreadable(f"not understood from {puzzled.token.text!r} on", place(text, puzzled.token.offset)) from None
+
+
+def _mysql_alter(statement: Statement, cursor: Cursor) -> Iterator[Part]:
+    alter = alter_table(cursor)
+    table = _names(alter.table)
+    how = [spec.text for spec in alter.specs if spec.kind in ("algorithm", "lock")]
+    specs = [spec for spec in alter.specs if spec.kind not in ("algorithm", "lock")]
+    head = statement.text[: alter.specs[0].at.offset - statement.offset].rstrip()
+    runs = [(takes, list(run)) for takes, run in groupby(specs, key=lambda spec: spec.kind in _TAKES)]
+    for takes, run in runs:
+        text = statement.text if len(runs) == 1 else f"{head} {', '.join([*(spec.text for spec in run), *how])}"
+        makes = tuple(("column", *table, _key(spec.names[0])) for spec in run if spec.kind == "add-column")
+        drops = tuple((spec.kind.removeprefix("drop-"), *table, _key(spec.names[0])) for spec in run if takes and spec.names)
+        yield Part("contract" if takes else "expand", statement, text, table, makes, drops)
+
+
+def _sqlite_alter(statement: Statement, cursor: Cursor) -> Iterator[Part]:
+    cursor.expect("ALTER", "TABLE")
+    table = _names(cursor.table())
+    verb = cursor.kind("word").word
+    cursor.accept("COLUMN")
+    named = (("column", *table, _key(cursor.name())),) if verb in ("ADD", "DROP") else ()
+    if verb == "DROP":
+        yield Part("contract", statement, statement.text, table, drops=named)
+    else:
+        yield Part("expand", statement, statement.text, table, makes=named)
+
+
+def _dropped(cursor: Cursor) -> tuple[Names, ...]:
+    cursor.expect("DROP")
+    what = cursor.kind("word").word.lower()
+    cursor.accept("IF", "EXISTS")
+    names = [(what, *_names(cursor.table()))]
+    while cursor.accept(","):
+        names.append((what, *_names(cursor.table())))
+    return tuple(names)
+
+
+def _made(cursor: Cursor) -> Iterator[Names]:
+    """What a CREATE makes that is surely new."""
+    if cursor.accept("CREATE"):
+        cursor.accept("UNIQUE")
+        what = cursor.accept_one(words("TABLE VIEW INDEX TRIGGER SEQUENCE"))
+        if what and not cursor.accept("IF", "NOT", "EXISTS"):
+            yield what.lower(), *_names(cursor.table())
+
+
+def _target(cursor: Cursor) -> tuple[Token, ...]:
+    """The table of an UPDATE; the cursor stays where it is."""
+    inner = Cursor(cursor.tokens[1:], cursor.text)
+    while inner.accept_one(words("LOW_PRIORITY IGNORE OR ROLLBACK ABORT FAIL REPLACE")):
+        pass
+    return inner.table()
+
+
+def _fill(cursor: Cursor) -> Fill:
+    tokens = cursor.tokens
+    change = update(Cursor(tokens, cursor.text), words("LOW_PRIORITY IGNORE OR ROLLBACK ABORT FAIL REPLACE"))
+    begin = next(at for at, token in enumerate(tokens) if token.word == "SET") + 1
+    pieces: list[list[Token]] = [[]]
+    depth, where = 0, len(tokens)
+    for at in range(begin, len(tokens)):
+        word = tokens[at].word
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if not depth and word in ("WHERE", "ORDER", "LIMIT", "RETURNING"):
+            where = at
+            break
+        if word == "," and not depth:
+            pieces.append([])
+        else:
+            pieces[-1].append(tokens[at])
+    assigned = dict(_assigned(piece, cursor.text) for piece in pieces)
+    condition = tokens[where + 1 :]
+    unfilled = not condition or (_key(condition[0]) in assigned and [each.word for each in condition[1:]] == ["IS", "NULL"])
+    return Fill(change.name, _names(change.table), assigned, unfilled and not change.batched)
+
+
+def _assigned(piece: list[Token], text: str) -> tuple[str, Assigned]:
+    """A column and what it is set to. Which words of an expression are columns is not told apart here: those that somebody drops are."""
+    equals = next((at for at, each in enumerate(piece) if each.word == "="), None)
+    if not equals or equals + 1 == len(piece):
+        raise Puzzled(piece[0] if piece else Token("end", "", 0))
+    column, value = piece[equals - 1], piece[equals + 1 :]
+    calls = {at for at in range(len(value) - 1) if value[at + 1].word == "("}
+    reads = dict.fromkeys(_key(each) for at, each in enumerate(value) if each.kind in ("word", "name") and at not in calls)
+    beyond = any(each.word == "SELECT" for each in value)
+    return _key(column), Assigned(text[value[0].offset : value[-1].end], tuple(reads), beyond, column.text if len(value) == 1 else "")
+
+
+def _names(table: tuple[Token, ...]) -> Names:
+    return tuple(_key(each) for each in table)
+
+
+def _key(name: Token) -> str:
+    return name.identifier

@@ -1,0 +1,215 @@
+"""Files of SQL that were written for one release, split by phase."""
+
+import json
+import sys
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bleen.cli import main
+from bleen.database.importing import Imported, Unfit, lint, split
+from bleen.database.migration import Pair, parse, read
+from bleen.database.statements import DIALECTS, Dialect
+from bleen.errors import UserError
+
+ARTICLE = {
+    "expand.sql": """\
+-- Add new column, keep old one
+ALTER TABLE users ADD COLUMN full_name VARCHAR(255);
+-- Backfill new column
+UPDATE users SET full_name = first_name || ' ' || last_name;
+""",
+    "contract.sql": """\
+-- Now safe to remove old columns
+ALTER TABLE users DROP COLUMN first_name;
+ALTER TABLE users DROP COLUMN last_name;
+""",
+}
+
+
+def one(text: str, dialect: Dialect = "postgres") -> Imported:
+    (only,) = split([("change.sql", text)], dialect)
+    return only
+
+
+def pairs(imported: Imported) -> tuple[Pair, ...]:
+    """What migration.toml pairs, once every backward that is open is written."""
+    toml = imported.files["migration.toml"].replace('= ""', '= "x"')
+    return parse("0001_x", {**imported.files, "migration.toml": toml}, "x").pairs
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("files", [list(ARTICLE.items()), [("all.sql", "".join(ARTICLE.values()))]], ids=["two files", "one file"])
+def test_the_article_s_own_example_is_split_by_phase(dialect: Dialect, files: list[tuple[str, str]]) -> None:
+    """The article's own example, ADD COLUMN and a whole-table UPDATE in one file and the DROPs in another, works."""
+    (made,) = split(files, dialect)
+    assert made.files["expand.sql"] == "-- Add new column, keep old one\nALTER TABLE users ADD COLUMN full_name VARCHAR(255);\n"
+    assert made.files["backfill.sql"] == "-- Backfill new column\nUPDATE users SET full_name = first_name || ' ' || last_name;\n"
+    assert made.files["contract.sql"] == ARTICLE["contract.sql"]
+    assert "ALTER TABLE users DROP COLUMN" in made.files["revert.sql"]
+    assert "full_name" in made.files["revert.sql"]
+    (pair,) = pairs(made)
+    assert (pair.table, pair.old, pair.new) == ("users", ("first_name", "last_name"), ("full_name",))
+    assert pair.forward == {"full_name": "first_name || ' ' || last_name"}
+    assert [each for each in lint([("0001_x", made)], dialect) if each.severity == "error"] == []
+
+
+def test_what_cannot_be_derived_is_open_and_refused_until_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("full_name.sql").write_text("".join(ARTICLE.values()))
+    assert main(["migrate", "import", "full_name.sql"]) == 0
+    folder = Path("migrations/0001_full_name")
+    with pytest.raises(UserError, match=r"0001_full_name/migration.toml: \[\[sync\]\] 1: backward of first_name is not written yet"):
+        read(folder)
+    toml = (folder / "migration.toml").read_text()
+    assert "TODO" in toml
+    backward = """{ first_name = "split_part(full_name, ' ', 1)", last_name = "split_part(full_name, ' ', 2)" }"""
+    (folder / "migration.toml").write_text(toml.replace('{ first_name = "", last_name = "" }', backward))
+    assert read(folder).pairs[0].backward["last_name"] == "split_part(full_name, ' ', 2)"
+
+
+@pytest.mark.parametrize(
+    ("expression", "backward"),
+    [
+        ("age", "years"),
+        ("age::bigint", "years"),
+        ("CAST(age AS bigint)", "years"),
+        ("NOT age", "NOT years"),
+        ("age + 1", ""),
+        ("lower(age)", ""),
+    ],
+)
+def test_a_column_that_is_copied_cast_or_negated_comes_back_by_itself(expression: str, backward: str) -> None:
+    made = one(f"ALTER TABLE users ADD years bigint; UPDATE users SET years = {expression} WHERE years IS NULL; ALTER TABLE users DROP age;")
+    assert f'backward = {{ age = "{backward}" }}' in made.files["migration.toml"]
+    assert bool(made.notes) == (not backward)
+
+
+def test_columns_that_are_made_from_the_same_ones_are_one_pair_and_others_another() -> None:
+    made = one(
+        "UPDATE users SET first_name = split_part(name, ' ', 1), last_name = split_part(name, ' ', 2), years = age;"
+        "ALTER TABLE users DROP COLUMN name, DROP COLUMN age;"
+    )
+    assert [(pair.old, pair.new) for pair in pairs(made)] == [(("name",), ("first_name", "last_name")), (("age",), ("years",))]
+
+
+def test_a_backfill_that_nothing_keeps_in_step_is_told() -> None:
+    made = one("ALTER TABLE users ADD a int;\nUPDATE users SET a = b;")
+    assert "[[sync]]" not in made.files["migration.toml"]
+    assert made.notes[0].startswith("change.sql:2:1: nothing keeps a of users in step")
+
+
+@pytest.mark.parametrize(
+    ("update", "paired"),
+    [("a = b", True), ("a = b WHERE a IS NULL", True), ("a = b WHERE c > 1", False), ("a = (SELECT max(b) FROM x)", False), ("a = 1", False)],
+)
+def test_only_an_update_of_every_row_from_its_own_columns_is_a_pair(update: str, paired: bool) -> None:
+    made = one(f"UPDATE users SET {update}; ALTER TABLE users DROP COLUMN b;")
+    assert ("[[sync]]" in made.files["migration.toml"]) == paired
+
+
+def test_parts_of_one_alter_table_go_each_into_its_phase() -> None:
+    made = one('ALTER TABLE IF EXISTS ONLY app."Users" ADD a numeric(1, 2) DEFAULT 1.1, DROP COLUMN b, ALTER c SET NOT NULL, ALTER d DROP NOT NULL;')
+    assert made.files["expand.sql"].splitlines() == [
+        'ALTER TABLE IF EXISTS ONLY app."Users" ADD a numeric(1, 2) DEFAULT 1.1;',
+        'ALTER TABLE IF EXISTS ONLY app."Users" ALTER d DROP NOT NULL;',
+    ]
+    assert made.files["contract.sql"] == 'ALTER TABLE IF EXISTS ONLY app."Users" DROP COLUMN b, ALTER c SET NOT NULL;\n'
+
+
+def test_parts_of_mysql_s_alter_table_keep_how_they_are_done() -> None:
+    made = one("ALTER TABLE `users` ADD a int, DROP COLUMN b, DROP KEY c, ALGORITHM=INPLACE, LOCK=NONE;", "mysql")
+    assert made.files["expand.sql"] == "ALTER TABLE `users` ADD a int, ALGORITHM=INPLACE, LOCK=NONE;\n"
+    assert made.files["contract.sql"] == "ALTER TABLE `users` DROP COLUMN b, DROP KEY c, ALGORITHM=INPLACE, LOCK=NONE;\n"
+
+
+def test_comments_stay_with_their_statements() -> None:
+    made = one("/* head */\n-- é\nALTER TABLE a ADD b int; -- behind\n\n-- of the drop\nDROP TABLE c; -- gone\n-- the end\n")
+    assert made.files["expand.sql"] == "/* head */\n-- é\nALTER TABLE a ADD b int;  -- behind\n"
+    assert made.files["contract.sql"] == "-- of the drop\nDROP TABLE c;  -- gone\n-- the end\n"
+
+
+def test_what_the_release_makes_itself_is_free_to_change() -> None:
+    made = one("CREATE TABLE a (id int); UPDATE a SET id = 1; ALTER TABLE a DROP COLUMN id; DROP TABLE a; DROP TABLE b")
+    assert made.files["expand.sql"].count("\n") == 4
+    assert made.files["contract.sql"] == "DROP TABLE b;\n"
+
+
+def test_more_than_one_update_makes_more_than_one_migration() -> None:
+    text = """
+    ALTER TABLE a ADD x int, ADD y int;
+    UPDATE a SET x = old_x;
+    ALTER TABLE b ADD z int;
+    UPDATE b SET z = old_z;
+    ALTER TABLE a ADD last int;
+    ALTER TABLE b DROP old_z;
+    ALTER TABLE a DROP old_x;
+    DROP TABLE c;
+    """
+    first, second = split([("all.sql", text)], "postgres")
+    assert first.files["expand.sql"] == "ALTER TABLE a ADD x int, ADD y int;\n"
+    assert first.files["contract.sql"] == "ALTER TABLE a DROP old_x;\n"
+    assert second.files["expand.sql"] == "ALTER TABLE b ADD z int;\nALTER TABLE a ADD last int;\n"
+    assert second.files["contract.sql"] == "ALTER TABLE b DROP old_z;\nDROP TABLE c;\n"
+    assert [each.table for made in (first, second) for each in pairs(made)] == ["a", "b"]
+
+
+def test_begin_and_commit_are_left_out_and_that_is_said() -> None:
+    made = one("BEGIN;\nALTER TABLE a ADD b int;\nCOMMIT;")
+    assert made.files["expand.sql"] == "ALTER TABLE a ADD b int;\n"
+    assert [note.partition(":")[2][:5] for note in made.notes] == ["1:1: ", "3:1: "]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "why"),
+    [
+        ("SELECT 1;\nALTER TABEL a;", "2:7", "syntax error"),
+        ("SELECT 1;\n\n  UPDATE a SET b = 1\n FROM x", "3:10", "a backfill has no FROM"),
+        ("SELECT 1;\n\n  UPDATE a SET b = 1,\n  b = 2", "4:3", "b is set twice"),
+        ("ALTER TABLE a DROP b;\nALTER TABLE a ADD b text", "2:1", "makes the column a.b again, which change.sql:1:1 drops"),
+        ("DROP TABLE a;\nCREATE TABLE a (id int)", "2:1", "makes the table a again"),
+        ("UPDATE a SET x = o;\nUPDATE a SET y = o + 1;\nALTER TABLE a DROP o", "2:1", "write UPDATE a SET x = o, y = o + 1"),
+    ],
+)
+def test_what_cannot_be_split_is_refused_where_it_stands(text: str, where: str, why: str) -> None:
+    with pytest.raises(Unfit) as refused:
+        one(text)
+    assert str(refused.value).startswith(f"change.sql:{where}: ")
+    assert why in str(refused.value)
+    assert refused.value.located
+
+
+def test_a_file_without_a_statement_is_refused() -> None:
+    with pytest.raises(UserError, match="no statement"):
+        one("-- nothing\n")
+
+
+def run(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, Any]:
+    code = main(["migrate", "import", "--json", *words])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_folder_gets_the_next_number_and_nothing_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "db" / "0041_before").mkdir(parents=True)
+    for file, text in ARTICLE.items():
+        (tmp_path / f"V12__{file}").write_text(text)
+    files = [f"V12__{file}" for file in ARTICLE]
+    assert run("--to", "db", *files, capsys=capsys)[1]["migrations"] == ["db/0042_expand"]
+    assert run("--to", "db", "--name", "Full name", *files, capsys=capsys)[1]["migrations"] == ["db/0043_full_name"]
+    assert sorted(each.name for each in Path("db").iterdir()) == ["0041_before", "0042_expand", "0043_full_name"]
+
+
+def test_what_the_rules_forbid_is_told_with_the_safe_way_and_exits_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"CREATE INDEX i ON users (a);")))
+    code, said = run("--name", "index", "-", capsys=capsys)
+    (finding,) = said["findings"]
+    assert (code, finding["rule"], finding["file"]) == (1, "index-without-concurrently", "migrations/0001_index/expand.sql")
+    assert "CONCURRENTLY" in finding["fix"]
