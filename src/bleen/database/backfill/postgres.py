@@ -58,9 +58,8 @@ class Rows:
 
     @contextmanager
     def batch(self, lock: float, limit: float) -> Iterator[None]:
-        """Along the index even where statistics say that the whole table is as good: for a composite key they only know its first column."""
         with self._transaction(lock, limit):
-            self._server.rows("SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
+            self._server.rows("SET LOCAL jit = off")  # to compile a statement takes longer than a batch may
             yield
 
     def count(self) -> int:
@@ -84,13 +83,13 @@ class Rows:
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         found = self._server.rows(
             f'SELECT "bleen number", {self._texts()} FROM (SELECT {self._names()}, row_number() OVER (ORDER BY {self._names()}) AS "bleen number"'
-            f' FROM {self.table} WHERE {self._range(begin)} ORDER BY {self._names()} LIMIT {size}) AS batch ORDER BY "bleen number" DESC LIMIT 1'
+            f' FROM {self.table} WHERE {self._after(begin)} ORDER BY {self._names()} LIMIT {size}) AS batch ORDER BY "bleen number" DESC LIMIT 1'
         )
         return (tuple(found[0][1:]), found[0][0]) if found else None
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
         assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in self._backfill.set.items())
-        where = f"{self._range(begin)} AND ({self._names()}) <= {self._values(last)} AND {self._out_of_step()}"
+        where = f"({self._between(begin, last)}) AND {self._out_of_step()}"
         changed = f"WITH changed AS (UPDATE {self.table} SET {assignments} WHERE {where} RETURNING 1) SELECT count(*) FROM changed"
         return int(self._server.rows(changed)[0][0])
 
@@ -155,9 +154,7 @@ class Rows:
         """Whatever the role's defaults are. A policy that would hide rows from us is an error: they would never be filled."""
         settings = {"lock_timeout": round(lock * 1000), "statement_timeout": round(limit * 1000), "row_security": "off", "bleen.environment": "'backfill'"}
         with self._server.transaction():
-            self._server.rows(
-                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; " + "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())
-            )
+            self._server.rows("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; " + "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items()))
             yield
 
     def _out_of_step(self) -> str:
@@ -178,11 +175,34 @@ class Rows:
     def _cast(self, name: str) -> str:
         return f"({self._backfill.set[name]}\n)::{self._columns[name].type}"
 
-    def _range(self, begin: Bound | None) -> str:
-        return f"({self._names()}) {'>=' if begin.itself else '>'} {self._values(begin.key)}" if begin else "true"
+    def _after(self, begin: Bound | None) -> str:
+        if begin is None:
+            return "true"
+        values = ", ".join(self._value(at, begin.key) for at in range(len(self._key)))
+        return f"({self._names()}) {'>=' if begin.itself else '>'} ({values})"
 
-    def _values(self, key: tuple[str, ...]) -> str:
-        return f"({', '.join(f'{sql.Literal(value).as_string()}::{self._columns[name].type}' for name, value in zip(self._key, key, strict=True))})"
+    def _between(self, begin: Bound | None, last: tuple[str, ...]) -> str:
+        """A range as ranges of one column each, beside columns that are the same. As one comparison of rows, (a, b) <= (1, 2), it would not end with the last
+        row: the index is read to the end of all those with the same first column.
+        """
+        bounds = [(last, "<", "<=")] + ([(begin.key, ">", ">=" if begin.itself else ">")] if begin else [])
+        depth = len(self._key)
+        same = next((at for at in range(depth) if begin and begin.key[at] != last[at]), depth - 1) if begin else 0
+        middle = [self._equal(same, last)] + [self._compare(same, key, ends if same == depth - 1 else goes) for key, goes, ends in bounds]
+        ranges = [" AND ".join(filter(None, middle))]
+        for key, goes, ends in bounds:
+            for at in range(same + 1, depth):
+                ranges.append(f"{self._equal(at, key)} AND {self._compare(at, key, ends if at == depth - 1 else goes)}")
+        return " OR ".join(f"({each})" for each in ranges)
+
+    def _equal(self, count: int, key: tuple[str, ...]) -> str:
+        return " AND ".join(self._compare(at, key, "=") for at in range(count))
+
+    def _compare(self, at: int, key: tuple[str, ...], sign: str) -> str:
+        return f"{self._server.quoted(self._key[at])} {sign} {self._value(at, key)}"
+
+    def _value(self, at: int, key: tuple[str, ...]) -> str:
+        return f"{sql.Literal(key[at]).as_string()}::{self._columns[self._key[at]].type}"
 
     def _names(self) -> str:
         return ", ".join(self._server.quoted(name) for name in self._key)
