@@ -1,11 +1,15 @@
 """Expand, contract and revert on a real server, by the ledger."""
 
+import threading
+
 import pytest
 
+from bleen.database import postgres
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse
 from bleen.database.schema import Pending, Schema
+from bleen.database.server import Taken
 from bleen.errors import Refused
 from bleen.testing.site import until
 from databases import Base
@@ -52,7 +56,8 @@ def pending(schema: Schema) -> list[Pending]:
 
 def rows(base: Base, query: str) -> list[tuple[object, ...]]:
     with base.connect() as db:
-        return db.execute(query).fetchall()
+        cursor = db.execute(query)
+        return cursor.fetchall() if cursor.description else []
 
 
 def test_the_article_s_example_goes_there_and_contracts(users: Base) -> None:
@@ -154,12 +159,32 @@ def test_rows_out_of_step_keep_the_gate_shut(users: Base) -> None:
     assert [o.why for o in found.obstacles] == ["3 rows of users (first_name+last_name <-> full_name) are out of step"]
 
 
-def test_two_releases_never_interleave(users: Base) -> None:
+def test_two_releases_never_interleave(users: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """One advisory lock per database, so that two releases never interleave."""
+    monkeypatch.setattr(postgres, "GONE_WITHIN", 0.1)
     schema, other = Schema(users.open()), users.open("bleen migrate worker")
-    with other.alone(), pytest.raises(Refused, match="bleen migrate worker"):
+    with other.alone(), pytest.raises(Taken, match="another migration of this database is under way: bleen migrate worker"):
         schema.expand([migration()], "shop", 2, SHIPS)
     assert schema.ledger.entries() == []
+
+
+def test_one_that_is_about_to_end_is_waited_for_and_what_it_did_is_seen(users: Base) -> None:
+    """Somebody contracts while a revert waits for its turn: what is contracted is not reverted."""
+    schema, other, told = Schema(users.open()), Schema(users.open()), threading.Event()
+    schema.expand([migration()], "shop", 2, SHIPS)
+    other._told = lambda _: told.set()
+    contracting = threading.Thread(target=lambda: other.contract("0007_full_name"))
+    with users.connect() as reader, reader.transaction():
+        reader.execute("SELECT FROM users")  # the contract waits for this lock, and holds ours
+        contracting.start()
+        assert told.wait(10)
+        waiting = threading.Timer(0.3, lambda: reader.execute("COMMIT"))
+        waiting.start()
+        with pytest.raises(Refused, match="the old shape is gone"):
+            schema.revert("0007_full_name")
+        contracting.join()
+        waiting.join()
+    assert list(schema.server.columns("users")) == ["id", "full_name"]
 
 
 def test_an_index_is_built_concurrently_and_an_invalid_one_anew(users: Base) -> None:
@@ -175,12 +200,84 @@ def test_an_index_is_built_concurrently_and_an_invalid_one_anew(users: Base) -> 
     assert rows(users, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_last'::regclass") == [(True,)]
 
 
+def test_an_index_of_that_name_which_we_did_not_build_is_not_taken_for_ours(users: Base) -> None:
+    rows(users, "CREATE INDEX users_last ON users (first_name)")
+    schema = Schema(users.open())
+    with pytest.raises(Refused, match='relation "users_last" already exists'):
+        schema.expand([migration("0009_index", expand="CREATE INDEX CONCURRENTLY users_last ON users (last_name);")], "shop", 2, {})
+
+
+@pytest.mark.parametrize(
+    ("environment", "kept"), [("blue", ("X", "L1", "X L1")), ("blue-1", ("X", "L1", "X L1")), ("green", ("New", "Name", "New Name"))]
+)
+def test_a_conflict_is_decided_by_who_writes(users: Base, environment: str, kept: tuple[str, ...]) -> None:
+    """The writer is known by a setting in the connection (`-c bleen.environment=green`)."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with users.connect(**{"bleen.environment": environment}) as writer:
+        writer.execute("UPDATE users SET full_name = 'New Name', first_name = 'X' WHERE id = 1")
+    assert rows(users, "SELECT first_name, last_name, full_name FROM users WHERE id = 1") == [kept]
+
+
+def test_a_release_that_goes_on_with_half_an_expand_tells_its_triggers_who_writes_what(users: Base) -> None:
+    """The sync was installed by a release that was aborted in its backfill; the environment of the next one writes the new shape too."""
+    schema = Schema(users.open())
+    broken = parse("0007_full_name", {**FULL_NAME, "backfill.sql": "UPDATE users SET full_name = first_name || ' ' || last_name || 1 / (id - 9);"}, "")
+    with pytest.raises(Refused, match="division by zero"):
+        schema.expand([broken], "shop", 2, SHIPS)
+    rows(users, "DELETE FROM users WHERE id = 9 RETURNING 1")
+    schema.expand([broken], "shop", 3, {"green-2": frozenset(), "blue-3": frozenset({"0007_full_name"})})
+    with users.connect(**{"bleen.environment": "blue-3"}) as blue:
+        blue.execute("UPDATE users SET full_name = 'New Name', first_name = 'X' WHERE id = 1")
+    assert rows(users, "SELECT first_name, last_name FROM users WHERE id = 1") == [("New", "Name")]
+
+
+HALF = {
+    "expand.sql": "ALTER TABLE users ADD COLUMN a int; CREATE INDEX CONCURRENTLY users_a ON users (a); SELECT 1 / 0; CREATE TABLE notes (id int);",
+    "revert.sql": "DROP TABLE notes; DROP INDEX users_a; ALTER TABLE users DROP COLUMN a;",
+}
+
+
+def test_half_an_expand_is_reverted_as_far_as_it_came(users: Base) -> None:
+    """Any failure leaves a state from which expand resumes or reverts, and says so."""
+    schema = Schema(users.open())
+    before = schema.server.columns("users")
+    with pytest.raises(Refused, match="division by zero"):
+        schema.expand([parse("0009_half", HALF, "")], "shop", 2, {})
+    said: list[str] = []
+    schema._told = said.append
+    schema.revert("0009_half")
+    assert schema.server.columns("users") == before
+    assert schema.ledger.entries() == []
+    assert any('table "notes" does not exist: its expand had not come that far' in each for each in said)
+
+
+def test_a_revert_of_a_whole_expand_that_names_what_is_not_there_is_refused(users: Base) -> None:
+    schema = Schema(users.open())
+    wrong = {"expand.sql": "ALTER TABLE users ADD COLUMN a int;", "revert.sql": "ALTER TABLE users DROP COLUMN b;"}
+    schema.expand([parse("0009_wrong", wrong, "")], "shop", 2, {})
+    with pytest.raises(Refused, match='column "b" of relation "users" does not exist'):
+        schema.revert("0009_wrong")
+
+
+def test_what_cannot_be_counted_keeps_the_gate_shut_and_breaks_nothing(users: Base) -> None:
+    """A contract whose gate is shut is pending: it neither halts nor blocks a release."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    rows(users, "ALTER TABLE users RENAME TO members")
+    (found,) = pending(schema)
+    assert [o.why for o in found.obstacles] == [
+        "the rows of 0007_full_name that are out of step cannot be counted: there is no table users; "
+        "name it with its schema, or set the search_path of the migrating role"
+    ]
+
+
 def test_the_later_release_tells_the_triggers_who_writes_what(users: Base) -> None:
     """A conflict is decided by the writer: green knew the new shape in release 2; in release 3 blue knows it too."""
     schema = Schema(users.open())
     schema.expand([migration()], "shop", 2, SHIPS)
     schema.expand([migration()], "shop", 3, {"green-2": frozenset({"0007_full_name"}), "blue-3": frozenset({"0007_full_name"})})
-    with users.connect(**{"bleen.environment": "blue"}) as blue:
+    with users.connect(**{"bleen.environment": "blue-3"}) as blue:
         blue.execute("UPDATE users SET full_name = 'New Name', first_name = 'X' WHERE id = 1")
     assert rows(users, "SELECT first_name, last_name, full_name FROM users WHERE id = 1") == [("New", "Name", "New Name")]
 

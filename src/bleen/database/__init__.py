@@ -17,7 +17,8 @@ def dialect(url: str) -> "Dialect":
     """The dialect of a database's url, by its scheme. Raises UserError for another."""
     scheme = url.partition(":")[0].partition("+")[0]  # postgresql+psycopg, as SQLAlchemy writes it
     if scheme not in _SCHEMES:
-        raise UserError(f"the database's url begins with {scheme!r}: known are {', '.join(f'{s}://' for s in _SCHEMES)}")
+        known = ", ".join(f"{s}://" for s in _SCHEMES)  # what it begins with may be a password
+        raise UserError(f"the database's url begins with none of {known}")
     return _SCHEMES[scheme]
 
 

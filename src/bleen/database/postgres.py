@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import postgast
@@ -13,15 +13,33 @@ import psycopg
 from psycopg import errors, sql
 
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.server import Column, Contended, Session, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable
 from bleen.errors import Refused, Unavailable
 
 LOCK = 0x626C65656E
 """The advisory lock of a database, held by whoever of us changes it: 'bleen'."""
 
+GONE_WITHIN = 3.0
+"""Seconds in which the server has noticed that somebody who held it was killed, and has ended the session."""
+
+_CHECKED = 250
+"""Milliseconds between two looks of the server whether who asked for a statement is still there."""
+_IDLE = 10_000
+"""Milliseconds for which a transaction of ours may stand still, locks and all: a client that was stopped keeps nobody waiting for longer."""
+
 _CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
-_AWAY = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections, errors.ConnectionException)
+_AWAY = (
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.TooManyConnections,
+    errors.ConnectionException,
+    errors.IdleInTransactionSessionTimeout,
+)
+_MISSING = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedObject, errors.UndefinedFunction, errors.InvalidSchemaName)
+_URL = re.compile(r"[a-z]+://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?[^@]*)?")
+"""A url of which no part is taken for another one, and told in an error: a password with a / or an @ in it."""
 
 
 class Postgres:
@@ -31,16 +49,21 @@ class Postgres:
     atomic = True
 
     def __init__(self, url: str, application: str = "bleen migrate") -> None:
-        """Connects. Raises Unavailable if the server does not answer within 5 s, Refused if it answers through a pooler or is older than 14."""
+        """Connects. Raises Unavailable if the server does not answer within 5 s, Refused if it answers through a pooler, only reads, or is older than 14."""
         self._url, self._application = url, application
         self._connection = self._connect()
         info = self._connection.info
         if info.server_version < 140000:
             self.close()
             raise Refused(f"the database is PostgreSQL {info.server_version // 10000}; bleen changes the schema of PostgreSQL 14 and later")
-        if info.backend_pid != self.rows("SELECT pg_backend_pid()")[0][0]:  # a pooler makes up the pid that it tells its clients
+        pid, standby, reads = self.rows("SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only')::boolean")[0]
+        if info.backend_pid != pid:  # a pooler makes up the pid that it tells its clients
             self.close()
             raise Refused("the database's url leads to a connection pooler; migrations hold locks and settings of a session: give the server's own address")
+        if standby or reads:
+            self.close()
+            why = "a standby, which only reads: give the primary's address" if standby else "set to read only (default_transaction_read_only)"
+            raise Refused(f"the database that the url leads to is {why}")
 
     def close(self) -> None:
         self._connection.close()
@@ -93,7 +116,11 @@ class Postgres:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        if not self.rows("SELECT pg_try_advisory_lock(%s)", [LOCK])[0][0]:
+        deadline = time.monotonic() + GONE_WITHIN
+        while not self.rows("SELECT pg_try_advisory_lock(%s)", [LOCK])[0][0]:  # waiting inside the server would be in the way of a CREATE INDEX CONCURRENTLY
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             holder = self.rows(
                 "SELECT a.pid, a.application_name, coalesce(host(a.client_addr), 'this host') FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
                 " WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -101,7 +128,7 @@ class Postgres:
                 [LOCK],
             )
             who = f"{holder[0][1]} (backend {holder[0][0]}, from {holder[0][2]})" if holder else "somebody who has just ended"
-            raise Refused(f"another migration of this database is under way: {who}; wait for it, or end it")
+            raise Taken(f"another migration of this database is under way: {who}; wait for it, or end it")
         try:
             yield
         finally:
@@ -137,9 +164,9 @@ class Postgres:
             return not any(c.alter_table_cmd.subtype == postgast.pg_query_pb2.AT_DetachPartition and _concurrent(c.alter_table_cmd) for c in node.cmds)
         return name not in ("vacuum_stmt", "alter_system_stmt", "createdb_stmt", "dropdb_stmt")
 
-    def concurrently(self, statement: Statement, locks: Locks, told: Told) -> None:
+    def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """CREATE INDEX CONCURRENTLY leaves an INVALID index behind when it fails (PostgreSQL manual, CREATE INDEX, "Building Indexes Concurrently"):
-        it is dropped, and built again. One that is valid was built by a try that did not live to say so.
+        it is dropped, and built again. One that is valid was built by a try that did not live to say so, if there was one.
         """
         node, name = _node(statement)
         if name == "index_stmt":
@@ -148,9 +175,9 @@ class Postgres:
             relation = [part for part in (node.relation.schemaname, node.idxname) if part]
             index = sql.Identifier(*relation).as_string()
             state = self.rows("SELECT indisvalid, indexrelid::regclass::text FROM pg_index WHERE indexrelid = to_regclass(%s)", [index])
-            if state and state[0][0]:
+            if state and state[0][0] and again:
                 return
-            if state:
+            if state and not state[0][0]:
                 told(f"{index} was left invalid by an earlier try: drops it, builds it again")
                 self._lengthy(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(*relation)).as_string(), statement, locks)
         elif name == "drop_stmt" and not self._exists(node):
@@ -180,6 +207,8 @@ class Postgres:
             raise Refused(f"{_short(statement)}: took longer than it may, and was ended") from None
         except _AWAY:
             raise
+        except _MISSING as error:
+            raise Missing(f"{_short(statement)}: {_words(error)}") from None
         except psycopg.OperationalError as error:
             if self._connection.broken:
                 raise
@@ -242,13 +271,18 @@ class Postgres:
         return bool(self.rows("SELECT to_regclass(%s) = to_regclass(%s)", [written, table])[0][0])
 
     def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        unreadable = Refused("the database's url cannot be read; it is like postgresql://user:password@host:5432/name, special characters as %XX")
+        if not _URL.fullmatch(self._url):
+            raise unreadable
         with _mapped():
             try:
                 connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application)
             except psycopg.ProgrammingError:  # its text may hold a part of the password
-                raise Refused("the database's url cannot be read; it is like postgresql://user:password@host:5432/name, special characters as %XX") from None
-            # a statement whose client was killed is not gone on with (PostgreSQL manual, "Connection Settings")
-            connection.execute("SET client_connection_check_interval = 1000")
+                raise unreadable from None
+            connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE}")
+            with suppress(errors.InvalidParameterValue):  # a server on Windows cannot look
+                # a statement whose client was killed is not gone on with (PostgreSQL manual, "Connection Settings")
+                connection.execute(f"SET client_connection_check_interval = {_CHECKED}")
             return connection
 
 
@@ -286,7 +320,8 @@ def _line(text: str) -> str:
 
 def _short(statement: Statement) -> str:
     text = _line(statement.text)
-    return f"line {statement.at.line}, {text if len(text) <= 80 else text[:77] + '...'}"
+    where = f"line {statement.at.line}, " if statement.at.line else ""  # ours stand in no file
+    return f"{where}{text if len(text) <= 80 else text[:77] + '...'}"
 
 
 def _node(statement: Statement) -> tuple[Any, str]:

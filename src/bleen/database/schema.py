@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 from bleen.database import backfill, reverting, sync
 from bleen.database.gate import Around, Obstacle, obstacles
-from bleen.database.ledger import Entry, Known, Ledger, Part, State
+from bleen.database.ledger import Entry, Known, Ledger, Part, State, Step
 from bleen.database.migration import Backfill, Migration, Pair
-from bleen.database.server import Server, Told
+from bleen.database.server import Missing, Server, Told, Values
 from bleen.database.statements import Statement, Unreadable
 from bleen.errors import Refused
+from bleen.model import Environment
 
 
 class Pending(NamedTuple):
@@ -43,7 +44,7 @@ class Plan(NamedTuple):
 
 
 class Schema:
-    """What migrations do to one database. Every method that changes it holds the database's lock, and raises Refused if another of us does."""
+    """What migrations do to one database. Every method that changes it holds the database's lock, and raises ``server.Taken`` if another of us does."""
 
     def __init__(self, server: Server, told: Told = lambda _: None) -> None:
         self.server, self.ledger, self._told = server, Ledger(server), told
@@ -71,13 +72,13 @@ class Schema:
 
     def backfill(self, name: str) -> None:
         """Goes over the rows of an expanded migration once more."""
-        entry = self._entry(name)
-        fill = self._fill(entry.migration)
-        if fill is None:
-            raise Refused(f"{name} has no backfill")
-        if entry.state is not State.EXPANDED:
-            raise Refused(f"{name} is {entry.state}: there is nothing to fill")
         with self.server.alone():
+            entry = self._entry(name)
+            fill = self._fill(entry.migration)
+            if fill is None:
+                raise Refused(f"{name} has no backfill")
+            if entry.state is not State.EXPANDED:
+                raise Refused(f"{name} is {entry.state}: there is nothing to fill")
             for text, values in self.ledger.unmark(name, "backfill", 1):
                 self.server.rows(text, values)
             self._go_over(entry.migration, fill)
@@ -87,12 +88,12 @@ class Schema:
 
         ``because``: why what nobody could see was taken for harmless; it is kept.
         """
-        entry = self._entry(name)
-        if entry.state is State.CONTRACTED:
-            return
-        if entry.state not in (State.EXPANDED, State.CONTRACTING):
-            raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
         with self.server.alone():
+            entry = self._entry(name)
+            if entry.state is State.CONTRACTED:
+                return
+            if entry.state not in (State.EXPANDED, State.CONTRACTING):
+                raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
             with self.server.transaction():
                 self.server.rows(*self.ledger.reached(name, State.CONTRACTING))
                 for text, values in self.ledger.mark(name, "contract", 0, True, because) if because else ():
@@ -102,14 +103,14 @@ class Schema:
 
     def revert(self, name: str) -> None:
         """Undoes an expand, and forgets the migration. Whether it may be, is the caller's to ask; see ``users`` and ``losses``."""
-        entry = self._entry(name)
-        if entry.state in (State.CONTRACTING, State.CONTRACTED):
-            raise Refused(f"{name} is {entry.state}: the old shape is gone; the way on is a new migration")
-        if why := reverting.irreversible(entry.migration.sql("revert")):
-            raise Refused(f"{name} cannot be reverted: {why}; the way on is a new migration")
-        if found := reverting.lint(entry.migration.sql("expand"), entry.migration.sql("revert"), name, self.server.dialect):
-            raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
         with self.server.alone():
+            entry = self._entry(name)
+            if entry.state in (State.CONTRACTING, State.CONTRACTED):
+                raise Refused(f"{name} is {entry.state}: the old shape is gone; the way on is a new migration")
+            if why := reverting.irreversible(entry.migration.sql("revert")):
+                raise Refused(f"{name} cannot be reverted: {why}; the way on is a new migration")
+            if found := reverting.lint(entry.migration.sql("expand"), entry.migration.sql("revert"), name, self.server.dialect):
+                raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
             self.server.rows(*self.ledger.reached(name, State.REVERTING))
             self._take_away(entry.migration, "revert")
             with self.server.transaction():
@@ -124,7 +125,11 @@ class Schema:
         for entry in self.ledger.entries():
             if entry.state not in (State.EXPANDED, State.CONTRACTING) or not contracts(entry.migration):
                 continue
-            shut = obstacles(entry.name, around, others, sessions, self._diverged(entry), [p.migration for p in found])
+            try:
+                diverged, uncounted = self._diverged(entry), []
+            except Refused as error:
+                diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
+            shut = obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]) + uncounted
             found.append(Pending(entry.name, entry.migration.description, entry.at, tuple(shut)))
         return found
 
@@ -185,8 +190,9 @@ class Schema:
     def _rewrite(self, service: str, environments: Mapping[str, frozenset[str]]) -> None:
         """Tells the triggers of earlier migrations who writes which shape now."""
         for entry in self.ledger.entries():
+            steps = self.ledger.steps(entry.name) if entry.state in (State.EXPANDING, State.EXPANDED) else {}
             for number, pair in enumerate(entry.migration.pairs, 1):
-                if entry.state is State.EXPANDED and entry.service == service:
+                if ("sync", number) in steps and entry.service == service:
                     statements = self._sync(entry.migration, number, pair, environments).rewrite()
                     self.server.change(_own(statements), [], entry.migration.locks, self._told)
 
@@ -199,7 +205,13 @@ class Schema:
         for group in _groups(self.server, statements, list(left.values())):
             first, number = number + 1, number + len(group)
             ends = [n for n, pair in left.items() if any(self.server.drops(s, pair) for s in group)]
-            self._step(migration, part, first, group, [(n, left.pop(n)) for n in ends])
+            try:
+                self._step(migration, part, first, group, [(n, left.pop(n)) for n in ends])
+            except Missing as error:
+                if part == "contract" or self._whole(migration, steps):
+                    raise
+                self._told(f"{migration.name}: {error}: its expand had not come that far")
+                self.server.change([], self._done(migration, part, first, group), migration.locks, self._told)
         for n, pair in left.items():
             self._end_sync(migration, [], [(n, pair)], [])
 
@@ -209,15 +221,24 @@ class Schema:
         if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))):
             return
         self._told(f"{name}: {part}, {_line(group[0].text)[:100]}")
-        done = [mark for i, statement in enumerate(group) for mark in self.ledger.mark(name, part, first + i, True, statement.text)]
+        done = self._done(migration, part, first, group)
         if all(self.server.transactional(statement) for statement in group):
             self._end_sync(migration, group, ends, done)
             return
-        for text, values in self.ledger.mark(name, part, first, False, group[0].text):
-            self.server.rows(text, values)
-        self.server.concurrently(group[0], migration.locks, self._told)
-        for text, values in done:
-            self.server.rows(text, values)
+        with self.server.transaction():
+            for text, values in self.ledger.mark(name, part, first, False, group[0].text):
+                self.server.rows(text, values)
+        self.server.concurrently(group[0], migration.locks, self._told, again=(part, first) in steps)
+        with self.server.transaction():
+            for text, values in done:
+                self.server.rows(text, values)
+
+    def _done(self, migration: Migration, part: Part, first: int, group: Sequence[Statement]) -> list[tuple[str, Values]]:
+        return [mark for i, statement in enumerate(group) for mark in self.ledger.mark(migration.name, part, first + i, True, statement.text)]
+
+    def _whole(self, migration: Migration, steps: Mapping[tuple[Part, int], Step]) -> bool:
+        """Whether every statement of the expand was done."""
+        return all((step := steps.get(("expand", n))) and step.done for n, _ in enumerate(self._statements(migration, "expand"), 1))
 
     def _end_sync(self, migration: Migration, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]], done: Sequence[Any]) -> None:
         removal = [text for number, pair in ends for text in self._sync(migration, number, pair, {}).remove()]
@@ -239,7 +260,9 @@ class Schema:
             raise Refused(f"{migration.name}/backfill.sql:{error.at.line}:{error.at.column}: {error}") from None
 
     def _sync(self, migration: Migration, number: int, pair: Pair, environments: Mapping[str, frozenset[str]]) -> sync.Sync:
-        writers: dict[str, sync.Side] = {name: "new" if migration.name in ships else "old" for name, ships in environments.items()}
+        writers: dict[str, sync.Side] = {}
+        for name, ships in sorted(environments.items(), key=lambda each: Environment.parse(each[0]).release):  # a name's newest counts
+            writers[name] = writers[Environment.parse(name).name] = "new" if migration.name in ships else "old"  # a connection says blue
         return sync.of(self.server, migration.name, number, pair, writers)
 
     def _diverged(self, entry: Entry) -> dict[str, int]:

@@ -21,6 +21,14 @@ class TookTooLong(Refused):
     """A statement took longer than it may, or somebody ended it."""
 
 
+class Taken(Unavailable):
+    """Another of us changes this database."""
+
+
+class Missing(Refused):
+    """What a statement names is not there."""
+
+
 class Column(NamedTuple):
     """What the catalogue knows of a column."""
 
@@ -46,7 +54,7 @@ class Session(NamedTuple):
 
 class Server(Protocol):
     """One direct connection to a database, and what differs between dialects. Methods raise ``Unavailable`` if the server is away (``Contended`` if others are
-    in the way), ``Refused`` with the server's own words for a statement that it does not take (``TookTooLong``), and nothing else of the driver's.
+    in the way), ``Refused`` with the server's own words for a statement that it does not take (``TookTooLong``, ``Missing``), and nothing else of the driver's.
     """
 
     dialect: Dialect
@@ -66,7 +74,9 @@ class Server(Protocol):
         ...
 
     def alone(self) -> AbstractContextManager[None]:
-        """The only one of us who changes this database; raises Refused, naming the other, if there is one. Ends with the connection at the latest."""
+        """The only one of us who changes this database. Ends with the connection, at the latest a moment after its client was killed: for so long another one
+        is waited for; then Taken is raised, naming it.
+        """
         ...
 
     def split(self, text: str) -> list[Statement]:
@@ -85,8 +95,10 @@ class Server(Protocol):
         """Whether a statement can be part of a transaction; one that cannot is given to ``concurrently``."""
         ...
 
-    def concurrently(self, statement: Statement, locks: Locks, told: Told) -> None:
-        """Runs a statement that cannot be part of a transaction; what an earlier try left half done is looked for in the catalogue and done away with first."""
+    def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
+        """Runs a statement that cannot be part of a transaction. ``again``: it was begun before, and may have been done; the catalogue knows, and what it left
+        half done is done away with first.
+        """
         ...
 
     def update(self, text: str) -> Backfill:
