@@ -10,13 +10,14 @@ from bleen.database.backfill.postgres_update import update
 from bleen.database.importing import Assigned, Fill, Names, Part
 from bleen.database.postgres_parser import Parsed, Source
 from bleen.database.rules.findings import Phase
-from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, words
+from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, type_name, words
 from bleen.database.statements import Comment, Dialect, Unreadable, place
 
 _TAKES = frozenset("DropColumn DropConstraint SetNotNull DropExpression DropIdentity DetachPartition".split())
 """Subcommands of ALTER TABLE that the old version would notice: what it needs is taken, or what it does not know is asked of it."""
 _DROPPED = {pb.OBJECT_TABLE: "table", pb.OBJECT_VIEW: "table", pb.OBJECT_MATVIEW: "table", pb.OBJECT_INDEX: "index", pb.OBJECT_SEQUENCE: "sequence"}
 _NEGATION = pb.NOT_EXPR
+_STRINGS = ("text", "varchar", "bpchar", "char", "name", "citext")
 
 
 def read(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
@@ -142,11 +143,14 @@ def _assigned(column: str, value: Message, expression: str) -> Assigned:
 
 
 def _back(column: str, value: Message) -> str:
-    """The column that a value is made from, made from ``column`` again: of the column itself, of a cast of it, and of NOT. Else empty."""
+    """The column that a value is made from, made from ``column`` again: of the column itself, of a cast of it, and of NOT. Else empty.
+
+    A cast to a string is not: PostgreSQL casts none back without being told to which type (manual, "Value Storage").
+    """
     node = inner(value)
     if kind(node) == "BoolExpr" and node.boolop == _NEGATION and _column(node.args[0]):
         return f"NOT {quoted(column)}"
-    while kind(node) == "TypeCast":
+    while kind(node) == "TypeCast" and type_name(node.type_name) not in _STRINGS:
         node = inner(node.arg)
     return quoted(column) if kind(node) == "ColumnRef" else ""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from bleen.errors import UserError
 
 SUBVERBS = {
+    "new": "write a migration's folder: templates, or what operations such as split_column come to",
     "import": "split files of SQL by phase, into a migration's folder",
     "lint": "read SQL files as the phases of one release, and find what takes a site down",
     "plan": "show what a version's migrations would do",

@@ -1,0 +1,75 @@
+"""Write a migration's folder: templates to be filled in, or the SQL that operations come to. Nothing is overwritten, and nothing is carried out.
+
+An operation is its name, and then what it is about, as key=value; the next name begins the next operation:
+
+  bleen migrate new full_name merge_columns table=users columns=first_name,last_name to=full_name type='varchar(255)' \\
+      forward="first_name || ' ' || last_name" \\
+      backward.first_name="split_part(full_name, ' ', 1)" backward.last_name="split_part(full_name, ' ', 2)"
+
+or, in a file for --from, a [[operation]] table with do = "merge_columns" and the same keys. --operations lists them all. What they write is yours: read it,
+change it, commit it.
+"""
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from bleen.cli import exits
+from bleen.cli.verbs.migrate import text
+from bleen.database import folder, operations
+from bleen.database.statements import DIALECTS
+from bleen.errors import UserError
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="the migration's name, such as full_name; its number is the next free one")
+    parser.add_argument("operations", nargs="*", metavar="OPERATION", help="a name, then key=value for each thing to be said of it")
+    parser.add_argument("--from", dest="toml", metavar="FILE", help="read operations from a TOML file; - is standard input")
+    parser.add_argument("--to", default="migrations", metavar="DIR", help="where migrations lie (default: %(default)s)")
+    parser.add_argument("--dialect", choices=DIALECTS, default="postgres", help="whose SQL it is; mysql is MariaDB too (default: %(default)s)")
+    parser.add_argument("--operations", dest="listed", action="store_true", help="list the operations and what can be said of each, and write nothing")
+
+
+def run(args: Namespace) -> int:
+    if args.listed:
+        print(json.dumps(_fields()) if args.json else "\n".join(_listed()))
+        return exits.DONE
+    if not args.name:
+        raise UserError("what is it called? bleen migrate new NAME")
+    if args.toml and args.operations:
+        raise UserError("operations come from --from or from the command line, not from both")
+    name, to = folder.slug(args.name), Path(args.to)
+    asked = operations.from_toml(text(args.toml), args.toml) if args.toml else operations.from_words(args.operations)
+    found = operations.migrations(asked, args.dialect, name.replace("_", " ")) if asked else [operations.template(args.dialect)]
+    first = folder.next_number(to)
+    written = [folder.write(to, first + at, name if not at else f"{name}_{at + 1}", each.files) for at, each in enumerate(found)]
+    notes = [f"{where}: {note}" for where, each in zip(written, found, strict=True) for note in each.notes]
+    if args.json:
+        print(json.dumps({"migrations": [str(each) for each in written], "notes": notes}))
+    else:
+        said = [f"{where}/{file}" for where, each in zip(written, found, strict=True) for file in each.files]
+        print("\n".join([*said, *notes]))
+    return exits.DONE
+
+
+def _fields() -> Mapping[str, Any]:
+    """Every operation, what it does, and its fields: those that must be given, and the others."""
+    found = {}
+    for name, made in operations.OPERATIONS.items():
+        defaults: Mapping[str, Any] = getattr(made, "_field_defaults")  # noqa: B009 - a NamedTuple's own, whose name is public
+        fields = get_type_hints(made)
+        found[name] = {
+            "does": " ".join((made.__doc__ or "").replace("``", "").split()),
+            "needs": [each for each in fields if each not in defaults],
+            "may": [each for each in fields if each in defaults],
+        }
+    return found
+
+
+def _listed() -> list[str]:
+    lines = []
+    for name, told in _fields().items():
+        lines += [name, f"  {told['does']}", f"  needs {', '.join(told['needs'])}" + (f"; may have {', '.join(told['may'])}" if told["may"] else "")]
+    return lines

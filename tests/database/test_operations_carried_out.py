@@ -1,0 +1,133 @@
+"""What operations and imports write, carried out on a real PostgreSQL: there and back, and on to the end."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bleen.cli import main
+from bleen.database.migration import Migration, parse, read
+from bleen.database.operations import from_words, migrations
+from bleen.database.reverting import MARK
+from bleen.database.schema import Schema
+from bleen.errors import Refused
+from databases import Base
+from operation_cases import CASES, TABLES, Case
+
+NAME = "0001_change"
+SHIPS = {"blue-1": frozenset[str](), "green-2": frozenset({NAME})}
+
+
+@pytest.fixture
+def people(base: Base) -> Base:
+    with base.connect() as db:
+        db.execute(TABLES)
+    return base
+
+
+def dumped(base: Base) -> list[str]:
+    """The schema, without what is bleen's."""
+    program = "/usr/lib/postgresql/15/bin/pg_dump"
+    lines = subprocess.run([program, "--schema-only", "--exclude-table=bleen_*", base.url], check=True, capture_output=True, text=True).stdout.splitlines()
+    return [line for line in lines if not line.startswith("\\")]  # \restrict has a key of its own every time
+
+
+def asked(base: Base, query: str) -> object:
+    with base.connect() as db:
+        row = db.execute(query).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def migration(case: Case) -> Migration:
+    (made,) = migrations(from_words(case.words), "postgres", "")
+    return parse(NAME, made.files, NAME)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_an_operation_goes_there_and_back_and_there_again_and_on_to_its_end(people: Base, case: Case) -> None:
+    """Always make migrations reversible until the contract phase."""
+    before = dumped(people)
+    schema, made = Schema(people.open()), migration(case)
+    schema.expand([made], "shop", 1, SHIPS)
+    assert asked(people, case.expanded) is True
+    schema.revert(NAME)
+    assert dumped(people) == before
+    schema.expand([made], "shop", 2, SHIPS)
+    assert asked(people, case.expanded) is True
+    schema.contract(NAME)
+    assert asked(people, case.contracted or case.expanded) is True
+    schema.server.close()
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_what_is_derived_undoes_the_same_as_the_revert_sql_that_was_written(people: Base, case: Case) -> None:
+    before = dumped(people)
+    made = migration(case)
+    schema = Schema(people.open())
+    schema.expand([parse(NAME, {file: text for file, text in made.sources.items() if file != "revert.sql"}, NAME)], "shop", 1, SHIPS)
+    schema.revert(NAME)
+    assert dumped(people) == before
+    schema.server.close()
+
+
+def test_an_expand_that_stopped_half_way_is_reverted_by_what_is_derived(people: Base) -> None:
+    before = dumped(people)
+    expand = "ALTER TABLE people ADD COLUMN a int;\nCREATE INDEX CONCURRENTLY people_a ON people (a);\nALTER TABLE nobody ADD COLUMN b int;\n"
+    schema = Schema(people.open())
+    with pytest.raises(Refused, match="nobody"):
+        schema.expand([parse(NAME, {"expand.sql": expand}, NAME)], "shop", 1, SHIPS)
+    with people.connect() as db:
+        db.execute("CREATE TABLE nobody (id int)")
+        schema.revert(NAME)
+        db.execute("DROP TABLE nobody")
+    assert dumped(people) == before
+    schema.server.close()
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({}, f"{NAME}/expand.sql:1: how it was before ALTER TABLE people ALTER COLUMN address DROP NOT NULL is not in the text"),
+        ({"revert.sql": f"{MARK} the new version leaves it out\n"}, f"{NAME} cannot be reverted: the new version leaves it out"),
+    ],
+)
+def test_an_expand_without_a_way_back_is_not_reverted(people: Base, files: dict[str, str], why: str) -> None:
+    schema = Schema(people.open())
+    made = parse(NAME, {"expand.sql": "ALTER TABLE people ALTER COLUMN address DROP NOT NULL;\n", **files}, NAME)
+    schema.expand([made], "shop", 1, SHIPS)
+    with pytest.raises(Refused) as refused:
+        schema.revert(NAME)
+    assert str(refused.value).startswith(why)
+    assert schema.plan(made).revert == (["cannot be: the new version leaves it out"] if files else [])
+    schema.server.close()
+
+
+def test_the_article_s_example_is_imported_completed_and_carried_out(people: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`import` splits such a file by phase (DDL to expand, the UPDATE to a batched backfill, the DROPs to contract), and derives revert.sql."""
+    monkeypatch.chdir(tmp_path)
+    Path("expand.sql").write_text(
+        "-- Add new column, keep old one\nALTER TABLE people ADD COLUMN full_name VARCHAR(255);\n"
+        "-- Backfill new column\nUPDATE people SET full_name = first_name || ' ' || last_name;\n"
+    )
+    Path("contract.sql").write_text(
+        "-- Now safe to remove old columns\nALTER TABLE people DROP COLUMN first_name;\nALTER TABLE people DROP COLUMN last_name;\n"
+    )
+    assert main(["migrate", "import", "--name", "change", "expand.sql", "contract.sql"]) == 0
+    toml = Path("migrations", NAME, "migration.toml")
+    backward = """{ first_name = "split_part(full_name, ' ', 1)", last_name = "split_part(full_name, ' ', 2)" }"""
+    toml.write_text(toml.read_text().replace('{ first_name = "", last_name = "" }', backward))
+    made, before = read(toml.parent), dumped(people)
+    schema = Schema(people.open())
+    schema.expand([made], "shop", 1, SHIPS)
+    with people.connect() as db:
+        db.execute("INSERT INTO people (first_name, last_name, address) VALUES ('Ada', 'Byron', '')")
+        db.execute("INSERT INTO people (full_name, address) VALUES ('Alan Turing', '')")
+    assert asked(people, "SELECT bool_and(full_name = first_name || ' ' || last_name) FROM people") is True
+    assert asked(people, "SELECT last_name FROM people WHERE full_name = 'Alan Turing'") == "Turing"
+    schema.revert(NAME)
+    assert dumped(people) == before
+    schema.expand([made], "shop", 2, SHIPS)
+    schema.contract(NAME)
+    assert asked(people, "SELECT count(*) FROM people WHERE full_name IN ('Ada Byron', 'Alan Turing', 'F50 L50')") == 3
+    schema.server.close()
