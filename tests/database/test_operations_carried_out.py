@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from bleen.cli import main
+from bleen.cli.database import allowed
 from bleen.database.migration import Migration, parse, read
 from bleen.database.operations import from_words, migrations
 from bleen.database.reverting import MARK
 from bleen.database.schema import Schema
-from bleen.errors import Refused
+from bleen.errors import Refused, UserError
 from databases import Base
 from operation_cases import CASES, TABLES, Case
 
@@ -100,6 +101,16 @@ def test_an_expand_without_a_way_back_is_not_reverted(people: Base, files: dict[
         schema.revert(NAME)
     assert str(refused.value).startswith(why)
     assert schema.plan(made).revert == (["cannot be: the new version leaves it out"] if files else [])
+    schema.server.close()
+
+
+def test_a_version_whose_expand_has_no_way_back_is_refused_before_anything_is_touched(people: Base) -> None:
+    schema = Schema(people.open())
+    files = {"expand.sql": "ALTER TABLE people ADD COLUMN note text;\nALTER TABLE people ALTER COLUMN address DROP NOT NULL;\n"}
+    with pytest.raises(UserError, match=rf"{NAME}/expand.sql:2:1: \[irreversible\] how it was before"):
+        allowed(schema, "1.1", [parse(NAME, files, NAME)])
+    allowed(schema, "1.1", [parse(NAME, {**files, "revert.sql": f"{MARK} nobody leaves it out\n"}, NAME)])
+    allowed(schema, "1.1", [parse(NAME, {**files, "revert.sql": "ALTER TABLE people ALTER COLUMN address SET NOT NULL;\n"}, NAME)])
     schema.server.close()
 
 

@@ -104,7 +104,14 @@ def test_a_backfill_that_nothing_keeps_in_step_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("update", "paired"),
-    [("a = b", True), ("a = b WHERE a IS NULL", True), ("a = b WHERE c > 1", False), ("a = (SELECT max(b) FROM x)", False), ("a = 1", False)],
+    [
+        ("a = b", True),
+        ("a = b WHERE a IS NULL", True),
+        ("a = b WHERE c > 1", False),
+        ("a = (SELECT max(b) FROM x)", False),
+        ("a = a || b", False),
+        ("a = 1", False),
+    ],
 )
 def test_only_an_update_of_every_row_from_its_own_columns_is_a_pair(update: str, paired: bool) -> None:
     made = one(f"UPDATE users SET {update}; ALTER TABLE users DROP COLUMN b;")
@@ -118,6 +125,12 @@ def test_parts_of_one_alter_table_go_each_into_its_phase() -> None:
         'ALTER TABLE IF EXISTS ONLY app."Users" ALTER d DROP NOT NULL;',
     ]
     assert made.files["contract.sql"] == 'ALTER TABLE IF EXISTS ONLY app."Users" DROP COLUMN b, ALTER c SET NOT NULL;\n'
+
+
+def test_parts_of_an_alter_table_with_an_asterisk_and_what_a_column_loses() -> None:
+    made = one("ALTER TABLE a * ADD b int, ALTER c DROP DEFAULT, ALTER d SET DEFAULT 1;")
+    assert made.files["expand.sql"] == "ALTER TABLE a * ADD b int;\nALTER TABLE a * ALTER d SET DEFAULT 1;\n"
+    assert made.files["contract.sql"] == "ALTER TABLE a * ALTER c DROP DEFAULT;\n"
 
 
 def test_parts_of_mysql_s_alter_table_keep_how_they_are_done() -> None:
@@ -155,6 +168,12 @@ def test_more_than_one_update_makes_more_than_one_migration() -> None:
     assert second.files["expand.sql"] == "ALTER TABLE b ADD z int;\nALTER TABLE a ADD last int;\n"
     assert second.files["contract.sql"] == "ALTER TABLE b DROP old_z;\nDROP TABLE c;\n"
     assert [each.table for made in (first, second) for each in pairs(made)] == ["a", "b"]
+
+
+def test_what_two_updates_read_is_dropped_after_both() -> None:
+    first, second = split([("all.sql", "UPDATE a SET x = o WHERE k; UPDATE a SET y = o WHERE l; ALTER TABLE a DROP o; DROP VIEW v;")], "postgres")
+    assert "contract.sql" not in first.files
+    assert second.files["contract.sql"] == "ALTER TABLE a DROP o;\nDROP VIEW v;\n"
 
 
 def test_begin_and_commit_are_left_out_and_that_is_said() -> None:
