@@ -9,6 +9,7 @@ from bleen.cli import main
 from bleen.database.postgres_parser import split
 from bleen.database.trace import Traced, trace
 from bleen.errors import Refused
+from bleen.testing.site import until
 from databases import Base
 
 USERS = "CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, 'n' FROM generate_series(1, 100) n"
@@ -18,6 +19,7 @@ def traced(base: Base, sql: str) -> list[Traced]:
     with base.connect() as db:
         db.execute(USERS)
     server = base.open()
+    until("nobody else is connected", lambda: not server.sessions())
     try:
         return list(trace(server, split(sql)))
     finally:
@@ -73,6 +75,9 @@ def test_a_database_that_somebody_uses_is_no_scratch_database(base: Base) -> Non
 def test_the_verb_tells_both_what_the_text_says_and_what_the_server_did(base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with base.connect() as db:
         db.execute(USERS)
+    server = base.open()
+    until("nobody else is connected", lambda: not server.sessions())
+    server.close()
     (tmp_path / "expand.sql").write_text("ALTER TABLE users ADD COLUMN note text;\nALTER TABLE users ALTER id TYPE bigint;\n")
     assert main(["migrate", "lint", "--trace", base.url, "--json", str(tmp_path / "expand.sql"), "--phase", "expand"]) == 1
     found = json.loads(capsys.readouterr().out)

@@ -136,13 +136,29 @@ def test_a_holder_that_hangs_is_succeeded_by_who_follows_a_release(service: Fake
     begin(service)
     with engine(service, stays, resident=True) as other:
         holds(service)
-        other.signal(signal.SIGSTOP)
+        stop_between_commits(service, other)
         service.platform.kill(GREEN)
         silence(service)
         driver = service.driver()
         release = driver.follow(service.release.id, lambda release: release.phase is P.UNDOING, lambda *_: None)
         assert (release.phase, dict(service.router.truth().shares)) == (P.UNDOING, {BLUE: 100})
         assert (driver.ended_resident, other.alive) == (True, False)
+
+
+def stop_between_commits(service: FakeService, other: Process) -> None:
+    """Stops an engine that holds no lock of the journal."""
+
+    def stopped() -> bool:
+        other.signal(signal.SIGSTOP)
+        with sqlite3.connect(service.place.journal, timeout=0.5) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                other.signal(signal.SIGCONT)
+                return False
+        return True
+
+    until("it is stopped between two commits", stopped)
 
 
 def silence(service: FakeService) -> None:

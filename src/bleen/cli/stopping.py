@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bleen import __version__
 from bleen.cli.access import Access
 from bleen.engine.drive import holder
-from bleen.errors import UserError
+from bleen.errors import Held, UserError
 from bleen.host.launch import end
 from bleen.lifecycle import Service
 from bleen.model import NotYet
@@ -25,12 +25,13 @@ def stop_engine(access: Access) -> None:
 def hold(access: Access) -> Service:
     """Makes this process the holder. Raises UserError while another verb drives the service; one that drives what is down stops doing so by itself."""
     me, deadline = holder(__version__), time.monotonic() + (0 if access.service.up else _LEAVES)
-    while (held := access.service.holder) is not None and held != me and held.alive:
-        if time.monotonic() >= deadline:
-            process = held.process
-            raise UserError(f"{access.name} is driven by pid {held.pid}{'' if process else f' on {held.host}'}: wait for it, or end it")
+    while True:
+        try:
+            return access.journal.claim(access.name, me)
+        except Held as error:  # by a verb that took over from the engine which has just been ended, it may be
+            if time.monotonic() >= deadline:
+                raise UserError(f"{error}: wait for it, or end it") from None
         time.sleep(0.02)
-    return access.journal.claim(access.name, me)
 
 
 def stop_router(access: Access) -> None:
