@@ -144,7 +144,9 @@ class Ledger:
         return [Known(service, environment, version, frozenset(json.loads(names))) for service, environment, version, names in found]
 
     def exists(self, service: str, known: Sequence[Known]) -> None:
-        """Replaces what is said of a service's environments."""
+        """Replaces what is said of a service's environments; where nobody has migrated yet, nobody asks."""
+        if not self._there():
+            return
         with self._server.transaction():
             self._server.rows("DELETE FROM bleen_environment WHERE service = %s", [service])
             for each in known:

@@ -26,7 +26,7 @@ class Migrator:
             "do": "expand",
             "folder": self._plan["folder"],
             "migrations": self._plan["migrations"],
-            "environments": {str(e.environment): sorted(e.migrations) for e in environments},
+            "environments": {str(e.environment): [e.version, sorted(e.migrations)] for e in environments},
         }
         return self._go("expand", spec, memo, "the schema to be expanded")
 
@@ -49,14 +49,17 @@ class Migrator:
         Errand(self._place, "expand", "", {}).cancel()
 
     def _go(self, name: str, spec: Mapping[str, Any], memo: Memo, what: str) -> Verdict | NotYet:
-        errand = Errand(self._place, name, "bleen.database.worker", {**self._common, **spec}, self._python)
+        begun: Mapping[str, Any] = memo.get("spec", spec)  # copies that come and go meanwhile are no reason to begin anew
+        errand = Errand(self._place, name, "bleen.database.worker", {**self._common, **begun}, self._python)
         ended: int = memo.get("ended", 0)
+        if "spec" not in memo:
+            errand.forget()  # what was found before a person said `resume`
         try:
             report = errand.run(memo.get("errand", {}), what)
         except Lost as lost:
             if ended == _AGAIN:
-                return Verdict(Result.INCONCLUSIVE, f"it was killed {ended + 1} times: it {lost}")
-            return NotYet(f"{what}, begun again after it had been killed", 0.2, memo={"ended": ended + 1})
+                return Verdict(Result.INCONCLUSIVE, f"it was begun {ended + 1} times, and {lost}")
+            return NotYet(f"{what}, begun again after it had been killed", 0.2, memo={"spec": begun, "ended": ended + 1})
         if isinstance(report, NotYet):
-            return report if report.memo is None else report._replace(memo={"errand": report.memo, "ended": ended})
+            return report if report.memo is None else report._replace(memo={"spec": begun, "errand": report.memo, "ended": ended})
         return Verdict(Result(report["result"]), report["why"], tuple(report["evidence"]))

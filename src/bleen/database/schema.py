@@ -20,6 +20,8 @@ class Pending(NamedTuple):
     description: str
     since: float
     """When the migration was expanded, in seconds since the epoch."""
+    service: str
+    """Whose release brought it."""
     obstacles: tuple[Obstacle, ...]
 
 
@@ -49,15 +51,23 @@ class Schema:
     def __init__(self, server: Server, told: Told = lambda _: None) -> None:
         self.server, self.ledger, self._told = server, Ledger(server), told
 
-    def expand(self, migrations: Sequence[Migration], service: str, release: int, environments: Mapping[str, frozenset[str]]) -> list[str]:
+    def expand(
+        self,
+        migrations: Sequence[Migration],
+        service: str,
+        release: int,
+        environments: Mapping[str, frozenset[str]],
+        versions: Mapping[str, str] = {},
+    ) -> list[str]:
         """Makes the schema fit for every version: statements, two-way sync, backfill, migration by migration; names what was new.
 
-        ``environments``: those of the service that exist or are about to, and what each ships. What was done already is not done again; one that stopped
-        half way goes on. Raises Refused for a statement that the server does not take: what was done stays, and is gone on with, or reverted.
+        ``environments``: those of the service that exist or are about to, and what each ships; ``versions``: of which version each is. What was done already
+        is not done again; one that stopped half way goes on. Raises Refused for a statement that the server does not take: what was done stays, and is gone
+        on with, or reverted.
         """
         with self.server.alone():
             self.ledger.make()
-            self.ledger.exists(service, [Known(service, name, "", ships) for name, ships in environments.items()])
+            self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
             self._rewrite(service, environments)
             return [m.name for m in migrations if self._expand(m, service, release, environments)]
 
@@ -130,7 +140,7 @@ class Schema:
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
             shut = obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]) + uncounted
-            found.append(Pending(entry.name, entry.migration.description, entry.at, tuple(shut)))
+            found.append(Pending(entry.name, entry.migration.description, entry.at, entry.service, tuple(shut)))
         return found
 
     def contracted(self) -> list[str]:

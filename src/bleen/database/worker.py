@@ -8,35 +8,41 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bleen.database import connect
 from bleen.database.gate import Around
+from bleen.database.ledger import Known
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
+from bleen.database.server import Taken, Told
 from bleen.errors import Refused, Unavailable, UserError
 from bleen.host.files import write_durably
 from bleen.model import Result, Verdict
 
 PATIENCE = 60.0
-"""Seconds for which a database that does not answer is asked again."""
+"""Seconds for which a database that does not answer is asked again, from when it last did."""
+LOSSES = 5
+"""How often a connection that was at work may be lost: a statement that ends the server is not tried for ever."""
 
 
 def expand(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     """Carries out the migrations of the plan, and no others."""
-    environments = {name: frozenset(ships) for name, ships in spec["environments"].items()}
-    expanded = schema.expand(_planned(spec), spec["service"], spec["release"], environments)
+    environments = {name: frozenset(ships) for name, (_, ships) in spec["environments"].items()}
+    versions = {name: version for name, (version, _) in spec["environments"].items()}
+    expanded = schema.expand(_planned(spec), spec["service"], spec["release"], environments, versions)
     return Verdict(Result.PASS, "", ({"expanded": expanded},))
 
 
 def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
-    """Contracts what may be, in order, if the plan says so; tells what stays pending, and why."""
+    """Contracts what may be, in order, if the plan says so; tells what stays pending, and why. What another service brought, it contracts itself."""
     around = Around.from_json(spec["around"])
+    schema.ledger.exists(around.service, [Known(around.service, str(e.environment), e.version, e.migrations) for e in around.environments])
     contracted: list[str] = []
     left = schema.pending(around)
-    while spec["auto"] and left and not left[0].obstacles:
+    while spec["auto"] and left and not left[0].obstacles and left[0].service == around.service:
         schema.contract(left[0].migration)
         contracted.append(left[0].migration)
         left = schema.pending(around)
@@ -62,6 +68,29 @@ def _planned(spec: Mapping[str, Any]) -> list[Migration]:
     return [found[name] for name in wanted]
 
 
+def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec: Mapping[str, Any], told: Told) -> Verdict:
+    """What comes of the work, however often the database was away meanwhile."""
+    deadline, losses = time.monotonic() + PATIENCE, 0
+    while True:
+        connected = False
+        try:
+            server = connect(url, f"bleen migrate {spec['service']}")
+            connected = True
+            try:
+                return work(Schema(server, told), spec)
+            finally:
+                server.close()
+        except Unavailable as error:
+            if connected and not isinstance(error, Taken) and losses < LOSSES:
+                deadline, losses = time.monotonic() + PATIENCE, losses + 1
+            if time.monotonic() >= deadline:
+                return Verdict(Result.INCONCLUSIVE, f"{error}; tried for {PATIENCE:g} s")
+            told(f"{error}; tries again")
+            time.sleep(1)
+        except (Refused, UserError) as error:
+            return Verdict(Result.FAIL, str(error))
+
+
 def main(spec: Mapping[str, Any], report: Path) -> None:
     """Does what the spec says, and writes the report; what it says of its way lies beside it."""
     way = report.with_name(report.name.replace("-report.json", "-progress"))
@@ -72,25 +101,8 @@ def main(spec: Mapping[str, Any], report: Path) -> None:
         os.replace(part, way)
         print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
 
-    work = {"expand": expand, "contract": contract, "account": account}[spec["do"]]
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            url = json.loads(Path(spec["secrets"]).read_text())["database"]["url"]
-            server = connect(url, f"bleen migrate {spec['service']}")
-            try:
-                verdict = work(Schema(server, told), spec)
-            finally:
-                server.close()
-        except Unavailable as error:
-            if time.monotonic() < deadline:
-                told(f"{error}; tries again")
-                time.sleep(1)
-                continue
-            verdict = Verdict(Result.INCONCLUSIVE, str(error))
-        except (Refused, UserError) as error:
-            verdict = Verdict(Result.FAIL, str(error))
-        break
+    url = json.loads(Path(spec["secrets"]).read_text())["database"]["url"]
+    verdict = _worked({"expand": expand, "contract": contract, "account": account}[spec["do"]], url, spec, told)
     write_durably(report, json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence}))
 
 

@@ -213,14 +213,20 @@ def contracting(release: Release, world: World) -> Outcome:
     migrator = world.providers.migrator
     if migrator is None:
         return Done()
-    answer = migrator.contract(_shipping(release, world), release.memo)
+    answer = migrator.contract(_shipping(release, world), release.memo if release.memo.get("entered") == release.entered else {})  # `resume` begins anew
     if isinstance(answer, NotYet):
-        return answer
+        return answer if answer.memo is None else answer._replace(memo={**answer.memo, "entered": release.entered})
     facts = _facts(answer)
     if answer.result is Result.FAIL:
         return Failed(f"the schema was not contracted: {answer.why}", facts)
     if answer.result is Result.INCONCLUSIVE:
-        return Done({"database": answer.why})
+        known = {each["migration"] for each in world.service.pending}
+        unasked = [
+            {"migration": name, "description": "", "since": release.since, "waits": [answer.why]}
+            for name in release.plan.database["contracts"]
+            if name not in known
+        ]
+        return Done({"database": answer.why}, pending=(*world.service.pending, *unasked))
     return Done(facts, pending=tuple(facts["pending"]))
 
 
@@ -316,10 +322,7 @@ def _shipping(release: Release, world: World) -> list[Shipping]:
     ships = {release.environment: plan.database["migrations"], plan.old: plan.database["before"]}
     versions = {release.environment: plan.version, plan.old: plan.old_version} | {e: r.version for e, r in running.items()}
     exist = [release.environment, *(e for e in running if e != release.environment)]
-    return [
-        Shipping(e, versions[e], frozenset(ships.get(e, ())), running[e].alive if e in running else 0, routing.shares.get(e, 0))
-        for e in exist
-    ]
+    return [Shipping(e, versions[e], frozenset(ships.get(e, ())), running[e].alive if e in running else 0, routing.shares.get(e, 0)) for e in exist]
 
 
 def _facts(verdict: Verdict) -> Mapping[str, Any]:

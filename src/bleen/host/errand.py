@@ -64,7 +64,13 @@ class Errand:
         if memo["until"] is not None and since_boot() > memo["until"]:
             self.cancel()
             raise Lost("hung, and was ended")
+        if process is not None and process.stopped:
+            return NotYet(f"{what}, whose program was stopped: `kill -CONT {process.pid}` lets it go on", 0.2)
         return NotYet(self._said() or what, 0.05)
+
+    def forget(self) -> None:
+        """Forgets the report of a run that has ended: the same spec is begun anew."""
+        self._report.unlink(missing_ok=True)
 
     def cancel(self) -> None:
         """Ends a run, also one that an engine began and did not live to remember; already ended is success."""
