@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import commands, engine, failures, long, switch
+from benchmarks import commands, database, engine, failures, long, switch
 from benchmarks.table import Table
 
 BENCHMARKS: dict[str, Callable[[Table, Path, float], None]] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[Table, Path, float], None]] = {
     "cli": commands.run,
     "engine": engine.run,
     "long": long.run,
+    "database": database.run,
 }
 
 
