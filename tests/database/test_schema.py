@@ -123,6 +123,15 @@ def test_revert_takes_the_new_shape_away_and_forgets_the_migration(users: Base) 
     assert schema.expand([migration()], "shop", 3, SHIPS) == ["0007_full_name"]
 
 
+def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users: Base) -> None:
+    """After it, deploy, promote and rollback refuse a version that does not."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    schema.contract("0007_full_name")
+    with pytest.raises(Refused, match="blue-3 is of a version that does not ship 0007_full_name, which is contracted"):
+        schema.expand([], "shop", 3, {"green-2": frozenset({"0007_full_name"}), "blue-3": frozenset()})
+
+
 def test_what_is_contracted_cannot_be_reverted(users: Base) -> None:
     schema = Schema(users.open())
     schema.expand([migration()], "shop", 2, SHIPS)

@@ -67,6 +67,7 @@ class Schema:
         """
         with self.server.alone():
             self.ledger.make()
+            self._refuse_outdated(release, environments)
             self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
             self._rewrite(service, environments)
             return [m.name for m in migrations if self._expand(m, service, release, environments)]
@@ -169,6 +170,13 @@ class Schema:
                 told[f"{name}, {words(pair)}"] = {**counts, "unreadable": self._number(each.unreadable())}
         return told
 
+    def _refuse_outdated(self, release: int, environments: Mapping[str, frozenset[str]]) -> None:
+        """A contract may have been done since the release was planned."""
+        for name, ships in environments.items():
+            missing = [each for each in self.contracted() if each not in ships] if Environment.parse(name).release == release else []
+            if missing:
+                raise Refused(f"{name} is of a version that does not ship {', '.join(missing)}, which is contracted: what it needs of the schema is gone")
+
     def _expand(self, migration: Migration, service: str, release: int, environments: Mapping[str, frozenset[str]]) -> bool:
         entry = self.ledger.begin(migration, service, release)
         if entry.state is State.REVERTING:
@@ -207,7 +215,9 @@ class Schema:
                     self.server.change(_own(statements), [], entry.migration.locks, self._told)
 
     def _take_away(self, migration: Migration, part: Part) -> None:
-        """Runs contract or revert. The sync of a pair ends in the transaction in which its columns go: between the two, writers would fail."""
+        """Runs contract or revert. The sync of a pair ends in the transaction in which its columns go, where the dialect can, so that no writer fails between
+        the two; else it ends in a way that leaves none to fail.
+        """
         steps = self.ledger.steps(migration.name)
         statements = self._statements(migration, part)
         left = {number: pair for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps}
@@ -218,30 +228,49 @@ class Schema:
             try:
                 self._step(migration, part, first, group, [(n, left.pop(n)) for n in ends])
             except Missing as error:
-                if part == "contract" or self._whole(migration, steps):
-                    raise
-                self._told(f"{migration.name}: {error}: its expand had not come that far")
+                self._bear(migration, part, error)
                 self.server.change([], self._done(migration, part, first, group), migration.locks, self._told)
         for n, pair in left.items():
-            self._end_sync(migration, [], [(n, pair)], [])
+            self._end_sync(migration, part, [], [(n, pair)], [])
 
     def _step(self, migration: Migration, part: Part, first: int, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]] = ()) -> None:
         """Runs statements that belong together, if they were not run."""
         name, steps = migration.name, self.ledger.steps(migration.name)
-        if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))):
+        if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))) and not self.server.passing(group[0]):
             return
         self._told(f"{name}: {part}, {_line(group[0].text)[:100]}")
         done = self._done(migration, part, first, group)
         if all(self.server.transactional(statement) for statement in group):
-            self._end_sync(migration, group, ends, done)
+            self._end_sync(migration, part, group, ends, done)
             return
+        if ends:
+            self._end_sync(migration, part, [], ends, [])
+        for number, statement in enumerate(group, first):
+            self._by_itself(migration, part, number, statement, steps.get((part, number)))
+
+    def _by_itself(self, migration: Migration, part: Part, number: int, statement: Statement, step: Step | None) -> None:
+        """Runs a statement that no transaction can hold, if it was not run; marked as begun before, with what there was then."""
+        if step and step.done and not self.server.passing(statement):
+            return
+        sight = self.server.sight(statement)
+        seen = step.memo.get("seen", "") if step and not step.done else sight
         with self.server.transaction():
-            for text, values in self.ledger.mark(name, part, first, False, group[0].text):
+            for text, values in self.ledger.mark(migration.name, part, number, False, statement.text, {"seen": seen}):
                 self.server.rows(text, values)
-        self.server.concurrently(group[0], migration.locks, self._told, again=(part, first) in steps)
+        if sight == seen:
+            try:
+                self.server.concurrently(statement, migration.locks, self._told, again=step is not None)
+            except Missing as error:
+                self._bear(migration, part, error)
         with self.server.transaction():
-            for text, values in done:
+            for text, values in self._done(migration, part, number, [statement]):
                 self.server.rows(text, values)
+
+    def _bear(self, migration: Migration, part: Part, error: Missing) -> None:
+        """What a revert does not find is what the expand had not come to; anything else that is missing is an error."""
+        if part != "revert" or self._whole(migration, self.ledger.steps(migration.name)):
+            raise error
+        self._told(f"{migration.name}: {error}: its expand had not come that far")
 
     def _done(self, migration: Migration, part: Part, first: int, group: Sequence[Statement]) -> list[tuple[str, Values]]:
         return [mark for i, statement in enumerate(group) for mark in self.ledger.mark(migration.name, part, first + i, True, statement.text)]
@@ -250,8 +279,11 @@ class Schema:
         """Whether every statement of the expand was done."""
         return all((step := steps.get(("expand", n))) and step.done for n, _ in enumerate(self._statements(migration, "expand"), 1))
 
-    def _end_sync(self, migration: Migration, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]], done: Sequence[Any]) -> None:
-        removal = [text for number, pair in ends for text in self._sync(migration, number, pair, {}).remove()]
+    def _end_sync(
+        self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]], done: Sequence[Any]
+    ) -> None:
+        leaves: sync.Side = "new" if part == "revert" else "old"
+        removal = [text for number, pair in ends for text in self._sync(migration, number, pair, {}).remove(leaves)]
         gone = [each for number, _ in ends for each in self.ledger.unmark(migration.name, "sync", number)]
         self.server.change([*_own(removal), *group], [*gone, *done], migration.locks, self._told)
 
