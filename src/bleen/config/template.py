@@ -34,6 +34,12 @@ router:
     preview: "127.0.0.1:8081"    # the way to the new version before it is promoted; keep it private
     # tls: {certificate: tls/fullchain.pem, key: tls/key.pem}
 
+# The database that the versions share. A version brings its migrations; the schema is expanded before it starts, and contracted when nobody needs the old shape.
+# database:
+#   url: ${DATABASE_URL}                          # the server itself, not a pooler, as the role that owns the tables
+#   migrations: releases/{version}/migrations
+#   contract: manual                              # `bleen migrate contract` does it; auto: the release does
+
 checks:
   # 200 to 399 is well. An environment has `timeout` until all its copies are; three bad looks in a row (`fall`) and a copy is dead.
   health: {path: /health, interval: 200ms, timeout: 30s}
