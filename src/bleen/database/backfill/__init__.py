@@ -26,7 +26,7 @@ LARGEST = 50_000
 CAUTION = 0.5
 """Seconds after which replicas and load are looked at again."""
 
-_DIALECTS = {"postgres": "bleen.database.backfill.postgres"}
+_DIALECTS = {"postgres": "bleen.database.backfill.postgres", "sqlite": "bleen.database.backfill.sqlite", "mysql": "bleen.database.backfill.mysql"}
 
 
 class Bound(NamedTuple):

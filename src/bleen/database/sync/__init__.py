@@ -6,7 +6,6 @@ from typing import Protocol
 from bleen.database.migration import Pair
 from bleen.database.server import Server
 from bleen.database.sync.table import Side
-from bleen.errors import Refused
 
 __all__ = ["Side", "Sync", "of", "refusals"]
 
@@ -18,8 +17,10 @@ class Sync(Protocol):
         """To be run in one transaction where the dialect can; run again, or after it was left half done, it comes to the same."""
         ...
 
-    def remove(self) -> list[str]:
-        """Takes everything of it away, be it there or not; in one transaction with what drops the columns, where the dialect can."""
+    def remove(self, leaves: Side = "old") -> list[str]:
+        """Takes everything of it away, be it there or not; in one transaction with what drops the columns, where the dialect can. Where it cannot: such that
+        from the first statement to the last, and until the columns of the side that ``leaves`` are dropped, nobody's statement fails who writes the other one.
+        """
         ...
 
     def rewrite(self) -> list[str]:
@@ -58,7 +59,13 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
         from bleen.database.sync import postgres
 
         return postgres.of(server, migration, number, pair, writers)
-    raise Refused(f"{pair.table}: two-way sync is there for PostgreSQL, not for {server.dialect} yet")
+    if server.dialect == "mysql":
+        from bleen.database.sync import mysql
+
+        return mysql.of(server, migration, number, pair, writers)
+    from bleen.database.sync import sqlite
+
+    return sqlite.of(server, migration, number, pair)
 
 
 def refusals(server: Server, pair: Pair) -> list[str]:
@@ -70,4 +77,10 @@ def refusals(server: Server, pair: Pair) -> list[str]:
         from bleen.database.sync import postgres_refusals
 
         return postgres_refusals.refusals(server, pair)
-    return [f"two-way sync is there for PostgreSQL, not for {server.dialect} yet"]
+    if server.dialect == "mysql":
+        from bleen.database.sync import mysql_refusals
+
+        return mysql_refusals.refusals(server, pair)
+    from bleen.database.sync import sqlite_refusals
+
+    return sqlite_refusals.refusals(server, pair)

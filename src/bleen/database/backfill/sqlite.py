@@ -1,0 +1,198 @@
+"""The backfill's SQL for SQLite. Keys are kept as SQL literals, which say the type too: 7, 'x', X'00'."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from bleen.database import sqlite_values
+from bleen.database.backfill import LARGEST, Bound, Estimate
+from bleen.database.migration import Backfill, Pair
+from bleen.database.sqlite import SQLite
+from bleen.database.sqlite_values import MOMENTS, look, named, quoted
+from bleen.database.statements import Unreadable
+from bleen.errors import Refused
+
+SAMPLE = 10_000
+"""Rows that an estimate looks at: those with the lowest keys."""
+
+_DETERMINISTIC = 0x800
+"""SQLITE_DETERMINISTIC, among the flags of PRAGMA function_list."""
+_CLOCKS = ("date", "time", "datetime", "julianday", "unixepoch", "strftime")
+_NOW = ("current_timestamp", "current_date", "current_time")
+
+
+class Part(NamedTuple):
+    """A column of a key."""
+
+    name: str
+    """Quoted, but for a rowid."""
+    compared: str
+    """With the collation of its index, which may be another than the column's."""
+
+
+class Rows:
+    """Implements ``backfill.Rows``."""
+
+    def __init__(self, server: SQLite, backfill: Backfill, pairs: Sequence[Pair]) -> None:
+        self.table = backfill.table
+        self._server, self._where = server, backfill.where
+        self._found = look(server, backfill.table)
+        columns = {name.lower(): name for name in self._found.columns} if self._found else {}
+        self._set = {columns.get(name.lower(), name): expression for name, expression in backfill.set.items()}
+        self._pairs = [pair for pair in pairs if set(pair.new) & set(self._set) and named(pair.table).lower() == named(self.table).lower()]
+        self._wanted = tuple(columns.get(name.lower(), name) for name in backfill.key)
+        self._keys = self._unique()
+        wanted = tuple(map(quoted, self._wanted))
+        self._key: tuple[Part, ...] = next((key for key in self._keys if not wanted or wanted == tuple(part.name for part in key)), ())
+
+    def check(self) -> None:
+        for name, expression in self._set.items():
+            self._steady(f"{name} = {expression}", expression, clocks=False)
+        if self._where:
+            self._steady(f"WHERE {self._where}", self._where, clocks=True)
+
+    def ready(self) -> None:
+        table = self.table
+        if self._found is None:
+            raise Refused(f"backfill: there is no table {table}; let expand.sql make it")
+        for name in self._set:
+            if name not in self._found.columns:
+                raise Refused(f"backfill of {table}: it has no column {name}; it has {', '.join(self._found.columns)}")
+            if self._found.columns[name].generated:
+                raise Refused(f"backfill of {table}: {name} is generated: SQLite makes it itself")
+        if not self._key:
+            wrong = f"({', '.join(self._wanted)}) is none of its keys" if self._wanted else "it has no key to go along"
+            known = "; it has " + " and ".join(f"({', '.join(part.name for part in key)})" for key in self._keys) if self._keys else ""
+            raise Refused(f"backfill of {table}: {wrong}{known}. A key is the rowid, the primary key, or a unique index of NOT NULL columns")
+        if moved := {part.name for part in self._key} & {quoted(name) for name in self._set}:
+            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
+
+    @contextmanager
+    def batch(self, lock: float, limit: float) -> Iterator[None]:
+        with self._server.waiting(lock), self._server.within(limit), self._server.transaction():
+            yield
+
+    def count(self) -> int:
+        """For a table with a rowid, as many as its rowids leave room for: read from both ends of it. Else they are counted."""
+        counted = "coalesce(max({0}) - min({0}) + 1, 0)" if self._found and self._found.rowid else "count(*)"
+        return int(self._server.rows(f"SELECT {counted.format(self._found.rowid if self._found else '')} FROM {self.table}")[0][0])
+
+    def any(self) -> bool:
+        return any(self._server.rows(f"SELECT 1 FROM {self.table} WHERE {part} AND {self._out_of_step()} LIMIT 1") for part in self._parts())
+
+    def left(self) -> tuple[int, tuple[str, ...]]:
+        number, lowest = 0, tuple[str, ...]()
+        for part in self._parts():
+            (count,) = self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {part} AND {self._out_of_step()}")[0]
+            if count and not number:
+                found = self._server.rows(f"SELECT {self._texts()} FROM {self.table} WHERE {part} AND {self._out_of_step()} ORDER BY {self._names()} LIMIT 1")
+                if not found:  # somebody has mended them between the two
+                    continue
+                lowest = tuple(found[0])
+            number += count
+        return number, lowest
+
+    def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
+        names, along = ", ".join(part.name for part in self._key), self._names()
+        found = self._server.rows(
+            f'SELECT "bleen number", {self._texts()} FROM (SELECT {names}, row_number() OVER (ORDER BY {along}) AS "bleen number" FROM {self.table}'
+            f' WHERE {self._range(begin)} ORDER BY {along} LIMIT {size}) ORDER BY "bleen number" DESC LIMIT 1'
+        )
+        return (tuple(found[0][1:]), found[0][0]) if found else None
+
+    def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
+        assignments = ", ".join(f"{quoted(name)} = (\n{expression}\n)" for name, expression in self._set.items())
+        self._server.rows(f"UPDATE {self.table} SET {assignments} WHERE {self._until(begin, last)} AND {self._out_of_step()}")
+        return int(self._server.rows("SELECT changes()")[0][0])
+
+    def burden(self, lag: float) -> str:
+        """There are no replicas, and who has to wait is seen in how long a batch does."""
+        return ""
+
+    def estimate(self, rate: float) -> Estimate:
+        """The file grows by the new values alone, as rows are changed where they lie; each page of the table is written to the journal once, or to the WAL."""
+        rows = self.count()
+        ready = self._found is not None and set(self._set) <= set(self._found.columns)
+        values = " + ".join(f"coalesce(length((\n{expression}\n)), 0) + 1" for expression in self._set.values())
+        sampled = f"SELECT {values} AS grows, {self._out_of_step() if ready else '1'} AS out FROM {self.table} LIMIT {SAMPLE}"
+        looked, out, grows = self._server.rows(f"SELECT count(*), coalesce(sum(out), 0), coalesce(sum(grows * out), 0) FROM ({sampled})")[0]
+        scale = max(rows / max(looked, 1), 1.0)
+        pages = self._server.rows("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")[0][0]
+        share = out / max(looked, 1)
+        return Estimate(self.table, rows, round(out * scale), round(grows * scale), round(pages * share), rows / rate, ())
+
+    def _parts(self) -> Iterator[str]:
+        """The table in pieces, each a condition: where there is no WAL, whoever reads for long keeps all who write from their commits."""
+        begin = None
+        while reached := self.reach(begin, LARGEST):
+            yield self._until(begin, reached[0])
+            begin = Bound(reached[0], False)
+
+    def _out_of_step(self) -> str:
+        """Where a pair holds, a row is also in step if the old side says what the new one does: its writer wrote the new one."""
+        assert self._found is not None, "the table was there"
+        differs = {name: f"NOT {self._found.same(self._row, name, f'(SELECT ({chr(10)}{e}{chr(10)}))')}" for name, e in self._set.items()}
+        paired = {name for pair in self._pairs for name in pair.new}
+        differ = [said for name, said in differs.items() if name not in paired]
+        for pair in self._pairs:
+            new = " OR ".join(said for name, said in differs.items() if name in pair.new)
+            old = " OR ".join(f"NOT {self._found.same(self._row, name, f'(SELECT ({chr(10)}{e}{chr(10)}))')}" for name, e in pair.backward.items())
+            differ.append(f"(({new}) AND ({old}))")
+        where = f"({self._where}\n) AND " if self._where else ""
+        return f"({where}({' OR '.join(differ)}))"
+
+    @property
+    def _row(self) -> str:
+        return quoted(named(self.table))
+
+    def _range(self, begin: Bound | None) -> str:
+        return f"({self._names()}) {'>=' if begin.itself else '>'} ({', '.join(begin.key)})" if begin else "1"
+
+    def _until(self, begin: Bound | None, last: tuple[str, ...]) -> str:
+        return f"{self._range(begin)} AND ({self._names()}) <= ({', '.join(last)})"
+
+    def _names(self) -> str:
+        return ", ".join(each.compared for each in self._key)
+
+    def _texts(self) -> str:
+        return ", ".join(f"quote({each.name})" for each in self._key)
+
+    def _unique(self) -> list[tuple[Part, ...]]:
+        """What tells all rows apart and goes up along every column: the rowid first, then the primary key, then each unique index."""
+        if self._found is None:
+            return []
+        found = self._server.rows(
+            'SELECT i.name, i.origin, c.name, c.coll FROM pragma_index_list(%s) i, pragma_index_xinfo(i.name) c WHERE i."unique" AND NOT i.partial AND c.key'
+            " ORDER BY i.origin = 'pk' DESC, i.seq, c.seqno",
+            [self._found.name],
+        )
+        columns, made = self._found.columns, dict[str, list[Part]]()
+        for index, _, column, collation in found:
+            sure = column in columns and (columns[column].required or (not self._found.rowid and columns[column].key))
+            made.setdefault(index, []).append(Part(quoted(column) if sure else "", f"{quoted(column or '')} COLLATE {quoted(collation)}"))
+        keys = [tuple(key) for key in made.values() if all(part.name for part in key)]
+        if self._found.rowid:
+            alias = [quoted(each) for each in self._found.primary if not any(origin == "pk" for _, origin, _, _ in found)]
+            keys = [(Part(name, name),) for name in (self._found.rowid, *alias)] + keys
+        return keys
+
+    def _steady(self, said: str, expression: str, clocks: bool) -> None:
+        """Raises Refused unless this is one expression that says the same for the same row whenever it is asked."""
+        try:
+            tokens = sqlite_values.tokens(expression)
+        except Unreadable as error:
+            raise Refused(f"backfill of {self.table}: {said}: {error}") from None
+        if not tokens:
+            raise Refused(f"backfill of {self.table}: {said}: this is not one expression")
+        for at, token in enumerate(tokens):
+            name, behind = token.text.lower(), [each.text for each in tokens[at + 1 : at + 3]]
+            if not clocks and ((token.kind == "word" and name in _NOW) or (token.kind == "string" and name[1:-1] in MOMENTS)):
+                raise self._refused(said, token.text)
+            if not clocks and name in _CLOCKS and behind == ["(", ")"]:
+                raise self._refused(said, f"{name}()")
+            query = "SELECT 1 FROM pragma_function_list WHERE name = %s AND type = 's' AND NOT flags & %s"
+            if behind[:1] == ["("] and self._server.rows(query, [name, _DETERMINISTIC]):
+                raise self._refused(said, f"{name}()")
+
+    def _refused(self, said: str, what: str) -> Refused:
+        return Refused(f"backfill of {self.table}: {said}: {what} says something else each time, so that no row would ever be in step; write a constant")

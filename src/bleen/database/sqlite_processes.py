@@ -1,0 +1,113 @@
+"""Who else has a SQLite database open: evidence of this host alone, as SQLite keeps no list of whom it serves."""
+
+import os
+import pwd
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from bleen.database.server import Session
+from bleen.host.processes import command_line, variable
+
+APPLICATION = "BLEEN_APPLICATION"
+"""The variable of a process's environment that says what it calls itself towards a database: ``bleen:shop:blue``."""
+
+_OURS = re.compile(r"bleen\.database\.worker|bleen\S* migrate\b")
+_WRITER = 120
+"""The byte of the -shm file that a writer of a database in WAL mode locks (SQLite, "WAL-mode File Format", section 2.2)."""
+
+
+class Lock(NamedTuple):
+    """A lock of /proc/locks on one of the files of a database."""
+
+    pid: int
+    writes: bool
+
+
+def sessions(path: Path) -> list[Session]:
+    """The other processes that have the file open, as far as we may look into them."""
+    file = os.stat(path)
+    return [
+        Session(pid, _application(pid), _user(pid), "this host", command_line(pid))
+        for pid in _pids()
+        if pid != os.getpid() and any(os.path.samestat(file, each) for each in _files(pid))
+    ]
+
+
+def in_the_way(path: Path) -> list[Lock]:
+    """Who of the others holds locks that a writer waits for, by /proc/locks (proc(5)); nobody where there is none, or where it does not tell.
+
+    In WAL mode that is the one who writes; else also who reads, as their locks keep a commit waiting (SQLite, "File Locking And Concurrency").
+    """
+    main, shared = _inode(path), _inode(path.with_name(f"{path.name}-shm"))
+    found: list[Lock] = []
+    for line in _locks():
+        kind, pid, inode, begin = line[3], int(line[4]), int(line[5].rpartition(":")[2]), line[6]
+        if pid in (-1, 0, os.getpid()):
+            continue
+        if inode == main and shared is None:
+            found.append(Lock(pid, kind == "WRITE"))
+        elif inode == shared and begin == str(_WRITER):
+            found.append(Lock(pid, True))
+    return [lock for lock in found if lock.writes] or found
+
+
+def words(lock: Lock) -> str:
+    """For people."""
+    return f"process {lock.pid} ({_application(lock.pid) or 'no ' + APPLICATION}, {'writes' if lock.writes else 'reads'}): {command_line(lock.pid)[:80]}"
+
+
+def _application(pid: int) -> str:
+    """What a process calls itself; one of our own is known by its command line."""
+    return variable(pid, APPLICATION) or ("bleen migrate" if _OURS.search(command_line(pid)) else "")
+
+
+def _user(pid: int) -> str:
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except FileNotFoundError:
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _pids() -> list[int]:
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _files(pid: int) -> Iterator[os.stat_result]:
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return
+    for name in names:
+        try:
+            yield os.stat(f"/proc/{pid}/fd/{name}")
+        except OSError:  # closed meanwhile, or something that has no inode to look at
+            continue
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _locks() -> Iterator[list[str]]:
+    try:
+        text = Path("/proc/locks").read_text()
+    except OSError:
+        return
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) == 8 and fields[1] == "POSIX":  # one that waits has an arrow more
+            yield fields
+
+
+def told(locks: Mapping[int, Lock]) -> str:
+    """What goes behind an error; empty if nobody was seen."""
+    return f"; in the way: {'; '.join(words(lock) for lock in locks.values())}" if locks else ""

@@ -1,0 +1,127 @@
+"""How SQLite writes names, and how it stores and compares values (SQLite, "Datatypes In SQLite"): what two-way sync and backfill have in common."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from bleen.database.rules.sqlite_grammar import is_constant
+from bleen.database.server import Server
+from bleen.database.statements import Unreadable
+from bleen.database.tokens import Cursor, Puzzled, Token, read
+from bleen.errors import Refused
+
+MOMENTS = ("now", "localtime", "utc")
+"""What makes a date function say something else each time, or in each process (SQLite, "Date And Time Functions")."""
+
+
+class Stored(NamedTuple):
+    """A column of a table as the catalogue has it."""
+
+    name: str
+    type: str
+    required: bool
+    """NOT NULL."""
+    default: str
+    """The expression; empty if there is none."""
+    key: int
+    """Its place in the primary key, from 1; 0 if it is not in it."""
+    generated: bool
+    loose: bool
+    """It takes every value as it is (affinity BLOB, or ANY of a STRICT table), so that 1 and 1.0 are two values, which compare as one."""
+
+
+class Table(NamedTuple):
+    """A table as the catalogue has it."""
+
+    name: str
+    columns: Mapping[str, Stored]
+    rowid: str
+    """A name under which the rowid can be had; empty for a table that has none, or whose columns have taken all three."""
+
+    @property
+    def primary(self) -> tuple[str, ...]:
+        return tuple(c.name for c in sorted(self.columns.values(), key=lambda c: c.key) if c.key)
+
+    @property
+    def locator(self) -> tuple[str, ...]:
+        """What tells a row from all the others, quoted: its rowid, or its primary key."""
+        return (self.rowid,) if self.rowid else tuple(map(quoted, self.primary))
+
+    def same(self, row: str, column: str, value: str) -> str:
+        """Whether a row's column is, to the byte, what it would be if this expression were stored in it. It may be evaluated twice."""
+        left = f"{row}.{quoted(column)}"
+        alike = f"{left} COLLATE BINARY IS +{value}"  # + takes the affinity from a value, so that only that of the column works (section 4.2)
+        return f"({alike} AND typeof({left}) IS typeof({value}))" if self.columns[column].loose else f"({alike})"
+
+
+def look(server: Server, written: str) -> Table | None:
+    """The table of this name; None if there is none, or if it is a view."""
+    name = named(written)
+    found = server.rows("SELECT name, wr, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name = %s COLLATE NOCASE", [name])
+    if not found:
+        return None
+    name, without_rowid, strict = found[0]
+    columns = {
+        row[0]: Stored(row[0], row[1], bool(row[2]), row[3] or "", row[4], row[5] != 0, _loose(row[1], bool(strict)))
+        for row in server.rows('SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(%s)', [name])
+    }
+    taken = {each.lower() for each in columns}
+    rowid = "" if without_rowid else next((each for each in ("rowid", "_rowid_", "oid") if each not in taken), "")
+    return Table(name, columns, rowid)
+
+
+def named(written: str) -> str:
+    """The table that a name means, as it is written: perhaps with quotes, perhaps in ``main``. Raises Refused for anything else."""
+    try:
+        cursor = Cursor(read(written, "sqlite").sentences[0].tokens, written)
+        parts = [part.identifier for part in cursor.table()]
+    except (Unreadable, Puzzled, IndexError):
+        parts, cursor = [], Cursor((), "")
+    if not parts or not cursor.done or len(parts) > 2 or (len(parts) == 2 and parts[0].lower() != "main"):
+        raise Refused(f"{written!r} is not the name of a table of this database; it is like users, or main.users")
+    return parts[-1]
+
+
+def default(expression: str) -> str | None:
+    """A column's default as an expression that can stand anywhere; None if it may differ from row to row."""
+    if not expression:
+        return "NULL"
+    try:
+        tokens = read(expression, "sqlite").sentences[0].tokens
+    except (Unreadable, IndexError):
+        return None
+    if not is_constant(tokens):
+        return None
+    only = tokens[0]
+    if len(tokens) == 1 and only.kind in ("word", "name") and only.word not in ("NULL", "TRUE", "FALSE"):
+        return literal(only.identifier)  # DEFAULT x is the string 'x' (SQLite, "CREATE TABLE", "The DEFAULT clause")
+    return f"({expression})"
+
+
+def tokens(text: str) -> tuple[Token, ...]:
+    """The tokens of an expression; none for what is not one: empty, with a semicolon, or with brackets that do not match. Raises Unreadable."""
+    sentences = read(text, "sqlite").sentences
+    if len(sentences) != 1 or ";" in [token.word for token in sentences[0].tokens]:
+        return ()
+    depth = 0
+    for token in sentences[0].tokens:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if depth < 0:
+            return ()
+    return () if depth else sentences[0].tokens
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _loose(type: str, strict: bool) -> bool:
+    kind = type.upper()
+    if strict:
+        return kind == "ANY"
+    if any(part in kind for part in ("INT", "CHAR", "CLOB", "TEXT")):  # section 3.1, in this order
+        return False
+    return not kind or "BLOB" in kind

@@ -1,0 +1,195 @@
+"""Two-way sync on SQLite: an AFTER INSERT and an AFTER UPDATE trigger a pair, and one table ``bleen_sync`` with a row a pair.
+
+Why it is as it is:
+
+- A BEFORE trigger of SQLite cannot change the row that is written, and one that writes the same row leaves the result undefined ("CREATE TRIGGER",
+  section 3): so ours write it again, AFTER. Hence what RETURNING gives is not what they have made, and a column that must not be NULL needs a default.
+- A connection has no settings: nobody knows who writes. Which columns changed decides, else ``on_conflict``.
+- Our own write fires triggers again: the AFTER UPDATE one from the AFTER INSERT one, those of the other pairs of the table, and all where an application
+  has set ``recursive_triggers``. While we write a row, ``bleen_sync`` names it, and what is then no change, or makes the old side of the new one, is ours.
+  Only that is let pass: a statement with OR FAIL can end in the middle, and leave the name there.
+- AFTER triggers fire newest first: ours, which are made last, see the row as it was written, before a trigger of the application writes it again.
+- At its end each trigger looks whether the row is in step: under OR IGNORE, which holds for the statements inside of triggers too, a constraint on the
+  columns that we write is passed over in silence.
+- Only what SQLite has long had is used in them: the application may come with an older one, which has to read the whole schema.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from bleen.database.migration import Pair
+from bleen.database.server import Server
+from bleen.database.sqlite_values import Table, default, literal, look, quoted
+from bleen.database.sync.table import Side
+from bleen.errors import Refused
+
+PREFIX = "~bleen_"
+SIDES: tuple[Side, Side] = ("old", "new")
+
+STATE = (
+    "CREATE TABLE IF NOT EXISTS bleen_sync (name text PRIMARY KEY, of_table text NOT NULL, columns text NOT NULL, source text, writing text,"
+    " written integer NOT NULL, conflicts integer NOT NULL)"
+)
+"""``source`` and ``writing``: which side counts, and which row is being written, within a statement. ``columns``: those of the pair, for other pairs."""
+
+
+class Sync(NamedTuple):
+    """Implements ``sync.Sync``."""
+
+    migration: str
+    number: int
+    pair: Pair
+    table: Table
+
+    def install(self) -> list[str]:
+        columns = ", ".join(map(quoted, (*self.pair.old, *self.pair.new)))
+        row = f"INSERT OR IGNORE INTO bleen_sync VALUES ({literal(self.name)}, {literal(self.table.name)}, {literal(columns)}, NULL, NULL, 0, 0)"
+        return [STATE, row, *self._drops(), self._trigger("INSERT", self._inserted()), self._trigger("UPDATE", self._updated())]
+
+    def remove(self, leaves: Side = "old") -> list[str]:
+        return [STATE, *self._drops(), f"DELETE FROM bleen_sync WHERE name = {literal(self.name)}"]
+
+    def rewrite(self) -> list[str]:
+        """Nothing in it depends on who writes."""
+        return []
+
+    def diverged(self) -> str:
+        return f"{self.lost()} AND NOT {self.in_step('new', 't')}"
+
+    def lost(self) -> str:
+        return f"SELECT count(*) FROM {self._of} AS t WHERE NOT {self.in_step('old', 't')}"
+
+    def unreadable(self) -> str:
+        return f"SELECT count(*) FROM {self._of} AS t WHERE {self.unreadable_row('t')}"
+
+    def unreadable_row(self, row: str) -> str:
+        """Whether old -> new -> old is not what a row's old columns are."""
+        made = {name: f"CAST({v} AS TEXT)" if _text(self.table.columns[name].type) else v for name, v in self._values("old", row).items()}
+        back = {name: self._over(self.pair.backward[name], made) for name in self.pair.old}
+        return f"NOT ({' AND '.join(self.table.same(row, name, value) for name, value in back.items())})"
+
+    def written(self) -> str:
+        return self._count("written")
+
+    def conflicts(self) -> str:
+        """What a statement failed for, or was rolled back, is not among them."""
+        return self._count("conflicts")
+
+    @property
+    def name(self) -> str:
+        """Of its row, and of its triggers, but for what they fire on."""
+        if len(self.migration) <= 60:
+            return f"{PREFIX}{self.migration}_{self.number}"
+        return f"{PREFIX}{self.migration[:50]}_{hashlib.sha256(self.migration.encode()).hexdigest()[:8]}_{self.number}"
+
+    def in_step(self, source: Side, row: str) -> str:
+        """Whether the other side of a row is what is made of the source."""
+        return "(" + " AND ".join(self.table.same(row, name, value) for name, value in self._values(source, row).items()) + ")"
+
+    @property
+    def _of(self) -> str:
+        return quoted(self.table.name)
+
+    def _values(self, source: Side, row: str) -> Mapping[str, str]:
+        """The columns of the other side, and what each is made from."""
+        columns, expressions = (self.pair.old, self.pair.forward) if source == "old" else (self.pair.new, self.pair.backward)
+        given = {name: f"{row}.{quoted(name)}" for name in columns}
+        return {name: self._over(expression, given) for name, expression in expressions.items()}
+
+    def _over(self, expression: str, given: Mapping[str, str]) -> str:
+        """An expression in which each name stands for what is given; no other name means anything in it."""
+        named = ", ".join(f"{value} AS {quoted(name)}" for name, value in given.items())
+        return f"(SELECT (\n{expression}\n) FROM (SELECT {named}))"
+
+    def _count(self, what: str) -> str:
+        return f"SELECT coalesce(max({what}), 0) FROM bleen_sync WHERE name = {literal(self.name)}"
+
+    def _drops(self) -> list[str]:
+        return [f"DROP TRIGGER IF EXISTS {quoted(f'{self.name}_{event.lower()}')}" for event in ("INSERT", "UPDATE")]
+
+    def _inserted(self) -> str:
+        """The side that counts, by the decision table, for an INSERT; 'leave' or 'conflict' where none does."""
+        old, new = self._given(self.pair.old), self._given(self.pair.new)
+        return (
+            f"CASE WHEN {self.in_step('old', 'NEW')} THEN 'leave' WHEN {old.touched} AND {new.untouched} THEN 'old'"
+            f" WHEN {old.untouched} AND {new.touched} THEN 'new' WHEN {self.in_step('new', 'NEW')} THEN 'leave' ELSE 'conflict' END"
+        )
+
+    def _updated(self) -> str:
+        """The same for an UPDATE."""
+        old, new = self._changed(self.pair.old), self._changed(self.pair.new)
+        return (
+            f"CASE WHEN {self.in_step('old', 'NEW')} THEN 'leave' WHEN {old} AND NOT {new} THEN 'old' WHEN {new} AND NOT {old} THEN 'new'"
+            f" WHEN {self.in_step('new', 'NEW')} THEN 'leave' WHEN NOT {old} THEN 'old' ELSE 'conflict' END"
+        )
+
+    def _given(self, side: Sequence[str]) -> "_Given":
+        """What an INSERT did to the columns of a side: see ``sync.table.Touch``."""
+        defaults = {name: default(self.table.columns[name].default) for name in side}
+        closed = [f"NOT {self.table.same('NEW', name, value)}" for name, value in defaults.items() if value is not None]
+        touched = f"({' OR '.join(closed) or '0'})"
+        return _Given(touched, f"(NOT {touched})" if len(closed) == len(side) else "0")
+
+    def _changed(self, side: Sequence[str]) -> str:
+        return "(" + " OR ".join(f"NOT {self.table.same('NEW', name, f'OLD.{quoted(name)}')}" for name in side) + ")"
+
+    def _key(self) -> str:
+        return " || ',' || ".join(f"quote(NEW.{name})" for name in self.table.locator)
+
+    def _trigger(self, event: str, decided: str) -> str:
+        """``decided`` is of the row as it was written, whatever has been done to it since."""
+        name, of = literal(self.name), self._of
+        here = " AND ".join(f"{of}.{each} = NEW.{each}" for each in self.table.locator)
+        state = f"(SELECT source FROM bleen_sync WHERE name = {name})"
+        known = self.pair.on_conflict if self.pair.on_conflict != "error" else None
+        sources = {side: f"('{side}', 'conflict')" if known == side else f"('{side}')" for side in SIDES}
+        ours = ""
+        if event == "UPDATE":
+            still = f"(NOT {self._changed(self.pair.old)} OR {self.in_step('new', 'NEW')}) AND NOT {self._changed(self.pair.new)}"
+            ours = f" AND NOT ({still} AND EXISTS (SELECT 1 FROM bleen_sync WHERE of_table = {literal(self.table.name)} AND writing = {self._key()}))"
+        body = [f"UPDATE bleen_sync SET source = {decided}, writing = {self._key()} WHERE name = {name}"]
+        if known is None:
+            body.append(f"SELECT RAISE(ABORT, {literal(self._undecided())}) WHERE {state} = 'conflict'")
+        for source in SIDES:
+            made = ", ".join(f"{quoted(name)} = {value}" for name, value in self._values(source, "NEW").items())
+            body.append(f"UPDATE {of} SET {made} WHERE {here} AND {state} IN {sources[source]}")
+        out = f"CASE WHEN {state} IN {sources['old']} THEN NOT {self.in_step('old', of)} ELSE NOT {self.in_step('new', of)} END"
+        body.append(f"SELECT RAISE(ABORT, {literal(self._unheld())}) FROM {of} WHERE {here} AND {out}")
+        counts = f"written = written + (source IN {sources['new']}), conflicts = conflicts + (source = 'conflict')"
+        body.append(f"UPDATE bleen_sync SET {counts}, source = NULL, writing = NULL WHERE name = {name}")
+        head = f"CREATE TRIGGER {quoted(f'{self.name}_{event.lower()}')} AFTER {event} ON {of} FOR EACH ROW WHEN ({decided}) <> 'leave'{ours}"
+        return f"{head} BEGIN\n" + "".join(f"  {each};\n" for each in body) + "END"
+
+    def _undecided(self) -> str:
+        return (
+            f"bleen: {', '.join(self.pair.old)} and {', '.join(self.pair.new)} of {self.table.name} do not say the same, and nothing says which of them"
+            " counts: write one side only"
+        )
+
+    def _unheld(self) -> str:
+        both = f"{', '.join(self.pair.old)} and {', '.join(self.pair.new)} of {self.table.name}"
+        return f"bleen: {both} cannot both hold what was written: a constraint forbids it"
+
+
+class _Given(NamedTuple):
+    """Two conditions on a row to be inserted; neither holds if its defaults leave it open."""
+
+    touched: str
+    untouched: str
+
+
+def of(server: Server, migration: str, number: int, pair: Pair) -> Sync:
+    """The sync of a pair, with what the catalogue says of its columns. Raises Refused if there is no such table."""
+    table = look(server, pair.table)
+    if table is None:
+        raise Refused(f"there is no table {pair.table}")
+    if missing := [name for name in (*pair.old, *pair.new) if name not in table.columns]:
+        raise Refused(f"{table.name} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(table.columns)}")
+    return Sync(migration, number, pair, table)
+
+
+def _text(type: str) -> bool:
+    """Affinity TEXT: a number becomes its text (SQLite, "Datatypes In SQLite", section 3.1)."""
+    kind = type.upper()
+    return "INT" not in kind and any(part in kind for part in ("CHAR", "CLOB", "TEXT"))

@@ -1,0 +1,187 @@
+"""What two-way sync on SQLite cannot keep in step, or not without harm; each reason with a way."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+
+from bleen.database import sqlite_values
+from bleen.database.migration import Pair
+from bleen.database.server import Server
+from bleen.database.sqlite_values import MOMENTS, Table, default, named, quoted
+from bleen.database.statements import Unreadable
+from bleen.database.sync import sqlite
+from bleen.database.sync.sqlite import PREFIX, Sync
+from bleen.database.tokens import Token, read
+from bleen.errors import Refused
+
+
+def refusals(server: Server, pair: Pair) -> list[str]:
+    """Implements ``sync.refusals``. What comes first is asked first: no reason is given that only follows from another."""
+    try:
+        if kind := _kind(server, named(pair.table)):
+            return [kind]
+        sync = sqlite.of(server, "", 0, pair)
+    except Refused as error:
+        return [str(error)]
+    found = [*_columns(server, sync), *_others(server, sync)]
+    if pair.on_conflict is None:
+        found.append(
+            "SQLite does not know which environment writes, and a writer may change both sides at once: say on_conflict ="
+            ' "old", "new" or "error", for what to do then'
+        )
+    return found or [*_expressions(sync)] or [*_values(server, sync)]
+
+
+def _kind(server: Server, name: str) -> str:
+    """What speaks against a table before it is looked at; empty if nothing does."""
+    found = server.rows("SELECT type FROM pragma_table_list WHERE schema = 'main' AND name = %s COLLATE NOCASE", [name])
+    if found and found[0][0] != "table":
+        words = {"view": "a view, whose writes are its own INSTEAD OF triggers': name the table that holds the rows"}
+        return f"{name} is {words.get(found[0][0], 'a virtual table, or a part of one, which has no triggers: expand without sync')}"
+    return ""
+
+
+def _columns(server: Server, sync: Sync) -> Iterator[str]:
+    table, ours = sync.table, (*sync.pair.old, *sync.pair.new)
+    if not table.locator:
+        yield f"{table.name} has columns called rowid, _rowid_ and oid, and no primary key: nothing tells its rows apart"
+    for name in ours:
+        column = table.columns[name]
+        if column.generated:
+            yield f"{name} is a generated column, which a trigger cannot set: pair the columns that it is made from"
+        if column.key:
+            yield f"{name} is in the primary key: a write that seems to leave it alone would change it; leave it out of the pair"
+        elif column.required and column.default.upper() in ("", "NULL"):
+            other = "the new version, which does not name it" if name in sync.pair.old else "the old version, which does not know it"
+            yield (
+                f"{name} is NOT NULL without a default: an INSERT of {other}, fails before a trigger of SQLite can fill it; give it a default (ALTER TABLE"
+                " cannot: rebuild the table in a release before this one), or let the expand make a new table"
+            )
+    keys = server.rows(
+        """SELECT k."from", 'the foreign key to ' || k."table" FROM pragma_foreign_key_list(%s) k UNION ALL
+        SELECT k."to", 'a foreign key of ' || t.name FROM sqlite_master t, pragma_foreign_key_list(t.name) k
+        WHERE t.type = 'table' AND k."table" = %s COLLATE NOCASE AND k."to" IS NOT NULL""",
+        [table.name, table.name],
+    )
+    known = {name.lower() for name in ours}
+    for column, words in keys:
+        if column.lower() in known:
+            yield f"{column} is in {words}: a write that seems to leave it alone would change it; leave it out of the pair"
+
+
+def _others(server: Server, sync: Sync) -> Iterator[str]:
+    """Whoever else has a hand in the table's rows."""
+    table, ours = sync.table, (*sync.pair.old, *sync.pair.new)
+    for name, text in server.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s COLLATE NOCASE ORDER BY name", [table.name]):
+        if not name.startswith(PREFIX) and (what := _writes(text, table, {each.lower() for each in ours})):
+            yield f"the trigger {name} of {table.name} {what}, also when we have written the row: let the application do it, and drop the trigger first"
+    if not server.columns("bleen_sync"):
+        return
+    for name, columns in server.rows("SELECT name, columns FROM bleen_sync WHERE of_table = %s ORDER BY name", [table.name]):
+        theirs = {token.identifier for token in sqlite_values.tokens(columns) if token.kind == "name"}
+        if theirs != {*ours} and (both := sorted(theirs & {*ours})):
+            yield f"{', '.join(both)}: kept in step by {name} already; contract that migration first"
+
+
+def _writes(trigger: str, table: Table, ours: set[str]) -> str:
+    """What a trigger on the table does to our columns of it; empty if nothing."""
+    body = read(trigger, "sqlite").sentences[0].tokens
+    at = next(number for number, token in enumerate(body) if token.word == "BEGIN")
+    for statement in _statements(body[at + 1 :]):
+        names = [token.identifier.lower() if token.kind in ("word", "name") else token.text for token in statement]
+        verb = names[0]
+        target = next((name for name in names[1:] if name not in ("or", "rollback", "abort", "fail", "ignore", "replace", "into")), "")
+        if target != table.name.lower():
+            continue
+        if verb in ("insert", "replace"):
+            return f"inserts rows into {table.name}"
+        if verb == "update" and (set_ := ours & {*_assigned(names)}):
+            return f"writes {', '.join(sorted(set_))}"
+    return ""
+
+
+def _statements(body: Sequence[Token]) -> Iterator[list[Token]]:
+    statement: list[Token] = []
+    for token in body:
+        if token.text == ";" and statement:
+            yield statement
+            statement = []
+        else:
+            statement.append(token)
+
+
+def _assigned(names: list[str]) -> Iterator[str]:
+    """The columns that an UPDATE sets: what stands before a = that no bracket holds, up to its WHERE."""
+    depth, left = 0, True
+    for name in names[names.index("set") + 1 :]:
+        depth += {"(": 1, ")": -1}.get(name, 0)
+        if depth == 0 and name in ("where", "from"):
+            return
+        if depth == 0 and name in ("=", ","):
+            left = name == ","
+        elif left:
+            yield name
+
+
+def _expressions(sync: Sync) -> Iterator[str]:
+    """What can be said of the expressions without a row."""
+    for words, side, expressions in (("forward", sync.pair.old, sync.pair.forward), ("backward", sync.pair.new, sync.pair.backward)):
+        for column, expression in expressions.items():
+            if why := _unfit(sync.table, side, expression):
+                yield f"{words} of {column} {why}"
+
+
+def _unfit(table: Table, side: Sequence[str], expression: str) -> str:
+    """Why a row's columns cannot be made by an expression; SQLite says it of what would be a generated column, for which it asks the same."""
+    try:
+        tokens = sqlite_values.tokens(expression)
+    except Unreadable as error:
+        return f"cannot be read: {error}"
+    if not tokens:
+        return "is not one expression"
+    known = {name.lower() for name in side}
+    for token in tokens:
+        if token.kind == "name" and token.identifier.lower() not in known:  # which SQLite may take for a string
+            return f"names {token.text}; it can be made from {', '.join(side)} only"
+        if token.kind == "string" and token.text[1:-1].lower() in MOMENTS:
+            return f"says {token.text}, which is something else each time, or in each process: a row would never be in step"
+    scratch = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        scratch.execute("PRAGMA trusted_schema = OFF")  # as an application may have it, for which the trigger has to work too
+        columns = ", ".join(f"{quoted(name)} {table.columns[name].type}" for name in side)
+        scratch.execute(f'CREATE TABLE {quoted(table.name)} ({columns}, "bleen made" GENERATED ALWAYS AS (\n{expression}\n) VIRTUAL)')
+        scratch.execute(f"INSERT INTO {quoted(table.name)} DEFAULT VALUES")
+        scratch.execute(f'SELECT "bleen made" FROM {quoted(table.name)}').fetchall()
+    except sqlite3.Error as error:
+        return f"is nothing that can be made of {', '.join(side)} alone; SQLite says: {str(error).replace('generated column', 'expression')}"
+    finally:
+        scratch.close()
+    return ""
+
+
+def _values(server: Server, sync: Sync) -> Iterator[str]:
+    """Whether the expressions hold for the defaults of the columns and for the rows that there are."""
+    for words, side, expressions in (("forward", sync.pair.old, sync.pair.forward), ("backward", sync.pair.new, sync.pair.backward)):
+        defaults: Mapping[str, str | None] = {name: default(sync.table.columns[name].default) for name in side}
+        if None not in defaults.values():
+            given = ", ".join(f"{value} AS {quoted(name)}" for name, value in defaults.items())
+            made = ", ".join(f"(\n{each}\n)" for each in expressions.values())
+            try:
+                server.rows(f"SELECT {made} FROM (SELECT {given})")
+            except Refused as error:
+                why = f"fails for the defaults of {', '.join(side)}, which a row has that was inserted by the other version"
+                yield f"{words} {why}: {str(error).removeprefix('the database says: ')}"
+                return
+    key = " || ', ' || ".join(f"quote(t.{name})" for name in sync.table.locator)
+    try:
+        if sync.pair.lossy:
+            server.rows(sync.diverged())
+            return
+        count, example = server.rows(f"SELECT count(*), min({key}) FROM {quoted(sync.table.name)} AS t WHERE {sync.unreadable_row('t')}")[0]
+    except Refused as error:
+        yield f"forward or backward fails for a row of the table: {str(error).removeprefix('the database says: ')}"
+        return
+    if count:
+        yield (
+            f"{count} rows lose something on the way {', '.join(sync.pair.old)} -> {', '.join(sync.pair.new)} -> {', '.join(sync.pair.old)}"
+            f" (such as {', '.join(sync.table.locator)} = {example}): mend forward or backward, or declare it with lossy = true"
+        )
