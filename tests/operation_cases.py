@@ -15,6 +15,29 @@ INSERT INTO people (first_name, last_name, address, age, "Team")
 SELECT 'F' || n, 'L' || n, 'S' || n || ', C' || n, n, n % 10 FROM generate_series(1, 50) n;
 """
 
+"""Of PostgreSQL."""
+
+MYSQL_TABLES = """
+CREATE TABLE teams (id bigint PRIMARY KEY);
+CREATE TABLE people (
+    id bigint AUTO_INCREMENT PRIMARY KEY, first_name varchar(99) NOT NULL, last_name varchar(99) NOT NULL, address text NOT NULL, age integer, `Team` bigint
+);
+CREATE INDEX people_age ON people (age);
+ALTER TABLE people ADD CONSTRAINT grown CHECK (age >= 0);
+CREATE TABLE gone (id integer);
+INSERT INTO people (first_name, last_name, address, age) VALUES ('F1', 'L1', 'S1, C1', 1);
+"""
+
+SQLITE_TABLES = """
+CREATE TABLE teams (id INTEGER PRIMARY KEY);
+CREATE TABLE people (
+    id INTEGER PRIMARY KEY, first_name TEXT NOT NULL, last_name TEXT NOT NULL, address TEXT NOT NULL, age INTEGER, "Team" INTEGER
+);
+CREATE INDEX people_age ON people (id);
+CREATE TABLE gone (id INTEGER);
+INSERT INTO people (first_name, last_name, address, age) VALUES ('F1', 'L1', 'S1, C1', 1);
+"""
+
 
 class Case(NamedTuple):
     """An operation, and what has to be true of PostgreSQL's catalogue or of its rows, as a query, once it was expanded and once it was contracted too."""

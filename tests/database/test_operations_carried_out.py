@@ -1,6 +1,8 @@
-"""What operations and imports write, carried out on a real PostgreSQL: there and back, and on to the end."""
+"""What operations and imports write, carried out on real servers: there and back, and on to the end."""
 
+import sqlite3
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,11 @@ from bleen.database.migration import Migration, parse, read
 from bleen.database.operations import from_words, migrations
 from bleen.database.reverting import MARK
 from bleen.database.schema import Schema
+from bleen.database.statements import Dialect, split
 from bleen.errors import Refused, UserError
 from databases import Base
-from operation_cases import CASES, TABLES, Case
+from mariadb import connect, mariadb
+from operation_cases import CASES, MYSQL_TABLES, SQLITE_TABLES, TABLES, Case
 
 NAME = "0001_change"
 SHIPS = {"blue-1": frozenset[str](), "green-2": frozenset({NAME})}
@@ -142,3 +146,49 @@ def test_the_article_s_example_is_imported_completed_and_carried_out(people: Bas
     schema.contract(NAME)
     assert asked(people, "SELECT count(*) FROM people WHERE full_name IN ('Ada Byron', 'Alan Turing', 'F50 L50')") == 3
     schema.server.close()
+
+
+def there_and_back_and_on(case: Case, dialect: Dialect, run: Callable[[str], object], schema: Callable[[], object]) -> None:
+    """Statement by statement, without sync."""
+    (made,) = migrations(from_words(case.words), dialect, "")
+    before = schema()
+    for part in ("expand", "revert"):
+        for statement in split(made.files.get(f"{part}.sql", ""), dialect):
+            run(statement.text)
+    assert schema() == before
+    for part in ("expand", "backfill", "contract"):
+        for statement in split(made.files.get(f"{part}.sql", ""), dialect):
+            run(statement.text)
+    assert schema() != before
+
+
+@pytest.mark.parametrize("case", [c for c in CASES.values() if "sqlite" in c.needs], ids=[n for n, c in CASES.items() if "sqlite" in c.needs])
+def test_an_operation_s_statements_go_there_and_back_on_sqlite(case: Case) -> None:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.executescript(SQLITE_TABLES)
+    db.create_function("split_part", 3, lambda text, by, number: text.split(by)[number - 1])
+    db.create_function("concat", -1, lambda *parts: "".join(parts))  # there since SQLite 3.44
+    there_and_back_and_on(case, "sqlite", db.execute, lambda: sorted(db.execute("SELECT name, sql FROM sqlite_master")))
+    db.close()
+
+
+@pytest.fixture(scope="module")
+def maria() -> Iterator[Path]:
+    with mariadb() as socket:
+        yield socket
+
+
+@pytest.mark.parametrize("case", [c for c in CASES.values() if "mysql" in c.needs], ids=[n for n, c in CASES.items() if "mysql" in c.needs])
+def test_an_operation_s_statements_go_there_and_back_on_mariadb(case: Case, maria: Path) -> None:
+    with connect(maria) as db, db.cursor() as cursor:
+
+        def schema() -> list[object]:
+            cursor.execute("SHOW TABLES")
+            tables = [name for (name,) in cursor.fetchall()]
+            return [(cursor.execute(f"SHOW CREATE TABLE `{name}`"), cursor.fetchone()) for name in tables]
+
+        for statement in ("CREATE OR REPLACE DATABASE t", "USE t", *(each.text for each in split(MYSQL_TABLES, "mysql"))):
+            cursor.execute(statement)
+        part = "RETURN SUBSTRING_INDEX(SUBSTRING_INDEX(a, b, n), b, -1)"
+        cursor.execute(f"CREATE FUNCTION split_part(a text, b text, n int) RETURNS text DETERMINISTIC {part}")
+        there_and_back_and_on(case, "mysql", cursor.execute, schema)

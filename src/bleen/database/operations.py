@@ -349,7 +349,7 @@ def template(dialect: Dialect) -> Imported:
     files = {
         "expand.sql": f"-- What the new version needs; the old one must not notice it. Run while the old version serves.\n-- {example}\n",
         "contract.sql": "-- What only the old version needed. Run later, when nobody can go back to it any more.\n"
-        f"-- {say.drop_column('users', 'first_name')[0]}\n",
+        f"-- {say.drop_column('users', 'first_name')[-1]}\n",
         "revert.sql": "-- What undoes expand.sql, until contract. Left as it is, it is derived from expand.sql where that can be.\n"
         f"-- If there is no way back: {reverting.MARK.removeprefix('-- ')} REASON\n",
         "migration.toml": f"""description = ""  # what `plan` and `status` say

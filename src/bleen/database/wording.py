@@ -146,8 +146,10 @@ class _Mysql(_Common):
         return self.index(table, name, columns, True, "")
 
     def foreign_key(self, table: str, name: str, columns: Sequence[str], references: str, to: Sequence[str], on_delete: str) -> list[str]:
+        """InnoDB makes an index for it if there is none, which stays when the key goes: with one that has a name, there is none to be made."""
+        index = self.index(table, self.called(table, *columns, "idx"), columns, False, "")
         added = self.alter(table, f"ADD CONSTRAINT {self.name(name)} {self.references(columns, references, to, on_delete)}")
-        return ["SET foreign_key_checks = 0;", *added, "SET foreign_key_checks = 1;"]
+        return [*index, "SET foreign_key_checks = 0;", *added, "SET foreign_key_checks = 1;"]
 
     def drop_constraint(self, table: str, name: str) -> list[str]:
         return self.alter(table, f"DROP CONSTRAINT {self.name(name)}")
@@ -170,7 +172,8 @@ class _Sqlite(_Common):
         return [f"ALTER TABLE {self.name(table)} ADD COLUMN {self.definition(column, type, default, not_null)};"]
 
     def drop_column(self, table: str, column: str) -> list[str]:
-        return [f"ALTER TABLE {self.name(table)} DROP COLUMN {self.name(column)};"]
+        drop = f"ALTER TABLE {self.name(table)} DROP COLUMN {self.name(column)};"
+        return [f"-- SQLite drops no column that an index names: DROP INDEX before this, if there is one of {column}.", drop]
 
     def require(self, table: str, column: str, type: str) -> list[str]:
         raise UserError(f"SQLite makes no column NOT NULL that is there: add {column} with a default, and not_null=true")
