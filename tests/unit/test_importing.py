@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bleen.cli import main
 from bleen.database.importing import Imported, Unfit, lint, split
@@ -54,6 +56,38 @@ def test_the_article_s_own_example_is_split_by_phase(dialect: Dialect, files: li
     assert (pair.table, pair.old, pair.new) == ("users", ("first_name", "last_name"), ("full_name",))
     assert pair.forward == {"full_name": "first_name || ' ' || last_name"}
     assert [each for each in lint([("0001_x", made)], dialect) if each.severity == "error"] == []
+
+
+def test_that_mysql_reads_the_article_s_expression_as_a_condition_is_said() -> None:
+    made = one("".join(ARTICLE.values()), "mysql")
+    assert made.notes[0] == "change.sql:4:1: || is OR in MySQL, unless sql_mode has PIPES_AS_CONCAT: CONCAT(a, b) joins strings"
+
+
+STATEMENTS = [
+    "ALTER TABLE a ADD b int",
+    "ALTER TABLE a ADD CONSTRAINT c CHECK (b > 0) NOT VALID",
+    "UPDATE a SET b = ';' || c WHERE k = 1",
+    "UPDATE d SET e = 1",
+    "ALTER TABLE a DROP c",
+    "DROP TABLE d",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; $$",
+    "CREATE VIEW v AS SELECT 1 -- of one",
+    "DELETE FROM g WHERE id < 9",
+]
+BETWEEN = [";", ";\n", " ;\n\n-- a comment; with a semicolon\n", ";  /* behind; it */ ", ";-- 'at its end\n"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(STATEMENTS), st.sampled_from(BETWEEN)), min_size=1, max_size=8, unique_by=lambda each: each[0]))
+def test_no_statement_and_no_comment_is_lost_or_comes_twice(parts: list[tuple[str, str]]) -> None:
+    text = "".join(f"{statement}\n{between}" for statement, between in parts)
+    made = split([("change.sql", text)], "postgres")
+    files = [each.files.get(f"{phase}.sql", "") for each in made for phase in ("expand", "backfill", "contract")]
+    for statement, _ in parts:
+        assert sum(file.count(statement.removesuffix(" -- of one")) for file in files) == 1, files
+    for comment in ("-- of one", "-- a comment; with a semicolon", "/* behind; it */", "-- 'at its end"):
+        assert sum(file.count(comment) for file in files) == text.count(comment)
+    again = split([(str(number), file) for number, file in enumerate(files) if file], "postgres")
+    assert [each.files for each in again] == [each.files for each in made]
 
 
 def test_what_cannot_be_derived_is_open_and_refused_until_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +177,12 @@ def test_comments_stay_with_their_statements() -> None:
     made = one("/* head */\n-- é\nALTER TABLE a ADD b int; -- behind\n\n-- of the drop\nDROP TABLE c; -- gone\n-- the end\n")
     assert made.files["expand.sql"] == "/* head */\n-- é\nALTER TABLE a ADD b int;  -- behind\n"
     assert made.files["contract.sql"] == "-- of the drop\nDROP TABLE c;  -- gone\n-- the end\n"
+
+
+def test_the_comments_of_a_statement_that_is_split_come_once() -> None:
+    made = one("-- of both\nALTER TABLE a ADD b int, DROP c; -- behind\n")
+    assert made.files["expand.sql"] == "-- of both\nALTER TABLE a ADD b int;\n"
+    assert made.files["contract.sql"] == "ALTER TABLE a DROP c;  -- behind\n"
 
 
 def test_what_the_release_makes_itself_is_free_to_change() -> None:

@@ -102,7 +102,7 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
     for number, own in enumerate(pairs):
         files = {f"{phase}.sql": "".join(f"{each.text}\n" for each in _part_of(number, phase, placed, fills)) for phase in PHASES}
         fill = fills[number] if fills else None
-        hints = [f"{fill.at}: {why}" for why in _alone(fill, own)] if fill else []
+        hints = [f"{fill.at}: {why}" for why in _to_be_known(fill, own, dialect)] if fill else []
         made.append(_whole(files, own, [*(idle if not made else []), *hints], dialect))
     return made
 
@@ -238,10 +238,12 @@ def _reads(fill: Placed, drop: Placed) -> bool:
     return told is not None and any(("column", *told.names, name) in drop.part.drops for each in told.set.values() for name in each.reads)
 
 
-def _alone(fill: Placed, pairs: Sequence[_Pair]) -> Iterator[str]:
-    """What a backfill lacks whose columns nothing keeps in step."""
+def _to_be_known(fill: Placed, pairs: Sequence[_Pair], dialect: Dialect) -> Iterator[str]:
+    """What a person has to know of a backfill: what it lacks, and what is easily overlooked."""
     told = fill.part.fill
     assert told is not None, "it is a backfill"
+    if dialect == "mysql" and any("||" in each.expression for each in told.set.values()):
+        yield "|| is OR in MySQL, unless sql_mode has PIPES_AS_CONCAT: CONCAT(a, b) joins strings"
     columns = [column for column in told.set if not any(column in pair.new for pair in pairs)]
     if columns:
         yield (
