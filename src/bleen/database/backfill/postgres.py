@@ -81,11 +81,13 @@ class Rows:
         return (found[0][0], tuple(found[0][1:])) if found else (0, ())
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
-        found = self._server.rows(
-            f'SELECT "bleen number", {self._texts()} FROM (SELECT {self._names()}, row_number() OVER (ORDER BY {self._names()}) AS "bleen number"'
-            f' FROM {self.table} WHERE {self._after(begin)} ORDER BY {self._names()} LIMIT {size}) AS batch ORDER BY "bleen number" DESC LIMIT 1'
-        )
-        return (tuple(found[0][1:]), found[0][0]) if found else None
+        along = f"FROM {self.table} WHERE {self._after(begin)} ORDER BY {self._names()}"
+        found = self._server.rows(f"SELECT {self._texts()} FROM (SELECT {self._names()} {along} OFFSET {size - 1} LIMIT 1) AS last")
+        if found:
+            return tuple(found[0]), size
+        numbered = f'SELECT {self._names()}, row_number() OVER (ORDER BY {self._names()}) AS "bleen number" {along}'
+        found = self._server.rows(f'SELECT {self._texts()}, "bleen number" FROM ({numbered}) AS rest ORDER BY "bleen number" DESC LIMIT 1')
+        return (tuple(found[0][:-1]), found[0][-1]) if found else None
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
         assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in self._backfill.set.items())
