@@ -6,7 +6,7 @@ import pytest
 
 from bleen.cli import main
 from bleen.database.reverting import derived, lint
-from bleen.database.statements import Dialect
+from bleen.database.statements import DIALECTS, Dialect
 
 UNDONE: list[tuple[Dialect, str, list[str]]] = [
     ("postgres", 'ALTER TABLE app."Users" ADD COLUMN note text', ['ALTER TABLE app."Users" DROP COLUMN IF EXISTS note;']),
@@ -121,6 +121,13 @@ def test_that_there_is_no_way_back_is_declared_with_a_reason() -> None:
     (found,) = lint(expand, "\n-- bleen: irreversible\n", "x", "postgres")
     assert (found.file, found.line) == ("x/revert.sql", 2)
     assert "says no reason" in found.message
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_revert_sql_that_cannot_be_read_is_found_before_it_is_needed(dialect: Dialect) -> None:
+    (found,) = lint("ALTER TABLE a ADD COLUMN b int;", "DROP TABLE a;\nDROP TABLE 'b", "x", dialect)
+    assert (found.file, found.line, found.severity) == ("x/revert.sql", 2, "error")
+    assert "cannot be read" in found.message
 
 
 def test_a_template_that_was_left_as_it_is_undoes_nothing() -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bleen.database.migration import Migration, says
 from bleen.database.rules import IRREVERSIBLE, Finding
-from bleen.database.statements import Dialect, Place, Unreadable, place
+from bleen.database.statements import Dialect, Place, Unreadable, place, split
 
 MARK = f"-- bleen: {IRREVERSIBLE}"
 _REASON = re.compile(r"^[ \t]*--[ \t]*bleen:[ \t]*irreversible\b[ \t]*(.*)$", re.MULTILINE)
@@ -81,17 +81,30 @@ def irreversible(text: str) -> str:
 
 
 def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Finding]:
-    """Why an expand has no way back: what its text does not undo and its revert.sql leaves open. None if there is a way, or if it is declared that there
-    is none. ``folder`` is said in front of the names of the files.
+    """Why an expand has no way back: what its text does not undo and its revert.sql leaves open, or says in a way that cannot be read. None if there is a
+    way, or if it is declared that there is none. ``folder`` is said in front of the names of the files.
     """
+    wrong = _unfit(revert, dialect)
+    if wrong:
+        at, why = wrong
+        return [Finding(str(Path(folder, "revert.sql")), at.line, at.column, IRREVERSIBLE, "error", why)]
     if says(revert) or irreversible(revert):
         return []
-    if found := _REASON.search(revert):
-        at = place(revert, found.start())
-        return [Finding(str(Path(folder, "revert.sql")), at.line, at.column, IRREVERSIBLE, "error", f"says no reason: write `{MARK} REASON`")]
     how = f"say in revert.sql how it is undone, or that it is not: `{MARK} REASON`"
     file = str(Path(folder, "expand.sql"))
     return [Finding(file, at.line, at.column, IRREVERSIBLE, "error", f"{why}; {how}") for at, why in derived(expand, dialect).stays]
+
+
+def _unfit(revert: str, dialect: Dialect) -> Stays | None:
+    """What is wrong with a revert.sql as it is written."""
+    if says(revert):
+        try:
+            split(revert, dialect)
+        except Unreadable as error:
+            return Stays(error.at, f"cannot be read: {error}")
+    elif (found := _REASON.search(revert)) and not found[1].strip():
+        return Stays(place(revert, found.start()), f"says no reason: write `{MARK} REASON`")
+    return None
 
 
 def _together(undone: list[Undo]) -> list[Undo]:
