@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from bleen.database.migration import Migration, parse
 from bleen.database.server import Server, Values
+from bleen.database.statements import Dialect
 from bleen.errors import Refused
 
 Part = Literal["expand", "sync", "backfill", "contract", "revert"]
@@ -66,6 +67,9 @@ class Step(NamedTuple):
     memo: Mapping[str, Any]
 
 
+_STORED: Mapping[Dialect, tuple[str, str]] = {"mysql": ("longtext", " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")}
+"""Where a ``text`` ends with 64 KiB, and a table need not be part of transactions: what to say instead, and what goes behind."""
+
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS bleen_migration (name varchar(120) PRIMARY KEY, checksum varchar(64) NOT NULL, state varchar(20) NOT NULL,"
     " service varchar(120) NOT NULL, release_number integer NOT NULL, at double precision NOT NULL, sources text NOT NULL)",
@@ -86,7 +90,8 @@ class Ledger:
         """Creates the tables that are missing; to be called by who is ``alone``."""
         if not self._there():
             for text in _TABLES:
-                self._server.rows(text)
+                kind, behind = _STORED.get(self._server.dialect, ("text", ""))
+                self._server.rows(text.replace(" text ", f" {kind} ") + behind)
 
     def entries(self) -> list[Entry]:
         """Every migration that this database has seen, in their order."""

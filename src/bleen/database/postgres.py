@@ -164,6 +164,12 @@ class Postgres:
             return not any(c.alter_table_cmd.subtype == postgast.pg_query_pb2.AT_DetachPartition and _concurrent(c.alter_table_cmd) for c in node.cmds)
         return name not in ("vacuum_stmt", "alter_system_stmt", "createdb_stmt", "dropdb_stmt")
 
+    def passing(self, statement: Statement) -> bool:
+        return _node(statement)[1] == "variable_set_stmt"
+
+    def sight(self, statement: Statement) -> str:
+        return ""
+
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """CREATE INDEX CONCURRENTLY leaves an INVALID index behind when it fails (PostgreSQL manual, CREATE INDEX, "Building Indexes Concurrently"):
         it is dropped, and built again. One that is valid was built by a try that did not live to say so, if there was one.

@@ -95,6 +95,16 @@ class Server(Protocol):
         """Whether a statement can be part of a transaction; one that cannot is given to ``concurrently``."""
         ...
 
+    def passing(self, statement: Statement) -> bool:
+        """Whether it only sets up the session, and so has to be said again by whoever goes on."""
+        ...
+
+    def sight(self, statement: Statement) -> str:
+        """What the catalogue says of what a statement that commits by itself is about to change, kept with the mark that it was begun: once that is another,
+        it was done, and is not given to ``concurrently`` again. Empty where only ``concurrently`` itself can tell.
+        """
+        ...
+
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """Runs a statement that cannot be part of a transaction. ``again``: it was begun before, and may have been done; the catalogue knows, and what it left
         half done is done away with first.

@@ -76,7 +76,7 @@ class Sync(NamedTuple):
         comment = f"COMMENT ON TRIGGER {_quoted(self.name)} ON {self.named(self.table)} IS {_literal(told(self.pair))}"
         return [*sequences, *grants, *self.rewrite(), trigger, comment]
 
-    def remove(self) -> list[str]:
+    def remove(self, leaves: Side = "old") -> list[str]:
         return [
             f"DROP TRIGGER IF EXISTS {_quoted(self.name)} ON {self.named(self.table)}",
             f"DROP FUNCTION IF EXISTS {self.named(self.name)}()",

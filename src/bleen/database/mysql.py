@@ -1,0 +1,351 @@
+"""MySQL 8 and MariaDB 10.6 and later, over one direct connection."""
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pymysql
+from pymysql import err
+from pymysql.connections import Connection
+from pymysql.cursors import Cursor
+
+from bleen.database import mysql_statements
+from bleen.database.backfill import mysql_update
+from bleen.database.migration import Backfill, Locks, Pair
+from bleen.database.mysql_waits import Guard, blockers
+from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.statements import Dialect, Statement
+from bleen.database.tokens import split
+from bleen.errors import Refused, Unavailable
+
+GONE_WITHIN = 3
+"""Seconds in which a statement of somebody of us who was killed has ended, if it waited for a lock: see ``lock_wait_timeout`` below."""
+
+_IDLE = 10
+"""Seconds for which a transaction of ours may stand still, locks and all, where the server knows such a limit (MariaDB)."""
+
+_CONTENDED = frozenset([1205, 1213, 3572, 1020])
+_TOO_LONG = frozenset([1317, 1969, 3024])
+_AWAY = frozenset([1040, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1927, 2002, 2003, 2006, 2013, 2055, 4031])
+_MISSING = frozenset([1049, 1051, 1054, 1091, 1146, 1176, 1305, 1360])
+"""Error numbers (MySQL, "Server Error Message Reference"; MariaDB, "MariaDB Error Codes")."""
+
+_OTHER_SQL = frozenset(["ANSI", "ANSI_QUOTES", "DB2", "MAXDB", "MSSQL", "NO_BACKSLASH_ESCAPES", "ORACLE", "POSTGRESQL"])
+"""What ``sql_mode`` may hold that makes another text of a statement: what the rules have read is what is run."""
+
+_OPTIONS = ("charset", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket")
+_NOT_USERS = "('system user', 'event_scheduler', 'unauthenticated user')"
+_SAY = "the database's url cannot be read; it is like mysql://user:password@host:3306/name, special characters as %XX"
+
+
+class MySQL:
+    """Implements ``server.Server``."""
+
+    dialect: Dialect = "mysql"
+    atomic = False
+
+    def __init__(self, url: str, application: str = "bleen migrate") -> None:
+        """Connects. Raises Unavailable if the server does not answer within 5 s, Refused if it answers through a pooler, only reads, or is older than
+        MySQL 8.0 or MariaDB 10.6: before, a change of the schema was not atomic.
+        """
+        self._where, self._application = _where(url), application
+        self._connection = self._connect()
+        try:
+            self._look()
+        except BaseException:
+            self.close()
+            raise
+
+    def _look(self) -> None:
+        version, id, self.database, reads, self.lowers = self.rows(
+            "SELECT VERSION(), CONNECTION_ID() + 0, DATABASE(), @@read_only + @@innodb_read_only, @@lower_case_table_names"
+        )[0]
+        self.mariadb = "MariaDB" in version
+        number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+        if number < ((10, 6) if self.mariadb else (8, 0)):
+            raise Refused(f"the database is {version}; bleen changes the schema of MySQL 8.0, MariaDB 10.6 and later")
+        if id & 0xFFFFFFFF != self._connection.thread_id():  # a pooler makes up the id that it tells its clients
+            raise Refused("the database's url leads to a connection pooler; migrations hold locks and settings of a session: give the server's own address")
+        if not self.database:
+            raise Refused(f"the database's url names no database: {_SAY}")
+        if reads:
+            raise Refused("the database that the url leads to only reads (read_only): give the primary's address, or reset it")
+        if self.mariadb:
+            self.rows(f"SET idle_transaction_timeout = {_IDLE}")
+
+    def close(self) -> None:
+        if self.connected:
+            self._connection.close()
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._connection.open)
+
+    def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        with _mapped(), self._connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with _mapped():
+            self._connection.begin()
+        try:
+            yield
+        except BaseException:
+            if self.connected:
+                self._roll_back()
+            raise
+        with _mapped():
+            self._connection.commit()
+
+    def _roll_back(self) -> None:
+        """What was raised matters more than a connection that is lost meanwhile: the server rolls back what its client leaves."""
+        try:
+            self._connection.rollback()
+        except pymysql.Error:
+            self._connection.close()
+
+    @contextmanager
+    def watch(self) -> Iterator[Callable[[], str]]:
+        yield lambda: blockers(self._connection, self._connection.thread_id())
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        name = f"bleen:{self.database}"[:64]
+        if not self.rows("SELECT GET_LOCK(%s, %s)", [name, GONE_WITHIN])[0][0]:
+            holder = self.rows(
+                "SELECT id, user, host, left(coalesce(info, ''), 80) FROM information_schema.processlist WHERE id = IS_USED_LOCK(%s)", [name]
+            )
+            who = f"connection {holder[0][0]} ({holder[0][1]}@{holder[0][2]}) {holder[0][3]}".rstrip() if holder else "a connection that has just ended"
+            raise Taken(f"another migration of this database is under way: {who}; wait for it, or end it")
+        try:
+            yield
+        finally:
+            if self.connected:
+                self.rows("SELECT RELEASE_LOCK(%s)", [name])
+
+    def split(self, text: str) -> list[Statement]:
+        return split(text, "mysql")
+
+    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told) -> None:
+        """Statements that change the schema come first, one by one; the others are one transaction, with the record."""
+        for statement in statements:
+            if not self.transactional(statement):
+                self._patiently(statement, locks, told)
+        rows = [statement for statement in statements if self.transactional(statement)]
+        deadline = time.monotonic() + locks.patience
+        while True:
+            try:
+                with self.transaction():
+                    for statement in rows:
+                        self._run(statement)
+                    for text, values in record:
+                        self.rows(text, values)
+                return
+            except Contended as late:
+                with self.watch() as who:
+                    waited = f"{late}{who()}"
+            if time.monotonic() >= deadline:
+                raise Refused(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
+            told(f"{waited}; tries again")
+            time.sleep(random.uniform(0.5, 1.5) * locks.timeout)
+
+    def _patiently(self, statement: Statement, locks: Locks, told: Told) -> None:
+        """A statement that changes the schema. It is done or it is not: both servers' are atomic (MySQL manual, "Atomic Data Definition Statement
+        Support"; MariaDB, "Atomic DDL"). So one that was ended while it waited, be it at its end, has left nothing.
+        """
+        deadline, pause = time.monotonic() + locks.patience, locks.timeout
+        self.rows(f"SET lock_wait_timeout = {int(locks.timeout) + 1}")  # what is left of us when we are killed waits for no longer
+        while True:
+            with Guard(self._connect, self._connection.thread_id(), locks.timeout, locks.concurrently) as guard:
+                try:
+                    self._run(statement)
+                    return
+                except (Contended, TookTooLong) as error:
+                    late = error
+            self._settle()
+            if guard.ended != "lock" and not isinstance(late, Contended):
+                raise TookTooLong(f"{_short(statement)}: took longer than {locks.concurrently:g} s, and was ended" if guard.ended else str(late))
+            waited = f"{_short(statement)}: a lock was not given within {round(locks.timeout * 1000)} ms{guard.blockers}"
+            if time.monotonic() >= deadline:
+                raise Refused(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
+            told(f"{waited}; tries again")
+            time.sleep(random.uniform(0.5, 1.5) * pause)
+            pause = min(pause * 1.5, 2.0)
+
+    def _settle(self) -> None:
+        """Lets a KILL QUERY that came too late hit nothing."""
+        try:
+            self.rows("DO 0")
+        except TookTooLong:
+            self.rows("DO 0")
+
+    def transactional(self, statement: Statement) -> bool:
+        return mysql_statements.changes_rows(statement)
+
+    def passing(self, statement: Statement) -> bool:
+        return mysql_statements.changes_session(statement)
+
+    def sight(self, statement: Statement) -> str:
+        return "\n".join(self._shown(about) for about in mysql_statements.about(statement))
+
+    def _shown(self, about: mysql_statements.About) -> str:
+        name = ".".join(token.text for token in about.name)
+        try:
+            row = self.rows(f"SHOW CREATE {about.kind} {name}")[0]
+        except Missing:
+            return f"no {about.kind} {name}"
+        shown = re.sub(r" AUTO_INCREMENT=\d+", "", str(row[1] if about.kind == "TABLE" else row[2]))
+        if not about.parts:
+            return shown
+        return "\n".join(line for line in shown.splitlines() if any(f"`{part}`".lower() in line.lower() for part in about.parts))
+
+    def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
+        """Every change of the schema commits by itself; whether an earlier try did so, ``sight`` tells."""
+        if len(mysql_statements.about(statement)) > 1:
+            raise Refused(f"{_short(statement)}: write a statement of its own for each: who is killed between two of them leaves one done, and one not")
+        self._patiently(statement, locks, told)
+
+    def _run(self, statement: Statement) -> None:
+        try:
+            self.rows(statement.text)
+        except Missing as error:
+            raise Missing(f"{_short(statement)}: {error}") from None
+        except (Contended, TookTooLong):
+            raise
+        except Refused as error:
+            raise Refused(f"{_short(statement)}: {str(error).removeprefix('the database says: ')}") from None
+
+    def update(self, text: str) -> Backfill:
+        return mysql_update.update(text)
+
+    def drops(self, statement: Statement, pair: Pair) -> bool:
+        tables, _ = mysql_statements.drops(statement, (*pair.old, *pair.new))
+        return self.named(pair.table) in [self.qualified(each) for each in tables]
+
+    def named(self, table: str) -> tuple[str, str]:
+        """The database and the name of a table as the catalogue has them, from how it is written. Raises Unreadable."""
+        return self.qualified(mysql_statements.names(table))
+
+    def qualified(self, parts: Sequence[str]) -> tuple[str, str]:
+        """The same, from its names: one or two."""
+        schema, name = (self.database, parts[0]) if len(parts) == 1 else (parts[0], parts[1])
+        return (schema.lower(), name.lower()) if self.lowers else (schema, name)
+
+    def columns(self, table: str) -> Mapping[str, Column]:
+        found = self.rows(
+            "SELECT column_name, column_type, is_nullable = 'YES', column_default, extra, coalesce(generation_expression, '') <> '', data_type"
+            " FROM information_schema.columns WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+            self.named(table),
+        )
+        return {
+            name: Column(name, type, bool(nullable), self._default(default, extra, kind), bool(generated) or "auto_increment" in extra)
+            for name, type, nullable, default, extra, generated, kind in found
+        }
+
+    def _default(self, default: str | None, extra: str, kind: str) -> str:
+        """MariaDB has it as an expression, MySQL a literal without its quotes (MySQL manual, "The INFORMATION_SCHEMA COLUMNS Table")."""
+        if default is None or (self.mariadb and default == "NULL"):
+            return ""
+        if self.mariadb or "DEFAULT_GENERATED" in extra or kind == "bit" or default.upper().startswith("CURRENT_TIMESTAMP"):
+            return default
+        return str(self._connection.escape(default))
+
+    def key(self, table: str) -> tuple[str, ...]:
+        found = self.rows(
+            "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s AND index_name = 'PRIMARY' ORDER BY seq_in_index",
+            self.named(table),
+        )
+        return tuple(row[0] for row in found)
+
+    def quoted(self, name: str) -> str:
+        return "`" + name.replace("`", "``") + "`"
+
+    def literal(self, text: str) -> str:
+        """A string as a literal."""
+        return str(self._connection.escape(text))
+
+    def sessions(self) -> list[Session]:
+        """What a session calls itself is its connection attribute ``program_name``, where the server keeps it (``performance_schema``, which MariaDB has off by
+        default); else the name of its user counts, if that is like ``bleen:shop:blue``. Whose sessions this user may not see, is told as one that is unknown.
+        """
+        said = self._programs()
+        found = self.rows(
+            "SELECT id, user, host, concat_ws(' ', command, state) FROM information_schema.processlist WHERE id <> connection_id() AND (db = database() OR db IS NULL)"
+            f" AND user NOT IN {_NOT_USERS} AND command NOT LIKE 'Binlog Dump%' AND command NOT IN ('Daemon', 'Slave_IO', 'Slave_SQL', 'Slave_worker') ORDER BY id"
+        )
+        shown = [Session(id, said.get(id, user if user.startswith("bleen:") else ""), user, host.rpartition(":")[0] or host, state) for id, user, host, state in found]
+        return shown if self._sees_all() else [*shown, Session(0, "", "any other: GRANT PROCESS ON *.* shows whose sessions there are", "", "")]
+
+    def _programs(self) -> dict[int, str]:
+        try:
+            found = self.rows("SELECT processlist_id, attr_value FROM performance_schema.session_connect_attrs WHERE attr_name = 'program_name'")
+        except Refused:  # without the right to it, sessions are those of nobody known
+            return {}
+        return {int(id): str(name) for id, name in found}
+
+    def _sees_all(self) -> bool:
+        """The privilege PROCESS, which may come from a role: asked of a table that wants it."""
+        try:
+            self.rows("SELECT 1 FROM information_schema.innodb_trx LIMIT 1")
+        except Refused:
+            return False
+        return True
+
+    def _connect(self) -> "Connection[Cursor]":
+        with _mapped():
+            connection = pymysql.connect(
+                **self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application
+            )
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT @@GLOBAL.sql_mode")
+                modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL]
+                cursor.execute("SET sql_mode = %s, innodb_lock_wait_timeout = 1, wait_timeout = 28800", [",".join(modes)])
+            return connection
+
+
+def _where(url: str) -> dict[str, Any]:
+    """A url as the driver's arguments. Raises Refused, with no part of the url in its text."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 3306
+        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)) if parts.query else {}
+    except ValueError:
+        raise Refused(_SAY) from None
+    if parts.fragment or "/" in parts.path[1:] or (parts.hostname or "").count("@"):
+        raise Refused(_SAY)
+    if unknown := sorted(set(options) - set(_OPTIONS)):
+        raise Refused(f"the database's url has {', '.join(unknown)}, which bleen does not know; known are {', '.join(_OPTIONS)}")
+    options.pop("charset", "")  # bleen speaks utf8mb4
+    where = {"host": parts.hostname or "localhost", "port": port, "user": unquote(parts.username or ""), "password": unquote(parts.password or "")}
+    return {**where, "database": unquote(parts.path[1:]) or None, **options}
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """The driver's errors as ours."""
+    try:
+        yield
+    except pymysql.Error as error:
+        number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        words = _line(str(error.args[-1])) if error.args else type(error).__name__
+        if number in _AWAY or isinstance(error, err.InterfaceError):
+            raise Unavailable(f"the database does not answer: {words or 'the connection is closed'}") from None
+        kinds = ((_CONTENDED, Contended), (_TOO_LONG, TookTooLong), (_MISSING, Missing))
+        kind = next((kind for numbers, kind in kinds if number in numbers), Refused)
+        raise kind(f"the database says: {words}") from None
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _short(statement: Statement) -> str:
+    text = _line(statement.text)
+    where = f"line {statement.at.line}, " if statement.at.line else ""  # ours stand in no file
+    return f"{where}{text if len(text) <= 80 else text[:77] + '...'}"

@@ -1,0 +1,118 @@
+"""What a statement of MySQL or MariaDB is about, as far as whoever runs it has to know."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bleen.database.migration import Pair
+from bleen.database.rules.mysql_grammar import alter_table
+from bleen.database.statements import Place, Statement, Unreadable
+from bleen.database.tokens import Cursor, Puzzled, Token, read, words
+
+_ROWS = words("INSERT REPLACE UPDATE DELETE SELECT WITH DO VALUES")
+_OBJECTS = {"TABLES": "TABLE", "VIEW": "TABLE", "SEQUENCE": "TABLE"} | {each: each for each in words("TABLE TRIGGER PROCEDURE FUNCTION EVENT")}
+"""What is created or dropped, and by which word SHOW CREATE shows it."""
+_UNNAMED = frozenset(["algorithm", "lock"])
+_BEYOND = frozenset(["add-foreign", "option", "partition", "convert", "force", "order", "keys", "tablespace", "drop-primary", "add-primary", "versioning"])
+"""Parts of an ALTER TABLE whose names are not those of what they change."""
+
+
+class About(NamedTuple):
+    """What SHOW CREATE tells of the object that a statement changes."""
+
+    kind: str
+    """TABLE (a view and a sequence too), TRIGGER, PROCEDURE, FUNCTION or EVENT."""
+    name: tuple[Token, ...]
+    parts: tuple[str, ...]
+    """Only what is said of these columns, indexes and constraints; empty: all of it."""
+
+
+def names(table: str) -> tuple[str, ...]:
+    """A table as it is written, perhaps with its database and quotes, as names. Raises Unreadable."""
+    try:
+        cursor = _cursor(table)
+        found = cursor.table()
+    except Puzzled as error:
+        raise Unreadable(f"{table} is no name of a table: {error} is not understood", Place(1, 1)) from None
+    if not cursor.done or len(found) > 2:
+        raise Unreadable(f"{table} is no name of a table", Place(1, 1))
+    return tuple(token.identifier for token in found)
+
+
+def changes_rows(statement: Statement) -> bool:
+    """Whether a statement is part of a transaction; every other one commits it (MySQL manual, "Statements That Cause an Implicit Commit")."""
+    return _cursor(statement.text).now.word in _ROWS
+
+
+def changes_session(statement: Statement) -> bool:
+    """Whether it is gone with the session."""
+    return _cursor(statement.text).now.word == "SET"
+
+
+def about(statement: Statement) -> list[About]:
+    """What a statement changes; nothing if that is not to be seen in the catalogue by SHOW CREATE."""
+    cursor = _cursor(statement.text)
+    try:
+        if cursor.sees("ALTER") and cursor.ahead(1).word in ("TABLE", "ONLINE"):
+            alter = alter_table(cursor)
+            specs = [spec for spec in alter.specs if spec.kind not in _UNNAMED]
+            known = all(spec.names and spec.kind not in _BEYOND for spec in specs)
+            return [About("TABLE", alter.table, tuple(name.identifier for spec in specs for name in spec.names) if known else ())]
+        if cursor.now.word in ("CREATE", "DROP"):
+            return _defined(cursor)
+    except Puzzled:
+        return []
+    return []
+
+
+def drops(statement: Statement, columns: Sequence[str]) -> tuple[list[tuple[str, ...]], bool]:
+    """The tables that a statement takes away, or away from; and whether it takes only some of these columns."""
+    cursor = _cursor(statement.text)
+    try:
+        if cursor.sees("ALTER", "TABLE"):
+            alter = alter_table(cursor)
+            gone = {spec.names[0].identifier.lower() for spec in alter.specs if spec.kind == "drop-column"}
+            return ([_identifiers(alter.table)], True) if gone & {name.lower() for name in columns} else ([], True)
+        if cursor.accept("DROP") and cursor.accept_one(words("TABLE TABLES")):
+            return [_identifiers(each) for each in _listed(cursor)], False
+    except Puzzled:
+        return [], False
+    return [], False
+
+
+def ours(pair: Pair) -> tuple[str, ...]:
+    """The columns of a pair."""
+    return (*pair.old, *pair.new)
+
+
+def _defined(cursor: Cursor) -> list[About]:
+    """What a CREATE or a DROP is about: the first word that is a kind of object says which; before it stand OR REPLACE, DEFINER = ... and such."""
+    while not cursor.done and cursor.now.word not in _OBJECTS and cursor.now.word != "INDEX":
+        cursor.at += 1
+    kind = cursor.kind("word").word
+    if kind == "INDEX":
+        cursor.accept("IF", "NOT", "EXISTS")
+        cursor.accept("IF", "EXISTS")
+        index = cursor.name()
+        while not cursor.done and not cursor.accept("ON"):
+            cursor.at += 1
+        return [About("TABLE", cursor.table(), (index.identifier,))]
+    return [About(_OBJECTS[kind], name, ()) for name in _listed(cursor)]
+
+
+def _listed(cursor: Cursor) -> list[tuple[Token, ...]]:
+    """Names, after IF [NOT] EXISTS, with commas between them."""
+    cursor.accept("IF", "NOT", "EXISTS")
+    cursor.accept("IF", "EXISTS")
+    found = [cursor.table()]
+    while cursor.accept(","):
+        found.append(cursor.table())
+    return found
+
+
+def _identifiers(name: tuple[Token, ...]) -> tuple[str, ...]:
+    return tuple(token.identifier for token in name)
+
+
+def _cursor(text: str) -> Cursor:
+    sentences = read(text, "mysql").sentences
+    return Cursor(sentences[0].tokens if sentences else (), text)

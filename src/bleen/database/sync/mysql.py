@@ -1,0 +1,335 @@
+"""Two-way sync on MySQL and MariaDB: two BEFORE ROW triggers a pair, one for INSERT and one for UPDATE, in the database of its table.
+
+Why it is as it is:
+
+- A change of the schema commits by itself, so triggers come and go one by one. For UPDATE comes first: what is inserted before the other one is there is not
+  filled yet, which the backfill finds; an UPDATE that nobody saw would be a row that is wrong.
+- A trigger is never replaced, as MySQL cannot: the one with the new text is created behind the old one (its name holds a hash of the text), finds every row in
+  step as the old one left it, and then the old one goes.
+- Triggers of one kind fire in the order of their creation (MySQL manual, "CREATE TRIGGER Statement"): ours is the last when it is installed.
+- A column that is NOT NULL and has no default is NULL for a BEFORE INSERT trigger if the statement does not give it, and may be set there. MariaDB looks
+  earlier at INSERT ... SELECT (and at DEFAULT as a value): the new version has to name such old columns there, or expand has to give them a default.
+- Values are compared by their bytes, as collations call equal what is not the same.
+- A trigger keeps the ``sql_mode`` and the character sets that it was created with (MySQL manual, "Stored Object Access Control", "CREATE TRIGGER"): every
+  client's write comes to the same. ``time_zone`` it does not keep: hence what depends on it is refused.
+- Who writes is known by ``@bleen_environment`` in the session: ``SET @bleen_environment = 'green'``, which drivers send for each connection
+  (init_command, sessionVariables).
+- Nothing is counted: a counter is a row that every writer would wait for.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
+
+from bleen.database.migration import Pair
+from bleen.database.mysql import MySQL
+from bleen.database.mysql_columns import INTEGERS, Shape, shapes
+from bleen.database.server import Server
+from bleen.database.sync.mysql_expression import Expression, constant, read
+from bleen.database.sync.table import Side
+from bleen.database.tokens import read as tokens
+from bleen.errors import Refused
+
+PREFIX = "bleen_"
+
+_EMPTY = {
+    **dict.fromkeys((*INTEGERS, "decimal", "float", "double"), "0"),
+    **dict.fromkeys(("char", "varchar", "binary", "varbinary", "set"), "''"),
+    **dict.fromkeys(("tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob"), "('')"),
+    "json": "('null')",
+    "date": "'1970-01-01'",
+    "datetime": "'1970-01-01 00:00:00'",
+    "timestamp": "'1970-01-02 00:00:00'",
+    "time": "'00:00:00'",
+    "year": "1970",
+    "uuid": "'00000000-0000-0000-0000-000000000000'",
+    "inet4": "'0.0.0.0'",
+    "inet6": "'::'",
+}
+"""By type: a value for a column that nobody gives one any more, until it is dropped."""
+
+
+class Trigger(NamedTuple):
+    """One that is there, on the table of the pair: BEFORE INSERT or BEFORE UPDATE."""
+
+    name: str
+    event: str
+    body: str
+
+
+class Sync(NamedTuple):
+    """Implements ``sync.Sync``. ``there``: the triggers of the table, in the order in which they fire."""
+
+    server: MySQL
+    migration: str
+    number: int
+    pair: Pair
+    schema: str
+    table: str
+    shapes: Mapping[str, Shape]
+    there: tuple[Trigger, ...]
+    writers: Mapping[str, Side]
+
+    def install(self) -> list[str]:
+        wanted = {self._trigger(event): (event, self._body(event)) for event in ("UPDATE", "INSERT")}
+        found = {each.name for each in self.ours()}
+        made = [self._create(name, event, body) for name, (event, body) in wanted.items() if name not in found]
+        return [*made, *(self._drop(each.name) for each in self.ours() if each.name not in wanted)]
+
+    def rewrite(self) -> list[str]:
+        return self.install()
+
+    def remove(self, leaves: Side = "old") -> list[str]:
+        """Without its trigger, an INSERT that does not give a column which is NOT NULL and has no default would fail. So first another trigger gives it a value,
+        then ours go, then it gets a default (or may be NULL, where one value for all would not do), and that trigger goes too.
+        """
+        demanded = [name for name in (self.pair.old if leaves == "old" else self.pair.new) if self._shape(name).demanded]
+        drops = [self._drop(each.name) for each in self.ours() if each.name != self._parting]
+        last = [self._drop(self._parting)]
+        if not demanded:
+            return [*drops, *(last if any(each.name == self._parting for each in self.ours()) else [])]
+        given = " ".join(f"IF NEW.{self._q(name)} IS NULL THEN SET NEW.{self._q(name)} = {self._empty(name)}; END IF;" for name in demanded)
+        first = [] if any(each.name == self._parting for each in self.ours()) else [self._create(self._parting, "INSERT", f"BEGIN {given} END")]
+        return [*first, *drops, *(self._spare(name) for name in demanded), *last]
+
+    def diverged(self) -> str:
+        back = [self._same(name, f"t.{self._q(name)}", self._shape(name).cast(each.over(self._of("t")))) for name, each in self.backward().items()]
+        return f"{self.lost()} AND NOT ({' AND '.join(back)})"
+
+    def lost(self) -> str:
+        made = [self._same(name, f"t.{self._q(name)}", self._shape(name).cast(each.over(self._of("t")))) for name, each in self.forward().items()]
+        return f"SELECT count(*) FROM {self.named(self.table)} t WHERE NOT ({' AND '.join(made)})"
+
+    def unreadable(self) -> str:
+        return f"SELECT count(*) {self.unreadable_rows()}"
+
+    def unreadable_rows(self, key: Sequence[str] = ()) -> str:
+        """The rows of ``unreadable``, from FROM on; ``made`` has the columns of ``key`` under their names."""
+        made = [f"{self._shape(name).cast(each.over(self._of('t')))} AS {self._q(f'new {n}')}" for n, (name, each) in enumerate(self.forward().items())]
+        kept = [f"t.{self._q(name)} AS {self._q(f'old {name}')}" for name in self.pair.old] + [f"t.{self._q(name)}" for name in key]
+        places = {name: f"made.{self._q(f'new {n}')}" for n, name in enumerate(self.pair.new)}
+        back = [
+            self._same(name, f"made.{self._q(f'old {name}')}", self._shape(name).cast(each.over(lambda column: places[column])))
+            for name, each in self.backward().items()
+        ]
+        return f"FROM (SELECT {', '.join([*kept, *made])} FROM {self.named(self.table)} t) made WHERE NOT ({' AND '.join(back)})"
+
+    def written(self) -> str:
+        return ""
+
+    def conflicts(self) -> str:
+        return ""
+
+    @property
+    def name(self) -> str:
+        """What the names of its triggers begin with. MySQL's names have 64 characters; a migration's may have more."""
+        number = f"_{self.number}"
+        if len(self.migration) <= 35:
+            return PREFIX + self.migration + number
+        return PREFIX + self.migration[:26] + "_" + hashlib.sha256(self.migration.encode()).hexdigest()[:8] + number
+
+    def ours(self) -> list[Trigger]:
+        """The triggers of this very sync that are there."""
+        return [each for each in self.there if re.fullmatch(re.escape(self.name) + "_(insert|update|parts)_[0-9a-f]{8}", each.name)]
+
+    def named(self, name: str) -> str:
+        return f"{self._q(self.schema)}.{self._q(name)}"
+
+    def forward(self) -> Mapping[str, Expression]:
+        return {name: read(self.pair.forward[name], f"forward of {name}", self.table, self.pair.old) for name in self.pair.new}
+
+    def backward(self) -> Mapping[str, Expression]:
+        return {name: read(self.pair.backward[name], f"backward of {name}", self.table, self.pair.new) for name in self.pair.old}
+
+    @property
+    def _parting(self) -> str:
+        return f"{self.name}_parts_00000000"
+
+    def _trigger(self, event: str) -> str:
+        return f"{self.name}_{event.lower()}_{hashlib.sha256(self._body(event).encode()).hexdigest()[:8]}"
+
+    def _create(self, name: str, event: str, body: str) -> str:
+        return f"CREATE TRIGGER {self.named(name)} BEFORE {event} ON {self.named(self.table)} FOR EACH ROW {body}"
+
+    def _drop(self, name: str) -> str:
+        return f"DROP TRIGGER IF EXISTS {self.named(name)}"
+
+    def _spare(self, name: str) -> str:
+        """Nobody has to give the column any more."""
+        shape = self._shape(name)
+        if shape.held or (shape.base not in _EMPTY and shape.base != "enum"):
+            return f"ALTER TABLE {self.named(self.table)} MODIFY {self._q(name)} {_nullable(shape.definition)}, ALGORITHM=INPLACE, LOCK=NONE"
+        return f"ALTER TABLE {self.named(self.table)} ALTER {self._q(name)} SET DEFAULT {self._empty(name)}"
+
+    def _empty(self, name: str) -> str:
+        shape = self._shape(name)
+        if shape.base == "enum":
+            return next(token.text for token in tokens(shape.type, "mysql").sentences[0].tokens if token.kind == "string")
+        return _EMPTY.get(shape.base, "NULL")
+
+    def _shape(self, column: str) -> Shape:
+        try:
+            return self.shapes[column]
+        except KeyError:
+            raise Refused(f"{self.table} has no column {column}; it has {', '.join(self.shapes)}") from None
+
+    def _body(self, event: str) -> str:
+        insert = event == "INSERT"
+        old, new = self.pair.old, self.pair.new
+        filled, taken = self._variables("filled", new), self._variables("taken", old)
+        empty = self._variables("empty", [name for name in (*old, *new) if self._closed(name)]) if insert else {}
+        declared = {variable: f"{self._shape(name).declared}" for each in (filled, taken) for name, variable in each.items()}
+        declared |= {variable: f"{self._shape(name).declared} DEFAULT {self._shape(name).default or 'NULL'}" for name, variable in empty.items()}
+        fill = " ".join(f"SET NEW.{self._q(name)} = {variable};" for name, variable in filled.items())
+        touched = [self._given(side, empty) if insert else self._changed(side) for side in (old, new)]
+        return _BODY.format(
+            told=told(self.pair).replace("*/", r"*\/"),
+            declared="\n".join(f"  DECLARE {variable} {kind};" for variable, kind in declared.items()),
+            filled="\n".join(f"  SET {filled[name]} = {each.over(self._of('NEW'))};" for name, each in self.forward().items()),
+            taken="\n".join(f"  SET {taken[name]} = {each.over(self._of('NEW'))};" for name, each in self.backward().items()),
+            in_step_forward=self._all_same(new, filled) + (self._complete(old) if insert else ""),
+            in_step_backward=self._all_same(old, taken) + (self._complete(new) if insert else ""),
+            old_touched=touched[0],
+            new_touched=touched[1],
+            fill=fill,
+            take=" ".join(f"SET NEW.{self._q(name)} = {variable};" for name, variable in taken.items()),
+            writer=self._writer(),
+            ungiven=_UNGIVEN.format(fill=fill) if insert else "",
+            untouched="" if insert else _UNTOUCHED.format(fill=fill),
+            conflict=self._conflict(),
+        )
+
+    def _variables(self, kind: str, names: Sequence[str]) -> dict[str, str]:
+        """A local variable for each column."""
+        return {name: f"bleen_{kind}_{(*self.pair.old, *self.pair.new).index(name)}" for name in names}
+
+    def _same(self, name: str, one: str, other: str) -> str:
+        return f"({self._shape(name).same(one, other)})"
+
+    def _all_same(self, names: Sequence[str], variables: Mapping[str, str]) -> str:
+        return " AND ".join(self._same(name, f"NEW.{self._q(name)}", variables[name]) for name in names)
+
+    def _changed(self, names: Sequence[str]) -> str:
+        return f"NOT ({' AND '.join(self._same(name, f'NEW.{self._q(name)}', f'OLD.{self._q(name)}') for name in names)})"
+
+    def _complete(self, columns: Iterable[str]) -> str:
+        """No column is NULL that must not be."""
+        needed = [f"NEW.{self._q(name)} IS NOT NULL" for name in columns if not self._shape(name).nullable]
+        return "".join(f" AND {each}" for each in needed)
+
+    def _closed(self, column: str) -> bool:
+        return not self._shape(column).default or constant(self._shape(column).default)
+
+    def _given(self, columns: Sequence[str], empty: Mapping[str, str]) -> str:
+        """True if a column is not its default, NULL if that cannot be told, else false."""
+        closed = [name for name in columns if name in empty]
+        given = f"NOT ({self._all_same(closed, empty)})" if closed else "FALSE"
+        return given if len(closed) == len(columns) else f"{given} OR NULL"
+
+    def _writer(self) -> str:
+        if not self.writers:
+            return "NULL"
+        named = " ".join(f"WHEN {self.server.literal(name)} THEN {self.server.literal(side)}" for name, side in sorted(self.writers.items()))
+        short = "REGEXP_REPLACE(CAST(@bleen_environment AS CHAR), '-[0-9]+$', '')"
+        return f"COALESCE(CASE CAST(@bleen_environment AS BINARY) {named} END, CASE CAST({short} AS BINARY) {named} END)"
+
+    def _conflict(self) -> str:
+        if self.pair.on_conflict != "error":
+            return f"SET bleen_source = {self.server.literal(self.pair.on_conflict or 'old')};"
+        what = f"bleen: set @bleen_environment, or write one side: {', '.join(self.pair.old)} and {', '.join(self.pair.new)} of {self.table} disagree"
+        number = 4025 if self.server.mariadb else 3819
+        return f"SIGNAL SQLSTATE '23000' SET MESSAGE_TEXT = {self.server.literal(what[:128])}, MYSQL_ERRNO = {number};"
+
+    def _q(self, name: str) -> str:
+        return self.server.quoted(name)
+
+    def _of(self, row: str) -> "_Of":
+        return _Of(self.server, row)
+
+
+class _Of(NamedTuple):
+    """Names the columns of a row."""
+
+    server: MySQL
+    row: str
+
+    def __call__(self, column: str) -> str:
+        return f"{self.row}.{self.server.quoted(column)}"
+
+
+_UNGIVEN = """
+  IF NOT bleen_new AND bleen_source = 'old' THEN
+    {fill}
+    LEAVE bleen;
+  END IF;"""
+
+_UNTOUCHED = """
+  IF NOT bleen_old THEN
+    {fill}
+    LEAVE bleen;
+  END IF;"""
+
+_BODY = """\
+bleen: BEGIN
+  /* {told} */
+  DECLARE bleen_old BOOLEAN;
+  DECLARE bleen_new BOOLEAN;
+  DECLARE bleen_source VARCHAR(3) CHARACTER SET ascii;
+{declared}
+{filled}
+  IF {in_step_forward} THEN
+    LEAVE bleen;
+  END IF;
+  SET bleen_old = {old_touched};
+  SET bleen_new = {new_touched};
+  IF bleen_old AND NOT bleen_new THEN
+    {fill}
+    LEAVE bleen;
+  END IF;
+{taken}
+  IF bleen_new AND NOT bleen_old THEN
+    {take}
+    LEAVE bleen;
+  END IF;
+  SET bleen_source = {writer};{ungiven}
+  IF {in_step_backward} THEN
+    LEAVE bleen;
+  END IF;{untouched}
+  IF bleen_source IS NULL THEN
+    {conflict}
+  END IF;
+  IF bleen_source = 'old' THEN
+    {fill}
+  ELSE
+    {take}
+  END IF;
+END"""
+
+
+def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping[str, Side]) -> Sync:
+    """The sync of a pair, with what the catalogue says of its columns. Raises Refused if there is no such table."""
+    mysql = cast(MySQL, server)
+    schema, table = mysql.named(pair.table)
+    columns = shapes(mysql, pair.table)
+    if not columns:
+        raise Refused(f"there is no table {pair.table} in {schema}; name it with its database")
+    there = mysql.rows(
+        "SELECT trigger_name, event_manipulation, action_statement FROM information_schema.triggers WHERE event_object_schema = %s"
+        " AND event_object_table = %s AND action_timing = 'BEFORE' AND event_manipulation IN ('INSERT', 'UPDATE') ORDER BY event_manipulation, action_order",
+        [schema, table],
+    )
+    return Sync(mysql, migration, number, pair, schema, table, columns, tuple(Trigger(*each) for each in there), dict(writers))
+
+
+def told(pair: Pair) -> str:
+    """What stands in the triggers, by which a sync that is installed is known again."""
+    return json.dumps({"old": pair.old, "new": pair.new, "forward": dict(pair.forward), "backward": dict(pair.backward)}, sort_keys=True)
+
+
+def _nullable(definition: str) -> str:
+    """A column's definition, such that it may be NULL."""
+    given = tokens(definition, "mysql").sentences[0].tokens
+    at = next((at for at, token in enumerate(given[:-1]) if token.word == "NOT" and given[at + 1].word == "NULL"), None)
+    return definition if at is None else definition[: given[at].offset] + definition[given[at + 1].offset :]

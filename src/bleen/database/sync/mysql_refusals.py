@@ -1,0 +1,182 @@
+"""What two-way sync on MySQL and MariaDB cannot keep in step, or not without harm; each reason with a way."""
+
+import json
+from typing import cast
+
+from bleen.database.migration import Pair
+from bleen.database.mysql import MySQL
+from bleen.database.server import Server
+from bleen.database.sync import mysql
+from bleen.database.sync.mysql import PREFIX, Sync
+from bleen.database.tokens import words
+from bleen.errors import Refused
+
+_STEADY = words("""
+    ABS ACOS ASCII ASIN ATAN ATAN2 BIN BIN_TO_UUID BIT_COUNT BIT_LENGTH CAST CEIL CEILING CHAR CHARACTER_LENGTH CHAR_LENGTH COALESCE CONCAT CONCAT_WS CONV
+    CONVERT COS COT CRC32 DATE DATEDIFF DATE_ADD DATE_SUB DAYOFMONTH DAYOFWEEK DAYOFYEAR DAY DEGREES ELT EXP EXTRACT FIELD FIND_IN_SET FLOOR FROM_BASE64
+    FROM_DAYS GREATEST HEX HOUR IF IFNULL INET6_ATON INET6_NTOA INET_ATON INET_NTOA INSERT INSTR ISNULL JSON_ARRAY JSON_COMPACT JSON_CONTAINS JSON_EXTRACT
+    JSON_KEYS JSON_LENGTH JSON_OBJECT JSON_QUOTE JSON_REMOVE JSON_REPLACE JSON_SET JSON_TYPE JSON_UNQUOTE JSON_VALID JSON_VALUE LAST_DAY LCASE LEAST LEFT
+    LENGTH LN LOCATE LOG LOG10 LOG2 LOWER LPAD LTRIM MAKEDATE MAKETIME MAKE_SET MD5 MICROSECOND MID MINUTE MOD MONTH NULLIF OCT OCTET_LENGTH ORD PERIOD_ADD
+    PERIOD_DIFF PI POSITION POW POWER QUARTER QUOTE RADIANS REGEXP_INSTR REGEXP_REPLACE REGEXP_SUBSTR REPEAT REPLACE REVERSE RIGHT ROUND RPAD RTRIM SECOND
+    SEC_TO_TIME SHA SHA1 SHA2 SIGN SIN SOUNDEX SPACE SQRT STRCMP STR_TO_DATE SUBSTR SUBSTRING SUBSTRING_INDEX TAN TIME TIMEDIFF TIMESTAMPADD TIMESTAMPDIFF
+    TIME_TO_SEC TO_BASE64 TO_DAYS TO_SECONDS TRIM TRUNCATE UCASE UNHEX UPPER UUID_TO_BIN WEEKDAY YEAR
+""")
+"""Functions of MySQL and MariaDB that depend on nothing but what they are given: neither on ``time_zone`` nor on ``lc_time_names`` (DATE_FORMAT, DAYNAME),
+``default_week_format`` (WEEK) or who asks.
+"""
+
+
+def refusals(server: Server, pair: Pair) -> list[str]:
+    """Implements ``sync.refusals``. What comes first is asked first: no reason is given that only follows from another."""
+    given = cast(MySQL, server)
+    try:
+        sync = mysql.of(server, "", 0, pair, {})
+    except Refused as error:
+        return [str(error)]
+    found = _table(given, sync) or _columns(given, sync) + _others(given, sync)
+    if pair.on_conflict is None:
+        found.append(
+            'a writer that names no environment may change both sides at once, and then nothing tells which counts: say on_conflict = "old", "new" or "error"'
+        )
+    return found or _expressions(given, sync) or _values(given, sync)
+
+
+def _table(server: MySQL, sync: Sync) -> list[str]:
+    kind, engine = server.rows(
+        "SELECT table_type, coalesce(engine, '') FROM information_schema.tables WHERE table_schema = %s AND table_name = %s", [sync.schema, sync.table]
+    )[0]
+    if kind != "BASE TABLE":
+        return [f"{sync.table} is {kind.lower()}, which has no triggers of this kind: name the table that holds the rows; expand without sync"]
+    if engine not in ("InnoDB", "ROCKSDB"):
+        return [f"{sync.table} is kept by {engine}, without transactions: a statement that fails half way leaves rows out of step; ENGINE=InnoDB first"]
+    return []
+
+
+def _columns(server: MySQL, sync: Sync) -> list[str]:
+    ours = [*sync.pair.old, *sync.pair.new]
+    if missing := [name for name in ours if name not in sync.shapes]:
+        return [f"{sync.table} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(sync.shapes)}"]
+    columns = server.columns(sync.named(sync.table))
+    found = [
+        f"{name} is generated, or counts by itself, which a trigger cannot set: pair the columns that it is made from" for name in ours if columns[name].generated
+    ]
+    found += [
+        f"{name} changes by itself (ON UPDATE CURRENT_TIMESTAMP), as if every UPDATE wrote that side: leave it out of the pair"
+        for name in ours
+        if "on update" in sync.shapes[name].definition.lower()
+    ]
+    kinds = {sync.shapes[name].base == "timestamp" for name in ours}
+    if len(kinds) > 1:
+        found.append("a TIMESTAMP is another text in every session's time_zone, which a trigger does not keep: pair it with a TIMESTAMP, or use DATETIME")
+    keys = server.rows(
+        "SELECT constraint_name, table_name, column_name, coalesce(referenced_column_name, ''), coalesce(referenced_table_name, '')"
+        " FROM information_schema.key_column_usage WHERE (table_schema = %s AND table_name = %s AND (constraint_name = 'PRIMARY' OR referenced_table_name IS NOT"
+        " NULL)) OR (referenced_table_schema = %s AND referenced_table_name = %s) ORDER BY constraint_name, column_name",
+        [sync.schema, sync.table, sync.schema, sync.table],
+    )
+    for constraint, holder, column, referenced, to in keys:
+        words = "the primary key" if constraint == "PRIMARY" else f"the foreign key {constraint} of {holder}"
+        named = [column] * (holder == sync.table) + [referenced] * (to == sync.table)
+        for name in dict.fromkeys(each for each in named if each in ours):
+            found.append(f"{name} is in {words}: a write that seems to leave it alone would change it; leave it out of the pair")
+    parts = server.rows(
+        "SELECT DISTINCT concat_ws(', ', partition_expression, subpartition_expression) FROM information_schema.partitions"
+        " WHERE table_schema = %s AND table_name = %s AND partition_name IS NOT NULL",
+        [sync.schema, sync.table],
+    )
+    for (expression,) in parts:
+        found += [
+            f"{name} is in what {sync.table} is partitioned by ({expression}): a trigger must not move a row to another partition; leave it out of the pair"
+            for name in ours
+            if server.quoted(name).lower() in expression.lower()
+        ]
+    return found
+
+
+def _others(server: MySQL, sync: Sync) -> list[str]:
+    """Whoever else has a hand in the table's rows, and whether we may have."""
+    found = []
+    for trigger in sync.there:
+        both = _shared(trigger.body, sync.pair) if trigger.name.startswith(PREFIX) and mysql.told(sync.pair).replace("*/", r"*\/") not in trigger.body else []
+        if both:
+            found.append(f"{', '.join(both)}: kept in step by {trigger.name} already; contract that migration first")
+    logs, trusted = server.rows("SELECT @@log_bin, @@log_bin_trust_function_creators")[0]
+    if logs and not trusted and not _super(server):
+        found.append(
+            "the server keeps a binary log, and lets nobody without SUPER make a trigger: SET GLOBAL log_bin_trust_function_creators = 1, which row-based"
+            " replication makes harmless"
+        )
+    return found
+
+
+def _super(server: MySQL) -> bool:
+    """SUPER; on MySQL and MariaDB 10.5 and later SET_USER_ID, BINLOG ADMIN and such are not enough."""
+    return any(" SUPER" in grant or "ALL PRIVILEGES ON *.*" in grant for (grant,) in server.rows("SHOW GRANTS"))
+
+
+def _shared(body: str, pair: Pair) -> list[str]:
+    """The columns that a trigger of ours keeps in step, too."""
+    begin = body.find("/* ")
+    try:
+        other = json.loads(body[begin + 3 : body.index(" */", begin)])
+        theirs = {*other["old"], *other["new"]}
+    except (ValueError, KeyError, TypeError):
+        return []  # it only takes leave of columns that go
+    return sorted(theirs & {*pair.old, *pair.new})
+
+
+def _expressions(server: MySQL, sync: Sync) -> list[str]:
+    """What can be said of the expressions without a row."""
+    try:
+        forward, backward = sync.forward(), sync.backward()
+    except Refused as error:
+        return [str(error)]
+    found = []
+    for what, expressions in (("forward of", forward), ("backward of", backward)):
+        for column, expression in expressions.items():
+            found += [f"{what} {column} {why}" for name in expression.functions if (why := _function(server, name))]
+            found += _tried(server, f"SELECT {expression.over(lambda name: f't.{server.quoted(name)}')} FROM {sync.named(sync.table)} t LIMIT 0", f"{what} {column}")
+    return found
+
+
+def _function(server: MySQL, name: tuple[str, ...]) -> str:
+    """What speaks against a function; empty if nothing does."""
+    shown = ".".join(name)
+    if len(name) == 1 and name[0].upper() in _STEADY:
+        return ""
+    schema, routine = server.qualified(name)
+    rows = server.rows(
+        "SELECT is_deterministic FROM information_schema.routines WHERE routine_schema = %s AND routine_name = %s AND routine_type = 'FUNCTION'", [schema, routine]
+    )
+    if not rows:
+        return f"calls {shown}(), of which bleen does not know that it gives the same for the same row, in every session: use another, or a constant"
+    if rows[0][0] != "YES":
+        return f"calls {shown}(), which may give another value every time: a row would never be in step; make it DETERMINISTIC if it is"
+    return ""
+
+
+def _values(server: MySQL, sync: Sync) -> list[str]:
+    """Whether the expressions hold for the rows that there are. What a column refuses, the backfill finds, which names the row."""
+    if sync.pair.lossy:
+        return _tried(server, sync.diverged(), "forward or backward fails for a row of the table")
+    key = server.key(sync.named(sync.table))
+    example = f"min(concat_ws(', ', {', '.join(f'made.{server.quoted(name)}' for name in key)}))" if key else "NULL"
+    counted = f"SELECT count(*), {example} {sync.unreadable_rows(tuple(name for name in key if name not in sync.pair.old))}"
+    if failed := _tried(server, counted, "forward or backward fails for a row of the table"):
+        return failed
+    count, row = server.rows(counted)[0]
+    if not count:
+        return []
+    such = f" (such as {', '.join(key)} = {row})" if key else ""
+    return [
+        f"{count} rows lose something on the way {', '.join(sync.pair.old)} -> {', '.join(sync.pair.new)} -> {', '.join(sync.pair.old)}{such}: mend forward or"
+        " backward, or declare it with lossy = true"
+    ]
+
+
+def _tried(server: MySQL, query: str, what: str) -> list[str]:
+    try:
+        server.rows(query)
+    except Refused as error:
+        return [f"{what}: {str(error).removeprefix('the database says: ')}"]
+    return []
