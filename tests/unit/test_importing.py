@@ -222,6 +222,28 @@ def test_begin_and_commit_are_left_out_and_that_is_said() -> None:
     assert [note.partition(":")[2][:5] for note in made.notes] == ["1:1: ", "3:1: "]
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_another_tool_writes_into_its_own_book_is_left_out(dialect: Dialect) -> None:
+    made = one(
+        "BEGIN;\n-- Running upgrade 1a -> 2b\nALTER TABLE users ADD a int;\n"
+        "UPDATE alembic_version SET version_num='2b' WHERE alembic_version.version_num = '1a';\n"
+        "INSERT INTO django_migrations (app) VALUES ('shop');\nCREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL);\nCOMMIT;",
+        dialect,
+    )
+    assert made.files["expand.sql"] == "-- Running upgrade 1a -> 2b\nALTER TABLE users ADD a int;\n"
+    assert "backfill.sql" not in made.files
+    assert [note.split(" ")[:5] for note in made.notes[1:4]] == [
+        ["change.sql:4:1:", "left", "out:", "alembic_version", "is"],
+        ["change.sql:5:1:", "left", "out:", "django_migrations", "is"],
+        ["change.sql:6:1:", "left", "out:", "alembic_version", "is"],
+    ]
+
+
+def test_django_s_way_to_add_a_column_keeps_its_default_until_contract() -> None:
+    made = one("""ALTER TABLE "users" ADD COLUMN "a" int DEFAULT 0 NOT NULL;\nALTER TABLE "users" ALTER COLUMN "a" DROP DEFAULT;""")
+    assert made.files["contract.sql"] == 'ALTER TABLE "users" ALTER COLUMN "a" DROP DEFAULT;\n'
+
+
 @pytest.mark.parametrize(
     ("text", "where", "why"),
     [

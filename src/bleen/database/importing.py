@@ -15,6 +15,9 @@ from bleen.database.rules.findings import PHASES, Finding, Phase
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable
 from bleen.errors import UserError
 
+_BOOKS = ("alembic_version", "django_migrations", "flyway_schema_history", "databasechangelog", "goose_db_version", "schema_migrations")
+"""Tables in which other tools keep what they have done; the SQL that they write out names them."""
+
 Names = tuple[str, ...]
 """A thing: its kind, then its names as the dialect compares them."""
 
@@ -91,8 +94,8 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
     Raises UserError, located, for what cannot be read, and for what cannot be split between two versions.
     """
     placed = [each for file, text in sources for each in _read(file, text, dialect)]
-    idle = [f"{each.at}: left out: {each.part.idle}" for each in placed if each.part.idle]
-    placed = _phased([each for each in placed if not each.part.idle])
+    idle = [f"{each.at}: left out: {why}" for each in placed if (why := _idle(each.part))]
+    placed = _phased([each for each in placed if not _idle(each.part)])
     if not placed:
         raise UserError(f"{', '.join(file for file, _ in sources)}: there is no statement in it")
     fills = [each for each in placed if each.part.phase == "backfill"]
@@ -145,6 +148,13 @@ def _comments(text: str, comments: Sequence[Comment], statements: Sequence[State
     before = [each for each in comments if last_end <= each.begin < begin and not (last and "\n" not in text[last_end : each.begin])]
     behind = [each for each in comments if end <= each.begin < following and ("\n" not in text[end : each.begin] or following > len(text))]
     return before, behind
+
+
+def _idle(part: Part) -> str:
+    """Why a part is left out; empty if it is not."""
+    named = {name[-1].lower() for name in (part.table, *part.makes) if name}
+    book = next((each for each in _BOOKS if each in named), "")
+    return f"{book} is another tool's book: have it written there when this is expanded (alembic stamp, migrate --fake)" if book else part.idle
 
 
 def _phased(placed: Sequence[Placed]) -> list[Placed]:

@@ -33,6 +33,8 @@ def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
             yield Part("contract", statement, statement.text)
         elif first in _IDLE and len(sentence.tokens) <= 3:
             yield Part("expand", statement, statement.text, idle=f"{statement.text}: each statement has a transaction of its own")
+        elif cursor.sees("INSERT", "INTO"):
+            yield Part("expand", statement, statement.text, _names(Cursor(sentence.tokens[2:], text).table()))
         else:
             yield Part("expand", statement, statement.text, makes=tuple(_made(cursor)))
     except Puzzled as puzzled:
