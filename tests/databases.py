@@ -37,11 +37,11 @@ class Postgres(NamedTuple):
         return psycopg.connect(self.url(database, user, **settings), autocommit=True)
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """A new database; its name. It is dropped at the end, whoever is still connected."""
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """A new database, like another one that nobody is connected to; its name. It is dropped at the end, whoever is still connected."""
         name = f"test_{os.getpid()}_{next(_numbers)}"
         with self.connect() as admin:
-            admin.execute(f'CREATE DATABASE "{name}"')
+            admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         try:
             yield name
         finally:
