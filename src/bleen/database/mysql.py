@@ -54,6 +54,7 @@ class MySQL:
         """
         self._where, self._application = _where(url), application
         self._connection = self._connect()
+        self._id = int(self._connection.thread_id())  # type: ignore[no-untyped-call]
         try:
             self._look()
         except BaseException:
@@ -68,7 +69,7 @@ class MySQL:
         number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
         if number < ((10, 6) if self.mariadb else (8, 0)):
             raise Refused(f"the database is {version}; bleen changes the schema of MySQL 8.0, MariaDB 10.6 and later")
-        if id & 0xFFFFFFFF != self._connection.thread_id():  # a pooler makes up the id that it tells its clients
+        if self._id != id & 0xFFFFFFFF:  # a pooler makes up the id that it tells its clients
             raise Refused("the database's url leads to a connection pooler; migrations hold locks and settings of a session: give the server's own address")
         if not self.database:
             raise Refused(f"the database's url names no database: {_SAY}")
@@ -112,7 +113,7 @@ class MySQL:
 
     @contextmanager
     def watch(self) -> Iterator[Callable[[], str]]:
-        yield lambda: blockers(self._connection, self._connection.thread_id())
+        yield lambda: blockers(self._connection, self._id)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -162,7 +163,7 @@ class MySQL:
         deadline, pause = time.monotonic() + locks.patience, locks.timeout
         self.rows(f"SET lock_wait_timeout = {int(locks.timeout) + 1}")  # what is left of us when we are killed waits for no longer
         while True:
-            with Guard(self._connect, self._connection.thread_id(), locks.timeout, locks.concurrently) as guard:
+            with Guard(self._connect, self._id, locks.timeout, locks.concurrently) as guard:
                 try:
                     self._run(statement)
                     return
@@ -258,7 +259,8 @@ class MySQL:
 
     def key(self, table: str) -> tuple[str, ...]:
         found = self.rows(
-            "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s AND index_name = 'PRIMARY' ORDER BY seq_in_index",
+            "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s AND index_name = 'PRIMARY'"
+            " ORDER BY seq_in_index",
             self.named(table),
         )
         return tuple(row[0] for row in found)
@@ -271,15 +273,19 @@ class MySQL:
         return str(self._connection.escape(text))
 
     def sessions(self) -> list[Session]:
-        """What a session calls itself is its connection attribute ``program_name``, where the server keeps it (``performance_schema``, which MariaDB has off by
-        default); else the name of its user counts, if that is like ``bleen:shop:blue``. Whose sessions this user may not see, is told as one that is unknown.
+        """What a session calls itself is its connection attribute ``program_name``, where the server keeps it (``performance_schema``, which MariaDB has off
+        by default); else the name of its user counts, if that is like ``bleen:shop:blue``. Whose sessions this user may not see is told as one more.
         """
         said = self._programs()
         found = self.rows(
-            "SELECT id, user, host, concat_ws(' ', command, state) FROM information_schema.processlist WHERE id <> connection_id() AND (db = database() OR db IS NULL)"
-            f" AND user NOT IN {_NOT_USERS} AND command NOT LIKE 'Binlog Dump%' AND command NOT IN ('Daemon', 'Slave_IO', 'Slave_SQL', 'Slave_worker') ORDER BY id"
+            "SELECT id, user, host, concat_ws(' ', command, state) FROM information_schema.processlist WHERE id <> connection_id()"
+            f" AND (db = database() OR db IS NULL) AND user NOT IN {_NOT_USERS} AND command NOT LIKE 'Binlog Dump%'"
+            " AND command NOT IN ('Daemon', 'Slave_IO', 'Slave_SQL', 'Slave_worker') ORDER BY id"
         )
-        shown = [Session(id, said.get(id, user if user.startswith("bleen:") else ""), user, host.rpartition(":")[0] or host, state) for id, user, host, state in found]
+        shown = []
+        for id, user, host, state in found:
+            name = said.get(id, user if user.startswith("bleen:") else "")
+            shown.append(Session(id, name, user, host.rpartition(":")[0] or host, state))
         return shown if self._sees_all() else [*shown, Session(0, "", "any other: GRANT PROCESS ON *.* shows whose sessions there are", "", "")]
 
     def _programs(self) -> dict[int, str]:

@@ -69,10 +69,8 @@ class Guard:
         while not self._stop.wait(_LOOK):
             found = _rows(self._connection, "SELECT state FROM information_schema.processlist WHERE id = %s", [self._id])
             state, now = (found[0][0] or "" if found else ""), time.monotonic()
-            if state.startswith("Waiting for ") and state.endswith(" lock"):
-                waits_since = now if waits_since is None else waits_since
-            else:
-                waits_since = None
+            waits = state.startswith("Waiting for ") and state.endswith(" lock")
+            waits_since = (waits_since or now) if waits else None
             if waits_since is not None and now - waits_since >= self._timeout:
                 self.blockers = blockers(self._connection, self._id)
                 self._end("lock")
@@ -102,7 +100,7 @@ def blockers(connection: "Connection[Cursor]", id: int) -> str:
 
 def _holders(connection: "Connection[Cursor]", id: int) -> list[int]:
     """The connections that hold what this one waits for; none if that cannot be told."""
-    maria = "MariaDB" in connection.get_server_info()
+    maria = "MariaDB" in _rows(connection, "SELECT VERSION()")[0][0]
     if maria and not _rows(
         connection, "SELECT 1 FROM information_schema.plugins WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'"
     ):

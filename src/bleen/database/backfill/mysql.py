@@ -4,6 +4,7 @@ import datetime
 import decimal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, cast
 
 from bleen.database.backfill import Bound, Estimate
@@ -67,7 +68,8 @@ class Rows:
             wrong = f"({', '.join(self._backfill.key)}) is none of its keys" if self._backfill.key else "it has no key to go along"
             known = "; it has " + " and ".join(f"({', '.join(key)})" for key in self._keys.values()) if self._keys else ""
             raise Refused(
-                f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns; not of FLOAT, DOUBLE, TIMESTAMP, ENUM, SET or BIT"
+                f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns; not of FLOAT, DOUBLE, TIMESTAMP, ENUM, SET"
+                " or BIT"
             )
         if moved := set(self._key) & set(self._set):
             raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
@@ -161,7 +163,9 @@ class Rows:
         """Rows at both ends of the key, and how many of them are out of step: all, before expand has made the columns."""
         out = self._out_of_step() if set(self._set) <= set(self._shapes) else "TRUE"
         half = SAMPLE // 2
-        ends = [f"(SELECT * FROM {self._along} ORDER BY {self._names(way)} LIMIT {half})" for way in ("", "DESC")] if self._key else [f"(SELECT * FROM {self._full} LIMIT {half})"]
+        ends = [f"(SELECT * FROM {self._full} LIMIT {half})"]
+        if self._key:
+            ends = [f"(SELECT * FROM {self._along} ORDER BY {self._names(way)} LIMIT {half})" for way in ("", "DESC")]
         looked = changes = 0
         for end in ends[:1] if self._size()[0] <= half else ends:
             found = self._server.rows(f"SELECT count(*), coalesce(sum({out}), 0) FROM {end} AS {self._server.quoted(self._name)}")[0]
@@ -250,9 +254,10 @@ class Rows:
                     f"backfill of {self.table}: {said}: {here.text} says something else each time, so that no row would ever be in step; write a constant"
                 )
         stored = self._server.rows(
-            "SELECT routine_name FROM information_schema.routines WHERE routine_type = 'FUNCTION' AND is_deterministic = 'NO' AND routine_schema = %s", [self._schema]
+            "SELECT routine_name FROM information_schema.routines WHERE routine_type = 'FUNCTION' AND is_deterministic = 'NO' AND routine_schema = %s",
+            [self._schema],
         )
-        called = {here.identifier.lower() for here, after in zip(tokens, tokens[1:], strict=False) if here.kind in ("word", "name") and after.word == "("}
+        called = {here.identifier.lower() for here, after in pairwise(tokens) if here.kind in ("word", "name") and after.word == "("}
         if volatile := sorted(name for (name,) in stored if name.lower() in called):
             raise Refused(f"backfill of {self.table}: {said}: {volatile[0]}() is not DETERMINISTIC: say so if it is, else no row would ever be in step")
 

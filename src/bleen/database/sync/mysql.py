@@ -20,7 +20,7 @@ Why it is as it is:
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from bleen.database.migration import Pair
@@ -82,8 +82,8 @@ class Sync(NamedTuple):
         return self.install()
 
     def remove(self, leaves: Side = "old") -> list[str]:
-        """Without its trigger, an INSERT that does not give a column which is NOT NULL and has no default would fail. So first another trigger gives it a value,
-        then ours go, then it gets a default (or may be NULL, where one value for all would not do), and that trigger goes too.
+        """Without its trigger, an INSERT that does not give a column which is NOT NULL and has no default would fail. So first another trigger gives it a
+        value, then ours go, then it gets a default (or may be NULL, where one value for all would not do), and that trigger goes too.
         """
         demanded = [name for name in (self.pair.old if leaves == "old" else self.pair.new) if self._shape(name).demanded]
         drops = [self._drop(each.name) for each in self.ours() if each.name != self._parting]
@@ -245,18 +245,8 @@ class Sync(NamedTuple):
     def _q(self, name: str) -> str:
         return self.server.quoted(name)
 
-    def _of(self, row: str) -> "_Of":
-        return _Of(self.server, row)
-
-
-class _Of(NamedTuple):
-    """Names the columns of a row."""
-
-    server: MySQL
-    row: str
-
-    def __call__(self, column: str) -> str:
-        return f"{self.row}.{self.server.quoted(column)}"
+    def _of(self, row: str) -> Callable[[str], str]:
+        return lambda column: f"{row}.{self._q(column)}"
 
 
 _UNGIVEN = """

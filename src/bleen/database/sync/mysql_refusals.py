@@ -58,7 +58,9 @@ def _columns(server: MySQL, sync: Sync) -> list[str]:
         return [f"{sync.table} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(sync.shapes)}"]
     columns = server.columns(sync.named(sync.table))
     found = [
-        f"{name} is generated, or counts by itself, which a trigger cannot set: pair the columns that it is made from" for name in ours if columns[name].generated
+        f"{name} is generated, or counts by itself, which a trigger cannot set: pair the columns that it is made from"
+        for name in ours
+        if columns[name].generated
     ]
     found += [
         f"{name} changes by itself (ON UPDATE CURRENT_TIMESTAMP), as if every UPDATE wrote that side: leave it out of the pair"
@@ -70,8 +72,9 @@ def _columns(server: MySQL, sync: Sync) -> list[str]:
         found.append("a TIMESTAMP is another text in every session's time_zone, which a trigger does not keep: pair it with a TIMESTAMP, or use DATETIME")
     keys = server.rows(
         "SELECT constraint_name, table_name, column_name, coalesce(referenced_column_name, ''), coalesce(referenced_table_name, '')"
-        " FROM information_schema.key_column_usage WHERE (table_schema = %s AND table_name = %s AND (constraint_name = 'PRIMARY' OR referenced_table_name IS NOT"
-        " NULL)) OR (referenced_table_schema = %s AND referenced_table_name = %s) ORDER BY constraint_name, column_name",
+        " FROM information_schema.key_column_usage WHERE (table_schema = %s AND table_name = %s"
+        " AND (constraint_name = 'PRIMARY' OR referenced_table_name IS NOT NULL)) OR (referenced_table_schema = %s AND referenced_table_name = %s)"
+        " ORDER BY constraint_name, column_name",
         [sync.schema, sync.table, sync.schema, sync.table],
     )
     for constraint, holder, column, referenced, to in keys:
@@ -135,7 +138,8 @@ def _expressions(server: MySQL, sync: Sync) -> list[str]:
     for what, expressions in (("forward of", forward), ("backward of", backward)):
         for column, expression in expressions.items():
             found += [f"{what} {column} {why}" for name in expression.functions if (why := _function(server, name))]
-            found += _tried(server, f"SELECT {expression.over(lambda name: f't.{server.quoted(name)}')} FROM {sync.named(sync.table)} t LIMIT 0", f"{what} {column}")
+            over = expression.over(lambda name: f"t.{server.quoted(name)}")
+            found += _tried(server, f"SELECT {over} FROM {sync.named(sync.table)} t LIMIT 0", f"{what} {column}")
     return found
 
 
@@ -146,7 +150,8 @@ def _function(server: MySQL, name: tuple[str, ...]) -> str:
         return ""
     schema, routine = server.qualified(name)
     rows = server.rows(
-        "SELECT is_deterministic FROM information_schema.routines WHERE routine_schema = %s AND routine_name = %s AND routine_type = 'FUNCTION'", [schema, routine]
+        "SELECT is_deterministic FROM information_schema.routines WHERE routine_schema = %s AND routine_name = %s AND routine_type = 'FUNCTION'",
+        [schema, routine],
     )
     if not rows:
         return f"calls {shown}(), of which bleen does not know that it gives the same for the same row, in every session: use another, or a constant"
