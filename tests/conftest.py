@@ -8,9 +8,12 @@ import pytest
 
 import databases
 from databases import Base
+from mariadb import MariaBase, MariaDB, mariadb
 from shop import ROUTERS, Shop
 
-pytest.register_assert_rewrite("bleen.testing.routers", "bleen.testing.proxies", "bleen.testing.platforms", "bleen.testing.journals", "bleen.testing.checks")
+pytest.register_assert_rewrite(
+    "bleen.testing.routers", "bleen.testing.proxies", "bleen.testing.platforms", "bleen.testing.journals", "bleen.testing.checks", "bleen.testing.migrators"
+)
 
 
 def pytest_configure() -> None:
@@ -59,3 +62,17 @@ def any_base(server: databases.Postgres) -> Iterator[Base]:
     """An empty database, once on each version."""
     with server.database() as name:
         yield Base(server, name)
+
+
+@pytest.fixture(scope="session")
+def maria() -> Iterator[MariaDB]:
+    """MariaDB 10.11."""
+    with mariadb() as running:
+        yield running
+
+
+@pytest.fixture
+def maria_base(maria: MariaDB) -> Iterator[MariaBase]:
+    """An empty database on MariaDB."""
+    with maria.database() as base:
+        yield base

@@ -8,6 +8,8 @@ from bleen.host.errand import Errand, Lost
 from bleen.model import Memo, NotYet, Result, Verdict
 from bleen.ports import Shipping
 
+PATIENCE = 60.0
+"""Seconds for which a database that does not answer is asked again: what a failover takes."""
 _AGAIN = 3
 """How often an errand that was killed is begun again: the ledger knows how far it came."""
 
@@ -15,10 +17,21 @@ _AGAIN = 3
 class Migrator:
     """Implements ``ports.Migrator`` for one release. ``place`` is the release's own directory."""
 
-    def __init__(self, place: Path, service: str, release: int, plan: Mapping[str, Any], secrets: str, python: Sequence[str] | None = None) -> None:
-        """``plan``: what the plan says of the database; ``secrets``: the file that holds its url."""
+    def __init__(
+        self,
+        place: Path,
+        service: str,
+        release: int,
+        plan: Mapping[str, Any],
+        secrets: str,
+        python: Sequence[str] | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        """``plan``: what the plan says of the database; ``secrets``: the file that holds its url; ``patience``: seconds for which a database that does not
+        answer is asked again, from when it last did.
+        """
         self._place, self._plan, self._python = place, plan, python
-        self._common = {"service": service, "release": release, "secrets": secrets}
+        self._common = {"service": service, "release": release, "secrets": secrets, "patience": patience}
 
     def expand(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         """See ``ports.Migrator``."""

@@ -22,8 +22,6 @@ from bleen.errors import Refused, Unavailable, UserError
 from bleen.host.files import write_durably
 from bleen.model import Result, Verdict
 
-PATIENCE = 60.0
-"""Seconds for which a database that does not answer is asked again, from when it last did."""
 LOSSES = 5
 """How often a connection that was at work may be lost: a statement that ends the server is not tried for ever."""
 
@@ -70,7 +68,8 @@ def _planned(spec: Mapping[str, Any]) -> list[Migration]:
 
 def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec: Mapping[str, Any], told: Told) -> Verdict:
     """What comes of the work, however often the database was away meanwhile."""
-    deadline, losses = time.monotonic() + PATIENCE, 0
+    patience: float = spec["patience"]
+    deadline, losses = time.monotonic() + patience, 0
     while True:
         connected = False
         try:
@@ -82,9 +81,9 @@ def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec
                 server.close()
         except Unavailable as error:
             if connected and not isinstance(error, Taken) and losses < LOSSES:
-                deadline, losses = time.monotonic() + PATIENCE, losses + 1
+                deadline, losses = time.monotonic() + patience, losses + 1
             if time.monotonic() >= deadline:
-                return Verdict(Result.INCONCLUSIVE, f"{error}; tried for {PATIENCE:g} s")
+                return Verdict(Result.INCONCLUSIVE, f"{error}; tried for {patience:g} s")
             told(f"{error}; tries again")
             time.sleep(1)
         except (Refused, UserError) as error:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from bleen.errors import PortError, Refused, Unavailable
 from bleen.host.files import Fence, locked
 from bleen.model import Environment, Health, Memo, NotYet, Result, Routing, Running, Target, Traffic, Verdict
-from bleen.ports import RouterLimits
+from bleen.ports import RouterLimits, Shipping
 
 Row = dict[str, Any]
 
@@ -91,6 +91,81 @@ class FakeCheck:
 
     def cancel(self, memo: Memo) -> None:
         self.cancelled.append(memo)
+
+
+class FakeMigrator:
+    """A migrator of migrations that are names alone, over a database that is a dictionary. Its work takes two looks, and is there for any number of objects."""
+
+    def __init__(self, database: Row, migrations: Sequence[str] = ("0007_full_name",), contract: str = "manual") -> None:
+        """``database`` is shared by all who are to see the same one; ``contract`` is manual or auto."""
+        self._database, self._migrations, self._auto = database, migrations, contract == "auto"
+        database.setdefault("schema", {})
+        self.cancelled = 0
+
+    # What a test does to it
+
+    def hold(self) -> None:
+        """Nothing that was begun ends before ``let_go``."""
+        self._database["held"] = True
+
+    def let_go(self) -> None:
+        self._database["held"] = False
+
+    def break_down(self, why: str = "the database does not answer") -> None:
+        """From now on it is INCONCLUSIVE."""
+        self._database["broken"] = why
+
+    def refuse(self, why: str = "the database says: as the test wished") -> None:
+        """From now on the database takes no statement."""
+        self._database["refusing"] = why
+
+    def mend(self) -> None:
+        self._database.update(broken="", refusing="")
+
+    @property
+    def schema(self) -> Mapping[str, str]:
+        """Migration to expanded or contracted."""
+        return dict(self._database["schema"])
+
+    # The port
+
+    def expand(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
+        def work() -> Row:
+            new = [name for name in self._migrations if name not in self._database["schema"]]
+            self._database["schema"].update(dict.fromkeys(new, "expanded"))
+            return {"expanded": new}
+
+        return self._go("expand", memo, work)
+
+    def contract(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
+        def work() -> Row:
+            pending: list[Row] = []
+            contracted: list[str] = []
+            for name in [name for name, state in self._database["schema"].items() if state == "expanded"]:
+                waits = [f"{e.environment} does not ship {name}" for e in environments if name not in e.migrations]
+                if self._auto and not waits and not pending:
+                    self._database["schema"][name] = "contracted"
+                    contracted.append(name)
+                else:
+                    pending.append({"migration": name, "description": "", "since": 0.0, "waits": waits})
+            return {"contracted": contracted, "pending": pending}
+
+        return self._go("contract", memo, work)
+
+    def account(self, memo: Memo) -> Verdict | NotYet:
+        return self._go("account", memo, lambda: {"written": {name: {"written": 0} for name in self._migrations if name in self._database["schema"]}})
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    def _go(self, what: str, memo: Memo, work: Callable[[], Row]) -> Verdict | NotYet:
+        if not memo.get("begun") or self._database.get("held"):
+            return NotYet(f"the database, to {what}", 0.05, memo={"begun": True})
+        if why := self._database.get("broken"):
+            return Verdict(Result.INCONCLUSIVE, why)
+        if why := self._database.get("refusing"):
+            return Verdict(Result.FAIL, why)
+        return Verdict(Result.PASS, "", (work(),))
 
 
 class Fake:

@@ -19,7 +19,7 @@ from bleen.host.state import Place
 from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Service, Verb, fold
 from bleen.model import NotYet, Verdict
 from bleen.plan import Plan, Probe, Step, idle_name
-from bleen.ports import Check, Holder, Providers, Router
+from bleen.ports import Check, Holder, Migrator, Providers, Router
 from bleen.providers.journals.sqlite import SQLite
 from bleen.testing.fakes import FakeCheck, FakeClock, FakePlatform, FakeRouter, Truthful
 
@@ -42,11 +42,18 @@ class ServiceOver(Generic[R]):
     """Where its copies are."""
 
     def __init__(
-        self, root: Path, *answers: Verdict | NotYet, boot: str = "boot", by: Holder | None = None, patience: float = 1.0, moving: bool = False
+        self,
+        root: Path,
+        *answers: Verdict | NotYet,
+        boot: str = "boot",
+        by: Holder | None = None,
+        patience: float = 1.0,
+        moving: bool = False,
+        migrator: Migrator | None = None,
     ) -> None:
         """``answers``: what its smoke test says in turn; none means that there is no smoke test. ``boot``: another one is a reboot.
 
-        ``moving``: its clock is the host's, for what waits in earnest.
+        ``moving``: its clock is the host's, for what waits in earnest. ``migrator``: what changes the database of a plan that has one.
         """
         self.place = Place(NAME, root)
         self.place.make()
@@ -55,6 +62,7 @@ class ServiceOver(Generic[R]):
         self.platform = FakePlatform(world, fence, self.router, self.ports)
         self.clock = FakeClock(world / "clock")
         self.check = FakeCheck(*answers) if answers else None
+        self.migrator = migrator
         self.journal = SQLite(self.place, patience, since_boot if moving else self.clock.now, lambda: f"{boot}, moving" if moving else boot)
         self.engine = Engine(self.journal, self.build, Watch(lambda look: look()), self.wall)
         self.me = by or holder("0")
@@ -67,7 +75,7 @@ class ServiceOver(Generic[R]):
 
     def build(self, service: Service, release: Release | None) -> Providers:
         check: Check | None = self.check
-        return Providers(self.router, self.platform, check)
+        return Providers(self.router, self.platform, check, self.migrator if release and release.plan.database else None)
 
     def wall(self) -> float:
         """Seconds since the epoch, of which nothing may depend."""
