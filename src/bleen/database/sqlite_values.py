@@ -1,7 +1,7 @@
 """How SQLite writes names, and how it stores and compares values (SQLite, "Datatypes In SQLite"): what two-way sync and backfill have in common."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bleen.database.rules.sqlite_grammar import is_constant
 from bleen.database.server import Server
@@ -11,6 +11,10 @@ from bleen.errors import Refused
 
 MOMENTS = ("now", "localtime", "utc")
 """What makes a date function say something else each time, or in each process (SQLite, "Date And Time Functions")."""
+
+
+Affinity = Literal["text", "number", "none"]
+"""What becomes of a value that is stored in a column (section 3): a number becomes its text; a text that is one, a number; nothing."""
 
 
 class Stored(NamedTuple):
@@ -25,8 +29,7 @@ class Stored(NamedTuple):
     key: int
     """Its place in the primary key, from 1; 0 if it is not in it."""
     generated: bool
-    loose: bool
-    """It takes every value as it is (affinity BLOB, or ANY of a STRICT table), so that 1 and 1.0 are two values, which compare as one."""
+    affinity: Affinity
 
 
 class Table(NamedTuple):
@@ -47,10 +50,15 @@ class Table(NamedTuple):
         return (self.rowid,) if self.rowid else tuple(map(quoted, self.primary))
 
     def same(self, row: str, column: str, value: str) -> str:
-        """Whether a row's column is, to the byte, what it would be if this expression were stored in it. It may be evaluated twice."""
-        left = f"{row}.{quoted(column)}"
-        alike = f"{left} COLLATE BINARY IS +{value}"  # + takes the affinity from a value, so that only that of the column works (section 4.2)
-        return f"({alike} AND typeof({left}) IS typeof({value}))" if self.columns[column].loose else f"({alike})"
+        """Whether a row's column is, to the byte, what it would be if this expression were stored in it. It may be evaluated twice.
+
+        The columns of NEW and OLD have no affinity, but a CAST has one (section 4.2), and changes nothing where it is to the type that the value has.
+        """
+        left, affinity = f"{row}.{quoted(column)}", self.columns[column].affinity
+        if affinity == "none":  # 1 and 1.0 are two values, which compare as one
+            return f"({left} COLLATE BINARY IS +{value} AND typeof({left}) IS typeof({value}))"
+        type, kinds = ("TEXT", "'text'") if affinity == "text" else ("NUMERIC", "'integer', 'real'")
+        return f"(CASE WHEN typeof({left}) IN ({kinds}) THEN CAST({left} AS {type}) COLLATE BINARY IS +{value} ELSE {left} COLLATE BINARY IS +{value} END)"
 
 
 def look(server: Server, written: str) -> Table | None:
@@ -61,7 +69,7 @@ def look(server: Server, written: str) -> Table | None:
         return None
     name, without_rowid, strict = found[0]
     columns = {
-        row[0]: Stored(row[0], row[1], bool(row[2]), row[3] or "", row[4], row[5] != 0, _loose(row[1], bool(strict)))
+        row[0]: Stored(row[0], row[1], bool(row[2]), row[3] or "", row[4], row[5] != 0, _affinity(row[1], bool(strict)))
         for row in server.rows('SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(%s)', [name])
     }
     taken = {each.lower() for each in columns}
@@ -118,10 +126,12 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _loose(type: str, strict: bool) -> bool:
+def _affinity(type: str, strict: bool) -> Affinity:
     kind = type.upper()
-    if strict:
-        return kind == "ANY"
-    if any(part in kind for part in ("INT", "CHAR", "CLOB", "TEXT")):  # section 3.1, in this order
-        return False
-    return not kind or "BLOB" in kind
+    if strict and kind == "ANY":
+        return "none"
+    if "INT" in kind:  # section 3.1, in this order
+        return "number"
+    if any(part in kind for part in ("CHAR", "CLOB", "TEXT")):
+        return "text"
+    return "none" if not kind or "BLOB" in kind else "number"

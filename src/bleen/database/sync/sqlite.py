@@ -65,7 +65,7 @@ class Sync(NamedTuple):
 
     def unreadable_row(self, row: str) -> str:
         """Whether old -> new -> old is not what a row's old columns are."""
-        made = {name: f"CAST({v} AS TEXT)" if _text(self.table.columns[name].type) else v for name, v in self._values("old", row).items()}
+        made = {name: f"CAST({v} AS TEXT)" if self.table.columns[name].affinity == "text" else v for name, v in self._values("old", row).items()}
         back = {name: self._over(self.pair.backward[name], made) for name in self.pair.old}
         return f"NOT ({' AND '.join(self.table.same(row, name, value) for name, value in back.items())})"
 
@@ -187,9 +187,3 @@ def of(server: Server, migration: str, number: int, pair: Pair) -> Sync:
     if missing := [name for name in (*pair.old, *pair.new) if name not in table.columns]:
         raise Refused(f"{table.name} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(table.columns)}")
     return Sync(migration, number, pair, table)
-
-
-def _text(type: str) -> bool:
-    """Affinity TEXT: a number becomes its text (SQLite, "Datatypes In SQLite", section 3.1)."""
-    kind = type.upper()
-    return "INT" not in kind and any(part in kind for part in ("CHAR", "CLOB", "TEXT"))

@@ -146,7 +146,6 @@ def _unfit(table: Table, side: Sequence[str], expression: str) -> str:
             return f"says {token.text}, which is something else each time, or in each process: a row would never be in step"
     scratch = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        scratch.execute("PRAGMA trusted_schema = OFF")  # as an application may have it, for which the trigger has to work too
         columns = ", ".join(f"{quoted(name)} {table.columns[name].type}" for name in side)
         scratch.execute(f'CREATE TABLE {quoted(table.name)} ({columns}, "bleen made" GENERATED ALWAYS AS (\n{expression}\n) VIRTUAL)')
         scratch.execute(f"INSERT INTO {quoted(table.name)} DEFAULT VALUES")
