@@ -4,10 +4,15 @@ A release carries its plan, so that nothing later needs today's bleen.yaml. Secr
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from bleen.errors import Refused
 from bleen.model import NAMES, Environment
+
+_TEMPLATE = r"\{(port|version|environment|instance)\}|(\$\$\{|\{\{[a-z][a-z0-9_]*\}\})|\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
+"""Compiled where it is first used: only what starts something needs it."""
 
 
 class Probe(NamedTuple):
@@ -100,6 +105,26 @@ class Plan(NamedTuple):
                 "warnings": tuple(row["warnings"]),
             }
         )
+
+
+def fill(template: str, words: Mapping[str, str], values: Mapping[str, str] | None) -> str:
+    """One pass over ``{port}``, ``{version}``, ``{environment}``, ``{instance}`` and, where there are values, ``${NAME}``; ``$${`` and ``{{port}}`` stand for
+    the literal text, and what is put in is never looked at again. Raises Refused for a reference without a value, KeyError for one of the words.
+    """
+
+    def put(match: re.Match[str]) -> str:
+        word, escape, name = match.groups()
+        if word:
+            return words[word]
+        if escape:
+            return str(escape[1:] if escape[0] == "$" else escape[1:-1])
+        if values is None:
+            return match.group()
+        if name not in values:
+            raise Refused(f"${{{name}}} has no value; deploy again with it set")
+        return values[name]
+
+    return re.sub(_TEMPLATE, put, template)
 
 
 def idle_name(old: Environment | None) -> str:

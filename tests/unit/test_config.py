@@ -19,8 +19,7 @@ from bleen.config.fields import filled
 from bleen.config.source import read, typed
 from bleen.errors import UserError
 from bleen.model import Environment
-from bleen.plan import Plan, Probe, Step
-from bleen.providers.platforms.process_record import fill
+from bleen.plan import Plan, Probe, Step, fill
 from bleen.testing.interrupt import fork
 
 EXAMPLE = """\

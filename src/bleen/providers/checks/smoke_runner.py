@@ -20,8 +20,8 @@ from urllib.parse import urljoin, urlsplit
 
 from bleen import __version__
 from bleen.host.files import write_durably
+from bleen.host.redaction import Excerpt, Redaction
 from bleen.model import Result, Verdict
-from bleen.providers.checks.redaction import Excerpt, Redaction
 
 LARGEST = 4 << 20
 """Bytes of an answer that are read."""

@@ -13,7 +13,6 @@
 
 import json
 import os
-import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,13 +23,11 @@ from bleen.host import files
 from bleen.host.clock import boot_id
 from bleen.host.launch import Program
 from bleen.model import Environment, Target
+from bleen.plan import fill
 
 HOST = "127.0.0.1"
 GOOD_RUN = 60.0
 """Seconds after which a restarted instance counts as well again; also the time within which three restarts count as crashing."""
-
-_TEMPLATE = r"\{(port|version|environment|instance)\}|(\$\$\{|\{\{[a-z][a-z0-9_]*\}\})|\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
-"""Compiled where it is first used: only what starts something needs it."""
 
 
 class Record(NamedTuple):
@@ -197,23 +194,3 @@ def program(path: Path, record: Record, environment: Environment, instance: int,
         str(path / f"{instance}.log"),
         record.user,
     )
-
-
-def fill(template: str, words: Mapping[str, str], values: Mapping[str, str] | None) -> str:
-    """One pass over ``{port}``, ``{version}``, ``{environment}``, ``{instance}`` and, where there are values, ``${NAME}``; ``$${`` and ``{{port}}`` stand for
-    the literal text, and what is put in is never looked at again. Raises Refused for a reference without a value.
-    """
-
-    def put(match: re.Match[str]) -> str:
-        word, escape, name = match.groups()
-        if word:
-            return words[word]
-        if escape:
-            return str(escape[1:] if escape[0] == "$" else escape[1:-1])
-        if values is None:
-            return match.group()
-        if name not in values:
-            raise Refused(f"${{{name}}} has no value; deploy again with it set")
-        return values[name]
-
-    return re.sub(_TEMPLATE, put, template)
