@@ -175,6 +175,13 @@ def test_both_may_be_killed_and_a_new_engine_without_a_memo_ends_it(database: Da
     assert state(database) == [(NAME, "expanded")]
 
 
+def test_an_environment_that_goes_meanwhile_does_not_disturb_it(database: Database) -> None:
+    migrator, memo, program = expanding(database)
+    answer = migrator.expand([NEW], memo)
+    assert isinstance(answer, NotYet)
+    assert database.programs() == [program]
+
+
 def test_a_program_that_was_stopped_is_named_and_may_go_on(database: Database) -> None:
     migrator, memo, program = expanding(database)
     program.signal(signal.SIGSTOP)

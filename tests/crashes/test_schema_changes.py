@@ -252,7 +252,7 @@ def right(base: Base, known: Mapping[int, str]) -> None:
         columns = {name for (name,) in db.execute("SELECT column_name FROM information_schema.columns WHERE table_name = 'people'")}
         shapes = [{"full_name"} & columns and "full_name", {"first_name"} & columns and "first_name || ' ' || last_name"]
         for shape in filter(None, shapes):
-            called: dict[Any, Any] = dict(map(tuple, db.execute(f"SELECT id, {shape} FROM people")))
+            called: dict[Any, Any] = {row[0]: row[1] for row in db.execute(f"SELECT id, {shape} FROM people")}
             assert {id: called[id] for id in known} == known
             assert None not in called.values()
         if all(shapes):
