@@ -18,7 +18,7 @@ from bleen.database.server import Server, Values
 from bleen.database.statements import Dialect
 from bleen.errors import Refused
 
-Part = Literal["expand", "sync", "backfill", "contract", "revert"]
+Part = Literal["expand", "sync", "backfill", "contract", "revert", "command"]
 
 
 class State(StrEnum):
@@ -88,10 +88,15 @@ class Ledger:
 
     def make(self) -> None:
         """Creates the tables that are missing; to be called by who is ``alone``."""
-        if not self._there():
+        if self._there():
+            return
+        kind, behind = _STORED.get(self._server.dialect, ("text", ""))
+        try:
             for text in _TABLES:
-                kind, behind = _STORED.get(self._server.dialect, ("text", ""))
                 self._server.rows(text.replace(" text ", f" {kind} ") + behind)
+        except Refused as error:
+            needs = "to own the tables that it changes, and to be let make those of the ledger (GRANT CREATE ON SCHEMA)"
+            raise Refused(f"{error}; the migrating role needs {needs}") from None
 
     def entries(self) -> list[Entry]:
         """Every migration that this database has seen, in their order."""

@@ -38,6 +38,8 @@ _AWAY = (
     errors.IdleInTransactionSessionTimeout,
 )
 _MISSING = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedObject, errors.UndefinedFunction, errors.InvalidSchemaName)
+_UNWELCOME = re.compile(r"authentication failed|no pg_hba.conf entry|no password supplied|FATAL:  (role|database) .* does not exist|is not permitted to log in")
+"""What a server says to somebody who need not come again; psycopg has no code for what happens while it connects."""
 _URL = re.compile(r"[a-z]+://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?[^@]*)?")
 """A url of which no part is taken for another one, and told in an error: a password with a / or an @ in it."""
 
@@ -285,6 +287,10 @@ class Postgres:
                 connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application)
             except psycopg.ProgrammingError:  # its text may hold a part of the password
                 raise unreadable from None
+            except psycopg.OperationalError as error:
+                if _UNWELCOME.search(str(error)):
+                    raise Refused(f"the database does not let us in: {_words(error)}") from None
+                raise
             connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE}")
             with suppress(errors.InvalidParameterValue):  # a server on Windows cannot look
                 # a statement whose client was killed is not gone on with (PostgreSQL manual, "Connection Settings")

@@ -1,0 +1,181 @@
+"""Which servers are worked with, and what is said of those that are not: never a part of the password."""
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import databases
+from bleen.database import connect
+from bleen.database.migration import parse
+from bleen.database.schema import Schema
+from bleen.errors import PortError, Refused, Unavailable, UserError
+from bleen.testing.site import until
+from databases import Base
+
+CANARY = "can4ry"
+NOTE = parse("0001_note", {"expand.sql": "ALTER TABLE people ADD COLUMN note text;"}, "")
+
+
+@contextmanager
+def pooler(server: databases.Postgres) -> Iterator[int]:
+    """A port that leads to the server and, as poolers do, makes up the pid that clients are told (BackendKeyData, "Message Formats")."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads: list[threading.Thread] = []
+
+    def copy(source: socket.socket, to: socket.socket, disguised: bool) -> None:
+        with source, to:
+            while data := source.recv(65536):
+                at = data.find(b"K\x00\x00\x00\x0c") if disguised else -1
+                to.sendall(data if at < 0 else data[: at + 5] + struct.pack("!I", 7) + data[at + 9 :])
+            to.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        while True:
+            client, _ = listener.accept()
+            if stopping.is_set():
+                client.close()
+                return
+            upstream = socket.create_connection(("127.0.0.1", server.port))
+            threads.append(threading.Thread(target=copy, args=(client.dup(), upstream.dup(), False)))
+            threads.append(threading.Thread(target=copy, args=(upstream, client, True)))
+            for thread in threads[-2:]:
+                thread.start()
+
+    stopping = threading.Event()
+    serving = threading.Thread(target=serve)
+    serving.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        stopping.set()
+        socket.create_connection(listener.getsockname()).close()
+        for thread in (serving, *threads):
+            thread.join()
+        listener.close()
+
+
+def test_a_pooler_is_told_from_the_server_itself(base: Base) -> None:
+    """Migrations need a direct connection, and say so when they meet a pooler."""
+    with pooler(base.server) as port, pytest.raises(Refused, match=r"leads to a connection pooler.*give the server's own address"):
+        connect(f"postgresql://postgres@127.0.0.1:{port}/{base.name}")
+
+
+def test_a_standby_is_refused_with_the_way_out(base: Base) -> None:
+    with databases.replica(base.server) as standby:
+
+        def follows() -> bool:
+            try:
+                standby.connect(base.name).close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        until("the standby has the database", follows)
+        with pytest.raises(Refused, match="a standby, which only reads: give the primary's address"):
+            connect(standby.url(base.name))
+
+
+def test_a_database_that_only_reads_is_refused(base: Base) -> None:
+    with pytest.raises(Refused, match="default_transaction_read_only"):
+        connect(base.server.url(base.name, default_transaction_read_only="on"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://postgres:{CANARY}@127.0.0.1:1/gone",
+        f"postgresql://postgres:p@{CANARY}@127.0.0.1:1/gone",
+        f"postgresql://postgres:p/{CANARY}@127.0.0.1:1/gone",
+        f"postgresql://postgres:{CANARY}/p@127.0.0.1:1/gone",
+        f"postgresql://postgres:p?{CANARY}@127.0.0.1:1/gone",
+        f"postgresql://postgres:p#{CANARY}@127.0.0.1:1/gone",
+        f"postgresql://postgres:{CANARY}%zz@127.0.0.1:1/gone",
+        f"postgresql://postgres:{CANARY} x@127.0.0.1:1/gone",
+        f"postgresql://127.0.0.1:1/gone?password={CANARY}",
+        f"postgresql://127.0.0.1:1/gone?pasword={CANARY}",
+        f"postgresql://127.0.0.1:1/gone?{CANARY}",
+        f"host=127.0.0.1 port=1 password={CANARY}",
+        f"{CANARY}",
+    ],
+)
+def test_no_part_of_a_url_s_password_is_told(url: str) -> None:
+    """A test plants a canary and searches everything that is written."""
+    with pytest.raises((PortError, UserError)) as error:
+        connect(url)
+    assert CANARY not in str(error.value)
+    assert str(error.value)
+
+
+def test_a_server_that_is_not_there_may_come_back(base: Base) -> None:
+    with pytest.raises(Unavailable, match="Connection refused"):
+        connect("postgresql://postgres@127.0.0.1:1/gone")
+
+
+@pytest.fixture
+def role(base: Base) -> Iterator[str]:
+    """A role that owns nothing, and has a password."""
+    name = f"guest_{base.name}"
+    with base.connect() as db:
+        db.execute("CREATE TABLE people (id int)")
+        db.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{CANARY}'")
+        yield name
+        db.execute(f"DROP OWNED BY {name}")
+        db.execute(f"DROP ROLE {name}")
+
+
+def test_a_wrong_password_is_not_tried_again_and_not_told(base: Base, role: str) -> None:
+    with base.connect() as db:
+        (file,) = db.execute("SHOW hba_file").fetchone() or ("",)
+        hba = Path(str(file))
+        was = hba.read_text()
+        hba.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{was}")
+        db.execute("SELECT pg_reload_conf()")
+        until("passwords are asked for", lambda: db.execute("SELECT FROM pg_hba_file_rules WHERE user_name = ARRAY[%s]", [role]).fetchall())
+    with pytest.raises(Refused, match=f'does not let us in: .*password authentication failed for user "{role}"') as error:
+        connect(base.server.url(base.name, f"{role}:{CANARY}x"))
+    assert CANARY not in str(error.value)
+    hba.write_text(was)
+
+
+@pytest.mark.parametrize(("user", "name"), [("nobody_at_all", ""), ("postgres", "nothing_at_all")])
+def test_a_role_or_a_database_that_does_not_exist_is_not_tried_again(base: Base, user: str, name: str) -> None:
+    with pytest.raises(Refused, match=r"does not let us in: .*does not exist"):
+        connect(base.server.url(name or base.name, user))
+
+
+def test_a_role_that_may_do_nothing_is_told_what_it_needs(base: Base, role: str) -> None:
+    """The migrating role needs ownership and nothing more."""
+    schema = Schema(connect(base.server.url(base.name, role)))
+    with pytest.raises(Refused, match=r"permission denied for schema public; .*GRANT CREATE ON SCHEMA"):
+        schema.expand([NOTE], "shop", 2, {})
+    with base.connect() as db:
+        db.execute(f"GRANT CREATE ON SCHEMA public TO {role}")
+    with pytest.raises(Refused, match="must be owner of table people"):
+        schema.expand([NOTE], "shop", 2, {})
+    with base.connect() as db:
+        db.execute(f"ALTER TABLE people OWNER TO {role}")
+    assert schema.expand([NOTE], "shop", 2, {}) == ["0001_note"]
+    schema.server.close()
+
+
+def test_a_transaction_of_ours_whose_client_stands_still_is_ended(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that was stopped keeps nobody waiting for its locks."""
+    monkeypatch.setattr("bleen.database.postgres._IDLE", 100)
+    server = connect(base.url)
+    with base.connect() as db:
+        db.execute("CREATE TABLE people (id int)")
+
+        def stands_still() -> None:
+            with server.transaction():
+                server.rows("LOCK TABLE people")
+                db.execute("SELECT FROM people")  # waits until the lock is let go
+                server.rows("SELECT 1")
+
+        with pytest.raises(Unavailable, match="idle-in-transaction"):
+            stands_still()
