@@ -66,20 +66,22 @@ class SQLite:
         self._connection.close()
 
     def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
-        with _mapped():
-            return self._connection.execute(sql.replace("%s", "?") if values else sql, tuple(values)).fetchall()
+        try:
+            with _mapped():
+                return self._connection.execute(sql.replace("%s", "?") if values else sql, tuple(values)).fetchall()
+        except Contended as error:
+            raise Contended(f"{error}{sqlite_processes.told(sqlite_processes.in_the_way(self._path))}") from None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """It has the right to write from the beginning on: one that asked for it later could be refused with no way to wait."""
-        with _mapped():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:  # some errors end it themselves
-                    self._connection.execute("ROLLBACK")
+        self.rows("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.rows("COMMIT")
+        finally:
+            if self._connection.in_transaction:  # some errors end it themselves
+                self._connection.execute("ROLLBACK")
 
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
@@ -103,18 +105,17 @@ class SQLite:
     @contextmanager
     def watch(self) -> Iterator[Callable[[], str]]:
         stop = threading.Event()
-        seen: dict[int, Lock] = {}
+        seen: list[Lock] = []
 
         def look() -> None:
             while not stop.wait(0.02):
                 if found := sqlite_processes.in_the_way(self._path):
-                    seen.clear()
-                    seen.update((lock.pid, lock) for lock in found)
+                    seen[:] = found
 
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
         try:
-            yield lambda: sqlite_processes.told(dict(seen))
+            yield lambda: sqlite_processes.told(list(seen))
         finally:
             stop.set()
             thread.join()

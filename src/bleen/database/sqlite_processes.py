@@ -3,7 +3,7 @@
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +55,8 @@ def in_the_way(path: Path) -> list[Lock]:
 
 def words(lock: Lock) -> str:
     """For people."""
-    return f"process {lock.pid} ({_application(lock.pid) or 'no ' + APPLICATION}, {'writes' if lock.writes else 'reads'}): {command_line(lock.pid)[:80]}"
+    doing = "writes" if lock.writes else "reads"
+    return f"process {lock.pid} ({_application(lock.pid) or 'no ' + APPLICATION}, {doing}): {' '.join(command_line(lock.pid).split())[:80]}"
 
 
 def _application(pid: int) -> str:
@@ -108,6 +109,6 @@ def _locks() -> Iterator[list[str]]:
             yield fields
 
 
-def told(locks: Mapping[int, Lock]) -> str:
+def told(locks: Sequence[Lock]) -> str:
     """What goes behind an error; empty if nobody was seen."""
-    return f"; in the way: {'; '.join(words(lock) for lock in locks.values())}" if locks else ""
+    return f"; in the way: {'; '.join(words(lock) for lock in locks)}" if locks else ""

@@ -1,0 +1,100 @@
+"""What cannot be kept in step on SQLite is refused, each with its reason and its way."""
+
+from pathlib import Path
+
+import pytest
+from sqlite_files import NAMES, USERS, File, installed, made
+
+from bleen.database import sync
+from bleen.database.migration import Pair
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    return made(tmp_path)
+
+
+def refused(file: File, *tables: str, pair: Pair = NAMES) -> str:
+    with file.connect() as connection:
+        for each in tables:
+            connection.execute(each)
+    with file.opened() as server:
+        return "; ".join(sync.refusals(server, pair))
+
+
+REFUSED = {
+    "no such table": ((), NAMES._replace(table="people"), "there is no table people"),
+    "a table of another database": ((), NAMES._replace(table="temp.users"), "is not the name of a table of this database"),
+    "a column that is not there": ((), NAMES._replace(new=("name",), forward={"name": "first"}), "users has no column name"),
+    "a view": (("CREATE VIEW v AS SELECT * FROM users",), NAMES._replace(table="v"), "v is a view, whose writes are its own INSTEAD OF triggers'"),
+    "a virtual table": (("CREATE VIRTUAL TABLE f USING fts5 (first, last, full_name)",), NAMES._replace(table="f"), "f is a virtual table"),
+    "no word on conflicts": ((), NAMES._replace(on_conflict=None), "SQLite does not know which environment writes"),
+    "an unknown function": ((), NAMES._replace(forward={"full_name": "initcap(first)"}), "forward of full_name .* no such function: initcap|unknown function"),
+    "random": ((), NAMES._replace(forward={"full_name": "first || random()"}), "non-deterministic functions prohibited"),
+    "the time": ((), NAMES._replace(forward={"full_name": "first || date('now')"}), "says 'now', which is something else each time"),
+    "a query": ((), NAMES._replace(forward={"full_name": "(SELECT max(first) FROM users)"}), "subqueries prohibited"),
+    "a column of the other side": ((), NAMES._replace(forward={"full_name": "first || note"}), "no such column: note"),
+    "a quoted column, which SQLite takes for a string": ((), NAMES._replace(forward={"full_name": '"note"'}), 'names "note"; it can be made from first, last'),
+    "two expressions": ((), NAMES._replace(forward={"full_name": "first) , (last"}), "is not one expression"),
+    "a string without an end": ((), NAMES._replace(forward={"full_name": "'x"}), "cannot be read: this string has no end"),
+    "an UPDATE of our columns by a trigger": (
+        ("CREATE TRIGGER u AFTER UPDATE ON users BEGIN UPDATE users SET note = 'x', Last = upper(NEW.last) WHERE id = NEW.id; END",),
+        NAMES,
+        "the trigger u of users writes last, also when we have written the row",
+    ),
+    "an INSERT into the table by its own trigger": (
+        ("CREATE TRIGGER u AFTER UPDATE ON users BEGIN INSERT OR IGNORE INTO users (id) VALUES (7); END",),
+        NAMES,
+        "the trigger u of users inserts rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_kept_in_step_is_refused(file: File, what: str) -> None:
+    statements, pair, words = REFUSED[what]
+    import re
+
+    assert re.search(words, refused(file, USERS, *statements, pair=pair))
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("first text NOT NULL", "first is NOT NULL without a default: an INSERT of the new version, which does not name it, fails"),
+        ("full_name text NOT NULL", "full_name is NOT NULL without a default: an INSERT of the old version"),
+        ("full_name text GENERATED ALWAYS AS (note)", "full_name is a generated column"),
+        ("first text REFERENCES users (id)", "first is in the foreign key to users"),
+        ("last text PRIMARY KEY", "last is in the primary key"),
+    ],
+)
+def test_columns_that_a_trigger_cannot_fill_are_refused(file: File, column: str, words: str) -> None:
+    name = column.partition(" ")[0]
+    table = USERS.replace(f"{name} text", column)
+    assert words in refused(file, table.replace("id integer PRIMARY KEY", "id integer") if "PRIMARY" in column else table)
+
+
+def test_a_trigger_that_writes_other_columns_or_other_tables_is_none_of_ours(file: File) -> None:
+    touched = "CREATE TRIGGER u AFTER UPDATE ON users BEGIN UPDATE users SET note = NEW.last || coalesce(full_name, '') WHERE first = NEW.first; END"
+    log = "CREATE TRIGGER l AFTER INSERT ON users BEGIN INSERT INTO log (last) VALUES (NEW.last); DELETE FROM log WHERE last IS NULL; END"
+    assert refused(file, USERS, "CREATE TABLE log (last text)", touched, log) == ""
+
+
+def test_a_column_that_another_pair_keeps_is_refused_and_the_same_pair_is_not(file: File) -> None:
+    with file.connect() as connection:
+        connection.execute(USERS)
+    installed(file)
+    assert refused(file) == ""
+    other = Pair("users", ("last",), ("note",), {"note": "last"}, {"last": "note"}, "old")
+    assert "last: kept in step by ~bleen_0007_full_name_1 already" in refused(file, pair=other)
+
+
+def test_rows_that_lose_something_are_refused_unless_it_is_declared(file: File) -> None:
+    rows = "INSERT INTO users (id, first, last) VALUES (1, 'Ada', 'King'), (2, 'Ada B', 'King')"
+    assert "1 rows lose something on the way first, last -> full_name -> first, last (such as rowid = 2)" in refused(file, USERS, rows)
+    assert refused(file, pair=NAMES._replace(lossy=True)) == ""
+
+
+def test_a_row_for_which_an_expression_fails_is_refused(file: File) -> None:
+    pair = Pair("users", ("first",), ("full_name",), {"full_name": "json_extract(first, '$.x')"}, {"first": "json_object('x', full_name)"}, "old", True)
+    assert "fails for a row of the table: malformed JSON" in refused(file, USERS, "INSERT INTO users (id, first) VALUES (1, 'no')", pair=pair)

@@ -1,0 +1,264 @@
+"""Expand, contract and revert of a SQLite file, by the ledger: in WAL mode and without."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_files import FIRST, LAST, MODES, File, made
+
+from bleen.database import connect
+from bleen.database.gate import Around
+from bleen.database.ledger import State
+from bleen.database.migration import Locks, Migration, parse
+from bleen.database.schema import Schema
+from bleen.database.server import Contended, Taken
+from bleen.database.statements import Place, Statement
+from bleen.errors import Refused
+from bleen.testing.site import until
+
+USERS = """
+CREATE TABLE users (id integer PRIMARY KEY, first_name text NOT NULL DEFAULT '', last_name text NOT NULL DEFAULT '');
+WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2500) INSERT INTO users (first_name, last_name) SELECT 'F' || n, 'L' || n FROM n;
+"""
+FULL_NAME = {
+    "expand.sql": "ALTER TABLE users ADD COLUMN full_name text;",
+    "backfill.sql": "UPDATE users SET full_name = first_name || ' ' || last_name;",
+    "contract.sql": "ALTER TABLE users DROP COLUMN first_name;\nALTER TABLE users DROP COLUMN last_name;",
+    "revert.sql": "ALTER TABLE users DROP COLUMN full_name;",
+    "migration.toml": f"""
+[[sync]]
+table = "users"
+old = ["first_name", "last_name"]
+new = ["full_name"]
+forward = {{ full_name = "first_name || ' ' || last_name" }}
+backward = {{ first_name = "{FIRST}", last_name = "{LAST}" }}
+on_conflict = "new"
+""",
+}
+SHIPS = {"blue-1": frozenset[str](), "green-2": frozenset({"0007_full_name"})}
+NOBODY = Around("shop", ())
+
+
+def migration(name: str = "0007_full_name", **files: str) -> Migration:
+    return parse(name, {f"{file}.sql": text for file, text in files.items()} or FULL_NAME, name)
+
+
+@pytest.fixture(params=MODES)
+def users(request: pytest.FixtureRequest, tmp_path: Path) -> File:
+    file = made(tmp_path, request.param)
+    with file.connect() as connection:
+        connection.executescript(USERS)
+    return file
+
+
+@pytest.fixture
+def schema(users: File) -> Iterator[Schema]:
+    with users.opened() as server:
+        yield Schema(server)
+
+
+def rows(file: File, query: str) -> list[Any]:
+    with file.connect() as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_the_article_s_example_goes_there_and_contracts(users: File, schema: Schema) -> None:
+    """Expand: ADD COLUMN and a whole-table UPDATE; contract: the DROPs; both versions work in between."""
+    mode = rows(users, "PRAGMA journal_mode")
+    assert schema.expand([migration()], "shop", 2, SHIPS) == ["0007_full_name"]
+    assert rows(users, "SELECT count(*) FROM users WHERE full_name = first_name || ' ' || last_name") == [(2500,)]
+    rows(users, "INSERT INTO users (first_name, last_name) VALUES ('Ada', 'Lovelace')")
+    rows(users, "INSERT INTO users (full_name) VALUES ('Alan Turing')")
+    assert rows(users, "SELECT first_name, last_name, full_name FROM users WHERE id > 2500") == [
+        ("Ada", "Lovelace", "Ada Lovelace"),
+        ("Alan", "Turing", "Alan Turing"),
+    ]
+    assert schema.written(["0007_full_name"]) == {"0007_full_name, users (first_name+last_name <-> full_name)": {"written": 1, "conflicts": 0, "unreadable": 0}}
+    (found,) = schema.pending(NOBODY)
+    assert (found.migration, found.obstacles) == ("0007_full_name", ())
+    schema.contract("0007_full_name")
+    assert list(schema.server.columns("users")) == ["id", "full_name"]
+    assert (schema.pending(NOBODY), schema.contracted()) == ([], ["0007_full_name"])
+    assert rows(users, "SELECT name FROM sqlite_master WHERE type = 'trigger' UNION ALL SELECT name FROM bleen_sync") == []
+    assert rows(users, "PRAGMA journal_mode") == mode
+
+
+def test_what_was_done_is_not_done_again_and_changed_files_are_refused(schema: Schema) -> None:
+    schema.expand([migration()], "shop", 2, SHIPS)
+    assert schema.expand([migration()], "shop", 3, SHIPS) == []
+    changed = parse("0007_full_name", {**FULL_NAME, "expand.sql": "ALTER TABLE users ADD COLUMN name text;"}, "")
+    with pytest.raises(Refused, match=r"0007_full_name was changed after it had been applied \(expand\.sql\)"):
+        schema.expand([changed], "shop", 3, SHIPS)
+
+
+def test_a_statement_that_fails_leaves_what_was_done_and_a_retry_goes_on(users: File, schema: Schema) -> None:
+    """A retry finds the expanded schema and goes on."""
+    broken = migration(expand="ALTER TABLE users ADD COLUMN a int;\nCREATE UNIQUE INDEX one ON users (first_name);\nALTER TABLE users ADD COLUMN b int;")
+    rows(users, "UPDATE users SET first_name = 'F1' WHERE id = 2")
+    with pytest.raises(Refused, match=r"^line 2, CREATE UNIQUE INDEX one .*: UNIQUE constraint failed: users.first_name"):
+        schema.expand([broken], "shop", 2, {})
+    assert list(schema.server.columns("users"))[-1] == "a"
+    entry = schema.ledger.entry("0007_full_name")
+    assert entry is not None
+    assert entry.state is State.EXPANDING
+    rows(users, "UPDATE users SET first_name = 'F2' WHERE id = 2")
+    assert schema.expand([broken], "shop", 2, {}) == ["0007_full_name"]
+    assert list(schema.server.columns("users"))[-2:] == ["a", "b"]
+
+
+def test_revert_takes_the_new_shape_away_and_forgets_the_migration(users: File, schema: Schema) -> None:
+    before = schema.server.columns("users")
+    schema.expand([migration()], "shop", 2, SHIPS)
+    rows(users, "INSERT INTO users (full_name) VALUES ('Cher')")
+    assert schema.losses("0007_full_name") == {"users (first_name+last_name <-> full_name)": 1}
+    schema.revert("0007_full_name")
+    assert schema.server.columns("users") == before
+    assert schema.ledger.entries() == []
+    assert schema.expand([migration()], "shop", 3, SHIPS) == ["0007_full_name"]
+
+
+def test_a_contract_that_sqlite_refuses_leaves_the_sync_in_place(users: File, schema: Schema) -> None:
+    """DROP COLUMN is refused for what an index names (SQLite, "ALTER TABLE", section 5); the triggers go in the same transaction, or stay."""
+    rows(users, "CREATE INDEX by_name ON users (last_name)")
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with pytest.raises(Refused, match="error in index by_name after drop column: no such column: last_name"):
+        schema.contract("0007_full_name")
+    rows(users, "INSERT INTO users (full_name) VALUES ('Alan Turing')")
+    assert rows(users, "SELECT first_name FROM users WHERE id = 2501") == [("Alan",)]
+    rows(users, "DROP INDEX by_name")
+    schema.contract("0007_full_name")
+    assert list(schema.server.columns("users")) == ["id", "full_name"]
+
+
+def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> None:
+    """Shut while rows diverge (a count query)."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    (trigger,) = rows(users, "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%_update'")
+    rows(users, f'DROP TRIGGER "{trigger[0]}"')
+    rows(users, "UPDATE users SET full_name = 'nobody' WHERE id <= 3")
+    rows(users, trigger[1])
+    (found,) = schema.pending(NOBODY)
+    assert [o.why for o in found.obstacles] == ["3 rows of users (first_name+last_name <-> full_name) are out of step"]
+
+
+def test_two_releases_never_interleave_by_whatever_path_they_come(users: File, schema: Schema) -> None:
+    """One advisory lock per database, so that two releases never interleave."""
+    link = users.path.with_name("link.db")
+    link.symlink_to(users.path)
+    with File(link).opened("bleen migrate worker") as other, other.alone(), pytest.raises(Taken, match=f"worker \\(process {os.getpid()}\\)"):
+        schema.expand([migration()], "shop", 2, SHIPS)
+    assert schema.ledger.entries() == []
+
+
+def test_a_statement_that_no_transaction_can_hold_runs_by_itself(users: File, schema: Schema) -> None:
+    assert schema.expand([migration("0009_small", expand="VACUUM;")], "shop", 2, {}) == ["0009_small"]
+
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in sys.argv[2:]:
+    connection.execute(statement).fetchall()
+print("holds", flush=True)
+sys.stdin.read()
+"""
+
+
+def holding(file: File, *statements: str, **variables: str) -> "subprocess.Popen[bytes]":
+    """Another process that has the file open, and has said this in it."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(file.path), *statements], stdin=pipe, stdout=pipe, env={**os.environ, **variables})
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"holds\n"
+    return process
+
+
+A = Statement("ALTER TABLE users ADD COLUMN a int", Place(3, 1), 0)
+
+
+def test_a_change_waits_for_a_writer_tells_who_it_is_and_then_goes_on(users: File, schema: Schema) -> None:
+    """Bounded, jittered retries that name the blocking session."""
+    said: list[str] = []
+    with holding(users, "BEGIN IMMEDIATE", BLEEN_APPLICATION="bleen:shop:blue") as process:
+
+        def told(text: str) -> None:
+            said.append(text)
+            if process.stdin and not process.stdin.closed:
+                process.stdin.close()
+
+        schema.server.change([A], [], Locks(), told)
+    assert f"; in the way: process {process.pid} (bleen:shop:blue, writes): {sys.executable} -c import sqlite3" in said[0]
+    assert "a" in schema.server.columns("users")
+
+
+def test_a_change_that_is_never_let_in_is_refused_with_nothing_changed(users: File, schema: Schema) -> None:
+    schema.ledger.make()
+    with holding(users, "BEGIN IMMEDIATE") as process:
+        with pytest.raises(Refused, match=r"line 3, ALTER TABLE users ADD COLUMN a int: others were .* nothing was changed by it; tried for 0\.5 s"):
+            schema.server.change([A], [], Locks(patience=0.5), lambda _: None)
+        with pytest.raises(Contended, match=f"database is locked; in the way: process {process.pid}"):
+            schema.ledger.begin(migration(), "shop", 2)
+        process.stdin.close() if process.stdin else None
+    assert "a" not in schema.server.columns("users")
+
+
+def test_a_reader_keeps_a_commit_waiting_only_where_there_is_no_wal(users: File, schema: Schema) -> None:
+    """Who waits to commit keeps others from reading (SQLite, "File Locking And Concurrency", PENDING): ``locks.timeout`` at a time, and then all is undone."""
+    wal = rows(users, "PRAGMA journal_mode") == [("wal",)]
+    with holding(users, "BEGIN", "SELECT * FROM users LIMIT 1") as process:
+        if wal:
+            schema.server.change([A], [], Locks(patience=0.5), lambda _: None)
+        else:
+            with pytest.raises(Refused, match=rf"in the way: process {process.pid} \(no BLEEN_APPLICATION, reads\)"):
+                schema.server.change([A], [], Locks(patience=0.5), lambda _: None)
+            assert rows(users, "SELECT count(*) FROM users") == [(2500,)]
+        process.stdin.close() if process.stdin else None
+    assert ("a" in schema.server.columns("users")) == wal
+
+
+def test_who_has_the_file_open_is_evidence_for_the_gate(users: File, schema: Schema) -> None:
+    """The contract gate: shut while blue has a session; evidence, not proof."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with holding(users, "SELECT 1 FROM users", BLEEN_APPLICATION="bleen:shop:blue") as known, holding(users, "SELECT 1 FROM users") as stranger:
+        sessions = {s.id: s.application for s in schema.server.sessions()}
+        assert sessions == {known.pid: "bleen:shop:blue", stranger.pid: ""}
+        (found,) = schema.pending(NOBODY)
+        assert [o.unseen for o in found.obstacles] == [False, True]
+        for each in (known, stranger):
+            each.stdin.close() if each.stdin else None
+    until("nobody has it open", lambda: not schema.server.sessions())
+    assert [p.obstacles for p in schema.pending(NOBODY)] == [()]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:////nowhere/at/all.db", "there is no database at /nowhere/at/all.db"),
+        ("sqlite://", "is not that of a file"),
+        ("sqlite:///:memory:", "is not that of a file"),
+        ("sqlite:///shop.db?mode=ro", "is not that of a file"),
+    ],
+)
+def test_a_url_that_is_no_database_is_refused(url: str, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        connect(url)
+
+
+def test_a_file_that_is_no_database_and_one_that_is_too_old_to_change_are_refused(users: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = users.path.with_name("text")
+    text.write_text("no database, but long enough to be looked at" * 30)
+    with pytest.raises(Refused, match="file is not a database"):
+        connect(f"sqlite:///{text}")
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(Refused, match=r"bleen changes schemas with 3\.37 and later, which can drop a column"):
+        connect(users.url)
+
+
+def test_a_relative_url_is_looked_for_where_bleen_runs(users: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(users.path.parent)
+    connect("sqlite:///shop.db").close()
