@@ -154,11 +154,12 @@ def test_killed_at_any_point_no_batch_is_done_again(any_base: Base) -> None:
         assert point > 60
 
 
+class Enough(Exception):
+    """Raised by who wants no more."""
+
+
 def test_one_that_was_ended_goes_on_where_it_was(base: Base) -> None:
     """Resumable: after resume the done count goes on."""
-
-    class Enough(Exception):
-        pass
 
     def ends(_: float) -> None:
         raise Enough
@@ -488,6 +489,31 @@ def test_batches_grow_and_shrink_towards_their_time(base: Base) -> None:
         fill(server, of=migration(pace=Pace(batch=500, duty=1.0))._replace(name="0008_slowly"), pause=lambda _: sizes.append(_size(server)))
         assert sizes[0] < 500, "one that took more than a second was ended, and tried with fewer rows"
         assert min(sizes[1:-3]) <= 15
+
+
+class Far(Postgres):
+    """Answers late, whatever it is asked."""
+
+    def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        threading.Event().wait(0.1)
+        return super().rows(sql, values)
+
+
+def test_a_server_that_is_far_away_does_not_make_batches_small(base: Base) -> None:
+    """Fewer rows would not bring it nearer: there would be no end with batches of one row."""
+    with users(base) as client:
+        server = Far(base.url)
+        sizes: list[int] = []
+
+        def pause(_: float) -> None:
+            sizes.append(only(client, "SELECT (memo::json->>'size')::int FROM bleen_step"))
+            if len(sizes) == 6:
+                raise Enough
+
+        with pytest.raises(Enough):
+            fill(server, of=migration(pace=Pace(batch=20, duty=1.0)), pause=pause)
+        assert max(sizes) > 40
+        server.close()
 
 
 def _size(server: Postgres) -> int:

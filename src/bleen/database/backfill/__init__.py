@@ -208,6 +208,7 @@ class _Walk:
         self._at = _At.from_memo(step.memo) if step else _At(None, 0, 0, 1, self._pace.batch)
         self._last = self._at.round + ROUNDS - 1
         self._of, self._rate = max(rows.count(), self._at.rows), 0.0
+        self._work = 0.0
         self._said = self._looked = self._measured = -math.inf
 
     def go(self) -> Filled:
@@ -244,7 +245,7 @@ class _Walk:
             self._pause(took * (1 / self._pace.duty - 1))
             self._measure(self._at.rows - before.rows)
             if self._at.size == before.size:  # else it has just been made smaller, for cause
-                self._at = self._at._replace(size=_fitting(before.size, took, self._pace.target))
+                self._at = self._at._replace(size=_fitting(before.size, self._work, self._pace.target))
             self._tell("")
 
     def _give_way(self) -> None:
@@ -286,13 +287,16 @@ class _Walk:
             watch = self._server.watch
 
     def _try(self, limit: float) -> bool:
-        at = self._at
+        at, began = self._at, time.monotonic()
         with self._rows.batch(self._locks.timeout, limit):
+            away = (time.monotonic() - began) / 2  # how long a statement takes that has nothing to do
             reached = self._rows.reach(at.begin, at.size)
             if reached is None:
                 return False
             last, looked = reached
+            filling = time.monotonic()
             changed = self._rows.fill(at.begin, last)
+            self._work = max(time.monotonic() - filling - away, 1e-4)
             now = at._replace(begin=Bound(last, False), rows=at.rows + (looked if at.round == 1 else 0), changed=at.changed + changed)
             self._mark(now)
         self._at = now
@@ -321,9 +325,11 @@ class _Walk:
             self._told(Progress(self._rows.table, at.rows, max(self._of, at.rows), at.changed, self._rate, at.round, waits))
 
 
-def _fitting(size: int, took: float, target: float) -> int:
-    """The size of the next batch: one that takes somewhat less than the target time, but no more than twice this one."""
-    return min(LARGEST, max(1, round(size * min(2.0, max(0.25, 0.8 * target / took)))))
+def _fitting(size: int, work: float, target: float) -> int:
+    """The size of the next batch: one whose rows take somewhat less than the target time, but no more than twice this one. Only what rows take counts: a server
+    that is far away, or has no time, is not nearer for fewer rows.
+    """
+    return min(LARGEST, max(1, round(size * min(2.0, max(0.25, 0.8 * target / work)))))
 
 
 def _duration(seconds: float) -> str:
