@@ -94,9 +94,10 @@ def _forbidden(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
 
 
 def _signed(plan: Plan, loaded: Config, kind: str) -> dict[str, object]:
-    """The platform's settings, with what tells the database which environment a session is of (libpq reads these; what the file sets itself stays)."""
-    if kind != "postgres":
-        return dict(plan.platform)
-    signs = {"PGAPPNAME": named(plan.service, "{environment}"), "PGOPTIONS": "-c bleen.environment={environment}"}
-    mine = {name: value for name, value in signs.items() if name not in loaded.variables}
+    """The platform's settings, with what tells which environment a session is of: libpq reads the first two; SQLite's gate looks at who has the file open.
+    What the file sets itself stays.
+    """
+    name = named(plan.service, "{environment}")
+    signs = {"postgres": {"PGAPPNAME": name, "PGOPTIONS": "-c bleen.environment={environment}"}, "sqlite": {"BLEEN_APPLICATION": name}}
+    mine = {name: value for name, value in signs.get(kind, {}).items() if name not in loaded.variables}
     return {**plan.platform, "env": {**mine, **plan.platform["env"]}}
