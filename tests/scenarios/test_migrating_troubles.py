@@ -1,0 +1,171 @@
+"""Releases that change the schema when something goes wrong: in real bleen processes, with a real PostgreSQL, and with users on the old version."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_migrating import Registry
+
+import databases
+import people
+from bleen.testing.site import until
+from databases import Base
+
+NAME = "0007_full_name"
+SLOW = {**people.FULL_NAME, "migration.toml": people.FULL_NAME["migration.toml"] + "[pace]\nbatch = 1\ntarget = 0.0001\nduty = 0.02\n"}
+"""A backfill that takes a minute or so."""
+INDEX = {"expand.sql": "CREATE INDEX CONCURRENTLY people_last ON people (last_name);\n", "revert.sql": "DROP INDEX CONCURRENTLY people_last;\n"}
+
+
+@pytest.fixture
+def base(oldest: databases.Postgres) -> Iterator[Base]:
+    """A database with a thousand people."""
+    with oldest.database() as name:
+        made = Base(oldest, name)
+        with made.connect() as db:
+            db.execute(people.TABLE)
+            db.execute("INSERT INTO people (first_name, last_name) SELECT 'A' || n, 'B' || n FROM generate_series(1, 1000) n")
+        yield made
+
+
+@pytest.fixture
+def registry(tmp_path: Path, base: Base) -> Iterator[Registry]:
+    """Version 1.0 serves."""
+    with Registry(tmp_path, "envoy", base.url) as shop:
+        standing(shop)
+        yield shop
+
+
+def standing(shop: Registry) -> None:
+    shop.settings["platform"]["process"]["command"] = [sys.executable, "app.py", "--port", "{port}", "--version", "{version}"]
+    shop.configure()
+    shop.put("1.0", "old")
+    shop.bleen("up")
+    shop.bleen("deploy", "1.0")
+
+
+def waits(shop: Registry) -> str:
+    """What `status` says that the release waits for."""
+    return str(shop.status()["release"]["waiting"]["why"])
+
+
+def rows(base: Base, query: str) -> list[tuple[object, ...]]:
+    with base.connect() as db:
+        return db.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "abort"])
+def test_an_abort_in_a_long_backfill_ends_it_at_once_and_a_retry_goes_on(registry: Registry, base: Base, how: str) -> None:
+    """Ctrl-C of `deploy` before PROMOTING aborts; a retry finds the expanded schema and goes on."""
+    registry.put("1.1", "new", {NAME: SLOW})
+    with people.Users(registry.listen) as users:
+        deploy = registry.start("deploy", "1.1")
+        until("the way of the backfill is told", lambda: f"{NAME}: backfill of " in waits(registry), 30)
+        if how == "abort":
+            registry.bleen("abort")
+        else:
+            deploy.signal(signal.SIGINT)
+        deploy.ended(3)
+        assert registry.story() == ["PLANNED", "EXPANDING", "UNDOING", "ABORTED"]
+        assert registry.processes("bleen.database.worker") == []
+        (filled,) = rows(base, "SELECT count(*) FROM people WHERE full_name IS NOT NULL AND id <= 1000")
+        ((memo,),) = rows(base, "SELECT memo::json ->> 'rows' FROM bleen_step WHERE part = 'backfill'")
+        assert 0 < int(str(memo)) < 1000
+        assert rows(base, "SELECT state FROM bleen_migration") == [("expanding",)]
+        if how == "abort":
+            registry.bleen("migrate", "revert", NAME, "--yes")
+            assert rows(base, "SELECT 1 FROM bleen_migration") == []
+            assert "full_name" not in str(rows(base, "SELECT column_name FROM information_schema.columns WHERE table_name = 'people'"))
+        until("1.0 is used", users.seen("1.0"))
+    assert users.failed == []
+
+
+def test_an_abort_in_a_long_index_ends_it_and_a_retry_builds_it_anew(registry: Registry, base: Base) -> None:
+    registry.put("1.1", "old", {"0008_index": INDEX})
+    with base.connect() as reader, reader.transaction():
+        reader.execute("SELECT txid_current()")  # a CREATE INDEX CONCURRENTLY waits for every transaction that is older
+        reader.execute("UPDATE people SET visits = 1 WHERE id = 1")
+        deploy = registry.start("deploy", "1.1")
+        until("the index is begun", lambda: "CREATE INDEX" in waits(registry), 30)
+        until("it is there, and invalid", lambda: rows(base, "SELECT FROM pg_index WHERE NOT indisvalid"))
+        registry.bleen("abort")
+        deploy.ended(3)
+        reader.execute("ROLLBACK")
+    assert rows(base, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'people_last'::regclass") == [(False,)]
+    registry.bleen("deploy", "1.1")
+    assert rows(base, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'people_last'::regclass") == [(True,)]
+
+
+def test_the_engine_and_the_program_may_both_die_and_the_release_goes_on(registry: Registry, base: Base) -> None:
+    registry.put("1.1", "new", {NAME: {**SLOW, "migration.toml": SLOW["migration.toml"].replace("0.02", "0.2")}})
+    registry.start("deploy", "1.1")
+    until("the backfill is under way", lambda: f"{NAME}: backfill of " in waits(registry), 30)
+    registry.kill(*registry.processes(f"BLEEN_RECORD={registry.place.releases}/2/expand.json"), registry.engine())
+    registry.bleen("up")
+    assert registry.reached("HOLDING").plan.version == "1.1"
+    assert rows(base, "SELECT count(*) FROM people WHERE full_name IS DISTINCT FROM first_name || ' ' || last_name") == [(0,)]
+
+
+def test_a_database_that_is_away_at_a_deploy_is_said_and_nothing_is_touched(registry: Registry) -> None:
+    """2 usage, configuration or a refusal [...], nothing touched."""
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    said = registry.bleen("deploy", "1.1", code=2, environ={"DATABASE_URL": "postgresql://postgres:can4ry@127.0.0.1:1/gone"})
+    assert "the database does not answer" in said.err
+    assert "can4ry" not in said.text
+    assert registry.release.plan.version == "1.0"
+
+
+def test_a_contract_that_was_asked_for_is_done_by_the_release(registry: Registry, base: Base) -> None:
+    """`contract: manual` is the default, `auto` is asked for."""
+    registry.configure(database={**registry.settings["database"], "contract": "auto"})
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    with people.Users(registry.listen) as users:
+        registry.bleen("deploy", "1.1")
+        until("1.1 is used", users.seen("1.1"))
+        registry.bleen("retire")
+        registry.bleen("wait", "--until", "completed")
+        until("1.1 is used after it", users.seen("1.1"))
+    assert users.failed == []
+    assert registry.status()["pending"] == []
+    assert rows(base, "SELECT state FROM bleen_migration") == [("contracted",)]
+    assert rows(base, "SELECT 1 FROM pg_trigger WHERE NOT tgisinternal") == []
+
+
+def test_a_warm_old_environment_holds_the_gate_and_status_says_so(registry: Registry) -> None:
+    """Only when every environment that exists, a warm idle one included, ships that migration."""
+    registry.configure(database={**registry.settings["database"], "contract": "auto"}, after_window="keep")
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    registry.bleen("deploy", "1.1")
+    registry.bleen("retire")
+    registry.bleen("wait", "--until", "completed")
+    (pending,) = registry.status()["pending"]
+    assert any(f"its version does not ship {NAME}" in why and why.startswith("blue-1 (1.0)") for why in pending["waits"])
+
+
+def test_pending_contracts_survive_releases_and_run_in_order(registry: Registry, base: Base) -> None:
+    """`bleen migrate contract` does it later, releases later too, in order."""
+    note = {"expand.sql": "ALTER TABLE people ADD COLUMN note text;\n", "contract.sql": "ALTER TABLE people DROP COLUMN visits;\n"}
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    registry.put("1.2", "new", {NAME: people.FULL_NAME, "0008_note": note})
+    for version in ("1.1", "1.2"):
+        registry.bleen("deploy", version, "--end-window")
+    registry.bleen("retire")
+    registry.bleen("wait", "--until", "completed")
+    assert [each["migration"] for each in registry.status()["pending"]] == [NAME, "0008_note"]
+    assert f"{NAME} comes first, and is pending" in str(registry.status()["pending"][1]["waits"])
+    assert registry.bleen("migrate", "contract", "--yes", "--json").json["contracted"] == [NAME, "0008_note"]
+    assert rows(base, "SELECT name, state FROM bleen_migration ORDER BY name") == [(NAME, "contracted"), ("0008_note", "contracted")]
+
+
+def test_a_release_whose_new_version_never_starts_leaves_the_schema_expanded_and_pending(registry: Registry, base: Base) -> None:
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    (registry.releases / "1.1" / "app.py").write_text("raise SystemExit(1)\n")
+    registry.bleen("deploy", "1.1", code=3)
+    assert rows(base, "SELECT state FROM bleen_migration") == [("expanded",)]
+    with people.Users(registry.listen) as users:
+        until("1.0 is used", users.seen("1.0"))
+    assert users.failed == []
+    registry.bleen("migrate", "revert", NAME, "--yes")
+    assert rows(base, "SELECT 1 FROM bleen_migration") == []
