@@ -56,7 +56,7 @@ class Handler(Common):
         self.database = opened()  # type: ignore[assignment]
 
     def _one(self, statement: str, values: Any) -> Any:
-        (row,) = self.database.execute(statement, values).fetchall()  # type: ignore[arg-type]  # to its end, else the transaction stays open
+        (row,) = self.database.execute(statement, values).fetchall()  # to its end, else the transaction stays open
         return row
 
 

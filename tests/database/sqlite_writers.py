@@ -45,10 +45,10 @@ class Writers:
 
     def __init__(self, file: File, count: int = 3) -> None:
         spawn = multiprocessing.get_context("spawn")  # a fork would take over what SQLite knows of its locks
-        self._version, self._done, self._failed = spawn.Array("c", 8), spawn.Array("i", count), spawn.Queue()
+        shared: tuple[Any, Any, Any] = (spawn.Array("c", 8), spawn.Array("i", count), spawn.Queue())
+        self._version, self._done, self._failed = shared
         self._version.value = b"old"
-        arguments = (self._version, self._done, self._failed)
-        self._processes = [spawn.Process(target=_write, args=(file.path, number, *arguments), daemon=True) for number in range(count)]
+        self._processes = [spawn.Process(target=_write, args=(file.path, number, *shared), daemon=True) for number in range(count)]
 
     @contextmanager
     def running(self) -> Iterator["Writers"]:
