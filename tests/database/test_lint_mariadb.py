@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pymysql.connections import Connection
@@ -12,7 +11,7 @@ from pymysql.err import MySQLError
 from bleen.database.rules import lint
 from bleen.database.rules.mysql import split
 from lint_cases_mysql import BAD, BODIES, GOOD
-from mariadb import connect, mariadb
+from mariadb import MariaDB, connect
 
 SYNTAX, NOT_SUPPORTED, NOT_SUPPORTED_BECAUSE = 1064, 1845, 1846
 UNKNOWN_TYPE, UNKNOWN_ALGORITHM, UNKNOWN_OPTION = 4161, 1800, 1911
@@ -27,25 +26,19 @@ ROWS = """
 """
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Path]:
-    with mariadb() as running:
-        yield running
-
-
 _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def base(server: Path) -> Iterator["Connection[Cursor]"]:
+def base(maria: MariaDB) -> Iterator["Connection[Cursor]"]:
     """A connection to a database of its own, with two tables that have rows."""
     name = f"test_{next(_numbers)}"
-    with connect(server) as connection:
+    with connect(maria.socket) as connection:
         told(connection, f"CREATE DATABASE {name}")
         connection.select_db(name)
         assert [told(connection, statement.text) for statement in split(ROWS)] == [0, 0, 0, 0]
         yield connection
-    with connect(server) as other:
+    with connect(maria.socket) as other:
         told(other, f"DROP DATABASE {name}")
 
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from bleen.database.schema import Schema
 from bleen.database.statements import Dialect, split
 from bleen.errors import Refused, UserError
 from databases import Base
-from mariadb import connect, mariadb
+from mariadb import MariaDB, connect
 from operation_cases import CASES, MYSQL_TABLES, SQLITE_TABLES, TABLES, Case
 
 NAME = "0001_change"
@@ -172,15 +172,9 @@ def test_an_operation_s_statements_go_there_and_back_on_sqlite(case: Case) -> No
     db.close()
 
 
-@pytest.fixture(scope="module")
-def maria() -> Iterator[Path]:
-    with mariadb() as socket:
-        yield socket
-
-
 @pytest.mark.parametrize("case", [c for c in CASES.values() if "mysql" in c.needs], ids=[n for n, c in CASES.items() if "mysql" in c.needs])
-def test_an_operation_s_statements_go_there_and_back_on_mariadb(case: Case, maria: Path) -> None:
-    with connect(maria) as db, db.cursor() as cursor:
+def test_an_operation_s_statements_go_there_and_back_on_mariadb(case: Case, maria: MariaDB) -> None:
+    with connect(maria.socket) as db, db.cursor() as cursor:
 
         def schema() -> list[object]:
             cursor.execute("SHOW TABLES")

@@ -1,0 +1,349 @@
+"""Expand, contract and revert on a real MariaDB, where every change of the schema commits by itself."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from bleen.database.gate import Around
+from bleen.database.ledger import State
+from bleen.database.migration import Migration, parse
+from bleen.database.mysql import MySQL
+from bleen.database.schema import Pending, Schema
+from bleen.database.server import Taken
+from bleen.errors import Refused
+from bleen.testing.site import until
+from mariadb import MariaBase, MariaDB
+
+USERS = (
+    "CREATE TABLE users (id bigint AUTO_INCREMENT PRIMARY KEY, first_name varchar(50) NOT NULL, last_name varchar(50) NOT NULL)",
+    "INSERT INTO users (first_name, last_name) SELECT concat('F', seq), concat('L', seq) FROM seq_1_to_2500",
+)
+FULL_NAME = {
+    "expand.sql": "ALTER TABLE users ADD COLUMN full_name varchar(101), ALGORITHM=INSTANT;",
+    "backfill.sql": "UPDATE users SET full_name = concat(first_name, ' ', last_name);",
+    "contract.sql": "ALTER TABLE users DROP COLUMN first_name;\nALTER TABLE users DROP COLUMN last_name;",
+    "revert.sql": "ALTER TABLE users DROP COLUMN full_name;",
+    "migration.toml": """
+[[sync]]
+table = "users"
+old = ["first_name", "last_name"]
+new = ["full_name"]
+forward = { full_name = "concat(first_name, ' ', last_name)" }
+backward = { first_name = "substring_index(full_name, ' ', 1)", last_name = "substring_index(full_name, ' ', -1)" }
+on_conflict = "new"
+""",
+}
+PAIR = "users (first_name+last_name <-> full_name)"
+SHIPS = {"blue-1": frozenset[str](), "green-2": frozenset({"0007_full_name"})}
+NOBODY = Around("shop", ())
+
+
+def migration(name: str = "0007_full_name", locks: str = "", **files: str) -> Migration:
+    return parse(name, {**({f"{file}.sql": text for file, text in files.items()} or FULL_NAME), **({"migration.toml": locks} if locks else {})}, name)
+
+
+@pytest.fixture
+def users(maria_base: MariaBase) -> MariaBase:
+    with maria_base.connect() as client:
+        client.run(*USERS)
+    return maria_base
+
+
+@pytest.fixture
+def schema(users: MariaBase) -> Iterator[Schema]:
+    with opened(users) as made:
+        yield made
+
+
+@contextmanager
+def opened(base: MariaBase) -> Iterator[Schema]:
+    server = base.open()
+    try:
+        yield Schema(server)
+    finally:
+        server.close()
+
+
+def pending(schema: Schema) -> list[Pending]:
+    """What is pending once the server has seen that our own connections were closed."""
+    until("nobody else is connected", lambda: not schema.server.sessions())
+    return schema.pending(NOBODY)
+
+
+def test_the_article_s_example_goes_there_and_contracts(users: MariaBase, schema: Schema) -> None:
+    """Expand: ADD COLUMN and a whole-table UPDATE; contract: the DROPs; both versions work in between."""
+    assert schema.expand([migration()], "shop", 2, SHIPS) == ["0007_full_name"]
+    with users.connect("blue") as blue, users.connect("green") as green:
+        assert blue.only("SELECT count(*) FROM users WHERE full_name = concat(first_name, ' ', last_name)") == 2500
+        blue.run("INSERT INTO users (first_name, last_name) VALUES ('Ada', 'Lovelace')")
+        green.run("INSERT INTO users (full_name) VALUES ('Alan Turing')")
+        assert blue.rows("SELECT first_name, last_name, full_name FROM users ORDER BY id DESC LIMIT 2") == [
+            ("Alan", "Turing", "Alan Turing"),
+            ("Ada", "Lovelace", "Ada Lovelace"),
+        ]
+    (found,) = pending(schema)
+    assert (found.migration, found.obstacles) == ("0007_full_name", ())
+    schema.contract("0007_full_name")
+    assert list(schema.server.columns("users")) == ["id", "full_name"]
+    assert pending(schema) == []
+    assert schema.contracted() == ["0007_full_name"]
+    assert schema.server.rows("SHOW TRIGGERS") == []
+
+
+def test_what_was_done_is_not_done_again(schema: Schema) -> None:
+    schema.expand([migration()], "shop", 2, SHIPS)
+    assert schema.expand([migration()], "shop", 3, SHIPS) == []
+
+
+def test_a_statement_that_fails_leaves_what_was_done_and_a_retry_goes_on(users: MariaBase, schema: Schema) -> None:
+    """A retry finds the expanded schema and goes on."""
+    broken = migration(expand="ALTER TABLE users ADD COLUMN a int; ALTER TABLE users ADD UNIQUE INDEX u (first_name); ALTER TABLE users ADD COLUMN b int;")
+    with users.connect() as client:
+        client.run("UPDATE users SET first_name = 'F1' WHERE id = 2")
+        with pytest.raises(Refused, match="line 1, ALTER TABLE users ADD UNIQUE INDEX.* Duplicate entry 'F1' for key 'u'"):
+            schema.expand([broken], "shop", 2, {})
+        assert list(schema.server.columns("users"))[-1] == "a"
+        assert {key: step.done for key, step in schema.ledger.steps("0007_full_name").items()} == {("expand", 1): True, ("expand", 2): False}
+        client.run("UPDATE users SET first_name = 'F2' WHERE id = 2")
+    assert schema.expand([broken], "shop", 2, {}) == ["0007_full_name"]
+    assert list(schema.server.columns("users"))[-2:] == ["a", "b"]
+
+
+def test_what_was_there_before_is_no_work_of_ours(schema: Schema) -> None:
+    """Begun and not done, and its column is there: but so it was before."""
+    schema.server.rows("ALTER TABLE users ADD COLUMN a int")
+    for _ in range(2):
+        with pytest.raises(Refused, match="Duplicate column name 'a'"):
+            schema.expand([migration(expand="ALTER TABLE users ADD COLUMN a int")], "shop", 2, {})
+
+
+def test_revert_takes_the_new_shape_away_and_forgets_the_migration(users: MariaBase, schema: Schema) -> None:
+    before = schema.server.columns("users")
+    schema.expand([migration()], "shop", 2, SHIPS)
+    assert schema.losses("0007_full_name") == {PAIR: 0}
+    with users.connect("green") as green:
+        green.run("INSERT INTO users (full_name) VALUES ('Jean Jacques Rousseau')")
+    assert schema.losses("0007_full_name") == {PAIR: 1}
+    schema.revert("0007_full_name")
+    assert schema.server.columns("users") == before
+    assert schema.ledger.entries() == []
+    assert schema.expand([migration()], "shop", 3, SHIPS) == ["0007_full_name"]
+
+
+def test_a_revert_of_half_an_expand_takes_away_what_there_is(schema: Schema) -> None:
+    half = migration(
+        expand="ALTER TABLE users ADD COLUMN a int; ALTER TABLE users ADD COLUMN id int;",
+        revert="ALTER TABLE users DROP COLUMN b; ALTER TABLE users DROP COLUMN a;",
+    )
+    with pytest.raises(Refused, match="Duplicate column name 'id'"):
+        schema.expand([half], "shop", 2, {})
+    schema.revert("0007_full_name")
+    assert "a" not in schema.server.columns("users")
+
+
+def test_what_is_contracted_cannot_be_reverted(schema: Schema) -> None:
+    schema.expand([migration()], "shop", 2, SHIPS)
+    schema.contract("0007_full_name")
+    with pytest.raises(Refused, match="the old shape is gone"):
+        schema.revert("0007_full_name")
+
+
+def test_pending_contracts_come_in_order(schema: Schema) -> None:
+    """Pending contracts run in order."""
+    second = migration("0008_note", expand="ALTER TABLE users ADD COLUMN note text", contract="ALTER TABLE users DROP COLUMN note")
+    schema.expand([migration(), second], "shop", 2, SHIPS)
+    assert [(p.migration, [o.why for o in p.obstacles]) for p in pending(schema)] == [
+        ("0007_full_name", []),
+        ("0008_note", ["0007_full_name comes first, and is pending"]),
+    ]
+
+
+def test_rows_out_of_step_keep_the_gate_shut(users: MariaBase, schema: Schema) -> None:
+    """Shut while rows diverge (a count query): a person has dropped a trigger, and made it again."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with users.connect() as person:
+        trigger = next(str(row[0]) for row in person.rows("SHOW TRIGGERS") if row[1] == "UPDATE")
+        made = str(person.rows(f"SHOW CREATE TRIGGER {trigger}")[0][2])
+        person.run(f"DROP TRIGGER {trigger}", "UPDATE users SET full_name = 'nobody' WHERE id <= 3", made)
+    (found,) = pending(schema)
+    assert [o.why for o in found.obstacles] == [f"3 rows of {PAIR} are out of step"]
+
+
+def test_two_releases_never_interleave(users: MariaBase, schema: Schema) -> None:
+    """One advisory lock per database, so that two releases never interleave."""
+    other = users.open()
+    with other.alone(), pytest.raises(Taken, match=r"another migration of this database is under way: connection \d+ \(root@"):
+        schema.expand([migration()], "shop", 2, SHIPS)
+    other.close()
+    assert schema.ledger.entries() == []
+
+
+def test_the_later_release_tells_the_triggers_who_writes_what(users: MariaBase, schema: Schema) -> None:
+    """A conflict is decided by the writer: green knew the new shape in release 2; in release 3 blue knows it too."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with users.connect("blue") as blue:
+        write = "UPDATE users SET full_name = '{0} {0}', first_name = 'X' WHERE id = 1"
+        blue.run(write.format("A"))
+        assert blue.only("SELECT first_name, last_name, full_name FROM users WHERE id = 1") == ("X", "L1", "X L1")
+        schema.expand([migration()], "shop", 3, {"green-2": frozenset({"0007_full_name"}), "blue-3": frozenset({"0007_full_name"})})
+        blue.run(write.format("B"))
+        assert blue.only("SELECT first_name, last_name, full_name FROM users WHERE id = 1") == ("B", "B", "B B")
+        assert len(blue.rows("SHOW TRIGGERS")) == 2
+
+
+FOREIGN = migration(
+    "0009_team",
+    expand="""
+    CREATE TABLE teams (id bigint PRIMARY KEY);
+    ALTER TABLE users ADD COLUMN team bigint;
+    SET foreign_key_checks = 0;
+    ALTER TABLE users ADD CONSTRAINT team FOREIGN KEY (team) REFERENCES teams (id), ALGORITHM=INPLACE, LOCK=NONE;
+    SET foreign_key_checks = 1;
+    CREATE INDEX both_names ON users (last_name, first_name) ALGORITHM=INPLACE LOCK=NONE;
+    CREATE VIEW members AS SELECT id, team FROM users;
+    INSERT INTO teams VALUES (1), (2);
+    ALTER TABLE users ALTER COLUMN team SET DEFAULT 1;
+    CREATE TRIGGER counted BEFORE INSERT ON teams FOR EACH ROW SET NEW.id = NEW.id;
+    """,
+    contract="ALTER TABLE users DROP FOREIGN KEY team; DROP INDEX both_names ON users; DROP VIEW members; DROP TABLE teams;",
+)
+
+
+class Mortal(MySQL):
+    """Dies by SIGKILL at one of the points behind its statements that change something, which the server may not have committed."""
+
+    point = 0
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        found = super().rows(sql, values)
+        if not sql.startswith(("SELECT", "SHOW", "SET", "DO")):
+            self.point -= 1
+            if self.point == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+
+def killed(base: MariaBase, point: int, work: Callable[[Schema], object]) -> bool:
+    """Whether work that was to die at this point came to it."""
+    child = os.fork()
+    if not child:
+        try:
+            server = Mortal(base.url)
+            server.point = point
+            work(Schema(server))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, f"it failed without being killed, at point {point}"
+    return os.WIFSIGNALED(status)
+
+
+def shape(base: MariaBase) -> list[object]:
+    """All that is there but the ledger."""
+    with base.connect() as client:
+        tables = sorted(str(name) for (name,) in client.rows("SHOW TABLES") if not str(name).startswith("bleen_"))
+        shown = [client.rows(f"SHOW CREATE TABLE {table}")[0][1] for table in tables]
+        return [*shown, *sorted(row[0] for row in client.rows("SHOW TRIGGERS")), client.only("SELECT count(*) FROM users WHERE id < 100")]
+
+
+STORIES: dict[str, tuple[Migration, Callable[[Schema], object], Callable[[Schema], object]]] = {
+    "expand": (migration(), lambda s: None, lambda s: s.expand([migration()], "shop", 2, SHIPS)),
+    "contract": (migration(), lambda s: s.expand([migration()], "shop", 2, SHIPS), lambda s: s.contract("0007_full_name")),
+    "revert": (migration(), lambda s: s.expand([migration()], "shop", 2, SHIPS), lambda s: s.revert("0007_full_name")),
+    "every kind of statement": (FOREIGN, lambda s: None, lambda s: s.expand([FOREIGN], "shop", 2, {})),
+    "the drop of everything": (FOREIGN, lambda s: s.expand([FOREIGN], "shop", 2, {}), lambda s: s.contract("0009_team")),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_killed_at_any_statement_it_ends_where_it_would_have(maria: MariaDB, story: str) -> None:
+    """The issue: "kill -9 at every step of expand, backfill, sync install, contract"; semantics.md: "one that cannot run in a transaction is resumed from the
+    catalogue".
+    """
+    of, before, work = STORIES[story]
+    expected: list[object] = []
+    for point in range(1_000):
+        with maria.database() as base:
+            with base.connect() as client:
+                client.run(USERS[0], USERS[1].replace("2500", "40"))
+            with opened(base) as schema:
+                before(schema)
+            died = point > 0 and killed(base, point, work)
+            with opened(base) as schema:
+                entry = schema.ledger.entry(of.name)
+                if point == 0 or entry is None or entry.state not in (State.CONTRACTED,):
+                    again(schema, of, work)
+                assert not [s for s in schema.ledger.steps(of.name).values() if not s.done]
+            found = shape(base)
+            expected = expected or found
+            assert found == expected, f"after a kill at point {point}"
+            if point and not died:
+                assert point > 15
+                return
+    raise AssertionError("it has no end")
+
+
+def again(schema: Schema, of: Migration, work: Callable[[Schema], object]) -> None:
+    """Whoever comes next does the same; a revert that has ended has nothing to do."""
+    if schema.ledger.entry(of.name) is None and work is STORIES["revert"][2]:
+        return
+    work(schema)
+
+
+def test_who_stands_in_the_way_is_named_and_waited_for(users: MariaBase, schema: Schema) -> None:
+    """DDL with `lock_timeout` (100 ms) and bounded, jittered retries that name the blocking session. Others wait for no longer."""
+    told: list[str] = []
+    with users.connect() as holder, users.connect() as other:
+        holder.run("BEGIN", "SELECT count(*) FROM users")
+
+        def tell(text: str) -> None:
+            told.append(text)
+            if "a lock was not given" in text:
+                other.run("SET max_statement_time = 0.5", "INSERT INTO users (first_name, last_name) VALUES ('a', 'b')")  # nobody queues for it now
+                holder.run("COMMIT")
+
+        Schema(schema.server, tell).expand([migration(expand="ALTER TABLE users ADD COLUMN a int")], "shop", 2, {})
+        id = holder.only("SELECT connection_id()")
+    waited = next(text for text in told if "a lock was not given" in text)
+    assert "line 1, ALTER TABLE users ADD COLUMN a int: a lock was not given within 100 ms; perhaps in the way: connection " in waited
+    assert f"connection {id} (root@127.0.0.1:" in waited
+    assert "its transaction " in waited
+
+
+def test_a_lock_that_is_never_given_ends_it_with_nothing_changed(users: MariaBase, schema: Schema) -> None:
+    with users.connect() as holder:
+        holder.run("BEGIN", "SELECT count(*) FROM users")
+        of = migration(expand="ALTER TABLE users ADD COLUMN a int", locks="[locks]\ntimeout = 0.05\npatience = 0.3\n")
+        with pytest.raises(Refused, match=r"within 50 ms; perhaps in the way: connection .*nothing was changed by it; tried for 0\.3 s"):
+            schema.expand([of], "shop", 2, {})
+        assert "a" not in schema.server.columns("users")
+        holder.run("COMMIT")
+    assert schema.expand([of], "shop", 2, {}) == ["0007_full_name"]
+
+
+def test_who_is_killed_while_waiting_for_a_lock_is_out_of_the_way_soon(users: MariaBase, schema: Schema) -> None:
+    """The server does not notice that a client has died while its statement waits: the wait of that statement has an end of its own."""
+    with users.connect() as holder, users.connect() as watcher:
+        holder.run("BEGIN", "SELECT count(*) FROM users")
+        child = os.fork()
+        if not child:
+            try:
+                of = migration(expand="ALTER TABLE users ADD COLUMN a int", locks="[locks]\ntimeout = 0.9\n")
+                Schema(MySQL(users.url)).expand([of], "shop", 2, {})
+            finally:
+                os._exit(1)
+        until("it waits", lambda: watcher.only("SELECT count(*) FROM information_schema.processlist WHERE state LIKE '%metadata lock'") == 1)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        of = migration(expand="ALTER TABLE users ADD COLUMN a int", locks="[locks]\ntimeout = 0.9\n")
+        thread = threading.Timer(0.2, lambda: holder.run("COMMIT"))
+        thread.start()
+        assert schema.expand([of], "shop", 2, {}) == ["0007_full_name"]
+        thread.join()
+    assert list(schema.server.columns("users"))[-1] == "a"
