@@ -10,6 +10,7 @@ from test_migrating import Registry
 
 import databases
 import people
+from bleen.host.processes import Process
 from bleen.testing.site import until
 from databases import Base
 
@@ -51,6 +52,16 @@ def waits(shop: Registry) -> str:
     return str(shop.status()["release"]["waiting"]["why"])
 
 
+def programs(shop: Registry, number: int) -> list[Process]:
+    """What runs of the expand of a release."""
+    return shop.processes(f"BLEEN_RECORD={shop.place.releases}/{number}/expand.json")
+
+
+def filled(base: Base) -> int:
+    """How many rows the backfill has come past."""
+    return int(str(rows(base, "SELECT memo::json ->> 'rows' FROM bleen_step WHERE part = 'backfill'")[0][0]))
+
+
 def rows(base: Base, query: str) -> list[tuple[object, ...]]:
     with base.connect() as db:
         return db.execute(query).fetchall()
@@ -69,12 +80,17 @@ def test_an_abort_in_a_long_backfill_ends_it_at_once_and_a_retry_goes_on(registr
             deploy.signal(signal.SIGINT)
         deploy.ended(3)
         assert registry.story() == ["PLANNED", "EXPANDING", "UNDOING", "ABORTED"]
-        assert registry.processes("bleen.database.worker") == []
-        (filled,) = rows(base, "SELECT count(*) FROM people WHERE full_name IS NOT NULL AND id <= 1000")
-        ((memo,),) = rows(base, "SELECT memo::json ->> 'rows' FROM bleen_step WHERE part = 'backfill'")
-        assert 0 < int(str(memo)) < 1000
+        assert programs(registry, 2) == []
+        was = filled(base)
+        assert 0 < was < 1000
         assert rows(base, "SELECT state FROM bleen_migration") == [("expanding",)]
-        if how == "abort":
+        if how == "Ctrl-C":
+            again = registry.start("deploy", "1.1")
+            until("a retry has gone on", lambda: filled(base) > was, 30)
+            assert programs(registry, 3)
+            again.signal(signal.SIGINT)
+            again.ended(3)
+        else:
             registry.bleen("migrate", "revert", NAME, "--yes")
             assert rows(base, "SELECT 1 FROM bleen_migration") == []
             assert "full_name" not in str(rows(base, "SELECT column_name FROM information_schema.columns WHERE table_name = 'people'"))
@@ -102,7 +118,7 @@ def test_the_engine_and_the_program_may_both_die_and_the_release_goes_on(registr
     registry.put("1.1", "new", {NAME: {**SLOW, "migration.toml": SLOW["migration.toml"].replace("0.02", "0.2")}})
     registry.start("deploy", "1.1")
     until("the backfill is under way", lambda: f"{NAME}: backfill of " in waits(registry), 30)
-    registry.kill(*registry.processes(f"BLEEN_RECORD={registry.place.releases}/2/expand.json"), registry.engine())
+    registry.kill(*programs(registry, 2), registry.engine())
     registry.bleen("up")
     assert registry.reached("HOLDING").plan.version == "1.1"
     assert rows(base, "SELECT count(*) FROM people WHERE full_name IS DISTINCT FROM first_name || ' ' || last_name") == [(0,)]
@@ -115,6 +131,11 @@ def test_a_database_that_is_away_at_a_deploy_is_said_and_nothing_is_touched(regi
     assert "the database does not answer" in said.err
     assert "can4ry" not in said.text
     assert registry.release.plan.version == "1.0"
+
+
+def test_what_bleen_adds_for_the_database_is_no_difference_between_two_versions(registry: Registry) -> None:
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    assert "note: env" not in registry.bleen("plan", "1.1").out
 
 
 def test_a_contract_that_was_asked_for_is_done_by_the_release(registry: Registry, base: Base) -> None:

@@ -124,10 +124,16 @@ def _active(access: Access) -> config.Active | None:
         environment,
         runs.version if runs else release.plan.version if release else "?",
         runs.replicas if runs else 1,
-        release.plan.platform if release else {},
+        _written(release.plan) if release else {},
         providers.platform.health(environment).healthy,
         warm,
     )
+
+
+def _written(plan: Plan) -> dict[str, Any]:
+    """The platform's settings as the file had them: without what tells the database whose session it is, which is added for every version."""
+    signs = (f"bleen:{plan.service}:{{environment}}", "-c bleen.environment={environment}")
+    return {**plan.platform, "env": {name: value for name, value in plan.platform.get("env", {}).items() if not plan.database or value not in signs}}
 
 
 def _release_of(access: Access, environment: Environment) -> Release | None:
