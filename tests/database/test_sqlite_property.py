@@ -19,7 +19,7 @@ SHAPES = {
     "status": STATUS,
     "level": LEVEL._replace(columns="level int NOT NULL DEFAULT (random() * 0), big bigint DEFAULT 50"),
 }
-TABLES = {"": "", "without rowid": " WITHOUT ROWID", "strict": " STRICT"}
+TABLES = {"": "", "without rowid": " WITHOUT ROWID"}
 TOUCHED = (
     "CREATE TRIGGER touched AFTER UPDATE ON t WHEN NEW.at IS OLD.at BEGIN UPDATE t SET at = coalesce(at, 0) + 1 WHERE id = NEW.id; END",
     "CREATE TRIGGER numbered AFTER INSERT ON t WHEN NEW.at IS NULL BEGIN UPDATE t SET at = 0 WHERE id = NEW.id; END",
@@ -37,7 +37,8 @@ class SqliteModel(Model):
 @pytest.mark.parametrize("choice", ["old", "new", "error"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
-    ("kind", "recursive", "triggers"), [("", "OFF", ()), ("", "OFF", TOUCHED), ("", "ON", TOUCHED), ("without rowid", "ON", ()), ("without rowid", "OFF", TOUCHED)]
+    ("kind", "recursive", "triggers"),
+    [("", "OFF", ()), ("", "OFF", TOUCHED), ("", "ON", TOUCHED), ("without rowid", "ON", ()), ("without rowid", "OFF", TOUCHED)],
 )
 def test_any_interleaving_of_writes_by_both_versions_ends_as_the_table_says(
     tmp_path: Path, shape: str, choice: OnConflict, kind: str, recursive: str, triggers: tuple[str, ...]
