@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bleen import config
 from bleen.config import Config
-from bleen.database import connect, dialect, reverting
+from bleen.config.fields import filled
+from bleen.database import command, connect, dialect, reverting
+from bleen.database.command import Home
 from bleen.database.gate import named
 from bleen.database.ledger import State, check
-from bleen.database.migration import Migration, read_all
+from bleen.database.migration import Command, Migration, read_all
 from bleen.database.rules import Script, lint_release
 from bleen.database.rules.findings import PHASES
 from bleen.database.schema import Schema, contracts
-from bleen.database.statements import Dialect
+from bleen.database.server import Server
 from bleen.errors import PortError, Refused, UserError
 from bleen.plan import Plan
 
@@ -31,7 +34,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         schema = Schema(connect(shared.url))
         try:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
-            allowed(schema, plan.version, migrations)
+            allowed(schema, plan.version, migrations, home(loaded, plan.version))
         finally:
             schema.server.close()
     except PortError as error:
@@ -45,11 +48,13 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "migrations": {m.name: m.checksum for m in migrations},
         "expands": [m.name for m in new],
         "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
+        "home": _settings(loaded, plan.version) if any(m.command != Command() for m in migrations) else None,
         "before": sorted(before.database.get("migrations", {})) if before else [],
         "smoke": list(before.smoke) if before else [],
         "secrets": before.platform.get("secrets", "") if before else "",
     }
-    warnings = (*plan.warnings, *(_stars(new, before) if before and kind == "postgres" else ()))
+    unjudged = [f"{m.name} is expanded by a command whose SQL nobody has judged: {m.command.unjudged}" for m in new if m.command.unjudged]
+    warnings = (*plan.warnings, *unjudged, *(_stars(new, before) if before and kind == "postgres" else ()))
     return plan._replace(database=wanted, platform=_signed(plan, loaded, kind), warnings=warnings)
 
 
@@ -65,9 +70,25 @@ def _stars(migrations: Sequence[Migration], before: Plan) -> list[str]:
     ]
 
 
-def allowed(schema: Schema, version: str, migrations: Sequence[Migration]) -> None:
+def home(loaded: Config, version: str) -> Home:
+    """Where the commands of a version run, as bleen.yaml says today. Raises UserError for a reference without a value."""
+    shared = config.database(loaded, version)
+    assert shared is not None, "who has no database has no commands"
+    try:
+        return command.home(version, _settings(loaded, version), config.secrets(loaded), shared.url)
+    except Refused as error:
+        raise UserError(str(error)) from None
+
+
+def _settings(loaded: Config, version: str) -> dict[str, Any]:
+    process = loaded.file.platform.process
+    directory = str(loaded.beside(filled(process.directory, {"version": version})))
+    return {"version": version, "directory": directory, "env": dict(process.env), "user": process.user or ""}
+
+
+def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None = None) -> None:
     """Raises UserError if a version must not come onto this database: it does not know a contract that was done, brings a migration that was changed after
-    it had been applied, or one that the rules forbid.
+    it had been applied, or one that the rules forbid. What a command prints of its SQL is judged too; ``home``, where it runs, is needed where there is one.
     """
     entries = {entry.name: entry for entry in schema.ledger.entries()}
     missing = [name for name in schema.contracted() if name not in {m.name for m in migrations}]
@@ -82,15 +103,22 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration]) -> No
                 check(entries[migration.name], migration)
     except Refused as error:
         raise UserError(str(error)) from None
-    if wrong := _forbidden([m for m in migrations if m.name not in entries], schema.server.dialect):
+    if wrong := _forbidden([m for m in migrations if m.name not in entries], schema.server, home):
         raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
 
 
-def _forbidden(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
+def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | None) -> list[str]:
     """What the rules find wrong with migrations, a line each."""
-    scripts = [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for m in migrations for phase in PHASES if m.holds(phase)]
-    found = lint_release(scripts, kind) + [f for m in migrations for f in reverting.lint(m.sql("expand"), m.sql("revert"), m.name, kind)]
-    return [f"{f.file}:{f.line}:{f.column}: [{f.rule}] {f.message}" for f in found if f.severity == "error"]
+    printed = {m.name: script for m in migrations if (script := command.printed(server, m, home))}
+    may = {printed[m.name].file: m.command.allow for m in migrations if m.name in printed}
+    scripts: list[Script] = []
+    for m in migrations:
+        scripts += [printed[m.name]] if m.name in printed else []
+        scripts += [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for phase in PHASES if m.holds(phase)]
+    found = [f for f in lint_release(scripts, server.dialect) if f.rule not in may.get(f.file, ())]
+    found += [f for m in migrations for f in reverting.lint(m.sql("expand"), m.sql("revert"), m.name, server.dialect)]
+    said = [f"{f.file}:{f.line}:{f.column}: [{f.rule}] {f.message}" for f in found if f.severity == "error"]
+    return said + [line for m in migrations for line in command.judge(server, m)]
 
 
 def _signed(plan: Plan, loaded: Config, kind: str) -> dict[str, object]:

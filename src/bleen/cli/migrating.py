@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen import config
-from bleen.cli import show
+from bleen.cli import database, show
 from bleen.cli.access import Access, open_service
 from bleen.config import Config
 from bleen.database import connect
+from bleen.database.command import Home
 from bleen.database.gate import Around
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
@@ -50,6 +51,13 @@ class Opened(NamedTuple):
         newest = self.access.journal.latest(self.access.name)
         window = _window(newest, self.access) if newest else ""
         return Around(self.service, tuple(shipping(self.access, newest)), window)
+
+    def home(self, migration: str) -> Home | None:
+        """Where a migration's commands run: in the newest version that ships it, else in the one whose expand it was; None if it has no commands."""
+        version = self.schema.version(migration)
+        ships = [e for e in self.around().environments if migration in e.migrations]
+        newest = max(ships, key=lambda e: e.environment.release).version if ships else version
+        return database.home(self.config, newest) if version else None
 
     def pending(self) -> list[Pending]:
         """The contracts that are pending, which `bleen status` knows from now on."""

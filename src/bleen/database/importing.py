@@ -117,14 +117,30 @@ def lint(imported: Sequence[tuple[str, Imported]], dialect: Dialect) -> list[Fin
     return lint_release(scripts, dialect) + back
 
 
-def _read(file: str, text: str, dialect: Dialect) -> Iterator[Placed]:
-    """Every part of a file, in its order, with the comments before it and behind it on its line."""
+def without_books(text: str, dialect: Dialect) -> str:
+    """A text with blanks instead of what changes no schema: other tools' books, BEGIN and COMMIT. What is left stays where it stood. Raises Unreadable."""
+    parts, _ = _parts(text, dialect)
+    for part in parts:
+        begin, end = part.statement.offset, part.statement.offset + len(part.statement.text)
+        if _idle(part):
+            end = re.compile(r"\s*;|").match(text, end).end()  # type: ignore[union-attr] # it matches nothing, too
+            text = text[:begin] + re.sub(r"\S", " ", text[begin:end]) + text[end:]
+    return text
+
+
+def _parts(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
+    """The parts of a text, in its order, and its comments. Raises Unreadable."""
     if dialect == "postgres":
         from bleen.database import importing_postgres as reader
     else:
         from bleen.database import importing_tokens as reader  # type: ignore[no-redef]
+    return reader.read(text, dialect)
+
+
+def _read(file: str, text: str, dialect: Dialect) -> Iterator[Placed]:
+    """Every part of a file, in its order, with the comments before it and behind it on its line."""
     try:
-        parts, comments = reader.read(text, dialect)
+        parts, comments = _parts(text, dialect)
     except Unreadable as error:
         raise Unfit(f"{file}:{error.at.line}:{error.at.column}: {error}") from None
     statements = list(dict.fromkeys(part.statement for part in parts))

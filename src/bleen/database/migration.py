@@ -67,6 +67,26 @@ class Pair(NamedTuple):
     """Declared: old -> new -> old does not always give the same value."""
 
 
+class Command(NamedTuple):
+    """What another tool does of a migration (Alembic, Django, Flyway ...): a command each, as a list of words; empty if it has none.
+
+    Each can be run again wherever it was killed, as the tool knows what it has done.
+    """
+
+    expand: tuple[str, ...] = ()
+    """Run before expand.sql."""
+    contract: tuple[str, ...] = ()
+    """Run behind contract.sql."""
+    revert: tuple[str, ...] = ()
+    """Undoes ``expand``; run behind revert.sql."""
+    sql: tuple[str, ...] = ()
+    """Prints the SQL of ``expand``, and changes nothing."""
+    unjudged: str = ""
+    """Why nobody has to see that SQL."""
+    allow: Mapping[str, str] = {}
+    """Rules that it may break, and why."""
+
+
 class Migration(NamedTuple):
     """What is to happen to the schema, as the files say; the SQL of each phase is text until a dialect reads it."""
 
@@ -79,6 +99,7 @@ class Migration(NamedTuple):
     pairs: tuple[Pair, ...]
     locks: Locks
     pace: Pace
+    command: Command = Command()
 
     @property
     def number(self) -> int:
@@ -148,6 +169,7 @@ def parse(name: str, sources: Mapping[str, str], where: str) -> Migration:
         tuple(_pair(each) for each in table.subs("sync")),
         Locks(*(locks.take(field, float, default) for field, default in Locks()._asdict().items())),
         Pace(pace.take("batch", int, Pace().batch), *(pace.take(field, float, getattr(Pace(), field)) for field in ("target", "duty", "lag"))),
+        _command(table.sub("command")) if "command" in settings else Command(),
     )
     for each in (table, locks, pace):
         each.done()
@@ -163,6 +185,19 @@ def _backfill(table: "_Table") -> Backfill:
     if not made.set:
         table.wrong('set names no column; say set = { column = "expression" }')
     table.done()
+    return made
+
+
+def _command(table: "_Table") -> Command:
+    expand, contract, revert, sql = (table.words(name) for name in ("expand", "contract", "revert", "sql"))
+    made = Command(expand, contract, revert, sql, table.take("unjudged", str, ""), table.reasons("allow"))
+    table.done()
+    if not made.expand and not made.contract:
+        table.wrong('names no command; say expand = ["alembic", "upgrade", "1a2b"], say, or contract, or both')
+    if not made.expand and (made.revert or made.sql):
+        table.wrong("revert and sql are about the expand command, and there is none")
+    if made.expand and bool(made.sql) == bool(made.unjudged.strip()):
+        table.wrong('expand wants sql, the command that prints its SQL for the rules to judge, or unjudged = "why nobody has to"; and not both')
     return made
 
 
@@ -217,6 +252,18 @@ class _Table:
         if not isinstance(names, list) or not all(isinstance(each, str) and each for each in names):
             self.wrong(f"{name} is a list of column names")
         return tuple(names)
+
+    def words(self, name: str) -> tuple[str, ...]:
+        value = self.take(name, list, [])
+        if not all(isinstance(each, str) and each for each in value):
+            self.wrong(f'{name} is a command as a list of words: ["alembic", "upgrade", "1a2b"]')
+        return tuple(value)
+
+    def reasons(self, name: str) -> Mapping[str, str]:
+        value = self.take(name, dict, {})
+        if not all(isinstance(each, str) and each.strip() for each in value.values()):
+            self.wrong(f'{name} gives each rule a reason: {{ rule = "why it may be broken here" }}')
+        return dict(value)
 
     def mapping(self, name: str) -> Mapping[str, str]:
         value = self.take(name, dict, {})

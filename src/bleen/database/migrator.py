@@ -39,6 +39,7 @@ class Migrator:
             "do": "expand",
             "folder": self._plan["folder"],
             "migrations": self._plan["migrations"],
+            "home": self._plan.get("home"),
             "environments": {str(e.environment): [e.version, sorted(e.migrations)] for e in environments},
         }
         return self._go("expand", spec, memo, "the schema to be expanded")
@@ -50,7 +51,7 @@ class Migrator:
             "window": "",
             "environments": [{**e._asdict(), "environment": str(e.environment), "migrations": sorted(e.migrations)} for e in environments],
         }
-        spec = {"do": "contract", "auto": self._plan["contract"] == "auto", "around": around}
+        spec = {"do": "contract", "auto": self._plan["contract"] == "auto", "around": around, "home": self._plan.get("home")}
         return self._go("contract", spec, memo, "the schema to be contracted")
 
     def account(self, memo: Memo) -> Verdict | NotYet:

@@ -1,9 +1,11 @@
 """The schema of one database: expand, contract and revert as the ledger allows, each resumable from wherever it was killed."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bleen.database import backfill, reverting, sync
+from bleen.database import backfill, command, reverting, sync
+from bleen.database.command import HALVES, Half, Home
 from bleen.database.gate import Around, Obstacle, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, Part, State, Step
 from bleen.database.migration import Backfill, Migration, Pair
@@ -58,23 +60,27 @@ class Schema:
         release: int,
         environments: Mapping[str, frozenset[str]],
         versions: Mapping[str, str] = {},
+        home: Home | None = None,
     ) -> list[str]:
         """Makes the schema fit for every version: statements, two-way sync, backfill, migration by migration; names what was new.
 
-        ``environments``: those of the service that exist or are about to, and what each ships; ``versions``: of which version each is. What was done already
-        is not done again; one that stopped half way goes on. Raises Refused for a statement that the server does not take: what was done stays, and is gone
-        on with, or reverted.
+        ``environments``: those of the service that exist or are about to, and what each ships; ``versions``: of which version each is; ``home``: where
+        commands run, needed if there are any. What was done already is not done again; one that stopped half way goes on. Raises Refused for a statement that
+        the server does not take, or a command that fails: what was done stays, and is gone on with, or reverted.
         """
         with self.server.alone():
             self.ledger.make()
             self._refuse_outdated(release, environments)
             self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
             self._rewrite(service, environments)
-            return [m.name for m in migrations if self._expand(m, service, release, environments)]
+            return [m.name for m in migrations if self._expand(m, service, release, environments, home)]
 
     def plan(self, migration: Migration) -> "Plan":
         """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
-        parts: dict[str, list[str]] = {part: [_line(s.text) for s in self._statements(migration, part)] for part in ("expand", "contract", "revert")}
+        parts: dict[str, list[str]] = {part: [_line(s.text) for s in self._statements(migration, part)] for part in HALVES}
+        for half in HALVES:
+            if argv := command.words(migration, half):
+                parts[half].insert(0 if half == "expand" else len(parts[half]), f"`{shlex.join(argv)}`")
         if why := reverting.irreversible(migration.sql("revert")):
             parts["revert"] = [f"cannot be: {why}"]
         fill = self._fill(migration)
@@ -94,10 +100,10 @@ class Schema:
                 self.server.rows(text, values)
             self._go_over(entry.migration, fill)
 
-    def contract(self, name: str, because: str = "") -> None:
+    def contract(self, name: str, because: str = "", home: Home | None = None) -> None:
         """Takes the old shape away. The gate is the caller's to ask; see ``pending``. The files are those that were expanded, from the ledger.
 
-        ``because``: why what nobody could see was taken for harmless; it is kept.
+        ``because``: why what nobody could see was taken for harmless; it is kept. ``home``: where its command runs, if it has one.
         """
         with self.server.alone():
             entry = self._entry(name)
@@ -110,10 +116,11 @@ class Schema:
                 for text, values in self.ledger.mark(name, "contract", 0, True, because) if because else ():
                     self.server.rows(text, values)
             self._take_away(entry.migration, "contract")
+            self._command(entry.migration, "contract", home)
             self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
 
-    def revert(self, name: str) -> None:
-        """Undoes an expand, and forgets the migration. Whether it may be, is the caller's to ask; see ``users`` and ``losses``."""
+    def revert(self, name: str, home: Home | None = None) -> None:
+        """Undoes an expand, and forgets the migration. Whether it may be, is the caller's to ask; see ``users`` and ``losses``. ``home``: see ``contract``."""
         with self.server.alone():
             entry = self._entry(name)
             if entry.state in (State.CONTRACTING, State.CONTRACTED):
@@ -122,8 +129,12 @@ class Schema:
                 raise Refused(f"{name} cannot be reverted: {why}; the way on is a new migration")
             if found := reverting.lint(entry.migration.sql("expand"), entry.migration.sql("revert"), name, self.server.dialect):
                 raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
+            if command.words(entry.migration, "expand") and not command.words(entry.migration, "revert"):
+                raise Refused(f"{name} cannot be reverted: no command undoes that of its expand; the way on is a new migration")
             self.server.rows(*self.ledger.reached(name, State.REVERTING))
             self._take_away(entry.migration, "revert")
+            if _step_of("expand") in self.ledger.steps(name):
+                self._command(entry.migration, "revert", home)
             with self.server.transaction():
                 for text, values in self.ledger.forgotten(name):
                     self.server.rows(text, values)
@@ -148,14 +159,19 @@ class Schema:
         """The migrations without which a version cannot run any more."""
         return [entry.name for entry in self.ledger.entries() if entry.state in (State.CONTRACTING, State.CONTRACTED) and contracts(entry.migration)]
 
+    def version(self, name: str) -> str:
+        """Of which version a migration with commands was expanded last; empty if it has none."""
+        step = self.ledger.steps(name).get(_VERSION)
+        return str(step.memo["version"]) if step else ""
+
     def users(self, name: str) -> list[Known]:
         """Environments that ship a migration, and so need what a revert would take away."""
         return [known for known in self.ledger.environments() if name in known.migrations]
 
     def losses(self, name: str) -> dict[str, int]:
-        """What a revert would lose: for each pair, how many rows hold what the old columns do not say."""
-        entry = self._entry(name)
-        return self._count(entry, lambda each: each.lost())
+        """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say."""
+        entry, steps = self._entry(name), self.ledger.steps(name)
+        return {pair: n for number, (pair, n) in enumerate(self._count(entry, lambda each: each.lost()).items(), 1) if ("sync", number) in steps}
 
     def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int]]:
         """For each pair of these migrations: rows that the new shape wrote, conflicts that were decided, and rows that the old shape cannot read."""
@@ -177,13 +193,16 @@ class Schema:
             if missing:
                 raise Refused(f"{name} is of a version that does not ship {', '.join(missing)}, which is contracted: what it needs of the schema is gone")
 
-    def _expand(self, migration: Migration, service: str, release: int, environments: Mapping[str, frozenset[str]]) -> bool:
+    def _expand(self, migration: Migration, service: str, release: int, environments: Mapping[str, frozenset[str]], home: Home | None) -> bool:
         entry = self.ledger.begin(migration, service, release)
         if entry.state is State.REVERTING:
             raise Refused(f"{migration.name} is half reverted: `bleen migrate revert {migration.name}` ends that, then expand again")
         if entry.state is not State.EXPANDING:
             return False
         steps = self.ledger.steps(migration.name)
+        if home and any(command.words(migration, half) for half in HALVES):
+            self._mark(migration, _VERSION, True, "", {"version": home.version})
+        self._command(migration, "expand", home)
         for number, statement in enumerate(self._statements(migration, "expand"), 1):
             self._step(migration, "expand", number, [statement])
         for number, pair in enumerate(migration.pairs, 1):
@@ -195,12 +214,30 @@ class Schema:
         self._told(f"{migration.name}: expanded")
         return True
 
+    def _command(self, migration: Migration, half: Half, home: Home | None) -> None:
+        """Runs the half of a migration that is another tool's, if it was not run to its end."""
+        argv, key = command.words(migration, half), _step_of(half)
+        step = self.ledger.steps(migration.name).get(key)
+        if not argv or (step and step.done):
+            return
+        if home is None:
+            raise Refused(f"{migration.name}: {half} runs `{shlex.join(argv)}`, and no version is known in whose directory; deploy one that ships it")
+        self._mark(migration, key, False, shlex.join(argv))
+        command.run(self.server, migration, half, home, self._told)
+        self._mark(migration, key, True, shlex.join(argv))
+
+    def _mark(self, migration: Migration, step: tuple[Part, int], done: bool, text: str, memo: Mapping[str, Any] = {}) -> None:
+        with self.server.transaction():
+            for mark, values in self.ledger.mark(migration.name, *step, done, text, memo):
+                self.server.rows(mark, values)
+
     def _go_over(self, migration: Migration, fill: Backfill) -> None:
         backfill.run(self.server, self.ledger, migration, fill, lambda progress: self._told(f"{migration.name}: {progress.line()}"))
 
     def _install(self, migration: Migration, number: int, pair: Pair, environments: Mapping[str, frozenset[str]]) -> None:
         if refused := sync.refusals(self.server, pair):
-            raise Refused(f"{migration.name}: {words(pair)} cannot be kept in step: {'; '.join(refused)}")
+            way = f"`bleen migrate revert {migration.name}` undoes what was done of it; then mend it, and try again"
+            raise Refused(f"{migration.name}: {words(pair)} cannot be kept in step: {'; '.join(refused)}. {way}")
         statements = self._sync(migration, number, pair, environments).install()
         self._told(f"{migration.name}: keeps {words(pair)} in step")
         self.server.change(_own(statements), self.ledger.mark(migration.name, "sync", number, True), migration.locks, self._told)
@@ -238,7 +275,10 @@ class Schema:
         name, steps = migration.name, self.ledger.steps(migration.name)
         if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))) and not self.server.passing(group[0]):
             return
-        self._told(f"{name}: {part}, {_line(group[0].text)[:100]}")
+        for statement in group:
+            self._told(f"{name}: {part}, {_line(statement.text)[:100]}")
+        for _, pair in ends:
+            self._told(f"{name}: {part}, the triggers that kept {words(pair)} in step")
         done = self._done(migration, part, first, group)
         if all(self.server.transactional(statement) for statement in group):
             self._end_sync(migration, part, group, ends, done)
@@ -254,17 +294,13 @@ class Schema:
             return
         sight = self.server.sight(statement)
         seen = step.memo.get("seen", "") if step and not step.done else sight
-        with self.server.transaction():
-            for text, values in self.ledger.mark(migration.name, part, number, False, statement.text, {"seen": seen}):
-                self.server.rows(text, values)
+        self._mark(migration, (part, number), False, statement.text, {"seen": seen})
         if sight == seen:
             try:
                 self.server.concurrently(statement, migration.locks, self._told, again=step is not None)
             except Missing as error:
                 self._bear(migration, part, error)
-        with self.server.transaction():
-            for text, values in self._done(migration, part, number, [statement]):
-                self.server.rows(text, values)
+        self._mark(migration, (part, number), True, statement.text)
 
     def _bear(self, migration: Migration, part: Part, error: Missing) -> None:
         """What a revert does not find is what the expand had not come to; anything else that is missing is an error."""
@@ -329,7 +365,16 @@ class Schema:
 
 def contracts(migration: Migration) -> bool:
     """Whether a migration takes anything away at its end; one that only adds never needs to be contracted."""
-    return bool(migration.holds("contract") or migration.pairs)
+    return bool(migration.holds("contract") or migration.pairs or migration.command.contract)
+
+
+_VERSION: tuple[Part, int] = ("command", 0)
+"""The step that holds the version whose expand it was."""
+
+
+def _step_of(half: Half) -> tuple[Part, int]:
+    """Under which the ledger has a command."""
+    return "command", HALVES.index(half) + 1
 
 
 def _groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bleen.database import connect
+from bleen.database import command, connect
 from bleen.database.gate import Around
 from bleen.database.ledger import Known
 from bleen.database.migration import Migration, read_all
@@ -30,7 +30,7 @@ def expand(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     """Carries out the migrations of the plan, and no others."""
     environments = {name: frozenset(ships) for name, (_, ships) in spec["environments"].items()}
     versions = {name: version for name, (version, _) in spec["environments"].items()}
-    expanded = schema.expand(_planned(spec), spec["service"], spec["release"], environments, versions)
+    expanded = schema.expand(_planned(spec), spec["service"], spec["release"], environments, versions, _home(spec))
     return Verdict(Result.PASS, "", ({"expanded": expanded},))
 
 
@@ -41,7 +41,7 @@ def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     contracted: list[str] = []
     left = schema.pending(around)
     while spec["auto"] and left and not left[0].obstacles and left[0].service == around.service:
-        schema.contract(left[0].migration)
+        schema.contract(left[0].migration, home=_home(spec))
         contracted.append(left[0].migration)
         left = schema.pending(around)
     return Verdict(Result.PASS, "", ({"contracted": contracted, "pending": [row(each) for each in left]},))
@@ -55,6 +55,14 @@ def account(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
 def row(pending: Pending) -> dict[str, Any]:
     """A pending contract as the service's row and ``--json`` have it."""
     return {"migration": pending.migration, "description": pending.description, "since": pending.since, "waits": [o.why for o in pending.obstacles]}
+
+
+def _home(spec: Mapping[str, Any]) -> command.Home | None:
+    """Where the commands of the version run that is released: it ships all that may be contracted."""
+    if not spec["home"]:
+        return None
+    secrets = json.loads(Path(spec["secrets"]).read_text())
+    return command.home(spec["home"]["version"], spec["home"], secrets, secrets["database"]["url"])
 
 
 def _planned(spec: Mapping[str, Any]) -> list[Migration]:

@@ -30,7 +30,7 @@ def run(args: Namespace) -> int:
             return exits.USAGE
         done: list[str] = []
         while pending and pending[0].migration in wanted and not (shut := _shut(pending[0], args)):
-            opened.schema.contract(pending[0].migration, args.because or "")
+            opened.schema.contract(pending[0].migration, args.because or "", opened.home(pending[0].migration))
             done.append(pending[0].migration)
             pending = opened.pending()
         said = [f"contracted: {', '.join(done)}"] if done else []

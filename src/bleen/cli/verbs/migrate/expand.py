@@ -15,10 +15,11 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     with migrating.opened(args) as opened:
         migrations = opened.migrations(args.version)
-        database.allowed(opened.schema, args.version, migrations)
+        home = database.home(opened.config, args.version)
+        database.allowed(opened.schema, args.version, migrations, home)
         around = opened.around().environments
         environments, versions = {str(e.environment): e.migrations for e in around}, {str(e.environment): e.version for e in around}
-        done = opened.schema.expand(migrations, opened.service, 0, environments, versions)
+        done = opened.schema.expand(migrations, opened.service, 0, environments, versions, home)
         opened.pending()
         migrating.tell(args, True, f"expanded: {', '.join(done)}" if done else "nothing to do: the database has every migration of it", expanded=done)
     return exits.DONE

@@ -17,6 +17,8 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     with migrating.opened(args) as opened:
         name = args.migration
+        if name in opened.schema.contracted():
+            raise UserError(f"{name} is contracted: the old shape is gone; the way on is a new migration")
         around = opened.around()
         using = [f"{e.environment} ({e.version})" for e in around.environments if name in e.migrations]
         using += [f"{k.service}'s {k.environment}" for k in opened.schema.users(name) if k.service != opened.service]
@@ -27,7 +29,7 @@ def run(args: Namespace) -> int:
         if not migrating.agreed(args, f"{name} is reverted{': ' + warning if warning else ''}."):
             migrating.tell(args, False, "nothing was changed")
             return exits.USAGE
-        opened.schema.revert(name)
+        opened.schema.revert(name, opened.home(name))
         opened.pending()
         migrating.tell(args, True, f"{name} is reverted", lost=lost)
     return exits.DONE

@@ -1,0 +1,260 @@
+"""Commands of other tools (Alembic, Django, Flyway ...) as halves of a migration: run where a version lies, again until the locks were given, and told of.
+
+Such a tool keeps a book of its own, so that its command may be run again wherever it was killed; that is asked of every command.
+"""
+
+import codecs
+import os
+import random
+import re
+import shlex
+import tempfile
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
+from urllib.parse import urlsplit
+
+from bleen.database import importing, reverting
+from bleen.database.migration import Migration
+from bleen.database.rules import IRREVERSIBLE, Script, rules
+from bleen.database.server import Server, Taken, Told
+from bleen.database.statements import Unreadable
+from bleen.errors import Refused, UserError
+from bleen.host import kept, launch
+from bleen.host.redaction import Redaction
+from bleen.plan import fill
+
+Half = Literal["expand", "contract", "revert"]
+HALVES: tuple[Half, ...] = get_args(Half)
+
+GONE_WITHIN = 3.0
+"""Seconds in which the server has ended the sessions of a command that was killed."""
+PRINTED_WITHIN = 120.0
+"""Seconds in which the SQL of a command is printed."""
+_LOOKS = 0.05
+_TELLS = 10.0
+"""Seconds without output after which it is told that a command still runs."""
+_LAST = 12
+"""Lines of output that an error shows."""
+_CONTENDED = re.compile(r"lock timeout|LockNotAvailable|55P03|deadlock detected|40P01|Lock wait timeout exceeded|database is locked", re.IGNORECASE)
+"""What tools print of a lock that was not given: the words of PostgreSQL (English) and its SQLSTATE, psycopg's class, MySQL's words, SQLite's."""
+_NO_SQL = re.compile(r"THIS OPERATION CANNOT BE WRITTEN AS SQL")
+"""What Django's sqlmigrate prints for RunPython."""
+
+
+class Home(NamedTuple):
+    """Where the commands of a version run."""
+
+    version: str
+    directory: str
+    env: Mapping[str, str]
+    """The whole environment: the application's, and DATABASE_URL, which is the migrating one."""
+    user: str
+    hidden: tuple[str, ...]
+    """What is not to be told."""
+
+
+def home(version: str, settings: Mapping[str, Any], secrets: Mapping[str, Any], url: str) -> Home:
+    """The home of a version: ``settings`` hold ``directory``, ``env`` (templates) and ``user``, as a plan's platform has them; ``secrets`` the ``base`` of the
+    environment and the ``values`` of references. Variables that differ from copy to copy are left out. Raises Refused for a reference without a value.
+    """
+    env = dict(secrets["base"])
+    for name, template in settings["env"].items():
+        try:
+            env[name] = fill(template, {"version": version}, secrets["values"])
+        except KeyError:  # a port, an instance, an environment: a command is none of them
+            env.pop(name, None)
+    hidden = {url, urlsplit(url).password or "", *secrets["values"].values()}
+    return Home(version, settings["directory"], {**env, "DATABASE_URL": url}, settings["user"], tuple(hidden - {""}))
+
+
+def words(migration: Migration, half: Half) -> tuple[str, ...]:
+    """The command of a half, empty if it has none."""
+    found: tuple[str, ...] = getattr(migration.command, half)
+    return found
+
+
+def run(server: Server, migration: Migration, half: Half, home: Home, told: Told) -> None:
+    """Runs the command of a half to its end, as often as it says that a lock was not given, for ``locks.patience`` seconds.
+
+    Raises Refused with its last words if it fails; Unavailable, with the command ended, if the database goes away meanwhile; Taken if what an earlier try has
+    left in the database does not end.
+    """
+    command = _Command(server, migration, half, home, told)
+    deadline, pause = time.monotonic() + migration.locks.patience, migration.locks.timeout
+    while True:
+        command.alone()
+        code = command.run()
+        if code == 0:
+            return
+        if code == kept.NOT_STARTED or not _CONTENDED.search(command.said):
+            raise Refused(f"{command.name} ended with {code}:\n{command.said}")
+        if time.monotonic() >= deadline:
+            raise Refused(f"{command.name} was not given its locks for {migration.locks.patience:g} s{command.blockers()}; it says:\n{command.said}")
+        told(f"{command.name}: a lock was not given within {round(migration.locks.timeout * 1000)} ms{command.blockers()}; tries again")
+        time.sleep(random.uniform(0.5, 1.5) * pause)
+        pause = min(pause * 1.5, 2.0)
+
+
+class _Command:
+    """One command, run again and again."""
+
+    def __init__(self, server: Server, migration: Migration, half: Half, home: Home, told: Told) -> None:
+        self._server, self._home, self._told = server, home, told
+        self._words = words(migration, half)
+        self.name = f"{migration.name}: {half}, `{shlex.join(self._words)}`"
+        self._session = f"bleen migrate {migration.name}"[:63]  # what PostgreSQL keeps of a name
+        self._env = _environment(server, home, self._session, migration.locks.timeout)
+        self._redaction = Redaction(home.hidden)
+        self._last: deque[str] = deque(maxlen=_LAST)
+        self._decoder, self._rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
+        self._blockers: list[str] = []
+        self._begun = self._spoke = 0.0
+
+    @property
+    def said(self) -> str:
+        """Its last lines, fit to be shown."""
+        return "\n".join(f"  {line}" for line in self._last)
+
+    def blockers(self) -> str:
+        """Who was seen to be in its way, to go behind an error."""
+        return f"; in the way: {'; '.join(self._blockers)}" if self._blockers else ""
+
+    def alone(self) -> None:
+        """Waits until nothing of an earlier try is at work in the database. Raises Taken."""
+        deadline = time.monotonic() + GONE_WITHIN
+        while left := [each for each in self._server.sessions() if each.application == self._session]:
+            if time.monotonic() > deadline:
+                where = f"session {left[0].id}, from {left[0].client or 'this host'}"
+                raise Taken(f"{self.name}: an earlier try is still at work ({where}); wait for it, or end it")
+            time.sleep(0.05)
+
+    def run(self) -> int:
+        launch.check(launch.Program(self._words, self._home.directory, self._env, "", self._home.user))
+        self._last.clear()
+        self._blockers = []
+        self._begun = self._spoke = time.monotonic()
+        self._told(self.name)
+        code = kept.run(self._words, self._home.directory, self._env, self._home.user, self._heard, self._look, _LOOKS)
+        self._line(self._rest)
+        self._rest = ""
+        return code
+
+    def _heard(self, data: bytes) -> None:
+        *lines, self._rest = re.split(r"[\r\n]+", self._rest + self._decoder.decode(data))
+        for line in lines:
+            self._line(line)
+
+    def _line(self, text: str) -> None:
+        if text.strip():
+            clean = str(self._redaction.clean({"line": text.rstrip()})["line"])
+            self._last.append(clean)
+            self._told(f"{self.name}: {clean}")
+            self._spoke = time.monotonic()
+
+    def _look(self) -> None:
+        """Sees who is in the way, and that our connection, and with it our lock, is still there."""
+        if self._server.dialect == "postgres":
+            found = [f"backend {s[0]} ({s[1] or 'no application_name'}, {s[2]}, {s[3]}): {s[4]}" for s in self._server.rows(_BLOCKERS, [self._session])]
+            self._blockers = found or self._blockers
+        else:
+            self._server.rows("SELECT 1")
+        if time.monotonic() - self._spoke > _TELLS:
+            self._spoke = time.monotonic()
+            self._told(f"{self.name}: runs for {self._spoke - self._begun:.0f} s{self.blockers()}")
+
+
+_BLOCKERS = (
+    "SELECT b.pid, b.application_name, coalesce(b.usename, ''), b.state, left(b.query, 80) FROM pg_stat_activity a"
+    " CROSS JOIN LATERAL unnest(pg_blocking_pids(a.pid)) AS blocking(pid) JOIN pg_stat_activity b ON b.pid = blocking.pid"
+    " WHERE a.application_name = %s AND a.wait_event_type = 'Lock' AND a.datname = current_database()"
+)
+
+
+def _environment(server: Server, home: Home, session: str, timeout: float) -> dict[str, str]:
+    """The variables of a command. For PostgreSQL, what libpq reads: a short lock_timeout, and a session that ends with its client and can be told apart."""
+    env = dict(home.env)
+    if launch.MARK in os.environ:
+        env[launch.MARK] = os.environ[launch.MARK]
+    if server.dialect != "postgres":
+        return env
+    options = [f"-c lock_timeout={round(timeout * 1000)}ms"]
+    (checked,) = server.rows("SELECT current_setting('client_connection_check_interval')")[0]  # ours is set, where the server can
+    options += [f"-c client_connection_check_interval={checked}"] if checked != "0" else []
+    env["PGAPPNAME"], env["PGOPTIONS"] = session, " ".join([*filter(None, [env.get("PGOPTIONS")]), *options])
+    url = env["DATABASE_URL"]
+    if found := re.search(r"[?&]options=[^&#]*", url):  # which libpq prefers to PGOPTIONS
+        more = "%20".join(["", *options]).replace(" ", "%20").replace("=", "%3D")
+        env["DATABASE_URL"] = url[: found.end()] + more + url[found.end() :]
+    return env
+
+
+def judge(server: Server, migration: Migration) -> list[str]:
+    """What is wrong with the commands of a migration, a line each, whatever they do: there is a way back, and sync ends as its columns go."""
+    command, where = migration.command, f"{migration.name}/migration.toml"
+    found = []
+    if command.expand and not command.revert and not reverting.irreversible(migration.sql("revert")):
+        way = f"say revert in [command], or in revert.sql that there is none: `{reverting.MARK} REASON`"
+        found.append(f"{where}: [{IRREVERSIBLE}] the expand command has no way back; {way}")
+    try:
+        contract = server.split(migration.sql("contract")) if command.contract else []
+    except Unreadable:  # the rules say so
+        contract = []
+    for pair in migration.pairs if command.contract else ():
+        if not any(server.drops(statement, pair) for statement in contract):
+            why = "sync must end in the transaction in which its columns go: between the two, an INSERT that names only the new ones would fail"
+            say = "drop them in contract.sql, and let the command only note it (alembic stamp, migrate --fake)"
+            found.append(f"{where}: [command] {pair.table} ({', '.join(pair.old)}) is kept in step, and a command drops it; {why}; {say}")
+    known = rules(server.dialect)
+    found += [f"{where}: [bad-override] allow: there is no rule {rule}" for rule in command.allow if rule not in known]
+    return found
+
+
+def printed(server: Server, migration: Migration, home: Home | None) -> Script | None:
+    """The SQL of the expand command, to be judged: what its ``sql`` prints, without the tool's own book; None if there is no ``sql``.
+
+    Raises UserError if it prints none, or if what it prints is not all of it.
+    """
+    argv = migration.command.sql
+    if not argv:
+        return None
+    if home is None:
+        raise UserError(f"{migration.name}: `{shlex.join(argv)}` cannot be asked for its SQL: no version is known in whose directory")
+    name = f"{migration.name}, what `{shlex.join(argv)}` prints"
+    env = _environment(server, home, f"bleen migrate {migration.name}"[:63], migration.locks.timeout)
+    output, deadline = bytearray(), time.monotonic() + PRINTED_WITHIN
+
+    def look() -> None:
+        if time.monotonic() > deadline:
+            raise UserError(f"{name}: nothing after {PRINTED_WITHIN:g} s; it was ended")
+
+    with tempfile.TemporaryFile() as errors:
+        launch.check(launch.Program(argv, home.directory, env, "", home.user))
+        code = kept.run(argv, home.directory, env, home.user, output.extend, look, 1.0, errors)
+        errors.seek(0)
+        said = (errors.read() if code else b"").decode(errors="replace")
+    text = output.decode(errors="replace")
+    if code:
+        clean = str(Redaction(home.hidden).clean({"said": said + text})["said"])
+        raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:])]))
+    return Script(_sql(server, text, name), name, "expand")
+
+
+def _sql(server: Server, text: str, name: str) -> str:
+    """What is printed, with all that is no change of the schema blank. Raises UserError."""
+    if beyond := _NO_SQL.search(text):
+        line = text.count("\n", 0, beyond.start()) + 1
+        raise UserError(f'{name}:{line}: is not all that it does; say unjudged = "REASON" instead of sql, or move it to a backfill.sql')
+    try:
+        text = importing.without_books(text, server.dialect)
+        statements = server.split(text)
+    except Unreadable as error:
+        raise UserError(f"{name}:{error.at.line}:{error.at.column}: {error}") from None
+    if not statements:
+        raise UserError(f"{name}: there is no statement in it, so that nothing was judged")
+    for statement in statements:
+        if server.atomic and not server.transactional(statement):
+            why = "cannot be gone on with where a command was killed, or not given a lock: put it in expand.sql, which is run behind the command"
+            raise UserError(f"{name}:{statement.at.line}:{statement.at.column}: {' '.join(statement.text.split())[:80]}: {why}")
+    return text

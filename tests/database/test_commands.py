@@ -1,0 +1,311 @@
+"""Commands of other tools as halves of a migration: plain shell scripts here, run on a real PostgreSQL; the tools themselves are in test_adapters."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from bleen.cli.database import allowed
+from bleen.database.command import Home, home
+from bleen.database.ledger import State
+from bleen.database.migration import Migration, parse
+from bleen.database.schema import Schema
+from bleen.errors import Refused, UserError
+from bleen.host.processes import find
+from bleen.testing.interrupt import fork
+from bleen.testing.site import until
+from databases import Base
+
+NAME = "0007_note"
+HALVES = {
+    "migration.toml": """
+[command]
+expand = ["./migrate", "ALTER TABLE users ADD COLUMN IF NOT EXISTS note text"]
+contract = ["./migrate", "ALTER TABLE users DROP COLUMN IF EXISTS last_name"]
+revert = ["./migrate", "ALTER TABLE users DROP COLUMN IF EXISTS note"]
+unjudged = "a test"
+"""
+}
+MIGRATE = f"""#!/bin/sh
+echo "$1" >> ran
+exec {shutil.which("psql")} -X -q -v ON_ERROR_STOP=1 "$DATABASE_URL" -c "$1"
+"""
+
+
+def migration(toml: str = "", **files: str) -> Migration:
+    return parse(NAME, {"migration.toml": toml or HALVES["migration.toml"], **{f"{file}.sql": text for file, text in files.items()}}, NAME)
+
+
+@pytest.fixture
+def users(base: Base) -> Base:
+    with base.connect() as db:
+        db.execute("CREATE TABLE users (id int PRIMARY KEY, first_name text, last_name text)")
+    return base
+
+
+@pytest.fixture
+def place(users: Base, tmp_path: Path) -> Home:
+    """A version's directory, with a program that runs SQL, and notes what it ran."""
+    script(tmp_path, MIGRATE)
+    return at(tmp_path, users.url)
+
+
+def script(directory: Path, text: str) -> None:
+    (directory / "migrate").write_text(text)
+    (directory / "migrate").chmod(0o755)
+
+
+def at(directory: Path, url: str, env: dict[str, str] = {}, **values: str) -> Home:
+    secrets = {"base": {"PATH": os.environ["PATH"], "HOME": str(directory)}, "values": values}
+    return home("1.1", {"directory": str(directory), "env": env, "user": ""}, secrets, url)
+
+
+def ran(place: Home) -> list[str]:
+    file = Path(place.directory, "ran")
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def columns(users: Base) -> list[str]:
+    with users.connect() as db:
+        return [str(name) for (name,) in db.execute("SELECT column_name FROM information_schema.columns WHERE table_name = 'users' ORDER BY ordinal_position")]
+
+
+def test_a_migration_of_commands_goes_there_and_contracts(users: Base, place: Home) -> None:
+    """A command (Flyway, Liquibase, goose...), each with its expand and contract half."""
+    schema = Schema(users.open())
+    assert schema.expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+    assert schema.expand([migration()], "shop", 3, {}, {}, place) == []
+    assert columns(users) == ["id", "first_name", "last_name", "note"]
+    schema.contract(NAME, home=place)
+    assert columns(users) == ["id", "first_name", "note"]
+    assert schema.contracted() == [NAME]
+    assert len(ran(place)) == 2
+
+
+def test_a_migration_of_commands_goes_back_and_there_again(users: Base, place: Home) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, {}, {}, place)
+    schema.revert(NAME, place)
+    assert columns(users) == ["id", "first_name", "last_name"]
+    assert schema.ledger.entries() == []
+    assert schema.expand([migration()], "shop", 3, {}, {}, place) == [NAME]
+    assert columns(users)[-1] == "note"
+
+
+def test_files_of_sql_come_behind_the_command(users: Base, place: Home) -> None:
+    """The command's expand, then expand.sql, backfill; contract.sql, then the command's contract."""
+    schema = Schema(users.open())
+    files = {
+        "expand": "ALTER TABLE users ALTER COLUMN note SET DEFAULT 'none';",
+        "backfill": "UPDATE users SET note = 'filled' WHERE note IS NULL;",
+        "contract": "ALTER TABLE users RENAME COLUMN last_name TO surname;",
+        "revert": "ALTER TABLE users ALTER COLUMN note DROP DEFAULT;",
+    }
+    with users.connect() as db:
+        db.execute("INSERT INTO users VALUES (1)")
+        schema.expand([migration(**files)], "shop", 2, {}, {}, place)
+        assert db.execute("SELECT note FROM users").fetchall() == [("filled",)]
+    schema.contract(NAME, home=place)
+    assert columns(users) == ["id", "first_name", "surname", "note"]
+
+
+def test_a_command_that_fails_says_so_with_its_last_words_and_what_is_secret_is_hidden(users: Base, place: Home) -> None:
+    script(Path(place.directory), "#!/bin/sh\necho 'no such thing as 7' >&2\necho \"the key is $KEY, at $DATABASE_URL\"\nexit 3\n")
+    schema, told = Schema(users.open()), list[str]()
+    schema._told = told.append
+    with pytest.raises(Refused) as refused:
+        schema.expand([migration()], "shop", 2, {}, {}, at(Path(place.directory), users.url, {"KEY": "${KEY}"}, KEY="s3cr3t-of-ours"))
+    assert f"{NAME}: expand, `./migrate" in str(refused.value)
+    assert "ended with 3:\n  no such thing as 7\n  the key is [redacted], at [redacted]" in str(refused.value)
+    assert not any("s3cr3t" in each for each in told)
+    assert schema.ledger.entries()[0].state is State.EXPANDING
+    script(Path(place.directory), MIGRATE)
+    assert schema.expand([migration()], "shop", 3, {}, {}, place) == [NAME]
+
+
+def test_a_command_that_is_not_there_says_where_it_was_looked_for(users: Base, place: Home) -> None:
+    Path(place.directory, "migrate").unlink()
+    with pytest.raises(Refused, match=r"'\./migrate' is no program that can be executed in /"):
+        Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place)
+
+
+def test_a_command_waits_for_a_lock_no_longer_than_a_statement_and_is_run_again(users: Base, place: Home) -> None:
+    """DDL with `lock_timeout` (100 ms) and bounded, jittered retries that name the blocking session."""
+    schema, told = Schema(users.open()), list[str]()
+    with users.connect(application_name="reader") as reader, reader.transaction():
+        reader.execute("SELECT FROM users")
+        freed = threading.Event()
+
+        def heard(text: str) -> None:
+            told.append(text)
+            if "tries again" in text and not freed.is_set():
+                freed.set()
+                reader.execute("COMMIT")
+
+        schema._told = heard
+        schema.expand([migration()], "shop", 2, {}, {}, place)
+    (again,) = [each for each in told if "tries again" in each]
+    assert "a lock was not given within 100 ms; in the way: backend" in again
+    assert "(reader, postgres, idle in transaction): SELECT FROM users" in again
+    assert len(ran(place)) == 2
+
+
+def test_options_in_the_url_do_not_hide_the_short_lock_timeout(users: Base, place: Home) -> None:
+    shown = '[command]\nexpand = ["sh", "-c", "psql -XAt \\"$DATABASE_URL\\" -c \'SHOW lock_timeout\' -c \'SHOW work_mem\' > shown"]\nunjudged = "a test"\n'
+    for url in (users.url, users.server.url(users.name, work_mem="5MB")):
+        schema = Schema(users.open())
+        schema.expand([migration(shown, revert="-- bleen: irreversible a test")], "shop", 2, {}, {}, at(Path(place.directory), url))
+        assert Path(place.directory, "shown").read_text().splitlines()[0] == "100ms"
+        with users.connect() as db:
+            db.execute("DELETE FROM bleen_migration")
+            db.execute("DELETE FROM bleen_step")
+    assert Path(place.directory, "shown").read_text().splitlines()[1] == "5MB"
+
+
+SLOW = """#!/bin/sh
+echo "$1" >> ran
+psql -X -q "$DATABASE_URL" -c "BEGIN; ALTER TABLE users ADD COLUMN half text; SELECT pg_sleep(600); COMMIT" &
+setsid sh -c 'echo $$ > escaped; exec sleep 600' &
+wait
+"""
+
+
+def test_who_runs_a_command_is_killed_and_the_command_ends_and_is_run_again(users: Base, place: Home) -> None:
+    """kill -9 in the middle: nothing of the command goes on, and the next run ends where the first would have."""
+    script(Path(place.directory), SLOW)
+    pid = fork(lambda: Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place))
+    with users.connect() as db:
+        until("the command is at work", lambda: Path(place.directory, "escaped").exists() and bool(_sleeping(db)))
+        escaped = find(int(Path(place.directory, "escaped").read_text()))
+        assert escaped is not None
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        until("what the command had started is gone", lambda: not escaped.alive)
+        script(Path(place.directory), MIGRATE)
+        assert Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+        assert _sleeping(db) == []
+    assert columns(users) == ["id", "first_name", "last_name", "note"]
+
+
+def _sleeping(db: "psycopg.Connection[Any]") -> list[Any]:
+    return db.execute(
+        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid() AND datname = current_database()"
+    ).fetchall()
+
+
+def test_a_command_ends_when_the_database_lets_its_lock_go(users: Base, place: Home) -> None:
+    """One advisory lock per database, so that two releases never interleave."""
+    script(Path(place.directory), SLOW)
+    server = users.open()
+    failed: list[BaseException] = []
+
+    def expand() -> None:
+        try:
+            Schema(server).expand([migration()], "shop", 2, {}, {}, place)
+        except BaseException as error:  # noqa: BLE001 - what it was is asked below
+            failed.append(error)
+
+    thread = threading.Thread(target=expand)
+    with users.connect() as db:
+        thread.start()
+        until("the command is at work", lambda: Path(place.directory, "escaped").exists() and bool(_sleeping(db)))
+        db.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        thread.join(30)
+        assert "the database does not answer" in str(failed[0])
+        until("the command is gone", lambda: _sleeping(db) == [])
+
+
+JUDGED = """
+[command]
+expand = ["./migrate", "ALTER TABLE users ADD COLUMN IF NOT EXISTS note text"]
+revert = ["./migrate", "ALTER TABLE users DROP COLUMN IF EXISTS note"]
+sql = ["sh", "-c", {sql}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("prints", "said"),
+    [
+        ("BEGIN;\n\nALTER TABLE users ALTER COLUMN id TYPE bigint;\nCOMMIT;", r"prints:3:1: \[change-type\]"),
+        ("CREATE INDEX CONCURRENTLY a ON users (id);", "prints:1:1: CREATE INDEX CONCURRENTLY a ON users .id.: cannot be gone on with"),
+        ("-- THIS OPERATION CANNOT BE WRITTEN AS SQL", "prints:1: is not all that it does"),
+        ("-- nothing", "there is no statement in it"),
+        ("ALTER TABEL users", "prints:1:7: "),
+        ("SELECT 1' >&2; exit 3 #", "it ended with 3:\n  SELECT 1"),
+    ],
+)
+def test_what_the_sql_command_prints_is_judged_by_the_rules(users: Base, place: Home, prints: str, said: str) -> None:
+    judged = migration(JUDGED.format(sql=json.dumps(f"printf '%s' '{prints}'")))
+    with pytest.raises(UserError, match=said):
+        allowed(Schema(users.open()), "1.1", [judged], place)
+
+
+def test_what_is_fit_passes_and_the_tool_s_own_book_is_no_matter(users: Base, place: Home) -> None:
+    prints = "BEGIN;\nALTER TABLE users ADD COLUMN note text;\nUPDATE alembic_version SET version_num = 7 WHERE version_num = 6;\nCOMMIT;"
+    allowed(Schema(users.open()), "1.1", [migration(JUDGED.format(sql=json.dumps(f"printf '%s' '{prints}'")))], place)
+
+
+def test_a_rule_is_allowed_by_name_and_with_a_reason(users: Base, place: Home) -> None:
+    toml = JUDGED.format(sql=json.dumps("echo 'ALTER TABLE users ALTER COLUMN id TYPE bigint;'")) + 'allow = { change-type = "it is empty" }\n'
+    allowed(Schema(users.open()), "1.1", [migration(toml)], place)
+    with pytest.raises(UserError, match=r"there is no rule change-typ\n"):
+        allowed(Schema(users.open()), "1.1", [migration(toml.replace("change-type", "change-typ"))], place)
+
+
+SYNC = """
+contract = ["./migrate", "SELECT 1"]
+unjudged = "a test"
+[[sync]]
+table = "users"
+old = ["first_name"]
+new = ["note"]
+forward = { note = "first_name" }
+backward = { first_name = "note" }
+"""
+
+
+def test_columns_that_are_kept_in_step_go_in_contract_sql_and_not_by_a_command(users: Base, place: Home) -> None:
+    """The sync of a pair ends in the transaction in which its columns go."""
+    toml = (
+        HALVES["migration.toml"]
+        .replace('unjudged = "a test"\n', "")
+        .replace('contract = ["./migrate", "ALTER TABLE users DROP COLUMN IF EXISTS last_name"]\n', "")
+    )
+    schema = Schema(users.open())
+    with pytest.raises(UserError, match=r"users \(first_name\) is kept in step, and a command drops it"):
+        allowed(schema, "1.1", [migration(toml + SYNC)], place)
+    allowed(schema, "1.1", [migration(toml + SYNC, contract="ALTER TABLE users DROP COLUMN first_name;")], place)
+
+
+def test_an_expand_command_has_a_way_back_or_says_why_not(users: Base, place: Home) -> None:
+    toml = '[command]\nexpand = ["./migrate", "SELECT 1"]\nunjudged = "a test"\n'
+    schema = Schema(users.open())
+    with pytest.raises(UserError, match=r"\[irreversible\] the expand command has no way back"):
+        allowed(schema, "1.1", [migration(toml)], place)
+    allowed(schema, "1.1", [migration(toml, revert="-- bleen: irreversible a test")], place)
+    schema.expand([migration(toml)], "shop", 2, {}, {}, place)
+    with pytest.raises(Refused, match="no command undoes that of its expand"):
+        schema.revert(NAME, place)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('expand = ["a"]', "expand wants sql"),
+        ('expand = ["a"]\nsql = ["b"]\nunjudged = "c"', "and not both"),
+        ("", "names no command"),
+        ('contract = ["a"]\nrevert = ["b"]', "there is none"),
+        ('expand = "a b"', "expand is 'a b'"),
+        ('expand = ["a", 1]', "expand is a command as a list of words"),
+        ('expand = ["a"]\nunjudged = "b"\nallow = { lock-table = "" }', "allow gives each rule a reason"),
+    ],
+)
+def test_a_command_that_is_wrong_is_refused_with_the_way_out(toml: str, said: str) -> None:
+    with pytest.raises(UserError, match=rf"migration\.toml: \[command\]: .*{said}"):
+        migration(f"[command]\n{toml}\n")
