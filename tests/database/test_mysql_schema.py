@@ -105,7 +105,7 @@ def test_a_statement_that_fails_leaves_what_was_done_and_a_retry_goes_on(users: 
     broken = migration(expand="ALTER TABLE users ADD COLUMN a int; ALTER TABLE users ADD UNIQUE INDEX u (first_name); ALTER TABLE users ADD COLUMN b int;")
     with users.connect() as client:
         client.run("UPDATE users SET first_name = 'F1' WHERE id = 2")
-        with pytest.raises(Refused, match="line 1, ALTER TABLE users ADD UNIQUE INDEX.* Duplicate entry 'F1' for key 'u'"):
+        with pytest.raises(Refused, match=r"line 1, ALTER TABLE users ADD UNIQUE INDEX.* Duplicate entry 'F1' for key 'u'"):
             schema.expand([broken], "shop", 2, {})
         assert list(schema.server.columns("users"))[-1] == "a"
         assert {key: step.done for key, step in schema.ledger.steps("0007_full_name").items()} == {("expand", 1): True, ("expand", 2): False}
@@ -249,7 +249,7 @@ def shape(base: MariaBase) -> list[object]:
     with base.connect() as client:
         tables = sorted(str(name) for (name,) in client.rows("SHOW TABLES") if not str(name).startswith("bleen_"))
         shown = [client.rows(f"SHOW CREATE TABLE {table}")[0][1] for table in tables]
-        return [*shown, *sorted(row[0] for row in client.rows("SHOW TRIGGERS")), client.only("SELECT count(*) FROM users WHERE id < 100")]
+        return [*shown, *sorted(str(row[0]) for row in client.rows("SHOW TRIGGERS")), client.only("SELECT count(*) FROM users WHERE id < 100")]
 
 
 STORIES: dict[str, tuple[Migration, Callable[[Schema], object], Callable[[Schema], object]]] = {

@@ -26,6 +26,7 @@ from typing import NamedTuple, cast
 from bleen.database.migration import Pair
 from bleen.database.mysql import MySQL
 from bleen.database.mysql_columns import INTEGERS, Shape, shapes
+from bleen.database.rules.mysql_alter import ONLINE
 from bleen.database.server import Server
 from bleen.database.sync.mysql_expression import Expression, constant, read
 from bleen.database.sync.table import Side
@@ -83,16 +84,21 @@ class Sync(NamedTuple):
 
     def remove(self, leaves: Side = "old") -> list[str]:
         """Without its trigger, an INSERT that does not give a column which is NOT NULL and has no default would fail. So first another trigger gives it a
-        value, then ours go, then it gets a default (or may be NULL, where one value for all would not do), and that trigger goes too.
+        value, then ours go, then it has that value as its default, and that trigger goes too. Where one value for all would not do, it may be NULL before.
         """
         demanded = [name for name in (self.pair.old if leaves == "old" else self.pair.new) if self._shape(name).demanded]
-        drops = [self._drop(each.name) for each in self.ours() if each.name != self._parting]
-        last = [self._drop(self._parting)]
-        if not demanded:
-            return [*drops, *(last if any(each.name == self._parting for each in self.ours()) else [])]
-        given = " ".join(f"IF NEW.{self._q(name)} IS NULL THEN SET NEW.{self._q(name)} = {self._empty(name)}; END IF;" for name in demanded)
-        first = [] if any(each.name == self._parting for each in self.ours()) else [self._create(self._parting, "INSERT", f"BEGIN {given} END")]
-        return [*first, *drops, *(self._spare(name) for name in demanded), *last]
+        held = [name for name in demanded if self._held(name)]
+        freed = [name for name in demanded if name not in held]
+        there = [each.name for each in self.ours()]
+        parting = self._parting in there
+        given = " ".join(f"IF NEW.{self._q(name)} IS NULL THEN SET NEW.{self._q(name)} = {self._empty(name)}; END IF;" for name in freed)
+        return [
+            *(f"ALTER TABLE {self.named(self.table)} MODIFY {self._q(name)} {_nullable(self._shape(name).definition)}, {ONLINE}" for name in held),
+            *([self._create(self._parting, "INSERT", f"BEGIN {given} END")] if freed and not parting else []),
+            *(self._drop(name) for name in there if name != self._parting),
+            *(f"ALTER TABLE {self.named(self.table)} ALTER {self._q(name)} SET DEFAULT {self._empty(name)}" for name in freed),
+            *([self._drop(self._parting)] if freed or parting else []),
+        ]
 
     def diverged(self) -> str:
         back = [self._same(name, f"t.{self._q(name)}", self._shape(name).cast(each.over(self._of("t")))) for name, each in self.backward().items()]
@@ -156,18 +162,15 @@ class Sync(NamedTuple):
     def _drop(self, name: str) -> str:
         return f"DROP TRIGGER IF EXISTS {self.named(name)}"
 
-    def _spare(self, name: str) -> str:
-        """Nobody has to give the column any more."""
-        shape = self._shape(name)
-        if shape.held or (shape.base not in _EMPTY and shape.base != "enum"):
-            return f"ALTER TABLE {self.named(self.table)} MODIFY {self._q(name)} {_nullable(shape.definition)}, ALGORITHM=INPLACE, LOCK=NONE"
-        return f"ALTER TABLE {self.named(self.table)} ALTER {self._q(name)} SET DEFAULT {self._empty(name)}"
+    def _held(self, name: str) -> bool:
+        """Whether no one value is right for every row."""
+        return self._shape(name).held or (self._shape(name).base not in _EMPTY and self._shape(name).base != "enum")
 
     def _empty(self, name: str) -> str:
         shape = self._shape(name)
         if shape.base == "enum":
             return next(token.text for token in tokens(shape.type, "mysql").sentences[0].tokens if token.kind == "string")
-        return _EMPTY.get(shape.base, "NULL")
+        return _EMPTY[shape.base]
 
     def _shape(self, column: str) -> Shape:
         try:
