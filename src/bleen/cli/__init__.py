@@ -22,7 +22,7 @@ VERBS = {
     "logs": "show what an environment wrote",
     "smoke": "run a file of smoke tests by itself",
     "retire": "close the rollback window now",
-    "migrate": "change the database with a release: lint its SQL",
+    "migrate": "change the database with a release: write, split and lint its SQL, expand, contract",
     "resume": "let a halted release try again",
     "close": "end a halted release; what the router serves now is the truth",
     "down": "end production: stop the engine, every environment and the router",
@@ -38,6 +38,7 @@ _EXIT_CODES = """\
 exit codes:
   0 done   1 a check said no   2 usage, configuration or a refusal; nothing touched   3 aborted before the switch, users saw nothing
   4 rolled back   5 halted, needs a person   6 another release is in the way   7 waits for `bleen promote`   70 a bug of bleen's
+  130 broken off by Ctrl-C; `deploy` after the switch: detached, the release goes on
 """
 
 
