@@ -132,6 +132,21 @@ def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users:
         schema.expand([], "shop", 3, {"green-2": frozenset({"0007_full_name"}), "blue-3": frozenset()})
 
 
+def test_a_pair_that_loses_is_refused_with_the_way_out_which_loses_nothing(users: Base) -> None:
+    """A lossy mapping is declared as such."""
+    schema = Schema(users.open())
+    with users.connect() as db:
+        db.execute("UPDATE users SET last_name = 'van Beethoven' WHERE id = 1")
+    with pytest.raises(Refused, match="`bleen migrate revert 0007_full_name` undoes what was done of it"):
+        schema.expand([migration()], "shop", 2, SHIPS)
+    lossy = parse("0007_full_name", {**FULL_NAME, "migration.toml": FULL_NAME["migration.toml"] + "lossy = true\n"}, "")
+    with pytest.raises(Refused, match="changed while it is half carried out: `bleen migrate revert 0007_full_name`"):
+        schema.expand([lossy], "shop", 3, SHIPS)
+    assert schema.losses("0007_full_name") == {}
+    schema.revert("0007_full_name")
+    assert schema.expand([lossy], "shop", 4, SHIPS) == ["0007_full_name"]
+
+
 def test_what_is_contracted_cannot_be_reverted(users: Base) -> None:
     schema = Schema(users.open())
     schema.expand([migration()], "shop", 2, SHIPS)

@@ -125,6 +125,9 @@ def test_a_rollback_tells_what_the_new_version_wrote(registry: Registry) -> None
     (written,) = events[-1].facts["written"].values()
     assert written["written"] >= len(users.known)
     assert written["unreadable"] == 0
+    told = f"1.1 wrote {written['written']} rows of 0007_full_name, people (first_name+last_name <-> full_name), and 1.0 reads them all"
+    assert told in registry.bleen("history", str(registry.release.id.number)).out
+    assert told in registry.bleen("wait", code=4).out
 
 
 def test_the_plan_shows_what_becomes_of_the_schema_and_touches_nothing(registry: Registry) -> None:

@@ -187,7 +187,8 @@ def lines(picture: dict[str, Any]) -> list[str]:
     if picture["pending"]:
         said.append("pending contracts:")
         for each in picture["pending"]:
-            waits = f"waits: {'; '.join(each['waits'])}" if each["waits"] else "`bleen migrate contract` does it"
+            asked = f"waited {show.span(clock.wall() - each['asked'])} ago for" if "asked" in each else "waits for"
+            waits = f"{asked}: {'; '.join(each['waits'])}" if each["waits"] else "`bleen migrate contract` does it"
             said.append(f"  {each['migration']}, expanded {show.span(clock.wall() - each['since'])} ago, {waits}")
     if engine["hung"]:
         pid = f" (pid {engine['pid']})" if engine["pid"] else ""

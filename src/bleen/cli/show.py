@@ -81,7 +81,16 @@ def of_event(event: Event) -> dict[str, Any]:
 def event_line(event: Event, plan: Plan) -> str:
     """An event as a line: when, where the release is now, and what that means for this plan."""
     does = event.text if event.halted or not event.text.endswith(" done") else _does(event, plan)
-    return f"{clock.local(event.at)}  {event.phase!s:18}  {does}"
+    return f"{clock.local(event.at)}  {event.phase!s:18}  {'; '.join([does, *_written(event, plan)])}"
+
+
+def _written(event: Event, plan: Plan) -> list[str]:
+    """After a rollback: what the new version had written in the new shape, and how much of it the old one cannot read, by pair of columns."""
+    said = []
+    for pair, each in event.facts.get("written", {}).items():
+        reads = f"all but {each['unreadable']}" if each["unreadable"] else "them all"
+        said.append(f"{plan.version} wrote {each['written']} rows of {pair}, and {plan.old_version} reads {reads}")
+    return said
 
 
 def _does(event: Event, plan: Plan) -> str:

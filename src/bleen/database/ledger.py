@@ -171,6 +171,8 @@ def check(entry: Entry, migration: Migration) -> None:
     """Raises Refused if the database knows this migration with other files."""
     if entry.checksum == migration.checksum:
         return
+    if entry.state is State.EXPANDING:
+        raise Refused(f"{migration.name} was changed while it is half carried out: `bleen migrate revert {migration.name}` undoes that half, then try again")
     changed = [file for file in sorted({*entry.sources, *migration.sources}) if entry.sources.get(file) != migration.sources.get(file)]
     raise Refused(
         f"{migration.name} was changed after it had been applied ({', '.join(changed)}): put it back as it was, and make a new migration for what is new"

@@ -170,8 +170,9 @@ class Schema:
 
     def losses(self, name: str) -> dict[str, int]:
         """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say."""
-        entry, steps = self._entry(name), self.ledger.steps(name)
-        return {pair: n for number, (pair, n) in enumerate(self._count(entry, lambda each: each.lost()).items(), 1) if ("sync", number) in steps}
+        migration, steps = self._entry(name).migration, self.ledger.steps(name)
+        kept = [(number, pair) for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps]
+        return {words(pair): self._number(self._sync(migration, number, pair, {}).lost()) for number, pair in kept}
 
     def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int]]:
         """For each pair of these migrations: rows that the new shape wrote, conflicts that were decided, and rows that the old shape cannot read."""

@@ -54,7 +54,13 @@ def account(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
 
 def row(pending: Pending) -> dict[str, Any]:
     """A pending contract as the service's row and ``--json`` have it."""
-    return {"migration": pending.migration, "description": pending.description, "since": pending.since, "waits": [o.why for o in pending.obstacles]}
+    return {
+        "migration": pending.migration,
+        "description": pending.description,
+        "since": pending.since,
+        "asked": time.time(),
+        "waits": [o.why for o in pending.obstacles],
+    }
 
 
 def _home(spec: Mapping[str, Any]) -> command.Home | None:

@@ -35,6 +35,10 @@ def run(args: Namespace) -> int:
         show.result(args, f"release {release.id.number} is still in {release.phase}{waits}", ok=False, release=show.of_release(release))
         return exits.SAID_NO
     code = exits.of(release)
+    if not args.json:
+        for event in access.journal.events(release.id):
+            if event.facts.get("written"):
+                print(show.event_line(event, release.plan))
     why = release.halted or release.reason
     show.result(
         args,
