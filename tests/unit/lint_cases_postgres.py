@@ -165,6 +165,20 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email) DEFERRABLE INITIALLY DEFERRED"),
         ("both", "ALTER TABLE rooms ADD CONSTRAINT once EXCLUDE USING gist (room WITH =, during WITH &&)"),
     ],
+    "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD CONSTRAINT adult CHECK (age > 18) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD CHECK (email IS NOT NULL) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD CONSTRAINT c NOT NULL email NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c"),
+        ("expand", "ALTER TABLE users ADD COLUMN a int; ALTER TABLE users ADD CHECK (a > users.b) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD COLUMN IF NOT EXISTS a int; ALTER TABLE users ADD CHECK (a > 0) NOT VALID"),
+        ("expand", "ALTER TABLE orders ADD COLUMN a int; ALTER TABLE users ADD CHECK (a > 0) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD CONSTRAINT never CHECK (false) NOT VALID"),
+        ("expand", "ALTER TABLE orders ADD CONSTRAINT fk FOREIGN KEY (user_id) REFERENCES users (id) NOT VALID"),
+        ("expand", 'CREATE UNIQUE INDEX CONCURRENTLY "Users email" ON app."Users" USING btree (lower(email)) INCLUDE (name) WHERE active'),
+        ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a, b)"),
+        ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a) NULLS NOT DISTINCT"),
+        ("expand", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID"),
+    ],
     "validate-alone": [
         ("both", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID, VALIDATE CONSTRAINT c"),
         ("both", "ALTER TABLE users VALIDATE CONSTRAINT c, ADD COLUMN a int"),
@@ -393,7 +407,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
 }
 
-WITH_OTHERS = {"concurrently-in-transaction": {"transaction-control"}}
+WITH_OTHERS = {
+    "concurrently-in-transaction": {"transaction-control"},
+    **{
+        rule: {"holds-the-old-version"}
+        for rule in ("set-not-null", "constraint-without-not-valid", "constraint-builds-index", "validate-alone", "index-without-concurrently")
+    },
+}
 """What cannot be found alone."""
 
 GOOD: list[tuple[str, str]] = [
@@ -418,18 +438,21 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01), RESET (fillfactor), SET WITHOUT OIDS"),
     ("both", "ALTER TABLE users ALTER email SET (n_distinct = -1), ALTER email RESET (n_distinct), CLUSTER ON users_email, SET WITHOUT CLUSTER"),
     ("both", "ALTER TABLE events DETACH PARTITION old FINALIZE"),
-    ("both", "ALTER TABLE orders ADD CONSTRAINT fk FOREIGN KEY (user_id) REFERENCES users (id) NOT VALID"),
+    ("contract", "ALTER TABLE orders ADD CONSTRAINT fk FOREIGN KEY (user_id) REFERENCES users (id) NOT VALID"),
     ("both", "ALTER TABLE orders VALIDATE CONSTRAINT fk"),
-    ("both", "ALTER TABLE users ADD CONSTRAINT adult CHECK (age > 17) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT adult"),
-    ("both", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 17) NOT VALID; ALTER TABLE users DROP CONSTRAINT c"),
+    ("contract", "ALTER TABLE users ADD CONSTRAINT adult CHECK (age > 17) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT adult"),
+    ("contract", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 17) NOT VALID; ALTER TABLE users DROP CONSTRAINT c"),
+    ("both", "ALTER TABLE users ADD COLUMN age int; ALTER TABLE users ADD CONSTRAINT adult CHECK (users.age > 17) NOT VALID"),
+    ("both", "ALTER TABLE users ADD COLUMN org int; ALTER TABLE users ADD CONSTRAINT fk FOREIGN KEY (org) REFERENCES orgs (id) NOT VALID"),
+    ("both", "ALTER TABLE users ADD COLUMN slug text; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(slug)) WHERE active"),
     (
-        "both",
+        "contract",
         VALIDATED + "ALTER TABLE users ALTER email SET NOT NULL",
     ),
-    ("both", "ALTER TABLE users ADD CONSTRAINT c NOT NULL email NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c"),
+    ("contract", "ALTER TABLE users ADD CONSTRAINT c NOT NULL email NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c"),
     ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX users_email, ADD CONSTRAINT p PRIMARY KEY USING INDEX users_id"),
     ("both", "CREATE INDEX CONCURRENTLY users_email ON users (email)"),
-    ("both", 'CREATE UNIQUE INDEX CONCURRENTLY "Users email" ON app."Users" USING btree (lower(email)) INCLUDE (name) WHERE active'),
+    ("contract", 'CREATE UNIQUE INDEX CONCURRENTLY "Users email" ON app."Users" USING btree (lower(email)) INCLUDE (name) WHERE active'),
     ("both", "CREATE INDEX CONCURRENTLY i ON users (a); DROP INDEX CONCURRENTLY i"),
     ("both", "REINDEX TABLE CONCURRENTLY users; REINDEX (CONCURRENTLY) INDEX users_email"),
     ("both", "REFRESH MATERIALIZED VIEW CONCURRENTLY v"),
@@ -470,7 +493,8 @@ GOOD: list[tuple[str, str]] = [
     ("both", "SELECT count(*), max(created) FROM users WHERE lower(email) LIKE 'a%'; SHOW server_version; EXPLAIN SELECT 1"),
     ("both", "ANALYZE users; VACUUM users; VACUUM (FULL off, ANALYZE) users; ANALYZE"),
     ("both", "SET client_min_messages = warning"),
-    ("both", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID; ALTER DOMAIN d VALIDATE CONSTRAINT c; ALTER DOMAIN d DROP NOT NULL"),
+    ("both", "ALTER DOMAIN d DROP NOT NULL"),
+    ("contract", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID; ALTER DOMAIN d VALIDATE CONSTRAINT c; ALTER DOMAIN d DROP NOT NULL"),
     ("both", "WITH a AS (SELECT 1) SELECT * FROM a; CREATE FOREIGN TABLE f (a int) SERVER s; DROP FOREIGN TABLE f"),
     ("contract", "ALTER TABLE users DROP COLUMN first_name, DROP COLUMN IF EXISTS last_name"),
     ("contract", "DROP TABLE users; DROP VIEW IF EXISTS v; DROP FUNCTION f(int); DROP TYPE mood; DROP TRIGGER t ON users; DROP SEQUENCE s"),

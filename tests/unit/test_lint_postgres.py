@@ -44,7 +44,7 @@ def test_every_rule_has_a_case_and_every_finding_a_rule() -> None:
 
 
 WARNS = {"drop-cascade", "set-default", "unnamed-index", "index-if-not-exists", "trigger", "partition-of", "replaces", "alter-constraint", "many-rows"}
-WARNS |= {"long-query", "delete-in-contract"}
+WARNS |= {"long-query", "delete-in-contract", "holds-the-old-version"}
 
 
 @pytest.mark.parametrize("rule", BAD)
@@ -199,8 +199,17 @@ def test_what_expand_made_is_in_use_when_contract_runs() -> None:
 def test_a_check_that_expand_validated_serves_contract() -> None:
     expand = "ALTER TABLE users ADD CONSTRAINT c CHECK (email IS NOT NULL) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c"
     contract = Script("ALTER TABLE users ALTER email SET NOT NULL", "", "contract")
-    assert lint_release([Script(expand, "", "expand"), contract], "postgres") == []
+    assert [finding.rule for finding in lint_release([Script(expand, "", "expand"), contract], "postgres")] == ["holds-the-old-version"]
     assert [finding.rule for finding in lint_release([contract], "postgres")] == ["set-not-null"]
+
+
+def test_what_holds_the_old_version_says_for_how_long_and_waits_for_contract() -> None:
+    """ "Abort and rollback never run `revert.sql`": what expand refuses, the old version is refused after an abort too."""
+    (told,) = found("ALTER TABLE users ADD COLUMN a int;\nALTER TABLE users ADD CONSTRAINT c CHECK (a > b AND c > 0) NOT VALID", "expand")
+    assert (told.line, told.severity) == (2, "warn")
+    assert "the old version is held to it too, as it writes b, c: " in told.message
+    assert "neither abort nor rollback takes it away" in told.message
+    assert told.fix == "-- contract.sql\nALTER TABLE users ADD CONSTRAINT c CHECK (a > b AND c > 0) NOT VALID;"
 
 
 def test_a_rollback_in_the_file_makes_nothing_certain() -> None:

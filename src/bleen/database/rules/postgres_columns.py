@@ -10,6 +10,7 @@ from typing import NamedTuple
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
+from bleen.database.rules.postgres_holds import held
 from bleen.database.rules.postgres_look import (
     STEADY,
     Look,
@@ -155,6 +156,9 @@ def _inline(look: Look, it: Column, table: str, fix: str, at: Place) -> Iterator
     for each, reason in why.items():
         if each in it.constraints:
             yield look.finding("inline-constraint", reason, fix, at=at)
+    for check in it.constraints.get("CHECK", ()):
+        later = added(it.statement, changed(check, skip_validation=True, initially_valid=False))
+        yield from held(look, it.table, [check.raw_expr], later, at)
 
 
 def _foreign_type(look: Look, it: Column, table: str, at: Place) -> Iterator[Finding]:

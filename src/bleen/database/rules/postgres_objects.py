@@ -6,6 +6,7 @@ from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_look import Look, Message, changed, kind, object_name, options, quoted, relation, signature, sql, words, wrapped
+from bleen.database.rules.sentences import HELD
 
 _RELATIONS = ("TABLE", "VIEW", "MATVIEW", "INDEX", "SEQUENCE", "FOREIGN_TABLE")
 _ON_RELATION = ("TRIGGER", "POLICY", "RULE")
@@ -221,6 +222,9 @@ def domain(look: Look, statement: Message) -> Iterator[Finding]:
         yield look.finding(
             "domain", f"every table with a column of {quoted(*name)} is read while nobody writes it; add the constraint NOT VALID, then validate it", fix
         )
+    elif statement.subtype == "C" and look.expanding:
+        over = f"columns of {quoted(*name)}"
+        yield look.warning("holds-the-old-version", f"{quoted(*name)}: {HELD.format(over=over)}", look.later())
     elif statement.subtype in ("X", "T") and look.expanding:
         yield look.finding("domain", f"the old version counts on {quoted(*name)} as it is; change it in contract", look.later())
 

@@ -9,6 +9,7 @@ from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_columns import add_column, added, required
+from bleen.database.rules.postgres_holds import held
 from bleen.database.rules.postgres_look import (
     Look,
     Message,
@@ -133,7 +134,7 @@ def _drop_column(look: Look, statement: Message, command: Message, at: Place) ->
 def _add_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     constraint = getattr(command, "def").constraint
     name, what = relation(statement.relation), pb.ConstrType.Name(constraint.contype).removeprefix("CONSTR_")
-    rule = {"CHECK": _check, "NOTNULL": _check, "FOREIGN": _unvalidated, "UNIQUE": _indexed, "PRIMARY": _indexed, "EXCLUSION": _exclusion}.get(what)
+    rule = {"CHECK": _check, "NOTNULL": _check, "FOREIGN": _foreign, "UNIQUE": _indexed, "PRIMARY": _indexed, "EXCLUSION": _exclusion}.get(what)
     if rule is None:
         yield look.finding("not-understood", f"no rule knows a constraint of the kind {what}", at=at)
         return
@@ -142,9 +143,19 @@ def _add_constraint(look: Look, statement: Message, command: Message, at: Place)
         look.known.makes("constraint", *name, constraint.conname)
 
 
+def _foreign(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
+    yield from _unvalidated(look, statement, constraint, at)
+    yield from held(look, relation(statement.relation), constraint.fk_attrs, added(statement, _not_valid(constraint)), at)
+
+
+def _not_valid(constraint: Message) -> Message:
+    return changed(constraint, skip_validation=True, initially_valid=False)
+
+
 def _check(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
     yield from _unvalidated(look, statement, constraint, at)
     name = relation(statement.relation)
+    yield from held(look, name, constraint.keys or [constraint.raw_expr], added(statement, _not_valid(constraint)), at)
     for column in _never_null(constraint):
         if constraint.skip_validation and constraint.conname:
             look.known.learns("promises not null", *name, column, constraint.conname)
@@ -152,7 +163,7 @@ def _check(look: Look, statement: Message, constraint: Message, at: Place) -> It
             yield look.finding(
                 "not-null-in-expand",
                 f"every INSERT of the old version fails from here on: it does not know {quoted(column)}, which has no default; require it in contract",
-                f"-- contract.sql\n{added(statement, changed(constraint, skip_validation=True, initially_valid=False))}",
+                f"-- contract.sql\n{added(statement, _not_valid(constraint))}",
                 at=at,
             )
 
@@ -179,8 +190,7 @@ def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place)
     columns = constraint.fk_attrs or constraint.keys
     suffix = {pb.CONSTR_FOREIGN: "fkey", pb.CONSTR_NOTNULL: "not_null"}.get(constraint.contype, "check")
     chosen = constraint.conname or called(name[-1], *(each.string.sval for each in columns), suffix)
-    safe = changed(constraint, conname=chosen, skip_validation=True, initially_valid=False)
-    fix = f"{added(statement, safe)}\nALTER TABLE {quoted(*name)} VALIDATE CONSTRAINT {quoted(chosen)};"
+    fix = f"{added(statement, _not_valid(changed(constraint, conname=chosen)))}\nALTER TABLE {quoted(*name)} VALIDATE CONSTRAINT {quoted(chosen)};"
     yield look.finding(
         "constraint-without-not-valid",
         f"all rows of {quoted(*name)} are checked while nobody writes it{other}; add it NOT VALID, then validate it in a "
@@ -209,12 +219,14 @@ def _indexed(look: Look, statement: Message, constraint: Message, at: Place) -> 
         nulls_not_distinct=constraint.nulls_not_distinct,
     )
     use = changed(constraint, conname=chosen, indexname=chosen, keys=[], including=[], nulls_not_distinct=False)
+    fix = f"{sql(index)}\n{added(statement, use)}"
     yield look.finding(
         "constraint-builds-index",
         f"its index is built while nobody reads or writes {quoted(*name)}; build it CONCURRENTLY, then make it a constraint",
-        f"{sql(index)}\n{added(statement, use)}",
+        fix,
         at=at,
     )
+    yield from held(look, name, constraint.keys, fix, at)
 
 
 def _exclusion(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
@@ -224,6 +236,7 @@ def _exclusion(look: Look, statement: Message, constraint: Message, at: Place) -
         "way; make a new table with it, and move the rows there",
         at=at,
     )
+    yield from held(look, relation(statement.relation), constraint.exclusions, "", at)
 
 
 def _validate(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -476,6 +489,8 @@ def create_index(look: Look, statement: Message) -> Iterator[Finding]:
         yield look.warning(
             "index-if-not-exists", "an INVALID index that a failed build left counts as existing, and is left invalid; bleen builds it again itself", safe
         )
+    if statement.unique:
+        yield from held(look, table, () if statement.nulls_not_distinct else statement.index_params, safe)  # what the old version leaves out is NULL
     if statement.idxname and not statement.if_not_exists:
         look.known.makes("relation", *table[:-1], statement.idxname)
 

@@ -10,6 +10,12 @@ from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 NOT_UNDERSTOOD = "What cannot be read to its last word, or is not on the list of what the rules know, may do anything."
 
 
+HELD = (
+    "from here on the old version is held to it too, as it writes {over}: what breaks it fails, and neither abort nor rollback takes it away; "
+    "add it in contract, or only over columns that this release adds"
+)
+"""Why what refuses rows waits for contract; ``over`` is what it is about."""
+
 ROWS = {
     "whole-table-update": "An UPDATE of all rows locks them until it ends: backfill.sql does it in batches.",
     "update-outside-backfill": "An UPDATE locks each row that it reads until it ends: backfill.sql does it in batches.",
