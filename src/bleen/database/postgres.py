@@ -323,7 +323,12 @@ def _mapped() -> Iterator[None]:
 
 def _words(error: psycopg.Error) -> str:
     said = " ".join(part for part in (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint) if part)
-    return _line(said or re.sub(r"password=\S+", "password=***", str(error)))
+    return _line(said or re.sub(r"password=\S+", "password=***", _first_line(str(error))))
+
+
+def _first_line(said: str) -> str:
+    """libpq asks back on further lines, whether a server is running there; psycopg says the same once more for each host that it tried."""
+    return re.sub(r"^connection (failed|is bad): ", "", said.partition("\n")[0])
 
 
 def _line(text: str) -> str:

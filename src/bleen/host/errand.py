@@ -36,7 +36,7 @@ class Errand:
         self.log = place / f"{name}.log"
 
     def run(self, memo: Memo, what: str, longest: float | None = None) -> Mapping[str, Any] | NotYet:
-        """The report, or what is waited for: what the program says of its way, else ``what``. With an empty memo a run that is under way, or that has
+        """The report, or what is waited for: ``what``, and what the program says of its way. With an empty memo a run that is under way, or that has
         ended, for the same spec is taken up, never doubled. One that a reboot took along is begun again.
 
         Raises Lost for one that ended without a report, or that took more than ``longest`` seconds and was ended; Unavailable if it cannot be started now.
@@ -66,7 +66,7 @@ class Errand:
             raise Lost("hung, and was ended")
         if process is not None and process.stopped:
             return NotYet(f"{what}, whose program was stopped: `kill -CONT {process.pid}` lets it go on", 0.2)
-        return NotYet(self._said() or what, 0.05)
+        return NotYet(self._said(what), 0.05)
 
     def forget(self) -> None:
         """Forgets the report of a run that has ended: the same spec is begun anew."""
@@ -101,13 +101,13 @@ class Errand:
 
     def _remember(self, key: str, process: Process, what: str, longest: float | None) -> NotYet:
         until = None if longest is None else since_boot() + longest
-        return NotYet(self._said() or what, 0.05, memo={"key": key, **process._asdict(), "until": until})
+        return NotYet(self._said(what), 0.05, memo={"key": key, **process._asdict(), "until": until})
 
-    def _said(self) -> str:
+    def _said(self, what: str) -> str:
         try:
-            return self._way.read_text()
+            return f"{what}: {self._way.read_text()}"
         except FileNotFoundError:
-            return ""
+            return what
 
     def _doing(self) -> str:
         """Which run the program under way is."""
