@@ -90,10 +90,8 @@ class MariaBase(NamedTuple):
     def connect(self, environment: str = "", **options: str) -> Client:
         """A client as an application is one: ``environment`` is what it says of itself."""
         said = {"init_command": f"SET @bleen_environment = '{environment}'"} if environment else {}
-        given = {"user": "root", **said, **options}
-        return Client(
-            pymysql.connect(host="127.0.0.1", port=self.server.port, database=self.name, autocommit=True, charset="utf8mb4", **given)  # type: ignore[call-overload]
-        )
+        given = {"user": "root", "charset": "utf8mb4", **said, **options}
+        return Client(pymysql.connect(host="127.0.0.1", port=self.server.port, database=self.name, autocommit=True, **given))  # type: ignore[call-overload]
 
     def open(self, application: str = "bleen migrate") -> MySQL:
         """As bleen opens it."""

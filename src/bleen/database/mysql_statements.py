@@ -38,6 +38,24 @@ def names(table: str) -> tuple[str, ...]:
     return tuple(token.identifier for token in found)
 
 
+def expression(text: str) -> tuple[Token, ...]:
+    """The tokens of an expression: all that stands in it, be it one or not. Raises Unreadable."""
+    before, after = "SELECT (\n", "\n)"
+    tokens = (token for sentence in read(before + text + after, "mysql").sentences for token in sentence.tokens)
+    inner = (token._replace(offset=token.offset - len(before)) for token in tokens)
+    return tuple(token for token in inner if 0 <= token.offset < len(text))
+
+
+def whole(tokens: Sequence[Token]) -> bool:
+    """Whether tokens are one expression: their parentheses match, and no comma parts them."""
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if depth < 0 or (not depth and token.word in (",", ";")):
+            return False
+    return not depth and bool(tokens)
+
+
 def changes_rows(statement: Statement) -> bool:
     """Whether a statement is part of a transaction; every other one commits it (MySQL manual, "Statements That Cause an Implicit Commit")."""
     return _cursor(statement.text).now.word in _ROWS

@@ -5,14 +5,15 @@ import decimal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
+from bleen.database import mysql_statements
 from bleen.database.backfill import Bound, Estimate
 from bleen.database.migration import Backfill, Pair
 from bleen.database.mysql import MySQL
 from bleen.database.mysql_columns import shapes
 from bleen.database.server import Server
-from bleen.database.tokens import read, words
+from bleen.database.tokens import words
 from bleen.errors import Refused
 
 CROWD = 20
@@ -49,7 +50,7 @@ class Rows:
         for name, expression in self._set.items():
             self._steady(f"{name} = {expression}", expression, clocks=False)
             others = {each.lower() for each in self._set} - {name.lower()}
-            if read := sorted(others & {token.identifier.lower() for token in _tokens(expression) if token.kind in ("word", "name")}):
+            if read := sorted(others & {token.identifier.lower() for token in mysql_statements.expression(expression) if token.kind in ("word", "name")}):
                 raise Refused(f"backfill of {self.table}: {name} is made from {', '.join(read)}, which it sets too: MySQL would take what it has just set")
         if self._backfill.where:
             self._steady(f"WHERE {self._backfill.where}", self._backfill.where, clocks=True)
@@ -243,7 +244,9 @@ class Rows:
 
     def _steady(self, said: str, expression: str, clocks: bool) -> None:
         """Raises Refused unless this is one expression that says the same for the same row whenever it is asked."""
-        tokens = _tokens(expression)
+        tokens = mysql_statements.expression(expression)
+        if not mysql_statements.whole(tokens):
+            raise Refused(f"backfill of {self.table}: {said}: this is not one expression")
         for here, after in zip(tokens, (*tokens[1:], *tokens[-1:]), strict=True):
             if here.kind in ("parameter", "executable") or here.word in ("@", ";"):
                 raise Refused(f"backfill of {self.table}: {said}: {here.text} has no place in it")
@@ -260,10 +263,6 @@ class Rows:
         called = {here.identifier.lower() for here, after in pairwise(tokens) if here.kind in ("word", "name") and after.word == "("}
         if volatile := sorted(name for (name,) in stored if name.lower() in called):
             raise Refused(f"backfill of {self.table}: {said}: {volatile[0]}() is not DETERMINISTIC: say so if it is, else no row would ever be in step")
-
-
-def _tokens(expression: str) -> tuple[Any, ...]:
-    return tuple(token for sentence in read(expression, "mysql").sentences for token in sentence.tokens)
 
 
 def _text(value: object) -> str:

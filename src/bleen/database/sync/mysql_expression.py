@@ -3,16 +3,16 @@
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
+from bleen.database.mysql_statements import expression, whole
 from bleen.database.statements import Unreadable
 from bleen.database.tokens import Token, words
-from bleen.database.tokens import read as tokens
 from bleen.errors import Refused
 
 _WORDS = words("""
     AND OR NOT XOR IS NULL TRUE FALSE UNKNOWN LIKE REGEXP RLIKE IN BETWEEN DIV MOD CASE WHEN THEN ELSE END INTERVAL BINARY COLLATE ESCAPE AS USING
     CHARACTER CHARSET SET SOUNDS ROW BOTH LEADING TRAILING FROM FOR CHAR NCHAR SIGNED UNSIGNED INTEGER INT DECIMAL DATE TIME DATETIME DOUBLE FLOAT REAL JSON
     YEAR MICROSECOND SECOND MINUTE HOUR DAY WEEK MONTH QUARTER SECOND_MICROSECOND MINUTE_MICROSECOND MINUTE_SECOND HOUR_MICROSECOND HOUR_SECOND HOUR_MINUTE
-    DAY_MICROSECOND DAY_SECOND DAY_MINUTE DAY_HOUR YEAR_MONTH VARCHAR PRECISION X B N
+    DAY_MICROSECOND DAY_SECOND DAY_MINUTE DAY_HOUR YEAR_MONTH VARCHAR PRECISION
 """)
 _CLOCKS = words("CURRENT_TIMESTAMP CURRENT_DATE CURRENT_TIME LOCALTIME LOCALTIMESTAMP UTC_TIMESTAMP UTC_DATE UTC_TIME CURRENT_USER CURRENT_ROLE SYSDATE")
 _QUERIES = words("SELECT TABLE WITH EXISTS OVER DISTINCT")
@@ -50,12 +50,11 @@ def read(text: str, what: str, table: str, columns: Collection[str]) -> Expressi
     the columns.
     """
     try:
-        sentences = tokens(text, "mysql").sentences
+        given = expression(text)
     except Unreadable as error:
         raise Refused(f"{what} is no expression that MySQL understands: {error}") from None
-    if len(sentences) != 1 or not _one(sentences[0].tokens, text):
+    if not whole(given):
         raise Refused(f"{what} is more than one expression, or none")
-    given = sentences[0].tokens
     for here, after in zip(given, (*given[1:], given[-1]), strict=True):
         if why := _unfit(here, after):
             raise Refused(f"{what} {why}")
@@ -80,18 +79,8 @@ def read(text: str, what: str, table: str, columns: Collection[str]) -> Expressi
 
 def constant(default: str) -> bool:
     """Whether a column's default, as the catalogue has it, is the same for every row: it calls nothing."""
-    given = tokens(default, "mysql").sentences[0].tokens
+    given = expression(default)
     return not any(here.word in _CLOCKS or (here.kind == "word" and after.word == "(") for here, after in zip(given, (*given[1:], given[-1]), strict=True))
-
-
-def _one(given: tuple[Token, ...], text: str) -> bool:
-    """Whether it is whole: its parentheses match, and no comma parts it."""
-    depth = 0
-    for token in given:
-        depth += {"(": 1, ")": -1}.get(token.word, 0)
-        if depth < 0 or (not depth and token.word in (",", ";")):
-            return False
-    return not depth
 
 
 def _unfit(here: Token, after: Token) -> str:
