@@ -72,6 +72,21 @@ def test_a_stopped_engine_is_succeeded_by_a_rollback_and_another_one_is_started(
     until("another engine watches", lambda: shop.status()["engine"]["watches"])
 
 
+def test_of_two_rollbacks_at_once_past_a_stopped_engine_none_is_ended_by_the_other(shop: Shop) -> None:
+    """`rollback`: from PROMOTING to HOLDING it always works."""
+    shop.up("1.0", "1.1")
+    for version in ("1.2", "1.3", "1.4"):
+        before = shop.serves()
+        shop.bleen("deploy", shop.ship(version), "--end-window")
+        shop.engine().signal(signal.SIGSTOP)
+        both = [shop.start("rollback"), shop.start("rollback")]
+        for each in both:
+            each.ended(0)
+        assert shop.serves() == before
+        shop.bleen("wait", code=4)
+        shop.bleen("up")
+
+
 def test_a_stopped_engine_that_goes_on_after_it_was_succeeded_does_nothing(shop: Shop) -> None:
     """ "A lease says who drives a release; a lease alone does not stop a process that was paused." """
     shop.up("1.0").configure(bake="1s", promotion={"mode": "auto", "steps": [{"share": 50}, {"share": 100}]})

@@ -14,7 +14,7 @@ from bleen.engine.tick import Engine
 from bleen.engine.upkeep import TEND_EVERY, Upkeep
 from bleen.errors import Fenced, Held, Refused, StaleWriter, Unavailable
 from bleen.host.processes import Process, command_line, me
-from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Verb
+from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Service, Verb
 from bleen.ports import SILENT, Holder, Journal
 
 ANSWER_WITHIN = 1.0
@@ -55,26 +55,30 @@ class Driver:
         Raises Unavailable if the holder is silent on another host and the command is not ``rollback``, which alone may seize.
         """
         number = self._unblocked(lambda: self._journal.ask(id, verb, who, options))
+        epoch, deadline = -1, 0.0
         while True:
-            deadline = time.monotonic() + ANSWER_WITHIN
-            while self._holds or (self._driven() and time.monotonic() < deadline):
-                if answer := self._journal.answer(number):
-                    return answer
-                if self._holds:
-                    self._turn()
-                else:
-                    self._journal.changed(0.1)
+            service = self._journal.service(self._name)
+            if service.epoch != epoch:  # another holder has its own second: it may have taken over to obey somebody else
+                epoch, deadline = service.epoch, time.monotonic() + ANSWER_WITHIN
             if answer := self._journal.answer(number):
                 return answer
-            self._succeed(may_seize=verb is Verb.ROLLBACK)
+            if self._holds:
+                self._turn()
+            elif self._driven(service) and time.monotonic() < deadline:
+                self._journal.changed(0.1)
+            else:
+                self._succeed(service, may_seize=verb is Verb.ROLLBACK)
 
     def follow(self, id: ReleaseId, done: Callable[[Release], bool], told: Callable[[Release, Sequence[Event]], None]) -> Release:
         """Waits until ``done``, or the release has ended or needs a person; drives it whenever nobody else does.
 
         ``told`` hears every event, and every look in between.
         """
-        seen, began = 0, time.monotonic()
+        seen, epoch, began = 0, -1, 0.0
         while True:
+            service = self._journal.service(self._name)
+            if service.epoch != epoch:
+                epoch, began = service.epoch, time.monotonic()
             release = self._journal.read(id)
             events = self._journal.events(id, seen)
             seen = events[-1].number if events else seen
@@ -83,29 +87,32 @@ class Driver:
                 return release
             if self._holds:
                 self._turn()
-            elif not self._driven() or (release.phase is Phase.PLANNED and time.monotonic() > began + TAKEN_UP_WITHIN):
-                self._succeed(may_seize=False)
+            elif not self._driven(service) or (release.phase is Phase.PLANNED and time.monotonic() > began + TAKEN_UP_WITHIN):
+                self._succeed(service, may_seize=False)
             else:
                 self._journal.changed(0.1)
 
     def stay(self, stopping: Callable[[], bool]) -> None:
         """Drives the service until told to stop; stands by while somebody else does."""
         while not stopping():
+            service = self._journal.service(self._name)
             if self._holds:
                 self._turn()
-            elif self._driven():
+            elif self._driven(service):
                 self._journal.changed(0.2)
             else:  # nobody drives, or somebody has handed over to us
-                self._succeed(may_seize=False)
+                self._succeed(service, may_seize=False)
 
-    def _driven(self) -> bool:
+    def _driven(self, service: Service) -> bool:
         """Whether somebody else drives: one that is alive, and has been heard of."""
-        held = self._journal.service(self._name).holder
+        held = service.holder
         return held is not None and held != self._me and held.alive and self._journal.silence() < SILENT
 
-    def _succeed(self, may_seize: bool) -> None:
-        """Becomes the holder; one that is alive on this host is ended first. Somebody else may be faster: then nothing has changed."""
-        service = self._journal.service(self._name)
+    def _succeed(self, service: Service, may_seize: bool) -> None:
+        """Becomes the holder after the one that ``service`` names, and only after that one; one that is alive on this host is ended first.
+
+        Somebody else may be faster: then nothing has changed.
+        """
         if service.holder is not None and service.holder != self._me and service.holder.alive:
             process = service.holder.process
             if process is not None:
