@@ -66,6 +66,11 @@ class Table:
         (found,) = self.anyone.rows(f"SELECT {names} FROM {self.pair.table} WHERE id = %s", key)
         return found
 
+    @property
+    def counts(self) -> tuple[object, object]:
+        """How often the new side was the source, and how many conflicts there were."""
+        return self.anyone.only(self.sync.written()), self.anyone.only(self.sync.conflicts())
+
     def diverged(self) -> object:
         return self.anyone.only(self.sync.diverged())
 

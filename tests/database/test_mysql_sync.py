@@ -27,6 +27,7 @@ class TestEveryRuleOfTheTable:
         users.old.run("INSERT INTO users (id, first, last) VALUES (1, 'Ada', 'King')")
         users.anyone.run("UPDATE users SET full_name = 'Grace Murray Hopper'")
         assert users.row() == ("Grace", "Murray Hopper", "Grace Murray Hopper")
+        assert users.counts == (1, 0)
 
     def test_an_insert_of_either_side_makes_the_other(self, users: Table) -> None:
         users.anyone.run("INSERT INTO users (id, first, last) VALUES (1, 'Ada', 'King')", "INSERT INTO users (id, full_name) VALUES (2, 'Ada King')")
@@ -82,7 +83,7 @@ class TestEveryRuleOfTheTable:
         assert users.row(key) == ("C", "E", "C E")
 
     @pytest.mark.parametrize(("choice", "expected"), [("old", ("A", "B", "A B")), ("new", ("C", "D", "C D")), ("error", None)])
-    def test_both_sides_written_and_the_writer_unknown_on_conflict_decides(
+    def test_both_sides_written_and_the_writer_unknown_on_conflict_decides_and_is_counted(
         self, maria_base: MariaBase, choice: OnConflict, expected: tuple[str, ...] | None
     ) -> None:
         with Table(maria_base, NAMES._replace(on_conflict=choice)) as users:
@@ -98,7 +99,9 @@ class TestEveryRuleOfTheTable:
                     assert users.row() == expected
                 else:
                     with pytest.raises(err.MySQLError, match="set @bleen_environment, or write one side: first, last and full_name of users disagree"):
-                        users.anyone.run(statement)
+                        users.anyone.run("BEGIN", statement)
+                    users.anyone.run("ROLLBACK")
+            assert users.counts == (2 if choice == "new" else 0, 2)
 
     def test_a_change_of_case_or_of_blanks_is_a_change(self, users: Table) -> None:
         """What a collation calls equal is not the same."""
@@ -374,9 +377,11 @@ class TestInstallAndRemove:
         while texts := users.sync.install():
             change(users.server, texts[0])
         assert len(users.server.rows("SHOW TRIGGERS")) == 2
+        assert len(users.server.rows("SHOW TABLES")) == 3
         while texts := users.sync.remove():
             change(users.server, texts[0])
         assert users.server.rows("SHOW TRIGGERS") == []
+        assert users.server.rows("SHOW TABLES") == [("users",)]
 
     def test_rows_out_of_step_and_rows_that_the_old_version_cannot_read_are_counted(self, users: Table) -> None:
         """semantics.md: '"Readable by blue" means: the old constraints hold, and old -> new -> old gives the same value'."""

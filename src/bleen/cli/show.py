@@ -89,7 +89,8 @@ def _written(event: Event, plan: Plan) -> list[str]:
     said = []
     for pair, each in event.facts.get("written", {}).items():
         reads = f"all but {each['unreadable']}" if each["unreadable"] else "them all"
-        said.append(f"{plan.version} wrote {each['written']} rows of {pair}, and {plan.old_version} reads {reads}")
+        wrote = f"{each['written']} rows" if "written" in each else "rows that nobody counts"  # MySQL has no counter that writers do not wait for
+        said.append(f"{plan.version} wrote {wrote} of {pair}, and {plan.old_version} reads {reads}")
     return said
 
 

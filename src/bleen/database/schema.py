@@ -183,7 +183,7 @@ class Schema:
                 continue
             for number, pair in enumerate(entry.migration.pairs, 1):
                 each = self._sync(entry.migration, number, pair, {})
-                counts = {what: self._number(query) for what, query in (("written", each.written()), ("conflicts", each.conflicts()))}
+                counts = {what: self._number(query) for what, query in (("written", each.written()), ("conflicts", each.conflicts())) if query}
                 told[f"{name}, {words(pair)}"] = {**counts, "unreadable": self._number(each.unreadable())}
         return told
 

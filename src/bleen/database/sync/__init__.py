@@ -43,11 +43,13 @@ class Sync(Protocol):
         ...
 
     def written(self) -> str:
-        """Says how often the old columns were made from the new ones. An upper bound of the rows: what was rolled back is counted too."""
+        """Says how often the old columns were made from the new ones. An upper bound of the rows: what was rolled back is counted too. Empty where
+        nobody counts.
+        """
         ...
 
     def conflicts(self) -> str:
-        """Says how often ``on_conflict`` decided, or refused."""
+        """Says how often ``on_conflict`` decided, or refused. Empty where nobody counts."""
         ...
 
 

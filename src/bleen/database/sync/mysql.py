@@ -14,7 +14,8 @@ Why it is as it is:
   client's write comes to the same. ``time_zone`` it does not keep: hence what depends on it is refused.
 - Who writes is known by ``@bleen_environment`` in the session: ``SET @bleen_environment = 'green'``, which drivers send for each connection
   (init_command, sessionVariables).
-- Nothing is counted: a counter is a row that every writer would wait for.
+- MariaDB counts with sequences, which nobody waits for and no rollback turns back. MySQL has none, and a row that is a counter would be one for which every
+  writer waits until the one before has committed: there, nothing is counted.
 """
 
 import hashlib
@@ -71,13 +72,16 @@ class Sync(NamedTuple):
     table: str
     shapes: Mapping[str, Shape]
     there: tuple[Trigger, ...]
+    counting: tuple[str, ...]
+    """The sequences that are there, of those that are ours."""
     writers: Mapping[str, Side]
 
     def install(self) -> list[str]:
         wanted = {self._trigger(event): (event, self._body(event)) for event in ("UPDATE", "INSERT")}
         found = {each.name for each in self.ours()}
+        counters = [f"CREATE SEQUENCE {self.named(name)} NOCACHE ENGINE=InnoDB" for name in self._sequences() if name not in self.counting]
         made = [self._create(name, event, body) for name, (event, body) in wanted.items() if name not in found]
-        return [*made, *(self._drop(each.name) for each in self.ours() if each.name not in wanted)]
+        return [*counters, *made, *(self._drop(each.name) for each in self.ours() if each.name not in wanted)]
 
     def rewrite(self) -> list[str]:
         return self.install()
@@ -98,6 +102,7 @@ class Sync(NamedTuple):
             *(self._drop(name) for name in there if name != self._parting),
             *(f"ALTER TABLE {self.named(self.table)} ALTER {self._q(name)} SET DEFAULT {self._empty(name)}" for name in freed),
             *([self._drop(self._parting)] if freed or parting else []),
+            *(f"DROP SEQUENCE IF EXISTS {self.named(name)}" for name in self.counting),
         ]
 
     def diverged(self) -> str:
@@ -123,10 +128,10 @@ class Sync(NamedTuple):
         return f"FROM (SELECT {', '.join([*kept, *made])} FROM {self.named(self.table)} t) made WHERE NOT ({' AND '.join(back)})"
 
     def written(self) -> str:
-        return ""
+        return self._count(0)
 
     def conflicts(self) -> str:
-        return ""
+        return self._count(1)
 
     @property
     def name(self) -> str:
@@ -148,6 +153,15 @@ class Sync(NamedTuple):
 
     def backward(self) -> Mapping[str, Expression]:
         return {name: read(self.pair.backward[name], f"backward of {name}", self.table, self.pair.new) for name in self.pair.old}
+
+    def _sequences(self) -> list[str]:
+        return sequences(self.name) if self.server.mariadb else []
+
+    def _count(self, which: int) -> str:
+        return f"SELECT next_not_cached_value - 1 FROM {self.named(self._sequences()[which])}" if self.server.mariadb else ""
+
+    def _next(self, which: int) -> str:
+        return f"SET bleen_count = NEXT VALUE FOR {self.named(self._sequences()[which])};" if self.server.mariadb else ""
 
     @property
     def _parting(self) -> str:
@@ -197,11 +211,11 @@ class Sync(NamedTuple):
             old_touched=touched[0],
             new_touched=touched[1],
             fill=fill,
-            take=" ".join(f"SET NEW.{self._q(name)} = {variable};" for name, variable in taken.items()),
+            take=" ".join([self._next(0), *(f"SET NEW.{self._q(name)} = {variable};" for name, variable in taken.items())]).strip(),
             writer=self._writer(),
             ungiven=_UNGIVEN.format(fill=fill) if insert else "",
             untouched="" if insert else _UNTOUCHED.format(fill=fill),
-            conflict=self._conflict(),
+            conflict=f"{self._next(1)} {self._conflict()}".strip(),
         )
 
     def _variables(self, kind: str, names: Sequence[str]) -> dict[str, str]:
@@ -270,6 +284,7 @@ bleen: BEGIN
   DECLARE bleen_old BOOLEAN;
   DECLARE bleen_new BOOLEAN;
   DECLARE bleen_source VARCHAR(3) CHARACTER SET ascii;
+  DECLARE bleen_count BIGINT;
 {declared}
 {filled}
   IF {in_step_forward} THEN
@@ -313,7 +328,17 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
         " AND event_object_table = %s AND action_timing = 'BEFORE' AND event_manipulation IN ('INSERT', 'UPDATE') ORDER BY event_manipulation, action_order",
         [schema, table],
     )
-    return Sync(mysql, migration, number, pair, schema, table, columns, tuple(Trigger(*each) for each in there), dict(writers))
+    named = Sync(mysql, migration, number, pair, schema, table, columns, tuple(Trigger(*each) for each in there), (), dict(writers))
+    counting = mysql.rows(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name IN (%s, %s) AND table_type = 'SEQUENCE'",
+        [schema, *sequences(named.name)],
+    )
+    return named._replace(counting=tuple(row[0] for row in counting))
+
+
+def sequences(name: str) -> list[str]:
+    """Those that count for a sync: rows that the new shape wrote, and conflicts."""
+    return [f"{name}_written", f"{name}_conflicts"]
 
 
 def told(pair: Pair) -> str:
