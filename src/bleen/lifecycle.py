@@ -300,12 +300,13 @@ def _lapsed(ask: Ask, now: float) -> Answer | None:
 def _already(release: Release, ask: Ask) -> Answer | None:
     """The answer to a command whose end is reached, or on its way."""
     plan, phase, verb = release.plan, release.phase, ask.verb
+    gone = "its old environment is given up already"
     went_back = f"already on {plan.old_words}" if release.moved else f"{plan.version} was aborted already"
     text = {
         Verb.PROMOTE: f"{plan.version} is promoted already" if release.moved and phase not in RETURNING else "it is being promoted" if release.approved else "",
         Verb.ABORT: went_back if phase in (Phase.UNDOING, Phase.ABORTED) else "",
         Verb.ROLLBACK: went_back if phase in (Phase.UNDOING, Phase.ABORTED, Phase.ROLLED_BACK) else "",
-        Verb.RETIRE: "its old environment is given up already" if phase in BEYOND else "",
+        Verb.RETIRE: (gone if plan.old else f"{plan.version} is the first release: there is no old environment to give up") if phase in BEYOND else "",
         Verb.RESUME: "" if release.halted else "it is not halted",
         Verb.CLOSE: "it is closed already" if phase is Phase.CLOSED else "",
     }[verb]

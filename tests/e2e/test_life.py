@@ -97,7 +97,10 @@ def _wait_for_a_person(shop: Shop) -> None:
     assert shop.bleen("promote").out == "1.1 is promoted\n"
     waiting.ended(0)
     assert shop.serves() == "1.1"
-    assert shop.bleen("promote").out == "1.1 is promoted\n"
+    assert shop.bleen("promote").out == "1.1 is promoted already\n"
+    held = shop.bleen("plan", "1.2").out
+    assert "note: `deploy` would be refused now (exit 6): release 4 (1.1) keeps 1.0 warm for " in held, held
+    assert "keeps 1.0 warm" in shop.bleen("deploy", "1.2", code=6).err
     assert "`bleen rollback` returns to 1.0" in shop.bleen("abort", code=2).err
     shop.bleen("retire")
     assert "`bleen deploy 1.0`" in shop.bleen("rollback", code=2).err
@@ -208,7 +211,7 @@ def test_the_front_page_names_every_verb_and_exit_code(tmp_path: Path) -> None:
         page = shop.bleen().out
         assert page == shop.bleen("--help").out == shop.bleen("help").out
         assert all(f"\n  {verb} " in page for verb in VERBS)
-        assert all(f"{code} " in page.partition("exit codes:")[2] for code in (0, 1, 2, 3, 4, 5, 6, 7, 70))
+        assert all(f"{code} " in page.partition("exit codes:")[2] for code in (0, 1, 2, 3, 4, 5, 6, 7, 70, 130))
         assert "did you mean `deploy`?" in shop.bleen("deplyo", code=2).err
         assert shop.bleen("--version").out.startswith("bleen ")
 

@@ -245,6 +245,13 @@ def test_rollback_of_a_first_release_says_that_there_is_nothing_to_go_back_to() 
         assert "1.0 is the first release" in answer.text
 
 
+def test_retire_of_a_first_release_says_that_there_was_nothing_to_give_up() -> None:
+    for phase in BEYOND:
+        answer = settled(release(phase, FIRST), V.RETIRE)
+        assert answer is not None
+        assert (answer.obeyed, answer.text) == (True, "1.0 is the first release: there is no old environment to give up")
+
+
 def test_force_is_remembered_and_said() -> None:
     now, event, _ = obey(release(P.ROLLING_BACK, halted="1.0 is not healthy"), asked(V.ROLLBACK, force=True), 20.0, 1.7e9)
     assert (now.forced, now.phase, now.halted) == (True, P.ROLLING_BACK, "")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen import config
-from bleen.cli import picture
+from bleen.cli import picture, show
 from bleen.cli.access import Access, open_service
 from bleen.config import Config
 from bleen.errors import Unavailable, UserError
 from bleen.host.files import write_durably
 from bleen.host.state import Place
-from bleen.lifecycle import Phase, Release
+from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Release
 from bleen.model import Environment
 from bleen.plan import Plan
 
@@ -66,9 +66,28 @@ def sweep(access: Access) -> None:
             shutil.rmtree(path)
 
 
+def in_the_way(access: Access, earlier: Release | None) -> str:
+    """Why a deploy would be refused until a person says what is to become of an earlier release; empty if nothing is in its way, or only an end."""
+    if earlier is None or earlier.ended:
+        return ""
+    name = f"release {earlier.id.number} ({earlier.plan.version})"
+    if earlier.halted:
+        return f"{name} is halted in {earlier.phase}: {earlier.halted}; `bleen status` shows it, then `resume`, `rollback` or `close`"
+    if earlier.phase in UNMOVED:
+        return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or `bleen deploy --replace` aborts it first"
+    if earlier.phase is Phase.HOLDING:
+        left = show.span((earlier.until or access.journal.now()) - access.journal.now())
+        return f"{name} keeps {earlier.plan.old_version} warm for {left} more; `bleen deploy --end-window` gives that up"
+    if earlier.phase in REVERSIBLE:
+        return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or take it back with `bleen rollback`"
+    return ""
+
+
 def unchanged(planned: Planned) -> bool:
     """Whether the plan would bring nothing that does not serve already, values of secrets included."""
     current = planned.current
+    if planned.plan.database.get("expands"):  # it was restored, or a migration has not ended
+        return False
     if current is None or current.plan.digest != planned.plan.digest:
         return False
     try:

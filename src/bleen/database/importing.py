@@ -318,7 +318,7 @@ forward = {_inline(forward)}
 # backward: {", ".join(old)} from {told}
 {open_}backward = {_inline(backward)}
 on_conflict = "new"  # who writes both sides at once, and names no environment: "new" or "old" counts, or "error"
-# lossy = true       # if old -> new -> old may give another value: `migrate expand` counts such rows, and refuses
+# lossy = true       # declares that old -> new -> old may give another value; undeclared, `migrate expand` counts such rows and refuses
 """
 
 

@@ -121,19 +121,12 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
     if earlier is None or earlier.ended:
         return
     name = f"release {earlier.id.number} ({earlier.plan.version})"
-    if earlier.halted:
-        raise Busy(f"{name} is halted in {earlier.phase}: {earlier.halted}; `bleen status` shows it, then `resume`, `rollback` or `close`")
-    if earlier.phase in UNMOVED:
-        if not args.replace:
-            raise Busy(f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or `bleen deploy --replace` aborts it first")
+    if args.replace and earlier.phase in UNMOVED and not earlier.halted:
         driver.ask(earlier.id, Verb.ABORT, f"{who()}, to deploy {args.version}")
-    elif earlier.phase is Phase.HOLDING:
-        if not args.end_window:
-            left = show.span((earlier.until or access.journal.now()) - access.journal.now())
-            raise Busy(f"{name} keeps {earlier.plan.old_version} warm for {left} more; `bleen deploy --end-window` gives that up")
+    elif args.end_window and earlier.phase is Phase.HOLDING and not earlier.halted:
         driver.ask(earlier.id, Verb.RETIRE, f"{who()}, to deploy {args.version}")
-    elif earlier.phase in REVERSIBLE:
-        raise Busy(f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or take it back with `bleen rollback`")
+    elif why := planning.in_the_way(access, earlier):
+        raise Busy(why)
     if not args.json:
         print(f"waits for {name}, which is ending", flush=True)
     ended = driver.follow(earlier.id, lambda _: False, following.waits)

@@ -13,6 +13,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     planned = planning.make(args)
+    if refused := planning.in_the_way(planned.access, planned.access.journal.latest(planned.access.name)):
+        warnings = (*planned.plan.warnings, f"`deploy` would be refused now (exit 6): {refused}")
+        planned = planned._replace(plan=planned.plan._replace(warnings=warnings))
     if args.json:
         print(json.dumps({**planned.plan.to_json(), "unchanged": planning.unchanged(planned)}))
     elif planning.unchanged(planned):

@@ -9,5 +9,6 @@ from bleen.lifecycle import Verb
 
 def run(args: Namespace) -> int:
     _, answer, release = command(args, Verb.PROMOTE, exits.arrived)
-    code = exits.of(release)
-    return tell(args, answer, release, f"{release.plan.version} is promoted" if code == exits.DONE else f"{release.plan.version}: {release.reason}", code)
+    code, version = exits.of(release), release.plan.version
+    done = answer.text if answer.text.endswith("already") else f"{version} is promoted"
+    return tell(args, answer, release, done if code == exits.DONE else f"{version}: {release.reason or answer.text}", code)
