@@ -82,6 +82,13 @@ def test_the_article_s_example_goes_there_and_contracts(users: Base) -> None:
     assert rows(users, "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public'") == [(0,)]
 
 
+def test_a_pair_without_a_backfill_is_filled_by_what_it_says_itself(users: Base) -> None:
+    schema = Schema(users.open())
+    files = {name: text for name, text in FULL_NAME.items() if name != "backfill.sql"}
+    schema.expand([parse("0007_full_name", files, "")], "shop", 2, SHIPS)
+    assert rows(users, "SELECT count(*) FROM users WHERE full_name = first_name || ' ' || last_name") == [(2500,)]
+
+
 def test_what_was_done_is_not_done_again(users: Base) -> None:
     schema = Schema(users.open())
     schema.expand([migration()], "shop", 2, SHIPS)
@@ -181,6 +188,30 @@ def test_rows_out_of_step_keep_the_gate_shut(users: Base) -> None:
         past_the_triggers.execute("UPDATE users SET full_name = 'nobody' WHERE id <= 3")
     (found,) = pending(schema)
     assert [o.why for o in found.obstacles] == ["3 rows of users (first_name+last_name <-> full_name) are out of step"]
+
+
+def test_a_backfill_says_which_rows_only_a_person_can_mend(users: Base) -> None:
+    schema = Schema(users.open())
+    only_empty = {**FULL_NAME, "backfill.sql": "UPDATE users SET full_name = first_name || ' ' || last_name WHERE full_name IS NULL;"}
+    schema.expand([parse("0007_full_name", only_empty, "")], "shop", 2, SHIPS)
+    with users.connect(session_replication_role="replica") as past_the_triggers:
+        past_the_triggers.execute("UPDATE users SET full_name = 'nobody' WHERE id <= 3")
+    with pytest.raises(Refused, match=r"3 rows of users .* are out of step: written past the triggers.*SELECT count"):
+        schema.backfill("0007_full_name")
+    rows(users, "UPDATE users SET full_name = first_name || ' ' || last_name WHERE id <= 3 RETURNING 1")
+    schema.backfill("0007_full_name")
+
+
+def test_a_name_that_means_two_things_to_two_services_tells_no_writer(users: Base) -> None:
+    """The writer is known by a setting in the connection; where two services share a database, blue may be old here and new there."""
+    schema = Schema(users.open())
+    schema.expand([], "other", 1, {"green-1": frozenset()})
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with users.connect(**{"bleen.environment": "green"}) as either:
+        either.execute("UPDATE users SET full_name = 'New Name', first_name = 'X' WHERE id = 1")
+    with users.connect(**{"bleen.environment": "blue"}) as old:
+        old.execute("UPDATE users SET full_name = 'New Name', first_name = 'X' WHERE id = 2")
+    assert rows(users, "SELECT first_name, full_name FROM users WHERE id <= 2 ORDER BY id") == [("New", "New Name"), ("X", "X L2")]
 
 
 def test_two_releases_never_interleave(users: Base, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,12 @@ class Schema:
             for text, values in self.ledger.unmark(name, "backfill", 1):
                 self.server.rows(text, values)
             self._go_over(entry.migration, fill)
+            if left := {pair: count for pair, count in self._diverged(entry).items() if count}:
+                said = "; ".join(f"{count} rows of {pair} are out of step" for pair, count in left.items())
+                raise Refused(
+                    f"{said}: written past the triggers, and nobody but you knows which side is right; UPDATE the other, these rows are found by: "
+                    + "; ".join(self._sync(entry.migration, n, p, {}).diverged() for n, p in enumerate(entry.migration.pairs, 1))
+                )
 
     def contract(self, name: str, because: str = "", home: Home | None = None) -> None:
         """Takes the old shape away. The gate is the caller's to ask; see ``pending``. The files are those that were expanded, from the ledger.
@@ -158,6 +164,16 @@ class Schema:
     def contracted(self) -> list[str]:
         """The migrations without which a version cannot run any more."""
         return [entry.name for entry in self.ledger.entries() if entry.state in (State.CONTRACTING, State.CONTRACTED) and contracts(entry.migration)]
+
+    def overtaken(self, migration: Migration, beside: Sequence[Migration] = ()) -> list[str]:
+        """Earlier migrations whose contract command is still to be run, and which a tool with one line of revisions would run with this expand.
+
+        ``beside``: those that are about to be expanded with it.
+        """
+        if not migration.command.expand or migration.command.branched:
+            return []
+        seen = [entry.migration for entry in self.ledger.entries() if entry.state is not State.CONTRACTED]
+        return sorted({m.name for m in (*seen, *beside) if m.command.contract and m.number < migration.number})
 
     def version(self, name: str) -> str:
         """Of which version a migration with commands was expanded last; empty if it has none."""
@@ -223,6 +239,8 @@ class Schema:
             return
         if home is None:
             raise Refused(f"{migration.name}: {half} runs `{shlex.join(argv)}`, and no version is known in whose directory; deploy one that ships it")
+        if half == "expand" and (earlier := self.overtaken(migration)):
+            raise Refused(command.overtakes(migration, earlier))
         self._mark(migration, key, False, shlex.join(argv))
         command.run(self.server, migration, half, home, self._told)
         self._mark(migration, key, True, shlex.join(argv))
@@ -316,9 +334,7 @@ class Schema:
         """Whether every statement of the expand was done."""
         return all((step := steps.get(("expand", n))) and step.done for n, _ in enumerate(self._statements(migration, "expand"), 1))
 
-    def _end_sync(
-        self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]], done: Sequence[Any]
-    ) -> None:
+    def _end_sync(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]], done: Sequence[Any]) -> None:
         leaves: sync.Side = "new" if part == "revert" else "old"
         removal = [text for number, pair in ends for text in self._sync(migration, number, pair, {}).remove(leaves)]
         gone = [each for number, _ in ends for each in self.ledger.unmark(migration.name, "sync", number)]
@@ -331,8 +347,10 @@ class Schema:
             raise Refused(f"{migration.name}/{part}.sql:{error.at.line}:{error.at.column}: {error}") from None
 
     def _fill(self, migration: Migration) -> Backfill | None:
-        if migration.backfill or not migration.holds("backfill"):
+        if migration.backfill:
             return migration.backfill
+        if not migration.holds("backfill"):
+            return _from_pairs(migration)
         try:
             return self.server.update(migration.sql("backfill"))
         except Unreadable as error:
@@ -342,6 +360,10 @@ class Schema:
         writers: dict[str, sync.Side] = {}
         for name, ships in sorted(environments.items(), key=lambda each: Environment.parse(each[0]).release):  # a name's newest counts
             writers[name] = writers[Environment.parse(name).name] = "new" if migration.name in ships else "old"  # a connection says blue
+        for other in self.ledger.environments() if writers else ():
+            name, side = Environment.parse(other.environment).name, "new" if migration.name in other.migrations else "old"
+            if other.environment not in environments and writers.get(name, side) != side:  # blue of which service? then it is no answer
+                del writers[name]
         return sync.of(self.server, migration.name, number, pair, writers)
 
     def _diverged(self, entry: Entry) -> dict[str, int]:
@@ -376,6 +398,15 @@ _VERSION: tuple[Part, int] = ("command", 0)
 def _step_of(half: Half) -> tuple[Part, int]:
     """Under which the ledger has a command."""
     return "command", HALVES.index(half) + 1
+
+
+def _from_pairs(migration: Migration) -> Backfill | None:
+    """A pair says itself how its new columns are filled."""
+    if not migration.pairs:
+        return None
+    if len(tables := sorted({pair.table for pair in migration.pairs})) > 1:
+        raise Refused(f"{migration.name}: pairs of {', '.join(tables)} and no backfill: make it a migration for each table")
+    return Backfill(tables[0], {column: expression for pair in migration.pairs for column, expression in pair.forward.items()})
 
 
 def _groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:
