@@ -309,3 +309,19 @@ def test_an_expand_command_has_a_way_back_or_says_why_not(users: Base, place: Ho
 def test_a_command_that_is_wrong_is_refused_with_the_way_out(toml: str, said: str) -> None:
     with pytest.raises(UserError, match=rf"migration\.toml: \[command\]: .*{said}"):
         migration(f"[command]\n{toml}\n")
+
+
+def test_an_expand_does_not_run_the_contract_of_an_earlier_migration_with_it(users: Base, place: Home) -> None:
+    """Contract after the window, and blue is idle: a tool with one line of revisions would run it on the way to the next one."""
+    schema, next_one = Schema(users.open()), HALVES["migration.toml"].replace("note", "more")
+    schema.expand([migration()], "shop", 2, {}, {}, place)
+    later, apart = (parse("0008_more", {"migration.toml": toml}, "0008_more") for toml in (next_one, next_one + "branched = true"))
+    with pytest.raises(UserError, match="the contract of 0007_note is pending, and a tool with one line of revisions would run it now"):
+        allowed(schema, "1.2", [migration(), later], place)
+    with pytest.raises(Refused, match="the contract of 0007_note is pending"):
+        schema.expand([later], "shop", 3, {}, {}, place)
+    schema.revert("0008_more", place)
+    allowed(schema, "1.2", [migration(), apart], place)
+    schema.contract(NAME, home=place)
+    allowed(schema, "1.2", [migration(), later], place)
+    assert schema.expand([later], "shop", 3, {}, {}, place) == ["0008_more"]

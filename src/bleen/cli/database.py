@@ -103,7 +103,10 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
                 check(entries[migration.name], migration)
     except Refused as error:
         raise UserError(str(error)) from None
-    if wrong := _forbidden([m for m in migrations if m.name not in entries], schema.server, home):
+    new = [m for m in migrations if m.name not in entries]
+    if early := [command.overtakes(m, earlier) for m in new if (earlier := schema.overtaken(m, new))]:
+        raise UserError("\n".join(early))
+    if wrong := _forbidden(new, schema.server, home):
         raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
 
 

@@ -11,7 +11,7 @@ import shlex
 import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
@@ -73,6 +73,12 @@ def words(migration: Migration, half: Half) -> tuple[str, ...]:
     """The command of a half, empty if it has none."""
     found: tuple[str, ...] = getattr(migration.command, half)
     return found
+
+
+def overtakes(migration: Migration, earlier: Sequence[str]) -> str:
+    """Why an expand has to wait for contracts."""
+    way = "contract first, or say branched = true in [command] if its revisions are in a branch of their own"
+    return f"{migration.name}: the contract of {', '.join(earlier)} is pending, and a tool with one line of revisions would run it now; {way}"
 
 
 def run(server: Server, migration: Migration, half: Half, home: Home, told: Told) -> None:

@@ -85,6 +85,8 @@ class Command(NamedTuple):
     """Why nobody has to see that SQL."""
     allow: Mapping[str, str] = {}
     """Rules that it may break, and why."""
+    branched: bool = False
+    """Whether ``expand`` leaves alone what an earlier contract is still to do, as two branches of revisions do, and one line does not."""
 
 
 class Migration(NamedTuple):
@@ -190,7 +192,7 @@ def _backfill(table: "_Table") -> Backfill:
 
 def _command(table: "_Table") -> Command:
     expand, contract, revert, sql = (table.words(name) for name in ("expand", "contract", "revert", "sql"))
-    made = Command(expand, contract, revert, sql, table.take("unjudged", str, ""), table.reasons("allow"))
+    made = Command(expand, contract, revert, sql, table.take("unjudged", str, ""), table.reasons("allow"), table.take("branched", bool, False))
     table.done()
     if not made.expand and not made.contract:
         table.wrong('names no command; say expand = ["alembic", "upgrade", "1a2b"], say, or contract, or both')

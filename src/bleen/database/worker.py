@@ -65,7 +65,7 @@ def row(pending: Pending) -> dict[str, Any]:
 
 def _home(spec: Mapping[str, Any]) -> command.Home | None:
     """Where the commands of the version run that is released: it ships all that may be contracted."""
-    if not spec["home"]:
+    if not spec.get("home"):  # none, or begun by a bleen that knew no commands
         return None
     secrets = json.loads(Path(spec["secrets"]).read_text())
     return command.home(spec["home"]["version"], spec["home"], secrets, secrets["database"]["url"])

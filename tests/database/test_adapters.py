@@ -1,0 +1,256 @@
+"""What people already have: real Alembic and real Django as the halves of a migration, on a real PostgreSQL."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bleen.cli.database import allowed
+from bleen.database.command import Home, home
+from bleen.database.migration import Migration, parse
+from bleen.database.schema import Schema
+from bleen.errors import Refused, UserError
+from bleen.testing.interrupt import fork
+from bleen.testing.site import until
+from databases import Base
+
+NAME = "0007_note"
+BIN = str(Path(sys.executable).parent)
+
+ALEMBIC_ENV = """
+import os
+from alembic import context
+from sqlalchemy import create_engine, make_url
+
+url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg")
+if context.is_offline_mode():
+    context.configure(url=url, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    with create_engine(url).connect() as connection:
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+"""
+REVISION = """
+from alembic import op
+revision, down_revision, branch_labels = {revision!r}, {before!r}, {labels!r}
+
+def upgrade():
+    op.execute({up!r})
+
+def downgrade():
+    op.execute({down!r})
+"""
+DJANGO_SETTINGS = """
+import os
+from urllib.parse import urlsplit
+
+url = urlsplit(os.environ["DATABASE_URL"])
+DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": url.path[1:], "USER": url.username, "HOST": url.hostname, "PORT": url.port}}
+INSTALLED_APPS = ["shop"]
+USE_TZ = True
+"""
+DJANGO_MANAGE = """
+import os, sys
+from django.core.management import execute_from_command_line
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+execute_from_command_line(sys.argv)
+"""
+DJANGO_MIGRATION = """
+from django.db import migrations, models
+
+class Migration(migrations.Migration):
+    dependencies = {before!r}
+    operations = [{operation}]
+"""
+
+
+class Project(NamedTuple):
+    """A version's directory with another tool's migrations in it, and how bleen is told of them."""
+
+    home: Home
+    migration: Migration
+    slow: Path
+    """The file of the expand half, and a word of its SQL that may be made to take long."""
+    unfit: tuple[str, str]
+    """What to replace in it, so that the rules forbid it."""
+    rule: str
+
+
+def toml(**words: list[str]) -> str:
+    return "[command]\n" + "".join(f"{name} = {argv!r}\n".replace("'", '"') for name, argv in words.items())
+
+
+def alembic(directory: Path, place: Home) -> Project:
+    """Two branches, so that the next expand does not wait for this contract."""
+    (directory / "revisions" / "versions").mkdir(parents=True)
+    (directory / "alembic.ini").write_text("[alembic]\nscript_location = revisions\n")
+    (directory / "revisions" / "env.py").write_text(ALEMBIC_ENV)
+    revisions: Mapping[str, tuple[str | None, tuple[str, ...], str, str]] = {
+        "r0": (None, (), "CREATE TABLE shop_user (id int PRIMARY KEY, name text, surname text)", "DROP TABLE shop_user"),
+        "e1": ("r0", ("expand",), "ALTER TABLE shop_user ADD COLUMN note text", "ALTER TABLE shop_user DROP COLUMN note"),
+        "c1": ("r0", ("contract",), "ALTER TABLE shop_user DROP COLUMN surname", "SELECT 1"),
+    }
+    for name, (before, labels, up, down) in revisions.items():
+        text = REVISION.format(revision=name, before=before, labels=labels, up=up, down=down)
+        (directory / "revisions" / "versions" / f"{name}.py").write_text(text)
+    run = ["alembic"]
+    files = {
+        "migration.toml": toml(
+            expand=[*run, "upgrade", "e1"],
+            contract=[*run, "upgrade", "c1"],
+            revert=[*run, "downgrade", "expand@r0"],
+            sql=[*run, "upgrade", "r0:e1", "--sql"],
+        )
+        + "branched = true\n"
+    }
+    slow = directory / "revisions" / "versions" / "e1.py"
+    return Project(place, parse(NAME, files, NAME), slow, ("ADD COLUMN note text", "ALTER COLUMN id TYPE bigint"), "change-type")
+
+
+def django(directory: Path, place: Home) -> Project:
+    """One line: the next expand waits for this contract."""
+    migrations = directory / "shop" / "migrations"
+    migrations.mkdir(parents=True)
+    for package in (migrations, migrations.parent):
+        (package / "__init__.py").touch()
+    (directory / "settings.py").write_text(DJANGO_SETTINGS)
+    (directory / "manage.py").write_text(DJANGO_MANAGE)
+    fields = "('id', models.IntegerField(primary_key=True)), ('name', models.TextField(null=True)), ('surname', models.TextField(null=True))"
+    operations = {
+        "0001_initial": f"migrations.CreateModel('User', [{fields}])",
+        "0002_note": "migrations.AddField('User', 'note', models.TextField(null=True))",
+        "0003_surname": "migrations.RemoveField('User', 'surname')",
+    }
+    before: list[tuple[str, str]] = []
+    for name, operation in operations.items():
+        (migrations / f"{name}.py").write_text(DJANGO_MIGRATION.format(before=before, operation=operation))
+        before = [("shop", name)]
+    run = ["python", "manage.py"]
+    files = {
+        "migration.toml": toml(
+            expand=[*run, "migrate", "shop", "0002"],
+            contract=[*run, "migrate", "shop", "0003"],
+            revert=[*run, "migrate", "shop", "0001"],
+            sql=[*run, "sqlmigrate", "shop", "0002"],
+        )
+    }
+    unfit = ("models.TextField(null=True)", "models.TextField(default='')")  # whose default Django drops at once
+    return Project(place, parse(NAME, files, NAME), migrations / "0002_note.py", unfit, "drop-default")
+
+
+TOOLS = {"alembic": alembic, "django": django}
+FIRST = {"alembic": ["alembic", "upgrade", "r0"], "django": ["python", "manage.py", "migrate", "shop", "0001"]}
+
+
+@pytest.fixture(params=TOOLS)
+def project(request: pytest.FixtureRequest, base: Base, tmp_path: Path) -> Project:
+    """A project whose database the tool has made itself, as it was before bleen came."""
+    secrets = {"base": {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
+    place = home("1.1", {"directory": str(tmp_path), "env": {}, "user": ""}, secrets, base.url)
+    made = TOOLS[request.param](tmp_path, place)
+    before = toml(expand=FIRST[request.param]) + 'unjudged = "the first"\n'
+    first = parse("0001_first", {"migration.toml": before, "revert.sql": "-- bleen: irreversible it is the first\n"}, "")
+    Schema(base.open()).expand([first], "shop", 1, {}, {}, place)
+    with base.connect() as db:
+        db.execute("INSERT INTO shop_user VALUES (1, 'Ada', 'Lovelace')")
+    return made
+
+
+def columns(base: Base) -> list[str]:
+    with base.connect() as db:
+        found = db.execute("SELECT column_name FROM information_schema.columns WHERE table_name = 'shop_user' ORDER BY ordinal_position")
+        return [str(name) for (name,) in found]
+
+
+OLD, BOTH, NEW = ["id", "name", "surname"], ["id", "name", "surname", "note"], ["id", "name", "note"]
+
+
+def test_what_people_have_expands_goes_back_expands_and_contracts(base: Base, project: Project) -> None:
+    """Alembic (two branches or labels), Django (`migrate app NNNN`), each with its expand and contract half."""
+    schema = Schema(base.open())
+    allowed(schema, "1.1", [project.migration], project.home)
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    assert columns(base) == BOTH
+    schema.revert(NAME, project.home)
+    assert columns(base) == OLD
+    schema.expand([project.migration], "shop", 3, {}, {}, project.home)
+    assert columns(base) == BOTH
+    schema.contract(NAME, home=project.home)
+    assert columns(base) == NEW
+    with base.connect() as db:
+        assert db.execute("SELECT name, note FROM shop_user").fetchall() == [("Ada", None)]
+
+
+@pytest.mark.parametrize("half", ["expand", "contract", "revert"])
+def test_killed_in_the_middle_the_next_run_ends_where_the_first_would_have(base: Base, project: Project, half: str) -> None:
+    """kill -9 in the middle, and again: the tool waits for a lock when it is killed, and has done nothing, or all."""
+    schema = Schema(base.open())
+    if half != "expand":
+        schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+
+    def work(on: Schema) -> None:
+        if half == "expand":
+            on.expand([project.migration], "shop", 2, {}, {}, project.home)
+        elif half == "contract":
+            on.contract(NAME, home=project.home)
+        else:
+            on.revert(NAME, project.home)
+
+    with base.connect() as reader, reader.transaction():
+        reader.execute("SELECT FROM shop_user")
+        pid = fork(lambda: work(Schema(base.open())))
+        waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND application_name = 'bleen migrate 0007_note'"
+        until("the tool waits for its lock", lambda: reader.execute(waiting).fetchone() != (0,))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    work(schema)
+    assert columns(base) == {"expand": BOTH, "contract": NEW, "revert": OLD}[half]
+
+
+@pytest.mark.parametrize("half", ["expand", "contract", "revert"])
+def test_a_command_that_was_done_and_not_recorded_is_run_again_and_does_no_harm(base: Base, project: Project, half: str) -> None:
+    """A command must be repeatable: it was killed between its end and the ledger's row."""
+    schema = Schema(base.open())
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    if half == "contract":
+        schema.contract(NAME, home=project.home)
+    if half == "revert":
+        schema.revert(NAME, project.home)
+        schema.ledger.begin(project.migration, "shop", 2)
+    with base.connect() as db:
+        state = {"expand": "expanding", "contract": "contracting", "revert": "reverting"}[half]
+        db.execute("UPDATE bleen_migration SET state = %s WHERE name = %s", [state, NAME])
+        db.execute("UPDATE bleen_step SET done = 0 WHERE migration = %s AND part = 'command' AND number > 0", [NAME])
+    for text, values in schema.ledger.mark(NAME, "command", 1, half != "expand"):
+        schema.server.rows(text, values)
+    if half == "expand":
+        assert schema.expand([project.migration], "shop", 2, {}, {}, project.home) == [NAME]
+    elif half == "contract":
+        schema.contract(NAME, home=project.home)
+    else:
+        schema.revert(NAME, project.home)
+    assert columns(base) == {"expand": BOTH, "contract": NEW, "revert": OLD}[half]
+
+
+def test_what_the_tool_prints_is_judged(base: Base, project: Project) -> None:
+    was, now = project.unfit
+    text = project.slow.read_text()
+    assert was in text
+    project.slow.write_text(text.replace(was, now))
+    with pytest.raises(UserError, match=rf"prints:\d+:\d+: \[{project.rule}\]"):
+        allowed(Schema(base.open()), "1.1", [project.migration], project.home)
+
+
+def test_a_tool_that_fails_says_why(base: Base, project: Project) -> None:
+    project.slow.write_text("raise RuntimeError('nobody reviewed this')\n")
+    with pytest.raises(Refused, match=r"(?s)ended with 1:\n.*RuntimeError: nobody reviewed this"):
+        Schema(base.open()).expand([project.migration], "shop", 2, {}, {}, project.home)
+    assert columns(base) == OLD
