@@ -83,7 +83,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("contract", "ALTER TABLE users DROP CONSTRAINT users_check CASCADE"),
         ("contract", "DROP SCHEMA app CASCADE"),
     ],
-    "drop-default": [("expand", "ALTER TABLE users ALTER COLUMN active DROP DEFAULT")],
+    "drop-default": [
+        ("expand", "ALTER TABLE users ALTER COLUMN active DROP DEFAULT"),
+        ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note DROP DEFAULT"),  # as Django writes it
+    ],
     "set-default": [("expand", "ALTER TABLE users ALTER active SET DEFAULT false")],
     "change-type": [
         ("both", "ALTER TABLE users ALTER COLUMN id TYPE bigint"),

@@ -107,6 +107,8 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
         look.known.makes("column", *it.table, it.name)
         if it.default is not None:
             look.known.makes("column default", *it.table, it.name)
+        if it.required:
+            look.known.makes("required column", *it.table, it.name)
     if it.stored is not None:
         yield look.finding(
             "rewriting-column",

@@ -80,9 +80,14 @@ def _later(statement: Message, command: Message) -> str:
 
 def _default(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    if not look.expanding or look.known.made("column", *name, command.name):
-        return
     column, table = quoted(command.name), quoted(*name)
+    if not look.expanding:
+        return
+    if look.known.made("column", *name, command.name):
+        if not command.HasField("def") and look.known.made("required column", *name, command.name):
+            why = f"every INSERT of the old version into {table} fails from here on: it does not know {column}, which is NOT NULL and has no default any more"
+            yield look.finding("drop-default", why, _later(statement, command), at=at)
+        return
     if command.HasField("def"):
         yield look.warning("set-default", f"the old version's INSERTs without {column} get this value too; see that it can read it", at=at)
     else:
