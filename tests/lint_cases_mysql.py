@@ -133,6 +133,24 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN a INT CHECK (a > 0)"),
         ("both", "ALTER TABLE users ADD COLUMN a INT REFERENCES b (id) ON DELETE CASCADE, ALGORITHM=INSTANT"),
     ],
+    "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a > b), ALGORITHM=INSTANT"),
+        ("expand", "ALTER TABLE users ADD COLUMN IF NOT EXISTS a INT CHECK (a > 0), ALGORITHM=INSTANT"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT, ADD UNIQUE (a, b), ALGORITHM=INPLACE, LOCK=NONE"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX i ON users (a, `b`(10) DESC) ALGORITHM=INPLACE LOCK=NONE"),
+        ("expand", "ALTER TABLE users ADD FOREIGN KEY f (a) REFERENCES b (id), ALGORITHM=INPLACE, LOCK=NONE"),
+        ("expand", "ALTER TABLE users ADD CONSTRAINT c CHECK (a > 0)"),
+    ],
+    "pipes": [
+        ("backfill", "UPDATE users SET full_name = first_name || ' ' || last_name WHERE full_name IS NULL"),
+        ("backfill", "UPDATE users SET a = UPPER(b || `c`) || (d), e = 'x'||u.f"),
+        ("backfill", "UPDATE users SET a = CASE WHEN b THEN c END || d"),
+        ("expand", "ALTER TABLE users ALTER a SET DEFAULT ('a' || 'b')"),
+        ("both", "ALTER TABLE users ADD COLUMN a VARCHAR(90) GENERATED ALWAYS AS (b || c) VIRTUAL, ALGORITHM=INSTANT"),
+        ("both", "CREATE TABLE a (b INT, c VARCHAR(9) DEFAULT ('a' || 'b'), CHECK (c || 'x' <> 'yx'))"),
+        ("both", "INSERT INTO users (a) VALUES ('a' || 'b')"),
+        ("expand", "UPDATE users SET a = b || c WHERE d = 1"),
+    ],
     "unique": [
         ("expand", "ALTER TABLE users ADD UNIQUE (a), ALGORITHM=INPLACE, LOCK=NONE"),
         ("expand", "CREATE UNIQUE INDEX i ON users (a) ALGORITHM=INPLACE LOCK=NONE"),
@@ -306,13 +324,31 @@ BAD: dict[str, list[tuple[str, str]]] = {
 
 WITH_OTHERS: dict[str, set[str]] = {
     "add-not-null": {"algorithm"},
+    "algorithm": {"holds-the-old-version"},
+    "unique": {"holds-the-old-version"},
+    "foreign-key": {"holds-the-old-version"},
+    "check-constraint": {"holds-the-old-version"},
+    "holds-the-old-version": {"unique", "foreign-key", "check-constraint"},
+    "pipes": {"set-default", "update-outside-backfill"},
     "rename": {"algorithm"},
     "session-setting": {"drop-in-expand"},
     "row-locks": {"delete-in-expand", "delete-in-contract"},
 }
 """What else is wrong with some cases of a rule."""
 
-WARN = {"unique", "visibility", "set-default", "delete-in-contract", "replaces", "row-locks", "foreign-key", "algorithm", "side-effect"}
+WARN = {
+    "unique",
+    "visibility",
+    "set-default",
+    "delete-in-contract",
+    "replaces",
+    "row-locks",
+    "foreign-key",
+    "algorithm",
+    "side-effect",
+    "pipes",
+    "holds-the-old-version",
+}
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [
@@ -331,6 +367,12 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN a VARCHAR(5) CHARACTER SET ascii COLLATE ascii_bin INVISIBLE, ALGORITHM=INSTANT"),
     ("both", "ALTER TABLE users ADD INDEX i USING BTREE (a(10), b DESC) COMMENT 'x' VISIBLE, ALGORITHM=INPLACE, LOCK=NONE"),
     ("both", "ALTER TABLE users ADD COLUMN a INT, ADD KEY (a), ALGORITHM=INPLACE, LOCK=NONE"),
+    ("both", "ALTER TABLE users ADD COLUMN a INT, ADD UNIQUE i (a), ALGORITHM=INPLACE, LOCK=NONE"),
+    (
+        "both",
+        "ALTER TABLE users ADD COLUMN a VARCHAR(9), ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX i ON users ((LOWER(a)), A(5) DESC) ALGORITHM=INPLACE LOCK=NONE",
+    ),
+    ("backfill", "UPDATE users SET a = b | c, d = '||' WHERE e || f"),
     ("both", "ALTER TABLE users ADD KEY (b), ALGORITHM=NOCOPY, LOCK=NONE"),
     ("both", "CREATE INDEX i ON users (a, (LOWER(b))) ALGORITHM=INPLACE LOCK=NONE"),
     ("both", "ALTER TABLE users COMMENT = 'a table'"),

@@ -76,6 +76,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN a INT;\nCREATE UNIQUE INDEX i ON users (a)"),
         ("both", "CREATE TABLE temp_users (id);\nCREATE INDEX i ON users (id)"),
     ],
+    "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a > 0 OR b > 0)"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT;\nCREATE UNIQUE INDEX i ON users (b, a)"),
+    ],
     "unique": [("expand", "CREATE UNIQUE INDEX i ON users (a)")],
     "whole-table-update": [
         ("both", "UPDATE users SET full_name = first_name || ' ' || last_name"),
@@ -141,10 +145,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "virtual-table": [("both", "CREATE VIRTUAL TABLE a USING csv(filename='x')")],
 }
 
-WITH_OTHERS: dict[str, set[str]] = {"table-rebuild": {"drop-in-expand"}}
+WITH_OTHERS: dict[str, set[str]] = {"table-rebuild": {"drop-in-expand"}, "holds-the-old-version": {"inline-constraint", "index-blocks-writers"}}
 """What else is wrong with some cases of a rule."""
 
-WARN = {"index-blocks-writers", "inline-constraint", "table-rewrite", "delete-in-contract", "replaces", "row-locks", "side-effect"}
+WARN = {"index-blocks-writers", "inline-constraint", "table-rewrite", "delete-in-contract", "replaces", "row-locks", "side-effect", "holds-the-old-version"}
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [

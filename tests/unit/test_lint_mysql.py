@@ -84,7 +84,7 @@ def test_a_finding_points_at_the_part_that_is_wrong() -> None:
 
 def test_a_foreign_key_is_added_without_checks_and_checks_are_on_again_right_after() -> None:
     added = "ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES c (d), ALGORITHM=INPLACE, LOCK=NONE;"
-    assert [finding.severity for finding in found(f"SET foreign_key_checks = 0;{added}SET SESSION foreign_key_checks = ON;", "expand")] == ["warn"]
+    assert [finding.severity for finding in found(f"SET foreign_key_checks = 0;{added}SET SESSION foreign_key_checks = ON;", "contract")] == ["warn"]
     assert "session-setting" in {finding.rule for finding in found(f"SET foreign_key_checks = 0;{added}", "expand")}
     other = "ALTER TABLE a ADD COLUMN b INT, ALGORITHM=INSTANT;"
     assert "session-setting" in {finding.rule for finding in found(f"SET foreign_key_checks = 0;{other}SET foreign_key_checks = 1;", "expand")}
@@ -98,10 +98,31 @@ def test_what_every_server_does_online_anyway_is_a_warning_and_what_builds_or_mo
     assert list(said.values()) == [["warn"], ["warn"], ["error"], ["error"], ["error"]]
 
 
+def test_a_pipe_is_told_at_its_place_with_concat_in_its_stead() -> None:
+    """MySQL, "Server SQL Modes": `||` is OR, unless sql_mode has PIPES_AS_CONCAT."""
+    said = {
+        sql: [(finding.line, finding.column, finding.fix) for finding in found(sql, "backfill")]
+        for sql in (
+            "UPDATE users\nSET a = b || ' ' || COALESCE(c || d, '') WHERE e || f",
+            "UPDATE users SET a = CASE WHEN b THEN c END || d",
+            "UPDATE users SET a = 'b' 'c' || d",
+            "UPDATE users SET a = b || _utf8'c'",
+            "UPDATE users SET a = 1 + b || c.d, e = -1",
+        )
+    }
+    assert list(said.values()) == [
+        [(2, 11, "UPDATE users\nSET a = CONCAT(b, ' ', COALESCE(CONCAT(c, d), '')) WHERE e || f;")],
+        [(1, 45, "")],
+        [(1, 30, "")],
+        [(1, 24, "")],
+        [(1, 28, "UPDATE users SET a = 1 + CONCAT(b, c.d), e = -1;")],
+    ]
+
+
 def test_a_new_table_that_rows_in_use_cascade_from_is_not_free() -> None:
     cascade = "SET foreign_key_checks = 0; ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES n (id) ON DELETE CASCADE, ALGORITHM=INPLACE, LOCK=NONE;"
     sql = f"CREATE TABLE n (id INT PRIMARY KEY); {cascade} SET foreign_key_checks = 1; DELETE FROM n"
-    assert [finding.rule for finding in found(sql, "expand")] == ["foreign-key", "delete-without-where"]
+    assert [finding.rule for finding in found(sql, "expand")] == ["holds-the-old-version", "foreign-key", "delete-without-where"]
 
 
 def test_the_example_of_the_article_passes_when_it_is_split_by_phase() -> None:

@@ -12,7 +12,8 @@ from bleen.database.rules import mysql_alter
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.mysql_alter import ONLINE, offline_index, refers, renamed_table
 from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, table_option
-from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, unknown, unknown_call, update
+from bleen.database.rules.mysql_pipes import pipes
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, columns, findings, held, unknown, unknown_call, update
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
@@ -21,6 +22,7 @@ RULES = {
     "executable-comment": "/*! */, /*M! */ and /*+ */ are carried out by some servers and skipped by others: write what is meant.",
     **mysql_alter.RULES,
     **ROWS,
+    "pipes": "|| is OR, unless sql_mode has PIPES_AS_CONCAT: CONCAT(a, b) joins strings.",
     "copies-rows": "INSERT ... SELECT and CREATE TABLE ... SELECT lock the rows that they read until they end.",
     "data-modifying-cte": "WITH hides what a statement reads and writes.",
     "replaces": "REPLACE, ON DUPLICATE KEY UPDATE and OR REPLACE change what is there and in use.",
@@ -152,7 +154,9 @@ class _Mysql:
         if executable is not None:
             why = "what stands in this comment is carried out by some servers and skipped by others; write what is meant, or a plain comment"
             yield Fault(executable, "executable-comment", why)
-        elif self.phase == "backfill":
+            return
+        yield from pipes(cursor.tokens, cursor.text, self.phase)
+        if self.phase == "backfill":
             yield from self.backfill.judge(cursor)
         else:
             yield from self.statement(cursor)
@@ -259,6 +263,7 @@ class _Mysql:
         table = cursor.table()
         if not cursor.accept("NOWAIT") and cursor.accept("WAIT"):
             cursor.kind("number")
+        named = columns(Cursor(cursor.tokens[cursor.at :], cursor.text).group())
         parts = index_parts(cursor)
         how: dict[str, str] = {}
         while not cursor.done:
@@ -269,15 +274,19 @@ class _Mysql:
             how[option] = cursor.kind("word").word
         if self.known.made("table", *_key(table)):
             return
+        online = how.get("ALGORITHM") in ("INPLACE", "NOCOPY", "INSTANT") and how.get("LOCK") == "NONE"
         if kind in ("FULLTEXT", "SPATIAL"):
             yield offline_index(begin, kind, _name(table))
-        elif how.get("ALGORITHM") not in ("INPLACE", "NOCOPY", "INSTANT") or how.get("LOCK") != "NONE":
+        elif not online:
             message = f"CREATE INDEX {index.text} does not name {ONLINE}: a server that cannot do it so copies {_name(table)} or locks it, and says nothing"
             fix = f"CREATE {kind + ' ' if kind else ''}INDEX {index.text} ON {_name(table)} {parts} {ONLINE.replace(',', '')};"
             yield Fault(cursor.tokens[0], "algorithm", message, fix)
-        elif kind and self.phase == "expand":
-            message = f"fails if {_name(table)} holds something twice, and refuses it from then on, from the version that does not know this index too"
-            yield Fault(begin, "unique", message, "", "warn")
+        used = [token for token in named if not self.known.made("column", *_key(table), token.identifier.lower())]
+        if kind == "UNIQUE" and self.phase == "expand" and (used or not named):
+            if online:
+                yield Fault(begin, "unique", f"fails if {_name(table)} holds something twice", "", "warn")
+            fix = f"CREATE UNIQUE INDEX {index.text} ON {_name(table)} {parts} {ONLINE.replace(',', '')};"
+            yield held(begin, _name(table), used, fix)
 
     def create_defined(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
         """A view, a trigger or another program, with what may stand before that word."""

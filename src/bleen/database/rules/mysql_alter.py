@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from bleen.database.rules.findings import Known, Phase
 from bleen.database.rules.mysql_grammar import Alter, Column, Spec, changes_nothing_else, is_constant
-from bleen.database.rules.sentences import Fault
-from bleen.database.tokens import Token
+from bleen.database.rules.sentences import HOLDS, Fault, columns, held
+from bleen.database.tokens import Cursor, Token, read
 
 RULES = {
     "algorithm": "A change of a table names ALGORITHM and LOCK, so that a server that would copy the table or lock it refuses instead.",
@@ -22,7 +22,8 @@ RULES = {
     "volatile-default": "A default that differs per row is written into every row, by a copy of the table.",
     "rewriting-column": "A STORED generated column and an AUTO_INCREMENT one are written into every row, under a lock.",
     "inline-constraint": "A UNIQUE, PRIMARY KEY, CHECK or REFERENCES at a new column builds an index or copies the table.",
-    "unique": "A unique index refuses rows that the version that serves may still write.",
+    "unique": "A unique index over columns that have values cannot be built if one of them is there twice.",
+    **HOLDS,
     "primary-key": "A change of the primary key rebuilds the table.",
     "offline-index": "FULLTEXT and SPATIAL indexes cannot be built while rows are written.",
     "foreign-key": "Adding a foreign key copies the table, unless foreign_key_checks is off.",
@@ -64,6 +65,17 @@ class Context(NamedTuple):
         """Whether this phase has added that column, so that nobody uses it."""
         return self.known.made("column", *self.key, column.identifier.lower())
 
+    def used(self, spec: Spec, behind: str = "(") -> list[Token] | None:
+        """The columns that the first parentheses at or behind a word of a part name and that are in use; None if all that they name are new."""
+        cursor = Cursor(read(spec.text, "mysql").sentences[0].tokens, spec.text)
+        while not cursor.sees(behind):
+            cursor.at += 1
+        while not cursor.sees("("):
+            cursor.at += 1
+        named = columns(cursor.group())
+        found = [token for token in named if not self.made(token)]
+        return found if found or not named else None
+
 
 def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
     """What is wrong with an ALTER TABLE; ``known`` learns what it makes."""
@@ -76,6 +88,8 @@ def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
         return
     unnamed: list[Spec] = []
     for spec in alter.specs:
+        if spec.kind == "add-column" and not spec.value:
+            known.makes("column", *context.key, spec.names[0].identifier.lower())
         faults = list(_SPECS[spec.kind](spec, context))
         yield from faults
         if not online and spec.kind in _NAMED and not any(fault.severity == "error" for fault in faults):
@@ -85,8 +99,6 @@ def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
     for spec in alter.specs:
         if spec.kind == "add-foreign":
             known.forgets("table", *(token.identifier for token in spec.names))  # what it cascades to is in use
-        if spec.kind == "add-column" and not spec.value:
-            known.makes("column", *context.key, spec.names[0].identifier.lower())
 
 
 _NAMED = frozenset(["add-column", "add-index", "add-unique", "drop-column", "modify", "change"])
@@ -159,6 +171,8 @@ def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
     elif not is_constant(column.default):
         message = f"this default may differ from row to row, so {table} is copied while nobody can write"
         yield Fault(spec.at, "volatile-default", message, _default_later(column, context))
+    if column.check and context.phase == "expand" and (used := context.used(spec, "CHECK")) is not None:
+        yield held(spec.at, table, used)
 
 
 def _zero(column: Column) -> str:
@@ -184,9 +198,10 @@ def _default_later(column: Column, context: Context) -> str:
 
 
 def _add_unique(spec: Spec, context: Context) -> Iterator[Fault]:
-    if context.online and context.phase == "expand":
-        message = f"fails if {context.name} holds something twice, and refuses it from then on, from the version that does not know this index too"
-        yield Fault(spec.at, "unique", message, "", "warn")
+    if context.phase == "expand" and (used := context.used(spec)) is not None:
+        if context.online:
+            yield Fault(spec.at, "unique", f"fails if {context.name} holds something twice", "", "warn")
+        yield held(spec.at, context.name, used, context.alter(spec.text, ONLINE))
 
 
 def _offline_index(spec: Spec, context: Context) -> Iterator[Fault]:
@@ -204,18 +219,22 @@ def _add_primary(spec: Spec, context: Context) -> Iterator[Fault]:
 
 
 def _add_foreign(spec: Spec, context: Context) -> Iterator[Fault]:
+    fix = f"SET foreign_key_checks = 0;\n{context.alter(spec.text, ONLINE)}\nSET foreign_key_checks = 1;"
+    if context.phase == "expand" and (used := context.used(spec, "FOREIGN")) is not None:
+        yield held(spec.at, context.name, used, fix)
     if context.online:
         message = f"is done without a copy only while foreign_key_checks is 0, and does not look at the rows of {context.name} that are there"
         yield Fault(spec.at, "foreign-key", message, "", "warn")
         return
     message = f"a foreign key copies {context.name} to check all rows while nobody can write"
-    fix = f"SET foreign_key_checks = 0;\n{context.alter(spec.text, ONLINE)}\nSET foreign_key_checks = 1;"
     yield Fault(spec.at, "foreign-key", message, fix)
 
 
 def _add_check(spec: Spec, context: Context) -> Iterator[Fault]:
     message = f"an enforced CHECK copies {context.name} while nobody can write; check it in the application, or on a table that is built new"
     yield Fault(spec.at, "check-constraint", message)
+    if context.phase == "expand" and spec.text.upper().startswith("ADD") and (used := context.used(spec, "CHECK")) is not None:
+        yield held(spec.at, context.name, used)
 
 
 def _drop(what: str) -> "Callable[[Spec, Context], Iterator[Fault]]":

@@ -16,6 +16,10 @@ HELD = (
 )
 """Why what refuses rows waits for contract; ``over`` is what it is about."""
 
+HOLDS = {
+    "holds-the-old-version": "A CHECK, foreign key or unique index over columns that the old version writes waits for contract: it holds that version too."
+}
+
 ROWS = {
     "whole-table-update": "An UPDATE of all rows locks them until it ends: backfill.sql does it in batches.",
     "update-outside-backfill": "An UPDATE locks each row that it reads until it ends: backfill.sql does it in batches.",
@@ -51,6 +55,28 @@ def unknown_call(statement: Sequence[Token]) -> Token | None:
     return None
 
 
+EXPRESSION = words("""
+    AND OR NOT XOR IS NULL TRUE FALSE IN BETWEEN LIKE RLIKE REGEXP DIV MOD CASE WHEN THEN ELSE COLLATE BINARY INTERVAL AS ASC DESC SET DEFAULT CHECK SELECT
+    RETURNING EXISTS
+""")
+"""Words of an expression, or before one, that are no value."""
+
+
+def columns(group: Sequence[Token]) -> list[Token]:
+    """The columns that a CHECK or the parts of an index name, and perhaps more: never less. ``group`` is what stands in its parentheses."""
+    found, depth, cases = [], 0, any(token.word == "CASE" for token in group)
+    for at, token in enumerate(group):
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        called = at + 1 < len(group) and group[at + 1].word == "("
+        first = depth == 0 and (at == 0 or group[at - 1].word == ",")  # of an index's part: a(10)
+        qualifies = at + 1 < len(group) and group[at + 1].word == "."
+        collation = at > 0 and group[at - 1].word == "COLLATE"
+        other = token.word in EXPRESSION or (cases and token.word == "END") or (called and not first) or qualifies or collation
+        if token.kind in ("word", "name") and not other:
+            found.append(token)
+    return found
+
+
 class Fault(NamedTuple):
     """A broken rule, at a token."""
 
@@ -59,6 +85,12 @@ class Fault(NamedTuple):
     message: str
     fix: str = ""
     severity: Severity = "error"
+
+
+def held(at: Token, table: str, over: Sequence[Token], fix: str = "") -> Fault:
+    """What refuses rows of the old version, because of its columns ``over``; ``fix`` is the same in contract."""
+    told = ", ".join(dict.fromkeys(token.text for token in over)) or "its rows"
+    return Fault(at, "holds-the-old-version", f"{table}: {HELD.format(over=told)}", f"-- contract.sql\n{fix}" if fix else "", "warn")
 
 
 def unknown(call: Token, severity: Severity = "error") -> Fault:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bleen.database import tokens
 from bleen.database.rules.findings import Finding, Known, Phase
-from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, unknown, unknown_call, update
+from bleen.database.rules.sentences import HOLDS, NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, columns, findings, held, unknown, unknown_call, update
 from bleen.database.rules.sqlite_grammar import Column, Scratch, column, is_constant
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
@@ -27,6 +27,7 @@ RULES = {
     "foreign-key": "A new column with REFERENCES has NULL as its default: SQLite refuses another one.",
     "index-blocks-writers": "An index is built while no other connection can write; SQLite has no concurrent way.",
     "unique": "A unique index refuses rows that the version that serves may still write.",
+    **HOLDS,
     **ROWS,
     "copies-rows": "INSERT ... SELECT and CREATE TABLE ... AS keep all other writers waiting until every row is copied.",
     "replaces": "REPLACE, OR REPLACE and ON CONFLICT DO UPDATE change or delete rows that are in use.",
@@ -157,6 +158,9 @@ class _Sqlite:
             if not self.made(table):
                 yield from self.added(at, added, _name(table))
             self.known.makes("column", *_key(table), added.name.identifier.lower())
+            used = [part for part in columns(added.checked) if not self.made(table, part)]
+            if self.phase == "expand" and used:
+                yield held(at, _name(table), used)
             if added.references:
                 self.known.forgets("table", *_key(added.target))  # what it cascades to is in use
         elif cursor.accept("RENAME", "TO"):
@@ -208,7 +212,7 @@ class _Sqlite:
         elif added.references and not null:
             fix = f"ALTER TABLE {table} ADD COLUMN {typed} {added.references};"
             yield Fault(at, "foreign-key", f"SQLite refuses {name} with REFERENCES and a default while foreign_keys is on", fix)
-        elif added.check or (added.not_null and added.expression):
+        elif added.checked or (added.not_null and added.expression):
             yield Fault(at, "inline-constraint", f"reads all rows of {table} to check them, while nobody else can write", "", "warn")
 
     def renamed(self, at: Token, table: tuple[Token, ...], new: Token) -> Iterator[Fault]:
@@ -290,13 +294,16 @@ class _Sqlite:
         table = (*index[:-1], cursor.name())
         if self.made(table):
             return
-        columns = [part for part in cursor.group() if part.kind in ("word", "name")]
-        if unique and self.phase == "expand" and not any(self.made(table, part) for part in columns):
+        named = columns(cursor.group())
+        used = [part for part in named if not self.made(table, part)]
+        if unique and self.phase == "expand" and len(used) == len(named):
             message = f"refuses, from then on, what is twice in {_name(table[-1:])}, from the version that does not know this index too"
             yield Fault(begin, "unique", message, f"-- contract.sql\n{cursor.written(0, len(cursor.tokens))};")
         else:
             message = f"is built while nobody else can write to the database; SQLite has no concurrent way: see that {_name(table[-1:])} is small enough"
             yield Fault(begin, "index-blocks-writers", message, "", "warn")
+            if unique and self.phase == "expand" and used:
+                yield held(begin, _name(table[-1:]), used, f"{cursor.written(0, len(cursor.tokens))};")
 
     def create_trigger(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
         cursor.accept("IF", "NOT", "EXISTS")

@@ -19,7 +19,8 @@ class Column(NamedTuple):
     default_text: str = ""
     key: str = ""
     """PRIMARY KEY or UNIQUE."""
-    check: bool = False
+    checked: tuple[Token, ...] = ()
+    """What stands in the parentheses of its CHECKs."""
     references: str = ""
     target: tuple[Token, ...] = ()
     """The table that it refers to."""
@@ -75,8 +76,7 @@ def _constraint(cursor: Cursor, found: Column) -> Column:
         _conflict(cursor)
         return found
     if cursor.accept("CHECK"):
-        cursor.group()
-        return found._replace(check=True)
+        return found._replace(checked=(*found.checked, *cursor.group()))
     if cursor.accept("COLLATE"):
         cursor.name()
         return found
