@@ -1,6 +1,6 @@
 """``a || b`` in MySQL and MariaDB: OR, and so 0 or 1, where whoever wrote it meant ``CONCAT(a, b)``.
 
-Sources: MySQL 8.0 Reference Manual 7.1.11 "Server SQL Modes", PIPES_AS_CONCAT; tried on MariaDB 10.11: 'a' || 'b' is 0, with a warning that nobody sees.
+Sources: MySQL 8.0 Reference Manual 7.1.11 "Server SQL Modes", PIPES_AS_CONCAT; MariaDB, "SQL_MODE".
 """
 
 from collections.abc import Iterator, Sequence

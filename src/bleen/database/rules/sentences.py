@@ -16,9 +16,7 @@ HELD = (
 )
 """Why what refuses rows waits for contract; ``over`` is what it is about."""
 
-HOLDS = {
-    "holds-the-old-version": "A CHECK, foreign key or unique index over columns that the old version writes waits for contract: it holds that version too."
-}
+HOLDS = {"holds-the-old-version": "A CHECK, foreign key or unique index over what the old version writes waits for contract: it holds that version too."}
 
 ROWS = {
     "whole-table-update": "An UPDATE of all rows locks them until it ends: backfill.sql does it in batches.",
