@@ -21,7 +21,7 @@ from bleen.model import Environment, NotYet, Routing
 from bleen.plan import Probe
 from bleen.testing.load import Client, Load, Problem, Report
 from bleen.testing.routers import BLUE, GREEN, LATER, Fleet, Make, RouterContract
-from bleen.testing.site import Application, Site, WebSocket, done, until
+from bleen.testing.site import Application, Recital, Site, WebSocket, done, until
 
 
 class Moment(NamedTuple):
@@ -236,6 +236,43 @@ class ProxyContract(RouterContract):
         finally:
             for each in fleet.blue:
                 each.ask("/be?health=ok")
+
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n", b"one", b"two"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n", b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"),
+            (b"HTTP/1.0 200 OK\r\n\r\n", b"one", b"two"),
+            (b"HTTP/1.1 204 No Content\r\n", b"Connection: close\r\n\r\n"),
+            (b"HTTP/1.1 302 Found\r\nLocation: /\r\n", b"Content-Length: 0\r\nConnection: close\r\n\r\n"),
+        ],
+        ids=["length", "chunked", "until-it-closes", "no-content", "redirect"],
+    )
+    def test_a_health_check_takes_the_whole_answer_and_resets_no_connection(self, live: Site, fleet: Fleet, pieces: tuple[bytes, ...]) -> None:
+        """A health check takes the whole answer, and the application sees no reset."""
+        with Recital(*pieces) as healthy:
+            self.alone_is_found_well(live, fleet, healthy)
+            seen = len(healthy.ends)
+            until("it was looked at", lambda: len(healthy.ends) > seen + 10)
+            assert set(healthy.ends) == {""}
+
+    def test_a_health_answer_of_a_megabyte_is_one(self, live: Site, fleet: Fleet) -> None:
+        with Recital(b"HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\nConnection: close\r\n\r\n", *[bytes(65536)] * 16) as healthy:
+            self.alone_is_found_well(live, fleet, healthy)
+
+    def alone_is_found_well(self, site: Site, fleet: Fleet, healthy: Recital) -> None:
+        """Gets all requests, beside a target that is ill; two that are ill would share them."""
+        ill = fleet.green[0]
+        ill.ask("/be?health=fail")
+        try:
+            wanted = Routing({GREEN: 100}, None, {GREEN: (ill.target, healthy.target)})
+            site.prepare(wanted)
+            site.route(wanted)
+            looks = ill.facts()["looks"]
+            until("the proxy has seen both", lambda: ill.facts()["looks"] > looks + 10 and len(healthy.ends) > 10)
+            assert {site.get()[1] for _ in range(10)} == {"recital"}
+        finally:
+            ill.ask("/be?health=ok")
 
     def test_the_application_learns_who_asks_and_how(self, live: Site) -> None:
         """X-Forwarded-For and -Proto are set."""

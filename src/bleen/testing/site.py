@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -127,6 +129,60 @@ class Application:
             raise RuntimeError(f"{self.name} ended with {self._process.returncode}: {os.pread(self._output, 4000, 0).decode()}")
         line, end, _ = os.pread(self._output, 4000, 0).decode().partition("\n")
         return line if end else ""
+
+
+class Recital(socketserver.ThreadingTCPServer):
+    """An application whose answer to /health is these pieces, each a write of its own; it closes then, and notes how each look at it ended.
+
+    Anything else it answers with its name, "recital". Used with ``with``; listens from the beginning, and answers until the end of it.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Reciting)
+        self.pieces = pieces
+        self.ends: list[str] = []
+        """For each look an error, or "" if everything was written and the peer then closed in order."""
+        self.target = Target("127.0.0.1", self.server_address[1])
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> "Recital":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+_LOOK = b"GET /health"
+_ANSWER = b"HTTP/1.1 200 OK\r\nX-Served-By: recital\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class _Reciting(socketserver.BaseRequestHandler):
+    server: Recital
+
+    def handle(self) -> None:
+        head, end = b"", ""
+        try:
+            while b"\r\n\r\n" not in head:
+                more = self.request.recv(65536)
+                if not more:
+                    return
+                head += more
+            for piece in self.server.pieces if head.startswith(_LOOK) else (_ANSWER,):
+                self.request.sendall(piece)
+                time.sleep(0.005)  # time for who does not want the rest to go away
+            self.request.shutdown(socket.SHUT_WR)
+            while self.request.recv(65536):
+                pass
+        except OSError as error:
+            end = repr(error)
+        if head.startswith(_LOOK):
+            self.server.ends.append(end)
 
 
 class WebSocket:

@@ -150,7 +150,10 @@ def read_servers(text: str) -> list[Server]:
 
 def render(settings: Settings, servers: Iterable[Server]) -> str:
     """The whole configuration. Every path in it is relative to the directory that HAProxy is started in: a socket's own path may have 107 bytes (unix(7))."""
-    held = {backend: (_BACKUP_OF if backend.endswith(BACKUP) else _BERTH).format(name=backend, map=MAP) for b in BERTHS for backend in (b, b + BACKUP)}
+    held = {}
+    for berth in BERTHS:
+        held[berth] = _BERTH.format(name=berth, map=MAP, well=_WELL)
+        held[berth + BACKUP] = _BACKUP_OF.format(name=berth + BACKUP)
     for server in sorted(servers):
         for backend, text in zip((server.berth, server.berth + BACKUP), words(server, settings), strict=True):
             held[backend] += f"    server {server.name} {text}\n"
@@ -222,8 +225,6 @@ defaults
     retries 3
     balance roundrobin
     http-reuse always
-    option httpchk
-    http-check expect status 200-399
 
 {production}
 {preview}
@@ -233,9 +234,17 @@ backend {nobody}
 
 {backends}"""
 
-_BERTH = """\
-backend {name}
-    http-check send meth GET uri-lf '%[str({name}),map({map})]' ver HTTP/1.1 hdr Host localhost hdr User-Agent bleen
+# What a check reads begins with a status from 200 to 399; informational answers (1xx, RFC 9110 section 15.2) are passed over.
+_WELL = r"^(HTTP/1[.][01] 1[0-9][0-9][^\n]*\n([^\r\n]+\r\n)*\r\n)*HTTP/1[.][01] [23][0-9][0-9][ \r]"
+
+# A check reads until the application closes, as it is asked to ("close", RFC 9112 section 9.6), or until a buffer is full: ``min-recv`` is more than one
+# holds. "option httpchk" is done with the head and resets the connection: an application that still writes the body logs an error for every check. It can
+# be told to wait for a body ("http-check expect ! string"), but then an answer without one is a failure. Without ``linger``, every check ends in a reset.
+_BERTH = r"""backend {name}
+    option tcp-check
+    tcp-check connect linger
+    tcp-check send-lf "GET %[str({name}),map({map})] HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bleen\r\nConnection: close\r\n\r\n"
+    tcp-check expect min-recv 1048576 error-status L7STS on-error "answered %[res.payload(0,12)]" rstring "{well}"
 """
 
 
