@@ -282,8 +282,46 @@ def test_the_folder_gets_the_next_number_and_nothing_is_overwritten(
         (tmp_path / f"V12__{file}").write_text(text)
     files = [f"V12__{file}" for file in ARTICLE]
     assert run("--to", "db", *files, capsys=capsys)[1]["migrations"] == ["db/0042_expand"]
+    (tmp_path / files[0]).write_text("ALTER TABLE users ADD COLUMN full_name TEXT;")
     assert run("--to", "db", "--name", "Full name", *files, capsys=capsys)[1]["migrations"] == ["db/0043_full_name"]
     assert sorted(each.name for each in Path("db").iterdir()) == ["0041_before", "0042_expand", "0043_full_name"]
+
+
+def test_what_was_imported_already_is_not_imported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("change.sql").write_text("".join(ARTICLE.values()))
+    run("change.sql", capsys=capsys)
+    Path("migrations/0001_change/migration.toml").write_text("# gone on with")
+    code, said = run("--name", "other", "change.sql", capsys=capsys)
+    assert (code, said["text"].partition(",")[0]) == (2, "migrations/0001_change has the same SQL already")
+    assert [each.name for each in Path("migrations").iterdir()] == ["0001_change"]
+
+
+SHOP = """\
+service: shop
+platform: {process: {command: [./app], directory: "releases/{version}"}}
+router: {envoy: {listen: "127.0.0.1:18080", preview: "127.0.0.1:18081"}}
+"""
+
+
+@pytest.mark.parametrize("words", [["import", "change.sql"], ["new", "change"]], ids=lambda words: words[0])
+def test_where_a_deploy_looks_for_migrations_is_told_if_it_is_elsewhere(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a bleen.yaml there is no deploy, and nothing to tell."""
+    monkeypatch.chdir(tmp_path)
+    Path("change.sql").write_text("".join(ARTICLE.values()))
+
+    def said(to: str) -> str:
+        assert main(["migrate", *words, "--to", to]) == 0
+        return capsys.readouterr().out
+
+    assert "a deploy" not in said("0")
+    Path("bleen.yaml").write_text(SHOP)
+    assert "a deploy does not find it yet: bleen.yaml names no database" in said("1")
+    Path("bleen.yaml").write_text(SHOP + 'database: {url: "${DATABASE_URL}"}\n')
+    assert "a deploy looks into releases/{version}/migrations (database.migrations of bleen.yaml)" in said("2")
+    assert "a deploy" not in said("releases/1.1/migrations")
 
 
 def test_what_the_rules_forbid_is_told_with_the_safe_way_and_exits_1(

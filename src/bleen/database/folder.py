@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from bleen.database.rules.findings import PHASES
 from bleen.errors import UserError
 
 _NUMBERED = re.compile(r"(\d{1,18})_")
@@ -26,6 +27,14 @@ def next_number(to: Path) -> int:
     return max(taken, default=0) + 1
 
 
+def same(to: Path, files: Mapping[str, str]) -> Path | None:
+    """The migration of a directory whose phases have the very same SQL; its other files a person may have gone on with."""
+    for each in sorted(to.iterdir()) if to.is_dir() else ():
+        if all(_text(each / f"{phase}.sql") == files.get(f"{phase}.sql", "") for phase in PHASES):
+            return each
+    return None
+
+
 def write(to: Path, number: int, name: str, files: Mapping[str, str]) -> Path:
     """Writes a migration; its folder. Raises UserError if it cannot be written."""
     folder = to / f"{number:04d}_{name}"
@@ -42,3 +51,10 @@ def write(to: Path, number: int, name: str, files: Mapping[str, str]) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
     return folder
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read: {error}") from None

@@ -3,6 +3,8 @@
 bleen migrate SUBVERB --help     tells all of one
 """
 
+import os
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -30,6 +32,26 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     raise UserError(f"options come after the sub-verb: bleen migrate {args.subverb} [options]")
+
+
+def place(file: str, to: Path) -> list[str]:
+    """What a person has to know of a directory that a deploy does not look into: where ``database.migrations`` of a bleen.yaml is. Nothing without that file.
+
+    Raises Faults for one that is wrong.
+    """
+    if not Path(file).exists():
+        return []
+    from bleen import config
+    from bleen.config.fields import filled
+
+    loaded = config.load(Path(file), None)
+    database = loaded.file.database
+    if database is None:
+        return [f"a deploy does not find it yet: {file} names no database; add `database: {{url: ${{DATABASE_URL}}}}`, and put it where its `migrations` says"]
+    wanted = str(loaded.beside(filled(database.migrations, {"version": "{version}"})))
+    if re.fullmatch("[^/]+".join(map(re.escape, wanted.split("{version}"))), os.path.abspath(to)):
+        return []
+    return [f"a deploy looks into {os.path.relpath(wanted)} (database.migrations of {file}): move it there, for the version that brings it, or say --to"]
 
 
 def text(file: str) -> str:

@@ -10,10 +10,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from bleen.cli import exits
-from bleen.cli.verbs.migrate import text
+from bleen.cli.verbs.migrate import place, text
 from bleen.cli.verbs.migrate.lint import lines
 from bleen.database import folder, importing
 from bleen.database.statements import DIALECTS
+from bleen.errors import UserError
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -26,10 +27,13 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     name, to = folder.slug(args.name or Path(args.files[0]).stem), Path(args.to)
     found = importing.split([(file, text(file)) for file in args.files], args.dialect)
-    first = folder.next_number(to)
+    for each in found:
+        if there := folder.same(to, each.files):
+            raise UserError(f"{there} has the same SQL already, so nothing was written; remove it to import {', '.join(args.files)} anew")
+    first, placed = folder.next_number(to), place(args.file, to)
     written = [folder.write(to, first + at, name if not at else f"{name}_{at + 1}", each.files) for at, each in enumerate(found)]
     judged = importing.lint([(str(where), each) for where, each in zip(written, found, strict=True)], args.dialect)
-    notes = [note for each in found for note in each.notes]
+    notes = [*(note for each in found for note in each.notes), *placed]
     if args.json:
         print(json.dumps({"migrations": [str(each) for each in written], "notes": notes, "findings": [each._asdict() for each in judged]}))
     else:

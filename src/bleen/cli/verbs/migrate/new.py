@@ -12,13 +12,14 @@ change it, commit it.
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from bleen.cli import exits
-from bleen.cli.verbs.migrate import text
-from bleen.database import folder, operations
+from bleen.cli.verbs.migrate import place, text
+from bleen.database import adapters, folder, operations
+from bleen.database.importing import Imported
 from bleen.database.statements import DIALECTS
 from bleen.errors import UserError
 
@@ -27,6 +28,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="the migration's name, such as full_name; its number is the next free one")
     parser.add_argument("operations", nargs="*", metavar="OPERATION", help="a name, then key=value for each thing to be said of it")
     parser.add_argument("--from", dest="toml", metavar="FILE", help="read operations from a TOML file; - is standard input")
+    parser.add_argument("--alembic", metavar="BEFORE:EXPAND:CONTRACT", help="have Alembic carry it out, between these revisions")
+    parser.add_argument("--django", metavar="APP:BEFORE:EXPAND:CONTRACT", help="have Django carry it out, between these migrations of an app")
+    parser.add_argument("--command", action="store_true", help="have any other command carry it out, to be filled in")
     parser.add_argument("--to", default="migrations", metavar="DIR", help="where migrations lie (default: %(default)s)")
     parser.add_argument("--dialect", choices=DIALECTS, default="postgres", help="whose SQL it is; mysql is MariaDB too (default: %(default)s)")
     parser.add_argument("--operations", dest="listed", action="store_true", help="list the operations and what can be said of each, and write nothing")
@@ -40,18 +44,31 @@ def run(args: Namespace) -> int:
         raise UserError("what is it called? bleen migrate new NAME")
     if args.toml and args.operations:
         raise UserError("operations come from --from or from the command line, not from both")
+    if sum(map(bool, (args.toml or args.operations, args.alembic, args.django, args.command))) > 1:
+        raise UserError("operations, --alembic, --django and --command each say what is to be written; say one of them")
     name, to = folder.slug(args.name), Path(args.to)
-    asked = operations.from_toml(text(args.toml), args.toml) if args.toml else operations.from_words(args.operations)
-    found = operations.migrations(asked, args.dialect, name.replace("_", " ")) if asked else [operations.template(args.dialect)]
-    first = folder.next_number(to)
+    found = _asked(args, name)
+    first, placed = folder.next_number(to), place(args.file, to)
     written = [folder.write(to, first + at, name if not at else f"{name}_{at + 1}", each.files) for at, each in enumerate(found)]
-    notes = [f"{where}: {note}" for where, each in zip(written, found, strict=True) for note in each.notes]
+    notes = [*(f"{where}: {note}" for where, each in zip(written, found, strict=True) for note in each.notes), *placed]
     if args.json:
         print(json.dumps({"migrations": [str(each) for each in written], "notes": notes}))
     else:
         said = [f"{where}/{file}" for where, each in zip(written, found, strict=True) for file in each.files]
         print("\n".join([*said, *notes]))
     return exits.DONE
+
+
+def _asked(args: Namespace, name: str) -> Sequence[Imported]:
+    """The migrations that are to be written."""
+    if args.alembic:
+        return [adapters.alembic(args.alembic)]
+    if args.django:
+        return [adapters.django(args.django)]
+    if args.command:
+        return [adapters.template()]
+    asked = operations.from_toml(text(args.toml), args.toml) if args.toml else operations.from_words(args.operations)
+    return operations.migrations(asked, args.dialect, name.replace("_", " ")) if asked else [operations.template(args.dialect)]
 
 
 def _fields() -> Mapping[str, Any]:
