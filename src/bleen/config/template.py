@@ -34,7 +34,7 @@ router:
     preview: "127.0.0.1:8081"    # the way to the new version before it is promoted; keep it private
     # tls: {certificate: tls/fullchain.pem, key: tls/key.pem}
 
-# The database that the versions share. A version brings its migrations; the schema is expanded before it starts, and contracted when nobody needs the old shape.
+# The database that the versions share. A version brings its migrations: expanded before it starts, contracted when nobody needs the old shape any more.
 # database:
 #   url: ${DATABASE_URL}                          # the server itself, not a pooler, as the role that owns the tables
 #   migrations: releases/{version}/migrations
