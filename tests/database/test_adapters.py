@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
+from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database.command import Home, home
-from bleen.database.migration import Migration, parse
+from bleen.database.migration import Migration, parse, read
 from bleen.database.schema import Schema
 from bleen.errors import Refused, UserError
 from bleen.testing.interrupt import fork
@@ -171,6 +172,16 @@ def columns(base: Base) -> list[str]:
 
 
 OLD, BOTH, NEW = ["id", "name", "surname"], ["id", "name", "surname", "note"], ["id", "name", "note"]
+
+
+@pytest.mark.parametrize(("tool", "option"), [("alembic", "--alembic=r0:e1:c1"), ("django", "--django=shop:0001:0002:0003")])
+def test_new_writes_the_folder_of_a_tool(tmp_path: Path, tool: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`bleen migrate new NAME` writes what the tests below carry out, but for what only its owner knows: the labels of branches."""
+    assert main(["migrate", "new", "note", option, "--to", str(tmp_path / "to")]) == 0
+    place = Home("1.1", str(tmp_path), {}, "", ())
+    mine = TOOLS[tool](tmp_path, place).migration.command
+    wrote = read(tmp_path / "to" / "0001_note").command
+    assert wrote == mine._replace(branched=False, revert=tuple(word.removeprefix("expand@") for word in mine.revert))
 
 
 def test_what_people_have_expands_goes_back_expands_and_contracts(base: Base, project: Project) -> None:

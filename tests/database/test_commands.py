@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database.command import Home, home
 from bleen.database.ledger import State
@@ -325,3 +326,17 @@ def test_an_expand_does_not_run_the_contract_of_an_earlier_migration_with_it(use
     schema.contract(NAME, home=place)
     allowed(schema, "1.2", [migration(), later], place)
     assert schema.expand([later], "shop", 3, {}, {}, place) == ["0008_more"]
+
+
+def test_new_writes_a_template_for_any_other_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`bleen migrate new NAME --command`: what is filled in, is read."""
+    assert main(["migrate", "new", "note", "--command", "--to", str(tmp_path)]) == 0
+    text = (tmp_path / "0001_note" / "migration.toml").read_text()
+    written = "\n".join(line.removeprefix("# ") for line in text.splitlines() if not line.startswith(("# The tool", "# unjudged")))
+    assert parse(NAME, {"migration.toml": written}, NAME).command.contract == ("./migrate", "up", "8")
+
+
+@pytest.mark.parametrize("words", [["--alembic=1a"], ["--alembic=1a::2b"], ["--django=shop:1"], ["--command", "--alembic=1a:2b"]])
+def test_new_refuses_what_it_cannot_write(tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["migrate", "new", "note", *words, "--to", str(tmp_path / "to")]) == 2
+    assert not (tmp_path / "to").exists()
