@@ -133,5 +133,37 @@ def evidence_lines(evidence: Iterable[Mapping[str, Any]]) -> list[str]:
     for each in evidence:
         if each["result"] != "pass":
             said.append(f"  {each['test']}: {each['why']}")
-            said.extend(f"    {part}: {json.dumps(each[part])}" for part in ("request", "answer", "expected") if each.get(part))
+            said += _message("request", "{method} {url}", each.get("request", {}))
+            said += _message("answer", "{status}, {bytes} bytes", each.get("answer", {}))
+            said += [f"    expected: {'; '.join(_expectations(each['expected']))}"] if each.get("expected") else []
     return said
+
+
+def _message(part: str, first: str, shown: Mapping[str, Any]) -> list[str]:
+    """A request or an answer as HTTP writes it."""
+    if not shown:
+        return []
+    headers = [f"{name}: {value}" for name, value in shown["headers"]]
+    body = shown.get("body", "").splitlines()
+    lines = [*headers, *([""] if headers and body else []), *body]
+    return [f"    {part}: {_harmless(first.format(**shown))}", *(f"      {_harmless(line)}".rstrip() for line in lines)]
+
+
+def _harmless(line: str) -> str:
+    """With nothing in it that a terminal would obey."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
+def _expectations(expected: Mapping[str, Any]) -> list[str]:
+    said = []
+    for name, value in expected.items():
+        if isinstance(value, Mapping):
+            said += [f"{name} {what} {_json(each)}" for what, each in value.items()]
+        else:
+            each_or_all = " or " if name == "status" else " and "
+            said.append(f"{name.replace('_', ' ')} {each_or_all.join(map(_json, value if isinstance(value, list) else [value]))}")
+    return [_harmless(each) for each in said]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

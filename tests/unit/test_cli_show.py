@@ -1,0 +1,45 @@
+"""What people get to see of a failure."""
+
+from bleen.cli.show import evidence_lines
+
+FAILED = {
+    "test": "The shop answers",
+    "result": "fail",
+    "why": "the status was 500, not 200 or 204",
+    "request": {"method": "POST", "url": "http://127.0.0.1:8081/", "headers": [["Authorization", "[redacted]"]], "body": '{"a": 1}'},
+    "answer": {"status": 500, "headers": [["Content-Type", "text/html"]], "body": "<p>\n\x1b[2Jgröße\n", "bytes": 16},
+    "expected": {"status": [200, 204], "body_contains": ["größe", "two"], "header": {"Content-Type": "text/html"}, "json": {"a.b": {"c": 3}}},
+}
+
+
+def test_a_failed_smoke_test_is_shown_as_http_writes_it_and_with_nothing_that_a_terminal_obeys() -> None:
+    """The report shows the request, the answer and the expectation."""
+    assert (
+        "\n".join(evidence_lines([FAILED, {"test": "fine", "result": "pass"}]))
+        == """\
+  The shop answers: the status was 500, not 200 or 204
+    request: POST http://127.0.0.1:8081/
+      Authorization: [redacted]
+
+      {"a": 1}
+    answer: 500, 16 bytes
+      Content-Type: text/html
+
+      <p>
+      \\x1b[2Jgröße
+    expected: status 200 or 204; body contains "größe" and "two"; header Content-Type "text/html"; json a.b {"c": 3}"""
+    )
+
+
+def test_a_smoke_test_that_could_not_be_sent_or_got_no_answer_shows_what_there_is() -> None:
+    """The report shows the request, the answer and the expectation."""
+    away = {
+        "test": "away",
+        "result": "fail",
+        "why": "no whole answer within 5 s",
+        "request": {"method": "GET", "url": "http://a/", "headers": []},
+        "expected": {},
+    }
+    assert evidence_lines([away]) == ["  away: no whole answer within 5 s", "    request: GET http://a/"]
+    unsent = {"test": "unsent", "result": "inconclusive", "why": "${NAME} has no value", "expected": {"status": [200]}}
+    assert evidence_lines([unsent]) == ["  unsent: ${NAME} has no value", "    expected: status 200"]
