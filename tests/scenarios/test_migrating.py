@@ -157,3 +157,18 @@ def test_a_prepared_select_star_is_warned_of_and_found_while_the_old_version_ser
     assert "1.0.1, which serves, does not pass its smoke tests since the schema was expanded" in said.text
     assert "`bleen migrate revert 0007_full_name` undoes that" in said.text
     registry.bleen("migrate", "revert", "0007_full_name", "--yes")
+
+
+def test_a_database_that_was_restored_from_before_the_expand_is_expanded_by_the_next_deploy(registry: Registry, oldest: databases.Postgres) -> None:
+    """Journal lost or database restored: the ledger decides."""
+    name = registry.environ["DATABASE_URL"].rpartition("/")[2]
+    with oldest.connect(name) as db:
+        db.execute("CREATE TABLE before AS TABLE people")
+    registry.bleen("deploy", "1.1")
+    with oldest.connect(name) as db:
+        db.execute("DROP TABLE people, bleen_migration, bleen_step, bleen_environment CASCADE")
+        db.execute(people.TABLE)
+        db.execute("INSERT INTO people (first_name, last_name) SELECT first_name, last_name FROM before")
+    registry.bleen("deploy", "1.1", "--end-window")
+    with oldest.connect(name) as db:
+        assert db.execute("SELECT count(*) FROM people WHERE full_name = first_name || ' ' || last_name").fetchall() == [(1000,)]
