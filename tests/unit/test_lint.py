@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lint_cases_postgres import BAD, GOOD
 
 from bleen.cli import main
+from bleen.database.migration import read_all
 from bleen.database.rules import Finding, lint, rules
 from bleen.database.rules.sarif import log
 from bleen.database.statements import DIALECTS, Dialect
@@ -105,6 +106,30 @@ def test_what_is_found_alone_is_found_in_company(parts: list[str], data: st.Data
     assert alone <= together
 
 
+@pytest.mark.parametrize(
+    ("dialect", "sql", "table", "old", "new"),
+    [
+        ("postgres", 'ALTER TABLE app."Users" ALTER "N""é" TYPE text', 'app."Users"', 'N"é', 'N"é_new'),
+        ("postgres", "ALTER TABLE users RENAME name TO full_name", "users", "name", "full_name"),
+        ("mysql", "ALTER TABLE `a``b` MODIFY `c \n` BIGINT", "`a``b`", "c \n", "c \n_new"),
+        ("mysql", "ALTER TABLE users CHANGE a b INT DEFAULT 5, ALGORITHM=INSTANT", "users", "a", "b"),
+        ("mysql", "ALTER TABLE users RENAME COLUMN a TO b", "users", "a", "b"),
+        ("sqlite", 'ALTER TABLE users RENAME COLUMN "a b" TO [c]', "users", "a b", "c"),
+    ],
+)
+def test_the_way_to_another_name_or_type_keeps_both_columns_equal(dialect: Dialect, sql: str, table: str, old: str, new: str, tmp_path: Path) -> None:
+    """ "triggers keep old and new columns equal whoever writes": without the pair, what blue writes behind the backfill is lost when contract drops it."""
+    (finding,) = (each for each in lint(sql, dialect, "expand") if each.rule in ("rename", "change-type"))
+    toml = "\n".join(line.removeprefix("-- ") for line in finding.fix.splitlines() if line.startswith("--   "))
+    (tmp_path / "0001_moved").mkdir()
+    (tmp_path / "0001_moved" / "migration.toml").write_text(toml)
+    (tmp_path / "0001_moved" / "expand.sql").write_text("SELECT 1;")
+    (migration,) = read_all(tmp_path)
+    (pair,) = migration.pairs
+    assert (pair.table, pair.old, pair.new, list(pair.forward), list(pair.backward)) == (table, (old,), (new,), [new], [old])
+    assert "default" in finding.fix.lower()
+
+
 def run(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     code = main(["migrate", "lint", *words])
     said = capsys.readouterr()
@@ -124,7 +149,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_release_whose_files_are_called_by_their_phase_is_read_without_a_project(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """ "works without a project" """
     assert run("--dialect", "postgres", "expand.sql", "backfill.sql", "contract.sql", "--json", capsys=capsys) == (0, "[]\n", "")
-    assert run("--dialect", "postgres", "expand.sql", capsys=capsys) == (0, "0 errors, 0 warnings\n", "")
+    assert run("--dialect", "postgres", "expand.sql", capsys=capsys) == (0, "nothing found: 0 errors, 0 warnings\n", "")
     assert sorted(each.name for each in release.iterdir()) == ["backfill.sql", "contract.sql", "expand.sql", "more.sql"]
 
 

@@ -108,6 +108,8 @@ def _script(file: str, phase: findings.Phase | None) -> Script:
 
 def lines(found: Sequence[Finding]) -> list[str]:
     """For people: a fix that was just told is not told again."""
+    if not found:
+        return ["nothing found: 0 errors, 0 warnings"]
     said, told = [], ""
     for each in found:
         said.append(f"{each.file}:{each.line}:{each.column}: {each.severity} [{each.rule}] {each.message}")
