@@ -71,7 +71,12 @@ def test_the_safe_way_is_written_for_this_statement() -> None:
     assert fixes == {
         "CREATE INDEX `i` ON a.users (b(3))": ["CREATE INDEX `i` ON a.users (b(3)) ALGORITHM=INPLACE LOCK=NONE;"],
         "ALTER TABLE `u` CHANGE a b INT": [
-            "ALTER TABLE `u` ADD COLUMN b INT NULL, ALGORITHM=INSTANT;\n-- backfill.sql\nUPDATE `u` SET b = a WHERE b IS NULL;\n"
+            "ALTER TABLE `u` ADD COLUMN b INT NULL, ALGORITHM=INSTANT;\n"
+            "-- in migration.toml, or what is written to a after the backfill is lost at contract:\n"
+            '--   [[sync]]\n--   table = "`u`"\n--   old = ["a"]\n--   new = ["b"]\n'
+            '--   forward = { b = "a" }\n--   backward = { a = "b" }\n--   on_conflict = "new"\n'
+            "-- behind ADD COLUMN, if a has a default: ALTER TABLE `u` ALTER COLUMN b SET DEFAULT (that of a);\n"
+            "-- backfill.sql\nUPDATE `u` SET b = a WHERE NOT (b <=> a);\n"
             "-- contract.sql\nALTER TABLE `u` DROP COLUMN a, ALGORITHM=INPLACE, LOCK=NONE;"
         ],
     }

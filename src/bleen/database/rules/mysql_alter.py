@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bleen.database.rules.findings import Known, Phase
+from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.mysql_grammar import Alter, Column, Spec, changes_nothing_else, is_constant
 from bleen.database.rules.sentences import HOLDS, Fault, columns, held
 from bleen.database.tokens import Cursor, Token, read
@@ -266,7 +267,7 @@ def renamed_table(at: Token, old: str, new: str) -> Fault:
 def _rename_column(spec: Spec, context: Context) -> Iterator[Fault]:
     old, new = spec.names
     if not context.made(old):
-        fix = "-- in place of VARCHAR(255) write the type that the old column has\n" + _moved(old.text, new.text, "VARCHAR(255)", context)
+        fix = "-- in place of VARCHAR(255) write the type that the old column has\n" + _moved(old, new, "VARCHAR(255)", "", context)
         yield Fault(spec.at, "rename", _renamed(old, context), fix)
     else:
         context.known.makes("column", *context.key, new.identifier.lower())
@@ -276,11 +277,16 @@ def _renamed(old: Token, context: Context) -> str:
     return f"the version that serves reads and writes {context.name}.{old.text}: each of its statements fails from here on"
 
 
-def _moved(old: str, new: str, kind: str, context: Context) -> str:
-    """A second column, filled in batches, and the first one dropped when nobody uses it."""
-    added = context.alter(f"ADD COLUMN {new} {kind} NULL", INSTANT)
-    filled = f"UPDATE {context.name} SET {new} = {old} WHERE {new} IS NULL;"
-    return f"{added}\n-- backfill.sql\n{filled}\n-- contract.sql\n{context.alter(f'DROP COLUMN {old}', ONLINE)}"
+def _moved(old: Token, new: Token, kind: str, default: str, context: Context) -> str:
+    """A second column, kept equal to the first one and filled in batches, and the first one dropped when nobody uses it."""
+    is_old, is_new = old.text, new.text
+    added = [context.alter(f"ADD COLUMN {is_new} {kind} NULL", INSTANT)]
+    along = f"behind ADD COLUMN, if {is_old} has a default: {context.alter(f'ALTER COLUMN {is_new} SET DEFAULT (that of {is_old})')}"
+    if default:
+        added.append(context.alter(f"ALTER COLUMN {is_new} SET DEFAULT {default if default.startswith('(') else f'({default})'}"))
+    added.append(kept_equal(context.name, old.identifier, new.identifier, is_old, is_new, "" if default else along))
+    filled = f"UPDATE {context.name} SET {is_new} = {is_old} WHERE NOT ({is_new} <=> {is_old});"
+    return "\n".join([*added, "-- backfill.sql", filled, "-- contract.sql", context.alter(f"DROP COLUMN {is_old}", ONLINE)])
 
 
 def _rename_index(spec: Spec, context: Context) -> Iterator[Fault]:
@@ -293,7 +299,7 @@ def _change(spec: Spec, context: Context) -> Iterator[Fault]:
     old, new = spec.names
     assert spec.column is not None
     if old.identifier.lower() != new.identifier.lower():
-        yield Fault(spec.at, "rename", _renamed(old, context), _moved(old.text, new.text, spec.column.type, context))
+        yield Fault(spec.at, "rename", _renamed(old, context), _moved(old, new, spec.column.type, spec.column.default_text, context))
     else:
         yield from _modify(spec, context)
 
@@ -304,9 +310,10 @@ def _modify(spec: Spec, context: Context) -> Iterator[Fault]:
     assert column is not None
     if context.phase == "contract":
         return
-    name = column.name.identifier.replace("`", "``")
+    name = "`" + f"{column.name.identifier}_new".replace("`", "``") + "`"
+    new = Token("name", name, column.name.offset)
     message = f"changes {context.name}.{column.name.text} under the version that serves, and copies {context.name} if the type becomes another"
-    yield Fault(spec.at, "change-type", message, _moved(column.name.text, f"`{name}_new`", column.type, context))
+    yield Fault(spec.at, "change-type", message, _moved(column.name, new, column.type, column.default_text, context))
 
 
 def _default(spec: Spec, context: Context) -> Iterator[Fault]:

@@ -156,6 +156,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def default_along(table: str, old: str, new: str) -> str:
+    """How a column's default moves to the one that takes its place; names as they have to be written."""
+    return f"in expand.sql too, if {old} has a default: ALTER TABLE {table} ALTER COLUMN {new} SET DEFAULT (that of {old});"
+
+
 def called(*parts: str) -> str:
     """A name of ours for something, from names of theirs: as long as PostgreSQL lets it be (63 bytes)."""
     *first, last = parts

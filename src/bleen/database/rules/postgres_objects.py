@@ -5,7 +5,22 @@ from collections.abc import Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import Look, Message, changed, kind, object_name, options, quoted, relation, signature, sql, words, wrapped
+from bleen.database.rules.moved import kept_equal
+from bleen.database.rules.postgres_look import (
+    Look,
+    Message,
+    changed,
+    default_along,
+    kind,
+    object_name,
+    options,
+    quoted,
+    relation,
+    signature,
+    sql,
+    words,
+    wrapped,
+)
 from bleen.database.rules.sentences import HELD
 
 _RELATIONS = ("TABLE", "VIEW", "MATVIEW", "INDEX", "SEQUENCE", "FOREIGN_TABLE")
@@ -133,7 +148,8 @@ def _both(what: str, on: tuple[str, ...], old: str, new: str) -> str:
         table, is_new, is_old = quoted(*on), quoted(new), quoted(old)
         lines = [
             "-- expand.sql",
-            f"-- ALTER TABLE {table} ADD COLUMN {is_new} (the type of {is_old}); and in migration.toml: [[sync]] of {is_old} and {is_new}".replace("\n", " "),
+            f"-- ALTER TABLE {table} ADD COLUMN {is_new} (the type of {is_old});".replace("\n", " "),
+            kept_equal(table, old, new, is_old, is_new, default_along(table, is_old, is_new)),
             "-- backfill.sql",
             f"UPDATE {table} SET {is_new} = {is_old} WHERE {is_new} IS DISTINCT FROM {is_old};",
             "-- contract.sql",

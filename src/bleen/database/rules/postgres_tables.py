@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
+from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_columns import add_column, added, required
 from bleen.database.rules.postgres_holds import held
 from bleen.database.rules.postgres_look import (
@@ -15,6 +16,7 @@ from bleen.database.rules.postgres_look import (
     Message,
     called,
     changed,
+    default_along,
     expression,
     inner,
     kind,
@@ -319,14 +321,17 @@ def _change_type(look: Look, statement: Message, command: Message, at: Place) ->
         if definition.HasField("raw_default")
         else expression(wrapped(pb.TypeCast(arg=wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))])), type_name=definition.type_name)))
     )
+    back = f"CAST({new} AS OLD_TYPE)"
+    along = f"{default_along(table, old, new)} OLD_TYPE is the type of {old}"
     fix = (
-        f"-- expand.sql\n{made}\n-- backfill.sql\nUPDATE {table} SET {new} = {cast} WHERE {new} IS NULL;\n"
+        f"-- expand.sql\n{made}\n{kept_equal(table, command.name, called(command.name, 'new'), cast, back, along)}\n"
+        f"-- backfill.sql\nUPDATE {table} SET {new} = {cast} WHERE {new} IS DISTINCT FROM {cast};\n"
         f"-- contract.sql\nALTER TABLE {table} DROP COLUMN {old};"
     )
     yield look.finding(
         "change-type",
         f"PostgreSQL may write the whole of {table} again while nobody reads or writes it, and the old version gets another type; add a column of "
-        "the new type. Free is only what no version notices, varchar(n) to a longer one or to text: allow that with a reason",
+        "the new type, and let [[sync]] keep both equal. Free is only what no version notices, varchar(n) to a longer one or to text: allow that with a reason",
         fix,
         at=at,
     )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bleen.database import tokens
 from bleen.database.rules.findings import Finding, Known, Phase
+from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.sentences import HOLDS, NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, columns, findings, held, unknown, unknown_call, update
 from bleen.database.rules.sqlite_grammar import Column, Scratch, column, is_constant
 from bleen.database.statements import Comment, Statement
@@ -171,7 +172,7 @@ class _Sqlite:
             cursor.expect("TO")
             new = self.last_name(cursor)
             if not self.made(table, old):
-                yield self.renamed_column(at, _name(table), old.text, new.text)
+                yield self.renamed_column(at, _name(table), old, new)
             self.known.makes("column", *_key(table), new.identifier.lower())
         else:
             cursor.expect("DROP")
@@ -233,10 +234,18 @@ class _Sqlite:
         )
         return Fault(at, "table-rebuild", message)
 
-    def renamed_column(self, at: Token, table: str, old: str, new: str) -> Fault:
-        added = f"ALTER TABLE {table} ADD COLUMN {new};\n-- backfill.sql\nUPDATE {table} SET {new} = {old} WHERE {new} IS NULL;"
-        fix = f"-- write the type that {old} has behind {new}\n{added}\n-- contract.sql\nALTER TABLE {table} DROP COLUMN {old};"
-        return Fault(at, "rename", f"the version that serves reads and writes {table}.{old}: each of its statements fails from here on", fix)
+    def renamed_column(self, at: Token, table: str, old: Token, new: Token) -> Fault:
+        lines = [
+            f"-- write the type that {old.text} has behind {new.text}, and its default if it has one".replace("\n", " "),
+            f"ALTER TABLE {table} ADD COLUMN {new.text};",
+            kept_equal(table, old.identifier, new.identifier, old.text, new.text, ""),
+            "-- backfill.sql",
+            f"UPDATE {table} SET {new.text} = {old.text} WHERE {new.text} IS NOT {old.text};",
+            "-- contract.sql",
+            f"ALTER TABLE {table} DROP COLUMN {old.text};",
+        ]
+        message = f"the version that serves reads and writes {table}.{old.text}: each of its statements fails from here on"
+        return Fault(at, "rename", message, "\n".join(lines))
 
     def dropped_column(self, at: Token, table: tuple[Token, ...], gone: Token) -> Iterator[Fault]:
         if self.made(table, gone):
