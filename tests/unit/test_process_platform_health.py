@@ -17,6 +17,7 @@ from bleen.host import launch, processes
 from bleen.model import Target
 from bleen.plan import Probe
 from bleen.providers.platforms.process_health import Owners, look, look_at_all
+from bleen.testing.site import Recital, until
 
 PROBE = Probe("/health?a=b", patience=0.5)
 
@@ -80,6 +81,21 @@ def test_an_answer_of_200_to_399_is_well_and_everything_else_is_said(answer: byt
 def test_an_answer_in_small_pieces_is_put_together() -> None:
     with answering(*(bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\n\r\n"), every=0.001) as (target, _):
         assert look(target, PROBE) == ""
+
+
+def test_a_look_takes_the_whole_answer_and_resets_no_connection() -> None:
+    """A health check takes the whole answer, and the application sees no reset."""
+    for pieces in (
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", b"one", b"two"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"3\r\none\r\n", b"0\r\n\r\n"),
+        (b"HTTP/1.0 200 OK\r\n\r\n", b"one", b"two"),
+        (b"HTTP/1.1 204 No Content\r\n", b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n", *[bytes(262144)] * 4),
+    ):
+        with Recital(*pieces) as healthy:
+            assert look(healthy.target, PROBE) == ""
+            until("the application is done", lambda: healthy.ends)
+            assert healthy.ends == [""], pieces[0]
 
 
 def test_nobody_there_and_a_reset_are_said() -> None:

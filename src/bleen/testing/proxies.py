@@ -21,7 +21,7 @@ from bleen.model import Environment, NotYet, Routing
 from bleen.plan import Probe
 from bleen.testing.load import Client, Load, Problem, Report
 from bleen.testing.routers import BLUE, GREEN, LATER, Fleet, Make, RouterContract
-from bleen.testing.site import Application, Recital, Site, WebSocket, done, until
+from bleen.testing.site import QUICK, Application, Recital, Site, WebSocket, done, until
 
 
 class Moment(NamedTuple):
@@ -259,6 +259,18 @@ class ProxyContract(RouterContract):
     def test_a_health_answer_of_a_megabyte_is_one(self, live: Site, fleet: Fleet) -> None:
         with Recital(b"HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\nConnection: close\r\n\r\n", *[bytes(65536)] * 16) as healthy:
             self.alone_is_found_well(live, fleet, healthy)
+
+    def test_an_application_that_does_not_close_sees_no_reset_either_and_is_sent_to(self, make: Make) -> None:
+        """A health check takes the whole answer, and the application sees no reset. HAProxy gives such a check up, and goes on trying."""
+        with Recital(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", b"onetwo", closes=False) as staying:
+            site = make(probe=QUICK._replace(patience=0.2))
+            site.up()
+            wanted = Routing({GREEN: 100}, None, {GREEN: (staying.target,)})
+            site.prepare(wanted)
+            site.route(wanted)
+            until("it was looked at", lambda: len(staying.ends) > 5)
+            assert set(staying.ends) == {""}
+            assert {site.get()[:2] for _ in range(5)} == {(200, "recital")}
 
     def alone_is_found_well(self, site: Site, fleet: Fleet, healthy: Recital) -> None:
         """Gets all requests, beside a target that is ill; two that are ill would share them."""

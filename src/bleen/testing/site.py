@@ -132,17 +132,18 @@ class Application:
 
 
 class Recital(socketserver.ThreadingTCPServer):
-    """An application whose answer to /health is these pieces, each a write of its own; it closes then, and notes how each look at it ended.
+    """An application whose answer to /health is these pieces, each a write of its own; it notes how each look ended.
 
-    Anything else it answers with its name, "recital". Used with ``with``; listens from the beginning, and answers until the end of it.
+    Then it closes, or with ``closes=False`` leaves that to the peer, whatever was asked for. Anything else it answers with its name, "recital".
+    Used with ``with``; listens from the beginning, and answers until the end of it.
     """
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, *pieces: bytes) -> None:
+    def __init__(self, *pieces: bytes, closes: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), _Reciting)
-        self.pieces = pieces
+        self.pieces, self.closes = pieces, closes
         self.ends: list[str] = []
         """For each look an error, or "" if everything was written and the peer then closed in order."""
         self.target = Target("127.0.0.1", self.server_address[1])
@@ -176,7 +177,8 @@ class _Reciting(socketserver.BaseRequestHandler):
             for piece in self.server.pieces if head.startswith(_LOOK) else (_ANSWER,):
                 self.request.sendall(piece)
                 time.sleep(0.005)  # time for who does not want the rest to go away
-            self.request.shutdown(socket.SHUT_WR)
+            if self.server.closes:
+                self.request.shutdown(socket.SHUT_WR)
             while self.request.recv(65536):
                 pass
         except OSError as error:

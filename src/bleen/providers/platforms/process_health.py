@@ -19,7 +19,9 @@ from bleen.providers.platforms.process_record import HOST
 
 _RENEW = 10.0
 """Seconds after which a proof is made again: somebody may have joined the port with SO_REUSEPORT."""
-_REST = 65536
+_HEAD = 65536
+"""How much is read in search of a status."""
+_REST = 4 << 20
 """How much of an answer's rest is read, so that the application is not sent a reset in the middle of it."""
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL)
 """What says that this host, or bleen itself, is short of something: no news of the target."""
@@ -90,7 +92,7 @@ def _status(connection: socket.socket, deadline: float) -> str:
         elif line := re.match(rb"HTTP/1\.[01] ([2-9]\d\d)[ \r\n]", got):
             _finish(connection, deadline)
             return line[1].decode()
-        elif len(got) > _REST or (len(got) >= 13 and not got.startswith(b"HTTP/1.")):
+        elif len(got) > _HEAD or (len(got) >= 13 and not got.startswith(b"HTTP/1.")):
             return f"something that is not HTTP: {got[:40]!r}"
         else:
             connection.settimeout(_left(deadline))
@@ -100,12 +102,12 @@ def _status(connection: socket.socket, deadline: float) -> str:
 
 
 def _finish(connection: socket.socket, deadline: float) -> None:
-    """Takes the rest of an answer if it is short and comes at once."""
+    """Takes the rest of an answer if it comes at once."""
     soon, got = min(deadline, time.monotonic() + 0.1), 0
     try:
         while got < _REST and time.monotonic() < soon:
             connection.settimeout(_left(soon))
-            more = len(connection.recv(16384))
+            more = len(connection.recv(65536))
             if not more:
                 return
             got += more

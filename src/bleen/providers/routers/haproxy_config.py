@@ -239,7 +239,8 @@ _WELL = r"^(HTTP/1[.][01] 1[0-9][0-9][^\n]*\n([^\r\n]+\r\n)*\r\n)*HTTP/1[.][01] 
 
 # A check reads until the application closes, as it is asked to ("close", RFC 9112 section 9.6), or until a buffer is full: ``min-recv`` is more than one
 # holds. "option httpchk" is done with the head and resets the connection: an application that still writes the body logs an error for every check. It can
-# be told to wait for a body ("http-check expect ! string"), but then an answer without one is a failure. Without ``linger``, every check ends in a reset.
+# be told to wait for a body ("http-check expect ! string"), but then an answer without one is a failure. A check that is given up ends without a reset
+# too, because of ``linger``.
 _BERTH = r"""backend {name}
     option tcp-check
     tcp-check connect linger
