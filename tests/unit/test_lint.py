@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lint_cases_postgres import BAD, GOOD
 
+from bleen import config
 from bleen.cli import main
 from bleen.database.migration import read_all
 from bleen.database.rules import Finding, lint, rules
@@ -187,7 +188,10 @@ def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "say --dialect postgres|mysql|sqlite"),
+        ((), "say --dialect postgres|mysql|sqlite; or name with -f the bleen.yaml that has the database (there is no bleen.yaml)"),
+        (("expand.sql", "-f", "more.yaml"), "(there is no more.yaml)"),
+        (("expand.sql", "-f", "latin.sql"), "say --dialect postgres|mysql|sqlite; latin.sql does not tell:"),
+        (("--dialect", "postgres", "nowhere.sql"), "nowhere.sql: cannot be read: No such file or directory"),
         (("--dialect", "postgres"), "there is no file to read"),
         (("--dialect", "postgres", "nowhere.sql", "--phase", "expand"), "nowhere.sql: cannot be read: No such file or directory"),
         (("--dialect", "postgres", ".", "--phase", "expand"), ".: cannot be read: Is a directory"),
@@ -202,6 +206,25 @@ def test_what_cannot_be_read_exits_2_and_says_what_to_do(words: tuple[str, ...],
     code, out, err = run(*words, capsys=capsys)
     assert code == 2
     assert said in out + err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("postgresql://shop@db/shop", "index-without-concurrently"), ("mariadb://shop@db/shop", "algorithm"), ("sqlite:shop.db", "index-blocks")]
+)
+def test_the_bleen_yaml_tells_whose_sql_it_is(url: str, said: str, release: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (release / "expand.sql").write_text("CREATE INDEX i ON users (name);")
+    file = config.template("haproxy") + '\ndatabase:\n  url: "${SHOP_DATABASE}"\n'
+    (release / "shop.yaml").write_text(file)
+    monkeypatch.setenv("SHOP_DATABASE", url)
+    assert f"[{said}" in run("expand.sql", "-f", "shop.yaml", capsys=capsys)[1]
+    (release / "bleen.yaml").write_text(file)
+    assert f"[{said}" in run("expand.sql", capsys=capsys)[1]
+    assert "[index-without-concurrently]" in run("--dialect", "postgres", "expand.sql", capsys=capsys)[1]
+    (release / "bleen.yaml").write_text(config.template("haproxy"))
+    assert run("expand.sql", capsys=capsys)[0::2] == (2, "bleen: whose SQL is it? say --dialect postgres|mysql|sqlite; bleen.yaml names no database\n")
+    monkeypatch.delenv("SHOP_DATABASE")
+    assert "SHOP_DATABASE" in run("expand.sql", "-f", "shop.yaml", capsys=capsys)[2]
+    assert run("--dialect", "sqlite", "expand.sql", "-f", "shop.yaml", capsys=capsys)[0] == 0
 
 
 def test_options_before_the_sub_verb_and_unknown_ones_are_told(capsys: pytest.CaptureFixture[str]) -> None:

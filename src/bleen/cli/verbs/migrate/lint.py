@@ -1,6 +1,7 @@
 """Read SQL files as the phases of one release, and find what takes a site down: what the old version cannot live with, what locks, what cannot be undone.
 
-No bleen.yaml and no database are needed. All files are one release, in the order given: what one of them makes, the next is free to change.
+No bleen.yaml and no database are needed: without --dialect, a bleen.yaml tells whose SQL it is, if there is one.
+All files are one release, in the order given: what one of them makes, the next is free to change.
 What cannot be parsed or understood is an error. A comment before a statement, or behind it on its line, allows one rule there, and says why:
 
   -- bleen: allow RULE reason
@@ -24,7 +25,7 @@ from bleen.errors import PortError, UserError
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="SQL", help="files of one release, in order; - is standard input")
-    parser.add_argument("--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too")
+    parser.add_argument("--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too (default: that of the database in bleen.yaml)")
     parser.add_argument(
         "--phase", choices=findings.PHASES, help="which phase runs the files (default: told by their names, expand.sql, backfill.sql and contract.sql)"
     )
@@ -36,12 +37,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    if args.trace and args.dialect is None:
-        args.dialect = dialect(args.trace)
+    args.dialect = args.dialect or (dialect(args.trace) if args.trace else _shared(Path(args.file)))
     if args.trace and args.dialect != "postgres":
         raise UserError("--trace reads the locks of PostgreSQL; for other dialects there is only the text")
-    if args.dialect is None:
-        raise UserError(f"whose SQL is it? say --dialect {'|'.join(DIALECTS)}")
     if args.json and args.format not in (None, "json"):
         raise UserError(f"--json and --format {args.format} are two formats; say one of them")
     known = rules(args.dialect)
@@ -68,6 +66,22 @@ def run(args: Namespace) -> int:
     else:
         print("\n".join(lines(found)))
     return exits.SAID_NO if any(finding.severity == "error" for finding in found) else exits.DONE
+
+
+def _shared(file: Path) -> Dialect:
+    """The dialect of the database of a bleen.yaml. Raises UserError if that is not there, or does not say."""
+    from bleen import config
+
+    wanted = f"whose SQL is it? say --dialect {'|'.join(DIALECTS)}"
+    if not file.exists():
+        raise UserError(f"{wanted}; or name with -f the bleen.yaml that has the database (there is no {file})")
+    try:
+        shared = config.database(config.load(file), "")
+    except UserError as error:
+        raise UserError(f"{wanted}; {file} does not tell:\n{error}") from None
+    if shared is None:
+        raise UserError(f"{wanted}; {file} names no database")
+    return dialect(shared.url)
 
 
 def _traced(args: Namespace, scripts: Sequence[Script]) -> list[Finding]:
@@ -100,10 +114,10 @@ def _reversible(expand: Script, dialect: Dialect) -> list[Finding]:
 def _script(file: str, phase: findings.Phase | None) -> Script:
     """A file and the phase that it belongs to; every fault of it is told with the way out."""
     named = {f"{each}.sql": each for each in findings.PHASES}.get(Path(file).name)
-    told = phase or named
+    told, read = phase or named, text(file)
     if told is None:
         raise UserError(f"{file}: which phase runs it? say --phase {'|'.join(findings.PHASES)}, or call it expand.sql")
-    return Script(text(file), file, told)
+    return Script(read, file, told)
 
 
 def lines(found: Sequence[Finding]) -> list[str]:
