@@ -215,11 +215,11 @@ def test_killed_in_the_middle_the_next_run_ends_where_the_first_would_have(base:
         else:
             on.revert(NAME, project.home)
 
-    with base.connect() as reader, reader.transaction():
+    with base.connect() as reader, base.connect() as watcher, reader.transaction():
         reader.execute("SELECT FROM shop_user")
         pid = fork(lambda: work(Schema(base.open())))
         waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND application_name = 'bleen migrate 0007_note'"
-        until("the tool waits for its lock", lambda: reader.execute(waiting).fetchone() != (0,))
+        until("the tool waits for its lock", lambda: watcher.execute(waiting).fetchone() != (0,))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     work(schema)
