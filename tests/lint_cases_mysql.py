@@ -370,7 +370,7 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN a INT, ADD UNIQUE i (a), ALGORITHM=INPLACE, LOCK=NONE"),
     (
         "both",
-        "ALTER TABLE users ADD COLUMN a VARCHAR(9), ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX i ON users ((LOWER(a)), A(5)) ALGORITHM=INPLACE LOCK=NONE",
+        "ALTER TABLE users ADD COLUMN a VARCHAR(9), ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX i ON users (A(5) DESC) ALGORITHM=INPLACE LOCK=NONE",
     ),
     ("backfill", "UPDATE users SET a = b | c, d = '||' WHERE e || f"),
     ("both", "ALTER TABLE users ADD KEY (b), ALGORITHM=NOCOPY, LOCK=NONE"),

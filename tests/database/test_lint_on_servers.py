@@ -108,3 +108,37 @@ def test_the_safe_ways_are_carried_out_by_the_server_and_write_no_table_again(an
             for statement in split(fix):
                 connection.execute(statement.text.encode())
             assert connection.execute(files).fetchall() == before, fix
+
+
+HOLDING = [
+    "ALTER TABLE users ADD CONSTRAINT c CHECK (id > 0) NOT VALID",
+    "ALTER TABLE users ADD CHECK (email IS NOT NULL) NOT VALID",
+    "ALTER TABLE users ADD CONSTRAINT c FOREIGN KEY (org_id) REFERENCES orgs NOT VALID",
+    "CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(name))",
+    "ALTER TABLE users ADD COLUMN a int; ALTER TABLE users ADD CHECK (coalesce(a, id) > 0) NOT VALID",
+    "CREATE INDEX CONCURRENTLY i ON users (name)",
+    "ALTER TABLE users ADD COLUMN a int; ALTER TABLE users ADD CHECK (a > 0) NOT VALID",
+    "ALTER TABLE users ADD COLUMN a bigint; ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES orgs NOT VALID",
+    "ALTER TABLE users ADD COLUMN a text; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(a))",
+]
+
+
+def refused(connection: "psycopg.Connection[tuple[object, ...]]", sql: str) -> bool:
+    """Whether a row that could be written before cannot be written behind these statements; nothing is kept."""
+    with connection.transaction(force_rollback=True):
+        for statement in split(sql.replace(" CONCURRENTLY", "")):
+            connection.execute(statement.text.encode())
+        try:
+            connection.execute("INSERT INTO users (id, org_id, name, email) VALUES (-1, 2, 'n1', NULL)")
+        except psycopg.IntegrityError:
+            return True
+        return False
+
+
+def test_the_linter_tells_what_refuses_the_old_version_from_then_on_and_only_that(any_base: Base) -> None:
+    """ "the constraint will still be enforced against subsequent inserts or updates" (PostgreSQL, "ALTER TABLE", NOT VALID)"""
+    with any_base.connect() as connection:
+        connection.execute(SCHEMA.encode())
+        told = {sql: "holds-the-old-version" in {finding.rule for finding in lint(sql, "postgres", "expand")} for sql in HOLDING}
+        assert {sql: refused(connection, sql) for sql in HOLDING} == told
+        assert not refused(connection, "")
