@@ -448,6 +448,7 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN age int; ALTER TABLE users ADD CONSTRAINT adult CHECK (users.age > 17) NOT VALID"),
     ("both", "ALTER TABLE users ADD COLUMN org int; ALTER TABLE users ADD CONSTRAINT fk FOREIGN KEY (org) REFERENCES orgs (id) NOT VALID"),
     ("both", "ALTER TABLE users ADD COLUMN slug text; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(slug)) WHERE active"),
+    ("both", "ALTER TABLE users ADD COLUMN slug text; CREATE UNIQUE INDEX CONCURRENTLY i ON users (slug)"),
     (
         "contract",
         VALIDATED + "ALTER TABLE users ALTER email SET NOT NULL",
