@@ -137,6 +137,11 @@ def test_the_plan_shows_what_becomes_of_the_schema_and_touches_nothing(registry:
     assert json.loads(registry.bleen("migrate", "status", "--json").out)["migrations"] == []
 
 
+def test_the_plan_warns_of_a_constraint_that_holds_the_old_version_too(registry: Registry) -> None:
+    registry.put("1.2", "old", {"0007_adult": {"expand.sql": "ALTER TABLE people ADD CONSTRAINT visited CHECK (visits >= 0) NOT VALID;\n"}})
+    assert "note: 0007_adult/expand.sql:1: " in registry.bleen("plan", "1.2").out
+
+
 def test_the_url_of_the_database_is_nowhere_but_in_the_secrets(registry: Registry) -> None:
     """Values live in a file of mode 0600 for each release; the journal, the plan, logs and arguments hold references."""
     registry.bleen("deploy", "1.1")

@@ -16,6 +16,7 @@ from bleen.database.rules import Script, lint_release
 from bleen.database.rules.findings import PHASES
 from bleen.database.schema import Schema, contracts
 from bleen.database.server import Server
+from bleen.database.statements import Dialect
 from bleen.errors import PortError, Refused, UserError
 from bleen.plan import Plan
 
@@ -54,8 +55,14 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "secrets": before.platform.get("secrets", "") if before else "",
     }
     unjudged = [f"{m.name} is expanded by a command whose SQL nobody has judged: {m.command.unjudged}" for m in new if m.command.unjudged]
-    warnings = (*plan.warnings, *unjudged, *(_stars(new, before) if before and kind == "postgres" else ()))
+    warnings = (*plan.warnings, *_warned(new, kind), *unjudged, *(_stars(new, before) if before and kind == "postgres" else ()))
     return plan._replace(database=wanted, platform=_signed(plan, loaded, kind), warnings=warnings)
+
+
+def _warned(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
+    """What the rules say of migrations that they do not forbid: whom a new constraint holds, say."""
+    scripts = [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for m in migrations for phase in PHASES if m.holds(phase)]
+    return [f"{f.file}:{f.line}: {f.message}" for f in lint_release(scripts, kind) if f.severity == "warn"]
 
 
 def _stars(migrations: Sequence[Migration], before: Plan) -> list[str]:
