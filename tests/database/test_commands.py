@@ -157,6 +157,12 @@ def test_a_command_waits_for_a_lock_no_longer_than_a_statement_and_is_run_again(
     assert len(ran(place)) == 2
 
 
+def test_a_lock_that_was_not_given_is_found_in_all_that_a_command_says(users: Base, place: Home) -> None:
+    long = "#!/bin/sh\n[ -e again ] && exit 0\ntouch again\necho 'canceling statement due to lock timeout'\nseq 100\nexit 1\n"
+    script(Path(place.directory), long)
+    assert Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+
+
 def test_options_in_the_url_do_not_hide_the_short_lock_timeout(users: Base, place: Home) -> None:
     shown = '[command]\nexpand = ["sh", "-c", "psql -XAt \\"$DATABASE_URL\\" -c \'SHOW lock_timeout\' -c \'SHOW work_mem\' > shown"]\nunjudged = "a test"\n'
     for url in (users.url, users.server.url(users.name, work_mem="5MB")):

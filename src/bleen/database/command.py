@@ -94,7 +94,7 @@ def run(server: Server, migration: Migration, half: Half, home: Home, told: Told
         code = command.run()
         if code == 0:
             return
-        if code == kept.NOT_STARTED or not _CONTENDED.search(command.said):
+        if code == kept.NOT_STARTED or not command.contended:
             raise Refused(f"{command.name} ended with {code}:\n{command.said}")
         if time.monotonic() >= deadline:
             raise Refused(f"{command.name} was not given its locks for {migration.locks.patience:g} s{command.blockers()}; it says:\n{command.said}")
@@ -116,6 +116,8 @@ class _Command:
         self._last: deque[str] = deque(maxlen=_LAST)
         self._decoder, self._rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
         self._blockers: list[str] = []
+        self.contended = False
+        """Whether it has said that a lock was not given."""
         self._begun = self._spoke = 0.0
 
     @property
@@ -139,7 +141,7 @@ class _Command:
     def run(self) -> int:
         launch.check(launch.Program(self._words, self._home.directory, self._env, "", self._home.user))
         self._last.clear()
-        self._blockers = []
+        self._blockers, self.contended = [], False
         self._begun = self._spoke = time.monotonic()
         self._told(self.name)
         code = kept.run(self._words, self._home.directory, self._env, self._home.user, self._heard, self._look, _LOOKS)
@@ -156,6 +158,7 @@ class _Command:
         if text.strip():
             clean = str(self._redaction.clean({"line": text.rstrip()})["line"])
             self._last.append(clean)
+            self.contended |= bool(_CONTENDED.search(clean))
             self._told(f"{self.name}: {clean}")
             self._spoke = time.monotonic()
 
