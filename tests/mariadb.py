@@ -105,7 +105,8 @@ def mariadb(*settings: str) -> Iterator[MariaDB]:
     try:
         data, user = place / "data", f"--user={place.owner()}"
         install = ["mariadb-install-db", "--no-defaults", user, f"--datadir={data}", "--skip-test-db", "--auth-root-authentication-method=normal"]
-        subprocess.run(install, check=True, capture_output=True)
+        made = subprocess.run(install, check=False, capture_output=True, text=True)
+        assert made.returncode == 0, f"mariadb-install-db failed: {made.stdout} {made.stderr}"
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         small = ["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve"]
