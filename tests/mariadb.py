@@ -104,14 +104,15 @@ def mariadb(*settings: str) -> Iterator[MariaDB]:
     place = Path(tempfile.mkdtemp(prefix="mariadb-"))
     try:
         data, user = place / "data", f"--user={place.owner()}"
-        install = ["mariadb-install-db", "--no-defaults", user, f"--datadir={data}", "--skip-test-db", "--auth-root-authentication-method=normal"]
+        own = f"--tmpdir={place}"  # a server that starts takes away the temporary tables that it finds there, be they another one's
+        install = ["mariadb-install-db", "--no-defaults", user, own, f"--datadir={data}", "--skip-test-db", "--auth-root-authentication-method=normal"]
         made = subprocess.run(install, check=False, capture_output=True, text=True)
         assert made.returncode == 0, f"mariadb-install-db failed: {made.stdout} {made.stderr}"
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         small = ["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve"]
         options = ["--bind-address=127.0.0.1", f"--port={port}", f"--pid-file={place / 'pid'}", *small, *(settings or ["--skip-log-bin"])]
-        start = ["/usr/sbin/mariadbd", "--no-defaults", user, f"--datadir={data}", f"--socket={place / 'socket'}", *options]
+        start = ["/usr/sbin/mariadbd", "--no-defaults", user, own, f"--datadir={data}", f"--socket={place / 'socket'}", *options]
         with (place / "log").open("w") as log:
             server = subprocess.Popen(start, stdout=log, stderr=log, start_new_session=True)
         try:
