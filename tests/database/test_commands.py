@@ -139,7 +139,7 @@ def test_a_command_that_is_not_there_says_where_it_was_looked_for(users: Base, p
 def test_a_command_waits_for_a_lock_no_longer_than_a_statement_and_is_run_again(users: Base, place: Home) -> None:
     """DDL with `lock_timeout` (100 ms) and bounded, jittered retries that name the blocking session."""
     schema, told = Schema(users.open()), list[str]()
-    with users.connect(application_name="reader") as reader, reader.transaction():
+    with users.connect(application_name="reader", idle_in_transaction_session_timeout="20s") as reader, reader.transaction():  # not for ever
         reader.execute("SELECT FROM users")
         freed = threading.Event()
 
