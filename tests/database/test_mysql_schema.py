@@ -249,7 +249,8 @@ def shape(base: MariaBase) -> list[object]:
     with base.connect() as client:
         tables = sorted(str(name) for (name,) in client.rows("SHOW TABLES") if not str(name).startswith("bleen_"))
         shown = [client.rows(f"SHOW CREATE TABLE {table}")[0][1] for table in tables]
-        return [*shown, *sorted(str(row[0]) for row in client.rows("SHOW TRIGGERS")), client.only("SELECT count(*) FROM users WHERE id < 100")]
+        triggers = sorted(str(row[0])[:-8] for row in client.rows("SHOW TRIGGERS"))  # its end is a hash of the text, which names the database
+        return [*shown, *triggers, client.only("SELECT count(*) FROM users WHERE id < 100")]
 
 
 STORIES: dict[str, tuple[Migration, Callable[[Schema], object], Callable[[Schema], object]]] = {
@@ -284,7 +285,7 @@ def test_killed_at_any_statement_it_ends_where_it_would_have(maria: MariaDB, sto
             expected = expected or found
             assert found == expected, f"after a kill at point {point}"
             if point and not died:
-                assert point > 15
+                assert point > 10
                 return
     raise AssertionError("it has no end")
 

@@ -99,7 +99,7 @@ def test_drift_is_shown_refused_by_deploy_and_no_obstacle_for_a_rollback(either:
     """ "`status` shows it, `deploy` refuses on it, `rollback` goes ahead." """
     either.up("1.0", "1.1")
     _by_hand(either, Routing({either.release.plan.old: 100} if either.release.plan.old else {}))
-    assert either.serves() == "1.0"
+    until("every worker of the proxy has taken it up", lambda: either.serves() == "1.0")
     assert "the router says 100 % to blue-1, we last confirmed 100 % to green-2" in either.status()["drift"]
     assert "DRIFT" in either.bleen("status").out
     assert "neither did nor intends" in either.bleen("deploy", either.ship("1.2"), "--end-window", code=2).err
