@@ -82,10 +82,12 @@ class MariaBase(NamedTuple):
 
     server: MariaDB
     name: str
+    user: str = "root"
+    """As whom bleen opens it."""
 
     @property
     def url(self) -> str:
-        return self.server.url(self.name)
+        return self.server.url(self.name, self.user)
 
     def connect(self, environment: str = "", **options: str) -> Client:
         """A client as an application is one: ``environment`` is what it says of itself."""

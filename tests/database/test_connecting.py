@@ -1,14 +1,12 @@
 """Which servers are worked with, and what is said of those that are not: never a part of the password."""
 
-import socket
 import struct
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
+from poolers import pooler
 
 import databases
 from bleen.database import connect
@@ -22,47 +20,15 @@ CANARY = "can4ry"
 NOTE = parse("0001_note", {"expand.sql": "ALTER TABLE people ADD COLUMN note text;"}, "")
 
 
-@contextmanager
-def pooler(server: databases.Postgres) -> Iterator[int]:
-    """A port that leads to the server and, as poolers do, makes up the pid that clients are told (BackendKeyData, "Message Formats")."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    threads: list[threading.Thread] = []
-
-    def copy(source: socket.socket, to: socket.socket, disguised: bool) -> None:
-        with source, to:
-            while data := source.recv(65536):
-                at = data.find(b"K\x00\x00\x00\x0c") if disguised else -1
-                to.sendall(data if at < 0 else data[: at + 5] + struct.pack("!I", 7) + data[at + 9 :])
-            to.shutdown(socket.SHUT_WR)
-
-    def serve() -> None:
-        while True:
-            client, _ = listener.accept()
-            if stopping.is_set():
-                client.close()
-                return
-            upstream = socket.create_connection(("127.0.0.1", server.port))
-            threads.append(threading.Thread(target=copy, args=(client.dup(), upstream.dup(), False)))
-            threads.append(threading.Thread(target=copy, args=(upstream, client, True)))
-            for thread in threads[-2:]:
-                thread.start()
-
-    stopping = threading.Event()
-    serving = threading.Thread(target=serve)
-    serving.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        stopping.set()
-        socket.create_connection(listener.getsockname()).close()
-        for thread in (serving, *threads):
-            thread.join()
-        listener.close()
+def disguised(data: bytes) -> bytes:
+    """Poolers make up the pid that clients are told (BackendKeyData, "Message Formats")."""
+    at = data.find(b"K\x00\x00\x00\x0c")
+    return data if at < 0 else data[: at + 5] + struct.pack("!I", 7) + data[at + 9 :]
 
 
 def test_a_pooler_is_told_from_the_server_itself(base: Base) -> None:
     """Migrations need a direct connection, and say so when they meet a pooler."""
-    with pooler(base.server) as port, pytest.raises(Refused, match=r"leads to a connection pooler.*give the server's own address"):
+    with pooler(base.server.port, disguised) as port, pytest.raises(Refused, match=r"leads to a connection pooler.*give the server's own address"):
         connect(f"postgresql://postgres@127.0.0.1:{port}/{base.name}")
 
 

@@ -39,6 +39,8 @@ _OTHER_SQL = frozenset(["ANSI", "ANSI_QUOTES", "DB2", "MAXDB", "MSSQL", "NO_BACK
 
 _OPTIONS = ("charset", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket")
 _NOT_USERS = "('system user', 'event_scheduler', 'unauthenticated user')"
+_URL = re.compile(r"[a-z]+://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?[^@]*)?")
+"""A url of which no part is taken for another one, and told in an error: a password with a / or an @ in it."""
 _SAY = "the database's url cannot be read; it is like mysql://user:password@host:3306/name, special characters as %XX"
 
 
@@ -285,7 +287,7 @@ class MySQL:
         shown = []
         for id, user, host, state in found:
             name = said.get(id, user if user.startswith("bleen:") else "")
-            shown.append(Session(id, name, user, host.rpartition(":")[0] or host, state))
+            shown.append(Session(id, name, user, host.rpartition(":")[0] or host, state.rstrip()))
         return shown if self._sees_all() else [*shown, Session(0, "", "any other: GRANT PROCESS ON *.* shows whose sessions there are", "", "")]
 
     def _programs(self) -> dict[int, str]:
@@ -316,19 +318,21 @@ class MySQL:
 
 
 def _where(url: str) -> dict[str, Any]:
-    """A url as the driver's arguments. Raises Refused, with no part of the url in its text."""
+    """A url as the driver's arguments. Raises Refused, with no part of a password in its text."""
+    if not _URL.fullmatch(url):
+        raise Refused(_SAY)
     try:
         parts = urlsplit(url)
         port = parts.port or 3306
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)) if parts.query else {}
     except ValueError:
         raise Refused(_SAY) from None
-    if parts.fragment or "/" in parts.path[1:] or (parts.hostname or "").count("@"):
+    if parts.fragment or "/" in parts.path[1:]:
         raise Refused(_SAY)
     if unknown := sorted(set(options) - set(_OPTIONS)):
         raise Refused(f"the database's url has {', '.join(unknown)}, which bleen does not know; known are {', '.join(_OPTIONS)}")
     options.pop("charset", "")  # bleen speaks utf8mb4
-    where = {"host": parts.hostname or "localhost", "port": port, "user": unquote(parts.username or ""), "password": unquote(parts.password or "")}
+    where = {"host": parts.hostname or "localhost", "port": port, "user": unquote(parts.username or ""), "password": unquote(parts.password or "").encode()}
     return {**where, "database": unquote(parts.path[1:]) or None, **options}
 
 

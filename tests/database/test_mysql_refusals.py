@@ -1,0 +1,140 @@
+"""What sync on MariaDB refuses, each with its reason and its way."""
+
+import pytest
+from in_step_mysql import NAMES, USERS, change, made
+
+from bleen.database import sync
+from bleen.database.migration import Pair
+from mariadb import MariaBase, mariadb
+
+
+def refused(base: MariaBase, pair: Pair = NAMES, *before: str) -> str:
+    server = base.open()
+    try:
+        for statement in before:
+            server.rows(statement)
+        return "; ".join(sync.refusals(server, pair))
+    finally:
+        server.close()
+
+
+def test_a_pair_that_can_be_kept_in_step_is_not_refused(maria_base: MariaBase) -> None:
+    assert refused(maria_base, NAMES, USERS, "INSERT INTO users (id, first, last) VALUES (1, 'a', 'b')") == ""
+
+
+TABLES = {
+    "no table": ("DO 0", "there is no table users in test_"),
+    "a view": ("CREATE VIEW users AS SELECT 1 AS id, 'a' AS first, 'b' AS last, 'c' AS full_name", "users is view, which has no triggers of this kind"),
+    "an engine without transactions": (f"{USERS} ENGINE=MyISAM", "users is kept by MyISAM, without transactions"),
+    "a column that is missing": (USERS.replace(", full_name varchar(81)", ""), "users has no column full_name; add it in expand.sql"),
+    "a generated column": (USERS.replace("full_name varchar(81)", "full_name varchar(81) AS (first)"), "full_name is generated"),
+    "the primary key": (USERS.replace(" PRIMARY KEY", "").replace("last varchar(40)", "last varchar(40) PRIMARY KEY"), "last is in the primary key"),
+    "a partition": (
+        USERS.replace("id int PRIMARY KEY, ", "id int, ") + " PARTITION BY KEY (first) PARTITIONS 2",
+        "first is in what users is partitioned by (`first`): a trigger must not move a row",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_that_triggers_cannot_keep_in_step(maria_base: MariaBase, case: str) -> None:
+    """semantics.md: "Refused with a reason, for now: pairs across tables, partition, primary and foreign keys, identity and generated columns"."""
+    table, says = TABLES[case]
+    assert says in refused(maria_base, NAMES, table)
+
+
+def test_a_foreign_key_in_either_direction_is_refused_as_cascades_fire_no_trigger(maria_base: MariaBase) -> None:
+    said = refused(
+        maria_base,
+        NAMES,
+        "CREATE TABLE names (name varchar(40) PRIMARY KEY)",
+        USERS.replace("note text", "note text, UNIQUE (last), CONSTRAINT named FOREIGN KEY (first) REFERENCES names (name) ON UPDATE CASCADE"),
+        "CREATE TABLE cards (holder varchar(40), CONSTRAINT held FOREIGN KEY (holder) REFERENCES users (last) ON UPDATE CASCADE)",
+    )
+    assert "first is in the foreign key named of users" in said
+    assert "last is in the foreign key held of cards" in said
+
+
+def test_a_column_that_changes_by_itself_or_with_the_time_zone(maria_base: MariaBase) -> None:
+    pair = Pair("t", ("a",), ("b",), {"b": "a"}, {"a": "b"}, "error")
+    said = refused(maria_base, pair, "CREATE TABLE t (id int PRIMARY KEY, a datetime ON UPDATE current_timestamp, b timestamp NULL)")
+    assert "a changes by itself (ON UPDATE CURRENT_TIMESTAMP)" in said
+    assert "a TIMESTAMP is another text in every session's time_zone" in said
+
+
+def test_columns_that_another_sync_has(maria_base: MariaBase) -> None:
+    server = maria_base.open()
+    change(server, USERS.replace("note text", "note text, given varchar(40)"))
+    change(server, *made(server).install())
+    server.close()
+    second = Pair("users", ("first",), ("given",), {"given": "first"}, {"first": "given"}, "error")
+    assert "first: kept in step by bleen_0007_full_name_1_insert_" in refused(maria_base, second)
+    assert refused(maria_base, NAMES) == ""
+
+
+def test_without_on_conflict_it_is_refused(maria_base: MariaBase) -> None:
+    assert "say on_conflict" in refused(maria_base, NAMES._replace(on_conflict=None), USERS)
+
+
+EXPRESSIONS = {
+    "now()": "calls now(), of which bleen does not know",
+    "CURRENT_TIMESTAMP": "asks for the time or the user",
+    "concat(first, @x)": "has a variable of the session",
+    "concat(first, uuid())": "calls uuid(), of which bleen does not know",
+    "date_format('2020-01-01', '%M')": "calls date_format()",
+    "(SELECT 'x')": "has a subquery",
+    "first || last": "has ||, which is OR or puts strings together",
+    "concat(first, note)": "names note; it can be made from first, last only",
+    "concat(others.first)": "names others.first",
+    "full_of(first)": "calls full_of(), which may give another value every time",
+    "nobody(first)": "calls nobody(), of which",
+    "first, last": "is more than one expression",
+    "first) , (last": "is more than one expression",
+    "concat(first, ?)": "has a parameter",
+    "concat(first": "is more than one expression",
+    "left(first)": "You have an error in your SQL syntax",
+    "concat(first /*! , last */)": "has a comment that some servers carry out",
+    "DEFAULT(first)": "has DEFAULT",
+    "'x": "this string has no end",
+    "max(first)": "calls max(), of which",
+}
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_an_expression_that_is_none_or_says_something_else_each_time(maria_base: MariaBase, expression: str) -> None:
+    pair = NAMES._replace(forward={"full_name": expression})
+    assert EXPRESSIONS[expression] in refused(maria_base, pair, USERS, "CREATE FUNCTION full_of(x text) RETURNS text RETURN x")
+
+
+def test_a_function_that_is_deterministic_is_taken(maria_base: MariaBase) -> None:
+    pair = NAMES._replace(forward={"full_name": "joined(first, last)"})
+    function = "CREATE FUNCTION joined(a text, b text) RETURNS text DETERMINISTIC RETURN concat(a, ' ', b)"
+    assert refused(maria_base, pair, USERS, function) == ""
+
+
+def test_a_column_that_is_called_like_a_word_of_sql_has_to_be_quoted(maria_base: MariaBase) -> None:
+    pair = Pair("t", ("day",), ("b",), {"b": "day + 1"}, {"day": "b - 1"}, "error")
+    assert "write the column as `day`" in refused(maria_base, pair, "CREATE TABLE t (id int PRIMARY KEY, day int, b int)")
+    assert refused(maria_base, pair._replace(forward={"b": "`day` + 1"})) == ""
+
+
+def test_rows_that_lose_something_are_counted_with_an_example(maria_base: MariaBase) -> None:
+    rows = "INSERT INTO users (id, first, last) VALUES (3, 'Ada B', 'King'), (4, 'a', 'b')"
+    assert "1 rows lose something on the way first, last -> full_name -> first, last (such as id = 3)" in refused(maria_base, NAMES, USERS, rows)
+    assert refused(maria_base, NAMES._replace(lossy=True)) == ""
+
+
+def test_a_server_that_logs_wants_super_for_triggers() -> None:
+    """Found before anything is touched, not by CREATE TRIGGER."""
+    with mariadb("--log-bin=log", "--server-id=1") as server, server.database() as base, base.connect() as admin:
+        admin.run(USERS, "CREATE USER owner", f"GRANT ALL ON {base.name}.* TO owner")
+        assert refused(base) == "", "root has SUPER"
+        limited = base._replace(user="owner")
+        assert "SET GLOBAL log_bin_trust_function_creators = 1" in refused(limited)
+        admin.run("SET GLOBAL log_bin_trust_function_creators = 1")
+        assert refused(limited) == ""
+        opened = limited.open()
+        change(opened, *made(opened).install())
+        opened.close()
+        admin.run("INSERT INTO users (id, full_name) VALUES (1, 'a b')")
+        assert admin.only("SELECT first FROM users") == "a"

@@ -1,0 +1,171 @@
+"""MySQL and MariaDB behind the port: how they are reached, who else is there, and waits that end."""
+
+import struct
+
+import pytest
+from poolers import pooler
+
+from bleen.database import connect
+from bleen.database.gate import Around, obstacles
+from bleen.database.migration import Locks
+from bleen.database.mysql import MySQL
+from bleen.database.server import Contended, Missing, Session, TookTooLong
+from bleen.database.statements import Place, Statement
+from bleen.errors import Refused, Unavailable
+from mariadb import MariaBase, mariadb
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "mariadb", "mysql+pymysql"])
+def test_every_way_to_write_the_url_leads_there(maria_base: MariaBase, scheme: str) -> None:
+    for where in (f"127.0.0.1:{maria_base.server.port}/{maria_base.name}", f"localhost/{maria_base.name}?unix_socket={maria_base.server.socket}&charset=utf8"):
+        server = connect(f"{scheme}://root@{where}")
+        assert server.rows("SELECT database()") == [(maria_base.name,)]
+        server.close()
+
+
+def test_a_password_may_hold_anything_and_is_told_nowhere(maria_base: MariaBase) -> None:
+    password = "p:/?#@ %ü"
+    with maria_base.connect() as admin:
+        admin.run(f"CREATE USER strange@'127.0.0.1' IDENTIFIED BY '{password}'", f"GRANT ALL ON {maria_base.name}.* TO strange@'127.0.0.1'")
+        try:
+            MySQL(maria_base.server.url(maria_base.name, "strange", "p%3A%2F%3F%23%40%20%25%C3%BC")).close()
+            for wrong in ("p:/?#@ %C3%BC", "other"):
+                with pytest.raises((Refused, Unavailable)) as raised:
+                    MySQL(maria_base.server.url(maria_base.name, "strange", wrong))
+                assert wrong not in str(raised.value)
+        finally:
+            admin.run("DROP USER strange@'127.0.0.1'")
+
+
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        ("", "names no database"),
+        ("a/b", "cannot be read"),
+        ("x?a=b@c", "cannot be read"),
+        ("x?sslmode=on", "sslmode, which bleen does not know"),
+        ("nowhere", "Unknown database 'nowhere'"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_refused(maria_base: MariaBase, rest: str, says: str) -> None:
+    with pytest.raises(Refused, match=says):
+        MySQL(maria_base.server.url(rest))
+
+
+def test_a_server_that_does_not_answer_is_away_and_one_that_only_reads_is_refused() -> None:
+    with mariadb("--read-only") as server, server.database() as base:
+        with pytest.raises(Refused, match="only reads"):
+            base.open()
+        with base.connect() as admin:
+            admin.run("SET GLOBAL read_only = 0")
+        opened = base.open()
+        with base.connect() as admin:
+            admin.run(f"KILL {opened.rows('SELECT connection_id()')[0][0]}")
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                opened.rows("SELECT 1")
+        opened.close()
+    with pytest.raises(Unavailable, match="does not answer"):
+        base.open()
+
+
+def test_the_drivers_errors_are_ours(maria_base: MariaBase) -> None:
+    server = maria_base.open()
+    for statement, kind in (("SELECT * FROM nobody", Missing), ("SELECT nobody", Missing), ("SELEC 1", Refused)):
+        with pytest.raises(kind, match="the database says: "):
+            server.rows(statement)
+    server.rows("SET max_statement_time = 0.05")
+    with pytest.raises(TookTooLong):
+        server.rows("SELECT sleep(5)")
+    server.rows("SET max_statement_time = 0, innodb_lock_wait_timeout = 0")
+    with maria_base.connect() as holder:
+        server.rows("CREATE TABLE t (id int PRIMARY KEY)")
+        holder.run("BEGIN", "INSERT INTO t VALUES (1)")
+        with pytest.raises(Contended):
+            server.rows("INSERT INTO t VALUES (1)")
+    server.close()
+
+
+def test_a_transaction_is_all_or_nothing(maria_base: MariaBase) -> None:
+    server = maria_base.open()
+    server.rows("CREATE TABLE t (id int PRIMARY KEY)")
+    with server.transaction():
+        server.rows("INSERT INTO t VALUES (%s)", [2])
+    with pytest.raises(Refused, match="Duplicate entry"):
+        server.change([], [("INSERT INTO t VALUES (3)", []), ("INSERT INTO t VALUES (2)", [])], Locks(), lambda _: None)
+    assert server.rows("SELECT id FROM t") == [(2,)]
+    server.close()
+
+
+def test_a_statement_that_lasts_too_long_is_ended_and_leaves_nothing(maria_base: MariaBase) -> None:
+    server = maria_base.open()
+    server.rows("CREATE TABLE t (id int PRIMARY KEY, a text) SELECT seq AS id, repeat('x', 100) AS a FROM seq_1_to_50000")
+    index = Statement("ALTER TABLE t ADD INDEX i (a(100)), ALGORITHM=INPLACE", Place(1, 1), 0)
+    with pytest.raises(TookTooLong, match=r"line 1, ALTER TABLE t ADD INDEX .*: took longer than 0\.02 s, and was ended"):
+        server.concurrently(index, Locks(concurrently=0.02), lambda _: None, again=False)
+    assert server.rows("SELECT 1 FROM information_schema.statistics WHERE index_name = 'i' AND table_schema = database()") == []
+    server.concurrently(index, Locks(), lambda _: None, again=False)
+    server.close()
+
+
+def test_the_sql_mode_is_that_in_which_the_rules_have_read(maria_base: MariaBase) -> None:
+    with maria_base.connect() as admin:
+        before = admin.only("SELECT @@GLOBAL.sql_mode")
+        admin.run("SET GLOBAL sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES'")
+        try:
+            server = maria_base.open()
+            assert server.rows('SELECT @@sql_mode, "a\\nb"') == [("STRICT_ALL_TABLES", "a\nb")]
+            server.close()
+        finally:
+            admin.run(f"SET GLOBAL sql_mode = '{before}'")
+
+
+def test_sessions_are_those_of_others_in_this_database(maria_base: MariaBase) -> None:
+    server = maria_base.open()
+    with maria_base.connect(program_name="bleen:shop:blue") as client:
+        (found,) = server.sessions()
+        assert found == Session(int(str(client.only("SELECT connection_id()"))), "", "root", "127.0.0.1", "Sleep")
+    server.close()
+
+
+def test_sessions_say_what_they_are_where_the_server_keeps_it_or_by_their_user() -> None:
+    with mariadb("--performance-schema") as server, server.database() as base:
+        opened = base.open("bleen migrate shop")
+        with base.connect(program_name="bleen:shop:green"), base.connect() as admin:
+            assert sorted(s.application for s in opened.sessions()) == ["", "bleen:shop:green"]
+            admin.run("CREATE USER 'bleen:shop:blue'", f"GRANT ALL ON {base.name}.* TO 'bleen:shop:blue'")
+            with base.connect(user="bleen:shop:blue"):
+                assert sorted(s.application for s in opened.sessions()) == ["", "bleen:shop:blue", "bleen:shop:green"]
+        other = base.open("bleen migrate other")
+        assert [s.application for s in opened.sessions()] == ["bleen migrate other"]
+        other.close()
+        opened.close()
+
+
+def test_sessions_that_may_not_be_seen_keep_the_gate_shut(maria_base: MariaBase) -> None:
+    """The issue: "behind a pooler, or unseen, the gate stays shut until a person names the reason"."""
+    with maria_base.connect() as admin:
+        admin.run("CREATE USER narrow", f"GRANT ALL ON {maria_base.name}.* TO narrow")
+        try:
+            server = maria_base._replace(user="narrow").open()
+            (found,) = server.sessions()
+            (shut,) = obstacles("0007_full_name", Around("shop", ()), [], [found], {}, [])
+            assert "any other: GRANT PROCESS ON *.* shows whose sessions there are" in shut.why
+            assert shut.unseen
+            server.close()
+        finally:
+            admin.run("DROP USER narrow")
+
+
+def greeted(data: bytes) -> bytes:
+    """A pooler greets its clients with a number of its own (protocol 10: a header of 4 bytes, the protocol, the version and a NUL, the connection's id)."""
+    if data[4:5] != b"\x0a":
+        return data
+    at = data.index(b"\0", 5) + 1
+    return data[:at] + struct.pack("<I", 4711) + data[at + 4 :]
+
+
+def test_a_pooler_is_told_from_the_server_itself(maria_base: MariaBase) -> None:
+    """Migrations need a direct connection, and say so when they meet a pooler."""
+    with pooler(maria_base.server.port, greeted) as port, pytest.raises(Refused, match=r"leads to a connection pooler.*give the server's own address"):
+        connect(f"mysql://root@127.0.0.1:{port}/{maria_base.name}")
