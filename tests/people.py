@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -78,11 +78,12 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     statements: Statements
     version: str
-    shared: "Database | None" = None
+    connect: Callable[[], Any]
+    shared: Any = None
 
     def setup(self) -> None:
         super().setup()
-        self.database = self.shared or opened()
+        self.database = self.shared or self.connect()
 
     def finish(self) -> None:
         if self.database is not self.shared:
@@ -182,15 +183,16 @@ class Users:
         return told
 
 
-def main() -> None:
+def main(connect: Callable[[], Any] = opened, shapes: Mapping[str, Statements] = SHAPES) -> None:
+    """``connect`` opens a database whose ``execute`` gives a cursor of dictionaries, and which is closed with its block."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--shape", choices=SHAPES, required=True)
+    parser.add_argument("--shape", choices=shapes, required=True)
     parser.add_argument("--version", required=True)
     args = parser.parse_args()
-    Handler.statements, Handler.version = SHAPES[args.shape], args.version
+    Handler.statements, Handler.version, Handler.connect = shapes[args.shape], args.version, staticmethod(connect)
     ThreadingHTTPServer.request_queue_size = 128
-    with opened() as idle:  # as a pool has one
+    with connect() as idle:  # as a pool has one
         Handler.shared = idle if args.shape == "star" else None
         ThreadingHTTPServer(("127.0.0.1", args.port), Handler).serve_forever()
 

@@ -53,7 +53,7 @@ class Handler(Common):
 
     def setup(self) -> None:
         super(Common, self).setup()
-        self.database = opened()  # type: ignore[assignment]
+        self.database = opened()
 
     def _one(self, statement: str, values: Any) -> Any:
         (row,) = self.database.execute(statement, values).fetchall()  # to its end, else the transaction stays open

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,13 +17,14 @@ from shop import ROUTERS, Shop
 class Registry(Shop):
     """A shop of people: version 1.0 knows first and last name, 1.1 the full name."""
 
-    def __init__(self, root: Path, router: str, url: str) -> None:
+    def __init__(self, root: Path, router: str, url: str, application: ModuleType = people, **env: str) -> None:
+        self.application = str(Path(str(application.__file__)))
         super().__init__(
             root,
             router,
             process={
-                "command": [sys.executable, str(Path(people.__file__)), "--port", "{port}", "--version", "{version}", "--shape", "new"],
-                "env": {"DATABASE_URL": "${DATABASE_URL}"},
+                "command": [sys.executable, "app.py", "--port", "{port}", "--version", "{version}"],
+                "env": {"DATABASE_URL": "${DATABASE_URL}", **env},
             },
             database={"url": "${DATABASE_URL}", "migrations": "releases/{version}/migrations"},
             drain="10s",
@@ -34,7 +36,7 @@ class Registry(Shop):
         directory = self.releases / version
         directory.mkdir()
         (directory / "app.py").write_text(
-            f"import runpy, sys\nsys.argv[1:] += ['--shape', '{shape}']\nrunpy.run_path({str(Path(people.__file__))!r}, run_name='__main__')\n"
+            f"import runpy, sys\nsys.argv[1:] += ['--shape', '{shape}']\nrunpy.run_path({self.application!r}, run_name='__main__')\n"
         )
         for name, files in migrations.items():
             (directory / "migrations" / name).mkdir(parents=True)
@@ -51,8 +53,6 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path, oldest: databases.P
             db.execute(people.TABLE)
             db.execute("INSERT INTO people (first_name, last_name) SELECT 'A' || n, 'B' || n FROM generate_series(1, 1000) n")
         with Registry(tmp_path, request.param, oldest.url(name)) as shop:
-            shop.settings["platform"]["process"]["command"] = [sys.executable, "app.py", "--port", "{port}", "--version", "{version}"]
-            shop.configure()
             shop.put("1.0", "old")
             shop.put("1.1", "new", {"0007_full_name": people.FULL_NAME})
             shop.bleen("up")
