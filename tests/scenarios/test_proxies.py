@@ -5,11 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from bleen import wiring
 from bleen.host.processes import command_line
-from bleen.host.state import Place
-from bleen.model import Routing
+from bleen.model import Environment, Routing
 from bleen.providers.routers import haproxy
 from bleen.testing.load import Problem
 from bleen.testing.site import until
@@ -110,6 +112,47 @@ def test_drift_is_shown_refused_by_deploy_and_no_obstacle_for_a_rollback(either:
     assert either.status()["drift"] is None
 
 
+def test_drift_between_two_releases_is_undone_by_up_apply_and_by_nothing_less(either: Shop) -> None:
+    """ "`status` shows it, `deploy` refuses" and names the way out; `up` does not say that all is well. """
+    either.up("1.0", "1.1", after_window="keep")
+    either.bleen("retire")
+    either.reached("COMPLETED")
+    with either.load() as load:
+        _by_hand(either, Routing({Environment("blue", 1): 100}))
+        until("every worker of the proxy has taken it up", lambda: either.serves() == "1.0")
+        for words in (["deploy", either.ship("1.2")], ["up"]):
+            assert "neither did nor intends (100 % to blue-1)" in (said := either.bleen(*words, code=2).err)
+            assert "`bleen up --apply`" in said
+        assert "it goes back to 100 % to green-2" in either.bleen("up", "--apply").out
+        assert (either.serves(), either.status()["drift"]) == ("1.1", None)
+        either.bleen("deploy", "1.2")
+    assert not load.report().failures
+    assert either.serves() == "1.2"
+
+
+def test_drift_is_not_undone_towards_an_environment_that_is_not_well(shop: Shop) -> None:
+    """ "Traffic goes back only to an environment that is healthy now." """
+    shop.up("1.0", "1.1", after_window="keep")
+    shop.bleen("retire")
+    shop.reached("COMPLETED")
+    _by_hand(shop, Routing({Environment("blue", 1): 100}))
+    until("every worker of the proxy has taken it up", lambda: shop.serves() == "1.0")
+    shop.tell("1.1", "fail")
+    assert "green-2 is to get the traffic back, and is not well" in shop.bleen("up", "--apply", code=2).err
+    assert shop.serves() == "1.0"
+
+
+def test_a_server_of_haproxy_that_was_taken_out_by_hand_is_brought_back(tmp_path: Path) -> None:
+    with Shop(tmp_path, "haproxy") as shop:
+        shop.up("1.0")
+        ask: Callable[[Sequence[str]], str] = _router(shop)._ask
+        ours = next(line.split() for line in ask(["show servers state"]).splitlines() if "blue-1" in line)
+        ask([f"set server {ours[1]}/{ours[3]} state maint"])
+        assert "taken out of service" in shop.status()["drift"]
+        shop.bleen("up", "--apply")
+        assert (shop.serves(), shop.status()["drift"]) == ("1.0", None)
+
+
 def test_what_the_router_names_is_never_stopped_whatever_we_believed(either: Shop) -> None:
     """ "What the router names is never stopped." """
     either.up("1.0", "1.1")
@@ -198,10 +241,11 @@ def _proxies(shop: Shop) -> list[str]:
 
 def _by_hand(shop: Shop, routing: Routing) -> None:
     """Somebody moves production with the router's own means, past bleen."""
-    from bleen import wiring
-
-    place = Place(shop.service, shop.state)
-    service = shop.journal.service(shop.service)
-    router = wiring.build(place, service, shop.release).router
+    router = _router(shop)
     targets = router.routing().targets
-    router.route(routing._replace(targets={e: targets[e] for e in routing.shares}), service.epoch)
+    router.route(routing._replace(targets={e: targets[e] for e in routing.shares}), shop.journal.service(shop.service).epoch)
+
+
+def _router(shop: Shop) -> Any:
+    return wiring.build(shop.place, shop.journal.service(shop.service), shop.release).router
+

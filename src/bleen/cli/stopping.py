@@ -38,7 +38,7 @@ def stop_router(access: Access) -> None:
     """Closes the listener."""
     service = hold(access)
     router = access.providers(access.journal.latest(access.name)).router
-    _finish(lambda: router.down(service.epoch))
+    finish(lambda: router.down(service.epoch))
 
 
 def stop_everything(access: Access) -> None:
@@ -46,10 +46,11 @@ def stop_everything(access: Access) -> None:
     stop_router(access)
     service = hold(access)
     platform = access.providers(access.journal.latest(access.name)).platform
-    _finish(lambda: platform.down(service.epoch))
+    finish(lambda: platform.down(service.epoch))
 
 
-def _finish(effect: Callable[[], NotYet | None]) -> None:
+def finish(effect: Callable[[], NotYet | None]) -> None:
+    """Has an effect, again until it is done."""
     while left := effect():
         time.sleep(left.again)
 

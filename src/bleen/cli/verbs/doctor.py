@@ -135,6 +135,6 @@ def _running(access: Access) -> Iterator[Finding]:
     else:
         yield Finding("ok", "a resident engine watches")
     if seen["drift"]:
-        yield Finding("no", f"drift: {seen['drift']}", "find who changed the router; `bleen rollback` goes ahead all the same")
+        yield Finding("no", f"drift: {seen['drift']}", "find who changed the router; `bleen up --apply` undoes it, `bleen rollback` goes ahead all the same")
     if seen["release"] and seen["release"]["halted"]:
         yield Finding("no", f"release {seen['release']['number']} is halted: {seen['release']['halted']}", "`bleen resume`, `bleen rollback` or `bleen close`")

@@ -1,7 +1,8 @@
 """Start the router (503 until a first release), what should be running, and the resident engine. Returns when they run.
 
 What runs already is adopted: no second copy is started, nothing is cut. An address that somebody else holds is refused, and named.
-A change of the router's kind or addresses is made only with --apply, which says first what it cuts.
+A change of the router's kind or addresses is made only with --apply, which says first what it cuts; and so is drift undone: what somebody else did to the
+router goes back to what bleen last saw it do, which cuts nothing.
 """
 
 import shutil
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bleen import __version__, config, wiring
-from bleen.cli import addresses, exits, show
+from bleen.cli import addresses, exits, picture, show
 from bleen.cli.access import Access, open_service, start_engine
-from bleen.cli.stopping import stop_engine, stop_router
+from bleen.cli.stopping import finish, hold, stop_engine, stop_router
 from bleen.engine.drive import holder
 from bleen.errors import PortError, UserError
 from bleen.host.state import Place
@@ -23,7 +24,8 @@ from bleen.lifecycle import Service
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--apply", action="store_true", help="make a change of the router's kind or addresses: the listener is closed and opened anew")
+    change = "make a change of the router's kind or addresses: the listener is closed and opened anew"
+    parser.add_argument("--apply", action="store_true", help=f"{change}; undo drift")
 
 
 def run(args: Namespace) -> int:
@@ -40,6 +42,8 @@ def run(args: Namespace) -> int:
         addresses.usable(place, wanted)
     access.journal.register(access.name, wanted, True)
     place.remember(Path(args.file))
+    if args.apply and _answers(access) and (drift := _drift(access)):
+        _put_back(args, access, drift)
     _engine(access)
     return _wait(args, access)
 
@@ -109,19 +113,47 @@ def _answers(access: Access) -> bool:
     return True
 
 
+def _drift(access: Access) -> str:
+    """What the router does that we neither did nor intend, in words; empty if there is none. Raises Unavailable if it does not answer."""
+    newest, service = access.journal.latest(access.name), access.service
+    routing = access.providers(newest).router.routing()
+    return picture.words(routing) if picture.drifted(service, newest, routing) else ""
+
+
+def _put_back(args: Namespace, access: Access, drift: str) -> None:
+    """Undoes drift: the router does again what it was last confirmed to do. Raises UserError if what is to get the traffic is not well."""
+    confirmed, providers = access.service.confirmed, access.providers(access.journal.latest(access.name))
+    for environment in confirmed.serving:
+        health = providers.platform.health(environment)
+        if not health.ready:
+            raise UserError(f"{environment} is to get the traffic back, and is not well ({health.why}): nothing was changed; `bleen logs {environment.name}`")
+    if not args.json:
+        print(f"the router does what bleen neither did nor intends ({drift}): it goes back to {picture.words(confirmed)}", flush=True)
+    stop_engine(access)
+    service, router, began = hold(access), providers.router, time.monotonic()
+    wanted = confirmed._replace(preview=router.routing().preview)
+    finish(lambda: router.prepare(wanted, service.epoch))
+    router.route(wanted, service.epoch)
+    finish(lambda: router.served(wanted, time.monotonic() - began))
+
+
 def _wait(args: Namespace, access: Access) -> int:
     """Until the listener answers and what should serve is healthy."""
     newest = access.journal.latest(access.name)
-    providers, service = access.providers(newest), access.service
+    platform, service = access.providers(newest).platform, access.service
     began = time.monotonic()
     patience = newest.plan.probe.timeout + 10.0 if newest else 10.0
     why = "the engine starts"
     while time.monotonic() < began + patience and (access.watched or time.monotonic() < began + 2):
         try:
-            routing = providers.router.routing()
-            health = providers.platform.health(service.active) if service.active else None
-            sure = routing.same_production(service.confirmed) or time.monotonic() > began + 3  # a proxy that has just begun reads its files; drift stays
-            if access.watched and sure and (health is None or health.healthy):
+            drift = _drift(access)
+            health = platform.health(service.active) if service.active else None
+            if drift and time.monotonic() > began + 3:  # a proxy that has just begun reads its files; drift stays
+                raise UserError(
+                    f"{access.name} is up on {service.router['listen']}, but its router does what bleen neither did nor intends ({drift});"
+                    f" `bleen up --apply` has it do again what it was last seen to do: {picture.words(service.confirmed)}"
+                )
+            if access.watched and not drift and (health is None or health.healthy):
                 show.result(args, f"{access.name} is up on {service.router['listen']}: {_serving(access, service)}", listen=service.router["listen"])
                 return exits.DONE
             why = health.why if health and health.why else why
