@@ -187,6 +187,13 @@ class Migrator(Protocol):
         """Ends an expand that was begun; already ended is success."""
         ...
 
+    def tidy(self, memo: Memo) -> Verdict | NotYet:
+        """Takes away what an expand that was ended half way left in the way of the version that serves. Evidence: ``dropped``, if there was something.
+
+        INCONCLUSIVE if the database could not be asked, FAIL if it could not be taken away; a later expand does it then.
+        """
+        ...
+
 
 class Providers(NamedTuple):
     """What drives one service, as wired for one plan."""

@@ -10,7 +10,7 @@ from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import Taken
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
 from bleen.testing.site import until
 from databases import Base
 
@@ -242,17 +242,72 @@ def test_one_that_is_about_to_end_is_waited_for_and_what_it_did_is_seen(users: B
     assert list(schema.server.columns("users")) == ["id", "full_name"]
 
 
-def test_an_index_is_built_concurrently_and_an_invalid_one_anew(users: Base) -> None:
-    """A failed CONCURRENTLY index: an INVALID index is dropped and built again."""
+def test_a_unique_index_that_cannot_be_built_is_not_left_to_refuse_rows(users: Base) -> None:
+    """"the \u201cinvalid\u201d index continues to enforce its uniqueness constraint afterwards" (PostgreSQL manual, CREATE INDEX)."""
     schema = Schema(users.open())
     index = migration("0009_unique", expand="CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name);")
     rows(users, "UPDATE users SET last_name = 'L1' WHERE id = 2 RETURNING 1")
-    with pytest.raises(Refused, match="could not create unique index"):
+    with pytest.raises(Refused, match=r"could not create unique index.*users_last, which it left invalid, was dropped"):
         schema.expand([index], "shop", 2, {})
-    assert rows(users, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_last'::regclass") == [(False,)]
+    assert rows(users, "SELECT to_regclass('users_last')") == [(None,)]
     rows(users, "UPDATE users SET last_name = 'L2' WHERE id = 2 RETURNING 1")
     assert schema.expand([index], "shop", 2, {}) == ["0009_unique"]
     assert rows(users, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_last'::regclass") == [(True,)]
+
+
+LEFT = {
+    "an index that was being built": ("CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name)", "users_last"),
+    "an index that was being built anew": ("REINDEX INDEX CONCURRENTLY users_first", "users_first_ccnew"),
+    "the indexes of a table": ("REINDEX TABLE CONCURRENTLY users", "users_pkey_ccnew"),
+    "the indexes of a schema": ("REINDEX SCHEMA CONCURRENTLY public", "users_pkey_ccnew"),
+}
+
+
+@pytest.mark.parametrize(("statement", "left"), LEFT.values(), ids=LEFT)
+def test_what_a_killed_statement_left_invalid_is_taken_away_and_made_anew(users: Base, statement: str, left: str) -> None:
+    """ "one that cannot run in a transaction is resumed from the catalogue (an INVALID index is dropped and built again)" """
+    rows(users, "CREATE INDEX users_first ON users (first_name)")
+    schema, other = Schema(users.open()), users.open()
+    made = migration("0009_index", expand=f"{statement};")
+
+    def killed() -> None:
+        with users.connect() as reader:
+            reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT 1")  # an index is valid once nobody can look at the table as it was before
+            thread = threading.Thread(target=lambda: pytest.raises(Unavailable, schema.expand, [made], "shop", 2, {}))
+            thread.start()
+            until("it is there, and invalid", lambda: other.rows("SELECT 1 FROM pg_index WHERE NOT indisvalid AND indexrelid = to_regclass(%s)", [left]))
+            other.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE %s AND pid <> pg_backend_pid()", [f"{statement[:12]}%"])
+            thread.join()
+
+    killed()
+    assert rows(users, f"SELECT to_regclass('{left}')::text") == [(left,)]
+    schema = Schema(users.open())
+    assert f"public.{left}" in schema.tidy()
+    assert (schema.tidy(), rows(users, "SELECT FROM pg_index WHERE NOT indisvalid")) == ([], [])
+    killed()
+    schema = Schema(users.open())
+    assert schema.expand([made], "shop", 2, {}) == ["0009_index"]
+    assert rows(users, "SELECT FROM pg_index WHERE NOT indisvalid") == []
+
+
+def test_a_partition_whose_detachment_was_killed_half_way_is_detached(users: Base) -> None:
+    rows(users, "CREATE TABLE visits (at int NOT NULL) PARTITION BY RANGE (at)")
+    rows(users, "CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM (1) TO (10)")
+    detach = "ALTER TABLE visits DETACH PARTITION visits_1 CONCURRENTLY;"
+    schema, other = Schema(users.open()), users.open()
+    schema.expand([migration("0009_detach", expand="SELECT 1;", contract=detach)], "shop", 2, {})
+    with users.connect() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT FROM visits")
+        thread = threading.Thread(target=lambda: pytest.raises(Unavailable, schema.contract, "0009_detach"))
+        thread.start()
+        until("it is half detached", lambda: other.rows("SELECT 1 FROM pg_inherits WHERE inhdetachpending"))
+        other.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE visits%%' AND pid <> pg_backend_pid()")
+        thread.join()
+    for _ in range(2):
+        Schema(users.open()).contract("0009_detach")
+        assert rows(users, "SELECT FROM pg_inherits WHERE inhparent = 'visits'::regclass") == []
 
 
 def test_an_index_of_that_name_which_we_did_not_build_is_not_taken_for_ours(users: Base) -> None:

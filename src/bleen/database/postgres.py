@@ -12,6 +12,7 @@ import postgast
 import psycopg
 from psycopg import errors, sql
 
+from bleen.database import postgres_leftovers as leftovers
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable
@@ -173,38 +174,43 @@ class Postgres:
         return ""
 
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
-        """CREATE INDEX CONCURRENTLY leaves an INVALID index behind when it fails (PostgreSQL manual, CREATE INDEX, "Building Indexes Concurrently"):
-        it is dropped, and built again. One that is valid was built by a try that did not live to say so, if there was one.
-        """
-        node, name = _node(statement)
+        """What was left INVALID is dropped, and built again; an index that is valid was built by a try that did not live to say so, if there was one."""
+        (node, name), text = _node(statement), statement.text
+        for left in leftovers.invalid(self.rows, node, name):
+            told(f"{left} was left invalid by an earlier try: drops it, builds it again")
+            self._lengthy(f"DROP INDEX CONCURRENTLY {left}", statement, locks)
         if name == "index_stmt":
             if not node.idxname:
                 raise Refused(f"{_short(statement)}: give the index a name, so that it can be found again after a failure")
-            relation = [part for part in (node.relation.schemaname, node.idxname) if part]
-            index = sql.Identifier(*relation).as_string()
-            state = self.rows("SELECT indisvalid, indexrelid::regclass::text FROM pg_index WHERE indexrelid = to_regclass(%s)", [index])
-            if state and state[0][0] and again:
+            if again and self._there(leftovers.built(node)):
                 return
-            if state and not state[0][0]:
-                told(f"{index} was left invalid by an earlier try: drops it, builds it again")
-                self._lengthy(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(*relation)).as_string(), statement, locks)
-        elif name == "drop_stmt" and not self._exists(node):
+        elif name == "drop_stmt" and not any(self._there(each) for each in _dropped(node)):
             return
-        self._lengthy(statement.text, statement, locks)
+        elif name == "alter_table_stmt" and again:
+            text = leftovers.undetached(self.rows, node, text)
+        if text:
+            self._lengthy(text, statement, locks)
+
+    def clear(self, statement: Statement, locks: Locks, told: Told) -> list[str]:
+        found = leftovers.invalid(self.rows, *_node(statement))
+        for left in found:
+            told(f"drops {left}, which was left invalid")
+            self.change([statement._replace(text=f"DROP INDEX IF EXISTS {left}")], [], locks, told)
+        return list(found)
 
     def _lengthy(self, text: str, statement: Statement, locks: Locks) -> None:
         self.rows("SET lock_timeout = 0")
         self.rows(f"SET statement_timeout = {round(locks.concurrently * 1000)}")
         try:
-            self._run(statement._replace(text=text))
+            with _mapped():
+                self._run(statement._replace(text=text))
         finally:
             if not self._connection.closed:
                 self.rows("RESET lock_timeout")
                 self.rows("RESET statement_timeout")
 
-    def _exists(self, drop: Any) -> bool:
-        names = [sql.Identifier(*(part.string.sval for part in each.list.items)).as_string() for each in drop.objects]
-        return any(self.rows("SELECT to_regclass(%s) IS NOT NULL", [name])[0][0] for name in names)
+    def _there(self, name: str) -> bool:
+        return bool(self.rows("SELECT to_regclass(%s) IS NOT NULL", [name])[0][0])
 
     def _run(self, statement: Statement) -> None:
         try:
@@ -349,6 +355,11 @@ def _node(statement: Statement) -> tuple[Any, str]:
         raise Unreadable(str(error), statement.at) from None
     name = tree[0].stmt.WhichOneof("node") or ""
     return getattr(tree[0].stmt, name), name
+
+
+def _dropped(drop: Any) -> list[str]:
+    """What a DROP names."""
+    return [sql.Identifier(*(part.string.sval for part in each.list.items)).as_string() for each in drop.objects]
 
 
 def _concurrent(command: Any) -> bool:

@@ -8,11 +8,15 @@ from bleen.database import backfill, command, reverting, sync
 from bleen.database.command import HALVES, Half, Home
 from bleen.database.gate import Around, Obstacle, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, Part, State, Step
-from bleen.database.migration import Backfill, Migration, Pair
+from bleen.database.migration import Backfill, Locks, Migration, Pair
 from bleen.database.server import Missing, Server, Told, Values
 from bleen.database.statements import Statement, Unreadable
-from bleen.errors import Refused
+from bleen.errors import PortError, Refused
 from bleen.model import Environment
+
+
+_CLEARING = Locks(patience=5.0)
+"""How long whoever has just failed, or was aborted, tries to take away what is left in the way."""
 
 
 class Pending(NamedTuple):
@@ -105,6 +109,16 @@ class Schema:
                     f"{said}: written past the triggers, and nobody but you knows which side is right; UPDATE the other, these rows are found by: "
                     + "; ".join(self._sync(entry.migration, n, p, {}).diverged() for n, p in enumerate(entry.migration.pairs, 1))
                 )
+
+    def tidy(self) -> list[str]:
+        """Takes away what expands that have ended half way left in the way of the version that serves; names it. The rest of them stays, to be gone on with."""
+        with self.server.alone():
+            return [each for entry in self.ledger.entries() if entry.state is State.EXPANDING for each in self._tidied(entry)]
+
+    def _tidied(self, entry: Entry) -> list[str]:
+        steps = self.ledger.steps(entry.name)
+        begun = [s for n, s in enumerate(self._statements(entry.migration, "expand"), 1) if (step := steps.get(("expand", n))) and not step.done]
+        return [each for statement in begun for each in self.server.clear(statement, _CLEARING, self._told)]
 
     def contract(self, name: str, because: str = "", home: Home | None = None) -> None:
         """Takes the old shape away. The gate is the caller's to ask; see ``pending``. The files are those that were expanded, from the ledger.
@@ -319,7 +333,17 @@ class Schema:
                 self.server.concurrently(statement, migration.locks, self._told, again=step is not None)
             except Missing as error:
                 self._bear(migration, part, error)
+            except Refused as error:
+                raise self._cleared(statement, error) from None
         self._mark(migration, (part, number), True, statement.text)
+
+    def _cleared(self, statement: Statement, error: Refused) -> Refused:
+        """What failed, and what became of what it left half done: a unique index that is INVALID goes on to refuse rows of the version that serves."""
+        try:
+            gone = self.server.clear(statement, _CLEARING, self._told)
+        except PortError as trouble:
+            return Refused(f"{error}; what it left half done could not be taken away: {trouble}")
+        return Refused(f"{error}; {', '.join(gone)}, which it left invalid, was dropped") if gone else error
 
     def _bear(self, migration: Migration, part: Part, error: Missing) -> None:
         """What a revert does not find is what the expand had not come to; anything else that is missing is an error."""

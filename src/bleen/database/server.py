@@ -111,6 +111,10 @@ class Server(Protocol):
         """
         ...
 
+    def clear(self, statement: Statement, locks: Locks, told: Told) -> list[str]:
+        """Does away with what such a statement has left half done that is in somebody's way, for as long as ``locks`` say; names it. Raises as ``change``."""
+        ...
+
     def update(self, text: str) -> Backfill:
         """The parts of one UPDATE of one table. Raises Unreadable for anything else."""
         ...

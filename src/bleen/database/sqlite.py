@@ -171,6 +171,10 @@ class SQLite:
 
         self._until_given(once, _short(statement), locks, told)
 
+    def clear(self, statement: Statement, locks: Locks, told: Told) -> list[str]:
+        """What was begun was done, or nothing of it."""
+        return []
+
     def _until_given(self, once: Callable[[], None], what: str, locks: Locks, told: Told) -> None:
         deadline = time.monotonic() + locks.patience
         pause = locks.timeout

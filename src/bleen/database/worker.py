@@ -52,6 +52,11 @@ def account(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     return Verdict(Result.PASS, "", ({"written": schema.written(spec["migrations"])},))
 
 
+def tidy(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
+    """What an aborted expand left in the way of the version that serves is taken away."""
+    return Verdict(Result.PASS, "", ({"dropped": dropped} if (dropped := schema.tidy()) else {},))
+
+
 def row(pending: Pending) -> dict[str, Any]:
     """A pending contract as the service's row and ``--json`` have it."""
     return {
@@ -115,7 +120,7 @@ def main(spec: Mapping[str, Any], report: Path) -> None:
         print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
 
     url = json.loads(Path(spec["secrets"]).read_text())["database"]["url"]
-    verdict = _worked({"expand": expand, "contract": contract, "account": account}[spec["do"]], url, spec, told)
+    verdict = _worked({"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]], url, spec, told)
     write_durably(report, json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence}))
 
 

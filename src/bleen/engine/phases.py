@@ -277,6 +277,11 @@ def undoing(release: Release, world: World) -> Outcome:
         if isinstance(written, NotYet):
             return written
         return Done({**left, **_facts(written)} if written.result is Result.PASS else {**left, "database": written.why})
+    if not release.moved and world.providers.migrator:
+        tidied = world.providers.migrator.tidy(release.memo.get("tidy", {}))
+        if isinstance(tidied, NotYet):
+            return tidied if tidied.memo is None else tidied._replace(memo={**release.memo, "tidy": tidied.memo})
+        return Done({**left, **_facts(tidied)} if tidied.result is Result.PASS else {**left, "database": tidied.why})
     return Done(left)
 
 

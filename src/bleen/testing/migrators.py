@@ -60,6 +60,12 @@ def verdict(look: Look, memo: Memo) -> Verdict:
     return found
 
 
+def answered(look: Look) -> Verdict:
+    """The verdict of what may be known at once."""
+    first = look({})
+    return first if isinstance(first, Verdict) else verdict(look, first.memo or {})
+
+
 def done(look: Look) -> dict[str, Any]:
     """The evidence of what ended well."""
     found = verdict(look, begun(look))
@@ -201,3 +207,23 @@ class MigratorContract:
             migrator.cancel()
         self.let_go(stand)
         assert done(self.expand(self.build(stand)))["expanded"] == [NAME]
+
+    def test_tidying_after_an_expand_that_was_ended_leaves_it_to_be_gone_on_with(self, stand: Stand) -> None:
+        migrator = self.build(stand)
+        self.hold(stand)
+        begun(self.expand(migrator))
+        migrator.cancel()
+        self.let_go(stand)
+        for _ in range(2):
+            assert answered(migrator.tidy).result is Result.PASS
+        assert done(self.expand(self.build(stand)))["expanded"] == [NAME]
+
+    def test_tidying_a_database_that_does_not_answer_is_inconclusive_once_something_was_begun(self, stand: Stand) -> None:
+        """INCONCLUSIVE if the database could not be asked."""
+        self.hold(stand)
+        migrator = self.build(stand)
+        begun(self.expand(migrator))
+        migrator.cancel()
+        self.let_go(stand)
+        self.break_down(stand)
+        assert answered(self.build(stand).tidy).result is Result.INCONCLUSIVE
