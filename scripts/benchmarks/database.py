@@ -121,10 +121,10 @@ def run(table: Table, place: Path, scale: float) -> None:
 
         measured("as often done, ALTER TYPE", _statement("ALTER TABLE users ALTER visits TYPE bigint"))
         measured("as often done, UPDATE", _statement("UPDATE users SET full_name = first_name || ' ' || last_name"), [ADD])
-        measured("bleen, without sync, duty 50 %", _fill(0.5), [ADD], COUNTS, p99=1.5)
-        measured("bleen, with sync, duty 50 %", _fill(0.5, NAMES), [ADD], p99=1.5)
+        measured("bleen, without sync, duty 50 %", _fill(Pace()), [ADD], COUNTS, p99=1.5)
+        measured("bleen, with sync, duty 50 %", _fill(Pace(), NAMES), [ADD], p99=1.5)
         design = measured("pgroll's design", _pgroll, [ADD, *PGROLL])
-        row = measured("bleen, with sync, always at work", _fill(1.0, NAMES), [ADD])
+        row = measured("bleen, with sync, always at work", _fill(Pace(duty=1.0, target=0.01), NAMES), [ADD])
         table.add("time of bleen with sync, always at work, against pgroll's design", row.values, "s", base=design, limit=0.5)
         reader = max(1.0, READER * scale)
         measured(f"as often done, ADD COLUMN behind a reader of {reader:g} s", _behind(reader, lambda site: site.run(ADD)))
@@ -150,8 +150,8 @@ def _statement(text: str) -> Callable[[Site], float]:
     return lambda site: _timed(lambda: site.run(text))
 
 
-def _fill(duty: float, *pairs: Pair) -> Callable[[Site], float]:
-    migration = Migration("0001_full_name", {}, "", None, pairs, Locks(), Pace(duty=duty))
+def _fill(pace: Pace, *pairs: Pair) -> Callable[[Site], float]:
+    migration = Migration("0001_full_name", {}, "", None, pairs, Locks(), pace)
 
     def act(site: Site) -> float:
         for number, pair in enumerate(pairs, 1):

@@ -1,7 +1,8 @@
 """The backfill among others, on real servers: for whom it waits, how fast it goes, and who is named when somebody is in its way."""
 
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -115,6 +116,12 @@ class Far(Postgres):
     def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
         threading.Event().wait(0.1)
         return super().rows(sql, values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        threading.Event().wait(0.1)
+        with super().transaction():
+            yield
 
 
 def test_a_server_that_is_far_away_does_not_make_batches_small(base: Base) -> None:

@@ -1,6 +1,7 @@
 """Expand, contract and revert on a real server, by the ledger."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -255,6 +256,12 @@ def test_a_unique_index_that_cannot_be_built_is_not_left_to_refuse_rows(users: B
     assert rows(users, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_last'::regclass") == [(True,)]
 
 
+def cut_off(work: Callable[[], object]) -> None:
+    """Something whose connection is lost on the way."""
+    with pytest.raises(Unavailable):
+        work()
+
+
 LEFT = {
     "an index that was being built": ("CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name)", "users_last"),
     "an index that was being built anew": ("REINDEX INDEX CONCURRENTLY users_first", "users_first_ccnew"),
@@ -274,7 +281,7 @@ def test_what_a_killed_statement_left_invalid_is_taken_away_and_made_anew(users:
         with users.connect() as reader:
             reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             reader.execute("SELECT 1")  # an index is valid once nobody can look at the table as it was before
-            thread = threading.Thread(target=lambda: pytest.raises(Unavailable, schema.expand, [made], "shop", 2, {}))
+            thread = threading.Thread(target=cut_off, args=[lambda: schema.expand([made], "shop", 2, {})])
             thread.start()
             until("it is there, and invalid", lambda: other.rows("SELECT 1 FROM pg_index WHERE NOT indisvalid AND indexrelid = to_regclass(%s)", [left]))
             other.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE %s AND pid <> pg_backend_pid()", [f"{statement[:12]}%"])
@@ -300,7 +307,7 @@ def test_a_partition_whose_detachment_was_killed_half_way_is_detached(users: Bas
     with users.connect() as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT FROM visits")
-        thread = threading.Thread(target=lambda: pytest.raises(Unavailable, schema.contract, "0009_detach"))
+        thread = threading.Thread(target=cut_off, args=[lambda: schema.contract("0009_detach")])
         thread.start()
         until("it is half detached", lambda: other.rows("SELECT 1 FROM pg_inherits WHERE inhdetachpending"))
         other.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE visits%%' AND pid <> pg_backend_pid()")

@@ -468,6 +468,29 @@ class TestRights:
         assert people.row() == ("a", "b", "a b")
 
 
+CONDITIONS = {
+    "functions, operators and types of PostgreSQL": ("upper(first || ' ' || last)", "text", True),
+    "a function of somebody's": ("joined(first, last)", "text", False),
+    "a name that is somebody's function too": ("initcap(first)", "text", False),
+    "a setting of the session": ("to_timestamp(first, 'YYYY')::text", "text", False),
+    "a cast that cuts": ("first", "char(3)", False),
+}
+
+
+@pytest.mark.parametrize(("expression", "kind", "has"), CONDITIONS.values(), ids=CONDITIONS)
+def test_the_function_is_not_called_for_a_row_in_step_where_that_is_the_same_in_every_session(base: Base, expression: str, kind: str, has: bool) -> None:
+    pair = NAMES._replace(forward={"full_name": expression}, lossy=True)
+    server = base.open()
+    server.rows(f"CREATE TABLE users (id int PRIMARY KEY, first text, last text, full_name {kind})")
+    server.rows("CREATE FUNCTION joined(text, text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT $1 || $2 $$")
+    server.rows("CREATE FUNCTION initcap(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT $1::text $$")
+    for text in sync.of(server, "0007_full_name", 1, pair, {}).install():
+        server.rows(text)
+    defined = server.rows("SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal")[0][0]
+    assert (" WHEN (" in defined) is has
+    server.close()
+
+
 class TestInstallAndRemove:
     def test_installed_twice_is_installed_once_and_removed_leaves_nothing(self, users: Table) -> None:
         query = (

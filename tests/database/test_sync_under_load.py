@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from itertools import count
 
 import psycopg
+import pytest
 from in_step import NAMES, WRITERS
 
 from bleen.database import sync
 from bleen.database.migration import Locks
 from bleen.database.postgres import Postgres
 from bleen.database.statements import Place, Statement
+from bleen.database.sync import postgres
+from bleen.errors import Refused
 from databases import Base
 
 LOCKS = Locks(timeout=0.1, patience=60)
@@ -140,8 +143,11 @@ def test_an_order_in_two_transactions_fails_statements(base: Base) -> None:
     server = base.open()
     server.rows("CREATE TABLE users (id int PRIMARY KEY, first text, last text, full_name text)")
     server.rows(FUNCTION.format(name="new_write", column="full_name"))
-    made = sync.of(server, "0007_full_name", 1, NAMES, WRITERS)
+    made = postgres.of(server, "0007_full_name", 1, NAMES, WRITERS)
     change(server, *made.install())
+    with pytest.raises(Refused, match="trigger ~bleen_0007_full_name_1 on table users depends on column first"):
+        change(server, "ALTER TABLE users DROP COLUMN first")
+    change(server, *made._replace(own=True).install())  # without a condition, on which the server could see it
     writers = Writers(base)
     writers.version = NEW
     with writers.running():

@@ -144,6 +144,11 @@ class Ledger:
             ),
         ]
 
+    def moved(self, name: str, part: Part, number: int, memo: Mapping[str, Any]) -> tuple[str, Values]:
+        """The statement that gives a step that was begun another memo."""
+        where = "migration = %s AND part = %s AND number = %s"
+        return f"UPDATE bleen_step SET at = %s, memo = %s WHERE {where}", [time.time(), json.dumps(memo), name, part, number]
+
     def unmark(self, name: str, part: Part, number: int) -> list[tuple[str, Values]]:
         """The statements that forget a step."""
         return [("DELETE FROM bleen_step WHERE migration = %s AND part = %s AND number = %s", [name, part, number])]

@@ -29,11 +29,14 @@ class Locks(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How a backfill goes: batches that take ``target`` seconds, at work for ``duty`` of the time, not while a replica is more than ``lag`` seconds behind."""
+    """How a backfill goes: batches that take ``target`` seconds, at work for ``duty`` of the time, not while a replica is more than ``lag`` seconds behind.
+
+    Short batches hold rows, the processor and the disk for no longer than a client's own transaction does: what clients feel of one is how long it takes.
+    """
 
     batch: int = 1000
     """Rows of the first batch."""
-    target: float = 0.05
+    target: float = 0.002
     duty: float = 0.5
     lag: float = 10.0
 

@@ -14,7 +14,6 @@ from bleen.database.statements import Statement, Unreadable
 from bleen.errors import PortError, Refused
 from bleen.model import Environment
 
-
 _CLEARING = Locks(patience=5.0)
 """How long whoever has just failed, or was aborted, tries to take away what is left in the way."""
 

@@ -23,6 +23,10 @@ ROUNDS = 5
 """How often the rows are gone over that came, or moved behind the cursor, meanwhile; who still finds some then will never find none."""
 LARGEST = 50_000
 """Rows of a batch at most, also where it has nothing to write."""
+LONGEST = 0.05
+"""Seconds of work in a batch at most, if nobody asked for more: it is as long as all else that a batch takes, if that is longer than its target."""
+GUESS = 20_000
+"""Rows in a second of work, before any is known."""
 CAUTION = 0.5
 """Seconds after which replicas and load are looked at again."""
 
@@ -81,7 +85,7 @@ class Estimate(NamedTuple):
     log: int
     """Bytes that are written to the server's log (WAL), and sent to every replica."""
     seconds: float
-    """If batches of the first size take their target time."""
+    """By a guess at how many rows a second of work changes."""
     notes: tuple[str, ...]
     """What should be seen to before."""
 
@@ -152,7 +156,7 @@ def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estima
     """What it will cost; reads statistics and a sample. Also before expand, if the table is there. Raises Refused for a backfill that could never end."""
     rows = _rows(server, migration, backfill)
     rows.check()
-    return rows.estimate(migration.pace.batch / migration.pace.target * migration.pace.duty)
+    return rows.estimate(GUESS * migration.pace.duty)
 
 
 def run(
@@ -208,7 +212,8 @@ class _Walk:
         self._at = _At.from_memo(step.memo) if step else _At(None, 0, 0, 1, self._pace.batch)
         self._last = self._at.round + ROUNDS - 1
         self._of, self._rate = max(rows.count(), self._at.rows), 0.0
-        self._work = 0.0
+        self._work = self._filling = 0.0
+        self._rest = math.inf  # the least that a batch has taken beside its rows: the way to the server, the commit
         self._said = self._looked = self._measured = -math.inf
 
     def go(self) -> Filled:
@@ -220,6 +225,9 @@ class _Walk:
         return Filled(self._at.rows, self._at.changed, self._at.round)
 
     def _until_none_is_left(self) -> None:
+        if self._new:
+            with self._server.transaction():
+                self._mark(self._at)
         while True:
             self._round()
             self._tell("counts the rows that are out of step")
@@ -245,7 +253,9 @@ class _Walk:
             self._pause(took * (1 / self._pace.duty - 1))
             self._measure(self._at.rows - before.rows)
             if self._at.size == before.size:  # else it has just been made smaller, for cause
-                self._at = self._at._replace(size=_fitting(before.size, self._work, self._pace.target))
+                self._rest = min(self._rest, took - self._filling)
+                target = max(self._pace.target, min(self._rest, LONGEST))
+                self._at = self._at._replace(size=_fitting(before.size, self._work, target))
             self._tell("")
 
     def _give_way(self) -> None:
@@ -296,9 +306,10 @@ class _Walk:
             last, looked = reached
             filling = time.monotonic()
             changed = self._rows.fill(at.begin, last)
-            self._work = max(time.monotonic() - filling - away, 1e-4)
+            self._filling = time.monotonic() - filling
+            self._work = max(self._filling - away, 1e-4)
             now = at._replace(begin=Bound(last, False), rows=at.rows + (looked if at.round == 1 else 0), changed=at.changed + changed)
-            self._mark(now)
+            self._server.rows(*self._ledger.moved(self._name, "backfill", 1, now._asdict()))
         self._at = now
         return True
 

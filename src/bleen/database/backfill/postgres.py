@@ -58,8 +58,10 @@ class Rows:
 
     @contextmanager
     def batch(self, lock: float, limit: float) -> Iterator[None]:
-        with self._transaction(lock, limit):
-            self._server.rows("SET LOCAL jit = off")  # to compile a statement takes longer than a batch may
+        """Its commit is not waited for on the disk, as whoever commits beside it would wait too: a server that crashes forgets checkpoint and rows together.
+        To compile a statement (jit) would take longer than it may.
+        """
+        with self._transaction(lock, limit, synchronous_commit="off", jit="off"):
             yield
 
     def count(self) -> int:
@@ -152,9 +154,10 @@ class Rows:
             yield "there are replicas whose lag this role may not see: GRANT pg_monitor to it, else the backfill does not wait for them"
 
     @contextmanager
-    def _transaction(self, lock: float, limit: float) -> Iterator[None]:
-        """Whatever the role's defaults are. A policy that would hide rows from us is an error: they would never be filled."""
-        settings = {"lock_timeout": round(lock * 1000), "statement_timeout": round(limit * 1000), "row_security": "off", "bleen.environment": "'backfill'"}
+    def _transaction(self, lock: float, limit: float, **more: str) -> Iterator[None]:
+        """Whatever the role's defaults are. A policy that would hide rows from us is an error: they would never be filled. One processor is enough for us."""
+        waits = {"lock_timeout": round(lock * 1000), "statement_timeout": round(limit * 1000)}
+        settings = {**waits, "row_security": "off", "bleen.environment": "'backfill'", "max_parallel_workers_per_gather": "0", **more}
         with self._server.transaction():
             self._server.rows("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; " + "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items()))
             yield
