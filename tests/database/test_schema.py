@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -407,3 +408,29 @@ def test_an_unfinished_ledger_says_how_far_it_came(users: Base) -> None:
     assert entry is not None
     assert entry.state is State.EXPANDING
     assert {key: step.done for key, step in schema.ledger.steps("0007_full_name").items()} == {("expand", 1): True}
+
+
+FORESEEN = {
+    "nobody says what a conflict comes to": ({"on_conflict": None}, 'say on_conflict = "old", "new" or "error"'),
+    "a column that is not of the pair": ({"backward": {"first_name": "nickname", "last_name": "full_name"}}, "backward of first_name names nickname"),
+    "a function that is another each time": ({"forward": {"full_name": "first_name || random()"}}, "which may give another value every time"),
+    "no expression": ({"forward": {"full_name": "first_name ||"}}, "forward of full_name is no expression"),
+    "the primary key": ({"old": ("id",), "forward": {"full_name": "id::text"}, "backward": {"id": "full_name::int"}}, "id is in the primary key"),
+    "a view": ({"table": "names"}, "names is a view"),
+}
+
+
+@pytest.mark.parametrize(("fault", "why"), FORESEEN.values(), ids=FORESEEN)
+def test_what_could_never_be_kept_in_step_is_known_before_expand(base: Base, fault: dict[str, Any], why: str) -> None:
+    """Refused with a reason, for now: [...] primary and foreign keys [...]"""
+    rows(base, USERS + "CREATE VIEW names AS SELECT first_name, last_name FROM users")
+    schema, good = Schema(base.open()), migration()
+    assert schema.foreseen(good) == []
+    assert why in "; ".join(schema.foreseen(good._replace(pairs=(good.pairs[0]._replace(**fault),))))
+
+
+def test_a_backfill_that_could_never_end_is_known_before_expand(base: Base) -> None:
+    rows(base, USERS)
+    luck = migration("0008_luck", expand="ALTER TABLE users ADD COLUMN luck float;", backfill="UPDATE users SET luck = random();")
+    (said,) = Schema(base.open()).foreseen(luck)
+    assert "luck = random(): random(), which is volatile," in said

@@ -25,7 +25,11 @@ def refused(file: File, *tables: str, pair: Pair = NAMES) -> str:
 REFUSED = {
     "no such table": ((), NAMES._replace(table="people"), "there is no table people"),
     "a table of another database": ((), NAMES._replace(table="temp.users"), "is not the name of a table of this database"),
-    "a column that is not there": ((), NAMES._replace(new=("name",), forward={"name": "first"}), "users has no column name"),
+    "a column that is not there": (
+        (),
+        NAMES._replace(new=("name",), forward={"name": "first"}, backward={"first": "name", "last": "name"}),
+        "users has no column name",
+    ),
     "a view": (("CREATE VIEW v AS SELECT * FROM users",), NAMES._replace(table="v"), "v is a view, whose writes are its own INSTEAD OF triggers'"),
     "a virtual table": (("CREATE VIRTUAL TABLE f USING fts5 (first, last, full_name)",), NAMES._replace(table="f"), "f is a virtual table"),
     "no word on conflicts": ((), NAMES._replace(on_conflict=None), "SQLite does not know which environment writes"),

@@ -107,6 +107,17 @@ def test_a_migration_that_the_rules_forbid_is_refused_before_anything_is_touched
     assert [each["version"] for each in registry.status()["environments"].values()] == ["1.0"]
 
 
+def test_a_pair_that_could_never_be_kept_in_step_is_refused_before_anything_is_touched(registry: Registry) -> None:
+    """ "`on_conflict: old | new | error`, required by the plan where it can happen" """
+    settings = people.FULL_NAME["migration.toml"].replace('on_conflict = "new"\n', "")
+    registry.put("1.2", "old", {"0008_other": {**people.FULL_NAME, "migration.toml": settings}})
+    for verb in ("plan", "deploy"):
+        said = registry.bleen(verb, "1.2", code=2).err
+        assert "0008_other: people (first_name+last_name <-> full_name) cannot be kept in step: " in said
+        assert 'say on_conflict = "old", "new" or "error"' in said
+    assert json.loads(registry.bleen("migrate", "status", "--json").out)["migrations"] == []
+
+
 def test_a_statement_that_fails_aborts_the_release_and_the_report_says_which(registry: Registry) -> None:
     registry.put("1.2", "old", {"0007_note": {"expand.sql": "ALTER TABLE nobody ADD COLUMN note text;\n"}})
     said = registry.bleen("deploy", "1.2", code=3)

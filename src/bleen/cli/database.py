@@ -95,7 +95,8 @@ def _settings(loaded: Config, version: str) -> dict[str, Any]:
 
 def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None = None) -> None:
     """Raises UserError if a version must not come onto this database: it does not know a contract that was done, brings a migration that was changed after
-    it had been applied, or one that the rules forbid. What a command prints of its SQL is judged too; ``home``, where it runs, is needed where there is one.
+    it had been applied, or one that the rules forbid or that could never be kept in step or filled. What a command prints of its SQL is judged too; ``home``,
+    where it runs, is needed where there is one.
     """
     entries = {entry.name: entry for entry in schema.ledger.entries()}
     missing = [name for name in schema.contracted() if name not in {m.name for m in migrations}]
@@ -115,6 +116,8 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
         raise UserError("\n".join(early))
     if wrong := _forbidden(new, schema.server, home):
         raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
+    if wrong := [f"{m.name}: {why}" for m in new for why in schema.foreseen(m)]:
+        raise UserError("\n".join(wrong))
 
 
 def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | None) -> list[str]:

@@ -90,6 +90,16 @@ class Schema:
         estimate = backfill.estimate(self.server, migration, fill).line() if fill and self.server.columns(fill.table) else ""
         return Plan(migration.name, migration.description, parts["expand"], [words(p) for p in migration.pairs], estimate, parts["contract"], parts["revert"])
 
+    def foreseen(self, migration: Migration) -> list[str]:
+        """What will refuse its pairs or its backfill when their turn comes, as far as it can be known before anything is touched; a line each."""
+        said = [f"{words(pair)} cannot be kept in step: {why}" for pair in migration.pairs for why in sync.foreseen(self.server, pair)]
+        try:
+            if fill := self._fill(migration):
+                backfill.check(self.server, migration, fill)
+        except Refused as error:
+            said.append(str(error))
+        return said
+
     def backfill(self, name: str) -> None:
         """Goes over the rows of an expanded migration once more."""
         with self.server.alone():

@@ -152,6 +152,11 @@ class Rows(Protocol):
         ...
 
 
+def check(server: Server, migration: Migration, backfill: Backfill) -> None:
+    """Raises Refused for a backfill that could never end, saying what to write instead; also before its table and its columns are there."""
+    _rows(server, migration, backfill).check()
+
+
 def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estimate:
     """What it will cost; reads statistics and a sample. Also before expand, if the table is there. Raises Refused for a backfill that could never end."""
     rows = _rows(server, migration, backfill)

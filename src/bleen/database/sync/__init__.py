@@ -1,13 +1,14 @@
 """Two-way sync: the old and the new columns of a table say the same from expand until contract, whoever writes. ``table`` says what happens when."""
 
+import importlib
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from bleen.database.migration import Pair
 from bleen.database.server import Server
 from bleen.database.sync.table import Side
 
-__all__ = ["Side", "Sync", "of", "refusals"]
+__all__ = ["Side", "Sync", "foreseen", "of", "refusals"]
 
 
 class Sync(Protocol):
@@ -70,19 +71,25 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
     return sqlite.of(server, migration, number, pair)
 
 
+def foreseen(server: Server, pair: Pair) -> list[str]:
+    """Those of ``refusals`` that can be known before expand has made the columns of the new side: to be said before anything is touched. Reads no row."""
+    return _module(server).foreseen(server, pair)
+
+
 def refusals(server: Server, pair: Pair) -> list[str]:
     """Why a pair cannot be kept in step, and what to do about it, each in a line; none if it can. The columns of both sides are there.
 
     Reads every row of the table, unless the pair is declared ``lossy``: whether old -> new -> old gives the same.
     """
-    if server.dialect == "postgres":
-        from bleen.database.sync import postgres_refusals
+    return _module(server).refusals(server, pair)
 
-        return postgres_refusals.refusals(server, pair)
-    if server.dialect == "mysql":
-        from bleen.database.sync import mysql_refusals
 
-        return mysql_refusals.refusals(server, pair)
-    from bleen.database.sync import sqlite_refusals
+class _Refusals(Protocol):
+    """What a dialect's module of that name provides."""
 
-    return sqlite_refusals.refusals(server, pair)
+    def foreseen(self, server: Server, pair: Pair) -> list[str]: ...
+    def refusals(self, server: Server, pair: Pair) -> list[str]: ...
+
+
+def _module(server: Server) -> _Refusals:
+    return cast(_Refusals, importlib.import_module(f"bleen.database.sync.{server.dialect}_refusals"))

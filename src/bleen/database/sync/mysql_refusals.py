@@ -26,19 +26,38 @@ _STEADY = words("""
 """
 
 
+def foreseen(server: Server, pair: Pair) -> list[str]:
+    """Implements ``sync.foreseen``. What comes first is asked first: no reason is given that only follows from another."""
+    if not server.columns(pair.table):
+        return []
+    given = cast(MySQL, server)
+    try:
+        sync = mysql.of(server, "", 0, pair, {})
+        return _table(given, sync) or [*_columns(given, sync), *_others(given, sync), *_undecided(pair)] or _calls(given, sync)
+    except Refused as error:
+        return [str(error)]
+
+
 def refusals(server: Server, pair: Pair) -> list[str]:
-    """Implements ``sync.refusals``. What comes first is asked first: no reason is given that only follows from another."""
+    """Implements ``sync.refusals``, in the same order."""
     given = cast(MySQL, server)
     try:
         sync = mysql.of(server, "", 0, pair, {})
     except Refused as error:
         return [str(error)]
-    found = _table(given, sync) or _columns(given, sync) + _others(given, sync)
-    if pair.on_conflict is None:
-        found.append(
-            'a writer that names no environment may change both sides at once, and then nothing tells which counts: say on_conflict = "old", "new" or "error"'
-        )
-    return found or _expressions(given, sync) or _values(given, sync)
+    return foreseen(server, pair) or _missing(sync) or _expressions(given, sync) or _values(given, sync)
+
+
+def _undecided(pair: Pair) -> list[str]:
+    if pair.on_conflict is not None:
+        return []
+    return ['a writer that names no environment may change both sides at once, and then nothing tells which counts: say on_conflict = "old", "new" or "error"']
+
+
+def _missing(sync: Sync) -> list[str]:
+    if missing := [name for name in (*sync.pair.old, *sync.pair.new) if name not in sync.shapes]:
+        return [f"{sync.table} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(sync.shapes)}"]
+    return []
 
 
 def _table(server: MySQL, sync: Sync) -> list[str]:
@@ -53,9 +72,7 @@ def _table(server: MySQL, sync: Sync) -> list[str]:
 
 
 def _columns(server: MySQL, sync: Sync) -> list[str]:
-    ours = [*sync.pair.old, *sync.pair.new]
-    if missing := [name for name in ours if name not in sync.shapes]:
-        return [f"{sync.table} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(sync.shapes)}"]
+    ours = [name for name in (*sync.pair.old, *sync.pair.new) if name in sync.shapes]
     columns = server.columns(sync.named(sync.table))
     found = [
         f"{name} is generated, or counts by itself, which a trigger cannot set: pair the columns that it is made from"
@@ -128,16 +145,20 @@ def _shared(body: str, pair: Pair) -> list[str]:
     return sorted(theirs & {*pair.old, *pair.new})
 
 
-def _expressions(server: MySQL, sync: Sync) -> list[str]:
-    """What can be said of the expressions without a row."""
-    try:
-        forward, backward = sync.forward(), sync.backward()
-    except Refused as error:
-        return [str(error)]
+def _calls(server: MySQL, sync: Sync) -> list[str]:
+    """What speaks against the functions of the expressions."""
     found = []
-    for what, expressions in (("forward of", forward), ("backward of", backward)):
+    for what, expressions in (("forward of", sync.forward()), ("backward of", sync.backward())):
         for column, expression in expressions.items():
             found += [f"{what} {column} {why}" for name in expression.functions if (why := _function(server, name))]
+    return found
+
+
+def _expressions(server: MySQL, sync: Sync) -> list[str]:
+    """What can be said of the expressions without a row."""
+    found = []
+    for what, expressions in (("forward of", sync.forward()), ("backward of", sync.backward())):
+        for column, expression in expressions.items():
             over = expression.over(lambda name: f"t.{server.quoted(name)}")
             found += _tried(server, f"SELECT {over} FROM {sync.named(sync.table)} t LIMIT 0", f"{what} {column}")
     return found

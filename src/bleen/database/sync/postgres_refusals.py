@@ -18,19 +18,37 @@ _STEADY = frozenset(
 """STABLE functions of PostgreSQL that depend on nothing but what they are given and settings that the trigger pins."""
 
 
-def refusals(server: Server, pair: Pair) -> list[str]:
-    """Implements ``sync.refusals``. What comes first is asked first: no reason is given that only follows from another."""
+def foreseen(server: Server, pair: Pair) -> list[str]:
+    """Implements ``sync.foreseen``. What comes first is asked first: no reason is given that only follows from another."""
+    if not server.columns(pair.table):
+        return []
     try:
         sync = postgres.of(server, "", 0, pair, {})
         oid = server.rows("SELECT to_regclass(%s)::oid", [pair.table])[0][0]
+        return _table(server, sync, oid) or [*_columns(server, sync, oid), *_others(server, sync, oid), *_undecided(pair)] or _calls(server, sync)
     except Refused as error:
         return [str(error)]
-    found = _table(server, sync, oid) or _columns(server, sync, oid) + _others(server, sync, oid)
-    if pair.on_conflict is None:
-        found.append(
-            'a writer that names no environment may change both sides at once, and then nothing tells which counts: say on_conflict = "old", "new" or "error"'
-        )
-    return found or _expressions(server, sync) or _values(server, sync)
+
+
+def refusals(server: Server, pair: Pair) -> list[str]:
+    """Implements ``sync.refusals``, in the same order."""
+    try:
+        sync = postgres.of(server, "", 0, pair, {})
+    except Refused as error:
+        return [str(error)]
+    return foreseen(server, pair) or _missing(sync) or _expressions(server, sync) or _values(server, sync)
+
+
+def _undecided(pair: Pair) -> list[str]:
+    if pair.on_conflict is not None:
+        return []
+    return ['a writer that names no environment may change both sides at once, and then nothing tells which counts: say on_conflict = "old", "new" or "error"']
+
+
+def _missing(sync: Sync) -> list[str]:
+    if missing := [name for name in (*sync.pair.old, *sync.pair.new) if name not in sync.shapes]:
+        return [f"{sync.table} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(sync.shapes)}"]
+    return []
 
 
 def _table(server: Server, sync: Sync, oid: int) -> list[str]:
@@ -49,8 +67,6 @@ def _table(server: Server, sync: Sync, oid: int) -> list[str]:
 
 def _columns(server: Server, sync: Sync, oid: int) -> list[str]:
     ours = [*sync.pair.old, *sync.pair.new]
-    if missing := [name for name in ours if name not in sync.shapes]:
-        return [f"{sync.table} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(sync.shapes)}"]
     found = [
         f"{name} is {'an identity' if identity else 'a generated column'}, which a trigger cannot set: pair the columns that it is made from"
         for name, identity, generated in server.rows(
@@ -112,19 +128,18 @@ def _shared(comment: str, pair: Pair) -> list[str]:
     return sorted(theirs & {*pair.old, *pair.new})
 
 
-def _expressions(server: Server, sync: Sync) -> list[str]:
-    """What can be said of the expressions without a row."""
-    try:
-        forward, backward = sync.forward(), sync.backward()
-    except Refused as error:
-        return [str(error)]
+def _calls(server: Server, sync: Sync) -> list[str]:
+    """What speaks against the functions of the expressions."""
     found = []
-    for words, expressions in (("forward of", forward), ("backward of", backward)):
+    for words, expressions in (("forward of", sync.forward()), ("backward of", sync.backward())):
         for column, expression in expressions.items():
             found += [f"{words} {column} {why}" for name in expression.functions if (why := _function(server, name))]
-    if found:
-        return found
-    sets = ", ".join(f"{server.quoted(name)} = {each.over(_of(server, 't'))}" for name, each in (*forward.items(), *backward.items()))
+    return found
+
+
+def _expressions(server: Server, sync: Sync) -> list[str]:
+    """What can be said of the expressions without a row."""
+    sets = ", ".join(f"{server.quoted(name)} = {each.over(_of(server, 't'))}" for name, each in (*sync.forward().items(), *sync.backward().items()))
     return _tried(server, f"EXPLAIN UPDATE {sync.named(sync.table)} t SET {sets}", "PostgreSQL does not take forward and backward as values of their columns")
 
 

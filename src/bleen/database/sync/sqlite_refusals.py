@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bleen.database import sqlite_values
 from bleen.database.migration import Pair
 from bleen.database.server import Server
-from bleen.database.sqlite_values import MOMENTS, Table, default, named, quoted
+from bleen.database.sqlite_values import MOMENTS, Table, default, look, named, quoted
 from bleen.database.statements import Unreadable
 from bleen.database.sync import sqlite
 from bleen.database.sync.sqlite import PREFIX, Sync
@@ -14,21 +14,35 @@ from bleen.database.tokens import Token, read
 from bleen.errors import Refused
 
 
-def refusals(server: Server, pair: Pair) -> list[str]:
-    """Implements ``sync.refusals``. What comes first is asked first: no reason is given that only follows from another."""
+def foreseen(server: Server, pair: Pair) -> list[str]:
+    """Implements ``sync.foreseen``. What comes first is asked first: no reason is given that only follows from another."""
     try:
         if kind := _kind(server, named(pair.table)):
             return [kind]
-        sync = sqlite.of(server, "", 0, pair)
     except Refused as error:
         return [str(error)]
-    found = [*_columns(server, sync), *_others(server, sync)]
-    if pair.on_conflict is None:
-        found.append(
-            "SQLite does not know which environment writes, and a writer may change both sides at once: say on_conflict ="
-            ' "old", "new" or "error", for what to do then'
-        )
-    return found or [*_expressions(sync)] or [*_values(server, sync)]
+    table = look(server, pair.table)
+    if table is None:
+        return []
+    sync = Sync("", 0, pair, table)
+    return [*_columns(server, sync), *_others(server, sync), *_undecided(pair)] or [*_expressions(sync)]
+
+
+def refusals(server: Server, pair: Pair) -> list[str]:
+    """Implements ``sync.refusals``, in the same order."""
+    if found := foreseen(server, pair):
+        return found
+    try:
+        return [*_values(server, sqlite.of(server, "", 0, pair))]
+    except Refused as error:
+        return [str(error)]
+
+
+def _undecided(pair: Pair) -> list[str]:
+    if pair.on_conflict is not None:
+        return []
+    why = "SQLite does not know which environment writes, and a writer may change both sides at once"
+    return [f'{why}: say on_conflict = "old", "new" or "error", for what to do then']
 
 
 def _kind(server: Server, name: str) -> str:
@@ -41,7 +55,7 @@ def _kind(server: Server, name: str) -> str:
 
 
 def _columns(server: Server, sync: Sync) -> Iterator[str]:
-    table, ours = sync.table, (*sync.pair.old, *sync.pair.new)
+    table, ours = sync.table, [name for name in (*sync.pair.old, *sync.pair.new) if name in sync.table.columns]
     if not table.locator:
         yield f"{table.name} has columns called rowid, _rowid_ and oid, and no primary key: nothing tells its rows apart"
     for name in ours:
@@ -146,7 +160,7 @@ def _unfit(table: Table, side: Sequence[str], expression: str) -> str:
             return f"says {token.text}, which is something else each time, or in each process: a row would never be in step"
     scratch = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        columns = ", ".join(f"{quoted(name)} {table.columns[name].type}" for name in side)
+        columns = ", ".join(f"{quoted(name)} {table.columns[name].type if name in table.columns else ''}" for name in side)
         scratch.execute(f'CREATE TABLE {quoted(table.name)} ({columns}, "bleen made" GENERATED ALWAYS AS (\n{expression}\n) VIRTUAL)')
         scratch.execute(f"INSERT INTO {quoted(table.name)} DEFAULT VALUES")
         scratch.execute(f'SELECT "bleen made" FROM {quoted(table.name)}').fetchall()
