@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from test_migrating import Registry
 
@@ -179,6 +180,24 @@ def test_pending_contracts_survive_releases_and_run_in_order(registry: Registry,
     assert f"{NAME} comes first, and is pending" in str(registry.status()["pending"][1]["waits"])
     assert registry.bleen("migrate", "contract", "--yes", "--json").json["contracted"] == [NAME, "0008_note"]
     assert rows(base, "SELECT name, state FROM bleen_migration ORDER BY name") == [(NAME, "contracted"), ("0008_note", "contracted")]
+
+
+def test_a_service_that_is_gone_for_good_holds_the_gate_until_somebody_says_so(registry: Registry, base: Base) -> None:
+    """While another service that shares the database holds it. It says which, and what can be done."""
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    registry.bleen("deploy", "1.1")
+    registry.bleen("retire")
+    registry.bleen("wait", "--until", "completed")
+    known = "INSERT INTO bleen_environment (service, environment, version, at, migrations) VALUES ('worker', 'blue-2', '7', 0, '[]')"
+    with base.connect() as db:
+        db.execute(known)
+    assert "`bleen migrate forget worker` says so" in registry.bleen("migrate", "contract", "--yes", code=1).out
+    assert "it knows shop, worker" in registry.bleen("migrate", "forget", "wroker", "--yes", code=2).err
+    assert "is the service of bleen.yaml" in registry.bleen("migrate", "forget", "shop", "--yes", code=2).err
+    with psycopg.connect(f"{base.url}?application_name=bleen:worker:blue"):
+        assert "worker is not gone: session" in registry.bleen("migrate", "forget", "worker", "--yes", code=2).err
+    assert registry.bleen("migrate", "forget", "worker", "--yes", "--json").json["forgotten"] == ["blue-2 (7)"]
+    assert registry.bleen("migrate", "contract", "--yes", "--json").json["contracted"] == [NAME]
 
 
 def test_a_release_whose_new_version_never_starts_leaves_the_schema_expanded_and_pending(registry: Registry, base: Base) -> None:

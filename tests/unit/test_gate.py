@@ -59,7 +59,8 @@ def test_it_is_shut_while_an_earlier_contract_is_pending() -> None:
 def test_it_is_shut_while_another_service_on_the_database_does_not_ship_the_migration() -> None:
     """While another service that shares the database holds it."""
     (found,) = shut(others=(Known("worker", "blue-2", "7", frozenset()), Known("mailer", "green-1", "3", frozenset({NAME}))))
-    assert found.why == "worker shares this database, and its blue-2 (7) does not ship 0007_full_name"
+    assert found.why.startswith("worker shares this database, and its blue-2 (7) does not ship 0007_full_name; ")
+    assert "`bleen migrate forget worker`" in found.why
 
 
 def test_what_the_ledger_remembers_of_the_own_service_does_not_count() -> None:

@@ -53,7 +53,8 @@ def obstacles(
             found.append(Obstacle(f"{each.environment} ({each.version}) {does}, and its version does not ship {migration}"))
     for other in others:
         if other.service != around.service and migration not in other.migrations:
-            found.append(Obstacle(f"{other.service} shares this database, and its {other.environment} ({other.version}) does not ship {migration}"))
+            why = f"{other.service} shares this database, and its {other.environment} ({other.version}) does not ship {migration}"
+            found.append(Obstacle(f"{why}; if that service is gone for good, `bleen migrate forget {other.service}` says so"))
     found.extend(Obstacle(f"{count} rows of {pair} are out of step") for pair, count in diverged.items() if count)
     return found + _sessions(migration, around, others, sessions)
 

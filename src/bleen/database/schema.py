@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bleen.database import backfill, command, reverting, sync
 from bleen.database.command import HALVES, Half, Home
-from bleen.database.gate import Around, Obstacle, obstacles
+from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, Part, State, Step
 from bleen.database.migration import Backfill, Locks, Migration, Pair
 from bleen.database.server import Missing, Server, Told, Values
@@ -167,6 +167,13 @@ class Schema:
             with self.server.transaction():
                 for text, values in self.ledger.forgotten(name):
                     self.server.rows(text, values)
+
+    def forget(self, service: str) -> None:
+        """Takes a service out of the books. Raises Refused if it has a session on this database."""
+        with self.server.alone():
+            if there := [s for s in self.server.sessions() if s.application.startswith(named(service, ""))]:
+                raise Refused(f"{service} is not gone: session {there[0].id} ({there[0].application}, user {there[0].user}) is connected")
+            self.ledger.exists(service, [])
 
     def pending(self, around: Around) -> list[Pending]:
         """Every contract that has not been done, in their order, and what keeps its gate shut."""

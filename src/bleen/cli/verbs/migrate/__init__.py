@@ -21,6 +21,7 @@ SUBVERBS = {
     "status": "tell what the database has seen, and what each pending contract waits for",
     "contract": "take away what only older versions needed",
     "revert": "undo an expand",
+    "forget": "take a service that is gone for good out of the database's books",
 }
 """Each sub-verb in a few words, in the order of a migration's life: a module of this package each, like a verb's, loaded when it is asked for."""
 
