@@ -178,6 +178,26 @@ def test_warnings_alone_are_no_failure(release: Path, capsys: pytest.CaptureFixt
     assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warning")
 
 
+SETTINGS = {
+    "a backfill that is in order": ('[backfill]\ntable = "users"\nset = { a = "upper(b)" }\n', []),
+    "one that says more than an expression": ('\n[backfill]\ntable = "users"\nset = { a = "1); DROP TABLE users; --" }\n', [(2, 1, "not-understood")]),
+    "what is no TOML": ('[backfill]\ntable = "users\n', [(2, 15, "not-understood")]),
+    "what nobody knows": ("[backfil]\n", [(1, 1, "not-understood")]),
+    "a pair alone": ('[[sync]]\ntable = "t"\nold = "a"\nnew = "b"\nforward = { b = "a" }\nbackward = { a = "b" }\n', []),
+}
+
+
+@pytest.mark.parametrize(("text", "found"), SETTINGS.values(), ids=SETTINGS)
+def test_a_migration_toml_is_read_too_and_its_backfill_judged(
+    text: str, found: list[tuple[int, int, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "migration.toml"
+    file.write_text(text)
+    code, out, _ = run("--dialect", "postgres", "--json", str(file), capsys=capsys)
+    assert [(each["line"], each["column"], each["rule"]) for each in json.loads(out)] == found
+    assert code == (1 if found else 0)
+
+
 def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("-- é\nDROP TABLE ü".encode())))
     code, out, _ = run("--dialect", "postgres", "--phase", "expand", "--json", "-", capsys=capsys)

@@ -176,7 +176,8 @@ def parse(name: str, sources: Mapping[str, str], where: str) -> Migration:
         Pace(pace.take("batch", int, Pace().batch), *(pace.take(field, float, getattr(Pace(), field)) for field in ("target", "duty", "lag"))),
         _command(table.sub("command")) if "command" in settings else Command(),
     )
-    for each in (table, locks, pace):
+    table.done("backfill", "command")
+    for each in (locks, pace):
         each.done()
     if made.backfill and made.holds("backfill"):
         raise UserError(f"{where}: both backfill.sql and [backfill] in migration.toml; one of them is enough")
@@ -287,6 +288,8 @@ class _Table:
     def wrong(self, text: str) -> None:
         raise UserError(f"{self._where}: {text}")
 
-    def done(self) -> None:
-        if unknown := sorted(set(self._values) - self._taken):
-            self.wrong(f"there is no {', '.join(unknown)}; known are {', '.join(sorted(self._taken))}")
+    def done(self, *also: str) -> None:
+        """Complains of what nobody has taken; ``also``: what is taken only where it is."""
+        known = {*self._taken, *also}
+        if unknown := sorted(set(self._values) - known):
+            self.wrong(f"there is no {', '.join(unknown)}; known are {', '.join(sorted(known))}")

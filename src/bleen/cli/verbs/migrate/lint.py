@@ -6,18 +6,20 @@ What cannot be parsed or understood is an error. A comment before a statement, o
 
   -- bleen: allow RULE reason
 
+A migration.toml is read too, and its [backfill] judged as the UPDATE that it stands for.
 An expand.sql is looked at together with the revert.sql that lies beside it: there is a way back, or a reason why there is none.
 Exit 1 if there is an error; warnings alone exit 0. Columns count characters, from 1.
 """
 
 import json
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from bleen.cli import exits
 from bleen.cli.verbs.migrate import text
-from bleen.database import connect, dialect, reverting, trace
+from bleen.database import connect, dialect, migration, reverting, trace
 from bleen.database.rules import Finding, Script, findings, lint_release, rules
 from bleen.database.statements import DIALECTS, Dialect, Unreadable
 from bleen.errors import PortError, UserError
@@ -51,8 +53,10 @@ def run(args: Namespace) -> int:
         raise UserError("there is no file to read; name some, or - for standard input")
     if args.files.count("-") > 1:
         raise UserError("standard input can be read once; name - once")
-    scripts = [_script(file, args.phase) for file in args.files if args.phase or Path(file).name != "revert.sql"]
+    settings = [file for file in args.files if Path(file).name == "migration.toml"]
+    scripts = [_script(file, args.phase) for file in args.files if file not in settings and (args.phase or Path(file).name != "revert.sql")]
     found = lint_release(scripts, args.dialect)
+    found += [each for file in settings for each in _settings(file, args.dialect)]
     found += [each for script in scripts if not args.phase and Path(script.file).name == "expand.sql" for each in _reversible(script, args.dialect)]
     if args.trace:
         traced, known = _traced(args, scripts), {**known, **trace.RULES}
@@ -109,6 +113,27 @@ def _reversible(expand: Script, dialect: Dialect) -> list[Finding]:
     beside = Path(expand.file).with_name("revert.sql")
     revert = text(str(beside)) if beside.exists() else ""
     return reverting.lint(expand.text, revert, str(beside.parent), dialect)
+
+
+def _settings(file: str, dialect: Dialect) -> list[Finding]:
+    """What is wrong with a migration.toml as it is written; its [backfill] is judged as the UPDATE that it stands for. A pair is judged by the database that
+    it is for: `bleen plan` and `bleen migrate plan` ask it.
+    """
+    given = text(file)
+    try:
+        made = migration.parse(Path(file).parent.name, {"migration.toml": given}, str(Path(file).parent))
+    except UserError as error:
+        at = re.search(r"\(at line (\d+), column (\d+)\)$", str(error))
+        line, column = (int(at[1]), int(at[2])) if at else (1, 1)
+        return [Finding(file, line, column, "not-understood", "error", str(error).removeprefix(f"{file}: "))]
+    if made.backfill is None:
+        return []
+    quote = "`" if dialect == "mysql" else '"'
+    sets = ", ".join(f"{quote}{column}{quote} = (\n{expression}\n)" for column, expression in made.backfill.set.items())
+    where = f" WHERE (\n{made.backfill.where}\n)" if made.backfill.where else ""
+    line = next((number for number, each in enumerate(given.splitlines(), 1) if each.lstrip().startswith("[backfill")), 1)
+    found = lint_release([Script(f"UPDATE {made.backfill.table} SET {sets}{where};", file, "backfill")], dialect)
+    return [each._replace(line=line, column=1, fix="") for each in found]
 
 
 def _script(file: str, phase: findings.Phase | None) -> Script:
