@@ -84,6 +84,7 @@ def test_an_abort_in_a_long_backfill_ends_it_at_once_and_a_retry_goes_on(registr
         assert programs(registry, 2) == []
         was = filled(base)
         assert 0 < was < 1000
+        assert f"{NAME} is expanding: it was not ended" in registry.bleen("doctor").out
         assert rows(base, "SELECT state FROM bleen_migration") == [("expanding",)]
         if how == "Ctrl-C":
             again = registry.start("deploy", "1.1")
@@ -126,9 +127,13 @@ def test_the_engine_and_the_program_may_both_die_and_the_release_goes_on(registr
     assert rows(base, "SELECT count(*) FROM people WHERE full_name IS DISTINCT FROM first_name || ' ' || last_name") == [(0,)]
 
 
-def test_a_database_that_is_away_at_a_deploy_is_said_and_nothing_is_touched(registry: Registry) -> None:
+def test_a_database_that_is_away_at_a_deploy_is_said_and_nothing_is_touched(registry: Registry, base: Base) -> None:
     """2 usage, configuration or a refusal [...], nothing touched."""
     registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    assert "database: postgres, answers, has seen 0 migrations" in registry.bleen("doctor").out
+    looked = registry.bleen("doctor", code=1, environ={"DATABASE_URL": "postgresql://postgres:can4ry@127.0.0.1:1/gone"}).out
+    assert "the database cannot be worked with" in looked
+    assert "can4ry" not in looked
     said = registry.bleen("deploy", "1.1", code=2, environ={"DATABASE_URL": "postgresql://postgres:can4ry@127.0.0.1:1/gone"})
     assert "the database does not answer" in said.err
     assert "can4ry" not in said.text

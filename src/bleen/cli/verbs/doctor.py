@@ -1,4 +1,4 @@
-"""Look at this machine and say what to do: versions, the proxy, permissions, limits, ports, disk, what runs.
+"""Look at this machine and say what to do: versions, the proxy, permissions, limits, ports, disk, the database, what runs.
 
 Exit 1 if something stands in the way of a release. Nothing is changed.
 """
@@ -25,6 +25,14 @@ DESCRIPTORS = 4096
 """Fewer open files than this, and a busy proxy runs out of connections."""
 
 ROOM = 64 << 20
+
+
+_UNFINISHED = {
+    "expanding": "`bleen deploy` of a version that ships it goes on, `bleen migrate revert` undoes it",
+    "contracting": "`bleen migrate contract` goes on",
+    "reverting": "`bleen migrate revert` goes on",
+}
+"""What becomes of a migration that somebody was killed at, by its state in the ledger."""
 
 
 class Finding(NamedTuple):
@@ -96,6 +104,8 @@ def _service(args: Namespace) -> Iterator[Finding]:
         yield Finding("no", f"{file} has faults", str(error))
         return
     yield Finding("ok", f"{file} is good: service {loaded.service}")
+    if loaded.file.database is not None:
+        yield from _database(args)
     wanted, place = config.router(loaded), Place(loaded.service)
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
@@ -104,6 +114,20 @@ def _service(args: Namespace) -> Iterator[Finding]:
         yield Finding("warn", f"{loaded.service} is not up", "`bleen up` starts it")
         return
     yield from _running(Access(place, wiring.journal(place)))
+
+
+def _database(args: Namespace) -> Iterator[Finding]:
+    from bleen.cli import migrating  # a driver: only for those who have a database
+
+    try:
+        with migrating.opened(args) as opened:
+            entries = opened.schema.ledger.entries()
+            yield Finding("ok", f"database: {opened.schema.server.dialect}, answers, has seen {len(entries)} migrations")
+            for entry in entries:
+                if way := _UNFINISHED.get(entry.state):
+                    yield Finding("warn", f"{entry.name} is {entry.state}: it was not ended, if no release is at it just now", way)
+    except UserError as error:
+        yield Finding("no", "the database cannot be worked with", str(error))
 
 
 def _addresses(*addresses: str) -> Iterator[Finding]:
