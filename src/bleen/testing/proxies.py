@@ -144,6 +144,13 @@ class ProxyContract(RouterContract):
             assert answered == body
         client.close()
 
+    def test_a_large_head_passes_whole(self, live: Site) -> None:
+        """Equal behaviour whichever it is: a head of 48 kB, such as tokens and cookies come to."""
+        cookie = "c" * 12_000
+        status, _, body = live.get("/headers", "".join(f"X-Cookie-{number}: {cookie}\r\n" for number in range(4)))
+        assert status == 200
+        assert [value for name, value in json.loads(body) if name.lower().startswith("x-cookie-")] == [cookie] * 4
+
     def test_production_answers_503_when_nobody_is_to_serve(self, make: Make, fleet: Fleet) -> None:
         site = make()
         site.up()

@@ -47,7 +47,7 @@ _LOG = 4 << 20
 """Bytes that its output may take, and as many of what was before it."""
 _COMMANDS = 40
 """In one breath on the socket; they must fit into one buffer (tune.bufsize)."""
-_LONGEST_PEM = 30_000
+_LONGEST_PEM = 60_000
 """Bytes; with the command they must fit into one buffer, too."""
 _QUIET = {"", "1", "New server registered."}
 _DONE = "by 'stats socket command'"

@@ -189,6 +189,7 @@ frontend {name}
 # 24 days is the longest time that HAProxy can count: no limit. A dead peer is found by TCP's own keep-alive instead. What may wait is only what no
 # application sees: the head of a request, and a client between two requests.
 # A request is sent again, to another target, only if no connection was made (``retry-on`` is conn-failure by default).
+# ``bufsize``: what a request's head may have, as Envoy takes 60 KiB; memory is used only while a request is on its way.
 # ``noreuseport``: two HAProxys would share a port without a word, each with half of the connections.
 _CONFIGURATION = """\
 # Written by bleen, and again after every change: what is changed here by hand is lost.
@@ -197,7 +198,7 @@ global
     stats timeout 10s
     maxconn {maxconn}
     noreuseport
-    tune.bufsize 32768
+    tune.bufsize 65536
     {extra}
 
 defaults
