@@ -66,7 +66,8 @@ class Plan(NamedTuple):
     database: Mapping[str, Any] = {}
     """What becomes of the schema: ``dialect``, ``folder``, ``contract`` (manual, auto), ``migrations`` (name to check sum, all that the version ships),
     ``expands`` and ``contracts`` (names, in order), ``before`` (names, what the version before ships), ``smoke`` and ``secrets`` (the smoke tests of the
-    version before, and where what they refer to lies), ``home`` (where the version's commands run; None if it has none). Empty without a database."""
+    version before, and where what they refer to lies), ``clone`` (whether there is one to rehearse on), ``home`` (where the version's commands run; None if it
+    has none). Empty without a database."""
 
     @property
     def new_words(self) -> str:
@@ -137,6 +138,8 @@ def lines(plan: Plan) -> list[str]:
     was = f"{plan.old_version} ({plan.old.name})" if plan.old else "nothing"
     new = f"{plan.version} ({plan.environment})"
     said = [f"{plan.service}: from {was} to {new}"]
+    if plan.database.get("clone") and plan.database["expands"]:
+        said.append(f"  rehearse   {', '.join(plan.database['expands'])}, on the clone, there and back")
     if plan.database:
         said.append(f"  expand     {', '.join(plan.database['expands']) or 'nothing: the database has every migration of it'}")
     said.append(f"  provision  {plan.platform.get('replicas', 1)} of {plan.version} as {plan.environment}, all well within {duration(plan.probe.timeout)}")

@@ -229,7 +229,7 @@ def test_one_that_is_about_to_end_is_waited_for_and_what_it_did_is_seen(users: B
     """Somebody contracts while a revert waits for its turn: what is contracted is not reverted."""
     schema, other, told = Schema(users.open()), Schema(users.open()), threading.Event()
     schema.expand([migration()], "shop", 2, SHIPS)
-    other._told = lambda _: told.set()
+    other.told = lambda _: told.set()
     contracting = threading.Thread(target=lambda: other.contract("0007_full_name"))
     with users.connect() as reader, reader.transaction():
         reader.execute("SELECT FROM users")  # the contract waits for this lock, and holds ours
@@ -363,7 +363,7 @@ def test_half_an_expand_is_reverted_as_far_as_it_came(users: Base) -> None:
     with pytest.raises(Refused, match="division by zero"):
         schema.expand([parse("0009_half", HALF, "")], "shop", 2, {})
     said: list[str] = []
-    schema._told = said.append
+    schema.told = said.append
     schema.revert("0009_half")
     assert schema.server.columns("users") == before
     assert schema.ledger.entries() == []

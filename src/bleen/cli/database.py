@@ -42,6 +42,8 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         raise UserError(str(error)) from None
     new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
     kind = dialect(shared.url)
+    if new and shared.clone:
+        _must_answer(shared.clone, kind)
     wanted = {
         "dialect": kind,
         "folder": shared.folder,
@@ -49,6 +51,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "migrations": {m.name: m.checksum for m in migrations},
         "expands": [m.name for m in new],
         "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
+        "clone": bool(shared.clone),
         "home": _settings(loaded, plan.version) if any(m.command != Command() for m in migrations) else None,
         "before": sorted(before.database.get("migrations", {})) if before else [],
         "smoke": list(before.smoke) if before else [],
@@ -57,6 +60,16 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
     unjudged = [f"{m.name} is expanded by a command whose SQL nobody has judged: {m.command.unjudged}" for m in new if m.command.unjudged]
     warnings = (*plan.warnings, *_warned(new, kind), *unjudged, *(_stars(new, before) if before and kind == "postgres" else ()))
     return plan._replace(database=wanted, platform=_signed(plan, loaded, kind), warnings=warnings)
+
+
+def _must_answer(clone: str, kind: Dialect) -> None:
+    """Raises UserError for a clone that no expand could be rehearsed on."""
+    if dialect(clone) != kind:
+        raise UserError(f"database.clone is of another kind ({dialect(clone)}) than the database ({kind})")
+    try:
+        connect(clone).close()
+    except PortError as error:
+        raise UserError(f"on the clone: {error}") from None
 
 
 def _warned(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
@@ -77,12 +90,12 @@ def _stars(migrations: Sequence[Migration], before: Plan) -> list[str]:
     ]
 
 
-def home(loaded: Config, version: str) -> Home:
-    """Where the commands of a version run, as bleen.yaml says today. Raises UserError for a reference without a value."""
+def home(loaded: Config, version: str, url: str = "") -> Home:
+    """Where the commands of a version run, as bleen.yaml says today; ``url``: on another database. Raises UserError for a reference without a value."""
     shared = config.database(loaded, version)
     assert shared is not None, "who has no database has no commands"
     try:
-        return command.home(version, _settings(loaded, version), config.secrets(loaded), shared.url)
+        return command.home(version, _settings(loaded, version), config.secrets(loaded), url or shared.url)
     except Refused as error:
         raise UserError(str(error)) from None
 

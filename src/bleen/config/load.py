@@ -12,7 +12,7 @@ from bleen.config.schema import File, validated
 from bleen.config.source import Fault, Faults, Source, Way, read, read_text
 
 _ENV = ("platform", "process", "env")
-_URL = ("database", "url")
+_URLS = (("database", "url"), ("database", "clone"))
 _ENV_FILE = ("platform", "process", "env_file")
 _SMOKE = ("checks", "smoke")
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
@@ -56,7 +56,7 @@ def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Config:
     variables = _variables(source, path) if environ is not None else {}
     known = None if environ is None else {**variables, **environ}
     tests = _tests(source, path, file, known)
-    used = [*smoke.used(source.at(_ENV), _ENV), *smoke.used(source.at(_URL), _URL)]
+    used = [*smoke.used(source.at(_ENV), _ENV), *(each for url in _URLS for each in smoke.used(source.at(url), url))]
     if known is not None:
         source.faults.extend(source.fault(way, smoke.unset(name)) for way, name in used if NAME.fullmatch(name) and name not in known)
     if source.faults or file is None:

@@ -78,7 +78,8 @@ def secrets(config: Config, environ: Mapping[str, str] = os.environ) -> dict[str
     if config.file.platform.process.user:
         base["HOME"] = _user(config).pw_dir
     shared = database(config, "")
-    return {"base": {**base, **config.variables}, "values": dict(config.values), **({"database": {"url": shared.url}} if shared else {})}
+    urls = {"database": {"url": shared.url, **({"clone": shared.clone} if shared.clone else {})}} if shared else {}
+    return {"base": {**base, **config.variables}, "values": dict(config.values), **urls}
 
 
 class Database(NamedTuple):
@@ -89,6 +90,8 @@ class Database(NamedTuple):
     folder: str
     """Where the version's migrations are."""
     contract: str
+    clone: str
+    """The url of a copy, a secret too; empty if there is none."""
 
 
 def database(config: Config, version: str) -> Database | None:
@@ -96,7 +99,8 @@ def database(config: Config, version: str) -> Database | None:
     file = config.file.database
     if file is None:
         return None
-    return Database(filled(file.url, {}, config.values), str(config.beside(filled(file.migrations, {"version": version}))), file.contract)
+    folder = str(config.beside(filled(file.migrations, {"version": version})))
+    return Database(filled(file.url, {}, config.values), folder, file.contract, filled(file.clone, {}, config.values) if file.clone else "")
 
 
 def router(config: Config) -> dict[str, Any]:

@@ -187,6 +187,11 @@ class Database(Strict):
     contract: Annotated[str, one_of("manual", "auto"), WithJsonSchema({"enum": ["manual", "auto"]})] = Field(
         default="manual", description="manual: `bleen migrate contract` takes the old shape away. auto: the release does, once its gate is open."
     )
+    clone: DatabaseUrl | None = Field(
+        default=None,
+        description="A copy of the database, which you made: each expand is carried out there first, and undone, before this one is touched.",
+        examples=["${CLONE_URL}"],
+    )
 
 
 class File(Strict):

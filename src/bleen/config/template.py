@@ -39,6 +39,7 @@ router:
 #   url: ${DATABASE_URL}                          # the server itself, not a pooler, as the role that owns the tables
 #   migrations: releases/{version}/migrations
 #   contract: manual                              # `bleen migrate contract` does it; auto: the release does
+#   clone: ${CLONE_URL}                           # a copy that you made: each expand is carried out there first, and undone
 
 checks:
   # 200 to 399 is well. An environment has `timeout` until all its copies are; three bad looks in a row (`fall`) and a copy is dead.

@@ -40,6 +40,7 @@ class Migrator:
             "folder": self._plan["folder"],
             "migrations": self._plan["migrations"],
             "home": self._plan.get("home"),
+            "clone": self._plan.get("clone", False),
             "environments": {str(e.environment): [e.version, sorted(e.migrations)] for e in environments},
         }
         return self._go("expand", spec, memo, "the schema to be expanded")

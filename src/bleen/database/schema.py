@@ -54,7 +54,7 @@ class Schema:
     """What migrations do to one database. Every method that changes it holds the database's lock, and raises ``server.Taken`` if another of us does."""
 
     def __init__(self, server: Server, told: Told = lambda _: None) -> None:
-        self.server, self.ledger, self._told = server, Ledger(server), told
+        self.server, self.ledger, self.told = server, Ledger(server), told
 
     def expand(
         self,
@@ -127,7 +127,7 @@ class Schema:
     def _tidied(self, entry: Entry) -> list[str]:
         steps = self.ledger.steps(entry.name)
         begun = [s for n, s in enumerate(self._statements(entry.migration, "expand"), 1) if (step := steps.get(("expand", n))) and not step.done]
-        return [each for statement in begun for each in self.server.clear(statement, _CLEARING, self._told)]
+        return [each for statement in begun for each in self.server.clear(statement, _CLEARING, self.told)]
 
     def contract(self, name: str, because: str = "", home: Home | None = None) -> None:
         """Takes the old shape away. The gate is the caller's to ask; see ``pending``. The files are those that were expanded, from the ledger.
@@ -258,7 +258,7 @@ class Schema:
         if fill := self._fill(migration):
             self._go_over(migration, fill)
         self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
-        self._told(f"{migration.name}: expanded")
+        self.told(f"{migration.name}: expanded")
         return True
 
     def _command(self, migration: Migration, half: Half, home: Home | None) -> None:
@@ -272,7 +272,7 @@ class Schema:
         if half == "expand" and (earlier := self.overtaken(migration)):
             raise Refused(command.overtakes(migration, earlier))
         self._mark(migration, key, False, shlex.join(argv))
-        command.run(self.server, migration, half, home, self._told)
+        command.run(self.server, migration, half, home, self.told)
         self._mark(migration, key, True, shlex.join(argv))
 
     def _mark(self, migration: Migration, step: tuple[Part, int], done: bool, text: str, memo: Mapping[str, Any] = {}) -> None:
@@ -281,15 +281,15 @@ class Schema:
                 self.server.rows(mark, values)
 
     def _go_over(self, migration: Migration, fill: Backfill) -> None:
-        backfill.run(self.server, self.ledger, migration, fill, lambda progress: self._told(f"{migration.name}: {progress.line()}"))
+        backfill.run(self.server, self.ledger, migration, fill, lambda progress: self.told(f"{migration.name}: {progress.line()}"))
 
     def _install(self, migration: Migration, number: int, pair: Pair, environments: Mapping[str, frozenset[str]]) -> None:
         if refused := sync.refusals(self.server, pair):
             way = f"`bleen migrate revert {migration.name}` undoes what was done of it; then mend it, and try again"
             raise Refused(f"{migration.name}: {words(pair)} cannot be kept in step: {'; '.join(refused)}. {way}")
         statements = self._sync(migration, number, pair, environments).install()
-        self._told(f"{migration.name}: keeps {words(pair)} in step")
-        self.server.change(_own(statements), self.ledger.mark(migration.name, "sync", number, True), migration.locks, self._told)
+        self.told(f"{migration.name}: keeps {words(pair)} in step")
+        self.server.change(_own(statements), self.ledger.mark(migration.name, "sync", number, True), migration.locks, self.told)
 
     def _rewrite(self, service: str, environments: Mapping[str, frozenset[str]]) -> None:
         """Tells the triggers of earlier migrations who writes which shape now."""
@@ -298,7 +298,7 @@ class Schema:
             for number, pair in enumerate(entry.migration.pairs, 1):
                 if ("sync", number) in steps and entry.service == service:
                     statements = self._sync(entry.migration, number, pair, environments).rewrite()
-                    self.server.change(_own(statements), [], entry.migration.locks, self._told)
+                    self.server.change(_own(statements), [], entry.migration.locks, self.told)
 
     def _take_away(self, migration: Migration, part: Part) -> None:
         """Runs contract or revert. The sync of a pair ends in the transaction in which its columns go, where the dialect can, so that no writer fails between
@@ -315,7 +315,7 @@ class Schema:
                 self._step(migration, part, first, group, [(n, left.pop(n)) for n in ends])
             except Missing as error:
                 self._bear(migration, part, error)
-                self.server.change([], self._done(migration, part, first, group), migration.locks, self._told)
+                self.server.change([], self._done(migration, part, first, group), migration.locks, self.told)
         for n, pair in left.items():
             self._end_sync(migration, part, [], [(n, pair)], [])
 
@@ -325,9 +325,9 @@ class Schema:
         if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))) and not self.server.passing(group[0]):
             return
         for statement in group:
-            self._told(f"{name}: {part}, {_line(statement.text)[:100]}")
+            self.told(f"{name}: {part}, {_line(statement.text)[:100]}")
         for _, pair in ends:
-            self._told(f"{name}: {part}, the triggers that kept {words(pair)} in step")
+            self.told(f"{name}: {part}, the triggers that kept {words(pair)} in step")
         done = self._done(migration, part, first, group)
         if all(self.server.transactional(statement) for statement in group):
             self._end_sync(migration, part, group, ends, done)
@@ -346,7 +346,7 @@ class Schema:
         self._mark(migration, (part, number), False, statement.text, {"seen": seen})
         if sight == seen:
             try:
-                self.server.concurrently(statement, migration.locks, self._told, again=step is not None)
+                self.server.concurrently(statement, migration.locks, self.told, again=step is not None)
             except Missing as error:
                 self._bear(migration, part, error)
             except Refused as error:
@@ -356,7 +356,7 @@ class Schema:
     def _cleared(self, statement: Statement, error: Refused) -> Refused:
         """What failed, and what became of what it left half done: a unique index that is INVALID goes on to refuse rows of the version that serves."""
         try:
-            gone = self.server.clear(statement, _CLEARING, self._told)
+            gone = self.server.clear(statement, _CLEARING, self.told)
         except PortError as trouble:
             return Refused(f"{error}; what it left half done could not be taken away: {trouble}")
         return Refused(f"{error}; {', '.join(gone)}, which it left invalid, was dropped") if gone else error
@@ -365,7 +365,7 @@ class Schema:
         """What a revert does not find is what the expand had not come to; anything else that is missing is an error."""
         if part != "revert" or self._whole(migration, self.ledger.steps(migration.name)):
             raise error
-        self._told(f"{migration.name}: {error}: its expand had not come that far")
+        self.told(f"{migration.name}: {error}: its expand had not come that far")
 
     def _done(self, migration: Migration, part: Part, first: int, group: Sequence[Statement]) -> list[tuple[str, Values]]:
         return [mark for i, statement in enumerate(group) for mark in self.ledger.mark(migration.name, part, first + i, True, statement.text)]
@@ -378,7 +378,7 @@ class Schema:
         leaves: sync.Side = "new" if part == "revert" else "old"
         removal = [text for number, pair in ends for text in self._sync(migration, number, pair, {}).remove(leaves)]
         gone = [each for number, _ in ends for each in self.ledger.unmark(migration.name, "sync", number)]
-        self.server.change([*_own(removal), *group], [*gone, *done], migration.locks, self._told)
+        self.server.change([*_own(removal), *group], [*gone, *done], migration.locks, self.told)
 
     def _statements(self, migration: Migration, part: str) -> list[Statement]:
         try:

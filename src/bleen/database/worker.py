@@ -8,11 +8,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bleen.database import command, connect
+from bleen.database import command, connect, rehearsal
 from bleen.database.gate import Around
 from bleen.database.ledger import Known
 from bleen.database.migration import Migration, read_all
@@ -30,8 +30,17 @@ def expand(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     """Carries out the migrations of the plan, and no others."""
     environments = {name: frozenset(ships) for name, (_, ships) in spec["environments"].items()}
     versions = {name: version for name, (version, _) in spec["environments"].items()}
-    expanded = schema.expand(_planned(spec), spec["service"], spec["release"], environments, versions, _home(spec))
-    return Verdict(Result.PASS, "", ({"expanded": expanded},))
+    migrations = _planned(spec)
+
+    def on(schema: Schema, migrations: Sequence[Migration], home: command.Home | None) -> list[str]:
+        return schema.expand(migrations, spec["service"], spec["release"], environments, versions, home)
+
+    facts: dict[str, Any] = {}
+    begun = {entry.name for entry in schema.ledger.entries()}
+    if spec.get("clone") and (new := [m for m in migrations if m.name not in begun]):
+        clone, home = _urls(spec)["clone"], _home(spec, "clone")
+        facts["rehearsed"] = rehearsal.rehearse(schema.server, clone, new, lambda schema, some: on(schema, some, home), home, schema.told)
+    return Verdict(Result.PASS, "", ({"expanded": on(schema, migrations, _home(spec)), **facts},))
 
 
 def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
@@ -68,12 +77,16 @@ def row(pending: Pending) -> dict[str, Any]:
     }
 
 
-def _home(spec: Mapping[str, Any]) -> command.Home | None:
-    """Where the commands of the version run that is released: it ships all that may be contracted."""
+def _home(spec: Mapping[str, Any], which: str = "url") -> command.Home | None:
+    """Where the commands of the version run that is released: it ships all that may be contracted. ``which`` of the urls they are given."""
     if not spec.get("home"):  # none, or begun by a bleen that knew no commands
         return None
-    secrets = json.loads(Path(spec["secrets"]).read_text())
-    return command.home(spec["home"]["version"], spec["home"], secrets, secrets["database"]["url"])
+    return command.home(spec["home"]["version"], spec["home"], json.loads(Path(spec["secrets"]).read_text()), _urls(spec)[which])
+
+
+def _urls(spec: Mapping[str, Any]) -> Mapping[str, str]:
+    urls: Mapping[str, str] = json.loads(Path(spec["secrets"]).read_text())["database"]
+    return urls
 
 
 def _planned(spec: Mapping[str, Any]) -> list[Migration]:
@@ -119,8 +132,7 @@ def main(spec: Mapping[str, Any], report: Path) -> None:
         os.replace(part, way)
         print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
 
-    url = json.loads(Path(spec["secrets"]).read_text())["database"]["url"]
-    verdict = _worked({"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]], url, spec, told)
+    verdict = _worked({"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]], _urls(spec)["url"], spec, told)
     write_durably(report, json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence}))
 
 

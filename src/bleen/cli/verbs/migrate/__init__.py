@@ -16,6 +16,7 @@ SUBVERBS = {
     "import": "split files of SQL by phase, into a migration's folder",
     "lint": "read SQL files as the phases of one release, and find what takes a site down",
     "plan": "show what a version's migrations would do",
+    "rehearse": "carry a version's expand out on a clone of the database, and undo it there",
     "expand": "carry a version's migrations out as far as both versions can live with",
     "backfill": "go over the rows of an expanded migration once more",
     "status": "tell what the database has seen, and what each pending contract waits for",

@@ -1,0 +1,78 @@
+"""An expand and its way back, carried out on a clone first: what fails on a copy of the data fails where nobody is."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from bleen.database import connect, reverting
+from bleen.database.backfill import LONGEST
+from bleen.database.command import Home
+from bleen.database.ledger import Entry, State
+from bleen.database.migration import Migration
+from bleen.database.schema import Schema
+from bleen.database.server import Server, Taken, Told
+from bleen.errors import PortError, Refused
+
+Expand = Callable[[Schema, Sequence[Migration]], object]
+"""Expands migrations on the schema of the clone."""
+
+
+def rehearse(database: Server, url: str, migrations: Sequence[Migration], expand: Expand, home: Home | None, told: Told) -> Mapping[str, float]:
+    """Expands what the clone at ``url`` does not have, one by one, then undoes it, so that the next rehearsal begins where this one did. Seconds that each
+    expand took; nobody is there who must not feel it, so a backfill does not pause. One that cannot be undone stays.
+
+    ``home``: where commands run, with the clone's url. Raises Refused for what fails, with all undone that can be, and if the clone is the database itself;
+    Unavailable.
+    """
+    try:
+        clone = connect(url, "bleen migrate, on the clone")
+        try:
+            schema = Schema(clone, lambda text: told(f"on the clone: {text}"))
+            _must_be_another(database, clone)
+            return _there_and_back(schema, [m._replace(pace=m.pace._replace(duty=1.0, target=LONGEST)) for m in migrations], expand, home)
+        finally:
+            clone.close()
+    except PortError as error:
+        raise type(error)(f"on the clone: {error}") from None
+
+
+def _must_be_another(database: Server, clone: Server) -> None:
+    """Who has the lock of the one has not that of the other."""
+    with database.alone():
+        try:
+            with clone.alone():
+                return
+        except Taken:
+            pass
+    with clone.alone():  # somebody else has it, else
+        raise Refused("it is the database itself: give `database.clone` the url of a copy")
+
+
+def _there_and_back(schema: Schema, migrations: Sequence[Migration], expand: Expand, home: Home | None) -> Mapping[str, float]:
+    names = [migration.name for migration in migrations]
+    _back(schema, [e for e in schema.ledger.entries() if e.name in names and e.state in (State.EXPANDING, State.REVERTING)], home)  # of one that was killed
+    known = {entry.name for entry in schema.ledger.entries()}
+    took: dict[str, float] = {}
+    try:
+        for migration in migrations:
+            began = time.monotonic()
+            expand(schema, [migration])
+            if migration.name not in known:
+                took[migration.name] = round(time.monotonic() - began, 3)
+    except Refused as error:
+        try:
+            _undo(schema, names, known, home)
+        except Refused as second:
+            raise Refused(f"{error}; and there it could not be undone: {second}") from None
+        raise
+    _undo(schema, names, known, home)
+    return took
+
+
+def _undo(schema: Schema, names: Sequence[str], known: Collection[str], home: Home | None) -> None:
+    _back(schema, [entry for entry in schema.ledger.entries() if entry.name in names and entry.name not in known], home)
+
+
+def _back(schema: Schema, entries: Sequence[Entry], home: Home | None) -> None:
+    for entry in reversed(entries):
+        if not reverting.irreversible(entry.migration.sql("revert")):
+            schema.revert(entry.name, home)
