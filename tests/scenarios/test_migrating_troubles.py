@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -21,14 +22,20 @@ SLOW = {**people.FULL_NAME, "migration.toml": people.FULL_NAME["migration.toml"]
 INDEX = {"expand.sql": "CREATE INDEX CONCURRENTLY people_last ON people (last_name);\n", "revert.sql": "DROP INDEX CONCURRENTLY people_last;\n"}
 
 
-@pytest.fixture
-def base(oldest: databases.Postgres) -> Iterator[Base]:
+@contextmanager
+def populated(server: databases.Postgres) -> Iterator[Base]:
     """A database with a thousand people."""
-    with oldest.database() as name:
-        made = Base(oldest, name)
+    with server.database() as name:
+        made = Base(server, name)
         with made.connect() as db:
             db.execute(people.TABLE)
             db.execute("INSERT INTO people (first_name, last_name) SELECT 'A' || n, 'B' || n FROM generate_series(1, 1000) n")
+        yield made
+
+
+@pytest.fixture
+def base(oldest: databases.Postgres) -> Iterator[Base]:
+    with populated(oldest) as made:
         yield made
 
 
@@ -185,6 +192,30 @@ def test_pending_contracts_survive_releases_and_run_in_order(registry: Registry,
     assert f"{NAME} comes first, and is pending" in str(registry.status()["pending"][1]["waits"])
     assert registry.bleen("migrate", "contract", "--yes", "--json").json["contracted"] == [NAME, "0008_note"]
     assert rows(base, "SELECT name, state FROM bleen_migration ORDER BY name") == [(NAME, "contracted"), ("0008_note", "contracted")]
+
+
+def test_what_fails_on_a_clone_is_aborted_before_the_database_is_touched(registry: Registry, base: Base) -> None:
+    """Optionally on a clone first."""
+    with populated(base.server) as clone:
+        rows(clone, "UPDATE people SET last_name = 'B1' WHERE id = 2 RETURNING 1")  # the copy is older than what serves
+        registry.configure(database={**registry.settings["database"], "clone": "${CLONE_URL}"})
+        registry.environ["CLONE_URL"] = f"{clone.url}?sslcert=can4ry"
+        unique = {"0008_unique": {"expand.sql": "CREATE UNIQUE INDEX CONCURRENTLY people_last ON people (last_name);\n"}}
+        registry.put("1.1", "new", {NAME: people.FULL_NAME, **unique})
+        assert f"rehearse   {NAME}, 0008_unique, on the clone, there and back" in registry.bleen("plan", "1.1").out
+        said = registry.bleen("deploy", "1.1", code=3).text
+        assert "on the clone: " in said
+        assert "could not create unique index" in said
+        assert rows(base, "SELECT to_regclass('people_last'), count(*) FROM bleen_migration") == [(None, 0)]
+        assert rows(clone, "SELECT name FROM bleen_migration") == []
+        rows(clone, "UPDATE people SET last_name = 'B2' WHERE id = 2 RETURNING 1")
+        assert list(registry.bleen("migrate", "rehearse", "1.1", "--json").json["rehearsed"]) == [NAME, "0008_unique"]
+        registry.bleen("deploy", "1.1")
+        assert rows(base, "SELECT name, state FROM bleen_migration ORDER BY name") == [(NAME, "expanded"), ("0008_unique", "expanded")]
+        assert rows(clone, "SELECT name FROM bleen_migration") == []
+        told = next(event for event in registry.journal.events(registry.release.id) if "rehearsed" in event.facts)
+        assert list(told.facts["rehearsed"]) == [NAME, "0008_unique"]
+        assert "can4ry" not in registry.place.journal.read_bytes().decode(errors="replace")
 
 
 def test_a_service_that_is_gone_for_good_holds_the_gate_until_somebody_says_so(registry: Registry, base: Base) -> None:
