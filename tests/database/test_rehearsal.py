@@ -13,7 +13,7 @@ from bleen.database.rehearsal import rehearse
 from bleen.database.schema import Schema
 from bleen.database.server import Server
 from bleen.errors import Refused, Unavailable
-from mariadb import MariaDB
+from dialects import urls
 
 TABLE = "CREATE TABLE users (id integer PRIMARY KEY, first varchar(50), last varchar(50))"
 PEOPLE = "INSERT INTO users VALUES (1, 'Ada', 'King'), (2, 'Grace', 'Hopper')"
@@ -60,24 +60,10 @@ class Stand(NamedTuple):
         return tuple([(e.name, e.state) for e in Schema(each).ledger.entries()] for each in (self.server, self.clone))  # type: ignore[return-value]
 
 
-def _urls(dialect: str, stack: ExitStack, request: pytest.FixtureRequest) -> list[str]:
-    if dialect == "sqlite":
-        place = request.getfixturevalue("tmp_path")
-        files = [place / f"{name}.db" for name in ("shop", "clone")]
-        for each in files:
-            each.touch()
-        return [f"sqlite:///{each}" for each in files]
-    if dialect == "mysql":
-        maria: MariaDB = request.getfixturevalue("maria")
-        return [stack.enter_context(maria.database()).url for _ in range(2)]
-    oldest: databases.Postgres = request.getfixturevalue("oldest")
-    return [oldest.url(stack.enter_context(oldest.database())) for _ in range(2)]
-
-
 @pytest.fixture(params=FULL_NAME)
 def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
     with ExitStack() as stack:
-        own, url = _urls(request.param, stack, request)
+        own, url = urls(request.param, stack, request, 2)
         server, clone = connect(own), connect(url)
         for each in (server, clone):
             stack.callback(each.close)

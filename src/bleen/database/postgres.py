@@ -271,11 +271,13 @@ class Postgres:
         return sql.Identifier(name).as_string()
 
     def sessions(self) -> list[Session]:
+        """Of the sessions of other roles a role sees little without pg_read_all_stats, ``backend_type`` not either; a process of the server has no role."""
         return [
             Session(*row)
             for row in self.rows(
                 "SELECT pid, coalesce(application_name, ''), coalesce(usename, ''), coalesce(host(client_addr), ''), coalesce(state, '') FROM pg_stat_activity"
-                " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY pid"
+                " WHERE datname = current_database() AND coalesce(backend_type = 'client backend', usesysid IS NOT NULL)"
+                " AND pid <> pg_backend_pid() ORDER BY pid"
             )
         ]
 

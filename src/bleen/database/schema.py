@@ -101,7 +101,7 @@ class Schema:
         return said
 
     def backfill(self, name: str) -> None:
-        """Goes over the rows of an expanded migration once more."""
+        """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
         with self.server.alone():
             entry = self._entry(name)
             fill = self._fill(entry.migration)
@@ -111,7 +111,7 @@ class Schema:
                 raise Refused(f"{name} is {entry.state}: there is nothing to fill")
             for text, values in self.ledger.unmark(name, "backfill", 1):
                 self.server.rows(text, values)
-            self._go_over(entry.migration, fill)
+            self._go_over(entry.migration, fill, late=True)
             if left := {pair: count for pair, count in self._diverged(entry).items() if count}:
                 said = "; ".join(f"{count} rows of {pair} are out of step" for pair, count in left.items())
                 raise Refused(
@@ -280,8 +280,8 @@ class Schema:
             for mark, values in self.ledger.mark(migration.name, *step, done, text, memo):
                 self.server.rows(mark, values)
 
-    def _go_over(self, migration: Migration, fill: Backfill) -> None:
-        backfill.run(self.server, self.ledger, migration, fill, lambda progress: self.told(f"{migration.name}: {progress.line()}"))
+    def _go_over(self, migration: Migration, fill: Backfill, late: bool = False) -> None:
+        backfill.run(self.server, self.ledger, migration, fill, lambda progress: self.told(f"{migration.name}: {progress.line()}"), late=late)
 
     def _install(self, migration: Migration, number: int, pair: Pair, environments: Mapping[str, frozenset[str]]) -> None:
         if refused := sync.refusals(self.server, pair):

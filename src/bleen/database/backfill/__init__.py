@@ -10,12 +10,12 @@ import importlib
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from bleen.database.ledger import Ledger
-from bleen.database.migration import Backfill, Migration
+from bleen.database.migration import Backfill, Migration, Pair
 from bleen.database.server import Contended, Server, TookTooLong
 from bleen.errors import Refused
 
@@ -25,6 +25,8 @@ LARGEST = 50_000
 """Rows of a batch at most, also where it has nothing to write."""
 LONGEST = 0.05
 """Seconds of work in a batch at most, if nobody asked for more: it is as long as all else that a batch takes, if that is longer than its target."""
+FEW = 100
+"""Rows that no batch has fewer of, unless so many take longer than that, or are in somebody's way."""
 GUESS = 20_000
 """Rows in a second of work, before any is known."""
 CAUTION = 0.5
@@ -152,6 +154,36 @@ class Rows(Protocol):
         ...
 
 
+class Group(NamedTuple):
+    """Columns that are filled together: those of a pair, or those of none."""
+
+    filled: Mapping[str, str]
+    """Column to expression."""
+    differs: str
+    """Which rows want it, in SQL."""
+
+
+def groups(
+    filled: Mapping[str, str], pairs: Sequence[Pair], late: bool, same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]
+) -> list[Group]:
+    """What a backfill fills, and where. ``same`` says in SQL whether columns are what expressions make; ``default`` is what ADD COLUMN gave a column.
+
+    Where a pair holds, a row is also in step if the old side says what the new one does, as its writer wrote the new one; but not as ADD COLUMN left it, when
+    nobody wrote it. ``late``: see ``run``.
+    """
+    paired = {name for pair in pairs for name in pair.new}
+    found = []
+    for names, backward in [({*filled} - paired, None), *((pair.new, pair.backward) for pair in pairs)]:
+        if some := {name: expression for name, expression in filled.items() if name in names}:
+            unwritten, wants = same({name: default(name) for name in some}), [f"NOT {same(some)}"]
+            if late:
+                wants.append(unwritten)
+            if backward is not None:
+                wants.append(f"NOT {same(backward)}" if late else f"(NOT {same(backward)} OR {unwritten})")
+            found.append(Group(some, f"({' AND '.join(wants)})"))
+    return found
+
+
 def check(server: Server, migration: Migration, backfill: Backfill) -> None:
     """Raises Refused for a backfill that could never end, saying what to write instead; also before its table and its columns are there."""
     _rows(server, migration, backfill).check()
@@ -171,21 +203,23 @@ def run(
     backfill: Backfill,
     told: Callable[[Progress], None],
     pause: Callable[[float], object] = time.sleep,
+    late: bool = False,
 ) -> Filled:
-    """Brings every row into step, or goes on with it; to be called by who is ``alone``.
+    """Brings every row into step, or goes on with it; to be called by who is ``alone``. ``late``: the new version may have written since the expand, so only
+    rows are filled that are as ADD COLUMN left them, and nothing that somebody wrote is lost.
 
     ``pause`` waits for so many seconds; what it raises ends the backfill between two batches. Raises Refused for a backfill that cannot be (no key, a volatile
     expression), for a row that cannot be changed, naming it, for a lock that was not given within ``locks.patience``, naming who held it, and if rows fall out
     of step as fast as they are changed. What was done stays, and is gone on with.
     """
-    rows = _rows(server, migration, backfill)
+    rows = _rows(server, migration, backfill, late)
     rows.check()
     rows.ready()
     return _Walk(server, ledger, migration, rows, told, pause).go()
 
 
-def _rows(server: Server, migration: Migration, backfill: Backfill) -> Rows:
-    made: Rows = importlib.import_module(_DIALECTS[server.dialect]).Rows(server, backfill, migration.pairs)
+def _rows(server: Server, migration: Migration, backfill: Backfill, late: bool = False) -> Rows:
+    made: Rows = importlib.import_module(_DIALECTS[server.dialect]).Rows(server, backfill, migration.pairs, late)
     return made
 
 
@@ -343,9 +377,10 @@ class _Walk:
 
 def _fitting(size: int, work: float, target: float) -> int:
     """The size of the next batch: one whose rows take somewhat less than the target time, but no more than twice this one. Only what rows take counts: a server
-    that is far away, or has no time, is not nearer for fewer rows.
+    that is far away, or has no time, is not nearer for fewer rows; so there are few only where few take long.
     """
-    return min(LARGEST, max(1, round(size * min(2.0, max(0.25, 0.8 * target / work)))))
+    fewest = min(size, FEW) if work <= LONGEST else 1
+    return min(LARGEST, max(fewest, round(size * min(2.0, max(0.25, 0.8 * target / work)))))
 
 
 def _duration(seconds: float) -> str:

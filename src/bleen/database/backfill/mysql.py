@@ -2,17 +2,18 @@
 
 import datetime
 import decimal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
 
 from bleen.database import mysql_statements
-from bleen.database.backfill import Bound, Estimate
+from bleen.database.backfill import Bound, Estimate, Group, groups
 from bleen.database.migration import Backfill, Pair
 from bleen.database.mysql import MySQL
 from bleen.database.mysql_columns import shapes
 from bleen.database.server import Server
+from bleen.database.sync.mysql_expression import constant
 from bleen.database.tokens import words
 from bleen.errors import Refused
 
@@ -34,8 +35,8 @@ _BYTES = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
 class Rows:
     """Implements ``backfill.Rows``."""
 
-    def __init__(self, server: Server, backfill: Backfill, pairs: Sequence[Pair]) -> None:
-        self._server, self._backfill = cast(MySQL, server), backfill
+    def __init__(self, server: Server, backfill: Backfill, pairs: Sequence[Pair], late: bool) -> None:
+        self._server, self._backfill, self._late = cast(MySQL, server), backfill, late
         self._schema, self._name = self._server.named(backfill.table)
         self.table = backfill.table
         self._shapes = shapes(self._server, self.table)
@@ -115,10 +116,12 @@ class Rows:
         return last[0], self._server.rows(f"SELECT count(*) FROM {self._along} {where}")[0][0]
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
-        where = f"WHERE {self._from(begin)} AND {self._compared(last, '<', True)} AND {self._out_of_step()}"
+        return sum(self._fill(filled, f"WHERE {self._from(begin)} AND {self._compared(last, '<', True)} AND {self._where(d)}") for filled, d in self._groups())
+
+    def _fill(self, filled: Mapping[str, str], where: str) -> int:
         if not self._server.rows(f"SELECT count(*) FROM {self._along} {where} FOR UPDATE NOWAIT")[0][0]:
             return 0
-        assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in self._set.items())
+        assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in filled.items())
         self._server.rows(f"UPDATE {self._along} SET {assignments} {where}")
         return int(self._server.rows("SELECT ROW_COUNT()")[0][0])
 
@@ -184,21 +187,23 @@ class Rows:
         return bool(self._server.rows("SELECT @@log_bin AND @@binlog_format = 'STATEMENT'")[0][0])
 
     def _out_of_step(self) -> str:
-        """Bytes are compared, as collations call equal what is not. Where a pair holds, a row is also in step if the old side says what the new one does: its
-        writer wrote the new one.
-        """
-        paired = {name for pair in self._pairs for name in pair.new}
-        differ = [self._differs(name, expression) for name, expression in self._set.items() if name not in paired]
-        for pair in self._pairs:
-            new = [self._differs(name, expression) for name, expression in self._set.items() if name in pair.new]
-            old = [self._differs(name, expression) for name, expression in pair.backward.items()]
-            differ.append(f"(({' OR '.join(new)}) AND ({' OR '.join(old)}))")
-        where = f"({self._backfill.where}\n) AND " if self._backfill.where else ""
-        return f"{where}({' OR '.join(differ)})"
+        return self._where(" OR ".join(differs for _, differs in self._groups()))
 
-    def _differs(self, name: str, expression: str) -> str:
-        shape = self._shapes[name]
-        return f"NOT ({shape.same(self._server.quoted(name), shape.cast(f'({expression}{chr(10)})'))})"
+    def _where(self, differs: str) -> str:
+        return f"({self._backfill.where}\n) AND ({differs})" if self._backfill.where else f"({differs})"
+
+    def _groups(self) -> list[Group]:
+        return groups(self._set, self._pairs, self._late, self._same, self._default)
+
+    def _same(self, expressions: Mapping[str, str]) -> str:
+        """Bytes are compared, as collations call equal what is not."""
+        shapes = {name: self._shapes[name] for name in expressions}
+        return f"({' AND '.join(shapes[n].same(self._server.quoted(n), shapes[n].cast(f'({e}{chr(10)})')) for n, e in expressions.items())})"
+
+    def _default(self, name: str) -> str:
+        """What ADD COLUMN gave the rows that were there; one that is another for each row is not to be known."""
+        default = self._shapes[name].default
+        return default if default and constant(default) else "NULL"
 
     def _from(self, begin: Bound | None) -> str:
         return self._compared(begin.key, ">", begin.itself) if begin else "TRUE"

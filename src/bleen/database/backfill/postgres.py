@@ -1,16 +1,18 @@
 """The backfill's SQL for PostgreSQL 14 and later."""
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import postgast
 from psycopg import sql
 
-from bleen.database.backfill import Bound, Estimate
+from bleen.database.backfill import Bound, Estimate, Group, groups
 from bleen.database.backfill.postgres_update import below
 from bleen.database.migration import Backfill, Pair
 from bleen.database.server import Server
+from bleen.database.sync.postgres_expression import constant
 from bleen.errors import Refused
 
 CROWD = 20
@@ -25,9 +27,9 @@ _TODAY = ("now", "today", "tomorrow", "yesterday")
 class Rows:
     """Implements ``backfill.Rows``."""
 
-    def __init__(self, server: Server, backfill: Backfill, pairs: Sequence[Pair]) -> None:
+    def __init__(self, server: Server, backfill: Backfill, pairs: Sequence[Pair], late: bool) -> None:
         self.table = backfill.table
-        self._server, self._backfill = server, backfill
+        self._server, self._backfill, self._late = server, backfill, late
         self._columns = server.columns(self.table)
         self._pairs = [pair for pair in pairs if set(pair.new) & set(backfill.set) and self._is(pair.table)]
         self._keys = self._unique()
@@ -92,10 +94,13 @@ class Rows:
         return (tuple(found[0][:-1]), found[0][-1]) if found else None
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
-        assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in self._backfill.set.items())
-        where = f"({self._between(begin, last)}) AND {self._out_of_step()}"
-        changed = f"WITH changed AS (UPDATE {self.table} SET {assignments} WHERE {where} RETURNING 1) SELECT count(*) FROM changed"
-        return int(self._server.rows(changed)[0][0])
+        changed = 0
+        for filled, differs in self._groups():
+            assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in filled.items())
+            where = f"({self._between(begin, last)}) AND {self._where(differs)}"
+            update = f"WITH changed AS (UPDATE {self.table} SET {assignments} WHERE {where} RETURNING 1) SELECT count(*) FROM changed"
+            changed += int(self._server.rows(update)[0][0])
+        return changed
 
     def burden(self, lag: float) -> str:
         """The lag of a replica is known to superusers and pg_monitor (PostgreSQL manual, "pg_stat_replication"); see the notes of ``estimate``."""
@@ -163,22 +168,28 @@ class Rows:
             yield
 
     def _out_of_step(self) -> str:
-        """Bytes are compared, as `=` of some types (citext, numeric, box) calls equal what is not, and some (json) have none.
+        return self._where(" OR ".join(differs for _, differs in self._groups()))
 
-        Where a pair holds, a row is also in step if the old side says what the new one does: its writer wrote the new one.
-        """
-        paired = {name for pair in self._pairs for name in pair.new}
-        alone = {name: expression for name, expression in self._backfill.set.items() if name not in paired}
-        differ = [f"ROW({', '.join(self._server.quoted(n) for n in alone)})::record *<> ROW({', '.join(map(self._cast, alone))})::record"] if alone else []
-        for pair in self._pairs:
-            new = [f"{self._server.quoted(n)} IS DISTINCT FROM ({e}\n)" for n, e in self._backfill.set.items() if n in pair.new]
-            old = [f"{self._server.quoted(n)} IS DISTINCT FROM ({e}\n)" for n, e in pair.backward.items()]
-            differ.append(f"(({' OR '.join(new)}) AND ({' OR '.join(old)}))")
-        where = f"({self._backfill.where}\n) AND " if self._backfill.where else ""
-        return f"{where}({' OR '.join(differ)})"
+    def _where(self, differs: str) -> str:
+        return f"({self._backfill.where}\n) AND ({differs})" if self._backfill.where else f"({differs})"
 
-    def _cast(self, name: str) -> str:
-        return f"({self._backfill.set[name]}\n)::{self._columns[name].type}"
+    def _groups(self) -> list[Group]:
+        return groups(self._backfill.set, self._pairs, self._late, self._same, self._default)
+
+    def _same(self, expressions: Mapping[str, str]) -> str:
+        """Bytes are compared, as `=` of some types (citext, numeric, box) calls equal what is not, and some (json) have none."""
+        names = ", ".join(map(self._server.quoted, expressions))
+        return f"ROW({names})::record *= ROW({', '.join(self._cast(name, each) for name, each in expressions.items())})::record"
+
+    def _default(self, name: str) -> str:
+        """What ADD COLUMN gave the rows that were there; one that is another for each row is not to be known."""
+        default = self._columns[name].default
+        return default if default and constant(default) else "NULL"
+
+    def _cast(self, name: str, expression: str) -> str:
+        """A value as it would be in the column. A string that is too long stays as it is: an UPDATE refuses it, where a cast cuts it."""
+        kind = re.sub(r"^(character varying)\(\d+\)$", r"\1", self._columns[name].type)
+        return f"({expression}\n)::{kind}"
 
     def _after(self, begin: Bound | None) -> str:
         if begin is None:

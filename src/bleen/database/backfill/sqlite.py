@@ -1,11 +1,11 @@
 """The backfill's SQL for SQLite. Keys are kept as SQL literals, which say the type too: 7, 'x', X'00'."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from bleen.database import sqlite_values
-from bleen.database.backfill import LARGEST, Bound, Estimate
+from bleen.database.backfill import LARGEST, Bound, Estimate, Group, groups
 from bleen.database.migration import Backfill, Pair
 from bleen.database.sqlite import SQLite
 from bleen.database.sqlite_values import MOMENTS, look, named, quoted
@@ -33,9 +33,9 @@ class Part(NamedTuple):
 class Rows:
     """Implements ``backfill.Rows``."""
 
-    def __init__(self, server: SQLite, backfill: Backfill, pairs: Sequence[Pair]) -> None:
+    def __init__(self, server: SQLite, backfill: Backfill, pairs: Sequence[Pair], late: bool) -> None:
         self.table = backfill.table
-        self._server, self._where = server, backfill.where
+        self._server, self._where, self._late = server, backfill.where, late
         self._found = look(server, backfill.table)
         columns = {name.lower(): name for name in self._found.columns} if self._found else {}
         self._set = {columns.get(name.lower(), name): expression for name, expression in backfill.set.items()}
@@ -101,9 +101,12 @@ class Rows:
         return (tuple(found[0][1:]), found[0][0]) if found else None
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
-        assignments = ", ".join(f"{quoted(name)} = (\n{expression}\n)" for name, expression in self._set.items())
-        self._server.rows(f"UPDATE {self.table} SET {assignments} WHERE {self._until(begin, last)} AND {self._out_of_step()}")
-        return int(self._server.rows("SELECT changes()")[0][0])
+        changed = 0
+        for filled, differs in self._groups():
+            assignments = ", ".join(f"{quoted(name)} = (\n{expression}\n)" for name, expression in filled.items())
+            self._server.rows(f"UPDATE {self.table} SET {assignments} WHERE {self._until(begin, last)} AND {self._among(differs)}")
+            changed += int(self._server.rows("SELECT changes()")[0][0])
+        return changed
 
     def burden(self, lag: float) -> str:
         """There are no replicas, and who has to wait is seen in how long a batch does."""
@@ -129,17 +132,22 @@ class Rows:
             begin = Bound(reached[0], False)
 
     def _out_of_step(self) -> str:
-        """Where a pair holds, a row is also in step if the old side says what the new one does: its writer wrote the new one."""
+        return self._among(" OR ".join(differs for _, differs in self._groups()))
+
+    def _among(self, differs: str) -> str:
+        return f"(({self._where}\n) AND ({differs}))" if self._where else f"({differs})"
+
+    def _groups(self) -> list[Group]:
+        return groups(self._set, self._pairs, self._late, self._same, self._default)
+
+    def _same(self, expressions: Mapping[str, str]) -> str:
         assert self._found is not None, "the table was there"
-        differs = {name: f"NOT {self._found.same(self._row, name, f'(SELECT ({chr(10)}{e}{chr(10)}))')}" for name, e in self._set.items()}
-        paired = {name for pair in self._pairs for name in pair.new}
-        differ = [said for name, said in differs.items() if name not in paired]
-        for pair in self._pairs:
-            new = " OR ".join(said for name, said in differs.items() if name in pair.new)
-            old = " OR ".join(f"NOT {self._found.same(self._row, name, f'(SELECT ({chr(10)}{e}{chr(10)}))')}" for name, e in pair.backward.items())
-            differ.append(f"(({new}) AND ({old}))")
-        where = f"({self._where}\n) AND " if self._where else ""
-        return f"({where}({' OR '.join(differ)}))"
+        return "(" + " AND ".join(self._found.same(self._row, n, f"(SELECT ({chr(10)}{e}{chr(10)}))") for n, e in expressions.items()) + ")"
+
+    def _default(self, name: str) -> str:
+        """What ADD COLUMN gave the rows that were there: SQLite takes no default there that is another for each row."""
+        assert self._found is not None, "the table was there"
+        return sqlite_values.default(self._found.columns[name].default) or "NULL"
 
     @property
     def _row(self) -> str:

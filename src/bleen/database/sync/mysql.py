@@ -214,6 +214,7 @@ class Sync(NamedTuple):
             take=" ".join([self._next(0), *(f"SET NEW.{self._q(name)} = {variable};" for name, variable in taken.items())]).strip(),
             writer=self._writer(),
             ungiven=_UNGIVEN.format(fill=fill) if insert else "",
+            unwritten=_UNWRITTEN.format(fill=fill) if insert else "",
             untouched="" if insert else _UNTOUCHED.format(fill=fill),
             conflict=f"{self._next(1)} {self._conflict()}".strip(),
         )
@@ -272,6 +273,11 @@ _UNGIVEN = """
     LEAVE bleen;
   END IF;"""
 
+_UNWRITTEN = """
+    IF NOT bleen_old AND NOT bleen_new AND bleen_source IS NULL THEN
+      {fill}
+    END IF;"""
+
 _UNTOUCHED = """
   IF NOT bleen_old THEN
     {fill}
@@ -302,7 +308,7 @@ bleen: BEGIN
     LEAVE bleen;
   END IF;
   SET bleen_source = {writer};{ungiven}
-  IF {in_step_backward} THEN
+  IF {in_step_backward} THEN{unwritten}
     LEAVE bleen;
   END IF;{untouched}
   IF bleen_source IS NULL THEN

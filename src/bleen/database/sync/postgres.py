@@ -271,6 +271,9 @@ BEGIN
     RETURN filled;
   END IF;
   IF {in_step_backward} THEN
+    IF TG_OP = 'INSERT' AND NOT old_touched AND NOT new_touched AND source IS NULL THEN
+      RETURN filled;
+    END IF;
     RETURN NEW;
   END IF;
   IF TG_OP = 'UPDATE' AND NOT old_touched THEN

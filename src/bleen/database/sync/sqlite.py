@@ -113,7 +113,8 @@ class Sync(NamedTuple):
         old, new = self._given(self.pair.old), self._given(self.pair.new)
         return (
             f"CASE WHEN {self.in_step('old', 'NEW')} THEN 'leave' WHEN {old.touched} AND {new.untouched} THEN 'old'"
-            f" WHEN {old.untouched} AND {new.touched} THEN 'new' WHEN {self.in_step('new', 'NEW')} THEN 'leave' ELSE 'conflict' END"
+            f" WHEN {old.untouched} AND {new.touched} THEN 'new' WHEN NOT {self.in_step('new', 'NEW')} THEN 'conflict'"
+            f" WHEN {old.untouched} AND {new.untouched} THEN 'old' ELSE 'leave' END"
         )
 
     def _updated(self) -> str:

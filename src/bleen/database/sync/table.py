@@ -54,6 +54,8 @@ TABLE: tuple[Rule, ...] = (
     Rule("old", "the old shape was written", old="touched", new="untouched"),
     Rule("new", "the new shape was written", old="untouched", new="touched"),
     Rule("old", "the old version left it all to the defaults", insert=True, new="untouched", writer="old"),
+    Rule("leave", "the new version left it all to the defaults, and they agree", insert=True, old="untouched", new="untouched", backward=True, writer="new"),
+    Rule("old", "somebody left it all to the defaults: filled as what the old version writes", insert=True, old="untouched", new="untouched", backward=True),
     Rule("leave", "in step, as the new shape says more than the old one can", backward=True),
     Rule("old", "not filled yet: the backfill has not come here, or the row's key has moved behind it", insert=False, old="untouched", new="untouched"),
     Rule("old", "only the writer knows which side was meant", writer="old"),
