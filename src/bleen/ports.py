@@ -179,18 +179,20 @@ class Migrator(Protocol):
         """
         ...
 
-    def account(self, memo: Memo) -> Verdict | NotYet:
-        """What the release's version wrote in the new shape, and how much of it the old shape cannot read. Evidence: ``written``, by pair of columns."""
+    def account(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
+        """After a rollback, when these environments are left: what the release's version wrote in the new shape, and how much of it the old shape cannot
+        read. Evidence: ``written``, by pair of columns.
+        """
         ...
 
     def cancel(self) -> None:
         """Ends an expand that was begun; already ended is success."""
         ...
 
-    def tidy(self, memo: Memo) -> Verdict | NotYet:
-        """Takes away what an expand that was ended half way left in the way of the version that serves. Evidence: ``dropped``, if there was something.
-
-        INCONCLUSIVE if the database could not be asked, FAIL if it could not be taken away; a later expand does it then.
+    def tidy(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
+        """After an abort, when these environments are left: takes away what an expand that was ended half way left in the way of the version that serves.
+        Evidence: ``dropped``, if there was something. INCONCLUSIVE if the database could not be asked, FAIL if it could not be taken away; a later expand
+        does it then.
         """
         ...
 

@@ -241,3 +241,15 @@ def test_an_environment_of_another_service_holds_the_gate_until_that_service_say
     assert why.startswith(f"other shares this database, and its blue-4 (1.0) does not ship {NAME}; ")
     done(lambda memo: other.contract([NEW], memo))
     assert done(lambda memo: migrator.contract([NEW], memo))["contracted"] == [NAME]
+
+
+@pytest.mark.parametrize("end", ["account", "tidy"])
+def test_an_environment_that_was_undone_is_taken_out_of_the_books(database: Database, end: str) -> None:
+    """What has ended keeps no gate shut, of this service or of another one that shares the database."""
+    migrator = database.migrator()
+    done(lambda memo: migrator.expand([NEW, OLD], memo))
+    known = "SELECT environment FROM bleen_environment ORDER BY environment"
+    with database.base.connect() as db:
+        assert db.execute(known).fetchall() == [("blue-4",), ("green-5",)]
+        done(lambda memo: (migrator.account if end == "account" else migrator.tidy)([OLD], memo))
+        assert db.execute(known).fetchall() == [("blue-4",)]

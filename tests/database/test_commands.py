@@ -274,6 +274,7 @@ old = ["first_name"]
 new = ["note"]
 forward = { note = "first_name" }
 backward = { first_name = "note" }
+on_conflict = "new"
 """
 
 

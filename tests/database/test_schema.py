@@ -11,7 +11,7 @@ from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse
 from bleen.database.schema import Pending, Schema
-from bleen.database.server import Taken
+from bleen.database.server import NotGiven, Taken
 from bleen.errors import Refused, Unavailable
 from bleen.testing.site import until
 from databases import Base
@@ -223,6 +223,33 @@ def test_two_releases_never_interleave(users: Base, monkeypatch: pytest.MonkeyPa
     with other.alone(), pytest.raises(Taken, match="another migration of this database is under way: bleen migrate worker"):
         schema.expand([migration()], "shop", 2, SHIPS)
     assert schema.ledger.entries() == []
+
+
+HINDERED = {"a lock": ("LOCK TABLE users IN ACCESS SHARE MODE", NotGiven), "a view": ("CREATE VIEW names AS SELECT first_name FROM users", Refused)}
+
+
+@pytest.mark.parametrize(("hindrance", "error"), HINDERED.values(), ids=HINDERED)
+def test_a_contract_that_took_nothing_away_is_pending_as_before(base: Base, hindrance: str, error: type[Refused]) -> None:
+    """A pending contract holds nothing up: older versions are let in, it can be reverted, and rows out of step keep its gate shut."""
+    rows(base, USERS)
+    schema = Schema(base.open())
+    hasty = parse("0007_full_name", {**FULL_NAME, "migration.toml": FULL_NAME["migration.toml"] + "[locks]\npatience = 0.2\n"}, "")
+    schema.expand([hasty], "shop", 2, SHIPS)
+    since = schema.ledger.entries()[0].at
+    with base.connect() as other:
+        if error is NotGiven:
+            other.execute("BEGIN")
+        other.execute(hindrance)
+        with pytest.raises(error):
+            schema.contract("0007_full_name")
+        other.execute("ROLLBACK" if error is NotGiven else "DROP VIEW names")
+    with base.connect(session_replication_role="replica") as past_the_triggers:
+        past_the_triggers.execute("UPDATE users SET full_name = 'nobody' WHERE id = 1")
+    assert schema.contracted() == []
+    (found,) = pending(schema)
+    assert (found.since, [o.why for o in found.obstacles]) == (since, ["1 rows of users (first_name+last_name <-> full_name) are out of step"])
+    schema.revert("0007_full_name")
+    assert list(schema.server.columns("users")) == ["id", "first_name", "last_name"]
 
 
 def test_one_that_is_about_to_end_is_waited_for_and_what_it_did_is_seen(users: Base) -> None:

@@ -271,7 +271,7 @@ class TestDefaultsAndNulls:
             jobs.old.execute("INSERT INTO jobs (id) VALUES (1)")
             jobs.new.execute("INSERT INTO jobs (id) VALUES (2)")
             jobs.anyone.execute("INSERT INTO jobs (id) VALUES (3)")  # backward of NULL is 'paused'
-            assert [jobs.row(n) for n in (1, 2, 3)] == [("paused", False), ("paused", None), ("paused", None)]
+            assert [jobs.row(n) for n in (1, 2, 3)] == [("paused", False), ("paused", None), ("paused", False)]
             jobs.anyone.execute("ALTER TABLE jobs ALTER status SET DEFAULT 'new'")
             installed(any_base, self.STATUS)
             with pytest.raises(errors.IntegrityConstraintViolation):
@@ -473,7 +473,12 @@ CONDITIONS = {
     "a function of somebody's": ("joined(first, last)", "text", False),
     "a name that is somebody's function too": ("initcap(first)", "text", False),
     "a setting of the session": ("to_timestamp(first, 'YYYY')::text", "text", False),
+    "a type whose text depends on one": ("make_date(length(first), 1, 1)::text", "text", False),
+    "a number of binary digits": ("sqrt(length(first))::text", "text", False),
     "a cast that cuts": ("first", "char(3)", False),
+    "a type of somebody's": ("first", "short", False),
+    "bits": ("length(first)::bit(8)", "varbit(3)", False),
+    "an array": ("ARRAY[first]", "varchar(3)[]", False),
 }
 
 
@@ -481,6 +486,7 @@ CONDITIONS = {
 def test_the_function_is_not_called_for_a_row_in_step_where_that_is_the_same_in_every_session(base: Base, expression: str, kind: str, has: bool) -> None:
     pair = NAMES._replace(forward={"full_name": expression}, lossy=True)
     server = base.open()
+    server.rows("CREATE DOMAIN short AS varchar(3)")
     server.rows(f"CREATE TABLE users (id int PRIMARY KEY, first text, last text, full_name {kind})")
     server.rows("CREATE FUNCTION joined(text, text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT $1 || $2 $$")
     server.rows("CREATE FUNCTION initcap(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT $1::text $$")
@@ -489,6 +495,45 @@ def test_the_function_is_not_called_for_a_row_in_step_where_that_is_the_same_in_
     defined = server.rows("SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal")[0][0]
     assert (" WHEN (" in defined) is has
     server.close()
+
+
+SETTINGS = {
+    "moments": ("timestamptz", "timestamp", "a::timestamp", "b::timestamptz", "'2020-01-01 12:00+00'"),
+    "the text of a day": ("int", "text", "make_date(a, 2, 4)::text", "split_part(b, '-', 1)::int", "2020"),
+    "binary digits": ("int", "text", "sqrt(a)::text", "round(b::numeric ^ 2)::int", "3"),
+    "a domain over moments": ("moment", "text", "a::text", "b::moment", "'2020-01-01 12:00+00'"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "forward", "backward", "value"), SETTINGS.values(), ids=SETTINGS)
+def test_what_a_session_sets_has_no_say_not_even_that_of_a_later_expand(
+    base: Base, old: str, new: str, forward: str, backward: str, value: str
+) -> None:
+    """ "pinned to those of the session that installed it"; "An UPDATE of other columns changes no byte of a row in step." """
+    pair = Pair("t", ("a",), ("b",), {"b": forward}, {"a": backward}, "new")
+    others = {"TimeZone": "Asia/Tokyo", "DateStyle": "German", "extra_float_digits": "0"}
+    with base.connect() as client, base.connect(**others) as abroad, base.connect(**others) as later:
+        client.execute("CREATE DOMAIN moment AS timestamptz")
+        client.execute(f"CREATE TABLE t (id int PRIMARY KEY, a {old}, b {new}, note text)")
+        first = Postgres(base.url)
+        for text in sync.of(first, "0007_b", 1, pair, {}).install():
+            first.rows(text)
+        client.execute(f"INSERT INTO t (id, a) VALUES (1, {value})")
+        shown = client.execute("SELECT * FROM t").fetchall()
+        abroad.execute(f"INSERT INTO t (id, a) VALUES (2, {value})")
+        second = Postgres(base.server.url(base.name, **others))
+        made = sync.of(second, "0007_b", 1, pair, {"green": "new"})
+        for text in made.rewrite():
+            second.rows(text)
+        for each in (abroad, later):
+            each.execute("UPDATE t SET note = 'x'")
+        assert [row[1:3] for row in client.execute("SELECT * FROM t ORDER BY id")] == [shown[0][1:3]] * 2
+        with second.transaction():
+            for text in made.session():
+                second.rows(text)
+            assert second.rows(made.diverged()) == [(0,)]
+        for server in (first, second):
+            server.close()
 
 
 class TestInstallAndRemove:

@@ -147,7 +147,7 @@ def test_an_order_in_two_transactions_fails_statements(base: Base) -> None:
     change(server, *made.install())
     with pytest.raises(Refused, match="trigger ~bleen_0007_full_name_1 on table users depends on column first"):
         change(server, "ALTER TABLE users DROP COLUMN first")
-    change(server, *made._replace(own=True).install())  # without a condition, on which the server could see it
+    change(server, *made._replace(calls=made.calls._replace(own=True)).install())  # without a condition, on which the server could see it
     writers = Writers(base)
     writers.version = NEW
     with writers.running():

@@ -122,9 +122,9 @@ class Ledger:
         check(entry, migration)
         return entry
 
-    def reached(self, name: str, state: State) -> tuple[str, Values]:
-        """The statement that says that a migration has come this far."""
-        return "UPDATE bleen_migration SET state = %s, at = %s WHERE name = %s", [state.value, time.time(), name]
+    def reached(self, name: str, state: State, at: float | None = None) -> tuple[str, Values]:
+        """The statement that says that a migration has come this far: now, or when it had."""
+        return "UPDATE bleen_migration SET state = %s, at = %s WHERE name = %s", [state.value, time.time() if at is None else at, name]
 
     def forgotten(self, name: str) -> list[tuple[str, Values]]:
         """The statements that take a migration out, steps and all."""

@@ -16,6 +16,8 @@ FILES = ("expand.sql", "backfill.sql", "contract.sql", "revert.sql", "migration.
 
 _NAME = re.compile(r"(\d{1,18})_[a-z0-9][a-z0-9_]{0,99}")
 
+_HOUR, _DAY = 3600.0, 86400.0
+
 OnConflict = Literal["old", "new", "error"]
 
 
@@ -181,8 +183,10 @@ def parse(name: str, sources: Mapping[str, str], where: str) -> Migration:
         each.done()
     if made.backfill and made.holds("backfill"):
         raise UserError(f"{where}: both backfill.sql and [backfill] in migration.toml; one of them is enough")
-    if not 0 < made.pace.duty <= 1 or made.pace.batch < 1 or made.pace.target <= 0:
-        raise UserError(f"{where}/migration.toml: [pace] wants batch of at least 1, target above 0 and duty above 0 and at most 1")
+    if not 0.01 <= made.pace.duty <= 1 or made.pace.batch < 1 or not 0 < made.pace.target <= _HOUR or not 0 <= made.pace.lag <= _DAY:
+        raise UserError(f"{where}/migration.toml: [pace] wants batch of at least 1, duty from 0.01 to 1, and seconds: target above 0, lag of at most a day")
+    if not 0.001 <= made.locks.timeout <= _HOUR or not all(0 <= each <= 7 * _DAY for each in made.locks):
+        raise UserError(f"{where}/migration.toml: [locks] wants seconds: timeout from 0.001 to an hour, patience and concurrently of at most a week")
     return made
 
 
@@ -224,6 +228,8 @@ def _pair(table: "_Table") -> Pair:
     for side, columns, expressions, of in (("new", made.new, made.forward, "forward"), ("old", made.old, made.backward, "backward")):
         if not columns:
             table.wrong(f"{side} names no column")
+        if len({*columns}) < len(columns):
+            table.wrong(f"{side} names a column twice")
         if set(columns) != set(expressions):
             table.wrong(f"{of} wants one expression for each of {', '.join(columns)}, and has {', '.join(expressions) or 'none'}")
     if set(made.old) & set(made.new):

@@ -47,27 +47,29 @@ class Migrator:
 
     def contract(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         """See ``ports.Migrator``."""
-        around = {
-            "service": self._common["service"],
-            "window": "",
-            "environments": [{**e._asdict(), "environment": str(e.environment), "migrations": sorted(e.migrations)} for e in environments],
-        }
-        spec = {"do": "contract", "auto": self._plan["contract"] == "auto", "around": around, "home": self._plan.get("home")}
+        spec = {"do": "contract", "auto": self._plan["contract"] == "auto", "around": self._around(environments), "home": self._plan.get("home")}
         return self._go("contract", spec, memo, "the schema to be contracted")
 
-    def account(self, memo: Memo) -> Verdict | NotYet:
+    def account(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         """See ``ports.Migrator``."""
-        return self._go("account", {"do": "account", "migrations": list(self._plan["migrations"])}, memo, "a count of what the new version wrote")
+        spec = {"do": "account", "migrations": list(self._plan["migrations"]), "around": self._around(environments)}
+        return self._go("account", spec, memo, "a count of what the new version wrote")
 
     def cancel(self) -> None:
         """See ``ports.Migrator``."""
         Errand(self._place, "expand", "", {}).cancel()
 
-    def tidy(self, memo: Memo) -> Verdict | NotYet:
+    def tidy(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         """See ``ports.Migrator``. Nobody is asked where nothing was begun; a database that is away is not waited for."""
         if not (self._place / "expand.json").exists():
             return Verdict(Result.PASS, "", ({},))
-        return self._go("tidy", {"do": "tidy", "patience": 0.0}, memo, "what the expand left half done to be taken away")
+        spec = {"do": "tidy", "patience": 0.0, "around": self._around(environments)}
+        return self._go("tidy", spec, memo, "what the expand left half done to be taken away")
+
+    def _around(self, environments: Sequence[Shipping]) -> Mapping[str, Any]:
+        """See ``gate.Around``."""
+        named = [{**e._asdict(), "environment": str(e.environment), "migrations": sorted(e.migrations)} for e in environments]
+        return {"service": self._common["service"], "window": "", "environments": named}
 
     def _go(self, name: str, spec: Mapping[str, Any], memo: Memo, what: str) -> Verdict | NotYet:
         begun: Mapping[str, Any] = memo.get("spec", spec)  # copies that come and go meanwhile are no reason to begin anew

@@ -17,7 +17,7 @@ from bleen.database import mysql_statements
 from bleen.database.backfill import mysql_update
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql_waits import Guard, blockers
-from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement
 from bleen.database.tokens import split
 from bleen.errors import Refused, Unavailable
@@ -154,7 +154,7 @@ class MySQL:
                 with self.watch() as who:
                     waited = f"{late}{who()}"
             if time.monotonic() >= deadline:
-                raise Refused(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
+                raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
             told(f"{waited}; tries again")
             time.sleep(random.uniform(0.5, 1.5) * locks.timeout)
 
@@ -176,7 +176,7 @@ class MySQL:
                 raise TookTooLong(f"{_short(statement)}: took longer than {locks.concurrently:g} s, and was ended" if guard.ended else str(late))
             waited = f"{_short(statement)}: a lock was not given within {round(locks.timeout * 1000)} ms{guard.blockers}"
             if time.monotonic() >= deadline:
-                raise Refused(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
+                raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
             told(f"{waited}; tries again")
             time.sleep(random.uniform(0.5, 1.5) * pause)
             pause = min(pause * 1.5, 2.0)

@@ -14,7 +14,7 @@ from psycopg import errors, sql
 
 from bleen.database import postgres_leftovers as leftovers
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable
 from bleen.errors import Refused, Unavailable
 
@@ -154,7 +154,7 @@ class Postgres:
                 except _LockTimeout as late:
                     waited = f"{_short(late.statement)}: a lock was not given within {round(locks.timeout * 1000)} ms{blockers()}"
             if time.monotonic() >= deadline:
-                raise Refused(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
+                raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
             told(f"{waited}; tries again")
             time.sleep(random.uniform(0.5, 1.5) * pause)
             pause = min(pause * 1.5, 2.0)

@@ -144,15 +144,20 @@ class Schema:
                 self.server.rows(*self.ledger.reached(name, State.CONTRACTING))
                 for text, values in self.ledger.mark(name, "contract", 0, True, because) if because else ():
                     self.server.rows(text, values)
-            self._take_away(entry.migration, "contract")
-            self._command(entry.migration, "contract", home)
+            try:
+                self._take_away(entry.migration, "contract")
+                self._command(entry.migration, "contract", home)
+            except Refused:
+                if not self._taken(self._entry(name)):
+                    self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
+                raise
             self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
 
     def revert(self, name: str, home: Home | None = None) -> None:
         """Undoes an expand, and forgets the migration. Whether it may be, is the caller's to ask; see ``users`` and ``losses``. ``home``: see ``contract``."""
         with self.server.alone():
             entry = self._entry(name)
-            if entry.state in (State.CONTRACTING, State.CONTRACTED):
+            if self._taken(entry):
                 raise Refused(f"{name} is {entry.state}: the old shape is gone; the way on is a new migration")
             if why := reverting.irreversible(entry.migration.sql("revert")):
                 raise Refused(f"{name} cannot be reverted: {why}; the way on is a new migration")
@@ -193,7 +198,15 @@ class Schema:
 
     def contracted(self) -> list[str]:
         """The migrations without which a version cannot run any more."""
-        return [entry.name for entry in self.ledger.entries() if entry.state in (State.CONTRACTING, State.CONTRACTED) and contracts(entry.migration)]
+        return [entry.name for entry in self.ledger.entries() if self._taken(entry) and contracts(entry.migration)]
+
+    def _taken(self, entry: Entry) -> bool:
+        """Whether something of the old shape is gone, or may be: a contract that failed before it came to that has changed nothing."""
+        if entry.state is not State.CONTRACTING:
+            return entry.state is State.CONTRACTED
+        steps = self.ledger.steps(entry.name)
+        begun = _step_of("contract") in steps or any(part == "contract" and number for part, number in steps)
+        return begun or any(("sync", number) not in steps for number, _ in enumerate(entry.migration.pairs, 1))
 
     def overtaken(self, migration: Migration, beside: Sequence[Migration] = ()) -> list[str]:
         """Earlier migrations whose contract command is still to be run, and which a tool with one line of revisions would run with this expand.
@@ -218,7 +231,7 @@ class Schema:
         """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say."""
         migration, steps = self._entry(name).migration, self.ledger.steps(name)
         kept = [(number, pair) for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps]
-        return {words(pair): self._number(self._sync(migration, number, pair, {}).lost()) for number, pair in kept}
+        return {words(pair): self._number(each, each.lost()) for number, pair in kept for each in [self._sync(migration, number, pair, {})]}
 
     def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int]]:
         """For each pair of these migrations: rows that the new shape wrote, conflicts that were decided, and rows that the old shape cannot read."""
@@ -229,8 +242,8 @@ class Schema:
                 continue
             for number, pair in enumerate(entry.migration.pairs, 1):
                 each = self._sync(entry.migration, number, pair, {})
-                counts = {what: self._number(query) for what, query in (("written", each.written()), ("conflicts", each.conflicts())) if query}
-                told[f"{name}, {words(pair)}"] = {**counts, "unreadable": self._number(each.unreadable())}
+                counts = {what: self._number(each, query) for what, query in (("written", each.written()), ("conflicts", each.conflicts())) if query}
+                told[f"{name}, {words(pair)}"] = {**counts, "unreadable": self._number(each, each.unreadable())}
         return told
 
     def _refuse_outdated(self, release: int, environments: Mapping[str, frozenset[str]]) -> None:
@@ -279,6 +292,10 @@ class Schema:
         with self.server.transaction():
             for mark, values in self.ledger.mark(migration.name, *step, done, text, memo):
                 self.server.rows(mark, values)
+
+    def _unmark(self, migration: Migration, step: tuple[Part, int]) -> None:
+        for text, values in self.ledger.unmark(migration.name, *step):
+            self.server.rows(text, values)
 
     def _go_over(self, migration: Migration, fill: Backfill, late: bool = False) -> None:
         backfill.run(self.server, self.ledger, migration, fill, lambda progress: self.told(f"{migration.name}: {progress.line()}"), late=late)
@@ -350,6 +367,8 @@ class Schema:
             except Missing as error:
                 self._bear(migration, part, error)
             except Refused as error:
+                if not step and sight and self.server.sight(statement) == seen:  # done or not done at all: not at all
+                    self._unmark(migration, (part, number))
                 raise self._cleared(statement, error) from None
         self._mark(migration, (part, number), True, statement.text)
 
@@ -407,16 +426,16 @@ class Schema:
         return sync.of(self.server, migration.name, number, pair, writers)
 
     def _diverged(self, entry: Entry) -> dict[str, int]:
-        if entry.state is State.CONTRACTING:  # its sync may be gone already, and its columns with it
+        if self._taken(entry):  # its sync may be gone already, and its columns with it
             return {}
-        return self._count(entry, lambda each: each.diverged())
+        kept = [(pair, self._sync(entry.migration, number, pair, {})) for number, pair in enumerate(entry.migration.pairs, 1)]
+        return {words(pair): self._number(each, each.diverged()) for pair, each in kept}
 
-    def _count(self, entry: Entry, query: Any) -> dict[str, int]:
-        pairs = enumerate(entry.migration.pairs, 1)
-        return {words(pair): self._number(query(self._sync(entry.migration, number, pair, {}))) for number, pair in pairs}
-
-    def _number(self, query: str) -> int:
-        return int(self.server.rows(query)[0][0])
+    def _number(self, of: sync.Sync, query: str) -> int:
+        with self.server.transaction():
+            for text in of.session():
+                self.server.rows(text)
+            return int(self.server.rows(query)[0][0])
 
     def _entry(self, name: str) -> Entry:
         entry = self.ledger.entry(name)

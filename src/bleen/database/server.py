@@ -21,6 +21,10 @@ class TookTooLong(Refused):
     """A statement took longer than it may, or somebody ended it."""
 
 
+class NotGiven(Refused):
+    """A lock was not given for as long as we have patience; nothing was changed."""
+
+
 class Taken(Unavailable):
     """Another of us changes this database."""
 
@@ -86,8 +90,8 @@ class Server(Protocol):
     def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told) -> None:
         """Runs statements and ``record`` as one: in one transaction where the dialect can, waiting for locks only ``locks.timeout`` at a time.
 
-        Raises Refused, with nothing changed where the dialect can, for a statement that fails, and, saying who was in the way, once ``locks.patience``
-        is over.
+        Raises Refused, with nothing changed where the dialect can, for a statement that fails, and NotGiven, saying who was in the way, once
+        ``locks.patience`` is over.
         """
         ...
 

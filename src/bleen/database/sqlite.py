@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from bleen.database import sqlite_processes, sqlite_values
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.sqlite_processes import Lock
 from bleen.database.statements import Dialect, Statement, split
 from bleen.database.tokens import Cursor, Puzzled, read
@@ -185,7 +185,7 @@ class SQLite:
                 except Contended:
                     waited = f"{what}: others were reading or writing all the time{blockers()}"
             if time.monotonic() >= deadline:
-                raise Refused(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
+                raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
             told(f"{waited}; tries again")
             time.sleep(random.uniform(0.5, 1.5) * pause)
             pause = min(pause * 1.5, 2.0)

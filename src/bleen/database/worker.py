@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from bleen.database import command, connect, rehearsal
-from bleen.database.gate import Around
+from bleen.database.gate import Around, Obstacle
 from bleen.database.ledger import Known
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
-from bleen.database.server import Taken, Told
+from bleen.database.server import NotGiven, Taken, Told
 from bleen.errors import Refused, Unavailable, UserError
 from bleen.host.files import write_durably
 from bleen.model import Result, Verdict
@@ -45,12 +45,15 @@ def expand(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
 
 def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     """Contracts what may be, in order, if the plan says so; tells what stays pending, and why. What another service brought, it contracts itself."""
-    around = Around.from_json(spec["around"])
-    schema.ledger.exists(around.service, [Known(around.service, str(e.environment), e.version, e.migrations) for e in around.environments])
+    around = _around(schema, spec)
     contracted: list[str] = []
     left = schema.pending(around)
     while spec["auto"] and left and not left[0].obstacles and left[0].service == around.service:
-        schema.contract(left[0].migration, home=_home(spec))
+        try:
+            schema.contract(left[0].migration, home=_home(spec))
+        except NotGiven as error:  # nothing was changed, and nothing waits for it
+            left = [left[0]._replace(obstacles=(Obstacle(str(error)),)), *left[1:]]
+            break
         contracted.append(left[0].migration)
         left = schema.pending(around)
     return Verdict(Result.PASS, "", ({"contracted": contracted, "pending": [row(each) for each in left]},))
@@ -58,11 +61,14 @@ def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
 
 def account(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     """What the new version wrote, after a rollback, and whether the old one can read it."""
+    if "around" in spec:  # else begun by a bleen that did not say
+        _around(schema, spec)
     return Verdict(Result.PASS, "", ({"written": schema.written(spec["migrations"])},))
 
 
 def tidy(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     """What an aborted expand left in the way of the version that serves is taken away."""
+    _around(schema, spec)
     return Verdict(Result.PASS, "", ({"dropped": dropped} if (dropped := schema.tidy()) else {},))
 
 
@@ -75,6 +81,13 @@ def row(pending: Pending) -> dict[str, Any]:
         "asked": time.time(),
         "waits": [o.why for o in pending.obstacles],
     }
+
+
+def _around(schema: Schema, spec: Mapping[str, Any]) -> Around:
+    """What is left of the service's environments, which the database's books say from now on: what has ended keeps no gate shut."""
+    around = Around.from_json(spec["around"])
+    schema.ledger.exists(around.service, [Known(around.service, str(e.environment), e.version, e.migrations) for e in around.environments])
+    return around
 
 
 def _home(spec: Mapping[str, Any], which: str = "url") -> command.Home | None:

@@ -10,7 +10,7 @@ from bleen.engine.watch import Sight, Watch
 from bleen.lifecycle import Phase, Release, Service, step
 from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Verdict
 from bleen.plan import duration
-from bleen.ports import Providers, Router, Shipping
+from bleen.ports import Migrator, Providers, Router, Shipping
 
 DRIFTING = 60.0
 """Seconds for which a bake waits while somebody else has moved the traffic."""
@@ -272,17 +272,16 @@ def undoing(release: Release, world: World) -> Outcome:
     if stopping := platform.retire(new, 0, world.epoch):
         return stopping
     world.router.settle(_without(world.router.routing(), new), world.epoch)
-    if release.moved and world.providers.migrator:
-        written = world.providers.migrator.account(release.memo)
-        if isinstance(written, NotYet):
-            return written
-        return Done({**left, **_facts(written)} if written.result is Result.PASS else {**left, "database": written.why})
-    if not release.moved and world.providers.migrator:
-        tidied = world.providers.migrator.tidy(release.memo.get("tidy", {}))
-        if isinstance(tidied, NotYet):
-            return tidied if tidied.memo is None else tidied._replace(memo={**release.memo, "tidy": tidied.memo})
-        return Done({**left, **_facts(tidied)} if tidied.result is Result.PASS else {**left, "database": tidied.why})
-    return Done(left)
+    return _settled(release, world, world.providers.migrator, left) if world.providers.migrator else Done(left)
+
+
+def _settled(release: Release, world: World, migrator: Migrator, facts: Mapping[str, Any]) -> Outcome:
+    """The database is told who is left, and asked what the new version wrote; or what its expand left in the way is taken away."""
+    remain = [each for each in _shipping(release, world) if each.environment != release.environment]
+    answer = (migrator.account if release.moved else migrator.tidy)(remain, release.memo.get("database", {}))
+    if isinstance(answer, NotYet):
+        return answer if answer.memo is None else answer._replace(memo={**release.memo, "database": answer.memo})
+    return Done({**facts, **_facts(answer)} if answer.result is Result.PASS else {**facts, "database": answer.why})
 
 
 WORK: Mapping[Phase, Callable[[Release, World], Outcome]] = {

@@ -152,13 +152,13 @@ class FakeMigrator:
 
         return self._go("contract", memo, work)
 
-    def account(self, memo: Memo) -> Verdict | NotYet:
+    def account(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         return self._go("account", memo, lambda: {"written": {name: {"written": 0} for name in self._migrations if name in self._database["schema"]}})
 
     def cancel(self) -> None:
         self.cancelled += 1
 
-    def tidy(self, memo: Memo) -> Verdict | NotYet:
+    def tidy(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         why = self._database.get("broken", "")
         return Verdict(Result.INCONCLUSIVE if why else Result.PASS, why, ({},))
 

@@ -12,6 +12,7 @@ from bleen.database.backfill import Bound, Estimate, Group, groups
 from bleen.database.backfill.postgres_update import below
 from bleen.database.migration import Backfill, Pair
 from bleen.database.server import Server
+from bleen.database.sync.postgres import installed
 from bleen.database.sync.postgres_expression import constant
 from bleen.errors import Refused
 
@@ -32,6 +33,7 @@ class Rows:
         self._server, self._backfill, self._late = server, backfill, late
         self._columns = server.columns(self.table)
         self._pairs = [pair for pair in pairs if set(pair.new) & set(backfill.set) and self._is(pair.table)]
+        self._pinned = {n: v for pair in self._pairs for n, v in installed(server, pair).items() if n != "search_path"}
         self._keys = self._unique()
         named = [key for key in self._keys if key == backfill.key]
         self._key: tuple[str, ...] = next(iter(named if backfill.key else self._keys), ())
@@ -162,7 +164,8 @@ class Rows:
     def _transaction(self, lock: float, limit: float, **more: str) -> Iterator[None]:
         """Whatever the role's defaults are. A policy that would hide rows from us is an error: they would never be filled. One processor is enough for us."""
         waits = {"lock_timeout": round(lock * 1000), "statement_timeout": round(limit * 1000)}
-        settings = {**waits, "row_security": "off", "bleen.environment": "'backfill'", "max_parallel_workers_per_gather": "0", **more}
+        pinned = {name: sql.Literal(value).as_string() for name, value in self._pinned.items()}  # what a trigger makes, and what we make, is the same
+        settings = {**pinned, **waits, "row_security": "off", "bleen.environment": "'backfill'", "max_parallel_workers_per_gather": "0", **more}
         with self._server.transaction():
             self._server.rows("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; " + "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items()))
             yield

@@ -28,6 +28,10 @@ class Sync(Protocol):
         """For a sync that is installed: who writes which shape may have changed. Locks no table where the dialect can."""
         ...
 
+    def session(self) -> list[str]:
+        """To be run in a transaction before what counts rows: what is pinned for its triggers holds for the count too."""
+        ...
+
     def diverged(self) -> str:
         """Counts the rows that are out of step."""
         ...

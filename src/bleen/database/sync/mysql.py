@@ -105,6 +105,10 @@ class Sync(NamedTuple):
             *(f"DROP SEQUENCE IF EXISTS {self.named(name)}" for name in self.counting),
         ]
 
+    def session(self) -> list[str]:
+        """Nothing that a session sets is let into an expression."""
+        return []
+
     def diverged(self) -> str:
         back = [self._same(name, f"t.{self._q(name)}", self._shape(name).cast(each.over(self._of("t")))) for name, each in self.backward().items()]
         return f"{self.lost()} AND NOT ({' AND '.join(back)})"

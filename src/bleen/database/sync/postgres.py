@@ -30,14 +30,15 @@ from bleen.errors import Refused
 
 PREFIX = "~bleen_"
 
-_DATES = ("TimeZone", "DateStyle", "IntervalStyle")
-_SETTINGS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("date", "time", "timetz", "timestamp", "timestamptz", "interval"), _DATES),
-    **dict.fromkeys(("float4", "float8"), ("extra_float_digits",)),
-    "bytea": ("bytea_output",),
-    "money": ("lc_monetary",),
-}
-"""By type: the settings of a session on which its text depends (PostgreSQL manual, "Client Connection Defaults", "Locale and Formatting")."""
+_TEXTS = ("DateStyle", "IntervalStyle", "TimeZone", "bytea_output", "extra_float_digits")
+"""The settings of a session on which the text of some type depends (PostgreSQL manual, "Client Connection Defaults", "Locale and Formatting")."""
+_LOCALES = ("lc_monetary", "lc_numeric", "lc_time")
+"""And those on which ``to_char`` and its like depend, and the type money."""
+
+_STEADY = ("bool", "bpchar", "int2", "int4", "int8", "json", "jsonb", "name", "numeric", "text", "uuid", "varchar")
+"""Types whose text is the same in every session."""
+_NEAR = (*_STEADY, "float4", "float8", "any", "anyelement", "anyarray", "anynonarray", "anycompatible", "anycompatiblearray", "unknown")
+"""Types that a function may take which is called with those."""
 
 
 class Shape(NamedTuple):
@@ -52,6 +53,15 @@ class Shape(NamedTuple):
     """The expression; empty if there is none."""
 
 
+class Calls(NamedTuple):
+    """What the expressions of a pair call."""
+
+    own: bool
+    """Perhaps something that is not PostgreSQL's own, and so may depend on a session's ``search_path``."""
+    steady: bool
+    """Nothing that takes or gives a type whose text depends on a session's settings."""
+
+
 class Sync(NamedTuple):
     """Implements ``sync.Sync``."""
 
@@ -61,13 +71,12 @@ class Sync(NamedTuple):
     schema: str
     table: str
     shapes: Mapping[str, Shape]
-    path: tuple[str, ...]
-    """The schemas in which its expressions look for what they name."""
+    path: str
+    """The schemas in which its expressions look for what they name, as SQL writes them."""
     settings: Mapping[str, str]
-    """Of the session that it was made in; those are pinned that matter."""
+    """Of the session that it was first made in; those are pinned that matter."""
     writers: Mapping[str, Side]
-    own: bool
-    """Whether forward may call what is not PostgreSQL's own, and so may depend on a session's ``search_path``."""
+    calls: "Calls"
 
     def install(self) -> list[str]:
         sequences = [f"CREATE SEQUENCE IF NOT EXISTS {self.named(name)}" for name in self._sequences()]
@@ -91,9 +100,8 @@ class Sync(NamedTuple):
         mark = "$bleen$"
         while mark in body:
             mark = f"$b{mark[1:]}"
-        pinned = [f"SET {_quoted(name)} TO {_literal(self.settings[name])}" for name in self._matter()]
-        path = ", ".join(_quoted(each) for each in ("pg_catalog", *self.path, "pg_temp"))
-        head = f"CREATE OR REPLACE FUNCTION {self.named(self.name)}() RETURNS trigger LANGUAGE plpgsql SET search_path TO {path} {' '.join(pinned)}"
+        pinned = [f"SET {_quoted(name)} TO {_literal(value)}" for name, value in self.pinned.items()]
+        head = f"CREATE OR REPLACE FUNCTION {self.named(self.name)}() RETURNS trigger LANGUAGE plpgsql SET search_path TO {self.path} {' '.join(pinned)}"
         return [f"{head} AS {mark}\n{body}{mark}"]
 
     def diverged(self) -> str:
@@ -131,8 +139,7 @@ class Sync(NamedTuple):
         """The first line of the decision table as a condition of the trigger, which costs a third of a call: most rows that are written are in step. Only if
         it comes to the same in every session, as what a trigger's function pins is not pinned there; and a cast never cuts what an assignment refuses.
         """
-        cuts = any(self._shape(name).base in ("bpchar", "bit") for name in self.pair.new)
-        if self.own or self._matter() or cuts:
+        if self.calls.own or self.pinned or any(self._shape(name).base == "bpchar" for name in self.pair.new):
             return ""
         made = [self._cast(name, each.over(_of("NEW"))) for name, each in self.forward().items()]
         needed = "".join(f" AND NEW.{_quoted(name)} IS NOT NULL" for name in self.pair.old if not self._shape(name).nullable)
@@ -164,13 +171,18 @@ class Sync(NamedTuple):
         kind = re.sub(r"^(character varying)\(\d+\)$", r"\1", self._shape(column).type)
         return f"{value}::{kind}"
 
-    def _matter(self) -> list[str]:
-        """The settings on which the values of the pair depend."""
+    @property
+    def pinned(self) -> Mapping[str, str]:
+        """The settings on which the values of the pair may depend, each with its value."""
         expressions = [*self.forward().values(), *self.backward().values()]
         bases = {self._shape(name).base for name in (*self.pair.old, *self.pair.new)} | {kind for each in expressions for kind in each.types}
-        if any(name[-1].startswith("to_") for each in expressions for name in each.functions):
-            bases.add("timestamptz")
-        return sorted({setting for base in bases for setting in _SETTINGS.get(base.removeprefix("_"), ())})
+        speaks = "money" in bases or any(name[-1].startswith("to_") for each in expressions for name in each.functions)
+        matter = _TEXTS if speaks or not self.calls.steady or not bases <= {*_STEADY} else ()
+        return {name: self.settings[name] for name in (*matter, *(_LOCALES if speaks else ()))}
+
+    def session(self) -> list[str]:
+        """See ``sync.Sync``."""
+        return [f"SET LOCAL {_quoted(name)} = {_literal(value)}" for name, value in self.pinned.items()]
 
     def _body(self) -> str:
         old, new = self.pair.old, self.pair.new
@@ -309,24 +321,40 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
         " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         [pair.table],
     )
-    names = sorted({name for group in _SETTINGS.values() for name in group})
-    settings = server.rows("SELECT name, current_setting(name) FROM unnest(%s::text[]) name", [names])
     columns = {name: Shape(*rest) for name, *rest in shapes}
-    return Sync(migration, number, pair, schema, table, columns, tuple(path), dict(settings), dict(writers), _calls_own(server, pair, table))
+    path = ", ".join(map(_quoted, ("pg_catalog", *path, "pg_temp")))
+    made = Sync(migration, number, pair, schema, table, columns, path, {}, dict(writers), Calls(True, False))
+    calls = _calls(server, [*made.forward().values(), *made.backward().values()])
+    settings = dict(server.rows("SELECT name, current_setting(name) FROM unnest(%s::text[]) name", [[*_TEXTS, *_LOCALES]]))
+    first = installed(server, pair)
+    return made._replace(calls=calls, path=first.pop("search_path", made.path), settings={**settings, **first})
 
 
-def _calls_own(server: Server, pair: Pair, table: str) -> bool:
-    """Whether a function, an operator or a cast that somebody has made may be meant by forward; the names say it, where types might say less."""
-    called = [name for column in pair.new for name in read(pair.forward[column], f"forward of {column}", table, pair.old).functions]
-    return bool(
-        server.rows(
-            "WITH own AS (SELECT oid FROM pg_namespace WHERE nspname NOT IN ('pg_catalog', 'information_schema'))"
-            " SELECT EXISTS (SELECT FROM pg_proc WHERE proname = ANY(%s) AND pronamespace IN (SELECT oid FROM own))"
-            " OR EXISTS (SELECT FROM pg_operator WHERE oprnamespace IN (SELECT oid FROM own))"
-            " OR EXISTS (SELECT FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc WHERE p.pronamespace IN (SELECT oid FROM own))",
-            [[name[-1] for name in called]],
-        )[0][0]
+def installed(server: Server, pair: Pair) -> dict[str, str]:
+    """What the trigger of a pair pins, if it is there: its ``search_path``, as SQL writes it, and settings. They stay what they were for whoever made it."""
+    found = server.rows(
+        "SELECT unnest(p.proconfig) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
+        " WHERE t.tgrelid = to_regclass(%s) AND obj_description(t.oid, 'pg_trigger') = %s",
+        [pair.table, told(pair)],
     )
+    return {name: value for name, _, value in (each.partition("=") for (each,) in found)}
+
+
+def _calls(server: Server, expressions: Sequence[Expression]) -> Calls:
+    """By the names of what is called, where types might say less: a function, an operator or a cast that somebody has made may be meant."""
+    called = [name[-1] for each in expressions for name in each.functions]
+    row = server.rows(
+        "WITH own AS (SELECT oid FROM pg_namespace WHERE nspname NOT IN ('pg_catalog', 'information_schema')),"
+        " near AS (SELECT oid FROM pg_type WHERE typname = ANY(%s) AND typnamespace = 'pg_catalog'::regnamespace),"
+        " called AS (SELECT * FROM pg_proc WHERE proname = ANY(%s))"
+        " SELECT EXISTS (SELECT FROM called WHERE pronamespace IN (SELECT oid FROM own))"
+        " OR EXISTS (SELECT FROM pg_operator WHERE oprnamespace IN (SELECT oid FROM own))"
+        " OR EXISTS (SELECT FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc WHERE p.pronamespace IN (SELECT oid FROM own)),"
+        " NOT EXISTS (SELECT FROM called WHERE NOT EXISTS (SELECT FROM unnest(proargtypes) each WHERE each NOT IN (SELECT oid FROM near))"
+        " AND prorettype NOT IN (SELECT oid FROM near WHERE oid NOT IN ('float4'::regtype, 'float8'::regtype)))",
+        [[*_NEAR], called],
+    )[0]
+    return Calls(row[0], row[1] and not row[0])
 
 
 def told(pair: Pair) -> str:

@@ -54,6 +54,10 @@ class Sync(NamedTuple):
         """Nothing in it depends on who writes."""
         return []
 
+    def session(self) -> list[str]:
+        """Nothing that a session sets is let into an expression."""
+        return []
+
     def diverged(self) -> str:
         return f"{self.lost()} AND NOT {self.in_step('new', 't')}"
 
