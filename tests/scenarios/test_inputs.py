@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,45 @@ def test_requests_in_flight_at_a_retirement_end_and_what_is_left_then_is_cut_and
 
 
 CANARY = re.compile(rb"CANARY-[a-z]+-4e1f")
+
+
+def test_two_deploys_at_once_are_one_release_and_one_refusal(shop: Shop) -> None:
+    """ "at most one release of a service under way [...] otherwise exit 6"; neither takes the other's secrets away."""
+    shop.up("1.0")
+    shop.smoke({"name": "slowly", "url": "/sleep?s=0.3"})
+    shop.ship("1.1")
+    for _ in range(4):
+        both = [shop.start("deploy", "1.1") for _ in range(2)]
+        assert sorted(each.ended().code for each in both) == [0, 6], [each.said.text for each in both]
+        shop.bleen("rollback")
+        shop.reached("ROLLED_BACK")
+
+
+def test_what_serves_is_known_however_many_releases_came_after_it(shop: Shop) -> None:
+    """ "`deploy` of the active version with the same plan: nothing to do, exit 0." """
+    shop.up("1.0")
+    row = shop.release
+    with sqlite3.connect(shop.place.journal) as db:
+        columns = [name for _, name, *_ in db.execute("PRAGMA table_info(release)")]
+        for number in range(2, 62):
+            values = ", ".join(str(number) if name == "number" else name for name in columns)
+            db.execute(f"INSERT INTO release SELECT {values} FROM release WHERE number = 1")
+        db.execute("UPDATE release SET phase = 'ABORTED' WHERE number > 1")
+    assert shop.release.id.number == 61
+    assert "nothing to do" in shop.bleen("deploy", "1.0").out
+    assert "1.0 serves" in shop.bleen("up").out
+    assert Path(row.plan.platform["secrets"]).exists()
+
+
+def test_a_range_of_ports_that_the_kernel_gives_to_clients_is_refused_before_anything_is_touched(shop: Shop) -> None:
+    """ "Ports come from a configured range outside the kernel's ephemeral range" """
+    shop.up("1.0")
+    low, high = (int(each) for each in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    shop.settings["platform"]["process"]["ports"] = f"{low}-{high}"
+    shop.configure()
+    said = shop.bleen("deploy", shop.ship("1.1"), "--end-window", code=2).err
+    assert "two environments of 1 need 2 ports outside" in said
+    assert said.startswith("bleen.yaml:")
 
 
 def test_no_secret_is_written_anywhere_but_to_its_own_files(either: Shop) -> None:

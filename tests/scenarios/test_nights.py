@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from bleen.testing.site import until
 from shop import ROUTERS, Shop
 
 
@@ -58,6 +59,20 @@ def test_settings_with_which_no_router_could_listen_are_refused_before_the_liste
     assert not users.report().failures, users.report()
     assert proxy.alive
     assert shop.engine().alive
+
+
+def test_a_release_that_was_taken_down_in_its_smoke_tests_takes_them_again(either: Shop) -> None:
+    """`bleen up` starts what was running, and goes on with a release that was under way."""
+    either.up("1.0")
+    either.smoke({"name": "slowly", "url": "/sleep?s=1.5"})
+    deploy = either.start("deploy", either.ship("1.1"))
+    either.reached("TESTING")
+    until("the check is under way", lambda: either.release.memo)
+    either.bleen("down", "--yes")
+    deploy.ended()
+    either.bleen("up")
+    assert either.reached("HOLDING", "ABORTED").phase == "HOLDING"
+    assert either.serves() == "1.1"
 
 
 def test_a_deploy_that_had_to_end_a_stopped_engine_leaves_another_one_watching(shop: Shop) -> None:

@@ -153,6 +153,52 @@ def test_a_server_of_haproxy_that_was_taken_out_by_hand_is_brought_back(tmp_path
         assert (shop.serves(), shop.status()["drift"]) == ("1.0", None)
 
 
+def test_drift_in_a_bake_is_undone_although_a_deploy_drives_and_the_release_goes_on(either: Shop) -> None:
+    """Somebody moves the traffic away while a release is judged: the way out does not have to wait for it."""
+    either.up("1.0", bake="3s")
+    engine = either.engine()
+    deploy = either.start("deploy", either.ship("1.1"))
+    either.reached("BAKING")
+    _by_hand(either, Routing({Environment("blue", 1): 100}))
+    until("every worker of the proxy has taken it up", lambda: either.serves() == "1.0")
+    either.bleen("up", "--apply")
+    assert either.serves() == "1.1"
+    deploy.ended(0)
+    assert (either.engine(), either.release.phase) == (engine, "HOLDING")
+
+
+def test_a_preview_that_leads_to_what_serves_is_drift_and_is_undone(either: Shop) -> None:
+    """ "The preview leads to this release's idle environment or answers 503, never to the active one" """
+    either.up("1.0")
+    router = _router(either)
+    routing = router.routing()
+    router.prepare(routing._replace(preview=Environment("blue", 1)), either.journal.service(either.service).epoch)
+    assert "the preview to blue-1, which serves" in either.status()["drift"]
+    either.bleen("up", "--apply")
+    assert (either.serves(preview=True), either.status()["drift"]) == ("503", None)
+
+
+def test_a_listener_of_haproxy_that_was_closed_by_hand_is_seen_and_opened_again(tmp_path: Path) -> None:
+    """ "Truth is in the router": what nobody can reach does not serve."""
+    with Shop(tmp_path, "haproxy") as shop:
+        shop.up("1.0")
+        _router(shop)._ask(["disable frontend production"])
+        assert "the production listener was closed by hand" in shop.status()["drift"]
+        assert "closed by hand" in shop.bleen("deploy", shop.ship("1.1"), code=2).err
+        assert "closed by hand" in shop.bleen("up", code=2).err
+        shop.bleen("up", "--apply")
+        assert (shop.serves(), shop.status()["drift"]) == ("1.0", None)
+
+
+def test_a_proxy_that_hangs_is_named_with_the_way_out(either: Shop) -> None:
+    either.up("1.0")
+    proxy = either.proxy()
+    proxy.signal(signal.SIGSTOP)
+    assert f"`kill -CONT {proxy.pid}` lets it go on" in either.status()["drift"]
+    proxy.signal(signal.SIGCONT)
+    until("it answers again", lambda: either.status()["drift"] is None)
+
+
 def test_what_the_router_names_is_never_stopped_whatever_we_believed(either: Shop) -> None:
     """ "What the router names is never stopped." """
     either.up("1.0", "1.1")

@@ -95,6 +95,14 @@ def _run(verb: str, rest: list[str]) -> int:
         return exits.DONE
     except KeyboardInterrupt:
         return exits.INTERRUPTED
+    except OSError as error:
+        import errno
+
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return _bug(verb, error)
+        from bleen.errors import UserError
+
+        return _refused(rest, UserError(f"{error.filename or 'the disk'}: {error.strerror}; make room, then try again (`bleen rollback` has a reserve)"))
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours meets a person
         return _bug(verb, error)
 

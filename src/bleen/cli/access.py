@@ -13,7 +13,8 @@ from bleen.errors import UserError
 from bleen.host import clock, logs, state
 from bleen.host.processes import Process
 from bleen.host.state import Place
-from bleen.lifecycle import Release, Service
+from bleen.lifecycle import Release, ReleaseId, Service
+from bleen.model import Environment
 from bleen.ports import SILENT, Journal, Providers
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ class Access(NamedTuple):
         if release is None:
             raise UserError(f"{self.name} has no release yet: `bleen deploy VERSION` makes one")
         return release
+
+    def release_of(self, environment: Environment) -> Release | None:
+        """The release that made an environment, however long ago; None for one that nobody knows."""
+        try:
+            release = self.journal.read(ReleaseId(self.name, environment.release))
+        except UserError:
+            return None
+        return release if release.environment == environment else None
 
     def providers(self, release: Release | None) -> Providers:
         return wiring.build(self.place, self.service, release)

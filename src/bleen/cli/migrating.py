@@ -87,11 +87,12 @@ def opened(args: Namespace) -> Iterator[Opened]:
 def shipping(access: Access, newest: Release | None) -> list[Shipping]:
     """Every environment of a service that exists, and the migrations that its version ships."""
     providers = access.providers(newest)
-    shares, releases = providers.router.routing().shares, {r.environment: r for r in access.journal.releases(access.name, 200)}
-    return [
-        Shipping(e, r.version, frozenset(releases[e].plan.database.get("migrations", ())) if e in releases else frozenset(), r.alive, shares.get(e, 0))
-        for e, r in providers.platform.running().items()
-    ]
+    shares, found = providers.router.routing().shares, []
+    for environment, runs in providers.platform.running().items():
+        release = access.release_of(environment)
+        ships = frozenset(release.plan.database.get("migrations", ())) if release else frozenset[str]()
+        found.append(Shipping(environment, runs.version, ships, runs.alive, shares.get(environment, 0)))
+    return found
 
 
 def agreed(args: Namespace, question: str) -> bool:

@@ -53,7 +53,8 @@ def _environment(access: Access, environment: Environment, running: Any) -> dict
 
 
 def _version(access: Access, environment: Environment) -> str | None:
-    return next((r.plan.version for r in access.journal.releases(access.name, 50) if r.id.number == environment.release), None)
+    release = access.release_of(environment)
+    return release.plan.version if release else None
 
 
 def _idle(access: Access, active: Environment | None, running: Any) -> dict[str, Any] | None:
@@ -97,8 +98,8 @@ def _rollback(access: Access, newest: Release | None, providers: Providers) -> d
 
 def _pruned(access: Access, environment: Environment) -> str:
     """The directory that an environment was started in, if it is not there any more: a copy of it that crashes cannot come back."""
-    plans = (r.plan for r in access.journal.releases(access.name, 50) if r.environment == environment)
-    directory = next((plan.platform.get("directory", "") for plan in plans), "")
+    release = access.release_of(environment)
+    directory = release.plan.platform.get("directory", "") if release else ""
     return directory if directory and not os.path.isdir(directory) else ""
 
 
@@ -112,6 +113,8 @@ def _drift(service: Service, newest: Release | None, routing: Routing | None, tr
 
 def drifted(service: Service, newest: Release | None, routing: Routing) -> bool:
     """Whether the router does what we neither confirmed nor intend."""
+    if routing.preview in routing.serving:
+        return True
     if routing.same_production(service.confirmed):
         return False
     return bool(routing.unknown) or newest is None or newest.shares != {e: s for e, s in routing.shares.items() if s}
@@ -119,7 +122,8 @@ def drifted(service: Service, newest: Release | None, routing: Routing) -> bool:
 
 def words(routing: Routing) -> str:
     """What a router does with production traffic, for people."""
-    return routing.unknown or ", ".join(f"{share} % to {e}" for e, share in routing.shares.items() if share) or "nothing is served"
+    preview = [f"the preview to {routing.preview}, which serves"] if routing.preview in routing.serving else []
+    return routing.unknown or ", ".join(preview + [f"{share} % to {e}" for e, share in routing.shares.items() if share]) or "nothing is served"
 
 
 def _shares(routing: Routing | None) -> dict[str, int]:

@@ -4,6 +4,7 @@ import json
 import secrets
 import shutil
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +13,14 @@ from bleen.cli import picture, show
 from bleen.cli.access import Access, open_service
 from bleen.config import Config
 from bleen.errors import Unavailable, UserError
+from bleen.host import clock
 from bleen.host.files import write_durably
 from bleen.host.state import Place
 from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Release
-from bleen.model import Environment
 from bleen.plan import Plan
+
+_STAGED = 3600.0
+"""Seconds for which secrets are kept that no release names."""
 
 
 class Planned(NamedTuple):
@@ -36,7 +40,7 @@ def make(args: Namespace) -> Planned:
     access = _known(args, loaded)
     _same_router(access, config.router(loaded))
     active = _active(access)
-    current = _release_of(access, active.environment) if active else None
+    current = access.release_of(active.environment) if active else None
     plan = config.plan(loaded, version, active)
     if loaded.file.database:
         from bleen.cli import database  # a driver, and a parser of SQL: only for those who have one
@@ -53,17 +57,22 @@ def stage(place: Place, loaded: Config) -> str:
 
 
 def sweep(access: Access) -> None:
-    """Removes what releases that have ended leave behind: secrets that no environment needs any more, reports that the journal holds too."""
-    releases = access.journal.releases(access.name, 50)
-    running = access.providers(releases[0] if releases else None).platform.running()
-    needed = {str(r.plan.platform.get("secrets", "")) for r in releases if not r.ended or r.environment in running}
+    """Removes what releases that have ended leave behind: secrets that no environment needs any more, reports that the journal holds too.
+
+    What another deploy has just staged is in no release yet: it is left for an hour, and so is the place of a release that the journal did not have.
+    """
+    newest = access.journal.latest(access.name)
+    running = access.providers(newest).platform.running()
+    living = [newest, *map(access.release_of, running)]
+    needed = {str(r.plan.platform.get("secrets", "")) for r in living if r is not None and (not r.ended or r.environment in running)}
     for path in access.place.secrets.iterdir():
-        if str(path) not in needed:
-            path.unlink(missing_ok=True)
-    under_way = {str(r.id.number) for r in releases if not r.ended}
+        with suppress(FileNotFoundError):
+            if str(path) not in needed and abs(clock.wall() - path.stat().st_mtime) > _STAGED:
+                path.unlink()
+    last = 0 if newest is None else newest.id.number if newest.ended else newest.id.number - 1
     for path in access.place.releases.iterdir():
-        if path.name not in under_way:
-            shutil.rmtree(path)
+        if path.name.isdecimal() and int(path.name) <= last:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def in_the_way(access: Access, earlier: Release | None) -> str:
@@ -137,7 +146,7 @@ def _active(access: Access) -> config.Active | None:
     environment = service.active
     if environment is None:
         return None
-    runs, release = providers.platform.running().get(environment), _release_of(access, environment)
+    runs, release = providers.platform.running().get(environment), access.release_of(environment)
     warm = newest.plan.old_version if newest and newest.phase is Phase.HOLDING else ""
     return config.Active(
         environment,
@@ -155,5 +164,3 @@ def _written(plan: Plan) -> dict[str, Any]:
     return {**plan.platform, "env": {name: value for name, value in plan.platform.get("env", {}).items() if not plan.database or value not in signs}}
 
 
-def _release_of(access: Access, environment: Environment) -> Release | None:
-    return next((r for r in access.journal.releases(access.name, 50) if r.environment == environment), None)

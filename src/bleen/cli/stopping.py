@@ -9,7 +9,7 @@ from bleen.cli.access import Access
 from bleen.engine.drive import holder
 from bleen.errors import Held, UserError
 from bleen.host.launch import end
-from bleen.lifecycle import Service
+from bleen.lifecycle import Phase, Service
 from bleen.model import NotYet
 
 _LEAVES = 3.0
@@ -42,7 +42,11 @@ def stop_router(access: Access) -> None:
 
 
 def stop_everything(access: Access) -> None:
-    """Closes the listener, then ends every environment; `bleen up` starts again what should run."""
+    """Closes the listener, then ends every environment; `bleen up` starts again what should run, and a check that was under way."""
+    service, newest = hold(access), access.journal.latest(access.name)
+    if newest is not None and newest.phase is Phase.TESTING and (check := access.providers(newest).check):
+        check.cancel(newest.memo)
+        access.journal.commit(newest, newest._replace(memo={}), None, service)
     stop_router(access)
     service = hold(access)
     platform = access.providers(access.journal.latest(access.name)).platform

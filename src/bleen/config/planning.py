@@ -10,7 +10,7 @@ from bleen.config.fields import filled, references
 from bleen.config.load import Config
 from bleen.config.source import Faults
 from bleen.errors import Refused, UserError
-from bleen.host import launch
+from bleen.host import launch, processes
 from bleen.model import Environment
 from bleen.plan import Plan, Probe, Step, idle_name
 
@@ -132,6 +132,7 @@ def _platform(config: Config, version: str, environment: str) -> dict[str, Any]:
         raise UserError(f"version {version} is not there: {directory} is no directory; put it there, or correct `directory` ({way.file}:{way.line})")
     if process.user:
         _user(config)
+    _enough_ports(config)
     _program(config, str(directory), version, environment)
     return {
         "kind": "process",
@@ -145,6 +146,15 @@ def _platform(config: Config, version: str, environment: str) -> dict[str, Any]:
         "ports": list(process.ports),
         "log_bytes": process.log_size,
     }
+
+
+def _enough_ports(config: Config) -> None:
+    """Raises Faults if this host gives too many of the range to clients."""
+    process, kernel = config.file.platform.process, processes.ephemeral()
+    low, high = process.ports
+    if sum(port not in kernel for port in range(low, high + 1)) < 2 * process.replicas:
+        why = f"two environments of {process.replicas} need {2 * process.replicas} ports outside {kernel[0]}-{kernel[-1]}, of which the kernel gives to clients"
+        raise Faults([config.source.fault(("platform", "process", "ports"), f"{why}; write 20000-29999, say")])
 
 
 def _program(config: Config, directory: str, version: str, environment: str) -> None:

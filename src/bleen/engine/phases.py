@@ -202,7 +202,7 @@ def retiring(release: Release, world: World) -> Outcome:
     if world.router.routing().names(old):
         return Failed(f"the router sends traffic to {old}, which was to be retired: nothing was stopped; `bleen status` shows the drift")
     if stopping := platform.retire(old, plan.keep, world.epoch):
-        return stopping
+        return stopping._replace(memo={**release.memo, **left})
     if plan.keep == 0:
         world.router.settle(_without(world.router.routing(), old), world.epoch)
     return Done(left)
@@ -270,7 +270,7 @@ def undoing(release: Release, world: World) -> Outcome:
     if isinstance(left, NotYet):
         return left
     if stopping := platform.retire(new, 0, world.epoch):
-        return stopping
+        return stopping._replace(memo={**release.memo, **left})
     world.router.settle(_without(world.router.routing(), new), world.epoch)
     return _settled(release, world, world.providers.migrator, left) if world.providers.migrator else Done(left)
 
@@ -347,7 +347,9 @@ def _served(release: Release, world: World, wanted: Routing) -> Outcome:
 
 
 def _drained(release: Release, world: World, environment: Environment) -> NotYet | Mapping[str, int]:
-    """What was cut, once requests in flight have ended or had their time."""
+    """What was cut, once requests in flight have ended or had their time: as the memo has it, where copies are ending already."""
+    if "cut" in release.memo:
+        return {"cut": release.memo["cut"]}
     until = release.entered + release.plan.drain
     left = world.router.drained(environment, world.now - release.entered)
     if left and world.now < until:

@@ -98,6 +98,13 @@ def tree(process: Process, mark: str = "") -> list[Process]:
     return [Process(each, int(table[each][19]), process.boot) for each in sorted(members) if each != os.getpid()]
 
 
+def ephemeral() -> range:
+    """The ports from which the kernel gives some to clients (ip_local_port_range in ip(7))."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        low, high = f.read().split()
+    return range(int(low), int(high) + 1)
+
+
 def listening(port: int) -> dict[str, str]:
     """The sockets that listen on a TCP port: inode to local address as /proc/net/tcp writes it.
 

@@ -17,6 +17,7 @@
 
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from bleen.errors import UserError
@@ -57,7 +58,11 @@ class Place:
 
     def remember(self, file: Path) -> None:
         """Maps a bleen.yaml to this service, for the verbs that do not read it."""
-        write_durably(_note(file), f"{self.service}\n{os.path.realpath(file)}\n")
+        note, text = _note(file), f"{self.service}\n{os.path.realpath(file)}\n"
+        with suppress(OSError):
+            if note.read_text() == text:
+                return
+        write_durably(note, text)
 
 
 def find(file: Path) -> Place:

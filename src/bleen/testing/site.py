@@ -290,9 +290,16 @@ class Site:
         return [process for process in found if process is not None and process.alive]
 
     def signal(self, number: int) -> None:
-        """Sends a signal to the proxy; after SIGKILL it is gone on return."""
-        ended = self.processes()
-        for process in ended:
+        """Sends a signal to the proxy; after SIGKILL it is gone on return, after SIGSTOP each thread of it stands still."""
+        given = self.processes()
+        for process in given:
             process.signal(number)
         if number == signal.SIGKILL:
-            until("the proxy is gone", lambda: not any(process.alive for process in ended))
+            until("the proxy is gone", lambda: not any(process.alive for process in given))
+        elif number == signal.SIGSTOP:
+            until("the proxy stands still", lambda: all(_still(process) for process in given))
+
+
+def _still(process: Process) -> bool:
+    """Whether every thread was stopped: one may still answer a moment after the signal."""
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in Path(f"/proc/{process.pid}/task").glob("*/stat"))

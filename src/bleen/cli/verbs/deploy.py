@@ -6,11 +6,11 @@ Ctrl-C or TERM before PROMOTING aborts; from PROMOTING on it detaches, and the r
 A deploy waits for an earlier release that is ending; one that is not ending is in the way (exit 6), but for --replace and --end-window.
 """
 
-import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from bleen.cli import exits, planning, show
@@ -110,7 +110,7 @@ def _open(args: Namespace, planned: planning.Planned, driver: Driver, following:
         try:
             return access.journal.open(access.name, planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets}), who())
         except Busy:
-            os.unlink(secrets)
+            Path(secrets).unlink(missing_ok=True)
             _make_way(args, access, driver, following)
             planned = planning.make(args)  # what is active may be another one now
 

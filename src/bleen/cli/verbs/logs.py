@@ -24,7 +24,7 @@ def run(args: Namespace) -> int:
     name = args.environment or (access.service.active or newest.environment).name
     environment = max((e for e in platform.running() if e.name == name), key=lambda e: e.release, default=None)
     if environment is None:
-        number = next((r.id.number for r in access.journal.releases(access.name, 50) if r.plan.environment == name), None)
+        number = next((r.id.number for r in access.journal.releases(access.name, newest.id.number) if r.plan.environment == name), None)
         if number is None:
             raise UserError(f"{access.name} never had an environment {name}")
         environment = Environment(name, number)

@@ -10,15 +10,16 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bleen import __version__, config, wiring
 from bleen.cli import addresses, exits, picture, show
 from bleen.cli.access import Access, open_service, start_engine
-from bleen.cli.stopping import finish, hold, stop_engine, stop_router
+from bleen.cli.stopping import finish, stop_engine, stop_router
 from bleen.engine.drive import holder
-from bleen.errors import PortError, UserError
+from bleen.errors import PortError, StaleWriter, UserError
 from bleen.host.state import Place
 from bleen.lifecycle import Service
 
@@ -129,12 +130,19 @@ def _put_back(args: Namespace, access: Access, drift: str) -> None:
             raise UserError(f"{environment} is to get the traffic back, and is not well ({health.why}): nothing was changed; `bleen logs {environment.name}`")
     if not args.json:
         print(f"the router does what bleen neither did nor intends ({drift}): it goes back to {picture.words(confirmed)}", flush=True)
-    stop_engine(access)
-    service, router, began = hold(access), providers.router, time.monotonic()
-    wanted = confirmed._replace(preview=router.routing().preview)
+    service, router, began = _taken_over(access), providers.router, time.monotonic()
+    preview = router.routing().preview
+    wanted = confirmed._replace(preview=None if preview in confirmed.serving else preview)
     finish(lambda: router.prepare(wanted, service.epoch))
     router.route(wanted, service.epoch)
     finish(lambda: router.served(wanted, time.monotonic() - began))
+
+
+def _taken_over(access: Access) -> Service:
+    """Makes this process the holder, whoever is. Who was stands by, and drives on as soon as we have ended."""
+    while True:
+        with suppress(StaleWriter):
+            return access.journal.claim(access.name, holder(__version__), seize=access.service.epoch)
 
 
 def _wait(args: Namespace, access: Access) -> int:
@@ -171,5 +179,5 @@ def _serving(access: Access, service: Service) -> str:
     active = service.active
     if active is None:
         return "503 until a first release"
-    release = next((r for r in access.journal.releases(access.name, 50) if r.environment == active), None)
+    release = access.release_of(active)
     return f"{release.plan.version if release else active} serves"

@@ -20,12 +20,12 @@ def giving_out(lock: Path, limits: Sequence[int], count: int) -> Iterator[tuple[
     """So many ports that nobody has; they must be recorded before this ends. Raises Refused if there are not as many in the range.
 
     The search goes on after the last port given out (the lock's own content), so that a port is not used again while somebody may still send to its
-    last owner. The kernel's ephemeral range is left out: a client's connection could hold a port of it (ip_local_port_range in ip(7)).
+    last owner. The kernel's ephemeral range is left out: a client's connection could hold a port of it.
     """
     with locked(lock, 5, "ports are being given out to another service") as handle:
         low, high = limits
-        from_kernel, to_kernel = _ephemeral()
-        usable = [port for port in range(low, high + 1) if not from_kernel <= port <= to_kernel]
+        kernel = processes.ephemeral()
+        usable = [port for port in range(low, high + 1) if port not in kernel]
         last = int(os.pread(handle, 20, 0) or b"0")
         taken = _recorded(lock.parent / "services")
         found: list[int] = []
@@ -36,7 +36,7 @@ def giving_out(lock: Path, limits: Sequence[int], count: int) -> Iterator[tuple[
                 found.append(port)
         if len(found) < count:
             raise Refused(
-                f"only {len(found)} of {count} ports are free in {low}-{high} (without {from_kernel}-{to_kernel}, from which the kernel gives ports to"
+                f"only {len(found)} of {count} ports are free in {low}-{high} (without {kernel[0]}-{kernel[-1]}, from which the kernel gives ports to"
                 " clients); set platform.process.ports to a larger range"
             )
         if found:
@@ -48,12 +48,6 @@ def lingers(port: int) -> bool:
     """Whether somebody listens there whom nobody can see, as if a process that has ended were still to close its sockets."""
     inodes = set(processes.listening(port))
     return bool(inodes) and processes.holder(inodes) is None
-
-
-def _ephemeral() -> tuple[int, int]:
-    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
-        low, high = f.read().split()
-    return int(low), int(high)
 
 
 def _recorded(services: Path) -> set[int]:

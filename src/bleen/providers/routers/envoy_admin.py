@@ -92,9 +92,18 @@ class Admin:
             raise ConnectionResetError("it closed the connection")
         self._pending += data
 
+    def _way(self) -> str:
+        """What a person can do about an Envoy that hangs."""
+        from bleen.host.launch import recorded
+
+        process = recorded(self._path.parent.with_suffix(".json"))
+        if process is None or not process.alive:
+            return "`bleen up` starts it"
+        return f"`kill -CONT {process.pid}` lets it go on" if process.stopped else f"`kill -9 {process.pid}` ends it, and it is started again as it was"
+
     def _unavailable(self, error: Exception) -> Unavailable:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
             return Absent(f"nobody listens on {self._path}; `bleen up` starts Envoy")
         if isinstance(error, TimeoutError):
-            return Unavailable(f"Envoy hangs: no answer on {self._path} within {PATIENCE} s")
+            return Unavailable(f"Envoy hangs: no answer on {self._path} within {PATIENCE} s; {self._way()}")
         return Unavailable(f"Envoy gives no sensible answer on {self._path}: {error}")

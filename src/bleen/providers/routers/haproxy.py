@@ -104,6 +104,8 @@ class _Seen(NamedTuple):
     ways: Mapping[str, str]
     """The map: the way of each listener, and the path by which each berth is checked."""
     servers: tuple[_Live, ...]
+    closed: tuple[str, ...] = ()
+    """The listeners that somebody has closed (management guide, 9.3, "disable frontend", "shutdown frontend")."""
 
     def entry(self, key: str, value: str) -> str:
         """The command that gives an entry of the map this value, whether or not somebody has deleted it."""
@@ -145,7 +147,7 @@ class _Seen(NamedTuple):
     def routing(self) -> Routing:
         shares, trouble = self.led("production")
         preview, more = self.led("preview")
-        trouble += more + [s.trouble for s in self.servers if s.trouble]
+        trouble += more + [s.trouble for s in self.servers if s.trouble] + [f"the {name} listener was closed by hand" for name in self.closed]
         if len(preview) > 1:
             trouble.append("the preview is led to two environments")
         return Routing(shares, next(iter(preview), None), self.targets, "; ".join(trouble))
@@ -189,12 +191,15 @@ class HAProxy:
                     raise Refused(f"HAProxy does not know {' and '.join(sorted(map(str, missing)))} of {environment}: prepare it first")
             way = _way(wanted.shares, {**seen.targets, **{e: t for e, t in wanted.targets.items() if not t}}, _berths(seen))
             strangers = [s for s in seen.servers if s.berth in way.shares and s.environment is None and not s.leaving]
-            self._remember(self._tell([*_taking_out(strangers), seen.entry("production", str(way))]))
+            opening = [f"enable frontend {name}" for name in seen.closed]
+            self._remember(self._tell([*opening, *_taking_out(strangers), seen.entry("production", str(way))]))
 
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         """The map in the running proxy is what every thread of it looks the next request up in: what it says is served."""
         seen = self._look()
         shares, trouble = seen.led("production")
+        if "production" in seen.closed:
+            return NotYet("HAProxy to listen again: its production listener was closed by hand")
         if trouble or shares != {e: s for e, s in wanted.shares.items() if s}:
             return NotYet(f"HAProxy, which still serves {_in_words(shares)}{''.join(f', and {t}' for t in trouble)}")
         for environment in shares:
@@ -305,7 +310,7 @@ class HAProxy:
         """What the running proxy says after these commands. Raises Refused with what it finds wrong with them, Unavailable if it ended or hangs on the way."""
         at = 0
         while True:
-            seen, complaints = _understood(self._ask([*commands[at : at + _COMMANDS], f"show map {config.MAP}", "show servers state"]))
+            seen, complaints = _understood(self._ask([*commands[at : at + _COMMANDS], "show stat -1 1 -1", f"show map {config.MAP}", "show servers state"]))
             if complaints:
                 raise Refused(f"HAProxy in {self._place} refuses: {' '.join(complaints)[:300]}")
             if seen is None:
@@ -346,9 +351,18 @@ class HAProxy:
                     s.settimeout(max(0.001, deadline - time.monotonic()))
                 return b"".join(parts).decode(errors="replace")
         except TimeoutError:
-            raise Unavailable(f"HAProxy in {self._place} runs but has not answered for {_ANSWER:g} s: is it stopped?") from None
+            raise self._silent() from None
+        except BlockingIOError:  # nobody takes what is sent to its socket: too many wait there already
+            raise self._silent() from None
         except OSError as error:
             raise Unavailable(f"HAProxy in {self._place} is not running ({error.strerror}): `bleen up` starts it") from None
+
+    def _silent(self) -> Unavailable:
+        process = launch.recorded(self._record)
+        if process is None or not process.alive:
+            return Unavailable(f"HAProxy in {self._place} does not answer: `bleen up` starts it")
+        way = f"`kill -CONT {process.pid}` lets it go on" if process.stopped else f"`kill -9 {process.pid}` ends it, and it is started again as it was"
+        return Unavailable(f"HAProxy (pid {process.pid}) runs but has not answered for {_ANSWER:g} s: {way}")
 
     # Its life
 
@@ -455,12 +469,17 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 def _understood(answer: str) -> tuple[_Seen | None, list[str]]:
-    """What "show map" and "show servers state" say, None if they were not answered to the end; and the complaints of the commands before them."""
-    ways, servers, complaints, columns = {}, [], [], False
+    """What the commands of ``_look`` say, None if they were not answered to the end; and the complaints of the commands before them."""
+    ways, servers, complaints, columns, frontend, closed = {}, [], [], False, [""], []
     for line in answer.splitlines():
         word = line.split()
         if line.startswith("0x"):
             ways[word[1]] = word[2]
+        elif line.startswith("# pxname,"):
+            frontend = line.removeprefix("# ").split(",")
+        elif ",FRONTEND," in line:
+            row = dict(zip(frontend, line.split(","), strict=False))
+            closed += [row["pxname"]] if row["pxname"] in config.LISTENERS and row["status"] not in ("OPEN", "FULL") else []
         elif line.startswith("# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"):
             columns = True
         elif columns and len(word) > 18:
@@ -468,7 +487,7 @@ def _understood(answer: str) -> tuple[_Seen | None, list[str]]:
         elif line not in _QUIET and not line.endswith(_DONE):
             complaints.append(line)
     complete = columns and answer.endswith("\n\n")
-    return (_Seen(ways, tuple(servers)) if complete else None), complaints
+    return (_Seen(ways, tuple(servers), tuple(closed)) if complete else None), complaints
 
 
 def _live(word: Sequence[str]) -> _Live:
