@@ -29,6 +29,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "'DROP TABLE users'"),
         ("both", "SELECT 1 'unterminated"),
         ("backfill", "UPDATE users, orders SET a = 1"),
+        ("both", f"UPDATE users SET a = {'(' * 501}1{')' * 501} WHERE id = 1"),
     ],
     "executable-comment": [
         ("both", "/*!80000 DROP TABLE users */"),
@@ -203,6 +204,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "delete-in-expand": [("expand", "DELETE FROM users WHERE a = 1")],
     "delete-in-contract": [("contract", "DELETE QUICK FROM users WHERE a = 1")],
     "backfill": [
+        ("backfill", ""),
+        ("backfill", " -- UPDATE users SET a = 1;"),
         ("backfill", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT"),
         ("backfill", "DROP TABLE users"),
         ("backfill", "UPDATE users SET a = 1;\nUPDATE orders SET a = 1"),

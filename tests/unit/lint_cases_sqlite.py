@@ -26,6 +26,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE 'users' ADD COLUMN a INT"),
         ("both", "CREATE VIEW v AS SELECT 'unterminated"),
         ("backfill", "UPDATE users SET a = b.c FROM b"),
+        ("both", f"UPDATE users SET a = {'(' * 501}1{')' * 501} WHERE id = 1"),
     ],
     "rename": [
         ("both", "ALTER TABLE users RENAME TO people"),
@@ -90,6 +91,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "delete-in-expand": [("expand", "DELETE FROM users WHERE a = 1")],
     "delete-in-contract": [("contract", "DELETE FROM users WHERE a = 1")],
     "backfill": [
+        ("backfill", ""),
+        ("backfill", " -- UPDATE users SET a = 1;"),
         ("backfill", "ALTER TABLE users ADD COLUMN a INT"),
         ("backfill", "DROP TABLE users"),
         ("backfill", "UPDATE users SET a = 1;\nUPDATE orders SET a = 1"),

@@ -99,6 +99,8 @@ def unknown(call: Token, severity: Severity = "error") -> Fault:
 class Judge(Protocol):
     """The rules of one dialect, over one file."""
 
+    phase: Phase
+
     def judge(self, cursor: Cursor) -> Iterator[Fault]:
         """What is wrong with a statement; raises ``Puzzled`` at the token from which on it is not understood."""
 
@@ -113,10 +115,15 @@ def findings(text: str, file: str, dialect: Dialect, rules: Judge) -> list[Findi
     except Unreadable as why:
         return [Finding(file, why.at.line, why.at.column, "not-understood", "error", f"cannot be read: {why}; nothing after it was looked at")]
     faults: list[Fault] = []
+    if rules.phase == "backfill" and not sentences:
+        faults.append(Fault(Token("end", "", 0), "backfill", "there is no UPDATE in it; a migration without a backfill has no backfill.sql"))
     for sentence in sentences:
         parameter = next((token for token in sentence.tokens if token.kind == "parameter"), None)
         if parameter is not None:
             faults.append(_not_understood(parameter, sentence.tokens[-1]))
+            continue
+        if (deep := _too_deep(sentence.tokens)) is not None:
+            faults.append(Fault(deep, "not-understood", f"not understood: parentheses stand more than {_DEEPEST} deep in each other here"))
             continue
         try:
             faults += rules.judge(Cursor(sentence.tokens, text))
@@ -128,6 +135,19 @@ def findings(text: str, file: str, dialect: Dialect, rules: Judge) -> list[Findi
         at = place(text, fault.at.offset)
         found.append(Finding(file, at.line, at.column, fault.rule, fault.severity, fault.message, fault.fix))
     return found
+
+
+_DEEPEST = 500
+
+
+def _too_deep(tokens: Sequence[Token]) -> Token | None:
+    """The parenthesis from which on nobody writes by hand, and no parser promises to go on."""
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if depth > _DEEPEST:
+            return token
+    return None
 
 
 def _not_understood(at: Token, last: Token) -> Fault:
