@@ -1,5 +1,21 @@
 """What the rules of MySQL and MariaDB find, by rule, and what they let pass: (phase, SQL); "both" is expand and contract. The finding is in the last line."""
 
+ALWAYS = [
+    "1=1",
+    "TRUE",
+    "1",
+    "'a'='a'",
+    "1 OR id=2",
+    "NOT 0",
+    "id = id",
+    "id IS NOT NULL",
+    "users.id IS NOT NULL AND (2 > 1 OR a LIKE 'x%')",
+    "1 IN (1, 2)",
+    "!0",
+    "1 <=> 1",
+]
+"""Conditions that every row meets."""
+
 BAD: dict[str, list[tuple[str, str]]] = {
     "not-understood": [
         ("both", "ALTER TABEL users ADD COLUMN a INT"),
@@ -196,13 +212,24 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "table-option": [("both", "ALTER TABLE users AUTO_INCREMENT = 100"), ("both", "ALTER TABLE users MAX_ROWS=5, COMMENT='x'")],
     "whole-table-update": [
+        *(("both", f"UPDATE users SET a = 2 WHERE {each}") for each in ALWAYS),
         ("both", "UPDATE users SET full_name = CONCAT(first_name, ' ', last_name)"),
         ("both", "UPDATE LOW_PRIORITY users AS u SET a = 1 LIMIT 10"),
     ],
     "update-outside-backfill": [("both", "UPDATE users SET a = 1 WHERE b IS NULL"), ("both", "UPDATE users u SET a = 1 WHERE u.id = 1 LIMIT 1")],
-    "delete-without-where": [("both", "DELETE FROM users"), ("both", "DELETE FROM users ORDER BY id LIMIT 100")],
+    "delete-without-where": [
+        ("both", "DELETE FROM users"),
+        ("both", "DELETE FROM users ORDER BY id LIMIT 100"),
+        *(("both", f"DELETE FROM users WHERE {each}") for each in ALWAYS),
+    ],
     "delete-in-expand": [("expand", "DELETE FROM users WHERE a = 1")],
-    "delete-in-contract": [("contract", "DELETE QUICK FROM users WHERE a = 1")],
+    "delete-in-contract": [
+        *(
+            ("contract", f"DELETE FROM users WHERE {each}")
+            for each in ("1=1 AND id=2", "a IS NOT NULL", "1=2", "'a'='A'", "id = b", "NOT 1 OR id = 3", "id IN (1, 2)")
+        ),
+        ("contract", "DELETE QUICK FROM users WHERE a = 1"),
+    ],
     "backfill": [
         ("backfill", ""),
         ("backfill", " -- UPDATE users SET a = 1;"),

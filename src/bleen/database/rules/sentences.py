@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from bleen.database.rules.conditions import EXPRESSION, always
 from bleen.database.rules.findings import Finding, Phase, Severity
 from bleen.database.statements import Dialect, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
@@ -51,13 +52,6 @@ def unknown_call(statement: Sequence[Token]) -> Token | None:
         if token.word not in _FREE or (before is not None and before.word == "."):
             return token
     return None
-
-
-EXPRESSION = words("""
-    AND OR NOT XOR IS NULL TRUE FALSE IN BETWEEN LIKE RLIKE REGEXP DIV MOD CASE WHEN THEN ELSE COLLATE BINARY INTERVAL AS ASC DESC SET DEFAULT CHECK SELECT
-    RETURNING EXISTS
-""")
-"""Words of an expression, or before one, that are no value."""
 
 
 def columns(group: Sequence[Token]) -> list[Token]:
@@ -162,7 +156,7 @@ class Update(NamedTuple):
     at: Token
     table: tuple[Token, ...]
     where: str
-    """The condition, as it is written; empty without one."""
+    """The condition, as it is written; empty without one, or if every row meets it."""
     batched: str
     """The first of ORDER, LIMIT and RETURNING; empty without them."""
     reads: Token | None
@@ -205,7 +199,8 @@ def update(cursor: Cursor, before: frozenset[str]) -> Update:
     where = ""
     if "WHERE" in clauses:
         end = min((number for word, number in clauses.items() if number > clauses["WHERE"]), default=cursor.at)
-        where = cursor.written(clauses["WHERE"] + 1, end)
+        condition = cursor.tokens[clauses["WHERE"] + 1 : end]
+        where = "" if always(condition) else cursor.written(clauses["WHERE"] + 1, end)
     batched = next((word for word in clauses if word != "WHERE"), "")
     return Update(at, table, where, batched, reads, f"{at.text} {cursor.written(begin)}")
 
