@@ -345,7 +345,7 @@ def renamed_table(at: Token, old: str, new: str) -> Fault:
 def swapped_table(at: Token, table: str) -> Fault:
     """Another table takes the name of one that is in use, and its rows are not there."""
     message = (
-        f"what either version writes to {table} while the other table is filled is lost with it; change {table} column by column, or give the new one a name"
+        f"what either version writes to {table} while the other table is filled is lost with it; add columns to {table}, or leave the other a name of its own"
     )
     return Fault(at, "rename", message)
 
