@@ -464,6 +464,7 @@ WARN = {
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [
+    ("both", "ALTER TABLE users ADD COLUMN a INT CHECK (ABS(a) < 9), ALGORITHM=INSTANT"),
     ("both", "INSERT INTO users (id, name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
     ("both", "INSERT INTO users (id, name) SELECT 5, 'x' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
     ("both", "CREATE VIEW v AS SELECT * FROM users;\nCREATE SEQUENCE s;\nDROP VIEW v;\nDROP SEQUENCE s"),

@@ -94,6 +94,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN a AS (b + 1) STORED NOT NULL"),
     ],
     "inline-constraint": [
+        ("both", "ALTER TABLE users ADD COLUMN a TEXT CHECK (length(a) > 1)"),
         ("both", "ALTER TABLE users ADD COLUMN a TEXT DEFAULT 'x' CHECK (a IN ('x', 'y'))"),
         ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 1 CHECK (a > 0 OR a IS 5)"),
         ("both", "ALTER TABLE users ADD COLUMN a INT UNIQUE"),
@@ -110,6 +111,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE temp_users (id);\nCREATE INDEX i ON users (id)"),
     ],
     "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\nCREATE UNIQUE INDEX i ON users (a) WHERE a > 0"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL)"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0 CHECK (a > 0)"),
         ("expand", "ALTER TABLE users ADD COLUMN a TEXT DEFAULT 'x' CHECK (length(a) > 2)"),

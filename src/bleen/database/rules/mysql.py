@@ -414,7 +414,7 @@ class _Mysql:
             yield fault
         if self.known.made("table", *_key(change.table)) and change.reads is None:
             return
-        piped = any(pipes(cursor.tokens, cursor.text, "backfill"))
+        piped = change.at.word == "UPDATE" and any(pipes(cursor.tokens, cursor.text, "backfill"))
         for fault in changed(change, self.phase):
             yield fault._replace(fix="") if piped else fault  # a backfill refuses it: the finding about the pipe has the way
 

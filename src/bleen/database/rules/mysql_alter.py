@@ -43,7 +43,6 @@ INSTANT = "ALGORITHM=INSTANT"
 _ZEROS = {
     "DATE": "'1970-01-01'",
     "DATETIME": "'1970-01-01 00:00:00'",
-    "TIMESTAMP": "'1970-01-02 00:00:00'",
     "TIME": "'00:00:00'",
     "JSON": "'{}'",
     "UUID": "'00000000-0000-0000-0000-000000000000'",
@@ -241,6 +240,9 @@ def _nullable(column: Column) -> str:
 def _later_not_null(column: Column, context: Context, zero: str) -> str:
     """NULL at first, filled in batches, NOT NULL when nobody leaves it out any more."""
     name = column.name.text
+    if column.type.upper().startswith("TIMESTAMP"):  # MariaDB copies the table to make one NOT NULL
+        now = f"{name} {column.type} NOT NULL DEFAULT CURRENT_TIMESTAMP{column.type[len('TIMESTAMP') :]}"
+        return context.alter(" ".join(filter(None, ("ADD COLUMN", now, column.kept, column.position))), INSTANT)
     added = context.alter(_nullable(column), INSTANT)
     filled = f"UPDATE {context.name} SET {name} = {zero} WHERE {name} IS NULL;"
     strict = context.alter(f"MODIFY COLUMN {name} {column.type} NOT NULL {column.kept}".rstrip(), ONLINE)

@@ -104,12 +104,15 @@ def refuses(
     """What the CHECKs at a new column do to the old version, whose INSERTs leave the column to its default; ``used`` picks the columns that it writes."""
     for check in checks:
         said = truth(value(check, {column.identifier.lower(): default}))
-        over = used(columns(check))
+        over = used(columns([_OPEN, *check, _CLOSE]))  # an index's first word is a column, be there a parenthesis behind it: a(10); a CHECK's is a function
         if said is False:
             message = f"the default of {column.text} does not meet this CHECK: each INSERT into {table} by the version that does not know it fails"
             yield Fault(at, "holds-the-old-version", message)
         elif over or isinstance(said, Unknown):
             yield held(at, table, over or [column])
+
+
+_OPEN, _CLOSE = Token("sign", "(", 0), Token("sign", ")", 0)
 
 
 def same_again(at: Token, table: str, over: Sequence[Token], fix: str) -> Fault:

@@ -344,8 +344,9 @@ class _Sqlite:
         named = columns(cursor.group())
         used = self.used(table, named)
         later = f"{cursor.written(0, len(cursor.tokens))};"
-        filled = all(self.known.knows("filled", *_key(table), part.identifier.lower()) for part in named)
-        if unique and self.phase == "expand" and named and not used and filled:
+        filled = bool(named) and not used and all(self.known.knows("filled", *_key(table), part.identifier.lower()) for part in named)
+        partial = any(token.word == "WHERE" for token in cursor.rest())
+        if unique and self.phase == "expand" and filled and not partial:
             yield same_again(begin, _name(table[-1:]), named, later)
         elif unique and self.phase == "expand" and len(used) == len(named):
             message = f"refuses, from then on, what is twice in {_name(table[-1:])}, from the version that does not know this index too"
@@ -353,8 +354,8 @@ class _Sqlite:
         else:
             message = f"is built while nobody else can write to the database; SQLite has no concurrent way: see that {_name(table[-1:])} is small enough"
             yield Fault(begin, "index-blocks-writers", message, "", "warn")
-            if unique and self.phase == "expand" and used:
-                yield held(begin, _name(table[-1:]), used, later)
+            if unique and self.phase == "expand" and (used or filled):
+                yield held(begin, _name(table[-1:]), used or named, later)
 
     def create_trigger(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
         cursor.accept("IF", "NOT", "EXISTS")
