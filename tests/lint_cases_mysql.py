@@ -467,7 +467,8 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN a INT CHECK (ABS(a) < 9), ALGORITHM=INSTANT"),
     ("both", "INSERT INTO users (id, name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
     ("both", "INSERT INTO users (id, name) SELECT 5, 'x' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
-    ("both", "CREATE VIEW v AS SELECT * FROM users;\nCREATE SEQUENCE s;\nDROP VIEW v;\nDROP SEQUENCE s"),
+    ("both", "INSERT INTO users (id) SELECT 5 FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM users AS u WHERE u.id = 5) LIMIT 1"),
+    ("both", "CREATE VIEW v AS SELECT * FROM users;\nCREATE SEQUENCE s;\nALTER SEQUENCE s RESTART 5;\nDROP VIEW v;\nDROP SEQUENCE s"),
     (
         "both",
         "ALTER TABLE users ADD INDEX i (b), ALGORITHM=INPLACE, LOCK=NONE;\n"

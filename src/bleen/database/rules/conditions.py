@@ -54,7 +54,7 @@ def truth(said: Value) -> bool | Unknown | None:
     return None if said is None else said != 0
 
 
-_KEYS = words("ID ROWID _ROWID_ OID UUID")
+_KEYS = words("ID ROWID _ROWID_ OID")
 """Columns of these names are NULL in no row."""
 _STRICT = words("LENGTH CHAR_LENGTH OCTET_LENGTH LOWER UPPER TRIM LTRIM RTRIM ABS JSON_VALID ROUND FLOOR CEIL CEILING MOD SIGN")
 """Functions that say NULL of NULL."""

@@ -187,6 +187,9 @@ class _Mysql:
 
     def alter(self, cursor: Cursor) -> Iterator[Fault]:
         if cursor.accept("ALTER", "SEQUENCE"):
+            cursor.accept("IF", "EXISTS")
+            if self.known.made("sequence", *_key(cursor.table())):
+                return
             yield Fault(cursor.tokens[0], "set-default", "the version that serves counts with this sequence; create a second one")
             return
         if any(cursor.sees("ALTER", word) for word in ("VIEW", "ALGORITHM", "DEFINER", "SQL")):

@@ -196,6 +196,8 @@ def seeds(query: Sequence[Token], table: tuple[Token, ...]) -> bool:
         _past(inner, "FROM")
         inner.expect("FROM")
         same = [token.identifier for token in inner.table()] == [token.identifier for token in table]
+        if inner.accept("AS") or not inner.sees("WHERE"):
+            inner.name()
         inner.expect("WHERE")
         _past(inner)
     except Puzzled:
