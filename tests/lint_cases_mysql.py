@@ -1,5 +1,21 @@
 """What the rules of MySQL and MariaDB find, by rule, and what they let pass: (phase, SQL); "both" is expand and contract. The finding is in the last line."""
 
+ALWAYS = [
+    "1=1",
+    "TRUE",
+    "1",
+    "'a'='a'",
+    "1 OR id=2",
+    "NOT 0",
+    "id = id",
+    "id IS NOT NULL",
+    "users.id IS NOT NULL AND (2 > 1 OR a LIKE 'x%')",
+    "1 IN (1, 2)",
+    "!0",
+    "1 <=> 1",
+]
+"""Conditions that every row meets."""
+
 BAD: dict[str, list[tuple[str, str]]] = {
     "not-understood": [
         ("both", "ALTER TABEL users ADD COLUMN a INT"),
@@ -29,6 +45,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "'DROP TABLE users'"),
         ("both", "SELECT 1 'unterminated"),
         ("backfill", "UPDATE users, orders SET a = 1"),
+        ("both", f"UPDATE users SET a = {'(' * 501}1{')' * 501} WHERE id = 1"),
     ],
     "executable-comment": [
         ("both", "/*!80000 DROP TABLE users */"),
@@ -38,6 +55,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("backfill", "UPDATE users SET a = 1 /*! , b = 2 */"),
     ],
     "algorithm": [
+        ("both", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INPLACE, LOCK=NONE, ALGORITHM=DEFAULT, LOCK=DEFAULT"),
+        ("both", "ALTER TABLE users ADD INDEX i (a), LOCK=NONE, ALGORITHM=INPLACE, LOCK=NONE"),
+        ("both", "CREATE INDEX i ON users (a) ALGORITHM=COPY ALGORITHM=INPLACE LOCK=NONE"),
+        ("contract", "ALTER TABLE users MODIFY a BIGINT"),
+        ("both", "CREATE INDEX IF NOT EXISTS i USING BTREE ON users (a) COMMENT 'x'"),
         ("both", "ALTER TABLE users ADD COLUMN a INT"),
         ("both", "ALTER TABLE users ADD COLUMN (a INT, b VARCHAR(3) DEFAULT 'x')"),
         ("both", "ALTER TABLE users ADD COLUMN a INT AFTER b"),
@@ -74,6 +96,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("contract", "DROP INDEX i ON users ALGORITHM=COPY"),
     ],
     "rename": [
+        ("both", "RENAME TABLE users TO old, new TO users"),
+        ("both", "CREATE TABLE new (id INT);\nRENAME TABLE users TO old, new TO users"),
         ("both", "RENAME TABLE users TO people"),
         ("both", "CREATE TABLE a (id INT);\nRENAME TABLE a TO b, users TO people"),
         ("both", "ALTER TABLE users RENAME TO people"),
@@ -84,6 +108,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users RENAME INDEX a TO b"),
     ],
     "drop-in-expand": [
+        ("expand", "CREATE OR REPLACE VIEW v AS SELECT 1; -- bleen: allow replaces it is the same\nDROP VIEW v"),
+        ("expand", "CREATE VIEW IF NOT EXISTS v AS SELECT 1;\nDROP VIEW v"),
+        ("expand", "CREATE INDEX IF NOT EXISTS j ON users (b) ALGORITHM=INPLACE LOCK=NONE;\nDROP INDEX j ON users"),
         ("expand", "DROP TABLE users"),
         ("expand", "DROP TABLE IF EXISTS users CASCADE"),
         ("expand", "DROP VIEW v"),
@@ -114,10 +141,20 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users MODIFY a VARCHAR(20), ALGORITHM=INPLACE, LOCK=NONE"),
     ],
     "add-not-null": [
+        ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT NULL, ALGORITHM=INSTANT"),
+        ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT (NULL)"),
+        ("both", "ALTER TABLE users ADD COLUMN a DATETIME(3) NOT NULL COMMENT 'x' AFTER b, ALGORITHM=INSTANT"),
+        ("both", "ALTER TABLE users ADD COLUMN a JSON NOT NULL COMMENT 'x' AFTER b, ALGORITHM=INSTANT"),
+        ("both", "ALTER TABLE users ADD COLUMN a ENUM('x', 'y') NOT NULL COMMENT 'x' AFTER b, ALGORITHM=INSTANT"),
+        ("both", "ALTER TABLE users ADD COLUMN a POINT NOT NULL COMMENT 'x' AFTER b, ALGORITHM=INSTANT"),
+        ("both", "ALTER TABLE users ADD COLUMN a TIMESTAMP NOT NULL COMMENT 'x' AFTER b, ALGORITHM=INSTANT"),
         ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL"),
         ("both", "ALTER TABLE users ADD a VARCHAR(10) NOT NULL COMMENT 'x', ALGORITHM=INSTANT"),
     ],
     "volatile-default": [
+        ("both", "ALTER TABLE users ADD COLUMN a DATETIME DEFAULT (NOW() + RAND()), ALGORITHM=INSTANT"),
+        ("both", "ALTER TABLE users ADD COLUMN a INT DEFAULT (x), ALGORITHM=INSTANT"),
+        ("both", "ALTER TABLE users ADD COLUMN a INT DEFAULT (day + 1), ALGORITHM=INSTANT"),
         ("both", "ALTER TABLE users ADD COLUMN a CHAR(36) DEFAULT (UUID()), ALGORITHM=INSTANT"),
         ("both", "ALTER TABLE users ADD COLUMN a CHAR(36) NOT NULL DEFAULT uuid()"),
         ("both", "ALTER TABLE users ADD COLUMN a FLOAT DEFAULT (RAND() * 2)"),
@@ -134,6 +171,19 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN a INT REFERENCES b (id) ON DELETE CASCADE, ALGORITHM=INSTANT"),
     ],
     "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL), ALGORITHM=INSTANT"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0 CHECK (a BETWEEN 1 AND 9), ALGORITHM=INSTANT"),
+        ("expand", "ALTER TABLE users ADD COLUMN a VARCHAR(9) NOT NULL DEFAULT 'x' CHECK (LENGTH(a) > 1), ALGORITHM=INSTANT"),
+        (
+            "expand",
+            "ALTER TABLE users ADD COLUMN a VARCHAR(20) AS (LOWER(name)) VIRTUAL, ALGORITHM=INSTANT;\n"
+            "ALTER TABLE users ADD UNIQUE u (a), ALGORITHM=INPLACE, LOCK=NONE",
+        ),
+        (
+            "expand",
+            "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0, ALGORITHM=INSTANT;\n"
+            "ALTER TABLE users ADD FOREIGN KEY f (a) REFERENCES b (id), ALGORITHM=INPLACE, LOCK=NONE",
+        ),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a > b), ALGORITHM=INSTANT"),
         ("expand", "ALTER TABLE users ADD COLUMN IF NOT EXISTS a INT CHECK (a > 0), ALGORITHM=INSTANT"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT, ADD UNIQUE (a, b), ALGORITHM=INPLACE, LOCK=NONE"),
@@ -142,6 +192,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD CONSTRAINT c CHECK (a > 0)"),
     ],
     "pipes": [
+        ("backfill", "UPDATE users SET a = 1 WHERE b || c"),
         ("backfill", "UPDATE users SET full_name = first_name || ' ' || last_name WHERE full_name IS NULL"),
         ("backfill", "UPDATE users SET a = UPPER(b || `c`) || (d), e = 'x'||u.f"),
         ("backfill", "UPDATE users SET a = CASE WHEN b THEN c END || d"),
@@ -152,10 +203,22 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "UPDATE users SET a = b || c WHERE d = 1"),
     ],
     "unique": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0, ADD UNIQUE u (a), ALGORITHM=INPLACE, LOCK=NONE"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0, ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX u ON users (a) ALGORITHM=INPLACE LOCK=NONE"),
+        (
+            "expand",
+            "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\n"
+            "ALTER TABLE users ALTER a SET DEFAULT 5;\n"
+            "ALTER TABLE users ADD UNIQUE u (a), ALGORITHM=INPLACE, LOCK=NONE",
+        ),
         ("expand", "ALTER TABLE users ADD UNIQUE (a), ALGORITHM=INPLACE, LOCK=NONE"),
         ("expand", "CREATE UNIQUE INDEX i ON users (a) ALGORITHM=INPLACE LOCK=NONE"),
     ],
     "primary-key": [
+        ("both", "ALTER TABLE users DROP INDEX `PRIMARY`"),
+        ("both", "ALTER TABLE users DROP KEY `PRIMARY`"),
+        ("both", "ALTER TABLE users DROP CONSTRAINT `PRIMARY`"),
+        ("both", "DROP INDEX `primary` ON users"),
         ("both", "ALTER TABLE users ADD PRIMARY KEY (a)"),
         ("both", "ALTER TABLE users DROP PRIMARY KEY"),
         ("both", "ALTER TABLE users ADD COLUMN a INT PRIMARY KEY"),
@@ -177,7 +240,17 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ALTER CHECK c ENFORCED"),
     ],
     "set-default": [("expand", "ALTER TABLE users ALTER COLUMN a SET DEFAULT 5"), ("both", "ALTER SEQUENCE s RESTART 1")],
-    "drop-default": [("expand", "ALTER TABLE users ALTER a DROP DEFAULT")],
+    "drop-default": [
+        ("expand", "ALTER TABLE users ADD COLUMN b INT NOT NULL DEFAULT 1, ALGORITHM=INSTANT;\nALTER TABLE users ALTER b DROP DEFAULT"),
+        ("expand", "ALTER TABLE users ADD COLUMN b INT NOT NULL DEFAULT 1, ALGORITHM=INSTANT;\nALTER TABLE users ALTER b SET DEFAULT NULL"),
+        (
+            "expand",
+            "ALTER TABLE users ADD COLUMN b INT NOT NULL DEFAULT 1, ALGORITHM=INSTANT;\n"
+            "ALTER TABLE users RENAME COLUMN b TO c;\n"
+            "ALTER TABLE users ALTER C DROP DEFAULT",
+        ),
+        ("expand", "ALTER TABLE users ALTER a DROP DEFAULT"),
+    ],
     "visibility": [
         ("expand", "ALTER TABLE users ALTER COLUMN a SET INVISIBLE"),
         ("expand", "ALTER TABLE users ALTER INDEX a INVISIBLE"),
@@ -195,14 +268,27 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "table-option": [("both", "ALTER TABLE users AUTO_INCREMENT = 100"), ("both", "ALTER TABLE users MAX_ROWS=5, COMMENT='x'")],
     "whole-table-update": [
+        *(("both", f"UPDATE users SET a = 2 WHERE {each}") for each in ALWAYS),
         ("both", "UPDATE users SET full_name = CONCAT(first_name, ' ', last_name)"),
         ("both", "UPDATE LOW_PRIORITY users AS u SET a = 1 LIMIT 10"),
     ],
     "update-outside-backfill": [("both", "UPDATE users SET a = 1 WHERE b IS NULL"), ("both", "UPDATE users u SET a = 1 WHERE u.id = 1 LIMIT 1")],
-    "delete-without-where": [("both", "DELETE FROM users"), ("both", "DELETE FROM users ORDER BY id LIMIT 100")],
+    "delete-without-where": [
+        ("both", "DELETE FROM users"),
+        ("both", "DELETE FROM users ORDER BY id LIMIT 100"),
+        *(("both", f"DELETE FROM users WHERE {each}") for each in ALWAYS),
+    ],
     "delete-in-expand": [("expand", "DELETE FROM users WHERE a = 1")],
-    "delete-in-contract": [("contract", "DELETE QUICK FROM users WHERE a = 1")],
+    "delete-in-contract": [
+        *(
+            ("contract", f"DELETE FROM users WHERE {each}")
+            for each in ("1=1 AND id=2", "a IS NOT NULL", "1=2", "'a'='A'", "id = b", "NOT 1 OR id = 3", "id IN (1, 2)")
+        ),
+        ("contract", "DELETE QUICK FROM users WHERE a = 1"),
+    ],
     "backfill": [
+        ("backfill", ""),
+        ("backfill", " -- UPDATE users SET a = 1;"),
         ("backfill", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT"),
         ("backfill", "DROP TABLE users"),
         ("backfill", "UPDATE users SET a = 1;\nUPDATE orders SET a = 1"),
@@ -210,6 +296,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("backfill", "INSERT INTO users VALUES (1)"),
     ],
     "copies-rows": [
+        ("both", "INSERT INTO users (id, name) SELECT 5, 'x' FROM b WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
+        ("both", "INSERT INTO users (id, name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM users, b WHERE id = 5)"),
+        ("both", "INSERT INTO users (id, name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM b WHERE id = 5)"),
+        ("both", "INSERT INTO users (id, name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM users)"),
+        ("both", "INSERT INTO users (id, name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5) UNION SELECT id, name FROM b"),
+        ("both", "INSERT INTO users (id, name) SELECT (SELECT 1 FROM b), 'x' WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
         ("both", "INSERT INTO users (a) SELECT a FROM b"),
         ("both", "INSERT INTO users TABLE b"),
         ("both", "INSERT INTO users VALUES ((SELECT 1 FROM b))"),
@@ -234,6 +326,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "truncate": [("both", "TRUNCATE TABLE users"), ("both", "truncate users")],
     "lock-table": [("both", "LOCK TABLES users WRITE"), ("both", "UNLOCK TABLES"), ("both", "LOCK INSTANCE FOR BACKUP"), ("both", "CHECK TABLE users")],
     "side-effect": [
+        ("both", "INSERT INTO users (id) SELECT SLEEP(5) WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
+        ("backfill", "UPDATE users SET a = f(b), c = Sleep(5)"),
+        ("backfill", "UPDATE users SET a = `SLEEP`(5)"),
         ("both", "SELECT SLEEP(100)"),
         ("both", "SELECT * FROM users FOR UPDATE"),
         ("both", "(SELECT 1 INTO OUTFILE '/tmp/x')"),
@@ -257,6 +352,16 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "DELIMITER //\nCREATE PROCEDURE p() BEGIN DROP TABLE users; END//"),
     ],
     "trigger": [
+        ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW DELETE FROM users;\nINSERT INTO a VALUES (1)"),
+        ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW DELETE FROM users;\nDELETE FROM a WHERE id = 1"),
+        (
+            "both",
+            "CREATE TABLE a (id INT);\n"
+            "CREATE TABLE b (id INT);\n"
+            "CREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW INSERT INTO b (id) VALUES (1);\n"
+            "CREATE TRIGGER u AFTER INSERT ON b FOR EACH ROW SET @x = other(1);\n"
+            "REPLACE INTO a VALUES (1)",
+        ),
         ("both", "CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW SET NEW.a = 1"),
         ("both", "CREATE DEFINER=a@b TRIGGER t BEFORE INSERT ON users FOR EACH ROW BEGIN SET NEW.a = 1; DELETE FROM users; END"),
         ("both", "CREATE TABLE a (id INT);\nCREATE OR REPLACE TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.a = 1"),
@@ -290,6 +395,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "revoke": [("expand", "REVOKE ALL ON a.* FROM b")],
     "role": [
+        ("both", "GRANT USAGE ON *.* TO 'app'@'%' IDENTIFIED BY 'new'"),
+        ("both", "GRANT USAGE ON *.* TO 'app'@'%' REQUIRE X509"),
+        ("both", "GRANT USAGE ON *.* TO 'app'@'%' WITH MAX_USER_CONNECTIONS 1"),
+        ("both", "GRANT USAGE ON *.* TO 'app'@'%' WITH GRANT OPTION MAX_QUERIES_PER_HOUR 1"),
+        ("both", "GRANT USAGE ON *.* TO 'app'@'%' IDENTIFIED VIA unix_socket"),
+        ("both", "GRANT USAGE ON *.* TO 'app'@'%' , b IDENTIFIED BY PASSWORD 'x'"),
         ("both", "DROP USER a"),
         ("both", "RENAME USER a TO b"),
         ("both", "ALTER USER a IDENTIFIED BY 'b'"),
@@ -332,6 +443,7 @@ WITH_OTHERS: dict[str, set[str]] = {
     "pipes": {"set-default", "update-outside-backfill"},
     "rename": {"algorithm"},
     "session-setting": {"drop-in-expand"},
+    "trigger": {"delete-in-expand", "delete-in-contract", "replaces"},
     "row-locks": {"delete-in-expand", "delete-in-contract"},
 }
 """What else is wrong with some cases of a rule."""
@@ -352,6 +464,42 @@ WARN = {
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [
+    ("both", "ALTER TABLE users ADD COLUMN a INT CHECK (ABS(a) < 9), ALGORITHM=INSTANT"),
+    ("both", "INSERT INTO users (id, name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
+    ("both", "INSERT INTO users (id, name) SELECT 5, 'x' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
+    ("both", "INSERT INTO users (id) SELECT 5 FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM users AS u WHERE u.id = 5) LIMIT 1"),
+    ("both", "CREATE VIEW v AS SELECT * FROM users;\nCREATE SEQUENCE s;\nALTER SEQUENCE s RESTART 5;\nDROP VIEW v;\nDROP SEQUENCE s"),
+    (
+        "both",
+        "ALTER TABLE users ADD INDEX i (b), ALGORITHM=INPLACE, LOCK=NONE;\n"
+        "CREATE INDEX j ON users (b) ALGORITHM=INPLACE LOCK=NONE;\n"
+        "ALTER TABLE users DROP INDEX i;\n"
+        "DROP INDEX j ON users",
+    ),
+    (
+        "both",
+        "CREATE TABLE a (id INT);\n"
+        "CREATE TABLE b (id INT);\n"
+        "CREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW BEGIN INSERT INTO b (id) VALUES (NEW.id) ON DUPLICATE KEY UPDATE id = 1; "
+        "DELETE FROM b WHERE id = 2; END;\n"
+        "INSERT INTO a VALUES (1);\n"
+        "UPDATE a SET id = 2;\n"
+        "DROP TABLE a",
+    ),
+    ("both", "ALTER TABLE users ADD COLUMN a JSON DEFAULT (JSON_ARRAY()), ADD COLUMN c JSON DEFAULT (JSON_OBJECT('a', 1)), ALGORITHM=INSTANT"),
+    ("both", "ALTER TABLE users ADD COLUMN a DATETIME DEFAULT (NOW(6) + INTERVAL 1 DAY), ADD COLUMN c DATE DEFAULT (CURRENT_DATE), ALGORITHM=INSTANT"),
+    ("both", "ALTER TABLE users ADD COLUMN a VARCHAR(9) DEFAULT 'x' CHECK (a IN ('x', 'y') AND a <> ''), ALGORITHM=INSTANT"),
+    ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 1 CHECK (a > 0), ALGORITHM=INSTANT"),
+    ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0, ADD COLUMN c INT, ADD UNIQUE u (a, c), ALGORITHM=INPLACE, LOCK=NONE"),
+    ("both", "ALTER TABLE users ADD COLUMN b INT NOT NULL DEFAULT 1, ALGORITHM=INSTANT;\nALTER TABLE users ALTER b SET DEFAULT 2"),
+    (
+        "both",
+        "ALTER TABLE users ADD COLUMN b INT DEFAULT 1, ALGORITHM=INSTANT;\n"
+        "ALTER TABLE users ALTER b DROP DEFAULT;\n"
+        "ALTER TABLE users ADD UNIQUE u (b), ALGORITHM=INPLACE, LOCK=NONE",
+    ),
+    ("both", "GRANT SELECT ON a.* TO 'b'@'%', max_c WITH GRANT OPTION"),
+    ("both", "GRANT a TO b WITH ADMIN OPTION"),
     ("both", ""),
     ("both", "-- DROP TABLE users;\n# DROP TABLE users\n/* DROP TABLE users */;"),
     ("both", "ALTER TABLE users ADD COLUMN full_name VARCHAR(255), ALGORITHM=INSTANT"),
@@ -372,7 +520,7 @@ GOOD: list[tuple[str, str]] = [
         "both",
         "ALTER TABLE users ADD COLUMN a VARCHAR(9), ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX i ON users (A(5) DESC) ALGORITHM=INPLACE LOCK=NONE",
     ),
-    ("backfill", "UPDATE users SET a = b | c, d = '||' WHERE e || f"),
+    ("backfill", "UPDATE users SET a = b | c, d = '||' WHERE e OR f"),
     ("both", "ALTER TABLE users ADD KEY (b), ALGORITHM=NOCOPY, LOCK=NONE"),
     ("both", "CREATE INDEX i ON users (a, (LOWER(b))) ALGORITHM=INPLACE LOCK=NONE"),
     ("both", "ALTER TABLE users COMMENT = 'a table'"),

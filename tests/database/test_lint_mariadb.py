@@ -78,7 +78,7 @@ COPIES = {
     "volatile-default": ["ADD COLUMN a CHAR(36) DEFAULT (UUID())", "ADD COLUMN a CHAR(36) NOT NULL DEFAULT UUID()"],
     "rewriting-column": ["ADD COLUMN a INT GENERATED ALWAYS AS (b + 1) STORED", "ADD COLUMN a BIGINT NOT NULL AUTO_INCREMENT UNIQUE"],
     "inline-constraint": ["ADD COLUMN a INT REFERENCES b (id)"],
-    "primary-key": ["DROP PRIMARY KEY"],
+    "primary-key": ["DROP PRIMARY KEY", "DROP INDEX `PRIMARY`", "DROP CONSTRAINT `primary`"],
     "offline-index": ["ADD FULLTEXT INDEX i (name)", "ADD SPATIAL INDEX i (place)"],
     "check-constraint": ["ADD CONSTRAINT c CHECK (b > 0)"],
     "table-rewrite": ["CONVERT TO CHARACTER SET utf16", "ADD SYSTEM VERSIONING", "ORDER BY b"],
@@ -92,6 +92,30 @@ def test_the_server_refuses_to_do_online_what_we_say_that_it_copies(base: "Conne
     sql = f"ALTER TABLE users ALGORITHM=INPLACE, LOCK=NONE{' ' if rule == 'partition' else ', '}{spec}"
     assert rule in {finding.rule for finding in lint(sql, "mysql", "expand")}
     assert told(base, sql) in (NOT_SUPPORTED, NOT_SUPPORTED_BECAUSE)
+
+
+REFUSING = [
+    "ADD COLUMN a INT NOT NULL DEFAULT 1, ALGORITHM=INSTANT;\nALTER TABLE users ALTER a DROP DEFAULT",
+    "ADD COLUMN a INT CHECK (a IS NOT NULL), ALGORITHM=INSTANT",
+    "ADD COLUMN a INT NOT NULL DEFAULT 0 CHECK (a NOT IN (0, 1)), ALGORITHM=INSTANT",
+    "ADD COLUMN a INT, ALGORITHM=INSTANT;\nALTER TABLE users ALTER a SET DEFAULT 5;\nALTER TABLE users ADD UNIQUE u (a), ALGORITHM=INPLACE, LOCK=NONE",
+]
+
+
+@pytest.mark.parametrize("spec", REFUSING)
+def test_the_old_version_cannot_write_any_more_where_we_say_so(base: "Connection[Cursor]", spec: str) -> None:
+    sql = f"ALTER TABLE users {spec}"
+    assert "error" in {finding.severity for finding in lint(sql, "mysql", "expand")}
+    assert {told(base, statement.text) for statement in split(sql)} == {0}
+    assert {told(base, f"INSERT INTO users (id, b) VALUES ({number}, 1)") for number in (3, 4)} != {0}
+
+
+@pytest.mark.parametrize(
+    "type", ["DATETIME(3)", "TIMESTAMP(6)", "DATE", "TIME", "YEAR", "JSON", "UUID", "INET6", "ENUM('x', 'y')", "SET('x')", "BIT(8)", "BLOB"]
+)
+def test_a_column_is_filled_with_what_its_type_takes(base: "Connection[Cursor]", type: str) -> None:
+    (fix,) = (finding.fix for finding in lint(f"ALTER TABLE users ADD a {type} NOT NULL COMMENT 'x' AFTER b, ALGORITHM=INSTANT", "mysql", "expand"))
+    assert [told(base, statement.text) for statement in split(fix)] == ([0] if type == "TIMESTAMP(6)" else [0, 0, 0])
 
 
 def test_a_foreign_key_is_added_online_as_the_fix_says(base: "Connection[Cursor]") -> None:

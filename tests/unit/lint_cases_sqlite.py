@@ -1,7 +1,28 @@
 """What the rules of SQLite find, by rule, and what they let pass: (phase, SQL); "both" is expand and contract. The finding is in the last line."""
 
+ALWAYS = [
+    "1=1",
+    "TRUE",
+    "1",
+    "'a'='a'",
+    "1 OR id=2",
+    "NOT 0",
+    "id = id",
+    "id IS NOT NULL",
+    "users.id IS NOT NULL AND (2 > 1 OR a LIKE 'x%')",
+    "1 IN (1, 2)",
+    "rowid IS NOT NULL",
+    "1 == 1",
+]
+"""Conditions that every row meets."""
+
 BAD: dict[str, list[tuple[str, str]]] = {
     "not-understood": [
+        ("both", "ALTER TABLE users ADD PRIMARY KEY (a)"),
+        ("both", "ALTER TABLE users ADD CONSTRAINT c CHECK (a > 0)"),
+        ("both", "ALTER TABLE users ADD UNIQUE (a)"),
+        ("both", "ALTER TABLE users ADD COLUMN CHECK (a)"),
+        ("both", "ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES b (id)"),
         ("both", "ALTER TABEL users ADD COLUMN a INT"),
         ("both", "ALTER TABLE users ADD COLUM a INT"),
         ("both", "ALTER TABLE users ADD COLUMN a INT NOT NUL"),
@@ -26,6 +47,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE 'users' ADD COLUMN a INT"),
         ("both", "CREATE VIEW v AS SELECT 'unterminated"),
         ("backfill", "UPDATE users SET a = b.c FROM b"),
+        ("both", f"UPDATE users SET a = {'(' * 501}1{')' * 501} WHERE id = 1"),
     ],
     "rename": [
         ("both", "ALTER TABLE users RENAME TO people"),
@@ -34,6 +56,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE IF NOT EXISTS users (id);\nALTER TABLE users RENAME TO people"),
     ],
     "drop-in-expand": [
+        ("expand", "CREATE VIEW IF NOT EXISTS v AS SELECT 1;\nDROP VIEW v"),
+        ("expand", "CREATE TABLE a (id INT);\nCREATE INDEX IF NOT EXISTS i ON a (id);\nDROP INDEX i"),
         ("expand", "DROP TABLE users"),
         ("expand", "DROP TABLE IF EXISTS main.users"),
         ("expand", "DROP INDEX i"),
@@ -48,8 +72,14 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("contract", "CREATE TABLE new (id INTEGER PRIMARY KEY, a TEXT);\nDROP TABLE users;\nALTER TABLE new RENAME TO Users"),
         ("contract", "DROP TABLE users;\nCREATE TABLE users (id INTEGER PRIMARY KEY)"),
     ],
-    "table-rewrite": [("contract", "ALTER TABLE users DROP COLUMN a")],
+    "table-rewrite": [
+        ("both", "CREATE VIRTUAL TABLE f USING fts5 (a, content='users');\nINSERT INTO f (f) VALUES ('rebuild')"),
+        ("both", "CREATE VIRTUAL TABLE f USING fts5 (a, content='users');\nINSERT INTO main.f (\"F\") VALUES ('Optimize')"),
+        ("both", "INSERT INTO f(f, rank) VALUES('integrity-check', 1)"),
+        ("contract", "ALTER TABLE users DROP COLUMN a"),
+    ],
     "add-not-null": [
+        ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT (NULL)"),
         ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL"),
         ("both", "ALTER TABLE users ADD a VARCHAR(10) NOT NULL DEFAULT NULL"),
         ("both", "ALTER TABLE users ADD a NOT NULL COLLATE NOCASE"),
@@ -64,12 +94,16 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN a AS (b + 1) STORED NOT NULL"),
     ],
     "inline-constraint": [
+        ("both", "ALTER TABLE users ADD COLUMN a TEXT CHECK (length(a) > 1)"),
+        ("both", "ALTER TABLE users ADD COLUMN a TEXT DEFAULT 'x' CHECK (a IN ('x', 'y'))"),
+        ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 1 CHECK (a > 0 OR a IS 5)"),
         ("both", "ALTER TABLE users ADD COLUMN a INT UNIQUE"),
         ("both", "ALTER TABLE users ADD COLUMN a INTEGER PRIMARY KEY AUTOINCREMENT"),
         ("both", "ALTER TABLE users ADD COLUMN a INT CONSTRAINT c CHECK (a > 0)"),
     ],
     "foreign-key": [("both", "ALTER TABLE users ADD COLUMN a INT DEFAULT 1 REFERENCES b (id) ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED")],
     "index-blocks-writers": [
+        ("both", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\nALTER TABLE users ADD COLUMN c INT;\nCREATE UNIQUE INDEX i ON users (a, c)"),
         ("both", "CREATE INDEX i ON users (a)"),
         ("both", "CREATE INDEX IF NOT EXISTS main.i ON users (lower(a)) WHERE b"),
         ("contract", "CREATE UNIQUE INDEX i ON users (a)"),
@@ -77,25 +111,54 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE temp_users (id);\nCREATE INDEX i ON users (id)"),
     ],
     "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\nCREATE UNIQUE INDEX i ON users (a) WHERE a > 0"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL)"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0 CHECK (a > 0)"),
+        ("expand", "ALTER TABLE users ADD COLUMN a TEXT DEFAULT 'x' CHECK (length(a) > 2)"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a > 0 OR b > 0)"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT;\nCREATE UNIQUE INDEX i ON users (b, a)"),
     ],
-    "unique": [("expand", "CREATE UNIQUE INDEX i ON users (a)")],
+    "unique": [
+        ("expand", "ALTER TABLE users ADD COLUMN a TEXT AS (lower(first_name));\nCREATE UNIQUE INDEX i ON users (a)"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0;\nCREATE UNIQUE INDEX i ON users (a)"),
+        (
+            "expand",
+            "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\n"
+            "ALTER TABLE users ADD COLUMN c TEXT DEFAULT 'x';\n"
+            "ALTER TABLE users RENAME a TO d;\n"
+            "CREATE UNIQUE INDEX i ON users (d, c COLLATE NOCASE)",
+        ),
+        ("expand", "CREATE UNIQUE INDEX i ON users (a)"),
+    ],
     "whole-table-update": [
+        *(("both", f"UPDATE users SET a = 2 WHERE {each}") for each in ALWAYS),
         ("both", "UPDATE users SET full_name = first_name || ' ' || last_name"),
         ("both", "UPDATE OR IGNORE users AS u SET a = 1"),
     ],
     "update-outside-backfill": [("both", "UPDATE users SET a = 1 WHERE b IS NOT DISTINCT FROM 2")],
-    "delete-without-where": [("both", "DELETE FROM users")],
+    "delete-without-where": [
+        ("both", "DELETE FROM users"),
+        *(("both", f"DELETE FROM users WHERE {each}") for each in ALWAYS),
+    ],
     "delete-in-expand": [("expand", "DELETE FROM users WHERE a = 1")],
-    "delete-in-contract": [("contract", "DELETE FROM users WHERE a = 1")],
+    "delete-in-contract": [
+        *(
+            ("contract", f"DELETE FROM users WHERE {each}")
+            for each in ("1=1 AND id=2", "a IS NOT NULL", "1=2", "'a'='A'", "id = b", "NOT 1 OR id = 3", "id IN (1, 2)")
+        ),
+        ("contract", "DELETE FROM users WHERE a = 1"),
+    ],
     "backfill": [
+        ("backfill", ""),
+        ("backfill", " -- UPDATE users SET a = 1;"),
         ("backfill", "ALTER TABLE users ADD COLUMN a INT"),
         ("backfill", "DROP TABLE users"),
         ("backfill", "UPDATE users SET a = 1;\nUPDATE orders SET a = 1"),
         ("backfill", "UPDATE users SET a = 1 RETURNING id"),
     ],
     "copies-rows": [
+        ("both", "INSERT INTO users (id) SELECT id FROM b WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
+        ("both", "INSERT INTO users (id) SELECT 5 WHERE NOT EXISTS (SELECT 1 FROM b WHERE id = 5)"),
         ("both", "INSERT INTO users (a) SELECT a FROM b"),
         ("both", "CREATE TABLE a (id INT);\nINSERT INTO a SELECT id FROM users"),
         ("both", "INSERT INTO users VALUES ((SELECT max(id) FROM b))"),
@@ -109,6 +172,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET a = 1"),
     ],
     "side-effect": [
+        ("backfill", "UPDATE users SET a = f(b), c = load_extension(d)"),
         ("both", "SELECT load_extension('x')"),
         ("both", "INSERT INTO users VALUES (load_extension('x'))"),
         ("backfill", "UPDATE users SET a = f(b)"),
@@ -116,6 +180,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "EXPLAIN SELECT 1"),
     ],
     "trigger": [
+        ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM users WHERE id = 1; END;\nINSERT INTO a VALUES (1)"),
+        ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM users WHERE id = 1; END;\nDELETE FROM a WHERE id = 1"),
         ("both", "CREATE TRIGGER t AFTER INSERT ON users BEGIN UPDATE users SET a = 1; END"),
         ("both", "CREATE TRIGGER IF NOT EXISTS t INSTEAD OF DELETE ON v BEGIN SELECT 1; END"),
         ("both", "CREATE TRIGGER t BEFORE UPDATE OF a ON users WHEN NEW.a BEGIN SELECT RAISE(ABORT, 'on'); END"),
@@ -145,13 +211,36 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "virtual-table": [("both", "CREATE VIRTUAL TABLE a USING csv(filename='x')")],
 }
 
-WITH_OTHERS: dict[str, set[str]] = {"table-rebuild": {"drop-in-expand"}, "holds-the-old-version": {"inline-constraint", "index-blocks-writers"}}
+WITH_OTHERS: dict[str, set[str]] = {
+    "table-rebuild": {"drop-in-expand"},
+    "trigger": {"delete-in-expand", "delete-in-contract"},
+    "holds-the-old-version": {"inline-constraint", "index-blocks-writers"},
+}
 """What else is wrong with some cases of a rule."""
 
 WARN = {"index-blocks-writers", "inline-constraint", "table-rewrite", "delete-in-contract", "replaces", "row-locks", "side-effect", "holds-the-old-version"}
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [
+    ("both", "INSERT INTO users (id, first_name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
+    (
+        "both",
+        "CREATE TABLE docs (id INTEGER PRIMARY KEY, a TEXT);\n"
+        "CREATE VIRTUAL TABLE f USING fts5 (a, content='docs', content_rowid='id');\n"
+        "CREATE TRIGGER t AFTER INSERT ON docs BEGIN INSERT INTO f (rowid, a) VALUES (new.id, new.a); END;\n"
+        "CREATE TRIGGER u AFTER DELETE ON docs WHEN (old.id > 1) BEGIN UPDATE f SET a = 'x' WHERE rowid = old.id; SELECT RAISE(IGNORE); END;\n"
+        "INSERT INTO docs VALUES (1, 'x');\n"
+        "DROP TABLE docs",
+    ),
+    ("both", "CREATE TABLE a (id INT);\nCREATE INDEX i ON a (id);\nDROP INDEX i;\nCREATE VIEW v AS SELECT * FROM a;\nDROP VIEW v"),
+    (
+        "both",
+        "CREATE VIRTUAL TABLE f USING fts5 (a, content='users');\n"
+        "INSERT INTO f (rowid, a) VALUES (1, 'rebuild');\n"
+        "INSERT INTO f (f, rank) VALUES ('automerge', 4)",
+    ),
+    ("both", "CREATE TABLE job (job TEXT);\nINSERT INTO job (job) VALUES ('rebuild')"),
+    ("both", 'ALTER TABLE users ADD "primary" INT'),
     ("both", ""),
     ("both", "-- DROP TABLE users;\n/* DROP TABLE users */;"),
     ("both", "ALTER TABLE users ADD COLUMN full_name TEXT"),

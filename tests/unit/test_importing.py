@@ -55,7 +55,8 @@ def test_the_article_s_own_example_is_split_by_phase(dialect: Dialect, files: li
     (pair,) = pairs(made)
     assert (pair.table, pair.old, pair.new) == ("users", ("first_name", "last_name"), ("full_name",))
     assert pair.forward == {"full_name": "first_name || ' ' || last_name"}
-    assert [each for each in lint([("0001_x", made)], dialect) if each.severity == "error"] == []
+    refused = ["pipes"] if dialect == "mysql" else []  # || is OR there, and a backfill does not take it: the finding has CONCAT in its stead
+    assert [each.rule for each in lint([("0001_x", made)], dialect) if each.severity == "error"] == refused
 
 
 def test_that_mysql_reads_the_article_s_expression_as_a_condition_is_said() -> None:

@@ -108,20 +108,42 @@ def test_a_pipe_is_told_at_its_place_with_concat_in_its_stead() -> None:
     said = {
         sql: [(finding.line, finding.column, finding.fix) for finding in found(sql, "backfill")]
         for sql in (
-            "UPDATE users\nSET a = b || ' ' || COALESCE(c || d, '') WHERE e || f",
+            "UPDATE users\nSET a = b || ' ' || COALESCE(c || d, '') WHERE e OR f",
             "UPDATE users SET a = CASE WHEN b THEN c END || d",
             "UPDATE users SET a = 'b' 'c' || d",
             "UPDATE users SET a = b || _utf8'c'",
+            "UPDATE users SET a = b || c WHERE d || e",
             "UPDATE users SET a = 1 + b || c.d, e = -1",
         )
     }
     assert list(said.values()) == [
-        [(2, 11, "UPDATE users\nSET a = CONCAT(b, ' ', COALESCE(CONCAT(c, d), '')) WHERE e || f;")],
+        [(2, 11, "UPDATE users\nSET a = CONCAT(b, ' ', COALESCE(CONCAT(c, d), '')) WHERE e OR f;")],
         [(1, 45, "")],
         [(1, 30, "")],
         [(1, 24, "")],
+        [(1, 24, "")],
         [(1, 28, "UPDATE users SET a = 1 + CONCAT(b, c.d), e = -1;")],
     ]
+
+
+def test_a_fix_keeps_what_the_statement_says_of_the_column_and_of_the_index() -> None:
+    place = "COMMENT 'x' COLLATE utf8mb4_bin AFTER c"
+    cases: list[tuple[Phase, str]] = [
+        ("expand", f"ALTER TABLE u ADD a ENUM('x', 'y') NOT NULL {place}, ALGORITHM=INSTANT"),
+        ("expand", "ALTER TABLE u ADD a POINT NOT NULL, ALGORITHM=INSTANT"),
+        ("expand", "CREATE UNIQUE INDEX IF NOT EXISTS i USING BTREE ON u (a) COMMENT 'x' LOCK=NONE"),
+        ("contract", "ALTER TABLE u MODIFY a VARCHAR(20)"),
+        ("contract", "ALTER TABLE u MODIFY a BIGINT"),
+    ]
+    enum, point, index, longer, other = (next(finding.fix for finding in found(sql, phase) if finding.fix) for phase, sql in cases)
+    assert enum == (
+        f"ALTER TABLE u ADD COLUMN a ENUM('x', 'y') NULL {place}, ALGORITHM=INSTANT;\n-- backfill.sql\nUPDATE u SET a = 'x' WHERE a IS NULL;\n"
+        "-- contract.sql\nALTER TABLE u MODIFY COLUMN a ENUM('x', 'y') NOT NULL COMMENT 'x' COLLATE utf8mb4_bin, ALGORITHM=INPLACE, LOCK=NONE;"
+    )
+    assert "SET a = `a POINT for every row` WHERE" in point  # a name that no column has: it cannot be run unread
+    assert index == "CREATE UNIQUE INDEX IF NOT EXISTS i USING BTREE ON u (a) COMMENT 'x' ALGORITHM=INPLACE LOCK=NONE;"
+    assert longer == "ALTER TABLE u MODIFY a VARCHAR(20), ALGORITHM=INPLACE, LOCK=NONE;"
+    assert other.startswith("-- expand.sql\nALTER TABLE u ADD COLUMN `a_new` BIGINT NULL, ALGORITHM=INSTANT;")
 
 
 def test_a_new_table_that_rows_in_use_cascade_from_is_not_free() -> None:

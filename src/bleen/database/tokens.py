@@ -279,8 +279,10 @@ class _MysqlBody:
         if words == ["BEGIN", "NOT"] or (len(words) == 1 and words[0] in _NAMED_AT_END | {"CASE"}):  # MariaDB carries out blocks outside of programs
             self.open, self.begun = [words[0]], True
             return True
+        if words[0] not in ("CREATE", "ALTER") or words[-1] not in _PROGRAMS:
+            return False
         between = [word for word in words[1:-1] if word not in ("OR", "REPLACE", "AGGREGATE")]
-        return words[0] in ("CREATE", "ALTER") and words[-1] in _PROGRAMS and "VIEW" not in between and between[:1] in ([], ["DEFINER"])
+        return "VIEW" not in between and between[:1] in ([], ["DEFINER"])
 
     def follow(self, token: Token, text: str) -> None:
         word = token.word

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bleen.database import tokens
-from bleen.database.rules import mysql_alter
+from bleen.database.rules import mysql_alter, triggers
 from bleen.database.rules.findings import Finding, Known, Phase
-from bleen.database.rules.mysql_alter import ONLINE, offline_index, refers, renamed_table
-from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, table_option
+from bleen.database.rules.mysql_alter import ONLINE, Context, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
+from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, is_primary, table_option
 from bleen.database.rules.mysql_pipes import pipes
-from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, columns, findings, held, unknown, unknown_call, update
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, columns, findings, seeds, unknown, unknown_call, update
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
@@ -187,6 +187,9 @@ class _Mysql:
 
     def alter(self, cursor: Cursor) -> Iterator[Fault]:
         if cursor.accept("ALTER", "SEQUENCE"):
+            cursor.accept("IF", "EXISTS")
+            if self.known.made("sequence", *_key(cursor.table())):
+                return
             yield Fault(cursor.tokens[0], "set-default", "the version that serves counts with this sequence; create a second one")
             return
         if any(cursor.sees("ALTER", word) for word in ("VIEW", "ALGORITHM", "DEFINER", "SQL")):
@@ -206,18 +209,22 @@ class _Mysql:
         if not cursor.accept("TABLES"):
             cursor.expect("TABLE")
         cursor.accept("IF", "EXISTS")
-        while True:
+        pairs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []
+        while not pairs or not cursor.done:
+            if pairs:
+                cursor.expect(",")
             at, old = cursor.now, cursor.table()
             cursor.expect("TO")
-            new = cursor.table()
+            pairs.append((at, old, cursor.table()))
+        taken, given = {_key(old) for _, old, _ in pairs}, {_key(new) for _, _, new in pairs}
+        for at, old, new in pairs:
             if self.known.made("table", *_key(old)):
                 self.known.forgets("table", *_key(old))
-                self.known.makes("table", *_key(new))
+                if _key(new) not in taken:  # else it comes in the place of one that may be in use
+                    self.known.makes("table", *_key(new))
             else:
-                yield renamed_table(at, _name(old), _name(new))
-            if cursor.done:
-                return
-            cursor.expect(",")
+                swapped = next((name for name in (old, new) if _key(name) in taken & given), None)
+                yield swapped_table(at, _name(swapped)) if swapped is not None else renamed_table(at, _name(old), _name(new))
 
     def create(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.kind("word")
@@ -230,7 +237,11 @@ class _Mysql:
             cursor.name()
             while not cursor.done:
                 table_option(cursor)
-        elif cursor.now.word in ("USER", "ROLE", "SEQUENCE"):
+        elif cursor.accept("SEQUENCE"):
+            if not cursor.accept("IF", "NOT", "EXISTS"):
+                self.known.makes("sequence", *_key(cursor.table()))
+            cursor.rest()
+        elif cursor.now.word in ("USER", "ROLE"):
             cursor.rest()
         else:
             yield from self.create_defined(cursor, begin)
@@ -255,7 +266,7 @@ class _Mysql:
         begin = cursor.now
         kind = cursor.accept_one(words("UNIQUE FULLTEXT SPATIAL"))
         cursor.expect("INDEX")
-        cursor.accept("IF", "NOT", "EXISTS")
+        surely_new = not cursor.accept("IF", "NOT", "EXISTS")
         index = cursor.name()
         if cursor.accept("USING"):
             cursor.kind("word")
@@ -264,29 +275,29 @@ class _Mysql:
         if not cursor.accept("NOWAIT") and cursor.accept("WAIT"):
             cursor.kind("number")
         named = columns(Cursor(cursor.tokens[cursor.at :], cursor.text).group())
-        parts = index_parts(cursor)
+        index_parts(cursor)
+        fix = f"{cursor.written(0)} {ONLINE.replace(',', '')};"
         how: dict[str, str] = {}
         while not cursor.done:
             option = cursor.accept_one(words("ALGORITHM LOCK"))
             if not option:
                 raise Puzzled(cursor.now)
             cursor.accept("=")
+            if option in how:
+                yield Fault(cursor.now, "algorithm", f"{option} is named more than once, and the last one counts: name it once")
             how[option] = cursor.kind("word").word
         if self.known.made("table", *_key(table)):
             return
+        if surely_new:
+            self.known.makes("index", *_key(table), index.identifier.lower())
         online = how.get("ALGORITHM") in ("INPLACE", "NOCOPY", "INSTANT") and how.get("LOCK") == "NONE"
         if kind in ("FULLTEXT", "SPATIAL"):
             yield offline_index(begin, kind, _name(table))
         elif not online:
             message = f"CREATE INDEX {index.text} does not name {ONLINE}: a server that cannot do it so copies {_name(table)} or locks it, and says nothing"
-            fix = f"CREATE {kind + ' ' if kind else ''}INDEX {index.text} ON {_name(table)} {parts} {ONLINE.replace(',', '')};"
             yield Fault(cursor.tokens[0], "algorithm", message, fix)
-        used = [token for token in named if not self.known.made("column", *_key(table), token.identifier.lower())]
-        if kind == "UNIQUE" and self.phase == "expand" and (used or not named):
-            if online:
-                yield Fault(begin, "unique", f"fails if {_name(table)} holds something twice", "", "warn")
-            fix = f"CREATE UNIQUE INDEX {index.text} ON {_name(table)} {parts} {ONLINE.replace(',', '')};"
-            yield held(begin, _name(table), used, fix)
+        if kind == "UNIQUE":
+            yield from unique(begin, named, Context(table, self.phase, self.known, online, False), fix)
 
     def create_defined(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
         """A view, a trigger or another program, with what may stand before that word."""
@@ -302,6 +313,8 @@ class _Mysql:
             if replaces:
                 why = "the version that serves reads this view: it has to find every column that it knows in the new one"
                 yield Fault(begin, "replaces", why, "", "warn")
+            elif not cursor.accept("IF", "NOT", "EXISTS"):
+                self.known.makes("view", *_key(cursor.table()))
             cursor.rest()
         elif cursor.accept("TRIGGER"):
             yield from self.create_trigger(cursor, begin, replaces)
@@ -319,7 +332,10 @@ class _Mysql:
         table = cursor.table()
         cursor.expect("FOR", "EACH", "ROW")
         new = self.known.made("table", *_key(table))
-        self.known.uses()
+        if new:
+            triggers.created(cursor.rest(), _key(table), self.known, lambda other: self.known.made("table", *_key(other)))
+        else:
+            self.known.uses()
         if replaces or not new:
             message = f"{trigger} runs within each statement on {_name(table)} of both versions, and its faults are theirs; two-way sync is bleen's to install"
             yield Fault(begin, "trigger", message)
@@ -340,10 +356,11 @@ class _Mysql:
         if not cursor.done:
             raise Puzzled(cursor.now)
         for name in names:
-            if what in ("TABLE", "TABLES") and self.known.made("table", *_key(name)):
-                self.known.forgets("table", *_key(name))
+            kind = what.lower().removesuffix("s")
+            if kind in ("table", "view", "sequence") and self.known.made(kind, *_key(name)):
+                self.known.forgets(kind, *_key(name))
             elif self.phase == "expand":
-                message = f"the version that serves still uses the {what.lower().removesuffix('s')} {_name(name)}"
+                message = f"the version that serves still uses the {kind} {_name(name)}"
                 yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nDROP {what} {_name(name)};")
 
     def drop_index(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
@@ -356,7 +373,11 @@ class _Mysql:
             cursor.accept("=")
             if cursor.kind("word").word in ("COPY", "SHARED", "EXCLUSIVE"):
                 yield Fault(begin, "table-rewrite", f"asks for what stops the writers of {_name(table)}; name {ONLINE}")
-        if self.phase == "expand" and not self.known.made("table", *_key(table)):
+        if self.known.made("table", *_key(table)):
+            return
+        if is_primary(index):
+            yield primary_dropped(begin, _name(table))
+        elif self.phase == "expand" and not self.known.made("index", *_key(table), index.identifier.lower()):
             message = f"the version that serves still uses the index {index.text} of {_name(table)}"
             fix = f"-- contract.sql\nALTER TABLE {_name(table)} DROP INDEX {index.text};"
             yield Fault(begin, "drop-in-expand", message, fix)
@@ -376,7 +397,9 @@ class _Mysql:
             raise Puzzled(cursor.now)
         rest = cursor.rest()
         query = next((token for token in rest if token.word in _QUERIES), None)
-        if query is not None:
+        if (fault := triggers.fired(verb, _name(table), _key(table), self.known)) is not None:
+            yield fault
+        if query is not None and not seeds(rest, table):
             message = f"locks the rows that it reads until all are written to {_name(table)}; write the rows as VALUES, or fill the table in batches"
             yield Fault(query, "copies-rows", message)
         elif (call := unknown_call(rest)) is not None:
@@ -390,9 +413,13 @@ class _Mysql:
     def change(self, cursor: Cursor) -> Iterator[Fault]:
         """UPDATE and DELETE."""
         change = update(cursor, words("LOW_PRIORITY IGNORE QUICK"))
+        if (fault := triggers.fired(change.at, change.name, _key(change.table), self.known)) is not None:
+            yield fault
         if self.known.made("table", *_key(change.table)) and change.reads is None:
             return
-        yield from changed(change, self.phase)
+        piped = change.at.word == "UPDATE" and any(pipes(cursor.tokens, cursor.text, "backfill"))
+        for fault in changed(change, self.phase):
+            yield fault._replace(fix="") if piped else fault  # a backfill refuses it: the finding about the pipe has the way
 
     def set(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.kind("word")
@@ -414,8 +441,17 @@ class _Mysql:
             yield Fault(begin, "session-setting", why)
 
     def grant(self, cursor: Cursor) -> Iterator[Fault]:
-        cursor.rest()
-        yield from ()
+        while not (cursor.done or cursor.accept("TO")):
+            cursor.at += 1
+        limits = False
+        while not cursor.done:
+            named = cursor.ahead(-1).word not in ("TO", ",")
+            limits = limits or (named and cursor.sees("WITH"))
+            if named and (cursor.now.word in ("IDENTIFIED", "REQUIRE") or (limits and cursor.now.word.startswith("MAX_"))):
+                why = f"{cursor.now.word} changes how an account that is there comes in, and the version that serves may be it; say it in CREATE USER"
+                yield Fault(cursor.now, "role", why)
+                return
+            cursor.at += 1
 
     def use(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.kind("word")

@@ -4,13 +4,15 @@ Sources: MySQL 8.0 Reference Manual 17.12.1 "Online DDL Operations"; MariaDB, "I
 MariaDB 10.11. The principle: name ALGORITHM and LOCK, so that a server that would have to copy or to lock refuses instead.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from bleen.database.rules.conditions import UNKNOWN, value
 from bleen.database.rules.findings import Known, Phase
 from bleen.database.rules.moved import kept_equal
-from bleen.database.rules.mysql_grammar import Alter, Column, Spec, changes_nothing_else, is_constant
-from bleen.database.rules.sentences import HOLDS, Fault, columns, held
+from bleen.database.rules.mysql_column import Column, is_constant
+from bleen.database.rules.mysql_grammar import Alter, Spec, changes_nothing_else
+from bleen.database.rules.sentences import HOLDS, Fault, columns, held, refuses, same_again
 from bleen.database.tokens import Cursor, Token, read
 
 RULES = {
@@ -38,6 +40,16 @@ RULES = {
 
 ONLINE = "ALGORITHM=INPLACE, LOCK=NONE"
 INSTANT = "ALGORITHM=INSTANT"
+_ZEROS = {
+    "DATE": "'1970-01-01'",
+    "DATETIME": "'1970-01-01 00:00:00'",
+    "TIME": "'00:00:00'",
+    "JSON": "'{}'",
+    "UUID": "'00000000-0000-0000-0000-000000000000'",
+    "INET4": "'0.0.0.0'",
+    "INET6": "'::'",
+}
+_TEXTS = ("CHAR", "VARCHAR", "NCHAR", "NVARCHAR", "NATIONAL", "TEXT", "BLOB", "BINARY", "VARBINARY", "TINY", "MEDIUM", "LONG", "SET")
 _NUMERIC = ("TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT", "DEC", "NUMERIC", "FIXED", "FLOAT", "DOUBLE", "REAL", "BIT", "BOOL", "NUMBER", "YEAR")
 
 
@@ -66,16 +78,13 @@ class Context(NamedTuple):
         """Whether this phase has added that column, so that nobody uses it."""
         return self.known.made("column", *self.key, column.identifier.lower())
 
-    def used(self, spec: Spec, behind: str = "(") -> list[Token] | None:
-        """The columns that the first parentheses at or behind a word of a part name and that are in use; None if all that they name are new."""
-        cursor = Cursor(read(spec.text, "mysql").sentences[0].tokens, spec.text)
-        while not cursor.sees(behind):
-            cursor.at += 1
-        while not cursor.sees("("):
-            cursor.at += 1
-        named = columns(cursor.group())
-        found = [token for token in named if not self.made(token)]
-        return found if found or not named else None
+    def knows(self, fact: str, column: Token) -> bool:
+        """What ``_remember`` has kept of a column."""
+        return self.known.knows(fact, *self.key, column.identifier.lower())
+
+    def used(self, named: Sequence[Token]) -> list[Token]:
+        """Those columns that the old version writes: itself, or as it writes what they are computed from."""
+        return [token for token in named if not self.made(token) or self.knows("computed", token)]
 
 
 def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
@@ -89,12 +98,20 @@ def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
         return
     unnamed: list[Spec] = []
     for spec in alter.specs:
-        if spec.kind == "add-column" and not spec.value:
-            known.makes("column", *context.key, spec.names[0].identifier.lower())
+        if spec.column is not None and spec.kind == "add-column":
+            _remember(spec.column, context)
+            if not spec.value:
+                known.makes("column", *context.key, spec.names[0].identifier.lower())
+        elif spec.kind in ("add-index", "add-unique") and spec.names and "EXISTS" not in _words(spec):
+            known.makes("index", *context.key, spec.names[0].identifier.lower())
         faults = list(_SPECS[spec.kind](spec, context))
         yield from faults
         if not online and spec.kind in _NAMED and not any(fault.severity == "error" for fault in faults):
             unnamed.append(spec)
+    for kind in ("algorithm", "lock"):
+        again = [spec for spec in alter.specs if spec.kind == kind][1:]
+        if again:
+            yield Fault(again[-1].at, "algorithm", f"{kind.upper()} is named more than once, and the last one counts: name it once")
     if unnamed and algorithm != "COPY" and lock not in ("SHARED", "EXCLUSIVE"):
         yield _unnamed(unnamed, context)
     for spec in alter.specs:
@@ -103,7 +120,32 @@ def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
 
 
 _NAMED = frozenset(["add-column", "add-index", "add-unique", "drop-column", "modify", "change"])
+_GROWING = ("VARCHAR", "VARBINARY")
+"""Types that can become longer without a copy."""
 _LONG = frozenset(["add-index", "add-unique", "modify", "change"])
+
+
+def _words(spec: Spec) -> set[str]:
+    """The bare words of a part."""
+    return {token.word for token in read(spec.text, "mysql").sentences[0].tokens}
+
+
+def _named(spec: Spec, behind: str = "(") -> list[Token]:
+    """The columns that stand in the first parentheses at or behind a word of a part."""
+    cursor = Cursor(read(spec.text, "mysql").sentences[0].tokens, spec.text)
+    while not cursor.sees(behind):
+        cursor.at += 1
+    while not cursor.sees("("):
+        cursor.at += 1
+    return columns(cursor.group())
+
+
+def _remember(column: Column, context: Context) -> None:
+    """What later parts and statements have to know of a new column, as long as the old version leaves it out."""
+    constant = bool(column.default) and is_constant(column.default) and value(column.default) is not None
+    for fact, holds in (("required", column.not_null), ("filled", constant), ("computed", bool(column.generated))):
+        tell = context.known.learns if holds else context.known.unlearns
+        tell(fact, *context.key, column.name.identifier.lower())
 
 
 def _unnamed(specs: list[Spec], context: Context) -> Fault:
@@ -111,13 +153,14 @@ def _unnamed(specs: list[Spec], context: Context) -> Fault:
     waits = any(spec.kind in _LONG or (spec.column is not None and spec.column.position) for spec in specs)
     instant = all(spec.kind == "add-column" for spec in specs)
     how = INSTANT if instant else ONLINE
-    return Fault(
-        specs[0].at,
-        "algorithm",
-        f"ALTER TABLE {context.name} does not name {how}: a server that cannot do it so copies {context.name} or locks it, and says nothing",
-        context.alter(", ".join(spec.text for spec in specs), how),
-        "error" if waits else "warn",
-    )
+    message = f"ALTER TABLE {context.name} does not name {how}: a server that cannot do it so copies {context.name} or locks it, and says nothing"
+    fix = context.alter(", ".join(spec.text for spec in specs), how)
+    retyped = next((spec for spec in specs if spec.kind in ("modify", "change")), None)
+    if retyped is not None and retyped.column is not None:
+        message += "; and refuses it so if the type becomes another: then add a column with the new type, keep both equal, and drop the old one here"
+        if len(specs) == 1 and not retyped.column.not_null and not retyped.column.type.upper().startswith(_GROWING):
+            fix = f"-- expand.sql\n{_retyped(retyped.column, context)}"
+    return Fault(specs[0].at, "algorithm", message, fix, "error" if waits else "warn")
 
 
 def _of_new_table(alter: Alter, context: Context) -> Iterator[Fault]:
@@ -147,7 +190,7 @@ def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
     column = spec.column
     assert column is not None
     name, table = column.name.text, context.name
-    nullable = f"ADD COLUMN {name} {column.type} NULL"
+    nullable = _nullable(column)
     if column.auto_increment or column.type.upper() == "SERIAL":
         yield Fault(spec.at, "rewriting-column", f"numbers all rows of {table} while nobody can write; build a new table and move the rows in batches")
     elif column.key == "PRIMARY":
@@ -161,31 +204,48 @@ def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
         message = f"MySQL ignores REFERENCES at a column, and MariaDB copies {table} for it"
         yield Fault(spec.at, "inline-constraint", message, context.alter(nullable, INSTANT))
     elif column.generated == "STORED":
-        fix = context.alter(f"ADD COLUMN {name} {column.type} GENERATED ALWAYS AS {column.expression} VIRTUAL", INSTANT)
+        virtual = f"{name} {column.type} GENERATED ALWAYS AS {column.expression} VIRTUAL"
+        fix = context.alter(" ".join(filter(None, ("ADD COLUMN", virtual, column.kept, column.position))), INSTANT)
         yield Fault(spec.at, "rewriting-column", f"a STORED column is computed and written for every row, by a copy of {table} that stops writers", fix)
-    elif column.check and not context.instant:
+    elif column.checks and not context.instant:
         message = f"a CHECK at a new column copies {table} in MySQL; {INSTANT} is refused there, and does not copy in MariaDB"
         yield Fault(spec.at, "inline-constraint", message, context.alter(nullable, INSTANT))
-    elif not column.generated and column.not_null and (not column.default or column.default[0].word == "NULL"):
+    elif not column.generated and column.not_null and (not column.default or value(column.default) is None):
         message = f"{name} is NOT NULL without a default: from now on each INSERT into {table} by the version that does not know it fails"
         yield Fault(spec.at, "add-not-null", message, _later_not_null(column, context, _zero(column)))
     elif not is_constant(column.default):
         message = f"this default may differ from row to row, so {table} is copied while nobody can write"
         yield Fault(spec.at, "volatile-default", message, _default_later(column, context))
-    if column.check and context.phase == "expand" and (used := context.used(spec, "CHECK")) is not None:
-        yield held(spec.at, table, used)
+    if context.phase == "expand":
+        default = UNKNOWN if column.generated else value(column.default) if column.default else None
+        yield from refuses(spec.at, context.name, column.name, default, column.checks, context.used)
 
 
 def _zero(column: Column) -> str:
-    return "0" if column.type.upper().startswith(_NUMERIC) else "''"
+    """A value that a column of this type takes; where there is none that is nothing to everybody, a name that no column has."""
+    tokens = read(column.type, "mysql").sentences[0].tokens
+    kind = tokens[0].word
+    if kind == "ENUM" and len(tokens) > 2:
+        return tokens[2].text
+    if kind in _ZEROS:
+        return _ZEROS[kind]
+    return "0" if kind.startswith(_NUMERIC) else "''" if kind.startswith(_TEXTS) else f"`a {kind} for every row`"
 
 
-def _later_not_null(column: Column, context: Context, value: str) -> str:
+def _nullable(column: Column) -> str:
+    """The column with what nobody feels of it, and no more."""
+    return " ".join(filter(None, ("ADD COLUMN", column.name.text, column.type, "NULL", column.kept, column.position)))
+
+
+def _later_not_null(column: Column, context: Context, zero: str) -> str:
     """NULL at first, filled in batches, NOT NULL when nobody leaves it out any more."""
     name = column.name.text
-    added = context.alter(f"ADD COLUMN {name} {column.type} NULL", INSTANT)
-    filled = f"UPDATE {context.name} SET {name} = {value} WHERE {name} IS NULL;"
-    strict = context.alter(f"MODIFY COLUMN {name} {column.type} NOT NULL", ONLINE)
+    if column.type.upper().startswith("TIMESTAMP"):  # MariaDB copies the table to make one NOT NULL
+        now = f"{name} {column.type} NOT NULL DEFAULT CURRENT_TIMESTAMP{column.type[len('TIMESTAMP') :]}"
+        return context.alter(" ".join(filter(None, ("ADD COLUMN", now, column.kept, column.position))), INSTANT)
+    added = context.alter(_nullable(column), INSTANT)
+    filled = f"UPDATE {context.name} SET {name} = {zero} WHERE {name} IS NULL;"
+    strict = context.alter(f"MODIFY COLUMN {name} {column.type} NOT NULL {column.kept}".rstrip(), ONLINE)
     return f"{added}\n-- backfill.sql\n{filled}\n-- contract.sql\n{strict}"
 
 
@@ -193,16 +253,26 @@ def _default_later(column: Column, context: Context) -> str:
     """The column first, the default for the rows to come, then the old rows in batches."""
     name = column.name.text
     bare = column.default_text.removeprefix("(").removesuffix(")") if column.default_text.startswith("(") else column.default_text
-    added = context.alter(f"ADD COLUMN {name} {column.type} NULL", INSTANT)
+    added = context.alter(_nullable(column), INSTANT)
     default = context.alter(f"ALTER COLUMN {name} SET DEFAULT ({bare})")
     return f"{added}\n{default}\n-- backfill.sql\nUPDATE {context.name} SET {name} = {bare} WHERE {name} IS NULL;"
 
 
 def _add_unique(spec: Spec, context: Context) -> Iterator[Fault]:
-    if context.phase == "expand" and (used := context.used(spec)) is not None:
+    yield from unique(spec.at, _named(spec), context, context.alter(spec.text, ONLINE))
+
+
+def unique(at: Token, named: Sequence[Token], context: Context, fix: str) -> Iterator[Fault]:
+    """A unique index over these columns, and perhaps expressions of them, of a table that is in use; ``fix`` is the same for contract."""
+    used = context.used(named)
+    if context.phase != "expand":
+        return
+    if used or not named:
         if context.online:
-            yield Fault(spec.at, "unique", f"fails if {context.name} holds something twice", "", "warn")
-        yield held(spec.at, context.name, used, context.alter(spec.text, ONLINE))
+            yield Fault(at, "unique", f"fails if {context.name} holds something twice", "", "warn")
+        yield held(at, context.name, used, fix)
+    elif all(context.knows("filled", column) for column in named):
+        yield same_again(at, context.name, named, fix)
 
 
 def _offline_index(spec: Spec, context: Context) -> Iterator[Fault]:
@@ -221,7 +291,9 @@ def _add_primary(spec: Spec, context: Context) -> Iterator[Fault]:
 
 def _add_foreign(spec: Spec, context: Context) -> Iterator[Fault]:
     fix = f"SET foreign_key_checks = 0;\n{context.alter(spec.text, ONLINE)}\nSET foreign_key_checks = 1;"
-    if context.phase == "expand" and (used := context.used(spec, "FOREIGN")) is not None:
+    named = _named(spec, "FOREIGN")
+    used = [column for column in named if context.used([column]) or context.knows("filled", column)]
+    if context.phase == "expand" and used:
         yield held(spec.at, context.name, used, fix)
     if context.online:
         message = f"is done without a copy only while foreign_key_checks is 0, and does not look at the rows of {context.name} that are there"
@@ -234,13 +306,16 @@ def _add_foreign(spec: Spec, context: Context) -> Iterator[Fault]:
 def _add_check(spec: Spec, context: Context) -> Iterator[Fault]:
     message = f"an enforced CHECK copies {context.name} while nobody can write; check it in the application, or on a table that is built new"
     yield Fault(spec.at, "check-constraint", message)
-    if context.phase == "expand" and spec.text.upper().startswith("ADD") and (used := context.used(spec, "CHECK")) is not None:
-        yield held(spec.at, context.name, used)
+    if context.phase == "expand" and spec.text.upper().startswith("ADD"):
+        named = _named(spec, "CHECK")
+        if (used := context.used(named)) or not named:
+            yield held(spec.at, context.name, used)
 
 
 def _drop(what: str) -> "Callable[[Spec, Context], Iterator[Fault]]":
     def judge(spec: Spec, context: Context) -> Iterator[Fault]:
-        if context.phase == "contract" or (spec.kind == "drop-column" and context.made(spec.names[0])):
+        new = spec.kind == "drop-index" and context.known.made("index", *context.key, spec.names[0].identifier.lower())
+        if context.phase == "contract" or new or (spec.kind == "drop-column" and context.made(spec.names[0])):
             return
         later = context.alter(spec.text, ONLINE if spec.kind == "drop-column" else "")
         message = f"the version that serves still uses the {what} {spec.names[0].text} of {context.name}"
@@ -250,7 +325,12 @@ def _drop(what: str) -> "Callable[[Spec, Context], Iterator[Fault]]":
 
 
 def _drop_primary(spec: Spec, context: Context) -> Iterator[Fault]:
-    yield Fault(spec.at, "primary-key", f"copies {context.name} to a table without a primary key; build a new table and move the rows in batches")
+    yield primary_dropped(spec.at, context.name)
+
+
+def primary_dropped(at: Token, table: str) -> Fault:
+    """A table that is in use loses its primary key."""
+    return Fault(at, "primary-key", f"copies {table} to a table without a primary key; build a new table and move the rows in batches")
 
 
 def _rename_table(spec: Spec, context: Context) -> Iterator[Fault]:
@@ -264,6 +344,14 @@ def renamed_table(at: Token, old: str, new: str) -> Fault:
     return Fault(at, "rename", message, f"CREATE VIEW {new} AS SELECT * FROM {old};")
 
 
+def swapped_table(at: Token, table: str) -> Fault:
+    """Another table takes the name of one that is in use, and its rows are not there."""
+    message = (
+        f"what either version writes to {table} while the other table is filled is lost with it; add columns to {table}, or leave the other a name of its own"
+    )
+    return Fault(at, "rename", message)
+
+
 def _rename_column(spec: Spec, context: Context) -> Iterator[Fault]:
     old, new = spec.names
     if not context.made(old):
@@ -271,6 +359,9 @@ def _rename_column(spec: Spec, context: Context) -> Iterator[Fault]:
         yield Fault(spec.at, "rename", _renamed(old, context), fix)
     else:
         context.known.makes("column", *context.key, new.identifier.lower())
+        for fact in ("required", "filled", "computed"):
+            if context.knows(fact, old):
+                context.known.learns(fact, *context.key, new.identifier.lower())
 
 
 def _renamed(old: Token, context: Context) -> str:
@@ -310,15 +401,27 @@ def _modify(spec: Spec, context: Context) -> Iterator[Fault]:
     assert column is not None
     if context.phase == "contract":
         return
-    name = "`" + f"{column.name.identifier}_new".replace("`", "``") + "`"
-    new = Token("name", name, column.name.offset)
     message = f"changes {context.name}.{column.name.text} under the version that serves, and copies {context.name} if the type becomes another"
-    yield Fault(spec.at, "change-type", message, _moved(column.name, new, column.type, column.default_text, context))
+    yield Fault(spec.at, "change-type", message, _retyped(column, context))
+
+
+def _retyped(column: Column, context: Context) -> str:
+    """A second column of the new type in the place of the first."""
+    name = "`" + f"{column.name.identifier}_new".replace("`", "``") + "`"
+    return _moved(column.name, Token("name", name, column.name.offset), column.type, column.default_text, context)
 
 
 def _default(spec: Spec, context: Context) -> Iterator[Fault]:
     column = spec.names[0]
-    if context.phase == "contract" or context.made(column):
+    null = spec.column is None or value(spec.column.default) is None
+    if context.phase == "contract":
+        return
+    if context.made(column):
+        if null and context.knows("required", column):
+            message = f"{column.text} is NOT NULL, and its default is all that the INSERTs of the version that does not know it have: they fail from here on"
+            yield Fault(spec.at, "drop-default", message, f"-- contract.sql\n{context.alter(f'ALTER COLUMN {column.text} DROP DEFAULT')}")
+        tell = context.known.learns if spec.column is not None and not null and is_constant(spec.column.default) else context.known.unlearns
+        tell("filled", *context.key, column.identifier.lower())
         return
     if spec.kind == "set-default":
         message = f"the version that serves leaves {column.text} out and gets another value from here on"

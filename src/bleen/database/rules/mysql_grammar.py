@@ -1,32 +1,12 @@
-"""ALTER TABLE, CREATE TABLE and columns as MySQL 8 and MariaDB 10.6 read them, as values. What is not in this grammar is ``Puzzled``.
+"""ALTER TABLE and CREATE TABLE as MySQL 8 and MariaDB 10.6 read them, as values. What is not in this grammar is ``Puzzled``.
 
 Sources: MySQL 8.0 Reference Manual 13.1.9 "ALTER TABLE", 13.1.20 "CREATE TABLE"; MariaDB, the pages of the same names.
 """
 
 from typing import NamedTuple
 
+from bleen.database.rules.mysql_column import Column, column, default, references
 from bleen.database.tokens import Cursor, Puzzled, Token, words
-
-
-class Column(NamedTuple):
-    """The definition of a column, as far as it matters to who is using the table."""
-
-    name: Token
-    type: str
-    not_null: bool = False
-    default: tuple[Token, ...] = ()
-    default_text: str = ""
-    generated: str = ""
-    """STORED or VIRTUAL."""
-    expression: str = ""
-    """Of a generated column, with its parentheses."""
-    auto_increment: bool = False
-    key: str = ""
-    """PRIMARY or UNIQUE."""
-    check: bool = False
-    references: bool = False
-    position: str = ""
-    """FIRST, or AFTER which column."""
 
 
 class Spec(NamedTuple):
@@ -48,17 +28,10 @@ class Alter(NamedTuple):
     specs: tuple[Spec, ...]
 
     def value(self, kind: str) -> str:
-        """What ALGORITHM or LOCK is set to; empty if it is not named."""
-        return next((spec.value for spec in self.specs if spec.kind == kind), "")
+        """What ALGORITHM or LOCK is set to, by the last that says so; empty if it is not named."""
+        return next((spec.value for spec in reversed(self.specs) if spec.kind == kind), "")
 
 
-_TYPES = words("""
-    TINYINT SMALLINT MEDIUMINT INT INTEGER BIGINT INT1 INT2 INT3 INT4 INT8 DECIMAL DEC NUMERIC FIXED NUMBER FLOAT DOUBLE REAL BIT BOOL BOOLEAN
-    DATE TIME DATETIME TIMESTAMP YEAR CHAR CHARACTER VARCHAR VARCHAR2 NCHAR NVARCHAR BINARY VARBINARY TINYBLOB BLOB MEDIUMBLOB LONGBLOB
-    TINYTEXT TEXT MEDIUMTEXT LONGTEXT ENUM SET JSON UUID INET4 INET6 SERIAL
-    GEOMETRY POINT LINESTRING POLYGON MULTIPOINT MULTILINESTRING MULTIPOLYGON GEOMETRYCOLLECTION
-""")
-_ACTIONS = words("RESTRICT CASCADE")
 _FREE_OPTIONS = words("COMMENT STATS_AUTO_RECALC STATS_PERSISTENT STATS_SAMPLE_PAGES")
 _OPTIONS = _FREE_OPTIONS | words("""
     ENGINE TYPE AUTO_INCREMENT AVG_ROW_LENGTH CHECKSUM TABLE_CHECKSUM COMPRESSION CONNECTION DELAY_KEY_WRITE ENCRYPTION ENCRYPTED
@@ -107,8 +80,8 @@ def _specs(cursor: Cursor) -> list[Spec]:
         kind, names = _dropped(cursor)
         return spec(kind, names)
     if cursor.accept("ALTER"):
-        kind, names = _altered(cursor)
-        return spec(kind, names)
+        kind, names, default_set = _altered(cursor)
+        return spec(kind, names, column=default_set)
     if cursor.accept("RENAME"):
         kind, names = _renamed(cursor)
         return spec(kind, names)
@@ -257,7 +230,7 @@ def key(cursor: Cursor) -> Key | None:
         if not cursor.sees("("):
             cursor.name()
         cursor.group()
-        return Key("foreign", _references(cursor))
+        return Key("foreign", references(cursor))
     if cursor.sees("CHECK") and cursor.ahead(1).word == "(":
         cursor.accept("CHECK")
         cursor.group()
@@ -311,166 +284,12 @@ def _clustering(cursor: Cursor) -> bool:
     return cursor.accept("CLUSTERING", "=", "YES") or cursor.accept("CLUSTERING", "=", "NO")
 
 
-def _references(cursor: Cursor) -> tuple[Token, ...]:
-    cursor.expect("REFERENCES")
-    table = cursor.table()
-    if cursor.sees("("):
-        cursor.group()
-    if cursor.accept("MATCH") and not cursor.accept_one(words("FULL PARTIAL SIMPLE")):
-        raise Puzzled(cursor.now)
-    while cursor.accept("ON"):
-        if not cursor.accept_one(words("DELETE UPDATE")):
-            raise Puzzled(cursor.now)
-        if not (cursor.accept_one(_ACTIONS) or cursor.accept("SET", "NULL") or cursor.accept("NO", "ACTION") or cursor.accept("SET", "DEFAULT")):
-            raise Puzzled(cursor.now)
-    return table
-
-
 def _placed(cursor: Cursor, added: Column) -> Column:
     if cursor.accept("FIRST"):
         return added._replace(position="FIRST")
     if cursor.accept("AFTER"):
         return added._replace(position=f"AFTER {cursor.name().text}")
     return added
-
-
-def column(cursor: Cursor) -> Column:
-    """A column: name, type and attributes in any order."""
-    name = cursor.name()
-    begin = cursor.at
-    _type(cursor)
-    found = Column(name, cursor.written(begin))
-    while (more := _attribute(cursor, found)) is not None:
-        found = more
-    return found
-
-
-def _type(cursor: Cursor) -> None:
-    if cursor.accept("LONG"):
-        cursor.accept_one(words("VARCHAR VARBINARY"))
-    elif cursor.accept("NATIONAL"):
-        if not cursor.accept_one(words("CHAR CHARACTER VARCHAR")):
-            raise Puzzled(cursor.now)
-        cursor.accept("VARYING")
-    elif cursor.accept("DOUBLE", "PRECISION"):
-        pass
-    elif not cursor.accept_one(_TYPES):
-        raise Puzzled(cursor.now)
-    cursor.accept("VARYING")
-    if cursor.sees("("):
-        cursor.group()
-    while cursor.accept_one(words("UNSIGNED SIGNED ZEROFILL BINARY ASCII UNICODE BYTE COMPRESSED")):
-        pass
-    if cursor.accept("CHARACTER", "SET") or cursor.accept("CHARSET"):
-        cursor.kind("word", "string")
-        cursor.accept("BINARY")
-
-
-def _attribute(cursor: Cursor, found: Column) -> Column | None:
-    """One attribute more; None if there is none."""
-    if cursor.accept("NOT", "NULL"):
-        return found._replace(not_null=True)
-    if cursor.accept("NULL"):
-        return found._replace(not_null=False)
-    if cursor.accept("DEFAULT"):
-        begin = cursor.at
-        return found._replace(default=_default(cursor), default_text=cursor.written(begin))
-    if cursor.accept("AUTO_INCREMENT"):
-        return found._replace(auto_increment=True)
-    if cursor.accept("UNIQUE"):
-        cursor.accept("KEY")
-        return found._replace(key=found.key or "UNIQUE")
-    if cursor.accept("PRIMARY"):
-        cursor.accept("KEY")
-        return found._replace(key="PRIMARY")
-    if cursor.accept("KEY"):
-        return found._replace(key="PRIMARY")
-    if cursor.sees("REFERENCES"):
-        _references(cursor)
-        return found._replace(references=True)
-    if cursor.accept("GENERATED", "ALWAYS", "AS") or cursor.accept("AS"):
-        begin = cursor.at
-        cursor.group()
-        expression = cursor.written(begin)
-        stored = cursor.accept_one(words("STORED PERSISTENT VIRTUAL"))
-        return found._replace(generated="STORED" if stored in ("STORED", "PERSISTENT") else "VIRTUAL", expression=expression)
-    if cursor.sees("CONSTRAINT") or cursor.sees("CHECK"):
-        if cursor.accept("CONSTRAINT") and not cursor.sees("CHECK"):
-            cursor.name()
-        cursor.expect("CHECK")
-        cursor.group()
-        if cursor.accept("NOT", "ENFORCED"):
-            return found
-        cursor.accept("ENFORCED")
-        return found._replace(check=True)
-    return found if _harmless(cursor) else None
-
-
-def _harmless(cursor: Cursor) -> bool:
-    """An attribute that the users of the table do not feel."""
-    if cursor.accept("ON", "UPDATE"):
-        _now(cursor)
-    elif cursor.accept("COMMENT"):
-        cursor.kind("string")
-    elif cursor.accept("COLLATE"):
-        cursor.accept("=")
-        cursor.kind("word", "string")
-    elif cursor.accept("COLUMN_FORMAT") or cursor.accept("STORAGE"):
-        cursor.name()
-    elif cursor.accept("ENGINE_ATTRIBUTE") or cursor.accept("SECONDARY_ENGINE_ATTRIBUTE"):
-        cursor.accept("=")
-        cursor.kind("string")
-    elif cursor.accept("SRID") or cursor.accept("REF_SYSTEM_ID"):
-        cursor.accept("=")
-        cursor.kind("number")
-    else:
-        return bool(cursor.accept_one(words("VISIBLE INVISIBLE")) or cursor.accept("WITHOUT", "SYSTEM", "VERSIONING"))
-    return True
-
-
-_NOW = words("CURRENT_TIMESTAMP NOW LOCALTIME LOCALTIMESTAMP")
-
-
-def _now(cursor: Cursor) -> None:
-    if not cursor.accept_one(_NOW):
-        raise Puzzled(cursor.now)
-    if cursor.sees("("):
-        cursor.group()
-
-
-def _default(cursor: Cursor) -> tuple[Token, ...]:
-    """A literal, the time, an expression in parentheses, or (MariaDB) a call of a function."""
-    begin = cursor.at
-    if cursor.sees("("):
-        cursor.group()
-    elif cursor.now.word in _NOW:
-        _now(cursor)
-    elif cursor.accept_one(words("+ -")):
-        cursor.kind("number")
-    elif cursor.now.kind in ("string", "number"):
-        cursor.at += 1
-    else:
-        cursor.kind("word")
-        if cursor.now.kind == "string":  # _utf8'...', x'...', DATE '...'
-            cursor.at += 1
-        elif cursor.sees("("):
-            cursor.group()
-        elif cursor.tokens[begin].word not in ("NULL", "TRUE", "FALSE"):
-            raise Puzzled(cursor.tokens[begin])
-    return cursor.tokens[begin : cursor.at]
-
-
-def is_constant(default: tuple[Token, ...]) -> bool:
-    """Whether a DEFAULT is one value for all rows, so that no row has to be written for it."""
-    if default and default[0].word == "(":
-        default = default[1:-1]
-    if default and default[0].word in _NOW:
-        return True
-    return all(token.kind in ("string", "number") or token.word in ("+", "-", "NULL", "TRUE", "FALSE") or _introduces(token) for token in default)
-
-
-def _introduces(token: Token) -> bool:
-    return token.word in ("X", "B", "N", "DATE", "TIME", "TIMESTAMP") or token.word.startswith("_")
 
 
 def _dropped(cursor: Cursor) -> tuple[str, tuple[Token, ...]]:
@@ -483,43 +302,48 @@ def _dropped(cursor: Cursor) -> tuple[str, tuple[Token, ...]]:
     for kind, leading in (("drop-foreign", ("FOREIGN", "KEY")), ("drop-index", ("INDEX",)), ("drop-index", ("KEY",)), ("drop-constraint", ("CONSTRAINT",))):
         if cursor.accept(*leading):
             cursor.accept("IF", "EXISTS")
-            return kind, (cursor.name(),)
+            gone = cursor.name()
+            return ("drop-primary", ()) if is_primary(gone) and kind != "drop-foreign" else (kind, (gone,))
     if cursor.sees("CHECK") and cursor.ahead(1).kind in ("word", "name"):
         cursor.accept("CHECK")
         return "drop-constraint", (cursor.name(),)
     cursor.accept("COLUMN")
     cursor.accept("IF", "EXISTS")
     gone = cursor.name()
-    cursor.accept_one(_ACTIONS)
+    cursor.accept_one(words("RESTRICT CASCADE"))
     return "drop-column", (gone,)
 
 
-def _altered(cursor: Cursor) -> tuple[str, tuple[Token, ...]]:
-    """What follows ALTER inside an ALTER TABLE."""
+def is_primary(index: Token) -> bool:
+    """Whether an index is the primary key, by the name that each has."""
+    return index.identifier.upper() == "PRIMARY"
+
+
+def _altered(cursor: Cursor) -> tuple[str, tuple[Token, ...], Column | None]:
+    """What follows ALTER inside an ALTER TABLE; with SET DEFAULT, the column as far as it is told."""
     if cursor.accept("INDEX") or cursor.accept("KEY"):
         cursor.accept("IF", "EXISTS")
         index = cursor.name()
         if not (cursor.accept_one(words("VISIBLE INVISIBLE IGNORED")) or cursor.accept("NOT", "IGNORED")):
             raise Puzzled(cursor.now)
-        return "index-visibility", (index,)
+        return "index-visibility", (index,), None
     if (cursor.sees("CHECK") or cursor.sees("CONSTRAINT")) and cursor.ahead(2).word in ("NOT", "ENFORCED"):
         cursor.at += 1
         constraint = cursor.name()
         if cursor.accept("NOT", "ENFORCED"):
-            return "drop-constraint", (constraint,)
+            return "drop-constraint", (constraint,), None
         cursor.expect("ENFORCED")
-        return "add-check", (constraint,)
+        return "add-check", (constraint,), None
     cursor.accept("COLUMN")
     cursor.accept("IF", "EXISTS")
     changed = cursor.name()
     if cursor.accept("DROP", "DEFAULT"):
-        return "drop-default", (changed,)
+        return "drop-default", (changed,), None
     cursor.expect("SET")
     if cursor.accept_one(words("VISIBLE INVISIBLE")):
-        return "visibility", (changed,)
+        return "visibility", (changed,), None
     cursor.expect("DEFAULT")
-    _default(cursor)
-    return "set-default", (changed,)
+    return "set-default", (changed,), Column(changed, "", default=default(cursor))
 
 
 def _renamed(cursor: Cursor) -> tuple[str, tuple[Token, ...]]:

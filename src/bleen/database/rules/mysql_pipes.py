@@ -5,8 +5,9 @@ Sources: MySQL 8.0 Reference Manual 7.1.11 "Server SQL Modes", PIPES_AS_CONCAT; 
 
 from collections.abc import Iterator, Sequence
 
+from bleen.database.rules.conditions import EXPRESSION
 from bleen.database.rules.findings import Phase
-from bleen.database.rules.sentences import EXPRESSION, Fault
+from bleen.database.rules.sentences import Fault
 from bleen.database.tokens import Token, read, words
 
 RULE = "pipes"
@@ -16,21 +17,25 @@ _PROGRAMS = words("TRIGGER PROCEDURE FUNCTION EVENT")
 
 
 def pipes(tokens: Sequence[Token], text: str, phase: Phase) -> Iterator[Fault]:
-    """The warning about the first ``||`` of a statement of ``text`` that stands where a value is made: not in WHERE, nor in the body of a program."""
+    """The first ``||`` of a statement of ``text`` that stands where a value is made: not in the body of a program, nor in WHERE, unless of a backfill.
+
+    A backfill that has one is refused when it is carried out (``backfill/mysql.py``).
+    """
     program = tokens[0].word == "CREATE" and any(token.word in _PROGRAMS for token in tokens)
-    found = next(iter(_pipes(tokens)), None)
+    everywhere = list(_pipes(tokens, len(tokens)))
+    found = next(iter(_pipes(tokens) or (everywhere if phase == "backfill" else [])), None)
     if found is None or program:
         return
     statement = text[tokens[0].offset : tokens[-1].end]
     where = "-- backfill.sql\n" if tokens[0].word == "UPDATE" and phase != "backfill" else ""
-    written = _concatenated(statement)
+    written = _concatenated(statement) if phase != "backfill" or everywhere == _pipes(tokens) else ""
     message = "|| is OR here, and gives 0 or 1, unless sql_mode has PIPES_AS_CONCAT; CONCAT joins strings, OR says that it is meant"
-    yield Fault(tokens[found], RULE, message, f"{where}{written};" if written else "", "warn")
+    yield Fault(tokens[found], RULE, message, f"{where}{written};" if written else "", "error" if phase == "backfill" else "warn")
 
 
-def _pipes(tokens: Sequence[Token]) -> list[int]:
-    """Where ``||`` begins, as numbers of tokens; what stands behind WHERE is a condition, where OR may well be meant."""
-    end = next((at for at, token in enumerate(tokens) if token.word == "WHERE"), len(tokens))
+def _pipes(tokens: Sequence[Token], end: int = 0) -> list[int]:
+    """Where ``||`` begins before a token, as numbers of tokens; what stands behind WHERE is a condition, where OR may well be meant."""
+    end = end or next((at for at, token in enumerate(tokens) if token.word == "WHERE"), len(tokens))
     return [at for at in range(end - 1) if tokens[at].word == tokens[at + 1].word == "|" and tokens[at].end == tokens[at + 1].offset]
 
 

@@ -1,8 +1,10 @@
 """What the rules of MySQL and of SQLite share: a file, sentence by sentence, and what is wrong with each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
+from bleen.database.rules.conditions import EXPRESSION, Unknown, Value, always, truth, value
 from bleen.database.rules.findings import Finding, Phase, Severity
 from bleen.database.statements import Dialect, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
@@ -37,7 +39,14 @@ _FREE = words("""
     SIGN ST_GEOMFROMTEXT STRFTIME STR_TO_DATE SUBSTR SUBSTRING SUBSTRING_INDEX TIME TIMESTAMP TIMESTAMPADD TIMESTAMPDIFF TO_BASE64 TRIM TYPEOF UNHEX UNICODE
     UNIXEPOCH UNIX_TIMESTAMP UPPER UTC_DATE UTC_TIME UTC_TIMESTAMP UUID UUID_TO_BIN BIN_TO_UUID YEAR ZEROBLOB
 """)
-_BEFORE_PARENTHESIS = words("VALUES VALUE ROW IN AND OR NOT XOR AS ON CONFLICT LIKE BETWEEN CASE WHEN THEN ELSE WHERE SET RETURNING IS DIV COLLATE INTERVAL")
+_ACTING = words("""
+    SLEEP BENCHMARK GET_LOCK RELEASE_LOCK RELEASE_ALL_LOCKS IS_FREE_LOCK MASTER_POS_WAIT SOURCE_POS_WAIT MASTER_GTID_WAIT WAIT_FOR_EXECUTED_GTID_SET LOAD_FILE
+    SETVAL SYS_EXEC SYS_EVAL LOAD_EXTENSION WRITEFILE READFILE EDIT
+""")
+"""Functions that wait, lock, or reach beyond the database."""
+_BEFORE_PARENTHESIS = words(
+    "SELECT EXISTS VALUES VALUE ROW IN AND OR NOT XOR AS ON CONFLICT LIKE BETWEEN CASE WHEN THEN ELSE WHERE SET RETURNING IS DIV COLLATE INTERVAL"
+)
 _TYPES = words("CHAR BINARY DECIMAL VARCHAR NCHAR NUMERIC")
 
 
@@ -51,13 +60,6 @@ def unknown_call(statement: Sequence[Token]) -> Token | None:
         if token.word not in _FREE or (before is not None and before.word == "."):
             return token
     return None
-
-
-EXPRESSION = words("""
-    AND OR NOT XOR IS NULL TRUE FALSE IN BETWEEN LIKE RLIKE REGEXP DIV MOD CASE WHEN THEN ELSE COLLATE BINARY INTERVAL AS ASC DESC SET DEFAULT CHECK SELECT
-    RETURNING EXISTS
-""")
-"""Words of an expression, or before one, that are no value."""
 
 
 def columns(group: Sequence[Token]) -> list[Token]:
@@ -96,8 +98,34 @@ def unknown(call: Token, severity: Severity = "error") -> Fault:
     return Fault(call, "side-effect", f"{call.text}() may do more than answer; no rule knows it to be harmless", "", severity)
 
 
+def refuses(
+    at: Token, table: str, column: Token, default: Value, checks: Sequence[Sequence[Token]], used: Callable[[Sequence[Token]], list[Token]]
+) -> Iterator[Fault]:
+    """What the CHECKs at a new column do to the old version, whose INSERTs leave the column to its default; ``used`` picks the columns that it writes."""
+    for check in checks:
+        said = truth(value(check, {column.identifier.lower(): default}))
+        over = used(columns([_OPEN, *check, _CLOSE]))  # an index's first word is a column, be there a parenthesis behind it: a(10); a CHECK's is a function
+        if said is False:
+            message = f"the default of {column.text} does not meet this CHECK: each INSERT into {table} by the version that does not know it fails"
+            yield Fault(at, "holds-the-old-version", message)
+        elif over or isinstance(said, Unknown):
+            yield held(at, table, over or [column])
+
+
+_OPEN, _CLOSE = Token("sign", "(", 0), Token("sign", ")", 0)
+
+
+def same_again(at: Token, table: str, over: Sequence[Token], fix: str) -> Fault:
+    """A unique index over columns that are new, each with a constant for its default; ``fix`` is the same in contract."""
+    told = ", ".join(token.text for token in over)
+    message = f"each INSERT into {table} by the version that does not know {told} writes the default there: only one of them can succeed"
+    return Fault(at, "unique", message, f"-- contract.sql\n{fix}")
+
+
 class Judge(Protocol):
     """The rules of one dialect, over one file."""
+
+    phase: Phase
 
     def judge(self, cursor: Cursor) -> Iterator[Fault]:
         """What is wrong with a statement; raises ``Puzzled`` at the token from which on it is not understood."""
@@ -113,10 +141,15 @@ def findings(text: str, file: str, dialect: Dialect, rules: Judge) -> list[Findi
     except Unreadable as why:
         return [Finding(file, why.at.line, why.at.column, "not-understood", "error", f"cannot be read: {why}; nothing after it was looked at")]
     faults: list[Fault] = []
+    if rules.phase == "backfill" and not sentences:
+        faults.append(Fault(Token("end", "", 0), "backfill", "there is no UPDATE in it; a migration without a backfill has no backfill.sql"))
     for sentence in sentences:
         parameter = next((token for token in sentence.tokens if token.kind == "parameter"), None)
         if parameter is not None:
             faults.append(_not_understood(parameter, sentence.tokens[-1]))
+            continue
+        if (deep := _too_deep(sentence.tokens)) is not None:
+            faults.append(Fault(deep, "not-understood", f"not understood: parentheses stand more than {_DEEPEST} deep in each other here"))
             continue
         try:
             faults += rules.judge(Cursor(sentence.tokens, text))
@@ -130,10 +163,57 @@ def findings(text: str, file: str, dialect: Dialect, rules: Judge) -> list[Findi
     return found
 
 
+_DEEPEST = 500
+
+
+def _too_deep(tokens: Sequence[Token]) -> Token | None:
+    """The parenthesis from which on nobody writes by hand, and no parser promises to go on."""
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if depth > _DEEPEST:
+            return token
+    return None
+
+
 def _not_understood(at: Token, last: Token) -> Fault:
     if at.kind == "end":
         return Fault(last, "not-understood", f"not understood: something is missing after {last.text!r}")
     return Fault(at, "not-understood", f"not understood from {at.text!r} on, so it may do anything; write it in a form that the rules know")
+
+
+def seeds(query: Sequence[Token], table: tuple[Token, ...]) -> bool:
+    """Whether the query of an INSERT into a table is one row at most: SELECT values [FROM DUAL] WHERE NOT EXISTS (SELECT ... FROM table WHERE ...)."""
+    outer = Cursor(tuple(query), "")
+    try:
+        outer.expect("SELECT")
+        _past(outer, "FROM", "WHERE")
+        if outer.accept("FROM"):
+            outer.expect("DUAL")
+        outer.expect("WHERE", "NOT", "EXISTS")
+        inner = Cursor(outer.group(), "")
+        inner.expect("SELECT")
+        _past(inner, "FROM")
+        inner.expect("FROM")
+        same = [token.identifier for token in inner.table()] == [token.identifier for token in table]
+        if inner.accept("AS") or not inner.sees("WHERE"):
+            inner.name()
+        inner.expect("WHERE")
+        _past(inner)
+    except Puzzled:
+        return False
+    return same and (outer.done or (outer.accept("LIMIT") and [token.text for token in outer.rest()] == ["1"]))
+
+
+def _past(cursor: Cursor, *ends: str) -> None:
+    """Goes on to one of these words, or to the end; ``Puzzled`` where another query begins."""
+    while not (cursor.done or cursor.now.word in ends):
+        if cursor.now.word in _QUERY:
+            raise Puzzled(cursor.now)
+        cursor.at += 1
+
+
+_QUERY = words("SELECT TABLE WITH VALUES UNION EXCEPT INTERSECT FROM JOIN INTO FOR LOCK GROUP HAVING")
 
 
 class Update(NamedTuple):
@@ -142,7 +222,7 @@ class Update(NamedTuple):
     at: Token
     table: tuple[Token, ...]
     where: str
-    """The condition, as it is written; empty without one."""
+    """The condition, as it is written; empty without one, or if every row meets it."""
     batched: str
     """The first of ORDER, LIMIT and RETURNING; empty without them."""
     reads: Token | None
@@ -185,7 +265,8 @@ def update(cursor: Cursor, before: frozenset[str]) -> Update:
     where = ""
     if "WHERE" in clauses:
         end = min((number for word, number in clauses.items() if number > clauses["WHERE"]), default=cursor.at)
-        where = cursor.written(clauses["WHERE"] + 1, end)
+        condition = cursor.tokens[clauses["WHERE"] + 1 : end]
+        where = "" if always(condition) else cursor.written(clauses["WHERE"] + 1, end)
     batched = next((word for word in clauses if word != "WHERE"), "")
     return Update(at, table, where, batched, reads, f"{at.text} {cursor.written(begin)}")
 
@@ -233,8 +314,10 @@ class Backfill:
         if change.batched:
             message = f"bleen cuts the UPDATE of {change.name} into batches itself: leave {change.batched} out"
             yield Fault(change.at, "backfill", message)
-        call = unknown_call(cursor.tokens)
-        if call is not None:
+        acting = next((token for token, after in pairwise(cursor.tokens) if after.word == "(" and token.text.strip('`"[]').upper() in _ACTING), None)
+        if acting is not None:
+            yield unknown(acting)
+        elif (call := unknown_call(cursor.tokens)) is not None:
             yield unknown(call, "warn")
         if change.reads is not None:
             message = f"this query locks the rows that it reads, in each batch of {change.name}"

@@ -4,13 +4,31 @@ Sources: SQLite, "SQL As Understood By SQLite"; "ALTER TABLE" (what refuses rows
 whatever takes long keeps all the others waiting, and there is no concurrent way to do it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from bleen.database import tokens
+from bleen.database.rules import triggers
+from bleen.database.rules.conditions import UNKNOWN, value
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.moved import kept_equal
-from bleen.database.rules.sentences import HOLDS, NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, columns, findings, held, unknown, unknown_call, update
+from bleen.database.rules.sentences import (
+    HOLDS,
+    NOT_UNDERSTOOD,
+    ROWS,
+    Backfill,
+    Fault,
+    changed,
+    columns,
+    findings,
+    held,
+    refuses,
+    same_again,
+    seeds,
+    unknown,
+    unknown_call,
+    update,
+)
 from bleen.database.rules.sqlite_grammar import Column, Scratch, column, is_constant
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
@@ -76,6 +94,7 @@ _PRAGMAS = {
     "FOREIGN_KEYS": "switches off, for this connection, what keeps the rows whole",
     "LEGACY_ALTER_TABLE": "lets a RENAME leave triggers and views behind",
 }
+_COMMANDS = ("rebuild", "optimize", "integrity-check", "delete-all")
 _MODULES = words("FTS3 FTS4 FTS5 RTREE RTREE_I32 GEOPOLY")
 
 
@@ -159,9 +178,7 @@ class _Sqlite:
             if not self.made(table):
                 yield from self.added(at, added, _name(table))
             self.known.makes("column", *_key(table), added.name.identifier.lower())
-            used = [part for part in columns(added.checked) if not self.made(table, part)]
-            if self.phase == "expand" and used:
-                yield held(at, _name(table), used)
+            yield from self.remembered(at, added, table)
             if added.references:
                 self.known.forgets("table", *_key(added.target))  # what it cascades to is in use
         elif cursor.accept("RENAME", "TO"):
@@ -174,10 +191,26 @@ class _Sqlite:
             if not self.made(table, old):
                 yield self.renamed_column(at, _name(table), old, new)
             self.known.makes("column", *_key(table), new.identifier.lower())
+            for fact in ("filled", "computed"):
+                if self.known.knows(fact, *_key(table), old.identifier.lower()):
+                    self.known.learns(fact, *_key(table), new.identifier.lower())
         else:
             cursor.expect("DROP")
             cursor.accept("COLUMN")
             yield from self.dropped_column(at, table, self.last_name(cursor))
+
+    def remembered(self, at: Token, added: Column, table: tuple[Token, ...]) -> Iterator[Fault]:
+        """Keeps what a later index has to know of a new column, and judges its CHECKs."""
+        default = UNKNOWN if added.expression else value(added.default) if added.default else None
+        for fact, holds in (("filled", default is not None and not added.expression), ("computed", bool(added.expression))):
+            tell = self.known.learns if holds else self.known.unlearns
+            tell(fact, *_key(table), added.name.identifier.lower())
+        if self.phase == "expand" and not self.made(table):
+            yield from refuses(at, _name(table), added.name, default, added.checks, lambda named: self.used(table, named))
+
+    def used(self, table: tuple[Token, ...], named: Sequence[Token]) -> list[Token]:
+        """Those columns that the old version writes: itself, or as it writes what they are computed from."""
+        return [part for part in named if not self.made(table, part) or self.known.knows("computed", *_key(table), part.identifier.lower())]
 
     def last_name(self, cursor: Cursor) -> Token:
         name = cursor.name()
@@ -193,7 +226,7 @@ class _Sqlite:
         name = added.name.text
         typed = f"{name} {added.type}".strip()
         plain = f"ALTER TABLE {table} ADD COLUMN {typed};"
-        null = not added.default or [token.word for token in added.default] == ["NULL"]
+        null = not added.default or value(added.default) is None
         if added.key == "PRIMARY KEY":
             yield Fault(at, "inline-constraint", "SQLite refuses to add a PRIMARY KEY column; create a table with it, and fill it in batches")
         elif added.key:
@@ -213,7 +246,7 @@ class _Sqlite:
         elif added.references and not null:
             fix = f"ALTER TABLE {table} ADD COLUMN {typed} {added.references};"
             yield Fault(at, "foreign-key", f"SQLite refuses {name} with REFERENCES and a default while foreign_keys is on", fix)
-        elif added.checked or (added.not_null and added.expression):
+        elif added.checks or (added.not_null and added.expression):
             yield Fault(at, "inline-constraint", f"reads all rows of {table} to check them, while nobody else can write", "", "warn")
 
     def renamed(self, at: Token, table: tuple[Token, ...], new: Token) -> Iterator[Fault]:
@@ -278,8 +311,11 @@ class _Sqlite:
                 yield Fault(begin, "virtual-table", f"what the module {module.text} does is not known here")
             if surely_new:
                 self.known.makes("table", *_key(table))
+                self.known.makes("virtual", *_key(table))
         else:
             cursor.expect("VIEW")
+            if not cursor.accept("IF", "NOT", "EXISTS"):
+                self.known.makes("view", *_key(cursor.table()))
 
     def create_table(self, cursor: Cursor) -> Iterator[Fault]:
         surely_new = not cursor.accept("IF", "NOT", "EXISTS")
@@ -297,22 +333,29 @@ class _Sqlite:
             self.known.makes("table", *_key(table))
 
     def create_index(self, cursor: Cursor, begin: Token, *, unique: bool) -> Iterator[Fault]:
-        cursor.accept("IF", "NOT", "EXISTS")
+        surely_new = not cursor.accept("IF", "NOT", "EXISTS")
         index = cursor.table()
         cursor.expect("ON")
         table = (*index[:-1], cursor.name())
+        if surely_new:
+            self.known.makes("index", *_key(index))
         if self.made(table):
             return
         named = columns(cursor.group())
-        used = [part for part in named if not self.made(table, part)]
-        if unique and self.phase == "expand" and len(used) == len(named):
+        used = self.used(table, named)
+        later = f"{cursor.written(0, len(cursor.tokens))};"
+        filled = bool(named) and not used and all(self.known.knows("filled", *_key(table), part.identifier.lower()) for part in named)
+        partial = any(token.word == "WHERE" for token in cursor.rest())
+        if unique and self.phase == "expand" and filled and not partial:
+            yield same_again(begin, _name(table[-1:]), named, later)
+        elif unique and self.phase == "expand" and len(used) == len(named):
             message = f"refuses, from then on, what is twice in {_name(table[-1:])}, from the version that does not know this index too"
-            yield Fault(begin, "unique", message, f"-- contract.sql\n{cursor.written(0, len(cursor.tokens))};")
+            yield Fault(begin, "unique", message, f"-- contract.sql\n{later}")
         else:
             message = f"is built while nobody else can write to the database; SQLite has no concurrent way: see that {_name(table[-1:])} is small enough"
             yield Fault(begin, "index-blocks-writers", message, "", "warn")
-            if unique and self.phase == "expand" and used:
-                yield held(begin, _name(table[-1:]), used, f"{cursor.written(0, len(cursor.tokens))};")
+            if unique and self.phase == "expand" and (used or filled):
+                yield held(begin, _name(table[-1:]), used or named, later)
 
     def create_trigger(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
         cursor.accept("IF", "NOT", "EXISTS")
@@ -321,7 +364,7 @@ class _Sqlite:
             cursor.at += 1
         table = (*trigger[:-1], cursor.name())
         if self.made(table):
-            self.known.uses()
+            triggers.created(cursor.rest(), _key(table), self.known, self.made)
             if fault := self.not_taken(cursor, cursor.written(0, len(cursor.tokens)), table[-1].text):
                 yield fault
         else:
@@ -334,8 +377,8 @@ class _Sqlite:
         what = cursor.kind("word").word
         cursor.accept("IF", "EXISTS")
         name = cursor.table()
-        if what == "TABLE" and self.made(name):
-            self.known.forgets("table", *_key(name))
+        if what in ("TABLE", "VIEW", "INDEX") and self.known.made(what.lower(), *_key(name)):
+            self.known.forgets(what.lower(), *_key(name))
             return
         if what == "TABLE":
             self.known.learns("dropped", *_key(name))
@@ -349,12 +392,16 @@ class _Sqlite:
         begin = cursor.at
         cursor.expect("INTO")
         table = cursor.table()
-        if cursor.sees("("):
-            cursor.group()
+        named = cursor.group() if cursor.sees("(") else ()
         rest = cursor.rest()
+        if (fault := triggers.fired(verb, _name(table), _key(table), self.known)) is not None:
+            yield fault
+        if (command := self.command(table, named, rest)) is not None:
+            message = f"goes over all rows that {_name(table)} has an index of, while nobody else can write; fill it row by row, in batches by rowid"
+            yield Fault(command, "table-rewrite", message)
         query = next((token for token in rest if token.word == "SELECT"), None)
         upsert = next((token for token in cursor.tokens if token.word == "CONFLICT"), None)
-        if query is not None:
+        if query is not None and not seeds(rest, table):
             message = f"writes to {_name(table)} for as long as the query takes, while nobody else can; write the rows as VALUES, or fill it in batches"
             yield Fault(query, "copies-rows", message)
         elif (call := unknown_call(rest)) is not None:
@@ -367,9 +414,19 @@ class _Sqlite:
         elif upsert is not None and any(token.word == "UPDATE" for token in cursor.tokens):
             yield Fault(verb, "replaces", f"changes rows of {_name(table)} that are in use", "", "warn")
 
+    def command(self, table: tuple[Token, ...], named: Sequence[Token], rest: Sequence[Token]) -> Token | None:
+        """What an INSERT into a full-text index tells it to do with all of its rows (SQLite, "FTS5", section 6: the column is called like the table)."""
+        if all(column.kind == "sign" or column.identifier.lower() != table[-1].identifier.lower() for column in named):
+            return None
+        if self.made(table) and not self.known.made("virtual", *_key(table)):
+            return None
+        return next((token for token in rest if token.kind == "string" and token.text[1:-1].lower() in _COMMANDS), None)
+
     def change(self, cursor: Cursor) -> Iterator[Fault]:
         """UPDATE and DELETE."""
         change = update(cursor, words("OR ROLLBACK ABORT FAIL IGNORE REPLACE"))
+        if (fault := triggers.fired(change.at, change.name, _key(change.table), self.known)) is not None:
+            yield fault
         if self.made(change.table) and change.reads is None:
             return
         yield from changed(change, self.phase)

@@ -19,8 +19,8 @@ class Column(NamedTuple):
     default_text: str = ""
     key: str = ""
     """PRIMARY KEY or UNIQUE."""
-    checked: tuple[Token, ...] = ()
-    """What stands in the parentheses of its CHECKs."""
+    checks: tuple[tuple[Token, ...], ...] = ()
+    """What stands in the parentheses of each CHECK."""
     references: str = ""
     target: tuple[Token, ...] = ()
     """The table that it refers to."""
@@ -30,6 +30,8 @@ class Column(NamedTuple):
 
 
 _CONSTRAINTS = words("CONSTRAINT PRIMARY NOT NULL UNIQUE CHECK DEFAULT COLLATE REFERENCES GENERATED AS")
+_CONSTRAINTS_OF_TABLES = words("CONSTRAINT PRIMARY UNIQUE CHECK FOREIGN")
+"""What begins a constraint of a table, which SQLite adds to none that is there."""
 _TYPE_WORDS = words("""
     INT INTEGER TINYINT SMALLINT MEDIUMINT BIGINT UNSIGNED SIGNED BIG CHARACTER CHAR VARCHAR VARYING NCHAR NATIVE NVARCHAR NATIONAL TEXT CLOB BLOB LONG RAW
     REAL DOUBLE PRECISION FLOAT NUMERIC DECIMAL BOOLEAN DATE DATETIME TIME TIMESTAMP WITH WITHOUT ZONE VARBINARY BINARY ANY
@@ -41,6 +43,8 @@ def column(cursor: Cursor) -> Column:
 
     SQLite takes any words for a type, ``ADD COLUM x INT`` too, which makes a column ``COLUM``: several words that are no type are not understood.
     """
+    if cursor.now.word in _CONSTRAINTS_OF_TABLES:
+        raise Puzzled(cursor.now)
     name = cursor.name()
     begin = cursor.at
     while cursor.now.kind in ("word", "name") and cursor.now.word not in _CONSTRAINTS:
@@ -76,7 +80,7 @@ def _constraint(cursor: Cursor, found: Column) -> Column:
         _conflict(cursor)
         return found
     if cursor.accept("CHECK"):
-        return found._replace(checked=(*found.checked, *cursor.group()))
+        return found._replace(checks=(*found.checks, cursor.group()))
     if cursor.accept("COLLATE"):
         cursor.name()
         return found
