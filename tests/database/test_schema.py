@@ -225,6 +225,18 @@ def test_two_releases_never_interleave(users: Base, monkeypatch: pytest.MonkeyPa
     assert schema.ledger.entries() == []
 
 
+def test_a_column_of_a_pair_in_step_can_get_a_longer_type(users: Base) -> None:
+    """The example of an override in the guide: varchar(50) to varchar(100) is only a change of the catalogue."""
+    rows(users, "ALTER TABLE users ALTER first_name TYPE varchar(50)")
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    schema.expand([migration("0008_longer", expand="ALTER TABLE users ALTER COLUMN first_name TYPE varchar(100);")], "shop", 2, SHIPS)
+    with users.connect(**{"bleen.environment": "blue-1"}) as blue:
+        blue.execute("UPDATE users SET first_name = repeat('x', 60), full_name = 'New Name' WHERE id = 1")
+    assert rows(users, "SELECT full_name FROM users WHERE id = 1") == [(f"{'x' * 60} L1",)]
+    assert " WHEN (" in str(rows(users, "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal"))
+
+
 HINDERED = {"a lock": ("LOCK TABLE users IN ACCESS SHARE MODE", NotGiven), "a view": ("CREATE VIEW names AS SELECT first_name FROM users", Refused)}
 
 

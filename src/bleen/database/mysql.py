@@ -244,6 +244,10 @@ class MySQL:
         schema, name = (self.database, parts[0]) if len(parts) == 1 else (parts[0], parts[1])
         return (schema.lower(), name.lower()) if self.lowers else (schema, name)
 
+    def retypes(self, statement: Statement, pair: Pair) -> bool:
+        """Nothing of a trigger is in its way."""
+        return False
+
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows(
             "SELECT column_name, column_type, is_nullable = 'YES', column_default, extra, coalesce(generation_expression, '') <> '', data_type"

@@ -250,6 +250,13 @@ class Postgres:
         drop = postgast.pg_query_pb2.AT_DropColumn
         return any(c.alter_table_cmd.subtype == drop and c.alter_table_cmd.name in (*pair.old, *pair.new) for c in node.cmds)
 
+    def retypes(self, statement: Statement, pair: Pair) -> bool:
+        node, name = _node(statement)
+        if name != "alter_table_stmt" or not self._same([part for part in (node.relation.schemaname, node.relation.relname) if part], pair.table):
+            return False
+        retype = postgast.pg_query_pb2.AT_AlterColumnType
+        return any(c.alter_table_cmd.subtype == retype and c.alter_table_cmd.name in (*pair.old, *pair.new) for c in node.cmds)
+
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows(
             "SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, coalesce(pg_get_expr(d.adbin, d.adrelid), ''),"

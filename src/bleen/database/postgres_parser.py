@@ -144,15 +144,17 @@ def comments(text: str) -> list[Comment]:
     return Source(text).comments
 
 
-def widened(text: str) -> list[str]:
-    """The tables that get a column by these statements, those that they make themselves excepted. A `SELECT *` that was prepared before fails afterwards."""
+def reshaped(text: str) -> list[str]:
+    """The tables that get or lose a column by these statements, those that they make themselves excepted. A `SELECT *` that was prepared before fails
+    afterwards (PostgreSQL manual, PREPARE: the columns of the result must not change).
+    """
     made, found = set[tuple[str, str]](), list[str]()
     for node in (each.node for each in Source(text).parsed()):
         if node.HasField("create_stmt"):
             made.add((node.create_stmt.relation.schemaname, node.create_stmt.relation.relname))
         elif node.HasField("alter_table_stmt"):
             relation = node.alter_table_stmt.relation
-            adds = any(command.alter_table_cmd.subtype == pb.AT_AddColumn for command in node.alter_table_stmt.cmds)
-            if adds and (relation.schemaname, relation.relname) not in made and relation.relname not in found:
+            changes = any(command.alter_table_cmd.subtype in (pb.AT_AddColumn, pb.AT_DropColumn) for command in node.alter_table_stmt.cmds)
+            if changes and (relation.schemaname, relation.relname) not in made and relation.relname not in found:
                 found.append(relation.relname)
     return found

@@ -347,12 +347,26 @@ class Schema:
             self.told(f"{name}: {part}, the triggers that kept {words(pair)} in step")
         done = self._done(migration, part, first, group)
         if all(self.server.transactional(statement) for statement in group):
-            self._end_sync(migration, part, group, ends, done)
+            retyped = self._retyped(group)
+            loosened = [text for of in retyped for text in self._sync(*of, {}).loosen()]
+            self._end_sync(migration, part, [*_own(loosened), *group], ends, done)
+            for of in retyped:
+                self.server.change(_own(self._sync(*of, {}).tighten()), [], migration.locks, self.told)
             return
         if ends:
             self._end_sync(migration, part, [], ends, [])
         for number, statement in enumerate(group, first):
             self._by_itself(migration, part, number, statement, steps.get((part, number)))
+
+    def _retyped(self, group: Sequence[Statement]) -> list[tuple[Migration, int, Pair]]:
+        """The pairs in step whose columns get another type."""
+        kept = [
+            (entry.migration, number, pair)
+            for entry in self.ledger.entries()
+            for number, pair in enumerate(entry.migration.pairs, 1)
+            if ("sync", number) in self.ledger.steps(entry.name)
+        ]
+        return [(migration, number, pair) for migration, number, pair in kept if any(self.server.retypes(statement, pair) for statement in group)]
 
     def _by_itself(self, migration: Migration, part: Part, number: int, statement: Statement, step: Step | None) -> None:
         """Runs a statement that no transaction can hold, if it was not run; marked as begun before, with what there was then."""

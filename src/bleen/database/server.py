@@ -127,6 +127,10 @@ class Server(Protocol):
         """Whether a statement takes away a column of a pair, or its table."""
         ...
 
+    def retypes(self, statement: Statement, pair: Pair) -> bool:
+        """Whether a statement gives a column of a pair another type, which a condition of its triggers may stand in the way of."""
+        ...
+
     def columns(self, table: str) -> Mapping[str, Column]:
         """The columns of a table, by name, in their order; none if there is no such table."""
         ...

@@ -217,6 +217,10 @@ class SQLite:
         except Puzzled:
             return False  # the server will say what it is
 
+    def retypes(self, statement: Statement, pair: Pair) -> bool:
+        """Nothing of a trigger is in its way."""
+        return False
+
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows('SELECT name, type, "notnull", dflt_value, hidden FROM pragma_table_xinfo(%s)', [sqlite_values.named(table)])
         return {name: Column(name, type, not required, default or "", hidden != 0) for name, type, required, default, hidden in found}

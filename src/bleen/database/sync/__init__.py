@@ -24,6 +24,14 @@ class Sync(Protocol):
         """
         ...
 
+    def loosen(self) -> list[str]:
+        """After this nothing of it is in the way of another type for its columns; it keeps them in step all the same."""
+        ...
+
+    def tighten(self) -> list[str]:
+        """The opposite of ``loosen``, once they have that type."""
+        ...
+
     def rewrite(self) -> list[str]:
         """For a sync that is installed: who writes which shape may have changed. Locks no table where the dialect can."""
         ...

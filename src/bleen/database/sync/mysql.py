@@ -83,6 +83,12 @@ class Sync(NamedTuple):
         made = [self._create(name, event, body) for name, (event, body) in wanted.items() if name not in found]
         return [*counters, *made, *(self._drop(each.name) for each in self.ours() if each.name not in wanted)]
 
+    def loosen(self) -> list[str]:
+        return []
+
+    def tighten(self) -> list[str]:
+        return []
+
     def rewrite(self) -> list[str]:
         return self.install()
 

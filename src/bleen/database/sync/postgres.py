@@ -81,12 +81,20 @@ class Sync(NamedTuple):
     def install(self) -> list[str]:
         sequences = [f"CREATE SEQUENCE IF NOT EXISTS {self.named(name)}" for name in self._sequences()]
         grants = [f"GRANT USAGE ON SEQUENCE {self.named(name)} TO PUBLIC" for name in self._sequences()]
-        trigger = (
-            f"CREATE OR REPLACE TRIGGER {_quoted(self.name)} BEFORE INSERT OR UPDATE ON {self.named(self.table)}"
-            f" FOR EACH ROW{self._unless_in_step()} EXECUTE FUNCTION {self.named(self.name)}()"
-        )
         comment = f"COMMENT ON TRIGGER {_quoted(self.name)} ON {self.named(self.table)} IS {_literal(told(self.pair))}"
-        return [*sequences, *grants, *self.rewrite(), trigger, comment]
+        return [*sequences, *grants, *self.rewrite(), *self.tighten(), comment]
+
+    def loosen(self) -> list[str]:
+        return [self._trigger("")]
+
+    def tighten(self) -> list[str]:
+        return [self._trigger(self._unless_in_step())]
+
+    def _trigger(self, condition: str) -> str:
+        return (
+            f"CREATE OR REPLACE TRIGGER {_quoted(self.name)} BEFORE INSERT OR UPDATE ON {self.named(self.table)}"
+            f" FOR EACH ROW{condition} EXECUTE FUNCTION {self.named(self.name)}()"
+        )
 
     def remove(self, leaves: Side = "old") -> list[str]:
         return [

@@ -50,6 +50,12 @@ class Sync(NamedTuple):
     def remove(self, leaves: Side = "old") -> list[str]:
         return [STATE, *self._drops(), f"DELETE FROM bleen_sync WHERE name = {literal(self.name)}"]
 
+    def loosen(self) -> list[str]:
+        return []
+
+    def tighten(self) -> list[str]:
+        return []
+
     def rewrite(self) -> list[str]:
         """Nothing in it depends on who writes."""
         return []

@@ -25,6 +25,9 @@ def run(args: Namespace) -> int:
         if not wanted:
             migrating.tell(args, True, "no contract is pending", contracted=[])
             return exits.DONE
+        notes = [note for each in pending if each.migration in wanted for note in _notes(opened, each.migration)]
+        if not args.json:
+            print("".join(f"note: {note}\n" for note in notes), end="", flush=True)
         if not (shut := _shut(pending[0], args)) and not migrating.agreed(args, f"{', '.join(wanted)}: the old shape is taken away for good."):
             migrating.tell(args, False, "nothing was changed", contracted=[])
             return exits.USAGE
@@ -35,8 +38,22 @@ def run(args: Namespace) -> int:
             pending = opened.pending()
         said = [f"contracted: {', '.join(done)}"] if done else []
         said += [f"{pending[0].migration}: its gate is shut", *(f"  {why}" for why in shut)] if shut else []
-        migrating.tell(args, not shut, "\n".join(said), contracted=done, waits=shut)
+        migrating.tell(args, not shut, "\n".join(said), contracted=done, waits=shut, notes=notes)
         return exits.SAID_NO if shut else exits.DONE
+
+
+def _notes(opened: migrating.Opened, name: str) -> list[str]:
+    """What becomes of a `SELECT *` that a warm connection has prepared: no trigger helps there."""
+    entry = opened.schema.ledger.entry(name)
+    if entry is None or opened.schema.server.dialect != "postgres":
+        return []
+    from bleen.database.postgres_parser import reshaped
+
+    return [
+        f"{name} changes the columns of {table}: a `SELECT *` from it that is prepared on an open connection will fail"
+        ' ("cached plan must not change result type"); name the columns, or have drivers prepare again'
+        for table in reshaped(entry.migration.sql("contract"))
+    ]
 
 
 def _wanted(args: Namespace, pending: list[Pending]) -> list[str]:
