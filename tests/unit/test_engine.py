@@ -594,6 +594,20 @@ def test_requests_in_flight_have_the_time_of_the_drain_and_are_counted_then(serv
     assert next(event.facts for event in service.events if event.phase is P.CONTRACTING) == {"cut": 3}
 
 
+def test_what_was_in_flight_when_copies_were_asked_to_end_is_counted_although_it_has_ended_with_them(service: FakeService) -> None:
+    """ "what is left then gets TERM with its process, and is counted in the report" """
+    service.deploy("1.1", P.HOLDING)
+    service.router.carry(BLUE, open=3)
+    service.platform.stop_after(BLUE, 3)
+    service.ask(Verb.RETIRE)
+    service.drive(P.RETIRING)
+    while "cut" not in service.release.memo:
+        service.clock.advance(service.tick() or 0.0)
+    service.router.carry(BLUE, open=0)
+    assert service.drive().phase is P.COMPLETED
+    assert next(event.facts for event in service.events if event.phase is P.CONTRACTING) == {"cut": 3}
+
+
 def test_after_a_rollback_green_drains_the_same_way(service: FakeService) -> None:
     """After a rollback green drains the same way."""
     service.deploy("1.1", P.HOLDING)

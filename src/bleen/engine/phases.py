@@ -202,7 +202,7 @@ def retiring(release: Release, world: World) -> Outcome:
     if world.router.routing().names(old):
         return Failed(f"the router sends traffic to {old}, which was to be retired: nothing was stopped; `bleen status` shows the drift")
     if stopping := platform.retire(old, plan.keep, world.epoch):
-        return stopping._replace(memo={**release.memo, **left})
+        return _ending(release, stopping, left)
     if plan.keep == 0:
         world.router.settle(_without(world.router.routing(), old), world.epoch)
     return Done(left)
@@ -270,7 +270,7 @@ def undoing(release: Release, world: World) -> Outcome:
     if isinstance(left, NotYet):
         return left
     if stopping := platform.retire(new, 0, world.epoch):
-        return stopping._replace(memo={**release.memo, **left})
+        return _ending(release, stopping, left)
     world.router.settle(_without(world.router.routing(), new), world.epoch)
     return _settled(release, world, world.providers.migrator, left) if world.providers.migrator else Done(left)
 
@@ -348,7 +348,7 @@ def _served(release: Release, world: World, wanted: Routing) -> Outcome:
 
 def _drained(release: Release, world: World, environment: Environment) -> NotYet | Mapping[str, int]:
     """What was cut, once requests in flight have ended or had their time: as the memo has it, where copies are ending already."""
-    if "cut" in release.memo:
+    if release.memo.get("drained") == release.entered:
         return {"cut": release.memo["cut"]}
     until = release.entered + release.plan.drain
     left = world.router.drained(environment, world.now - release.entered)
@@ -356,6 +356,11 @@ def _drained(release: Release, world: World, environment: Environment) -> NotYet
         return left._replace(until=until)
     traffic = world.router.traffic().get(environment)
     return {"cut": traffic.open if left and traffic else 0}
+
+
+def _ending(release: Release, stopping: NotYet, cut: Mapping[str, int]) -> NotYet:
+    """Copies are asked to end: what was in flight then is not to be counted again, as it ends with them. `resume` drains anew."""
+    return stopping._replace(memo={**release.memo, **cut, "drained": release.entered})
 
 
 def _without(routing: Routing, environment: Environment) -> Routing:
