@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message as ProtobufMessage
@@ -45,15 +46,16 @@ class Look(NamedTuple):
         """The fix of what is right, but only in contract."""
         return f"-- contract.sql\n{what or self.parsed.statement.text};"
 
-    def part(self, index: int) -> Place:
-        """Where the part of a list begins that is behind the ``index``-th comma outside of parentheses; of the first, the statement itself."""
-        depth = passed = 0
-        for token in self.parsed.tokens if index else ():
-            if passed == index:
-                return place(self.text, token.begin)
+    def parts(self) -> Iterator[Place]:
+        """Where the parts of a list begin, behind the commas outside of parentheses; of the first, the statement itself, and so of what has no place."""
+        depth, passed = 0, False
+        yield self.parsed.statement.at
+        for token in self.parsed.tokens:
+            if passed:
+                yield place(self.text, token.begin)
             depth += (token.kind in ("ASCII_40", "ASCII_91")) - (token.kind in ("ASCII_41", "ASCII_93"))
-            passed += token.kind == "ASCII_44" and depth == 0
-        return self.parsed.statement.at
+            passed = token.kind == "ASCII_44" and depth == 0
+        yield from repeat(self.parsed.statement.at)
 
 
 def inner(node: Message) -> Message:
@@ -89,16 +91,14 @@ def temporary(table: Message) -> bool:
 
 def changed(message: Message, **fields: object) -> Message:
     """A copy of a tree with other values in some fields."""
-    copy = type(message)()
-    copy.CopyFrom(message)
-    for field, value in fields.items():
-        copy.ClearField(field)
-        if isinstance(value, list):
-            getattr(copy, field).extend(value)
-        elif isinstance(value, ProtobufMessage):
+    copy, kept = type(message)(), {field.name: value for field, value in message.ListFields()}  # no copy of a thousand subcommands in order to change one
+    for field, value in {**kept, **fields}.items():
+        if isinstance(value, ProtobufMessage):
             getattr(copy, field).CopyFrom(value)
-        else:
+        elif isinstance(value, (str, int, float)):
             setattr(copy, field, value)
+        else:
+            getattr(copy, field).extend(value)
     return copy
 
 

@@ -51,8 +51,8 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
         yield look.finding("not-understood", f"no rule knows ALTER of {what}")
         return
     free = look.known.made("relation", *name)
-    for index, node in enumerate(statement.cmds):
-        command, at = node.alter_table_cmd, look.part(index)
+    for node, at in zip(statement.cmds, look.parts(), strict=False):
+        command = node.alter_table_cmd
         subtype = pb.AlterTableType.Name(command.subtype)
         rule = COMMANDS.get(subtype)
         if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions") and what in ("OBJECT_VIEW", "OBJECT_MATVIEW"):
