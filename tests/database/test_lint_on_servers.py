@@ -3,6 +3,7 @@
 import psycopg
 
 from bleen.database.rules import lint
+from bleen.database.rules.postgres_look import STEADY
 from bleen.database.statements import split
 from databases import Base
 
@@ -78,6 +79,13 @@ def test_a_column_of_a_domain_writes_the_table_again_if_the_domain_has_a_constra
         connection.execute(SCHEMA.encode())
         assert touched(connection, "ALTER TABLE users ADD COLUMN a age")
         assert not touched(connection, "ALTER TABLE users ADD COLUMN a nick, ADD COLUMN b mood, ADD COLUMN c mood[]")
+
+
+def test_no_function_that_is_the_same_for_every_row_is_volatile(any_base: Base) -> None:
+    """ "What is not listed may do anything": and what is listed as steady is so in every version of PostgreSQL."""
+    with any_base.connect() as connection:
+        query = "SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND provolatile = 'v' AND proname = ANY(%s)"
+        assert connection.execute(query, [sorted(STEADY)]).fetchall() == []
 
 
 def test_a_validated_check_spares_set_not_null_its_reading(any_base: Base) -> None:

@@ -211,6 +211,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "REINDEX INDEX users_email"),
         ("both", "REINDEX (VERBOSE) SCHEMA app"),
         ("both", "REINDEX (CONCURRENTLY false) TABLE users"),
+        ("both", "REINDEX (CONCURRENTLY 0) TABLE users"),
+        ("both", "REINDEX (CONCURRENTLY off) TABLE users"),
         ("both", "REINDEX SYSTEM shop"),
     ],
     "concurrently-in-transaction": [
@@ -496,6 +498,8 @@ GOOD: list[tuple[str, str]] = [
     ("both", "INSERT INTO plans SELECT 1, 'free'"),
     ("both", "SELECT count(*), max(created) FROM users WHERE lower(email) LIKE 'a%'; SHOW server_version; EXPLAIN SELECT 1"),
     ("both", "ANALYZE users; VACUUM users; VACUUM (FULL off, ANALYZE) users; ANALYZE"),
+    ("both", "VACUUM (FULL 0) users; VACUUM (FULL false, ANALYZE 1) users; REINDEX (CONCURRENTLY 1) TABLE users"),
+    ("both", "ALTER TABLE users ADD b date DEFAULT date('2020-01-01'), ADD c int4range DEFAULT int4range(0, 1), ADD d text DEFAULT NULL"),
     ("both", "SET client_min_messages = warning"),
     ("both", "ALTER DOMAIN d DROP NOT NULL"),
     ("contract", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID; ALTER DOMAIN d VALIDATE CONSTRAINT c; ALTER DOMAIN d DROP NOT NULL"),

@@ -12,6 +12,7 @@ from postgast import pg_query_pb2 as pb
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_holds import held
 from bleen.database.rules.postgres_look import (
+    BUILT_IN,
     STEADY,
     Look,
     Message,
@@ -30,16 +31,6 @@ from bleen.database.rules.postgres_look import (
 from bleen.database.statements import Place
 
 _SERIAL = {"smallserial": "int2", "serial2": "int2", "serial": "int4", "serial4": "int4", "bigserial": "int8", "serial8": "int8"}
-_BUILT_IN = frozenset(
-    """
-    bit bool box bpchar bytea char cidr circle citext date daterange datemultirange float4 float8 geography geometry hstore inet int2 int4 int4range
-    int4multirange int8 int8range int8multirange interval json jsonb jsonpath line lseg ltree macaddr macaddr8 money name numeric numrange nummultirange
-    oid path pg_lsn point polygon regclass text time timestamp timestamptz timetz tsmultirange tsquery tsrange tstzmultirange tstzrange tsvector uuid
-    varbit varchar vector xml
-    """.split()
-)
-"""Types of PostgreSQL and of its well-known extensions, none of which is a domain."""
-
 _UNDERSTOOD = frozenset(
     "NULL NOTNULL DEFAULT IDENTITY GENERATED CHECK PRIMARY UNIQUE EXCLUSION FOREIGN ATTR_DEFERRABLE ATTR_NOT_DEFERRABLE ATTR_DEFERRED "
     "ATTR_IMMEDIATE ATTR_ENFORCED ATTR_NOT_ENFORCED".split()
@@ -143,7 +134,7 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
             at=at,
         )
     yield from _inline(look, it, table, fix, at)
-    if not it.serial and it.type.replace("[]", "") not in _BUILT_IN:
+    if not it.serial and it.type.replace("[]", "") not in BUILT_IN:
         yield from _foreign_type(look, it, table, at)
 
 

@@ -169,47 +169,61 @@ def called(*parts: str) -> str:
 
 
 def options(nodes: Sequence[Message]) -> dict[str, bool]:
-    """The options of VACUUM, REINDEX and their like: whether each is on."""
-    found = {}
-    for node in nodes:
-        option = node.def_elem
-        value = inner(option.arg) if option.HasField("arg") else None
-        said = "true" if value is None else getattr(value, "sval", "") or str(getattr(value, "ival", "") or getattr(value, "boolval", ""))
-        found[option.defname] = said.lower() not in ("false", "off", "0", "no")
-    return found
+    """The options of VACUUM, REINDEX and their like: whether each is on, as defGetBoolean (define.c) reads it."""
+    return {node.def_elem.defname: not node.def_elem.HasField("arg") or _is_on(inner(node.def_elem.arg)) for node in nodes}
+
+
+def _is_on(value: Message) -> bool:
+    match kind(value):
+        case "Integer":
+            return bool(value.ival)
+        case "Boolean":
+            return bool(value.boolval)
+    return str(getattr(value, "sval", "")).lower() not in ("false", "off")
+
+
+BUILT_IN = frozenset(
+    """
+    bit bool box bpchar bytea char cidr circle citext date daterange datemultirange float4 float8 geography geometry hstore inet int2 int4 int4range
+    int4multirange int8 int8range int8multirange interval json jsonb jsonpath line lseg ltree macaddr macaddr8 money name numeric numrange nummultirange
+    oid path pg_lsn point polygon regclass text time timestamp timestamptz timetz tsmultirange tsquery tsrange tstzmultirange tstzrange tsvector uuid
+    varbit varchar vector xml
+    """.split()
+)
+"""Types of PostgreSQL and of its well-known extensions, none of which is a domain."""
 
 
 # What functions do. PostgreSQL 18, "Functions and Operators", and provolatile of pg_proc; what is not listed may do anything.
-STEADY = frozenset(
+STEADY = BUILT_IN | frozenset(
     """
     abs age any_value array_agg array_append array_cat array_dims array_fill array_length array_lower array_position array_prepend array_remove
     array_replace array_to_json array_to_string array_upper ascii avg bit_and bit_length bit_or bool_and bool_or bpchar btrim cardinality cbrt ceil
     ceiling char_length character_length chr coalesce concat concat_ws convert_from convert_to cos count crc32 current_database current_schema
     current_schemas current_setting current_user date_bin date_part date_trunc decode degrees dense_rank div encode every exp extract factorial
-    first_value floor format format_type gcd get_bit get_byte greatest has_column_privilege has_schema_privilege has_table_privilege initcap
-    isempty isfinite json_agg json_array_elements json_array_elements_text json_array_length json_build_array json_build_object json_each
-    json_each_text json_extract_path json_extract_path_text json_object json_object_agg json_object_keys json_populate_record json_strip_nulls
-    json_to_record json_typeof jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object
-    jsonb_each jsonb_each_text jsonb_extract_path jsonb_extract_path_text jsonb_insert jsonb_object jsonb_object_agg jsonb_object_keys
-    jsonb_path_exists jsonb_path_query jsonb_pretty jsonb_set jsonb_strip_nulls jsonb_typeof justify_days justify_hours justify_interval lag
-    last_value lcm lead least left length like_escape ln localtime localtimestamp log log10 lower lower_inc lower_inf lpad ltrim make_date
-    make_interval make_time make_timestamp make_timestamptz max md5 min mod mode normalize now nullif num_nonnulls num_nulls obj_description
-    octet_length overlay parse_ident percent_rank percentile_cont percentile_disc pg_get_constraintdef pg_get_expr pg_get_functiondef
-    pg_get_indexdef pg_get_serial_sequence pg_get_triggerdef pg_get_viewdef pg_is_in_recovery pg_size_pretty pg_table_size pg_relation_size
-    pg_total_relation_size pg_typeof pi plainto_tsquery position power quote_ident quote_literal quote_nullable radians rank regexp_count
-    regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr repeat replace reverse right
-    round row_number row_to_json rpad rtrim scale session_user setweight sha224 sha256 sha384 sha512 sign sin split_part sqrt starts_with
-    statement_timestamp stddev string_agg string_to_array string_to_table strip strpos substr substring sum tan timezone to_char to_date to_hex to_json
-    to_jsonb to_number to_regclass to_regtype to_timestamp to_tsquery to_tsvector transaction_timestamp translate trim trim_array
+    first_value floor format format_type gcd get_bit get_byte greatest has_column_privilege has_schema_privilege has_table_privilege initcap isempty
+    isfinite json_agg json_array_elements json_array_elements_text json_array_length json_build_array json_build_object json_each json_each_text
+    json_extract_path json_extract_path_text json_object json_object_agg json_object_keys json_populate_record json_strip_nulls json_to_record
+    json_typeof jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object jsonb_each
+    jsonb_each_text jsonb_extract_path jsonb_extract_path_text jsonb_insert jsonb_object jsonb_object_agg jsonb_object_keys jsonb_path_exists
+    jsonb_path_query jsonb_pretty jsonb_set jsonb_strip_nulls jsonb_typeof justify_days justify_hours justify_interval lag last_value lcm lead least
+    left length like_escape ln localtime localtimestamp log log10 lower lower_inc lower_inf lpad ltrim make_date make_interval make_time
+    make_timestamp make_timestamptz max md5 min mod mode normalize now nullif num_nonnulls num_nulls obj_description octet_length overlay parse_ident
+    percent_rank percentile_cont percentile_disc pg_get_constraintdef pg_get_expr pg_get_functiondef pg_get_indexdef pg_get_serial_sequence
+    pg_get_triggerdef pg_get_viewdef pg_size_pretty pg_typeof pi plainto_tsquery position power quote_ident quote_literal quote_nullable radians rank
+    regexp_count regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr repeat replace
+    reverse right round row_number row_to_json rpad rtrim scale session_user setweight sha224 sha256 sha384 sha512 sign sin split_part sqrt
+    starts_with statement_timestamp stddev string_agg string_to_array string_to_table strip strpos substr substring sum tan timezone to_char to_date
+    to_hex to_json to_jsonb to_number to_regclass to_regtype to_timestamp to_tsquery to_tsvector transaction_timestamp translate trim trim_array
     trim_scale trunc ts_headline ts_rank unistr unnest upper upper_inc upper_inf variance version websearch_to_tsquery width_bucket
     """.split()
 )
-"""The same for every row of a statement, and no effect: a column's default is computed once."""
+"""The same for every row of a statement, and no effect: a column's default is computed once. A type is a function too: date('2026-01-01')."""
 
 FREE = STEADY | frozenset(
     """
-    clock_timestamp currval gen_random_bytes gen_random_uuid gen_salt generate_series generate_subscripts lastval nextval random random_normal timeofday
-    uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 uuidv4 uuidv7
+    clock_timestamp currval gen_random_bytes gen_random_uuid gen_salt generate_series generate_subscripts lastval nextval pg_is_in_recovery
+    pg_relation_size pg_table_size pg_total_relation_size random random_normal timeofday uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 uuidv4
+    uuidv7
     """.split()
 )
 """No effect that anybody else could feel."""

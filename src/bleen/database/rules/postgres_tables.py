@@ -509,7 +509,8 @@ def reindex(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.relation) if statement.HasField("relation") else (statement.name,)
     if options(statement.params).get("concurrently") or look.known.made("relation", *name):
         return
-    safe = changed(statement, params=[*statement.params, wrapped(pb.DefElem(defname="concurrently", defaction=pb.DEFELEM_UNSPEC))])
+    said = [each for each in statement.params if each.def_elem.defname != "concurrently"]
+    safe = changed(statement, params=[*said, wrapped(pb.DefElem(defname="concurrently", defaction=pb.DEFELEM_UNSPEC))])
     whole = statement.kind == pb.REINDEX_OBJECT_SYSTEM
     yield look.finding(
         "reindex-without-concurrently",
