@@ -1,4 +1,4 @@
-"""What each rule of PostgreSQL forbids, and what hurts nobody; "both" is expand and contract."""
+"""What each rule of PostgreSQL forbids; "both" is expand and contract."""
 
 VALIDATED = "ALTER TABLE users ADD CONSTRAINT c CHECK (email IS NOT NULL) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c; "
 
@@ -82,10 +82,21 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("contract", "ALTER TABLE users DROP COLUMN first_name CASCADE"),
         ("contract", "ALTER TABLE users DROP CONSTRAINT users_check CASCADE"),
         ("contract", "DROP SCHEMA app CASCADE"),
+        ("both", "CREATE SEQUENCE s; ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ALTER b SET DEFAULT nextval('s'); DROP SEQUENCE s CASCADE"),
+        ("both", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; DROP FUNCTION f() CASCADE"),
+        ("both", "CREATE TYPE t AS ENUM ('a'); DROP TYPE t CASCADE"),
+        ("both", "CREATE TABLE people (a int); ALTER TABLE people DROP COLUMN a CASCADE"),
+        ("contract", "DROP TYPE mood CASCADE"),
+        ("contract", "DROP EXTENSION citext CASCADE"),
     ],
     "drop-default": [
         ("expand", "ALTER TABLE users ALTER COLUMN active DROP DEFAULT"),
         ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note DROP DEFAULT"),  # as Django writes it
+        ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note SET DEFAULT NULL"),
+        (
+            "expand",
+            "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users RENAME note TO n; ALTER TABLE users ALTER n SET DEFAULT NULL::text",
+        ),
     ],
     "set-default": [("expand", "ALTER TABLE users ALTER active SET DEFAULT false")],
     "change-type": [
@@ -99,10 +110,24 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN full_name text NOT NULL"),
         ("both", "ALTER TABLE users ADD full_name varchar(255) NULL, ADD COLUMN age int NOT NULL"),
         ("both", "ALTER TABLE users ADD COLUMN IF NOT EXISTS age int CONSTRAINT nn NOT NULL"),
+        ("both", "ALTER TABLE users ADD COLUMN b int NOT NULL DEFAULT NULL"),
+        ("both", "ALTER TABLE users ADD COLUMN b text DEFAULT (NULL)::text NOT NULL"),
     ],
     "not-null-in-expand": [
         ("expand", "ALTER TABLE users ADD COLUMN age int; ALTER TABLE users ADD CONSTRAINT c CHECK (age IS NOT NULL) NOT VALID"),
         ("expand", "ALTER TABLE users ADD COLUMN age int; ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0 AND age IS NOT NULL) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CONSTRAINT c CHECK (NOT b IS NULL) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CONSTRAINT c CHECK (users.b IS NOT NULL) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD b int DEFAULT NULL; ALTER TABLE users ADD CONSTRAINT c CHECK (b IS NOT NULL AND id > 0) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CONSTRAINT c NOT NULL b NOT VALID"),
+        (
+            "expand",
+            "ALTER TABLE users ADD b int DEFAULT 1; ALTER TABLE users ADD CONSTRAINT c CHECK (b IS NOT NULL) NOT VALID; ALTER TABLE users ALTER b DROP DEFAULT",
+        ),
+        (
+            "expand",
+            "ALTER TABLE users ADD b int DEFAULT 1; ALTER TABLE users ADD CHECK (b IS NOT NULL) NOT VALID; ALTER TABLE users ALTER b SET DEFAULT NULL",
+        ),
     ],
     "set-not-null": [
         ("both", "ALTER TABLE users ALTER COLUMN email SET NOT NULL"),
@@ -121,6 +146,20 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "both",
             VALIDATED + "ALTER TABLE app.users ALTER email SET NOT NULL",
         ),
+        ("both", "ALTER TABLE users ADD CONSTRAINT pk PRIMARY KEY USING INDEX users_id"),
+        ("both", "CREATE UNIQUE INDEX CONCURRENTLY i ON users (id, email); ALTER TABLE users ADD CONSTRAINT pk PRIMARY KEY USING INDEX i"),
+        ("contract", VALIDATED + "CREATE UNIQUE INDEX CONCURRENTLY i ON users (id, email); ALTER TABLE users ADD CONSTRAINT pk PRIMARY KEY USING INDEX i"),
+        (
+            "contract",
+            "ALTER TABLE users ADD b int NOT NULL DEFAULT 1; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b); "
+            "ALTER TABLE users ALTER b DROP NOT NULL; ALTER TABLE users ADD PRIMARY KEY USING INDEX i",
+        ),
+        (
+            "both",
+            "ALTER TABLE users ADD CONSTRAINT c CHECK (email IS NOT NULL) NO INHERIT NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c; "
+            "ALTER TABLE users ALTER email SET NOT NULL",
+        ),
+        ("contract", VALIDATED + "ALTER TABLE users DROP email; ALTER TABLE users ADD email text; ALTER TABLE users ALTER email SET NOT NULL"),
     ],
     "volatile-default": [
         ("both", "ALTER TABLE users ADD COLUMN token uuid DEFAULT gen_random_uuid()"),
@@ -130,6 +169,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN n bigint DEFAULT nextval('s')"),
         ("both", "ALTER TABLE users ADD COLUMN n bigint DEFAULT app.now()"),
         ("both", "ALTER TABLE users ADD COLUMN n text DEFAULT (lower(my_function()))::text"),
+        ("both", "ALTER TABLE users ADD COLUMN n bigint DEFAULT pg_relation_size('users')"),
+        ("both", "ALTER TABLE users ADD COLUMN n bool DEFAULT pg_is_in_recovery()"),
     ],
     "rewriting-column": [
         ("both", "ALTER TABLE users ADD COLUMN n serial"),
@@ -143,6 +184,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN m mood"),
         ("both", "CREATE DOMAIN d AS int CHECK (value > 0); ALTER TABLE users ADD COLUMN m d"),
         ("both", "ALTER TABLE users ADD COLUMN m app.mood[]"),
+        ("both", "CREATE DOMAIN d AS int CHECK (value > 0); CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN m e"),
+        ("both", "CREATE DOMAIN d AS int; CREATE DOMAIN e AS d; ALTER DOMAIN d ADD CHECK (value > 0); ALTER TABLE users ADD COLUMN m e"),
+        ("both", "CREATE DOMAIN d AS int; ALTER DOMAIN d SET NOT NULL; ALTER TABLE users ADD COLUMN m d DEFAULT 1"),
+        ("both", "CREATE DOMAIN d AS uuid DEFAULT gen_random_uuid(); CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN m e"),
+        ("both", "CREATE DOMAIN d AS uuid; ALTER DOMAIN d SET DEFAULT gen_random_uuid(); ALTER TABLE users ADD COLUMN m d"),
+        ("both", "CREATE DOMAIN d AS app.age; ALTER TABLE users ADD COLUMN m d"),
     ],
     "inline-constraint": [
         ("both", "ALTER TABLE users ADD COLUMN age int CHECK (age > 0)"),
@@ -181,6 +228,19 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a, b)"),
         ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a) NULLS NOT DISTINCT"),
         ("expand", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CHECK (coalesce(b, 0) > 0) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CHECK (fine(b)) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD b int DEFAULT 0; ALTER TABLE users ADD CHECK (b > 0) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD b timestamptz DEFAULT now(); ALTER TABLE users ADD CHECK (b > '2026-01-01') NOT VALID"),
+        ("expand", "ALTER TABLE users ADD b text DEFAULT 'x'; ALTER TABLE users ADD CHECK (b IN ('a', 'b')) NOT VALID"),
+        (
+            "expand",
+            "ALTER TABLE users ADD b int DEFAULT 1; ALTER TABLE users ADD CONSTRAINT c CHECK (b > 0) NOT VALID; ALTER TABLE users ALTER b SET DEFAULT 0",
+        ),
+        ("expand", "ALTER TABLE users ADD b int DEFAULT 0; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b)"),
+        ("expand", "ALTER TABLE users ADD b text NOT NULL DEFAULT ''; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(b))"),
+        ("expand", "ALTER TABLE users ADD b int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b); ALTER TABLE users ALTER b SET DEFAULT 1"),
+        ("expand", "ALTER TABLE users ADD b bigint DEFAULT 1; ALTER TABLE users ADD FOREIGN KEY (b) REFERENCES orgs (id) NOT VALID"),
     ],
     "validate-alone": [
         ("both", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID, VALIDATE CONSTRAINT c"),
@@ -205,15 +265,22 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "unnamed-index": [("both", "CREATE INDEX CONCURRENTLY ON users (email)")],
     "index-if-not-exists": [("both", "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON users (email)")],
-    "drop-index-without-concurrently": [("contract", "DROP INDEX users_email"), ("contract", "DROP INDEX IF EXISTS app.a, b")],
+    "drop-index-without-concurrently": [
+        ("contract", "DROP INDEX users_email"),
+        ("contract", "DROP INDEX IF EXISTS app.a, b"),
+        ("both", "CREATE INDEX CONCURRENTLY i ON users (a); DROP INDEX i"),
+    ],
     "reindex-without-concurrently": [
         ("both", "REINDEX TABLE users"),
         ("both", "REINDEX INDEX users_email"),
         ("both", "REINDEX (VERBOSE) SCHEMA app"),
         ("both", "REINDEX (CONCURRENTLY false) TABLE users"),
+        ("both", "REINDEX SYSTEM shop"),
         ("both", "REINDEX (CONCURRENTLY 0) TABLE users"),
         ("both", "REINDEX (CONCURRENTLY off) TABLE users"),
-        ("both", "REINDEX SYSTEM shop"),
+        ("both", "REINDEX (CONCURRENTLY, CONCURRENTLY false) TABLE users"),
+        ("both", "CREATE INDEX CONCURRENTLY i ON users (a); REINDEX INDEX i"),
+        ("both", "CREATE TABLE app (a int); REINDEX SCHEMA app"),
     ],
     "concurrently-in-transaction": [
         ("both", "BEGIN; CREATE INDEX CONCURRENTLY i ON users (email); COMMIT"),
@@ -235,10 +302,23 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "VACUUM FULL"),
         ("both", "CLUSTER users USING users_email"),
         ("both", "CLUSTER"),
+        ("both", "CREATE INDEX CONCURRENTLY i ON users (a); ALTER INDEX i SET TABLESPACE fast"),
     ],
-    "lock-table": [("both", "LOCK TABLE users"), ("both", "LOCK users, orders IN ROW SHARE MODE NOWAIT")],
+    "lock-table": [
+        ("both", "LOCK TABLE users"),
+        ("both", "LOCK users, orders IN ROW SHARE MODE NOWAIT"),
+        ("both", "CREATE VIEW v AS SELECT * FROM users; LOCK v"),
+    ],
     "row-locks": [("both", "SELECT * FROM users FOR UPDATE"), ("both", "SELECT id FROM users FOR KEY SHARE SKIP LOCKED")],
-    "truncate": [("both", "TRUNCATE users"), ("both", "TRUNCATE TABLE ONLY a, b RESTART IDENTITY")],
+    "truncate": [
+        ("both", "TRUNCATE users"),
+        ("both", "TRUNCATE TABLE ONLY a, b RESTART IDENTITY"),
+        (
+            "contract",
+            "CREATE TABLE orgs (id int PRIMARY KEY); "
+            "ALTER TABLE users ADD CONSTRAINT c FOREIGN KEY (org) REFERENCES orgs ON DELETE CASCADE NOT VALID; TRUNCATE orgs",
+        ),
+    ],
     "trigger": [
         ("both", "CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f()"),
         ("both", "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON users DEFERRABLE FOR EACH ROW EXECUTE FUNCTION f()"),
@@ -257,7 +337,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ENABLE ALWAYS RULE r"),
         ("both", "ALTER TABLE users ENABLE REPLICA RULE r"),
     ],
-    "rule": [("both", "CREATE RULE r AS ON INSERT TO users DO INSTEAD NOTHING"), ("both", "CREATE OR REPLACE RULE r AS ON UPDATE TO users DO ALSO SELECT 1")],
+    "rule": [
+        ("both", "CREATE RULE r AS ON INSERT TO users DO INSTEAD NOTHING"),
+        ("both", "CREATE OR REPLACE RULE r AS ON UPDATE TO users DO ALSO SELECT 1"),
+        ("both", "CREATE TABLE people (a int); CREATE RULE r AS ON UPDATE TO people DO INSTEAD DELETE FROM users"),
+    ],
     "temporary-table": [
         ("both", "CREATE TEMP TABLE users (a int)"),
         ("both", "CREATE TABLE pg_temp.users (a int)"),
@@ -270,8 +354,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users NO INHERIT people"),
         ("both", "ALTER TABLE users OF person"),
         ("both", "ALTER TABLE users NOT OF"),
+        ("both", "CREATE TABLE n (a int); ALTER TABLE n INHERIT users"),
     ],
-    "partition-of": [("both", "CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')")],
+    "partition-of": [
+        ("both", "CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"),
+        ("both", "CREATE TABLE p PARTITION OF events (CHECK (a > 0)) FOR VALUES IN (1) PARTITION BY LIST (a)"),
+    ],
     "attach-partition": [
         ("both", "ALTER TABLE events ATTACH PARTITION events_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"),
         ("both", "CREATE TABLE events (a int) PARTITION BY LIST (a); ALTER TABLE events ATTACH PARTITION old DEFAULT"),
@@ -300,6 +388,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "REVOKE ALL ON ALL TABLES IN SCHEMA app FROM app"),
         ("both", "REVOKE admin FROM app"),
         ("both", "ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM app"),
+        ("both", "GRANT reader TO app WITH INHERIT FALSE"),
+        ("both", "GRANT reader TO app WITH ADMIN FALSE"),
+        ("both", "GRANT reader, writer TO app WITH SET FALSE"),
     ],
     "enum-value": [("expand", "ALTER TYPE mood ADD VALUE 'calm'"), ("expand", "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'calm' BEFORE 'sad'")],
     "domain": [
@@ -307,6 +398,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER DOMAIN d SET NOT NULL"),
         ("expand", "ALTER DOMAIN d DROP CONSTRAINT c"),
         ("expand", "ALTER DOMAIN d DROP DEFAULT"),
+        ("both", "CREATE DOMAIN d AS int; ALTER TABLE users ADD COLUMN m d; ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0)"),
+        ("both", "CREATE DOMAIN d AS int; CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN m e; ALTER DOMAIN d SET NOT NULL"),
     ],
     "replaces": [
         ("expand", "ALTER VIEW v SET (security_invoker = on)"),
@@ -345,6 +438,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "PREPARE x AS DELETE FROM users"),
         ("both", "EXECUTE x"),
         ("both", "EXPLAIN ANALYZE EXECUTE x"),
+        ("both", "CREATE TABLE x AS EXECUTE p"),
     ],
     "side-effect": [
         ("both", "SELECT pg_terminate_backend(1)"),
@@ -358,6 +452,16 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT INTO log VALUES (drop_everything())"),
         ("both", "CREATE TABLE t AS SELECT drop_everything()"),
         ("both", "EXPLAIN ANALYZE SELECT drop_everything()"),
+        ("both", "CREATE VIEW v AS SELECT app.forget() AS a; SELECT * FROM v"),
+        (
+            "both",
+            "CREATE VIEW v AS SELECT app.forget() AS a; CREATE VIEW w AS SELECT * FROM v; ALTER VIEW w RENAME TO x; "
+            "CREATE TABLE t AS SELECT 1 WHERE EXISTS (SELECT 1 FROM x)",
+        ),
+        ("both", "CREATE TABLE people (a int, b int DEFAULT app.forget()); INSERT INTO people (a) VALUES (1)"),
+        ("both", "CREATE TABLE people (a int, b int DEFAULT app.forget()); INSERT INTO people VALUES (1), (2)"),
+        ("both", "CREATE TABLE people (a int, b int DEFAULT app.forget()); INSERT INTO people (b) VALUES (DEFAULT)"),
+        ("both", "CREATE TABLE people (b int DEFAULT app.forget()); INSERT INTO people DEFAULT VALUES"),
     ],
     "whole-table-update": [
         ("both", "UPDATE users SET full_name = first_name || ' ' || last_name"),
@@ -365,15 +469,36 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "UPDATE users SET a = 1 WHERE 1 = 1 AND 'a' = 'a'"),
         ("both", "UPDATE users SET a = 1 WHERE false OR TRUE"),
         ("both", "EXPLAIN ANALYZE UPDATE users SET a = 1"),
+        ("both", "UPDATE users SET a = 1 WHERE NOT false"),
+        ("both", "UPDATE users SET a = 1 WHERE EXISTS (SELECT 1)"),
+        ("both", "UPDATE users SET a = 1 WHERE id = id AND NOT id IS NULL"),
     ],
     "update-outside-backfill": [
         ("both", "UPDATE users SET a = 1 WHERE a IS NULL"),
         ("both", "UPDATE users u SET a = o.a FROM orders o WHERE o.user_id = u.id"),
+        ("both", "CREATE VIEW v AS SELECT * FROM users; UPDATE v SET a = 1 WHERE a = 2"),
+        ("both", "CREATE FOREIGN TABLE f (a int) SERVER s; UPDATE f SET a = 1 WHERE a = 2"),
+        ("both", "CREATE TABLE people (a int); CREATE TRIGGER t AFTER UPDATE ON people EXECUTE FUNCTION f(); UPDATE people SET a = 1 WHERE a = 2"),
+        (
+            "contract",
+            "CREATE TABLE orgs (id int PRIMARY KEY); "
+            "ALTER TABLE users ADD CONSTRAINT c FOREIGN KEY (org) REFERENCES public.orgs ON UPDATE CASCADE NOT VALID; "
+            "UPDATE orgs SET id = 1 WHERE id = 2",
+        ),
     ],
-    "delete-without-where": [("both", "DELETE FROM users"), ("both", "DELETE FROM users WHERE true")],
+    "delete-without-where": [
+        ("both", "DELETE FROM users"),
+        ("both", "DELETE FROM users WHERE true"),
+        ("both", "DELETE FROM users WHERE id = id"),
+        ("both", "DELETE FROM users WHERE id IS NOT NULL"),
+        ("both", "DELETE FROM users WHERE 1 IN (1, 2)"),
+    ],
     "delete-in-expand": [("expand", "DELETE FROM users WHERE id = 1")],
     "delete-in-contract": [("contract", "DELETE FROM users WHERE gone")],
-    "merge": [("both", "MERGE INTO users u USING new n ON n.id = u.id WHEN MATCHED THEN UPDATE SET a = n.a")],
+    "merge": [
+        ("both", "MERGE INTO users u USING new n ON n.id = u.id WHEN MATCHED THEN UPDATE SET a = n.a"),
+        ("both", "CREATE VIEW v AS SELECT * FROM users; MERGE INTO v USING new n ON n.id = v.id WHEN MATCHED THEN DELETE"),
+    ],
     "data-modifying-cte": [
         ("both", "WITH gone AS (DELETE FROM users RETURNING *) SELECT count(*) FROM gone"),
         ("both", "WITH a AS (UPDATE users SET b = 1 RETURNING id) INSERT INTO log VALUES (1)"),
@@ -385,8 +510,19 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE people AS TABLE users"),
         ("both", "SELECT * INTO people FROM users"),
         ("both", "CREATE TABLE people (LIKE users); INSERT INTO people SELECT * FROM users"),
+        ("both", "CREATE VIEW v AS SELECT * FROM users; CREATE TABLE people (LIKE users); INSERT INTO people SELECT * FROM v"),
+        ("both", "CREATE VIEW v AS SELECT * FROM users; CREATE TABLE people AS SELECT * FROM v"),
+        ("both", "INSERT INTO people SELECT 1 UNION ALL SELECT id FROM users"),
     ],
-    "many-rows": [("both", "INSERT INTO log (a) VALUES " + ", ".join(["(1)"] * 1001))],
+    "many-rows": [
+        ("both", "INSERT INTO log (a) VALUES " + ", ".join(["(1)"] * 1001)),
+        ("both", "INSERT INTO log SELECT generate_series(1, 100000000)"),
+        ("both", "INSERT INTO log VALUES (generate_series(1, 100000000))"),
+        ("both", "INSERT INTO log SELECT a FROM generate_series(1, 100) a, generate_series(1, 100) b"),
+        ("both", "INSERT INTO log SELECT unnest(array_fill(1, ARRAY[100000000]))"),
+        ("both", "INSERT INTO log WITH RECURSIVE n AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM n) SELECT a FROM n"),
+        ("both", "WITH RECURSIVE n AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM n) INSERT INTO log SELECT a FROM n"),
+    ],
     "long-query": [("both", "CREATE MATERIALIZED VIEW v AS SELECT count(*) FROM users")],
     "copy": [("both", "COPY users FROM '/tmp/users.csv'"), ("both", "COPY users TO PROGRAM 'rm -rf /'"), ("both", "COPY users FROM STDIN")],
     "session-setting": [
@@ -420,97 +556,3 @@ WITH_OTHERS = {
     },
 }
 """What cannot be found alone."""
-
-GOOD: list[tuple[str, str]] = [
-    ("both", ""),
-    ("both", "-- nothing\n/* at /* all */ */ ;;"),
-    ("both", "ALTER TABLE users ADD COLUMN full_name VARCHAR(255)"),
-    ("both", "ALTER TABLE users ADD COLUMN full_name text NULL, ADD COLUMN IF NOT EXISTS tags text[]"),
-    ("both", "ALTER TABLE users ADD COLUMN active boolean NOT NULL DEFAULT true"),
-    ("both", "ALTER TABLE users ADD COLUMN settings jsonb NOT NULL DEFAULT '{}'::jsonb"),
-    ("both", "ALTER TABLE users ADD COLUMN created timestamptz NOT NULL DEFAULT now()"),
-    ("both", "ALTER TABLE users ADD COLUMN created timestamptz DEFAULT CURRENT_TIMESTAMP, ADD day date DEFAULT (now() AT TIME ZONE 'utc')::date"),
-    ("both", "ALTER TABLE users ADD COLUMN tags text[] DEFAULT ARRAY[]::text[], ADD COLUMN grid int[][], ADD COLUMN three int ARRAY[3]"),
-    ("both", "SELECT 1 OPERATOR(pg_catalog.+) 1"),
-    ("both", "ALTER TABLE users ADD COLUMN full_name text GENERATED ALWAYS AS (first_name) VIRTUAL"),
-    ("both", "ALTER TABLE users ADD COLUMN a numeric(10, 2) DEFAULT 0.5, ADD COLUMN b double precision DEFAULT -1, ADD c timestamp with time zone"),
-    ("both", "ALTER TABLE users ADD COLUMN a text; ALTER TABLE users ALTER a SET DEFAULT 'x'; ALTER TABLE users ALTER a DROP DEFAULT"),
-    ("both", "ALTER TABLE users ADD COLUMN a text; ALTER TABLE users DROP COLUMN a"),
-    ("both", "ALTER TABLE users ADD COLUMN a text; ALTER TABLE users RENAME a TO b; ALTER TABLE users DROP COLUMN b"),
-    ("both", "CREATE TYPE mood AS ENUM ('sad'); ALTER TABLE users ADD COLUMN m mood; ALTER TYPE mood ADD VALUE 'glad'"),
-    ("both", "ALTER TABLE users ALTER COLUMN email DROP NOT NULL"),
-    ("both", "ALTER TABLE users ALTER email SET STATISTICS 500, ALTER email SET STORAGE EXTERNAL, ALTER email SET COMPRESSION lz4"),
-    ("both", "ALTER TABLE users SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01), RESET (fillfactor), SET WITHOUT OIDS"),
-    ("both", "ALTER TABLE users ALTER email SET (n_distinct = -1), ALTER email RESET (n_distinct), CLUSTER ON users_email, SET WITHOUT CLUSTER"),
-    ("both", "ALTER TABLE events DETACH PARTITION old FINALIZE"),
-    ("contract", "ALTER TABLE orders ADD CONSTRAINT fk FOREIGN KEY (user_id) REFERENCES users (id) NOT VALID"),
-    ("both", "ALTER TABLE orders VALIDATE CONSTRAINT fk"),
-    ("contract", "ALTER TABLE users ADD CONSTRAINT adult CHECK (age > 17) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT adult"),
-    ("contract", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 17) NOT VALID; ALTER TABLE users DROP CONSTRAINT c"),
-    ("both", "ALTER TABLE users ADD COLUMN age int; ALTER TABLE users ADD CONSTRAINT adult CHECK (users.age > 17) NOT VALID"),
-    ("both", "ALTER TABLE users ADD COLUMN org int; ALTER TABLE users ADD CONSTRAINT fk FOREIGN KEY (org) REFERENCES orgs (id) NOT VALID"),
-    ("both", "ALTER TABLE users ADD COLUMN slug text; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(slug)) WHERE active"),
-    ("both", "ALTER TABLE users ADD COLUMN slug text; CREATE UNIQUE INDEX CONCURRENTLY i ON users (slug)"),
-    (
-        "contract",
-        VALIDATED + "ALTER TABLE users ALTER email SET NOT NULL",
-    ),
-    ("contract", "ALTER TABLE users ADD CONSTRAINT c NOT NULL email NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c"),
-    ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX users_email, ADD CONSTRAINT p PRIMARY KEY USING INDEX users_id"),
-    ("both", "CREATE INDEX CONCURRENTLY users_email ON users (email)"),
-    ("contract", 'CREATE UNIQUE INDEX CONCURRENTLY "Users email" ON app."Users" USING btree (lower(email)) INCLUDE (name) WHERE active'),
-    ("both", "CREATE INDEX CONCURRENTLY i ON users (a); DROP INDEX CONCURRENTLY i"),
-    ("both", "REINDEX TABLE CONCURRENTLY users; REINDEX (CONCURRENTLY) INDEX users_email"),
-    ("both", "REFRESH MATERIALIZED VIEW CONCURRENTLY v"),
-    ("both", "CREATE TABLE people (id bigserial PRIMARY KEY, email text UNIQUE NOT NULL, org_id bigint REFERENCES orgs (id), CHECK (id > 0))"),
-    ("both", "CREATE TABLE IF NOT EXISTS people (id uuid DEFAULT gen_random_uuid())"),
-    ("both", "CREATE TABLE people (LIKE users INCLUDING ALL); CREATE INDEX i ON people (email); DROP INDEX i"),
-    ("both", "CREATE TABLE people (a int); ALTER TABLE people ALTER a TYPE bigint, ADD b serial UNIQUE, ALTER a SET NOT NULL; LOCK people; TRUNCATE people"),
-    ("both", "CREATE TABLE people (a int); INSERT INTO people VALUES (1); UPDATE people SET a = 2; DELETE FROM people; DROP TABLE people"),
-    (
-        "both",
-        "CREATE TABLE people (a int); ALTER TABLE people RENAME TO folk; CREATE INDEX ON folk (a); "
-        "ALTER TABLE folk SET SCHEMA app; CREATE INDEX ON app.folk (a)",
-    ),
-    ("both", "CREATE TABLE people AS SELECT 1 AS a"),
-    ("both", "CREATE TABLE people AS SELECT * FROM users WITH NO DATA"),
-    ("both", "CREATE MATERIALIZED VIEW v AS SELECT * FROM users WITH NO DATA; REFRESH MATERIALIZED VIEW v; CREATE UNIQUE INDEX i ON v (id)"),
-    (
-        "both",
-        "CREATE TABLE p (a int) PARTITION BY LIST (a); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); "
-        "CREATE TABLE p2 (a int); ALTER TABLE p ATTACH PARTITION p2 DEFAULT",
-    ),
-    ("both", "CREATE VIEW people AS SELECT * FROM users; CREATE OR REPLACE VIEW people AS SELECT * FROM users; DROP VIEW people"),
-    (
-        "both",
-        "CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS $$ SELECT 1; DROP TABLE users $$; "
-        "REVOKE ALL ON FUNCTION f(int) FROM PUBLIC; DROP FUNCTION f(int)",
-    ),
-    ("both", "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN NEW.a := 1; RETURN NEW; END $f$"),
-    (
-        "both",
-        "CREATE SCHEMA app; CREATE SEQUENCE app.s; CREATE TYPE t AS (a int); CREATE DOMAIN d AS text; "
-        "CREATE TYPE r AS RANGE (SUBTYPE = int); CREATE EXTENSION IF NOT EXISTS citext",
-    ),
-    ("both", "ALTER SEQUENCE s OWNED BY users.id; COMMENT ON TABLE users IS 'DROP TABLE users;'; CREATE STATISTICS s ON a, b FROM users"),
-    ("both", "GRANT SELECT ON users TO app; GRANT admin TO app; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO app; CREATE ROLE reader"),
-    ("both", "INSERT INTO plans (id, name) VALUES (1, 'a;b'), (2, E'it\\'s') ON CONFLICT (id) DO UPDATE SET name = excluded.name"),
-    ("both", "INSERT INTO plans SELECT 1, 'free'"),
-    ("both", "SELECT count(*), max(created) FROM users WHERE lower(email) LIKE 'a%'; SHOW server_version; EXPLAIN SELECT 1"),
-    ("both", "ANALYZE users; VACUUM users; VACUUM (FULL off, ANALYZE) users; ANALYZE"),
-    ("both", "VACUUM (FULL 0) users; VACUUM (FULL false, ANALYZE 1) users; REINDEX (CONCURRENTLY 1) TABLE users"),
-    ("both", "ALTER TABLE users ADD b date DEFAULT date('2020-01-01'), ADD c int4range DEFAULT int4range(0, 1), ADD d text DEFAULT NULL"),
-    ("both", "SET client_min_messages = warning"),
-    ("both", "ALTER DOMAIN d DROP NOT NULL"),
-    ("contract", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID; ALTER DOMAIN d VALIDATE CONSTRAINT c; ALTER DOMAIN d DROP NOT NULL"),
-    ("both", "WITH a AS (SELECT 1) SELECT * FROM a; CREATE FOREIGN TABLE f (a int) SERVER s; DROP FOREIGN TABLE f"),
-    ("contract", "ALTER TABLE users DROP COLUMN first_name, DROP COLUMN IF EXISTS last_name"),
-    ("contract", "DROP TABLE users; DROP VIEW IF EXISTS v; DROP FUNCTION f(int); DROP TYPE mood; DROP TRIGGER t ON users; DROP SEQUENCE s"),
-    ("contract", "DROP INDEX CONCURRENTLY users_email"),
-    ("contract", "ALTER TABLE users DROP CONSTRAINT c, ALTER a DROP DEFAULT, ALTER b SET DEFAULT 1"),
-    ("contract", "ALTER TABLE events DETACH PARTITION old CONCURRENTLY"),
-    ("contract", "ALTER TYPE mood ADD VALUE 'calm'"),
-    ("contract", "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION f() STRICT"),
-    ("backfill", "UPDATE users SET full_name = first_name || ' ' || last_name"),
-    ("backfill", "UPDATE app.users AS u SET a = (SELECT o.a FROM orders o WHERE o.user_id = u.id), b = slug(name) WHERE a IS NULL;"),
-]

@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lint_cases_postgres import BAD, GOOD
+from lint_cases_postgres import BAD
+from lint_cases_postgres_safe import GOOD
 
 from bleen import config
 from bleen.cli import main

@@ -1,6 +1,6 @@
 """What the linter says, and what it remembers on its way through a release."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Phase = Literal["expand", "backfill", "contract"]
 Severity = Literal["error", "warn"]
@@ -34,8 +34,8 @@ class Known:
 
     def __init__(self) -> None:
         self._phase: Phase | None = None
-        self._made: set[tuple[str, ...]] = set()
-        self._facts: set[tuple[str, ...]] = set()
+        self._made: dict[tuple[str, ...], Any] = {}
+        self._facts: dict[tuple[str, ...], Any] = {}
 
     def enters(self, phase: Phase) -> None:
         """The statements that follow run in ``phase``."""
@@ -43,17 +43,30 @@ class Known:
             self._made.clear()
         self._phase = phase
 
-    def makes(self, kind: str, *names: str) -> None:
-        self._made.add((kind, *names))
+    def makes(self, kind: str, *names: str, what: Any = None) -> None:
+        """``what`` is whatever the dialect wants to see again, by ``of``."""
+        self._made[kind, *names] = what
 
     def made(self, kind: str, *names: str) -> bool:
         return (kind, *names) in self._made
 
+    def of(self, kind: str, *names: str) -> Any:
+        """What was said when it was made, or learned; None if it was not."""
+        return self._made.get((kind, *names), self._facts.get((kind, *names)))
+
+    def below(self, kind: str, *names: str) -> list[Any]:
+        """What was said of everything of a kind that is named below: of the columns of a table."""
+        return [what for each, what in self._made.items() if each[0] == kind and each[1:-1] == names]
+
     def forgets(self, kind: str, *names: str) -> None:
         """It was dropped or renamed, and everything with it that is named, or known, below it: the columns of a table."""
         below = 1 + len(names)
-        self._made = {each for each in self._made if each != (kind, *names) and not (each[1:below] == names and len(each) > below)}
-        self._facts = {each for each in self._facts if each[1:below] != names}
+        self._made = {each: what for each, what in self._made.items() if each != (kind, *names) and not (each[1:below] == names and len(each) > below)}
+        self._facts = {each: what for each, what in self._facts.items() if each[1:below] != names}
+
+    def takes_back(self, kind: str, last: str) -> None:
+        """It is not made any more, whatever stands before the last of its names."""
+        self._made = {each: what for each, what in self._made.items() if each[0] != kind or each[-1] != last}
 
     def uses(self) -> None:
         """A trigger on a table in use may use, from now on, anything that the release made."""
@@ -64,8 +77,8 @@ class Known:
         self._made.clear()
         self._facts.clear()
 
-    def learns(self, fact: str, *names: str) -> None:
-        self._facts.add((fact, *names))
+    def learns(self, fact: str, *names: str, what: Any = None) -> None:
+        self._facts[fact, *names] = what
 
     def knows(self, fact: str, *names: str) -> bool:
         return (fact, *names) in self._facts
@@ -75,4 +88,4 @@ class Known:
         return [each[1:] for each in self._facts if each[0] == fact]
 
     def unlearns(self, fact: str, *names: str) -> None:
-        self._facts.discard((fact, *names))
+        self._facts.pop((fact, *names), None)

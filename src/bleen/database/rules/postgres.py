@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.postgres_parser import Parsed, Source, comments
+from bleen.database.rules import postgres_domains as domains
+from bleen.database.rules import postgres_indexes as indexes
 from bleen.database.rules import postgres_objects as objects
 from bleen.database.rules import postgres_rows as rows
 from bleen.database.rules import postgres_tables as tables
@@ -28,10 +30,10 @@ RULES = {
     "change-type": "A type is never changed directly: a new column is added, filled, and used.",
     "add-not-null": "A column that is added takes NULL, or has a constant default.",
     "not-null-in-expand": "A column that the old version does not know is not required before contract.",
-    "set-not-null": "SET NOT NULL only where a CHECK that says so was validated before.",
+    "set-not-null": "SET NOT NULL, and PRIMARY KEY USING INDEX, only where a CHECK that says so was validated before.",
     "volatile-default": "A column is added without a default that differs from row to row: it rewrites the table.",
     "rewriting-column": "No serial, identity or STORED column is added to a table that has rows: it rewrites the table.",
-    "domain-column": "No column of a domain with a constraint is added: it rewrites the table.",
+    "domain-column": "No column of a domain with a constraint, or with a default that differs from row to row, is added: it rewrites the table.",
     "inline-constraint": "A column is added by itself; UNIQUE, PRIMARY KEY, CHECK and REFERENCES come after it, each the safe way.",
     "constraint-without-not-valid": "CHECK and foreign keys are added NOT VALID, then validated in a statement of their own.",
     "constraint-builds-index": "UNIQUE and PRIMARY KEY are made from an index that was built CONCURRENTLY; EXCLUDE cannot be.",
@@ -52,9 +54,9 @@ RULES = {
     "lock-table": "No LOCK.",
     "row-locks": "No SELECT ... FOR UPDATE or FOR SHARE.",
     "truncate": "No TRUNCATE of a table in use.",
-    "trigger": "A trigger on a table in use runs for the old version's writes too.",
+    "trigger": "A trigger on a table in use waits for contract: it runs for the old version's writes too.",
     "trigger-state": "Triggers and rules of a table in use are not switched on or off.",
-    "rule": "No rule (CREATE RULE) on a table in use.",
+    "rule": "No rule (CREATE RULE): statements would do something else than they say.",
     "inheritance": "A table in use gets no parent or type, and loses none.",
     "partition-of": "A partition is made as a table and then attached, which locks out nobody.",
     "attach-partition": "A table that has rows is attached only if a validated CHECK proves its bounds.",
@@ -95,14 +97,14 @@ Rule = Callable[[Look, Message], Iterator[Finding]]
 STATEMENTS: dict[str, Rule] = {
     "AlterTableStmt": tables.alter_table,
     "CreateStmt": tables.create_table,
-    "CreateForeignTableStmt": lambda look, statement: tables.create_table(look, statement.base_stmt),
-    "IndexStmt": tables.create_index,
-    "ReindexStmt": tables.reindex,
+    "CreateForeignTableStmt": tables.create_foreign_table,
+    "IndexStmt": indexes.create_index,
+    "ReindexStmt": indexes.reindex,
     "CreateTrigStmt": tables.trigger,
     "CreatePolicyStmt": tables.policy,
     "AlterPolicyStmt": tables.policy,
     "RuleStmt": tables.rule,
-    "ViewStmt": tables.view,
+    "ViewStmt": rows.view,
     "SelectStmt": rows.select,
     "InsertStmt": rows.insert,
     "UpdateStmt": rows.update,
@@ -123,8 +125,9 @@ STATEMENTS: dict[str, Rule] = {
     "GrantRoleStmt": objects.grant_role,
     "AlterDefaultPrivilegesStmt": objects.default_privileges,
     "AlterEnumStmt": objects.enum,
-    "AlterDomainStmt": objects.domain,
-    **dict.fromkeys(("CreateEnumStmt", "CreateRangeStmt", "CompositeTypeStmt", "CreateDomainStmt"), objects.create_type),
+    "AlterDomainStmt": domains.alter_domain,
+    "CreateDomainStmt": domains.create_domain,
+    **dict.fromkeys(("CreateEnumStmt", "CreateRangeStmt", "CompositeTypeStmt"), objects.create_type),
     "DefineStmt": objects.define,
     "CreateFunctionStmt": objects.function,
     "AlterFunctionStmt": objects.alter_function,
@@ -134,6 +137,7 @@ STATEMENTS: dict[str, Rule] = {
     "CreatePublicationStmt": objects.publication,
     "AlterPublicationStmt": objects.publication,
     "AlterExtensionStmt": objects.extension,
+    "CreateRoleStmt": objects.create_role,
     **dict.fromkeys(("AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt"), objects.role),
     **dict.fromkeys(
         ("CreatedbStmt", "AlterDatabaseStmt", "AlterDatabaseSetStmt", "AlterDatabaseRefreshCollStmt", "DropdbStmt", "AlterSystemStmt"), objects.database
@@ -144,7 +148,7 @@ STATEMENTS: dict[str, Rule] = {
     "ClusterStmt": objects.cluster,
     "VariableSetStmt": objects.setting,
     "TransactionStmt": objects.transaction,
-    **dict.fromkeys(("CommentStmt", "CreateStatsStmt", "CreateRoleStmt", "CreateExtensionStmt", "VariableShowStmt"), objects.nothing),
+    **dict.fromkeys(("CommentStmt", "CreateStatsStmt", "CreateExtensionStmt", "VariableShowStmt"), objects.nothing),
 }
 """Every statement that a rule knows."""
 

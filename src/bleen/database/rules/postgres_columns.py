@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_holds import held
+from bleen.database.rules.postgres_domains import domain_column
+from bleen.database.rules.postgres_holds import Added, check, held
 from bleen.database.rules.postgres_look import (
     BUILT_IN,
     STEADY,
@@ -28,9 +30,20 @@ from bleen.database.rules.postgres_look import (
     words,
     wrapped,
 )
+from bleen.database.rules.postgres_values import Unsure, Value, as_type, value
 from bleen.database.statements import Place
 
 _SERIAL = {"smallserial": "int2", "serial2": "int2", "serial": "int4", "serial4": "int4", "bigserial": "int8", "serial8": "int8"}
+_NEUTRAL = {
+    **dict.fromkeys(("int2", "int4", "int8", "numeric", "float4", "float8", "money"), "0"),
+    **dict.fromkeys(("text", "varchar", "bpchar", "citext"), "''"),
+    **dict.fromkeys(("json", "jsonb"), "'{}'"),
+    **dict.fromkeys(("date", "timestamp", "timestamptz"), "now()"),
+    "bool": "false",
+    "uuid": "gen_random_uuid()",
+}
+"""A value of a type, for a backfill that nobody has written yet."""
+
 _UNDERSTOOD = frozenset(
     "NULL NOTNULL DEFAULT IDENTITY GENERATED CHECK PRIMARY UNIQUE EXCLUSION FOREIGN ATTR_DEFERRABLE ATTR_NOT_DEFERRABLE ATTR_DEFERRED "
     "ATTR_IMMEDIATE ATTR_ENFORCED ATTR_NOT_ENFORCED".split()
@@ -54,8 +67,9 @@ class Column(NamedTuple):
 
     @property
     def default(self) -> Message | None:
-        given = self.constraints.get("DEFAULT")
-        return given[0].raw_expr if given else None
+        """DEFAULT NULL, however it is written, is none."""
+        said = self.constraints.get("DEFAULT")
+        return said[0].raw_expr if said and value(said[0].raw_expr) is not None else None
 
     @property
     def serial(self) -> bool:
@@ -95,11 +109,9 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
         yield look.finding("not-understood", f"no rule knows a column with {', '.join(strange)}", at=at)
     table, name, fix = quoted(*it.table), quoted(it.name), safely(it)
     if not command.missing_ok:
-        look.known.makes("column", *it.table, it.name)
-        if it.default is not None:
-            look.known.makes("column default", *it.table, it.name)
+        look.known.makes("column", *it.table, it.name, what=Added(_given(look, it), it.definition.type_name, it.required))
         if it.required:
-            look.known.makes("required column", *it.table, it.name)
+            look.known.learns("required", *it.table, it.name)
     if it.stored is not None:
         yield look.finding(
             "rewriting-column",
@@ -135,7 +147,7 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
         )
     yield from _inline(look, it, table, fix, at)
     if not it.serial and it.type.replace("[]", "") not in BUILT_IN:
-        yield from _foreign_type(look, it, table, at)
+        yield from domain_column(look, it.definition.type_name, table, "DEFAULT" in it.constraints, at)
 
 
 def _inline(look: Look, it: Column, table: str, fix: str, at: Place) -> Iterator[Finding]:
@@ -146,31 +158,31 @@ def _inline(look: Look, it: Column, table: str, fix: str, at: Place) -> Iterator
         "FOREIGN": f"{table} is locked against everything while this waits for its lock on the table that is referred to; add the foreign key by itself, as "
         "NOT VALID, then validate it",
     }
-    for each, reason in why.items():
-        if each in it.constraints:
+    for what, reason in why.items():
+        if what in it.constraints:
             yield look.finding("inline-constraint", reason, fix, at=at)
-    for check in it.constraints.get("CHECK", ()):
-        later = added(it.statement, changed(check, skip_validation=True, initially_valid=False))
-        yield from held(look, it.table, [check.raw_expr], later, at)
+    for each in it.constraints.get("CHECK", ()):
+        yield from held(look, it.table, check(each, added(it.statement, changed(each, skip_validation=True, initially_valid=False))), at)
+    for each in it.constraints.get("FOREIGN", ()):
+        refers(look, each)
 
 
-def _foreign_type(look: Look, it: Column, table: str, at: Place) -> Iterator[Finding]:
-    name = words(it.definition.type_name.names)
-    base = quoted(*name)
-    if look.known.made("constrained domain", *name):
-        yield look.finding(
-            "domain-column",
-            f"{base} is a domain with a constraint: PostgreSQL writes the whole of {table} again, and nobody reads or writes it "
-            "meanwhile; use the domain's base type, and the constraint as a CHECK that is NOT VALID at first",
-            at=at,
-        )
-    elif not look.known.made("type", *name):
-        yield look.warning(
-            "domain-column",
-            f"if {base} is a domain with a constraint, PostgreSQL writes the whole of {table} again, and nobody reads or writes it "
-            "meanwhile; an enum or a composite type is fine",
-            at=at,
-        )
+def refers(look: Look, foreign_key: Message) -> None:
+    """What a foreign key of a table in use cascades to, is written with the rows that it refers to."""
+    if {foreign_key.fk_del_action, foreign_key.fk_upd_action} & {"c", "n", "d"}:
+        made.reaches_further(look, relation(foreign_key.pktable))
+
+
+def _given(look: Look, it: Column) -> Value:
+    """What the column is in the rows of who does not know it."""
+    if "GENERATED" in it.constraints:
+        return Unsure.UNKNOWN
+    if it.serial or "IDENTITY" in it.constraints:
+        return Unsure.NEW
+    if it.default is not None:
+        return as_type(value(it.default), it.definition.type_name)
+    domain = None if "DEFAULT" in it.constraints else look.known.of("domain", *words(it.definition.type_name.names))
+    return None if domain is None else Unsure.UNKNOWN if domain.volatile else domain.given
 
 
 def safely(it: Column) -> str:
@@ -178,22 +190,24 @@ def safely(it: Column) -> str:
     table, name = quoted(*it.table), quoted(it.name)
     expand, backfill = [_bare(it)], []
     if it.volatile and it.default is not None:
-        value = expression(it.default)
-        expand.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {value};")
-        backfill.append(f"UPDATE {table} SET {name} = {value} WHERE {name} IS NULL;")
+        filling = expression(it.default)
+        expand.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {filling};")
+        backfill.append(f"UPDATE {table} SET {name} = {filling} WHERE {name} IS NULL;")
     elif it.serial or "IDENTITY" in it.constraints:
         sequence = (*it.table[:-1], called(it.table[-1], it.name, "seq"))
-        value = f"nextval({literal(quoted(*sequence))})"
+        filling = f"nextval({literal(quoted(*sequence))})"
         kept = {"int2": "smallint", "int4": "integer", "int8": "bigint"}[_SERIAL.get(it.type, it.type if it.type in ("int2", "int4") else "int8")]
         expand.append(f"CREATE SEQUENCE {quoted(*sequence)} AS {kept} OWNED BY {table}.{name};")
-        expand.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {value};")
-        backfill.append(f"UPDATE {table} SET {name} = {value} WHERE {name} IS NULL;")
+        expand.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {filling};")
+        backfill.append(f"UPDATE {table} SET {name} = {filling} WHERE {name} IS NULL;")
     elif it.stored is not None:
-        value = expression(it.stored)
-        expand.append(f"-- let a trigger BEFORE INSERT OR UPDATE keep {name} equal to {value}".replace("\n", " "))
-        backfill.append(f"UPDATE {table} SET {name} = {value} WHERE {name} IS NULL;")
+        filling = expression(it.stored)
+        expand.append(f"-- let a trigger BEFORE INSERT OR UPDATE keep {name} equal to {filling}, and allow it with that as the reason".replace("\n", " "))
+        backfill.append(f"UPDATE {table} SET {name} = {filling} WHERE {name} IS NULL;")
     elif it.required and it.default is None:
-        backfill.append(f"-- UPDATE {table} SET {name} = (what it is to be in rows that are there) WHERE {name} IS NULL;".replace("\n", " "))
+        filling = _NEUTRAL.get(it.type, "'{}'" if it.type.endswith("[]") else "NULL")
+        backfill.append(f"-- say what {name} is to be in the rows that are there, instead of {filling}".replace("\n", " "))
+        backfill.append(f"UPDATE {table} SET {name} = {filling} WHERE {name} IS NULL;")
     expand += _constraints(it)
     contract = required(it.table, it.name) if it.required and (it.volatile or it.default is None) else []
     if "PRIMARY" in it.constraints:
@@ -249,3 +263,8 @@ def required(table: tuple[str, ...], name: str) -> list[str]:
         f"ALTER TABLE {told} ALTER COLUMN {quoted(name)} SET NOT NULL;",
         f"ALTER TABLE {told} DROP CONSTRAINT {check};",
     ]
+
+
+def is_never_null(look: Look, table: tuple[str, ...], column: str) -> bool:
+    """Whether PostgreSQL believes it without reading the table: it is NOT NULL, or a validated CHECK says so."""
+    return look.known.knows("required", *table, column) or look.known.knows("not null", *table, column)

@@ -1,34 +1,147 @@
 """What holds the old version too, though nobody is locked out: from expand on its writes are refused, and neither abort nor rollback takes that away.
 
 Source: PostgreSQL 18, "ALTER TABLE", NOT VALID: "the constraint will still be enforced against subsequent inserts or updates"; what was there before the
-release is what the old version writes.
+release is what the old version writes, and of what this release adds it writes the default.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
+from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import Look, Message, kind, quoted
+from bleen.database.rules.postgres_look import Look, Message, inner, kind, quoted
+from bleen.database.rules.postgres_values import Unsure, Value, as_type, value
 from bleen.database.rules.sentences import HELD
 from bleen.database.statements import Place
 
 
-def held(look: Look, table: tuple[str, ...], parts: Iterable[Message], fix: str, at: Place | None = None) -> Iterator[Finding]:
-    """The warning about a constraint or a unique index, unless it is only over columns that this expand has added; ``fix`` is the same in contract."""
-    columns = [name for part in parts for name in _columns(part)]
+class Added(NamedTuple):
+    """What ``Known`` says of a column that this expand has added to a table in use."""
+
+    given: Value
+    """What it is in the old version's rows."""
+    type: Message | None
+    required: bool
+
+
+class Holding(NamedTuple):
+    """A constraint or a unique index of a table in use; ``fix`` is the same in contract."""
+
+    name: str
+    parts: tuple[Message, ...]
+    """Expressions, the parts of an index, or names of columns."""
+    fix: str
+    what: str = "check"
+    """Or foreign, or unique."""
+    where: Message | None = None
+    whole: bool = False
+    """NULLs are values like others: NULLS NOT DISTINCT, MATCH FULL."""
+
+
+def check(constraint: Message, fix: str) -> Holding:
+    return Holding(constraint.conname, tuple(constraint.keys or [constraint.raw_expr]), fix)
+
+
+def foreign_key(constraint: Message, fix: str) -> Holding:
+    return Holding(constraint.conname, tuple(constraint.fk_attrs), fix, "foreign", whole=constraint.fk_matchtype == "f")
+
+
+def unique_index(index: Message, fix: str) -> Holding:
+    where = index.where_clause if index.HasField("where_clause") else None
+    return Holding(index.idxname, tuple(index.index_params), fix, "unique", where, index.nulls_not_distinct)
+
+
+def held(look: Look, table: tuple[str, ...], it: Holding, at: Place | None = None) -> Iterator[Finding]:
+    """An error where it refuses every INSERT of the old version, a warning where it may refuse one."""
+    if not look.expanding:
+        return
+    look.known.makes("holding", *table, it.name or it.fix, what=it)
+    columns = [name for part in it.parts for name in _columns(part)]
     before = [name for name in dict.fromkeys(columns) if not look.known.made("column", *table, name)]
-    if look.expanding and (before or not columns):
-        over = ", ".join(quoted(name) for name in before) or "its rows"
-        yield look.warning("holds-the-old-version", f"{quoted(*table)}: {HELD.format(over=over)}", f"-- contract.sql\n{fix}" if fix else "", at=at)
+    refuses = _refuses(look, table, it)
+    told, fix = quoted(*table), f"-- contract.sql\n{it.fix}" if it.fix else ""
+    missing = [name for name in never_null(it.parts) if look.known.made("column", *table, name) and look.known.of("column", *table, name).given is None]
+    if refuses and it.what == "check" and missing:
+        why = f"every INSERT of the old version fails from here on: it does not know {', '.join(map(quoted, missing))}, which has no default"
+        yield look.finding("not-null-in-expand", f"{why}; require it in contract", fix, at=at)
+    elif refuses:
+        over, every = ", ".join(quoted(name) for name in dict.fromkeys(columns)) or "it", "every INSERT of the old version"
+        fails = f"{every} but one fails: it leaves {over} at the same default" if it.what == "unique" else f"{every} fails: what {over} is by default breaks it"
+        why = f"{told}: from here on {fails}; add it in contract"
+        yield look.finding("holds-the-old-version", why, fix, at=at)
+    elif before or not columns or refuses is None:
+        over = ", ".join(quoted(name) for name in before or dict.fromkeys(columns)) or "its rows"
+        yield look.warning("holds-the-old-version", f"{told}: {HELD.format(over=over)}", fix, at=at)
+
+
+def default_changes(look: Look, table: tuple[str, ...], column: str, expression: Message | None, at: Place) -> Iterator[Finding]:
+    """What holds the old version once a column that this expand has added has another default; None without one."""
+    was = look.known.of("column", *table, column)
+    given = value(expression) if expression is not None else None
+    look.known.makes("column", *table, column, what=was._replace(given=as_type(given, was.type) if was.type is not None else given))
+    for it in look.known.below("holding", *table):
+        if column in [name for part in it.parts for name in _columns(part)]:
+            yield from held(look, table, it, at)
+
+
+def never_null(parts: Iterable[Message]) -> list[str]:
+    """The columns that a constraint says are not null: CHECK (a IS NOT NULL AND NOT b IS NULL), NOT NULL a."""
+    found, left = [], list(parts)
+    while left:
+        node = left.pop()
+        term = inner(node) if kind(node) == "Node" else node
+        negated = kind(term) == "BoolExpr" and term.boolop == pb.NOT_EXPR
+        test = inner(term.args[0]) if negated else term
+        if kind(term) == "String":
+            found.append(term.sval)
+        elif kind(term) == "BoolExpr" and term.boolop == pb.AND_EXPR:
+            left += term.args
+        elif kind(test) == "NullTest" and test.nulltesttype == (pb.IS_NULL if negated else pb.IS_NOT_NULL) and kind(inner(test.arg)) == "ColumnRef":
+            found.append(_column(inner(test.arg)))
+    return found
+
+
+def _refuses(look: Look, table: tuple[str, ...], it: Holding) -> bool | None:
+    """Whether it refuses an INSERT of the old version, going by the columns that this release adds; None if that cannot be told."""
+
+    def row(column: Message) -> Value:
+        return look.known.of("column", *table, _column(column)).given if look.known.made("column", *table, _column(column)) else Unsure.UNKNOWN
+
+    given = [value(_expression(part), row) for part in it.parts]
+    if it.what == "foreign":
+        return False if (all if it.whole else any)(each is None for each in given) else None
+    if it.what == "unique":
+        counts = True if it.where is None else value(it.where, row)
+        if counts in (None, False) or Unsure.NEW in given or (None in given and not it.whole):
+            return False
+        return True if counts is True and not {Unsure.UNKNOWN, Unsure.FILLED} & set(given) else None
+    if any(kind(inner(part)) == "String" for part in it.parts):  # NOT NULL a
+        return True if None in given else None if Unsure.UNKNOWN in given else False
+    return None if any(isinstance(each, Unsure) for each in given) else any(each is False for each in given)
+
+
+def _expression(part: Message) -> Message:
+    """Of a part of a constraint or of an index."""
+    it = inner(part)
+    if kind(it) == "IndexElem" and it.HasField("expr"):
+        return it.expr
+    name = it.name if kind(it) == "IndexElem" else it.sval if kind(it) == "String" else ""
+    return pb.Node(column_ref=pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=name))])) if name else part
+
+
+def _column(reference: Message) -> str:
+    """Of ``a.b`` the last."""
+    return reference.fields[-1].string.sval or "*"
 
 
 def _columns(part: Message) -> Iterator[str]:
-    """The columns that a part of a constraint or of an index names; of ``a.b`` the last."""
+    """The columns that a part of a constraint or of an index names."""
     if kind(part) == "Node" and part.WhichOneof("node") == "string":
         yield part.string.sval
     for _, node in walk(part):
         if kind(node) == "ColumnRef":
-            yield node.fields[-1].string.sval or "*"
+            yield _column(node)
         elif kind(node) == "IndexElem" and node.name:
             yield node.name

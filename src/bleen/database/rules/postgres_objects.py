@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_look import (
@@ -21,7 +22,6 @@ from bleen.database.rules.postgres_look import (
     words,
     wrapped,
 )
-from bleen.database.rules.sentences import HELD
 
 _RELATIONS = ("TABLE", "VIEW", "MATVIEW", "INDEX", "SEQUENCE", "FOREIGN_TABLE")
 _ON_RELATION = ("TRIGGER", "POLICY", "RULE")
@@ -53,7 +53,7 @@ DROPPED = (
 def _kind(what: str) -> str:
     """What ``Known`` calls an object: relations share their names."""
     if what in _RELATIONS:
-        return "relation"
+        return made.NAME
     if what in _ON_RELATION:
         return "on relation"
     return {**dict.fromkeys(_CALLED, "function"), "TYPE": "type", "DOMAIN": "type", "SCHEMA": "schema"}.get(what, what)
@@ -66,37 +66,40 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
         return
     names = [object_name(each) for each in statement.objects]
     used = [name for name in names if not look.known.made(_kind(what), *name)]
+    locked = [name for name in names if what == "INDEX" and not statement.concurrent and not made.is_free(look, name)]
     for name in names:
-        look.known.forgets(_kind(what), *name)
-    if not used:
-        return
-    safe = changed(statement, concurrent=what == "INDEX" or statement.concurrent)
-    told = what.lower().replace("_", " ")
-    if look.expanding:
+        if what in _RELATIONS:
+            made.forgets(look, name)
+            look.known.takes_back("holding", name[-1])
+        else:
+            look.known.forgets(_kind(what), *name)
+    safe = changed(statement, concurrent=what == "INDEX" or statement.concurrent, behavior=pb.DROP_RESTRICT)
+    told, later = what.lower().replace("_", " "), "-- contract.sql\n" if used and look.expanding else ""
+    if used and look.expanding:
         yield look.finding(
             "drop-in-expand",
             f"the old version may use the {told} {_list(what, used)}, and going back needs it; drop it in contract",
-            f"-- contract.sql\n{_each(safe)}",
+            f"{later}{_each(safe)}",
         )
-    elif what == "INDEX" and not statement.concurrent:
+    elif locked:
         yield look.finding(
             "drop-index-without-concurrently",
-            f"nobody reads or writes its table until this has its lock; DROP INDEX CONCURRENTLY {_list(what, used)}",
+            f"nobody reads or writes its table until this has its lock; DROP INDEX CONCURRENTLY {_list(what, locked)}",
             _each(safe),
         )
     if statement.behavior == pb.DROP_CASCADE:
-        yield look.warning(
+        yield look.finding(
             "drop-cascade",
-            "CASCADE drops what is not named here as well, views and foreign keys that are in use; name it",
-            sql(changed(statement, behavior=pb.DROP_RESTRICT)),
+            "CASCADE drops what is not named here as well: defaults, columns, views and foreign keys that may be in use; drop each by its name before",
+            f"{later}{_each(safe)}",
         )
 
 
 def _each(statement: Message) -> str:
-    """CONCURRENTLY drops one index at a time, and takes no CASCADE."""
+    """CONCURRENTLY drops one index at a time."""
     if statement.remove_type != pb.OBJECT_INDEX:
         return sql(statement)
-    return "\n".join(sql(changed(statement, objects=[each], behavior=pb.DROP_RESTRICT)) for each in statement.objects)
+    return "\n".join(sql(changed(statement, objects=[each])) for each in statement.objects)
 
 
 def _list(what: str, names: list[tuple[str, ...]]) -> str:
@@ -112,18 +115,16 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
     on = relation(statement.relation) if statement.HasField("relation") else ()
     old, new = statement.subname, statement.newname
     if what in _RELATIONS:
-        free, told = look.known.made("relation", *on), quoted(*on)
-        look.known.forgets("relation", *on)
-        if free:
-            look.known.makes("relation", *on[:-1], new)
+        free, told = look.known.made(made.NAME, *on), quoted(*on)
+        made.moves(look, on, (*on[:-1], new))
     elif what in ("COLUMN", "TABCONSTRAINT"):
         below = "column" if what == "COLUMN" else "constraint"
-        free, told = look.known.made("relation", *on) or look.known.made(below, *on, old), quoted(*on, old)
+        free, told = look.known.made(made.NAME, *on) or look.known.made(below, *on, old), quoted(*on, old)
         if look.known.made(below, *on, old):
-            look.known.makes(below, *on, new)
+            look.known.makes(below, *on, new, what=look.known.of(below, *on, old))
         look.known.forgets(below, *on, old)
     elif on:
-        free, told = look.known.made("relation", *on), quoted(*on, old)
+        free, told = look.known.made(made.NAME, *on), quoted(*on, old)
     else:
         name = object_name(statement.object) or (old,)
         free, told = look.known.made(_kind(what), *name), quoted(*(name[:-1] if what in _CALLED else name))
@@ -163,9 +164,10 @@ def set_schema(look: Look, statement: Message) -> Iterator[Finding]:
     what = pb.ObjectType.Name(statement.object_type).removeprefix("OBJECT_")
     name = relation(statement.relation) if statement.HasField("relation") else object_name(statement.object)
     free = look.known.made(_kind(what), *name)
-    look.known.forgets(_kind(what), *name)
-    if free and what in _RELATIONS:
-        look.known.makes("relation", statement.newschema, name[-1])
+    if what in _RELATIONS:
+        made.moves(look, name, (statement.newschema, name[-1]))
+    else:
+        look.known.forgets(_kind(what), *name)
     if not free:
         fix = f"CREATE VIEW {quoted(statement.newschema, name[-1])} AS SELECT * FROM {quoted(*name)};" if what in ("TABLE", "VIEW", "MATVIEW") else ""
         yield look.finding("set-schema", f"the version that runs does not find {quoted(*name)} in another schema", fix)
@@ -192,7 +194,9 @@ def grant(look: Look, statement: Message) -> Iterator[Finding]:
 
 
 def grant_role(look: Look, statement: Message) -> Iterator[Finding]:
-    if not statement.is_grant:
+    """With an option that is off it takes that option from who is a member already."""
+    off = not all(options(statement.opt).values())
+    if not statement.is_grant or (off and not all(look.known.made("role", each.access_priv.priv_name) for each in statement.granted_roles)):
         yield from _revoked(look)
 
 
@@ -224,36 +228,8 @@ def enum(look: Look, statement: Message) -> Iterator[Finding]:
         )
 
 
-def domain(look: Look, statement: Message) -> Iterator[Finding]:
-    name = words(statement.type_name)
-    if look.known.made("type", *name):
-        return
-    constraint = getattr(statement, "def").constraint
-    if (statement.subtype in ("C", "A") and not constraint.skip_validation) or statement.subtype == "O":
-        fix = ""
-        if statement.subtype != "O" and constraint.conname:
-            safe = changed(statement)
-            getattr(safe, "def").constraint.skip_validation, getattr(safe, "def").constraint.initially_valid = True, False
-            fix = f"{sql(safe)}\nALTER DOMAIN {quoted(*name)} VALIDATE CONSTRAINT {quoted(constraint.conname)};"
-        yield look.finding(
-            "domain", f"every table with a column of {quoted(*name)} is read while nobody writes it; add the constraint NOT VALID, then validate it", fix
-        )
-    elif statement.subtype == "C" and look.expanding:
-        over = f"columns of {quoted(*name)}"
-        yield look.warning("holds-the-old-version", f"{quoted(*name)}: {HELD.format(over=over)}", look.later())
-    elif statement.subtype in ("X", "T") and look.expanding:
-        yield look.finding("domain", f"the old version counts on {quoted(*name)} as it is; change it in contract", look.later())
-
-
 def create_type(look: Look, statement: Message) -> Iterator[Finding]:
-    if kind(statement) == "CreateDomainStmt":
-        name = words(statement.domainname)
-        if any(each.constraint.contype not in (pb.CONSTR_NULL, pb.CONSTR_DEFAULT) for each in statement.constraints):
-            look.known.makes("constrained domain", *name)
-    elif kind(statement) == "CompositeTypeStmt":
-        name = relation(statement.typevar)
-    else:
-        name = words(statement.type_name)
+    name = relation(statement.typevar) if kind(statement) == "CompositeTypeStmt" else words(statement.type_name)
     look.known.makes("type", *name)
     yield from ()
 
@@ -300,14 +276,14 @@ def create_schema(look: Look, statement: Message) -> Iterator[Finding]:
 
 def sequence(look: Look, statement: Message) -> Iterator[Finding]:
     if not statement.if_not_exists:
-        look.known.makes("relation", *relation(statement.sequence))
+        made.makes_copy(look, relation(statement.sequence))
     yield from ()
 
 
 def alter_sequence(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.sequence)
     changes = [each.def_elem.defname for each in statement.options if each.def_elem.defname not in ("owned_by", "cache")]
-    if changes and not look.known.made("relation", *name):
+    if changes and not look.known.made(made.NAME, *name):
         yield look.finding(
             "alter-sequence",
             f"the numbers that {quoted(*name)} gives out change at once ({', '.join(changes)}), perhaps to some that are taken; make another sequence",
@@ -325,6 +301,11 @@ def extension(look: Look, statement: Message) -> Iterator[Finding]:
     yield look.finding("extension", f"both versions get another version of {quoted(statement.extname)} at once, by a script that no rule looks at")
 
 
+def create_role(look: Look, statement: Message) -> Iterator[Finding]:
+    look.known.makes("role", statement.role)
+    yield from ()
+
+
 def role(look: Look, statement: Message) -> Iterator[Finding]:
     yield look.finding("role", "the sessions of both versions log in with these roles; change them beside the release")
 
@@ -340,7 +321,7 @@ def move_all(look: Look, statement: Message) -> Iterator[Finding]:
 def vacuum(look: Look, statement: Message) -> Iterator[Finding]:
     said = options(statement.options)
     names = [relation(each.vacuum_relation.relation) for each in statement.rels]
-    if said.get("full") and not (names and all(look.known.made("relation", *name) for name in names)):
+    if said.get("full") and not (names and all(made.is_free(look, name) for name in names)):
         safe = changed(statement, options=[each for each in statement.options if each.def_elem.defname != "full"])
         yield look.finding(
             "table-rewrite",
@@ -350,7 +331,7 @@ def vacuum(look: Look, statement: Message) -> Iterator[Finding]:
 
 
 def cluster(look: Look, statement: Message) -> Iterator[Finding]:
-    if not (statement.HasField("relation") and look.known.made("relation", *relation(statement.relation))):
+    if not (statement.HasField("relation") and made.is_free(look, relation(statement.relation))):
         yield look.finding("table-rewrite", "CLUSTER writes the whole table again, and nobody reads or writes it meanwhile; pg_repack, beside the release")
 
 

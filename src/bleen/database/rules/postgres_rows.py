@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
+from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import FREE, Look, Message, changed, functions, inner, kind, quoted, relation, sql, tables, temporary
+from bleen.database.rules.postgres_look import FREE, Look, Message, called, changed, functions, inner, kind, quoted, relation, sql, tables, temporary
+from bleen.database.rules.postgres_many import how_many, named
 from bleen.database.rules.postgres_tables import temporary_table
+from bleen.database.rules.postgres_values import Unsure, value
 
 _MANY = 1000
 """Rows of one INSERT ... VALUES."""
@@ -30,24 +33,39 @@ def insert(look: Look, statement: Message) -> Iterator[Finding]:
     """Of a few rows, written out."""
     yield from _effects(look, statement)
     name, query = relation(statement.relation), statement.select_stmt
-    if look.known.made("relation", *name) and _free(look, query):
+    yield from _defaults(look, statement)
+    if made.has_own_rows(look, name) and _free(look, query):
         return
-    if statement.HasField("select_stmt"):
-        select = query.select_stmt
-        if not select.values_lists and any(True for _ in tables(query)):
-            yield look.finding(
-                "copies-rows",
-                "INSERT ... SELECT copies a table in one transaction, and what is written to it meanwhile is missed; copy it in batches, with a trigger "
-                "that takes along what is written",
-            )
-        elif len(select.values_lists) > _MANY:
-            yield look.warning("many-rows", f"{len(select.values_lists)} rows in one transaction; insert them in several")
+    select, local = query.select_stmt, named(statement.with_clause, {})
+    rows = how_many(select, local) if statement.HasField("select_stmt") else 1
+    if rows is None and any(len(table) > 1 or table[0] not in local for table in tables(query)):
+        yield look.finding(
+            "copies-rows",
+            "INSERT ... SELECT copies a table in one transaction, and what is written to it meanwhile is missed; copy it in batches, with a trigger "
+            "that takes along what is written",
+        )
+    elif rows is None or len(select.values_lists) <= _MANY < rows:
+        yield look.finding("many-rows", f"{rows or 'nobody can tell how many'} rows in one transaction; insert a thousand at a time")
+    elif rows > _MANY:
+        yield look.warning("many-rows", f"{rows} rows in one transaction; insert them in several")
+
+
+def _defaults(look: Look, statement: Message) -> Iterator[Finding]:
+    """What the defaults of a new table call, where this leaves their columns out."""
+    values = statement.select_stmt.select_stmt.values_lists
+    given = [each.res_target.name for each in statement.cols]
+    for column, place, calls in look.known.of(made.DEFAULTS, statement.relation.relname) or ():
+        at = given.index(column) if column in given else None if given else place
+        said = at is not None and bool(values) and all(at < len(row.list.items) and kind(inner(row.list.items[at])) != "SetToDefault" for row in values)
+        if not (said or (column in given and not values)):
+            why = f"the default of {quoted(column)} calls {', '.join(calls)}(), which may change data, settings or other sessions; say a value"
+            yield look.finding("side-effect", why)
 
 
 def update(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     name = relation(statement.relation)
-    if look.known.made("relation", *name):
+    if made.has_own_rows(look, name):
         return
     fix = f"-- backfill.sql\n{sql(statement)}" if not list(_unfit(statement)) else ""
     if _everything(statement.where_clause):
@@ -67,10 +85,10 @@ def update(look: Look, statement: Message) -> Iterator[Finding]:
 def delete(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     name = relation(statement.relation)
-    if look.known.made("relation", *name):
+    if made.has_own_rows(look, name):
         return
     if _everything(statement.where_clause):
-        yield look.finding("delete-without-where", f"all rows of {quoted(*name)} are locked, and then gone; say which")
+        yield look.finding("delete-without-where", f"all rows of {quoted(*name)}, or all that have a value there, are locked, and then gone; say which")
     elif look.expanding:
         yield look.finding(
             "delete-in-expand",
@@ -86,7 +104,7 @@ def delete(look: Look, statement: Message) -> Iterator[Finding]:
 def merge(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     name = relation(statement.relation)
-    if not look.known.made("relation", *name):
+    if not made.has_own_rows(look, name):
         yield look.finding(
             "merge",
             f"the rows of {quoted(*name)} that it writes are locked until the last is written, and every writer waits; let an UPDATE be the backfill, which "
@@ -111,26 +129,50 @@ def explain(look: Look, statement: Message) -> Iterator[Finding]:
 
 
 def create_table_as(look: Look, statement: Message) -> Iterator[Finding]:
-    name, view = relation(statement.into.rel), statement.objtype == pb.OBJECT_MATVIEW
+    name, is_view = relation(statement.into.rel), statement.objtype == pb.OBJECT_MATVIEW
+    if kind(inner(statement.query)) == "ExecuteStmt":
+        yield from unseen(look, inner(statement.query))
+        return
     yield from _effects(look, statement.query)
     if not statement.into.skip_data and not _free(look, statement.query):
-        empty = sql(changed(statement, into=changed(statement.into, skip_data=True)))
-        if view:
+        rows = how_many(inner(statement.query))
+        if is_view:
             yield look.warning(
                 "long-query", f"one query over whole tables fills {quoted(*name)}, and while it runs no row that is dead is cleared away anywhere"
             )
-        else:
+        elif rows is None or rows > _MANY:
+            query = pb.Node(select_stmt=changed(inner(statement.query), locking_clause=[]))
+            empty = sql(changed(statement, into=changed(statement.into, skip_data=True), query=query))
+            fix = "" if functions(query, FREE) else empty
             yield look.finding(
-                "copies-rows", f"{quoted(*name)} is a copy, of which both versions go on writing the originals; make it empty, and fill it in batches", empty
+                "copies-rows", f"{quoted(*name)} is a copy, of which both versions go on writing the originals; make it empty, and fill it in batches", fix
             )
     yield from temporary_table(look, statement.into.rel)
     if not statement.if_not_exists and not temporary(statement.into.rel):
-        look.known.makes("relation", *name)
+        (made.makes_copy if is_view else made.makes_table)(look, name)
+
+
+def view(look: Look, statement: Message) -> Iterator[Finding]:
+    name = relation(statement.view)
+    yield from temporary_table(look, statement.view)
+    if temporary(statement.view):
+        return
+    calls = [*functions(statement.query, FREE), *(call for table in tables(statement.query) for call in look.known.of(made.QUERY, table[-1]) or ())]
+    if calls:
+        look.known.learns(made.QUERY, name[-1], what=list(dict.fromkeys(calls)))
+    if not statement.replace:
+        made.makes_name(look, name)
+    elif look.expanding and not look.known.made(made.NAME, *name):
+        yield look.warning(
+            "replaces",
+            f"if {quoted(*name)} exists, the old version reads the new one from now on; give the new one another name",
+            sql(changed(statement, replace=False, view=changed(statement.view, relname=called(name[-1], "new")))),
+        )
 
 
 def refresh(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.relation)
-    if not statement.concurrent and not look.known.made("relation", *name):
+    if not statement.concurrent and not made.is_free(look, name):
         yield look.finding(
             "refresh-without-concurrently",
             f"nobody reads {quoted(*name)} while it is filled; REFRESH MATERIALIZED VIEW CONCURRENTLY, which wants a unique index",
@@ -140,13 +182,13 @@ def refresh(look: Look, statement: Message) -> Iterator[Finding]:
 
 def truncate(look: Look, statement: Message) -> Iterator[Finding]:
     names = [relation(each.range_var) for each in statement.relations]
-    if statement.behavior == pb.DROP_CASCADE or not all(look.known.made("relation", *name) for name in names):
+    if statement.behavior == pb.DROP_CASCADE or not all(made.has_own_rows(look, name) for name in names):
         yield look.finding("truncate", f"nobody reads or writes {', '.join(quoted(*name) for name in names)} meanwhile, and then the rows are gone")
 
 
 def lock(look: Look, statement: Message) -> Iterator[Finding]:
     names = [relation(each.range_var) for each in statement.relations]
-    if not all(look.known.made("relation", *name) for name in names):
+    if not all(made.is_free(look, name) for name in names):
         yield look.finding(
             "lock-table",
             f"LOCK keeps others from {', '.join(quoted(*name) for name in names)}; every statement takes the lock that it needs, for as long as it needs it",
@@ -184,9 +226,9 @@ def _unfit(statement: Message) -> Iterator[str]:
 
 
 def _everything(where: Message) -> bool:
-    """Whether a condition is plainly true of every row: none at all, TRUE, 1 = 1."""
+    """Whether a condition is plainly true of every row, or of every one that has a value: none at all, TRUE, 1 = 1, id = id, id IS NOT NULL."""
     node = inner(where)
-    if kind(node) == "Node":
+    if kind(node) == "Node" or value(where, lambda column: Unsure.SOME) is True:
         return True
     if kind(node) == "BoolExpr":
         terms = [_everything(each) for each in node.args]
@@ -203,11 +245,11 @@ def _effects(look: Look, statement: Message) -> Iterator[Finding]:
         )
     if any(kind(node) == "LockingClause" for _, node in walk(statement)):
         yield look.finding("row-locks", "FOR UPDATE and its like lock rows that both versions write, and a migration has no use for that")
-    unknown = functions(statement, FREE)
+    unknown = [*functions(statement, FREE), *(call for table in tables(statement) for call in look.known.of(made.QUERY, table[-1]) or ())]
     if unknown:
         yield look.finding("side-effect", f"{', '.join(dict.fromkeys(unknown))}() may change data, settings or other sessions; no rule knows it to be harmless")
 
 
 def _free(look: Look, query: Message) -> bool:
     """Whether a query reads nothing but what this release made."""
-    return all(look.known.made("relation", *name) for name in tables(query))
+    return all(made.has_own_rows(look, name) for name in tables(query))

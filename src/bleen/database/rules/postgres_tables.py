@@ -1,4 +1,4 @@
-"""ALTER TABLE, CREATE TABLE and indexes on PostgreSQL, subcommand by subcommand. What is not listed in ``COMMANDS`` or ``TABLES`` is not understood.
+"""ALTER TABLE and CREATE TABLE on PostgreSQL, subcommand by subcommand. What is not listed in ``COMMANDS`` or ``TABLES`` is not understood.
 
 Sources: PostgreSQL 18, "ALTER TABLE" (Notes), "Explicit Locking"; tablecmds.c, AlterTableGetLockLevel.
 """
@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
-from bleen.database.rules.postgres_columns import add_column, added, required
-from bleen.database.rules.postgres_holds import held
+from bleen.database.rules.postgres_columns import add_column, added, is_never_null, refers, required
+from bleen.database.rules.postgres_holds import check, default_changes, foreign_key, held, never_null
+from bleen.database.rules.postgres_indexes import exclusion, indexed
 from bleen.database.rules.postgres_look import (
+    FREE,
     Look,
     Message,
     called,
     changed,
     default_along,
     expression,
+    functions,
     inner,
     kind,
-    options,
     quoted,
     relation,
     sql,
@@ -33,8 +36,9 @@ Command = Callable[[Look, Message, Message, Place], Iterator[Finding]]
 """The rules of one subcommand of ALTER TABLE, on a table that is in use."""
 
 _ALTERED = ("OBJECT_TABLE", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE")
+_INCLUDING_ALL = 0x7FFFFFFF
 MOMENT = frozenset(
-    "AT_DropNotNull AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetStorage AT_SetCompression AT_ClusterOn AT_DropCluster AT_SetRelOptions "
+    "AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetStorage AT_SetCompression AT_ClusterOn AT_DropCluster AT_SetRelOptions "
     "AT_ResetRelOptions AT_DetachPartitionFinalize AT_DropOids".split()
 )
 """Changes the catalogue and nothing else, and no version notices."""
@@ -50,7 +54,7 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
     if what not in _ALTERED:
         yield look.finding("not-understood", f"no rule knows ALTER of {what}")
         return
-    free = look.known.made("relation", *name)
+    free = made.is_free(look, name) or (what in ("OBJECT_VIEW", "OBJECT_FOREIGN_TABLE") and look.known.made(made.NAME, *name))
     for node, at in zip(statement.cmds, look.parts(), strict=False):
         command = node.alter_table_cmd
         subtype = pb.AlterTableType.Name(command.subtype)
@@ -62,12 +66,24 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
             continue
         if rule is None:
             yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
-        elif not free or rule in (_attach, _validate):
+        elif not free or rule in (_attach, _validate, _inheritance):
             yield from rule(look, statement, command, at)
+        if command.behavior == pb.DROP_CASCADE:
+            yield from _cascade(look, statement, command, at)
+
+
+def _cascade(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    safe, new = changed(command, behavior=pb.DROP_RESTRICT), look.known.made(made.NAME, *relation(statement.relation))
+    yield look.finding(
+        "drop-cascade",
+        "CASCADE drops what is not named here as well, such as views and foreign keys of other tables that are in use; name what is to go, and drop it before",
+        _later(statement, safe) if look.expanding and not new else _alone(statement, safe),
+        at=at,
+    )
 
 
 def _view_options(look: Look, name: tuple[str, ...], at: Place) -> Iterator[Finding]:
-    if look.expanding and not look.known.made("relation", *name):
+    if look.expanding and not look.known.made(made.NAME, *name):
         yield look.warning("replaces", f"what {quoted(*name)} shows to whom changes for the old version too", at=at)
 
 
@@ -86,7 +102,9 @@ def _default(look: Look, statement: Message, command: Message, at: Place) -> Ite
     if not look.expanding:
         return
     if look.known.made("column", *name, command.name):
-        if not command.HasField("def") and look.known.made("required column", *name, command.name):
+        yield from default_changes(look, name, command.name, getattr(command, "def") if command.HasField("def") else None, at)
+        now = look.known.of("column", *name, command.name)
+        if now.required and now.given is None:
             why = f"every INSERT of the old version into {table} fails from here on: it does not know {column}, which is NOT NULL and has no default any more"
             yield look.finding("drop-default", why, _later(statement, command), at=at)
         return
@@ -98,7 +116,11 @@ def _default(look: Look, statement: Message, command: Message, at: Place) -> Ite
 
 def _not_null(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    if not look.known.knows("not null", *name, command.name):
+    proven = is_never_null(look, name, command.name)
+    look.known.learns("required", *name, command.name)
+    if look.known.made("column", *name, command.name):
+        look.known.makes("column", *name, command.name, what=look.known.of("column", *name, command.name)._replace(required=True))
+    if not proven:
         steps = required(name, command.name)
         fix = "\n".join(["-- contract.sql", *steps] if look.expanding else steps)
         yield look.finding(
@@ -108,6 +130,15 @@ def _not_null(look: Look, statement: Message, command: Message, at: Place) -> It
             fix,
             at=at,
         )
+
+
+def _nullable(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    """Felt by nobody."""
+    name = relation(statement.relation)
+    look.known.unlearns("required", *name, command.name)
+    if look.known.made("column", *name, command.name):
+        look.known.makes("column", *name, command.name, what=look.known.of("column", *name, command.name)._replace(required=False))
+    yield from ()
 
 
 def _expression(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -128,20 +159,17 @@ def _drop_expression(look: Look, statement: Message, command: Message, at: Place
 
 def _drop_column(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    if look.known.made("column", *name, command.name):
-        look.known.forgets("column", *name, command.name)
-    elif look.expanding:
+    if look.expanding and not look.known.made("column", *name, command.name):
         yield look.finding(
             "drop-in-expand", f"the old version reads and writes {quoted(*name, command.name)}; drop it in contract", _later(statement, command), at=at
         )
-    if command.behavior == pb.DROP_CASCADE:
-        yield look.warning("drop-cascade", "CASCADE drops what is not named here as well, views and foreign keys that are in use; name it", at=at)
+    look.known.forgets("column", *name, command.name)
 
 
 def _add_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     constraint = getattr(command, "def").constraint
     name, what = relation(statement.relation), pb.ConstrType.Name(constraint.contype).removeprefix("CONSTR_")
-    rule = {"CHECK": _check, "NOTNULL": _check, "FOREIGN": _foreign, "UNIQUE": _indexed, "PRIMARY": _indexed, "EXCLUSION": _exclusion}.get(what)
+    rule = {"CHECK": _check, "NOTNULL": _check, "FOREIGN": _foreign, "UNIQUE": indexed, "PRIMARY": indexed, "EXCLUSION": exclusion}.get(what)
     if rule is None:
         yield look.finding("not-understood", f"no rule knows a constraint of the kind {what}", at=at)
         return
@@ -152,7 +180,8 @@ def _add_constraint(look: Look, statement: Message, command: Message, at: Place)
 
 def _foreign(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
     yield from _unvalidated(look, statement, constraint, at)
-    yield from held(look, relation(statement.relation), constraint.fk_attrs, added(statement, _not_valid(constraint)), at)
+    yield from held(look, relation(statement.relation), foreign_key(constraint, added(statement, _not_valid(constraint))), at)
+    refers(look, constraint)
 
 
 def _not_valid(constraint: Message) -> Message:
@@ -161,32 +190,11 @@ def _not_valid(constraint: Message) -> Message:
 
 def _check(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
     yield from _unvalidated(look, statement, constraint, at)
-    name = relation(statement.relation)
-    yield from held(look, name, constraint.keys or [constraint.raw_expr], added(statement, _not_valid(constraint)), at)
-    for column in _never_null(constraint):
-        if constraint.skip_validation and constraint.conname:
+    name, it = relation(statement.relation), check(constraint, added(statement, _not_valid(constraint)))
+    yield from held(look, name, it, at)
+    if constraint.skip_validation and constraint.conname and not constraint.is_no_inherit:
+        for column in never_null(it.parts):
             look.known.learns("promises not null", *name, column, constraint.conname)
-        if look.expanding and look.known.made("column", *name, column) and not look.known.made("column default", *name, column):
-            yield look.finding(
-                "not-null-in-expand",
-                f"every INSERT of the old version fails from here on: it does not know {quoted(column)}, which has no default; require it in contract",
-                f"-- contract.sql\n{added(statement, _not_valid(constraint))}",
-                at=at,
-            )
-
-
-def _never_null(constraint: Message) -> list[str]:
-    """The columns that a constraint says are not null: CHECK (a IS NOT NULL AND b IS NOT NULL), NOT NULL a."""
-    if constraint.contype == pb.CONSTR_NOTNULL:
-        return [each.string.sval for each in constraint.keys]
-    found, left = [], [inner(constraint.raw_expr)]
-    while left:
-        term = left.pop()
-        if kind(term) == "BoolExpr" and term.boolop == pb.AND_EXPR:
-            left += [inner(each) for each in term.args]
-        elif kind(term) == "NullTest" and term.nulltesttype == pb.IS_NOT_NULL and kind(inner(term.arg)) == "ColumnRef" and len(inner(term.arg).fields) == 1:
-            found.append(inner(term.arg).fields[0].string.sval)
-    return found
 
 
 def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
@@ -207,52 +215,13 @@ def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place)
     )
 
 
-def _indexed(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
-    if constraint.indexname:
-        return
-    name, primary = relation(statement.relation), constraint.contype == pb.CONSTR_PRIMARY
-    columns = [each.string.sval for each in constraint.keys]
-    chosen = constraint.conname or called(name[-1], *([] if primary else columns), "pkey" if primary else "key")
-    index = pb.IndexStmt(
-        idxname=chosen,
-        relation=changed(statement.relation, inh=True),
-        access_method="btree",
-        index_params=[wrapped(pb.IndexElem(name=each, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in columns],
-        index_including_params=[
-            wrapped(pb.IndexElem(name=each.string.sval, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in constraint.including
-        ],
-        unique=True,
-        concurrent=True,
-        nulls_not_distinct=constraint.nulls_not_distinct,
-    )
-    use = changed(constraint, conname=chosen, indexname=chosen, keys=[], including=[], nulls_not_distinct=False)
-    fix = f"{sql(index)}\n{added(statement, use)}"
-    yield look.finding(
-        "constraint-builds-index",
-        f"its index is built while nobody reads or writes {quoted(*name)}; build it CONCURRENTLY, then make it a constraint",
-        fix,
-        at=at,
-    )
-    yield from held(look, name, constraint.keys, fix, at)
-
-
-def _exclusion(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
-    yield look.finding(
-        "constraint-builds-index",
-        f"its index is built while nobody reads or writes {quoted(*relation(statement.relation))}, and PostgreSQL has no other "
-        "way; make a new table with it, and move the rows there",
-        at=at,
-    )
-    yield from held(look, relation(statement.relation), constraint.exclusions, "", at)
-
-
 def _validate(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
     if len(statement.cmds) > 1:
         alone = [each.alter_table_cmd for each in statement.cmds if each.alter_table_cmd.subtype == pb.AT_ValidateConstraint]
         rest = [each for each in statement.cmds if each.alter_table_cmd.subtype != pb.AT_ValidateConstraint]
         steps = [*([sql(changed(statement, cmds=rest))] if rest else []), *(_alone(statement, each) for each in alone)]
-        if not look.known.made("relation", *name):
+        if not made.is_free(look, name):
             yield look.finding(
                 "validate-alone",
                 f"all rows of {quoted(*name)} are checked under the locks of the other parts of this statement; validate in a statement of its own",
@@ -282,11 +251,17 @@ def _alter_constraint(look: Look, statement: Message, command: Message, at: Plac
 
 def _drop_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    for column in _promised(look, name, command.name):
+    promised = _promised(look, name, command.name)
+    for column in promised:
         look.known.unlearns("promises not null", *name, column, command.name)
         look.known.unlearns("not null", *name, column)
+    if not promised and not look.known.made("constraint", *name, command.name):  # it may be a NOT NULL, which has a name from PostgreSQL 18 on
+        for each in look.known.facts("required"):
+            if each[:-1] == name:
+                look.known.unlearns("required", *each)
     if look.known.made("constraint", *name, command.name):
         look.known.forgets("constraint", *name, command.name)
+        look.known.forgets("holding", *name, command.name)
     elif look.expanding:
         yield look.finding(
             "drop-in-expand",
@@ -295,8 +270,6 @@ def _drop_constraint(look: Look, statement: Message, command: Message, at: Place
             _later(statement, command),
             at=at,
         )
-    if command.behavior == pb.DROP_CASCADE:
-        yield look.warning("drop-cascade", "CASCADE drops what is not named here as well, such as foreign keys of other tables; name it", at=at)
 
 
 def _change_type(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -361,6 +334,12 @@ def _trigger_state(look: Look, statement: Message, command: Message, at: Place) 
 
 
 def _inheritance(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    name, parent = relation(statement.relation), relation(getattr(command, "def").range_var)
+    if made.is_free(look, name) and (command.subtype != pb.AT_AddInherit or made.is_free(look, parent)):
+        return
+    made.forgets(look, name)
+    if parent:
+        made.reaches_further(look, parent)
     yield look.finding(
         "inheritance", f"the rows that a query of {quoted(*relation(statement.relation))} or of its parent sees change at once, for both versions", at=at
     )
@@ -385,9 +364,11 @@ def _row_security(look: Look, statement: Message, command: Message, at: Place) -
 
 def _attach(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     part = relation(getattr(command, "def").partition_cmd.name)
-    new = look.known.made("relation", *part)
-    if not look.known.made("relation", *relation(statement.relation)):
-        look.known.forgets("relation", *part)
+    new = made.is_free(look, part)
+    if not new:
+        made.reaches_further(look, relation(statement.relation))
+    if not made.is_free(look, relation(statement.relation)):
+        made.forgets(look, part)
     if statement.objtype != pb.OBJECT_INDEX and not new:
         yield look.finding(
             "attach-partition",
@@ -429,6 +410,7 @@ COMMANDS: dict[str, Command] = {
     "AT_AddColumn": add_column,
     "AT_ColumnDefault": _default,
     "AT_SetNotNull": _not_null,
+    "AT_DropNotNull": _nullable,
     "AT_SetExpression": _expression,
     "AT_DropExpression": _drop_expression,
     "AT_DropColumn": _drop_column,
@@ -456,22 +438,47 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
     """A new table is free; not so one that is perhaps not new, and one whose rows are those of a table in use."""
     name = relation(statement.relation)
     yield from temporary_table(look, statement.relation)
-    parents = [each.range_var for each in statement.inh_relations if not look.known.made("relation", *relation(each.range_var))]
+    parents = [each.range_var for each in statement.inh_relations if not made.is_free(look, relation(each.range_var))]
     if not statement.if_not_exists and not parents and not temporary(statement.relation):
-        look.known.makes("relation", *name)
+        made.makes_table(look, name)
+        look.known.learns(made.DEFAULTS, name[-1], what=list(_calling(statement)))
     for parent in parents:
         told = quoted(*relation(parent))
         if statement.HasField("partbound"):
-            part = wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))
-            command = pb.AlterTableCmd(subtype=pb.AT_AttachPartition, behavior=pb.DROP_RESTRICT, **{"def": part})
-            attach = sql(pb.AlterTableStmt(relation=parent, objtype=pb.OBJECT_TABLE, cmds=[wrapped(command)]))
             yield look.warning(
                 "partition-of",
                 f"nobody reads or writes {told} until this has its lock and is done; a table that is made first and attached then locks out nobody",
-                f"CREATE TABLE {quoted(*name)} (LIKE {told} INCLUDING ALL);\n{attach}",
+                _attached(statement, parent),
             )
         else:
             yield look.warning("inheritance", f"who reads {told} reads the rows of {quoted(*name)} too; give it no parent")
+
+
+def _attached(statement: Message, parent: Message) -> str:
+    """A partition that is made as a table, partitioned itself if it was to be, and then attached."""
+    like = wrapped(pb.TableLikeClause(relation=parent, options=_INCLUDING_ALL))
+    constraints = [each for each in statement.table_elts if kind(inner(each)) == "Constraint"]
+    kept = {"partspec": statement.partspec} if statement.HasField("partspec") else {}
+    table = pb.CreateStmt(relation=statement.relation, table_elts=[like, *constraints], oncommit=pb.ONCOMMIT_NOOP, **kept)
+    part = wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))
+    command = pb.AlterTableCmd(subtype=pb.AT_AttachPartition, behavior=pb.DROP_RESTRICT, **{"def": part})
+    return f"{sql(table)}\n{sql(pb.AlterTableStmt(relation=parent, objtype=pb.OBJECT_TABLE, cmds=[wrapped(command)]))}"
+
+
+def _calling(statement: Message) -> Iterator[tuple[str, int, list[str]]]:
+    """The columns whose defaults call what may do anything: their names, their places, what they call."""
+    columns = [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"]
+    for place, column in enumerate(columns):
+        calls = [call for each in column.constraints if each.constraint.contype == pb.CONSTR_DEFAULT for call in functions(each, FREE)]
+        if calls:
+            yield column.colname, place, calls
+
+
+def create_foreign_table(look: Look, statement: Message) -> Iterator[Finding]:
+    """Its rows are somewhere else, and in use there."""
+    yield from temporary_table(look, statement.base_stmt.relation)
+    if not statement.base_stmt.if_not_exists:
+        made.makes_name(look, relation(statement.base_stmt.relation))
 
 
 def temporary_table(look: Look, table: Message) -> Iterator[Finding]:
@@ -481,84 +488,33 @@ def temporary_table(look: Look, table: Message) -> Iterator[Finding]:
         yield look.finding("temporary-table", why)
 
 
-def create_index(look: Look, statement: Message) -> Iterator[Finding]:
-    """CONCURRENTLY, by name, and not IF NOT EXISTS; on a new table as you like."""
-    table = relation(statement.relation)
-    if look.known.made("relation", *table):
-        if statement.idxname and not statement.if_not_exists:
-            look.known.makes("relation", *table[:-1], statement.idxname)
-        return
-    columns = [each.index_elem.name for each in statement.index_params if each.index_elem.name]
-    chosen = statement.idxname or called(table[-1], *columns, "idx")
-    safe = sql(changed(statement, concurrent=True, idxname=chosen, if_not_exists=False))
-    if not statement.concurrent:
-        yield look.finding("index-without-concurrently", f"nobody writes {quoted(*table)} while the index is built; CREATE INDEX CONCURRENTLY", safe)
-    elif not statement.idxname:
-        yield look.warning("unnamed-index", "an index that PostgreSQL names is not found again if its build fails; name it", safe)
-    elif statement.if_not_exists:
-        yield look.warning(
-            "index-if-not-exists", "an INVALID index that a failed build left counts as existing, and is left invalid; bleen builds it again itself", safe
-        )
-    if statement.unique:
-        yield from held(look, table, () if statement.nulls_not_distinct else statement.index_params, safe)  # what the old version leaves out is NULL
-    if statement.idxname and not statement.if_not_exists:
-        look.known.makes("relation", *table[:-1], statement.idxname)
-
-
-def reindex(look: Look, statement: Message) -> Iterator[Finding]:
-    name = relation(statement.relation) if statement.HasField("relation") else (statement.name,)
-    if options(statement.params).get("concurrently") or look.known.made("relation", *name):
-        return
-    said = [each for each in statement.params if each.def_elem.defname != "concurrently"]
-    safe = changed(statement, params=[*said, wrapped(pb.DefElem(defname="concurrently", defaction=pb.DEFELEM_UNSPEC))])
-    whole = statement.kind == pb.REINDEX_OBJECT_SYSTEM
-    yield look.finding(
-        "reindex-without-concurrently",
-        f"nobody writes {quoted(*name)} while its indexes are built, nor reads through them; REINDEX ... CONCURRENTLY",
-        "" if whole else sql(safe),
-    )
-
-
 def trigger(look: Look, statement: Message) -> Iterator[Finding]:
     table = relation(statement.relation)
-    if not look.known.made("relation", *table):
-        yield look.warning(
-            "trigger",
-            f"{quoted(statement.trigname)} runs for the writes of the old version too: an error in it fails them; two-way sync is better left to [[sync]] in "
-            "migration.toml",
-        )
+    if not look.known.made(made.NAME, *table):
+        why = f"{quoted(statement.trigname)} runs for the writes of the old version too: an error in it fails them"
+        sync = "two-way sync is better left to [[sync]] in migration.toml"
+        if look.expanding:
+            yield look.finding("trigger", f"{why}; {sync}, and any other trigger to contract", look.later())
+        else:
+            yield look.warning("trigger", f"{quoted(statement.trigname)} runs for every write of {quoted(*table)}: an error in it fails them; {sync}")
         look.known.uses()
+    made.reaches_further(look, table)
     if not statement.replace:
         look.known.makes("on relation", *table, statement.trigname)
 
 
 def policy(look: Look, statement: Message) -> Iterator[Finding]:
     table = relation(statement.table)
-    if look.known.made("relation", *table):
+    if look.known.made(made.NAME, *table):
         return
     why = f"the rows of {quoted(*table)} that a role sees or writes change at once"
     yield look.finding("row-security", f"{why}, for the old version too", look.later()) if look.expanding else look.warning("row-security", why)
 
 
 def rule(look: Look, statement: Message) -> Iterator[Finding]:
+    """Of a new table too: what it writes then is another one."""
     table = relation(statement.relation)
-    if not look.known.made("relation", *table):
-        yield look.finding(
-            "rule", f"the statements of both versions on {quoted(*table)} do something else from now on; use a trigger, or a view with a trigger"
-        )
+    yield look.finding("rule", f"the statements on {quoted(*table)} do something else from now on; use a trigger, or a view with a trigger")
+    if not look.known.made(made.NAME, *table):
         look.known.uses()
-
-
-def view(look: Look, statement: Message) -> Iterator[Finding]:
-    name = relation(statement.view)
-    yield from temporary_table(look, statement.view)
-    if temporary(statement.view):
-        return
-    if not statement.replace:
-        look.known.makes("relation", *name)
-    elif look.expanding and not look.known.made("relation", *name):
-        yield look.warning(
-            "replaces",
-            f"if {quoted(*name)} exists, the old version reads the new one from now on; give the new one another name",
-            sql(changed(statement, replace=False, view=changed(statement.view, relname=called(name[-1], "new")))),
-        )
+    made.reaches_further(look, table)

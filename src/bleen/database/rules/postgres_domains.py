@@ -1,0 +1,103 @@
+"""Domains on PostgreSQL, which bring their constraints and defaults to every column of theirs.
+
+Source: PostgreSQL 18, "CREATE DOMAIN", "ALTER DOMAIN"; tablecmds.c, ATExecAddColumn: a table is written again for a column of a domain with a constraint.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from postgast import pg_query_pb2 as pb
+
+from bleen.database.rules.findings import Finding
+from bleen.database.rules.postgres_look import BUILT_IN, STEADY, Look, Message, changed, functions, quoted, sql, words
+from bleen.database.rules.postgres_values import Value, as_type, value
+from bleen.database.rules.sentences import HELD
+from bleen.database.statements import Place
+
+
+class Domain(NamedTuple):
+    """What this release has made of one, with what it has from the domain that it is made of."""
+
+    base: tuple[str, ...]
+    sure: bool
+    """Its base is no domain that nobody has looked at."""
+    constrained: bool
+    volatile: bool
+    given: Value
+    """Its default."""
+
+
+def create_domain(look: Look, statement: Message) -> Iterator[Finding]:
+    name, base = words(statement.domainname), _plain(statement.type_name)
+    under = look.known.of("domain", *base) or Domain((), (len(base) == 1 and base[0] in BUILT_IN) or look.known.made("type", *base), False, False, None)
+    constraints = [each.constraint for each in statement.constraints]
+    constrained = under.constrained or any(each.contype not in (pb.CONSTR_NULL, pb.CONSTR_DEFAULT) for each in constraints)
+    made = Domain(base, under.sure, constrained, under.volatile, under.given)
+    for default in (each.raw_expr for each in constraints if each.contype == pb.CONSTR_DEFAULT):
+        made = made._replace(volatile=_volatile(default), given=as_type(value(default), statement.type_name))
+    look.known.learns("domain", *name, what=made)
+    look.known.makes("type", *name)
+    yield from ()
+
+
+def _plain(type_name: Message) -> tuple[str, ...]:
+    name = words(type_name.names)
+    return name[1:] if name[0] == "pg_catalog" else name
+
+
+def _volatile(default: Message) -> bool:
+    return bool(functions(pb.ResTarget(val=default), STEADY))
+
+
+def alter_domain(look: Look, statement: Message) -> Iterator[Finding]:
+    name = words(statement.type_name)
+    adds = statement.subtype in ("C", "O")
+    constraint = getattr(statement, "def").constraint
+    if look.known.made("type", *name):
+        over = [name, *_over(look, name)]
+        for each in over if adds else [name] if statement.subtype == "T" else ():
+            was = look.known.of("domain", *each)
+            if was is not None:
+                volatile = statement.HasField("def") and _volatile(getattr(statement, "def")) if statement.subtype == "T" else was.volatile
+                look.known.learns("domain", *each, what=was._replace(constrained=was.constrained or adds, volatile=volatile))
+        if not any(look.known.knows("column of", *each) for each in over):
+            return
+    if statement.subtype == "O" or (adds and not constraint.skip_validation):
+        fix = ""
+        if statement.subtype != "O" and constraint.conname:
+            safe = changed(statement)
+            getattr(safe, "def").constraint.skip_validation, getattr(safe, "def").constraint.initially_valid = True, False
+            fix = f"{sql(safe)}\nALTER DOMAIN {quoted(*name)} VALIDATE CONSTRAINT {quoted(constraint.conname)};"
+        yield look.finding(
+            "domain", f"every table with a column of {quoted(*name)} is read while nobody writes it; add the constraint NOT VALID, then validate it", fix
+        )
+    elif adds and look.expanding:
+        over_what = f"columns of {quoted(*name)}"
+        yield look.warning("holds-the-old-version", f"{quoted(*name)}: {HELD.format(over=over_what)}", look.later())
+    elif statement.subtype in ("X", "T") and look.expanding:
+        yield look.finding("domain", f"the old version counts on {quoted(*name)} as it is; change it in contract", look.later())
+
+
+def _over(look: Look, name: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The domains that are made of this one."""
+    for each in look.known.facts("domain"):
+        if look.known.of("domain", *each).base == name:
+            yield from (each, *_over(look, each))
+
+
+def domain_column(look: Look, type_name: Message, table: str, has_default: bool, at: Place) -> Iterator[Finding]:
+    """A column of a type that is not PostgreSQL's, added to a table in use."""
+    name = words(type_name.names)
+    base, rewrites = quoted(*name), f"PostgreSQL writes the whole of {table} again, and nobody reads or writes it meanwhile"
+    look.known.learns("column of", *name)
+    it = look.known.of("domain", *name)
+    if it is not None and it.constrained:
+        yield look.finding(
+            "domain-column",
+            f"{base} is a domain with a constraint: {rewrites}; use the domain's base type, and the constraint as a CHECK that is NOT VALID at first",
+            at=at,
+        )
+    elif it is not None and it.volatile and not has_default:
+        yield look.finding("domain-column", f"{base} is a domain whose default differs, or may differ, from row to row: {rewrites}; say DEFAULT NULL", at=at)
+    elif not (it.sure if it is not None else look.known.made("type", *name)):
+        yield look.warning("domain-column", f"if {base} is a domain with a constraint, {rewrites}; an enum or a composite type is fine", at=at)

@@ -1,0 +1,125 @@
+"""Indexes on PostgreSQL, and the constraints that are made of them.
+
+Sources: PostgreSQL 18, "CREATE INDEX", "Building Indexes Concurrently"; "ALTER TABLE", ADD table_constraint_using_index.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from postgast import pg_query_pb2 as pb
+
+from bleen.database.rules import postgres_made as made
+from bleen.database.rules.findings import Finding
+from bleen.database.rules.postgres_columns import added, is_never_null, required
+from bleen.database.rules.postgres_holds import Holding, held, unique_index
+from bleen.database.rules.postgres_look import Look, Message, called, changed, options, quoted, relation, sql, wrapped
+from bleen.database.statements import Place
+
+
+def indexed(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
+    name, primary = relation(statement.relation), constraint.contype == pb.CONSTR_PRIMARY
+    if constraint.indexname:
+        if primary:
+            yield from _primary_key(look, statement, constraint, at)
+        return
+    columns = [each.string.sval for each in constraint.keys]
+    chosen = constraint.conname or called(name[-1], *([] if primary else columns), "pkey" if primary else "key")
+    index = pb.IndexStmt(
+        idxname=chosen,
+        relation=changed(statement.relation, inh=True),
+        access_method="btree",
+        index_params=[wrapped(pb.IndexElem(name=each, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in columns],
+        index_including_params=[
+            wrapped(pb.IndexElem(name=each.string.sval, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in constraint.including
+        ],
+        unique=True,
+        concurrent=True,
+        nulls_not_distinct=constraint.nulls_not_distinct,
+    )
+    use = changed(constraint, conname=chosen, indexname=chosen, keys=[], including=[], nulls_not_distinct=False)
+    before = _required(look, name, columns) if primary else []
+    fix = "\n".join([sql(index), *before, added(statement, use)])
+    yield look.finding(
+        "constraint-builds-index",
+        f"its index is built while nobody reads or writes {quoted(*name)}; build it CONCURRENTLY, then make it a constraint",
+        f"-- contract.sql\n{fix}" if before and look.expanding else fix,
+        at=at,
+    )
+    yield from held(look, name, unique_index(index, fix), at)
+
+
+def _required(look: Look, table: tuple[str, ...], columns: Iterable[str]) -> list[str]:
+    """What makes columns NOT NULL, before a primary key does it in its own way."""
+    return [step for column in columns if not is_never_null(look, table, column) for step in required(table, column)]
+
+
+def _primary_key(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
+    """PRIMARY KEY USING INDEX does SET NOT NULL for each column that takes NULL ("ALTER TABLE", ADD table_constraint_using_index)."""
+    name, index = relation(statement.relation), quoted(constraint.indexname)
+    columns = look.known.of("index columns", *name[:-1], constraint.indexname)
+    why = f"all rows of {quoted(*name)} are read while nobody reads or writes it, and the old version may write no NULL from then on"
+    if columns is None:
+        yield look.finding(
+            "set-not-null",
+            f"if a column of {index}, which this release does not build, takes NULL, {why}: require each such column before, by a CHECK ... NOT VALID, "
+            "VALIDATE and SET NOT NULL, or say that there is none",
+            f"-- bleen: allow set-not-null every column of {index} is NOT NULL\n{added(statement, constraint)}",
+            at=at,
+        )
+        return
+    before = _required(look, name, columns)
+    if before:
+        told = ", ".join(quoted(column) for column in columns if not is_never_null(look, name, column))
+        fix = "\n".join([*(["-- contract.sql"] if look.expanding else []), *before, added(statement, constraint)])
+        yield look.finding("set-not-null", f"nothing in this release says that {told} is NOT NULL; if it is not, {why}", fix, at=at)
+
+
+def exclusion(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
+    yield look.finding(
+        "constraint-builds-index",
+        f"its index is built while nobody reads or writes {quoted(*relation(statement.relation))}, and PostgreSQL has no other "
+        "way; make a new table with it, and move the rows there",
+        at=at,
+    )
+    it = Holding(constraint.conname, tuple(constraint.exclusions), "", "exclude")
+    yield from held(look, relation(statement.relation), it, at)
+
+
+def create_index(look: Look, statement: Message) -> Iterator[Finding]:
+    """CONCURRENTLY, by name, and not IF NOT EXISTS; on a new table as you like."""
+    table = relation(statement.relation)
+    named = statement.idxname and not statement.if_not_exists
+    columns = [each.index_elem.name for each in statement.index_params if each.index_elem.name]
+    if named:
+        look.known.learns("index columns", *table[:-1], statement.idxname, what=columns)
+    if made.is_free(look, table):
+        if named:
+            made.makes_copy(look, (*table[:-1], statement.idxname))
+        return
+    chosen = statement.idxname or called(table[-1], *columns, "idx")
+    safe = sql(changed(statement, concurrent=True, idxname=chosen, if_not_exists=False))
+    if not statement.concurrent:
+        yield look.finding("index-without-concurrently", f"nobody writes {quoted(*table)} while the index is built; CREATE INDEX CONCURRENTLY", safe)
+    elif not statement.idxname:
+        yield look.warning("unnamed-index", "an index that PostgreSQL names is not found again if its build fails; name it", safe)
+    elif statement.if_not_exists:
+        yield look.warning(
+            "index-if-not-exists", "an INVALID index that a failed build left counts as existing, and is left invalid; bleen builds it again itself", safe
+        )
+    if statement.unique:
+        yield from held(look, table, unique_index(statement, safe))
+    if named:
+        made.makes_name(look, (*table[:-1], statement.idxname))
+
+
+def reindex(look: Look, statement: Message) -> Iterator[Finding]:
+    name = relation(statement.relation) if statement.HasField("relation") else (statement.name,)
+    if options(statement.params).get("concurrently") or (statement.HasField("relation") and made.is_free(look, name)):
+        return
+    said = [each for each in statement.params if each.def_elem.defname != "concurrently"]
+    safe = changed(statement, params=[*said, wrapped(pb.DefElem(defname="concurrently", defaction=pb.DEFELEM_UNSPEC))])
+    whole = statement.kind == pb.REINDEX_OBJECT_SYSTEM
+    yield look.finding(
+        "reindex-without-concurrently",
+        f"nobody writes {quoted(*name)} while its indexes are built, nor reads through them; REINDEX ... CONCURRENTLY",
+        "" if whole else sql(safe),
+    )
