@@ -1,9 +1,11 @@
 """What the linter says of PostgreSQL, asked of PostgreSQL: whether a statement writes the table again or reads all of it, and that the safe ways do neither."""
 
 import psycopg
+from postgast import parse
 
 from bleen.database.rules import lint
 from bleen.database.rules.postgres_look import STEADY
+from bleen.database.rules.postgres_values import value
 from bleen.database.statements import split
 from databases import Base
 
@@ -47,6 +49,7 @@ STATEMENTS = [
     "CREATE DOMAIN d AS int CHECK (value > 0); CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN a e",
     "CREATE DOMAIN d AS nick; ALTER DOMAIN d ADD CHECK (value <> ''); ALTER TABLE users ADD COLUMN a d",
     "CREATE DOMAIN d AS text; CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN a e; ALTER TABLE users ADD COLUMN b e DEFAULT 'x'",
+    "CREATE DOMAIN d AS int CHECK (value > 0); ALTER TABLE users ADD COLUMN a d[]",
     "CREATE DOMAIN d AS uuid DEFAULT gen_random_uuid(); CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN a e",
     "CREATE DOMAIN d AS uuid DEFAULT gen_random_uuid(); ALTER TABLE users ADD COLUMN a d DEFAULT NULL",
     "CREATE DOMAIN d AS int; CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN a e; ALTER DOMAIN d ADD CHECK (value > 0)",
@@ -190,3 +193,20 @@ def test_the_linter_tells_what_refuses_the_old_version_from_then_on_and_only_tha
         told = {sql: bool({finding.rule for finding in lint(sql, "postgres", "expand")} & HOLDS) for sql in HOLDING}
         assert {sql: refused(connection, sql) for sql in HOLDING} == told
         assert not refused(connection, "")
+
+
+EXPRESSIONS = """
+NULL::text; NOT false; NOT NULL::bool; 1 = 1 AND 'a' = 'a'; NULL AND false; NULL OR true; NULL OR false; 1 IN (1, 2); 3 IN (1, 2); 3 NOT IN (1, NULL)
+3 = ANY (ARRAY[1, 2]); NULL = ANY (ARRAY[1]); -1 > 0; coalesce(NULL, 0) > 0; length('ab') > 2; lower('A') = 'a'; '{}'::jsonb IS NOT NULL; 2 BETWEEN 1 AND 3
+1 IS DISTINCT FROM NULL; NULL IS NOT DISTINCT FROM NULL; (NULL > 1) IS NOT TRUE; (1 > 0) IS FALSE; NULL::bool IS UNKNOWN; 1.50 = 1.5; 1 <> NULL
+EXISTS (SELECT 1)
+'x' LIKE NULL; now() IS NULL; CURRENT_DATE IS NOT NULL; upper(NULL) IS NULL; 't'::bool; '7'::int > 6; abs(NULL); -(1.5); 'ab'::varchar(1) IS NULL
+""".replace("\n", ";")
+
+
+def test_what_an_expression_comes_to_is_what_the_server_says(any_base: Base) -> None:
+    with any_base.connect() as connection:
+        texts = [each.strip() for each in EXPRESSIONS.split(";") if each.strip()]
+        trees = [parse(f"SELECT {text}").stmts[0].stmt.select_stmt.target_list[0].res_target.val for text in texts]
+        said = [connection.execute(f"SELECT {text}".encode()).fetchall()[0][0] for text in texts]
+        assert dict(zip(texts, [value(tree) for tree in trees], strict=True)) == dict(zip(texts, said, strict=True))

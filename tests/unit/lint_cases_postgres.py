@@ -462,6 +462,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE people (a int, b int DEFAULT app.forget()); INSERT INTO people VALUES (1), (2)"),
         ("both", "CREATE TABLE people (a int, b int DEFAULT app.forget()); INSERT INTO people (b) VALUES (DEFAULT)"),
         ("both", "CREATE TABLE people (b int DEFAULT app.forget()); INSERT INTO people DEFAULT VALUES"),
+        ("both", "CREATE TABLE n (a int); ALTER TABLE n ADD b int DEFAULT app.forget(); INSERT INTO n (a) VALUES (1)"),
+        ("both", "CREATE TABLE n (a int, b int); ALTER TABLE n ALTER b SET DEFAULT app.forget(); ALTER TABLE n RENAME TO m; INSERT INTO m (a) VALUES (1)"),
     ],
     "whole-table-update": [
         ("both", "UPDATE users SET full_name = first_name || ' ' || last_name"),
@@ -494,7 +496,14 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "DELETE FROM users WHERE 1 IN (1, 2)"),
     ],
     "delete-in-expand": [("expand", "DELETE FROM users WHERE id = 1")],
-    "delete-in-contract": [("contract", "DELETE FROM users WHERE gone")],
+    "delete-in-contract": [
+        ("contract", "DELETE FROM users WHERE gone"),
+        (
+            "contract",
+            "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a ON DELETE CASCADE); "
+            "ALTER TABLE users ADD CONSTRAINT c FOREIGN KEY (b) REFERENCES b ON DELETE CASCADE NOT VALID; DELETE FROM a WHERE id = 1",
+        ),
+    ],
     "merge": [
         ("both", "MERGE INTO users u USING new n ON n.id = u.id WHEN MATCHED THEN UPDATE SET a = n.a"),
         ("both", "CREATE VIEW v AS SELECT * FROM users; MERGE INTO v USING new n ON n.id = v.id WHEN MATCHED THEN DELETE"),
@@ -522,6 +531,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT INTO log SELECT unnest(array_fill(1, ARRAY[100000000]))"),
         ("both", "INSERT INTO log WITH RECURSIVE n AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM n) SELECT a FROM n"),
         ("both", "WITH RECURSIVE n AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM n) INSERT INTO log SELECT a FROM n"),
+        ("both", "INSERT INTO log SELECT 1 ORDER BY generate_series(1, 100000000)"),
+        ("both", "INSERT INTO log SELECT generate_series('2026-01-01'::timestamptz, '2026-12-31', '1 minute')"),
+        ("both", "INSERT INTO log SELECT generate_series(now(), '2026-12-31', '1 day')"),
     ],
     "long-query": [("both", "CREATE MATERIALIZED VIEW v AS SELECT count(*) FROM users")],
     "copy": [("both", "COPY users FROM '/tmp/users.csv'"), ("both", "COPY users TO PROGRAM 'rm -rf /'"), ("both", "COPY users FROM STDIN")],

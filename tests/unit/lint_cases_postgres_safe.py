@@ -66,6 +66,15 @@ GOOD: list[tuple[str, str]] = [
     ("both", "CREATE ROLE reader; GRANT reader TO app WITH INHERIT FALSE; GRANT admin TO app WITH ADMIN OPTION"),
     ("both", "INSERT INTO settings (k, v) SELECT 1, 'x' WHERE NOT EXISTS (SELECT 1 FROM settings WHERE k = 1)"),
     ("both", "INSERT INTO plans SELECT a FROM (VALUES ('a'), ('b')) n (a) WHERE NOT EXISTS (SELECT 1 FROM plans p WHERE p.a = n.a)"),
+    ("both", "INSERT INTO days SELECT d::date FROM generate_series('2026-01-01'::date, '2026-12-31', '1 day') d ORDER BY d"),
+    ("both", "CREATE DOMAIN d AS int CHECK (value > 0); ALTER TABLE users ADD COLUMN m d[]"),
+    ("both", "CREATE VIEW v AS SELECT 1 AS a; ALTER TABLE v OWNER TO app; ALTER VIEW v OWNER TO app"),
+    ("both", "CREATE TABLE n (a int); ALTER TABLE n ADD b int DEFAULT app.number(); INSERT INTO n (a, b) VALUES (1, 2)"),
+    (
+        "both",
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (a int REFERENCES a ON DELETE CASCADE); DELETE FROM a; "
+        "ALTER TABLE b ADD FOREIGN KEY (a) REFERENCES a ON UPDATE CASCADE; UPDATE a SET id = 1; TRUNCATE b",
+    ),
     ("both", "INSERT INTO plans SELECT unnest(ARRAY['a', 'b']); INSERT INTO days SELECT generate_series(1, 31)"),
     ("both", "CREATE TABLE n (a int); CREATE TABLE p (a int); ALTER TABLE n INHERIT p; INSERT INTO n SELECT generate_series(1, 100000)"),
     ("both", "CREATE VIEW v AS SELECT app.full_name(u) FROM users u; DROP VIEW v; CREATE FOREIGN TABLE f (a int) SERVER s; ALTER FOREIGN TABLE f ADD b int"),

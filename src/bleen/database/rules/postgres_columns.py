@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from postgast import pg_query_pb2 as pb
 
-from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_domains import domain_column
 from bleen.database.rules.postgres_holds import Added, check, held
@@ -163,14 +162,6 @@ def _inline(look: Look, it: Column, table: str, fix: str, at: Place) -> Iterator
             yield look.finding("inline-constraint", reason, fix, at=at)
     for each in it.constraints.get("CHECK", ()):
         yield from held(look, it.table, check(each, added(it.statement, changed(each, skip_validation=True, initially_valid=False))), at)
-    for each in it.constraints.get("FOREIGN", ()):
-        refers(look, each)
-
-
-def refers(look: Look, foreign_key: Message) -> None:
-    """What a foreign key of a table in use cascades to, is written with the rows that it refers to."""
-    if {foreign_key.fk_del_action, foreign_key.fk_upd_action} & {"c", "n", "d"}:
-        made.reaches_further(look, relation(foreign_key.pktable))
 
 
 def _given(look: Look, it: Column) -> Value:

@@ -91,13 +91,13 @@ def domain_column(look: Look, type_name: Message, table: str, has_default: bool,
     base, rewrites = quoted(*name), f"PostgreSQL writes the whole of {table} again, and nobody reads or writes it meanwhile"
     look.known.learns("column of", *name)
     it = look.known.of("domain", *name)
-    if it is not None and it.constrained:
+    if it is not None and it.constrained and not type_name.array_bounds:
         yield look.finding(
             "domain-column",
             f"{base} is a domain with a constraint: {rewrites}; use the domain's base type, and the constraint as a CHECK that is NOT VALID at first",
             at=at,
         )
-    elif it is not None and it.volatile and not has_default:
+    elif it is not None and it.volatile and not has_default and not type_name.array_bounds:
         yield look.finding("domain-column", f"{base} is a domain whose default differs, or may differ, from row to row: {rewrites}; say DEFAULT NULL", at=at)
     elif not (it.sure if it is not None else look.known.made("type", *name)):
         yield look.warning("domain-column", f"if {base} is a domain with a constraint, {rewrites}; an enum or a composite type is fine", at=at)

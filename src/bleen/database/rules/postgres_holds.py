@@ -58,7 +58,7 @@ def held(look: Look, table: tuple[str, ...], it: Holding, at: Place | None = Non
     if not look.expanding:
         return
     look.known.makes("holding", *table, it.name or it.fix, what=it)
-    columns = [name for part in it.parts for name in _columns(part)]
+    columns = list(_names(it))
     before = [name for name in dict.fromkeys(columns) if not look.known.made("column", *table, name)]
     refuses = _refuses(look, table, it)
     told, fix = quoted(*table), f"-- contract.sql\n{it.fix}" if it.fix else ""
@@ -78,12 +78,11 @@ def held(look: Look, table: tuple[str, ...], it: Holding, at: Place | None = Non
 
 def default_changes(look: Look, table: tuple[str, ...], column: str, expression: Message | None, at: Place) -> Iterator[Finding]:
     """What holds the old version once a column that this expand has added has another default; None without one."""
-    was = look.known.of("column", *table, column)
+    was, over = look.known.of("column", *table, column), [it for it in look.known.below("holding", *table) if column in list(_names(it))]
+    told = {(each.rule, each.severity, each.message) for it in over for each in held(look, table, it, at)}
     given = value(expression) if expression is not None else None
     look.known.makes("column", *table, column, what=was._replace(given=as_type(given, was.type) if was.type is not None else given))
-    for it in look.known.below("holding", *table):
-        if column in [name for part in it.parts for name in _columns(part)]:
-            yield from held(look, table, it, at)
+    yield from (each for it in over for each in held(look, table, it, at) if (each.rule, each.severity, each.message) not in told)
 
 
 def never_null(parts: Iterable[Message]) -> list[str]:
@@ -136,12 +135,13 @@ def _column(reference: Message) -> str:
     return reference.fields[-1].string.sval or "*"
 
 
-def _columns(part: Message) -> Iterator[str]:
-    """The columns that a part of a constraint or of an index names."""
-    if kind(part) == "Node" and part.WhichOneof("node") == "string":
-        yield part.string.sval
-    for _, node in walk(part):
-        if kind(node) == "ColumnRef":
-            yield _column(node)
-        elif kind(node) == "IndexElem" and node.name:
-            yield node.name
+def _names(it: Holding) -> Iterator[str]:
+    """The columns that it is over."""
+    for part in it.parts:
+        if part.WhichOneof("node") == "string":
+            yield part.string.sval
+        for _, node in walk(part):
+            if kind(node) == "ColumnRef":
+                yield _column(node)
+            elif kind(node) == "IndexElem" and node.name:
+                yield node.name

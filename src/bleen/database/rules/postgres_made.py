@@ -1,6 +1,12 @@
 """How free a release is with a relation that it made itself: by name only, or to lock it too, or to write all its rows at once."""
 
-from bleen.database.rules.postgres_look import Look
+from collections.abc import Iterable
+
+from postgast import pg_query_pb2 as pb
+from postgast import walk
+
+from bleen.database.rules.postgres_look import FREE as HARMLESS
+from bleen.database.rules.postgres_look import Look, Message, functions, kind, relation
 
 NAME = "relation"
 """Nobody uses it by its name, so that it may be dropped, renamed and given away: a view, a foreign table, an index too."""
@@ -19,8 +25,8 @@ _EVERYTHING = (NAME, FREE, ROWS)
 
 
 def makes_table(look: Look, name: tuple[str, ...]) -> None:
-    for kind in _EVERYTHING:
-        look.known.makes(kind, *name)
+    for freedom in _EVERYTHING:
+        look.known.makes(freedom, *name)
 
 
 def makes_copy(look: Look, name: tuple[str, ...]) -> None:
@@ -42,21 +48,45 @@ def has_own_rows(look: Look, name: tuple[str, ...]) -> bool:
 
 
 def forgets(look: Look, name: tuple[str, ...]) -> None:
-    for kind in _EVERYTHING:
-        look.known.forgets(kind, *name)
+    for freedom in _EVERYTHING:
+        look.known.forgets(freedom, *name)
 
 
 def moves(look: Look, old: tuple[str, ...], new: tuple[str, ...]) -> None:
     """To another name; columns and what else is known below it is known no more, but not what it calls."""
-    kinds, calls = [kind for kind in _EVERYTHING if look.known.made(kind, *old)], [(fact, look.known.of(fact, old[-1])) for fact in (QUERY, DEFAULTS)]
+    had, calls = [each for each in _EVERYTHING if look.known.made(each, *old)], [(fact, look.known.of(fact, old[-1])) for fact in (QUERY, DEFAULTS)]
     forgets(look, old)
-    for kind in kinds:
-        look.known.makes(kind, *new)
+    for freedom in had:
+        look.known.makes(freedom, *new)
     for fact, what in calls:
         if what:
             look.known.learns(fact, new[-1], what=what)
 
 
+def refers(look: Look, name: tuple[str, ...], tree: Message) -> None:
+    """What a table's foreign keys cascade is written with the rows that they refer to."""
+    for _, node in walk(tree):
+        if kind(node) == "Constraint" and {node.fk_del_action, node.fk_upd_action} & {"c", "n", "d"}:
+            look.known.learns("cascades", node.pktable.relname, name[-1])
+            if not has_own_rows(look, name):
+                reaches_further(look, relation(node.pktable))
+
+
 def reaches_further(look: Look, name: tuple[str, ...]) -> None:
-    """From now on who writes its rows writes, or calls, something else; whatever schema was named when it was made."""
-    look.known.takes_back(ROWS, name[-1])
+    """From now on who writes its rows writes, or calls, something else, and so who writes those that cascade to them; whatever schema was named before."""
+    left, seen = [name[-1]], set[str]()
+    while left:
+        last = left.pop()
+        seen.add(last)
+        look.known.takes_back(ROWS, last)
+        left += [parent for parent, child in look.known.facts("cascades") if child == last and parent not in seen]
+
+
+def calls_by_default(look: Look, name: tuple[str, ...], columns: Iterable[Message], added: bool = False) -> None:
+    """The columns whose defaults call what may do anything, with their places; one that is added later has none."""
+    found = list(look.known.of(DEFAULTS, name[-1]) or ()) if added else []
+    for place, column in enumerate(columns):
+        calls = [call for each in column.constraints if each.constraint.contype == pb.CONSTR_DEFAULT for call in functions(each, HARMLESS)]
+        if calls:
+            found.append((column.colname, None if added else place, calls))
+    look.known.learns(DEFAULTS, name[-1], what=found)

@@ -1,6 +1,8 @@
 """How many rows a query of PostgreSQL gives, as far as that can be seen in it."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from math import prod
 
 from postgast import pg_query_pb2 as pb
@@ -17,6 +19,13 @@ _PARTS = frozenset(
 )
 """Functions that give no more rows than what they are given has characters and elements."""
 
+_PACE = re.compile(r"(?P<count>\d{1,4}) (?P<unit>second|minute|hour|day|week|month|year)s?")
+_LASTS = {
+    **{unit: timedelta(**{f"{unit}s": 1}) for unit in ("second", "minute", "hour", "day", "week")},
+    "month": timedelta(days=28),
+    "year": timedelta(days=365),
+}
+
 
 Bounds = Mapping[str, int | None]
 """Of the queries of a WITH, by their names."""
@@ -30,7 +39,12 @@ def how_many(select: Message, known: Bounds | None = None) -> int | None:
         return None if arms[0] is None or arms[1] is None else arms[0] + arms[1]
     if select.values_lists:
         return _product([len(select.values_lists), *_sets(select.values_lists)])
-    return _product([*(_source(inner(each), local) for each in select.from_clause), *_sets(select.target_list)])
+    return _product(
+        [
+            *(_source(inner(each), local) for each in select.from_clause),
+            *_sets([*select.target_list, *select.sort_clause, *select.group_clause, *select.distinct_clause]),
+        ]
+    )
 
 
 def named(clause: Message, around: Bounds) -> Bounds:
@@ -66,7 +80,8 @@ def _sets(nodes: Sequence[Message]) -> Iterator[int | None]:
     for call in (call for node in nodes for call in _calls(node)):
         name = words(call.funcname)[-1]
         if name == "generate_series":
-            yield _series([value(each) for each in call.args])
+            numbers = _series([value(each) for each in call.args])
+            yield _days([_literal(each) for each in call.args]) if numbers is None else numbers
         elif name in _PARTS:
             yield _elements(call)
 
@@ -86,6 +101,25 @@ def _series(given: Sequence[object]) -> int | None:
         return None
     begin, end, step = (*numbers, 1)[:3]
     return max(0, (end - begin) // step + 1) if step else None
+
+
+def _days(given: Sequence[str]) -> int | None:
+    """From one day to another, at a steady pace of at least that: '1 day', '2 hours'."""
+    if len(given) != 3 or not (pace := _PACE.fullmatch(given[2].lower())) or not int(pace["count"]):
+        return None
+    try:
+        begin, end = (datetime.fromisoformat(each) for each in given[:2])
+    except ValueError:
+        return None
+    if begin.utcoffset() != end.utcoffset():
+        return None
+    return max(0, int((end - begin) / (int(pace["count"]) * _LASTS[pace["unit"]])) + 3)
+
+
+def _literal(node: Message) -> str:
+    """What is written between quotes, whatever type it is to be."""
+    it = inner(node)
+    return _literal(it.arg) if kind(it) == "TypeCast" else str(it.sval.sval) if kind(it) == "A_Const" else ""
 
 
 def _elements(call: Message) -> int | None:

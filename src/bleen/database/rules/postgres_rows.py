@@ -55,7 +55,7 @@ def _defaults(look: Look, statement: Message) -> Iterator[Finding]:
     values = statement.select_stmt.select_stmt.values_lists
     given = [each.res_target.name for each in statement.cols]
     for column, place, calls in look.known.of(made.DEFAULTS, statement.relation.relname) or ():
-        at = given.index(column) if column in given else None if given else place
+        at = given.index(column) if column in given else None if given else place  # behind the last one there is no value
         said = at is not None and bool(values) and all(at < len(row.list.items) and kind(inner(row.list.items[at])) != "SetToDefault" for row in values)
         if not (said or (column in given and not values)):
             why = f"the default of {quoted(column)} calls {', '.join(calls)}(), which may change data, settings or other sessions; say a value"

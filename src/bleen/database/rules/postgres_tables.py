@@ -10,18 +10,16 @@ from postgast import pg_query_pb2 as pb
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
-from bleen.database.rules.postgres_columns import add_column, added, is_never_null, refers, required
+from bleen.database.rules.postgres_columns import add_column, added, is_never_null, required
 from bleen.database.rules.postgres_holds import check, default_changes, foreign_key, held, never_null
 from bleen.database.rules.postgres_indexes import exclusion, indexed
 from bleen.database.rules.postgres_look import (
-    FREE,
     Look,
     Message,
     called,
     changed,
     default_along,
     expression,
-    functions,
     inner,
     kind,
     quoted,
@@ -64,12 +62,24 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
             continue
         if subtype in MOMENT:
             continue
+        made.refers(look, name, command)
+        if free:
+            made.calls_by_default(look, name, _with_default(command), added=True)
         if rule is None:
             yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
         elif not free or rule in (_attach, _validate, _inheritance):
             yield from rule(look, statement, command, at)
         if command.behavior == pb.DROP_CASCADE:
             yield from _cascade(look, statement, command, at)
+
+
+def _with_default(command: Message) -> list[Message]:
+    """The column that is added, or has another default from now on, as CREATE TABLE would have it."""
+    new = getattr(command, "def")
+    if command.subtype == pb.AT_AddColumn:
+        return [new.column_def]
+    default = pb.Constraint(contype=pb.CONSTR_DEFAULT, raw_expr=new)
+    return [pb.ColumnDef(colname=command.name, constraints=[wrapped(default)])] if command.subtype == pb.AT_ColumnDefault else []
 
 
 def _cascade(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -181,7 +191,6 @@ def _add_constraint(look: Look, statement: Message, command: Message, at: Place)
 def _foreign(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
     yield from _unvalidated(look, statement, constraint, at)
     yield from held(look, relation(statement.relation), foreign_key(constraint, added(statement, _not_valid(constraint))), at)
-    refers(look, constraint)
 
 
 def _not_valid(constraint: Message) -> Message:
@@ -311,11 +320,10 @@ def _change_type(look: Look, statement: Message, command: Message, at: Place) ->
 
 
 def _owner(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    yield look.finding(
-        "owner",
-        f"whoever has its rights as the owner of {quoted(*relation(statement.relation))} loses them at once; grant the new role what it needs instead",
-        at=at,
-    )
+    name = relation(statement.relation)
+    if not look.known.made(made.NAME, *name):
+        why = f"whoever has its rights as the owner of {quoted(*name)} loses them at once; grant the new role what it needs instead"
+        yield look.finding("owner", why, at=at)
 
 
 def _rewrites(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -441,7 +449,8 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
     parents = [each.range_var for each in statement.inh_relations if not made.is_free(look, relation(each.range_var))]
     if not statement.if_not_exists and not parents and not temporary(statement.relation):
         made.makes_table(look, name)
-        look.known.learns(made.DEFAULTS, name[-1], what=list(_calling(statement)))
+        made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
+        made.refers(look, name, statement)
     for parent in parents:
         told = quoted(*relation(parent))
         if statement.HasField("partbound"):
@@ -463,15 +472,6 @@ def _attached(statement: Message, parent: Message) -> str:
     part = wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))
     command = pb.AlterTableCmd(subtype=pb.AT_AttachPartition, behavior=pb.DROP_RESTRICT, **{"def": part})
     return f"{sql(table)}\n{sql(pb.AlterTableStmt(relation=parent, objtype=pb.OBJECT_TABLE, cmds=[wrapped(command)]))}"
-
-
-def _calling(statement: Message) -> Iterator[tuple[str, int, list[str]]]:
-    """The columns whose defaults call what may do anything: their names, their places, what they call."""
-    columns = [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"]
-    for place, column in enumerate(columns):
-        calls = [call for each in column.constraints if each.constraint.contype == pb.CONSTR_DEFAULT for call in functions(each, FREE)]
-        if calls:
-            yield column.colname, place, calls
 
 
 def create_foreign_table(look: Look, statement: Message) -> Iterator[Finding]:
