@@ -92,6 +92,7 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
             "drop-cascade",
             "CASCADE drops what is not named here as well: defaults, columns, views and foreign keys that may be in use; drop each by its name before",
             f"{later}{_each(safe)}",
+            "warn" if what == "TABLE" else "error",  # Django writes it with every table and every column
         )
 
 

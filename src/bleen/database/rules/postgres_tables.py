@@ -84,7 +84,7 @@ def _with_default(command: Message) -> list[Message]:
 
 def _cascade(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     safe, new = changed(command, behavior=pb.DROP_RESTRICT), look.known.made(made.NAME, *relation(statement.relation))
-    yield look.finding(
+    yield look.warning(
         "drop-cascade",
         "CASCADE drops what is not named here as well, such as views and foreign keys of other tables that are in use; name what is to go, and drop it before",
         _later(statement, safe) if look.expanding and not new else _alone(statement, safe),
