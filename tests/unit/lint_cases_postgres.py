@@ -359,6 +359,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "partition-of": [
         ("both", "CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"),
         ("both", "CREATE TABLE p PARTITION OF events (CHECK (a > 0)) FOR VALUES IN (1) PARTITION BY LIST (a)"),
+        ("both", "CREATE UNLOGGED TABLE p PARTITION OF events (a DEFAULT 5) FOR VALUES IN (1) WITH (fillfactor = 70)"),
     ],
     "attach-partition": [
         ("both", "ALTER TABLE events ATTACH PARTITION events_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"),

@@ -465,10 +465,11 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
 
 def _attached(statement: Message, parent: Message) -> str:
     """A partition that is made as a table, partitioned itself if it was to be, and then attached."""
+    if any(kind(inner(each)) == "ColumnDef" for each in statement.table_elts):
+        return ""  # a default of its own, which LIKE does not take
     like = wrapped(pb.TableLikeClause(relation=parent, options=_INCLUDING_ALL))
-    constraints = [each for each in statement.table_elts if kind(inner(each)) == "Constraint"]
-    kept = {"partspec": statement.partspec} if statement.HasField("partspec") else {}
-    table = pb.CreateStmt(relation=statement.relation, table_elts=[like, *constraints], oncommit=pb.ONCOMMIT_NOOP, **kept)
+    table = changed(statement, inh_relations=[], table_elts=[like, *statement.table_elts])
+    table.ClearField("partbound")
     part = wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))
     command = pb.AlterTableCmd(subtype=pb.AT_AttachPartition, behavior=pb.DROP_RESTRICT, **{"def": part})
     return f"{sql(table)}\n{sql(pb.AlterTableStmt(relation=parent, objtype=pb.OBJECT_TABLE, cmds=[wrapped(command)]))}"
