@@ -160,6 +160,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "ALTER TABLE users ALTER email SET NOT NULL",
         ),
         ("contract", VALIDATED + "ALTER TABLE users DROP email; ALTER TABLE users ADD email text; ALTER TABLE users ALTER email SET NOT NULL"),
+        ("contract", VALIDATED + "ALTER TABLE users ALTER CONSTRAINT c NOT ENFORCED; ALTER TABLE users ALTER email SET NOT NULL"),
     ],
     "volatile-default": [
         ("both", "ALTER TABLE users ADD COLUMN token uuid DEFAULT gen_random_uuid()"),
@@ -523,6 +524,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE VIEW v AS SELECT * FROM users; CREATE TABLE people (LIKE users); INSERT INTO people SELECT * FROM v"),
         ("both", "CREATE VIEW v AS SELECT * FROM users; CREATE TABLE people AS SELECT * FROM v"),
         ("both", "INSERT INTO people SELECT 1 UNION ALL SELECT id FROM users"),
+        ("both", "CREATE TABLE n (a int); CREATE TABLE x (a int); WITH x AS (SELECT a FROM users) INSERT INTO n SELECT a FROM x"),
     ],
     "many-rows": [
         ("both", "INSERT INTO log (a) VALUES " + ", ".join(["(1)"] * 1001)),

@@ -75,6 +75,11 @@ GOOD: list[tuple[str, str]] = [
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (a int REFERENCES a ON DELETE CASCADE); DELETE FROM a; "
         "ALTER TABLE b ADD FOREIGN KEY (a) REFERENCES a ON UPDATE CASCADE; UPDATE a SET id = 1; TRUNCATE b",
     ),
+    (
+        "both",
+        "ALTER TABLE users ADD b int DEFAULT 1; ALTER TABLE users ADD CONSTRAINT c CHECK (b > 0) NOT VALID; ALTER TABLE users DROP b; "
+        "ALTER TABLE users ADD b int; ALTER TABLE users ALTER b SET DEFAULT -1",
+    ),
     ("both", "INSERT INTO plans SELECT unnest(ARRAY['a', 'b']); INSERT INTO days SELECT generate_series(1, 31)"),
     ("both", "CREATE TABLE n (a int); CREATE TABLE p (a int); ALTER TABLE n INHERIT p; INSERT INTO n SELECT generate_series(1, 100000)"),
     ("both", "CREATE VIEW v AS SELECT app.full_name(u) FROM users u; DROP VIEW v; CREATE FOREIGN TABLE f (a int) SERVER s; ALTER FOREIGN TABLE f ADD b int"),

@@ -85,6 +85,13 @@ def default_changes(look: Look, table: tuple[str, ...], column: str, expression:
     yield from (each for it in over for each in held(look, table, it, at) if (each.rule, each.severity, each.message) not in told)
 
 
+def drops(look: Look, table: tuple[str, ...], column: str) -> None:
+    """What is over a column goes with it."""
+    for it in look.known.below("holding", *table):
+        if column in list(_names(it)):
+            look.known.forgets("holding", *table, it.name or it.fix)
+
+
 def never_null(parts: Iterable[Message]) -> list[str]:
     """The columns that a constraint says are not null: CHECK (a IS NOT NULL AND NOT b IS NULL), NOT NULL a."""
     found, left = [], list(parts)

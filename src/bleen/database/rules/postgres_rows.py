@@ -34,11 +34,12 @@ def insert(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     name, query = relation(statement.relation), statement.select_stmt
     yield from _defaults(look, statement)
-    if made.has_own_rows(look, name) and _free(look, query):
+    if made.has_own_rows(look, name) and _free(look, statement):
         return
     select, local = query.select_stmt, named(statement.with_clause, {})
     rows = how_many(select, local) if statement.HasField("select_stmt") else 1
-    if rows is None and any(len(table) > 1 or table[0] not in local for table in tables(query)):
+    reads = [*tables(statement.with_clause), *(table for table in tables(query) if len(table) > 1 or table[0] not in local)]
+    if rows is None and reads:
         yield look.finding(
             "copies-rows",
             "INSERT ... SELECT copies a table in one transaction, and what is written to it meanwhile is missed; copy it in batches, with a trigger "

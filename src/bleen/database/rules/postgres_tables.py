@@ -11,7 +11,7 @@ from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_columns import add_column, added, is_never_null, required
-from bleen.database.rules.postgres_holds import check, default_changes, foreign_key, held, never_null
+from bleen.database.rules.postgres_holds import check, default_changes, drops, foreign_key, held, never_null
 from bleen.database.rules.postgres_indexes import exclusion, indexed
 from bleen.database.rules.postgres_look import (
     Look,
@@ -174,6 +174,7 @@ def _drop_column(look: Look, statement: Message, command: Message, at: Place) ->
             "drop-in-expand", f"the old version reads and writes {quoted(*name, command.name)}; drop it in contract", _later(statement, command), at=at
         )
     look.known.forgets("column", *name, command.name)
+    drops(look, name, command.name)
 
 
 def _add_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -247,7 +248,9 @@ def _promised(look: Look, table: tuple[str, ...], constraint: str) -> list[str]:
 
 
 def _alter_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    how = getattr(command, "def").atalter_constraint
+    how, name = getattr(command, "def").atalter_constraint, relation(statement.relation)
+    for column in _promised(look, name, how.conname):  # NOT ENFORCED, NO INHERIT
+        look.known.unlearns("not null", *name, column)
     if how.alter_enforceability and how.is_enforced:
         yield look.finding(
             "constraint-without-not-valid",
