@@ -3,6 +3,7 @@
 Python's values stand for SQL's: None for NULL, True and False, int, Decimal and str. Beside them stand three markers of what cannot be told.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from enum import Enum
@@ -42,6 +43,7 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     ">=": lambda a, b: bool(a >= b),
 }
 _NULL_OF_NULL = (*_COMPARED, "+", "-", "*", "/", "%", "~", "~*", "!~", "!~*", "~~", "!~~", "~~*", "!~~*")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _WHOLE, _TEXT, _NUMERIC = ("int2", "int4", "int8"), ("text", "varchar"), ("numeric", "float4", "float8")
 
 
@@ -103,20 +105,29 @@ def _constant(it: Message) -> Value:
 
 def as_type(given: Value, name: Message) -> Value:
     """A value in a type. One that a type may change, by its length or its rules, is no more than some value."""
-    type_is, modified = type_name(name), bool(name.typmods)
+    type_is = type_name(name)
+    built_in = type_is.removesuffix("[]") in BUILT_IN
     if given is None or isinstance(given, Unsure):
-        return given if type_is.removesuffix("[]") in BUILT_IN or given is None else Unsure.UNKNOWN
+        return given if built_in or given is None else Unsure.UNKNOWN
     if type_is == "bool" and str(given).lower() in ("true", "t", "false", "f"):
         return str(given).lower().startswith("t")
-    if type_is in _TEXT and isinstance(given, str) and not modified:
-        return given
-    if type_is in (*_WHOLE, *_NUMERIC) and type(given) is int and not modified:
-        return given
-    if type_is in (*_WHOLE, *_NUMERIC) and isinstance(given, str) and given.lstrip("-").isdecimal() and len(given) < 20 and given.isascii() and not modified:
-        return int(given)
-    if type_is == "numeric" and isinstance(given, Decimal) and not modified:
-        return given
-    return Unsure.SOME if type_is.removesuffix("[]") in BUILT_IN else Unsure.UNKNOWN
+    if type_is in (*_WHOLE, *_NUMERIC) and isinstance(given, str) and _INTEGER.fullmatch(given):
+        given = int(given)
+    text = type_is in _TEXT and isinstance(given, str)
+    number = type_is in (*_WHOLE, *_NUMERIC) and type(given) is int
+    fraction = type_is in ("numeric", "float8") and isinstance(given, Decimal)
+    return given if (text or number or fraction) and _fits(given, name) else Unsure.SOME if built_in else Unsure.UNKNOWN
+
+
+def _fits(given: str | int | Decimal, name: Message) -> bool:
+    """Whether a type's length or scale, as in varchar(3) and numeric(10, 2), leaves a value as it is."""
+    limits = [inner(each).ival.ival for each in name.typmods if kind(inner(each)) == "A_Const"]
+    if len(limits) < len(name.typmods):
+        return False
+    if isinstance(given, str):
+        return not limits or len(given) <= limits[0]
+    scale = limits[1] if len(limits) > 1 else 0
+    return not limits or isinstance(given, int) or int(given.as_tuple().exponent) >= -scale
 
 
 def _is_null(given: Value) -> Value:
