@@ -227,9 +227,15 @@ def _unfit(statement: Message) -> Iterator[str]:
 
 
 def _everything(where: Message) -> bool:
-    """Whether a condition is plainly true of every row, or of every one that has a value: none at all, TRUE, 1 = 1, id = id, id IS NOT NULL."""
+    """Whether a condition is plainly true of every row, or of every one that has a value: none at all, TRUE, 1 = 1, a = a, id IS NOT NULL.
+
+    Any other column IS NOT NULL is a part of the rows: deleted_at, say.
+    """
     node = inner(where)
-    if kind(node) == "Node" or value(where, lambda column: Unsure.SOME) is True:
+    if kind(node) == "Node":
+        return True
+    asked = [inner(each.arg) for _, each in walk(node) if kind(each) == "NullTest"]
+    if all(kind(each) == "ColumnRef" and inner(each.fields[-1]).sval == "id" for each in asked) and value(where, lambda column: Unsure.SOME) is True:
         return True
     if kind(node) == "BoolExpr":
         terms = [_everything(each) for each in node.args]
