@@ -54,8 +54,8 @@ def test_who_holds_a_row_is_named_and_given_way_to(any_base: Base) -> None:
 def test_a_row_that_is_held_for_too_long_ends_it_and_nothing_is_lost(base: Base) -> None:
     with users(base), opened(base) as server, base.connect() as holder:
         holder.execute("SET application_name = 'night shift'; BEGIN; SELECT FROM users WHERE id = 1700 FOR UPDATE")
-        with pytest.raises(Refused, match=r"night shift.*tried for 0\.3 s; what was done stays"):
-            fill(server, of=migration(locks=Locks(timeout=0.05, patience=0.3)), pause=threading.Event().wait)
+        with pytest.raises(Refused, match=r"night shift.*tried for 1 s; what was done stays"):
+            fill(server, of=migration(locks=Locks(timeout=0.2, patience=1)), pause=threading.Event().wait)
         holder.execute("COMMIT")
         assert fill(server) == Filled(2500, 2500, 1)
 

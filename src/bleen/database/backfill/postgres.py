@@ -21,6 +21,9 @@ CROWD = 20
 SAMPLE = 10_000
 """Rows that an estimate looks at, roughly."""
 
+_TO_A_PAGE = 50
+"""Rows in a page of 8 KiB, roughly: so many have to be as they should for it to be left alone."""
+
 _CLOCKS = ("now", "transaction_timestamp", "statement_timestamp")
 _TODAY = ("now", "today", "tomorrow", "yesterday")
 
@@ -133,7 +136,8 @@ class Rows:
         )[0]
         share = changes / max(rows, 1)
         grows = round((heap + indexes) * share)
-        return Estimate(self.table, rows, changes, grows, 2 * grows + round(heap * share), rows / rate, tuple(self._notes()))
+        touched = 1 - (1 - share) ** _TO_A_PAGE  # of all pages; each is written to the log whole, once after a checkpoint
+        return Estimate(self.table, rows, changes, grows, 2 * grows + round((heap + indexes) * touched), rows / rate, tuple(self._notes()))
 
     def _sample(self, percent: float) -> tuple[int, int]:
         """Rows of some pages, and how many of them are out of step: all, before expand has made the columns."""
