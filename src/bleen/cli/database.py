@@ -80,11 +80,10 @@ def _warned(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
 
 def _stars(migrations: Sequence[Migration], before: Plan) -> list[str]:
     """What becomes of a `SELECT *` that a warm connection has prepared."""
-    from bleen.database.postgres_parser import reshaped
+    from bleen.database.postgres_parser import STALE, reshaped
 
     return [
-        f"{m.name} adds a column to {table}: a `SELECT *` from it that {before.version} has prepared on an open connection will fail"
-        ' ("cached plan must not change result type"); name the columns, or have drivers prepare again'
+        f"{m.name} adds a column to {table}: a `SELECT *` from it that {before.version} has prepared on an open connection {STALE}"
         for m in migrations
         for table in reshaped(m.sql("expand"))
     ]

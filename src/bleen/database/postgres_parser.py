@@ -144,6 +144,10 @@ def comments(text: str) -> list[Comment]:
     return Source(text).comments
 
 
+STALE = 'will fail ("cached plan must not change result type"); name the columns, or have drivers prepare again'
+"""What becomes of a `SELECT *` that was prepared on an open connection, of a table that is reshaped, and the way out."""
+
+
 def reshaped(text: str) -> list[str]:
     """The tables that get or lose a column by these statements, those that they make themselves excepted. A `SELECT *` that was prepared before fails
     afterwards (PostgreSQL manual, PREPARE: the columns of the result must not change).

@@ -8,6 +8,7 @@ from bleen.database.mysql import MySQL
 from bleen.database.server import Server
 from bleen.database.sync import mysql
 from bleen.database.sync.mysql import PREFIX, Sync
+from bleen.database.sync.reasons import missing, undecided
 from bleen.database.tokens import words
 from bleen.errors import Refused
 
@@ -33,7 +34,7 @@ def foreseen(server: Server, pair: Pair) -> list[str]:
     given = cast(MySQL, server)
     try:
         sync = mysql.of(server, "", 0, pair, {})
-        return _table(given, sync) or [*_columns(given, sync), *_others(given, sync), *_undecided(pair)] or _calls(given, sync)
+        return _table(given, sync) or [*_columns(given, sync), *_others(given, sync), *undecided(pair)] or _calls(given, sync)
     except Refused as error:
         return [str(error)]
 
@@ -45,19 +46,7 @@ def refusals(server: Server, pair: Pair) -> list[str]:
         sync = mysql.of(server, "", 0, pair, {})
     except Refused as error:
         return [str(error)]
-    return foreseen(server, pair) or _missing(sync) or _expressions(given, sync) or _values(given, sync)
-
-
-def _undecided(pair: Pair) -> list[str]:
-    if pair.on_conflict is not None:
-        return []
-    return ['a writer that names no environment may change both sides at once, and then nothing tells which counts: say on_conflict = "old", "new" or "error"']
-
-
-def _missing(sync: Sync) -> list[str]:
-    if missing := [name for name in (*sync.pair.old, *sync.pair.new) if name not in sync.shapes]:
-        return [f"{sync.table} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(sync.shapes)}"]
-    return []
+    return foreseen(server, pair) or missing(pair, sync.table, sync.shapes) or _expressions(given, sync) or _values(given, sync)
 
 
 def _table(server: MySQL, sync: Sync) -> list[str]:

@@ -9,6 +9,7 @@ from bleen.database.server import Server
 from bleen.database.sync import postgres
 from bleen.database.sync.postgres import PREFIX, Sync
 from bleen.database.sync.postgres_expression import constant
+from bleen.database.sync.reasons import missing, undecided
 from bleen.errors import Refused
 
 _STEADY = frozenset(
@@ -25,7 +26,7 @@ def foreseen(server: Server, pair: Pair) -> list[str]:
     try:
         sync = postgres.of(server, "", 0, pair, {})
         oid = server.rows("SELECT to_regclass(%s)::oid", [pair.table])[0][0]
-        return _table(server, sync, oid) or [*_columns(server, sync, oid), *_others(server, sync, oid), *_undecided(pair)] or _calls(server, sync)
+        return _table(server, sync, oid) or [*_columns(server, sync, oid), *_others(server, sync, oid), *undecided(pair)] or _calls(server, sync)
     except Refused as error:
         return [str(error)]
 
@@ -36,19 +37,7 @@ def refusals(server: Server, pair: Pair) -> list[str]:
         sync = postgres.of(server, "", 0, pair, {})
     except Refused as error:
         return [str(error)]
-    return foreseen(server, pair) or _missing(sync) or _expressions(server, sync) or _values(server, sync)
-
-
-def _undecided(pair: Pair) -> list[str]:
-    if pair.on_conflict is not None:
-        return []
-    return ['a writer that names no environment may change both sides at once, and then nothing tells which counts: say on_conflict = "old", "new" or "error"']
-
-
-def _missing(sync: Sync) -> list[str]:
-    if missing := [name for name in (*sync.pair.old, *sync.pair.new) if name not in sync.shapes]:
-        return [f"{sync.table} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(sync.shapes)}"]
-    return []
+    return foreseen(server, pair) or missing(pair, sync.table, sync.shapes) or _expressions(server, sync) or _values(server, sync)
 
 
 def _table(server: Server, sync: Sync, oid: int) -> list[str]:

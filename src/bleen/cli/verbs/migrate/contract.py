@@ -47,11 +47,10 @@ def _notes(opened: migrating.Opened, name: str) -> list[str]:
     entry = opened.schema.ledger.entry(name)
     if entry is None or opened.schema.server.dialect != "postgres":
         return []
-    from bleen.database.postgres_parser import reshaped
+    from bleen.database.postgres_parser import STALE, reshaped
 
     return [
-        f"{name} changes the columns of {table}: a `SELECT *` from it that is prepared on an open connection will fail"
-        ' ("cached plan must not change result type"); name the columns, or have drivers prepare again'
+        f"{name} changes the columns of {table}: a `SELECT *` from it that is prepared on an open connection {STALE}"
         for table in reshaped(entry.migration.sql("contract"))
     ]
 
