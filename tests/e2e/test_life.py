@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bleen.cli import VERBS, main
+from bleen.cli import VERBS, exits, main
 from bleen.testing.load import Problem
 from bleen.testing.site import until
 from shop import ROUTERS, Shop
@@ -68,6 +68,7 @@ def _promote_and_return(shop: Shop) -> None:
     assert shop.bleen("history").out.splitlines()[0].split()[:4] == ["2", "1.1", "green", "ROLLED_BACK"]
     assert "1.0 1.0 listens on" in shop.bleen("logs").out
     assert "1.1 1.1 listens on" in shop.bleen("logs", "green").out
+    assert shop.bleen("logs", "-n", "0").out == ""
     assert "from 1.0 (blue) to 1.1 (green)" in shop.bleen("plan", "1.1").out
 
 
@@ -203,6 +204,27 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         assert said.startswith(f"usage: bleen {verb}")
         assert "--json" in said
         assert len(said.splitlines()) >= 8
+
+
+USAGE = {
+    "history --limit -3": "argument --limit: '-3' is not a number from 1 on; `bleen history --help` says what is right",
+    "logs -n -1": "argument -n/--lines: '-1' is not a number from 0 on; `bleen logs --help` says what is right",
+    "wait --timeout nan": "argument --timeout: 'nan' is not a number of seconds; `bleen wait --help` says what is right",
+    "deploy": "the following arguments are required: version; `bleen deploy --help` says what is right",
+    "migrate mend": "argument SUBVERB: invalid choice: 'mend'",
+    "deplyo": "there is no verb 'deplyo' (did you mean `deploy`?)",
+}
+
+
+@pytest.mark.parametrize(("words", "fault"), USAGE.items())
+def test_what_is_wrong_with_a_command_line_is_said_in_a_line_or_as_json(words: str, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit codes: 2 usage. Every verb has `--json`."""
+    assert main(words.split()) == exits.USAGE
+    said = capsys.readouterr().err
+    assert said.startswith(f"bleen: {fault}")
+    assert said.count("\n") == 1
+    assert main([*words.split(), "--json"]) == exits.USAGE
+    assert json.loads(capsys.readouterr().out)["text"].startswith(fault)
 
 
 def test_the_front_page_names_every_verb_and_exit_code(tmp_path: Path) -> None:

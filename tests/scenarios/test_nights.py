@@ -54,8 +54,10 @@ def test_settings_with_which_no_router_could_listen_are_refused_before_the_liste
     proxy = shop.proxy()
     with shop.load() as users:
         users.wait(10)
-        shop.bleen("up", "--apply", code=2)
+        refused = shop.bleen("up", "--apply", code=2).err
         users.wait(10)
+    looked = shop.bleen("doctor", code=1 if fault == "certificate" else 0).out
+    assert ("broken.pem" in refused, "broken.pem" in looked) == (fault == "certificate",) * 2
     assert not users.report().failures, users.report()
     assert proxy.alive
     assert shop.engine().alive

@@ -74,7 +74,7 @@ def _run(verb: str, rest: list[str]) -> int:
     from bleen.cli import exits
 
     if verb not in VERBS and verb not in HIDDEN:
-        print(f"bleen: there is no verb {verb!r}{_meant(verb)}; `bleen --help` lists them", file=sys.stderr)
+        _tell(rest, f"there is no verb {verb!r}{_meant(verb)}; `bleen --help` lists them")
         return exits.USAGE
     try:
         import importlib
@@ -99,27 +99,32 @@ def _run(verb: str, rest: list[str]) -> int:
         import errno
 
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            return _bug(verb, error)
+            return _bug(verb, rest, error)
         from bleen.errors import UserError
 
         return _refused(rest, UserError(f"{error.filename or 'the disk'}: {error.strerror}; make room, then try again (`bleen rollback` has a reserve)"))
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours meets a person
-        return _bug(verb, error)
+        return _bug(verb, rest, error)
 
 
 def _refused(rest: list[str], error: BleenError) -> int:
     from bleen.cli import exits
 
-    if "--json" in rest:
-        import json
-
-        print(json.dumps({"ok": False, "text": str(error)}))
-    else:
-        print(error if isinstance(error, UserError) and error.located else f"bleen: {error}", file=sys.stderr)
+    _tell(rest, str(error), error.located if isinstance(error, UserError) else False)
     return exits.USAGE if isinstance(error, UserError) else exits.BUSY if isinstance(error, Busy) else exits.HALTED
 
 
-def _bug(verb: str, error: Exception) -> int:
+def _tell(rest: list[str], text: str, located: bool = False) -> None:
+    """Says why a verb did nothing: a JSON document where one was asked for, whatever else is wrong with the command line."""
+    if "--json" in rest:
+        import json
+
+        print(json.dumps({"ok": False, "text": text}))
+    else:
+        print(text if located else f"bleen: {text}", file=sys.stderr)
+
+
+def _bug(verb: str, rest: list[str], error: Exception) -> int:
     import tempfile
     import traceback
 
@@ -127,7 +132,7 @@ def _bug(verb: str, error: Exception) -> int:
 
     with tempfile.NamedTemporaryFile("w", prefix="bleen-bug-", suffix=".txt", delete=False) as report:
         traceback.print_exc(file=report)
-    print(f"bleen: a bug in `bleen {verb}`: {type(error).__name__}: {error}\nplease report it with {report.name}", file=sys.stderr)
+    _tell(rest, f"a bug in `bleen {verb}`: {type(error).__name__}: {error}\nplease report it with {report.name}")
     return exits.BUG
 
 

@@ -1,8 +1,13 @@
 """One parser for one verb: what is common to all of them, and what the verb adds. Its ``--help`` is its manual."""
 
 import argparse
+import math
 import os
+from collections.abc import Callable
 from types import ModuleType
+from typing import NoReturn
+
+from bleen.errors import UserError
 
 
 class Manual(argparse.RawDescriptionHelpFormatter):
@@ -16,12 +21,39 @@ class Manual(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=max(columns, 40) - 2)
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong with a command line as everything else is told: in a line, or as JSON where that is asked for."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; `{self.prog} --help` says what is right")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """What reads a number that counts something."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} on")
+        return int(text)
+
+    return number
+
+
+def seconds(text: str) -> float:
+    """A length of time, in seconds."""
+    try:
+        length = float(text)
+    except ValueError:
+        length = math.nan
+    if not 0 <= length < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return length
+
+
 def parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of a verb, from its module: the docstring is the manual, ``arguments(parser)`` adds its own."""
     summary, _, manual = (module.__doc__ or "").strip().partition("\n")
-    made = argparse.ArgumentParser(
-        prog=f"bleen {verb}", description=summary, epilog=manual.strip() or None, formatter_class=Manual
-    )
+    made = Parser(prog=f"bleen {verb}", description=summary, epilog=manual.strip() or None, formatter_class=Manual)
     add = getattr(module, "arguments", None)
     if add is not None:
         add(made)

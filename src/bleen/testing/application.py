@@ -8,7 +8,7 @@ GET /health                 200; 500 or no answer at all after ``GET /be?health=
 POST /echo                  the body again, its length and SHA-256 in ``X-Length`` and ``X-Checksum``
 GET /stream?s=5&every=0.1   chunks for so many seconds, the last one is ``end``
 GET /sleep?s=60             answers after so many seconds
-GET /headers                the request's headers, as JSON
+ANY /headers                the request's method, path and headers, trailers included, as JSON
 GET /ws                     a WebSocket (RFC 6455) that echoes
 ANY /cut?id=X               takes the request, counts it, and closes the connection without a word
 GET /seen?id=X              how many requests to /cut had this id
@@ -128,12 +128,11 @@ class Connection:
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         first, *rest = head.decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ", 2)
-        headers = [(k, v.strip()) for k, _, v in (line.partition(":") for line in rest)]
         path, _, query = target.partition("?")
-        request = Request(method, path, dict(parse_qsl(query)), headers, b"")
+        request = Request(method, path, dict(parse_qsl(query)), [_field(line) for line in rest], b"")
         if request.header("expect").lower() == "100-continue":
             self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return request._replace(body=self._body(request))
+        return self._whole(request)
 
     def _wait(self) -> bool:
         """Idle between two requests: True once something has come."""
@@ -175,16 +174,18 @@ class Connection:
         line, _, self._buffer = self._buffer.partition(b"\r\n")
         return line
 
-    def _body(self, request: Request) -> bytes:
+    def _whole(self, request: Request) -> Request:
+        """With its body; trailers become headers (RFC 9110, 6.5)."""
         if "chunked" not in request.header("transfer-encoding").lower():
-            return self._take(int(request.header("content-length") or 0))
+            return request._replace(body=self._take(int(request.header("content-length") or 0)))
         body = b""
         while size := int(self._line().split(b";")[0], 16):
             body += self._take(size)
             self._line()
-        while self._line():
-            pass
-        return body
+        trailers = []
+        while line := self._line().decode("latin-1"):
+            trailers.append(_field(line))
+        return request._replace(body=body, headers=request.headers + trailers)
 
     def _answer(self, request: Request) -> bool:
         """Answers one request; whether the connection goes on."""
@@ -207,7 +208,8 @@ class Connection:
             case "/status":
                 return self._send(request, int(query["code"]), b"told to\n")
             case "/headers":
-                return self._send(request, 200, json.dumps(request.headers).encode())
+                seen = {"method": request.method, "path": request.path, "headers": request.headers}
+                return self._send(request, 200, json.dumps(seen).encode())
             case "/ws":
                 return self._websocket(request)
             case "/cut":
@@ -256,6 +258,11 @@ class Connection:
             self._socket.sendall(frame({0x9: 0xA}.get(code, code), data))
             if code == 0x8:
                 return False
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name, value.strip()
 
 
 def frame(code: int, data: bytes, mask: bytes = b"") -> bytes:

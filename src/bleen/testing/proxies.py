@@ -1,8 +1,10 @@
 """What every router must do with real requests: ``ProxyContract``, on top of ``RouterContract``."""
 
+import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -54,6 +56,27 @@ class Patience:
     def close(self) -> None:
         for each in (self.request, self.stream, self.socket):
             each.close()
+
+
+Seen = Mapping[str, str | None]
+"""Headers that the application is to see, in lower case; None for those that it is not."""
+
+CHUNKS = "3\r\nabc\r\n0\r\n"
+RARE: Mapping[str, tuple[str, str, str, Seen]] = {
+    "a method of its own": ("RECOUNT /headers", "", "", {}),
+    "an offer of h2c": ("GET /headers", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", "", {"upgrade": None}),
+    "an offer of anything": ("POST /headers", "Connection: Upgrade\r\nUpgrade: websockets/2\r\nContent-Length: 3\r\n", "abc", {"upgrade": None}),
+    "a length beside chunks": ("POST /headers", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", f"{CHUNKS}\r\n", {"content-length": None}),
+    "a trailer": ("POST /headers", "Transfer-Encoding: chunked\r\n", f"{CHUNKS}X-Checksum: 7\r\n\r\n", {"x-checksum": "7"}),
+    "a whole URL": ("GET http://shop.example/headers", "", "", {"host": "shop.example"}),
+    "a question whether to send": ("POST /headers", "Expect: 100-continue\r\nContent-Length: 3\r\n", "abc", {"expect": "100-continue"}),
+}
+"""Request line, headers, the rest, and what arrives: what HTTP allows (RFC 9110, RFC 9112) and a proxy is tempted to refuse or to take away."""
+
+
+def _seen(body: bytes) -> list[tuple[str, str]]:
+    """The headers that the application saw, names in lower case."""
+    return [(name.lower(), value) for name, value in json.loads(body)["headers"]]
 
 
 class ProxyContract(RouterContract):
@@ -149,7 +172,21 @@ class ProxyContract(RouterContract):
         cookie = "c" * 12_000
         status, _, body = live.get("/headers", "".join(f"X-Cookie-{number}: {cookie}\r\n" for number in range(4)))
         assert status == 200
-        assert [value for name, value in json.loads(body) if name.lower().startswith("x-cookie-")] == [cookie] * 4
+        assert [value for name, value in _seen(body) if name.startswith("x-cookie-")] == [cookie] * 4
+
+    @pytest.mark.parametrize(("request_line", "fields", "rest", "is_seen"), RARE.values(), ids=RARE)
+    def test_what_is_rare_and_lawful_reaches_the_application(self, live: Site, request_line: str, fields: str, rest: str, is_seen: Seen) -> None:
+        """Equal behaviour whichever it is."""
+        host, _, port = live.listen.rpartition(":")
+        with socket.create_connection((host, int(port)), 10) as client:
+            client.sendall(f"{request_line} HTTP/1.1\r\nHost: shop.example\r\n{fields}\r\n{rest}".encode())
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert answer.status == 200
+            seen = json.loads(answer.read())
+        assert (seen["method"], seen["path"]) == (request_line.split()[0], "/headers")
+        names = {name.lower(): value for name, value in seen["headers"]}
+        assert {name: names.get(name) for name in is_seen} == is_seen
 
     def test_production_answers_503_when_nobody_is_to_serve(self, make: Make, fleet: Fleet) -> None:
         site = make()
@@ -296,7 +333,7 @@ class ProxyContract(RouterContract):
     def test_the_application_learns_who_asks_and_how(self, live: Site) -> None:
         """X-Forwarded-For and -Proto are set."""
         for headers, expected in (("", "127.0.0.1"), ("X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: gopher\r\n", "192.0.2.7,127.0.0.1")):
-            seen = [(name.lower(), value) for name, value in json.loads(live.get("/headers", headers)[2])]
+            seen = _seen(live.get("/headers", headers)[2])
             assert ",".join(v.replace(" ", "") for n, v in seen if n == "x-forwarded-for") == expected
             assert [v for n, v in seen if n == "x-forwarded-proto"] == ["http"]
 
@@ -456,7 +493,7 @@ class ProxyContract(RouterContract):
         self.started(site, fleet)
         status, who, body = site.get("/headers")
         assert (status, who) == (200, "blue")
-        assert [value for name, value in json.loads(body) if name.lower() == "x-forwarded-proto"] == ["https"]
+        assert [value for name, value in _seen(body) if name == "x-forwarded-proto"] == ["https"]
         self.kill(site)
         site.up()
         assert site.get()[:2] == (200, "blue")

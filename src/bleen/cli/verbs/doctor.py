@@ -16,10 +16,11 @@ from typing import NamedTuple
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
 from bleen.cli.access import Access
-from bleen.errors import UserError
+from bleen.errors import Refused, UserError
 from bleen.host import processes, state
 from bleen.host.state import Place
 from bleen.providers.routers import haproxy
+from bleen.providers.routers.certificate import Certificate
 
 DESCRIPTORS = 4096
 """Fewer open files than this, and a busy proxy runs out of connections."""
@@ -100,13 +101,16 @@ def _service(args: Namespace) -> Iterator[Finding]:
         return
     try:
         loaded = config.load(file)
+        wanted = config.router(loaded)
     except UserError as error:
         yield Finding("no", f"{file} has faults", str(error))
         return
     yield Finding("ok", f"{file} is good: service {loaded.service}")
     if loaded.file.database is not None:
         yield from _database(args)
-    wanted, place = config.router(loaded), Place(loaded.service)
+    place = Place(loaded.service)
+    if wanted["tls"]:
+        yield _certificate(Certificate(place.router, wanted["tls"]))
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
     if not place.journal.exists():
@@ -128,6 +132,14 @@ def _database(args: Namespace) -> Iterator[Finding]:
                     yield Finding("warn", f"{entry.name} is {entry.state}: it was not ended, if no release is at it just now", way)
     except UserError as error:
         yield Finding("no", "the database cannot be worked with", str(error))
+
+
+def _certificate(certificate: Certificate) -> Finding:
+    try:
+        certificate.check()
+    except Refused as error:
+        return Finding("no", str(error), "put a certificate there that fits the key; a running router keeps the one that it has until it is started again")
+    return Finding("ok", f"certificate: {certificate.chain} fits its key")
 
 
 def _addresses(*addresses: str) -> Iterator[Finding]:

@@ -5,13 +5,14 @@ from argparse import ArgumentParser, Namespace
 
 from bleen.cli import exits, show
 from bleen.cli.access import open_service
+from bleen.cli.arguments import at_least
 from bleen.host import clock
 from bleen.lifecycle import ReleaseId
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("number", nargs="?", type=int, help="tell this release's life")
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="how many releases to list (default: %(default)s)")
+    parser.add_argument("number", nargs="?", type=at_least(1), help="tell this release's life")
+    parser.add_argument("--limit", type=at_least(1), default=20, metavar="N", help="how many releases to list (default: %(default)s)")
 
 
 def run(args: Namespace) -> int:

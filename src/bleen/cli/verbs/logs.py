@@ -7,13 +7,14 @@ from contextlib import suppress
 
 from bleen.cli import exits
 from bleen.cli.access import open_service
+from bleen.cli.arguments import at_least
 from bleen.errors import UserError
 from bleen.model import NAMES, Environment
 
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("environment", nargs="?", choices=NAMES, help="blue or green (default: the active one)")
-    parser.add_argument("-n", "--lines", type=int, default=100, help="how many lines (default: %(default)s)")
+    parser.add_argument("-n", "--lines", type=at_least(0), default=100, help="how many lines (default: %(default)s)")
     parser.add_argument("--follow", action="store_true", help="go on showing what is written")
 
 
@@ -29,7 +30,8 @@ def run(args: Namespace) -> int:
             raise UserError(f"{access.name} never had an environment {name}")
         environment = Environment(name, number)
     fresh = platform.follow(environment)
-    _show(args, environment, platform.logs(environment, args.lines))
+    if args.lines or args.json:
+        _show(args, environment, platform.logs(environment, args.lines))
     with suppress(KeyboardInterrupt):
         while args.follow:
             if lines := fresh():

@@ -7,13 +7,14 @@ from argparse import ArgumentParser, Namespace
 
 from bleen.cli import exits, show
 from bleen.cli.access import open_service
+from bleen.cli.arguments import at_least, seconds
 from bleen.lifecycle import BEYOND, Phase, Release, ReleaseId
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("number", nargs="?", type=int, help="the release (default: the newest)")
+    parser.add_argument("number", nargs="?", type=at_least(1), help="the release (default: the newest)")
     parser.add_argument("--until", choices=["holding", "completed"], default="holding", help="what to wait for (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait no longer than this; then exit 1")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="wait no longer than this; then exit 1")
 
 
 def run(args: Namespace) -> int:

@@ -31,6 +31,8 @@ BUFFER = 256 << 10
 """Bytes that Envoy buffers for a connection before it stops reading from the other side."""
 
 _API = "type.googleapis.com/envoy."
+_HTTP_1 = {"allow_chunked_length": True, "enable_trailers": True}
+"""A length beside chunks is dropped, as RFC 9112 (6.3) says and HAProxy does; by default Envoy refuses the message, and drops trailers."""
 _ANY = 1 << 30
 """A circuit breaker that never trips: the limit on connections is the listener's, the limit on requests the application's."""
 
@@ -139,12 +141,26 @@ def _http(side: str) -> Config:
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "server_header_transformation": "PASS_THROUGH",
         "generate_request_id": False,
-        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "localhost"},
+        "http_protocol_options": {
+            **_HTTP_1,
+            "accept_http_10": True,
+            "default_host_for_http_10": "localhost",
+            "allow_custom_methods": True,
+            # Any other upgrade would be 403; it is optional for a server (RFC 9110, 7.8), and Java's client asks for h2c with every first request.
+            "ignore_http_11_upgrade": _other_than("websocket"),
+        },
         "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "proxy_100_continue": True,  # whether a body is wanted says the application (RFC 9110, 10.1.1), not Envoy
         "stream_idle_timeout": "0s",  # 5 min by default, which ends an idle WebSocket
         "request_timeout": "0s",
         "request_headers_timeout": "60s",  # for a client that never finishes its headers; no request has begun then
     }
+
+
+def _other_than(word: str) -> list[Config]:
+    """Matchers for every text but this word in any case: RE2 knows no negative look-ahead, and Envoy takes no long expressions."""
+    leaves = [f"{word[:at]}([^{letter}].*)?" for at, letter in enumerate(word)]
+    return [{"safe_regex": {"regex": f"(?i){each}"}} for each in (*leaves, f"{word}.+")]
 
 
 def cluster(environment: Environment, targets: Sequence[Target], probe: Probe, keep_alive: float | None) -> Config:
@@ -173,7 +189,7 @@ def cluster(environment: Environment, targets: Sequence[Target], probe: Probe, k
                 "@type": _API + "extensions.upstreams.http.v3.HttpProtocolOptions",
                 # The application must not be the one that closes: a request sent in the same instant would be lost.
                 "common_http_protocol_options": {"idle_timeout": _seconds(IDLE if keep_alive is None else keep_alive / 2)},
-                "explicit_http_config": {"http_protocol_options": {}},
+                "explicit_http_config": {"http_protocol_options": _HTTP_1},
             }
         },
     }

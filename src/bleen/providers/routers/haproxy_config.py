@@ -176,6 +176,8 @@ frontend {name}
     bind {bind}
     http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
+    http-request del-header Upgrade unless {{ req.hdr(Upgrade) -i websocket }}
+    http-request set-uri %[pathq] if {{ url_beg -i http:// https:// }}
     http-request set-var(txn.way) str({name}),map({MAP})
     http-request set-var(txn.share) var(txn.way),field(2,:),add(0)
     http-request set-var(txn.berth) var(txn.way),field(1,:)
