@@ -1,7 +1,9 @@
 """What every test gets: the contracts' assertions explained as if they stood here, and a clean end for whoever stops the run."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,18 +38,23 @@ def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[int], databases.Postgres]]:
+    """PostgreSQL of a version, started when it is first asked for, for a worker's whole run."""
+    with ExitStack() as running:
+        yield cache(lambda version: running.enter_context(databases.postgres(version)))
+
+
 @pytest.fixture(scope="session", params=databases.VERSIONS, ids=lambda version: f"PostgreSQL {version}")
-def server(request: pytest.FixtureRequest) -> Iterator[databases.Postgres]:
-    """PostgreSQL, in every version that the tests have, each for a worker's whole run."""
-    with databases.postgres(request.param) as running:
-        yield running
+def server(request: pytest.FixtureRequest, postgres: Callable[[int], databases.Postgres]) -> databases.Postgres:
+    """PostgreSQL, in every version that the tests have."""
+    return postgres(request.param)
 
 
 @pytest.fixture(scope="session")
-def oldest() -> Iterator[databases.Postgres]:
+def oldest(postgres: Callable[[int], databases.Postgres]) -> databases.Postgres:
     """PostgreSQL 15 alone, for what does not depend on the version."""
-    with databases.postgres(databases.VERSIONS[0]) as running:
-        yield running
+    return postgres(databases.VERSIONS[0])
 
 
 @pytest.fixture

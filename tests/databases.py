@@ -41,7 +41,7 @@ class Postgres(NamedTuple):
         """A new database, like another one that nobody is connected to; its name. It is dropped at the end, whoever is still connected."""
         name = f"test_{os.getpid()}_{next(_numbers)}"
         with self.connect() as admin:
-            admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+            admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')  # half the time of the default
         try:
             yield name
         finally:
