@@ -251,9 +251,7 @@ def test_the_bleen_yaml_tells_whose_sql_it_is(url: str, said: str, release: Path
 def test_options_before_the_sub_verb_and_unknown_ones_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate", "--json", "lint"]) == 2
     assert "options come after the sub-verb" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as ended:
-        main(["migrate", "lnit"])
-    assert ended.value.code == 2
+    assert main(["migrate", "lnit"]) == 2
     assert "lint" in capsys.readouterr().err
 
 
