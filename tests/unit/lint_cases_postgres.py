@@ -366,6 +366,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE events ATTACH PARTITION events_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"),
         ("both", "CREATE TABLE events (a int) PARTITION BY LIST (a); ALTER TABLE events ATTACH PARTITION old DEFAULT"),
     ],
+    "default-partition": [
+        ("both", "CREATE TABLE events_2026 (a int); ALTER TABLE events ATTACH PARTITION events_2026 FOR VALUES IN (1)"),
+    ],
     "detach-partition": [
         ("both", "ALTER TABLE events DETACH PARTITION events_2025"),
         ("expand", "ALTER TABLE events DETACH PARTITION events_2025 CONCURRENTLY"),
@@ -565,6 +568,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
 
 WITH_OTHERS = {
     "concurrently-in-transaction": {"transaction-control"},
+    "attach-partition": {"default-partition"},
     **{
         rule: {"holds-the-old-version"}
         for rule in ("set-not-null", "constraint-without-not-valid", "constraint-builds-index", "validate-alone", "index-without-concurrently")

@@ -110,6 +110,7 @@ GOOD: list[tuple[str, str]] = [
         "CREATE TABLE p (a int) PARTITION BY LIST (a); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); "
         "CREATE TABLE p2 (a int); ALTER TABLE p ATTACH PARTITION p2 DEFAULT",
     ),
+    ("both", "CREATE TABLE rest (a int); ALTER TABLE events ATTACH PARTITION rest DEFAULT"),
     ("both", "CREATE VIEW people AS SELECT * FROM users; CREATE OR REPLACE VIEW people AS SELECT * FROM users; DROP VIEW people"),
     (
         "both",

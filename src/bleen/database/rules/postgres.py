@@ -60,6 +60,7 @@ RULES = {
     "inheritance": "A table in use gets no parent or type, and loses none.",
     "partition-of": "A partition is made as a table and then attached, which locks out nobody.",
     "attach-partition": "A table that has rows is attached only if a validated CHECK proves its bounds.",
+    "default-partition": "A partition is attached beside a DEFAULT one only if a validated CHECK of that one excludes its bounds.",
     "detach-partition": "A partition is detached CONCURRENTLY, in contract.",
     "replica-identity": "REPLICA IDENTITY of a table in use is not changed.",
     "row-security": "Which rows a role sees does not change under the old version.",

@@ -374,13 +374,21 @@ def _row_security(look: Look, statement: Message, command: Message, at: Place) -
 
 
 def _attach(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    part = relation(getattr(command, "def").partition_cmd.name)
+    how = getattr(command, "def").partition_cmd
+    part, whole, rows = relation(how.name), relation(statement.relation), statement.objtype != pb.OBJECT_INDEX
     new = made.is_free(look, part)
     if not new:
-        made.reaches_further(look, relation(statement.relation))
-    if not made.is_free(look, relation(statement.relation)):
+        made.reaches_further(look, whole)
+    if not made.is_free(look, whole):
         made.forgets(look, part)
-    if statement.objtype != pb.OBJECT_INDEX and not new:
+        if rows and not how.bound.is_default:
+            yield look.warning(
+                "default-partition",
+                f"if {quoted(*whole)} has a DEFAULT partition, nobody reads or writes that one while all its rows are checked; a validated CHECK on it that "
+                "excludes these bounds spares that",
+                at=at,
+            )
+    if rows and not new:
         yield look.finding(
             "attach-partition",
             f"all rows of {quoted(*part)} are checked while nobody reads or writes it; if a validated CHECK proves the bounds, PostgreSQL "
