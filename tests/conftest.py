@@ -24,18 +24,18 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same under nohup
 
 
-WAITING = ("contracts", "e2e", "scenarios")
-"""The rooms whose tests wait for processes more than they work."""
+QUEUES = ("scenarios", "e2e", "contracts"), ("crashes", "database", "unit")
+"""The rooms whose tests wait for processes more than they work, and those whose tests work; what takes long comes first."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files whose tests wait and files whose tests work take turns: where several run at once, no processor is idle while others have too much to do."""
-    files = list(dict.fromkeys(item.path for item in items))
+    files = dict.fromkeys(item.path for item in items)
     turns: dict[Path, float] = {}
-    for waits in (True, False):
-        kind = [file for file in files if (file.parent.name in WAITING) is waits]
-        turns |= {file: number / len(kind) for number, file in enumerate(kind)}
+    for rooms in QUEUES:
+        queue = sorted((file for file in files if file.parent.name in rooms), key=lambda file: rooms.index(file.parent.name))
+        turns |= {file: number / len(queue) for number, file in enumerate(queue)}
     items.sort(key=lambda item: turns[item.path])
 
 
