@@ -9,7 +9,7 @@ import pytest
 from bleen.database import postgres
 from bleen.database.gate import Around
 from bleen.database.ledger import State
-from bleen.database.migration import Migration, parse
+from bleen.database.migration import Backfill, Migration, parse
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
 from bleen.errors import Refused, Unavailable
@@ -473,3 +473,25 @@ def test_a_backfill_that_could_never_end_is_known_before_expand(base: Base) -> N
     luck = migration("0008_luck", expand="ALTER TABLE users ADD COLUMN luck float;", backfill="UPDATE users SET luck = random();")
     (said,) = Schema(base.open()).foreseen(luck)
     assert "luck = random(): random(), which is volatile," in said
+
+
+NAMES = {
+    "a key": ({"key": ("uid",)}, "uid"),
+    "what it fills": ({"set": {"ful_name": "first_name"}}, "ful_name"),
+    "what it is made from": ({"set": {"full_name": "users.first_nam || last_name"}}, "first_nam"),
+    "where": ({"where": "nickname IS NULL"}, "nickname"),
+}
+
+
+@pytest.mark.parametrize(("fault", "name"), NAMES.values(), ids=NAMES)
+def test_a_column_that_will_not_be_there_is_known_before_expand(base: Base, fault: dict[str, Any], name: str) -> None:
+    """Once it has expanded, a migration is not to be changed any more: what is wrong with it had better be known before."""
+    rows(base, USERS)
+    good = migration("0008_whole", expand="ALTER TABLE users ADD COLUMN full_name text, ADD COLUMN seen boolean;")._replace(
+        backfill=Backfill("users", {"full_name": "first_name || last_name"}, "seen IS NULL AND last_name NOT LIKE '%x'", ("id",)), pairs=()
+    )
+    assert good.backfill
+    schema = Schema(base.open())
+    assert schema.foreseen(good) == []
+    said = f"backfill of users: it has no column {name}, and expand.sql adds none; it has id, first_name, last_name"
+    assert schema.foreseen(good._replace(backfill=good.backfill._replace(**fault))) == [said]

@@ -9,6 +9,7 @@ What is said in SQL is a dialect's: ``Rows``, in the module of that name.
 import importlib
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -31,6 +32,9 @@ GUESS = 20_000
 """Rows in a second of work, before any is known."""
 CAUTION = 0.5
 """Seconds after which replicas and load are looked at again."""
+
+_NO_COLUMN = re.compile(r"""column "?([^"]+?)"? does not exist|Unknown column '([^']+)'|no such column: (\S+)""")
+"""In the words of PostgreSQL, of MySQL and of SQLite."""
 
 _DIALECTS = {"postgres": "bleen.database.backfill.postgres", "sqlite": "bleen.database.backfill.sqlite", "mysql": "bleen.database.backfill.mysql"}
 
@@ -185,8 +189,30 @@ def groups(
 
 
 def check(server: Server, migration: Migration, backfill: Backfill) -> None:
-    """Raises Refused for a backfill that could never end, saying what to write instead; also before its table and its columns are there."""
-    _rows(server, migration, backfill).check()
+    """Raises Refused for a backfill that could never end, or that names what the table has not and expand.sql does not speak of, saying what to write instead;
+    also before its table and its columns are there.
+    """
+    rows = _rows(server, migration, backfill)
+    rows.check()
+    known = server.columns(backfill.table)
+    if not known or migration.command.expand:  # what another tool makes, only that tool knows
+        return
+    there = {*map(str.lower, known), ""}
+    for name in (*backfill.set, *backfill.key, _missing(server, rows, backfill)):
+        if name.lower() not in there and not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", migration.sql("expand"), re.IGNORECASE):
+            raise Refused(f"backfill of {backfill.table}: it has no column {name}, and expand.sql adds none; it has {', '.join(known)}")
+
+
+def _missing(server: Server, rows: Rows, backfill: Backfill) -> str:
+    """The first column that its expressions name and the table has not yet; empty if there is none, or if that cannot be told just now."""
+    values = ", ".join(f"({value}\n)" for value in backfill.set.values())
+    try:
+        with rows.batch(lock=0.5, limit=5.0):
+            server.rows(f"EXPLAIN SELECT {values} FROM {backfill.table} WHERE {backfill.where or '1 = 1'}")
+    except (Refused, Contended) as error:
+        found = _NO_COLUMN.search(str(error))
+        return next(filter(None, found.groups())).rpartition(".")[2] if found else ""
+    return ""
 
 
 def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estimate:
