@@ -12,7 +12,7 @@ import pytest
 from bleen.database import backfill
 from bleen.database.backfill import Filled, Progress
 from bleen.database.backfill.mysql import CROWD
-from bleen.database.backfill.mysql_update import update
+from bleen.database.backfill.tokens_update import update
 from bleen.database.ledger import Ledger
 from bleen.database.migration import Backfill, Locks, Migration, Pace, Pair
 from bleen.database.mysql import MySQL
@@ -356,7 +356,7 @@ class TestBackfillSql:
     def test_it_is_taken_apart_as_it_is_written(self) -> None:
         case = "CASE WHEN b IS NOT DISTINCT FROM 1 THEN (SELECT x FROM o WHERE o.id = 1) ELSE ',' END"
         text = f"-- all of them\nUPDATE `s`.users SET a = {case}, users.`b c` = b = 2\nWHERE a IS NULL;"
-        assert update(text) == Backfill("`s`.users", {"a": case, "b c": "b = 2"}, "a IS NULL")
+        assert update(text, "mysql") == Backfill("`s`.users", {"a": case, "b c": "b = 2"}, "a IS NULL")
 
     @pytest.mark.parametrize(
         ("text", "says", "at"),
@@ -376,5 +376,5 @@ class TestBackfillSql:
     )
     def test_what_cannot_be_done_in_batches_is_refused_with_its_place(self, text: str, says: str, at: tuple[int, int]) -> None:
         with pytest.raises(Unreadable, match=says.replace("(", r"\(")) as raised:
-            update(text)
+            update(text, "mysql")
         assert raised.value.at == at

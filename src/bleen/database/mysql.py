@@ -14,11 +14,11 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from bleen.database import mysql_statements
-from bleen.database.backfill import mysql_update
+from bleen.database.backfill.tokens_update import update
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql_waits import Guard, blockers
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
-from bleen.database.statements import Dialect, Statement
+from bleen.database.statements import Dialect, Statement, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import Refused, Unavailable
 
@@ -121,9 +121,7 @@ class MySQL:
     def alone(self) -> Iterator[None]:
         name = f"bleen:{self.database}"[:64]
         if not self.rows("SELECT GET_LOCK(%s, %s)", [name, GONE_WITHIN])[0][0]:
-            holder = self.rows(
-                "SELECT id, user, host, left(coalesce(info, ''), 80) FROM information_schema.processlist WHERE id = IS_USED_LOCK(%s)", [name]
-            )
+            holder = self.rows("SELECT id, user, host, left(coalesce(info, ''), 80) FROM information_schema.processlist WHERE id = IS_USED_LOCK(%s)", [name])
             who = f"connection {holder[0][0]} ({holder[0][1]}@{holder[0][2]}) {holder[0][3]}".rstrip() if holder else "a connection that has just ended"
             raise Taken(f"another migration of this database is under way: {who}; wait for it, or end it")
         try:
@@ -173,8 +171,8 @@ class MySQL:
                     late = error
             self._settle()
             if guard.ended != "lock" and not isinstance(late, Contended):
-                raise TookTooLong(f"{_short(statement)}: took longer than {locks.concurrently:g} s, and was ended" if guard.ended else str(late))
-            waited = f"{_short(statement)}: a lock was not given within {round(locks.timeout * 1000)} ms{guard.blockers}"
+                raise TookTooLong(f"{statement.brief}: took longer than {locks.concurrently:g} s, and was ended" if guard.ended else str(late))
+            waited = f"{statement.brief}: a lock was not given within {round(locks.timeout * 1000)} ms{guard.blockers}"
             if time.monotonic() >= deadline:
                 raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
             told(f"{waited}; tries again")
@@ -211,7 +209,7 @@ class MySQL:
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """Every change of the schema commits by itself; whether an earlier try did so, ``sight`` tells."""
         if len(mysql_statements.about(statement)) > 1:
-            raise Refused(f"{_short(statement)}: write a statement of its own for each: who is killed between two of them leaves one done, and one not")
+            raise Refused(f"{statement.brief}: write a statement of its own for each: who is killed between two of them leaves one done, and one not")
         self._patiently(statement, locks, told)
 
     def clear(self, statement: Statement, locks: Locks, told: Told) -> list[str]:
@@ -222,14 +220,14 @@ class MySQL:
         try:
             self.rows(statement.text)
         except Missing as error:
-            raise Missing(f"{_short(statement)}: {error}") from None
+            raise Missing(f"{statement.brief}: {error}") from None
         except (Contended, TookTooLong):
             raise
         except Refused as error:
-            raise Refused(f"{_short(statement)}: {str(error).removeprefix('the database says: ')}") from None
+            raise Refused(f"{statement.brief}: {str(error).removeprefix('the database says: ')}") from None
 
     def update(self, text: str) -> Backfill:
-        return mysql_update.update(text)
+        return update(text, "mysql")
 
     def drops(self, statement: Statement, pair: Pair) -> bool:
         tables, _ = mysql_statements.drops(statement, (*pair.old, *pair.new))
@@ -315,9 +313,7 @@ class MySQL:
 
     def _connect(self) -> "Connection[Cursor]":
         with _mapped():
-            connection = pymysql.connect(
-                **self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application
-            )
+            connection = pymysql.connect(**self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application)
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@GLOBAL.sql_mode")
                 modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL]
@@ -351,19 +347,9 @@ def _mapped() -> Iterator[None]:
         yield
     except pymysql.Error as error:
         number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-        words = _line(str(error.args[-1])) if error.args else type(error).__name__
+        words = in_a_line(str(error.args[-1])) if error.args else type(error).__name__
         if number in _AWAY or isinstance(error, err.InterfaceError):
             raise Unavailable(f"the database does not answer: {words or 'the connection is closed'}") from None
         kinds = ((_CONTENDED, Contended), (_TOO_LONG, TookTooLong), (_MISSING, Missing))
         kind = next((kind for numbers, kind in kinds if number in numbers), Refused)
         raise kind(f"the database says: {words}") from None
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _short(statement: Statement) -> str:
-    text = _line(statement.text)
-    where = f"line {statement.at.line}, " if statement.at.line else ""  # ours stand in no file
-    return f"{where}{text if len(text) <= 80 else text[:77] + '...'}"

@@ -13,6 +13,8 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
+from bleen.database.statements import in_a_line
+
 _LOOK = 0.02
 _LISTED = 3
 """Sessions that are named at most."""
@@ -94,16 +96,14 @@ def blockers(connection: "Connection[Cursor]", id: int) -> str:
         found = _rows(connection, _WHO.format(join="LEFT" if exact else "", id=id, which=which, limit=_LISTED))
     except pymysql.OperationalError as error:
         return f"; who is in the way is not to be seen: {error.args[-1]}"
-    named = [f"connection {n} ({user}@{host}, {command}{_age(age)}){f': {_line(query)}' if query else ''}" for n, user, host, command, age, query in found]
+    named = [f"connection {n} ({user}@{host}, {command}{_age(age)}){f': {in_a_line(query)}' if query else ''}" for n, user, host, command, age, query in found]
     return f"; {'in the way' if exact else 'perhaps in the way'}: {'; '.join(named)}" if named else ""
 
 
 def _holders(connection: "Connection[Cursor]", id: int) -> list[int]:
     """The connections that hold what this one waits for; none if that cannot be told."""
     maria = "MariaDB" in _rows(connection, "SELECT VERSION()")[0][0]
-    if maria and not _rows(
-        connection, "SELECT 1 FROM information_schema.plugins WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'"
-    ):
+    if maria and not _rows(connection, "SELECT 1 FROM information_schema.plugins WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'"):
         return []
     return [int(row[0]) for row in _rows(connection, _METADATA_MARIADB if maria else _METADATA_MYSQL, [id]) if row[0] is not None]
 
@@ -116,7 +116,3 @@ def _rows(connection: "Connection[Cursor]", query: str, values: Any = None) -> l
     with connection.cursor() as cursor:
         cursor.execute(query, values)
         return list(cursor.fetchall())
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())

@@ -15,7 +15,7 @@ from psycopg import errors, sql
 from bleen.database import postgres_leftovers as leftovers
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
-from bleen.database.statements import Dialect, Statement, Unreadable
+from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.errors import Refused, Unavailable
 
 LOCK = 0x626C65656E
@@ -106,7 +106,10 @@ class Postgres:
         def words() -> str:
             if not seen:
                 return ""
-            said = "; ".join(f"backend {s[0]} ({s[1] or 'no application_name'}, {s[2]}, {s[3]}, its transaction {s[4]:g} s old): {_line(s[5])}" for s in seen)
+            said = "; ".join(
+                f"backend {pid} ({application or 'no application_name'}, {user}, {state}, its transaction {age:g} s old): {in_a_line(query)}"
+                for pid, application, user, state, age, query in seen
+            )
             return f"; in the way: {said}"
 
         thread = threading.Thread(target=guarded, daemon=True)
@@ -152,7 +155,7 @@ class Postgres:
                             self.rows(text, values)
                     return
                 except _LockTimeout as late:
-                    waited = f"{_short(late.statement)}: a lock was not given within {round(locks.timeout * 1000)} ms{blockers()}"
+                    waited = f"{late.statement.brief}: a lock was not given within {round(locks.timeout * 1000)} ms{blockers()}"
             if time.monotonic() >= deadline:
                 raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
             told(f"{waited}; tries again")
@@ -181,7 +184,7 @@ class Postgres:
             self._lengthy(f"DROP INDEX CONCURRENTLY {left}", statement, locks)
         if name == "index_stmt":
             if not node.idxname:
-                raise Refused(f"{_short(statement)}: give the index a name, so that it can be found again after a failure")
+                raise Refused(f"{statement.brief}: give the index a name, so that it can be found again after a failure")
             if again and self._there(leftovers.built(node)):
                 return
         elif name == "drop_stmt" and not any(self._there(each) for each in _dropped(node)):
@@ -218,17 +221,17 @@ class Postgres:
         except errors.LockNotAvailable:
             raise _LockTimeout(statement) from None
         except errors.QueryCanceled:
-            raise Refused(f"{_short(statement)}: took longer than it may, and was ended") from None
+            raise Refused(f"{statement.brief}: took longer than it may, and was ended") from None
         except _AWAY:
             raise
         except _MISSING as error:
-            raise Missing(f"{_short(statement)}: {_words(error)}") from None
+            raise Missing(f"{statement.brief}: {_words(error)}") from None
         except psycopg.OperationalError as error:
             if self._connection.broken:
                 raise
-            raise Refused(f"{_short(statement)}: {_words(error)}") from None
+            raise Refused(f"{statement.brief}: {_words(error)}") from None
         except psycopg.Error as error:
-            raise Refused(f"{_short(statement)}: {_words(error)}") from None
+            raise Refused(f"{statement.brief}: {_words(error)}") from None
 
     def split(self, text: str) -> list[Statement]:
         from bleen.database.statements import split
@@ -338,22 +341,12 @@ def _mapped() -> Iterator[None]:
 
 def _words(error: psycopg.Error) -> str:
     said = " ".join(part for part in (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint) if part)
-    return _line(said or re.sub(r"password=\S+", "password=***", _first_line(str(error))))
+    return in_a_line(said or re.sub(r"password=\S+", "password=***", _first_line(str(error))))
 
 
 def _first_line(said: str) -> str:
     """libpq asks back on further lines, whether a server is running there; psycopg says the same once more for each host that it tried."""
     return re.sub(r"^connection (failed|is bad): ", "", said.partition("\n")[0])
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _short(statement: Statement) -> str:
-    text = _line(statement.text)
-    where = f"line {statement.at.line}, " if statement.at.line else ""  # ours stand in no file
-    return f"{where}{text if len(text) <= 80 else text[:77] + '...'}"
 
 
 def _node(statement: Statement) -> tuple[Any, str]:

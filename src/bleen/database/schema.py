@@ -10,7 +10,7 @@ from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, Part, State, Step
 from bleen.database.migration import Backfill, Locks, Migration, Pair
 from bleen.database.server import Missing, Server, Told, Values
-from bleen.database.statements import Statement, Unreadable
+from bleen.database.statements import Statement, Unreadable, in_a_line
 from bleen.errors import PortError, Refused
 from bleen.model import Environment
 
@@ -80,7 +80,7 @@ class Schema:
 
     def plan(self, migration: Migration) -> "Plan":
         """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
-        parts: dict[str, list[str]] = {part: [_line(s.text) for s in self._statements(migration, part)] for part in HALVES}
+        parts: dict[str, list[str]] = {part: [in_a_line(s.text) for s in self._statements(migration, part)] for part in HALVES}
         for half in HALVES:
             if argv := command.words(migration, half):
                 parts[half].insert(0 if half == "expand" else len(parts[half]), f"`{shlex.join(argv)}`")
@@ -342,7 +342,7 @@ class Schema:
         if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))) and not self.server.passing(group[0]):
             return
         for statement in group:
-            self.told(f"{name}: {part}, {_line(statement.text)[:100]}")
+            self.told(f"{name}: {part}, {in_a_line(statement.text)[:100]}")
         for _, pair in ends:
             self.told(f"{name}: {part}, the triggers that kept {words(pair)} in step")
         done = self._done(migration, part, first, group)
@@ -493,10 +493,6 @@ def _groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pai
             raise Refused(f"line {group[0].at.line} and line {group[-1].at.line} take away columns of one pair: put them next to each other")
         yield group
         at = last + 1
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _own(statements: Sequence[str]) -> list[Statement]:

@@ -151,7 +151,7 @@ class SQLite:
                 for text, values in record:
                     self.rows(text, values)
 
-        self._until_given(once, _short(statements[0]) if statements else "the ledger", locks, told)
+        self._until_given(once, statements[0].brief if statements else "the ledger", locks, told)
 
     def transactional(self, statement: Statement) -> bool:
         return _tokens(statement).now.word not in _ALONE
@@ -169,7 +169,7 @@ class SQLite:
             with self.waiting(BEGINS), self.within(locks.concurrently):
                 self._run(statement)
 
-        self._until_given(once, _short(statement), locks, told)
+        self._until_given(once, statement.brief, locks, told)
 
     def clear(self, statement: Statement, locks: Locks, told: Told) -> list[str]:
         """What was begun was done, or nothing of it."""
@@ -194,7 +194,7 @@ class SQLite:
         try:
             self.rows(statement.text)
         except Refused as error:
-            raise type(error)(f"{_short(statement)}: {str(error).removeprefix(_SAYS)}") from None
+            raise type(error)(f"{statement.brief}: {str(error).removeprefix(_SAYS)}") from None
 
     def split(self, text: str) -> list[Statement]:
         return split(text, "sqlite")
@@ -276,9 +276,3 @@ def _given(handle: int) -> bool:
 
 def _tokens(statement: Statement) -> Cursor:
     return Cursor(read(statement.text, "sqlite").sentences[0].tokens, statement.text)
-
-
-def _short(statement: Statement) -> str:
-    text = " ".join(statement.text.split())
-    where = f"line {statement.at.line}, " if statement.at.line else ""  # ours stand in no file
-    return f"{where}{text if len(text) <= 80 else text[:77] + '...'}"

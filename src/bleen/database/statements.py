@@ -23,6 +23,12 @@ class Statement(NamedTuple):
     offset: int
     """Of the first character of ``text``, in characters from the beginning of the file."""
 
+    @property
+    def brief(self) -> str:
+        """For messages: where it stands, if it stands in a file, and as much of it as a line has room for."""
+        text = in_a_line(self.text)
+        return f"{f'line {self.at.line}, ' if self.at.line else ''}{text if len(text) <= 80 else f'{text[:77]}...'}"
+
 
 class Comment(NamedTuple):
     """A comment of a file: what it says, without its marks and the white space around it, and where its marks stand, in characters."""
@@ -38,6 +44,11 @@ class Unreadable(Exception):
     def __init__(self, why: str, at: Place) -> None:
         super().__init__(why)
         self.at = at
+
+
+def in_a_line(text: str) -> str:
+    """A text without its line ends, and with single spaces."""
+    return " ".join(text.split())
 
 
 def place(text: str, offset: int) -> Place:
