@@ -29,7 +29,8 @@ from bleen.database.mysql import MySQL
 from bleen.database.mysql_columns import INTEGERS, Shape, shapes
 from bleen.database.rules.mysql_alter import ONLINE
 from bleen.database.server import Server
-from bleen.database.sync.mysql_expression import Expression, constant, read
+from bleen.database.sync.expression import Expression
+from bleen.database.sync.mysql_expression import constant, read
 from bleen.database.sync.table import Side
 from bleen.database.tokens import read as tokens
 from bleen.errors import Refused

@@ -1,10 +1,10 @@
 """The expressions of a pair as MySQL and MariaDB read them: which columns they name, and the same expression over other names."""
 
-from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
 
 from bleen.database.mysql_statements import expression, whole
 from bleen.database.statements import Unreadable
+from bleen.database.sync.expression import Expression, Reference
 from bleen.database.tokens import Token, words
 from bleen.errors import Refused
 
@@ -18,31 +18,6 @@ _CLOCKS = words("CURRENT_TIMESTAMP CURRENT_DATE CURRENT_TIME LOCALTIME LOCALTIME
 _QUERIES = words("SELECT TABLE WITH EXISTS OVER DISTINCT")
 _NO_CALL = _WORDS - words("CHAR DATE TIME YEAR REGEXP MOD HOUR MINUTE SECOND MICROSECOND DAY WEEK MONTH QUARTER INTERVAL ROW") | words("VALUES VALUE")
 """Words before a parenthesis that call nothing."""
-
-
-class Reference(NamedTuple):
-    """Where an expression names a column, in characters."""
-
-    column: str
-    begin: int
-    end: int
-
-
-class Expression(NamedTuple):
-    """A SQL expression over columns of one row."""
-
-    text: str
-    references: tuple[Reference, ...]
-    functions: tuple[tuple[str, ...], ...]
-    """The names of the functions that it calls, each perhaps with a database."""
-
-    def over(self, name: Callable[[str], str]) -> str:
-        """The expression, in parentheses, with ``name(column)`` where it names a column."""
-        parts, at = [], 0
-        for column, begin, end in self.references:
-            parts += [self.text[at:begin], name(column)]
-            at = end
-        return f"({''.join(parts)}{self.text[at:]})"
 
 
 def read(text: str, what: str, table: str, columns: Collection[str]) -> Expression:

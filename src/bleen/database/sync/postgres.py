@@ -24,7 +24,8 @@ from psycopg import sql
 
 from bleen.database.migration import Pair
 from bleen.database.server import Server
-from bleen.database.sync.postgres_expression import Expression, constant, read
+from bleen.database.sync.expression import Expression
+from bleen.database.sync.postgres_expression import constant, read
 from bleen.database.sync.table import Side
 from bleen.errors import Refused
 

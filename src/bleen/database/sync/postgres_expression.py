@@ -1,12 +1,13 @@
 """The expressions of a pair as PostgreSQL reads them: which columns they name, and the same expression over other names."""
 
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.postgres_parser import Source
 from bleen.database.statements import Unreadable
+from bleen.database.sync.expression import Expression, Reference
 from bleen.errors import Refused
 
 _BEFORE, _AFTER = "SELECT (\n", "\n)"
@@ -20,33 +21,6 @@ _UNFIT = {
     "CurrentOfExpr": "has CURRENT OF, which is for cursors",
     "MergeSupportFunc": "has merge_action(), which is for MERGE",
 }
-
-
-class Reference(NamedTuple):
-    """Where an expression names a column, in characters."""
-
-    column: str
-    begin: int
-    end: int
-
-
-class Expression(NamedTuple):
-    """A SQL expression over columns of one row."""
-
-    text: str
-    references: tuple[Reference, ...]
-    functions: tuple[tuple[str, ...], ...]
-    """The names of the functions that it calls, each perhaps with a schema."""
-    types: tuple[str, ...]
-    """The types that it casts to, without their schemas."""
-
-    def over(self, name: Callable[[str], str]) -> str:
-        """The expression, in parentheses, with ``name(column)`` where it names a column."""
-        parts, at = [], 0
-        for column, begin, end in self.references:
-            parts += [self.text[at:begin], name(column)]
-            at = end
-        return f"({''.join(parts)}{self.text[at:]})"
 
 
 def read(text: str, what: str, table: str, columns: Collection[str]) -> Expression:
