@@ -1,7 +1,8 @@
 """Many releases of one service: what grows, and what must not.
 
 Sizes are taken while a release holds, so with as much running each time: early, in the middle, at the end. The journal grows with every release; that is told,
-and has no limit; nor has the engine's log, which is cut at a MiB, after more releases than these. Disk is all the rest of the service's state but the reserve.
+and has no limit; nor have the logs of engine and proxy, which are cut at a MiB each, after more releases than these. Disk is all the rest of the service's
+state but the reserve.
 """
 
 import os
@@ -37,7 +38,7 @@ def run(table: Table, place: Path, scale: float) -> None:
         for what, unit in _UNITS.items():
             first = table.add(f"{router}: {what}, after {looks[0]}", [sizes[0][what]], unit)
             for at, size in zip(looks[1:], sizes[1:], strict=True):
-                table.add(f"{router}: {what}, after {at}", [size[what]], unit, base=first, limit=None if what in ("journal", "log of the engine") else GROWTH)
+                table.add(f"{router}: {what}, after {at}", [size[what]], unit, base=first, limit=None if what in ("journal", "logs") else GROWTH)
 
 
 _UNITS = {
@@ -50,7 +51,7 @@ _UNITS = {
     "disk": "kB",
     "files": "",
     "journal": "kB",
-    "log of the engine": "kB",
+    "logs": "kB",
 }
 
 
@@ -58,7 +59,7 @@ def _sizes(service: Service) -> dict[str, float]:
     """With the release before retired, so that what runs is the same each time."""
     files = [path for path in service.state.rglob("*") if path.is_file() and path.name != "reserve"]
     journal = sum(path.stat().st_size for path in files if path.name.startswith("journal.db"))
-    log = sum(path.stat().st_size for path in files if path.name.startswith("engine.log"))
+    logs = sum(path.stat().st_size for path in files if path.name.startswith(("engine.log", f"{service.router}.log")))
     until("two environments run", lambda: len(_processes(service)) == 4)
     return {
         "memory of the engine": _memory(service.engine),
@@ -67,10 +68,10 @@ def _sizes(service: Service) -> dict[str, float]:
         "descriptors of the proxy": _descriptors(service.proxy),
         "processes": len(_processes(service)),
         "configuration of the proxy": _configuration(service) / 1000,
-        "disk": (sum(path.stat().st_size for path in files) - journal - log) / 1000,
+        "disk": (sum(path.stat().st_size for path in files) - journal - logs) / 1000,
         "files": len(files),
         "journal": journal / 1000,
-        "log of the engine": log / 1000,
+        "logs": logs / 1000,
     }
 
 
