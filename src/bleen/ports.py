@@ -22,27 +22,8 @@ SILENT = 15.0
 """Seconds without a heartbeat after which a holder that is alive counts as hung: longer than any call may take."""
 
 
-class RouterLimits(NamedTuple):
-    """What a kind of router can and cannot do; the plan says what follows from it."""
-
-    weighted: bool = True
-    """Can give an environment a share of the traffic other than 0 and 100."""
-    sees_drain: bool = True
-    """Knows how many requests are in flight to an environment."""
-    atomic: bool = True
-    """No request is answered by the old environment after ``served`` said None, but those already in flight."""
-    preview: bool = True
-    mirror: bool = False
-    fenced: bool = True
-    """Refuses an effect with a smaller epoch by itself."""
-    rollback_seconds: float = 0.1
-    """About how long a switch takes until the last user is on the other side; a DNS TTL, say."""
-
-
 class Router(Protocol):
     """Moves production traffic between environments. What it says of itself is asked of the data plane, never of our own records."""
-
-    limits: RouterLimits
 
     def routing(self) -> Routing:
         """What the router does now, as the running proxy says. What is not ours is told in ``unknown``. Raises Unavailable if the proxy does not answer."""

@@ -9,7 +9,7 @@ import pytest
 from bleen.database import postgres
 from bleen.database.gate import Around
 from bleen.database.ledger import State
-from bleen.database.migration import Backfill, Migration, parse
+from bleen.database.migration import Backfill, Locks, Migration, parse
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
 from bleen.errors import Refused, Unavailable
@@ -154,6 +154,24 @@ def test_a_pair_that_loses_is_refused_with_the_way_out_which_loses_nothing(users
     assert schema.losses("0007_full_name") == {}
     schema.revert("0007_full_name")
     assert schema.expand([lossy], "shop", 4, SHIPS) == ["0007_full_name"]
+
+
+def test_who_is_in_the_way_is_named_to_a_role_that_may_not_see_what_others_do(base: Base) -> None:
+    """Roles: the migrating role needs ownership and nothing more."""
+    rows(base, USERS)
+    with base.connect() as client:
+        client.execute("CREATE ROLE owner_8 LOGIN; GRANT ALL ON SCHEMA public TO owner_8; ALTER TABLE users OWNER TO owner_8")
+        schema = Schema(postgres.Postgres(base.server.url(base.name, "owner_8")))
+        quick = migration("0008_note", expand="ALTER TABLE users ADD COLUMN note text")._replace(locks=Locks(timeout=0.1, patience=1.0))
+        try:
+            with client.transaction():
+                client.execute("SELECT FROM users")
+                pid = client.info.backend_pid
+                with pytest.raises(NotGiven, match=rf"in the way: backend {pid} \(no application_name, postgres\); nothing was changed"):
+                    schema.expand([quick], "shop", 2, {})
+        finally:
+            schema.server.close()
+            client.execute("DROP OWNED BY owner_8 CASCADE; DROP ROLE owner_8")
 
 
 def test_what_is_contracted_cannot_be_reverted(users: Base) -> None:

@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -70,6 +72,21 @@ def test_a_stopped_engine_is_succeeded_by_a_rollback_and_another_one_is_started(
     assert not stopped.alive
     shop.reached("ROLLED_BACK")
     until("another engine watches", lambda: shop.status()["engine"]["watches"])
+
+
+def test_a_deploy_that_is_broken_off_after_it_had_to_end_a_stopped_engine_leaves_another_one(shop: Shop) -> None:
+    """ "who kills a resident engine starts another" """
+    shop.up("1.0", drain="20s")
+    stream = shop.begun("/stream?s=15&every=0.1")
+    shop.bleen("deploy", shop.ship("1.1"))
+    shop.engine().signal(signal.SIGSTOP)
+    deploy = shop.start("deploy", shop.ship("1.2"), "--end-window")
+    until("it waits for the earlier release", lambda: "which is ending" in deploy.said.out)
+    shop.reached("RETIRING")
+    deploy.signal(signal.SIGINT)
+    deploy.ended(130)
+    until("another engine watches", lambda: shop.status()["engine"]["watches"])
+    stream.close()
 
 
 def test_of_two_rollbacks_at_once_past_a_stopped_engine_none_is_ended_by_the_other(shop: Shop) -> None:
@@ -247,6 +264,35 @@ def test_an_abort_while_a_deploy_runs_elsewhere_is_obeyed_and_given_twice_equals
         assert "aborted" in shop.bleen("abort").out
     deploy.ended(3)
     assert shop.serves() == "1.0"
+
+
+def test_a_release_that_is_past_its_hold_is_not_waited_for_with_a_timeout_either(shop: Shop) -> None:
+    """`bleen wait [N] [--until completed]` has the same exit codes."""
+    shop.up("1.0", drain="20s")
+    stream = shop.begun("/stream?s=15&every=0.1")
+    shop.bleen("deploy", shop.ship("1.1"))
+    shop.bleen("retire")
+    assert shop.reached("RETIRING")
+    shop.bleen("wait", "--timeout", "0")
+    stream.close()
+
+
+def test_a_deploy_whose_reader_has_gone_does_not_say_that_it_is_done(shop: Shop) -> None:
+    """`deploy`'s 0 means that HOLDING was reached."""
+    shop.up("1.0")
+    deploy = subprocess.Popen(
+        [sys.executable, "-u", "-m", "bleen", "deploy", shop.ship("1.1")],
+        cwd=shop.root,
+        env=shop.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert deploy.stdout is not None
+    deploy.stdout.readline()
+    deploy.stdout.close()
+    assert (deploy.wait(60), deploy.stderr and deploy.stderr.read()) == (130, b"")
+    shop.bleen("wait")
+    assert shop.serves() == "1.1"
 
 
 def test_a_deploy_waits_for_an_earlier_release_that_is_ending(shop: Shop) -> None:

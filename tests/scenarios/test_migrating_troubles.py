@@ -238,6 +238,32 @@ def test_a_service_that_is_gone_for_good_holds_the_gate_until_somebody_says_so(r
     assert f"contracted: {NAME}" in said
 
 
+def test_a_contract_is_never_asked_of_another_service_than_that_of_the_file(registry: Registry, base: Base) -> None:
+    """After it [...] only when every environment that exists ships that migration: those of another service say nothing of it."""
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    registry.bleen("migrate", "expand", "1.1")
+    assert "its version does not ship" in registry.bleen("migrate", "contract", "--yes", code=1).out
+    for words in (("migrate", "contract", "--yes"), ("migrate", "status"), ("up",), ("plan", "1.1")):
+        assert "is of the service 'shop', not of 'store'" in registry.bleen(*words, "--service", "store", code=2).err
+    assert "is of the service 'shop', not of 'store'" in registry.bleen("doctor", "--service", "store", code=1).out
+    assert rows(base, "SELECT state FROM bleen_migration") == [("expanded",)]
+
+
+def test_a_release_that_is_taken_down_in_the_smoke_tests_of_the_old_version_takes_them_again(registry: Registry) -> None:
+    """`bleen up` starts what was running, and goes on with a release that was under way."""
+    registry.smoke({"name": "somebody", "url": "/people/1", "timeout": "20s"})
+    registry.bleen("deploy", registry.put("1.0.1", "old"), "--end-window")
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    for copy in registry.copies("1.0.1"):
+        copy.signal(signal.SIGSTOP)
+    deploy = registry.start("deploy", "1.1", "--end-window")
+    until("1.0.1 is asked", lambda: registry.release.phase == "EXPANDING" and registry.release.memo.get("check"))
+    registry.bleen("down", "--yes")
+    deploy.ended()
+    registry.bleen("up")
+    assert registry.reached("HOLDING", "ABORTED").phase == "HOLDING"
+
+
 def test_a_release_whose_new_version_never_starts_leaves_the_schema_expanded_and_pending(registry: Registry, base: Base) -> None:
     registry.put("1.1", "new", {NAME: people.FULL_NAME})
     (registry.releases / "1.1" / "app.py").write_text("raise SystemExit(1)\n")

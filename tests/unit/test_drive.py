@@ -193,7 +193,7 @@ def test_a_holder_that_was_succeeded_stands_down(service: FakeService) -> None:
 def test_a_journal_locked_by_somebody_elses_program_is_said_and_that_program_is_left_alone(service: FakeService) -> None:
     release = begin(service)
     script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN IMMEDIATE'); print('locked', flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", script, service.place.journal.name]
+    command = [sys.executable, "-c", script, service.place.journal.name, "a backup of /var/lib/bleen"]  # which does not make it ours
     locking = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=service.place.path, text=True)
     try:
         assert locking.stdout is not None

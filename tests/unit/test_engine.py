@@ -1,12 +1,14 @@
 """The engine over fakes: what happens when environments die, recover, are sick or are not seen at all."""
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bleen.engine.watch import Watch
 from bleen.errors import Fenced, StaleWriter
 from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Verb
 from bleen.model import Environment, NotYet, Result, Routing, Verdict
@@ -668,6 +670,32 @@ def test_close_takes_what_the_router_serves_for_the_truth(service: FakeService) 
     assert served(service) == {Environment("green", 3): 100}
 
 
+def test_close_keeps_nothing_for_the_truth_that_nobody_can_name(service: FakeService) -> None:
+    """`close` accepts what the router serves now as the truth: drift is over with it, and what was closed by hand is no part of it."""
+    service.deploy("1.1", P.HOLDING)
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    service.drive()
+    truth = service.router.truth()
+    service.router.drift(truth._replace(unknown="the preview listener was closed by hand"))
+    assert service.ask(Verb.CLOSE).obeyed
+    service.router.drift(truth)
+    service.platform.recover(GREEN)
+    assert service.router.routing().same_production(service.service.confirmed)
+    assert service.deploy("1.2", P.HOLDING).phase is P.HOLDING
+
+
+def test_close_is_refused_while_nobody_can_say_what_the_router_serves(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING)
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    service.drive()
+    service.router.drift(service.router.truth()._replace(shares={}, unknown="routes for some hosts only"))
+    answer = service.ask(Verb.CLOSE)
+    assert (answer.obeyed, "`bleen up --apply` undoes what is not ours" in answer.text) == (False, True)
+    assert service.release.halted
+
+
 def test_a_bake_during_which_somebody_moves_the_traffic_waits_a_minute_then_halts(service: FakeService) -> None:
     """A bake during which somebody else has moved the traffic waits a minute, then halts: only a person can say what was meant."""
     service.deploy("1.1", P.BAKING)
@@ -833,6 +861,22 @@ def test_a_bug_in_a_look_at_health_is_no_death_and_is_said(service: FakeService)
     assert (service.release.phase, service.release.halted) == (P.HOLDING, "")
     service.platform.__class__ = right
     assert service.drive().phase is P.COMPLETED
+
+
+def test_a_host_that_is_out_of_threads_for_a_while_neither_kills_nor_blinds(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead: every target of an environment failed three checks in a row. A look that could not be taken is none of them."""
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    service.engine.watch = Watch()
+    service.deploy("1.1", P.HOLDING, window=100.0)
+    with monkeypatch.context() as out_of_threads:
+        out_of_threads.setattr(threading.Thread, "start", none_left)
+        pass_time(service, 3.0)
+        assert (service.release.phase, service.release.halted, served(service)) == (P.HOLDING, "", {GREEN: 100})
+    service.platform.kill(GREEN)
+    assert service.drive().phase is P.ROLLED_BACK
 
 
 # Another engine

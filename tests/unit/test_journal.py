@@ -10,7 +10,7 @@ import pytest
 
 from bleen.errors import Gone, Unavailable, UserError
 from bleen.lifecycle import Phase, Verb
-from bleen.providers.journals.sqlite import FORMAT, SQLite
+from bleen.providers.journals.sqlite import FORMAT, SQLite, router_of
 from bleen.testing.interrupt import Point, stopped
 from bleen.testing.journals import ELSEWHERE, everything
 from bleen.testing.service import NAME, FakeService
@@ -55,6 +55,28 @@ def test_a_journal_of_a_newer_format_is_refused_and_left_as_it_is(service: FakeS
         SQLite(service.place)
     with sqlite3.connect(service.place.journal) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (FORMAT + 1,)
+
+
+def test_a_journal_that_is_damaged_is_said_to_be_with_the_way_out(service: FakeService) -> None:
+    service.close()
+    for beside in service.place.path.glob("journal.db-*"):
+        beside.unlink()
+    service.place.journal.write_bytes(b"no database " * 1000)
+    with pytest.raises(UserError, match=r"is damaged \(file is not a database\), and what serves goes on serving: put a copy of it back"):
+        SQLite(service.place)
+
+
+def test_the_router_of_another_service_is_read_and_its_journal_left_as_it_is(service: FakeService) -> None:
+    service.close()
+    for version in (FORMAT - 1, FORMAT + 1):
+        with sqlite3.connect(service.place.journal) as db:
+            db.execute(f"PRAGMA user_version = {version}")
+            db.execute("UPDATE service SET router = ?", (json.dumps({"listen": "127.0.0.1:80"}),))
+        assert router_of(service.place)["listen"] == "127.0.0.1:80"
+        with sqlite3.connect(service.place.journal) as db:
+            assert db.execute("PRAGMA user_version").fetchone() == (version,)
+    service.place.journal.write_bytes(b"no database " * 1000)
+    assert router_of(service.place) == {}
 
 
 HELD = {

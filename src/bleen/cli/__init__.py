@@ -38,7 +38,7 @@ _EXIT_CODES = """\
 exit codes:
   0 done   1 a check said no   2 usage, configuration or a refusal; nothing touched   3 aborted before the switch, users saw nothing
   4 rolled back   5 halted, needs a person   6 another release is in the way   7 waits for `bleen promote`   70 a bug of bleen's
-  130 broken off by Ctrl-C; `deploy` after the switch: detached, the release goes on
+  130 broken off by Ctrl-C, or nobody reads what it prints any more; `deploy` after the switch: detached, the release goes on
 """
 
 
@@ -46,6 +46,26 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one verb and returns its exit code. No traceback reaches a person: a bug of ours is told in a line, and exits 70."""
     _be_heard()
     words = sys.argv[1:] if argv is None else argv
+    try:
+        code = _said(words)
+        sys.stdout.flush()
+        return code
+    except SystemExit:  # of --help
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            pass
+        else:
+            raise
+    except BrokenPipeError:
+        pass
+    from bleen.cli import exits
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read us has gone; what Python has still to write at its end goes nowhere
+    return exits.INTERRUPTED
+
+
+def _said(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         if len(words) > 1 and words[1] in VERBS:
             words = [*words[1:], "--help"]
@@ -86,23 +106,25 @@ def _run(verb: str, rest: list[str]) -> int:
             module = importlib.import_module(f"bleen.cli.verbs.{verb}.{rest[0]}")
             verb, rest = f"{verb} {rest[0]}", rest[1:]
         code: int = module.run(arguments.parser(verb, module).parse_args(rest))
-        sys.stdout.flush()
         return code
     except BleenError as error:
         return _refused(rest, error)
     except BrokenPipeError:
-        sys.stderr.close()  # who read us has gone: nothing to say, and nobody to say it to
-        return exits.DONE
+        raise
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except OSError as error:
         import errno
 
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            return _bug(verb, rest, error)
         from bleen.errors import UserError
 
-        return _refused(rest, UserError(f"{error.filename or 'the disk'}: {error.strerror}; make room, then try again (`bleen rollback` has a reserve)"))
+        ways = {
+            **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS), "make room, then try again (`bleen rollback` has a reserve)"),
+            **dict.fromkeys((errno.EACCES, errno.EPERM), "run this as the user that it belongs to"),
+        }
+        if error.errno not in ways:
+            return _bug(verb, rest, error)
+        return _refused(rest, UserError(f"{error.filename or 'the disk'}: {error.strerror}; {ways[error.errno]}"))
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours meets a person
         return _bug(verb, rest, error)
 

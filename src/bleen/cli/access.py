@@ -110,11 +110,19 @@ def open_service(args: Namespace) -> Access:
     return Access(place, wiring.journal(place))
 
 
+def described(args: Namespace, service: str) -> str:
+    """The service that the bleen.yaml describes. Raises UserError if ``--service`` names another one: who is meant is not for us to guess."""
+    if args.service and args.service != service:
+        raise UserError(f"{args.file} is of the service {service!r}, not of {args.service!r}")
+    return service
+
+
 def start_engine(place: Place) -> Process:
     """Starts a resident engine, re-parented to init; one that runs already is left as it is."""
+    from bleen.host.errand import PASSED_ON
     from bleen.host.launch import Program, launch  # 10 ms that a rollback with a living engine need not pay
 
-    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "XDG_STATE_HOME", "PYTHONPATH", "VIRTUAL_ENV") if name in os.environ}
+    environment = {name: os.environ[name] for name in (*PASSED_ON, "TMPDIR", "XDG_STATE_HOME", "VIRTUAL_ENV") if name in os.environ}
     program = Program(
         [sys.executable, "-m", "bleen", "engine", "--service", place.service],
         str(place.path),

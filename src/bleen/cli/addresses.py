@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bleen import wiring
 from bleen.errors import Refused, UserError
 from bleen.host import launch, processes, state
 from bleen.host.state import Place
+from bleen.providers.journals.sqlite import router_of
 from bleen.providers.routers import haproxy
 
 
@@ -18,7 +18,7 @@ def of_nobody_else(place: Place, wanted: Mapping[str, Any]) -> None:
     for name in state.services():
         if name == place.service:
             continue
-        theirs = wiring.journal(Place(name)).service(name).router
+        theirs = router_of(Place(name))
         for address in (wanted["listen"], wanted["preview"]):
             if address in (theirs.get("listen"), theirs.get("preview")):
                 raise UserError(f"{address} is an address of the service {name}: choose another in bleen.yaml")

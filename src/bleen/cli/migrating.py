@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from bleen import config
 from bleen.cli import database, show
-from bleen.cli.access import Access, open_service
+from bleen.cli.access import Access, described, open_service
 from bleen.config import Config
 from bleen.database import connect
 from bleen.database.command import Home
@@ -129,8 +129,9 @@ def pending_lines(found: list[Pending]) -> list[str]:
 
 
 def _known(args: Namespace, loaded: Config) -> Access | None:
+    service = described(args, loaded.service)
     try:
-        return open_service(Namespace(service=args.service or loaded.service, file=args.file))
+        return open_service(Namespace(service=service, file=args.file))
     except UserError:
         return None
 

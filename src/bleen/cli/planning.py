@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from bleen import config
 from bleen.cli import picture, show
-from bleen.cli.access import Access, open_service
+from bleen.cli.access import Access, described, open_service
 from bleen.config import Config
 from bleen.errors import Unavailable, UserError
 from bleen.host import clock
@@ -113,10 +113,7 @@ def _given(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
 
 def _known(args: Namespace, loaded: Config) -> Access:
     """The service that the file describes. Its path is remembered, so that the other verbs find it from there without reading the file."""
-    service = loaded.service
-    if args.service and args.service != service:
-        raise UserError(f"{args.file} is of the service {service!r}, not of {args.service!r}")
-    access = open_service(Namespace(service=service, file=args.file))
+    access = open_service(Namespace(service=described(args, loaded.service), file=args.file))
     access.place.remember(Path(args.file))
     return access
 

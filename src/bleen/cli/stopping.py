@@ -9,7 +9,7 @@ from bleen.cli.access import Access
 from bleen.engine.drive import holder
 from bleen.errors import Held, UserError
 from bleen.host.launch import end
-from bleen.lifecycle import Phase, Service
+from bleen.lifecycle import Phase, Release, Service
 from bleen.model import NotYet
 
 _LEAVES = 3.0
@@ -44,13 +44,23 @@ def stop_router(access: Access) -> None:
 def stop_everything(access: Access) -> None:
     """Closes the listener, then ends every environment; `bleen up` starts again what should run, and a check that was under way."""
     service, newest = hold(access), access.journal.latest(access.name)
-    if newest is not None and newest.phase is Phase.TESTING and (check := access.providers(newest).check):
-        check.cancel(newest.memo)
-        access.journal.commit(newest, newest._replace(memo={}), None, service)
+    if newest is not None:
+        _put_off(access, service, newest)
     stop_router(access)
     service = hold(access)
     platform = access.providers(access.journal.latest(access.name)).platform
     finish(lambda: platform.down(service.epoch))
+
+
+def _put_off(access: Access, service: Service, release: Release) -> None:
+    """Ends a check that is under way, as what it asks is about to end; it is taken again from its beginning."""
+    providers = access.providers(release)
+    if release.phase is Phase.TESTING and providers.check:
+        providers.check.cancel(release.memo)
+        access.journal.commit(release, release._replace(memo={}), None, service)
+    elif release.phase is Phase.EXPANDING and providers.before and "check" in release.memo:
+        providers.before.cancel(release.memo["check"])
+        access.journal.commit(release, release._replace(memo={**release.memo, "check": {}}), None, service)
 
 
 def finish(effect: Callable[[], NotYet | None]) -> None:

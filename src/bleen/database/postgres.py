@@ -106,10 +106,7 @@ class Postgres:
         def words() -> str:
             if not seen:
                 return ""
-            said = "; ".join(
-                f"backend {pid} ({application or 'no application_name'}, {user}, {state}, its transaction {age:g} s old): {in_a_line(query)}"
-                for pid, application, user, state, age, query in seen
-            )
+            said = "; ".join(_told(*session) for session in seen)
             return f"; in the way: {said}"
 
         thread = threading.Thread(target=guarded, daemon=True)
@@ -337,6 +334,12 @@ def _mapped() -> Iterator[None]:
         raise Unavailable(f"the database does not answer: {_words(error)}") from None
     except psycopg.Error as error:
         raise Refused(f"the database says: {_words(error)}") from None
+
+
+def _told(pid: int, application: str | None, user: str, state: str | None, age: float | None, query: str | None) -> str:
+    """A session; of another role's only a member of pg_read_all_stats sees what it does ("pg_stat_activity" in the manual)."""
+    who = f"backend {pid} ({application or 'no application_name'}, {user}"
+    return f"{who})" if state is None else f"{who}, {state}, its transaction {age or 0:g} s old): {in_a_line(query or '')}"
 
 
 def _words(error: psycopg.Error) -> str:

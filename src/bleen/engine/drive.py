@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from bleen.engine.tick import Engine
 from bleen.engine.upkeep import TEND_EVERY, Upkeep
 from bleen.errors import Fenced, Held, Refused, StaleWriter, Unavailable
-from bleen.host.processes import Process, command_line, me
+from bleen.host.processes import Process, command_line, is_bleen, me
 from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Service, Verb
 from bleen.ports import SILENT, Holder, Journal
 
@@ -136,8 +136,8 @@ class Driver:
             blocker = self._journal.blocker()
             recorded = self._journal.service(self._name).holder
             if blocker is not None:
-                said = command_line(blocker.pid)
-                if (recorded is None or blocker != recorded.process) and "bleen" not in said:
+                if (recorded is None or blocker != recorded.process) and not is_bleen(blocker.pid):
+                    said = command_line(blocker.pid)
                     raise Unavailable(f"{error}: pid {blocker.pid} ({said}), which is not bleen's; end it, or wait for it") from None
                 end(blocker)
                 self.ended_resident |= recorded is not None and blocker == recorded.process and recorded.resident

@@ -84,8 +84,12 @@ class Engine:
         if now.phase is Phase.CLOSED and release.phase is not Phase.CLOSED:
             try:
                 routing = self.providers(service, release).router.routing()
-                service = service._replace(confirmed=routing)
-                refused = "traffic is split between two environments: `bleen rollback --force` ends that first" if len(routing.serving) > 1 else ""
+                service = service._replace(confirmed=routing._replace(unknown=""))  # which is no truth to be kept: drift could never end
+                refused = ""
+                if len(routing.serving) > 1:
+                    refused = "traffic is split between two environments: `bleen rollback --force` ends that first"
+                elif routing.unknown and not routing.serving:
+                    refused = f"what the router serves cannot be told ({routing.unknown}): `bleen up --apply` undoes what is not ours"
             except Unavailable as error:
                 refused = f"what the router serves cannot be asked: {error}"
             if refused:

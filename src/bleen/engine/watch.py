@@ -57,7 +57,7 @@ class Watch:
         self._taking, self._log = taking, log
         self._lock = threading.Lock()
         self._sights: dict[Environment, Sight] = {}
-        self._under_way: dict[Environment, float] = {}
+        self._under_way: set[Environment] = set()
 
     def look(self, platform: Platform, environment: Environment, probe: Probe, now: float, since: float = float("-inf")) -> Sight:
         """The last thing seen; takes another look when one is due, or when the last one began before ``since``. Never waits longer than ``taking`` does."""
@@ -65,9 +65,14 @@ class Watch:
             sight = self._sights.get(environment, Sight())
             due = environment not in self._under_way and (now >= sight.at + probe.interval or sight.at < since)
             if due:
-                self._under_way[environment] = now
+                self._under_way.add(environment)
         if due:
-            self._taking(lambda: self._take(platform, environment, probe, now))
+            try:
+                self._taking(lambda: self._take(platform, environment, probe, now))
+            except RuntimeError as error:  # a host that is out of threads is neither health nor death
+                with self._lock:
+                    self._under_way.discard(environment)
+                    self._sights[environment] = sight._replace(at=now, fall=probe.fall, trouble=f"no look can be taken: {error}")
         with self._lock:
             return self._sights.get(environment, Sight())
 
@@ -88,6 +93,6 @@ class Watch:
             seen = was._replace(at=now, fall=probe.fall, trouble=f"a bug in bleen, please report it: {type(error).__name__}: {error}")
         finally:
             with self._lock:
-                del self._under_way[environment]
+                self._under_way.discard(environment)
         with self._lock:
             self._sights[environment] = seen

@@ -18,7 +18,8 @@ from bleen.host.files import write_durably
 from bleen.host.processes import Process
 from bleen.model import Memo, NotYet
 
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""What an errand sees of our environment, whoever begins it."""
 
 
 class Lost(Exception):
@@ -89,7 +90,7 @@ class Errand:
         from bleen.host.launch import Program, launch  # not on the way of a rollback
 
         argv = [*self._python, "-m", self._module, str(self._asked), str(self._report)]
-        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         try:
             self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._way.unlink(missing_ok=True)

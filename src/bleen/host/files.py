@@ -49,7 +49,12 @@ def sync_directory(path: Path) -> None:
 @contextmanager
 def locked(path: Path, seconds: float, why: str) -> Iterator[int]:
     """Holds an exclusive flock(2) on a file; the kernel lets go of it when the process ends. Raises Unavailable, with ``why``, if it takes longer."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise Unavailable(f"{path} cannot be opened: {error.strerror}; raise the limit (`ulimit -n`)") from None
     try:
         _lock(handle, path, time.monotonic() + seconds, why)
         yield handle

@@ -5,6 +5,7 @@ import os
 import signal as signals
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from bleen.host.clock import boot_id, since_boot
@@ -202,11 +203,25 @@ def owner(port: int) -> int | None:
 
 def command_line(pid: int) -> str:
     """What a process was started as, for people to read; empty if it is gone."""
+    return " ".join(_arguments(pid)).strip()
+
+
+def is_bleen(pid: int) -> bool:
+    """Whether a process runs this program: a path that has its name in it, such as a backup of our state is given, is not enough."""
+    argv = _arguments(pid)
+    names = [os.path.basename(word) for word in argv[:2]]
+    if "bleen" in names:
+        return True
+    module = next((after for word, after in pairwise(argv) if word == "-m"), "")
+    return names[0].startswith("python") and module.partition(".")[0] == "bleen" if names else False
+
+
+def _arguments(pid: int) -> list[str]:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as f:
-            return f.read().replace(b"\0", b" ").decode(errors="replace").strip()
+            return f.read().decode(errors="replace").rstrip("\0").split("\0")
     except OSError:
-        return ""
+        return []
 
 
 def variables(name: str) -> dict[int, str]:

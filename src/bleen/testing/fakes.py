@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from bleen.errors import PortError, Refused, Unavailable
 from bleen.host.files import Fence, locked
 from bleen.model import Environment, Health, Memo, NotYet, Result, Routing, Running, Target, Traffic, Verdict
-from bleen.ports import RouterLimits, Shipping
+from bleen.ports import Shipping
 
 Row = dict[str, Any]
 
@@ -275,7 +275,6 @@ class FakeRouter(Fake):
     """A router that sends nothing anywhere and remembers everything. It is not listening until ``up``."""
 
     _of = "router"
-    limits = RouterLimits()
 
     def __init__(self, place: Path, fence: Fence) -> None:
         super().__init__(place, fence, {"state": "down", "remembers": False, "held": "", "waits": {}, "traffic": {}, "routing": Routing().to_json()})

@@ -34,7 +34,6 @@ class ProxiedRouter(Fake):
     def __init__(self, world: Path, fence: Fence, site: Site) -> None:
         super().__init__(world, fence, {})
         self._site, self._router = site, site.again()
-        self.limits = self._router.limits
 
     def truth(self) -> Routing:
         """What production and preview really do: asked of the proxy."""

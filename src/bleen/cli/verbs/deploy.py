@@ -94,6 +94,10 @@ def run(args: Namespace) -> int:
             access.leave(driver, access.newest())
             show.result(args, "detached: the release goes on; `bleen wait` waits for it, `bleen rollback` takes it back", ok=False)
             return exits.INTERRUPTED
+        except BaseException:  # whatever breaks us off: what we drove, and an engine that we ended, is somebody's again
+            if newest := access.journal.latest(access.name):
+                access.leave(driver, newest)
+            raise
     if driver.ended_resident:  # it did not answer; the hold is watched again
         start_engine(access.place)
     if release.phase in REVERSIBLE and release.plan.old:  # a first release holds nothing

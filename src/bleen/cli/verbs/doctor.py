@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
-from bleen.cli.access import Access
+from bleen.cli.access import Access, described, open_service
 from bleen.errors import Refused, UserError
 from bleen.host import processes, state
 from bleen.host.state import Place
@@ -96,11 +96,15 @@ def _state() -> Iterator[Finding]:
 
 def _service(args: Namespace) -> Iterator[Finding]:
     file = Path(args.file)
+    if args.service and not file.exists():
+        yield from _running(open_service(args))
+        return
     if not file.exists():
         yield Finding("warn", f"{file} is not there", "`bleen init` writes one")
         return
     try:
         loaded = config.load(file)
+        described(args, loaded.service)
         wanted = config.router(loaded)
     except UserError as error:
         yield Finding("no", f"{file} has faults", str(error))

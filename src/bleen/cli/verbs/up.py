@@ -16,7 +16,7 @@ from typing import Any
 
 from bleen import __version__, config, wiring
 from bleen.cli import addresses, exits, picture, show
-from bleen.cli.access import Access, open_service, start_engine
+from bleen.cli.access import Access, described, open_service, start_engine
 from bleen.cli.stopping import finish, stop_engine, stop_router
 from bleen.engine.drive import holder
 from bleen.errors import PortError, StaleWriter, UserError
@@ -56,7 +56,7 @@ def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any]]:
     """
     try:
         loaded = config.load(Path(args.file), None)
-        return Place(loaded.service), config.router(loaded)
+        return Place(described(args, loaded.service)), config.router(loaded)
     except config.Faults as faults:
         try:
             access = open_service(args)

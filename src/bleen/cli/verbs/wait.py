@@ -26,12 +26,14 @@ def run(args: Namespace) -> int:
         return deadline is not None and access.journal.now() >= deadline
 
     def there(release: Release) -> bool:
-        return release.ended or over() or (args.until == "holding" and (release.phase is Phase.HOLDING or release.phase in BEYOND))
+        return release.ended or (args.until == "holding" and (release.phase is Phase.HOLDING or release.phase in BEYOND))
 
     driver = access.driver()
-    release = driver.follow(release.id, there, lambda *_: None)
-    access.leave(driver, release)
-    if over() and not release.ended and not release.halted and not (args.until == "holding" and release.phase is Phase.HOLDING):
+    try:
+        release = driver.follow(release.id, lambda release: there(release) or over(), lambda *_: None)
+    finally:
+        access.leave(driver, release)
+    if not there(release) and not release.halted:
         waits = f", and waits for {release.why}" if release.why else ""
         show.result(args, f"release {release.id.number} is still in {release.phase}{waits}", ok=False, release=show.of_release(release))
         return exits.SAID_NO

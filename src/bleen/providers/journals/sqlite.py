@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -274,6 +274,11 @@ class SQLite:
             except sqlite3.OperationalError as error:
                 if not (spends and self._is_full(error) and self._reserve.spend()):
                     raise self._mapped(error) from error
+            except sqlite3.DatabaseError as error:
+                raise UserError(
+                    f"the journal {self._place.journal} is damaged ({error}), and what serves goes on serving: put a copy of it back, or move it away and let"
+                    " `bleen up` name what runs"
+                ) from None
 
     def _once(self, work: Callable[[], T]) -> T:
         self._must_be_there()
@@ -375,6 +380,16 @@ class SQLite:
         self._ahead = (row[2] if row else 0.0) - self._since_boot()
         row = (boot, self._ahead, self.now())
         self._transact(lambda: self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?)", row), spends=True)
+
+
+def router_of(place: Place) -> Mapping[str, Any]:
+    """The settings of a service's router, of whatever format its journal is, which is left as it is; empty where they cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{place.journal.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            row = db.execute("SELECT router FROM service WHERE name = ?", (place.service,)).fetchone()
+    except sqlite3.Error:
+        return {}
+    return dict(json.loads(row[0])) if row else {}
 
 
 def folded(journal: SQLite, release: Release) -> bool:

@@ -27,7 +27,6 @@ from bleen.host import logs
 from bleen.host.files import Fence, Reserve, sync_directory, write_durably
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Probe
-from bleen.ports import RouterLimits
 from bleen.providers.routers import envoy_config as config
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.envoy_admin import Absent, Admin
@@ -55,8 +54,6 @@ class Envoy:
 
     An instance holds nothing but these: whatever it says was asked of the running proxy, and any number of processes may have one.
     """
-
-    limits = RouterLimits()
 
     def __init__(
         self, place: Path, fence: Fence, reserve: Reserve, listen: str, preview: str, tls: Mapping[str, str] | None, probe: Probe, keep_alive: float | None

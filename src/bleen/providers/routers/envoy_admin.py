@@ -23,7 +23,10 @@ class Admin:
         self._path = path
         self._pending = b""
         self._deadline = 0.0
-        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket = socket.socket(socket.AF_UNIX)
+        except OSError as error:  # out of descriptors
+            raise self._unavailable(error) from None
         try:
             self._connect()
         except OSError as error:

@@ -32,7 +32,6 @@ from bleen.host.launch import Program
 from bleen.host.processes import Process
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Probe
-from bleen.ports import RouterLimits
 from bleen.providers.routers import haproxy_config as config
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way
@@ -158,8 +157,6 @@ class HAProxy:
     ``certificate`` and ``key`` for ``listen``; ``keep_alive`` is for how many seconds the application keeps an idle connection, 0 if it keeps none, None if
     nobody knows.
     """
-
-    limits = RouterLimits()
 
     def __init__(
         self, place: Path, fence: Fence, reserve: Reserve, listen: str, preview: str, tls: Mapping[str, str] | None, probe: Probe, keep_alive: float | None
@@ -355,6 +352,8 @@ class HAProxy:
         except BlockingIOError:  # nobody takes what is sent to its socket: too many wait there already
             raise self._silent() from None
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise Unavailable(f"HAProxy in {self._place} cannot be asked: {error.strerror}") from None
             raise Unavailable(f"HAProxy in {self._place} is not running ({error.strerror}): `bleen up` starts it") from None
 
     def _silent(self) -> Unavailable:
