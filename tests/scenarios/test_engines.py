@@ -271,9 +271,10 @@ def test_a_release_that_is_past_its_hold_is_not_waited_for_with_a_timeout_either
     shop.up("1.0", drain="20s")
     stream = shop.begun("/stream?s=15&every=0.1")
     shop.bleen("deploy", shop.ship("1.1"))
-    shop.bleen("retire")
-    assert shop.reached("RETIRING")
+    retire = shop.start("retire")
+    shop.reached("RETIRING")
     shop.bleen("wait", "--timeout", "0")
+    assert retire.running
     stream.close()
 
 
