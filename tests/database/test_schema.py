@@ -4,9 +4,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 
-from bleen.database import postgres
+from bleen.database import postgres, reverting
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Backfill, Locks, Migration, parse
@@ -455,6 +456,112 @@ def test_the_later_release_tells_the_triggers_who_writes_what(users: Base) -> No
     with users.connect(**{"bleen.environment": "blue-3"}) as blue:
         blue.execute("UPDATE users SET full_name = 'New Name', first_name = 'X' WHERE id = 1")
     assert rows(users, "SELECT first_name, last_name, full_name FROM users WHERE id = 1") == [("New", "Name", "New Name")]
+
+
+BEFORE = {
+    "a table": ("CREATE TABLE audit (id bigint PRIMARY KEY);", "SELECT count(*) FROM audit"),
+    "a column": ("ALTER TABLE users ADD COLUMN last_name text;", "SELECT count(last_name) FROM users"),
+    "an index": ("CREATE UNIQUE INDEX CONCURRENTLY by_name ON users (last_name);", "SELECT count(*) FROM pg_indexes WHERE indexname = 'by_name'"),
+}
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["derived", "written"])
+@pytest.mark.parametrize(("statement", "query"), BEFORE.values(), ids=BEFORE)
+def test_what_was_there_before_an_expand_that_failed_is_left_alone_by_its_revert(base: Base, statement: str, query: str, written: bool) -> None:
+    """`revert` undoes an expand: what it has done, and nothing that was there before."""
+    rows(base, USERS + "CREATE TABLE audit (id bigint PRIMARY KEY); INSERT INTO audit VALUES (1); CREATE INDEX by_name ON users (first_name)")
+    before = rows(base, query)
+    expand = f"ALTER TABLE users ADD COLUMN seen boolean; {statement}"
+    revert = {"revert": reverting.derived(expand, "postgres").text} if written else {}
+    schema = Schema(base.open())
+    for _ in range(2):  # a second try finds what the first one found
+        with pytest.raises(Refused, match="already exists"):
+            schema.expand([migration("0008_audit", expand=expand, **revert)], "shop", 2, {})
+    schema.revert("0008_audit")
+    assert rows(base, query) == before
+    assert "seen" not in schema.server.columns("users")
+    assert schema.ledger.entries() == []
+
+
+def test_an_index_that_was_left_half_built_goes_with_the_revert(base: Base) -> None:
+    rows(base, USERS + "UPDATE users SET last_name = 'L'")
+    schema = Schema(base.open())
+    unique = migration("0008_unique", expand="CREATE UNIQUE INDEX CONCURRENTLY by_name ON users (last_name);")
+    schema.ledger.make()
+    schema.ledger.begin(unique, "shop", 2)
+    for text, values in schema.ledger.mark("0008_unique", "expand", 1, False, "", {"seen": "no index"}):  # as who was killed left it
+        schema.server.rows(text, values)
+    with base.connect() as db, pytest.raises(psycopg.errors.UniqueViolation):
+        db.execute("CREATE UNIQUE INDEX CONCURRENTLY by_name ON users (last_name)")
+    schema.revert("0008_unique")
+    assert rows(base, "SELECT count(*) FROM pg_indexes WHERE indexname = 'by_name'") == [(0,)]
+
+
+def test_what_a_later_migration_builds_on_is_not_reverted_before_it(base: Base) -> None:
+    rows(base, USERS)
+    schema = Schema(base.open())
+    first = migration("0001_notes", expand="CREATE TABLE notes (id int PRIMARY KEY, text text); ALTER TABLE users ADD COLUMN seen boolean;")
+    second = migration("0002_short", expand="ALTER TABLE notes ADD COLUMN short text;")
+    third = migration("0003_elsewhere", expand="CREATE TABLE elsewhere (seen int);")
+    schema.expand([first, second, third], "shop", 2, {})
+    with pytest.raises(Refused, match="0001_notes made what 0002_short builds on: `bleen migrate revert 0002_short` first"):
+        schema.revert("0001_notes")
+    assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED] * 3
+    schema.revert("0002_short")
+    schema.revert("0001_notes")
+    assert [entry.name for entry in schema.ledger.entries()] == ["0003_elsewhere"]
+
+
+NOT_NULL = """
+ALTER TABLE users ADD CONSTRAINT full_name_there CHECK (full_name IS NOT NULL) NOT VALID;
+ALTER TABLE users VALIDATE CONSTRAINT full_name_there;
+ALTER TABLE users ALTER COLUMN full_name SET NOT NULL;
+ALTER TABLE users DROP CONSTRAINT full_name_there;
+ALTER TABLE users DROP COLUMN last_name;
+"""
+
+
+def test_a_contract_that_fails_before_it_took_anything_away_leaves_nothing_in_the_way_and_is_pending(base: Base) -> None:
+    """A contract that fails before anything was taken away is pending: a CHECK that it has added would go on to refuse the old version's rows."""
+    rows(base, USERS)
+    schema = Schema(base.open())
+    schema.expand([migration("0008_whole", expand="ALTER TABLE users ADD COLUMN full_name text;", contract=NOT_NULL)], "shop", 2, {})
+    with pytest.raises(Refused, match=r"full_name_there.*is violated by some row"):
+        schema.contract("0008_whole")
+    assert rows(base, "SELECT count(*) FROM pg_constraint WHERE conname = 'full_name_there'") == [(0,)]
+    (entry,) = schema.ledger.entries()
+    assert (entry.state, schema.contracted()) == (State.EXPANDED, [])
+    rows(base, "UPDATE users SET full_name = first_name")
+    schema.contract("0008_whole")
+    assert list(schema.server.columns("users")) == ["id", "first_name", "full_name"]
+    assert rows(base, "SELECT attnotnull FROM pg_attribute WHERE attname = 'full_name'") == [(True,)]
+
+
+def test_a_unique_index_that_a_contract_cannot_build_is_no_contract(base: Base) -> None:
+    rows(base, USERS + "UPDATE users SET last_name = 'L'")
+    schema = Schema(base.open())
+    unique = "CREATE UNIQUE INDEX CONCURRENTLY by_name ON users (last_name);"
+    schema.expand([migration("0008_unique", expand="ALTER TABLE users ADD COLUMN seen boolean;", contract=unique)], "shop", 2, {})
+    with pytest.raises(Refused, match="which it left invalid, was dropped"):
+        schema.contract("0008_unique")
+    assert schema.contracted() == []
+    schema.revert("0008_unique")
+
+
+def test_rows_that_a_policy_hides_do_not_open_the_gate(base: Base) -> None:
+    """While rows diverge (a count query): one that does not see all rows is none."""
+    rows(base, USERS)
+    with base.connect() as client:
+        client.execute("CREATE ROLE owner_9 LOGIN; GRANT ALL ON SCHEMA public TO owner_9; ALTER TABLE users OWNER TO owner_9")
+        schema = Schema(postgres.Postgres(base.server.url(base.name, "owner_9")))
+        try:
+            schema.expand([migration()], "shop", 2, SHIPS)
+            client.execute("ALTER TABLE users ENABLE ROW LEVEL SECURITY; ALTER TABLE users FORCE ROW LEVEL SECURITY")
+            (found,) = schema.pending(NOBODY)
+            assert any("cannot be counted" in o.why and "row-level security" in o.why for o in found.obstacles)
+        finally:
+            schema.server.close()
+            client.execute("DROP OWNED BY owner_9 CASCADE; DROP ROLE owner_9")
 
 
 def test_an_unfinished_ledger_says_how_far_it_came(users: Base) -> None:

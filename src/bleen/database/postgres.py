@@ -171,10 +171,16 @@ class Postgres:
         return _node(statement)[1] == "variable_set_stmt"
 
     def sight(self, statement: Statement) -> str:
-        return ""
+        """The valid index that has the name of the one to be built, whoever made it."""
+        node, name = _node(statement)
+        if name != "index_stmt" or not node.idxname:
+            return ""
+        query = "SELECT i.indexrelid || ' ' || pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indexrelid = to_regclass(%s) AND i.indisvalid"
+        found = self.rows(query, [leftovers.built(node)])
+        return str(found[0][0]) if found else "no index"
 
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
-        """What was left INVALID is dropped, and built again; an index that is valid was built by a try that did not live to say so, if there was one."""
+        """What was left INVALID is dropped, and built again; whether an earlier try built the index, ``sight`` tells."""
         (node, name), text = _node(statement), statement.text
         for left in leftovers.invalid(self.rows, node, name):
             told(f"{left} was left invalid by an earlier try: drops it, builds it again")
@@ -182,8 +188,6 @@ class Postgres:
         if name == "index_stmt":
             if not node.idxname:
                 raise Refused(f"{statement.brief}: give the index a name, so that it can be found again after a failure")
-            if again and self._there(leftovers.built(node)):
-                return
         elif name == "drop_stmt" and not any(self._there(each) for each in _dropped(node)):
             return
         elif name == "alter_table_stmt" and again:

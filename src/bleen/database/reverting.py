@@ -17,6 +17,12 @@ MARK = f"-- bleen: {IRREVERSIBLE}"
 _REASON = re.compile(r"^[ \t]*--[ \t]*bleen:[ \t]*irreversible\b[ \t]*(.*)$", re.MULTILINE)
 
 
+_NAME = r"""(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?((?:"[^"]+"|`[^`]+`|[\w$])(?:\.?(?:"[^"]+"|`[^`]+`|[\w$]))*)"""
+_DROP_TABLE = re.compile(rf"^\s*DROP\s+TABLE\s+{_NAME}", re.IGNORECASE)
+_ALTER_TABLE = re.compile(rf"^\s*ALTER\s+TABLE\s+{_NAME}", re.IGNORECASE)
+_DROP_COLUMN = re.compile(rf"\bDROP\s+COLUMN\s+{_NAME}", re.IGNORECASE)
+
+
 class Stays(NamedTuple):
     """A part of an expand that cannot be undone from its text."""
 
@@ -93,6 +99,18 @@ def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Findin
     how = f"say in revert.sql how it is undone, or that it is not: `{MARK} REASON`"
     file = str(Path(folder, "expand.sql"))
     return [Finding(file, at.line, at.column, IRREVERSIBLE, "error", f"{why}; {how}") for at, why in derived(expand, dialect).stays]
+
+
+def dropped(statement: str) -> tuple[str, ...]:
+    """What a statement of a way back takes away, without quotes: a table, or a table and its column; nothing for what holds no rows."""
+    if found := _DROP_TABLE.search(statement):
+        return (_last(found[1]),)
+    table, column = _ALTER_TABLE.search(statement), _DROP_COLUMN.search(statement)
+    return (_last(table[1]), _last(column[1])) if table and column else ()
+
+
+def _last(name: str) -> str:
+    return str(re.findall(r"[^\".`\[\]]+", name)[-1])
 
 
 def _unfit(revert: str, dialect: Dialect) -> Stays | None:

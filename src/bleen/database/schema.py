@@ -1,5 +1,6 @@
 """The schema of one database: expand, contract and revert as the ledger allows, each resumable from wherever it was killed."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -124,6 +125,56 @@ class Schema:
         with self.server.alone():
             return [each for entry in self.ledger.entries() if entry.state is State.EXPANDING for each in self._tidied(entry)]
 
+    def _put_back(self, migration: Migration, why: Refused) -> None:
+        """Takes away what a contract had added until it failed: a CHECK that is not valid yet goes on to refuse rows of the version that serves."""
+        begun = [number for part, number in self.ledger.steps(migration.name) if part == "contract" and number]
+        try:
+            for statement in self.server.split(self._undoing(self._come_to(migration, "contract"))):
+                if self.server.transactional(statement):
+                    self.server.change([statement], [], _CLEARING, self.told)
+                else:
+                    self.server.concurrently(statement, _CLEARING, self.told, again=True)
+        except Missing:
+            pass
+        except PortError as trouble:
+            raise Refused(f"{why}; what it had added could not be taken away: {trouble}") from None
+        for number in begun:
+            self._unmark(migration, ("contract", number))
+
+    def _come_to(self, migration: Migration, part: Part) -> list[Statement]:
+        """The statements of a part that were done, or were begun by themselves and may be."""
+        steps, found = self.ledger.steps(migration.name), []
+        for number, statement in enumerate(self._statements(migration, part), 1):
+            step = steps.get((part, number))
+            if step and (step.done or not (sight := self.server.sight(statement)) or sight != step.memo.get("seen")):
+                found.append(statement)
+        return found
+
+    def _way_back(self, migration: Migration) -> list[Statement]:
+        """What undoes the part of an expand that was done: what its other statements would have made was there before, or is not there."""
+        whole, came = self._statements(migration, "expand"), self._come_to(migration, "expand")
+        if not migration.holds("revert"):
+            return self.server.split(self._undoing(came))
+        if whole and not came:
+            return []
+        others = {in_a_line(s.text).lower() for s in self.server.split(self._undoing([s for s in whole if s not in came]))}
+        others -= {in_a_line(s.text).lower() for s in self.server.split(self._undoing(came))}
+        return [s for s in self._statements(migration, "revert") if in_a_line(s.text).lower() not in others]
+
+    def _built_upon(self, entry: Entry) -> str:
+        """The newest migration that names a table, or a column, which the way back of an earlier one takes away; empty if there is none."""
+        gone = [names for statement in self._way_back(entry.migration) if (names := reverting.dropped(statement.text))]
+        entries = self.ledger.entries()
+        later = entries[[each.name for each in entries].index(entry.name) + 1 :]
+        for each in reversed(later):
+            said = "\n".join(text for file, text in each.sources.items() if file != "revert.sql")
+            if any(all(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said, re.IGNORECASE) for name in names) for names in gone):
+                return each.name
+        return ""
+
+    def _undoing(self, statements: Sequence[Statement]) -> str:
+        return reverting.derived("".join(f"{s.text};\n" for s in statements), self.server.dialect).text
+
     def _tidied(self, entry: Entry) -> list[str]:
         steps = self.ledger.steps(entry.name)
         begun = [s for n, s in enumerate(self._statements(entry.migration, "expand"), 1) if (step := steps.get(("expand", n))) and not step.done]
@@ -147,9 +198,11 @@ class Schema:
             try:
                 self._take_away(entry.migration, "contract")
                 self._command(entry.migration, "contract", home)
-            except Refused:
-                if not self._taken(self._entry(name)):
-                    self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
+            except Refused as error:
+                if self._taken(self._entry(name)):
+                    raise
+                self._put_back(entry.migration, error)
+                self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
                 raise
             self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
 
@@ -165,6 +218,9 @@ class Schema:
                 raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
             if command.words(entry.migration, "expand") and not command.words(entry.migration, "revert"):
                 raise Refused(f"{name} cannot be reverted: no command undoes that of its expand; the way on is a new migration")
+            if upon := self._built_upon(entry):
+                raise Refused(f"{name} made what {upon} builds on: `bleen migrate revert {upon}` first")
+            self._tidied(entry)
             self.server.rows(*self.ledger.reached(name, State.REVERTING))
             self._take_away(entry.migration, "revert")
             if _step_of("expand") in self.ledger.steps(name):
@@ -201,12 +257,12 @@ class Schema:
         return [entry.name for entry in self.ledger.entries() if self._taken(entry) and contracts(entry.migration)]
 
     def _taken(self, entry: Entry) -> bool:
-        """Whether something of the old shape is gone, or may be: a contract that failed before it came to that has changed nothing."""
+        """Whether something of the old shape is gone, or may be: a contract that failed before it came to that can be put back."""
         if entry.state is not State.CONTRACTING:
             return entry.state is State.CONTRACTED
         steps = self.ledger.steps(entry.name)
-        begun = _step_of("contract") in steps or any(part == "contract" and number for part, number in steps)
-        return begun or any(("sync", number) not in steps for number, _ in enumerate(entry.migration.pairs, 1))
+        takes = any(reverting.derived(s.text, self.server.dialect).stays for s in self._come_to(entry.migration, "contract") if not self.server.passing(s))
+        return takes or _step_of("contract") in steps or any(("sync", number) not in steps for number, _ in enumerate(entry.migration.pairs, 1))
 
     def overtaken(self, migration: Migration, beside: Sequence[Migration] = ()) -> list[str]:
         """Earlier migrations whose contract command is still to be run, and which a tool with one line of revisions would run with this expand.
@@ -322,7 +378,7 @@ class Schema:
         the two; else it ends in a way that leaves none to fail.
         """
         steps = self.ledger.steps(migration.name)
-        statements = self._statements(migration, part)
+        statements = self._way_back(migration) if part == "revert" else self._statements(migration, part)
         left = {number: pair for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps}
         number = 0
         for group in _groups(self.server, statements, list(left.values())):
@@ -381,9 +437,10 @@ class Schema:
             except Missing as error:
                 self._bear(migration, part, error)
             except Refused as error:
-                if not step and sight and self.server.sight(statement) == seen:  # done or not done at all: not at all
+                cleared = self._cleared(statement, error)
+                if sight and self.server.sight(statement) == seen:  # done or not done at all: not at all
                     self._unmark(migration, (part, number))
-                raise self._cleared(statement, error) from None
+                raise cleared from None
         self._mark(migration, (part, number), True, statement.text)
 
     def _cleared(self, statement: Statement, error: Refused) -> Refused:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bleen.database import command, connect, rehearsal
 from bleen.database.gate import Around, Obstacle
-from bleen.database.ledger import Known
+from bleen.database.ledger import Known, State
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken, Told
@@ -51,7 +51,10 @@ def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     while spec["auto"] and left and not left[0].obstacles and left[0].service == around.service:
         try:
             schema.contract(left[0].migration, home=_home(spec))
-        except NotGiven as error:  # nothing was changed, and nothing waits for it
+        except Refused as error:  # nothing was taken away, and nothing waits for it
+            entry = schema.ledger.entry(left[0].migration)
+            if not isinstance(error, NotGiven) and (entry is None or entry.state is not State.EXPANDED):
+                raise
             left = [left[0]._replace(obstacles=(Obstacle(str(error)),)), *left[1:]]
             break
         contracted.append(left[0].migration)
