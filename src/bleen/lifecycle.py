@@ -226,8 +226,7 @@ def obey(release: Release, ask: Ask, now: float, wall: float) -> tuple[Release, 
         approved = release._replace(approved=True, halted="")
         return approved, _event(approved, wall, who), _yes(ask, f"{release.plan.version} is being promoted")
     if verb is Verb.RESUME:
-        resumed = release._replace(halted="", why="", entered=now, since=wall)
-        return resumed, _event(resumed, wall, who), _yes(ask, f"{release.phase} is tried again")
+        return *resumed(release, who, now, wall), _yes(ask, f"{release.phase} is tried again")
     if verb is Verb.CLOSE:
         return *_enter(release, Phase.CLOSED, now, wall, who), _yes(ask, "closed: what the router serves now is taken as the truth")
     if verb is Verb.RETIRE:
@@ -240,6 +239,12 @@ def obey(release: Release, ask: Ask, now: float, wall: float) -> tuple[Release, 
     if forced.forced:
         who += ", by force"
     return *_enter(forced, Phase.ROLLING_BACK, now, wall, who), _yes(ask, f"going back to {release.plan.old_words}")
+
+
+def resumed(release: Release, why: str, now: float, wall: float) -> tuple[Release, Event]:
+    """A halted release tries again where it stands."""
+    again = release._replace(halted="", why="", entered=now, since=wall)
+    return again, _event(again, wall, why)
 
 
 def settled(release: Release, verb: Verb, options: Mapping[str, Any] = {}) -> Answer | None:

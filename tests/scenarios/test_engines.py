@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bleen.testing.load import Client
 from bleen.testing.site import until
 from shop import Shop
 
@@ -87,6 +88,24 @@ def test_a_deploy_that_is_broken_off_after_it_had_to_end_a_stopped_engine_leaves
     deploy.ended(130)
     until("another engine watches", lambda: shop.status()["engine"]["watches"])
     stream.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_rollback_that_somebody_else_began_and_did_not_live_to_end_is_ended_by_the_next(shop: Shop, how: int) -> None:
+    """ "It returns once the old version is served", whoever began it. """
+    shop.up("1.0", "1.1")
+    shop.kill(shop.engine())
+    shop.tell("1.0", "fail")
+    first = shop.start("rollback")
+    shop.reached("ROLLING_BACK")
+    first.signal(how)
+    first.ended()
+    if how != signal.SIGKILL:
+        until("it has left an engine behind", lambda: shop.status()["engine"]["watches"])
+    (target,) = shop.status()["environments"]["blue-1"]["targets"]
+    Client(target).ask("GET", "/be?health=ok", close=True)
+    shop.bleen("rollback")
+    assert shop.serves() == "1.0"
 
 
 def test_of_two_rollbacks_at_once_past_a_stopped_engine_none_is_ended_by_the_other(shop: Shop) -> None:

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from bleen.testing.site import until
+from bleen.testing.site import free_address, until
 from shop import ROUTERS, Shop
 
 
@@ -61,6 +61,21 @@ def test_settings_with_which_no_router_could_listen_are_refused_before_the_liste
     assert not users.report().failures, users.report()
     assert proxy.alive
     assert shop.engine().alive
+
+
+def test_the_listener_moves_although_a_deploy_drives_and_the_release_goes_on(shop: Shop) -> None:
+    """ "The router's kind and addresses do not: a change there is refused by `deploy`; `up --apply` makes it" """
+    shop.up("1.0", bake="4s")
+    shop.kill(shop.engine())
+    deploy = shop.start("deploy", shop.ship("1.1"))
+    shop.reached("BAKING")
+    moved = free_address()
+    shop.configure(router={shop.router: {"listen": moved, "preview": shop.preview}})
+    shop.bleen("up", "--apply")
+    shop.listen = moved
+    assert shop.serves() == "1.1"
+    deploy.ended(0)
+    assert shop.status()["engine"]["watches"]
 
 
 def test_a_release_that_was_taken_down_in_its_smoke_tests_takes_them_again(either: Shop) -> None:

@@ -653,6 +653,38 @@ def test_undoing_what_the_router_names_halts_and_stops_nothing(service: FakeServ
     assert service.drive().phase is P.ROLLED_BACK
 
 
+def test_a_window_is_not_closed_over_a_version_that_is_not_well_while_the_old_one_is(service: FakeService) -> None:
+    """Green dead at any time from PROMOTING to the end of HOLDING, blue healthy: traffic goes back at once, and nobody stops blue before that was seen."""
+    service.deploy("1.1", P.HOLDING, window=3600.0)
+    service.platform.kill(GREEN)
+    answer = service.ask(Verb.RETIRE)
+    assert (answer.obeyed, "`bleen rollback` returns to 1.0" in answer.text) == (False, True)
+    assert service.drive().phase is P.ROLLED_BACK
+    assert served(service) == {BLUE: 100}
+
+
+def test_a_window_is_closed_over_two_versions_that_are_not_well(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING, window=3600.0)
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    assert service.ask(Verb.RETIRE).obeyed
+
+
+def test_who_waits_in_a_rollback_for_an_old_version_goes_on_once_it_is_well_and_the_new_one_is_dead(service: FakeService) -> None:
+    """A release that is halted with its traffic moved is still watched: green dead and blue healthy takes the traffic back."""
+    service.deploy("1.1", P.HOLDING, window=3600.0)
+    service.platform.kill(BLUE)
+    service.platform.kill(GREEN)
+    assert service.drive().halted
+    service.ask(Verb.ROLLBACK)
+    assert (service.drive().phase, bool(service.release.halted)) == (P.ROLLING_BACK, True)
+    pass_time(service, 5.0)
+    assert service.release.halted
+    service.platform.recover(BLUE)
+    pass_time(service, 5.0)
+    assert (service.release.phase, served(service)) == (P.ROLLED_BACK, {BLUE: 100})
+
+
 # Halted
 
 

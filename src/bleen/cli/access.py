@@ -120,6 +120,7 @@ def described(args: Namespace, service: str) -> str:
 def start_engine(place: Place) -> Process:
     """Starts a resident engine, re-parented to init; one that runs already is left as it is."""
     from bleen.host.errand import PASSED_ON
+    from bleen.host.files import Reserve
     from bleen.host.launch import Program, launch  # 10 ms that a rollback with a living engine need not pay
 
     environment = {name: os.environ[name] for name in (*PASSED_ON, "TMPDIR", "XDG_STATE_HOME", "VIRTUAL_ENV") if name in os.environ}
@@ -129,7 +130,7 @@ def start_engine(place: Place) -> Process:
         {**environment, "BLEEN_STATE": str(place.root)},
         str(place.log),
     )
-    return launch(program, place.engine)
+    return Reserve(place.reserve).within(lambda: launch(program, place.engine))
 
 
 def _start_engine_behind(place: Place) -> None:

@@ -1,5 +1,6 @@
 """What the verbs that command a release have in common: ask, follow, say."""
 
+import signal
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,11 +12,14 @@ from bleen.lifecycle import Answer, Release, Verb, settled
 
 
 def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], options: Mapping[str, Any] = {}) -> tuple[Access, Answer, Release]:
-    """Has a command obeyed, and follows the release until ``done``. A command that would change nothing is answered from the journal."""
+    """Has a command obeyed, and follows the release until ``done``. A command that would change nothing is answered from the journal, unless what it is
+    about has not come to its end: who drove it may have died, or hang.
+    """
     access = open_service(args)
     release = access.newest()
     answer = settled(release, verb, options)
-    if answer is None:
+    if answer is None or (answer.obeyed and not (release.ended or release.halted or done(release))):
+        _be_told_of_the_end()
         if not access.service.up:
             raise UserError(f"{access.name} is down: `bleen up` first, then `bleen {verb}`")
         driver = access.driver()
@@ -25,6 +29,13 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
         finally:
             access.leave(driver, release)
     return access, answer, release
+
+
+def _be_told_of_the_end() -> None:
+    """TERM, and the end of the terminal, are heard as Ctrl-C is: what we drove is left to an engine."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def tell(args: Namespace, answer: Answer, release: Release, text: str = "", code: int | None = None) -> int:

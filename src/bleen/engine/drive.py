@@ -97,7 +97,11 @@ class Driver:
         while not stopping():
             service = self._journal.service(self._name)
             if self._holds:
-                self._turn()
+                try:
+                    self._turn()
+                except OSError as error:  # a disk without room, say: who watches goes on
+                    self._tell(str(error))
+                    self._journal.changed(TEND_EVERY)
             elif self._driven(service):
                 self._journal.changed(0.2)
             else:  # nobody drives, or somebody has handed over to us

@@ -7,12 +7,18 @@ from bleen.engine.phases import WORK, World
 from bleen.engine.watch import Watch
 from bleen.errors import Fenced, Refused, StaleWriter, Unavailable, trace
 from bleen.host import clock
-from bleen.lifecycle import REVERSIBLE, TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, after, halt, obey
+from bleen.lifecycle import REVERSIBLE, TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, Verb, after, halt, obey, resumed
 from bleen.model import Done, Failed, Halt, NotYet, Outcome, Routing
 from bleen.ports import Journal, Providers
 
 PATIENCE = 60.0
 """Seconds for which a provider may be unavailable until the phase takes its failure edge, beside what the phase itself waits for."""
+
+_SOON = 0.02
+"""Seconds until the next look, where somebody waits for an answer."""
+
+_LOOKS = 0.5
+"""Seconds for which a command waits for a look: less than those in which who asks gives up on us."""
 
 UNHURRIED = (Phase.AWAITING_PROMOTION, Phase.BAKING, Phase.HOLDING)
 """Phases that wait out a provider that is unavailable: going back would need it too."""
@@ -45,7 +51,8 @@ class Engine:
         """
         release = self.journal.read(id)
         if ask := self.journal.asked(id):
-            return self._obey(service, release, ask)
+            needed = self._needed(service, release, ask) if ask.verb is Verb.RETIRE and release.phase is Phase.HOLDING else ""
+            return _SOON if needed is None else self._obey(service, release, ask, needed)
         if release.ended:
             return None
         if release.halted:
@@ -60,9 +67,16 @@ class Engine:
         """Watches over a halted release that users may have: a new environment that dies while a person is waited for is left at once, if the old one is
         well and the traffic is where we left it.
         """
-        if release.phase not in REVERSIBLE or release.plan.old is None:
+        old = release.plan.old
+        if release.phase not in (*REVERSIBLE, Phase.ROLLING_BACK) or old is None:
             return None
         again, world = release.plan.probe.interval, self._world(service, release)
+        if release.phase is Phase.ROLLING_BACK:  # it was on its way there, and waits for nothing else
+            if release.moved and world.sight(release, old).healthy and world.sight(release, release.environment).dead:
+                now, event = resumed(release, f"{release.plan.old_words} is well again", self.journal.now(), self._wall())
+                self.journal.commit(release, now, event, world.service)
+                return 0.0
+            return again
         found = self._guarded(release, world, self._watched)
         if not isinstance(found, Failed) or not world.router.routing().same_production(service.confirmed):
             return again
@@ -79,8 +93,25 @@ class Engine:
         providers = self.providers(service, release)
         return World(providers.router, providers, service, self.watch, self.journal.now())
 
-    def _obey(self, service: Service, release: Release, ask: Ask) -> float:
+    def _needed(self, service: Service, release: Release, ask: Ask) -> str | None:
+        """Why the old environment is not to be given up now: the new one has no target that is ready, and the old one is well. None until that was seen."""
+        if release.plan.old is None:
+            return ""
+        platform, probe, now = self.providers(service, release).platform, release.plan.probe, self.journal.now()
+        new, old = (self.watch.look(platform, e, probe, now, ask.at) for e in (release.environment, release.plan.old))
+        if now < ask.at + _LOOKS and not all(s.trouble or s.at >= ask.at for s in (new, old)):
+            return None
+        if new.trouble or new.health is None or new.partly or not old.healthy:
+            return ""
+        return (
+            f"{release.plan.new_words} is not well ({new.why}), and {release.plan.old_words} is: nothing was changed; `bleen rollback` returns to"
+            f" {release.plan.old_version}"
+        )
+
+    def _obey(self, service: Service, release: Release, ask: Ask, refused: str = "") -> float:
         now, event, answer = obey(release, ask, self.journal.now(), self._wall())
+        if refused and event:
+            now, event, answer = release, None, Answer(ask.number, False, refused)
         if now.phase is Phase.CLOSED and release.phase is not Phase.CLOSED:
             try:
                 routing = self.providers(service, release).router.routing()

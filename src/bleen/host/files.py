@@ -100,7 +100,10 @@ class Reserve:
         room = os.statvfs(self._path.parent)
         if room.f_bavail * room.f_frsize < 4 * self._size:
             return
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        except OSError:  # there is room, and no inode for it
+            return
         try:
             os.posix_fallocate(handle, 0, self._size)
         except OSError:

@@ -128,7 +128,9 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
     if args.replace and earlier.phase in UNMOVED and not earlier.halted:
         driver.ask(earlier.id, Verb.ABORT, f"{who()}, to deploy {args.version}")
     elif args.end_window and earlier.phase is Phase.HOLDING and not earlier.halted:
-        driver.ask(earlier.id, Verb.RETIRE, f"{who()}, to deploy {args.version}")
+        answer = driver.ask(earlier.id, Verb.RETIRE, f"{who()}, to deploy {args.version}")
+        if not answer.obeyed:
+            raise Busy(answer.text)
     elif why := planning.in_the_way(access, earlier):
         raise Busy(why)
     if not args.json:
@@ -150,7 +152,7 @@ def _nothing_to_do(args: Namespace, planned: planning.Planned) -> bool:
 def _tell_rolled_back(args: Namespace, access: Access) -> None:
     """A rollback that happened since the last deploy is the first thing that the next one says."""
     newest = access.journal.latest(access.name)
-    if newest is not None and newest.phase in (Phase.ROLLING_BACK, Phase.UNDOING, Phase.ROLLED_BACK) and newest.moved and not args.json:
+    if newest is not None and newest.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and newest.moved and not args.json:
         print(f"note: release {newest.id.number} ({newest.plan.version}) was rolled back: {newest.reason}")
 
 

@@ -18,7 +18,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     _, answer, release = command(args, Verb.ROLLBACK, _back, {"force": True} if args.force else {})
-    if release.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and release.moved and "already" not in answer.text:
+    if release.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and release.moved and not answer.text.startswith("already on"):
         forced = f", by force: whether {release.plan.old_version} is well was not asked" if release.forced else ""
         return tell(args, answer, release, f"{release.plan.old_words} serves again, {release.plan.new_words} is being stopped{forced}")
     return tell(args, answer, release, code=exits.DONE)

@@ -87,6 +87,7 @@ def _apply(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> None:
             f"the router runs with other settings ({changed}); `bleen up --apply` closes the listener, which cuts every connection, and opens it anew"
         )
     addresses.usable(access.place, wanted, but=(was["listen"], was["preview"]))
+    _taken_over(access)  # from a deploy that drives, too: it goes on once we have ended
     if not args.json:
         print(f"{changed}: connections to {was['listen']} are cut now", flush=True)
     stop_engine(access)

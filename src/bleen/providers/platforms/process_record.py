@@ -156,7 +156,7 @@ def states(path: Path) -> dict[int, State]:
     """How the instances fare; nothing is known of one that was not started since boot."""
     try:
         rows = json.loads((path / "instances.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # it is no truth, and damaged as good as absent
         return {}
     if rows["boot"] != boot_id():
         return {}

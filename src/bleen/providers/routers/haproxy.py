@@ -383,7 +383,10 @@ class HAProxy:
         _must_be_sound(binary, self._place)
         self._ending.unlink(missing_ok=True)
         program = Program([binary, "-q", "-db", "-f", config.CONFIG], str(self._place), {"PATH": os.environ.get("PATH", os.defpath)}, str(self._log))
-        return launch.launch(program, self._record)
+        try:
+            return self._reserve.within(lambda: launch.launch(program, self._record))
+        except OSError as error:
+            raise Unavailable(f"HAProxy cannot be started: {error}") from None
 
     def _answering(self, process: Process) -> NotYet | None:
         """Waits a moment for one that was just started: its socket answers once all listeners are bound."""
