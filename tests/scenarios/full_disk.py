@@ -17,6 +17,10 @@ def main(small: Path, roomy: Path, router: str) -> None:
         until("a reserve is kept", shop.place.reserve.exists)
         ballast = small / "everything"
         fill(ballast)
+        engine = shop.engine()
+        shop.kill(shop.proxy())
+        until("the killed proxy is started again", lambda: shop.status()["router"]["shares"] == {"green-2": 100})
+        assert engine.alive
         with shop.load() as users:
             users.wait(10)
             shop.bleen("rollback")
