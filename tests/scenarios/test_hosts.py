@@ -194,6 +194,19 @@ def test_a_port_that_somebody_listens_on_is_not_given_out(shop: Shop) -> None:
         assert int(low) < port <= int(high)
 
 
+def test_a_directory_that_is_gone_is_said_to_be_and_is_no_bug(shop: Shop, tmp_path: Path) -> None:
+    """Exit codes: 2 usage, configuration or a refusal, 70 a bug of ours."""
+    shop.up("1.0")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f"import os, subprocess, sys; os.rmdir({str(gone)!r}); sys.exit(subprocess.call([sys.executable, '-m', 'bleen', 'rollback']))"
+    said = subprocess.run([sys.executable, "-c", script], cwd=gone, env=shop.environ, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (
+        2,
+        "bleen: the directory that this was typed in is gone: go to another one, or name the service with --service\n",
+    )
+
+
 def test_a_rollback_needs_neither_bleen_yaml_nor_the_checkout(shop: Shop) -> None:
     """ "From PROMOTING to HOLDING it always works: [...] with a broken bleen.yaml" """
     shop.up("1.0", "1.1")

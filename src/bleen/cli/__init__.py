@@ -122,6 +122,8 @@ def _run(verb: str, rest: list[str]) -> int:
             **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS), "make room, then try again (`bleen rollback` has a reserve)"),
             **dict.fromkeys((errno.EACCES, errno.EPERM), "run this as the user that it belongs to"),
         }
+        if error.errno == errno.ENOENT and not os.stat(os.curdir).st_nlink:
+            return _refused(rest, UserError("the directory that this was typed in is gone: go to another one, or name the service with --service"))
         if error.errno not in ways:
             return _bug(verb, rest, error)
         return _refused(rest, UserError(f"{error.filename or 'the disk'}: {error.strerror}; {ways[error.errno]}"))
