@@ -58,21 +58,35 @@ def derived(text: str, dialect: Dialect) -> Revert:
 
     A text that cannot be read is left to the linter: nothing of it stays, and nothing undoes it.
     """
-    stays: list[Stays] = []
-    undone: list[Undo] = []
     try:
-        if dialect == "postgres":
-            from bleen.database import reverting_postgres
-
-            reverting_postgres.undo(text, undone, stays)
-        else:
-            from bleen.database import reverting_tokens
-
-            reverting_tokens.undo(text, dialect, undone, stays)
+        undone, stays = _undone(text, dialect)
     except Unreadable:
         return Revert([], [])
     backwards = list(dict.fromkeys(undone[::-1]))
     return Revert([each.text for each in (_together(backwards) if dialect == "postgres" else backwards)], stays)
+
+
+def takes(text: str, dialect: Dialect) -> bool:
+    """Whether a statement takes something away, or changes what was there: its text does not say how to undo it."""
+    try:
+        return bool(_undone(text, dialect)[1])
+    except Unreadable:
+        return True
+
+
+def _undone(text: str, dialect: Dialect) -> tuple[list[Undo], list[Stays]]:
+    """Raises Unreadable."""
+    undone: list[Undo] = []
+    stays: list[Stays] = []
+    if dialect == "postgres":
+        from bleen.database import reverting_postgres
+
+        reverting_postgres.undo(text, undone, stays)
+    else:
+        from bleen.database import reverting_tokens
+
+        reverting_tokens.undo(text, dialect, undone, stays)
+    return undone, stays
 
 
 def revert(migration: Migration, dialect: Dialect) -> str:

@@ -261,7 +261,7 @@ class Schema:
         if entry.state is not State.CONTRACTING:
             return entry.state is State.CONTRACTED
         steps = self.ledger.steps(entry.name)
-        takes = any(reverting.derived(s.text, self.server.dialect).stays for s in self._come_to(entry.migration, "contract") if not self.server.passing(s))
+        takes = any(reverting.takes(s.text, self.server.dialect) for s in self._come_to(entry.migration, "contract") if not self.server.passing(s))
         return takes or _step_of("contract") in steps or any(("sync", number) not in steps for number, _ in enumerate(entry.migration.pairs, 1))
 
     def overtaken(self, migration: Migration, beside: Sequence[Migration] = ()) -> list[str]:
