@@ -194,6 +194,17 @@ def test_a_port_that_somebody_listens_on_is_not_given_out(shop: Shop) -> None:
         assert int(low) < port <= int(high)
 
 
+def test_what_runs_on_without_a_record_is_named_by_down(shop: Shop) -> None:
+    """`down` ends production: what it cannot end any more is said."""
+    shop.up("1.0")
+    (copy,) = shop.copies("1.0")
+    shutil.rmtree(shop.place.environments / "blue-1")
+    said = shop.bleen("down", "--yes", code=1).text
+    assert f"kill {copy.pid} " in said
+    shop.kill(copy)
+    shop.bleen("down", "--yes")
+
+
 def test_a_directory_that_is_gone_is_said_to_be_and_is_no_bug(shop: Shop, tmp_path: Path) -> None:
     """Exit codes: 2 usage, configuration or a refusal, 70 a bug of ours."""
     shop.up("1.0")

@@ -5,11 +5,14 @@ Nothing is forgotten: `bleen up` starts what was running, and goes on with a rel
 
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from bleen.cli import exits, show
-from bleen.cli.access import open_service
+from bleen.cli.access import Access, open_service
 from bleen.cli.stopping import stop_engine, stop_everything
 from bleen.errors import UserError
+from bleen.host import processes
+from bleen.host.launch import MARK
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -28,5 +31,16 @@ def run(args: Namespace) -> int:
     access.journal.register(access.name, access.service.router, False)
     stop_engine(access)
     stop_everything(access)
+    if left := _left(access):
+        text = f"{access.name} is down, but for what nothing is recorded of any more: end it yourself\n" + "\n".join(left)
+        show.result(args, text, ok=False)
+        return exits.SAID_NO
     show.result(args, f"{access.name} is down; `bleen up` starts it again")
     return exits.DONE
+
+
+def _left(access: Access) -> list[str]:
+    """A proxy, or copies, whose records were removed under them: each still carries the path of its own."""
+    places = (access.place.router, access.place.environments)
+    found = [pid for pid, record in processes.variables(MARK).items() if any(Path(record).is_relative_to(place) for place in places)]
+    return [f"  kill {pid}    # {processes.command_line(pid)[:100]}" for pid in found]
