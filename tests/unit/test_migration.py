@@ -114,6 +114,7 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
         ("[[sync]]\ntable = 't'\nold = ['a']\nnew = ['b']\nforward = {b = 'a'}\nbackward = {a = ''}", "backward of a is not written yet"),
         ("[[sync]]\ntable = 't'\non_conflict = 'blue'", "on_conflict is old, new or error"),
         ("[backfill]\ntable = 't'", "set names no column"),
+        ("sync = ['x']", r"sync is a list of tables, each under a \[\[sync\]\] of its own"),
     ],
 )
 def test_what_is_wrong_with_migration_toml_is_said(toml: str, said: str) -> None:

@@ -289,7 +289,10 @@ class _Table:
         return _Table(self.take(name, dict, {}), f"{self._where}: [{name}]")
 
     def subs(self, name: str) -> "list[_Table]":
-        return [_Table(each, f"{self._where}: [[{name}]] {number}") for number, each in enumerate(self.take(name, list, []), 1)]
+        values = self.take(name, list, [])
+        if not all(isinstance(each, dict) for each in values):
+            self.wrong(f"{name} is a list of tables, each under a [[{name}]] of its own")
+        return [_Table(each, f"{self._where}: [[{name}]] {number}") for number, each in enumerate(values, 1)]
 
     def wrong(self, text: str) -> None:
         raise UserError(f"{self._where}: {text}")

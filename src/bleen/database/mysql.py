@@ -18,7 +18,7 @@ from bleen.database.backfill.tokens_update import update
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql_waits import Guard, blockers
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
-from bleen.database.statements import Dialect, Statement, in_a_line
+from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import Refused, Unavailable
 
@@ -234,8 +234,11 @@ class MySQL:
         return self.named(pair.table) in [self.qualified(each) for each in tables]
 
     def named(self, table: str) -> tuple[str, str]:
-        """The database and the name of a table as the catalogue has them, from how it is written. Raises Unreadable."""
-        return self.qualified(mysql_statements.names(table))
+        """The database and the name of a table as the catalogue has them, from how it is written. Raises Refused for what is no name of one."""
+        try:
+            return self.qualified(mysql_statements.names(table))
+        except Unreadable as error:
+            raise Refused(f"{error}; it is like users, or {self.database}.users") from None
 
     def qualified(self, parts: Sequence[str]) -> tuple[str, str]:
         """The same, from its names: one or two."""

@@ -32,9 +32,9 @@ def names(table: str) -> tuple[str, ...]:
         cursor = _cursor(table)
         found = cursor.table()
     except Puzzled as error:
-        raise Unreadable(f"{table} is no name of a table: {error} is not understood", Place(1, 1)) from None
+        raise Unreadable(f"{table!r} is no name of a table: {error} is not understood", Place(1, 1)) from None
     if not cursor.done or len(found) > 2:
-        raise Unreadable(f"{table} is no name of a table", Place(1, 1))
+        raise Unreadable(f"{table!r} is no name of a table", Place(1, 1))
     return tuple(token.identifier for token in found)
 
 
