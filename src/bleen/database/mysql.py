@@ -43,6 +43,11 @@ _URL = re.compile(r"[a-z]+://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?[^@]*)?")
 """A url of which no part is taken for another one, and told in an error: a password with a / or an @ in it."""
 _SAY = "the database's url cannot be read; it is like mysql://user:password@host:3306/name, special characters as %XX"
 
+_PLAIN = (
+    "the database takes this user's password only encrypted (caching_sha2_password), and the connection is not: let the server offer TLS and say"
+    " ?ssl_ca=/path/ca.pem in the url, or ?unix_socket=/path on its host; or install the package cryptography beside bleen"
+)
+
 
 class MySQL:
     """Implements ``server.Server``."""
@@ -316,7 +321,12 @@ class MySQL:
 
     def _connect(self) -> "Connection[Cursor]":
         with _mapped():
-            connection = pymysql.connect(**self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application)
+            try:
+                connection = pymysql.connect(**self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application)
+            except RuntimeError:  # the driver's way to say that it would need the package cryptography
+                raise Refused(_PLAIN) from None
+            except OSError as error:  # of the socket, it makes errors of its own
+                raise Refused(f"what the database's url names as ssl_ca, ssl_cert or ssl_key cannot be used: {error}") from None
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@GLOBAL.sql_mode")
                 modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL]
