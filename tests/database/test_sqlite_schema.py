@@ -155,6 +155,24 @@ def test_two_releases_never_interleave_by_whatever_path_they_come(users: File, s
     assert schema.ledger.entries() == []
 
 
+def test_the_lock_of_a_database_belongs_to_whom_the_database_does_whoever_came_first(users: File) -> None:
+    """ "The lock of a migration is a file beside the database": root may migrate once, and the owner after it."""
+    if os.geteuid() == 0:
+        os.chown(users.path, 65534, 65534)
+    users.path.chmod(0o664)
+    with users.opened() as server, server.alone():
+        lock, database = (os.stat(f"{users.path}{suffix}") for suffix in ("-bleen", ""))
+    assert (lock.st_uid, lock.st_gid, lock.st_mode) == (database.st_uid, database.st_gid, database.st_mode)
+
+
+def test_a_lock_that_cannot_be_opened_is_refused_with_the_way_out(users: File) -> None:
+    lock = users.path.with_name(f"{users.path.name}-bleen")
+    lock.symlink_to("elsewhere")
+    with users.opened() as server, pytest.raises(Refused, match=r"-bleen, the lock of the database, cannot be opened by uid \d+ \(.*\): .*remove the file"):
+        server.alone().__enter__()
+    assert not lock.with_name("elsewhere").exists()
+
+
 def test_a_statement_that_no_transaction_can_hold_runs_by_itself(users: File, schema: Schema) -> None:
     assert schema.expand([migration("0009_small", expand="VACUUM;")], "shop", 2, {}) == ["0009_small"]
 
