@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -133,7 +134,7 @@ def says(text: str) -> bool:
 
 def read_all(folder: Path) -> list[Migration]:
     """Every migration of a directory, in their order. No directory is no migrations. Raises UserError, located, for the first that is wrong."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     found = sorted((read(each) for each in folder.iterdir() if each.is_dir() and not each.name.startswith((".", "_"))), key=lambda m: (m.number, m.name))
     for before, after in pairwise(found):
@@ -165,6 +166,8 @@ def parse(name: str, sources: Mapping[str, str], where: str) -> Migration:
         settings = tomllib.loads(sources.get("migration.toml", ""))
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{where}/migration.toml: {error}") from None
+    except RecursionError:
+        raise UserError(f"{where}/migration.toml: is nested too deeply to be read; nothing in it needs more than three levels") from None
     table = _Table(settings, f"{where}/migration.toml")
     description = table.take("description", str, "")
     locks, pace = table.sub("locks"), table.sub("pace")

@@ -318,6 +318,8 @@ def from_toml(text: str, file: str) -> list[Asked]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file}: {error}") from None
+    except RecursionError:
+        raise UserError(f"{file}: is nested too deeply to be read; nothing in it needs more than three levels") from None
     given = tables.pop("operation", None)
     if tables or not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
         raise UserError(f"{file}: wants [[operation]] tables and nothing else, each with do = one of {', '.join(OPERATIONS)}")

@@ -96,7 +96,7 @@ def _state() -> Iterator[Finding]:
 
 def _service(args: Namespace) -> Iterator[Finding]:
     file = Path(args.file)
-    if not file.exists():
+    if not os.path.exists(file):
         yield Finding("warn", f"{file} is not there", "`bleen init` writes one")
         return
     try:
