@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,42 @@ def test_toml_that_is_nested_without_an_end_is_a_finding(typed: Typed) -> None:
     Path("operations.toml").write_text(nested)
     code, said = typed("migrate", "new", "deep", "--from", "operations.toml", "--to", "to")
     assert (code, "nested too deeply to be read" in said) == (2, True), said
+
+
+def test_init_gives_a_directory_of_any_name_a_service_that_check_takes(typed: Typed) -> None:
+    for name, service in (("a" * 39 + "-bcd", "a" * 39), ("-Sp ace-", "sp-ace"), ("1st", "shop"), ("b" * 50, "b" * 40)):
+        Path(name).mkdir()
+        assert typed("init", "-f", f"{name}/bleen.yaml")[0] == 0
+        assert f"service {service}\n" in typed("check", "-f", f"{name}/bleen.yaml")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--service", "Foo: bar", "-f", "new.yaml"), "--service: `Foo: bar` cannot name a service"),
+        (("-f", "no/dir/bleen.yaml"), "no/dir/bleen.yaml cannot be written: No such file or directory; -f names another place"),
+        (("-f", LONG), "cannot be written: File name too long"),
+    ],
+)
+def test_init_refuses_what_it_cannot_write(typed: Typed, words: tuple[str, ...], says: str) -> None:
+    code, said = typed("init", *words)
+    assert (code, says in said) == (2, True), said
+    assert not Path("new.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["sp ace", "100%n", 'quo"te\\', "$HOME"])
+def test_the_units_of_init_hold_every_path_as_systemd_reads_it(typed: Typed, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "To pass a literal dollar sign, use $$", "%%": "A single percent sign" (systemd.service(5), systemd.unit(5))."""
+    there = Path(name).absolute()
+    there.mkdir()
+    (there / "bleen.yaml").write_text(Path("bleen.yaml").read_text())
+    monkeypatch.chdir(there)
+    monkeypatch.setenv("BLEEN_STATE", str(there / "state"))
+    said = typed("init", "--systemd")[1]
+    assert shlex.quote(str(there / "bleen-shop.service")) in said
+    lines = dict(line.split("=", 1) for line in Path("bleen-shop.service").read_text().splitlines() if "=" in line)
+    words, variables = ([word.replace("%%", "%") for word in shlex.split(lines[key])] for key in ("ExecStart", "Environment"))
+    assert [word.replace("$$", "$") for word in words[-2:]] == ["--file", str(there / "bleen.yaml")]
+    assert variables == [f"BLEEN_STATE={there}/state"]
+    assert not re.search(r"(?<!%)(%%)*%(?!%)", lines["ExecStart"] + lines["Environment"])
+    assert not re.search(r"(?<!\$)(\$\$)*\$(?!\$)", lines["ExecStart"])
