@@ -16,8 +16,9 @@ from typing import NamedTuple
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
 from bleen.cli.access import Access
+from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
-from bleen.host import processes, state
+from bleen.host import state
 from bleen.host.state import Place
 from bleen.providers.routers import haproxy
 from bleen.providers.routers.certificate import Certificate
@@ -144,11 +145,12 @@ def _certificate(certificate: Certificate) -> Finding:
 
 def _addresses(*addresses: str) -> Iterator[Finding]:
     for address in addresses:
-        pid = processes.owner(int(address.rpartition(":")[2]))
-        if pid is None:
+        held = taken(address)
+        if held is None:
             yield Finding("ok", f"{address} is free")
         else:
-            yield Finding("no", f"{address} is held by pid {pid} ({processes.command_line(pid)[:100]})", "end it, or choose another address in bleen.yaml")
+            way = "end it, or" if held.by else "look as root whether somebody holds it, or"
+            yield Finding("no", f"{address} {held.why}", f"{way} choose another address in bleen.yaml")
 
 
 def _running(access: Access) -> Iterator[Finding]:
