@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlite_files import FIRST, LAST, MODES, File, made
 
-from bleen.database import connect
+from bleen.database import connect, sqlite_processes
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, parse
@@ -212,6 +212,18 @@ def test_a_change_waits_for_a_writer_tells_who_it_is_and_then_goes_on(users: Fil
         schema.server.change([A], [], Locks(), told)
     assert f"; in the way: process {process.pid} (bleen:shop:blue, writes): {sys.executable} -c import sqlite3" in said[0]
     assert "a" in schema.server.columns("users")
+
+
+def test_a_lock_on_a_file_of_the_same_number_on_another_device_is_a_stranger_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = made(tmp_path, "delete")
+    at, other = os.stat(file.path), os.getppid()
+
+    def locks(device: int) -> list[list[str]]:
+        return [f"1: POSIX ADVISORY WRITE {other} {os.major(device):02x}:{os.minor(device):02x}:{at.st_ino} 0 EOF".split()]
+
+    for device, found in ((at.st_dev, [other]), (at.st_dev + 1, [])):
+        monkeypatch.setattr(sqlite_processes, "_locks", lambda device=device: iter(locks(device)))
+        assert [lock.pid for lock in sqlite_processes.in_the_way(file.path)] == found
 
 
 def test_a_change_that_is_never_let_in_is_refused_with_nothing_changed(users: File, schema: Schema) -> None:

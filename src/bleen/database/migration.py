@@ -150,7 +150,8 @@ def read(folder: Path) -> Migration:
     sources = {}
     for file in FILES:
         try:
-            sources[file] = (folder / file).read_text(encoding="utf-8").replace("\r\n", "\n")
+            with open(folder / file, encoding="utf-8", newline="") as given:  # a CR alone is no line end, but part of a string, say
+                sources[file] = given.read().replace("\r\n", "\n")
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as error:
