@@ -235,7 +235,7 @@ class MySQL:
         return update(text, "mysql")
 
     def drops(self, statement: Statement, pair: Pair) -> bool:
-        tables, _ = mysql_statements.drops(statement, (*pair.old, *pair.new))
+        tables = mysql_statements.drops(statement, (*pair.old, *pair.new))
         return self.named(pair.table) in [self.qualified(each) for each in tables]
 
     def named(self, table: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from bleen.host import clock
 from bleen.host.files import Reserve
 from bleen.host.processes import Process, find
 from bleen.host.state import Place
-from bleen.lifecycle import TERMINAL, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb, fold
+from bleen.lifecycle import TERMINAL, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb
 from bleen.model import Routing
 from bleen.plan import Plan
 from bleen.ports import Holder
@@ -375,11 +375,6 @@ class SQLite:
         self._ahead = (row[2] if row else 0.0) - self._since_boot()
         row = (boot, self._ahead, self.now())
         self._transact(lambda: self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?)", row), spends=True)
-
-
-def folded(journal: SQLite, release: Release) -> bool:
-    """Whether the events of a release tell the same as its row."""
-    return fold(journal.events(release.id)) == (release.phase, release.step, release.moved, release.halted)
 
 
 def _row(release: Release) -> str:
