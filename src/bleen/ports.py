@@ -190,7 +190,7 @@ class Providers(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """Who drives a service: a process of a host, by pid and start time. ``engine`` is True for a resident engine."""
+    """Who drives a service: a process of a host, by pid and start time. ``resident`` is True for a resident engine."""
 
     host: str
     pid: int

@@ -19,6 +19,7 @@ from bleen.database.migration import Migration, parse
 from bleen.database.schema import Schema
 from bleen.errors import Refused, UserError
 from bleen.host.processes import find
+from bleen.host.redaction import Redaction
 from bleen.testing.interrupt import fork
 from bleen.testing.site import until
 from databases import Base
@@ -128,6 +129,23 @@ def test_a_command_that_fails_says_so_with_its_last_words_and_what_is_secret_is_
     assert schema.ledger.entries()[0].state is State.EXPANDING
     script(Path(place.directory), MIGRATE)
     assert schema.expand([migration()], "shop", 3, {}, {}, place) == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("url", "passwords"),
+    [
+        ("postgresql://owner:p[w@127.0.0.1:24300/shop", ["p[w", "p%5Bw"]),
+        ("postgresql://u:p%40ssw0rd@h/db", ["p%40ssw0rd", "p@ssw0rd"]),
+        ("postgresql://u:wh?t#so@[::1]:5432/db?sslmode=require", ["wh?t#so"]),
+        ("postgresql://h/db?user=u&password=s3cr%65tpw&sslpassword=0ther", ["s3cr%65tpw", "s3cretpw", "0ther"]),
+        ("mysql://u:p%2Fw@h/db", ["p%2Fw", "p/w"]),
+        ("sqlite:////srv/shop.db", []),
+    ],
+)
+def test_no_password_of_a_url_is_told_however_it_is_written(tmp_path: Path, url: str, passwords: list[str]) -> None:
+    hidden = Redaction(at(tmp_path, url).hidden)
+    for each in (url, *passwords):
+        assert hidden.clean({"line": f"no entry for <{each}>"})["line"] == "no entry for <[redacted]>"
 
 
 def test_a_command_that_is_not_there_says_where_it_was_looked_for(users: Base, place: Home) -> None:

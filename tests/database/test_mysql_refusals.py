@@ -1,10 +1,15 @@
 """What sync on MariaDB refuses, each with its reason and its way."""
 
+import re
+
 import pytest
 from in_step_mysql import NAMES, USERS, change, made
 
+from bleen.cli.database import allowed
 from bleen.database import sync
-from bleen.database.migration import Pair
+from bleen.database.migration import Pair, parse
+from bleen.database.schema import Schema
+from bleen.errors import UserError
 from mariadb import MariaBase, mariadb
 
 
@@ -138,3 +143,37 @@ def test_a_server_that_logs_wants_super_for_triggers() -> None:
         opened.close()
         admin.run("INSERT INTO users (id, full_name) VALUES (1, 'a b')")
         assert admin.only("SELECT first FROM users") == "a"
+
+
+SYNC = """
+[[sync]]
+table = "{table}"
+old = ["first"]
+new = ["full_name"]
+forward = {{ full_name = "{forward}" }}
+backward = {{ first = "full_name" }}
+on_conflict = "new"
+"""
+UNREADABLE = {
+    "an expression of a backfill": ("[backfill]\ntable = 'users'\nset = { note = \"'x\" }", "backfill of users: note = 'x: this string has no end"),
+    "its condition": ("[backfill]\ntable = 'users'\nset = { note = \"1\" }\nwhere = \"note = 'x\"", "WHERE note = 'x: this string has no end"),
+    "its table": ("[backfill]\ntable = 'us ers'\nset = { note = \"1\" }", "'us ers' is no name of a table; it is like users, or test_"),
+    "a table with too many parts": ("[backfill]\ntable = 'a.b.users'\nset = { note = \"1\" }", "'a.b.users' is no name of a table"),
+    "a table in quotes without an end": ("[backfill]\ntable = '`users'\nset = { note = \"1\" }", "this quoted name has no end"),
+    "the table of a pair": (SYNC.format(table="us ers", forward="first"), "'us ers' is no name of a table"),
+    "an expression of a pair": (SYNC.format(table="users", forward="concat(first, 'x)"), "forward of full_name is no expression"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_cannot_be_read_in_migration_toml_is_told_before_anything_is_touched(maria_base: MariaBase, case: str) -> None:
+    """ "No traceback reaches a person." """
+    toml, says = UNREADABLE[case]
+    sources = {"expand.sql": "ALTER TABLE users ADD COLUMN more text, ALGORITHM=INSTANT;", "migration.toml": toml}
+    server = maria_base.open()
+    try:
+        server.rows(USERS)
+        with pytest.raises(UserError, match=re.escape(says)):
+            allowed(Schema(server), "1", [parse("0001_more", sources, "0001_more")])
+    finally:
+        server.close()

@@ -1,6 +1,8 @@
 """MySQL and MariaDB behind the port: how they are reached, who else is there, and waits that end."""
 
+import socket
 import struct
+import threading
 
 import pytest
 from poolers import pooler
@@ -35,6 +37,41 @@ def test_a_password_may_hold_anything_and_is_told_nowhere(maria_base: MariaBase)
                 assert wrong not in str(raised.value)
         finally:
             admin.run("DROP USER strange@'127.0.0.1'")
+
+
+def packet(number: int, data: bytes) -> bytes:
+    return struct.pack("<I", len(data))[:3] + bytes([number]) + data
+
+
+def caching(listener: socket.socket) -> None:
+    """What MySQL 8 says to a user whom it has not seen yet, on a connection that is not encrypted ("Caching_sha2_password information")."""
+    able = 0x80000 | 0x8000 | 0x200 | 0x8  # PLUGIN_AUTH, RESERVED2, PROTOCOL_41, CONNECT_WITH_DB
+    salt = b"\x0a8.0.40\0" + struct.pack("<I8sxHBHHB10x12sx", 7, b"saltsalt", able & 0xFFFF, 45, 2, able >> 16, 21, b"saltsaltsalt")
+    client, _ = listener.accept()
+    with client:
+        client.sendall(packet(0, salt + b"caching_sha2_password\0"))
+        client.recv(65536)
+        client.sendall(packet(2, b"\x01\x04"))  # full authentication
+        client.recv(65536)
+        client.sendall(packet(4, b"\x01-----BEGIN PUBLIC KEY-----"))
+        client.recv(65536)
+
+
+def test_a_password_that_could_only_go_encrypted_is_refused_with_the_ways_to_do_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=caching, args=[listener])
+        thread.start()
+        with pytest.raises(Refused, match=r"only encrypted \(caching_sha2_password\).*ssl_ca=.*unix_socket=.*cryptography") as raised:
+            MySQL(f"mysql://owner:s3cret@127.0.0.1:{listener.getsockname()[1]}/shop")
+        assert "s3cret" not in str(raised.value)
+        thread.join()
+
+
+@pytest.mark.parametrize("option", ["ssl_ca", "ssl_cert"])
+def test_a_certificate_that_cannot_be_used_is_refused(maria_base: MariaBase, option: str) -> None:
+    for file in ("/nowhere/ca.pem", "/etc/passwd"):
+        with pytest.raises(Refused, match="names as ssl_ca, ssl_cert or ssl_key cannot be used"):
+            MySQL(f"{maria_base.url}?{option}={file}")
 
 
 @pytest.mark.parametrize(

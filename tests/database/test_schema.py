@@ -315,6 +315,40 @@ def test_a_unique_index_that_cannot_be_built_is_not_left_to_refuse_rows(users: B
     assert rows(users, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_last'::regclass") == [(True,)]
 
 
+DEADLOCKS = {
+    "one in a transaction": ("ALTER TABLE cards ADD CONSTRAINT held FOREIGN KEY (holder) REFERENCES users (id) NOT VALID", "INSERT INTO cards VALUES (1)"),
+    "one that no transaction can hold": ("CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name)", "LOCK TABLE users IN SHARE MODE"),
+}
+
+
+@pytest.mark.parametrize(("statement", "crosswise"), DEADLOCKS.values(), ids=DEADLOCKS)
+def test_a_statement_that_the_server_ends_in_a_deadlock_is_tried_again(base: Base, statement: str, crosswise: str) -> None:
+    """ "the server ended a deadlock or a serialization failure: tried again, the transaction may succeed" """
+    rows(base, f"{USERS} CREATE TABLE cards (holder bigint);")
+    schema, told = Schema(postgres.Postgres(base.server.url(base.name, deadlock_timeout="1s"))), list[str]()
+    schema.told = told.append
+    made = parse("0009_made", {"expand.sql": f"{statement};", "migration.toml": "[locks]\ntimeout = 2.0\n"}, "0009_made")
+    begun = threading.Event()
+
+    def other() -> None:
+        with base.connect(deadlock_timeout="20s") as db, db.transaction():  # looks later than ours, which is ended
+            db.execute("INSERT INTO users (first_name, last_name) VALUES ('Ada', 'Lovelace')")
+            begun.set()
+            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            until("ours waits for it", lambda: rows(base, waits))
+            db.execute(crosswise)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert begun.wait(10)
+    assert schema.expand([made], "shop", 2, {}) == ["0009_made"]
+    thread.join()
+    (again,) = [each for each in told if "tries again" in each]
+    assert f"line 1, {statement[:40]}" in again
+    assert "deadlock detected" in again
+    assert rows(base, "SELECT FROM pg_index WHERE NOT indisvalid") == []
+
+
 def cut_off(work: Callable[[], object]) -> None:
     """Something whose connection is lost on the way."""
     with pytest.raises(Unavailable):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlite_files import FIRST, LAST, MODES, File, made
 
-from bleen.database import connect
+from bleen.database import connect, sqlite_processes
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, parse
@@ -155,6 +155,24 @@ def test_two_releases_never_interleave_by_whatever_path_they_come(users: File, s
     assert schema.ledger.entries() == []
 
 
+def test_the_lock_of_a_database_belongs_to_whom_the_database_does_whoever_came_first(users: File) -> None:
+    """ "The lock of a migration is a file beside the database": root may migrate once, and the owner after it."""
+    if os.geteuid() == 0:
+        os.chown(users.path, 65534, 65534)
+    users.path.chmod(0o664)
+    with users.opened() as server, server.alone():
+        lock, database = (os.stat(f"{users.path}{suffix}") for suffix in ("-bleen", ""))
+    assert (lock.st_uid, lock.st_gid, lock.st_mode) == (database.st_uid, database.st_gid, database.st_mode)
+
+
+def test_a_lock_that_cannot_be_opened_is_refused_with_the_way_out(users: File) -> None:
+    lock = users.path.with_name(f"{users.path.name}-bleen")
+    lock.symlink_to("elsewhere")
+    with users.opened() as server, pytest.raises(Refused, match=r"-bleen, the lock of the database, cannot be opened by uid \d+ \(.*\): .*remove the file"):
+        server.alone().__enter__()
+    assert not lock.with_name("elsewhere").exists()
+
+
 def test_a_statement_that_no_transaction_can_hold_runs_by_itself(users: File, schema: Schema) -> None:
     assert schema.expand([migration("0009_small", expand="VACUUM;")], "shop", 2, {}) == ["0009_small"]
 
@@ -194,6 +212,18 @@ def test_a_change_waits_for_a_writer_tells_who_it_is_and_then_goes_on(users: Fil
         schema.server.change([A], [], Locks(), told)
     assert f"; in the way: process {process.pid} (bleen:shop:blue, writes): {sys.executable} -c import sqlite3" in said[0]
     assert "a" in schema.server.columns("users")
+
+
+def test_a_lock_on_a_file_of_the_same_number_on_another_device_is_a_stranger_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = made(tmp_path, "delete")
+    at, other = os.stat(file.path), os.getppid()
+
+    def locks(device: int) -> list[list[str]]:
+        return [f"1: POSIX ADVISORY WRITE {other} {os.major(device):02x}:{os.minor(device):02x}:{at.st_ino} 0 EOF".split()]
+
+    for device, found in ((at.st_dev, [other]), (at.st_dev + 1, [])):
+        monkeypatch.setattr(sqlite_processes, "_locks", lambda device=device: iter(locks(device)))
+        assert [lock.pid for lock in sqlite_processes.in_the_way(file.path)] == found
 
 
 def test_a_change_that_is_never_let_in_is_refused_with_nothing_changed(users: File, schema: Schema) -> None:

@@ -1,6 +1,9 @@
 """What people get to see of a failure."""
 
-from bleen.cli.show import evidence_lines
+import pytest
+
+from bleen.cli.show import evidence_lines, span
+from bleen.plan import duration
 
 FAILED = {
     "test": "The shop answers",
@@ -43,3 +46,20 @@ def test_a_smoke_test_that_could_not_be_sent_or_got_no_answer_shows_what_there_i
     assert evidence_lines([away]) == ["  away: no whole answer within 5 s", "    request: GET http://a/"]
     unsent = {"test": "unsent", "result": "inconclusive", "why": "${NAME} has no value", "expected": {"status": [200]}}
     assert evidence_lines([unsent]) == ["  unsent: ${NAME} has no value", "    expected: status 200"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written", "told"),
+    [
+        (0, "0ms", "0s"),
+        (0.04, "40ms", "40ms"),
+        (0.25, "250ms", "250ms"),
+        (1.55, "1.55s", "1.6s"),
+        (90, "90s", "1m30s"),
+        (900, "15m", "15m"),
+        (86400, "1d", "24h00m"),
+        (1000001, "1000001s", "277h46m"),
+    ],
+)
+def test_a_length_of_time_is_written_out_and_told_as_far_as_it_matters(seconds: float, written: str, told: str) -> None:
+    assert (duration(seconds), span(seconds)) == (written, told)

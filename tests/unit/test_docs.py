@@ -113,6 +113,15 @@ def test_every_verb_is_told_in_the_readme_the_guide_or_the_changelog() -> None:
     assert not [verb for verb in VERBS if not re.search(rf"\b{verb}\b", told)]
 
 
+def test_every_verb_that_may_exit_1_is_told_with_it() -> None:
+    verbs = ROOT / "src" / "bleen" / "cli" / "verbs"
+    say_no = [" ".join(file.relative_to(verbs).with_suffix("").parts) for file in verbs.glob("**/*.py") if "exits.SAID_NO" in file.read_text()]
+    (readme,) = re.findall(r"^\| 1 \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    (semantics,) = re.findall(r"· 1 (.*?) · 2 ", (ROOT / "docs" / "semantics.md").read_text())
+    assert readme == semantics
+    assert sorted(each.removesuffix(" --timeout") for each in re.findall(r"`(.*?)`", readme)) == sorted(say_no)
+
+
 def test_every_link_between_the_pages_leads_somewhere() -> None:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):

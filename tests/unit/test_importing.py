@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bleen.cli import main
 from bleen.database.importing import Imported, Unfit, lint, split
-from bleen.database.migration import Pair, parse, read
+from bleen.database.migration import Pair, parse, read, read_all
 from bleen.database.statements import DIALECTS, Dialect
 from bleen.errors import UserError
 
@@ -334,3 +334,9 @@ def test_what_the_rules_forbid_is_told_with_the_safe_way_and_exits_1(
     (finding,) = said["findings"]
     assert (code, finding["rule"], finding["file"]) == (1, "index-without-concurrently", "migrations/0001_index/expand.sql")
     assert "CONCURRENTLY" in finding["fix"]
+
+
+def test_the_second_migration_of_a_long_name_has_a_name_that_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "change.sql").write_text("UPDATE users SET a = 1;\nUPDATE users SET b = 2;\n")
+    main(["migrate", "import", "--name", "n" * 100, "--to", str(tmp_path / "to"), str(tmp_path / "change.sql")])
+    assert [m.name for m in read_all(tmp_path / "to")] == ["0001_" + "n" * 100, "0002_" + "n" * 98 + "_2"]

@@ -56,6 +56,11 @@ def test_the_check_sum_is_of_what_the_files_say_and_not_of_their_line_ends(tmp_p
     assert one.checksum == windows.checksum != other.checksum
 
 
+def test_a_carriage_return_in_a_string_stays_one(tmp_path: Path) -> None:
+    (folder(tmp_path / "0001_x") / "expand.sql").write_bytes(b"SELECT 'a\rb';\r\nSELECT 2;\r\n")
+    assert read(tmp_path / "0001_x").sql("expand") == "SELECT 'a\rb';\nSELECT 2;\n"
+
+
 def test_migrations_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for name in ("10_c", "9_b", "0001_a"):
         folder(tmp_path / name, expand__sql="SELECT 1")
@@ -114,6 +119,7 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
         ("[[sync]]\ntable = 't'\nold = ['a']\nnew = ['b']\nforward = {b = 'a'}\nbackward = {a = ''}", "backward of a is not written yet"),
         ("[[sync]]\ntable = 't'\non_conflict = 'blue'", "on_conflict is old, new or error"),
         ("[backfill]\ntable = 't'", "set names no column"),
+        ("sync = ['x']", r"sync is a list of tables, each under a \[\[sync\]\] of its own"),
     ],
 )
 def test_what_is_wrong_with_migration_toml_is_said(toml: str, said: str) -> None:

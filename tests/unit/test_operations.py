@@ -1,6 +1,7 @@
 """Declarative operations become SQL that the rules of each dialect let pass."""
 
 import json
+import re
 import sys
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 
 from bleen.cli import main
 from bleen.database.importing import lint
-from bleen.database.migration import parse, read
-from bleen.database.operations import OPERATIONS, from_toml, from_words, migrations
+from bleen.database.migration import Locks, Pace, parse, read
+from bleen.database.operations import OPERATIONS, from_toml, from_words, migrations, template
 from bleen.database.statements import DIALECTS, Dialect
 from bleen.errors import UserError
 from operation_cases import CASES, Case
@@ -152,3 +153,11 @@ def test_every_operation_is_listed_with_its_fields(capsys: pytest.CaptureFixture
     assert told["create_index"]["needs"] == ["table", "columns"]
     assert main(["migrate", "new", "--operations"]) == 0
     assert "needs table, columns; may have name, unique, where" in capsys.readouterr().out
+
+
+def test_a_template_names_the_settings_as_they_are_if_nobody_says_anything() -> None:
+    toml = template("postgres").files["migration.toml"]
+    said = "\n".join(line.removeprefix("# ") for line in toml[toml.index("# [locks]") :].splitlines())
+    made = parse("0001_x", {"expand.sql": "SELECT 1", "migration.toml": said}, "0001_x")
+    assert (made.locks, made.pace) == (Locks(), Pace())
+    assert {"target", "duty", "lag", "timeout", "patience", "concurrently"} == set(re.findall(r"^(\w+) =", said, re.MULTILINE))

@@ -4,7 +4,7 @@ import errno
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bleen.errors import Refused, UserError
 from bleen.host import launch, processes, state
@@ -43,8 +43,17 @@ def usable(place: Place, wanted: Mapping[str, Any], but: Sequence[str] = ()) -> 
             _free(place, address)
 
 
-def _free(place: Place, address: str) -> None:
-    """Raises UserError if an address is held by a process that is not this service's router; names it."""
+class Taken(NamedTuple):
+    """An address that cannot be listened on."""
+
+    why: str
+    """For people, after the address."""
+    by: int | None
+    """The pid of its holder, if it has one, and we may see whose it is."""
+
+
+def taken(address: str) -> Taken | None:
+    """What keeps us from listening on an address, by trying to; None if nothing does."""
     host, _, port = address.rpartition(":")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,12 +62,21 @@ def _free(place: Place, address: str) -> None:
         except OSError as error:
             pid = processes.owner(int(port)) if error.errno == errno.EADDRINUSE else None
             if pid is None:
-                raise UserError(f"{address} cannot be listened on: {error.strerror}") from None
-            record = Path(processes.variable(pid, launch.MARK))
-            if record.is_relative_to(place.router) and place.journal.exists():
-                return
-            said = f"pid {pid} ({processes.command_line(pid)[:100]})"
-            raise UserError(f"{address} is held by {said}; {_orphan(record)}end it, or choose another address in bleen.yaml") from None
+                return Taken(f"cannot be listened on: {error.strerror}", None)
+            return Taken(f"is held by pid {pid} ({processes.command_line(pid)[:100]})", pid)
+    return None
+
+
+def _free(place: Place, address: str) -> None:
+    """Raises UserError if an address is held by a process that is not this service's router; names it."""
+    held = taken(address)
+    if held is None:
+        return
+    if held.by is None:
+        raise UserError(f"{address} {held.why}")
+    record = Path(processes.variable(held.by, launch.MARK))
+    if not (record.is_relative_to(place.router) and place.journal.exists()):
+        raise UserError(f"{address} {held.why}; {_orphan(record)}end it, or choose another address in bleen.yaml")
 
 
 def _orphan(record: Path) -> str:

@@ -9,6 +9,9 @@ from typing import NoReturn
 
 from bleen.errors import UserError
 
+_MOST = (1 << 63) - 1
+"""What the journal can hold."""
+
 
 class Manual(argparse.RawDescriptionHelpFormatter):
     """As wide as the terminal, like argparse's own; which loads shutil and all its archive formats to learn that, for every option that is added."""
@@ -34,6 +37,8 @@ def at_least(least: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} on")
+        if int(text) > _MOST:
+            raise argparse.ArgumentTypeError(f"{text} is larger than any number here")
         return int(text)
 
     return number

@@ -122,7 +122,7 @@ def span(seconds: float) -> str:
     """How long, for people: rounded to what matters."""
     seconds = max(seconds, 0)
     if seconds < 10:
-        return duration(round(seconds, 1)) if seconds >= 0.001 else "0s"
+        return duration(round(seconds, 1 if seconds >= 1 else 3)) if seconds >= 0.001 else "0s"
     if seconds < 600:
         return f"{int(seconds // 60)}m{int(seconds % 60):02d}s" if seconds >= 60 else f"{int(seconds)}s"
     return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m" if seconds >= 3600 else f"{int(seconds // 60)}m"

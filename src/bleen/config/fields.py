@@ -151,14 +151,14 @@ DatabaseUrl = Annotated[str, BeforeValidator(_database_url), WithJsonSchema({"ty
 Directory = Annotated[str, BeforeValidator(_directory), WithJsonSchema({"type": "string", "minLength": 1, "examples": ["releases/{version}"]})]
 
 
-def _service(value: Any) -> str:
+def service_name(value: Any) -> str:
     text = text_of(value, "shop")
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", text):
         raise ValueError(f"`{shown(text)}` cannot name a service; use 1 to 40 lower-case letters, digits and dashes, a letter first and no dash last: shop")
     return text
 
 
-ServiceName = Annotated[str, BeforeValidator(_service), WithJsonSchema({"type": "string", "pattern": "^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"})]
+ServiceName = Annotated[str, BeforeValidator(service_name), WithJsonSchema({"type": "string", "pattern": "^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"})]
 
 
 def _seconds(value: Any, least: float) -> float:

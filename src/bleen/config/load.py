@@ -49,7 +49,7 @@ def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Config:
 
     ``environ`` gives the values of ``${NAME}``, before env_file does. None asks for none, and leaves env_file closed: enough for the router, not for a release.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise Faults([Fault(str(path), 1, 1, "cannot be read: there is no such file; `bleen init` writes one, -f names one that is elsewhere")])
     source = read(path, "service: shop")
     file = validated(File, source)
@@ -92,7 +92,7 @@ def _named(source: Source, path: Path, way: Way) -> Path | None:
     if not isinstance(name, str) or not name.isprintable():
         return None
     beside = path.parent / name
-    if not beside.is_file():
+    if not os.path.isfile(beside):
         source.faults.append(source.fault(way, f"{way[-1]}: `{name}` is no file; create {beside}, or remove the line"))
         return None
     return beside

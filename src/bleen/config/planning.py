@@ -127,7 +127,7 @@ def router(config: Config) -> dict[str, Any]:
 def _platform(config: Config, version: str, environment: str) -> dict[str, Any]:
     process = config.file.platform.process
     directory = config.beside(filled(process.directory, {"version": version}))
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         way = config.source.fault(("platform", "process", "directory"), "")
         raise UserError(f"version {version} is not there: {directory} is no directory; put it there, or correct `directory` ({way.file}:{way.line})")
     if process.user:

@@ -111,7 +111,7 @@ class Router(Strict):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     envoy: Proxy | None = Field(default=None, description="Envoy, which comes with bleen.")
-    haproxy: Proxy | None = Field(default=None, description="HAProxy 2.4 or later, from the system's packages.")
+    haproxy: Proxy | None = Field(default=None, description="HAProxy 2.6 or later, from the system's packages.")
 
     @model_validator(mode="after")
     def _just_one(self) -> "Router":

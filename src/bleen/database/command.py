@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from bleen.database import importing, reverting
 from bleen.database.migration import Migration
@@ -39,6 +39,8 @@ _LAST = 12
 """Lines of output that an error shows."""
 _CONTENDED = re.compile(r"lock timeout|LockNotAvailable|55P03|deadlock detected|40P01|Lock wait timeout exceeded|database is locked", re.IGNORECASE)
 """What tools print of a lock that was not given: the words of PostgreSQL (English) and its SQLSTATE, psycopg's class, MySQL's words, SQLite's."""
+_PASSWORDS = re.compile(r"://[^:@/]*:([^@/]*)@|[?&](?:ssl)?password=([^&]*)")
+"""Before the host, and among the parameters (PostgreSQL manual, "Connection URIs")."""
 _NO_SQL = re.compile(r"THIS OPERATION CANNOT BE WRITTEN AS SQL")
 """What Django's sqlmigrate prints for RunPython."""
 
@@ -65,8 +67,14 @@ def home(version: str, settings: Mapping[str, Any], secrets: Mapping[str, Any], 
             env[name] = fill(template, {"version": version}, secrets["values"])
         except KeyError:  # a port, an instance, an environment: a command is none of them
             env.pop(name, None)
-    hidden = {url, urlsplit(url).password or "", *secrets["values"].values()}
+    hidden = {url, *_passwords(url), *secrets["values"].values()}
     return Home(version, settings["directory"], {**env, "DATABASE_URL": url}, settings["user"], tuple(hidden - {""}))
+
+
+def _passwords(url: str) -> set[str]:
+    """Those that a url has, as they are written there and as they are. Drivers take urls that ``urlsplit`` does not: with a [ in the password, say."""
+    written = {each for found in _PASSWORDS.findall(url) for each in found}
+    return written | {unquote(each) for each in written}
 
 
 def words(migration: Migration, half: Half) -> tuple[str, ...]:

@@ -10,15 +10,22 @@ from bleen.errors import UserError
 
 _NUMBERED = re.compile(r"(\d{1,18})_")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
+_LONGEST = 100
 
 
 def slug(text: str) -> str:
     """A name as a migration's folder has it: ``V12__Full-Name`` is ``full_name``. Raises UserError if nothing is left."""
     words = re.sub(r"^[vV]?[\d._]+(?=[_-])", "", text)
-    found = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:100]
+    found = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:_LONGEST]
     if not _NAME.fullmatch(found):
         raise UserError(f"{text!r} is no name for a migration; say one of letters, digits and underscores: full_name")
     return found
+
+
+def nth(name: str, number: int) -> str:
+    """What the first, second ... of several migrations is called that were asked for by one name."""
+    behind = "" if number == 1 else f"_{number}"
+    return name[: _LONGEST - len(behind)].rstrip("_") + behind
 
 
 def next_number(to: Path) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -133,7 +134,7 @@ def says(text: str) -> bool:
 
 def read_all(folder: Path) -> list[Migration]:
     """Every migration of a directory, in their order. No directory is no migrations. Raises UserError, located, for the first that is wrong."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     found = sorted((read(each) for each in folder.iterdir() if each.is_dir() and not each.name.startswith((".", "_"))), key=lambda m: (m.number, m.name))
     for before, after in pairwise(found):
@@ -149,7 +150,8 @@ def read(folder: Path) -> Migration:
     sources = {}
     for file in FILES:
         try:
-            sources[file] = (folder / file).read_text(encoding="utf-8").replace("\r\n", "\n")
+            with open(folder / file, encoding="utf-8", newline="") as given:  # a CR alone is no line end, but part of a string, say
+                sources[file] = given.read().replace("\r\n", "\n")
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as error:
@@ -165,6 +167,8 @@ def parse(name: str, sources: Mapping[str, str], where: str) -> Migration:
         settings = tomllib.loads(sources.get("migration.toml", ""))
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{where}/migration.toml: {error}") from None
+    except RecursionError:
+        raise UserError(f"{where}/migration.toml: is nested too deeply to be read; nothing in it needs more than three levels") from None
     table = _Table(settings, f"{where}/migration.toml")
     description = table.take("description", str, "")
     locks, pace = table.sub("locks"), table.sub("pace")
@@ -289,7 +293,10 @@ class _Table:
         return _Table(self.take(name, dict, {}), f"{self._where}: [{name}]")
 
     def subs(self, name: str) -> "list[_Table]":
-        return [_Table(each, f"{self._where}: [[{name}]] {number}") for number, each in enumerate(self.take(name, list, []), 1)]
+        values = self.take(name, list, [])
+        if not all(isinstance(each, dict) for each in values):
+            self.wrong(f"{name} is a list of tables, each under a [[{name}]] of its own")
+        return [_Table(each, f"{self._where}: [[{name}]] {number}") for number, each in enumerate(values, 1)]
 
     def wrong(self, text: str) -> None:
         raise UserError(f"{self._where}: {text}")

@@ -18,7 +18,7 @@ from bleen.database.backfill.tokens_update import update
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql_waits import Guard, blockers
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
-from bleen.database.statements import Dialect, Statement, in_a_line
+from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import Refused, Unavailable
 
@@ -42,6 +42,11 @@ _NOT_USERS = "('system user', 'event_scheduler', 'unauthenticated user')"
 _URL = re.compile(r"[a-z]+://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?[^@]*)?")
 """A url of which no part is taken for another one, and told in an error: a password with a / or an @ in it."""
 _SAY = "the database's url cannot be read; it is like mysql://user:password@host:3306/name, special characters as %XX"
+
+_PLAIN = (
+    "the database takes this user's password only encrypted (caching_sha2_password), and the connection is not: let the server offer TLS and say"
+    " ?ssl_ca=/path/ca.pem in the url, or ?unix_socket=/path on its host; or install the package cryptography beside bleen"
+)
 
 
 class MySQL:
@@ -230,12 +235,15 @@ class MySQL:
         return update(text, "mysql")
 
     def drops(self, statement: Statement, pair: Pair) -> bool:
-        tables, _ = mysql_statements.drops(statement, (*pair.old, *pair.new))
+        tables = mysql_statements.drops(statement, (*pair.old, *pair.new))
         return self.named(pair.table) in [self.qualified(each) for each in tables]
 
     def named(self, table: str) -> tuple[str, str]:
-        """The database and the name of a table as the catalogue has them, from how it is written. Raises Unreadable."""
-        return self.qualified(mysql_statements.names(table))
+        """The database and the name of a table as the catalogue has them, from how it is written. Raises Refused for what is no name of one."""
+        try:
+            return self.qualified(mysql_statements.names(table))
+        except Unreadable as error:
+            raise Refused(f"{error}; it is like users, or {self.database}.users") from None
 
     def qualified(self, parts: Sequence[str]) -> tuple[str, str]:
         """The same, from its names: one or two."""
@@ -313,7 +321,12 @@ class MySQL:
 
     def _connect(self) -> "Connection[Cursor]":
         with _mapped():
-            connection = pymysql.connect(**self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application)
+            try:
+                connection = pymysql.connect(**self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application)
+            except RuntimeError:  # the driver's way to say that it would need the package cryptography
+                raise Refused(_PLAIN) from None
+            except OSError as error:  # of the socket, it makes errors of its own
+                raise Refused(f"what the database's url names as ssl_ca, ssl_cert or ssl_key cannot be used: {error}") from None
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@GLOBAL.sql_mode")
                 modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bleen.database.migration import Pair
 from bleen.database.rules.mysql_grammar import alter_table
 from bleen.database.statements import Place, Statement, Unreadable
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
@@ -32,9 +31,9 @@ def names(table: str) -> tuple[str, ...]:
         cursor = _cursor(table)
         found = cursor.table()
     except Puzzled as error:
-        raise Unreadable(f"{table} is no name of a table: {error} is not understood", Place(1, 1)) from None
+        raise Unreadable(f"{table!r} is no name of a table: {error} is not understood", Place(1, 1)) from None
     if not cursor.done or len(found) > 2:
-        raise Unreadable(f"{table} is no name of a table", Place(1, 1))
+        raise Unreadable(f"{table!r} is no name of a table", Place(1, 1))
     return tuple(token.identifier for token in found)
 
 
@@ -82,24 +81,19 @@ def about(statement: Statement) -> list[About]:
     return []
 
 
-def drops(statement: Statement, columns: Sequence[str]) -> tuple[list[tuple[str, ...]], bool]:
-    """The tables that a statement takes away, or away from; and whether it takes only some of these columns."""
+def drops(statement: Statement, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The tables that a statement takes away, or takes one of these columns from."""
     cursor = _cursor(statement.text)
     try:
         if cursor.sees("ALTER", "TABLE"):
             alter = alter_table(cursor)
             gone = {spec.names[0].identifier.lower() for spec in alter.specs if spec.kind == "drop-column"}
-            return ([_identifiers(alter.table)], True) if gone & {name.lower() for name in columns} else ([], True)
+            return [_identifiers(alter.table)] if gone & {name.lower() for name in columns} else []
         if cursor.accept("DROP") and cursor.accept_one(words("TABLE TABLES")):
-            return [_identifiers(each) for each in _listed(cursor)], False
+            return [_identifiers(each) for each in _listed(cursor)]
     except Puzzled:
-        return [], False
-    return [], False
-
-
-def ours(pair: Pair) -> tuple[str, ...]:
-    """The columns of a pair."""
-    return (*pair.old, *pair.new)
+        return []
+    return []
 
 
 def _defined(cursor: Cursor) -> list[About]:

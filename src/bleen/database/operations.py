@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, get_origin, get_type_hints
 
 from bleen.database import reverting
 from bleen.database.importing import Imported, lint, pair_toml, revert_sql, settings
+from bleen.database.migration import Locks, Pace
 from bleen.database.statements import Dialect
 from bleen.database.wording import Wording, wording
 from bleen.errors import UserError
@@ -318,6 +319,8 @@ def from_toml(text: str, file: str) -> list[Asked]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file}: {error}") from None
+    except RecursionError:
+        raise UserError(f"{file}: is nested too deeply to be read; nothing in it needs more than three levels") from None
     given = tables.pop("operation", None)
     if tables or not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
         raise UserError(f"{file}: wants [[operation]] tables and nothing else, each with do = one of {', '.join(OPERATIONS)}")
@@ -362,14 +365,14 @@ def template(dialect: Dialect) -> Imported:
 
 {"".join(f"# {line}".rstrip() + chr(10) for line in _EXAMPLE.splitlines())}
 # [locks]
-# timeout = 0.1         # seconds that a statement waits for a lock, and everybody behind it
-# patience = 60.0       # seconds for which it is tried again
-# concurrently = 3600.0 # seconds that CREATE INDEX CONCURRENTLY may take
+# timeout = {Locks().timeout}         # seconds that a statement waits for a lock, and everybody behind it
+# patience = {Locks().patience}       # seconds for which it is tried again
+# concurrently = {Locks().concurrently} # seconds that CREATE INDEX CONCURRENTLY may take
 
 # [pace]
-# target = 0.05         # seconds of a batch
-# duty = 0.5            # the share of the time in which it works
-# lag = 10.0            # seconds that a replica may be behind
+# target = {Pace().target}        # seconds of a batch
+# duty = {Pace().duty}            # the share of the time in which it works
+# lag = {Pace().lag}            # seconds that a replica may be behind
 """,
     }
     return Imported(files, ())

@@ -151,8 +151,9 @@ class Postgres:
                         for text, values in record:
                             self.rows(text, values)
                     return
-                except _LockTimeout as late:
-                    waited = f"{late.statement.brief}: a lock was not given within {round(locks.timeout * 1000)} ms{blockers()}"
+                except Contended as late:
+                    within = f" within {round(locks.timeout * 1000)} ms" if isinstance(late, _LockTimeout) else ""
+                    waited = f"{late}{within}{blockers()}"
             if time.monotonic() >= deadline:
                 raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
             told(f"{waited}; tries again")
@@ -180,7 +181,22 @@ class Postgres:
         return str(found[0][0]) if found else "no index"
 
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
-        """What was left INVALID is dropped, and built again; whether an earlier try built the index, ``sight`` tells."""
+        """What was left INVALID is dropped, and built again; whether an earlier try built the index, ``sight`` tells.
+
+        It waits for locks without an end, as each wait begun anew would cost all that was built; a deadlock that it is ended in, it begins anew after.
+        """
+        deadline = time.monotonic() + locks.patience
+        while True:
+            try:
+                return self._concurrently(statement, locks, told, again)
+            except Contended as late:
+                waited, again = str(late), True
+            if time.monotonic() >= deadline:
+                raise NotGiven(f"{waited}; tried for {locks.patience:g} s")
+            told(f"{waited}; tries again")
+            time.sleep(random.uniform(0.5, 1.5) * locks.timeout)
+
+    def _concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         (node, name), text = _node(statement), statement.text
         for left in leftovers.invalid(self.rows, node, name):
             told(f"{left} was left invalid by an earlier try: drops it, builds it again")
@@ -220,7 +236,9 @@ class Postgres:
         try:
             self._connection.execute(statement.text)
         except errors.LockNotAvailable:
-            raise _LockTimeout(statement) from None
+            raise _LockTimeout(f"{statement.brief}: a lock was not given") from None
+        except _CONTENDED as error:
+            raise Contended(f"{statement.brief}: {_words(error)}") from None
         except errors.QueryCanceled:
             raise Refused(f"{statement.brief}: took longer than it may, and was ended") from None
         except _AWAY:
@@ -317,10 +335,8 @@ class Postgres:
             return connection
 
 
-class _LockTimeout(Exception):
-    def __init__(self, statement: Statement) -> None:
-        super().__init__(statement.text)
-        self.statement = statement
+class _LockTimeout(Contended):
+    """A lock was not given in time."""
 
 
 @contextmanager

@@ -125,8 +125,7 @@ class SQLite:
         """By flock(2) on a file beside the database: it ends with the process. The database's own file is not touched, as whoever closes a descriptor
         of it lets go of the locks that SQLite holds (SQLite, "How To Corrupt An SQLite Database File", section 2.2).
         """
-        beside = self._path.with_name(f"{self._path.name}-bleen")
-        handle = os.open(beside, os.O_RDWR | os.O_CREAT, self._path.stat().st_mode & 0o666)
+        handle = _beside(self._path)
         try:
             deadline = time.monotonic() + GONE_WITHIN
             while not _given(handle):
@@ -264,6 +263,23 @@ def _path(url: str) -> Path:
     if not path.is_file():
         raise Refused(f"there is no database at {path}; an empty file is one (a relative path is looked for where bleen runs)")
     return path
+
+
+def _beside(path: Path) -> int:
+    """The lock file of a database, open: whoever made it, root too, all who may write the one may write the other. Raises Refused."""
+    file, of = path.with_name(f"{path.name}-bleen"), path.stat()
+    try:
+        try:
+            handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return os.open(file, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError as error:
+        way = "run bleen as the owner of both, or remove the file while no migration is under way"
+        raise Refused(f"{file}, the lock of the database, cannot be opened by uid {os.geteuid()} ({error.strerror}): {way}") from None
+    if os.geteuid() == 0:
+        os.fchown(handle, of.st_uid, of.st_gid)
+    os.fchmod(handle, of.st_mode & 0o666)
+    return handle
 
 
 def _given(handle: int) -> bool:

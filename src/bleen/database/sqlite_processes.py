@@ -40,15 +40,15 @@ def in_the_way(path: Path) -> list[Lock]:
 
     In WAL mode that is the one who writes; else also who reads, as their locks keep a commit waiting (SQLite, "File Locking And Concurrency").
     """
-    main, shared = _inode(path), _inode(path.with_name(f"{path.name}-shm"))
+    main, shared = _stat(path), _stat(path.with_name(f"{path.name}-shm"))
     found: list[Lock] = []
     for line in _locks():
-        kind, pid, inode, begin = line[3], int(line[4]), int(line[5].rpartition(":")[2]), line[6]
+        kind, pid, on, begin = line[3], int(line[4]), line[5], line[6]
         if pid in (-1, 0, os.getpid()):
             continue
-        if inode == main and shared is None:
+        if shared is None and _is(on, main, pid):
             found.append(Lock(pid, kind == "WRITE"))
-        elif inode == shared and begin == str(_WRITER):
+        elif begin == str(_WRITER) and _is(on, shared, pid):
             found.append(Lock(pid, True))
     return [lock for lock in found if lock.writes] or found
 
@@ -91,9 +91,17 @@ def _files(pid: int) -> Iterator[os.stat_result]:
             continue
 
 
-def _inode(path: Path) -> int | None:
+def _is(on: str, file: os.stat_result | None, pid: int) -> bool:
+    """Whether what a process has locked (device and inode) is a file. Some file systems (btrfs) tell stat(2) of another device: there, who has it open."""
+    major, minor, inode = on.split(":")
+    if file is None or int(inode) != file.st_ino:
+        return False
+    return os.makedev(int(major, 16), int(minor, 16)) == file.st_dev or any(os.path.samestat(file, each) for each in _files(pid))
+
+
+def _stat(path: Path) -> os.stat_result | None:
     try:
-        return path.stat().st_ino
+        return path.stat()
     except FileNotFoundError:
         return None
 

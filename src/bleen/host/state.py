@@ -58,7 +58,7 @@ class Place:
 
     def remember(self, file: Path) -> None:
         """Maps a bleen.yaml to this service, for the verbs that do not read it."""
-        note, text = _note(file), f"{self.service}\n{os.path.realpath(file)}\n"
+        note, text = _note(file), f"{self.service}\n{os.fsencode(os.path.realpath(file)).decode(errors='backslashreplace')}\n"
         with suppress(OSError):
             if note.read_text() == text:
                 return
@@ -81,7 +81,7 @@ def find(file: Path) -> Place:
 def named(service: str) -> Place:
     """The place of a service. Raises UserError if there is none."""
     place = Place(service)
-    if "/" in service or not place.journal.exists():
+    if "/" in service or not os.path.exists(place.journal):  # which is False for a name that is too long, too
         raise UserError(f"no service {service!r} under {root()}: run `bleen up` with its bleen.yaml first")
     return place
 
@@ -94,4 +94,4 @@ def services() -> list[str]:
 def _note(file: Path) -> Path:
     path = os.path.realpath(file)
     # the check sum keeps long paths with the same end apart; a hash function would cost more than the rest of the look-up
-    return root() / "files" / f"{zlib.crc32(path.encode()):08x}{path.replace('%', '%25').replace('/', '%2F')[-60:]}"
+    return root() / "files" / f"{zlib.crc32(os.fsencode(path)):08x}{path.replace('%', '%25').replace('/', '%2F')[-60:]}"

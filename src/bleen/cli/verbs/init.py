@@ -7,12 +7,14 @@ them. A file that is there is never overwritten.
 import os
 import pwd
 import re
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from bleen import config
 from bleen.cli import exits, show
+from bleen.config.fields import service_name
 from bleen.errors import UserError
 from bleen.host.state import root
 from bleen.providers.routers import haproxy
@@ -27,26 +29,31 @@ def run(args: Namespace) -> int:
     file = Path(args.file)
     if args.systemd:
         return _units(args, file)
-    if file.exists():
+    if os.path.exists(file):
         raise UserError(f"{file} is there already: nothing was written")
     router = args.router or ("haproxy" if haproxy.installed() else "envoy")
-    name = re.sub(r"[^a-z0-9]+", "-", Path(os.path.abspath(file)).parent.name.lower()).strip("-")[:40]
+    name = re.sub(r"[^a-z0-9]+", "-", Path(os.path.abspath(file)).parent.name.lower()).strip("-")[:40].rstrip("-")
     service = args.service or (name if re.match(r"[a-z]", name) else "shop")
-    file.write_text(config.template(router, service))
+    try:
+        service_name(service)
+    except ValueError as error:
+        raise UserError(f"--service: {error}") from None
+    _write(file, config.template(router, service))
     show.result(args, f"wrote {file} for {router}: have a look at it, then `bleen up` and `bleen deploy 1.0`", file=str(file), router=router)
     return exits.DONE
 
 
 def _units(args: Namespace, file: Path) -> int:
     service = config.load(file, None).service
-    name, bleen = f"bleen-{service}", f"{sys.executable} -m bleen"
-    values = {"service": service, "up": f"{bleen} up --file {file.absolute()}", "watch": f"{bleen} engine --start --service {service}", "settings": _settings()}
+    name, bleen = f"bleen-{service}", f"{_word(sys.executable)} -m bleen"
+    up = f"{bleen} up --file {_word(str(file.absolute()).replace('$', '$$'))}"
+    values = {"service": service, "up": up, "watch": f"{bleen} engine --start --service {service}", "settings": _settings()}
     units = {Path(f"{name}{suffix}"): text.format(**values) for suffix, text in _UNITS.items()}
     if there := [str(unit) for unit in units if unit.exists()]:
         raise UserError(f"{', '.join(there)}: there already, nothing was written")
     for unit, text in units.items():
-        unit.write_text(text)
-    at_boot, watch, timer = (unit.absolute() for unit in units)
+        _write(unit, text)
+    at_boot, watch, timer = (shlex.quote(str(unit.absolute())) for unit in units)
     way = f"systemctl link {watch} && systemctl enable --now {at_boot} {timer}"
     show.result(args, f"wrote {', '.join(map(str, units))}: install them with `{way}`", files=list(map(str, units)))
     return exits.DONE
@@ -55,7 +62,26 @@ def _units(args: Namespace, file: Path) -> int:
 def _settings() -> str:
     """What every process that starts something of the service needs: whose and where the state is, and descriptors for a busy proxy."""
     user = f"User={pwd.getpwuid(os.geteuid()).pw_name}\n" if os.geteuid() else ""
-    return f"{user}Environment=BLEEN_STATE={root()}\nLimitNOFILE=65536"
+    return f"{user}Environment={_word(f'BLEEN_STATE={root()}')}\nLimitNOFILE=65536"
+
+
+def _word(text: str) -> str:
+    """One word of a unit (systemd.syntax(7), "Quoting"), in which a % begins no specifier; a $ of a command line's arguments is the caller's to double."""
+    text = text.replace("%", "%%")
+    if re.fullmatch(r"[A-Za-z0-9_@%/.,:=+$-]+", text):
+        return text
+    for sign, written in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t")):
+        text = text.replace(sign, written)
+    return f'"{text}"'
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror}; -f names another place") from None
+    except UnicodeEncodeError:
+        raise UserError(f"{file}: nothing in a unit may be other than UTF-8, and the path of bleen.yaml or of the state is: give it another name") from None
 
 
 _UNITS = {

@@ -13,6 +13,7 @@ from bleen.database.migration import Backfill, Pair
 from bleen.database.mysql import MySQL
 from bleen.database.mysql_columns import shapes
 from bleen.database.server import Server
+from bleen.database.statements import Unreadable
 from bleen.database.sync.mysql_expression import constant
 from bleen.database.tokens import words
 from bleen.errors import Refused
@@ -249,7 +250,10 @@ class Rows:
 
     def _steady(self, said: str, expression: str, clocks: bool) -> None:
         """Raises Refused unless this is one expression that says the same for the same row whenever it is asked."""
-        tokens = mysql_statements.expression(expression)
+        try:
+            tokens = mysql_statements.expression(expression)
+        except Unreadable as error:
+            raise Refused(f"backfill of {self.table}: {said}: {error}") from None
         if not mysql_statements.whole(tokens):
             raise Refused(f"backfill of {self.table}: {said}: this is not one expression")
         for here, after in zip(tokens, (*tokens[1:], *tokens[-1:]), strict=True):

@@ -29,10 +29,10 @@ _STEADY = words("""
 
 def foreseen(server: Server, pair: Pair) -> list[str]:
     """Implements ``sync.foreseen``. What comes first is asked first: no reason is given that only follows from another."""
-    if not server.columns(pair.table):
-        return []
     given = cast(MySQL, server)
     try:
+        if not server.columns(pair.table):
+            return []
         sync = mysql.of(server, "", 0, pair, {})
         return _table(given, sync) or [*_columns(given, sync), *_others(given, sync), *undecided(pair)] or _calls(given, sync)
     except Refused as error:

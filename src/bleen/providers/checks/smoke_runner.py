@@ -226,7 +226,10 @@ def _filled_request(test: Mapping[str, Any], base: str, words: Mapping[str, Any]
     url = _as_text(_fill(test["url"], words))
     if not re.fullmatch(r"[!-~]+", url):
         raise CouldNotRun("the URL has a character that none can have, once it is filled in")
-    return Request(test["method"], urljoin(base, url), headers, body)
+    try:
+        return Request(test["method"], urljoin(base, url), headers, body)
+    except ValueError as error:
+        raise CouldNotRun(f"{url} and {base} do not make a URL: {error}") from None
 
 
 def _fill(value: Any, words: Mapping[str, Any]) -> Any:

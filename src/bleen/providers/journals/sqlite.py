@@ -17,7 +17,7 @@ from bleen.host import clock
 from bleen.host.files import Reserve
 from bleen.host.processes import Process, find
 from bleen.host.state import Place
-from bleen.lifecycle import TERMINAL, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb, fold
+from bleen.lifecycle import TERMINAL, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb
 from bleen.model import Routing
 from bleen.plan import Plan
 from bleen.ports import Holder
@@ -390,11 +390,6 @@ def router_of(place: Place) -> Mapping[str, Any]:
     except sqlite3.Error:
         return {}
     return dict(json.loads(row[0])) if row else {}
-
-
-def folded(journal: SQLite, release: Release) -> bool:
-    """Whether the events of a release tell the same as its row."""
-    return fold(journal.events(release.id)) == (release.phase, release.step, release.moved, release.halted)
 
 
 def _row(release: Release) -> str:

@@ -36,6 +36,9 @@ from bleen.providers.routers import haproxy_config as config
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way
 
+OLDEST = (2, 6)
+"""The version that this is written for."""
+
 _ANSWER = 2.0
 """Seconds that HAProxy may take to answer; it usually takes 0.1 ms."""
 _GRACE = 3.0
@@ -458,6 +461,17 @@ def installed() -> str | None:
     import shutil  # only here: nothing of it on the way of a rollback
 
     return shutil.which("haproxy", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")))
+
+
+def version(binary: str) -> str:
+    """What a haproxy says that it is, such as 2.6.12-1; empty if it does not say."""
+    import subprocess  # as above
+
+    try:
+        said = subprocess.run([binary, "-v"], capture_output=True, text=True, errors="replace", timeout=5, check=False).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "".join(said.partition("version ")[2].split()[:1])
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def place(file: str, to: Path) -> list[str]:
 
     Raises Faults for one that is wrong.
     """
-    if not Path(file).exists():
+    if not os.path.exists(file):
         return []
     from bleen import config
     from bleen.config.fields import filled

@@ -31,7 +31,7 @@ def run(args: Namespace) -> int:
         if there := folder.same(to, each.files):
             raise UserError(f"{there} has the same SQL already, so nothing was written; remove it to import {', '.join(args.files)} anew")
     first, placed = folder.next_number(to), place(args.file, to)
-    written = [folder.write(to, first + at, name if not at else f"{name}_{at + 1}", each.files) for at, each in enumerate(found)]
+    written = [folder.write(to, first + at, folder.nth(name, at + 1), each.files) for at, each in enumerate(found)]
     judged = importing.lint([(str(where), each) for where, each in zip(written, found, strict=True)], args.dialect)
     notes = [*(note for each in found for note in each.notes), *placed]
     if args.json:

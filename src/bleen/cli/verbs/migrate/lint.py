@@ -12,6 +12,7 @@ Exit 1 if there is an error; warnings alone exit 0. Columns count characters, fr
 """
 
 import json
+import os
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ def _shared(file: Path) -> Dialect:
     from bleen import config
 
     wanted = f"whose SQL is it? say --dialect {'|'.join(DIALECTS)}"
-    if not file.exists():
+    if not os.path.exists(file):
         raise UserError(f"{wanted}; or name with -f the bleen.yaml that has the database (there is no {file})")
     try:
         shared = config.database(config.load(file), "")

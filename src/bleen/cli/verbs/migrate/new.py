@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
     name, to = folder.slug(args.name), Path(args.to)
     found = _asked(args, name)
     first, placed = folder.next_number(to), place(args.file, to)
-    written = [folder.write(to, first + at, name if not at else f"{name}_{at + 1}", each.files) for at, each in enumerate(found)]
+    written = [folder.write(to, first + at, folder.nth(name, at + 1), each.files) for at, each in enumerate(found)]
     notes = [*(f"{where}: {note}" for where, each in zip(written, found, strict=True) for note in each.notes), *placed]
     if args.json:
         print(json.dumps({"migrations": [str(each) for each in written], "notes": notes}))

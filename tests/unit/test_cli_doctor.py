@@ -1,0 +1,62 @@
+"""What `bleen doctor` finds on this machine."""
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bleen import config
+from bleen.cli import main
+from bleen.host import processes
+
+Found = Callable[[], dict[str, str]]
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Found:
+    """What doctor says where a good bleen.yaml is: a state for each finding."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path / "state"))
+
+    def doctor() -> dict[str, str]:
+        main(["doctor", "--json"])
+        return {each["what"]: each["state"] for each in json.loads(capsys.readouterr().out)}
+
+    return doctor
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["by somebody whom we may see", "by somebody whom only root sees"])
+def test_an_address_that_is_held_is_not_free(found: Found, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not seen:
+        monkeypatch.setattr(processes, "owner", lambda _: None)
+    with socket.create_server(("127.0.0.1", 0)) as holder, socket.create_server(("127.0.0.1", 0)) as free:
+        listen, preview = (f"127.0.0.1:{each.getsockname()[1]}" for each in (holder, free))
+        free.close()
+        Path("bleen.yaml").write_text(config.template("envoy", "shop").replace("127.0.0.1:8080", listen).replace("127.0.0.1:8081", preview))
+        said = found()
+        assert said[f"{preview} is free"] == "ok"
+        (held,) = [what for what in said if what.startswith(listen)]
+        assert said[held] == "no"
+        assert f"is held by pid {os.getpid()} (" in held if seen else held.endswith("cannot be listened on: Address already in use")
+
+
+@pytest.mark.parametrize(
+    ("says", "state", "what"),
+    [
+        ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "ok", "haproxy: 2.6.12-1+deb12u4 ("),
+        ("HAProxy version 3.1-dev3 2026/10/17", "ok", "haproxy: 3.1-dev3 ("),
+        ("HAProxy version 2.4.22-0ubuntu0.22.04.3 2023/12/04", "no", "haproxy: 2.4.22-0ubuntu0.22.04.3 ("),
+        ("", "no", "haproxy: does not say its version ("),
+    ],
+)
+def test_a_haproxy_that_is_older_than_what_it_is_written_for_stands_in_the_way(
+    found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, state: str, what: str
+) -> None:
+    program = tmp_path / "haproxy"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert found()[f"{what}{program})"] == state
