@@ -1,5 +1,6 @@
 """Two-way sync on PostgreSQL: every rule of the decision table, every way to write a row, and the types and names that a table may have."""
 
+import subprocess
 from collections.abc import Iterator
 
 import psycopg
@@ -11,6 +12,8 @@ from bleen.database import sync
 from bleen.database.migration import OnConflict, Pair
 from bleen.database.postgres import Postgres
 from databases import Base
+
+PROGRAMS = "/usr/lib/postgresql/15/bin"
 
 
 @pytest.fixture
@@ -223,6 +226,22 @@ class TestEveryWayToWrite:
         users.anyone.execute("DELETE FROM users")
         users.anyone.execute("INSERT INTO users SELECT * FROM dump")
         assert (users.row(1), users.row(2)) == before
+
+    def test_a_dump_of_the_whole_database_is_kept_in_step_where_it_is_read_back(self, people: Table) -> None:
+        """semantics.md: "Journal lost or database restored: the ledger decides": so what it says is installed has to come with it."""
+        people.new.execute("INSERT INTO users (id, full_name) VALUES (1, 'Cher'), (2, 'a b')")
+        query = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal"
+        dump = subprocess.run([f"{PROGRAMS}/pg_dump", people.base.url], check=True, capture_output=True).stdout
+        with people.base.server.database() as name:
+            psql = [f"{PROGRAMS}/psql", "-q", "-v", "ON_ERROR_STOP=1", people.base.server.url(name)]
+            read = subprocess.run(psql, input=dump, check=False, capture_output=True)
+            assert read.returncode == 0, read.stderr.decode()
+            with people.base.server.connect(name) as client:
+                assert client.execute(query).fetchall() == people.anyone.execute(query).fetchall()
+                client.execute("UPDATE users SET full_name = 'c d' WHERE id = 2")
+                client.execute("INSERT INTO users (id, first, last) VALUES (3, 'e', 'f')")
+                found = client.execute("SELECT first, last, full_name FROM users ORDER BY id").fetchall()
+        assert found == [("Cher", "Cher", "Cher"), ("c", "d", "c d"), ("e", "f", "e f")]
 
 
 class TestDefaultsAndNulls:

@@ -7,7 +7,7 @@ Why it is as it is:
 - It fires on every UPDATE, not UPDATE OF: a row whose key moved behind the backfill's cursor is filled by whoever touches it.
 - Where it can, it has a condition (WHEN), which is evaluated without calling it: for a row in step it costs 1 µs, and not 3.
 - Nothing in it is a query but for the counting: PL/pgSQL evaluates such expressions without the executor, 0.2 µs each.
-- Values are compared by their bytes (``*=``), so that every type can be, and 1.0 that becomes 1.00 is a change.
+- Values are compared by their bytes (``record_image_eq``), so that every type can be, and 1.0 that becomes 1.00 is a change.
 - ``search_path`` is pinned, and what else the values of its types depend on, to what they were for whoever installed it: every client's write
   must come to the same. It costs 0.9 µs a row on PostgreSQL 15, 0.1 µs on 18.
 - It is not SECURITY DEFINER, and needs no right of the writing role: the counting finds its sequence through the catalogue, as a role that writes
@@ -373,8 +373,10 @@ def told(pair: Pair) -> str:
 
 
 def _same(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """Whether values are the same, byte for byte."""
-    return f"(ROW({', '.join(ours)})::record OPERATOR(pg_catalog.*=) ROW({', '.join(theirs)})::record)"
+    """Whether values are the same, byte for byte. By the function of ``*=``: the catalogue shows a condition without ``::record``, and what a dump then says,
+    ``ROW(a) *= ROW(b)``, is read as a comparison of their columns.
+    """
+    return f"pg_catalog.record_image_eq(ROW({', '.join(ours)})::record, ROW({', '.join(theirs)})::record)"
 
 
 def _columns(row: str, names: Iterable[str]) -> list[str]:
