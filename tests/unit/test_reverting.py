@@ -73,7 +73,7 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
     (
         "mysql",
         "CREATE TABLE notes (id int); INSERT INTO notes VALUES (1); CREATE DEFINER=`a`@`b` VIEW v AS SELECT 1; CREATE INDEX i ON users (a)",
-        ["DROP INDEX i ON users ALGORITHM=INPLACE LOCK=NONE;", "DROP VIEW IF EXISTS v;", "DROP TABLE IF EXISTS notes;"],
+        ["ALTER TABLE users DROP INDEX i, ALGORITHM=INPLACE, LOCK=NONE;", "DROP VIEW IF EXISTS v;", "DROP TABLE IF EXISTS notes;"],
     ),
     (
         "sqlite",

@@ -97,7 +97,7 @@ class _Undoing:
         if table in self.made:
             return
         if kind == "INDEX" and self.dialect == "mysql":
-            yield Undo("index", table, f"DROP INDEX {name} ON {table} {ONLINE.replace(',', '')};")
+            yield Undo("index", table, f"ALTER TABLE {table} DROP INDEX {name}, {ONLINE};")
         else:
             self.made.add(name)
             yield Undo(kind.lower(), table, f"DROP {kind} IF EXISTS {name};")

@@ -262,7 +262,7 @@ class Schema:
             return entry.state is State.CONTRACTED
         steps = self.ledger.steps(entry.name)
         takes = any(reverting.takes(s.text, self.server.dialect) for s in self._come_to(entry.migration, "contract") if not self.server.passing(s))
-        return takes or _step_of("contract") in steps or any(("sync", number) not in steps for number, _ in enumerate(entry.migration.pairs, 1))
+        return takes or _step_of("contract") in steps or any(not _kept(steps, number) for number, _ in enumerate(entry.migration.pairs, 1))
 
     def overtaken(self, migration: Migration, beside: Sequence[Migration] = ()) -> list[str]:
         """Earlier migrations whose contract command is still to be run, and which a tool with one line of revisions would run with this expand.
@@ -286,7 +286,7 @@ class Schema:
     def losses(self, name: str) -> dict[str, int]:
         """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say."""
         migration, steps = self._entry(name).migration, self.ledger.steps(name)
-        kept = [(number, pair) for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps]
+        kept = [(number, pair) for number, pair in enumerate(migration.pairs, 1) if _kept(steps, number)]
         return {words(pair): self._number(each, each.lost()) for number, pair in kept for each in [self._sync(migration, number, pair, {})]}
 
     def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int]]:
@@ -322,7 +322,7 @@ class Schema:
         for number, statement in enumerate(self._statements(migration, "expand"), 1):
             self._step(migration, "expand", number, [statement])
         for number, pair in enumerate(migration.pairs, 1):
-            if ("sync", number) not in steps:
+            if not _kept(steps, number):
                 self._install(migration, number, pair, environments)
         if fill := self._fill(migration):
             self._go_over(migration, fill)
@@ -362,6 +362,7 @@ class Schema:
             raise Refused(f"{migration.name}: {words(pair)} cannot be kept in step: {'; '.join(refused)}. {way}")
         statements = self._sync(migration, number, pair, environments).install()
         self.told(f"{migration.name}: keeps {words(pair)} in step")
+        self._half(migration, number)
         self.server.change(_own(statements), self.ledger.mark(migration.name, "sync", number, True), migration.locks, self.told)
 
     def _rewrite(self, service: str, environments: Mapping[str, frozenset[str]]) -> None:
@@ -369,7 +370,7 @@ class Schema:
         for entry in self.ledger.entries():
             steps = self.ledger.steps(entry.name) if entry.state in (State.EXPANDING, State.EXPANDED) else {}
             for number, pair in enumerate(entry.migration.pairs, 1):
-                if ("sync", number) in steps and entry.service == service:
+                if _kept(steps, number) and entry.service == service:
                     statements = self._sync(entry.migration, number, pair, environments).rewrite()
                     self.server.change(_own(statements), [], entry.migration.locks, self.told)
 
@@ -420,7 +421,7 @@ class Schema:
             (entry.migration, number, pair)
             for entry in self.ledger.entries()
             for number, pair in enumerate(entry.migration.pairs, 1)
-            if ("sync", number) in self.ledger.steps(entry.name)
+            if _kept(self.ledger.steps(entry.name), number)
         ]
         return [(migration, number, pair) for migration, number, pair in kept if any(self.server.retypes(statement, pair) for statement in group)]
 
@@ -468,7 +469,14 @@ class Schema:
         leaves: sync.Side = "new" if part == "revert" else "old"
         removal = [text for number, pair in ends for text in self._sync(migration, number, pair, {}).remove(leaves)]
         gone = [each for number, _ in ends for each in self.ledger.unmark(migration.name, "sync", number)]
+        for number, _ in ends:
+            self._half(migration, number)
         self.server.change([*_own(removal), *group], [*gone, *done], migration.locks, self.told)
+
+    def _half(self, migration: Migration, number: int) -> None:
+        """Says that the sync of a pair may be half there from now on, where one of its triggers can come or go without the other."""
+        if not self.server.atomic:
+            self._mark(migration, ("sync", number), False, "")
 
     def _statements(self, migration: Migration, part: str) -> list[Statement]:
         try:
@@ -519,6 +527,12 @@ class Schema:
 def contracts(migration: Migration) -> bool:
     """Whether a migration takes anything away at its end; one that only adds never needs to be contracted."""
     return bool(migration.holds("contract") or migration.pairs or migration.command.contract)
+
+
+def _kept(steps: Mapping[tuple[Part, int], Step], number: int) -> bool:
+    """Whether a pair is kept in step, by all of its triggers."""
+    step = steps.get(("sync", number))
+    return bool(step and step.done)
 
 
 _VERSION: tuple[Part, int] = ("command", 0)
