@@ -1,6 +1,7 @@
 """The state of a service as the world tells it: what the router serves, what runs, what the journal intends. Read only."""
 
 import os
+import socket
 from typing import Any
 
 from bleen.cli import show
@@ -30,7 +31,13 @@ def of(access: Access) -> dict[str, Any]:
         "drift": _drift(service, newest, routing, trouble),
         "pending": list(service.pending),
         "engine": _engine(access, service),
-        "router": {"kind": service.router.get("kind"), "listen": service.router.get("listen"), "answers": routing is not None, "shares": _shares(routing)},
+        "router": {
+            "kind": service.router.get("kind"),
+            "listen": service.router.get("listen"),
+            "answers": routing is not None,
+            "listens": routing is not None or _listens(service),
+            "shares": _shares(routing),
+        },
         "environments": _environments(running, providers, routing),
     }
 
@@ -40,6 +47,26 @@ def _routing(providers: Providers) -> tuple[Routing | None, str]:
         return providers.router.routing(), ""
     except PortError as error:
         return None, str(error)
+
+
+def _listens(service: Service) -> bool:
+    """Whether somebody takes connections where users come: a router that does not answer us may well go on serving them."""
+    host, _, port = service.router.get("listen", "").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 1).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def unreachable(access: Access, release: Release) -> str:
+    """Why nobody can say that users are served: the router does not answer. Empty if it does."""
+    routing, trouble = _routing(access.providers(release))
+    if routing is not None:
+        return ""
+    service = access.service
+    nobody = "" if _listens(service) else f"nobody answers on {service.router.get('listen')}: "
+    return f"{nobody}the router does not answer: {trouble}" if service.up else f"{access.name} is down: `bleen up` starts it"
 
 
 def _environment(access: Access, environment: Environment, running: Any) -> dict[str, Any]:
@@ -164,6 +191,10 @@ def _serving(picture: dict[str, Any]) -> str:
     active = picture["active"]
     if not picture["up"]:
         return f" is down{', ' + active['version'] + ' would serve' if active else ''}; `bleen up` starts it"
+    if not picture["router"]["listens"]:
+        return f": NOBODY ANSWERS on {picture['router']['listen']}{', ' + active['version'] + ' should' if active else ''}; `bleen up` starts the router"
+    if not picture["router"]["answers"]:
+        return f": the router does not answer, so what serves is not known{'; last seen: ' + active['version'] if active else ''}"
     if not active:
         return ": nothing is released; the listener answers 503"
     return f": {active['version']} serves from {active['environment']}"
@@ -175,9 +206,9 @@ def lines(picture: dict[str, Any]) -> list[str]:
     said = [f"{picture['service']}{_serving(picture)}"]
     for name, each in picture["environments"].items():
         counted = f", {each['requests']} requests, {each['errors']} errors, {each['open']} open" if each["requests"] is not None else ""
-        share = picture["router"]["shares"].get(name, 0)
+        share = f", {picture['router']['shares'].get(name, 0)} %" if picture["router"]["answers"] else ""
         runs = f"stopping, {each['alive']} left" if each["stopping"] else f"{each['alive']} of {each['wanted']} run"
-        said.append(f"  {name:10} {each['version']:12} {runs}, {share} %{counted}")
+        said.append(f"  {name:10} {each['version']:12} {runs}{share}{counted}")
     if release:
         said.append(f"release {release['number']} ({release['version']}): {release['phase']}{', HALTED' if release['halted'] else ''}")
         if release["halted"]:

@@ -7,7 +7,7 @@ An old version that is not healthy is not given traffic: exit 5, and --force mov
 
 from argparse import ArgumentParser, Namespace
 
-from bleen.cli import exits
+from bleen.cli import exits, picture
 from bleen.cli.asking import command, tell
 from bleen.lifecycle import Phase, Release, Verb
 
@@ -17,10 +17,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    _, answer, release = command(args, Verb.ROLLBACK, _back, {"force": True} if args.force else {})
+    access, answer, release = command(args, Verb.ROLLBACK, _back, {"force": True} if args.force else {})
     if release.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and release.moved and "already" not in answer.text:
         forced = f", by force: whether {release.plan.old_version} is well was not asked" if release.forced else ""
         return tell(args, answer, release, f"{release.plan.old_words} serves again, {release.plan.new_words} is being stopped{forced}")
+    nothing_to_do = answer.obeyed and "already" in answer.text and release.phase is not Phase.ROLLING_BACK
+    if nothing_to_do and not release.halted and (trouble := picture.unreachable(access, release)):
+        return tell(args, answer, release, f"{answer.text}, but {trouble}", exits.USAGE)
     return tell(args, answer, release, code=exits.DONE)
 
 
