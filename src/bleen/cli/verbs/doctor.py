@@ -169,6 +169,11 @@ def _running(access: Access) -> Iterator[Finding]:
         if router["listens"]
         else Finding("no", f"nobody answers on {router['listen']}: the router does not run", "`bleen up` starts it with the routing that it had")
     )
+    for name, each in seen["environments"].items():
+        if each["unwell"]:
+            serves = name in router["shares"]
+            what = f"{name} ({each['version']}){', which serves,' if serves else ''} is not well: {each['unwell']}"
+            yield Finding("no" if serves else "warn", what, f"`bleen logs {name.partition('-')[0]}` shows what it wrote")
     held = access.service.holder
     if not access.watched:
         yield Finding("warn", "nobody watches: no resident engine runs", "`bleen up` starts one")
