@@ -124,6 +124,7 @@ def test_with_both_dead_the_release_halts_and_the_traffic_stays(either: Shop) ->
     shop.tell("1.1", "fail")
     said = deploy.ended(5)
     assert "both environments are dead, traffic was left where it is" in said.err
+    assert "stays warm" not in said.out
     seen = shop.status()
     assert (seen["active"]["version"], seen["release"]["phase"]) == ("1.1", "BAKING")
     assert "both environments are dead" in seen["release"]["halted"]
