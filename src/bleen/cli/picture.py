@@ -9,7 +9,7 @@ from bleen.cli import show
 from bleen.cli.access import Access
 from bleen.errors import PortError
 from bleen.host import clock
-from bleen.lifecycle import BEYOND, REVERSIBLE, Phase, Release, Service
+from bleen.lifecycle import BEYOND, REVERSIBLE, Phase, Release, Service, way_back
 from bleen.model import Environment, Health, Routing, Running
 from bleen.ports import Providers
 
@@ -125,7 +125,7 @@ def _rollback(access: Access, newest: Release | None, providers: Providers, look
     if newest is None or newest.phase not in REVERSIBLE:
         reason = "no release has been promoted" if newest is None else f"no rollback window is open: release {newest.id.number} is in {newest.phase}"
         if newest is not None and newest.phase in BEYOND and newest.plan.old:
-            reason = f"the rollback window is closed; `bleen deploy {newest.plan.old_version}` is the way back"
+            reason = f"the rollback window is closed; {way_back(newest.plan)}"
         return {"ready": False, "to": None, "reason": reason}
     old, version = newest.plan.old, newest.plan.old_version
     if old is None:
