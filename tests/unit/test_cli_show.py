@@ -1,6 +1,15 @@
 """What people get to see of a failure."""
 
-from bleen.cli.show import evidence_lines
+import time
+from argparse import Namespace
+
+import pytest
+
+from bleen.cli.show import Waiting, evidence_lines
+from bleen.lifecycle import Phase, Release, ReleaseId
+from bleen.plan import Plan, Probe, Step
+
+PLAN = Plan("shop", "1.1", "green", None, "", 0, {"kind": "fake"}, Probe(), (), (Step(100, 5.0),), "auto", 60, "abort", 900, 30, 0)
 
 FAILED = {
     "test": "The shop answers",
@@ -43,3 +52,14 @@ def test_a_smoke_test_that_could_not_be_sent_or_got_no_answer_shows_what_there_i
     assert evidence_lines([away]) == ["  away: no whole answer within 5 s", "    request: GET http://a/"]
     unsent = {"test": "unsent", "result": "inconclusive", "why": "${NAME} has no value", "expected": {"status": [200]}}
     assert evidence_lines([unsent]) == ["  unsent: ${NAME} has no value", "    expected: status 200"]
+
+
+def test_why_a_release_is_halted_is_not_told_as_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    waiting, release = Waiting(Namespace(json=False)), Release(ReleaseId("shop", 2), PLAN, Phase.ROLLING_BACK, why="1.0 to be healthy")
+    now = 5.0
+    waiting.told(release, ())
+    now = 10.0
+    waiting.told(release._replace(why="1.0 is not healthy", halted="1.0 is not healthy"), ())
+    assert capsys.readouterr().err == "ROLLING_BACK: waits for 1.0 to be healthy\n"

@@ -54,7 +54,7 @@ class Waiting(Silence):
         self._said, self._since = "", time.monotonic()
 
     def told(self, release: Release, events: Sequence[Event]) -> None:
-        if not self._quiet and release.why not in (self._said, "") and time.monotonic() > self._since + 1:
+        if not self._quiet and not release.halted and release.why not in (self._said, "") and time.monotonic() > self._since + 1:
             self._said, self._since = release.why, time.monotonic()
             print(f"{release.phase!s}: waits for {release.why}", file=sys.stderr, flush=True)
 
