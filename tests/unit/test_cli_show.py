@@ -5,7 +5,7 @@ from argparse import Namespace
 
 import pytest
 
-from bleen.cli.show import Waiting, evidence_lines
+from bleen.cli.show import Lines, Waiting, evidence_lines
 from bleen.lifecycle import Phase, Release, ReleaseId
 from bleen.plan import Plan, Probe, Step
 
@@ -63,3 +63,16 @@ def test_why_a_release_is_halted_is_not_told_as_what_it_waits_for(monkeypatch: p
     now = 10.0
     waiting.told(release._replace(why="1.0 is not healthy", halted="1.0 is not healthy"), ())
     assert capsys.readouterr().err == "ROLLING_BACK: waits for 1.0 to be healthy\n"
+
+
+def test_a_release_that_takes_long_is_not_silent_in_a_log_and_does_not_chatter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    lines, release = Lines(), Release(ReleaseId("shop", 2), PLAN, Phase.EXPANDING)
+    said = []
+    for second in range(200):
+        now = float(second)
+        lines.told(release._replace(why=f"the backfill: {min(second, 30)} of 30 rows"), ())
+        if out := capsys.readouterr().out:
+            said.append((second, out.partition("EXPANDING")[2].strip()))
+    assert said == [(at, f"waits for the backfill: {min(at, 30)} of 30 rows") for at in (10, 20, 30, 90, 150)]

@@ -38,12 +38,25 @@ class Silence:
         pass
 
 
+QUIET, MUTE = 10.0, 60.0
+"""Seconds without a line after which another wait is told, and after which the same one is told again: CI ends jobs that say nothing."""
+
+
 class Lines(Silence):
-    """A line an event, for logs and pipes."""
+    """A line an event, and one for what takes long, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._said, self._since = "", time.monotonic()
 
     def told(self, release: Release, events: Sequence[Event]) -> None:
         for event in events:
             print("\n".join([event_line(event, release.plan), *failure_lines(event)]), flush=True)
+        now = time.monotonic()
+        if events:
+            self._said, self._since = "", now
+        elif release.why and not release.halted and now >= self._since + (MUTE if release.why == self._said else QUIET):
+            self._said, self._since = release.why, now
+            print(f"{clock.local(clock.wall())}  {release.phase!s:18}  waits for {release.why}", flush=True)
 
 
 class Waiting(Silence):
