@@ -21,7 +21,10 @@ def of_nobody_else(place: Place, wanted: Mapping[str, Any]) -> None:
         theirs = router_of(Place(name))
         for address in (wanted["listen"], wanted["preview"]):
             if address in (theirs.get("listen"), theirs.get("preview")):
-                raise UserError(f"{address} is an address of the service {name}: choose another in bleen.yaml")
+                raise UserError(
+                    f"{address} is an address of the service {name}: choose another in bleen.yaml; or, if {name} is to be gone for good,"
+                    f" `bleen down --yes --service {name}`, then remove {Place(name).path}"
+                )
 
 
 def usable(place: Place, wanted: Mapping[str, Any], but: Sequence[str] = ()) -> None:
