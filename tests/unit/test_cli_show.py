@@ -5,8 +5,9 @@ from argparse import Namespace
 
 import pytest
 
-from bleen.cli.show import Lines, Waiting, evidence_lines
-from bleen.lifecycle import Phase, Release, ReleaseId
+from bleen.cli.addresses import changes
+from bleen.cli.show import Lines, Waiting, event_line, evidence_lines
+from bleen.lifecycle import Event, Phase, Release, ReleaseId
 from bleen.plan import Plan, Probe, Step
 
 PLAN = Plan("shop", "1.1", "green", None, "", 0, {"kind": "fake"}, Probe(), (), (Step(100, 5.0),), "auto", 60, "abort", 900, 30, 0)
@@ -76,3 +77,16 @@ def test_a_release_that_takes_long_is_not_silent_in_a_log_and_does_not_chatter(m
         if out := capsys.readouterr().out:
             said.append((second, out.partition("EXPANDING")[2].strip()))
     assert said == [(at, f"waits for the backfill: {min(at, 30)} of 30 rows") for at in (10, 20, 30, 90, 150)]
+
+
+def test_a_change_of_the_routers_settings_is_told_in_words() -> None:
+    was = {"kind": "envoy", "tls": None, "keep_alive": 2.0}
+    assert changes(was, was) == ""
+    now = {"kind": "envoy", "tls": {"certificate": "/tls/shop.pem", "key": "/tls/shop.key"}, "keep_alive": None}
+    assert changes(was, now) == "keep_alive: 2s -> none, tls: none -> certificate /tls/shop.pem and key /tls/shop.key"
+
+
+def test_an_expand_of_nothing_does_not_say_that_it_changes_the_schema() -> None:
+    event = Event(1, 0.0, Phase.EXPANDING, 0, False, "", "PLANNED done")
+    assert event_line(event, PLAN._replace(database={"expands": ["0007"]})).endswith("changes the schema so that both versions understand it")
+    assert event_line(event, PLAN._replace(database={"expands": []})).endswith("nothing: the database has every migration of it")

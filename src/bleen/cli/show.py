@@ -118,6 +118,8 @@ def _does(event: Event, plan: Plan) -> str:
         return TERMINAL[event.phase]
     if event.phase in (Phase.EXPANDING, Phase.CONTRACTING) and not plan.database:
         return "nothing: no database is configured"
+    if event.phase is Phase.EXPANDING and not plan.database.get("expands", True):  # an old plan does not say
+        return "nothing: the database has every migration of it"
     if event.phase in (Phase.HOLDING, Phase.RETIRING) and plan.old is None:
         return "nothing: a first release has no old environment"
     if event.phase is Phase.RETIRING and plan.keep is None:
