@@ -330,7 +330,7 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
     elif verb is Verb.PROMOTE and (phase in RETURNING or phase in (Phase.ABORTED, Phase.ROLLED_BACK, Phase.CLOSED)):
         text = f"{plan.version} cannot be promoted any more ({phase}); `bleen deploy {plan.version}` tries again"
     elif verb in (Verb.ABORT, Verb.ROLLBACK) and phase in BEYOND and not (verb is Verb.ABORT and release.ended):
-        text = f"the rollback window is closed: nothing was changed; `bleen deploy {plan.old_version}` is the way back" if plan.old else _first(plan)
+        text = f"the rollback window is closed: nothing was changed; {way_back(plan)}" if plan.old else _first(plan)
     elif verb is Verb.ABORT and release.moved and not release.ended:
         text = f"{plan.version} has been promoted: nothing was changed; `bleen rollback` returns to {plan.old_version}" if plan.old else _first(plan)
     elif verb is Verb.ABORT and phase in (Phase.COMPLETED, Phase.ROLLED_BACK, Phase.CLOSED):
@@ -344,6 +344,14 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
     elif verb is Verb.ROLLBACK and phase is Phase.CLOSED:
         text = f"release {release.id.number} is closed: `bleen deploy {plan.old_version or plan.version}` is the way on"
     return Answer(ask.number, False, text) if text else None
+
+
+def way_back(plan: Plan) -> str:
+    """How to return to the old version once it is given up. The database alone knows whether a contract that forbids it has been done: it is named."""
+    before = plan.database.get("before", ())
+    foreign = [name for name in plan.database.get("contracts", ()) if name not in before]
+    unless = f", unless what it needs was contracted ({', '.join(foreign)}): `bleen migrate status`" if foreign else ""
+    return f"`bleen deploy {plan.old_version}` is the way back{unless}"
 
 
 def _first(plan: Plan) -> str:

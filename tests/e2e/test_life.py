@@ -69,7 +69,9 @@ def _promote_and_return(shop: Shop) -> None:
     assert "1.0 1.0 listens on" in shop.bleen("logs").out
     assert "1.1 1.1 listens on" in shop.bleen("logs", "green").out
     assert shop.bleen("logs", "-n", "0").out == ""
-    assert "from 1.0 (blue) to 1.1 (green)" in shop.bleen("plan", "1.1").out
+    planned = shop.bleen("plan", "1.1").out
+    assert "from 1.0 (blue) to 1.1 (green)" in planned
+    assert "  program    " in planned
 
 
 def _refuse_a_smoke_test(shop: Shop) -> None:

@@ -81,6 +81,19 @@ def test_flapping_moves_nothing(shop: Shop) -> None:
     assert shop.release.entered == release.entered
 
 
+def test_a_version_that_serves_and_is_not_well_is_shown_without_a_release_under_way(shop: Shop) -> None:
+    """ "Anything less is shown and not acted on" """
+    shop.up("1.0")
+    assert shop.status()["environments"]["blue-1"]["unwell"] is None
+    shop.tell("1.0", "fail")
+    said = shop.bleen("status").out
+    assert said.startswith("shop: 1.0 serves from blue, and is NOT WELL: 0 of 1 are ready\n")
+    assert "    not well: blue-1/1 " in said
+    seen = shop.status()["environments"]["blue-1"]
+    assert (seen["ready"], "answered 5" in seen["unwell"]) == (0, True)
+    assert "blue-1 (1.0), which serves, is not well" in shop.bleen("doctor", code=1).out
+
+
 def test_an_active_version_that_is_dead_does_not_prevent_the_promotion_of_a_healthy_one(shop: Shop) -> None:
     """ "An active environment that is unhealthy never prevents the promotion of a healthy one; the plan says that there is no rollback then." """
     shop.up("1.0")
@@ -111,6 +124,7 @@ def test_with_both_dead_the_release_halts_and_the_traffic_stays(either: Shop) ->
     shop.tell("1.1", "fail")
     said = deploy.ended(5)
     assert "both environments are dead, traffic was left where it is" in said.err
+    assert "stays warm" not in said.out
     seen = shop.status()
     assert (seen["active"]["version"], seen["release"]["phase"]) == ("1.1", "BAKING")
     assert "both environments are dead" in seen["release"]["halted"]

@@ -164,8 +164,12 @@ def test_an_address_of_another_service_is_refused_even_while_that_one_is_down(tm
     with Shop(tmp_path / "one") as one, Shop(tmp_path / "two", service="store", state=one.state) as two:
         one.up("1.0").bleen("down", "--yes")
         two.configure(router={"envoy": {"listen": one.preview, "preview": two.preview}})
-        assert f"{one.preview} is an address of the service shop" in two.bleen("up", code=2).err
+        said = two.bleen("up", code=2).err
+        assert f"{one.preview} is an address of the service shop" in said
+        assert f"`bleen down --yes --service shop`, then remove {one.place.path}\n" in said
         assert not two.place.journal.exists()
+        shutil.rmtree(one.place.path)
+        two.bleen("up")
 
 
 def test_an_old_process_on_a_port_does_not_pass_for_the_new_version(shop: Shop) -> None:

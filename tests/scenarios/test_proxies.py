@@ -97,6 +97,22 @@ def test_a_router_without_its_socket_is_told_and_after_a_restart_it_is_as_before
     assert either.serves() == "1.0"
 
 
+def test_a_router_that_is_dead_with_its_engine_is_the_first_thing_that_is_said(either: Shop) -> None:
+    """ "exit 2, and why, if the router does not answer" """
+    either.up("1.0", "1.1").bleen("rollback")
+    either.reached("ROLLED_BACK")
+    either.kill(either.engine())
+    either.kill(either.proxy())
+    assert either.bleen("status").out.startswith(f"shop: NOBODY ANSWERS on {either.listen}, 1.0 should; `bleen up` starts the router\n")
+    said = either.bleen("doctor", code=1).out
+    assert f"nobody answers on {either.listen}" in said
+    assert "drift" not in said
+    assert f"already on 1.0, but nobody answers on {either.listen}" in either.bleen("rollback", code=2).err
+    either.bleen("up")
+    assert either.bleen("status").out.startswith("shop: 1.0 serves from blue")
+    assert either.bleen("rollback").out.startswith("already on 1.0")
+
+
 def test_drift_is_shown_refused_by_deploy_and_no_obstacle_for_a_rollback(either: Shop) -> None:
     """ "`status` shows it, `deploy` refuses on it, `rollback` goes ahead." """
     either.up("1.0", "1.1")

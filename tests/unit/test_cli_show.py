@@ -1,9 +1,16 @@
 """What people get to see of a failure."""
 
+import time
+from argparse import Namespace
+
 import pytest
 
-from bleen.cli.show import evidence_lines, span
-from bleen.plan import duration
+from bleen.cli.addresses import changes
+from bleen.cli.show import Lines, Waiting, event_line, evidence_lines, span
+from bleen.lifecycle import Event, Phase, Release, ReleaseId
+from bleen.plan import Plan, Probe, Step, duration
+
+PLAN = Plan("shop", "1.1", "green", None, "", 0, {"kind": "fake"}, Probe(), (), (Step(100, 5.0),), "auto", 60, "abort", 900, 30, 0)
 
 FAILED = {
     "test": "The shop answers",
@@ -63,3 +70,40 @@ def test_a_smoke_test_that_could_not_be_sent_or_got_no_answer_shows_what_there_i
 )
 def test_a_length_of_time_is_written_out_and_told_as_far_as_it_matters(seconds: float, written: str, told: str) -> None:
     assert (duration(seconds), span(seconds)) == (written, told)
+
+
+def test_why_a_release_is_halted_is_not_told_as_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    waiting, release = Waiting(Namespace(json=False)), Release(ReleaseId("shop", 2), PLAN, Phase.ROLLING_BACK, why="1.0 to be healthy")
+    now = 5.0
+    waiting.told(release, ())
+    now = 10.0
+    waiting.told(release._replace(why="1.0 is not healthy", halted="1.0 is not healthy"), ())
+    assert capsys.readouterr().err == "ROLLING_BACK: waits for 1.0 to be healthy\n"
+
+
+def test_a_release_that_takes_long_is_not_silent_in_a_log_and_does_not_chatter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    lines, release = Lines(), Release(ReleaseId("shop", 2), PLAN, Phase.EXPANDING)
+    said = []
+    for second in range(200):
+        now = float(second)
+        lines.told(release._replace(why=f"the backfill: {min(second, 30)} of 30 rows"), ())
+        if out := capsys.readouterr().out:
+            said.append((second, out.partition("EXPANDING")[2].strip()))
+    assert said == [(at, f"waits for the backfill: {min(at, 30)} of 30 rows") for at in (10, 20, 30, 90, 150)]
+
+
+def test_a_change_of_the_routers_settings_is_told_in_words() -> None:
+    was = {"kind": "envoy", "tls": None, "keep_alive": 2.0}
+    assert changes(was, was) == ""
+    now = {"kind": "envoy", "tls": {"certificate": "/tls/shop.pem", "key": "/tls/shop.key"}, "keep_alive": None}
+    assert changes(was, now) == "keep_alive: 2s -> none, tls: none -> certificate /tls/shop.pem and key /tls/shop.key"
+
+
+def test_an_expand_of_nothing_does_not_say_that_it_changes_the_schema() -> None:
+    event = Event(1, 0.0, Phase.EXPANDING, 0, False, "", "PLANNED done")
+    assert event_line(event, PLAN._replace(database={"expands": ["0007"]})).endswith("changes the schema so that both versions understand it")
+    assert event_line(event, PLAN._replace(database={"expands": []})).endswith("nothing: the database has every migration of it")

@@ -461,7 +461,8 @@ def test_a_program_that_is_not_there_is_refused_with_where_it_was_looked_for(
         program.parent.mkdir(parents=True, exist_ok=True)
         program.touch()
         program.chmod(0o755)
-        assert config.plan(loaded, "1.0", None).platform["command"][0] == command
+        plan = config.plan(loaded, "1.0", None)
+        assert (plan.platform["command"][0], Path(config.program(loaded, plan))) == (command, program)
 
 
 def test_a_program_that_is_named_by_its_port_is_looked_for_when_it_has_one(load: Callable[..., Config]) -> None:

@@ -204,6 +204,16 @@ def test_a_verb_given_twice_equals_once(verb: Verb, phase: Phase, halted: str, f
     assert (twice, event, again.obeyed) == (once, None, answer.obeyed)
 
 
+def test_the_way_back_after_the_window_is_no_promise_where_a_contract_may_forbid_it() -> None:
+    """ "After it, deploy, promote and rollback refuse a version that does not." """
+    plan = PLAN._replace(database={"migrations": ["0006", "0007"], "before": ["0006"], "contracts": ["0006", "0007"]})
+    _, _, answer = obey(release(P.COMPLETED, plan), asked(V.ROLLBACK), 20.0, 1.7e9)
+    assert answer.text.endswith("`bleen deploy 1.0` is the way back, unless what it needs was contracted (0007): `bleen migrate status`")
+    shipped = plan._replace(database={**plan.database, "before": ["0006", "0007"]})
+    _, _, answer = obey(release(P.COMPLETED, shipped), asked(V.ROLLBACK), 20.0, 1.7e9)
+    assert answer.text.endswith("`bleen deploy 1.0` is the way back")
+
+
 @pytest.mark.parametrize("phase", [p for p in Phase if p not in UNMOVED])
 @pytest.mark.parametrize("verb", Verb)
 def test_no_command_but_promote_moves_users_forward(verb: Verb, phase: Phase) -> None:

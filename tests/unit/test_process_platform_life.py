@@ -204,6 +204,20 @@ def test_crashing_is_said_when_every_instance_was_restarted_three_times_within_a
     assert not platform.health(GREEN).crashing
 
 
+def test_an_environment_that_answers_but_keeps_crashing_says_so_and_until_when(host: Host) -> None:
+    """ "An environment whose processes all keep crashing is dead too, even if it answers in between." """
+    words = ("-m", "bleen.testing.application", "--port", "{port}", "--name", "1.0", "--version", "1.0")
+    platform = host.platform(sys.executable, *words)
+    platform.provision(GREEN, "1.0", 1, 1)
+    for _ in range(3):
+        host.kill(GREEN, 1)
+        platform.tend(1)
+        host.clock.now += 5.0
+        platform.tend(1)
+    until("it answers", lambda: platform.health(GREEN).ready == 1)
+    assert platform.health(GREEN).why.startswith("green-5 answers, but keeps crashing (3 times): it counts as well again if it runs for ")
+
+
 def test_what_cannot_be_started_again_is_told_and_does_not_stop_the_others(host: Host) -> None:
     """Pruned while warm: rollback is shown as not ready."""
     platform = host.platform()

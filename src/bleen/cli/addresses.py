@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from bleen.errors import Refused, UserError
 from bleen.host import launch, processes, state
 from bleen.host.state import Place
+from bleen.plan import duration
 from bleen.providers.journals.sqlite import router_of
 from bleen.providers.routers import haproxy
 
@@ -21,7 +22,22 @@ def of_nobody_else(place: Place, wanted: Mapping[str, Any]) -> None:
         theirs = router_of(Place(name))
         for address in (wanted["listen"], wanted["preview"]):
             if address in (theirs.get("listen"), theirs.get("preview")):
-                raise UserError(f"{address} is an address of the service {name}: choose another in bleen.yaml")
+                raise UserError(
+                    f"{address} is an address of the service {name}: choose another in bleen.yaml; or, if {name} is to be gone for good,"
+                    f" `bleen down --yes --service {name}`, then remove {Place(name).path}"
+                )
+
+
+def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which settings of a router differ, and how, in words; empty if none do."""
+    names = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
+    return ", ".join(f"{name}: {_setting(was.get(name))} -> {_setting(now.get(name))}" for name in names)
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " and ".join(f"{name} {each}" for name, each in value.items())
+    return "none" if value is None else duration(value) if isinstance(value, int | float) else str(value)
 
 
 def usable(place: Place, wanted: Mapping[str, Any], but: Sequence[str] = ()) -> None:

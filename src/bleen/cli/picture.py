@@ -1,14 +1,16 @@
 """The state of a service as the world tells it: what the router serves, what runs, what the journal intends. Read only."""
 
 import os
+import socket
+from collections.abc import Mapping
 from typing import Any
 
 from bleen.cli import show
 from bleen.cli.access import Access
 from bleen.errors import PortError
 from bleen.host import clock
-from bleen.lifecycle import BEYOND, REVERSIBLE, Phase, Release, Service
-from bleen.model import Environment, Routing, Running
+from bleen.lifecycle import BEYOND, REVERSIBLE, Phase, Release, Service, way_back
+from bleen.model import Environment, Health, Routing, Running
 from bleen.ports import Providers
 
 
@@ -20,18 +22,26 @@ def of(access: Access) -> dict[str, Any]:
     routing, trouble = _routing(providers)
     seen = routing or service.confirmed
     active = max((e for e in seen.shares if seen.shares[e]), key=lambda e: (seen.shares[e], e.release), default=None)
+    back = newest.plan.old if newest and newest.phase in REVERSIBLE else None
+    looks = {e: _look(providers, e) for e in running if service.up and (seen.serves(e) or e == back)}
     return {
         "service": access.name,
         "up": service.up,
         "active": _environment(access, active, running) if active else None,
         "idle": _idle(access, active, running),
         "release": _release(access, newest) if newest else None,
-        "rollback": _rollback(access, newest, providers),
+        "rollback": _rollback(access, newest, providers, looks),
         "drift": _drift(service, newest, routing, trouble),
         "pending": list(service.pending),
         "engine": _engine(access, service),
-        "router": {"kind": service.router.get("kind"), "listen": service.router.get("listen"), "answers": routing is not None, "shares": _shares(routing)},
-        "environments": _environments(running, providers, routing),
+        "router": {
+            "kind": service.router.get("kind"),
+            "listen": service.router.get("listen"),
+            "answers": routing is not None,
+            "listens": routing is not None or _listens(service),
+            "shares": _shares(routing),
+        },
+        "environments": _environments(running, providers, routing, looks),
     }
 
 
@@ -40,6 +50,41 @@ def _routing(providers: Providers) -> tuple[Routing | None, str]:
         return providers.router.routing(), ""
     except PortError as error:
         return None, str(error)
+
+
+def _look(providers: Providers, environment: Environment) -> Health | PortError:
+    """How an environment is, or why that cannot be told."""
+    try:
+        return providers.platform.health(environment)
+    except PortError as error:
+        return error
+
+
+def _unwell(look: Health | PortError) -> str:
+    """What is not well, in words; empty if all is."""
+    if isinstance(look, PortError):
+        return str(look)
+    return "" if look.healthy else look.why or ("it keeps crashing" if look.crashing else f"{look.ready} of {look.wanted} are ready")
+
+
+def _listens(service: Service) -> bool:
+    """Whether somebody takes connections where users come: a router that does not answer us may well go on serving them."""
+    host, _, port = service.router.get("listen", "").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 1).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def unreachable(access: Access, release: Release) -> str:
+    """Why nobody can say that users are served: the router does not answer. Empty if it does."""
+    routing, trouble = _routing(access.providers(release))
+    if routing is not None:
+        return ""
+    service = access.service
+    nobody = "" if _listens(service) else f"nobody answers on {service.router.get('listen')}: "
+    return f"{nobody}the router does not answer: {trouble}" if service.up else f"{access.name} is down: `bleen up` starts it"
 
 
 def _environment(access: Access, environment: Environment, running: Any) -> dict[str, Any]:
@@ -72,7 +117,7 @@ def _release(access: Access, release: Release) -> dict[str, Any]:
     return told
 
 
-def _rollback(access: Access, newest: Release | None, providers: Providers) -> dict[str, Any]:
+def _rollback(access: Access, newest: Release | None, providers: Providers, looks: Mapping[Environment, Health | PortError]) -> dict[str, Any]:
     if not access.service.up and newest is not None and newest.phase in REVERSIBLE and newest.plan.old:
         return {"ready": False, "to": newest.plan.old_version, "reason": f"{access.name} is down; `bleen up` starts {newest.plan.old_words} too"}
     if newest is not None and newest.phase is Phase.ROLLING_BACK:
@@ -80,20 +125,16 @@ def _rollback(access: Access, newest: Release | None, providers: Providers) -> d
     if newest is None or newest.phase not in REVERSIBLE:
         reason = "no release has been promoted" if newest is None else f"no rollback window is open: release {newest.id.number} is in {newest.phase}"
         if newest is not None and newest.phase in BEYOND and newest.plan.old:
-            reason = f"the rollback window is closed; `bleen deploy {newest.plan.old_version}` is the way back"
+            reason = f"the rollback window is closed; {way_back(newest.plan)}"
         return {"ready": False, "to": None, "reason": reason}
     old, version = newest.plan.old, newest.plan.old_version
     if old is None:
         return {"ready": False, "to": None, "reason": "a first release has nothing to return to"}
-    try:
-        health = providers.platform.health(old)
-    except PortError as error:
-        return {"ready": False, "to": version, "reason": str(error)}
-    if health.healthy and (pruned := _pruned(access, old)):
+    if unwell := _unwell(looks.get(old) or _look(providers, old)):
+        return {"ready": False, "to": version, "reason": unwell}
+    if pruned := _pruned(access, old):
         return {"ready": False, "to": version, "reason": f"{pruned} is gone: {version} lives only as long as its processes do"}
-    if health.healthy:
-        return {"ready": True, "to": version, "reason": None}
-    return {"ready": False, "to": version, "reason": health.why or f"{health.ready} of {health.wanted} are ready"}
+    return {"ready": True, "to": version, "reason": None}
 
 
 def _pruned(access: Access, environment: Environment) -> str:
@@ -142,16 +183,18 @@ def _engine(access: Access, service: Service) -> dict[str, Any]:
     }
 
 
-def _environments(running: Any, providers: Providers, routing: Routing | None) -> dict[str, Any]:
+def _environments(running: Any, providers: Providers, routing: Routing | None, looks: Mapping[Environment, Health | PortError]) -> dict[str, Any]:
     traffic = providers.router.traffic() if routing is not None else {}
     told: dict[str, Any] = {}
     for environment, runs in sorted(running.items()):
-        counted = traffic.get(environment)
+        counted, look = traffic.get(environment), looks.get(environment)
         told[str(environment)] = {
             "version": runs.version,
             "alive": runs.alive,
             "wanted": runs.replicas,
             "stopping": runs.stopping,
+            "ready": look.ready if isinstance(look, Health) else None,
+            "unwell": None if look is None else _unwell(look) or None,
             "targets": [str(t) for t in runs.targets],
             "requests": counted.requests if counted else None,
             "errors": counted.errors if counted else None,
@@ -164,9 +207,15 @@ def _serving(picture: dict[str, Any]) -> str:
     active = picture["active"]
     if not picture["up"]:
         return f" is down{', ' + active['version'] + ' would serve' if active else ''}; `bleen up` starts it"
+    if not picture["router"]["listens"]:
+        return f": NOBODY ANSWERS on {picture['router']['listen']}{', ' + active['version'] + ' should' if active else ''}; `bleen up` starts the router"
+    if not picture["router"]["answers"]:
+        return f": the router does not answer, so what serves is not known{'; last seen: ' + active['version'] if active else ''}"
     if not active:
         return ": nothing is released; the listener answers 503"
-    return f": {active['version']} serves from {active['environment']}"
+    each = picture["environments"].get(f"{active['environment']}-{active['release']}", {})
+    unwell = f", and is NOT WELL: {each['ready'] or 0} of {each['wanted']} are ready" if each.get("unwell") else ""
+    return f": {active['version']} serves from {active['environment']}{unwell}"
 
 
 def lines(picture: dict[str, Any]) -> list[str]:
@@ -175,9 +224,11 @@ def lines(picture: dict[str, Any]) -> list[str]:
     said = [f"{picture['service']}{_serving(picture)}"]
     for name, each in picture["environments"].items():
         counted = f", {each['requests']} requests, {each['errors']} errors, {each['open']} open" if each["requests"] is not None else ""
-        share = picture["router"]["shares"].get(name, 0)
+        share = f", {picture['router']['shares'].get(name, 0)} %" if picture["router"]["answers"] else ""
         runs = f"stopping, {each['alive']} left" if each["stopping"] else f"{each['alive']} of {each['wanted']} run"
-        said.append(f"  {name:10} {each['version']:12} {runs}, {share} %{counted}")
+        said.append(f"  {name:10} {each['version']:12} {runs}{share}{counted}")
+        if each["unwell"]:
+            said.append(f"    not well: {each['unwell']}")
     if release:
         said.append(f"release {release['number']} ({release['version']}): {release['phase']}{', HALTED' if release['halted'] else ''}")
         if release["halted"]:

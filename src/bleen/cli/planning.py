@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen import config
-from bleen.cli import picture, show
+from bleen.cli import addresses, picture, show
 from bleen.cli.access import Access, described, open_service
 from bleen.config import Config
 from bleen.errors import Unavailable, UserError
@@ -119,13 +119,8 @@ def _known(args: Namespace, loaded: Config) -> Access:
 
 
 def _same_router(access: Access, wanted: dict[str, Any]) -> None:
-    settings = dict(access.service.router)
-    changed = sorted(name for name in {*settings, *wanted} if settings.get(name) != wanted.get(name))
-    if changed:
-        was, now = ({name: s.get(name) for name in changed} for s in (settings, wanted))
-        raise UserError(
-            f"the router's settings are not part of a release and have changed ({json.dumps(was)} to {json.dumps(now)}): `bleen up --apply` makes that change"
-        )
+    if changed := addresses.changes(access.service.router, wanted):
+        raise UserError(f"the router's settings are not part of a release and have changed ({changed}): `bleen up --apply` makes that change")
 
 
 def _active(access: Access) -> config.Active | None:

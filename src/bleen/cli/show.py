@@ -38,12 +38,25 @@ class Silence:
         pass
 
 
+QUIET, MUTE = 10.0, 60.0
+"""Seconds without a line after which another wait is told, and after which the same one is told again: CI ends jobs that say nothing."""
+
+
 class Lines(Silence):
-    """A line an event, for logs and pipes."""
+    """A line an event, and one for what takes long, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._said, self._since = "", time.monotonic()
 
     def told(self, release: Release, events: Sequence[Event]) -> None:
         for event in events:
             print("\n".join([event_line(event, release.plan), *failure_lines(event)]), flush=True)
+        now = time.monotonic()
+        if events:
+            self._said, self._since = "", now
+        elif release.why and not release.halted and now >= self._since + (MUTE if release.why == self._said else QUIET):
+            self._said, self._since = release.why, now
+            print(f"{clock.local(clock.wall())}  {release.phase!s:18}  waits for {release.why}", flush=True)
 
 
 class Waiting(Silence):
@@ -54,7 +67,7 @@ class Waiting(Silence):
         self._said, self._since = "", time.monotonic()
 
     def told(self, release: Release, events: Sequence[Event]) -> None:
-        if not self._quiet and release.why not in (self._said, "") and time.monotonic() > self._since + 1:
+        if not self._quiet and not release.halted and release.why not in (self._said, "") and time.monotonic() > self._since + 1:
             self._said, self._since = release.why, time.monotonic()
             print(f"{release.phase!s}: waits for {release.why}", file=sys.stderr, flush=True)
 
@@ -105,6 +118,8 @@ def _does(event: Event, plan: Plan) -> str:
         return TERMINAL[event.phase]
     if event.phase in (Phase.EXPANDING, Phase.CONTRACTING) and not plan.database:
         return "nothing: no database is configured"
+    if event.phase is Phase.EXPANDING and not plan.database.get("expands", True):  # an old plan does not say
+        return "nothing: the database has every migration of it"
     if event.phase in (Phase.HOLDING, Phase.RETIRING) and plan.old is None:
         return "nothing: a first release has no old environment"
     if event.phase is Phase.RETIRING and plan.keep is None:

@@ -159,18 +159,32 @@ def _enough_ports(config: Config) -> None:
 
 def _program(config: Config, directory: str, version: str, environment: str) -> None:
     """Raises UserError if the program of ``command`` is not where a copy would look for it: in PATH as the copy has it, or in the version's directory."""
+    program = _started(config, directory, version, environment)
+    if program is None:
+        return
+    try:
+        launch.check(program)
+    except Refused as error:
+        way = config.source.fault(("platform", "process", "command"), "")
+        raise UserError(f"version {version} cannot be started: {error}; put it there, or correct `command` ({way.file}:{way.line})") from None
+
+
+def program(config: Config, made: Plan) -> str:
+    """The file that the first word of ``command`` is found as by a copy; empty if that is not known yet."""
+    started = _started(config, made.platform["directory"], made.version, made.environment)
+    return launch.found(started) if started else ""
+
+
+def _started(config: Config, directory: str, version: str, environment: str) -> launch.Program | None:
+    """What a copy starts, as far as it can be said; None if the program's name has a port in it."""
     process = config.file.platform.process
     if "{port}" in process.command[0].replace("{{port}}", ""):  # ports are given out when the release begins
-        return
+        return None
     words = {"port": str(process.ports[0]), "version": version, "environment": environment, "instance": "1"}
     env = secrets(config)["base"]
     if "PATH" in process.env:
         env["PATH"] = filled(process.env["PATH"], words, config.values)
-    try:
-        launch.check(launch.Program([filled(process.command[0], words)], directory, env, ""))
-    except Refused as error:
-        way = config.source.fault(("platform", "process", "command"), "")
-        raise UserError(f"version {version} cannot be started: {error}; put it there, or correct `command` ({way.file}:{way.line})") from None
+    return launch.Program([filled(process.command[0], words)], directory, env, "")
 
 
 def _user(config: Config) -> pwd.struct_passwd:

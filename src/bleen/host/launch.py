@@ -83,8 +83,8 @@ def check(program: Program) -> None:
     if not os.path.isdir(program.directory):
         raise Refused(f"{program.directory} is not a directory; the version's files are expected there")
     command = program.argv[0]
-    places = [""] if "/" in command else os.get_exec_path(dict(program.env))
-    if not any(os.path.isfile(path) and os.access(path, os.X_OK) for place in places if (path := os.path.join(program.directory, place, command))):
+    if not found(program):
+        places = os.get_exec_path(dict(program.env))
         where = program.directory if "/" in command else f"PATH ({os.pathsep.join(places)})"
         raise Refused(f"{command!r} is no program that can be executed in {where}")
     if program.user:
@@ -96,6 +96,14 @@ def check(program: Program) -> None:
             raise Refused(f"there is no user {program.user!r} on this host") from None
         if os.geteuid() not in (0, uid):
             raise Refused(f"only root can start a program as {program.user}")
+
+
+def found(program: Program) -> str:
+    """The file that the first word of a program means; empty if there is none. A word with a slash is relative to the directory, others lie in PATH."""
+    command = program.argv[0]
+    places = [""] if "/" in command else os.get_exec_path(dict(program.env))
+    paths = (os.path.join(program.directory, place, command) for place in places)
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 
 
 def recorded(record: Path) -> Process | None:

@@ -17,7 +17,7 @@ from bleen.cli import exits, planning, show
 from bleen.cli.access import Access, start_engine, who
 from bleen.engine.drive import Driver
 from bleen.errors import Busy
-from bleen.lifecycle import REVERSIBLE, UNMOVED, Event, Phase, Release, Verb
+from bleen.lifecycle import UNMOVED, Event, Phase, Release, Verb
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -100,7 +100,7 @@ def run(args: Namespace) -> int:
             raise
     if driver.ended_resident:  # it did not answer; the hold is watched again
         start_engine(access.place)
-    if release.phase in REVERSIBLE and release.plan.old:  # a first release holds nothing
+    if release.phase is Phase.HOLDING and release.plan.old and not release.halted:  # a first release holds nothing
         _tell_hold(args, access, release)
     return _end(args, release)
 

@@ -173,8 +173,15 @@ def _running(access: Access) -> Iterator[Finding]:
     yield (
         Finding("ok", f"router: {router['kind']} answers on {router['listen']}")
         if router["answers"]
-        else Finding("no", "the router does not answer", "`bleen up` starts it")
+        else Finding("no", seen["drift"])
+        if router["listens"]
+        else Finding("no", f"nobody answers on {router['listen']}: the router does not run", "`bleen up` starts it with the routing that it had")
     )
+    for name, each in seen["environments"].items():
+        if each["unwell"]:
+            serves = name in router["shares"]
+            what = f"{name} ({each['version']}){', which serves,' if serves else ''} is not well: {each['unwell']}"
+            yield Finding("no" if serves else "warn", what, f"`bleen logs {name.partition('-')[0]}` shows what it wrote")
     held = access.service.holder
     if not access.watched:
         yield Finding("warn", "nobody watches: no resident engine runs", "`bleen up` starts one")
@@ -182,7 +189,7 @@ def _running(access: Access) -> Iterator[Finding]:
         yield Finding("warn", f"the resident engine is version {held.version}, this is {__version__}", "`bleen up` replaces it; nothing is cut")
     else:
         yield Finding("ok", "a resident engine watches")
-    if seen["drift"]:
+    if seen["drift"] and router["answers"]:
         yield Finding("no", f"drift: {seen['drift']}", "find who changed the router; `bleen up --apply` undoes it, `bleen rollback` goes ahead all the same")
     if seen["release"] and seen["release"]["halted"]:
         yield Finding("no", f"release {seen['release']['number']} is halted: {seen['release']['halted']}", "`bleen resume`, `bleen rollback` or `bleen close`")

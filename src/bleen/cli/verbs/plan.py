@@ -3,6 +3,7 @@
 import json
 from argparse import ArgumentParser, Namespace
 
+from bleen import config
 from bleen.cli import exits, planning
 from bleen.plan import lines
 
@@ -22,4 +23,6 @@ def run(args: Namespace) -> int:
         print(f"{planned.plan.version} with the same plan serves already: nothing to do")
     else:
         print("\n".join(lines(planned.plan)))
+        if program := config.program(planned.config, planned.plan):  # of the PATH of whoever deploys, which need not be the one that is meant
+            print(f"  program    {planned.plan.platform['command'][0]} is {program}")
     return exits.DONE

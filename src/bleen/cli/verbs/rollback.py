@@ -17,10 +17,16 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    _, answer, release = command(args, Verb.ROLLBACK, _back, {"force": True} if args.force else {})
+    access, answer, release = command(args, Verb.ROLLBACK, _back, {"force": True} if args.force else {})
     if release.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and release.moved and not answer.text.startswith("already on"):
         forced = f", by force: whether {release.plan.old_version} is well was not asked" if release.forced else ""
         return tell(args, answer, release, f"{release.plan.old_words} serves again, {release.plan.new_words} is being stopped{forced}")
+    nothing_to_do = answer.obeyed and "already" in answer.text and release.phase is not Phase.ROLLING_BACK
+    if nothing_to_do and not release.halted:
+        from bleen.cli import picture  # not on the way of a rollback that has something to do
+
+        if trouble := picture.unreachable(access, release):
+            return tell(args, answer, release, f"{answer.text}, but {trouble}", exits.USAGE)
     return tell(args, answer, release, code=exits.DONE)
 
 

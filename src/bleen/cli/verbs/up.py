@@ -81,7 +81,7 @@ def _engine(access: Access) -> None:
 
 def _apply(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> None:
     was = access.service.router
-    changed = ", ".join(f"{name}: {was.get(name)} -> {wanted.get(name)}" for name in sorted({*was, *wanted}) if was.get(name) != wanted.get(name))
+    changed = addresses.changes(was, wanted)
     if not args.apply:
         raise UserError(
             f"the router runs with other settings ({changed}); `bleen up --apply` closes the listener, which cuts every connection, and opens it anew"

@@ -84,6 +84,8 @@ class ProcessPlatform:
         found = [f"{environment}/{n} {record.targets[n - 1]}: {why}" for n, why in sorted({**down, **unwell}.items())]
         why = "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
         crashing = all(self._crashing(path, n, states.get(n, State()), now) for n in wanted)
+        if crashing and not why:  # it answers just now
+            why = _keeps_crashing(environment, [states[n] for n in wanted], now)
         return Health(record.replicas - len(found), record.replicas, record.targets, why, crashing)
 
     def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
@@ -339,6 +341,12 @@ def _is_alive(path: Path, n: int) -> bool:
 def _crashed_before(state: State, now: float) -> str:
     """What is said beside what a restarted instance answers, until it has run well for a while."""
     return f", after it crashed{_times(state.crashes)}" if state.crashes and now - state.started < process_record.GOOD_RUN else ""
+
+
+def _keeps_crashing(environment: Environment, states: Sequence[State], now: float) -> str:
+    """What is said of an environment that answers, and is not trusted for it."""
+    crashes, left = max(state.crashes for state in states), min(state.started + process_record.GOOD_RUN - now for state in states)
+    return f"{environment} answers, but keeps crashing ({crashes} times): it counts as well again if it runs for {left:.0f} s more"
 
 
 def _times(count: int) -> str:
