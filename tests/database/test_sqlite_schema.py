@@ -135,6 +135,13 @@ def test_a_contract_that_sqlite_refuses_leaves_the_sync_in_place(users: File, sc
     assert list(schema.server.columns("users")) == ["id", "full_name"]
 
 
+def test_a_contract_whose_drops_of_a_pair_stand_apart_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
+    apart = "ALTER TABLE users DROP COLUMN first_name;\nDROP TABLE IF EXISTS pets;\nALTER TABLE users DROP COLUMN last_name;"
+    (said,) = schema.foreseen(parse("0007_full_name", {**FULL_NAME, "contract.sql": apart}, "x"))
+    assert said == "contract.sql: line 1 and line 3 take away columns of one pair: put them next to each other"
+    assert schema.foreseen(migration()) == []
+
+
 def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> None:
     """Shut while rows diverge (a count query)."""
     schema.expand([migration()], "shop", 2, SHIPS)

@@ -98,6 +98,10 @@ class Schema:
                 backfill.check(self.server, migration, fill)
         except Refused as error:
             said.append(str(error))
+        try:
+            list(_groups(self.server, self._statements(migration, "contract"), migration.pairs))
+        except Refused as error:
+            said.append(f"contract.sql: {error}")
         return said
 
     def backfill(self, name: str) -> None:
