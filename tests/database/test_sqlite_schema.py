@@ -142,6 +142,12 @@ def test_a_contract_whose_drops_of_a_pair_stand_apart_is_foreseen_before_anythin
     assert schema.foreseen(migration()) == []
 
 
+def test_a_pair_over_a_column_that_the_table_has_not_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
+    wrong = {name: text.replace("first_name", "given_name") for name, text in FULL_NAME.items()}
+    (said,) = schema.foreseen(parse("0007_full_name", {**wrong, "backfill.sql": "UPDATE users SET full_name = last_name;"}, "x"))
+    assert "users has no column given_name, and expand.sql adds none; it has id, first_name, last_name" in said
+
+
 def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> None:
     """Shut while rows diverge (a count query)."""
     schema.expand([migration()], "shop", 2, SHIPS)

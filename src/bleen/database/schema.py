@@ -1,5 +1,6 @@
 """The schema of one database: expand, contract and revert as the ledger allows, each resumable from wherever it was killed."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -93,6 +94,7 @@ class Schema:
     def foreseen(self, migration: Migration) -> list[str]:
         """What will refuse its pairs or its backfill when their turn comes, as far as it can be known before anything is touched; a line each."""
         said = [f"{words(pair)} cannot be kept in step: {why}" for pair in migration.pairs for why in sync.foreseen(self.server, pair)]
+        said += [f"{words(pair)} cannot be kept in step: {why}" for pair in migration.pairs if (why := self._absent(migration, pair))]
         try:
             if fill := self._fill(migration):
                 backfill.check(self.server, migration, fill)
@@ -103,6 +105,15 @@ class Schema:
         except Refused as error:
             said.append(f"contract.sql: {error}")
         return said
+
+    def _absent(self, migration: Migration, pair: Pair) -> str:
+        """Which columns of a pair its table, if it is there, has not, and expand.sql does not speak of; empty if there is none."""
+        known = self.server.columns(pair.table)
+        if not known or migration.command.expand:  # what another tool makes, only that tool knows
+            return ""
+        there, expand = {*map(str.lower, known)}, migration.sql("expand")
+        gone = [n for n in (*pair.old, *pair.new) if n.lower() not in there and not re.search(rf"(?<!\w){re.escape(n)}(?!\w)", expand, re.IGNORECASE)]
+        return f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}" if gone else ""
 
     def backfill(self, name: str) -> None:
         """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
