@@ -135,6 +135,15 @@ def test_a_contract_that_sqlite_refuses_leaves_the_sync_in_place(users: File, sc
     assert list(schema.server.columns("users")) == ["id", "full_name"]
 
 
+def test_the_age_of_a_pending_contract_is_that_of_its_expand_whatever_was_tried_since(schema: Schema) -> None:
+    schema.expand([migration(expand="CREATE TABLE pets (id int);", contract="DROP TABLE IF EXISTS cats;\nDROP TABLE dogs;")], "shop", 2, SHIPS)
+    since = schema.ledger.entries()[0].at
+    with pytest.raises(Refused, match="no such table: dogs"):
+        schema.contract("0007_full_name")
+    (found,) = schema.ledger.entries()
+    assert (found.state, found.at) == (State.CONTRACTING, since)
+
+
 def test_a_contract_whose_drops_of_a_pair_stand_apart_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
     apart = "ALTER TABLE users DROP COLUMN first_name;\nDROP TABLE IF EXISTS pets;\nALTER TABLE users DROP COLUMN last_name;"
     (said,) = schema.foreseen(parse("0007_full_name", {**FULL_NAME, "contract.sql": apart}, "x"))

@@ -41,7 +41,7 @@ class Entry(NamedTuple):
     """Whose release brought it; empty if it was done by hand."""
     release: int
     at: float
-    """When it came to this state, in seconds since the epoch."""
+    """When it came to this state, in seconds since the epoch; while it is contracting, when it was expanded."""
     sources: Mapping[str, str]
 
     @property

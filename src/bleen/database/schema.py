@@ -156,7 +156,7 @@ class Schema:
             if entry.state not in (State.EXPANDED, State.CONTRACTING):
                 raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
             with self.server.transaction():
-                self.server.rows(*self.ledger.reached(name, State.CONTRACTING))
+                self.server.rows(*self.ledger.reached(name, State.CONTRACTING, entry.at))  # its age is that of the expand
                 for text, values in self.ledger.mark(name, "contract", 0, True, because) if because else ():
                     self.server.rows(text, values)
             try:
