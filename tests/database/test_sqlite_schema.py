@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from sqlite_files import FIRST, LAST, MODES, File, made
 
+from bleen.cli.database import allowed
 from bleen.database import connect
 from bleen.database.gate import Around
 from bleen.database.ledger import State
-from bleen.database.migration import Locks, Migration, parse
+from bleen.database.migration import Locks, Migration, Pair, parse
 from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
 from bleen.database.statements import Place, Statement
-from bleen.errors import Refused
+from bleen.errors import Refused, UserError
 from bleen.testing.site import until
 
 USERS = """
@@ -149,6 +150,22 @@ def test_a_contract_whose_drops_of_a_pair_stand_apart_is_foreseen_before_anythin
     (said,) = schema.foreseen(parse("0007_full_name", {**FULL_NAME, "contract.sql": apart}, "x"))
     assert said == "contract.sql: line 1 and line 3 take away columns of one pair: put them next to each other"
     assert schema.foreseen(migration()) == []
+
+
+@pytest.mark.parametrize("second", ["0007_full_name", "0008_shout"])
+def test_a_column_of_two_pairs_is_refused_before_anything_is_touched(schema: Schema, second: str) -> None:
+    first = migration()
+    chained = Pair("users", ("full_name",), ("shout",), {"shout": "full_name"}, {"full_name": "shout"}, "new")
+    expand = "ALTER TABLE users ADD COLUMN shout text;"
+    if second == first.name:
+        new = [parse(first.name, {**FULL_NAME, "expand.sql": FULL_NAME["expand.sql"] + expand}, "x")._replace(pairs=(*first.pairs, chained))]
+    else:
+        new = [first, migration(second, expand=expand)._replace(pairs=(chained,))]
+    with pytest.raises(UserError) as refused:
+        allowed(schema, "2", new)
+    said = f"{second}: users (full_name <-> shout) cannot be kept in step: full_name is in users (first_name+last_name <-> full_name) of 0007_full_name already"
+    assert said in str(refused.value)
+    assert schema.ledger.entries() == []
 
 
 def test_a_pair_over_a_column_that_the_table_has_not_is_foreseen_before_anything_is_touched(schema: Schema) -> None:

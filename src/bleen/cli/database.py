@@ -11,10 +11,10 @@ from bleen.database import command, connect, dialect, reverting
 from bleen.database.command import Home
 from bleen.database.gate import named
 from bleen.database.ledger import State, check
-from bleen.database.migration import Command, Migration, read_all
+from bleen.database.migration import Command, Migration, Pair, read_all
 from bleen.database.rules import Script, lint_release
 from bleen.database.rules.findings import PHASES
-from bleen.database.schema import Schema, contracts
+from bleen.database.schema import Schema, contracts, words
 from bleen.database.server import Server
 from bleen.database.statements import Dialect
 from bleen.errors import PortError, Refused, UserError
@@ -128,8 +128,21 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
         raise UserError("\n".join(early))
     if wrong := _forbidden(new, schema.server, home):
         raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
-    if wrong := [f"{m.name}: {why}" for m in new for why in schema.foreseen(m)]:
+    if wrong := [*_claimed(new), *(f"{m.name}: {why}" for m in new for why in schema.foreseen(m))]:
         raise UserError("\n".join(wrong))
+
+
+def _claimed(migrations: Sequence[Migration]) -> list[str]:
+    """Columns of more than one pair, a line each: only one pair can keep a column in step, and the second would be refused when the first is installed."""
+    said: list[str] = []
+    claims: dict[tuple[str, str], tuple[str, Pair]] = {}
+    for m, pair in [(each, pair) for each in migrations for pair in each.pairs]:
+        for column in (*pair.old, *pair.new):
+            name, first = claims.setdefault((pair.table, column), (m.name, pair))
+            if first is not pair and {*first.old, *first.new} != {*pair.old, *pair.new}:
+                way = "make them one pair" if name == m.name else f"ship {m.name} in a release after {name} is contracted"
+                said.append(f"{m.name}: {words(pair)} cannot be kept in step: {column} is in {words(first)} of {name} already; {way}")
+    return said
 
 
 def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | None) -> list[str]:
