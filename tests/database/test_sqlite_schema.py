@@ -4,7 +4,9 @@ import os
 import sqlite3
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from sqlite_files import FIRST, LAST, MODES, File, made
 
 from bleen.cli.database import allowed
+from bleen.cli.migrating import agreed
 from bleen.database import connect
 from bleen.database.gate import Around
 from bleen.database.ledger import State
@@ -172,6 +175,12 @@ def test_a_pair_over_a_column_that_the_table_has_not_is_foreseen_before_anything
     wrong = {name: text.replace("first_name", "given_name") for name, text in FULL_NAME.items()}
     (said,) = schema.foreseen(parse("0007_full_name", {**wrong, "backfill.sql": "UPDATE users SET full_name = last_name;"}, "x"))
     assert "users has no column given_name, and expand.sql adds none; it has id, first_name, last_name" in said
+
+
+def test_where_nobody_can_be_asked_it_is_said_first_that_nothing_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO())
+    with pytest.raises(UserError, match=r"^nothing was changed: 0002_years is reverted\."):
+        agreed(Namespace(yes=False), "0002_years is reverted.")
 
 
 def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> None:
