@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlite_files import FIRST, LAST, MODES, File, made
 
+from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.cli.migrating import agreed
 from bleen.database import connect
@@ -181,6 +182,36 @@ def test_where_nobody_can_be_asked_it_is_said_first_that_nothing_was_changed(mon
     monkeypatch.setattr(sys, "stdin", StringIO())
     with pytest.raises(UserError, match=r"^nothing was changed: 0002_years is reverted\."):
         agreed(Namespace(yes=False), "0002_years is reverted.")
+
+
+def test_a_migration_of_another_service_on_this_database_is_told_as_that(
+    users: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bleen(service: str, *words: str) -> tuple[int, str]:
+        return main(["migrate", *words, "-f", f"{service}/bleen.yaml"]), "".join(capsys.readouterr())
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    for service in ("ann", "bob"):
+        folder = Path(service, "releases/1/migrations/0001_init")
+        folder.mkdir(parents=True)
+        Path(service, "bleen.yaml").write_text(
+            f"service: {service}\n"
+            'platform: {process: {command: [./app], directory: "releases/{version}"}}\n'
+            'router: {envoy: {listen: "127.0.0.1:18080", preview: "127.0.0.1:18081"}}\n'
+            f'database: {{url: "{users.url}"}}\n'
+        )
+        (folder / "expand.sql").write_text(f"CREATE TABLE of_{service} (id int);")
+        (folder / "contract.sql").write_text("DROP TABLE users;")
+    assert bleen("ann", "expand", "1")[0] == 0
+    for words in ("plan", "expand"):
+        code, said = bleen("bob", words, "1")
+        assert code == 2
+        assert "0001_init is already a migration of ann, which is on this database too: give this one another number or name" in said
+    code, said = bleen("bob", "contract", "--yes")
+    assert code == 1
+    assert "it is a migration of ann, which is on this database too" in said
+    assert bleen("ann", "contract", "--yes")[0] == 0
 
 
 def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> None:

@@ -35,7 +35,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         schema = Schema(connect(shared.url))
         try:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
-            allowed(schema, plan.version, migrations, home(loaded, plan.version))
+            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service)
         finally:
             schema.server.close()
     except PortError as error:
@@ -105,10 +105,10 @@ def _settings(loaded: Config, version: str) -> dict[str, Any]:
     return {"version": version, "directory": directory, "env": dict(process.env), "user": process.user or ""}
 
 
-def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None = None) -> None:
+def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None = None, service: str = "") -> None:
     """Raises UserError if a version must not come onto this database: it does not know a contract that was done, brings a migration that was changed after
     it had been applied, or one that the rules forbid or that could never be kept in step or filled. What a command prints of its SQL is judged too; ``home``,
-    where it runs, is needed where there is one.
+    where it runs, is needed where there is one; ``service``: whose version it is.
     """
     entries = {entry.name: entry for entry in schema.ledger.entries()}
     missing = [name for name in schema.contracted() if name not in {m.name for m in migrations}]
@@ -120,7 +120,7 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     try:
         for migration in migrations:
             if migration.name in entries:
-                check(entries[migration.name], migration)
+                check(entries[migration.name], migration, service)
     except Refused as error:
         raise UserError(str(error)) from None
     new = [m for m in migrations if m.name not in entries]
