@@ -20,6 +20,7 @@ from bleen.database import connect
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, Pair, parse
+from bleen.database.operations import template
 from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
 from bleen.database.statements import Place, Statement
@@ -212,6 +213,13 @@ def test_a_migration_of_another_service_on_this_database_is_told_as_that(
     assert code == 1
     assert "it is a migration of ann, which is on this database too" in said
     assert bleen("ann", "contract", "--yes")[0] == 0
+
+
+def test_a_template_that_nobody_filled_in_is_refused_with_the_file_to_fill_in(schema: Schema) -> None:
+    left = parse("0008_empty", template("sqlite").files, "x")
+    with pytest.raises(UserError, match=r"^0008_empty: nothing is written in it yet: fill in 0008_empty/expand\.sql"):
+        allowed(schema, "2", [migration(), left])
+    assert schema.ledger.entries() == []
 
 
 def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> None:

@@ -124,6 +124,8 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     except Refused as error:
         raise UserError(str(error)) from None
     new = [m for m in migrations if m.name not in entries]
+    if empty := [m.name for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
+        raise UserError("\n".join(f"{name}: nothing is written in it yet: fill in {name}/expand.sql, or take the folder away" for name in empty))
     if early := [command.overtakes(m, earlier) for m in new if (earlier := schema.overtaken(m, new))]:
         raise UserError("\n".join(early))
     if wrong := _forbidden(new, schema.server, home):
