@@ -191,13 +191,13 @@ def test_a_unique_index_of_columns_that_are_not_null_is_as_good_as_a_primary_key
 
 @pytest.mark.parametrize("fault", [{"key": ("n",)}, {"set": {"notes": "b"}}, {"set": {"a": "concat(n, b)"}}, {"where": "t.n > 3"}])
 def test_a_column_that_will_not_be_there_is_known_before_expand(maria_base: MariaBase, fault: dict[str, Any]) -> None:
-    coming = migration()._replace(sources={"expand.sql": "ALTER TABLE t ADD COLUMN a text"})
+    coming = "ALTER TABLE t ADD COLUMN a text"
     with maria_base.connect() as client, opened(maria_base) as server:
         client.run("CREATE TABLE t (id int PRIMARY KEY, b text)")
         good = Backfill("t", {"a": "b"}, "a IS NULL")
-        backfill.check(server, coming, good)
+        backfill.check(server, migration(), good, coming)
         with pytest.raises(Refused, match=r"backfill of t: it has no column (n|notes), and expand.sql adds none; it has id, b$"):
-            backfill.check(server, coming, good._replace(**fault))
+            backfill.check(server, migration(), good._replace(**fault), coming)
 
 
 @pytest.mark.parametrize(

@@ -634,6 +634,15 @@ def test_a_backfill_that_could_never_end_is_known_before_expand(base: Base) -> N
     assert "luck = random(): random(), which is volatile," in said
 
 
+def test_what_an_earlier_migration_of_the_same_release_adds_is_there_in_time(base: Base) -> None:
+    """Several migrations belong to one release."""
+    rows(base, "CREATE TABLE users (id bigint PRIMARY KEY)")
+    first = migration("0006_names", expand="ALTER TABLE users ADD COLUMN first_name text, ADD COLUMN last_name text;")
+    schema = Schema(base.open())
+    assert any("it has no column first_name" in said or "has no column first_name" in said for said in schema.foreseen(migration()))
+    assert schema.foreseen(migration(), [first]) == []
+
+
 NAMES = {
     "a key": ({"key": ("uid",)}, "uid"),
     "what it fills": ({"set": {"ful_name": "first_name"}}, "ful_name"),

@@ -122,11 +122,11 @@ def test_a_backfill_that_could_never_be_in_step_is_refused(file: File, fill: Bac
 @pytest.mark.parametrize("fault", [{"key": ("n",)}, {"set": {"notes": "a"}}, {"set": {"note": "n || a"}}, {"where": "t.n > 3"}])
 def test_a_column_that_will_not_be_there_is_known_before_expand(file: File, fault: dict[str, Any]) -> None:
     query(file, "CREATE TABLE t (a text)")
-    coming = MIGRATION._replace(sources={"expand.sql": "ALTER TABLE t ADD COLUMN note text"})
+    coming = "ALTER TABLE t ADD COLUMN note text"
     with file.opened() as server:
-        backfill.check(server, coming, NOTE._replace(where="note IS NULL"))
+        backfill.check(server, MIGRATION, NOTE._replace(where="note IS NULL"), coming)
         with pytest.raises(Refused, match=r"backfill of t: it has no column (n|notes), and expand.sql adds none; it has a$"):
-            backfill.check(server, coming, NOTE._replace(**fault))
+            backfill.check(server, MIGRATION, NOTE._replace(**fault), coming)
 
 
 def test_the_estimate_knows_the_rows_that_are_out_of_step_also_before_expand(file: File) -> None:

@@ -4,21 +4,27 @@ import os
 import sqlite3
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlite_files import FIRST, LAST, MODES, File, made
 
+from bleen.cli import main
+from bleen.cli.database import allowed
+from bleen.cli.migrating import agreed
 from bleen.database import connect, sqlite_processes
 from bleen.database.gate import Around
 from bleen.database.ledger import State
-from bleen.database.migration import Locks, Migration, parse
+from bleen.database.migration import Locks, Migration, Pair, parse
+from bleen.database.operations import template
 from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
 from bleen.database.statements import Place, Statement
-from bleen.errors import Refused
+from bleen.errors import Refused, UserError
 from bleen.testing.site import until
 
 USERS = """
@@ -133,6 +139,87 @@ def test_a_contract_that_sqlite_refuses_leaves_the_sync_in_place(users: File, sc
     rows(users, "DROP INDEX by_name")
     schema.contract("0007_full_name")
     assert list(schema.server.columns("users")) == ["id", "full_name"]
+
+
+def test_the_age_of_a_pending_contract_is_that_of_its_expand_whatever_was_tried_since(schema: Schema) -> None:
+    schema.expand([migration(expand="CREATE TABLE pets (id int);", contract="DROP TABLE IF EXISTS cats;\nDROP TABLE dogs;")], "shop", 2, SHIPS)
+    since = schema.ledger.entries()[0].at
+    with pytest.raises(Refused, match="no such table: dogs"):
+        schema.contract("0007_full_name")
+    (found,) = schema.ledger.entries()
+    assert (found.state, found.at) == (State.CONTRACTING, since)
+
+
+def test_a_contract_whose_drops_of_a_pair_stand_apart_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
+    apart = "ALTER TABLE users DROP COLUMN first_name;\nDROP TABLE IF EXISTS pets;\nALTER TABLE users DROP COLUMN last_name;"
+    (said,) = schema.foreseen(parse("0007_full_name", {**FULL_NAME, "contract.sql": apart}, "x"))
+    assert said == "contract.sql: line 1 and line 3 take away columns of one pair: put them next to each other"
+    assert schema.foreseen(migration()) == []
+
+
+@pytest.mark.parametrize("second", ["0007_full_name", "0008_shout"])
+def test_a_column_of_two_pairs_is_refused_before_anything_is_touched(schema: Schema, second: str) -> None:
+    first = migration()
+    chained = Pair("users", ("full_name",), ("shout",), {"shout": "full_name"}, {"full_name": "shout"}, "new")
+    expand = "ALTER TABLE users ADD COLUMN shout text;"
+    if second == first.name:
+        new = [parse(first.name, {**FULL_NAME, "expand.sql": FULL_NAME["expand.sql"] + expand}, "x")._replace(pairs=(*first.pairs, chained))]
+    else:
+        new = [first, migration(second, expand=expand)._replace(pairs=(chained,))]
+    with pytest.raises(UserError) as refused:
+        allowed(schema, "2", new)
+    said = f"{second}: users (full_name <-> shout) cannot be kept in step: full_name is in users (first_name+last_name <-> full_name) of 0007_full_name already"
+    assert said in str(refused.value)
+    assert schema.ledger.entries() == []
+
+
+def test_a_pair_over_a_column_that_the_table_has_not_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
+    wrong = {name: text.replace("first_name", "given_name") for name, text in FULL_NAME.items()}
+    (said,) = schema.foreseen(parse("0007_full_name", {**wrong, "backfill.sql": "UPDATE users SET full_name = last_name;"}, "x"))
+    assert "users has no column given_name, and expand.sql adds none; it has id, first_name, last_name" in said
+
+
+def test_where_nobody_can_be_asked_it_is_said_first_that_nothing_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO())
+    with pytest.raises(UserError, match=r"^nothing was changed: 0002_years is reverted\."):
+        agreed(Namespace(yes=False), "0002_years is reverted.")
+
+
+def test_a_migration_of_another_service_on_this_database_is_told_as_that(
+    users: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bleen(service: str, *words: str) -> tuple[int, str]:
+        return main(["migrate", *words, "-f", f"{service}/bleen.yaml"]), "".join(capsys.readouterr())
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    for service in ("ann", "bob"):
+        folder = Path(service, "releases/1/migrations/0001_init")
+        folder.mkdir(parents=True)
+        Path(service, "bleen.yaml").write_text(
+            f"service: {service}\n"
+            'platform: {process: {command: [./app], directory: "releases/{version}"}}\n'
+            'router: {envoy: {listen: "127.0.0.1:18080", preview: "127.0.0.1:18081"}}\n'
+            f'database: {{url: "{users.url}"}}\n'
+        )
+        (folder / "expand.sql").write_text(f"CREATE TABLE of_{service} (id int);")
+        (folder / "contract.sql").write_text("DROP TABLE users;")
+    assert bleen("ann", "expand", "1")[0] == 0
+    for words in ("plan", "expand"):
+        code, said = bleen("bob", words, "1")
+        assert code == 2
+        assert "0001_init is already a migration of ann, which is on this database too: give this one another number or name" in said
+    code, said = bleen("bob", "contract", "--yes")
+    assert code == 1
+    assert "it is a migration of ann, which is on this database too" in said
+    assert bleen("ann", "contract", "--yes")[0] == 0
+
+
+def test_a_template_that_nobody_filled_in_is_refused_with_the_file_to_fill_in(schema: Schema) -> None:
+    left = parse("0008_empty", template("sqlite").files, "x")
+    with pytest.raises(UserError, match=r"^0008_empty: nothing is written in it yet: fill in 0008_empty/expand\.sql"):
+        allowed(schema, "2", [migration(), left])
+    assert schema.ledger.entries() == []
 
 
 def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> None:

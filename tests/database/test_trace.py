@@ -83,3 +83,19 @@ def test_the_verb_tells_both_what_the_text_says_and_what_the_server_did(base: Ba
     found = json.loads(capsys.readouterr().out)
     assert ("traced-rewrite", 2) in {(each["rule"], each["line"]) for each in found}
     assert any(each["line"] == 2 and not each["rule"].startswith("traced") for each in found)
+
+
+def test_the_database_of_a_bleen_yaml_is_no_scratch_database(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bleen.yaml").write_text(
+        "service: shop\nplatform: {process: {command: [./app], directory: app}}\n"
+        'router: {envoy: {listen: "127.0.0.1:18080", preview: "127.0.0.1:18081"}}\n'
+        f'database: {{url: "{base.url}"}}\n'
+    )
+    Path("expand.sql").write_text("CREATE TABLE pets (id int);")
+    assert main(["migrate", "lint", "--trace", base.url, "expand.sql"]) == 2
+    assert "it is the database itself: what is traced is really run, and bleen.yaml names this database" in "".join(capsys.readouterr())
+    with base.connect() as db:
+        assert db.execute("SELECT to_regclass('pets')").fetchall() == [(None,)]

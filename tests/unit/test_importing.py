@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bleen.cli import main
 from bleen.database.importing import Imported, Unfit, lint, split
 from bleen.database.migration import Pair, parse, read, read_all
+from bleen.database.rules import Script, lint_release
 from bleen.database.statements import DIALECTS, Dialect
 from bleen.errors import UserError
 
@@ -243,6 +244,59 @@ def test_what_another_tool_writes_into_its_own_book_is_left_out(dialect: Dialect
 def test_django_s_way_to_add_a_column_keeps_its_default_until_contract() -> None:
     made = one("""ALTER TABLE "users" ADD COLUMN "a" int DEFAULT 0 NOT NULL;\nALTER TABLE "users" ALTER COLUMN "a" DROP DEFAULT;""")
     assert made.files["contract.sql"] == 'ALTER TABLE "users" ALTER COLUMN "a" DROP DEFAULT;\n'
+
+
+UP_AND_DOWN = [
+    ("-- migrate:up transaction:false", "-- migrate:down"),
+    ("-- +goose Up", "-- +goose Down"),
+    ("-- +migrate Up", "-- +migrate Down notransaction"),
+    ("--liquibase formatted sql\n--changeset ann:1 runOnChange:true", "-- rollback"),
+]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(("up", "down"), UP_AND_DOWN)
+def test_the_half_of_a_file_that_goes_down_is_revert_and_not_contract(up: str, down: str, dialect: Dialect) -> None:
+    made = one(f"{up}\nALTER TABLE users ADD COLUMN nick text;\n\n{down}\n-- gone again\nALTER TABLE users DROP COLUMN nick;\n", dialect)
+    assert made.files["expand.sql"].endswith("ALTER TABLE users ADD COLUMN nick text;\n")
+    assert made.files["revert.sql"] == "-- Undoes expand.sql, until contract.\n-- gone again\nALTER TABLE users DROP COLUMN nick;\n"
+    assert "contract.sql" not in made.files
+    assert made.notes[0].startswith(f"change.sql:{up.count(chr(10)) + 6}:1: what goes down is revert.sql")
+
+
+def test_a_file_that_is_called_down_goes_down() -> None:
+    files = [("7_nick.up.sql", "ALTER TABLE users ADD COLUMN nick text;"), ("7_nick.down.sql", "ALTER TABLE users DROP COLUMN nick;")]
+    (made,) = split(files, "postgres")
+    assert "contract.sql" not in made.files
+    assert made.files["revert.sql"].endswith("\nALTER TABLE users DROP COLUMN nick;\n")
+    with pytest.raises(UserError, match="no statement in it that goes up"):
+        split(files[1:], "postgres")
+
+
+def test_what_goes_down_where_more_than_an_expand_went_up_is_refused_where_it_stands() -> None:
+    with pytest.raises(Unfit, match=r"^change.sql:4:1: what goes down takes back what contract takes away, too"):
+        one("-- +goose Up\nALTER TABLE users DROP COLUMN nick;\n-- +goose Down\nALTER TABLE users ADD COLUMN nick text;")
+    with pytest.raises(Unfit, match=r"^change.sql:4:1: what goes down takes back more than one migration"):
+        one("UPDATE a SET b = 1;\nUPDATE c SET d = 1;\n-- +goose Down\nALTER TABLE a DROP COLUMN b;")
+
+
+def test_a_comment_that_only_speaks_of_going_down_is_a_comment() -> None:
+    made = one("ALTER TABLE users ADD COLUMN nick text; -- rollback\n-- rollback is by hand\nALTER TABLE users DROP COLUMN age;")
+    assert made.files["contract.sql"] == "-- rollback is by hand\nALTER TABLE users DROP COLUMN age;\n"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_contract_that_drops_what_its_own_expand_adds_is_an_error(dialect: Dialect) -> None:
+    expand, contract = "ALTER TABLE users ADD COLUMN nick text;\nCREATE TABLE pets (id int);", "ALTER TABLE users DROP COLUMN nick;\nDROP TABLE pets;"
+
+    def said(where: str) -> list[tuple[str, int, str]]:
+        scripts = [Script(expand, "1_a/expand.sql", "expand"), Script(contract, f"{where}/contract.sql", "contract")]
+        return [(each.file, each.line, each.severity) for each in lint_release(scripts, dialect) if each.rule == "drops-new"]
+
+    assert said("1_a") == [("1_a/contract.sql", 1, "error"), ("1_a/contract.sql", 2, "error")]
+    assert said("2_b") == [], "a database that is new gets both at once"
+    contract = f"-- bleen: allow drops-new it helped the backfill\n{contract}"
+    assert said("1_a") == [("1_a/contract.sql", 3, "error")]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from bleen.database import command, connect, dialect, reverting
 from bleen.database.command import Home
 from bleen.database.gate import named
 from bleen.database.ledger import State, check
-from bleen.database.migration import Command, Migration, read_all
+from bleen.database.migration import Command, Migration, Pair, read_all
 from bleen.database.rules import Script, lint_release
 from bleen.database.rules.findings import PHASES
-from bleen.database.schema import Schema, contracts
+from bleen.database.schema import Schema, contracts, words
 from bleen.database.server import Server
 from bleen.database.statements import Dialect
 from bleen.errors import PortError, Refused, UserError
@@ -35,7 +35,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         schema = Schema(connect(shared.url))
         try:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
-            allowed(schema, plan.version, migrations, home(loaded, plan.version))
+            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service)
         finally:
             schema.server.close()
     except PortError as error:
@@ -105,10 +105,10 @@ def _settings(loaded: Config, version: str) -> dict[str, Any]:
     return {"version": version, "directory": directory, "env": dict(process.env), "user": process.user or ""}
 
 
-def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None = None) -> None:
+def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None = None, service: str = "") -> None:
     """Raises UserError if a version must not come onto this database: it does not know a contract that was done, brings a migration that was changed after
     it had been applied, or one that the rules forbid or that could never be kept in step or filled. What a command prints of its SQL is judged too; ``home``,
-    where it runs, is needed where there is one.
+    where it runs, is needed where there is one; ``service``: whose version it is.
     """
     entries = {entry.name: entry for entry in schema.ledger.entries()}
     missing = [name for name in schema.contracted() if name not in {m.name for m in migrations}]
@@ -120,16 +120,31 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     try:
         for migration in migrations:
             if migration.name in entries:
-                check(entries[migration.name], migration)
+                check(entries[migration.name], migration, service)
     except Refused as error:
         raise UserError(str(error)) from None
     new = [m for m in migrations if m.name not in entries]
+    if empty := [m.name for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
+        raise UserError("\n".join(f"{name}: nothing is written in it yet: fill in {name}/expand.sql, or take the folder away" for name in empty))
     if early := [command.overtakes(m, earlier) for m in new if (earlier := schema.overtaken(m, new))]:
         raise UserError("\n".join(early))
     if wrong := _forbidden(new, schema.server, home):
         raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
-    if wrong := [f"{m.name}: {why}" for m in new for why in schema.foreseen(m)]:
+    if wrong := [*_claimed(new), *(f"{m.name}: {why}" for n, m in enumerate(new) for why in schema.foreseen(m, new[:n]))]:
         raise UserError("\n".join(wrong))
+
+
+def _claimed(migrations: Sequence[Migration]) -> list[str]:
+    """Columns of more than one pair, a line each: only one pair can keep a column in step, and the second would be refused when the first is installed."""
+    said: list[str] = []
+    claims: dict[tuple[str, str], tuple[str, Pair]] = {}
+    for m, pair in [(each, pair) for each in migrations for pair in each.pairs]:
+        for column in (*pair.old, *pair.new):
+            name, first = claims.setdefault((pair.table, column), (m.name, pair))
+            if first is not pair and {*first.old, *first.new} != {*pair.old, *pair.new}:
+                way = "make them one pair" if name == m.name else f"ship {m.name} in a release after {name} is contracted"
+                said.append(f"{m.name}: {words(pair)} cannot be kept in step: {column} is in {words(first)} of {name} already; {way}")
+    return said
 
 
 def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | None) -> list[str]:

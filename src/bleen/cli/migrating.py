@@ -102,7 +102,7 @@ def agreed(args: Namespace, question: str) -> bool:
     if args.yes:
         return True
     if not sys.stdin.isatty():
-        raise UserError(f"{question} Nobody is there to ask: --yes says it")
+        raise UserError(f"nothing was changed: {question} Nobody is there to ask whether to go on: --yes says it")
     try:
         return input(f"{question} Go on? [y/N] ").strip().lower() == "y"
     except EOFError:

@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from bleen.database import reverting
+from bleen.database import reverting, statements, tokens
 from bleen.database.rules import Script, lint_release
 from bleen.database.rules.findings import PHASES, Finding, Phase
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable
 from bleen.errors import UserError
+
+_HALF = re.compile(r"(?:migrate:|\+\w+ +|rambler +|//@)?(?P<which>up|down|undo|rollback)(?: migration)?(?: \w+:\w+| notransaction)?|changeset .*", re.I)
+"""A comment that begins a half of an up/down file: of dbmate, goose, sql-migrate, rambler, node-pg-migrate, MyBatis and Liquibase."""
 
 _BOOKS = ("alembic_version", "django_migrations", "flyway_schema_history", "databasechangelog", "goose_db_version", "schema_migrations")
 """Tables in which other tools keep what they have done; the SQL that they write out names them."""
@@ -93,11 +96,13 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
 
     Raises UserError, located, for what cannot be read, and for what cannot be split between two versions.
     """
-    placed = [each for file, text in sources for each in _read(file, text, dialect)]
+    halves = [(file, *_halves(file, text, dialect)) for file, text in sources]
+    placed = [each for file, up, _ in halves for each in _read(file, up, dialect)]
     idle = [f"{each.at}: left out: {why}" for each in placed if (why := _idle(each.part))]
     placed = _phased([each for each in placed if not _idle(each.part)])
     if not placed:
-        raise UserError(f"{', '.join(file for file, _ in sources)}: there is no statement in it")
+        which = " that goes up" if any(down.strip() for *_, down in halves) else ""
+        raise UserError(f"{', '.join(file for file, _ in sources)}: there is no statement in it{which}")
     fills = [each for each in placed if each.part.phase == "backfill"]
     pairs = [_pairs(each, placed, dialect) for each in fills] or [[]]
     _apart(fills, pairs)
@@ -107,7 +112,7 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
         fill = fills[number] if fills else None
         hints = [f"{fill.at}: {why}" for why in _to_be_known(fill, own, dialect)] if fill else []
         made.append(_whole(files, own, [*(idle if not made else []), *hints], dialect))
-    return made
+    return _with_way_back(made, [(file, down) for file, _, down in halves], dialect)
 
 
 def lint(imported: Sequence[tuple[str, Imported]], dialect: Dialect) -> list[Finding]:
@@ -124,8 +129,63 @@ def without_books(text: str, dialect: Dialect) -> str:
         begin, end = part.statement.offset, part.statement.offset + len(part.statement.text)
         if _idle(part):
             end = re.compile(r"\s*;|").match(text, end).end()  # type: ignore[union-attr] # it matches nothing, too
-            text = text[:begin] + re.sub(r"\S", " ", text[begin:end]) + text[end:]
+            text = text[:begin] + _blanks(text[begin:end]) + text[end:]
     return text
+
+
+def _halves(file: str, text: str, dialect: Dialect) -> tuple[str, str]:
+    """What goes up in a file, and what takes it back, each where it stands, with blanks in place of the other. Raises UserError, located."""
+    if file.endswith(".down.sql"):
+        return "", text
+    up, down, begin, goes_down = "", "", 0, False
+    try:
+        marks = [(each, found) for each in _comments_of(text, dialect) if _alone(text, each) and (found := _HALF.fullmatch(each.text))]
+    except Unreadable as error:
+        raise Unfit(f"{file}:{error.at.line}:{error.at.column}: {error}") from None
+    for end, after, which in [*((mark.begin, mark.end, found["which"]) for mark, found in marks), (len(text), len(text), "")]:
+        piece, mark = text[begin:end], _blanks(text[end:after])
+        up, down = up + (_blanks(piece) if goes_down else piece) + mark, down + (piece if goes_down else _blanks(piece)) + mark
+        begin, goes_down = after, (which or "up").lower() != "up"
+    return up, down
+
+
+def _comments_of(text: str, dialect: Dialect) -> list[Comment]:
+    if dialect == "postgres":
+        from bleen.database import postgres_parser
+
+        return postgres_parser.comments(text)
+    return tokens.comments(text, dialect)
+
+
+def _alone(text: str, comment: Comment) -> bool:
+    """Whether a comment begins its line."""
+    return not text[text.rfind("\n", 0, comment.begin) + 1 : comment.begin].strip()
+
+
+def _blanks(text: str) -> str:
+    return re.sub(r"\S", " ", text)
+
+
+def _with_way_back(made: list[Imported], downs: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported]:
+    """Migrations with what goes down as revert.sql. Raises UserError, located, where it takes back more than one expand, as no revert.sql can."""
+    firsts: list[str] = []
+    texts: list[str] = []
+    for file, text in downs:
+        try:
+            found = statements.split(text, dialect)
+        except Unreadable as error:
+            raise Unfit(f"{file}:{error.at.line}:{error.at.column}: {error}") from None
+        if found:
+            firsts.append(f"{file}:{found[0].at.line}:{found[0].at.column}")
+            texts.insert(0, "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n")
+    if not firsts:
+        return made
+    if len(made) > 1 or "contract.sql" in made[0].files:
+        more = "more than one migration" if len(made) > 1 else "what contract takes away, too"
+        why = f"what goes down takes back {more}, and revert.sql takes back one expand: leave this half out, and revert.sql is derived"
+        raise Unfit(f"{firsts[0]}: {why}")
+    notes = [f"{at}: what goes down is revert.sql, which is run before contract, while the old version serves: read it" for at in firsts]
+    return [Imported({**made[0].files, "revert.sql": f"-- Undoes expand.sql, until contract.\n{''.join(texts)}"}, (*made[0].notes, *notes))]
 
 
 def _parts(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:

@@ -41,7 +41,7 @@ class Entry(NamedTuple):
     """Whose release brought it; empty if it was done by hand."""
     release: int
     at: float
-    """When it came to this state, in seconds since the epoch."""
+    """When it came to this state, in seconds since the epoch; while it is contracting, when it was expanded."""
     sources: Mapping[str, str]
 
     @property
@@ -119,7 +119,7 @@ class Ledger:
             )
             entry = self.entry(migration.name)
             assert entry is not None, "it was written just now"
-        check(entry, migration)
+        check(entry, migration, service)
         return entry
 
     def reached(self, name: str, state: State, at: float | None = None) -> tuple[str, Values]:
@@ -172,10 +172,12 @@ class Ledger:
         return bool(self._server.columns("bleen_environment"))
 
 
-def check(entry: Entry, migration: Migration) -> None:
-    """Raises Refused if the database knows this migration with other files."""
+def check(entry: Entry, migration: Migration, service: str = "") -> None:
+    """Raises Refused if the database knows this migration with other files, be it that of another service."""
     if entry.checksum == migration.checksum:
         return
+    if service and entry.service and entry.service != service:
+        raise Refused(f"{migration.name} is already a migration of {entry.service}, which is on this database too: give this one another number or name")
     if entry.state is State.EXPANDING:
         raise Refused(f"{migration.name} was changed while it is half carried out: `bleen migrate revert {migration.name}` undoes that half, then try again")
     changed = [file for file in sorted({*entry.sources, *migration.sources}) if entry.sources.get(file) != migration.sources.get(file)]

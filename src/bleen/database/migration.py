@@ -127,6 +127,11 @@ class Migration(NamedTuple):
         return says(self.sql(part))
 
 
+def speaks_of(text: str, name: str) -> bool:
+    """Whether a name stands somewhere in a text of SQL: one that does not, nothing in it makes."""
+    return bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE))
+
+
 def says(text: str) -> bool:
     """Whether a file of SQL says anything but lines of comment."""
     return any(line.strip() and not line.strip().startswith("--") for line in text.splitlines())

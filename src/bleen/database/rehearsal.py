@@ -27,7 +27,7 @@ def rehearse(database: Server, url: str, migrations: Sequence[Migration], expand
         clone = connect(url, "bleen migrate, on the clone")
         try:
             schema = Schema(clone, lambda text: told(f"on the clone: {text}"))
-            _must_be_another(database, clone)
+            must_be_another(database, clone, "give `database.clone` the url of a copy")
             return _there_and_back(schema, [m._replace(pace=m.pace._replace(duty=1.0, target=LONGEST)) for m in migrations], expand, home)
         finally:
             clone.close()
@@ -35,8 +35,8 @@ def rehearse(database: Server, url: str, migrations: Sequence[Migration], expand
         raise type(error)(f"on the clone: {error}") from None
 
 
-def _must_be_another(database: Server, clone: Server) -> None:
-    """Who has the lock of the one has not that of the other."""
+def must_be_another(database: Server, clone: Server, instead: str) -> None:
+    """Raises Refused, with what to do ``instead``, if the two are one database: who has the lock of the one has not that of the other."""
     with database.alone():
         try:
             with clone.alone():
@@ -44,7 +44,7 @@ def _must_be_another(database: Server, clone: Server) -> None:
         except Taken:
             pass
     with clone.alone():  # somebody else has it, else
-        raise Refused("it is the database itself: give `database.clone` the url of a copy")
+        raise Refused(f"it is the database itself: {instead}")
 
 
 def _there_and_back(schema: Schema, migrations: Sequence[Migration], expand: Expand, home: Home | None) -> Mapping[str, float]:

@@ -1,6 +1,5 @@
 """The schema of one database: expand, contract and revert as the ledger allows, each resumable from wherever it was killed."""
 
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from bleen.database import backfill, command, reverting, sync
 from bleen.database.command import HALVES, Half, Home
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, Part, State, Step
-from bleen.database.migration import Backfill, Locks, Migration, Pair
+from bleen.database.migration import Backfill, Locks, Migration, Pair, speaks_of
 from bleen.database.server import Missing, Server, Told, Values
 from bleen.database.statements import Statement, Unreadable, in_a_line
 from bleen.errors import PortError, Refused
@@ -91,15 +90,33 @@ class Schema:
         estimate = backfill.estimate(self.server, migration, fill).line() if fill and self.server.columns(fill.table) else ""
         return Plan(migration.name, migration.description, parts["expand"], [words(p) for p in migration.pairs], estimate, parts["contract"], parts["revert"])
 
-    def foreseen(self, migration: Migration) -> list[str]:
-        """What will refuse its pairs or its backfill when their turn comes, as far as it can be known before anything is touched; a line each."""
+    def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
+        """What will refuse its pairs or its backfill when their turn comes, as far as it can be known before anything is touched; a line each. ``before``: the
+        migrations that are about to be expanded before it, or with it.
+        """
+        made = (*before, migration)
+        coming = None if any(m.command.expand for m in made) else "\n".join(m.sql("expand") for m in made)  # what another tool makes, only that tool knows
         said = [f"{words(pair)} cannot be kept in step: {why}" for pair in migration.pairs for why in sync.foreseen(self.server, pair)]
+        said += [f"{words(pair)} cannot be kept in step: {why}" for pair in migration.pairs if (why := self._absent(pair, coming))]
         try:
             if fill := self._fill(migration):
-                backfill.check(self.server, migration, fill)
+                backfill.check(self.server, migration, fill, coming)
         except Refused as error:
             said.append(str(error))
+        try:
+            list(_groups(self.server, self._statements(migration, "contract"), migration.pairs))
+        except Refused as error:
+            said.append(f"contract.sql: {error}")
         return said
+
+    def _absent(self, pair: Pair, coming: str | None) -> str:
+        """Which columns of a pair its table, if it is there, has not, and what is coming does not speak of; empty if there is none."""
+        known = self.server.columns(pair.table)
+        if not known or coming is None:
+            return ""
+        there = {*map(str.lower, known)}
+        gone = [name for name in (*pair.old, *pair.new) if name.lower() not in there and not speaks_of(coming, name)]
+        return f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}" if gone else ""
 
     def backfill(self, name: str) -> None:
         """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
@@ -168,7 +185,7 @@ class Schema:
         later = entries[[each.name for each in entries].index(entry.name) + 1 :]
         for each in reversed(later):
             said = "\n".join(text for file, text in each.sources.items() if file != "revert.sql")
-            if any(all(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said, re.IGNORECASE) for name in names) for names in gone):
+            if any(all(speaks_of(said, name) for name in names) for names in gone):
                 return each.name
         return ""
 
@@ -192,7 +209,7 @@ class Schema:
             if entry.state not in (State.EXPANDED, State.CONTRACTING):
                 raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
             with self.server.transaction():
-                self.server.rows(*self.ledger.reached(name, State.CONTRACTING))
+                self.server.rows(*self.ledger.reached(name, State.CONTRACTING, entry.at))  # its age is that of the expand
                 for text, values in self.ledger.mark(name, "contract", 0, True, because) if because else ():
                     self.server.rows(text, values)
             try:

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from bleen.database.ledger import Ledger
-from bleen.database.migration import Backfill, Migration, Pair
+from bleen.database.migration import Backfill, Migration, Pair, speaks_of
 from bleen.database.server import Contended, Server, TookTooLong
 from bleen.errors import Refused
 
@@ -188,18 +188,18 @@ def groups(
     return found
 
 
-def check(server: Server, migration: Migration, backfill: Backfill) -> None:
-    """Raises Refused for a backfill that could never end, or that names what the table has not and expand.sql does not speak of, saying what to write instead;
-    also before its table and its columns are there.
+def check(server: Server, migration: Migration, backfill: Backfill, coming: str | None) -> None:
+    """Raises Refused for a backfill that could never end, or that names what the table has not and what is ``coming`` does not speak of, saying what to write
+    instead; also before its table and its columns are there. ``coming``: the SQL that will have run before, None if nobody knows it.
     """
     rows = _rows(server, migration, backfill)
     rows.check()
     known = server.columns(backfill.table)
-    if not known or migration.command.expand:  # what another tool makes, only that tool knows
+    if not known or coming is None:
         return
     there = {*map(str.lower, known), ""}
     for name in (*backfill.set, *backfill.key, _missing(server, rows, backfill)):
-        if name.lower() not in there and not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", migration.sql("expand"), re.IGNORECASE):
+        if name.lower() not in there and not speaks_of(coming, name):
             raise Refused(f"backfill of {backfill.table}: it has no column {name}, and expand.sql adds none; it has {', '.join(known)}")
 
 

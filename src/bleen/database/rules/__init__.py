@@ -10,9 +10,10 @@ A dialect is a module of this package (``postgres``, ``mysql``, ``sqlite``; load
 
 import importlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
-from bleen.database.rules import overrides
+from bleen.database.rules import overrides, together
 from bleen.database.rules.findings import PHASES, Finding, Known, Phase
 from bleen.database.statements import Comment, Dialect, Statement
 
@@ -21,6 +22,10 @@ __all__ = ["Finding", "Phase", "Script", "lint", "lint_release", "rules"]
 
 IRREVERSIBLE = "irreversible"
 """The rule of expand.sql and revert.sql together, which ``database.reverting`` looks at."""
+
+
+DROPS_NEW = "drops-new"
+"""The rule of expand.sql and contract.sql of one migration together, which ``together`` looks at."""
 
 
 class DialectRules(Protocol):
@@ -57,13 +62,21 @@ def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
     for index, script in sorted(enumerate(given), key=lambda each: PHASES.index(each[1].phase)):
         known.enters(script.phase)
         findings = module.lint(script.text, script.file, script.phase, known)
-        found[index] = sorted(overrides.applied(findings, script.text, script.file, module), key=lambda each: (each.line, each.column))
+        if script.phase == "contract":
+            beside = [each.text for each in given if each.phase == "expand" and Path(each.file).parent == Path(script.file).parent]
+            dropped = together.dropped_new(beside, script.text, dialect)
+            findings = [*findings, *(Finding(script.file, *at, DROPS_NEW, "error", why) for at, why in dropped)]
+        left = overrides.applied(findings, script.text, script.file, module, (*module.RULES, DROPS_NEW))
+        found[index] = sorted(left, key=lambda each: (each.line, each.column))
     return [finding for index in range(len(given)) for finding in found[index]]
 
 
 def rules(dialect: Dialect) -> Mapping[str, str]:
     """Every rule of a dialect in one sentence, those of overrides and of the way back too."""
-    way_back = {IRREVERSIBLE: "What expand.sql does is undone by revert.sql, or by what is derived from it; else revert.sql says why not."}
+    way_back = {
+        IRREVERSIBLE: "What expand.sql does is undone by revert.sql, or by what is derived from it; else revert.sql says why not.",
+        DROPS_NEW: "Contract drops no table and no column that the expand of the same migration adds: the new version uses it.",
+    }
     return {**_module(dialect).RULES, **way_back, **overrides.RULES}
 
 

@@ -5,7 +5,7 @@ A statement that cannot be parsed cannot be overridden: where it ends is not kno
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from bleen.database.rules.findings import Finding, Severity
@@ -22,8 +22,6 @@ _ALLOW = re.compile(r"bleen:\s*allow\s+(?P<rule>\S+?):?(?:\s+(?P<reason>.*\w.*))
 class Reader(Protocol):
     """What is asked of a dialect."""
 
-    RULES: Mapping[str, str]
-
     def split(self, text: str) -> list[Statement]: ...
     def comments(self, text: str) -> list[Comment]: ...
 
@@ -36,8 +34,8 @@ class Override(NamedTuple):
     statement: Statement | None
 
 
-def applied(findings: Sequence[Finding], text: str, file: str, dialect: Reader) -> list[Finding]:
-    """What is left of the findings in a file, and what is wrong with its overrides."""
+def applied(findings: Sequence[Finding], text: str, file: str, dialect: Reader, rules: Iterable[str]) -> list[Finding]:
+    """What is left of the findings in a file, and what is wrong with its overrides; ``rules`` are those that may be named."""
     try:
         comments, statements = dialect.comments(text), dialect.split(text)
     except Unreadable:
@@ -47,7 +45,7 @@ def applied(findings: Sequence[Finding], text: str, file: str, dialect: Reader) 
         if not comment.text.lower().startswith("bleen:"):
             continue
         said = _ALLOW.fullmatch(comment.text)
-        fault = _fault(said, dialect.RULES)
+        fault = _fault(said, rules)
         if said is None or fault:
             left.append(_finding(file, text, comment, "bad-override", "error", fault))
         else:

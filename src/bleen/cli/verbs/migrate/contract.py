@@ -28,11 +28,11 @@ def run(args: Namespace) -> int:
         notes = [note for each in pending if each.migration in wanted for note in _notes(opened, each.migration)]
         if not args.json:
             print("".join(f"note: {note}\n" for note in notes), end="", flush=True)
-        if not (shut := _shut(pending[0], args)) and not migrating.agreed(args, f"{', '.join(wanted)}: the old shape is taken away for good."):
+        if not (shut := _shut(pending[0], args, opened.service)) and not migrating.agreed(args, f"{', '.join(wanted)}: the old shape is taken away for good."):
             migrating.tell(args, False, "nothing was changed", contracted=[])
             return exits.USAGE
         done: list[str] = []
-        while pending and pending[0].migration in wanted and not (shut := _shut(pending[0], args)):
+        while pending and pending[0].migration in wanted and not (shut := _shut(pending[0], args, opened.service)):
             opened.schema.contract(pending[0].migration, args.because or "", opened.home(pending[0].migration))
             done.append(pending[0].migration)
             pending = opened.pending()
@@ -64,5 +64,8 @@ def _wanted(args: Namespace, pending: list[Pending]) -> list[str]:
     return names[: names.index(args.migration) + 1]
 
 
-def _shut(pending: Pending, args: Namespace) -> list[str]:
+def _shut(pending: Pending, args: Namespace, service: str) -> list[str]:
+    if pending.service not in ("", service) and not (args.because and args.migration == pending.migration):
+        way = f"contract it with the bleen.yaml of {pending.service}, or, if that is gone for good, name it with --because REASON"
+        return [f"it is a migration of {pending.service}, which is on this database too: {way}"]
     return [o.why + ("; --because REASON opens it all the same" if o.unseen else "") for o in pending.obstacles if not (o.unseen and args.because)]

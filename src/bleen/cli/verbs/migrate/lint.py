@@ -21,9 +21,11 @@ from pathlib import Path
 from bleen.cli import exits
 from bleen.cli.verbs.migrate import text
 from bleen.database import connect, dialect, migration, reverting, trace
+from bleen.database.rehearsal import must_be_another
 from bleen.database.rules import Finding, Script, findings, lint_release, rules
+from bleen.database.server import Server
 from bleen.database.statements import DIALECTS, Dialect, Unreadable
-from bleen.errors import PortError, UserError
+from bleen.errors import PortError, Unavailable, UserError
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -95,6 +97,7 @@ def _traced(args: Namespace, scripts: Sequence[Script]) -> list[Finding]:
     try:
         server = connect(args.trace)
         try:
+            _must_be_scratch(Path(args.file), server)
             for script in scripts:
                 for each in trace.trace(server, server.split(script.text)):
                     found += each.findings(script.file)
@@ -107,6 +110,23 @@ def _traced(args: Namespace, scripts: Sequence[Script]) -> list[Finding]:
     except PortError as error:
         raise UserError(str(error)) from None
     return found
+
+
+def _must_be_scratch(file: Path, scratch: Server) -> None:
+    """Raises Refused if the scratch database is that of a bleen.yaml, if there is one that says which that is: what is traced stays there."""
+    from bleen import config
+
+    try:
+        shared = config.database(config.load(file), "") if file.exists() else None
+        if shared is None or dialect(shared.url) != scratch.dialect:
+            return
+        database = connect(shared.url)
+    except (UserError, Unavailable):
+        return  # whoever knows no url of it, or cannot reach it, does not trace there either
+    try:
+        must_be_another(database, scratch, f"what is traced is really run, and {file} names this database: give --trace the url of a scratch one")
+    finally:
+        database.close()
 
 
 def _reversible(expand: Script, dialect: Dialect) -> list[Finding]:

@@ -14,7 +14,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     with migrating.opened(args) as opened:
         migrations = opened.migrations(args.version)
-        database.allowed(opened.schema, args.version, migrations, database.home(opened.config, args.version))
+        database.allowed(opened.schema, args.version, migrations, database.home(opened.config, args.version), opened.service)
         entries = {entry.name: entry.state for entry in opened.schema.ledger.entries()}
         plans = [opened.schema.plan(m) for m in migrations if entries.get(m.name, State.EXPANDING) is State.EXPANDING]
         if args.json:

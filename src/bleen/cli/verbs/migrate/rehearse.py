@@ -24,7 +24,7 @@ def run(args: Namespace) -> int:
             raise UserError(f"on which copy? {args.file} names no `clone:` below database; say it there, or with --on URL")
         seen = {entry.name for entry in opened.schema.ledger.entries()}
         migrations, home = opened.migrations(args.version), database.home(opened.config, args.version, clone)
-        database.allowed(opened.schema, args.version, migrations, home)
+        database.allowed(opened.schema, args.version, migrations, home, opened.service)
         new = [m for m in migrations if m.name not in seen]
         environments = {str(e.environment): e.migrations for e in opened.around().environments}
         took = rehearse(

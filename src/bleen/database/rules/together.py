@@ -1,0 +1,26 @@
+"""What no file of a migration is wrong with by itself: a contract that takes away what its own expand adds, as the down half of an up/down file does.
+
+Only within one migration: a database that is new gets all migrations at once, and a later one may well drop what an earlier one added.
+"""
+
+from collections.abc import Sequence
+
+from bleen.database.statements import Dialect, Place, Unreadable
+
+
+def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list[tuple[Place, str]]:
+    """Where a contract drops a table or a column that the expand adds, and why it must not. What cannot be read is for the rules of its own file."""
+    if dialect == "postgres":
+        from bleen.database import importing_postgres as reader
+    else:
+        from bleen.database import importing_tokens as reader  # type: ignore[no-redef]
+    made: set[tuple[str, ...]] = set()
+    try:
+        for text in expands:
+            for part in reader.read(text, dialect)[0]:
+                made = (made | {*part.makes}) - {*part.drops}
+        takes = [(part.statement.at, thing) for part in reader.read(contract, dialect)[0] for thing in part.drops if thing in made]
+    except Unreadable:
+        return []
+    why = "which expand.sql of this migration adds, with all that the new version wrote there; what undoes expand.sql is revert.sql"
+    return [(at, f"drops the {kind} {'.'.join(names)}, {why}") for at, (kind, *names) in takes if kind in ("table", "column")]
