@@ -130,6 +130,25 @@ def test_a_pair_says_what_counts_where_nothing_tells(base: Base) -> None:
     assert 'say on_conflict = "old", "new" or "error"' in refused(base, NAMES._replace(on_conflict=None))
 
 
+@pytest.mark.parametrize(("expression", "name"), [("apart.joined(first, last)", "joined"), ("(first || last)::apart.short", "short")])
+def test_whoever_writes_the_table_may_use_the_schema_of_what_a_pair_names(base: Base, expression: str, name: str) -> None:
+    """A trigger reads its expressions with the rights of the writer, whose every statement would fail."""
+    role = f"app_{base.name}"
+    pair = NAMES._replace(forward={"full_name": expression}, lossy=True)
+    with base.connect() as admin:
+        admin.execute(USERS)
+        admin.execute("CREATE SCHEMA apart; CREATE DOMAIN apart.short AS text")
+        admin.execute("CREATE FUNCTION apart.joined(text, text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1 || $2'")
+        admin.execute(f"CREATE ROLE {role} LOGIN; GRANT UPDATE (note) ON users TO {role}")
+        try:
+            said = f'forward or backward names {name} of the schema apart, which {role} may not use, who writes users: GRANT USAGE ON SCHEMA "apart"'
+            assert said in refused(base, pair, "SELECT")
+            admin.execute(f"GRANT USAGE ON SCHEMA apart TO {role}")
+            assert refused(base, pair, "SELECT") == ""
+        finally:
+            admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 FUNCTIONS = (
     "CREATE TABLE t (id int PRIMARY KEY, a text, b text)",
     "CREATE FUNCTION volatile(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",

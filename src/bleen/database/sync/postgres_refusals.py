@@ -123,7 +123,32 @@ def _calls(server: Server, sync: Sync) -> list[str]:
     for words, expressions in (("forward of", sync.forward()), ("backward of", sync.backward())):
         for column, expression in expressions.items():
             found += [f"{words} {column} {why}" for name in expression.functions if (why := _function(server, name))]
-    return found
+    return found or _schemas(server, sync)
+
+
+def _schemas(server: Server, sync: Sync) -> list[str]:
+    """What the expressions name in a schema that somebody may not use who writes the table: the trigger reads them with the rights of the writer."""
+    expressions = [*sync.forward().values(), *sync.backward().values()]
+    functions = [name for each in expressions for name in each.functions]
+    rows = server.rows(
+        "WITH named AS (SELECT p.pronamespace AS schema, p.proname AS name FROM pg_proc p JOIN unnest(%s::text[], %s::text[]) f (schema, name)"
+        " ON p.proname = f.name AND CASE WHEN f.schema = '' THEN pg_function_is_visible(p.oid) ELSE p.pronamespace = to_regnamespace(quote_ident(f.schema)) END"
+        " UNION SELECT t.typnamespace, t.typname FROM pg_type t WHERE t.typname = ANY(%s) AND (pg_type_is_visible(t.oid)"
+        " OR NOT EXISTS (SELECT FROM pg_type o WHERE o.typname = t.typname AND pg_type_is_visible(o.oid))))"
+        " SELECT n.nspname, min(named.name), min(r.rolname) FROM named JOIN pg_namespace n ON n.oid = named.schema JOIN pg_roles r"
+        " ON has_any_column_privilege(r.oid, to_regclass(%s), 'INSERT, UPDATE') AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE') GROUP BY 1 ORDER BY 1",
+        [
+            [name[-2] if len(name) > 1 else "" for name in functions],
+            [name[-1] for name in functions],
+            [t for e in expressions for t in e.types],
+            sync.pair.table,
+        ],
+    )
+    return [
+        f"forward or backward names {name} of the schema {schema}, which {role} may not use, who writes {sync.table}: GRANT USAGE ON SCHEMA"
+        f" {server.quoted(schema)} TO {server.quoted(role)}"
+        for schema, name, role in rows
+    ]
 
 
 def _expressions(server: Server, sync: Sync) -> list[str]:
