@@ -181,6 +181,18 @@ class TestEveryWayToWrite:
         users.anyone.execute(old, ["g", "h"])
         assert users.row() == ("g", "h", "g h")
 
+    def test_excluded_has_the_null_that_the_new_version_gave_if_it_says_who_it_is(self, base: Base) -> None:
+        """The guide: "Let the new version say it". For who does not, EXCLUDED is filled from the defaults of the old columns."""
+        back = {name: f"coalesce({each}, '')" for name, each in NAMES.backward.items()}
+        table = "CREATE TABLE users (id int PRIMARY KEY, first text NOT NULL DEFAULT '', last text NOT NULL DEFAULT '', full_name text)"
+        upsert = "INSERT INTO users (id, full_name) VALUES (1, NULL) ON CONFLICT (id) DO UPDATE SET full_name = coalesce(EXCLUDED.full_name, users.full_name)"
+        with Table(base, NAMES._replace(backward=back), table) as users:
+            users.old.execute("INSERT INTO users (id, first, last) VALUES (1, 'Ada', 'King')")
+            users.new.execute(upsert)
+            assert users.row() == ("Ada", "King", "Ada King")
+            users.anyone.execute(upsert)
+            assert users.row() == ("", "", " ")
+
     def test_merge(self, users: Table) -> None:
         merge = (
             "MERGE INTO users u USING (VALUES (1, %s), (2, %s)) s (id, v) ON u.id = s.id"
