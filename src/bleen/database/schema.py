@@ -217,7 +217,7 @@ class Schema:
                 self._command(entry.migration, "contract", home)
             except Refused as error:
                 if self._taken(self._entry(name)):
-                    raise
+                    raise type(error)(f"{error}; part of the old shape may be gone already: `bleen migrate contract {name}` goes on from there") from None
                 self._put_back(entry.migration, error)
                 self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
                 raise
