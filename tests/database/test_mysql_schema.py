@@ -292,7 +292,7 @@ def test_killed_at_any_statement_it_ends_where_it_would_have(maria: MariaDB, sto
 
 def test_an_expand_that_was_killed_at_any_statement_can_be_reverted(maria: MariaDB) -> None:
     """What is left of it is in nobody's way: a trigger without its columns would have every write of the serving version fail."""
-    for point in range(1, 1_000, 1 if os.environ.get("BLEEN_CRASHES") == "all" else 2):
+    for point in range(1, 1_000, 1 if os.environ.get("BLEEN_CRASHES") == "all" else 3):
         with maria.database() as base, base.connect() as client:
             client.run(USERS[0], USERS[1].replace("2500", "40"))
             before = shape(base)
@@ -307,7 +307,7 @@ def test_an_expand_that_was_killed_at_any_statement_can_be_reverted(maria: Maria
 
 
 def test_rows_that_are_written_after_a_contract_was_killed_do_not_shut_its_gate_for_ever(maria: MariaDB) -> None:
-    for point in range(1, 1_000, 1 if os.environ.get("BLEEN_CRASHES") == "all" else 2):
+    for point in range(1, 1_000, 1 if os.environ.get("BLEEN_CRASHES") == "all" else 3):
         with maria.database() as base, base.connect() as client:
             client.run(USERS[0], USERS[1].replace("2500", "40"))
             with opened(base) as schema:

@@ -253,10 +253,11 @@ def test_a_release_that_is_taken_down_in_the_smoke_tests_of_the_old_version_take
     """`bleen up` starts what was running, and goes on with a release that was under way."""
     registry.smoke({"name": "somebody", "url": "/people/1", "timeout": "20s"})
     registry.bleen("deploy", registry.put("1.0.1", "old"), "--end-window")
+    registry.bleen("retire")
     registry.put("1.1", "new", {NAME: people.FULL_NAME})
     for copy in registry.copies("1.0.1"):
         copy.signal(signal.SIGSTOP)
-    deploy = registry.start("deploy", "1.1", "--end-window")
+    deploy = registry.start("deploy", "1.1")
     until("1.0.1 is asked", lambda: registry.release.phase == "EXPANDING" and registry.release.memo.get("check"))
     registry.bleen("down", "--yes")
     deploy.ended()

@@ -96,8 +96,8 @@ class Schema:
         """
         made = (*before, migration)
         coming = None if any(m.command.expand for m in made) else "\n".join(m.sql("expand") for m in made)  # what another tool makes, only that tool knows
-        said = [f"{words(pair)} cannot be kept in step: {why}" for pair in migration.pairs for why in sync.foreseen(self.server, pair)]
-        said += [f"{words(pair)} cannot be kept in step: {why}" for pair in migration.pairs if (why := self._absent(pair, coming))]
+        wrong = [(pair, sync.foreseen(self.server, pair) or self._absent(pair, coming)) for pair in migration.pairs]
+        said = [f"{words(pair)} cannot be kept in step: {why}" for pair, reasons in wrong for why in reasons]
         try:
             if fill := self._fill(migration):
                 backfill.check(self.server, migration, fill, coming)
@@ -109,14 +109,14 @@ class Schema:
             said.append(f"contract.sql: {error}")
         return said
 
-    def _absent(self, pair: Pair, coming: str | None) -> str:
-        """Which columns of a pair its table, if it is there, has not, and what is coming does not speak of; empty if there is none."""
+    def _absent(self, pair: Pair, coming: str | None) -> list[str]:
+        """Says which columns of a pair its table, if it is there, has not, and what is coming does not speak of; a line, or none."""
         known = self.server.columns(pair.table)
         if not known or coming is None:
-            return ""
+            return []
         there = {*map(str.lower, known)}
         gone = [name for name in (*pair.old, *pair.new) if name.lower() not in there and not speaks_of(coming, name)]
-        return f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}" if gone else ""
+        return [f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}"] if gone else []
 
     def backfill(self, name: str) -> None:
         """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
