@@ -138,3 +138,29 @@ def test_what_fails_for_another_reason_does_not_spend_the_reserve(tmp_path: Path
     with pytest.raises(PermissionError):
         reserve.within(work)
     assert (tmp_path / "reserve").exists()
+
+
+def test_a_process_that_is_out_of_descriptors_is_told_to_try_later_by_the_fence(tmp_path: Path) -> None:
+    """Ports raise Unavailable, Refused or Fenced, and nothing else: what is short for a moment is no bug."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match="Too many open files"), Fence(tmp_path / "fence").passing(1):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with Fence(tmp_path / "fence").passing(1):
+        pass
+
+
+def test_a_reserve_for_which_the_disk_has_no_file_left_is_done_without(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reserve = Reserve(tmp_path / "reserve", 1 << 16)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        reserve.keep()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert not (tmp_path / "reserve").exists()
+    reserve.keep()
+    assert (tmp_path / "reserve").exists()

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 
 from bleen.host import processes
 from bleen.testing.site import until
@@ -76,3 +77,20 @@ def test_a_tree_never_holds_the_process_that_asks() -> None:
         found = [each.pid for each in processes.tree(processes.me())]
         assert started.pid in found
         assert os.getpid() not in found
+
+
+def test_ours_is_who_runs_our_program_and_not_who_has_its_name_in_a_path() -> None:
+    waits = "import sys; sys.stdin.read()"
+    for words, ours in (
+        ([sys.executable, "-m", "bleen.testing.application"], True),
+        ([sys.executable, "-c", waits, "/var/lib/bleen/services/shop/journal.db"], False),
+        ([sys.executable, "-c", waits, "-m", "backup", "/var/lib/bleen"], False),
+    ):
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:
+            until("it has its own command line", partial(_is_called, running.pid, words[-1]))
+            assert processes.is_bleen(running.pid) is ours, words
+            running.kill()
+
+
+def _is_called(pid: int, word: str) -> bool:
+    return word in processes.command_line(pid)
