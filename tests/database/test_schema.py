@@ -531,6 +531,29 @@ def test_an_index_that_was_left_half_built_goes_with_the_revert(base: Base) -> N
     assert rows(base, "SELECT count(*) FROM pg_indexes WHERE indexname = 'by_name'") == [(0,)]
 
 
+def test_a_revert_that_was_killed_twice_leaves_nothing_out(base: Base) -> None:
+    """Who is killed goes on behind the last statement, also where an expand was killed before it could say that its own was done."""
+    rows(base, USERS)
+
+    class Dying(postgres.Postgres):
+        def change(self, statements: Any, *rest: Any) -> None:
+            if any("DROP COLUMN" in each.text for each in statements):
+                raise ConnectionError("as if it had been killed")
+            super().change(statements, *rest)
+
+    of = migration("0008_seen", expand="ALTER TABLE users ADD COLUMN seen boolean; CREATE INDEX CONCURRENTLY by_name ON users (last_name);")
+    schema = Schema(base.open())
+    schema.expand([of], "shop", 2, {})
+    for text, values in schema.ledger.mark("0008_seen", "expand", 2, False, "", {"seen": "no index"}):
+        schema.server.rows(text, values)
+    with pytest.raises(ConnectionError):
+        Schema(Dying(base.url)).revert("0008_seen")
+    assert rows(base, "SELECT count(*) FROM pg_indexes WHERE indexname = 'by_name'") == [(0,)]
+    schema.revert("0008_seen")
+    assert list(schema.server.columns("users")) == ["id", "first_name", "last_name"]
+    assert schema.ledger.entries() == []
+
+
 def test_what_a_later_migration_builds_on_is_not_reverted_before_it(base: Base) -> None:
     rows(base, USERS)
     schema = Schema(base.open())

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from bleen.database import backfill, command, reverting, sync
@@ -147,12 +148,11 @@ class Schema:
         begun = [number for part, number in self.ledger.steps(migration.name) if part == "contract" and number]
         try:
             for statement in self.server.split(self._undoing(self._come_to(migration, "contract"))):
-                if self.server.transactional(statement):
-                    self.server.change([statement], [], _CLEARING, self.told)
-                else:
-                    self.server.concurrently(statement, _CLEARING, self.told, again=True)
-        except Missing:
-            pass
+                with suppress(Missing):
+                    if self.server.transactional(statement):
+                        self.server.change([statement], [], _CLEARING, self.told)
+                    else:
+                        self.server.concurrently(statement, _CLEARING, self.told, again=True)
         except PortError as trouble:
             raise Refused(f"{why}; what it had added could not be taken away: {trouble}") from None
         for number in begun:
@@ -166,6 +166,16 @@ class Schema:
             if step and (step.done or not (sight := self.server.sight(statement)) or sight != step.memo.get("seen")):
                 found.append(statement)
         return found
+
+    def _settle(self, migration: Migration) -> None:
+        """Says of each statement that was begun by itself whether it was done, while the catalogue still shows it: the way back is counted by them."""
+        steps, came = self.ledger.steps(migration.name), self._come_to(migration, "expand")
+        for number, statement in enumerate(self._statements(migration, "expand"), 1):
+            step = steps.get(("expand", number))
+            if step and not step.done and statement in came:
+                self._mark(migration, ("expand", number), True, statement.text)
+            elif step and not step.done:
+                self._unmark(migration, ("expand", number))
 
     def _way_back(self, migration: Migration) -> list[Statement]:
         """What undoes the part of an expand that was done: what its other statements would have made was there before, or is not there."""
@@ -238,6 +248,7 @@ class Schema:
             if upon := self._built_upon(entry):
                 raise Refused(f"{name} made what {upon} builds on: `bleen migrate revert {upon}` first")
             self._tidied(entry)
+            self._settle(entry.migration)
             self.server.rows(*self.ledger.reached(name, State.REVERTING))
             self._take_away(entry.migration, "revert")
             if _step_of("expand") in self.ledger.steps(name):
