@@ -3,7 +3,7 @@
 import signal
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bleen.cli import exits, show
 from bleen.cli.access import Access, open_service, who
@@ -11,12 +11,21 @@ from bleen.errors import UserError
 from bleen.lifecycle import Answer, Release, Verb, settled
 
 
-def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], options: Mapping[str, Any] = {}) -> tuple[Access, Answer, Release]:
+class Commanded(NamedTuple):
+    """A command, and what came of it."""
+
+    access: Access
+    before: Release
+    answer: Answer
+    release: Release
+
+
+def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], options: Mapping[str, Any] = {}) -> Commanded:
     """Has a command obeyed, and follows the release until ``done``. A command that would change nothing is answered from the journal, unless what it is
     about has not come to its end: who drove it may have died, or hang.
     """
     access = open_service(args)
-    release = access.newest()
+    release = before = access.newest()
     answer = settled(release, verb, options)
     if answer is None or (answer.obeyed and not (release.ended or release.halted or done(release))):
         _be_told_of_the_end()
@@ -28,7 +37,7 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
             release = driver.follow(release.id, done if answer.obeyed else lambda _: True, show.Waiting(args).told)
         finally:
             access.leave(driver, release)
-    return access, answer, release
+    return Commanded(access, before, answer, release)
 
 
 def _be_told_of_the_end() -> None:
@@ -38,8 +47,9 @@ def _be_told_of_the_end() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
-def tell(args: Namespace, answer: Answer, release: Release, text: str = "", code: int | None = None) -> int:
+def tell(args: Namespace, commanded: Commanded, text: str = "", code: int | None = None) -> int:
     """Says how a command ended; returns the exit code."""
+    answer, release = commanded.answer, commanded.release
     if not answer.obeyed:
         code, text = exits.USAGE, answer.text
     elif release.halted:

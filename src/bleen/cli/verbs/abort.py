@@ -10,5 +10,4 @@ from bleen.lifecycle import Verb
 
 
 def run(args: Namespace) -> int:
-    _, answer, release = command(args, Verb.ABORT, lambda release: release.ended)
-    return tell(args, answer, release)
+    return tell(args, command(args, Verb.ABORT, lambda release: release.ended))

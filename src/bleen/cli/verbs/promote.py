@@ -8,7 +8,8 @@ from bleen.lifecycle import Verb
 
 
 def run(args: Namespace) -> int:
-    _, answer, release = command(args, Verb.PROMOTE, exits.arrived)
+    commanded = command(args, Verb.PROMOTE, exits.arrived)
+    release, said = commanded.release, commanded.answer.text
     code, version = exits.of(release), release.plan.version
-    done = answer.text if answer.text.endswith("already") else f"{version} is promoted"
-    return tell(args, answer, release, done if code == exits.DONE else f"{version}: {release.reason or answer.text}", code)
+    done = said if commanded.before.moved else f"{version} is promoted"
+    return tell(args, commanded, done if code == exits.DONE else f"{version}: {release.reason or said}", code)

@@ -7,5 +7,4 @@ from bleen.lifecycle import Verb
 
 
 def run(args: Namespace) -> int:
-    _, answer, release = command(args, Verb.RESUME, lambda _: True)
-    return tell(args, answer, release)
+    return tell(args, command(args, Verb.RESUME, lambda _: True))

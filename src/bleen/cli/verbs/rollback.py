@@ -11,23 +11,26 @@ from bleen.cli import exits
 from bleen.cli.asking import command, tell
 from bleen.lifecycle import Phase, Release, Verb
 
+_BACK = (Phase.UNDOING, Phase.ROLLED_BACK)
+
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="move traffic back even to an environment that is not healthy")
 
 
 def run(args: Namespace) -> int:
-    access, answer, release = command(args, Verb.ROLLBACK, _back, {"force": True} if args.force else {})
-    if release.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and release.moved and not answer.text.startswith("already on"):
+    commanded = command(args, Verb.ROLLBACK, _back, {"force": True} if args.force else {})
+    access, before, answer, release = commanded
+    if release.moved and release.phase in _BACK and before.phase not in _BACK:
         forced = f", by force: whether {release.plan.old_version} is well was not asked" if release.forced else ""
-        return tell(args, answer, release, f"{release.plan.old_words} serves again, {release.plan.new_words} is being stopped{forced}")
-    nothing_to_do = answer.obeyed and "already" in answer.text and release.phase is not Phase.ROLLING_BACK
+        return tell(args, commanded, f"{release.plan.old_words} serves again, {release.plan.new_words} is being stopped{forced}")
+    nothing_to_do = answer.obeyed and (before.ended or _back(before))
     if nothing_to_do and not release.halted:
         from bleen.cli import picture  # not on the way of a rollback that has something to do
 
         if trouble := picture.unreachable(access, release):
-            return tell(args, answer, release, f"{answer.text}, but {trouble}", exits.USAGE)
-    return tell(args, answer, release, code=exits.DONE)
+            return tell(args, commanded, f"{answer.text}, but {trouble}", exits.USAGE)
+    return tell(args, commanded, code=exits.DONE)
 
 
 def _back(release: Release) -> bool:
