@@ -3,6 +3,7 @@
 import re
 import socket
 
+from bleen.testing.site import until
 from shop import Shop
 
 
@@ -92,6 +93,9 @@ def test_a_version_that_serves_and_is_not_well_is_shown_without_a_release_under_
     seen = shop.status()["environments"]["blue-1"]
     assert (seen["ready"], "answered 5" in seen["unwell"]) == (0, True)
     assert "blue-1 (1.0), which serves, is not well" in shop.bleen("doctor", code=1).out
+    until("it is in the engine's log", lambda: "blue-1 serves, and is dead: blue-1/1 " in shop.bleen("logs", "engine").out)
+    shop.tell("1.0", "ok")
+    until("that it is well is too", lambda: "blue-1 is well again" in shop.bleen("logs", "engine").out)
 
 
 def test_an_active_version_that_is_dead_does_not_prevent_the_promotion_of_a_healthy_one(shop: Shop) -> None:

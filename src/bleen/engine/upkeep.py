@@ -1,4 +1,4 @@
-"""What should run runs: environments and the listener, started again when they crash, brought back in order after a reboot."""
+"""What should run runs: environments and the listener, started again when they crash, brought back in order after a reboot; and it is said when it is ill."""
 
 import time
 from contextlib import suppress
@@ -11,6 +11,8 @@ from bleen.ports import Journal, Providers
 
 TEND_EVERY = 0.2
 BEAT_EVERY = 1.0
+LOOK_EVERY = 2.0
+"""Seconds between two looks at what serves, while no release looks more often."""
 
 
 class Upkeep:
@@ -21,6 +23,7 @@ class Upkeep:
         self._began = journal.now()
         self._back: bool | None = None
         self._tended = self._beaten = float("-inf")
+        self._ill = set[Environment]()
 
     def back(self, service: Service) -> bool:
         """Whether releases may be acted on: after a reboot everything looks dead until it has been started again.
@@ -45,11 +48,28 @@ class Upkeep:
         self._tended = time.monotonic()
         newest, providers = self._providers(service)
         providers.platform.tend(service.epoch)
-        if not service.up or not (self._back or self._well(service.active, newest, providers)):
+        if not service.up:
+            return
+        self._look_after(service, newest, providers)
+        if not (self._back or self._well(service.active, newest, providers)):
             return
         if providers.router.up(service.confirmed, service.epoch) is None and not self._back:
             running = [e for e, runs in providers.platform.running().items() if not runs.stopping]
             self._back = all(self._well(environment, newest, providers) for environment in running)
+
+    def _look_after(self, service: Service, newest: Release | None, providers: Providers) -> None:
+        """Logs that what serves is dead, and that it is well again: once a release has ended, nobody else tells."""
+        if newest is None:
+            return
+        probe = newest.plan.probe
+        for environment in service.confirmed.serving:
+            sight = self._engine.watch.look(providers.platform, environment, probe._replace(interval=max(probe.interval, LOOK_EVERY)), self._journal.now())
+            if sight.dead and environment not in self._ill:
+                self._ill.add(environment)
+                self._engine.log(f"{environment} serves, and is dead: {sight.why}")
+            elif sight.healthy and environment in self._ill:
+                self._ill.remove(environment)
+                self._engine.log(f"{environment} is well again")
 
     def _providers(self, service: Service) -> tuple[Release | None, Providers]:
         newest = self._journal.latest(self._name)
