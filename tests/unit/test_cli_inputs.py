@@ -56,6 +56,13 @@ def test_what_cannot_be_meant_is_refused(typed: Typed, case: str) -> None:
     assert (code, says in said) == (2, True), said
 
 
+def test_options_may_stand_between_what_is_not_one(typed: Typed) -> None:
+    """Operations behind ``--to DIR``, files on both sides of ``--phase``."""
+    Path("a.sql").write_text("ALTER TABLE a ADD COLUMN b int;")
+    assert typed("migrate", "new", "b", "--to", "m", "add_column", "table=a", "column=b", "type=int")[0] == 0
+    assert typed("migrate", "lint", "a.sql", "--dialect", "postgres", "--phase", "expand", "m/0001_b/expand.sql")[0] == 0
+
+
 def test_files_that_are_named_with_more_letters_than_a_name_can_have_are_not_there(typed: Typed) -> None:
     Path("bleen.yaml").write_text(config.template("envoy", "shop").replace("# smoke: smoke-tests.yml", f"smoke: {LONG}"))
     code, said = typed("check")

@@ -224,6 +224,40 @@ def test_begin_and_commit_are_left_out_and_that_is_said() -> None:
     assert [note.partition(":")[2][:5] for note in made.notes] == ["1:1: ", "3:1: "]
 
 
+DUMP = """\
+--
+-- PostgreSQL database dump
+--
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+CREATE TABLE public.notes (id bigint NOT NULL, body text);
+ALTER TABLE ONLY public.notes ADD CONSTRAINT notes_pkey PRIMARY KEY (id);
+"""
+
+
+def test_a_dump_begins_with_settings_that_are_left_out() -> None:
+    made = one(DUMP)
+    assert made.files["expand.sql"].splitlines()[-2:] == DUMP.splitlines()[-2:]
+    assert "SET" not in made.files["expand.sql"]
+    assert len([note for note in made.notes if "left out" in note]) == 12
+    assert not [each for each in lint([("", made)], "postgres") if each.severity == "error"]
+
+
+@pytest.mark.parametrize("setting", ["SET search_path = app", "SET standard_conforming_strings = off", "SELECT set_config('role', 'x', false)", "SET ROLE x"])
+def test_a_setting_that_changes_what_follows_stays_to_be_judged(setting: str) -> None:
+    assert setting in one(f"{setting};\nCREATE TABLE a (b int);").files["expand.sql"]
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_what_another_tool_writes_into_its_own_book_is_left_out(dialect: Dialect) -> None:
     made = one(

@@ -155,6 +155,19 @@ def test_a_release_whose_files_are_called_by_their_phase_is_read_without_a_proje
     assert sorted(each.name for each in release.iterdir()) == ["backfill.sql", "contract.sql", "expand.sql", "more.sql"]
 
 
+def test_a_directory_stands_for_the_migrations_in_it_each_a_release_of_its_own(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ "A table created in the same release is free to change", and which migrations are released together nobody knows here."""
+    for name, text in {"10_more": "CREATE INDEX of_b ON notes (b);", "9_notes": "CREATE TABLE notes (b int);", "_draft": "DROP TABLE users;"}.items():
+        (release / name).mkdir()
+        (release / name / "expand.sql").write_text(text)
+    assert run("--dialect", "postgres", ".", capsys=capsys)[:2] == (0, "nothing found: 0 errors, 0 warnings\n"), "its own files come first"
+    assert run("--dialect", "postgres", "9_notes", "10_more", capsys=capsys)[0] == 0
+    for name in ("expand.sql", "backfill.sql", "contract.sql"):
+        (release / name).unlink()
+    code, out, _ = run("--dialect", "postgres", "--json", ".", capsys=capsys)
+    assert (code, [(each["file"], each["rule"]) for each in json.loads(out)]) == (1, [("10_more/expand.sql", "index-without-concurrently")])
+
+
 def test_findings_are_a_json_list_and_an_error_exits_1(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """ "prints a list of findings: file, line, column, rule, severity (error | warn), message, fix; exit 1 if one is an error" """
     code, out, _ = run("--dialect", "postgres", "--phase", "expand", "--json", "expand.sql", "more.sql", capsys=capsys)
@@ -215,7 +228,7 @@ def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: p
         (("--dialect", "postgres", "nowhere.sql"), "nowhere.sql: cannot be read: No such file or directory"),
         (("--dialect", "postgres"), "there is no file to read"),
         (("--dialect", "postgres", "nowhere.sql", "--phase", "expand"), "nowhere.sql: cannot be read: No such file or directory"),
-        (("--dialect", "postgres", ".", "--phase", "expand"), ".: cannot be read: Is a directory"),
+        (("--dialect", "postgres", "empty"), "empty: neither is it a migration nor does it hold one: there is no expand.sql"),
         (("--dialect", "postgres", "more.sql"), "more.sql: which phase runs it? say --phase"),
         (("--dialect", "postgres", "latin.sql", "--phase", "expand"), "latin.sql:2: is not UTF-8 (byte 10); save it as UTF-8"),
         (("--dialect", "postgres", "-", "-", "--phase", "expand"), "standard input can be read once"),
@@ -224,6 +237,7 @@ def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: p
 )
 def test_what_cannot_be_read_exits_2_and_says_what_to_do(words: tuple[str, ...], said: str, release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (release / "latin.sql").write_bytes(b"SELECT 1;\n\xe9")
+    (release / "empty").mkdir()
     code, out, err = run(*words, capsys=capsys)
     assert code == 2
     assert said in out + err

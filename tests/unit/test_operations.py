@@ -76,6 +76,8 @@ def test_what_a_person_has_to_say_is_open_and_refused_until_then() -> None:
         (["drop_table", "tabel=a"], "drop_table has no tabel; it has table"),
         (["drop_table", "table="], "table is a text"),
         (["create_index", "table=a", "columns=b,,c"], "columns is a list of names"),
+        (["create_index", "table=a", "columns=lower(b)"], r"columns is a list of names, and lower\(b\) is an expression"),
+        (["create_table", "table=a", "columns=id", "columns.b=text"], "columns.b=text: columns=id was said before"),
         (["create_index", "table=a", "columns=b", "unique=perhaps"], "unique is true or false"),
         (["split_column", "table=a", "column=b", "to=c", "forward.c=b"], r"to is a table, of one text for each column: to\.COLUMN="),
         (["split_column", "table=a", "column=b", "to.c=int", "forward.d=b"], "forward wants one expression for each of c, and has d"),

@@ -1,6 +1,6 @@
 """The statements of a file of PostgreSQL, each in the phase in which it can run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from postgast import pg_query_pb2 as pb
@@ -11,12 +11,29 @@ from bleen.database.importing import Assigned, Fill, Names, Part
 from bleen.database.postgres_parser import Parsed, Source
 from bleen.database.rules.findings import Phase
 from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, type_name, words
-from bleen.database.statements import Comment, Dialect, Unreadable, place
+from bleen.database.statements import Comment, Dialect, Unreadable, in_a_line, place
 
 _TAKES = frozenset("DropColumn DropConstraint SetNotNull DropExpression DropIdentity DetachPartition".split())
 """Subcommands of ALTER TABLE that the old version would notice: what it needs is taken, or what it does not know is asked of it."""
 _DROPPED = {pb.OBJECT_TABLE: "table", pb.OBJECT_VIEW: "table", pb.OBJECT_MATVIEW: "table", pb.OBJECT_INDEX: "index", pb.OBJECT_SEQUENCE: "sequence"}
 _NEGATION = pb.NOT_EXPR
+_SESSION = frozenset(
+    "statement_timeout lock_timeout idle_in_transaction_session_timeout transaction_timeout check_function_bodies xmloption client_min_messages"
+    " row_security".split()
+)
+"""Settings with which a dump begins, and which a migration does without, whatever their value (pg_dump's ``_doSetFixedOutputState``)."""
+_PREAMBLE = frozenset(
+    f"{setting} {value}"
+    for setting, value in {
+        "client_encoding": "utf8",
+        "standard_conforming_strings": "on",
+        "default_tablespace": "",
+        "default_table_access_method": "heap",
+        "search_path": "",
+        "set_config search_path": "",
+    }.items()
+)
+"""And those that leave the session as it is if they are set to this, and if all names are qualified, as a dump's are."""
 _STRINGS = ("text", "varchar", "bpchar", "char", "name", "citext")
 
 
@@ -44,8 +61,22 @@ def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
             yield Part("contract", statement, statement.text)
         case "TransactionStmt" if node.kind in (pb.TRANS_STMT_BEGIN, pb.TRANS_STMT_START, pb.TRANS_STMT_COMMIT):
             yield Part("expand", statement, statement.text, idle=f"{statement.text}: each statement has a transaction of its own")
+        case "VariableSetStmt" | "SelectStmt" if _preamble(node):
+            yield Part("expand", statement, statement.text, idle=f"{in_a_line(statement.text)}: bleen sets up the session itself")
         case _:
             yield Part("expand", statement, statement.text, _altered(node), makes=tuple(_made(node)))
+
+
+def _preamble(node: Message) -> bool:
+    """Whether a statement only sets up the session, as a dump does in its first lines."""
+    if kind(node) == "VariableSetStmt":
+        return node.name in _SESSION or f"{node.name} {_constants(node.args)}".lower() in _PREAMBLE
+    call = inner(node.target_list[0].res_target.val) if len(node.target_list) == 1 and not node.from_clause else None
+    return call is not None and kind(call) == "FuncCall" and f"{words(call.funcname)[-1]} {_constants(call.args[:2])}" in _PREAMBLE
+
+
+def _constants(nodes: Iterable[Message]) -> str:
+    return " ".join(each.sval.sval for each in map(inner, nodes) if kind(each) == "A_Const")
 
 
 def _alter_table(parsed: Parsed, node: Message) -> Iterator[Part]:

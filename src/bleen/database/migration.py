@@ -141,11 +141,17 @@ def read_all(folder: Path) -> list[Migration]:
     """Every migration of a directory, in their order. No directory is no migrations. Raises UserError, located, for the first that is wrong."""
     if not os.path.isdir(folder):
         return []
-    found = sorted((read(each) for each in folder.iterdir() if each.is_dir() and not each.name.startswith((".", "_"))), key=lambda m: (m.number, m.name))
+    found = [read(each) for each in folders(folder)]
     for before, after in pairwise(found):
         if before.number == after.number:
             raise UserError(f"{folder}: {before.name} and {after.name} have the same number; give one of them another")
     return found
+
+
+def folders(folder: Path) -> list[Path]:
+    """Those of the migrations of a directory, in their order; what begins with a dot or an underscore is none."""
+    found = (each for each in folder.iterdir() if each.is_dir() and not each.name.startswith((".", "_")))
+    return sorted(found, key=lambda each: (int(number) if (number := each.name.partition("_")[0]).isdecimal() else 0, each.name))
 
 
 def read(folder: Path) -> Migration:

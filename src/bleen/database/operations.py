@@ -307,7 +307,9 @@ def from_words(words: Sequence[str]) -> list[Asked]:
             raise UserError(f"{word}: say first which operation it belongs to: {', '.join(OPERATIONS)}")
         elif "." in key:
             table, _, column = key.partition(".")
-            asked[-1][1].setdefault(table, {})[column] = value
+            if not isinstance(given := asked[-1][1].setdefault(table, {}), dict):
+                raise UserError(f"{word}: {table}={given} was said before")
+            given[column] = value
         else:
             asked[-1][1][key] = value
     return [_read(name, given, f"operation {number} ({name})") for number, (name, given) in enumerate(asked, 1)]
@@ -406,6 +408,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if kind is tuple:
         names = value.split(",") if isinstance(value, str) else value
         if isinstance(names, list) and names and all(isinstance(each, str) and each.strip() for each in names):
+            if called := next((each for each in names if "(" in each), ""):
+                raise UserError(f"{where} is a list of names, and {called} is an expression: write the statement yourself, in expand.sql")
             return tuple(each.strip() for each in names)
         raise UserError(f"{where} is a list of names")
     if kind is bool:

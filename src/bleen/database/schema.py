@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from bleen.database import backfill, command, reverting, sync
@@ -348,7 +348,8 @@ class Schema:
             self._mark(migration, _VERSION, True, "", {"version": home.version})
         self._command(migration, "expand", home)
         for number, statement in enumerate(self._statements(migration, "expand"), 1):
-            self._step(migration, "expand", number, [statement])
+            with _named_in(migration, "expand"):
+                self._step(migration, "expand", number, [statement])
         for number, pair in enumerate(migration.pairs, 1):
             if not _kept(steps, number):
                 self._install(migration, number, pair, environments)
@@ -414,7 +415,8 @@ class Schema:
             first, number = number + 1, number + len(group)
             ends = [n for n, pair in left.items() if any(self.server.drops(s, pair) for s in group)]
             try:
-                self._step(migration, part, first, group, [(n, left.pop(n)) for n in ends])
+                with _named_in(migration, part):
+                    self._step(migration, part, first, group, [(n, left.pop(n)) for n in ends])
             except Missing as error:
                 self._bear(migration, part, error)
                 self.server.change([], self._done(migration, part, first, group), migration.locks, self.told)
@@ -484,7 +486,7 @@ class Schema:
         """What a revert does not find is what the expand had not come to; anything else that is missing is an error."""
         if part != "revert" or self._whole(migration, self.ledger.steps(migration.name)):
             raise error
-        self.told(f"{migration.name}: {error}: its expand had not come that far")
+        self.told(f"{error}: its expand had not come that far")
 
     def _done(self, migration: Migration, part: Part, first: int, group: Sequence[Statement]) -> list[tuple[str, Values]]:
         return [mark for i, statement in enumerate(group) for mark in self.ledger.mark(migration.name, part, first + i, True, statement.text)]
@@ -555,6 +557,15 @@ class Schema:
 def contracts(migration: Migration) -> bool:
     """Whether a migration takes anything away at its end; one that only adds never needs to be contracted."""
     return bool(migration.holds("contract") or migration.pairs or migration.command.contract)
+
+
+@contextmanager
+def _named_in(migration: Migration, part: str) -> Iterator[None]:
+    """Says in which file stands what a server refuses: a release may bring many."""
+    try:
+        yield
+    except Refused as error:
+        raise type(error)(f"{migration.name}/{part}.sql: {error}") from None
 
 
 def _kept(steps: Mapping[tuple[Part, int], Step], number: int) -> bool:

@@ -1,5 +1,6 @@
 """Read SQL files as the phases of one release, and find what takes a site down: what the old version cannot live with, what locks, what cannot be undone.
 
+A directory that is a migration stands for its files; one that holds migrations for each of them, as a release of its own.
 No bleen.yaml and no database are needed: without --dialect, a bleen.yaml tells whose SQL it is, if there is one.
 All files are one release, in the order given: what one of them makes, the next is free to change.
 What cannot be parsed or understood is an error. A comment before a statement, or behind it on its line, allows one rule there, and says why:
@@ -29,7 +30,7 @@ from bleen.errors import PortError, Unavailable, UserError
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("files", nargs="*", metavar="SQL", help="files of one release, in order; - is standard input")
+    parser.add_argument("files", nargs="*", metavar="SQL", help="files of one release, in order, or directories of migrations; - is standard input")
     parser.add_argument("--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too (default: that of the database in bleen.yaml)")
     parser.add_argument(
         "--phase", choices=findings.PHASES, help="which phase runs the files (default: told by their names, expand.sql, backfill.sql and contract.sql)"
@@ -54,11 +55,14 @@ def run(args: Namespace) -> int:
         return exits.DONE
     if not args.files:
         raise UserError("there is no file to read; name some, or - for standard input")
+    releases = _releases(args.files, args.phase)
+    args.files = [file for release in releases for file in release]
     if args.files.count("-") > 1:
         raise UserError("standard input can be read once; name - once")
     settings = [file for file in args.files if Path(file).name == "migration.toml"]
-    scripts = [_script(file, args.phase) for file in args.files if file not in settings and (args.phase or Path(file).name != "revert.sql")]
-    found = lint_release(scripts, args.dialect)
+    read = [[_script(file, args.phase) for file in release if file not in settings and (args.phase or Path(file).name != "revert.sql")] for release in releases]
+    found = [each for release in read for each in lint_release(release, args.dialect)]
+    scripts = [script for release in read for script in release]
     found += [each for file in settings for each in _settings(file, args.dialect)]
     found += [each for script in scripts if not args.phase and Path(script.file).name == "expand.sql" for each in _reversible(script, args.dialect)]
     if args.trace:
@@ -73,6 +77,31 @@ def run(args: Namespace) -> int:
     else:
         print("\n".join(lines(found)))
     return exits.SAID_NO if any(finding.severity == "error" for finding in found) else exits.DONE
+
+
+def _releases(named: Sequence[str], phase: findings.Phase | None) -> list[list[str]]:
+    """What is named, as one release, and each migration of a directory of them as one more: which of those are released together, nobody knows here.
+
+    Raises UserError for a directory that has nothing to read.
+    """
+    together: list[str] = []
+    alone: list[list[str]] = []
+    for file in named:
+        if not os.path.isdir(file):
+            together.append(file)
+        elif found := _files(Path(file), phase):
+            together += found
+        elif each := [files for folder in migration.folders(Path(file)) if (files := _files(folder, phase))]:
+            alone += each
+        else:
+            raise UserError(f"{file}: neither is it a migration nor does it hold one: there is no {phase or 'expand'}.sql")
+    return [together, *alone] if together else alone
+
+
+def _files(folder: Path, phase: findings.Phase | None) -> list[str]:
+    """The files of a migration, in the order in which they are run; those of one phase, if one is named."""
+    names = [f"{each}.sql" for each in findings.PHASES if phase in (None, each)] + ["migration.toml"] * (phase in (None, "backfill"))
+    return [str(folder / name) for name in names if (folder / name).is_file()]
 
 
 def _shared(file: Path) -> Dialect:
