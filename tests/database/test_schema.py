@@ -466,7 +466,7 @@ def test_a_revert_of_a_whole_expand_that_names_what_is_not_there_is_refused(user
     schema = Schema(users.open())
     wrong = {"expand.sql": "ALTER TABLE users ADD COLUMN a int;", "revert.sql": "ALTER TABLE users DROP COLUMN b;"}
     schema.expand([parse("0009_wrong", wrong, "")], "shop", 2, {})
-    with pytest.raises(Refused, match='column "b" of relation "users" does not exist'):
+    with pytest.raises(Refused, match=r'^0009_wrong/revert\.sql: line 1, .*column "b" of relation "users" does not exist'):
         schema.revert("0009_wrong")
 
 
@@ -619,6 +619,28 @@ def test_rows_that_a_policy_hides_do_not_open_the_gate(base: Base) -> None:
         finally:
             schema.server.close()
             client.execute("DROP OWNED BY owner_9 CASCADE; DROP ROLE owner_9")
+
+
+@pytest.mark.parametrize(
+    ("damage", "row"),
+    [
+        ("UPDATE bleen_migration SET state = 'half'", "bleen_migration, the row of 0007_full_name: 'half' is not a valid State"),
+        ("UPDATE bleen_migration SET name = 'full_name'", "bleen_migration, the row of full_name: invalid literal"),
+        ("UPDATE bleen_migration SET sources = '{'", "bleen_migration, the row of 0007_full_name: Expecting"),
+        ("UPDATE bleen_step SET memo = ''", "bleen_step, the row of 0007_full_name, "),
+        ("UPDATE bleen_environment SET migrations = 'null'", "bleen_environment, the row of shop, "),
+    ],
+)
+def test_a_ledger_that_was_edited_by_hand_is_refused_and_the_row_named(users: Base, damage: str, row: str) -> None:
+    """Errors say what happened, where, and what to do next; nothing is done on the word of a row that nobody understands."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    before = schema.server.columns("users")
+    schema.server.rows(damage)
+    act = schema.contract if "bleen_step" in damage else lambda _: schema.pending(NOBODY)
+    with pytest.raises(Refused, match=f"the ledger is damaged: {row}.*put the row right"):
+        act("0007_full_name")
+    assert schema.server.columns("users") == before
 
 
 def test_an_unfinished_ledger_says_how_far_it_came(users: Base) -> None:

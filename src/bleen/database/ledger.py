@@ -9,7 +9,8 @@ Three tables, made by whoever migrates first; the application's roles need no ri
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
@@ -103,8 +104,11 @@ class Ledger:
         if not self._there():
             return []
         found = self._server.rows("SELECT name, checksum, state, service, release_number, at, sources FROM bleen_migration")
-        entries = [Entry(n, c, State(s), service, release, at, json.loads(sources)) for n, c, s, service, release, at, sources in found]
-        return sorted(entries, key=lambda e: (int(e.name.partition("_")[0]), e.name))
+        entries = []
+        for n, c, s, service, release, at, sources in found:
+            with _legible("bleen_migration", n):
+                entries.append((int(n.partition("_")[0]), n, Entry(n, c, State(s), service, release, at, json.loads(sources))))
+        return [entry for _, _, entry in sorted(entries)]
 
     def entry(self, name: str) -> Entry | None:
         return next((entry for entry in self.entries() if entry.name == name), None)
@@ -132,7 +136,11 @@ class Ledger:
 
     def steps(self, name: str) -> dict[tuple[Part, int], Step]:
         found = self._server.rows("SELECT part, number, done, memo FROM bleen_step WHERE migration = %s", [name]) if self._there() else []
-        return {(part, number): Step(part, number, bool(done), json.loads(memo)) for part, number, done, memo in found}
+        steps: dict[tuple[Part, int], Step] = {}
+        for part, number, done, memo in found:
+            with _legible("bleen_step", f"{name}, {part} {number}"):
+                steps[part, number] = Step(part, number, bool(done), json.loads(memo))
+        return steps
 
     def mark(self, name: str, part: Part, number: int, done: bool, text: str = "", memo: Mapping[str, Any] = {}) -> list[tuple[str, Values]]:
         """The statements that say that a step was begun or done; to be committed with what they tell of."""
@@ -156,7 +164,11 @@ class Ledger:
     def environments(self) -> list[Known]:
         """Every environment that says which migrations it ships, of every service that shares this database."""
         found = self._server.rows("SELECT service, environment, version, migrations FROM bleen_environment") if self._there() else []
-        return [Known(service, environment, version, frozenset(json.loads(names))) for service, environment, version, names in found]
+        known = []
+        for service, environment, version, names in found:
+            with _legible("bleen_environment", f"{service}, {environment}"):
+                known.append(Known(service, environment, version, frozenset(json.loads(names))))
+        return known
 
     def exists(self, service: str, known: Sequence[Known]) -> None:
         """Replaces what is said of a service's environments; where nobody has migrated yet, nobody asks."""
@@ -170,6 +182,15 @@ class Ledger:
 
     def _there(self) -> bool:
         return bool(self._server.columns("bleen_environment"))
+
+
+@contextmanager
+def _legible(table: str, row: str) -> Iterator[None]:
+    """Raises Refused for a row that was edited by hand, or that a newer bleen wrote."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise Refused(f"the ledger is damaged: {table}, the row of {row}: {error}; put the row right, or use the newer bleen that wrote it") from None
 
 
 def check(entry: Entry, migration: Migration, service: str = "") -> None:
