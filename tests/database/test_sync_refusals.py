@@ -51,6 +51,29 @@ def test_tables_and_columns_of_these_kinds_are_refused(base: Base, statements: t
     assert said in refused(base, pair, "SELECT 1", *statements)
 
 
+@pytest.mark.parametrize(
+    ("type", "forward", "said"),
+    [
+        ("text", "a::integer", "b is made by a cast of a to int4: a write of the old version fails whose value cannot be cast"),
+        ("varchar(20)", "CAST(a AS date)", "CASE WHEN ... THEN CAST(a AS date) END"),
+        ("bigint", "a::integer", "cast of a to int4"),
+        ("integer", "a::bigint", ""),
+        ("integer", "a::text", ""),
+        ("text", "CASE WHEN a ~ '^[0-9]{1,9}$' THEN a::integer END", ""),
+        ("text", "a || ' EUR'", ""),
+    ],
+)
+def test_a_cast_that_may_fail_a_write_of_the_old_version_is_warned_of(base: Base, type: str, forward: str, said: str) -> None:
+    """Where an expression fails, the client's write fails: known before expand, and no reason to refuse it."""
+    with base.connect() as admin:
+        admin.execute(f"CREATE TABLE t (a {type})".encode())
+    server = base.open()
+    found = "\n".join(sync.risks(server, a_pair(forward=forward)))
+    server.close()
+    assert said in found
+    assert bool(found) == bool(said)
+
+
 def test_a_foreign_table_is_refused(base: Base) -> None:
     made = ("CREATE FOREIGN DATA WRAPPER nothing", "CREATE SERVER s FOREIGN DATA WRAPPER nothing", "CREATE FOREIGN TABLE t (a text, b text) SERVER s")
     assert "t is a foreign table" in refused(base, a_pair(), *made)

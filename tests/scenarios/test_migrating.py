@@ -153,6 +153,18 @@ def test_the_plan_warns_of_a_constraint_that_holds_the_old_version_too(registry:
     assert "note: 0007_adult/expand.sql:1: " in registry.bleen("plan", "1.2").out
 
 
+def test_the_plan_warns_of_a_cast_that_may_fail_a_write_of_the_version_that_serves(registry: Registry) -> None:
+    files = {
+        "expand.sql": "ALTER TABLE people ADD COLUMN number integer;\n",
+        "migration.toml": '[[sync]]\ntable = "people"\nold = ["first_name"]\nnew = ["number"]\non_conflict = "new"\n'
+        'forward = { number = "first_name::integer" }\nbackward = { first_name = "number::text" }\n',
+    }
+    registry.put("1.2", "old", {"0007_number": files})
+    said = "0007_number, people (first_name <-> number): number is made by a cast of first_name to int4: a write of the old version fails"
+    assert f"note: {said}" in registry.bleen("plan", "1.2").out
+    assert f"  beware    {said}" in registry.bleen("migrate", "plan", "1.2").out
+
+
 def test_the_url_of_the_database_is_nowhere_but_in_the_secrets(registry: Registry) -> None:
     """Values live in a file of mode 0600 for each release; the journal, the plan, logs and arguments hold references."""
     registry.bleen("deploy", "1.1")

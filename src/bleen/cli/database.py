@@ -36,11 +36,12 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         try:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service)
+            new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
+            risks = [each for m in new for each in schema.risks(m)]
         finally:
             schema.server.close()
     except PortError as error:
         raise UserError(str(error)) from None
-    new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
     kind = dialect(shared.url)
     if new and shared.clone:
         _must_answer(shared.clone, kind)
@@ -58,7 +59,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "secrets": before.platform.get("secrets", "") if before else "",
     }
     unjudged = [f"{m.name} is expanded by a command whose SQL nobody has judged: {m.command.unjudged}" for m in new if m.command.unjudged]
-    warnings = (*plan.warnings, *_warned(new, kind), *unjudged, *(_stars(new, before) if before and kind == "postgres" else ()))
+    warnings = (*plan.warnings, *_warned(new, kind), *unjudged, *risks, *(_stars(new, before) if before and kind == "postgres" else ()))
     return plan._replace(database=wanted, platform=_signed(plan, loaded, kind), warnings=warnings)
 
 

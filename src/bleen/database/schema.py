@@ -38,6 +38,8 @@ class Plan(NamedTuple):
     description: str
     expand: list[str]
     sync: list[str]
+    beware: list[str]
+    """What of it may fail a write of the version that serves."""
     backfill: str
     """What it would cost; empty if there is none, or if its table is made by the expand."""
     contract: list[str]
@@ -47,7 +49,7 @@ class Plan(NamedTuple):
         """For people."""
         said = [f"{self.migration}{': ' + self.description if self.description else ''}"]
         said += [f"  expand    {each}" for each in self.expand] + [f"  sync      {each}" for each in self.sync]
-        said += [f"  backfill  {self.backfill}"] * bool(self.backfill)
+        said += [f"  beware    {each}" for each in self.beware] + [f"  backfill  {self.backfill}"] * bool(self.backfill)
         return said + [f"  contract  {each}" for each in self.contract] + [f"  revert    {each}" for each in self.revert]
 
 
@@ -89,7 +91,8 @@ class Schema:
             parts["revert"] = [f"cannot be: {why}"]
         fill = self._fill(migration)
         estimate = backfill.estimate(self.server, migration, fill).line() if fill and self.server.columns(fill.table) else ""
-        return Plan(migration.name, migration.description, parts["expand"], [words(p) for p in migration.pairs], estimate, parts["contract"], parts["revert"])
+        pairs, beware = [words(p) for p in migration.pairs], self.risks(migration)
+        return Plan(migration.name, migration.description, parts["expand"], pairs, beware, estimate, parts["contract"], parts["revert"])
 
     def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
         """What will refuse its pairs or its backfill when their turn comes, as far as it can be known before anything is touched; a line each. ``before``: the
@@ -109,6 +112,10 @@ class Schema:
         except Refused as error:
             said.append(f"contract.sql: {error}")
         return said
+
+    def risks(self, migration: Migration) -> list[str]:
+        """What of its pairs may fail a write of the version that serves, a line each."""
+        return [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self.server, pair)]
 
     def _absent(self, pair: Pair, coming: str | None) -> list[str]:
         """Says which columns of a pair its table, if it is there, has not, and what is coming does not speak of; a line, or none."""

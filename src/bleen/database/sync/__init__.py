@@ -8,7 +8,7 @@ from bleen.database.migration import Pair
 from bleen.database.server import Server
 from bleen.database.sync.table import Side
 
-__all__ = ["Side", "Sync", "foreseen", "of", "refusals"]
+__all__ = ["Side", "Sync", "foreseen", "of", "refusals", "risks"]
 
 
 class Sync(Protocol):
@@ -94,6 +94,15 @@ def refusals(server: Server, pair: Pair) -> list[str]:
     Reads every row of the table, unless the pair is declared ``lossy``: whether old -> new -> old gives the same.
     """
     return _module(server).refusals(server, pair)
+
+
+def risks(server: Server, pair: Pair) -> list[str]:
+    """What of a pair may fail a write of the old version that the server took before, a line each; told on PostgreSQL alone. Also before expand."""
+    if server.dialect != "postgres":
+        return []
+    from bleen.database.sync import postgres_refusals
+
+    return postgres_refusals.risks(server, pair)
 
 
 class _Refusals(Protocol):

@@ -56,6 +56,19 @@ def read(text: str, what: str, table: str, columns: Collection[str]) -> Expressi
     return Expression(source.text[first:last], tuple(sorted(references, key=lambda r: r.begin)), tuple(functions), tuple(types))
 
 
+def casts(text: str) -> Iterator[tuple[str, str]]:
+    """The casts of an expression, as the column that is cast and the type; but for those inside a CASE, which is there to look first."""
+    try:
+        tree = Source(_BEFORE + text + _AFTER).parsed()[0].node
+    except Unreadable:
+        return
+    for name, node in _nodes(tree, beyond="CaseExpr"):
+        if name == "TypeCast":
+            for inner, column in _nodes(node.arg):
+                if inner == "ColumnRef":
+                    yield column.fields[-1].string.sval, node.type_name.names[-1].string.sval
+
+
 def constant(default: str) -> bool:
     """Whether a column's default, as the catalogue has it, is the same for every row: it calls nothing."""
     try:
@@ -80,10 +93,12 @@ def _reference(source: Source, node: Any, what: str, table: str, columns: Collec
     return Reference(names[-1], begin, tokens[-1].end)
 
 
-def _nodes(message: Any) -> Iterator[tuple[str, Any]]:
-    """Every message of a syntax tree, and the name of its kind."""
+def _nodes(message: Any, beyond: str = "") -> Iterator[tuple[str, Any]]:
+    """Every message of a syntax tree, and the name of its kind; none of one of the kind ``beyond``, nor inside it."""
+    if message.DESCRIPTOR.name == beyond:
+        return
     yield message.DESCRIPTOR.name, message
     for field, value in message.ListFields():
         if field.message_type is not None:
             for each in value if field.is_repeated else (value,):
-                yield from _nodes(each)
+                yield from _nodes(each, beyond)

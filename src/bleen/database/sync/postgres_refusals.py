@@ -8,7 +8,7 @@ from bleen.database.migration import Pair
 from bleen.database.server import Server
 from bleen.database.sync import postgres
 from bleen.database.sync.postgres import PREFIX, Sync
-from bleen.database.sync.postgres_expression import constant
+from bleen.database.sync.postgres_expression import casts, constant
 from bleen.database.sync.reasons import missing, undecided
 from bleen.errors import Refused
 
@@ -38,6 +38,25 @@ def refusals(server: Server, pair: Pair) -> list[str]:
     except Refused as error:
         return [str(error)]
     return foreseen(server, pair) or missing(pair, sync.table, sync.shapes) or _expressions(server, sync) or _values(server, sync)
+
+
+_WIDTHS = {"smallint": 1, "int2": 1, "integer": 2, "int4": 2, "bigint": 3, "int8": 3, "numeric": 4}
+_STRINGS = ("text", "varchar", "bpchar", "char", "citext", "name", "character", "character varying")
+
+
+def risks(server: Server, pair: Pair) -> list[str]:
+    """Implements ``sync.risks``: casts from a string to what is none, and to a number that is narrower."""
+    types = {name: column.type.partition("(")[0] for name, column in server.columns(pair.table).items()}
+    found = []
+    for name, expression in pair.forward.items():
+        for column, kind in casts(expression):
+            was = types.get(column, "")
+            if (was in _STRINGS and kind not in _STRINGS) or _WIDTHS.get(kind, 9) < _WIDTHS.get(was, 0):
+                found.append(
+                    f"{name} is made by a cast of {column} to {kind}: a write of the old version fails whose value cannot be cast;"
+                    f" if there may be one, look first: CASE WHEN ... THEN {expression} END"
+                )
+    return found
 
 
 def _table(server: Server, sync: Sync, oid: int) -> list[str]:
