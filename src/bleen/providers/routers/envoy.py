@@ -77,7 +77,17 @@ class Envoy:
         every worker has come back, no request begun from then on can take the old way. That message is the merge of the histograms; see ``_workers_passed``.
         """
         with self._admin() as admin:
-            return _confirmed(admin, lambda: _differs(admin, wanted))
+            known = _targets(admin)  # asked for while Envoy takes the file up, as the count of ``_confirmed`` is
+
+            def differs() -> str:
+                nonlocal known
+                if why := _differs(admin, wanted):
+                    return why
+                if why := _elsewhere(known, wanted):
+                    known = _targets(admin)
+                return why
+
+            return _confirmed(admin, differs)
 
     def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
         with self._admin() as admin:
@@ -344,28 +354,33 @@ def _traffic(admin: Admin) -> dict[Environment, Traffic]:
 
 def _confirmed(admin: Admin, differs: Callable[[], str]) -> NotYet | None:
     """None once the running configuration no longer differs, and every worker has come past it."""
-    if why := _soon(differs) or _workers_passed(admin):
+    count = _dropped(admin)
+    if why := _soon(differs) or _workers_passed(admin, count):
         return NotYet(why, 0.005)
     return None
 
 
-def _workers_passed(admin: Admin) -> str:
-    """Empty once every worker has handled all messages that the main thread sent it before this call.
+def _workers_passed(admin: Admin, count: bytes) -> str:
+    """Empty once every worker has handled all messages that the main thread sent it before this call. ``count``: what ``_dropped`` said before.
 
     With ``stats_flush_on_admin`` each look at /stats sends every worker a message (ThreadLocalStoreImpl::mergeHistograms), unless an earlier round is not
     back from all of them: that is counted in ``server.dropped_stat_flushes`` (InstanceBase::flushStats). Messages keep their order. So a look that does not
     raise the count began a round of its own, and found every earlier one ended; the second such look found the round of the first ended.
     """
-    count: bytes | None = None
     rounds = 0
 
     def two_rounds() -> str:
         nonlocal count, rounds
-        was, count = count, admin.get(r"/stats?usedonly&type=Counters&filter=^server\.dropped_stat_flushes$")
+        was, count = count, _dropped(admin)
         rounds += was == count
         return "" if rounds == 2 else "every worker thread of Envoy to take the new route up"
 
     return _soon(two_rounds, _WORKERS)
+
+
+def _dropped(admin: Admin) -> bytes:
+    """How many looks at /stats, this one included, have found an earlier round under way."""
+    return admin.get(r"/stats?usedonly&type=Counters&filter=^server\.dropped_stat_flushes$")
 
 
 def _soon(why: Callable[[], str], seconds: float = _PROMPT) -> str:
@@ -381,14 +396,17 @@ def _soon(why: Callable[[], str], seconds: float = _PROMPT) -> str:
 
 
 def _differs(admin: Admin, wanted: Routing) -> str:
-    """How production is not as wanted; what else is not is no hindrance."""
+    """How production's shares are not as wanted; what else is not is no hindrance."""
     shares, odd = _side(admin, "production")
     said = ", ".join([*(f"{e} {s} %" for e, s in shares.items()), *odd]) or "nobody"
-    if odd or shares != {e: s for e, s in wanted.shares.items() if s}:
-        return f"Envoy, which still sends production to {said}"
-    known = _targets(admin)
-    others = [str(e) for e in shares if sorted(known.get(str(e), ())) != sorted(wanted.targets.get(e, ()))]
-    return f"Envoy, which sends production to {said}, but to other targets of {', '.join(others)} than were asked for" if others else ""
+    wrong = odd or shares != {e: s for e, s in wanted.shares.items() if s}
+    return f"Envoy, which still sends production to {said}" if wrong else ""
+
+
+def _elsewhere(known: Mapping[str, tuple[Target, ...]], wanted: Routing) -> str:
+    """Which environments that are to serve do so from other targets than were asked for."""
+    others = sorted(str(e) for e in wanted.serving if sorted(known.get(str(e), ())) != sorted(wanted.targets.get(e, ())))
+    return f"Envoy, which sends production to other targets of {', '.join(others)} than were asked for" if others else ""
 
 
 def _unready(admin: Admin, wanted: Routing) -> str:
