@@ -105,7 +105,7 @@ def _run(verb: str, rest: list[str]) -> int:
         if rest and rest[0] in getattr(module, "SUBVERBS", ()):
             module = importlib.import_module(f"bleen.cli.verbs.{verb}.{rest[0]}")
             verb, rest = f"{verb} {rest[0]}", rest[1:]
-        code: int = module.run(arguments.parser(verb, module).parse_intermixed_args(rest))
+        code: int = module.run(arguments.parser(verb, module).read(rest))
         return code
     except BleenError as error:
         return _refused(rest, error)

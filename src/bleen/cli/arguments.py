@@ -30,6 +30,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; `{self.prog} --help` says what is right")
 
+    def read(self, words: list[str]) -> argparse.Namespace:
+        """A command line. Options may stand between files, or between operations; what comes behind ``--`` is no option."""
+        return self.parse_args(words) if "--" in words else self.parse_intermixed_args(words)
+
 
 def at_least(least: int) -> Callable[[str], int]:
     """What reads a number that counts something."""
@@ -55,7 +59,7 @@ def seconds(text: str) -> float:
     return length
 
 
-def parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
+def parser(verb: str, module: ModuleType) -> Parser:
     """The parser of a verb, from its module: the docstring is the manual, ``arguments(parser)`` adds its own."""
     summary, _, manual = (module.__doc__ or "").strip().partition("\n")
     made = Parser(prog=f"bleen {verb}", description=summary, epilog=manual.strip() or None, formatter_class=Manual)
