@@ -91,7 +91,8 @@ class Platform(Protocol):
     def health(self, environment: Environment) -> Health:
         """One look at every target, fresh. A target is ready only if it answers *and* is this environment's own.
 
-        An old process on the port does not pass for the new one.
+        An old process on the port does not pass for the new one. Each environment is asked as was right when it was started: what a later release
+        says of its own version is no news of this one.
         """
         ...
 

@@ -98,6 +98,23 @@ def test_a_version_that_serves_and_is_not_well_is_shown_without_a_release_under_
     until("that it is well is too", lambda: "blue-1 is well again" in shop.bleen("logs", "engine").out)
 
 
+def test_each_version_is_judged_by_the_health_check_that_it_was_released_with(either: Shop) -> None:
+    """ "Command, variables, directory and replicas belong to a release": so does the way in which a version is asked whether it is well."""
+    either.up("1.0", checks={"health": {"path": "/", "timeout": "5s"}})
+    either.tell("1.0", "fail")  # of /health, which nobody who knows 1.0 asks for
+    either.configure(checks={"health": {"path": "/health", "timeout": "5s"}})
+    either.ship("1.1")
+    assert "no rollback" not in either.bleen("plan", "1.1").out
+    with either.load() as users:
+        either.bleen("deploy", "1.1")
+        assert either.status()["rollback"] == {"ready": True, "to": "1.0", "reason": None}
+        either.tell("1.1", "fail")
+        until("dead, it was left at once", lambda: either.serves() == "1.0")
+        either.bleen("wait", code=4)
+    assert not users.report().failures, users.report()
+    assert either.status()["environments"]["blue-1"]["unwell"] is None
+
+
 def test_an_active_version_that_is_dead_does_not_prevent_the_promotion_of_a_healthy_one(shop: Shop) -> None:
     """ "An active environment that is unhealthy never prevents the promotion of a healthy one; the plan says that there is no rollback then." """
     shop.up("1.0")

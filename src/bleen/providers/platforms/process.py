@@ -32,7 +32,7 @@ LETTING_GO = 3.0
 
 class ProcessPlatform:
     """A ``ports.Platform``. ``place`` is the directory of a service's environments; ``ports`` a lock file, beside the ``services`` of the host, under which
-    ports are given out; ``now`` gives seconds since boot.
+    ports are given out; ``probe`` is how an environment is looked at that is started now, and kept with it; ``now`` gives seconds since boot.
     """
 
     def __init__(
@@ -80,7 +80,8 @@ class ProcessPlatform:
             now = self._now()
             down = {n: why for n in wanted if (why := self._down(path, n, record, states.get(n, State()), now))}
             asked = {n: target for n, target in zip(wanted, record.targets, strict=True) if n not in down}
-            unwell = {n: f"{why}{_crashed_before(states.get(n, State()), now)}" for n, why in process_health.look_at_all(asked, self._probe).items() if why}
+            seen = process_health.look_at_all(asked, record.probe or self._probe)
+            unwell = {n: f"{why}{_crashed_before(states.get(n, State()), now)}" for n, why in seen.items() if why}
         found = [f"{environment}/{n} {record.targets[n - 1]}: {why}" for n, why in sorted({**down, **unwell}.items())]
         why = "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
         crashing = all(self._crashing(path, n, states.get(n, State()), now) for n in wanted)
@@ -155,7 +156,7 @@ class ProcessPlatform:
         """Records a new environment: its directory appears whole, under the lock that gives out its ports."""
         hidden = process_record.secrets(self._settings.get("secrets", ""))
         with process_ports.giving_out(self._ports, self._settings.get("ports") or process_ports.RANGE, replicas) as ports:
-            record = Record.planned(version, replicas, ports, self._settings)
+            record = Record.planned(version, replicas, ports, self._settings, self._probe)
             launch.check(process_record.program(path, record, environment, 1, hidden))
             self._reserve.within(lambda: process_record.create(path, record, hidden))
         return record

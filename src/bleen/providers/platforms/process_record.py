@@ -23,7 +23,7 @@ from bleen.host import files
 from bleen.host.clock import boot_id
 from bleen.host.launch import Program
 from bleen.model import Environment, Target
-from bleen.plan import fill
+from bleen.plan import Probe, fill
 
 HOST = "127.0.0.1"
 GOOD_RUN = 60.0
@@ -44,6 +44,8 @@ class Record(NamedTuple):
     stop_signal: int
     stop_timeout: float
     log_bytes: int
+    probe: Probe | None = None
+    """How its copies are asked whether they are well; None in one that was written by a bleen which asked every environment alike."""
 
     @property
     def instances(self) -> range:
@@ -58,7 +60,7 @@ class Record(NamedTuple):
         return tuple(Target(HOST, port) for port in self.ports[: self.replicas])
 
     @classmethod
-    def planned(cls, version: str, replicas: int, ports: tuple[int, ...], settings: Mapping[str, Any]) -> "Record":
+    def planned(cls, version: str, replicas: int, ports: tuple[int, ...], settings: Mapping[str, Any], probe: Probe) -> "Record":
         """From the settings of a plan. Raises Refused for a stop signal that does not exist."""
         stop = settings.get("stop") or {}
         name = str(stop.get("signal", "TERM")).upper().removeprefix("SIG")
@@ -77,6 +79,7 @@ class Record(NamedTuple):
             number,
             float(stop.get("timeout", 10.0)),
             int(settings.get("log_bytes", 10 << 20)),
+            probe,
         )
 
 
@@ -129,7 +132,8 @@ def read(path: Path) -> Record | None:
     try:
         row = json.loads(file.read_text())
         known = {name: row[name] for name in Record._fields if name in row}  # another version of bleen may have written more, or less, of it
-        return Record(**{**known, "ports": tuple(row["ports"]), "command": tuple(row["command"])})
+        probe = Probe(**row["probe"]) if row.get("probe") else None
+        return Record(**{**known, "ports": tuple(row["ports"]), "command": tuple(row["command"]), "probe": probe})
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, KeyError) as error:
@@ -149,7 +153,8 @@ def create(path: Path, record: Record, hidden: Mapping[str, Any]) -> None:
 
 
 def write(path: Path, record: Record) -> None:
-    files.write_durably(path / "environment.json", json.dumps(record._asdict()))
+    row = {**record._asdict(), "probe": record.probe._asdict() if record.probe else None}
+    files.write_durably(path / "environment.json", json.dumps(row))
 
 
 def states(path: Path) -> dict[int, State]:
