@@ -5,7 +5,7 @@ A release carries its plan, so that nothing later needs today's bleen.yaml. Secr
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bleen.errors import Refused
@@ -142,9 +142,10 @@ def lines(plan: Plan) -> list[str]:
         said.append(f"  rehearse   {', '.join(plan.database['expands'])}, on the clone, there and back")
     if plan.database:
         said.append(f"  expand     {', '.join(plan.database['expands']) or 'nothing: the database has every migration of it'}")
+    if plan.old and plan.database.get("expands") and plan.database.get("smoke"):
+        said.append(f"  test       {_tests(plan.database['smoke'])} of {plan.old_version} again, on a copy of it that serves")
     said.append(f"  provision  {plan.platform.get('replicas', 1)} of {plan.version} as {plan.environment}, all well within {duration(plan.probe.timeout)}")
-    tests = "1 smoke test" if len(plan.smoke) == 1 else f"{len(plan.smoke)} smoke tests"
-    said.append(f"  test       {tests} through the preview" if plan.smoke else "  test       health only: no smoke tests")
+    said.append(f"  test       {_tests(plan.smoke)} through the preview" if plan.smoke else "  test       health only: no smoke tests")
     if plan.mode == "manual":
         said.append(f"  wait       for `bleen promote`, {duration(plan.deadline)} at the most, then {plan.otherwise}")
     for step in plan.steps:
@@ -160,6 +161,10 @@ def lines(plan: Plan) -> list[str]:
         said.append(f"  contract   {', '.join(plan.database['contracts'])}, {how}")
     said.extend(f"  note: {warning}" for warning in plan.warnings)
     return said
+
+
+def _tests(tests: Sequence[object]) -> str:
+    return "1 smoke test" if len(tests) == 1 else f"{len(tests)} smoke tests"
 
 
 def duration(seconds: float) -> str:

@@ -119,6 +119,14 @@ def test_a_deploy_of_what_serves_is_nothing_to_do_and_with_another_configuration
     assert "nothing to do" in shop.bleen("deploy", "1.0").out  # also while the other one is warm
 
 
+def test_what_serves_is_released_once_more_where_that_is_asked_for(shop: Shop) -> None:
+    shop.up("1.0").ship("1.0", "--keep-alive", "60")
+    with shop.load() as users:
+        assert "1.0 (green) serves; 1.0 (blue) stays warm" in shop.bleen("deploy", "1.0", "--again").out
+    assert not users.report().failures, users.report()
+    assert "1.0 (blue) serves again" in shop.bleen("rollback").out
+
+
 def test_after_the_window_the_old_version_is_stopped_shrunk_or_kept_as_the_plan_says(shop: Shop) -> None:
     """ "after_window: stop               # what becomes of the old environment: stop | keep | {replicas: 1}" """
     shop.configure(platform={"process": {**shop.settings["platform"]["process"], "replicas": 2}}, rollback_window="0s")

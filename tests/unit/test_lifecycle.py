@@ -94,6 +94,13 @@ def release(phase: Phase, plan: Plan = PLAN, **facts: object) -> Release:
     return Release(ReleaseId("shop", 2), plan, phase, moved=moved, entered=10.0)._replace(**facts)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("keep", [1, None])
+def test_an_old_environment_that_is_kept_is_not_called_given_up(keep: int | None) -> None:
+    _, event, answer = obey(release(P.COMPLETED, PLAN._replace(keep=keep)), Ask(1, V.RETIRE, "somebody"), 20.0, 0.0)
+    assert event is None
+    assert "1.0 stays as `after_window` says, until the next deploy" in answer.text
+
+
 def every_answer() -> Iterator[tuple[Verb, Phase, str, str]]:
     for verb, kinds in ANSWERS.items():
         for kind, (phases, text) in kinds.items():

@@ -3,6 +3,7 @@
 The new version is started beside the old one, looked after until it is healthy, tested through the preview, and then gets the traffic; the old one stays
 warm for the rollback window. Any failure before the switch leaves users where they are (exit 3); one after it takes them back (exit 4).
 Ctrl-C or TERM before PROMOTING aborts; from PROMOTING on it detaches, and the release goes on.
+The version that serves already is not released again, unless its settings have changed or --again is said.
 A deploy waits for an earlier release that is ending; one that is not ending is in the way (exit 6), but for --replace and --end-window.
 """
 
@@ -23,6 +24,7 @@ from bleen.lifecycle import UNMOVED, Event, Phase, Release, Verb
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("version", help="the version; fills {version} in bleen.yaml")
     parser.add_argument("--replace", action="store_true", help="abort an earlier release that has not been promoted yet")
+    parser.add_argument("--again", action="store_true", help="release the active version once more, from its directory as it is now")
     parser.add_argument("--end-window", action="store_true", help="give up the warm environment of an earlier release: its rollback window ends now")
 
 
@@ -141,11 +143,14 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
 
 
 def _nothing_to_do(args: Namespace, planned: planning.Planned) -> bool:
+    if args.again:
+        return False
     newest = planned.access.journal.latest(planned.access.name)
     under_way = newest is not None and not newest.ended and newest.phase is not Phase.HOLDING
     if under_way or not planning.unchanged(planned):
         return False
-    show.result(args, f"{planned.plan.version} with the same plan serves already: nothing to do", release=show.of_release(newest) if newest else None)
+    said = f"{planned.plan.version} with the same plan serves already: nothing to do; --again releases it once more"
+    show.result(args, said, release=show.of_release(newest) if newest else None)
     return True
 
 
