@@ -19,7 +19,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bleen.errors import Refused, Unavailable
@@ -38,6 +38,11 @@ _WORKERS = 1.0
 """Seconds that a call waits for the workers: 1 ms, or tens on a host that has no time for Envoy. The wait cannot be gone on with by a later call."""
 _BLINK = 0.06
 """Seconds between the two looks of ``drained``: longer than a request can wait between two attempts, when it is in flight nowhere."""
+_ROUTES = "/config_dump?resource=dynamic_route_configs&name_regex={}"
+"""What the running configuration holds of a listener's routes (operations/admin, /config_dump)."""
+_TARGETS = "/clusters?format=json"
+_DROPPED = r"/stats?usedonly&type=Counters&filter=^server\.dropped_stat_flushes$"
+"""How many looks at /stats, this one included, have found an earlier round under way; see ``_workers_passed``."""
 _START = 1.0
 """Seconds that ``up`` waits for a new Envoy, which usually needs 0.2."""
 _END = 2.0
@@ -77,17 +82,7 @@ class Envoy:
         every worker has come back, no request begun from then on can take the old way. That message is the merge of the histograms; see ``_workers_passed``.
         """
         with self._admin() as admin:
-            known = _targets(admin)  # asked for while Envoy takes the file up, as the count of ``_confirmed`` is
-
-            def differs() -> str:
-                nonlocal known
-                if why := _differs(admin, wanted):
-                    return why
-                if why := _elsewhere(known, wanted):
-                    known = _targets(admin)
-                return why
-
-            return _confirmed(admin, differs)
+            return _confirmed(admin, (_ROUTES.format("production"), _TARGETS), lambda routes, targets: _differs(routes, targets, wanted))
 
     def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
         with self._admin() as admin:
@@ -179,16 +174,18 @@ class Envoy:
     def _lead_preview(self, admin: Admin, environment: Environment | None) -> NotYet | None:
         shares = {environment: 100} if environment else {}
 
-        def differs() -> str:
-            shown, odd = _side(admin, "preview")
+        asked = _ROUTES.format("preview")
+
+        def differs(routes: bytes) -> str:
+            shown, odd = _shares(routes)
             return "" if shown == shares and not odd else f"the preview, which still leads to {', '.join([*map(str, shown), *odd]) or 'nobody'}"
 
-        if not differs():
+        if not differs(admin.get(asked)):
             return None
         if environment is not None:
             _require(environment, _targets(admin))
         self._write("preview", [config.routes("preview", shares)])
-        return _confirmed(admin, differs)
+        return _confirmed(admin, (asked,), differs)
 
     # files
 
@@ -316,16 +313,20 @@ def _routing(admin: Admin) -> Routing:
 
 def _targets(admin: Admin) -> dict[str, tuple[Target, ...]]:
     """What each active cluster sends to, as the load balancers have it; a third of the time that config_dump takes. One that is warming is not among them."""
+    return _read_targets(admin.get(_TARGETS))
+
+
+def _read_targets(answer: bytes) -> dict[str, tuple[Target, ...]]:
     found: dict[str, tuple[Target, ...]] = {}
-    for cluster in json.loads(admin.get("/clusters?format=json")).get("cluster_statuses", ()):
+    for cluster in json.loads(answer).get("cluster_statuses", ()):
         addresses = [host["address"]["socket_address"] for host in cluster.get("host_statuses", ()) if "socket_address" in host["address"]]
         found[cluster["name"]] = tuple(Target(at["address"], at["port_value"]) for at in addresses)
     return found
 
 
-def _side(admin: Admin, side: str) -> tuple[dict[Environment, int], list[str]]:
-    """The shares of one listener, and what cannot be said as shares."""
-    found = [r["route_config"] for r in _dump(admin, f"dynamic_route_configs&name_regex={side}") if "route_config" in r]
+def _shares(routes: bytes) -> tuple[dict[Environment, int], list[str]]:
+    """The shares of one listener, and what cannot be said as shares, from the answer to ``_ROUTES``."""
+    found = [r["route_config"] for r in json.loads(routes).get("configs", ()) if "route_config" in r]
     return config.shares_of(found[0] if found else None)
 
 
@@ -352,16 +353,22 @@ def _traffic(admin: Admin) -> dict[Environment, Traffic]:
     }
 
 
-def _confirmed(admin: Admin, differs: Callable[[], str]) -> NotYet | None:
-    """None once the running configuration no longer differs, and every worker has come past it."""
-    count = _dropped(admin)
-    if why := _soon(differs) or _workers_passed(admin, count):
+def _confirmed(admin: Admin, asked: Sequence[str], differs: Callable[..., str]) -> NotYet | None:
+    """None once the running configuration, the answers to what is ``asked``, no longer differs, and every worker has come past it."""
+    count = b""
+
+    def look() -> str:
+        nonlocal count
+        *answers, count = admin.get_all(*asked, _DROPPED)
+        return differs(*answers)
+
+    if why := _soon(look) or _workers_passed(admin, count):
         return NotYet(why, 0.005)
     return None
 
 
 def _workers_passed(admin: Admin, count: bytes) -> str:
-    """Empty once every worker has handled all messages that the main thread sent it before this call. ``count``: what ``_dropped`` said before.
+    """Empty once every worker has handled all messages that the main thread had sent it when ``count``, the answer to ``_DROPPED``, came.
 
     With ``stats_flush_on_admin`` each look at /stats sends every worker a message (ThreadLocalStoreImpl::mergeHistograms), unless an earlier round is not
     back from all of them: that is counted in ``server.dropped_stat_flushes`` (InstanceBase::flushStats). Messages keep their order. So a look that does not
@@ -371,16 +378,11 @@ def _workers_passed(admin: Admin, count: bytes) -> str:
 
     def two_rounds() -> str:
         nonlocal count, rounds
-        was, count = count, _dropped(admin)
+        was, count = count, admin.get(_DROPPED)
         rounds += was == count
         return "" if rounds == 2 else "every worker thread of Envoy to take the new route up"
 
     return _soon(two_rounds, _WORKERS)
-
-
-def _dropped(admin: Admin) -> bytes:
-    """How many looks at /stats, this one included, have found an earlier round under way."""
-    return admin.get(r"/stats?usedonly&type=Counters&filter=^server\.dropped_stat_flushes$")
 
 
 def _soon(why: Callable[[], str], seconds: float = _PROMPT) -> str:
@@ -395,18 +397,15 @@ def _soon(why: Callable[[], str], seconds: float = _PROMPT) -> str:
     return ""
 
 
-def _differs(admin: Admin, wanted: Routing) -> str:
-    """How production's shares are not as wanted; what else is not is no hindrance."""
-    shares, odd = _side(admin, "production")
+def _differs(routes: bytes, targets: bytes, wanted: Routing) -> str:
+    """How production is not as wanted; what else is not is no hindrance."""
+    shares, odd = _shares(routes)
     said = ", ".join([*(f"{e} {s} %" for e, s in shares.items()), *odd]) or "nobody"
-    wrong = odd or shares != {e: s for e, s in wanted.shares.items() if s}
-    return f"Envoy, which still sends production to {said}" if wrong else ""
-
-
-def _elsewhere(known: Mapping[str, tuple[Target, ...]], wanted: Routing) -> str:
-    """Which environments that are to serve do so from other targets than were asked for."""
-    others = sorted(str(e) for e in wanted.serving if sorted(known.get(str(e), ())) != sorted(wanted.targets.get(e, ())))
-    return f"Envoy, which sends production to other targets of {', '.join(others)} than were asked for" if others else ""
+    if odd or shares != {e: s for e, s in wanted.shares.items() if s}:
+        return f"Envoy, which still sends production to {said}"
+    known = _read_targets(targets)
+    others = [str(e) for e in shares if sorted(known.get(str(e), ())) != sorted(wanted.targets.get(e, ()))]
+    return f"Envoy, which sends production to {said}, but to other targets of {', '.join(others)} than were asked for" if others else ""
 
 
 def _unready(admin: Admin, wanted: Routing) -> str:
