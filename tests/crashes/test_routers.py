@@ -81,7 +81,7 @@ class Crashes:
                 self.take(name, interrupt)
             runs.append(interrupt.points)
         common = [point for point in runs[0] if point in runs[1] and ":recv" not in point.call]  # an answer comes in as many pieces as it likes
-        return [point for point in common if point.call != "get:sendall" or point.occurrence <= ASKED]
+        return [point for point in common if point.call != "_send:sendall" or point.occurrence <= ASKED]
 
     def crash(self, name: str, point: Point, load: Load) -> None:
         """One engine dies at the point; the next one takes the step. In between a server may be half way in, and look as if somebody had taken it out."""

@@ -42,7 +42,7 @@ class Admin:
 
     def get(self, target: str, unready: int = 200) -> bytes:
         """The body of the answer to a GET: of one with status 200, or ``unready``."""
-        self._ask(target)
+        self._send(target)
         return self._told(target, unready)
 
     def get_all(self, *targets: str) -> list[bytes]:
@@ -50,10 +50,10 @@ class Admin:
         with ExitStack() as beside:
             each = [self, *(beside.enter_context(Admin(self._path)) for _ in targets[1:])]
             for admin, target in zip(each, targets, strict=True):
-                admin._ask(target)
+                admin._send(target)
             return [admin._told(target) for admin, target in zip(each, targets, strict=True)]
 
-    def _ask(self, target: str) -> None:
+    def _send(self, target: str) -> None:
         self._deadline = time.monotonic() + PATIENCE
         try:
             self._socket.settimeout(PATIENCE)
