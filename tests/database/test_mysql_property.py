@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from in_step_mysql import change, made
 from pymysql import err
-from test_sync_property import LEVEL, NAMES, STATUS, Mapped, Model, Op, Rows, _told, ops
+from test_sync_property import LEVEL, NAMES, OPEN, RENAMED, STATUS, Mapped, Model, Op, Rows, _told, ops
 
 from bleen.database.migration import OnConflict
 from bleen.database.mysql import MySQL
@@ -23,6 +23,10 @@ SHAPES = {
     "level": LEVEL._replace(
         pair=LEVEL.pair._replace(backward={"level": "coalesce(big, -10) DIV 10"}),
         columns="level int NOT NULL DEFAULT (floor(rand() * 0)), big bigint DEFAULT 50",
+    ),
+    "renamed": RENAMED,
+    "open": OPEN._replace(
+        pair=OPEN.pair._replace(backward={"level": "coalesce(big, -10) DIV 10"}), columns="level int NOT NULL DEFAULT (floor(rand() * 0)), big bigint"
     ),
 }
 REFUSED = (1048, 1062, 1364, 4025)

@@ -251,7 +251,7 @@ class TestDefaultsAndNulls:
             jobs.anyone.run("INSERT INTO jobs (id, number) VALUES (3, 90)")
             assert (jobs.row(2), jobs.row(3)) == ((7, 70), (9, 90))
 
-    def test_nothing_given_and_the_defaults_not_agreeing_is_decided_by_the_writer(self, maria_base: MariaBase) -> None:
+    def test_an_insert_that_leaves_the_new_side_null_is_the_old_versions_unless_the_new_one_is_known_to_write(self, maria_base: MariaBase) -> None:
         with Table(maria_base, self.STATUS, self.JOBS) as jobs:
             jobs.old.run("INSERT INTO jobs (id) VALUES (1)")
             jobs.new.run("INSERT INTO jobs (id) VALUES (2)")
@@ -259,8 +259,15 @@ class TestDefaultsAndNulls:
             assert [jobs.row(n) for n in (1, 2, 3)] == [("paused", 0), ("paused", None), ("paused", 0)]
             jobs.anyone.run("ALTER TABLE jobs ALTER status SET DEFAULT 'new'")
             change(jobs.server, *jobs.sync.install())
-            with pytest.raises(err.MySQLError, match="disagree"):
-                jobs.anyone.run("INSERT INTO jobs (id) VALUES (4)")
+            jobs.anyone.run("INSERT INTO jobs (id) VALUES (4)", "INSERT INTO jobs (id, status) VALUES (5, 'new')")
+            assert (jobs.row(4), jobs.row(5)) == (("new", 0), ("new", 0))
+
+    def test_a_time_that_the_old_version_gives_is_kept_although_its_column_has_one_by_default(self, maria_base: MariaBase) -> None:
+        pair = Pair("jobs", ("at",), ("made_at",), {"made_at": "at"}, {"at": "made_at"}, "new")
+        table = "CREATE TABLE jobs (id int PRIMARY KEY, at timestamp NOT NULL DEFAULT current_timestamp, made_at timestamp NULL)"
+        with Table(maria_base, pair, table) as jobs:
+            jobs.anyone.run("INSERT INTO jobs (id) VALUES (1)", "INSERT INTO jobs (id, at) VALUES (2, '2021-01-01')")
+            assert jobs.anyone.only("SELECT count(*) FROM jobs WHERE at = made_at AND (id = 1) = (at > '2021-01-01')") == 2
 
     def test_nulls_go_from_side_to_side(self, users: Table) -> None:
         users.old.run("INSERT INTO users (id, first, last) VALUES (1, 'a', 'b')", "UPDATE users SET first = NULL")

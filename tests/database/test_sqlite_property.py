@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlite_files import FIRST, LAST, File, installed, made
-from test_sync_property import LEVEL, NAMES, STATUS, Mapped, Model, Op, Rows, ops
+from test_sync_property import LEVEL, NAMES, OPEN, RENAMED, STATUS, Mapped, Model, Op, Rows, ops
 
 from bleen.database import sync
 from bleen.database.migration import OnConflict
@@ -18,6 +18,8 @@ SHAPES = {
     "names": NAMES._replace(pair=NAMES.pair._replace(backward={"first": FIRST, "last": LAST})),
     "status": STATUS,
     "level": LEVEL._replace(columns="level int NOT NULL DEFAULT (random() * 0), big bigint DEFAULT 50"),
+    "renamed": RENAMED,
+    "open": OPEN._replace(columns="level int NOT NULL DEFAULT (random() * 0), big bigint"),
 }
 TABLES = {"": "", "without rowid": " WITHOUT ROWID"}
 TOUCHED = (

@@ -98,6 +98,14 @@ class TestEveryRuleOfTheTable:
             jobs.execute("INSERT INTO jobs (id) VALUES (3)")
             assert [jobs.row(n) for n in (1, 2, 3)] == [("on", 1), ("on", 1), ("off", 0)]
 
+    def test_an_insert_that_leaves_the_new_side_null_is_the_old_versions(self, file: File) -> None:
+        pair = Pair("jobs", ("status",), ("state",), {"state": "status"}, {"status": "state"}, "new")
+        with file.connect() as connection:
+            jobs = Table(file, connection, pair, "CREATE TABLE jobs (id integer PRIMARY KEY, status text NOT NULL DEFAULT 'on', state text)")
+            jobs.execute("INSERT INTO jobs (id) VALUES (1)")
+            jobs.execute("INSERT INTO jobs (id, status) VALUES (2, 'on')")
+            assert (jobs.row(1), jobs.row(2), jobs.counts) == (("on", "on"), ("on", "on"), (0, 0))
+
     def test_an_insert_that_a_volatile_default_leaves_open_is_a_conflict(self, file: File) -> None:
         pair = Pair("jobs", ("code",), ("number",), {"number": "code * 10"}, {"code": "number / 10"}, "new", True)
         with file.connect() as connection:

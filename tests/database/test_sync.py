@@ -297,7 +297,7 @@ class TestDefaultsAndNulls:
             assert jobs.row(3) == (9, 90)
             assert jobs.counts == (2, 1)
 
-    def test_nothing_given_and_the_defaults_not_agreeing_is_decided_by_the_writer(self, any_base: Base) -> None:
+    def test_an_insert_that_leaves_the_new_side_null_is_the_old_versions_unless_the_new_one_is_known_to_write(self, any_base: Base) -> None:
         with Table(any_base, self.STATUS, "CREATE TABLE jobs (id int PRIMARY KEY, status text NOT NULL DEFAULT 'paused', active boolean)") as jobs:
             jobs.old.execute("INSERT INTO jobs (id) VALUES (1)")
             jobs.new.execute("INSERT INTO jobs (id) VALUES (2)")
@@ -305,8 +305,17 @@ class TestDefaultsAndNulls:
             assert [jobs.row(n) for n in (1, 2, 3)] == [("paused", False), ("paused", None), ("paused", False)]
             jobs.anyone.execute("ALTER TABLE jobs ALTER status SET DEFAULT 'new'")
             installed(any_base, self.STATUS)
-            with pytest.raises(errors.IntegrityConstraintViolation):
-                jobs.anyone.execute("INSERT INTO jobs (id) VALUES (4)")
+            jobs.anyone.execute("INSERT INTO jobs (id) VALUES (4)")
+            jobs.anyone.execute("INSERT INTO jobs (id, status) VALUES (5, 'new')")
+            assert (jobs.row(4), jobs.row(5), jobs.counts[1]) == (("new", False), ("new", False), 0)
+
+    def test_a_default_that_differs_from_row_to_row_costs_the_old_version_neither_its_inserts_nor_its_values(self, any_base: Base) -> None:
+        pair = Pair("jobs", ("at",), ("made_at",), {"made_at": "at"}, {"at": "made_at"}, "new")
+        with Table(any_base, pair, "CREATE TABLE jobs (id int PRIMARY KEY, at date NOT NULL DEFAULT now(), made_at date)") as jobs:
+            jobs.anyone.execute("INSERT INTO jobs (id) VALUES (1)")
+            jobs.anyone.execute("INSERT INTO jobs (id, at) VALUES (2, '2021-01-01')")
+            assert jobs.count("SELECT count(*) FROM jobs WHERE at = made_at AND (id = 1) = (at > '2021-01-01')") == 2
+            assert jobs.counts == (0, 0)
 
     def test_nulls_go_from_side_to_side(self, people: Table) -> None:
         people.old.execute("INSERT INTO users (id, first, last) VALUES (1, 'a', 'b')")

@@ -81,6 +81,19 @@ LEVEL = Mapped(
     ("level",),
 )
 
+RENAMED = Mapped(
+    Pair("t", ("status",), ("state",), {"state": "status"}, {"status": "state"}),
+    "status varchar(9) NOT NULL DEFAULT 'active', state varchar(9)",
+    lambda old: old,
+    lambda new: new,
+    (("active",), ("gone",)),
+    ((None,), ("active",), ("new",)),
+    {"status": "active"},
+    ("status",),
+)
+
+OPEN = LEVEL._replace(columns=LEVEL.columns.removesuffix(" DEFAULT 50"), defaults={"level": None})
+
 Rows = dict[int, dict[str, Any]]
 
 
@@ -115,7 +128,7 @@ class Model:
             return True
         row = {**was, **given}
         touches: list[Touch] = ["touched" if any(row[n] != was[n] for n in self.mapped.side(side)) else "untouched" for side in ("old", "new")]
-        made = self._decided(Written(False, touches[0], touches[1], *self._in_step(row), writer), row)
+        made = self._decided(Written(False, touches[0], touches[1], *self._in_step(row), writer, self._only_old(row)), row)
         if made is None or any(made[name] is None for name in self.mapped.required):
             return False
         self.rows[key] = made
@@ -132,11 +145,15 @@ class Model:
             touches.append("touched" if touched else "open" if volatile & {*side} else "untouched")
         forward, backward = self._in_step(row)
         forward = forward and all(row[name] is not None for name in self.mapped.required)
-        return self._decided(Written(True, touches[0], touches[1], forward, backward, writer), row)
+        return self._decided(Written(True, touches[0], touches[1], forward, backward, writer, self._only_old(row)), row)
 
     def _in_step(self, row: Mapping[str, Any]) -> tuple[bool, bool]:
         old, new = (tuple(row[name] for name in self.mapped.side(side)) for side in ("old", "new"))
         return new == self.mapped.forward(old), old == self.mapped.backward(new)
+
+    def _only_old(self, row: Mapping[str, Any]) -> bool:
+        given = {name for name, value in row.items() if value is not None}
+        return bool(given & {*self.mapped.pair.old}) and not given & {*self.mapped.pair.new} and given >= {*self.mapped.required}
 
     def _decided(self, written: Written, row: dict[str, Any]) -> dict[str, Any] | None:
         decision = decide(written, self.choice)
@@ -178,7 +195,7 @@ def ops(mapped: Mapped) -> st.SearchStrategy[list[Op]]:
 
 
 @pytest.mark.parametrize("choice", ["old", "new", "error"])
-@pytest.mark.parametrize("mapped", [NAMES, STATUS, LEVEL], ids=["names", "status", "level"])
+@pytest.mark.parametrize("mapped", [NAMES, STATUS, LEVEL, RENAMED, OPEN], ids=["names", "status", "level", "renamed", "open"])
 def test_any_interleaving_of_writes_by_both_versions_ends_as_the_table_says(any_base: Base, mapped: Mapped, choice: OnConflict) -> None:
     """The issue: "random interleavings of writes by both versions, with rollbacks in between; the two shapes always agree"."""
     mapped = mapped._replace(pair=mapped.pair._replace(on_conflict=choice))

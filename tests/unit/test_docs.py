@@ -84,6 +84,7 @@ def decisions_of_sync() -> Iterator[str]:
                 (rule.forward, "new = forward(old)"),
                 (rule.backward, "old = backward(new)"),
                 (rule.writer, f"the writer is known to write the {rule.writer} shape"),
+                (rule.only_old, "only old columns have a value"),
             )
             if holds
         ]

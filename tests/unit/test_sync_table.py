@@ -10,8 +10,10 @@ from bleen.database.sync.table import TABLE, Decision, Side, Touch, Written, dec
 
 WRITERS: tuple[Side | None, ...] = (None, "old", "new")
 EVERY = [
-    Written(insert, old, new, forward, backward, writer)
-    for insert, old, new, forward, backward, writer in product((True, False), get_args(Touch), get_args(Touch), (True, False), (True, False), WRITERS)
+    Written(insert, old, new, forward, backward, writer, only_old)
+    for insert, old, new, forward, backward, writer, only_old in product(
+        (True, False), get_args(Touch), get_args(Touch), (True, False), (True, False), WRITERS, (True, False)
+    )
     if insert or "open" not in (old, new)
 ]
 
@@ -44,6 +46,14 @@ def test_a_row_whose_new_side_follows_from_its_old_one_is_left_alone_whoever_wri
     assert all(decide(row, "error") == Decision(None) for row in EVERY if row.forward)
 
 
+def test_an_insert_that_gives_the_new_columns_nothing_is_the_old_versions_unless_the_new_one_says_that_it_is_its_own() -> None:
+    """semantics.md: "An INSERT of an unknown writer that gives the new columns nothing, where old ones have a value, is the old version's, also if that value
+    is the default"."""
+    nothing = [row for row in EVERY if row.insert and row.new == "untouched" and row.only_old and not row.forward and not row.backward]
+    assert all(decide(row, "new").source == ("new" if row.writer == "new" and row.old != "touched" else "old") for row in nothing)
+    assert not any(decide(row, "error").error for row in nothing)
+
+
 def test_what_cannot_be_decided_is_told_by_the_writer_and_is_no_conflict() -> None:
     for row in EVERY:
         if decide(row, "error").conflict:
@@ -53,9 +63,9 @@ def test_what_cannot_be_decided_is_told_by_the_writer_and_is_no_conflict() -> No
 
 
 def test_on_conflict_decides_for_an_unknown_writer_and_is_counted() -> None:
-    """semantics.md: "Undecidable (an unknown writer changed both sides inconsistently, an INSERT that leaves it open because of defaults)"."""
-    both = Written(False, "touched", "touched", False, False, None)
-    leaves_open = Written(True, "open", "untouched", False, False, None)
+    """semantics.md: "Undecidable (an unknown writer changed both sides inconsistently, an INSERT that leaves it open because both sides have defaults)"."""
+    both = Written(False, "touched", "touched", False, False, None, False)
+    leaves_open = Written(True, "open", "untouched", False, False, None, False)
     for row in (both, leaves_open):
         assert decide(row, "old") == Decision("old", conflict=True)
         assert decide(row, "new") == Decision("new", conflict=True)

@@ -227,6 +227,7 @@ class Sync(NamedTuple):
             ungiven=_UNGIVEN.format(fill=fill) if insert else "",
             unwritten=_UNWRITTEN.format(fill=fill) if insert else "",
             untouched="" if insert else _UNTOUCHED.format(fill=fill),
+            alone=_ALONE.format(only_old=self._only_old(), fill=fill) if insert else "",
             conflict=f"{self._next(1)} {self._conflict()}".strip(),
         )
 
@@ -247,6 +248,10 @@ class Sync(NamedTuple):
         """No column is NULL that must not be."""
         needed = [f"NEW.{self._q(name)} IS NOT NULL" for name in columns if not self._shape(name).nullable]
         return "".join(f" AND {each}" for each in needed)
+
+    def _only_old(self) -> str:
+        said = " OR ".join(f"NEW.{self._q(name)} IS NOT NULL" for name in self.pair.old)
+        return f"({said}) AND {' AND '.join(f'NEW.{self._q(name)} IS NULL' for name in self.pair.new)}{self._complete(self.pair.old)}"
 
     def _closed(self, column: str) -> bool:
         return not self._shape(column).default or constant(self._shape(column).default)
@@ -295,6 +300,12 @@ _UNTOUCHED = """
     LEAVE bleen;
   END IF;"""
 
+_ALONE = """
+    IF NOT bleen_new AND {only_old} THEN
+      {fill}
+      LEAVE bleen;
+    END IF;"""
+
 _BODY = """\
 bleen: BEGIN
   /* {told} */
@@ -322,7 +333,7 @@ bleen: BEGIN
   IF {in_step_backward} THEN{unwritten}
     LEAVE bleen;
   END IF;{untouched}
-  IF bleen_source IS NULL THEN
+  IF bleen_source IS NULL THEN{alone}
     {conflict}
   END IF;
   IF bleen_source = 'old' THEN

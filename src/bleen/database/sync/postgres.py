@@ -213,6 +213,7 @@ class Sync(NamedTuple):
             written=counts[self._sequences()[0]],
             conflicts=counts[self._sequences()[1]],
             writer=self._writer(),
+            only_old=self._only_old(),
             conflict=self._conflict(),
         )
 
@@ -220,6 +221,10 @@ class Sync(NamedTuple):
         """For an INSERT: no column is NULL that must not be. One that exists already has none."""
         needed = [f"NEW.{_quoted(name)} IS NULL" for name in columns if not self._shape(name).nullable]
         return f" AND (TG_OP = 'UPDATE' OR NOT ({' OR '.join(needed)}))" if needed else ""
+
+    def _only_old(self) -> str:
+        said = " OR ".join(f"{name} IS NOT NULL" for name in _columns("NEW", self.pair.old))
+        return f"({said}) AND {' AND '.join(f'{name} IS NULL' for name in _columns('NEW', self.pair.new))}{self._complete(self.pair.old)}"
 
     def _closed(self, column: str) -> bool:
         return not self._shape(column).default or constant(self._shape(column).default)
@@ -302,6 +307,9 @@ BEGIN
     RETURN filled;
   END IF;
   IF source IS NULL THEN
+    IF TG_OP = 'INSERT' AND NOT new_touched AND {only_old} THEN
+      RETURN filled;
+    END IF;
     {conflicts}
     {conflict}
   END IF;

@@ -121,10 +121,13 @@ class Sync(NamedTuple):
     def _inserted(self) -> str:
         """The side that counts, by the decision table, for an INSERT; 'leave' or 'conflict' where none does."""
         old, new = self._given(self.pair.old), self._given(self.pair.new)
+        said = " OR ".join(f"NEW.{quoted(name)} IS NOT NULL" for name in self.pair.old)
+        only_old = f"({said}) AND {' AND '.join(f'NEW.{quoted(name)} IS NULL' for name in self.pair.new)}"
         return (
             f"CASE WHEN {self.in_step('old', 'NEW')} THEN 'leave' WHEN {old.touched} AND {new.untouched} THEN 'old'"
-            f" WHEN {old.untouched} AND {new.touched} THEN 'new' WHEN NOT {self.in_step('new', 'NEW')} THEN 'conflict'"
-            f" WHEN {old.untouched} AND {new.untouched} THEN 'old' ELSE 'leave' END"
+            f" WHEN {old.untouched} AND {new.touched} THEN 'new' WHEN {self.in_step('new', 'NEW')} THEN"
+            f" CASE WHEN {old.untouched} AND {new.untouched} THEN 'old' ELSE 'leave' END"
+            f" WHEN {new.untouched} AND {only_old} THEN 'old' ELSE 'conflict' END"
         )
 
     def _updated(self) -> str:

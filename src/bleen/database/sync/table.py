@@ -28,6 +28,8 @@ class Written(NamedTuple):
     """The old columns are what ``backward`` makes of the new ones; for an INSERT, and no new column is NULL that must not be."""
     writer: Side | None
     """Which shape the environment writes that the connection names; None if it names none that is known."""
+    only_old: bool
+    """Some old column has a value, and every one that must have; no new column has."""
 
 
 class Rule(NamedTuple):
@@ -42,10 +44,11 @@ class Rule(NamedTuple):
     forward: bool | None = None
     backward: bool | None = None
     writer: Side | None = None
+    only_old: bool | None = None
 
     def fits(self, row: Written) -> bool:
-        wanted = (self.insert, self.old, self.new, self.forward, self.backward, self.writer)
-        given = (row.insert, row.old, row.new, row.forward, row.backward, row.writer)
+        wanted = (self.insert, self.old, self.new, self.forward, self.backward, self.writer, self.only_old)
+        given = (row.insert, row.old, row.new, row.forward, row.backward, row.writer, row.only_old)
         return all(want is None or want == have for want, have in zip(wanted, given, strict=True))
 
 
@@ -60,6 +63,7 @@ TABLE: tuple[Rule, ...] = (
     Rule("old", "not filled yet: the backfill has not come here, or the row's key has moved behind it", insert=False, old="untouched", new="untouched"),
     Rule("old", "only the writer knows which side was meant", writer="old"),
     Rule("new", "only the writer knows which side was meant", writer="new"),
+    Rule("old", "only the old side says anything, be it by default: nothing that the new version wrote is lost", insert=True, new="untouched", only_old=True),
     Rule("conflict", "nobody knows: `on_conflict` says old, new or error, and it is counted"),
 )
 
