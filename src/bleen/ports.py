@@ -162,8 +162,8 @@ class Migrator(Protocol):
         ...
 
     def account(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
-        """After a rollback, when these environments are left: what the release's version wrote in the new shape, and how much of it the old shape cannot
-        read. Evidence: ``written``, by pair of columns.
+        """After a rollback, when these environments are left: what the release's version wrote in the new shape, how much of it the old shape cannot read,
+        and how much an UPDATE in the old shape would overwrite. Evidence: ``written``, by pair of columns.
         """
         ...
 

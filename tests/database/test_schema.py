@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -127,10 +128,22 @@ def test_revert_takes_the_new_shape_away_and_forgets_the_migration(users: Base) 
     with users.connect(**{"bleen.environment": "green"}) as green:
         green.execute("INSERT INTO users (full_name) VALUES ('Jean Jacques Rousseau')")
     assert schema.losses("0007_full_name") == {"users (first_name+last_name <-> full_name)": 1}
+    (account,) = schema.written(["0007_full_name"]).values()
+    assert account == {"written": 1, "conflicts": 0, "unreadable": 0, "lost": 1, "such": "id = 2501"}
     schema.revert("0007_full_name")
     assert schema.server.columns("users") == before
     assert schema.ledger.entries() == []
     assert schema.expand([migration()], "shop", 3, SHIPS) == ["0007_full_name"]
+
+
+def test_the_example_of_the_guide_leaves_out_no_part_of_a_name(base: Base) -> None:
+    """The guide: "Write `backward` such that it leaves nothing out"."""
+    toml = (Path(__file__).parents[2] / "docs/guide/sync.md").read_text().partition("```toml\n")[2].partition("```")[0]
+    with base.connect() as db:
+        db.execute(USERS)
+        Schema(base.open()).expand([parse("0007_full_name", {**FULL_NAME, "migration.toml": toml}, "")], "shop", 2, SHIPS)
+        db.execute("INSERT INTO users (full_name) VALUES ('Ludwig van Beethoven'), ('Cher')")
+    assert rows(base, "SELECT first_name, last_name FROM users WHERE id > 2500 ORDER BY id") == [("Ludwig", "van Beethoven"), ("Cher", "")]
 
 
 def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users: Base) -> None:

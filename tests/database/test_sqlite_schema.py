@@ -84,7 +84,8 @@ def test_the_article_s_example_goes_there_and_contracts(users: File, schema: Sch
         ("Ada", "Lovelace", "Ada Lovelace"),
         ("Alan", "Turing", "Alan Turing"),
     ]
-    assert schema.written(["0007_full_name"]) == {"0007_full_name, users (first_name+last_name <-> full_name)": {"written": 1, "conflicts": 0, "unreadable": 0}}
+    pair = "0007_full_name, users (first_name+last_name <-> full_name)"
+    assert schema.written(["0007_full_name"]) == {pair: {"written": 1, "conflicts": 0, "unreadable": 0, "lost": 0}}
     (found,) = schema.pending(NOBODY)
     assert (found.migration, found.obstacles) == ("0007_full_name", ())
     schema.contract("0007_full_name")

@@ -56,6 +56,27 @@ def test_a_smoke_test_that_could_not_be_sent_or_got_no_answer_shows_what_there_i
 
 
 @pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"unreadable": 0}, "1.1 wrote 3 rows of a pair, and 1.0 reads them all"),
+        ({"unreadable": 2, "lost": 0}, "1.1 wrote 3 rows of a pair, and 1.0 reads all but 2"),
+        (
+            {"unreadable": 0, "lost": 1, "such": "id = 2"},
+            "1.1 wrote 3 rows of a pair; 1 row says more in the new columns than 1.0 sees (such as id = 2): where it updates the old ones, that is overwritten",
+        ),
+        (
+            {"unreadable": 1, "lost": 2, "such": ""},
+            "1.1 wrote 3 rows of a pair, and 1.0 reads all but 1; 2 rows say more in the new columns than 1.0 sees: where it updates the old ones, that is"
+            " overwritten",
+        ),
+    ],
+)
+def test_an_account_says_what_the_old_version_cannot_read_and_what_it_would_overwrite(counts: dict[str, int | str], said: str) -> None:
+    event = Event(9, 0.0, Phase.ROLLED_BACK, 0, True, "", "UNDOING done", {"written": {"a pair": {"written": 3, **counts}}})
+    assert event_line(event, PLAN._replace(old_version="1.0")).endswith(f"; {said}")
+
+
+@pytest.mark.parametrize(
     ("seconds", "written", "told"),
     [
         (0, "0ms", "0s"),

@@ -9,6 +9,7 @@ import pytest
 
 from bleen import config
 from bleen.cli import VERBS
+from bleen.database import operations
 from bleen.database.rules import rules
 from bleen.database.statements import Dialect
 from bleen.database.sync.table import TABLE as TABLE_OF_SYNC
@@ -102,6 +103,14 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
 
 def written(page: str) -> str:
     return MARKS.sub(lambda found: "".join([found[1], *(f"{line}\n" for line in PAGES[page]()), found[2]]), (ROOT / page).read_text())
+
+
+def test_the_article_s_example_reads_the_same_wherever_it_is_given() -> None:
+    given = [(ROOT / page).read_text() for page in ("docs/guide/database.md", "docs/guide/sync.md", "src/bleen/cli/verbs/migrate/new.py")]
+    given.append(operations.template("postgres").files["migration.toml"])
+    found = [name for text in given for name in re.findall(r'\b(?:first|last)_name ?= ?"[^|]*?"|\b(?:first|last)_name="[^|]*?"', text)]
+    assert len(found) == 10
+    assert len({each.replace(" = ", "=") for each in found}) == 2
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -104,12 +104,19 @@ def _cut(event: Event) -> list[str]:
 
 
 def _written(event: Event, plan: Plan) -> list[str]:
-    """After a rollback: what the new version had written in the new shape, and how much of it the old one cannot read, by pair of columns."""
+    """After a rollback: what the new version had written in the new shape, how much of it the old one cannot read, and what of it the old one would overwrite,
+    by pair of columns.
+    """
     said = []
     for pair, each in event.facts.get("written", {}).items():
-        reads = f"all but {each['unreadable']}" if each["unreadable"] else "them all"
+        lost = each.get("lost", 0)  # an older bleen did not count it
+        reads = f"all but {each['unreadable']}" if each["unreadable"] else "" if lost else "them all"
         wrote = f"{each['written']} rows" if "written" in each else "rows that nobody counts"  # MySQL has no counter that writers do not wait for
-        said.append(f"{plan.version} wrote {wrote} of {pair}, and {plan.old_version} reads {reads}")
+        said.append(f"{plan.version} wrote {wrote} of {pair}" + (f", and {plan.old_version} reads {reads}" if reads else ""))
+        if lost:
+            such = f" (such as {_harmless(each['such'])})" if each["such"] else ""
+            say = "row says" if lost == 1 else "rows say"
+            said.append(f"{lost} {say} more in the new columns than {plan.old_version} sees{such}: where it updates the old ones, that is overwritten")
     return said
 
 

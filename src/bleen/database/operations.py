@@ -385,7 +385,7 @@ _EXAMPLE = pair_toml(
     ("first_name", "last_name"),
     ("full_name",),
     {"full_name": "first_name || ' ' || last_name"},
-    {"first_name": "split_part(full_name, ' ', 1)", "last_name": "split_part(full_name, ' ', 2)"},
+    {"first_name": "split_part(full_name, ' ', 1)", "last_name": "regexp_replace(full_name, '^[^ ]* ?', '')"},
 )
 
 

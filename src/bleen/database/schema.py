@@ -324,18 +324,28 @@ class Schema:
         kept = [(number, pair) for number, pair in enumerate(migration.pairs, 1) if _kept(steps, number)]
         return {words(pair): self._number(each, each.lost()) for number, pair in kept for each in [self._sync(migration, number, pair, {})]}
 
-    def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int]]:
-        """For each pair of these migrations: rows that the new shape wrote, conflicts that were decided, and rows that the old shape cannot read."""
-        told: dict[str, Mapping[str, int]] = {}
+    def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int | str]]:
+        """For each pair of these migrations: rows that the new shape wrote, conflicts that were decided, rows that the old shape cannot read, and rows whose
+        new columns say what the old ones do not, so that an UPDATE of those overwrites it; with the key of one of them.
+        """
+        told: dict[str, Mapping[str, int | str]] = {}
         for name in names:
             entry = self.ledger.entry(name)
             if entry is None or entry.state is not State.EXPANDED:
                 continue
             for number, pair in enumerate(entry.migration.pairs, 1):
                 each = self._sync(entry.migration, number, pair, {})
-                counts = {what: self._number(each, query) for what, query in (("written", each.written()), ("conflicts", each.conflicts())) if query}
-                told[f"{name}, {words(pair)}"] = {**counts, "unreadable": self._number(each, each.unreadable())}
+                queries = {"written": each.written(), "conflicts": each.conflicts(), "unreadable": each.unreadable(), "lost": each.lost()}
+                counts = {what: self._number(each, query) for what, query in queries.items() if query}
+                told[f"{name}, {words(pair)}"] = {**counts, "such": self._lost_one(pair, each)} if counts["lost"] else counts
         return told
+
+    def _lost_one(self, pair: Pair, of: sync.Sync) -> str:
+        """The key of a row that ``lost`` counts; empty if the table has none."""
+        key = self.server.key(pair.table)
+        query = f"SELECT {', '.join(f't.{self.server.quoted(name)}' for name in key)} {of.lost_rows()} LIMIT 1"
+        found = self._asked(of, query) if key else []
+        return ", ".join(f"{name} = {str(value)[:60]}" for row in found for name, value in zip(key, row, strict=True))
 
     def _refuse_outdated(self, release: int, environments: Mapping[str, frozenset[str]]) -> None:
         """A contract may have been done since the release was planned."""
@@ -548,10 +558,13 @@ class Schema:
         return {words(pair): self._number(each, each.diverged()) for pair, each in kept}
 
     def _number(self, of: sync.Sync, query: str) -> int:
+        return int(self._asked(of, query)[0][0])
+
+    def _asked(self, of: sync.Sync, query: str) -> list[tuple[Any, ...]]:
         with self.server.transaction():
             for text in of.session():
                 self.server.rows(text)
-            return int(self.server.rows(query)[0][0])
+            return self.server.rows(query)
 
     def _entry(self, name: str) -> Entry:
         entry = self.ledger.entry(name)

@@ -48,6 +48,10 @@ class Sync(Protocol):
         """Counts the rows whose new columns say what the old ones do not: what would be lost without the new columns."""
         ...
 
+    def lost_rows(self) -> str:
+        """Those rows, from FROM on; ``t`` is the table."""
+        ...
+
     def unreadable(self) -> str:
         """Counts the rows whose old columns are not what old -> new -> old makes of them: what the old version sees is not what the new one meant.
 

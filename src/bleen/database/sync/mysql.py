@@ -121,8 +121,11 @@ class Sync(NamedTuple):
         return f"{self.lost()} AND NOT ({' AND '.join(back)})"
 
     def lost(self) -> str:
+        return f"SELECT count(*) {self.lost_rows()}"
+
+    def lost_rows(self) -> str:
         made = [self._same(name, f"t.{self._q(name)}", self._shape(name).cast(each.over(self._of("t")))) for name, each in self.forward().items()]
-        return f"SELECT count(*) FROM {self.named(self.table)} t WHERE NOT ({' AND '.join(made)})"
+        return f"FROM {self.named(self.table)} t WHERE NOT ({' AND '.join(made)})"
 
     def unreadable(self) -> str:
         return f"SELECT count(*) {self.unreadable_rows()}"

@@ -118,8 +118,11 @@ class Sync(NamedTuple):
         return f"{self.lost()} AND NOT {_same(_columns('t', self.pair.old), back)}"
 
     def lost(self) -> str:
+        return f"SELECT count(*) {self.lost_rows()}"
+
+    def lost_rows(self) -> str:
         made = [self._cast(name, each.over(_of("t"))) for name, each in self.forward().items()]
-        return f"SELECT count(*) FROM {self.named(self.table)} t WHERE NOT {_same(_columns('t', self.pair.new), made)}"
+        return f"FROM {self.named(self.table)} t WHERE NOT {_same(_columns('t', self.pair.new), made)}"
 
     def unreadable(self) -> str:
         return f"SELECT count(*) {self.unreadable_rows()}"

@@ -68,7 +68,10 @@ class Sync(NamedTuple):
         return f"{self.lost()} AND NOT {self.in_step('new', 't')}"
 
     def lost(self) -> str:
-        return f"SELECT count(*) FROM {self._of} AS t WHERE NOT {self.in_step('old', 't')}"
+        return f"SELECT count(*) {self.lost_rows()}"
+
+    def lost_rows(self) -> str:
+        return f"FROM {self._of} AS t WHERE NOT {self.in_step('old', 't')}"
 
     def unreadable(self) -> str:
         return f"SELECT count(*) FROM {self._of} AS t WHERE {self.unreadable_row('t')}"
