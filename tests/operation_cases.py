@@ -75,6 +75,12 @@ CASES = {
         ["add_column", "table=people", "column=visits", "type=integer", "default=0", "not_null=true"],
         _has("people", "visits", " AND is_nullable = 'NO'"),
     ),
+    "add_column with a default for the rows to come, and a fill for those that are there": Case(
+        ["add_column", "table=people", "column=score", "type=integer", "default=0", "fill=age * 2", "not_null=true"],
+        "SELECT bool_and(score = age * 2) FROM people",
+        _has("people", "score", " AND is_nullable = 'NO' AND column_default = '0'"),
+        ("postgres", "mysql"),
+    ),
     "add_column that is required later": Case(
         ["add_column", "table=people", "column=order", "type=integer", "fill=1", "not_null=true"],
         _has("people", "order", " AND is_nullable = 'YES'"),

@@ -55,7 +55,9 @@ class DropTable(NamedTuple):
 
 
 class AddColumn(NamedTuple):
-    """A new column. Without a default it is NULL until ``fill``, or the new version, says more; ``not_null`` is then for contract."""
+    """A new column. It is NULL until ``fill``, or the new version, says more, or ``default`` does; only with a default, and no ``fill``, is ``not_null`` not
+    for contract.
+    """
 
     table: str
     column: str
@@ -66,12 +68,14 @@ class AddColumn(NamedTuple):
     not_null: bool = False
 
     def steps(self, say: Wording) -> Steps:
-        later = self.not_null and not self.default
+        at_once = bool(self.default and not self.fill)  # rows that had the default already could not be told from those that somebody wrote
+        later = self.not_null and not at_once
         name = say.name(self.column)
+        added = say.add_column(self.table, self.column, self.type, self.default if at_once else "", self.not_null and at_once)
         return Steps(
-            say.add_column(self.table, self.column, self.type, self.default, self.not_null and not later),
+            added if at_once or not self.default else [*added, *say.default(self.table, self.column, self.default)],
             f"UPDATE {say.name(self.table)} SET {name} = {self.fill} WHERE {name} IS NULL;" if self.fill else "",
-            say.require(self.table, self.column, self.type) if later else [],
+            say.require(self.table, self.column, self.type, self.default) if later else [],
         )
 
 
@@ -99,7 +103,7 @@ class _Moved(NamedTuple):
 
     def steps(self, say: Wording) -> Steps:
         sets = ", ".join(f"{say.name(column)} = {self.forward[column]}" for column in self.new)
-        required = [line for column, type in self.new.items() if self.not_null for line in say.require(self.table, column, type)]
+        required = [line for column, type in self.new.items() if self.not_null for line in say.require(self.table, column, type, self.default)]
         return Steps(
             [line for column, type in self.new.items() for line in say.add_column(self.table, column, type, self.default, False)],
             f"UPDATE {say.name(self.table)} SET {sets};",

@@ -30,6 +30,8 @@ class _Undoing:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.made: set[str] = set()
+        self.columns: set[tuple[str, str]] = set()
+        """Each with its table."""
 
     def statement(self, cursor: Cursor) -> Iterator[Undo]:
         if cursor.sees("ALTER", "TABLE") and self.dialect == "mysql":
@@ -53,12 +55,11 @@ class _Undoing:
     def altered(self, cursor: Cursor) -> Iterator[Undo]:
         alter = alter_table(cursor)
         table = _name(alter.table)
-        columns: set[str] = set()
         for spec in alter.specs if table not in self.made else ():
-            if spec.kind in ("algorithm", "lock") or (spec.kind == "set-default" and spec.names[0].identifier in columns):
+            if spec.kind in ("algorithm", "lock") or (spec.kind == "set-default" and (table, spec.names[0].identifier) in self.columns):
                 continue
             if spec.kind == "add-column":
-                columns.add(spec.names[0].identifier)
+                self.columns.add((table, spec.names[0].identifier))
             kind, gone = self.part(spec)
             yield Undo(kind, table, f"ALTER TABLE {table} {gone}, {ONLINE};")
 

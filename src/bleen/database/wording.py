@@ -27,8 +27,12 @@ class Wording(Protocol):
     def add_column(self, table: str, column: str, type: str, default: str, not_null: bool) -> list[str]: ...
     def drop_column(self, table: str, column: str) -> list[str]: ...
 
-    def require(self, table: str, column: str, type: str) -> list[str]:
-        """NOT NULL, for a column that was added without."""
+    def default(self, table: str, column: str, default: str) -> list[str]:
+        """For the rows to come, of a column that was added without."""
+        ...
+
+    def require(self, table: str, column: str, type: str, default: str = "") -> list[str]:
+        """NOT NULL, for a column that was added without; ``default`` is the one that it has."""
         ...
 
     def check(self, table: str, name: str, expression: str) -> list[str]: ...
@@ -89,10 +93,13 @@ class _Postgres(_Common):
     def drop_column(self, table: str, column: str) -> list[str]:
         return [f"ALTER TABLE {self.name(table)} DROP COLUMN {self.name(column)};"]
 
-    def require(self, table: str, column: str, type: str) -> list[str]:
+    def require(self, table: str, column: str, type: str, default: str = "") -> list[str]:
         from bleen.database.rules.postgres_columns import required
 
         return required(tuple(table.split(".")), column)
+
+    def default(self, table: str, column: str, default: str) -> list[str]:
+        return [f"ALTER TABLE {self.name(table)} ALTER COLUMN {self.name(column)} SET DEFAULT {default};"]
 
     def check(self, table: str, name: str, expression: str) -> list[str]:
         return self.validated(table, name, f"CHECK ({expression})")
@@ -136,8 +143,11 @@ class _Mysql(_Common):
     def drop_column(self, table: str, column: str) -> list[str]:
         return self.alter(table, f"DROP COLUMN {self.name(column)}")
 
-    def require(self, table: str, column: str, type: str) -> list[str]:
-        return self.alter(table, f"MODIFY COLUMN {self.name(column)} {type} NOT NULL")
+    def require(self, table: str, column: str, type: str, default: str = "") -> list[str]:
+        return self.alter(table, f"MODIFY COLUMN {self.definition(column, type, default, True)}")
+
+    def default(self, table: str, column: str, default: str) -> list[str]:
+        return self.alter(table, f"ALTER COLUMN {self.name(column)} SET DEFAULT {default}", INSTANT)
 
     def check(self, table: str, name: str, expression: str) -> list[str]:
         raise UserError(f"MySQL copies {table} to check all of its rows, and nobody writes meanwhile: check it in the application")
@@ -175,8 +185,11 @@ class _Sqlite(_Common):
         drop = f"ALTER TABLE {self.name(table)} DROP COLUMN {self.name(column)};"
         return [f"-- SQLite drops no column that an index names: DROP INDEX before this, if there is one of {column}.", drop]
 
-    def require(self, table: str, column: str, type: str) -> list[str]:
+    def require(self, table: str, column: str, type: str, default: str = "") -> list[str]:
         raise UserError(f"SQLite makes no column NOT NULL that is there: add {column} with a default, and not_null=true")
+
+    def default(self, table: str, column: str, default: str) -> list[str]:
+        raise UserError(f"SQLite gives {default} to every row that is there, and then nothing tells which to fill: leave out default, or fill")
 
     def check(self, table: str, name: str, expression: str) -> list[str]:
         raise UserError(f"SQLite adds no constraint to a table that is there: check {name} in the application, or with a trigger")
