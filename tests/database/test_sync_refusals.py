@@ -74,6 +74,35 @@ def test_a_cast_that_may_fail_a_write_of_the_old_version_is_warned_of(base: Base
     assert bool(found) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "forward", "said"),
+    [
+        ("text", "varchar(255)", "a || ' ' || a", "b takes 255 characters, and what forward makes may be longer, as a may: a write of the old version fails"),
+        ("varchar(128)", "varchar(256)", "a || ' ' || a", "may have 257: a write of the old version fails whose value does not fit; let it be text"),
+        ("char(3)", "char(6)", "concat_ws('-', a, coalesce(a, '?'))", "may have 7"),
+        ("varchar(20)", "varchar(10)", "CASE WHEN a = '' THEN 'nothing' ELSE trim(a) END", "may have 20"),
+        ("int", "varchar(10)", "a || ''", "may have 11"),
+        ("varchar(127)", "varchar(255)", "a || ' ' || a", ""),
+        ("text", "text", "a || ' ' || a", ""),
+        ("text", "varchar(255)", "left(a, 255)", ""),
+    ],
+)
+@pytest.mark.parametrize("made", [False, True], ids=["before expand", "afterwards"])
+def test_a_new_column_that_is_too_short_for_what_the_old_version_may_write_is_warned_of(
+    base: Base, old: str, new: str, forward: str, said: str, made: bool
+) -> None:
+    add = f"ALTER TABLE public.t ADD COLUMN c int, ADD COLUMN b {new}"
+    with base.connect() as admin:
+        admin.execute(f"CREATE TABLE t (a {old})".encode())
+        if made:
+            admin.execute(add.encode())
+    server = base.open()
+    found = "\n".join(sync.risks(server, a_pair(forward=forward, table="T"), add))
+    server.close()
+    assert said in found
+    assert bool(found) == bool(said)
+
+
 def test_a_foreign_table_is_refused(base: Base) -> None:
     made = ("CREATE FOREIGN DATA WRAPPER nothing", "CREATE SERVER s FOREIGN DATA WRAPPER nothing", "CREATE FOREIGN TABLE t (a text, b text) SERVER s")
     assert "t is a foreign table" in refused(base, a_pair(), *made)

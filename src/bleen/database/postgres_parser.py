@@ -144,6 +144,18 @@ def comments(text: str) -> list[Comment]:
     return Source(text).comments
 
 
+def limits(text: str, table: str) -> dict[str, int]:
+    """The columns that these statements add to a table, written as SQL does, and that take so many characters: ``varchar(255)``. Raises ``Unreadable``."""
+    name = Source(f"TABLE {table}").parsed()[0].node.select_stmt.from_clause[0].range_var.relname
+    found = {}
+    for node in (each.node.alter_table_stmt for each in Source(text).parsed() if each.node.HasField("alter_table_stmt")):
+        for command in (each.alter_table_cmd for each in node.cmds if node.relation.relname == name):
+            column = getattr(command, "def").column_def
+            if column.type_name.names and column.type_name.names[-1].string.sval in ("varchar", "bpchar") and column.type_name.typmods:
+                found[column.colname] = column.type_name.typmods[0].a_const.ival.ival
+    return found
+
+
 STALE = 'will fail ("cached plan must not change result type"); name the columns, or have drivers prepare again'
 """What becomes of a `SELECT *` that was prepared on an open connection, of a table that is reshaped, and the way out."""
 

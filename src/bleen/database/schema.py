@@ -115,7 +115,8 @@ class Schema:
 
     def risks(self, migration: Migration) -> list[str]:
         """What of its pairs may fail a write of the version that serves, a line each."""
-        return [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self.server, pair)]
+        expand = migration.sql("expand")
+        return [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self.server, pair, expand)]
 
     def _absent(self, pair: Pair, coming: str | None) -> list[str]:
         """Says which columns of a pair its table, if it is there, has not, and what is coming does not speak of; a line, or none."""

@@ -100,13 +100,15 @@ def refusals(server: Server, pair: Pair) -> list[str]:
     return _module(server).refusals(server, pair)
 
 
-def risks(server: Server, pair: Pair) -> list[str]:
-    """What of a pair may fail a write of the old version that the server took before, a line each; told on PostgreSQL alone. Also before expand."""
+def risks(server: Server, pair: Pair, expand: str = "") -> list[str]:
+    """What of a pair may fail a write of the old version that the server took before, a line each; told on PostgreSQL alone. Also before expand, whose
+    statements say how the new columns will be.
+    """
     if server.dialect != "postgres":
         return []
     from bleen.database.sync import postgres_refusals
 
-    return postgres_refusals.risks(server, pair)
+    return postgres_refusals.risks(server, pair, expand)
 
 
 class _Refusals(Protocol):

@@ -1,6 +1,6 @@
 """The expressions of a pair as PostgreSQL reads them: which columns they name, and the same expression over other names."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from postgast import pg_query_pb2 as pb
@@ -67,6 +67,40 @@ def casts(text: str) -> Iterator[tuple[str, str]]:
             for inner, column in _nodes(node.arg):
                 if inner == "ColumnRef":
                     yield column.fields[-1].string.sval, node.type_name.names[-1].string.sval
+
+
+def longest(text: str, lengths: Mapping[str, float]) -> float | None:
+    """How many characters a string may have that an expression makes of columns with so many; None if that is not known."""
+    try:
+        return _longest(Source(_BEFORE + text + _AFTER).parsed()[0].node.select_stmt.target_list[0].res_target.val, lengths)
+    except Unreadable:
+        return None
+
+
+def _longest(node: Any, lengths: Mapping[str, float]) -> float | None:
+    kind = str(node.WhichOneof("node"))
+    part = getattr(node, kind)
+    called = part.funcname[-1].string.sval if kind == "func_call" else ""
+    if kind == "column_ref":
+        return lengths.get(part.fields[-1].string.sval)
+    if kind == "a_const":
+        return len(part.sval.sval) if part.isnull or part.HasField("sval") else None
+    if kind == "case_expr":
+        return _of_all(max, [*(each.case_when.result for each in part.args), *([part.defresult] if part.HasField("defresult") else [])], lengths)
+    if kind == "coalesce_expr":
+        return _of_all(max, part.args, lengths)
+    if kind == "a_expr" and [each.string.sval for each in part.name] == ["||"]:
+        return _of_all(sum, [part.lexpr, part.rexpr], lengths)
+    if called in ("concat", "concat_ws"):
+        between = [part.args[0]] * (len(part.args) - 2) if called == "concat_ws" else []
+        return _of_all(sum, [*(part.args[1:] if called == "concat_ws" else part.args), *between], lengths)
+    return _longest(part.args[0], lengths) if called in ("btrim", "ltrim", "rtrim", "lower", "upper", "initcap") and part.args else None
+
+
+def _of_all(how: Callable[[list[float]], float], parts: Iterable[Any], lengths: Mapping[str, float]) -> float | None:
+    found = [_longest(each, lengths) for each in parts]
+    known = [each for each in found if each is not None]
+    return how(known) if len(known) == len(found) else None
 
 
 def constant(default: str) -> bool:

@@ -1,14 +1,17 @@
 """What two-way sync on PostgreSQL cannot keep in step, or not without harm; each reason with a way."""
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bleen.database.migration import Pair
+from bleen.database.postgres_parser import limits
 from bleen.database.server import Server
+from bleen.database.statements import Unreadable
 from bleen.database.sync import postgres
 from bleen.database.sync.postgres import PREFIX, Sync
-from bleen.database.sync.postgres_expression import casts, constant
+from bleen.database.sync.postgres_expression import casts, constant, longest
 from bleen.database.sync.reasons import missing, undecided
 from bleen.errors import Refused
 
@@ -44,8 +47,13 @@ _WIDTHS = {"smallint": 1, "int2": 1, "integer": 2, "int4": 2, "bigint": 3, "int8
 _STRINGS = ("text", "varchar", "bpchar", "char", "citext", "name", "character", "character varying")
 
 
-def risks(server: Server, pair: Pair) -> list[str]:
-    """Implements ``sync.risks``: casts from a string to what is none, and to a number that is narrower."""
+_DIGITS = {"smallint": 6, "integer": 11, "bigint": 20}
+
+
+def risks(server: Server, pair: Pair, expand: str) -> list[str]:
+    """Implements ``sync.risks``: casts from a string to what is none, and to a number that is narrower; and new columns that take fewer characters than
+    forward may make.
+    """
     types = {name: column.type.partition("(")[0] for name, column in server.columns(pair.table).items()}
     found = []
     for name, expression in pair.forward.items():
@@ -56,7 +64,33 @@ def risks(server: Server, pair: Pair) -> list[str]:
                     f"{name} is made by a cast of {column} to {kind}: a write of the old version fails whose value cannot be cast;"
                     f" if there may be one, look first: CASE WHEN ... THEN {expression} END"
                 )
-    return found
+    return [*found, *_narrow(server, pair, expand)]
+
+
+def _narrow(server: Server, pair: Pair, expand: str) -> Iterator[str]:
+    there = {name: _length(column.type) for name, column in server.columns(pair.table).items()}
+    lengths = {name: there[name] for name in pair.old if there.get(name)}
+    try:
+        takes = {**limits(expand, pair.table), **there}
+    except Unreadable:  # as the rules say
+        return
+    for name, expression in pair.forward.items():
+        made = longest(expression, lengths)
+        if made is not None and made > (most := takes.get(name, 0) or math.inf):
+            endless = [each for each in pair.old if lengths.get(each) == math.inf]
+            may, way = (f"be longer, as {', '.join(endless)} may", "") if made == math.inf else (f"have {made:.0f}", f", or varchar({made:.0f})")
+            yield (
+                f"{name} takes {most} characters, and what forward makes may {may}: a write of the old version fails whose value does not fit; let it be"
+                f" text{way}"
+            )
+
+
+def _length(type: str) -> float:
+    """How many characters a column of this type may have; 0 if its values are nothing that has a length."""
+    base, _, limit = type.partition("(")
+    if base in ("character varying", "character") and limit:
+        return int(limit.rstrip(")"))
+    return math.inf if base in ("text", "character varying") else _DIGITS.get(base, 0)
 
 
 def _table(server: Server, sync: Sync, oid: int) -> list[str]:
