@@ -380,3 +380,10 @@ def test_who_is_killed_while_waiting_for_a_lock_is_out_of_the_way_soon(users: Ma
         assert schema.expand([of], "shop", 2, {}) == ["0007_full_name"]
         thread.join()
     assert list(schema.server.columns("users"))[-1] == "a"
+
+
+def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
+    (said,) = schema.risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
+    assert "drops last_name of users, NOT NULL without a default" in said
+    assert "ALTER TABLE users ALTER COLUMN `last_name` SET DEFAULT" in said
+    assert schema.risks(migration()) == []

@@ -146,6 +146,30 @@ def test_the_example_of_the_guide_leaves_out_no_part_of_a_name(base: Base) -> No
     assert rows(base, "SELECT first_name, last_name FROM users WHERE id > 2500 ORDER BY id") == [("Ludwig", "van Beethoven"), ("Cher", "")]
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"contract": "ALTER TABLE users DROP id, DROP COLUMN last_name;"},
+            "0001_x: contract.sql drops last_name of users, NOT NULL without a default: until then an INSERT fails that does not give it; let expand.sql say"
+            ' ALTER TABLE users ALTER COLUMN "last_name" SET DEFAULT, and revert.sql DROP DEFAULT',
+        ),
+        ({"expand": "ALTER TABLE users ALTER last_name SET DEFAULT '';", "contract": "ALTER TABLE users DROP COLUMN last_name;"}, ""),
+        ({"contract": "DROP TABLE users;"}, ""),
+        (
+            {**FULL_NAME, "contract": "ALTER TABLE users DROP COLUMN first_name;"},
+            "0001_x: contract.sql leaves last_name of users, NOT NULL without a default: after it an INSERT fails that does not give it; drop it there, or say"
+            ' ALTER TABLE users ALTER COLUMN "last_name" DROP NOT NULL',
+        ),
+        ({**FULL_NAME, "contract": "ALTER TABLE users DROP COLUMN first_name, ALTER last_name DROP NOT NULL;"}, ""),
+        (FULL_NAME, ""),
+    ],
+)
+def test_a_column_that_every_insert_has_to_give_and_the_new_version_does_not_know_is_warned_of(users: Base, files: dict[str, str], said: str) -> None:
+    made = parse("0001_x", {name if "." in name else f"{name}.sql": text for name, text in files.items()}, "0001_x")
+    assert Schema(users.open()).risks(made) == [said] * bool(said)
+
+
 def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users: Base) -> None:
     """After it, deploy, promote and rollback refuse a version that does not."""
     schema = Schema(users.open())

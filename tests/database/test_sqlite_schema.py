@@ -380,3 +380,10 @@ def test_a_file_that_is_no_database_and_one_that_is_too_old_to_change_are_refuse
 def test_a_relative_url_is_looked_for_where_bleen_runs(users: File, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(users.path.parent)
     connect("sqlite:///shop.db").close()
+
+
+def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(users: File, schema: Schema) -> None:
+    rows(users, "CREATE TABLE notes (id integer PRIMARY KEY, note text NOT NULL, at int)")
+    (said,) = schema.risks(parse("0001_x", {"contract.sql": "ALTER TABLE notes DROP COLUMN note; ALTER TABLE notes DROP at;"}, "0001_x"))
+    assert "drops note of notes, NOT NULL without a default" in said
+    assert "rebuild the table in a release before this one" in said

@@ -123,6 +123,12 @@ def dropped(statement: str) -> tuple[str, ...]:
     return (_last(table[1]), _last(column[1])) if table and column else ()
 
 
+def altered(statement: str) -> str:
+    """The table that a statement alters, as it is written there; empty if it alters none."""
+    found = _ALTER_TABLE.search(statement)
+    return found[1] if found else ""
+
+
 def _last(name: str) -> str:
     return str(re.findall(r"[^\".`\[\]]+", name)[-1])
 

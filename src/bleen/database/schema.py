@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     expand: list[str]
     sync: list[str]
     beware: list[str]
-    """What of it may fail a write of the version that serves."""
+    """What of it may fail a write of the version that serves, or of the new one."""
     backfill: str
     """What it would cost; empty if there is none, or if its table is made by the expand."""
     contract: list[str]
@@ -114,9 +114,34 @@ class Schema:
         return said
 
     def risks(self, migration: Migration) -> list[str]:
-        """What of its pairs may fail a write of the version that serves, a line each."""
+        """What of its pairs may fail a write of the version that serves, and what it leaves that fails the INSERTs of the new one, a line each."""
         expand = migration.sql("expand")
-        return [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self.server, pair, expand)]
+        found = [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self.server, pair, expand)]
+        return found + [f"{migration.name}: {each}" for each in self._demanding(migration)]
+
+    def _demanding(self, migration: Migration) -> Iterator[str]:
+        """Columns that every INSERT has to give, and the new version does not know: those that contract drops, and those of a pair that it leaves."""
+        expand, contract = migration.sql("expand"), self._statements(migration, "contract")
+        for table in dict.fromkeys(reverting.altered(each.text) for each in contract):
+            for name in self._demanded(table) if table else ():
+                gone = [each for each in contract if self.server.drops(each, _of(table, name))]
+                if gone and not speaks_of(expand, name) and not any(name in p.old and self.server.drops(gone[0], p) for p in migration.pairs):
+                    alter = f"ALTER TABLE {table} ALTER COLUMN {self.server.quoted(name)}"
+                    way = f"let expand.sql say {alter} SET DEFAULT, and revert.sql DROP DEFAULT"
+                    if self.server.dialect == "sqlite":
+                        way = "SQLite gives one to no column that is there, so rebuild the table in a release before this one"
+                    yield f"contract.sql drops {name} of {table}, NOT NULL without a default: until then an INSERT fails that does not give it; {way}"
+        if self.server.dialect != "postgres" or migration.command.contract:  # MySQL's sync leaves a default behind, and SQLite's refuses such a pair
+            return
+        for pair in migration.pairs:
+            for name in self._demanded(pair.table):
+                left = name in pair.old and not any(self.server.drops(each, _of(pair.table, name)) for each in contract)
+                if left and not speaks_of(expand + migration.sql("contract"), name):
+                    way = f"drop it there, or say ALTER TABLE {pair.table} ALTER COLUMN {self.server.quoted(name)} DROP NOT NULL"
+                    yield f"contract.sql leaves {name} of {pair.table}, NOT NULL without a default: after it an INSERT fails that does not give it; {way}"
+
+    def _demanded(self, table: str) -> list[str]:
+        return [name for name, each in self.server.columns(table).items() if not (each.nullable or each.default or each.generated)]
 
     def _absent(self, pair: Pair, coming: str | None) -> list[str]:
         """Says which columns of a pair its table, if it is there, has not, and what is coming does not speak of; a line, or none."""
@@ -624,6 +649,11 @@ def _groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pai
             raise Refused(f"line {group[0].at.line} and line {group[-1].at.line} take away columns of one pair: put them next to each other")
         yield group
         at = last + 1
+
+
+def _of(table: str, column: str) -> Pair:
+    """A column as ``Server.drops`` is asked for it."""
+    return Pair(table, (column,), (), {}, {})
 
 
 def _own(statements: Sequence[str]) -> list[Statement]:
