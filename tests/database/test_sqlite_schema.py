@@ -107,7 +107,7 @@ def test_a_statement_that_fails_leaves_what_was_done_and_a_retry_goes_on(users: 
     """A retry finds the expanded schema and goes on."""
     broken = migration(expand="ALTER TABLE users ADD COLUMN a int;\nCREATE UNIQUE INDEX one ON users (first_name);\nALTER TABLE users ADD COLUMN b int;")
     rows(users, "UPDATE users SET first_name = 'F1' WHERE id = 2")
-    with pytest.raises(Refused, match=r"^line 2, CREATE UNIQUE INDEX one .*: UNIQUE constraint failed: users.first_name"):
+    with pytest.raises(Refused, match=r"^0007_full_name/expand\.sql: line 2, CREATE UNIQUE INDEX one .*: UNIQUE constraint failed: users.first_name"):
         schema.expand([broken], "shop", 2, {})
     assert list(schema.server.columns("users"))[-1] == "a"
     entry = schema.ledger.entry("0007_full_name")
