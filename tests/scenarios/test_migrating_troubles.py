@@ -238,6 +238,24 @@ def test_a_service_that_is_gone_for_good_holds_the_gate_until_somebody_says_so(r
     assert f"contracted: {NAME}" in said
 
 
+def test_from_another_state_nothing_is_taken_away_that_a_version_needs(registry: Registry, base: Base) -> None:
+    """ "Journal lost, another one asked, or database restored: the ledger decides." """
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    registry.bleen("migrate", "expand", "1.1")
+    elsewhere = {"BLEEN_STATE": str(registry.root / "elsewhere")}  # a CI runner's, say
+    assert "nothing to do" in registry.bleen("migrate", "expand", "1.1", environ=elsewhere).out
+    assert rows(base, "SELECT environment, version FROM bleen_environment") == [("blue-1", "1.0")]
+    shut = registry.bleen("migrate", "contract", "--yes", code=1, environ=elsewhere).out
+    assert f"blue-1 (1.0) exists, and its version does not ship {NAME}; that is what the database remembers" in shut
+    assert "`bleen migrate forget shop` says so" in shut
+    registry.bleen("deploy", "1.1")
+    assert f"{NAME} is needed: green-2 (1.1) ships it; that is" in registry.bleen("migrate", "revert", NAME, "--yes", code=2, environ=elsewhere).err
+    assert "shop is not gone: session" in registry.bleen("migrate", "forget", "shop", "--yes", code=2, environ=elsewhere).err
+    registry.bleen("down", "--yes")
+    assert len(registry.bleen("migrate", "forget", "shop", "--yes", "--json", environ=elsewhere).json["forgotten"]) == 2
+    registry.bleen("migrate", "revert", NAME, "--yes", environ=elsewhere)
+
+
 def test_a_contract_is_never_asked_of_another_service_than_that_of_the_file(registry: Registry, base: Base) -> None:
     """After it [...] only when every environment that exists ships that migration: those of another service say nothing of it."""
     registry.put("1.1", "new", {NAME: people.FULL_NAME})

@@ -40,6 +40,13 @@ def test_it_is_shut_while_an_environment_exists_that_does_not_ship_the_migration
     assert found == Obstacle("blue-4 (1.0) runs 2 processes, and its version does not ship 0007_full_name")
 
 
+def test_it_says_when_only_the_database_remembers_such_an_environment() -> None:
+    """Journal lost, another one asked, or database restored: the ledger decides."""
+    (found,) = obstacles(NAME, Around("shop", (BLUE._replace(processes=0),), known=False), (), (), {}, ())
+    assert found.why.startswith("blue-4 (1.0) exists, and its version does not ship 0007_full_name; that is what the database remembers")
+    assert "`bleen migrate forget shop`" in found.why
+
+
 def test_it_says_when_such_an_environment_gets_traffic() -> None:
     """Shut while traffic reaches it."""
     (found,) = shut(GREEN._replace(share=90), BLUE._replace(share=10))

@@ -20,6 +20,7 @@ from bleen.database.worker import row
 from bleen.errors import PortError, UserError
 from bleen.host import clock
 from bleen.lifecycle import REVERSIBLE, TABLE, UNMOVED, Release
+from bleen.model import Environment
 from bleen.ports import Shipping
 
 
@@ -45,12 +46,12 @@ class Opened(NamedTuple):
         return found
 
     def around(self) -> Around:
-        """What the service does now, as its router and its platform say."""
-        if self.access is None:
-            return Around(self.service, ())
-        newest = self.access.journal.latest(self.access.name)
-        window = _window(newest, self.access) if newest else ""
-        return Around(self.service, tuple(shipping(self.access, newest)), window)
+        """What the service does now, as its router and its platform say; where no release of it is known, what the database remembers of it."""
+        newest = self.access.journal.latest(self.access.name) if self.access else None
+        if self.access is None or newest is None:
+            told = [known for known in self.schema.ledger.environments() if known.service == self.service]
+            return Around(self.service, tuple(Shipping(Environment.parse(k.environment), k.version, k.migrations, 0, 0) for k in told), known=False)
+        return Around(self.service, tuple(shipping(self.access, newest)), _window(newest, self.access))
 
     def home(self, migration: str) -> Home | None:
         """Where a migration's commands run: in the newest version that ships it, else in the one whose expand it was; None if it has no commands."""

@@ -20,6 +20,16 @@ class Around(NamedTuple):
     environments: tuple[Shipping, ...]
     window: str = ""
     """Why the way back is still open, and until when; empty if it is not."""
+    known: bool = True
+    """Whether whoever asks knows of a release of it; else ``environments`` are those that the database remembers."""
+
+    @property
+    def hearsay(self) -> str:
+        """What to do about environments that only the database speaks of, to go behind an error; empty if there are none."""
+        if self.known or not self.environments:
+            return ""
+        way = f"if {self.service} is gone for good, `bleen migrate forget {self.service}` says so"
+        return f"; that is what the database remembers, no release of {self.service} is known here: ask where it runs (BLEEN_STATE, --service), or, {way}"
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Around":
@@ -50,7 +60,7 @@ def obstacles(
     for each in around.environments:
         if migration not in each.migrations:
             does = f"gets {each.share} % of the traffic" if each.share else f"runs {each.processes} processes" if each.processes else "exists"
-            found.append(Obstacle(f"{each.environment} ({each.version}) {does}, and its version does not ship {migration}"))
+            found.append(Obstacle(f"{each.environment} ({each.version}) {does}, and its version does not ship {migration}{around.hearsay}"))
     for other in others:
         if other.service != around.service and migration not in other.migrations:
             why = f"{other.service} shares this database, and its {other.environment} ({other.version}) does not ship {migration}"

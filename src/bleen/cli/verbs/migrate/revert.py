@@ -23,7 +23,7 @@ def run(args: Namespace) -> int:
         using = [f"{e.environment} ({e.version})" for e in around.environments if name in e.migrations]
         using += [f"{k.service}'s {k.environment}" for k in opened.schema.users(name) if k.service != opened.service]
         if using or around.window:
-            raise UserError(f"{name} is needed: {', '.join(using)} ships it" if using else f"not now: {around.window}")
+            raise UserError(f"{name} is needed: {', '.join(using)} ships it{around.hearsay}" if using else f"not now: {around.window}")
         lost = {pair: count for pair, count in opened.schema.losses(name).items() if count}
         warning = "; ".join(f"{count} values of {pair} would be lost" for pair, count in lost.items())
         if not migrating.agreed(args, f"{name} is reverted{': ' + warning if warning else ''}."):
