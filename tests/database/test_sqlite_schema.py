@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -186,12 +186,12 @@ def test_where_nobody_can_be_asked_it_is_said_first_that_nothing_was_changed(mon
         agreed(Namespace(yes=False), "0002_years is reverted.")
 
 
-def test_a_migration_of_another_service_on_this_database_is_told_as_that(
-    users: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def bleen(service: str, *words: str) -> tuple[int, str]:
-        return main(["migrate", *words, "-f", f"{service}/bleen.yaml"]), "".join(capsys.readouterr())
+Bleen = Callable[..., tuple[int, str]]
 
+
+@pytest.fixture
+def bleen(users: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bleen:
+    """`bleen migrate WORDS` of two services on one database that were never up, each of which brings a migration of the same name."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     for service in ("ann", "bob"):
@@ -205,6 +205,38 @@ def test_a_migration_of_another_service_on_this_database_is_told_as_that(
         )
         (folder / "expand.sql").write_text(f"CREATE TABLE of_{service} (id int);")
         (folder / "contract.sql").write_text("DROP TABLE users;")
+    return lambda service, *words: (main(["migrate", *words, "-f", f"{service}/bleen.yaml"]), "".join(capsys.readouterr()))
+
+
+ASKED = {
+    "contract": (("contract",), frozenset[str](), 1, "0001_init: its gate is shut\n  bob shares this database, and its blue-1 (7) does not ship"),
+    "revert": (("revert", "0001_init"), frozenset({"0001_init"}), 2, "0001_init is needed: bob's blue-1 ships it"),
+}
+
+
+@pytest.mark.parametrize(("words", "ships", "code", "why"), ASKED.values(), ids=ASKED)
+def test_the_gate_is_asked_again_after_the_person(
+    schema: Schema, bleen: Bleen, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], ships: frozenset[str], code: int, why: str
+) -> None:
+    """ "and only when every environment that exists [...] ships that migration": a deploy may end while a person thinks about it."""
+
+    class Person:
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self, *_: object) -> str:
+            schema.expand([], "bob", 1, {"blue-1": ships}, {"blue-1": "7"})
+            return "y\n"
+
+    assert bleen("ann", "expand", "1")[0] == 0
+    monkeypatch.setattr(sys, "stdin", Person())
+    ended, said = bleen("ann", *words)
+    assert (ended, why in said) == (code, True)
+    assert schema.server.columns("users")
+    assert schema.server.columns("of_ann")
+
+
+def test_a_migration_of_another_service_on_this_database_is_told_as_that(bleen: Bleen) -> None:
     assert bleen("ann", "expand", "1")[0] == 0
     for words in ("plan", "expand"):
         code, said = bleen("bob", words, "1")

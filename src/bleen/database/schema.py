@@ -1,7 +1,7 @@
 """The schema of one database: expand, contract and revert as the ledger allows, each resumable from wherever it was killed."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -240,17 +240,20 @@ class Schema:
         begun = [s for n, s in enumerate(self._statements(entry.migration, "expand"), 1) if (step := steps.get(("expand", n))) and not step.done]
         return [each for statement in begun for each in self.server.clear(statement, _CLEARING, self.told)]
 
-    def contract(self, name: str, because: str = "", home: Home | None = None) -> None:
-        """Takes the old shape away. The gate is the caller's to ask; see ``pending``. The files are those that were expanded, from the ledger.
+    def contract(self, name: str, because: str = "", home: Home | None = None, shut: Callable[[], Sequence[str]] = tuple) -> Sequence[str]:
+        """Takes the old shape away; or says what keeps its gate shut. The files are those that were expanded, from the ledger.
 
-        ``because``: why what nobody could see was taken for harmless; it is kept. ``home``: where its command runs, if it has one.
+        ``because``: why what nobody could see was taken for harmless; it is kept. ``home``: where its command runs, if it has one. ``shut``: asks the gate,
+        see ``pending``, when nobody else changes the database any more: what was found before a person was asked may be long past.
         """
         with self.server.alone():
             entry = self._entry(name)
             if entry.state is State.CONTRACTED:
-                return
+                return ()
             if entry.state not in (State.EXPANDED, State.CONTRACTING):
                 raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
+            if waits := shut():
+                return waits
             with self.server.transaction():
                 self.server.rows(*self.ledger.reached(name, State.CONTRACTING, entry.at))  # its age is that of the expand
                 for text, values in self.ledger.mark(name, "contract", 0, True, because) if because else ():
@@ -265,11 +268,16 @@ class Schema:
                 self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
                 raise
             self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
+            return ()
 
-    def revert(self, name: str, home: Home | None = None) -> None:
-        """Undoes an expand, and forgets the migration. Whether it may be, is the caller's to ask; see ``users`` and ``losses``. ``home``: see ``contract``."""
+    def revert(self, name: str, home: Home | None = None, needed: Callable[[], str] = str) -> None:
+        """Undoes an expand, and forgets the migration; see ``losses``. ``home``: see ``contract``. ``needed``: says by whom it is needed, see ``users``, when
+        nobody else changes the database any more.
+        """
         with self.server.alone():
             entry = self._entry(name)
+            if why := needed():
+                raise Refused(why)
             if self._taken(entry):
                 raise Refused(f"{name} is {entry.state}: the old shape is gone; the way on is a new migration")
             if why := reverting.irreversible(entry.migration.sql("revert")):

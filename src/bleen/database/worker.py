@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,14 @@ def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     left = schema.pending(around)
     while spec["auto"] and left and not left[0].obstacles and left[0].service == around.service:
         try:
-            schema.contract(left[0].migration, home=_home(spec))
+            shut = schema.contract(left[0].migration, home=_home(spec), shut=partial(_waits, schema, around, left[0].migration))
         except Refused as error:  # nothing was taken away, and nothing waits for it
             entry = schema.ledger.entry(left[0].migration)
             if not isinstance(error, NotGiven) and (entry is None or entry.state is not State.EXPANDED):
                 raise
             left = [left[0]._replace(obstacles=(Obstacle(str(error)),)), *left[1:]]
             break
-        contracted.append(left[0].migration)
+        contracted += [] if shut else [left[0].migration]
         left = schema.pending(around)
     return Verdict(Result.PASS, "", ({"contracted": contracted, "pending": [row(each) for each in left]},))
 
@@ -98,6 +99,11 @@ def _home(spec: Mapping[str, Any], which: str = "url") -> command.Home | None:
     if not spec.get("home"):  # none, or begun by a bleen that knew no commands
         return None
     return command.home(spec["home"]["version"], spec["home"], json.loads(Path(spec["secrets"]).read_text()), _urls(spec)[which])
+
+
+def _waits(schema: Schema, around: Around, name: str) -> list[str]:
+    """What keeps the gate of a migration shut."""
+    return [o.why for each in schema.pending(around) if each.migration == name for o in each.obstacles]
 
 
 def _urls(spec: Mapping[str, Any]) -> Mapping[str, str]:

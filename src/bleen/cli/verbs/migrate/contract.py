@@ -6,6 +6,8 @@ A contract cannot be undone: afterwards a version that needs the old shape is re
 """
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from functools import partial
 
 from bleen.cli import exits, migrating
 from bleen.database.schema import Pending
@@ -28,16 +30,18 @@ def run(args: Namespace) -> int:
         notes = [note for each in pending if each.migration in wanted for note in _notes(opened, each.migration)]
         if not args.json:
             print("".join(f"note: {note}\n" for note in notes), end="", flush=True)
-        if not (shut := _shut(pending[0], args, opened.service)) and not migrating.agreed(args, f"{', '.join(wanted)}: the old shape is taken away for good."):
+        shut: Sequence[str] = _shut(pending[0], args, opened.service)
+        if not shut and not migrating.agreed(args, f"{', '.join(wanted)}: the old shape is taken away for good."):
             migrating.tell(args, False, "nothing was changed", contracted=[])
             return exits.USAGE
         done: list[str] = []
-        while pending and pending[0].migration in wanted and not (shut := _shut(pending[0], args, opened.service)):
-            opened.schema.contract(pending[0].migration, args.because or "", opened.home(pending[0].migration))
-            done.append(pending[0].migration)
-            pending = opened.pending()
+        for name in [] if shut else wanted:
+            if shut := opened.schema.contract(name, args.because or "", opened.home(name), partial(_shut_now, opened, name, args)):
+                break
+            done.append(name)
+        opened.pending()
         said = [f"contracted: {', '.join(done)}"] if done else []
-        said += [f"{pending[0].migration}: its gate is shut", *(f"  {why}" for why in shut)] if shut else []
+        said += [f"{wanted[len(done)]}: its gate is shut", *(f"  {why}" for why in shut)] if shut else []
         migrating.tell(args, not shut, "\n".join(said), contracted=done, waits=shut, notes=notes)
         return exits.SAID_NO if shut else exits.DONE
 
@@ -62,6 +66,11 @@ def _wanted(args: Namespace, pending: list[Pending]) -> list[str]:
     if args.migration not in names:
         raise UserError(f"no contract of {args.migration} is pending" + (f"; pending are {', '.join(names)}" if names else ""))
     return names[: names.index(args.migration) + 1]
+
+
+def _shut_now(opened: migrating.Opened, name: str, args: Namespace) -> list[str]:
+    """As it is by now: much may have happened while a person was asked."""
+    return [why for each in opened.pending() if each.migration == name for why in _shut(each, args, opened.service)]
 
 
 def _shut(pending: Pending, args: Namespace, service: str) -> list[str]:
