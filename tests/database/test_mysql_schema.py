@@ -146,6 +146,23 @@ def test_a_revert_of_half_an_expand_takes_away_what_there_is(schema: Schema) -> 
     assert "a" not in schema.server.columns("users")
 
 
+def test_what_was_there_before_an_expand_that_failed_is_no_work_of_its_revert(schema: Schema) -> None:
+    """ "what was there before stays", in whatever words it would be taken away; a statement that would take both is refused."""
+    schema.server.rows("CREATE TABLE settings (k int PRIMARY KEY)")
+    expand = "ALTER TABLE users ADD COLUMN seen int; CREATE TABLE settings (k int);"
+    with pytest.raises(Refused, match="already exists"):
+        schema.expand([migration(expand=expand, revert="DROP TABLE settings; ALTER TABLE users DROP seen;")], "shop", 2, {})
+    schema.revert("0007_full_name")
+    assert schema.server.columns("settings")
+    assert "seen" not in schema.server.columns("users")
+    expand = "ALTER TABLE users ADD COLUMN seen int; ALTER TABLE users ADD COLUMN first_name text;"
+    with pytest.raises(Refused, match="Duplicate column"):
+        schema.expand([migration(expand=expand, revert="ALTER TABLE users DROP first_name, DROP seen;")], "shop", 2, {})
+    with pytest.raises(Refused, match="may take away first_name of users, which the expand had not made"):
+        schema.revert("0007_full_name")
+    assert "first_name" in schema.server.columns("users")
+
+
 def test_what_is_contracted_cannot_be_reverted(schema: Schema) -> None:
     schema.expand([migration()], "shop", 2, SHIPS)
     schema.contract("0007_full_name")

@@ -480,7 +480,7 @@ def test_a_release_that_goes_on_with_half_an_expand_tells_its_triggers_who_write
 
 
 HALF = {
-    "expand.sql": "ALTER TABLE users ADD COLUMN a int; CREATE INDEX CONCURRENTLY users_a ON users (a); SELECT 1 / 0; CREATE TABLE notes (id int);",
+    "expand.sql": "ALTER TABLE users ADD COLUMN a int; CREATE INDEX CONCURRENTLY users_a ON users (a); SELECT 1 / 0; SELECT make_notes();",
     "revert.sql": "DROP TABLE notes; DROP INDEX users_a; ALTER TABLE users DROP COLUMN a;",
 }
 
@@ -536,14 +536,23 @@ BEFORE = {
 }
 
 
-@pytest.mark.parametrize("written", [False, True], ids=["derived", "written"])
+WORDINGS: dict[str, Callable[[str], dict[str, str]]] = {
+    "derived": lambda text: {},
+    "written": lambda text: {"revert": text},
+    "by another tool": lambda text: {"revert": text.replace("IF EXISTS ", "").replace("CONCURRENTLY ", "public.").replace("TABLE ", "TABLE public.")},
+}
+
+
+@pytest.mark.parametrize("wording", WORDINGS.values(), ids=WORDINGS)
 @pytest.mark.parametrize(("statement", "query"), BEFORE.values(), ids=BEFORE)
-def test_what_was_there_before_an_expand_that_failed_is_left_alone_by_its_revert(base: Base, statement: str, query: str, written: bool) -> None:
+def test_what_was_there_before_an_expand_that_failed_is_left_alone_by_its_revert(
+    base: Base, statement: str, query: str, wording: Callable[[str], dict[str, str]]
+) -> None:
     """`revert` undoes an expand: what it has done, and nothing that was there before."""
     rows(base, USERS + "CREATE TABLE audit (id bigint PRIMARY KEY); INSERT INTO audit VALUES (1); CREATE INDEX by_name ON users (first_name)")
     before = rows(base, query)
     expand = f"ALTER TABLE users ADD COLUMN seen boolean; {statement}"
-    revert = {"revert": reverting.derived(expand, "postgres").text} if written else {}
+    revert = wording(reverting.derived(expand, "postgres").text)
     schema = Schema(base.open())
     for _ in range(2):  # a second try finds what the first one found
         with pytest.raises(Refused, match="already exists"):
@@ -551,6 +560,22 @@ def test_what_was_there_before_an_expand_that_failed_is_left_alone_by_its_revert
     schema.revert("0008_audit")
     assert rows(base, query) == before
     assert "seen" not in schema.server.columns("users")
+    assert schema.ledger.entries() == []
+
+
+def test_a_revert_that_may_take_away_what_was_there_before_is_refused(base: Base) -> None:
+    """ "what was there before stays": where it cannot be told, nothing is taken away at all."""
+    rows(base, USERS + "CREATE TABLE audit (id bigint PRIMARY KEY)")
+    schema = Schema(base.open())
+    expand = "CREATE TABLE seen (id int); CREATE TABLE audit (id int);"
+    with pytest.raises(Refused, match="already exists"):
+        schema.expand([migration("0008_audit", expand=expand, revert="DROP TABLE audit, seen;")], "shop", 2, {})
+    with pytest.raises(Refused, match=r"line 1, DROP TABLE audit, seen may take away audit, which the expand had not made when it stopped; mend"):
+        schema.revert("0008_audit")
+    assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDING]
+    rows(base, "ALTER TABLE audit RENAME TO earlier")
+    schema.expand([migration("0008_audit", expand=expand, revert="DROP TABLE audit, seen;")], "shop", 2, {})
+    schema.revert("0008_audit")
     assert schema.ledger.entries() == []
 
 

@@ -18,9 +18,7 @@ _REASON = re.compile(r"^[ \t]*--[ \t]*bleen:[ \t]*irreversible\b[ \t]*(.*)$", re
 
 
 _NAME = r"""(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?((?:"[^"]+"|`[^`]+`|[\w$])(?:\.?(?:"[^"]+"|`[^`]+`|[\w$]))*)"""
-_DROP_TABLE = re.compile(rf"^\s*DROP\s+TABLE\s+{_NAME}", re.IGNORECASE)
 _ALTER_TABLE = re.compile(rf"^\s*ALTER\s+TABLE\s+{_NAME}", re.IGNORECASE)
-_DROP_COLUMN = re.compile(rf"\bDROP\s+COLUMN\s+{_NAME}", re.IGNORECASE)
 
 
 class Stays(NamedTuple):
@@ -115,22 +113,10 @@ def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Findin
     return [Finding(file, at.line, at.column, IRREVERSIBLE, "error", f"{why}; {how}") for at, why in derived(expand, dialect).stays]
 
 
-def dropped(statement: str) -> tuple[str, ...]:
-    """What a statement of a way back takes away, without quotes: a table, or a table and its column; nothing for what holds no rows."""
-    if found := _DROP_TABLE.search(statement):
-        return (_last(found[1]),)
-    table, column = _ALTER_TABLE.search(statement), _DROP_COLUMN.search(statement)
-    return (_last(table[1]), _last(column[1])) if table and column else ()
-
-
 def altered(statement: str) -> str:
     """The table that a statement alters, as it is written there; empty if it alters none."""
     found = _ALTER_TABLE.search(statement)
     return found[1] if found else ""
-
-
-def _last(name: str) -> str:
-    return str(re.findall(r"[^\".`\[\]]+", name)[-1])
 
 
 def _unfit(revert: str, dialect: Dialect) -> Stays | None:

@@ -10,6 +10,7 @@ from bleen.database.command import HALVES, Half, Home
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, Part, State, Step
 from bleen.database.migration import Backfill, Locks, Migration, Pair, speaks_of
+from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Missing, Server, Told, Values
 from bleen.database.statements import Statement, Unreadable, in_a_line
 from bleen.errors import PortError, Refused
@@ -217,13 +218,41 @@ class Schema:
             return self.server.split(self._undoing(came))
         if whole and not came:
             return []
-        others = {in_a_line(s.text).lower() for s in self.server.split(self._undoing([s for s in whole if s not in came]))}
-        others -= {in_a_line(s.text).lower() for s in self.server.split(self._undoing(came))}
-        return [s for s in self._statements(migration, "revert") if in_a_line(s.text).lower() not in others]
+        others = [s for s in whole if s not in came]
+        made, unmade = self._makes(came), self._makes(others)
+        left = []
+        for statement in self._statements(migration, "revert"):
+            gone = taken(statement.text, self.server.dialect)
+            if gone is None:  # it may take away anything of which it speaks
+                told = [each for each in unmade if all(speaks_of(statement.text, name) for name in each.names)]
+            else:
+                told = [each for each in sorted(gone) if self._unmade(each, made, unmade, came, others)]
+                if gone and len(told) == len(gone) and not made & gone:
+                    continue
+            if told:
+                named = " of ".join(told[0].names[::-1])
+                way = "mend what stopped it, let `bleen migrate expand` end it, then revert"
+                raise Refused(f"{migration.name}/revert.sql: {statement.brief} may take away {named}, which the expand had not made when it stopped; {way}")
+            left.append(statement)
+        return left
+
+    def _makes(self, statements: Sequence[Statement]) -> frozenset[Thing]:
+        """What statements of an expand make, as far as their text tells."""
+        undoing = [each for statement in statements for each in self.server.split(self._undoing([statement]))]
+        return frozenset(thing for each in undoing for thing in taken(each.text, self.server.dialect) or ())
+
+    @staticmethod
+    def _unmade(thing: Thing, made: frozenset[Thing], unmade: frozenset[Thing], came: Sequence[Statement], others: Sequence[Statement]) -> bool:
+        """Whether it is one of the ``others`` that would have made a thing, or its table: ``CREATE TABLE IF NOT EXISTS``, say, does not tell what it makes."""
+        if thing in made or thing in unmade or thing.table in unmade:
+            return thing not in made or thing in unmade
+        speaks = [any(all(speaks_of(s.text, name) for name in thing.names) for s in statements) for statements in (came, others)]
+        return speaks == [False, True]
 
     def _built_upon(self, entry: Entry) -> str:
         """The newest migration that names a table, or a column, which the way back of an earlier one takes away; empty if there is none."""
-        gone = [names for statement in self._way_back(entry.migration) if (names := reverting.dropped(statement.text))]
+        things = [each for statement in self._way_back(entry.migration) for each in taken(statement.text, self.server.dialect) or ()]
+        gone = [each.names for each in things if each.kind in ("TABLE", "COLUMN")]  # what holds rows
         entries = self.ledger.entries()
         later = entries[[each.name for each in entries].index(entry.name) + 1 :]
         for each in reversed(later):

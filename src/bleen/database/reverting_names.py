@@ -1,0 +1,82 @@
+"""What a statement of a way back takes away, by name, however it is written."""
+
+from typing import NamedTuple
+
+from bleen.database.statements import Dialect, Unreadable
+from bleen.database.tokens import Cursor, Puzzled, Token, read, words
+
+_KINDS = words("TABLE VIEW INDEX SEQUENCE TYPE DOMAIN SCHEMA FUNCTION PROCEDURE TRIGGER POLICY STATISTICS EVENT")
+_BEFORE_KIND = words("MATERIALIZED FOREIGN TEMPORARY")
+_PARTS = {"CONSTRAINT": "CONSTRAINT", "CHECK": "CONSTRAINT", "FOREIGN": "CONSTRAINT", "INDEX": "INDEX", "KEY": "INDEX", "COLUMN": "COLUMN"}
+
+
+class Thing(NamedTuple):
+    """Something that a schema holds, in lower case and without what qualifies it."""
+
+    kind: str
+    names: tuple[str, ...]
+    """Its own, behind that of its table where the statement says it."""
+
+    @property
+    def table(self) -> "Thing":
+        """That it is part of, if that is known; else none that there is."""
+        return Thing("TABLE", self.names[:-1])
+
+
+def taken(text: str, dialect: Dialect) -> frozenset[Thing] | None:
+    """What a statement takes away; None if it does anything else, or cannot be read."""
+    try:
+        tokens = read(text, "mysql" if dialect == "mysql" else "sqlite").sentences[0].tokens  # whose names in quotes are those of PostgreSQL
+        cursor = Cursor(tokens, text)
+        if cursor.accept("DROP"):
+            return frozenset(_dropped(cursor))
+        cursor.expect("ALTER")
+        cursor.accept("ONLINE")
+        cursor.expect("TABLE")
+        return frozenset(_altered(cursor))
+    except (Unreadable, Puzzled, IndexError):
+        return None
+
+
+def _dropped(cursor: Cursor) -> list[Thing]:
+    while cursor.accept_one(_BEFORE_KIND):
+        pass
+    kind = cursor.accept_one(_KINDS)
+    if not kind:
+        raise Puzzled(cursor.now)
+    cursor.accept("CONCURRENTLY")
+    cursor.accept("IF", "EXISTS")
+    found = []
+    while True:
+        name = _last(cursor.table())
+        if cursor.sees("("):
+            cursor.group()
+        found.append(Thing(kind, (_last(cursor.table()), name) if cursor.accept("ON") else (name,)))
+        if not cursor.accept(","):
+            return found
+
+
+def _altered(cursor: Cursor) -> list[Thing]:
+    cursor.accept("IF", "EXISTS")
+    cursor.accept("ONLY")
+    table, found = _last(cursor.table()), list[Thing]()
+    while True:
+        if cursor.accept_one(words("ALGORITHM LOCK")):
+            cursor.accept("=")
+            cursor.name()
+        else:
+            cursor.expect("DROP")
+            kind = "COLUMN"
+            if cursor.now.word in _PARTS and cursor.ahead(1).kind in ("word", "name"):  # else it is a column of that name
+                kind = _PARTS[cursor.name().word]
+                cursor.expect(*["KEY"] * (cursor.ahead(-1).word == "FOREIGN"))
+            cursor.accept("IF", "EXISTS")
+            found.append(Thing(kind, (table, _last((cursor.name(),)))))
+            cursor.accept_one(words("CASCADE RESTRICT"))
+        if cursor.done:
+            return found
+        cursor.expect(",")
+
+
+def _last(names: tuple[Token, ...]) -> str:
+    return names[-1].identifier.lower()
