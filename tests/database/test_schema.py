@@ -260,16 +260,31 @@ def test_a_backfill_says_which_rows_only_a_person_can_mend(users: Base) -> None:
     schema.backfill("0007_full_name")
 
 
-def test_a_name_that_means_two_things_to_two_services_tells_no_writer(users: Base) -> None:
+@pytest.mark.parametrize("named", ["green-1", "green-2"])
+@pytest.mark.parametrize("first", ["other", "shop"])
+def test_a_name_that_means_two_things_to_two_services_tells_no_writer(users: Base, first: str, named: str) -> None:
     """The writer is known by a setting in the connection; where two services share a database, blue may be old here and new there."""
     schema = Schema(users.open())
-    schema.expand([], "other", 1, {"green-1": frozenset()})
-    schema.expand([migration()], "shop", 2, SHIPS)
+    expands = {"other": ([], 1, {named: frozenset[str]()}), "shop": ([migration()], 2, SHIPS)}
+    for service in sorted(expands, reverse=first == "shop"):
+        migrations, release, environments = expands[service]
+        schema.expand(migrations, service, release, environments)
     with users.connect(**{"bleen.environment": "green"}) as either:
         either.execute("UPDATE users SET full_name = 'New Name', first_name = 'X' WHERE id = 1")
     with users.connect(**{"bleen.environment": "blue"}) as old:
         old.execute("UPDATE users SET full_name = 'New Name', first_name = 'X' WHERE id = 2")
     assert rows(users, "SELECT first_name, full_name FROM users WHERE id <= 2 ORDER BY id") == [("New", "New Name"), ("X", "X L2")]
+    (counts,) = schema.written(["0007_full_name"]).values()
+    assert counts["conflicts"] == 1
+
+
+def test_triggers_of_another_service_that_cannot_be_told_are_in_the_way_only_where_they_would_be_wrong(users: Base) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    rows(users, "ALTER TABLE users RENAME TO members")
+    schema.expand([], "other", 6, {"blue-6": frozenset()})
+    with pytest.raises(Refused, match=r"the triggers of 0007_full_name cannot be told which environments other has now: there is no table users"):
+        schema.expand([], "other", 7, {"green-7": frozenset()})
 
 
 def test_two_releases_never_interleave(users: Base, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,8 +79,8 @@ class Schema:
             self.ledger.make()
             self._refuse_outdated(release, environments)
             self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
-            self._rewrite(service, environments)
-            return [m.name for m in migrations if self._expand(m, service, release, environments, home)]
+            self._rewrite(service)
+            return [m.name for m in migrations if self._expand(m, service, release, home)]
 
     def plan(self, migration: Migration) -> "Plan":
         """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
@@ -417,7 +417,7 @@ class Schema:
             if missing:
                 raise Refused(f"{name} is of a version that does not ship {', '.join(missing)}, which is contracted: what it needs of the schema is gone")
 
-    def _expand(self, migration: Migration, service: str, release: int, environments: Mapping[str, frozenset[str]], home: Home | None) -> bool:
+    def _expand(self, migration: Migration, service: str, release: int, home: Home | None) -> bool:
         entry = self.ledger.begin(migration, service, release)
         if entry.state is State.REVERTING:
             raise Refused(f"{migration.name} is half reverted: `bleen migrate revert {migration.name}` ends that, then expand again")
@@ -432,7 +432,7 @@ class Schema:
                 self._step(migration, "expand", number, [statement])
         for number, pair in enumerate(migration.pairs, 1):
             if not _kept(steps, number):
-                self._install(migration, number, pair, environments)
+                self._install(migration, number, pair)
         if fill := self._fill(migration):
             self._go_over(migration, fill)
         self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
@@ -465,23 +465,31 @@ class Schema:
     def _go_over(self, migration: Migration, fill: Backfill, late: bool = False) -> None:
         backfill.run(self.server, self.ledger, migration, fill, lambda progress: self.told(f"{migration.name}: {progress.line()}"), late=late)
 
-    def _install(self, migration: Migration, number: int, pair: Pair, environments: Mapping[str, frozenset[str]]) -> None:
+    def _install(self, migration: Migration, number: int, pair: Pair) -> None:
         if refused := sync.refusals(self.server, pair):
             way = f"`bleen migrate revert {migration.name}` undoes what was done of it; then mend it, and try again"
             raise Refused(f"{migration.name}: {words(pair)} cannot be kept in step: {'; '.join(refused)}. {way}")
-        statements = self._sync(migration, number, pair, environments).install()
+        statements = self._sync(migration, number, pair, self._writers(migration)).install()
         self.told(f"{migration.name}: keeps {words(pair)} in step")
         self._half(migration, number)
         self.server.change(_own(statements), self.ledger.mark(migration.name, "sync", number, True), migration.locks, self.told)
 
-    def _rewrite(self, service: str, environments: Mapping[str, frozenset[str]]) -> None:
-        """Tells the triggers of earlier migrations who writes which shape now."""
+    def _rewrite(self, service: str) -> None:
+        """Tells the triggers of earlier migrations who writes which shape now; those of other services too, as a name of theirs may be one of this one's."""
         for entry in self.ledger.entries():
             steps = self.ledger.steps(entry.name) if entry.state in (State.EXPANDING, State.EXPANDED) else {}
             for number, pair in enumerate(entry.migration.pairs, 1):
-                if _kept(steps, number) and entry.service == service:
-                    statements = self._sync(entry.migration, number, pair, environments).rewrite()
-                    self.server.change(_own(statements), [], entry.migration.locks, self.told)
+                if not _kept(steps, number):
+                    continue
+                writers = self._writers(entry.migration)
+                try:
+                    self.server.change(_own(self._sync(entry.migration, number, pair, writers).rewrite()), [], entry.migration.locks, self.told)
+                except Refused as error:
+                    trouble = f"the triggers of {entry.name} cannot be told which environments {service} has now: {error}"
+                    names = {n for k in self.ledger.environments() if k.service == service for n in (k.environment, Environment.parse(k.environment).name)}
+                    if entry.service == service or names - writers.keys():  # else at worst they do not know a writer
+                        raise type(error)(trouble) from None
+                    self.told(trouble)
 
     def _take_away(self, migration: Migration, part: Part) -> None:
         """Runs contract or revert. The sync of a pair ends in the transaction in which its columns go, where the dialect can, so that no writer fails between
@@ -604,14 +612,16 @@ class Schema:
         except Unreadable as error:
             raise Refused(f"{migration.name}/backfill.sql:{error.at.line}:{error.at.column}: {error}") from None
 
-    def _sync(self, migration: Migration, number: int, pair: Pair, environments: Mapping[str, frozenset[str]]) -> sync.Sync:
-        writers: dict[str, sync.Side] = {}
-        for name, ships in sorted(environments.items(), key=lambda each: Environment.parse(each[0]).release):  # a name's newest counts
-            writers[name] = writers[Environment.parse(name).name] = "new" if migration.name in ships else "old"  # a connection says blue
-        for other in self.ledger.environments() if writers else ():
-            name, side = Environment.parse(other.environment).name, "new" if migration.name in other.migrations else "old"
-            if other.environment not in environments and writers.get(name, side) != side:  # blue of which service? then it is no answer
-                del writers[name]
+    def _writers(self, migration: Migration) -> dict[str, sync.Side]:
+        """Which shape an environment writes, by what a connection may say: blue-4, or blue. What means two things to two services tells nothing."""
+        told: dict[str, dict[str, sync.Side]] = {}
+        for each in sorted(self.ledger.environments(), key=lambda known: Environment.parse(known.environment).release):  # a name's newest counts
+            side: sync.Side = "new" if migration.name in each.migrations else "old"
+            for name in (each.environment, Environment.parse(each.environment).name):
+                told.setdefault(name, {})[each.service] = side
+        return {name: side for name, of in told.items() for side in {*of.values()} if len({*of.values()}) == 1}
+
+    def _sync(self, migration: Migration, number: int, pair: Pair, writers: Mapping[str, sync.Side]) -> sync.Sync:
         return sync.of(self.server, migration.name, number, pair, writers)
 
     def _diverged(self, entry: Entry) -> dict[str, int]:
