@@ -12,6 +12,7 @@ from bleen.database import postgres, reverting
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Backfill, Locks, Migration, parse
+from bleen.database.rules.postgres_columns import required
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
 from bleen.errors import Refused, Unavailable
@@ -308,15 +309,22 @@ def test_a_column_of_a_pair_in_step_can_get_a_longer_type(users: Base) -> None:
     assert " WHEN (" in str(rows(users, "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal"))
 
 
-HINDERED = {"a lock": ("LOCK TABLE users IN ACCESS SHARE MODE", NotGiven), "a view": ("CREATE VIEW names AS SELECT first_name FROM users", Refused)}
+VIEW = "CREATE VIEW names AS SELECT first_name FROM users"
+HINDERED: dict[str, tuple[str, type[Refused], list[str]]] = {
+    "a lock": ("LOCK TABLE users IN ACCESS SHARE MODE", NotGiven, []),
+    "a view": (VIEW, Refused, []),
+    "a view, once a column is NOT NULL": (VIEW, Refused, required(("users",), "full_name")),
+}
 
 
-@pytest.mark.parametrize(("hindrance", "error"), HINDERED.values(), ids=HINDERED)
-def test_a_contract_that_took_nothing_away_is_pending_as_before(base: Base, hindrance: str, error: type[Refused]) -> None:
+@pytest.mark.parametrize(("hindrance", "error", "before"), HINDERED.values(), ids=HINDERED)
+def test_a_contract_that_took_nothing_away_is_pending_as_before(base: Base, hindrance: str, error: type[Refused], before: list[str]) -> None:
     """A pending contract holds nothing up: older versions are let in, it can be reverted, and rows out of step keep its gate shut."""
     rows(base, USERS)
     schema = Schema(base.open())
-    hasty = parse("0007_full_name", {**FULL_NAME, "migration.toml": FULL_NAME["migration.toml"] + "[locks]\npatience = 0.2\n"}, "")
+    contract = "\n".join([*before, FULL_NAME["contract.sql"]])
+    settings = FULL_NAME["migration.toml"] + "[locks]\npatience = 0.2\n"
+    hasty = parse("0007_full_name", {**FULL_NAME, "contract.sql": contract, "migration.toml": settings}, "")
     schema.expand([hasty], "shop", 2, SHIPS)
     since = schema.ledger.entries()[0].at
     with base.connect() as other:
@@ -329,6 +337,7 @@ def test_a_contract_that_took_nothing_away_is_pending_as_before(base: Base, hind
     with base.connect(session_replication_role="replica") as past_the_triggers:
         past_the_triggers.execute("UPDATE users SET full_name = 'nobody' WHERE id = 1")
     assert schema.contracted() == []
+    assert schema.server.columns("users")["full_name"].nullable
     (found,) = pending(schema)
     assert (found.since, [o.why for o in found.obstacles]) == (since, ["1 rows of users (first_name+last_name <-> full_name) are out of step"])
     schema.revert("0007_full_name")

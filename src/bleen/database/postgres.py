@@ -267,17 +267,19 @@ class Postgres:
         if name == "drop_stmt":
             tables = [[part.string.sval for part in each.list.items] for each in node.objects]
             return node.remove_type == postgast.pg_query_pb2.OBJECT_TABLE and any(self._same(parts, pair.table) for parts in tables)
-        if name != "alter_table_stmt" or not self._same([part for part in (node.relation.schemaname, node.relation.relname) if part], pair.table):
-            return False
         drop = postgast.pg_query_pb2.AT_DropColumn
-        return any(c.alter_table_cmd.subtype == drop and c.alter_table_cmd.name in (*pair.old, *pair.new) for c in node.cmds)
+        return any(each.subtype == drop and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:
-        node, name = _node(statement)
-        if name != "alter_table_stmt" or not self._same([part for part in (node.relation.schemaname, node.relation.relname) if part], pair.table):
-            return False
         retype = postgast.pg_query_pb2.AT_AlterColumnType
-        return any(c.alter_table_cmd.subtype == retype and c.alter_table_cmd.name in (*pair.old, *pair.new) for c in node.cmds)
+        return any(each.subtype == retype and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))
+
+    def loosens(self, statement: Statement, pair: Pair) -> str:
+        commands = self._alters(statement, pair.table)
+        if any(each.subtype != postgast.pg_query_pb2.AT_SetNotNull or each.name not in pair.new for each in commands):
+            return ""
+        loose = ", ".join(f"ALTER COLUMN {self.quoted(each.name)} DROP NOT NULL" for each in commands)
+        return loose and f"ALTER TABLE {pair.table} {loose}"
 
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows(
@@ -309,6 +311,13 @@ class Postgres:
                 " AND pid <> pg_backend_pid() ORDER BY pid"
             )
         ]
+
+    def _alters(self, statement: Statement, table: str) -> list[Any]:
+        """The commands of a statement that is an ALTER TABLE of this table; else none."""
+        node, name = _node(statement)
+        if name != "alter_table_stmt" or not self._same([part for part in (node.relation.schemaname, node.relation.relname) if part], table):
+            return []
+        return [each.alter_table_cmd for each in node.cmds]
 
     def _same(self, parts: Sequence[str], table: str) -> bool:
         """Whether two ways to write a table mean the same one."""

@@ -65,7 +65,7 @@ def derived(text: str, dialect: Dialect) -> Revert:
 
 
 def takes(text: str, dialect: Dialect) -> bool:
-    """Whether a statement takes something away, or changes what was there: its text does not say how to undo it."""
+    """Whether statements take something away, or change what was there: their text does not say how to undo it."""
     try:
         return bool(_undone(text, dialect)[1])
     except Unreadable:

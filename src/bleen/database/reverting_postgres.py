@@ -68,7 +68,10 @@ class _Undoing:
                 constraint = getattr(command, "def").constraint.conname
                 if not constraint:
                     raise Beyond("the constraint has no name here, and PostgreSQL chooses one: give it a name")
+                self.made.add(("constraint", *table, constraint))
                 yield Undo("constraint", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP CONSTRAINT IF EXISTS {quoted(constraint)};")
+            elif what == "DropConstraint" and ("constraint", *table, command.name) in self.made:
+                continue
             elif what != "ValidateConstraint" and ("column", *table, command.name) not in self.made:
                 raise Beyond(f"how it was before {sql(changed(node, cmds=[each])).removesuffix(';')} is not in the text")
             elif what == "ColumnDefault":  # which may depend on what was made since the column: the column goes before that

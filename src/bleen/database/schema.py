@@ -181,7 +181,7 @@ class Schema:
         """Takes away what a contract had added until it failed: a CHECK that is not valid yet goes on to refuse rows of the version that serves."""
         begun = [number for part, number in self.ledger.steps(migration.name) if part == "contract" and number]
         try:
-            for statement in self.server.split(self._undoing(self._come_to(migration, "contract"))):
+            for statement in self._added(migration)[0]:
                 with suppress(Missing):
                     if self.server.transactional(statement):
                         self.server.change([statement], [], _CLEARING, self.told)
@@ -191,6 +191,19 @@ class Schema:
             raise Refused(f"{why}; what it had added could not be taken away: {trouble}") from None
         for number in begun:
             self._unmark(migration, ("contract", number))
+
+    def _added(self, migration: Migration) -> tuple[list[Statement], bool]:
+        """What takes away what a contract has added as far as it has come, and whether that is not all that it has done. A NOT NULL of a new column, which sync
+        fills, is something added: for a column of unknown past it would not be.
+        """
+        loose, others = [], list[Statement]()
+        for statement in self._come_to(migration, "contract"):
+            if undo := next(filter(None, (self.server.loosens(statement, pair) for pair in migration.pairs)), ""):
+                loose.append(undo)
+            elif not self.server.passing(statement):
+                others.append(statement)
+        takes = reverting.takes("".join(f"{s.text};\n" for s in others), self.server.dialect)
+        return self.server.split("".join(f"{each};\n" for each in loose) + self._undoing(others)), takes
 
     def _come_to(self, migration: Migration, part: Part) -> list[Statement]:
         """The statements of a part that were done, or were begun by themselves and may be."""
@@ -359,8 +372,9 @@ class Schema:
         if entry.state is not State.CONTRACTING:
             return entry.state is State.CONTRACTED
         steps = self.ledger.steps(entry.name)
-        takes = any(reverting.takes(s.text, self.server.dialect) for s in self._come_to(entry.migration, "contract") if not self.server.passing(s))
-        return takes or _step_of("contract") in steps or any(not _kept(steps, number) for number, _ in enumerate(entry.migration.pairs, 1))
+        if _step_of("contract") in steps or any(not _kept(steps, number) for number, _ in enumerate(entry.migration.pairs, 1)):
+            return True
+        return self._added(entry.migration)[1]
 
     def overtaken(self, migration: Migration, beside: Sequence[Migration] = ()) -> list[str]:
         """Earlier migrations whose contract command is still to be run, and which a tool with one line of revisions would run with this expand.

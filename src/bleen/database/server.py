@@ -131,6 +131,10 @@ class Server(Protocol):
         """Whether a statement gives a column of a pair another type, which a condition of its triggers may stand in the way of."""
         ...
 
+    def loosens(self, statement: Statement, pair: Pair) -> str:
+        """What takes NOT NULL off columns of the new side again, for a statement that puts it on them and does nothing else; else empty."""
+        ...
+
     def columns(self, table: str) -> Mapping[str, Column]:
         """The columns of a table, by name, in their order; none if there is no such table."""
         ...
