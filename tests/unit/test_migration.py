@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bleen.database.migration import Locks, Pace, Pair, parse, read, read_all
+from bleen.database.migration import Locks, Pace, Pair, parse, read, read_all, says
 from bleen.errors import UserError
 
 TOML = """
@@ -131,3 +131,12 @@ def test_a_backfill_is_said_once() -> None:
     sources = {"backfill.sql": "UPDATE t SET a = 1", "migration.toml": "[backfill]\ntable = 't'\nset = {a = '1'}"}
     with pytest.raises(UserError, match="one of them is enough"):
         parse("0001_a", sources, "0001_a")
+
+
+SILENT = ["", " \n\ufeff", "-- a\n-- b", "/* left empty: it is derived */", "/* a\nb */ -- c\n;", "# MySQL's\n", "/* a /* b */ c */", "/**/"]
+LOUD = ["SELECT 1", "/* a */ SELECT 1", "-- /*\nDROP TABLE a; /* */", "/* a /* b */ DROP TABLE c", "/* no end", "/*! DROP TABLE a */", "/*M! SELECT 1 */", "*/"]
+
+
+@pytest.mark.parametrize(("text", "loud"), [*((text, False) for text in SILENT), *((text, True) for text in LOUD)])
+def test_a_file_that_holds_only_comments_says_nothing(text: str, loud: bool) -> None:
+    assert says(text) == loud

@@ -123,7 +123,7 @@ class Migration(NamedTuple):
         return self.sources.get(f"{part}.sql", "")
 
     def holds(self, part: str) -> bool:
-        """Whether a part says anything but lines of comment: a template that was left as it is says nothing."""
+        """Whether a part says anything but comments: a template that was left as it is says nothing."""
         return says(self.sql(part))
 
 
@@ -132,9 +132,31 @@ def speaks_of(text: str, name: str) -> bool:
     return bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE))
 
 
+_SILENT = re.compile(r"(?:[\s;\ufeff]|(?:--|\#)[^\n]*)*+")
+_MARK = re.compile(r"/\*|\*/")
+
+
 def says(text: str) -> bool:
-    """Whether a file of SQL says anything but lines of comment."""
-    return any(line.strip() and not line.strip().startswith("--") for line in text.splitlines())
+    """Whether a file of SQL says anything but comments, whatever its dialect; one that has no end, or that MySQL carries out, says something."""
+    at, end = -1, 0
+    while at < end:
+        at = next(_SILENT.finditer(text, end)).end()
+        end = _behind(text, at)
+    return at < len(text)
+
+
+def _behind(text: str, at: int) -> int:
+    """The end of the comment between /* and */ that begins here; if none does, where it was. With all that are nested in it, as PostgreSQL reads it; where
+    those do not end, the first mark ends it.
+    """
+    if not text.startswith("/*", at) or text.startswith(("/*!", "/*M!", "/*+"), at):
+        return at
+    depth = 0
+    for mark in _MARK.finditer(text, at):
+        depth += 1 if mark[0] == "/*" else -1
+        if not depth:
+            return mark.end()
+    return max(at, text.find("*/", at + 2) + 2)
 
 
 def read_all(folder: Path) -> list[Migration]:
