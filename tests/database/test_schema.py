@@ -213,6 +213,31 @@ def test_who_is_in_the_way_is_named_to_a_role_that_may_not_see_what_others_do(ba
             client.execute("DROP OWNED BY owner_8 CASCADE; DROP ROLE owner_8")
 
 
+@pytest.mark.parametrize("place", ["public", "owner_10"])
+def test_a_database_has_one_ledger_for_all_roles_that_migrate_it(base: Base, place: str) -> None:
+    """Two services whose roles have schemas of their own would each go by what half of the environments ship; what has to be granted is told."""
+    with base.connect() as admin:
+        admin.execute("CREATE ROLE owner_10 LOGIN; CREATE SCHEMA owner_10 AUTHORIZATION owner_10; GRANT ALL ON SCHEMA public TO PUBLIC")
+        first, second = (Schema(postgres.Postgres(base.server.url(base.name, role))) for role in ("owner_10", "postgres"))
+        first, second = (second, first) if place == "public" else (first, second)
+        try:
+            first.expand([], "shop", 2, SHIPS)
+            with pytest.raises(Refused, match=rf"is in the schema {place}, and the role \w+ cannot use it; this lets it: ") as refused:
+                second.expand([], "billing", 1, {"blue-1": frozenset()})
+            admin.execute(str(refused.value).partition("this lets it: ")[2])
+            second.server.close()
+            second = Schema(postgres.Postgres(base.server.url(base.name, "owner_10" if place == "public" else "postgres")))
+            second.expand([], "billing", 1, {"blue-1": frozenset()})
+            assert [known.service for known in second.ledger.environments()] == ["shop", "shop", "billing"]
+            admin.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.bleen_environment (service text)")
+            with pytest.raises(Refused, match=rf"more than one ledger, in the schemas elsewhere, {place}: copy the rows"):
+                first.pending(NOBODY)
+        finally:
+            first.server.close()
+            second.server.close()
+            admin.execute("ALTER ROLE postgres RESET search_path; DROP OWNED BY owner_10 CASCADE; DROP ROLE owner_10")
+
+
 def test_what_is_contracted_cannot_be_reverted(users: Base) -> None:
     schema = Schema(users.open())
     schema.expand([migration()], "shop", 2, SHIPS)

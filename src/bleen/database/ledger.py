@@ -1,6 +1,6 @@
 """What was done to the schema, kept in the database itself: it is restored with it, and is right when the journal is lost.
 
-Three tables, made by whoever migrates first; the application's roles need no right to them::
+Three tables, made by whoever migrates first, where its search_path begins; the roles of the applications need no right to them::
 
     bleen_migration    one row a migration: its files, their check sum, how far it has come
     bleen_step         one row a statement that was begun or done, committed with the statement; a backfill's row holds its checkpoint
@@ -79,6 +79,15 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS bleen_environment (service varchar(120) NOT NULL, environment varchar(120) NOT NULL, version varchar(200) NOT NULL,"
     " at double precision NOT NULL, migrations text NOT NULL, PRIMARY KEY (service, environment))",
 )
+
+
+_EVERYWHERE = (
+    "SELECT n.nspname, c.oid IS NOT DISTINCT FROM to_regclass('bleen_environment')::oid, (SELECT bool_and(has_table_privilege(t.oid, p)) FROM pg_class t"
+    " CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE t.relnamespace = n.oid"
+    " AND t.relname IN ('bleen_migration', 'bleen_step', 'bleen_environment')), current_user::text, current_setting('search_path')"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'bleen_environment' AND c.relkind = 'r'"
+)
+"""Every ledger of a database on PostgreSQL: its schema, whether the search_path leads there, whether this role may read and write it; this role, its path."""
 
 
 class Ledger:
@@ -181,7 +190,21 @@ class Ledger:
                 self._server.rows("INSERT INTO bleen_environment (service, environment, version, at, migrations) VALUES (%s, %s, %s, %s, %s)", values)
 
     def _there(self) -> bool:
-        return bool(self._server.columns("bleen_environment"))
+        """Raises Refused for a ledger that is not the only one of its database, or that this role cannot use: it would go by half of what is known."""
+        if self._server.dialect != "postgres":
+            return bool(self._server.columns("bleen_environment"))
+        found = self._server.rows(_EVERYWHERE)
+        if len(found) > 1:
+            way = "copy the rows of bleen_migration, bleen_step and bleen_environment into those of one of them, and drop the others"
+            raise Refused(f"this database has more than one ledger, in the schemas {', '.join(sorted(row[0] for row in found))}: {way}")
+        for schema, seen, may, role, path in found:
+            there, to = self._server.quoted(schema), self._server.quoted(role)
+            tables = ", ".join(f"{there}.bleen_{each}" for each in ("migration", "step", "environment"))
+            grants = [] if seen else [f"GRANT USAGE ON SCHEMA {there} TO {to}; ALTER ROLE {to} SET search_path = {path}, {there}"]
+            grants += [] if may else [f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {to}"]
+            if grants:
+                raise Refused(f"the ledger of this database is in the schema {schema}, and the role {role} cannot use it; this lets it: {'; '.join(grants)}")
+        return bool(found)
 
 
 @contextmanager
