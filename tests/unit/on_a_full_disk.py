@@ -1,6 +1,6 @@
 """Run by test_journal inside a mount namespace of its own, with a small tmpfs on the directory of argv[1]; argv[2] is a directory with room.
 
-Brings a release to HOLDING, fills the disk to its last byte, and goes back as a second process would. The worlds of the fakes have a disk of their own.
+Fills the disk to its last byte while a release bakes, bakes on, and goes back as a second process would. The worlds of the fakes have a disk of their own.
 """
 
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 from bleen.errors import Unavailable
 from bleen.host.state import Place
 from bleen.lifecycle import Phase, Verb
+from bleen.plan import Step
 from bleen.testing.service import NAME, FakeService
 from disks import fill
 
@@ -20,7 +21,7 @@ def main(small: Path, roomy: Path) -> None:
     (place.path / "world").symlink_to(roomy)
     service = FakeService(small)
     service.stand()
-    service.deploy("1.1", Phase.HOLDING)
+    service.deploy("1.1", Phase.BAKING, steps=(Step(100, 300.0),))
     service.journal.beat(NAME)
     assert place.reserve.exists(), "no reserve was kept"
     kept = place.reserve.stat().st_size
@@ -29,11 +30,24 @@ def main(small: Path, roomy: Path) -> None:
         for _ in range(2000):
             service.journal.beat(NAME)
     assert place.reserve.stat().st_size == kept, "a heartbeat spent the reserve"
+    bake(service, 290.0)
+    assert place.reserve.stat().st_size == kept, "a bake spent the reserve"
+    bake(service, 15.0)
+    assert [event.phase for event in service.events][-2:] == [Phase.BAKING, Phase.HOLDING], "what was baked on a full disk does not count"
     service.close()
     again = FakeService(small)
     answer = again.ask(Verb.ROLLBACK)
     again.drive()
     print(answer.obeyed, again.release.phase, again.router.truth().shares, again.faults(), place.reserve.exists() and place.reserve.stat().st_size == kept)
+
+
+def bake(service: FakeService, seconds: float) -> None:
+    end = service.clock.now() + seconds
+    while service.clock.now() < end:
+        again = None
+        with suppress(Unavailable):
+            again = service.tick()
+        service.clock.advance(again or 0.2)
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -41,15 +41,18 @@ class Engine:
         self._build, self._wall, self._ended = build, wall, ended
         self._built: tuple[object, Providers] | None = None
         self._failures: dict[ReleaseId, int] = {}
+        self._unwritten: Release | None = None
+        """A row with what it waits for, as the journal could not take it: a bake goes on while its disk is full."""
         self._alone: tuple[str, int] | None = None
         """The service and the epoch as which this engine has passed the fence: no effect of a deposed one can land any more."""
 
     def advance(self, service: Service, id: ReleaseId) -> float | None:
         """One tick. Returns in how many seconds the next is worth it, or None if nothing is left to do before somebody commands it.
 
-        ``service`` is as claimed by this process. Raises Fenced or StaleWriter if the release is somebody else's now; then nothing was written.
+        ``service`` is as claimed by this process. Raises Fenced or StaleWriter if the release is somebody else's now; then nothing was written. Raises
+        Unavailable if the journal cannot be written; what else there is to do may go on.
         """
-        release = self.journal.read(id)
+        release = self._read(id)
         if ask := self.journal.asked(id):
             needed = self._needed(service, release, ask) if ask.verb is Verb.RETIRE and release.phase is Phase.HOLDING else ""
             return _SOON if needed is None else self._obey(service, release, ask, needed)
@@ -62,6 +65,11 @@ class Engine:
         outcome = found or self._guarded(release, world, WORK[release.phase])
         assert outcome is not None, "a phase's work always has an outcome"
         return self._record(world, release, outcome)
+
+    def _read(self, id: ReleaseId) -> Release:
+        """The row; with what the journal could not take, unless somebody has written since."""
+        row, kept = self.journal.read(id), self._unwritten
+        return kept if kept is not None and (kept.id, kept.revision) == (row.id, row.revision) else row
 
     def _guard(self, service: Service, release: Release) -> float | None:
         """Watches over a halted release that users may have: a new environment that dies while a person is waited for is left at once, if the old one is
@@ -188,9 +196,11 @@ class Engine:
 
     def _record(self, world: World, release: Release, outcome: Outcome) -> float:
         if isinstance(outcome, NotYet):
-            memo = release.memo if outcome.memo is None else outcome.memo
-            if (outcome.until, outcome.why, memo) != (release.until, release.why, release.memo):
-                self.journal.commit(release, release._replace(until=outcome.until, why=outcome.why, memo=memo), None, world.service)
+            noted = release._replace(until=outcome.until, why=outcome.why, memo=release.memo if outcome.memo is None else outcome.memo)
+            if noted != release or release is self._unwritten:
+                self._unwritten = noted
+                self.journal.commit(release, noted, None, world.service)
+                self._unwritten = None
             return outcome.again
         if isinstance(outcome, Halt):
             now, event = halt(release, outcome.why, self._wall())

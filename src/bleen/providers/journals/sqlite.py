@@ -181,7 +181,7 @@ class SQLite:
         return [ReleaseId(service, number) for service, number, _ in rows]
 
     def commit(self, was: Release, now: Release, event: Event | None, service: Service, answer: Answer | None = None) -> Release:
-        return self._transact(lambda: self._commit(was, now, event, service, answer), spends=now.moved or answer is not None)
+        return self._transact(lambda: self._commit(was, now, event, service, answer), spends=answer is not None or (now.moved and event is not None))
 
     def _commit(self, was: Release, now: Release, event: Event | None, service: Service, answer: Answer | None) -> Release:
         written = now._replace(revision=was.revision + 1)
@@ -263,7 +263,9 @@ class SQLite:
         return None
 
     def _transact(self, work: Callable[[], T], spends: bool) -> T:
-        """Does the work in a transaction. ``spends``: it is for a command, or for a release whose traffic has moved, and may have the reserve of the disk."""
+        """Does the work in a transaction. ``spends``: it may have the reserve of the disk, as it is for a command, or takes a release whose traffic has moved
+        on to where it can be left; what is merely waited for is no such thing, and is told again and again.
+        """
         return self._with_room(lambda: self._once(work), spends)
 
     def _with_room(self, work: Callable[[], T], spends: bool) -> T:
