@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,6 +224,20 @@ def test_a_driver_goes_on_when_its_journal_cannot_be_written_for_a_while(service
             lock.execute("ROLLBACK")
         holds(service)
         assert other.alive
+
+
+def test_a_journal_that_cannot_be_written_keeps_nobody_from_starting_again_what_has_crashed(service: FakeService) -> None:
+    """What bakes has something to write down every second."""
+    release = service.journal.open(NAME, service.plan("1.1", steps=(Step(100, 600.0),)), "ann")
+    driver, began = service.driver(), time.monotonic()
+    driver.follow(release.id, lambda release: release.phase is P.BAKING, lambda *_: None)
+    with sqlite3.connect(service.place.journal, isolation_level=None) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        driver.stay(lambda: time.monotonic() > began + 2)
+        service.platform.crash(BLUE)
+        driver.stay(lambda: service.platform.running()[BLUE].alive == 2 or time.monotonic() > began + 7)
+        assert service.platform.running()[BLUE].alive == 2
+        lock.execute("ROLLBACK")
 
 
 def test_a_holder_of_another_host_counts_as_alive() -> None:

@@ -164,8 +164,7 @@ class Driver:
             back = self._upkeep.back(service)
             for id in self._due():  # one that has ended, and is commanded all the same, is older than the one under way: answered first, then gone
                 if back or self._journal.asked(id):
-                    soon = self._engine.advance(service, id)
-                    again = min(again, TEND_EVERY if soon is None else soon)
+                    again = min(again, self._advance(service, id))
             if again > 0 or began > self._tended + 1:
                 self._tended = began
                 self._upkeep.tend(service)
@@ -176,6 +175,15 @@ class Driver:
             self._tell(str(error))
         if again > 0:
             self._journal.changed(again)
+
+    def _advance(self, service: Service, id: ReleaseId) -> float:
+        """In how many seconds the next tick is worth it. A journal that cannot be written keeps nobody from starting again what has crashed."""
+        try:
+            soon = self._engine.advance(service, id)
+        except (Unavailable, Refused) as error:
+            self._tell(str(error))
+            soon = None
+        return TEND_EVERY if soon is None else soon
 
     def _due(self) -> Sequence[ReleaseId]:
         """What has something to do, else the release that halted: it is still watched over."""

@@ -78,7 +78,7 @@ class ProcessPlatform:
                 return Health(0, 0, (), f"{environment} does not run")
             states, wanted = process_record.states(path), range(1, record.replicas + 1)
             now = self._now()
-            down = {n: why for n in wanted if (why := self._down(path, n, record, states.get(n, State()), now))}
+            down = {n: why for n in wanted if (why := self._down(path, n, record, states.get(n, State())))}
             asked = {n: target for n, target in zip(wanted, record.targets, strict=True) if n not in down}
             seen = process_health.look_at_all(asked, record.probe or self._probe)
             unwell = {n: f"{why}{_crashed_before(states.get(n, State()), now)}" for n, why in seen.items() if why}
@@ -86,7 +86,7 @@ class ProcessPlatform:
         why = "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
         crashing = all(self._crashing(path, n, states.get(n, State()), now) for n in wanted)
         if crashing and not why:  # it answers just now
-            why = _keeps_crashing(environment, [states[n] for n in wanted], now)
+            why = _keeps_crashing(environment, [states[n] for n in wanted])
         return Health(record.replicas - len(found), record.replicas, record.targets, why, crashing)
 
     def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
@@ -216,8 +216,8 @@ class ProcessPlatform:
                     states.pop(n, None)
                     continue
                 states[n] = state
-                since, given = self._now() - state.ending, duration(record.stop_timeout)
-                said = f"killed, as it did not end within {given}" if state.killed else f"asked to end {since:.1f} s ago, and has {given} for it"
+                given = duration(record.stop_timeout)
+                said = f"killed, as it did not end within {given}" if state.killed else f"asked to end, and has {given} for it"
                 left.append(f"{environment}/{n}, which was {said}")
         return left
 
@@ -270,14 +270,14 @@ class ProcessPlatform:
 
     # Looking
 
-    def _down(self, path: Path, n: int, record: Record, state: State, now: float) -> str:
+    def _down(self, path: Path, n: int, record: Record, state: State) -> str:
         """Why an instance need not be asked how it is; empty if it is worth asking."""
         process = launch.recorded(path / f"{n}.json")
         if process is None or not process.alive:
             if process is None or state.why:
                 return state.why or "was not started yet"
-            again = "" if state.due is None else f", starts again in {max(0.0, state.due - now):.1f} s"
-            return f"crashed{_times(state.crashes + 1)}{again}"
+            pause = process_record.backoff(state.crashes)  # not what is left of it: words that change at every look would be journalled at every look
+            return f"crashed{_times(state.crashes + 1)}{f', starts again within {duration(pause)}' if state.due is not None and pause else ''}"
         if state.ending is not None:
             return "is ending"
         return self._owners.stranger(path / f"{n}.json", process, record.ports[n - 1])
@@ -344,10 +344,10 @@ def _crashed_before(state: State, now: float) -> str:
     return f", after it crashed{_times(state.crashes)}" if state.crashes and now - state.started < process_record.GOOD_RUN else ""
 
 
-def _keeps_crashing(environment: Environment, states: Sequence[State], now: float) -> str:
+def _keeps_crashing(environment: Environment, states: Sequence[State]) -> str:
     """What is said of an environment that answers, and is not trusted for it."""
-    crashes, left = max(state.crashes for state in states), min(state.started + process_record.GOOD_RUN - now for state in states)
-    return f"{environment} answers, but keeps crashing ({crashes} times): it counts as well again if it runs for {left:.0f} s more"
+    crashes, run = max(state.crashes for state in states), duration(process_record.GOOD_RUN)
+    return f"{environment} answers, but keeps crashing ({crashes} times): it counts as well again once it has run for {run}"
 
 
 def _times(count: int) -> str:
