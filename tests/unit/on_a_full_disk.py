@@ -31,6 +31,9 @@ def main(small: Path, roomy: Path) -> None:
             service.journal.beat(NAME)
     assert place.reserve.stat().st_size == kept, "a heartbeat spent the reserve"
     bake(service, 290.0)
+    with suppress(Unavailable):
+        service.journal.beat(NAME)
+    assert service.journal.silence() < 1, "who drives on a full disk counts as hung"
     assert place.reserve.stat().st_size == kept, "a bake spent the reserve"
     bake(service, 15.0)
     assert [event.phase for event in service.events][-2:] == [Phase.BAKING, Phase.HOLDING], "what was baked on a full disk does not count"

@@ -166,6 +166,7 @@ def silence(service: FakeService) -> None:
     """As if nobody had been heard of for a minute."""
     with sqlite3.connect(service.place.journal) as db:
         db.execute("UPDATE clock SET seen = seen - 60")
+    service.place.beat.unlink(missing_ok=True)
 
 
 def test_only_rollback_seizes_from_a_holder_of_another_host(service: FakeService) -> None:

@@ -7,6 +7,7 @@
     ROOT/services/NAME/
         journal.db             what we know and intend
         fence  reserve         see ``files``
+        beat                   an empty file; its time, on the journal's clock, is when who drives was last heard of
         engine.json            the resident engine's process
         engine.log             what it has to say
         secrets/               values for ``${NAME}``, a file (0600) for each release whose environment may run
@@ -43,6 +44,7 @@ class Place:
         self.journal = self.path / "journal.db"
         self.fence = self.path / "fence"
         self.reserve = self.path / "reserve"
+        self.beat = self.path / "beat"
         self.engine = self.path / "engine.json"
         self.log = self.path / "engine.log"
         self.secrets = self.path / "secrets"

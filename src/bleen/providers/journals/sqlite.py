@@ -94,14 +94,26 @@ class SQLite:
     def now(self) -> float:
         return self._since_boot() + self._ahead
 
-    @_written(spends=False)
     def beat(self, name: str) -> None:
-        self._db.execute("UPDATE clock SET seen = ?", (self.now(),))
+        self._must_be_there()
+        self._show_life()
+        self._transact(lambda: self._db.execute("UPDATE clock SET seen = ?", (self.now(),)), spends=False)
         self._reserve.keep()
 
     def silence(self) -> float:
         seen: float = self._db.execute("SELECT seen FROM clock").fetchone()[0]
+        with suppress(OSError):
+            shown = os.stat(self._place.beat).st_mtime
+            if shown <= self.now():  # not by whoever restored or touched it
+                seen = max(seen, shown)
         return self.now() - seen
+
+    def _show_life(self) -> None:
+        """The time of a file takes no room: on a full disk, where the row stays as it is, a holder that works does not look as if it hung."""
+        now = int(self.now() * 1e9)
+        with suppress(OSError):
+            os.close(os.open(self._place.beat, os.O_WRONLY | os.O_CREAT, 0o600))
+            os.utime(self._place.beat, ns=(now, now))
 
     # the service
 
