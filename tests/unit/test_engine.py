@@ -537,6 +537,39 @@ def test_rollback_to_a_version_that_is_not_healthy_halts_until_forced(service: F
     assert (service.drive().phase, served(service)) == (P.ROLLED_BACK, {BLUE: 100})
 
 
+def test_a_rollback_that_is_forced_to_an_environment_that_is_lost_leaves_no_drift_and_a_deploy_is_the_way_on(service: FakeService) -> None:
+    """`rollback --force` then moves traffic all the same. Drift is a routing that equals neither the last one confirmed nor the one intended."""
+    service.deploy("1.1", P.HOLDING)
+    service.platform.retire(BLUE, 0, service.service.epoch)
+    service.ask(Verb.ROLLBACK)
+    assert "blue-1 does not run" in service.drive().halted
+    service.ask(Verb.ROLLBACK, {"force": True})
+    assert (service.drive().phase, served(service)) == (P.ROLLED_BACK, {BLUE: 100})
+    assert service.router.truth().targets[BLUE]
+    assert service.router.truth().same_production(service.service.confirmed)
+    assert service.deploy("1.2").phase is P.COMPLETED
+
+
+def test_a_rollback_that_the_router_does_not_carry_out_halts_after_a_minute_and_resume_gives_it_another(service: FakeService) -> None:
+    service.deploy("1.1", P.HOLDING)
+    service.router.delay("served", 1000)
+    service.ask(Verb.ROLLBACK)
+    for halts in (1, 2):
+        pass_time(service, 1.0)
+        service.clock.advance(58.0)
+        service.tick()
+        assert not service.release.halted
+        service.clock.advance(2.0)
+        release = service.drive()
+        assert (release.phase, release.halted) == (
+            P.ROLLING_BACK,
+            "the router was told, and 1m later it still waits for the fake router takes its time; `bleen status` shows what serves",
+        ), halts
+        service.ask(Verb.RESUME)
+    service.router.delay("served", 0)
+    assert service.drive().phase is P.ROLLED_BACK
+
+
 def test_a_rollback_that_halted_is_tried_again_without_force(service: FakeService) -> None:
     service.deploy("1.1", P.HOLDING)
     service.platform.sicken(BLUE)

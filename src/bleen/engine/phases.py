@@ -15,6 +15,9 @@ from bleen.ports import Migrator, Providers, Router, Shipping
 DRIFTING = 60.0
 """Seconds for which a bake waits while somebody else has moved the traffic."""
 
+SERVING = 60.0
+"""Seconds that a router has to serve what it was told."""
+
 
 class World(NamedTuple):
     """What a phase may look at and act on."""
@@ -38,9 +41,13 @@ class World(NamedTuple):
         return sight if sight.at >= release.entered else Sight(trouble="looking")
 
     def wanted(self, shares: Mapping[Environment, int], preview: Environment | None = None) -> Routing:
-        """A routing with these shares, that knows the addresses of every environment which runs."""
-        running = self.providers.platform.running()
-        return Routing(shares, preview, {e: r.targets for e, r in running.items() if r.targets and not r.stopping})
+        """A routing with these shares, that knows the addresses of every environment which runs. One that is to get traffic and does not run has those that the
+        router knows: what serves is then what was wished for, and no drift that nobody can undo.
+        """
+        targets = {e: r.targets for e, r in self.providers.platform.running().items() if r.targets and not r.stopping}
+        if lost := shares.keys() - targets.keys():
+            targets |= {e: ts for e, ts in self.router.routing().targets.items() if e in lost and ts}
+        return Routing(shares, preview, targets)
 
 
 def planned(release: Release, world: World) -> Outcome:
@@ -340,9 +347,11 @@ def _able(release: Release, world: World, sight: Sight) -> bool:
 
 def _served(release: Release, world: World, wanted: Routing) -> Outcome:
     """Done once new requests are seen to go where they should."""
-    routed: float = release.memo.get("routed", world.now)
+    routed = _since(release, world, "routed")
     if left := world.router.served(wanted, world.now - routed):
-        return left._replace(memo={"routed": routed})
+        if world.now >= routed + SERVING:
+            return Failed(f"the router was told, and {duration(SERVING)} later it still waits for {left.why}; `bleen status` shows what serves")
+        return left._replace(until=routed + SERVING, memo={"routed": routed})
     return Done({"seconds": round(world.now - release.entered, 4), "shares": {str(e): s for e, s in wanted.shares.items()}}, wanted)
 
 
