@@ -1,16 +1,18 @@
 """Programs that are nobody's child: started once, found again, ended with all that they started."""
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bleen.errors import Refused
-from bleen.host import launch, processes
+from bleen.host import launch, launcher, processes
 from bleen.host.launch import Program
 from bleen.host.processes import Process
 from bleen.testing.site import until
@@ -202,3 +204,33 @@ def test_what_can_never_start_is_seen_before_anything_is_touched(record: Path, c
     with pytest.raises(Refused, match=why):
         launch.check(good._replace(**change))  # type: ignore[arg-type]
     assert not list(record.parent.iterdir())
+
+
+def test_a_record_that_is_written_again_takes_no_more_room_than_it_has(tmp_path: Path) -> None:
+    """With a full disk (a reserve is kept for it): what crashes again and again would use it up."""
+    file, inodes = tmp_path / "1.json", set()
+    for row in ({"pid": 1}, {"pid": 1234567, "why": "it crashed"}, {"pid": 2}, {"pid": 3, "why": "it crashed"}):
+        launcher.write(str(file), row)
+        assert json.loads(file.read_text()) == row
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["1.json", "1.json.new"]
+        inodes |= {each.stat().st_ino for each in tmp_path.iterdir()}
+    assert len(inodes) == 2
+
+
+@pytest.mark.parametrize("call", ["link", "rename"])
+def test_a_record_that_somebody_was_killed_over_is_whole_and_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    file = tmp_path / "1.json"
+    launcher.write(str(file), {"pid": 1})
+    real = getattr(os, call)
+
+    def killed(*paths: str) -> None:
+        real(*paths)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(os, call, killed)
+        launcher.write(str(file), {"pid": 2})
+    assert json.loads(file.read_text()) in ({"pid": 1}, {"pid": 2})
+    for pid in (3, 4):
+        launcher.write(str(file), {"pid": pid})
+        assert json.loads(file.read_text()) == {"pid": pid}

@@ -4,12 +4,14 @@ Reads what to start from standard input; answers one line of JSON: the process, 
 The lock beside the record is held, by the launched process too, until that process has become its program: nobody sees a launch half done.
 """
 
+import errno
 import fcntl
 import json
 import os
 import signal
 import sys
 import time
+from contextlib import suppress
 
 
 def main() -> None:
@@ -118,11 +120,33 @@ def boot_id() -> str:
 
 
 def write(path: str, row: dict) -> None:
-    """Whole or not at all for every reader; not synced, as a crash of the host ends the process too."""
-    beside = f"{path}.new"  # one name, so that those that are killed here leave no more than one: the lock is held
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
-        json.dump(row, f)
+    """Whole or not at all for every reader; not synced, as a crash of the host ends the process too. One writer at a time.
+
+    What was there before stays beside it, to be written over the next time: a program that crashes again and again takes no room of a full disk.
+    """
+    beside, before, data = f"{path}.new", f"{path}.old", json.dumps(row).encode()
+    if os.path.exists(before):  # by one that was killed here
+        os.unlink(before)
+    fill(beside, data)
+    try:
+        os.link(path, before)
+    except OSError:  # nothing was, or the file system has no links
+        os.rename(beside, path)
+        with suppress(OSError):
+            fill(beside, data)
+        return
     os.rename(beside, path)
+    os.rename(before, beside)
+
+
+def fill(path: str, data: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        if os.write(file, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        os.ftruncate(file, len(data))
+    finally:
+        os.close(file)
 
 
 def answer(row: dict | None) -> None:

@@ -6,7 +6,7 @@ Whatever starts or ends processes holds the service's fence, and is the only one
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +244,7 @@ class ProcessPlatform:
         return state._replace(ending=since, told=tuple(each.pid for each in asked))
 
     def _say(self, path: Path, n: int, what: str) -> None:
-        with open(path / f"{n}.log", "a", encoding="utf-8") as log:
+        with suppress(OSError), open(path / f"{n}.log", "a", encoding="utf-8") as log:  # on a full disk what is to be killed is killed
             log.write(f"bleen: instance {n} {what}\n")
 
     def _bury(self, environment: Environment, path: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen.errors import Refused, Unavailable
-from bleen.host import files
+from bleen.host import files, launcher
 from bleen.host.clock import boot_id
 from bleen.host.launch import Program
 from bleen.model import Environment, Target
@@ -174,7 +174,7 @@ def _state(row: Mapping[str, Any]) -> State:
 
 
 def write_states(path: Path, found: Mapping[int, State]) -> None:
-    files.write_durably(path / "instances.json", json.dumps({"boot": boot_id(), "states": {n: s._asdict() for n, s in found.items()}}))
+    launcher.write(str(path / "instances.json"), {"boot": boot_id(), "states": {n: s._asdict() for n, s in found.items()}})
 
 
 def secrets(file: str) -> dict[str, Any]:
