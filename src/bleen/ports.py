@@ -235,7 +235,7 @@ class Journal(Protocol):
         ...
 
     def beat(self, name: str) -> None:
-        """The holder is alive; remembers how far the clock has come."""
+        """The holder is alive; remembers how far the clock has come. Raises Unavailable if there is no room for that; it is heard of all the same."""
         ...
 
     def silence(self) -> float:
