@@ -76,6 +76,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE VIRTUAL TABLE f USING fts5 (a, content='users');\nINSERT INTO f (f) VALUES ('rebuild')"),
         ("both", "CREATE VIRTUAL TABLE f USING fts5 (a, content='users');\nINSERT INTO main.f (\"F\") VALUES ('Optimize')"),
         ("both", "INSERT INTO f(f, rank) VALUES('integrity-check', 1)"),
+        ("both", "CREATE VIRTUAL TABLE f USING fts5 (a, content='users');\nWITH x AS (SELECT 'rebuild' AS b) INSERT INTO f (f) SELECT b FROM x"),
         ("contract", "ALTER TABLE users DROP COLUMN a"),
     ],
     "add-not-null": [
@@ -157,6 +158,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("backfill", "UPDATE users SET a = 1 RETURNING id"),
     ],
     "copies-rows": [
+        ("both", "CREATE TABLE a (id INT);\nCREATE TABLE b (id INT);\nINSERT INTO a SELECT b.id FROM b JOIN b AS c ON b.id = c.id, users"),
+        ("both", "CREATE TABLE a (id INT);\nINSERT INTO a SELECT 1 WHERE 1 IN users"),
+        ("both", "CREATE TABLE a (id INT);\nWITH x AS (SELECT 1 AS b UNION ALL SELECT b + 1 FROM x) INSERT INTO a SELECT b FROM x"),
+        ("both", "CREATE TABLE a (id INT);\nWITH x AS (SELECT id FROM users) INSERT INTO a SELECT id FROM x"),
+        ("both", "CREATE TABLE a (id INT);\nCREATE VIRTUAL TABLE f USING fts5 (b, content='users');\nINSERT INTO a SELECT b FROM f"),
+        ("both", "CREATE TABLE a (id INT);\nINSERT INTO users (id) SELECT id FROM a"),
         ("both", "INSERT INTO users (id) SELECT id FROM b WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
         ("both", "INSERT INTO users (id) SELECT 5 WHERE NOT EXISTS (SELECT 1 FROM b WHERE id = 5)"),
         ("both", "INSERT INTO users (a) SELECT a FROM b"),
@@ -165,7 +172,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE a AS SELECT * FROM users"),
     ],
     "row-locks": [("backfill", "UPDATE users SET a = (SELECT b FROM orders WHERE orders.id = users.id)")],
-    "data-modifying-cte": [("both", "WITH x AS (SELECT 1) UPDATE users SET a = 1"), ("both", "WITH x AS (SELECT 1) SELECT * FROM x")],
+    "data-modifying-cte": [("both", "WITH x AS (SELECT 1) UPDATE users SET a = 1"), ("both", "WITH x AS (SELECT f(1)) SELECT * FROM x")],
     "replaces": [
         ("both", "REPLACE INTO users (id) VALUES (1)"),
         ("both", "INSERT OR REPLACE INTO users (id) VALUES (1)"),
@@ -176,14 +183,15 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "SELECT load_extension('x')"),
         ("both", "INSERT INTO users VALUES (load_extension('x'))"),
         ("backfill", "UPDATE users SET a = f(b)"),
-        ("both", "VALUES (1)"),
-        ("both", "EXPLAIN SELECT 1"),
+        ("both", "SELECT f(a) FROM users"),
+        ("both", "WITH x (a) AS (SELECT f(1)) INSERT INTO users (a) SELECT a FROM x"),
     ],
     "trigger": [
         ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM users WHERE id = 1; END;\nINSERT INTO a VALUES (1)"),
         ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM users WHERE id = 1; END;\nDELETE FROM a WHERE id = 1"),
         ("both", "CREATE TRIGGER t AFTER INSERT ON users BEGIN UPDATE users SET a = 1; END"),
         ("both", "CREATE TRIGGER IF NOT EXISTS t INSTEAD OF DELETE ON v BEGIN SELECT 1; END"),
+        ("both", "CREATE VIEW v AS SELECT 1 AS a;\nCREATE TRIGGER t INSTEAD OF INSERT ON v BEGIN DELETE FROM users; END;\nINSERT INTO v VALUES (1)"),
         ("both", "CREATE TRIGGER t BEFORE UPDATE OF a ON users WHEN NEW.a BEGIN SELECT RAISE(ABORT, 'on'); END"),
     ],
     "pragma": [
@@ -241,6 +249,23 @@ GOOD: list[tuple[str, str]] = [
     ),
     ("both", "CREATE TABLE job (job TEXT);\nINSERT INTO job (job) VALUES ('rebuild')"),
     ("both", 'ALTER TABLE users ADD "primary" INT'),
+    ("both", "SELECT count(*) FROM users AS u LEFT JOIN b USING (id) WHERE u.a IS DISTINCT FROM b.a"),
+    ("both", "VALUES (1)"),
+    ("both", "WITH x (a) AS (SELECT 1) SELECT a FROM x"),
+    ("both", "EXPLAIN QUERY PLAN SELECT id FROM users"),
+    ("both", "INSERT INTO users (id) SELECT 5 UNION ALL SELECT 6"),
+    (
+        "both",
+        "CREATE TABLE a (id INT);\nCREATE TABLE c (id INT);\nWITH x (b) AS (VALUES (1), (2)) INSERT INTO a SELECT b FROM x;\n"
+        "INSERT INTO c SELECT a.id FROM a, (SELECT 1) AS d WHERE a.id NOT IN (SELECT id FROM c) ON CONFLICT DO NOTHING;\n"
+        "DELETE FROM a WHERE id IN (SELECT id FROM c);\nUPDATE c SET id = (SELECT max(id) FROM a)",
+    ),
+    (
+        "both",
+        "CREATE VIEW v AS SELECT id AS number FROM users;\n"
+        "CREATE TRIGGER t INSTEAD OF INSERT ON v BEGIN INSERT INTO users (id) VALUES (new.number); END;\n"
+        "CREATE TRIGGER u INSTEAD OF DELETE ON v BEGIN DELETE FROM users WHERE id = old.number; END;\nDROP VIEW v",
+    ),
     ("both", ""),
     ("both", "-- DROP TABLE users;\n/* DROP TABLE users */;"),
     ("both", "ALTER TABLE users ADD COLUMN full_name TEXT"),

@@ -101,7 +101,7 @@ def test_the_example_of_the_article_passes_when_it_is_split_by_phase() -> None:
 def test_an_override_names_the_rule_and_is_a_comment() -> None:
     """ "Overridable by a comment that names the rule and a reason" """
     assert found("--bleen: allow vacuum the file is small\nVACUUM", "expand") == []
-    assert [finding.rule for finding in found("VACUUM; SELECT '-- bleen: allow vacuum x'", "expand")] == ["vacuum", "side-effect"]
+    assert [finding.rule for finding in found("VACUUM; SELECT '-- bleen: allow vacuum x'", "expand")] == ["vacuum"]
 
 
 def test_what_was_rolled_back_is_not_new() -> None:

@@ -7,7 +7,7 @@ from bleen.database.rules.mysql_grammar import alter_table
 from bleen.database.statements import Place, Statement, Unreadable
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
-_ROWS = words("INSERT REPLACE UPDATE DELETE SELECT WITH DO VALUES")
+_ROWS = words("INSERT REPLACE UPDATE DELETE SELECT WITH DO VALUES TABLE ( SHOW DESCRIBE DESC EXPLAIN")
 _OBJECTS = {"TABLES": "TABLE", "VIEW": "TABLE", "SEQUENCE": "TABLE"} | {each: each for each in words("TABLE TRIGGER PROCEDURE FUNCTION EVENT")}
 """What is created or dropped, and by which word SHOW CREATE shows it."""
 _UNNAMED = frozenset(["algorithm", "lock"])

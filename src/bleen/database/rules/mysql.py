@@ -13,7 +13,8 @@ from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.mysql_alter import ONLINE, Context, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
 from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, is_primary, table_option
 from bleen.database.rules.mysql_pipes import pipes
-from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, columns, findings, seeds, unknown, unknown_call, update
+from bleen.database.rules.queries import copies, only_reads, reads_new
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, columns, findings, unknown, unknown_call, update
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
@@ -124,6 +125,10 @@ _REFUSED = [
 _PREFIXES = sorted(((tuple(refused.begin.split()), refused) for refused in _REFUSED), key=lambda each: -len(each[0]))
 _DEFINED = words("TRIGGER PROCEDURE FUNCTION EVENT")
 _QUERIES = words("SELECT TABLE WITH")
+_SHOWN = words("""
+    COLUMNS COUNT CREATE DATABASES ENGINE ENGINES ERRORS FIELDS FULL FUNCTION GLOBAL GRANTS INDEX INDEXES KEYS OPEN PROCEDURE PROCESSLIST SCHEMAS SESSION
+    STATUS TABLE TABLES TRIGGERS VARIABLES WARNINGS
+""")
 _ALSO_IN_CONTRACT = words("REVOKE")
 
 
@@ -174,6 +179,8 @@ class _Mysql:
         if self.unchecked is not None and not cursor.sees("SET") and not cursor.sees("ALTER", "TABLE"):
             yield self.still_unchecked(self.unchecked)
             self.unchecked = None
+        if only_reads(cursor.tokens) or self.of_new_tables(cursor):
+            return
         for prefix, refused in _PREFIXES:
             if cursor.sees(*prefix):
                 if self.phase == "contract" and refused.begin in _ALSO_IN_CONTRACT:
@@ -184,6 +191,26 @@ class _Mysql:
         if known is None:
             raise Puzzled(begin)
         yield from known(self, cursor)
+
+    def of_new_tables(self, cursor: Cursor) -> bool:
+        """Whether a statement empties or analyses tables that nobody uses yet, and no other."""
+        of = Cursor(cursor.tokens, cursor.text)
+        try:
+            if of.accept("ANALYZE", "TABLE"):
+                tables = [of.table()]
+                while of.accept(","):
+                    tables.append(of.table())
+            else:
+                of.expect("TRUNCATE")
+                of.accept("TABLE")
+                tables = [of.table()]
+        except Puzzled:
+            return False
+        return of.done and all(map(self.new, tables))
+
+    def new(self, table: tuple[Token, ...]) -> bool:
+        """Whether this phase has made the table: then nobody uses it yet."""
+        return self.known.made("table", *_key(table))
 
     def alter(self, cursor: Cursor) -> Iterator[Fault]:
         if cursor.accept("ALTER", "SEQUENCE"):
@@ -218,7 +245,7 @@ class _Mysql:
             pairs.append((at, old, cursor.table()))
         taken, given = {_key(old) for _, old, _ in pairs}, {_key(new) for _, _, new in pairs}
         for at, old, new in pairs:
-            if self.known.made("table", *_key(old)):
+            if self.new(old):
                 self.known.forgets("table", *_key(old))
                 if _key(new) not in taken:  # else it comes in the place of one that may be in use
                     self.known.makes("table", *_key(new))
@@ -286,7 +313,7 @@ class _Mysql:
             if option in how:
                 yield Fault(cursor.now, "algorithm", f"{option} is named more than once, and the last one counts: name it once")
             how[option] = cursor.kind("word").word
-        if self.known.made("table", *_key(table)):
+        if self.new(table):
             return
         if surely_new:
             self.known.makes("index", *_key(table), index.identifier.lower())
@@ -331,9 +358,9 @@ class _Mysql:
         cursor.expect("ON")
         table = cursor.table()
         cursor.expect("FOR", "EACH", "ROW")
-        new = self.known.made("table", *_key(table))
+        new = self.new(table)
         if new:
-            triggers.created(cursor.rest(), _key(table), self.known, lambda other: self.known.made("table", *_key(other)))
+            triggers.created(cursor.rest(), _key(table), self.known, self.new)
         else:
             self.known.uses()
         if replaces or not new:
@@ -373,7 +400,7 @@ class _Mysql:
             cursor.accept("=")
             if cursor.kind("word").word in ("COPY", "SHARED", "EXCLUSIVE"):
                 yield Fault(begin, "table-rewrite", f"asks for what stops the writers of {_name(table)}; name {ONLINE}")
-        if self.known.made("table", *_key(table)):
+        if self.new(table):
             return
         if is_primary(index):
             yield primary_dropped(begin, _name(table))
@@ -388,7 +415,6 @@ class _Mysql:
             pass
         cursor.accept("INTO")
         table = cursor.table()
-        new = self.known.made("table", *_key(table))
         if cursor.accept("PARTITION"):
             cursor.group()
         if cursor.sees("(") and cursor.ahead(1).word not in _QUERIES:
@@ -399,15 +425,17 @@ class _Mysql:
         query = next((token for token in rest if token.word in _QUERIES), None)
         if (fault := triggers.fired(verb, _name(table), _key(table), self.known)) is not None:
             yield fault
-        if query is not None and not seeds(rest, table):
+        if query is not None and copies(rest, table, self.new):
             message = f"locks the rows that it reads until all are written to {_name(table)}; write the rows as VALUES, or fill the table in batches"
             yield Fault(query, "copies-rows", message)
         elif (call := unknown_call(rest)) is not None:
             yield unknown(call)
-        elif verb.word == "REPLACE" and not new:
+        elif self.new(table):
+            return
+        elif verb.word == "REPLACE":
             text = cursor.written(1)
             yield Fault(verb, "replaces", f"deletes rows of {_name(table)} that are in use, and inserts others", f"INSERT {text};")
-        elif not new and any(token.word == "DUPLICATE" for token in rest):
+        elif any(token.word == "DUPLICATE" for token in rest):
             yield Fault(verb, "replaces", f"changes rows of {_name(table)} that are in use", "", "warn")
 
     def change(self, cursor: Cursor) -> Iterator[Fault]:
@@ -415,7 +443,7 @@ class _Mysql:
         change = update(cursor, words("LOW_PRIORITY IGNORE QUICK"))
         if (fault := triggers.fired(change.at, change.name, _key(change.table), self.known)) is not None:
             yield fault
-        if self.known.made("table", *_key(change.table)) and change.reads is None:
+        if self.new(change.table) and (change.reads is None or reads_new(cursor.tokens[1:], self.new)):
             return
         piped = change.at.word == "UPDATE" and any(pipes(cursor.tokens, cursor.text, "backfill"))
         for fault in changed(change, self.phase):
@@ -453,6 +481,19 @@ class _Mysql:
                 return
             cursor.at += 1
 
+    def show(self, cursor: Cursor) -> Iterator[Fault]:
+        """SHOW, DESCRIBE and EXPLAIN, which tell and change nothing."""
+        verb = cursor.kind("word")
+        if verb.word == "SHOW":
+            if not cursor.accept_one(_SHOWN):
+                raise Puzzled(cursor.now)
+            if (call := unknown_call(cursor.tokens)) is not None:
+                yield unknown(call)
+        elif not only_reads(cursor.tokens[cursor.at :]):
+            cursor.table()
+            if not cursor.done:
+                raise Puzzled(cursor.now)
+
     def use(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.kind("word")
         self.known.undo()
@@ -469,6 +510,10 @@ class _Mysql:
         "DELETE": change,
         "SET": set,
         "GRANT": grant,
+        "SHOW": show,
+        "DESCRIBE": show,
+        "DESC": show,
+        "EXPLAIN": show,
         "USE": use,
     }
 

@@ -32,7 +32,7 @@ ROWS = {
 
 
 _FREE = words("""
-    ABS CEIL CEILING COALESCE CONCAT CONCAT_WS CONVERT CAST CRC32 CURDATE CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURTIME DATE DATETIME DATE_ADD
+    ABS AVG CEIL CEILING COALESCE CONCAT CONCAT_WS CONVERT CAST COUNT CRC32 CURDATE CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURTIME DATE DATETIME DATE_ADD
     DATE_FORMAT DATE_SUB DAY ELT EXTRACT FLOOR FORMAT FROM_BASE64 FROM_UNIXTIME GREATEST HEX IF IFNULL IIF INSTR JSON JSON_ARRAY JSON_EXTRACT JSON_OBJECT
     JSON_SET JSON_UNQUOTE JULIANDAY LAST_INSERT_ID LAST_INSERT_ROWID LEAST LEFT LENGTH CHAR_LENGTH LOCALTIME LOCALTIMESTAMP LOWER LPAD LTRIM MAX MD5 MIN
     MOD MONTH NOW NULLIF PASSWORD PI POINT POW POWER PRINTF QUOTE RAND RANDOM RANDOMBLOB REGEXP_REPLACE REPLACE REVERSE RIGHT ROUND RPAD RTRIM SHA SHA1 SHA2
@@ -45,7 +45,8 @@ _ACTING = words("""
 """)
 """Functions that wait, lock, or reach beyond the database."""
 _BEFORE_PARENTHESIS = words(
-    "SELECT EXISTS VALUES VALUE ROW IN AND OR NOT XOR AS ON CONFLICT LIKE BETWEEN CASE WHEN THEN ELSE WHERE SET RETURNING IS DIV COLLATE INTERVAL"
+    "SELECT EXISTS VALUES VALUE ROW IN AND OR NOT XOR AS ON CONFLICT LIKE BETWEEN CASE WHEN THEN ELSE WHERE SET RETURNING IS DIV COLLATE INTERVAL "
+    "FROM JOIN USING UNION ALL EXCEPT INTERSECT DISTINCT BY HAVING LIMIT"
 )
 _TYPES = words("CHAR BINARY DECIMAL VARCHAR NCHAR NUMERIC")
 
@@ -180,40 +181,6 @@ def _not_understood(at: Token, last: Token) -> Fault:
     if at.kind == "end":
         return Fault(last, "not-understood", f"not understood: something is missing after {last.text!r}")
     return Fault(at, "not-understood", f"not understood from {at.text!r} on, so it may do anything; write it in a form that the rules know")
-
-
-def seeds(query: Sequence[Token], table: tuple[Token, ...]) -> bool:
-    """Whether the query of an INSERT into a table is one row at most: SELECT values [FROM DUAL] WHERE NOT EXISTS (SELECT ... FROM table WHERE ...)."""
-    outer = Cursor(tuple(query), "")
-    try:
-        outer.expect("SELECT")
-        _past(outer, "FROM", "WHERE")
-        if outer.accept("FROM"):
-            outer.expect("DUAL")
-        outer.expect("WHERE", "NOT", "EXISTS")
-        inner = Cursor(outer.group(), "")
-        inner.expect("SELECT")
-        _past(inner, "FROM")
-        inner.expect("FROM")
-        same = [token.identifier for token in inner.table()] == [token.identifier for token in table]
-        if inner.accept("AS") or not inner.sees("WHERE"):
-            inner.name()
-        inner.expect("WHERE")
-        _past(inner)
-    except Puzzled:
-        return False
-    return same and (outer.done or (outer.accept("LIMIT") and [token.text for token in outer.rest()] == ["1"]))
-
-
-def _past(cursor: Cursor, *ends: str) -> None:
-    """Goes on to one of these words, or to the end; ``Puzzled`` where another query begins."""
-    while not (cursor.done or cursor.now.word in ends):
-        if cursor.now.word in _QUERY:
-            raise Puzzled(cursor.now)
-        cursor.at += 1
-
-
-_QUERY = words("SELECT TABLE WITH VALUES UNION EXCEPT INTERSECT FROM JOIN INTO FOR LOCK GROUP HAVING")
 
 
 class Update(NamedTuple):

@@ -5,13 +5,14 @@ whatever takes long keeps all the others waiting, and there is no concurrent way
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bleen.database import tokens
 from bleen.database.rules import triggers
 from bleen.database.rules.conditions import UNKNOWN, value
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.moved import kept_equal
+from bleen.database.rules.queries import call, copies, only_reads, reads_new, with_clause
 from bleen.database.rules.sentences import (
     HOLDS,
     NOT_UNDERSTOOD,
@@ -24,9 +25,7 @@ from bleen.database.rules.sentences import (
     held,
     refuses,
     same_again,
-    seeds,
     unknown,
-    unknown_call,
     update,
 )
 from bleen.database.rules.sqlite_grammar import Column, Scratch, column, is_constant
@@ -70,7 +69,6 @@ class _Refused(NamedTuple):
 
 
 _COMMITS = _Refused("transaction-control", "bleen commits each statement with its ledger: leave it out")
-_READS = _Refused("side-effect", "changes nothing, unless by the functions that it calls: leave it out")
 _REFUSED = {
     "BEGIN": _COMMITS,
     "COMMIT": _COMMITS,
@@ -78,10 +76,6 @@ _REFUSED = {
     "ROLLBACK": _COMMITS,
     "SAVEPOINT": _COMMITS,
     "RELEASE": _COMMITS,
-    "SELECT": _READS,
-    "VALUES": _READS,
-    "EXPLAIN": _READS,
-    "WITH": _Refused("data-modifying-cte", "hides what the statement reads and writes; write one UPDATE of one table in backfill.sql"),
     "VACUUM": _Refused("vacuum", "copies the whole file while nobody else can write; run it apart from releases"),
     "REINDEX": _Refused("vacuum", "builds indexes again while nobody else can write; run it apart from releases"),
     "ANALYZE": _Refused("vacuum", "reads all indexes while nobody else can write; run it apart from releases, or PRAGMA optimize in the application"),
@@ -134,23 +128,25 @@ class _Sqlite:
         elif begin.word == "ALTER":
             yield from self.alter(cursor)
         else:
-            if fault := self.not_taken(cursor, cursor.written(0, len(cursor.tokens))):
+            explained = 1 if begin.word == "EXPLAIN" else 0  # SQLite does nothing of what it explains
+            if fault := self.not_taken(cursor, cursor.written(explained, len(cursor.tokens))):
                 yield fault
                 return
             if self.phase == "backfill":
                 yield from self.backfill.judge(cursor)
                 return
             known = self.KNOWN.get(begin.word)
-            if known is None:
+            if known is not None:
+                yield from known(self, cursor)
+            elif not explained:
                 raise Puzzled(begin)
-            yield from known(self, cursor)
 
     def at_end(self) -> Iterator[Fault]:
         yield from ()
 
-    def not_taken(self, cursor: Cursor, statement: str, table: str = "") -> Fault | None:
+    def not_taken(self, cursor: Cursor, statement: str, kind: Literal["TABLE", "VIEW"] = "TABLE", there: str = "") -> Fault | None:
         """What SQLite's parser says against a statement, at the first place where the word stands that it names."""
-        why = self.scratch.refuses(statement, table)
+        why = self.scratch.refuses(statement, kind, there)
         if not why:
             return None
         at = next((token for token in cursor.tokens if why.startswith(f'near "{token.text}"')), cursor.tokens[0])
@@ -221,6 +217,10 @@ class _Sqlite:
     def made(self, table: tuple[Token, ...], column: Token | None = None) -> bool:
         """Whether this phase has made the table, or the column of it: then nobody uses it yet."""
         return self.known.made("table", *_key(table)) or (column is not None and self.known.made("column", *_key(table), column.identifier.lower()))
+
+    def plain(self, table: tuple[Token, ...]) -> bool:
+        """Whether this phase has made the table, and it has no rows but its own: a virtual one may show those of another."""
+        return self.made(table) and not self.known.made("virtual", *_key(table))
 
     def added(self, at: Token, added: Column, table: str) -> Iterator[Fault]:
         name = added.name.text
@@ -363,9 +363,12 @@ class _Sqlite:
         while not cursor.accept("ON"):
             cursor.at += 1
         table = (*trigger[:-1], cursor.name())
-        if self.made(table):
+        view = self.known.made("view", *_key(table))
+        if view or self.made(table):
             triggers.created(cursor.rest(), _key(table), self.known, self.made)
-            if fault := self.not_taken(cursor, cursor.written(0, len(cursor.tokens)), table[-1].text):
+            if view:  # whatever its trigger reaches: nobody reads or writes the view itself
+                self.known.makes("view", *_key(table))
+            if fault := self.not_taken(cursor, cursor.written(0, len(cursor.tokens)), "VIEW" if view else "TABLE", table[-1].text):
                 yield fault
         else:
             self.known.uses()
@@ -386,14 +389,31 @@ class _Sqlite:
             message = f"the version that serves still uses the {what.lower()} {_name(name)}"
             yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nDROP {what} {_name(name)};")
 
+    def select(self, cursor: Cursor) -> Iterator[Fault]:
+        if not only_reads(cursor.tokens):
+            message = f"{cursor.now.word}: changes nothing, unless by the functions that it calls: leave it out"
+            yield Fault(cursor.now, "side-effect", message)
+
+    def with_queries(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.kind("word")
+        if only_reads(cursor.tokens):
+            return
+        with_clause(cursor)
+        if cursor.now.word in ("INSERT", "REPLACE"):
+            yield from self.insert(cursor)
+        else:
+            message = "WITH: hides what the statement reads and writes; write one UPDATE of one table in backfill.sql"
+            yield Fault(begin, "data-modifying-cte", message)
+
     def insert(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.at
         verb = cursor.kind("word")
         way = cursor.accept_one(words("ROLLBACK ABORT FAIL IGNORE REPLACE")) if cursor.accept("OR") else ""
-        begin = cursor.at
+        into = cursor.at
         cursor.expect("INTO")
         table = cursor.table()
         named = cursor.group() if cursor.sees("(") else ()
-        rest = cursor.rest()
+        rest = (*cursor.tokens[:begin], *cursor.rest())  # with the queries of a WITH before it
         if (fault := triggers.fired(verb, _name(table), _key(table), self.known)) is not None:
             yield fault
         if (command := self.command(table, named, rest)) is not None:
@@ -401,16 +421,16 @@ class _Sqlite:
             yield Fault(command, "table-rewrite", message)
         query = next((token for token in rest if token.word == "SELECT"), None)
         upsert = next((token for token in cursor.tokens if token.word == "CONFLICT"), None)
-        if query is not None and not seeds(rest, table):
+        if query is not None and copies(rest, table, self.plain):
             message = f"writes to {_name(table)} for as long as the query takes, while nobody else can; write the rows as VALUES, or fill it in batches"
             yield Fault(query, "copies-rows", message)
-        elif (call := unknown_call(rest)) is not None:
-            yield unknown(call)
+        elif (called := call(rest)) is not None:
+            yield unknown(called)
         elif self.made(table):
             return
         elif "REPLACE" in (verb.word, way):
             message = f"deletes rows of {_name(table)} that are in use, and inserts others"
-            yield Fault(verb, "replaces", message, f"INSERT OR IGNORE {cursor.written(begin)};")
+            yield Fault(verb, "replaces", message, " ".join(filter(None, (cursor.written(0, begin), f"INSERT OR IGNORE {cursor.written(into)};"))))
         elif upsert is not None and any(token.word == "UPDATE" for token in cursor.tokens):
             yield Fault(verb, "replaces", f"changes rows of {_name(table)} that are in use", "", "warn")
 
@@ -420,18 +440,21 @@ class _Sqlite:
             return None
         if self.made(table) and not self.known.made("virtual", *_key(table)):
             return None
-        return next((token for token in rest if token.kind == "string" and token.text[1:-1].lower() in _COMMANDS), None)
+        return next((token for token in rest if token.word == "SELECT" or (token.kind == "string" and token.text[1:-1].lower() in _COMMANDS)), None)
 
     def change(self, cursor: Cursor) -> Iterator[Fault]:
         """UPDATE and DELETE."""
         change = update(cursor, words("OR ROLLBACK ABORT FAIL IGNORE REPLACE"))
         if (fault := triggers.fired(change.at, change.name, _key(change.table), self.known)) is not None:
             yield fault
-        if self.made(change.table) and change.reads is None:
+        if self.made(change.table) and (change.reads is None or reads_new(cursor.tokens[1:], self.plain)):
             return
         yield from changed(change, self.phase)
 
     KNOWN: "dict[str, Callable[[_Sqlite, Cursor], Iterator[Fault]]]" = {
+        "SELECT": select,
+        "VALUES": select,
+        "WITH": with_queries,
         "CREATE": create,
         "DROP": drop,
         "INSERT": insert,

@@ -4,7 +4,7 @@ Sources: SQLite, "ALTER TABLE", "CREATE TABLE" (column-def), ``parse.y``. What S
 """
 
 import sqlite3
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
@@ -154,15 +154,15 @@ class Scratch:
     def close(self) -> None:
         self.database.close()
 
-    def refuses(self, statement: str, table: str = "") -> str:
-        """Why SQLite does not take a statement; empty if it does, or would if all the tables and columns were there. ``table`` is there."""
+    def refuses(self, statement: str, kind: Literal["TABLE", "VIEW"] = "TABLE", there: str = "") -> str:
+        """Why SQLite does not take a statement; empty if it does, or would if all the tables and columns were there. ``there`` is a table or view that is."""
         try:
-            if table:
-                self.database.execute(f'CREATE TABLE {table} ("bleen column")')
+            if there:
+                self.database.execute(f"CREATE {kind} {there} AS SELECT 1 AS 'bleen column'")
             self.database.execute(f"EXPLAIN {statement}").close()
         except (sqlite3.Error, UnicodeEncodeError) as error:
             return "" if str(error).startswith("no such ") else str(error)
         finally:
-            if table:
-                self.database.execute(f"DROP TABLE IF EXISTS {table}")
+            if there:
+                self.database.execute(f"DROP {kind} IF EXISTS {there}")
         return ""
