@@ -68,13 +68,40 @@ def test_the_safe_way_passes_itself(phase: Phase, fix: str) -> None:
     assert [finding for finding in lint_release(parts(fix, phase), "sqlite") if finding.severity == "error"] == []
 
 
-def test_the_safe_way_is_written_for_this_statement() -> None:
-    statements = ("ALTER TABLE [u] ADD COLUMN `a` TEXT UNIQUE", "ALTER TABLE u ADD a REAL NOT NULL", "ALTER TABLE u ADD a TEXT DEFAULT (hex(1))")
-    assert [finding.fix for sql in statements for finding in found(sql, "expand")] == [
-        'ALTER TABLE [u] ADD COLUMN `a` TEXT;\nCREATE UNIQUE INDEX "a_unique" ON [u] (`a`);',
-        "ALTER TABLE u ADD COLUMN a REAL NOT NULL DEFAULT 0;",
-        "ALTER TABLE u ADD COLUMN a TEXT;\n-- backfill.sql\nUPDATE u SET a = (hex(1)) WHERE a IS NULL;",
-    ]
+LEFT_OUT = "-- left out, since SQLite adds it to no table with rows, so that the application sees to it:"
+
+
+@pytest.mark.parametrize(
+    ("column", "fix"),
+    [
+        ("`a` TEXT UNIQUE", 'ALTER TABLE [u] ADD COLUMN `a` TEXT;\nCREATE UNIQUE INDEX "u_a_unique" ON [u] (`a`);'),
+        ("a REAL NOT NULL", "ALTER TABLE [u] ADD COLUMN a REAL NOT NULL DEFAULT 0;"),
+        ("a INT CHECK (a < 5) CHECK (a >= 0) NOT NULL", "ALTER TABLE [u] ADD COLUMN a INT CHECK (a < 5) CHECK (a >= 0) NOT NULL DEFAULT 0;"),
+        (
+            "a TEXT COLLATE NOCASE NOT NULL CHECK (a <> '')",
+            f"{LEFT_OUT} NOT NULL\nALTER TABLE [u] ADD COLUMN a TEXT COLLATE NOCASE CHECK (a <> '');",
+        ),
+        ("a INT NOT NULL REFERENCES t (id)", f"{LEFT_OUT} NOT NULL\nALTER TABLE [u] ADD COLUMN a INT REFERENCES t (id);"),
+        ("a INT AS (b) STORED NOT NULL", "ALTER TABLE [u] ADD COLUMN a INT GENERATED ALWAYS AS (b) VIRTUAL NOT NULL;"),
+        (
+            "a INT AS (b) VIRTUAL UNIQUE",
+            'ALTER TABLE [u] ADD COLUMN a INT AS (b) VIRTUAL;\n-- contract.sql\nCREATE UNIQUE INDEX "u_a_unique" ON [u] (a);',
+        ),
+        ("a INT UNIQUE DEFAULT 5", ""),
+        (
+            "a TEXT NOT NULL DEFAULT (hex(1)) COLLATE NOCASE",
+            f"{LEFT_OUT} NOT NULL DEFAULT (hex(1))\nALTER TABLE [u] ADD COLUMN a TEXT COLLATE NOCASE;\n"
+            "-- backfill.sql\nUPDATE [u] SET a = (hex(1)) WHERE a IS NULL;",
+        ),
+    ],
+)
+def test_the_safe_way_is_written_for_this_statement_and_tells_what_it_leaves_out(column: str, fix: str) -> None:
+    assert [finding.fix for finding in found(f"ALTER TABLE [u] ADD {column}", "expand") if finding.severity == "error"] == [fix]
+
+
+def test_the_index_of_a_unique_column_is_in_the_database_of_its_table() -> None:
+    (fix,) = (finding.fix for finding in found("ALTER TABLE main.u ADD a INT UNIQUE", "expand"))
+    assert fix.splitlines()[1] == 'CREATE UNIQUE INDEX main."u_a_unique" ON u (a);'
 
 
 def test_a_finding_points_at_the_part_that_is_wrong() -> None:

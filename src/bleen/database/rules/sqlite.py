@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from bleen.database import tokens
-from bleen.database.rules import triggers
+from bleen.database.rules import sqlite_adding, triggers
 from bleen.database.rules.conditions import UNKNOWN, value
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.moved import kept_equal
@@ -172,7 +172,7 @@ class _Sqlite:
                 yield fault
                 return
             if not self.made(table):
-                yield from self.added(at, added, _name(table))
+                yield from self.added(at, added, table)
             self.known.makes("column", *_key(table), added.name.identifier.lower())
             yield from self.remembered(at, added, table)
             if added.references:
@@ -222,32 +222,26 @@ class _Sqlite:
         """Whether this phase has made the table, and it has no rows but its own: a virtual one may show those of another."""
         return self.made(table) and not self.known.made("virtual", *_key(table))
 
-    def added(self, at: Token, added: Column, table: str) -> Iterator[Fault]:
+    def added(self, at: Token, added: Column, table: tuple[Token, ...]) -> Iterator[Fault]:
         name = added.name.text
-        typed = f"{name} {added.type}".strip()
-        plain = f"ALTER TABLE {table} ADD COLUMN {typed};"
         null = not added.default or value(added.default) is None
+        safely = sqlite_adding.added(added, table)
         if added.key == "PRIMARY KEY":
             yield Fault(at, "inline-constraint", "SQLite refuses to add a PRIMARY KEY column; create a table with it, and fill it in batches")
         elif added.key:
-            index = f"{added.name.identifier}_unique".replace('"', '""')
-            fix = f'{plain}\nCREATE UNIQUE INDEX "{index}" ON {table} ({name});'
-            yield Fault(at, "inline-constraint", f"SQLite refuses to add a UNIQUE column; add {name} first, and its index then", fix)
+            then = f"add {name} first, and its index then" if safely else f"nor could two rows of {_name(table)} be left to what it says of {name}"
+            yield Fault(at, "inline-constraint", f"SQLite refuses to add a UNIQUE column; {then}", safely)
         elif added.stored:
-            fix = f"ALTER TABLE {table} ADD COLUMN {typed} GENERATED ALWAYS AS {added.expression} VIRTUAL;"
-            yield Fault(at, "rewriting-column", f"SQLite refuses to add a STORED column; a VIRTUAL one is computed when {name} is read", fix)
+            yield Fault(at, "rewriting-column", f"SQLite refuses to add a STORED column; a VIRTUAL one is computed when {name} is read", safely)
         elif not is_constant(added.default):
-            fix = f"{plain}\n-- backfill.sql\nUPDATE {table} SET {name} = {added.default_text} WHERE {name} IS NULL;"
-            yield Fault(at, "volatile-default", f"SQLite refuses a default for {name} that is no literal, as {table} has rows", fix)
+            yield Fault(at, "volatile-default", f"SQLite refuses a default for {name} that is no literal, as {_name(table)} has rows", safely)
         elif added.not_null and null and not added.expression:
-            fix = f"ALTER TABLE {table} ADD COLUMN {typed} NOT NULL DEFAULT {_zero(added)};"
             message = f"SQLite refuses {name} NOT NULL without a default, and so would each INSERT of the version that does not know it"
-            yield Fault(at, "add-not-null", message, fix)
+            yield Fault(at, "add-not-null", message, safely)
         elif added.references and not null:
-            fix = f"ALTER TABLE {table} ADD COLUMN {typed} {added.references};"
-            yield Fault(at, "foreign-key", f"SQLite refuses {name} with REFERENCES and a default while foreign_keys is on", fix)
+            yield Fault(at, "foreign-key", f"SQLite refuses {name} with REFERENCES and a default while foreign_keys is on", safely)
         elif added.checks or (added.not_null and added.expression):
-            yield Fault(at, "inline-constraint", f"reads all rows of {table} to check them, while nobody else can write", "", "warn")
+            yield Fault(at, "inline-constraint", f"reads all rows of {_name(table)} to check them, while nobody else can write", "", "warn")
 
     def renamed(self, at: Token, table: tuple[Token, ...], new: Token) -> Iterator[Fault]:
         renamed = (*table[:-1], new)
@@ -462,12 +456,6 @@ class _Sqlite:
         "UPDATE": change,
         "DELETE": change,
     }
-
-
-def _zero(added: Column) -> str:
-    """A value that a column of this type takes for a default (SQLite, "Determination Of Column Affinity")."""
-    numeric = ("INT", "REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL")
-    return "0" if any(part in added.type.upper() for part in numeric) else "''"
 
 
 def _key(table: tuple[Token, ...]) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ class Column(NamedTuple):
     stored: bool = False
     expression: str = ""
     """Of a generated column, with its parentheses."""
+    parts: tuple[tuple[str, str], ...] = ()
+    """All that is said of it behind its type, as it is written: by the first word, which is AS for a generated one, and a number where it comes again."""
 
 
 _CONSTRAINTS = words("CONSTRAINT PRIMARY NOT NULL UNIQUE CHECK DEFAULT COLLATE REFERENCES GENERATED AS")
@@ -57,14 +59,19 @@ def column(cursor: Cursor) -> Column:
         cursor.group()
     found = Column(name, cursor.written(begin))
     while not cursor.done:
+        begin = cursor.at
+        while cursor.accept("CONSTRAINT"):
+            cursor.name()
+        if cursor.done:
+            break
+        kind = "AS" if cursor.sees("GENERATED") else cursor.now.word
         found = _constraint(cursor, found)
+        again = f"{kind} {len(found.parts)}" if kind in dict(found.parts) else kind
+        found = found._replace(parts=(*found.parts, (again, cursor.written(begin))))
     return found
 
 
 def _constraint(cursor: Cursor, found: Column) -> Column:
-    if cursor.accept("CONSTRAINT"):
-        cursor.name()
-        return found
     if cursor.accept("PRIMARY", "KEY"):
         cursor.accept_one(words("ASC DESC"))
         _conflict(cursor)
