@@ -138,6 +138,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "change-type": [
         ("expand", "ALTER TABLE users MODIFY COLUMN a BIGINT"),
+        ("expand", "ALTER TABLE users MODIFY name VARCHAR(30) NOT NULL DEFAULT 'x' COLLATE utf8mb4_bin COMMENT 'y' AFTER b"),
+        ("expand", "ALTER TABLE users MODIFY b BIGINT NOT NULL AUTO_INCREMENT UNIQUE"),
         ("expand", "ALTER TABLE users CHANGE a A BIGINT NOT NULL FIRST"),
         ("expand", "ALTER TABLE users MODIFY a VARCHAR(20), ALGORITHM=INPLACE, LOCK=NONE"),
     ],
@@ -168,6 +170,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "inline-constraint": [
         ("both", "ALTER TABLE users ADD COLUMN a INT UNIQUE"),
+        ("both", "ALTER TABLE users ADD a VARCHAR(20) COLLATE utf8mb4_bin AS (name) VIRTUAL UNIQUE COMMENT 'x'"),
+        ("both", "ALTER TABLE users ADD a INT NOT NULL UNIQUE DEFAULT 5"),
+        ("both", "ALTER TABLE users ADD a CHAR(36) NOT NULL DEFAULT (UUID()) UNIQUE"),
+        ("both", "ALTER TABLE users ADD a TIMESTAMP NOT NULL UNIQUE"),
+        ("both", "ALTER TABLE users ADD a INT REFERENCES b (id) ON DELETE SET NULL"),
         ("both", "ALTER TABLE users ADD COLUMN a INT CHECK (a > 0)"),
         ("both", "ALTER TABLE users ADD COLUMN a INT REFERENCES b (id) ON DELETE CASCADE, ALGORITHM=INSTANT"),
     ],

@@ -118,6 +118,34 @@ def test_a_column_is_filled_with_what_its_type_takes(base: "Connection[Cursor]",
     assert [told(base, statement.text) for statement in split(fix)] == ([0] if type == "TIMESTAMP(6)" else [0, 0, 0])
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "ADD a VARCHAR(20) COLLATE utf8mb4_bin AS (name) VIRTUAL UNIQUE COMMENT 'x'",
+        "ADD a CHAR(36) NOT NULL DEFAULT (UUID()) UNIQUE",
+        "ADD a UUID NOT NULL DEFAULT UUID() COMMENT 'x' FIRST",
+        "ADD a INT REFERENCES b (id) ON DELETE SET NULL",
+        "ADD a INT NOT NULL CHECK (a >= 0)",
+        "MODIFY name VARCHAR(30) NOT NULL DEFAULT 'x' COLLATE utf8mb4_bin COMMENT 'y' AFTER b",
+    ],
+)
+def test_the_steps_of_a_fix_end_where_the_statement_would(base: "Connection[Cursor]", spec: str) -> None:
+    """ "with the safe way written out for *this* statement" """
+    (fix,) = (finding.fix for finding in lint(f"ALTER TABLE users {spec}", "mysql", "expand"))
+    told(base, "CREATE TABLE meant LIKE users")
+    assert told(base, f"ALTER TABLE meant {spec}") == 0
+    assert {told(base, statement.text) for statement in split(fix)} == {0}
+    ours, meant = (_columns(base, table) for table in ("users", "meant"))
+    assert ours == meant
+
+
+def _columns(base: "Connection[Cursor]", table: str) -> set[object]:
+    """All that the server says of each column but its place; one that came in the place of another has its name."""
+    with base.cursor() as cursor:
+        cursor.execute(f"SHOW FULL COLUMNS FROM {table}")
+        return {(str(name).removesuffix("_new"), *said) for name, *said in cursor.fetchall()}
+
+
 def test_a_foreign_key_is_added_online_as_the_fix_says(base: "Connection[Cursor]") -> None:
     key = "ALTER TABLE users ADD CONSTRAINT f FOREIGN KEY (b) REFERENCES b (id)"
     assert told(base, f"{key}, ALGORITHM=INPLACE, LOCK=NONE") == NOT_SUPPORTED_BECAUSE

@@ -146,6 +146,55 @@ def test_a_fix_keeps_what_the_statement_says_of_the_column_and_of_the_index() ->
     assert other.startswith("-- expand.sql\nALTER TABLE u ADD COLUMN `a_new` BIGINT NULL, ALGORITHM=INSTANT;")
 
 
+STEPS = {
+    "ADD a INT AS (b) VIRTUAL UNIQUE COMMENT 'x' AFTER b": [
+        "ADD COLUMN a INT AS (b) VIRTUAL COMMENT 'x' AFTER b, ALGORITHM=INSTANT",
+        "ADD UNIQUE INDEX `u_a_unique` (a), ALGORITHM=INPLACE, LOCK=NONE",
+    ],
+    "ADD a INT AS (b) STORED NOT NULL": ["ADD COLUMN a INT GENERATED ALWAYS AS (b) VIRTUAL NOT NULL, ALGORITHM=INSTANT"],
+    "ADD a INT NOT NULL UNIQUE DEFAULT 5": [],
+    "ADD a CHAR(36) NOT NULL DEFAULT (UUID()) UNIQUE": [
+        "ADD COLUMN a CHAR(36) NULL, ALGORITHM=INSTANT",
+        "ALTER COLUMN a SET DEFAULT (UUID())",
+        "ADD UNIQUE INDEX `u_a_unique` (a), ALGORITHM=INPLACE, LOCK=NONE",
+        "SET a = UUID() WHERE a IS NULL",
+        "MODIFY COLUMN a CHAR(36) NOT NULL DEFAULT (UUID()), ALGORITHM=INPLACE, LOCK=NONE",
+    ],
+    "ADD COLUMN IF NOT EXISTS a UUID NOT NULL DEFAULT UUID()": [
+        "ADD COLUMN IF NOT EXISTS a UUID NULL, ALGORITHM=INSTANT",
+        "ALTER COLUMN a SET DEFAULT (UUID())",
+        "SET a = UUID() WHERE a IS NULL",
+        "MODIFY COLUMN a UUID NOT NULL DEFAULT UUID(), ALGORITHM=INPLACE, LOCK=NONE",
+    ],
+    "ADD a INT NOT NULL REFERENCES b (id) ON DELETE CASCADE": [
+        "ADD COLUMN a INT NULL, ALGORITHM=INSTANT",
+        "ADD FOREIGN KEY (a) REFERENCES b (id) ON DELETE CASCADE, ALGORITHM=INPLACE, LOCK=NONE",
+        "SET a = `another INT for each row` WHERE a IS NULL",
+        "MODIFY COLUMN a INT NOT NULL, ALGORITHM=INPLACE, LOCK=NONE",
+    ],
+    "ADD a INT NOT NULL CHECK (a > 0)": [
+        "ADD COLUMN a INT NULL CHECK (a > 0), ALGORITHM=INSTANT",
+        "SET a = `a INT for every row` WHERE a IS NULL",
+        "MODIFY COLUMN a INT NOT NULL CHECK (a > 0), ALGORITHM=INPLACE, LOCK=NONE",
+    ],
+    "MODIFY a VARCHAR(30) NOT NULL DEFAULT 'x' COLLATE utf8mb4_bin AFTER b": [
+        "ADD COLUMN `a_new` VARCHAR(30) NULL COLLATE utf8mb4_bin AFTER b, ALGORITHM=INSTANT",
+        "ALTER COLUMN `a_new` SET DEFAULT ('x')",
+        "SET `a_new` = a WHERE NOT (`a_new` <=> a)",
+        "DROP COLUMN a, ALGORITHM=INPLACE, LOCK=NONE",
+        "MODIFY COLUMN `a_new` VARCHAR(30) NOT NULL DEFAULT 'x' COLLATE utf8mb4_bin, ALGORITHM=INPLACE, LOCK=NONE",
+    ],
+    "MODIFY a BIGINT UNIQUE": [],
+}
+
+
+@pytest.mark.parametrize("spec", STEPS)
+def test_a_fix_says_all_that_the_statement_says_or_there_is_none(spec: str) -> None:
+    (fix,) = (finding.fix for finding in found(f"ALTER TABLE u {spec}", "expand"))
+    lines = [line.removeprefix("ALTER TABLE u ").removeprefix("UPDATE u ").removesuffix(";") for line in fix.splitlines()]
+    assert [line for line in lines if not line.startswith(("--", "SET foreign_key_checks"))] == STEPS[spec]
+
+
 def test_a_new_table_that_rows_in_use_cascade_from_is_not_free() -> None:
     cascade = "SET foreign_key_checks = 0; ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES n (id) ON DELETE CASCADE, ALGORITHM=INPLACE, LOCK=NONE;"
     sql = f"CREATE TABLE n (id INT PRIMARY KEY); {cascade} SET foreign_key_checks = 1; DELETE FROM n"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bleen.database.reverting import Beyond, Stays, Undo
-from bleen.database.rules.mysql_alter import ONLINE
+from bleen.database.rules.mysql_adding import ONLINE
 from bleen.database.rules.mysql_grammar import Spec, alter_table
 from bleen.database.statements import Dialect
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words

@@ -6,7 +6,7 @@ Names are given as the catalogue has them, ``schema.table`` with a dot. What a d
 from collections.abc import Sequence
 from typing import Protocol
 
-from bleen.database.rules.mysql_alter import INSTANT, ONLINE
+from bleen.database.rules.mysql_adding import INSTANT, ONLINE
 from bleen.database.statements import Dialect
 from bleen.errors import UserError
 

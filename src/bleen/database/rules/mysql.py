@@ -10,7 +10,8 @@ from typing import NamedTuple
 from bleen.database import tokens
 from bleen.database.rules import mysql_alter, triggers
 from bleen.database.rules.findings import Finding, Known, Phase
-from bleen.database.rules.mysql_alter import ONLINE, Context, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
+from bleen.database.rules.mysql_adding import ONLINE
+from bleen.database.rules.mysql_alter import Context, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
 from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, is_primary, table_option
 from bleen.database.rules.mysql_pipes import pipes
 from bleen.database.rules.queries import copies, only_reads, reads_new

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from bleen.database.rules.conditions import UNKNOWN, value
 from bleen.database.rules.findings import Known, Phase
 from bleen.database.rules.moved import kept_equal
+from bleen.database.rules.mysql_adding import INSTANT, ONLINE, added, defined, nullable, required
 from bleen.database.rules.mysql_column import Column, is_constant
 from bleen.database.rules.mysql_grammar import Alter, Spec, changes_nothing_else
 from bleen.database.rules.sentences import HOLDS, Fault, columns, held, refuses, same_again
@@ -37,21 +38,6 @@ RULES = {
     "partition": "Partitioning copies rows, drops them or locks the table.",
     "table-option": "The option rebuilds the table, or changes what later statements and INSERTs get.",
 }
-
-ONLINE = "ALGORITHM=INPLACE, LOCK=NONE"
-INSTANT = "ALGORITHM=INSTANT"
-_ZEROS = {
-    "DATE": "'1970-01-01'",
-    "DATETIME": "'1970-01-01 00:00:00'",
-    "TIME": "'00:00:00'",
-    "JSON": "'{}'",
-    "UUID": "'00000000-0000-0000-0000-000000000000'",
-    "INET4": "'0.0.0.0'",
-    "INET6": "'::'",
-}
-_TEXTS = ("CHAR", "VARCHAR", "NCHAR", "NVARCHAR", "NATIONAL", "TEXT", "BLOB", "BINARY", "VARBINARY", "TINY", "MEDIUM", "LONG", "SET")
-_NUMERIC = ("TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT", "DEC", "NUMERIC", "FIXED", "FLOAT", "DOUBLE", "REAL", "BIT", "BOOL", "NUMBER", "YEAR")
-
 
 class Context(NamedTuple):
     """The table of an ALTER TABLE, and when it runs."""
@@ -159,7 +145,8 @@ def _unnamed(specs: list[Spec], context: Context) -> Fault:
     if retyped is not None and retyped.column is not None:
         message += "; and refuses it so if the type becomes another: then add a column with the new type, keep both equal, and drop the old one here"
         if len(specs) == 1 and not retyped.column.not_null and not retyped.column.type.upper().startswith(_GROWING):
-            fix = f"-- expand.sql\n{_retyped(retyped.column, context)}"
+            moved = _retyped(retyped.column, context)
+            fix = f"-- expand.sql\n{moved}" if moved else ""
     return Fault(specs[0].at, "algorithm", message, fix, "error" if waits else "warn")
 
 
@@ -190,72 +177,29 @@ def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
     column = spec.column
     assert column is not None
     name, table = column.name.text, context.name
-    nullable = _nullable(column)
+    safely = added(column, context.table, spec.value)
     if column.auto_increment or column.type.upper() == "SERIAL":
         yield Fault(spec.at, "rewriting-column", f"numbers all rows of {table} while nobody can write; build a new table and move the rows in batches")
     elif column.key == "PRIMARY":
         yield Fault(spec.at, "primary-key", f"a primary key added to {table} rebuilds it; build a new table and move the rows in batches")
     elif column.key:
-        index = f"{context.table[-1].identifier}_{column.name.identifier}_unique"
-        unique = context.alter(f"ADD UNIQUE INDEX `{index.replace('`', '``')}` ({name})", ONLINE)
-        message = f"{name} UNIQUE builds an index over {table} together with the column"
-        yield Fault(spec.at, "inline-constraint", message, f"{context.alter(nullable, INSTANT)}\n{unique}")
+        then = "" if safely else ", and all rows would have the same in it"
+        yield Fault(spec.at, "inline-constraint", f"{name} UNIQUE builds an index over {table} together with the column{then}", safely)
     elif column.references:
-        message = f"MySQL ignores REFERENCES at a column, and MariaDB copies {table} for it"
-        yield Fault(spec.at, "inline-constraint", message, context.alter(nullable, INSTANT))
+        yield Fault(spec.at, "inline-constraint", f"MySQL ignores REFERENCES at a column, and MariaDB copies {table} for it", safely)
     elif column.generated == "STORED":
-        virtual = f"{name} {column.type} GENERATED ALWAYS AS {column.expression} VIRTUAL"
-        fix = context.alter(" ".join(filter(None, ("ADD COLUMN", virtual, column.kept, column.position))), INSTANT)
-        yield Fault(spec.at, "rewriting-column", f"a STORED column is computed and written for every row, by a copy of {table} that stops writers", fix)
+        yield Fault(spec.at, "rewriting-column", f"a STORED column is computed and written for every row, by a copy of {table} that stops writers", safely)
     elif column.checks and not context.instant:
         message = f"a CHECK at a new column copies {table} in MySQL; {INSTANT} is refused there, and does not copy in MariaDB"
-        yield Fault(spec.at, "inline-constraint", message, context.alter(nullable, INSTANT))
+        yield Fault(spec.at, "inline-constraint", message, safely)
     elif not column.generated and column.not_null and (not column.default or value(column.default) is None):
         message = f"{name} is NOT NULL without a default: from now on each INSERT into {table} by the version that does not know it fails"
-        yield Fault(spec.at, "add-not-null", message, _later_not_null(column, context, _zero(column)))
+        yield Fault(spec.at, "add-not-null", message, safely)
     elif not is_constant(column.default):
-        message = f"this default may differ from row to row, so {table} is copied while nobody can write"
-        yield Fault(spec.at, "volatile-default", message, _default_later(column, context))
+        yield Fault(spec.at, "volatile-default", f"this default may differ from row to row, so {table} is copied while nobody can write", safely)
     if context.phase == "expand":
         default = UNKNOWN if column.generated else value(column.default) if column.default else None
         yield from refuses(spec.at, context.name, column.name, default, column.checks, context.used)
-
-
-def _zero(column: Column) -> str:
-    """A value that a column of this type takes; where there is none that is nothing to everybody, a name that no column has."""
-    tokens = read(column.type, "mysql").sentences[0].tokens
-    kind = tokens[0].word
-    if kind == "ENUM" and len(tokens) > 2:
-        return tokens[2].text
-    if kind in _ZEROS:
-        return _ZEROS[kind]
-    return "0" if kind.startswith(_NUMERIC) else "''" if kind.startswith(_TEXTS) else f"`a {kind} for every row`"
-
-
-def _nullable(column: Column) -> str:
-    """The column with what nobody feels of it, and no more."""
-    return " ".join(filter(None, ("ADD COLUMN", column.name.text, column.type, "NULL", column.kept, column.position)))
-
-
-def _later_not_null(column: Column, context: Context, zero: str) -> str:
-    """NULL at first, filled in batches, NOT NULL when nobody leaves it out any more."""
-    name = column.name.text
-    if column.type.upper().startswith("TIMESTAMP"):  # MariaDB copies the table to make one NOT NULL
-        now = f"{name} {column.type} NOT NULL DEFAULT CURRENT_TIMESTAMP{column.type[len('TIMESTAMP') :]}"
-        return context.alter(" ".join(filter(None, ("ADD COLUMN", now, column.kept, column.position))), INSTANT)
-    added = context.alter(_nullable(column), INSTANT)
-    filled = f"UPDATE {context.name} SET {name} = {zero} WHERE {name} IS NULL;"
-    strict = context.alter(f"MODIFY COLUMN {name} {column.type} NOT NULL {column.kept}".rstrip(), ONLINE)
-    return f"{added}\n-- backfill.sql\n{filled}\n-- contract.sql\n{strict}"
-
-
-def _default_later(column: Column, context: Context) -> str:
-    """The column first, the default for the rows to come, then the old rows in batches."""
-    name = column.name.text
-    bare = column.default_text.removeprefix("(").removesuffix(")") if column.default_text.startswith("(") else column.default_text
-    added = context.alter(_nullable(column), INSTANT)
-    default = context.alter(f"ALTER COLUMN {name} SET DEFAULT ({bare})")
-    return f"{added}\n{default}\n-- backfill.sql\nUPDATE {context.name} SET {name} = {bare} WHERE {name} IS NULL;"
 
 
 def _add_unique(spec: Spec, context: Context) -> Iterator[Fault]:
@@ -355,7 +299,7 @@ def swapped_table(at: Token, table: str) -> Fault:
 def _rename_column(spec: Spec, context: Context) -> Iterator[Fault]:
     old, new = spec.names
     if not context.made(old):
-        fix = "-- in place of VARCHAR(255) write the type that the old column has\n" + _moved(old, new, "VARCHAR(255)", "", context)
+        fix = "-- in place of VARCHAR(255) write the type that the old column has\n" + _moved(old, Column(new, "VARCHAR(255)"), context)
         yield Fault(spec.at, "rename", _renamed(old, context), fix)
     else:
         context.known.makes("column", *context.key, new.identifier.lower())
@@ -368,16 +312,22 @@ def _renamed(old: Token, context: Context) -> str:
     return f"the version that serves reads and writes {context.name}.{old.text}: each of its statements fails from here on"
 
 
-def _moved(old: Token, new: Token, kind: str, default: str, context: Context) -> str:
-    """A second column, kept equal to the first one and filled in batches, and the first one dropped when nobody uses it."""
-    is_old, is_new = old.text, new.text
-    added = [context.alter(f"ADD COLUMN {is_new} {kind} NULL", INSTANT)]
+def _moved(old: Token, column: Column, context: Context) -> str:
+    """A second column, kept equal to the first one and filled in batches, and the first one dropped when nobody uses it; empty if it is more than a value."""
+    if column.generated or column.auto_increment or column.key or column.references or column.checks:
+        return ""
+    is_old, is_new, default = old.text, column.name.text, column.default_text
+    kept = nullable(column.written())
+    lines = [context.alter(f"{defined('ADD COLUMN', column, {'NULL': 'NULL', **kept})} {column.position}".rstrip(), INSTANT)]
     along = f"behind ADD COLUMN, if {is_old} has a default: {context.alter(f'ALTER COLUMN {is_new} SET DEFAULT (that of {is_old})')}"
     if default:
-        added.append(context.alter(f"ALTER COLUMN {is_new} SET DEFAULT {default if default.startswith('(') else f'({default})'}"))
-    added.append(kept_equal(context.name, old.identifier, new.identifier, is_old, is_new, "" if default else along))
-    filled = f"UPDATE {context.name} SET {is_new} = {is_old} WHERE NOT ({is_new} <=> {is_old});"
-    return "\n".join([*added, "-- backfill.sql", filled, "-- contract.sql", context.alter(f"DROP COLUMN {is_old}", ONLINE)])
+        lines.append(context.alter(f"ALTER COLUMN {is_new} SET DEFAULT ({column.bare_default})"))
+    lines.append(kept_equal(context.name, old.identifier, column.name.identifier, is_old, is_new, "" if default else along))
+    lines += ["-- backfill.sql", f"UPDATE {context.name} SET {is_new} = {is_old} WHERE NOT ({is_new} <=> {is_old});"]
+    lines += ["-- contract.sql", context.alter(f"DROP COLUMN {is_old}", ONLINE)]
+    if column.not_null:
+        lines += required(column, context.name, {"NULL": "NOT NULL", **column.written()})
+    return "\n".join(lines)
 
 
 def _rename_index(spec: Spec, context: Context) -> Iterator[Fault]:
@@ -390,7 +340,7 @@ def _change(spec: Spec, context: Context) -> Iterator[Fault]:
     old, new = spec.names
     assert spec.column is not None
     if old.identifier.lower() != new.identifier.lower():
-        yield Fault(spec.at, "rename", _renamed(old, context), _moved(old, new, spec.column.type, spec.column.default_text, context))
+        yield Fault(spec.at, "rename", _renamed(old, context), _moved(old, spec.column, context))
     else:
         yield from _modify(spec, context)
 
@@ -408,7 +358,7 @@ def _modify(spec: Spec, context: Context) -> Iterator[Fault]:
 def _retyped(column: Column, context: Context) -> str:
     """A second column of the new type in the place of the first."""
     name = "`" + f"{column.name.identifier}_new".replace("`", "``") + "`"
-    return _moved(column.name, Token("name", name, column.name.offset), column.type, column.default_text, context)
+    return _moved(column.name, column._replace(name=Token("name", name, column.name.offset)), context)
 
 
 def _default(spec: Spec, context: Context) -> Iterator[Fault]:

@@ -26,10 +26,23 @@ class Column(NamedTuple):
     checks: tuple[tuple[Token, ...], ...] = ()
     """What stands in the parentheses of each CHECK that is enforced."""
     references: bool = False
-    kept: str = ""
-    """COMMENT, COLLATE and whatever else of it nobody feels, as it is written."""
+    parts: tuple[tuple[str, str], ...] = ()
+    """All that is said of it behind its type, as it is written, by what it is about: NULL, DEFAULT, KEY, AS, CHECK, COMMENT ..."""
     position: str = ""
     """FIRST, or AFTER which column."""
+
+    def written(self) -> dict[str, str]:
+        """Its parts; where one comes again the last counts, unless it is a CHECK."""
+        return {f"{part} {at}" if part == "CHECK" else part: text for at, (part, text) in enumerate(self.parts)}
+
+    @property
+    def timestamp(self) -> bool:
+        return self.type.upper().startswith("TIMESTAMP")
+
+    @property
+    def bare_default(self) -> str:
+        """The default without the parentheses around it."""
+        return self.default_text[1:-1] if self.default_text.startswith("(") else self.default_text
 
 
 _TYPES = words("""
@@ -46,9 +59,17 @@ def column(cursor: Cursor) -> Column:
     begin = cursor.at
     _type(cursor)
     found = Column(name, cursor.written(begin))
-    while (more := _attribute(cursor, found)) is not None:
-        found = more
-    return found
+    while True:
+        begin = cursor.at
+        more = _attribute(cursor, found)
+        if more is None:
+            return found
+        part = _ABOUT.get(cursor.tokens[begin].word, cursor.tokens[begin].word)
+        found = more._replace(parts=(*found.parts, (part, cursor.written(begin))))
+
+
+_ABOUT = {"NOT": "NULL", "UNIQUE": "KEY", "PRIMARY": "KEY", "GENERATED": "AS", "CONSTRAINT": "CHECK"}
+"""What an attribute is about, where its first word does not say so."""
 
 
 def _type(cursor: Cursor) -> None:
@@ -109,8 +130,7 @@ def _attribute(cursor: Cursor, found: Column) -> Column | None:
             return found
         cursor.accept("ENFORCED")
         return found._replace(checks=(*found.checks, check))
-    begin = cursor.at
-    return found._replace(kept=f"{found.kept} {cursor.written(begin)}".strip()) if _harmless(cursor) else None
+    return found if _harmless(cursor) else None
 
 
 def _harmless(cursor: Cursor) -> bool:

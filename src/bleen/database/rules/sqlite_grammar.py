@@ -28,7 +28,7 @@ class Column(NamedTuple):
     expression: str = ""
     """Of a generated column, with its parentheses."""
     parts: tuple[tuple[str, str], ...] = ()
-    """All that is said of it behind its type, as it is written: by the first word, which is AS for a generated one, and a number where it comes again."""
+    """All that is said of it behind its type, as it is written: by the first word, which is AS for a generated one, and a number at a CHECK."""
 
 
 _CONSTRAINTS = words("CONSTRAINT PRIMARY NOT NULL UNIQUE CHECK DEFAULT COLLATE REFERENCES GENERATED AS")
@@ -66,8 +66,8 @@ def column(cursor: Cursor) -> Column:
             break
         kind = "AS" if cursor.sees("GENERATED") else cursor.now.word
         found = _constraint(cursor, found)
-        again = f"{kind} {len(found.parts)}" if kind in dict(found.parts) else kind
-        found = found._replace(parts=(*found.parts, (again, cursor.written(begin))))
+        numbered = f"{kind} {len(found.parts)}" if kind == "CHECK" else kind  # of the others the last counts
+        found = found._replace(parts=(*found.parts, (numbered, cursor.written(begin))))
     return found
 
 

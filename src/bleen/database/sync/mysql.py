@@ -27,7 +27,7 @@ from typing import NamedTuple, cast
 from bleen.database.migration import Pair
 from bleen.database.mysql import MySQL
 from bleen.database.mysql_columns import INTEGERS, Shape, shapes
-from bleen.database.rules.mysql_alter import ONLINE
+from bleen.database.rules.mysql_adding import ONLINE
 from bleen.database.server import Server
 from bleen.database.sync.expression import Expression
 from bleen.database.sync.mysql_expression import constant, read
