@@ -179,6 +179,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN a INT REFERENCES b (id) ON DELETE CASCADE, ALGORITHM=INSTANT"),
     ],
     "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT AS (b) VIRTUAL NOT NULL, ALGORITHM=INSTANT"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL), ALGORITHM=INSTANT"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0 CHECK (a BETWEEN 1 AND 9), ALGORITHM=INSTANT"),
         ("expand", "ALTER TABLE users ADD COLUMN a VARCHAR(9) NOT NULL DEFAULT 'x' CHECK (LENGTH(a) > 1), ALGORITHM=INSTANT"),

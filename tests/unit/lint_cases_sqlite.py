@@ -118,6 +118,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE temp_users (id);\nCREATE INDEX i ON users (id)"),
     ],
     "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT AS (b + 1) VIRTUAL NOT NULL"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\nCREATE UNIQUE INDEX i ON users (a) WHERE a > 0"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL)"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0 CHECK (a > 0)"),
@@ -227,6 +228,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
 
 WITH_OTHERS: dict[str, set[str]] = {
     "table-rebuild": {"drop-in-expand"},
+    "rewriting-column": {"holds-the-old-version"},
     "trigger": {"delete-in-expand", "delete-in-contract"},
     "holds-the-old-version": {"inline-constraint", "index-blocks-writers"},
 }

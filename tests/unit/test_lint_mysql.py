@@ -190,7 +190,7 @@ STEPS = {
 
 @pytest.mark.parametrize("spec", STEPS)
 def test_a_fix_says_all_that_the_statement_says_or_there_is_none(spec: str) -> None:
-    (fix,) = (finding.fix for finding in found(f"ALTER TABLE u {spec}", "expand"))
+    (fix,) = (finding.fix for finding in found(f"ALTER TABLE u {spec}", "expand") if finding.severity == "error")
     lines = [line.removeprefix("ALTER TABLE u ").removeprefix("UPDATE u ").removesuffix(";") for line in fix.splitlines()]
     assert [line for line in lines if not line.startswith(("--", "SET foreign_key_checks"))] == STEPS[spec]
 

@@ -13,7 +13,7 @@ from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.mysql_adding import INSTANT, ONLINE, added, defined, nullable, required
 from bleen.database.rules.mysql_column import Column, is_constant
 from bleen.database.rules.mysql_grammar import Alter, Spec, changes_nothing_else
-from bleen.database.rules.sentences import HOLDS, Fault, columns, held, refuses, same_again
+from bleen.database.rules.sentences import HOLDS, Fault, columns, held, not_null, refuses, same_again
 from bleen.database.tokens import Cursor, Token, read
 
 RULES = {
@@ -199,7 +199,8 @@ def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
         yield Fault(spec.at, "volatile-default", f"this default may differ from row to row, so {table} is copied while nobody can write", safely)
     if context.phase == "expand":
         default = UNKNOWN if column.generated else value(column.default) if column.default else None
-        yield from refuses(spec.at, context.name, column.name, default, column.checks, context.used)
+        checks = (*column.checks, not_null(column.expression, "mysql")) if column.generated and column.not_null else column.checks
+        yield from refuses(spec.at, context.name, column.name, default, checks, context.used)
 
 
 def _add_unique(spec: Spec, context: Context) -> Iterator[Fault]:

@@ -116,6 +116,11 @@ def refuses(
 _OPEN, _CLOSE = Token("sign", "(", 0), Token("sign", ")", 0)
 
 
+def not_null(expression: str, dialect: Dialect) -> tuple[Token, ...]:
+    """What NOT NULL at a generated column says, as a CHECK; the expression stands in its parentheses."""
+    return (*read(expression, dialect).sentences[0].tokens, *read("IS NOT NULL", dialect).sentences[0].tokens)
+
+
 def same_again(at: Token, table: str, over: Sequence[Token], fix: str) -> Fault:
     """A unique index over columns that are new, each with a constant for its default; ``fix`` is the same in contract."""
     told = ", ".join(token.text for token in over)

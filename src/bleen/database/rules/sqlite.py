@@ -23,6 +23,7 @@ from bleen.database.rules.sentences import (
     columns,
     findings,
     held,
+    not_null,
     refuses,
     same_again,
     unknown,
@@ -202,7 +203,8 @@ class _Sqlite:
             tell = self.known.learns if holds else self.known.unlearns
             tell(fact, *_key(table), added.name.identifier.lower())
         if self.phase == "expand" and not self.made(table):
-            yield from refuses(at, _name(table), added.name, default, added.checks, lambda named: self.used(table, named))
+            checks = (*added.checks, not_null(added.expression, "sqlite")) if added.expression and added.not_null else added.checks
+            yield from refuses(at, _name(table), added.name, default, checks, lambda named: self.used(table, named))
 
     def used(self, table: tuple[Token, ...], named: Sequence[Token]) -> list[Token]:
         """Those columns that the old version writes: itself, or as it writes what they are computed from."""
