@@ -12,6 +12,7 @@ ALWAYS = [
     "users.id IS NOT NULL AND (2 > 1 OR a LIKE 'x%')",
     "1 IN (1, 2)",
     "!0",
+    "COALESCE(NULL, 1)",
     "1 <=> 1",
 ]
 """Conditions that every row meets."""
@@ -179,6 +180,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN a INT REFERENCES b (id) ON DELETE CASCADE, ALGORITHM=INSTANT"),
     ],
     "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT, ADD UNIQUE u ((CONCAT_WS(',', a, 'x'))), ALGORITHM=INPLACE, LOCK=NONE"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT AS (b) VIRTUAL NOT NULL, ALGORITHM=INSTANT"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL), ALGORITHM=INSTANT"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0 CHECK (a BETWEEN 1 AND 9), ALGORITHM=INSTANT"),
@@ -212,6 +214,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "UPDATE users SET a = b || c WHERE d = 1"),
     ],
     "unique": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT, ADD UNIQUE u ((COALESCE(a, 0))), ALGORITHM=INPLACE, LOCK=NONE"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX u ON users ((a IS NULL) DESC) ALGORITHM=INPLACE LOCK=NONE"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0, ADD UNIQUE u (a), ALGORITHM=INPLACE, LOCK=NONE"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0, ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX u ON users (a) ALGORITHM=INPLACE LOCK=NONE"),
         (
@@ -551,6 +555,7 @@ GOOD: list[tuple[str, str]] = [
         "both",
         "ALTER TABLE users ADD COLUMN a VARCHAR(9), ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX i ON users (A(5) DESC) ALGORITHM=INPLACE LOCK=NONE",
     ),
+    ("both", "ALTER TABLE users ADD COLUMN a INT, ADD UNIQUE i ((LOWER(a)), (COALESCE(a, 0))), ALGORITHM=INPLACE, LOCK=NONE"),
     ("backfill", "UPDATE users SET a = b | c, d = '||' WHERE e OR f"),
     ("both", "ALTER TABLE users ADD KEY (b), ALGORITHM=NOCOPY, LOCK=NONE"),
     ("both", "CREATE INDEX i ON users (a, (LOWER(b))) ALGORITHM=INPLACE LOCK=NONE"),

@@ -13,6 +13,7 @@ ALWAYS = [
     "1 IN (1, 2)",
     "rowid IS NOT NULL",
     "1 == 1",
+    "coalesce(NULL, 1)",
 ]
 """Conditions that every row meets."""
 
@@ -115,9 +116,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE INDEX IF NOT EXISTS main.i ON users (lower(a)) WHERE b"),
         ("contract", "CREATE UNIQUE INDEX i ON users (a)"),
         ("both", "ALTER TABLE users ADD COLUMN a INT;\nCREATE UNIQUE INDEX i ON users (a)"),
+        ("both", "ALTER TABLE users ADD COLUMN a INT;\nCREATE UNIQUE INDEX i ON users (lower(a), 1)"),
         ("both", "CREATE TABLE temp_users (id);\nCREATE INDEX i ON users (id)"),
     ],
     "holds-the-old-version": [
+        ("expand", "ALTER TABLE users ADD COLUMN a TEXT;\nCREATE UNIQUE INDEX i ON users (typeof(a))"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT AS (b + 1) VIRTUAL NOT NULL"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\nCREATE UNIQUE INDEX i ON users (a) WHERE a > 0"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL)"),
@@ -127,6 +130,9 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD COLUMN a INT;\nCREATE UNIQUE INDEX i ON users (b, a)"),
     ],
     "unique": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT;\nCREATE UNIQUE INDEX i ON users (ifnull(a, 0))"),
+        ("expand", "ALTER TABLE users ADD COLUMN a TEXT;\nCREATE UNIQUE INDEX i ON users (a IS NOT NULL COLLATE NOCASE DESC)"),
+        ("expand", "ALTER TABLE users ADD COLUMN a TEXT DEFAULT 'x';\nCREATE UNIQUE INDEX i ON users (lower(a))"),
         ("expand", "ALTER TABLE users ADD COLUMN a TEXT AS (lower(first_name));\nCREATE UNIQUE INDEX i ON users (a)"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0;\nCREATE UNIQUE INDEX i ON users (a)"),
         (

@@ -104,6 +104,11 @@ def test_the_index_of_a_unique_column_is_in_the_database_of_its_table() -> None:
     assert fix.splitlines()[1] == 'CREATE UNIQUE INDEX main."u_a_unique" ON u (a);'
 
 
+def test_what_holds_the_old_version_is_told_by_its_columns() -> None:
+    sql = "ALTER TABLE u ADD a INT CHECK (coalesce(b, a) GLOB 'x' AND c NOTNULL)"
+    assert ["as it writes b, c:" in finding.message for finding in found(sql, "expand") if finding.rule == "holds-the-old-version"] == [True]
+
+
 def test_a_finding_points_at_the_part_that_is_wrong() -> None:
     sql = "CREATE TABLE a (\n  id INT\n);\nALTER TABLE users\n  DROP COLUMN b;\n  DROP TABLE users;\nCREATE TABLE c (d INT) ENGINE=x"
     places = [(finding.line, finding.column, finding.rule) for finding in found(sql, "expand")]

@@ -203,6 +203,8 @@ class _Reader:
     def call(self, function: Token) -> Value:
         begin = self.cursor.at
         self.cursor.expect("(")
+        if function.word in ("COALESCE", "IFNULL"):
+            return self.first()
         if function.word in _STRICT and self.expression(0) is None:
             self.cursor.at = begin
             self.cursor.group()
@@ -210,6 +212,17 @@ class _Reader:
         self.cursor.at = begin
         self.cursor.group()
         return UNKNOWN
+
+
+    def first(self) -> Value:
+        """The first that is not NULL of what stands in a parenthesis."""
+        said: Value = None
+        while True:
+            next_one = self.expression(0)
+            said = next_one if said is None else said
+            if self.cursor.accept(")"):
+                return UNKNOWN if isinstance(said, Named) else said
+            self.cursor.expect(",")
 
 
 def _text(token: Token) -> Value:

@@ -15,7 +15,7 @@ from bleen.database.rules.mysql_alter import Context, offline_index, primary_dro
 from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, is_primary, table_option
 from bleen.database.rules.mysql_pipes import pipes
 from bleen.database.rules.queries import copies, only_reads, reads_new
-from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, columns, findings, unknown, unknown_call, update
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, unknown, unknown_call, update
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
@@ -302,7 +302,7 @@ class _Mysql:
         table = cursor.table()
         if not cursor.accept("NOWAIT") and cursor.accept("WAIT"):
             cursor.kind("number")
-        named = columns(Cursor(cursor.tokens[cursor.at :], cursor.text).group())
+        parts = Cursor(cursor.tokens[cursor.at :], cursor.text).group()
         index_parts(cursor)
         fix = f"{cursor.written(0)} {ONLINE.replace(',', '')};"
         how: dict[str, str] = {}
@@ -325,7 +325,7 @@ class _Mysql:
             message = f"CREATE INDEX {index.text} does not name {ONLINE}: a server that cannot do it so copies {_name(table)} or locks it, and says nothing"
             yield Fault(cursor.tokens[0], "algorithm", message, fix)
         if kind == "UNIQUE":
-            yield from unique(begin, named, Context(table, self.phase, self.known, online, False), fix)
+            yield from unique(begin, parts, Context(table, self.phase, self.known, online, False), fix)
 
     def create_defined(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
         """A view, a trigger or another program, with what may stand before that word."""

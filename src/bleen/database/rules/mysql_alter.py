@@ -13,7 +13,7 @@ from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.mysql_adding import INSTANT, ONLINE, added, defined, nullable, required
 from bleen.database.rules.mysql_column import Column, is_constant
 from bleen.database.rules.mysql_grammar import Alter, Spec, changes_nothing_else
-from bleen.database.rules.sentences import HOLDS, Fault, columns, held, not_null, refuses, same_again
+from bleen.database.rules.sentences import HOLDS, Fault, collide, columns, held, not_null, refuses, same_again
 from bleen.database.tokens import Cursor, Token, read
 
 RULES = {
@@ -116,14 +116,19 @@ def _words(spec: Spec) -> set[str]:
     return {token.word for token in read(spec.text, "mysql").sentences[0].tokens}
 
 
-def _named(spec: Spec, behind: str = "(") -> list[Token]:
-    """The columns that stand in the first parentheses at or behind a word of a part."""
+def _named(spec: Spec, behind: str) -> list[Token]:
+    """The columns that stand in the first parentheses behind a word of a part."""
+    return columns(_group(spec, behind))
+
+
+def _group(spec: Spec, behind: str = "(") -> tuple[Token, ...]:
+    """What stands in the first parentheses at or behind a word of a part."""
     cursor = Cursor(read(spec.text, "mysql").sentences[0].tokens, spec.text)
     while not cursor.sees(behind):
         cursor.at += 1
     while not cursor.sees("("):
         cursor.at += 1
-    return columns(cursor.group())
+    return cursor.group()
 
 
 def _remember(column: Column, context: Context) -> None:
@@ -204,20 +209,24 @@ def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
 
 
 def _add_unique(spec: Spec, context: Context) -> Iterator[Fault]:
-    yield from unique(spec.at, _named(spec), context, context.alter(spec.text, ONLINE))
+    yield from unique(spec.at, _group(spec), context, context.alter(spec.text, ONLINE))
 
 
-def unique(at: Token, named: Sequence[Token], context: Context, fix: str) -> Iterator[Fault]:
-    """A unique index over these columns, and perhaps expressions of them, of a table that is in use; ``fix`` is the same for contract."""
+def unique(at: Token, parts: Sequence[Token], context: Context, fix: str) -> Iterator[Fault]:
+    """A unique index of these columns and expressions over a table that is in use; ``fix`` is the same for contract."""
+    named = columns(parts)
     used = context.used(named)
     if context.phase != "expand":
         return
+    same = collide(parts, [column for column in named if not context.knows("filled", column)])
     if used or not named:
         if context.online:
             yield Fault(at, "unique", f"fails if {context.name} holds something twice", "", "warn")
         yield held(at, context.name, used, fix)
-    elif all(context.knows("filled", column) for column in named):
+    elif same is True or all(context.knows("filled", column) for column in named):
         yield same_again(at, context.name, named, fix)
+    elif same is not False:
+        yield held(at, context.name, named, fix)
 
 
 def _offline_index(spec: Spec, context: Context) -> Iterator[Fault]:

@@ -1,10 +1,10 @@
 """What the rules of MySQL and of SQLite share: a file, sentence by sentence, and what is wrong with each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
-from bleen.database.rules.conditions import EXPRESSION, Unknown, Value, always, truth, value
+from bleen.database.rules.conditions import EXPRESSION, UNKNOWN, Named, Unknown, Value, always, truth, value
 from bleen.database.rules.findings import Finding, Phase, Severity
 from bleen.database.statements import Dialect, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
@@ -48,6 +48,8 @@ _BEFORE_PARENTHESIS = words(
     "SELECT EXISTS VALUES VALUE ROW IN AND OR NOT XOR AS ON CONFLICT LIKE BETWEEN CASE WHEN THEN ELSE WHERE SET RETURNING IS DIV COLLATE INTERVAL "
     "FROM JOIN USING UNION ALL EXCEPT INTERSECT DISTINCT BY HAVING LIMIT"
 )
+_BEHIND_OPERAND = words("NOTNULL ISNULL GLOB MATCH ESCAPE")
+"""Operators of SQLite that are no columns where they stand behind one."""
 _TYPES = words("CHAR BINARY DECIMAL VARCHAR NCHAR NUMERIC")
 
 
@@ -72,10 +74,19 @@ def columns(group: Sequence[Token]) -> list[Token]:
         first = depth == 0 and (at == 0 or group[at - 1].word == ",")  # of an index's part: a(10)
         qualifies = at + 1 < len(group) and group[at + 1].word == "."
         collation = at > 0 and group[at - 1].word == "COLLATE"
-        other = token.word in EXPRESSION or (cases and token.word == "END") or (called and not first) or qualifies or collation
+        operator = token.word in _BEHIND_OPERAND and at > 0 and (group[at - 1].kind != "sign" or group[at - 1].word == ")")
+        other = operator or token.word in EXPRESSION or (cases and token.word == "END") or (called and not first) or qualifies or collation
         if token.kind in ("word", "name") and not other:
             found.append(token)
     return found
+
+
+def within(expression: Sequence[Token]) -> list[Token]:
+    """As ``columns``, where a word with a parenthesis behind it is a function, and no part of MySQL's index: a(10)."""
+    return columns([_OPEN, *expression, _CLOSE])
+
+
+_OPEN, _CLOSE = Token("sign", "(", 0), Token("sign", ")", 0)
 
 
 class Fault(NamedTuple):
@@ -105,15 +116,12 @@ def refuses(
     """What the CHECKs at a new column do to the old version, whose INSERTs leave the column to its default; ``used`` picks the columns that it writes."""
     for check in checks:
         said = truth(value(check, {column.identifier.lower(): default}))
-        over = used(columns([_OPEN, *check, _CLOSE]))  # an index's first word is a column, be there a parenthesis behind it: a(10); a CHECK's is a function
+        over = used(within(check))
         if said is False:
             message = f"the default of {column.text} does not meet this CHECK: each INSERT into {table} by the version that does not know it fails"
             yield Fault(at, "holds-the-old-version", message)
         elif over or isinstance(said, Unknown):
             yield held(at, table, over or [column])
-
-
-_OPEN, _CLOSE = Token("sign", "(", 0), Token("sign", ")", 0)
 
 
 def not_null(expression: str, dialect: Dialect) -> tuple[Token, ...]:
@@ -126,6 +134,36 @@ def same_again(at: Token, table: str, over: Sequence[Token], fix: str) -> Fault:
     told = ", ".join(token.text for token in over)
     message = f"each INSERT into {table} by the version that does not know {told} writes the default there: only one of them can succeed"
     return Fault(at, "unique", message, f"-- contract.sql\n{fix}")
+
+
+def collide(parts: Sequence[Token], unfilled: Sequence[Token]) -> bool | Unknown:
+    """Whether two rows that leave the new columns of a unique index to their defaults are the same to it; ``unfilled`` are those with NULL for theirs."""
+    values = [_of_index(part, {column.identifier.lower(): None for column in unfilled}) for part in _parted(parts)]
+    if any(said is None for said in values):
+        return False
+    return UNKNOWN if any(isinstance(said, Unknown | Named) for said in values) else True
+
+
+def _of_index(part: Sequence[Token], given: Mapping[str, Value]) -> Value:
+    """What a part of an index says: a column, perhaps only its beginning, as in a(10), or an expression."""
+    while part and part[-1].word in ("ASC", "DESC"):
+        part = part[:-1]
+    if len(part) > 2 and part[-2].word == "COLLATE":
+        part = part[:-2]
+    if len(part) == 4 and part[1].word == "(" and part[2].kind == "number":
+        part = part[:1]
+    return value(part, given)
+
+
+def _parted(group: Sequence[Token]) -> Iterator[Sequence[Token]]:
+    """What stands between the commas."""
+    begin, depth = 0, 0
+    for at, token in enumerate(group):
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if token.word == "," and not depth:
+            yield group[begin:at]
+            begin = at + 1
+    yield group[begin:]
 
 
 class Judge(Protocol):

@@ -20,7 +20,7 @@ from bleen.database.rules.sentences import (
     Backfill,
     Fault,
     changed,
-    columns,
+    collide,
     findings,
     held,
     not_null,
@@ -28,6 +28,7 @@ from bleen.database.rules.sentences import (
     same_again,
     unknown,
     update,
+    within,
 )
 from bleen.database.rules.sqlite_grammar import Column, Scratch, column, is_constant
 from bleen.database.statements import Comment, Statement
@@ -337,10 +338,13 @@ class _Sqlite:
             self.known.makes("index", *_key(index))
         if self.made(table):
             return
-        named = columns(cursor.group())
+        parts = cursor.group()
+        named = within(parts)
         used = self.used(table, named)
         later = f"{cursor.written(0, len(cursor.tokens))};"
-        filled = bool(named) and not used and all(self.known.knows("filled", *_key(table), part.identifier.lower()) for part in named)
+        unfilled = [part for part in named if not self.known.knows("filled", *_key(table), part.identifier.lower())]
+        same = collide(parts, unfilled)
+        filled = bool(named) and not used and (same is True or not unfilled)
         partial = any(token.word == "WHERE" for token in cursor.rest())
         if unique and self.phase == "expand" and filled and not partial:
             yield same_again(begin, _name(table[-1:]), named, later)
@@ -350,7 +354,7 @@ class _Sqlite:
         else:
             message = f"is built while nobody else can write to the database; SQLite has no concurrent way: see that {_name(table[-1:])} is small enough"
             yield Fault(begin, "index-blocks-writers", message, "", "warn")
-            if unique and self.phase == "expand" and (used or filled):
+            if unique and self.phase == "expand" and (used or same is not False):
                 yield held(begin, _name(table[-1:]), used or named, later)
 
     def create_trigger(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
