@@ -146,6 +146,18 @@ def test_a_fix_keeps_what_the_statement_says_of_the_column_and_of_the_index() ->
     assert other.startswith("-- expand.sql\nALTER TABLE u ADD COLUMN `a_new` BIGINT NULL, ALGORITHM=INSTANT;")
 
 
+def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:
+    dropped = ("DROP TABLE IF EXISTS users", "DROP INDEX IF EXISTS i ON users")
+    fixes = [finding.fix for sql in dropped for finding in found(sql, "expand")]
+    assert fixes == ["-- contract.sql\nDROP TABLE IF EXISTS users;", "-- contract.sql\nALTER TABLE users DROP INDEX IF EXISTS i;"]
+
+
+def test_a_setting_is_told_as_it_is_written() -> None:
+    said = [finding.message for sql in ("SET STATEMENT a = 1 FOR SELECT 1", "SET @a := 1", "SET CHARACTER SET latin1") for finding in found(sql, "expand")]
+    assert [message.partition(" changes ")[0] for message in said[:2]] == ["STATEMENT a", "@a"]
+    assert said[2].startswith("holds for the session")
+
+
 STEPS = {
     "ADD a INT AS (b) VIRTUAL UNIQUE COMMENT 'x' AFTER b": [
         "ADD COLUMN a INT AS (b) VIRTUAL COMMENT 'x' AFTER b, ALGORITHM=INSTANT",

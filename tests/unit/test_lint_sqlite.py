@@ -104,6 +104,10 @@ def test_the_index_of_a_unique_column_is_in_the_database_of_its_table() -> None:
     assert fix.splitlines()[1] == 'CREATE UNIQUE INDEX main."u_a_unique" ON u (a);'
 
 
+def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:
+    assert [finding.fix for finding in found("DROP INDEX IF EXISTS i", "expand")] == ["-- contract.sql\nDROP INDEX IF EXISTS i;"]
+
+
 def test_what_holds_the_old_version_is_told_by_its_columns() -> None:
     sql = "ALTER TABLE u ADD a INT CHECK (coalesce(b, a) GLOB 'x' AND c NOTNULL)"
     assert ["as it writes b, c:" in finding.message for finding in found(sql, "expand") if finding.rule == "holds-the-old-version"] == [True]

@@ -373,9 +373,9 @@ class _Mysql:
         what = cursor.accept_one(words("TABLE TABLES VIEW INDEX TRIGGER PROCEDURE FUNCTION EVENT SEQUENCE"))
         if not what:
             raise Puzzled(cursor.now)
-        cursor.accept("IF", "EXISTS")
+        perhaps = "IF EXISTS " if cursor.accept("IF", "EXISTS") else ""
         if what == "INDEX":
-            yield from self.drop_index(cursor, begin)
+            yield from self.drop_index(cursor, begin, perhaps)
             return
         names = [cursor.table()]
         while cursor.accept(","):
@@ -389,9 +389,9 @@ class _Mysql:
                 self.known.forgets(kind, *_key(name))
             elif self.phase == "expand":
                 message = f"the version that serves still uses the {kind} {_name(name)}"
-                yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nDROP {what} {_name(name)};")
+                yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nDROP {what} {perhaps}{_name(name)};")
 
-    def drop_index(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
+    def drop_index(self, cursor: Cursor, begin: Token, perhaps: str) -> Iterator[Fault]:
         index = cursor.name()
         cursor.expect("ON")
         table = cursor.table()
@@ -407,8 +407,7 @@ class _Mysql:
             yield primary_dropped(begin, _name(table))
         elif self.phase == "expand" and not self.known.made("index", *_key(table), index.identifier.lower()):
             message = f"the version that serves still uses the index {index.text} of {_name(table)}"
-            fix = f"-- contract.sql\nALTER TABLE {_name(table)} DROP INDEX {index.text};"
-            yield Fault(begin, "drop-in-expand", message, fix)
+            yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nALTER TABLE {_name(table)} DROP INDEX {perhaps}{index.text};")
 
     def insert(self, cursor: Cursor) -> Iterator[Fault]:
         verb = cursor.kind("word")
@@ -452,12 +451,14 @@ class _Mysql:
 
     def set(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.kind("word")
-        if cursor.accept("NAMES") or cursor.sees("PASSWORD") or cursor.sees("ROLE") or cursor.sees("DEFAULT", "ROLE"):
+        if any(cursor.sees(*way.split()) for way in ("NAMES", "CHARACTER SET", "CHARSET", "TRANSACTION", "PASSWORD", "ROLE", "DEFAULT ROLE")):
             yield Fault(begin, "session-setting", "holds for the session, which bleen sets up itself: leave it out")
             return
         if any(token.word in ("GLOBAL", "PERSIST", "PERSIST_ONLY") for token in cursor.tokens):
             yield Fault(begin, "global-setting", "holds for every session of the server, of both versions; that is the operator's, apart from releases")
             return
+        assigned = next((at for at, token in enumerate(cursor.tokens) if token.word in ("=", ":")), len(cursor.tokens))
+        named = " ".join(cursor.written(1, assigned).split())
         setting = "".join(token.text for token in cursor.rest()).upper()
         for leading in ("SESSION", "LOCAL", "@@SESSION.", "@@LOCAL.", "@@"):
             setting = setting.removeprefix(leading)
@@ -466,7 +467,7 @@ class _Mysql:
         elif setting in ("FOREIGN_KEY_CHECKS=1", "FOREIGN_KEY_CHECKS=ON") and self.unchecked is not None:
             self.unchecked = None
         else:
-            why = f"{setting.split('=')[0].lower()} changes how the statements after it behave, in a session that bleen sets up itself: leave it out"
+            why = f"{named} changes how the statements after it behave, in a session that bleen sets up itself: leave it out"
             yield Fault(begin, "session-setting", why)
 
     def grant(self, cursor: Cursor) -> Iterator[Fault]:

@@ -378,7 +378,7 @@ class _Sqlite:
     def drop(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.kind("word")
         what = cursor.kind("word").word
-        cursor.accept("IF", "EXISTS")
+        perhaps = "IF EXISTS " if cursor.accept("IF", "EXISTS") else ""
         name = cursor.table()
         if what in ("TABLE", "VIEW", "INDEX") and self.known.made(what.lower(), *_key(name)):
             self.known.forgets(what.lower(), *_key(name))
@@ -387,7 +387,7 @@ class _Sqlite:
             self.known.learns("dropped", *_key(name))
         if self.phase == "expand":
             message = f"the version that serves still uses the {what.lower()} {_name(name)}"
-            yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nDROP {what} {_name(name)};")
+            yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nDROP {what} {perhaps}{_name(name)};")
 
     def select(self, cursor: Cursor) -> Iterator[Fault]:
         if not only_reads(cursor.tokens):
