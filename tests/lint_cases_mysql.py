@@ -117,6 +117,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "DROP TABLE IF EXISTS users CASCADE"),
         ("expand", "DROP VIEW v"),
         ("expand", "DROP TRIGGER t"),
+        ("expand", "CREATE TABLE a (id INT);\nCREATE TRIGGER IF NOT EXISTS t AFTER INSERT ON a FOR EACH ROW SET @b = 1;\nDROP TRIGGER t"),
         ("expand", "DROP PROCEDURE IF EXISTS p"),
         ("expand", "DROP FUNCTION f"),
         ("expand", "DROP EVENT e"),
@@ -495,6 +496,13 @@ GOOD: list[tuple[str, str]] = [
     ("both", "SELECT COUNT(*), MAX(u.id) FROM users u LEFT JOIN b ON b.id = u.b, (SELECT 1) x WHERE NOT EXISTS (SELECT 1 FROM b) ORDER BY 1, 2"),
     ("both", "WITH x (a) AS (SELECT 1) SELECT a FROM x"),
     ("both", "(SELECT 1) UNION (SELECT 2)"),
+    ("both", "CREATE VIEW v AS SELECT 1;\nALTER ALGORITHM=MERGE DEFINER='a'@`b` VIEW v AS SELECT 2;\nCREATE OR REPLACE VIEW v AS SELECT 3;\nDROP VIEW v"),
+    ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW SET @b = 1;\nDROP TRIGGER t"),
+    (
+        "both",
+        "ALTER TABLE users ADD INDEX i (b), ALGORITHM=INPLACE, LOCK=NONE;\nALTER TABLE users RENAME INDEX i TO j;\n"
+        "ALTER TABLE users ALTER INDEX j IGNORED;\nALTER TABLE users DROP INDEX j",
+    ),
     ("both", "SHOW CREATE TABLE users;\nDESCRIBE users;\nEXPLAIN SELECT id FROM users"),
     ("both", "INSERT INTO users (id) SELECT 5 UNION ALL SELECT 6 FROM DUAL"),
     (

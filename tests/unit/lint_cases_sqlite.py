@@ -197,6 +197,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT INTO users VALUES (load_extension('x'))"),
         ("backfill", "UPDATE users SET a = f(b)"),
         ("both", "SELECT f(a) FROM users"),
+        ("both", "SELECT count(*) FROM users"),
+        ("both", "WITH x AS (SELECT a FROM users) SELECT a FROM x"),
         ("both", "WITH x (a) AS (SELECT f(1)) INSERT INTO users (a) SELECT a FROM x"),
     ],
     "trigger": [
@@ -263,7 +265,8 @@ GOOD: list[tuple[str, str]] = [
     ),
     ("both", "CREATE TABLE job (job TEXT);\nINSERT INTO job (job) VALUES ('rebuild')"),
     ("both", 'ALTER TABLE users ADD "primary" INT'),
-    ("both", "SELECT count(*) FROM users AS u LEFT JOIN b USING (id) WHERE u.a IS DISTINCT FROM b.a"),
+    ("both", "CREATE TABLE a (id INT);\nSELECT count(*) FROM a AS x LEFT JOIN a AS y USING (id) WHERE x.id IS DISTINCT FROM y.id"),
+    ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END;\nDROP TRIGGER t"),
     ("both", "VALUES (1)"),
     ("both", "WITH x (a) AS (SELECT 1) SELECT a FROM x"),
     ("both", "EXPLAIN QUERY PLAN SELECT id FROM users"),

@@ -221,7 +221,11 @@ class _Mysql:
             yield Fault(cursor.tokens[0], "set-default", "the version that serves counts with this sequence; create a second one")
             return
         if any(cursor.sees("ALTER", word) for word in ("VIEW", "ALGORITHM", "DEFINER", "SQL")):
-            yield Fault(cursor.now, "replaces", "the version that serves reads this view; create a second one")
+            begin = cursor.now
+            while not cursor.accept("VIEW"):
+                cursor.kind("word", "name", "string", "sign")
+            if not self.known.made("view", *_key(cursor.table())):
+                yield Fault(begin, "replaces", "the version that serves reads this view; create a second one")
             return
         yield from self.altered(alter_table(cursor))
 
@@ -338,7 +342,9 @@ class _Mysql:
         if cursor.accept("SQL", "SECURITY"):
             cursor.kind("word")
         if cursor.accept("VIEW"):
-            if replaces:
+            if replaces and self.known.made("view", *_key(cursor.table())):
+                pass
+            elif replaces:
                 why = "the version that serves reads this view: it has to find every column that it knows in the new one"
                 yield Fault(begin, "replaces", why, "", "warn")
             elif not cursor.accept("IF", "NOT", "EXISTS"):
@@ -352,8 +358,8 @@ class _Mysql:
             raise Puzzled(cursor.now)
 
     def create_trigger(self, cursor: Cursor, begin: Token, replaces: bool) -> Iterator[Fault]:
-        cursor.accept("IF", "NOT", "EXISTS")
-        trigger = ".".join(token.text for token in cursor.table())
+        surely_new = not cursor.accept("IF", "NOT", "EXISTS")
+        trigger = cursor.table()
         if not cursor.accept_one(words("BEFORE AFTER")) or not cursor.accept_one(words("INSERT UPDATE DELETE")):
             raise Puzzled(cursor.now)
         cursor.expect("ON")
@@ -362,10 +368,12 @@ class _Mysql:
         new = self.new(table)
         if new:
             triggers.created(cursor.rest(), _key(table), self.known, self.new)
+            if surely_new and not replaces:
+                self.known.makes("trigger", *_key(trigger))
         else:
             self.known.uses()
         if replaces or not new:
-            message = f"{trigger} runs within each statement on {_name(table)} of both versions, and its faults are theirs; two-way sync is bleen's to install"
+            message = f"{_name(trigger)} runs within each statement on {_name(table)} of both versions, and its faults are theirs; two-way sync is bleen's to install"
             yield Fault(begin, "trigger", message)
 
     def drop(self, cursor: Cursor) -> Iterator[Fault]:
@@ -385,7 +393,7 @@ class _Mysql:
             raise Puzzled(cursor.now)
         for name in names:
             kind = what.lower().removesuffix("s")
-            if kind in ("table", "view", "sequence") and self.known.made(kind, *_key(name)):
+            if kind in ("table", "view", "sequence", "trigger") and self.known.made(kind, *_key(name)):
                 self.known.forgets(kind, *_key(name))
             elif self.phase == "expand":
                 message = f"the version that serves still uses the {kind} {_name(name)}"

@@ -341,7 +341,9 @@ def _moved(old: Token, column: Column, context: Context) -> str:
 
 
 def _rename_index(spec: Spec, context: Context) -> Iterator[Fault]:
-    if context.phase == "expand":
+    if context.known.made("index", *context.key, spec.names[0].identifier.lower()):
+        context.known.makes("index", *context.key, spec.names[1].identifier.lower())
+    elif context.phase == "expand":
         message = f"queries of the version that serves may name the index {spec.names[0].text} (USE INDEX, FORCE INDEX)"
         yield Fault(spec.at, "rename", message, f"-- contract.sql\n{context.alter(spec.text)}")
 
@@ -393,7 +395,8 @@ def _default(spec: Spec, context: Context) -> Iterator[Fault]:
 
 def _visibility(spec: Spec, context: Context) -> Iterator[Fault]:
     name = spec.names[0]
-    if context.phase == "contract" or context.made(name):
+    new = context.known.made("index", *context.key, name.identifier.lower()) if spec.kind == "index-visibility" else context.made(name)
+    if context.phase == "contract" or new:
         return
     if spec.kind == "index-visibility":
         yield Fault(spec.at, "visibility", f"queries of the version that serves may be as slow without the index {name.text} as if it were dropped", "", "warn")

@@ -358,7 +358,7 @@ class _Sqlite:
                 yield held(begin, _name(table[-1:]), used or named, later)
 
     def create_trigger(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
-        cursor.accept("IF", "NOT", "EXISTS")
+        surely_new = not cursor.accept("IF", "NOT", "EXISTS")
         trigger = cursor.table()
         while not cursor.accept("ON"):
             cursor.at += 1
@@ -368,6 +368,8 @@ class _Sqlite:
             triggers.created(cursor.rest(), _key(table), self.known, self.made)
             if view:  # whatever its trigger reaches: nobody reads or writes the view itself
                 self.known.makes("view", *_key(table))
+            if surely_new:
+                self.known.makes("trigger", *_key(trigger))
             if fault := self.not_taken(cursor, cursor.written(0, len(cursor.tokens)), "VIEW" if view else "TABLE", table[-1].text):
                 yield fault
         else:
@@ -380,7 +382,7 @@ class _Sqlite:
         what = cursor.kind("word").word
         perhaps = "IF EXISTS " if cursor.accept("IF", "EXISTS") else ""
         name = cursor.table()
-        if what in ("TABLE", "VIEW", "INDEX") and self.known.made(what.lower(), *_key(name)):
+        if what in ("TABLE", "VIEW", "INDEX", "TRIGGER") and self.known.made(what.lower(), *_key(name)):
             self.known.forgets(what.lower(), *_key(name))
             return
         if what == "TABLE":
@@ -390,14 +392,17 @@ class _Sqlite:
             yield Fault(begin, "drop-in-expand", message, f"-- contract.sql\nDROP {what} {perhaps}{_name(name)};")
 
     def select(self, cursor: Cursor) -> Iterator[Fault]:
+        begin = cursor.now
         if not only_reads(cursor.tokens):
-            message = f"{cursor.now.word}: changes nothing, unless by the functions that it calls: leave it out"
-            yield Fault(cursor.now, "side-effect", message)
+            yield Fault(begin, "side-effect", f"{begin.word}: changes nothing, unless by the functions that it calls: leave it out")
+        elif not reads_new(cursor.tokens, self.plain):
+            yield Fault(begin, "side-effect", f"{begin.word}: changes nothing, and nobody else can write while it reads: leave it out", "", "warn")
 
     def with_queries(self, cursor: Cursor) -> Iterator[Fault]:
-        begin = cursor.kind("word")
         if only_reads(cursor.tokens):
+            yield from self.select(cursor)
             return
+        begin = cursor.kind("word")
         with_clause(cursor)
         if cursor.now.word in ("INSERT", "REPLACE"):
             yield from self.insert(cursor)
