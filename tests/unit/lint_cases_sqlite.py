@@ -44,6 +44,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "TRUNCATE users"),
         ("both", ".read other.sql"),
         ("both", "SHOW TABLES"),
+        ("both", "EXPLAIN PRAGMA foreign_keys = OFF"),
         ("both", "DROP TABLE a b"),
         ("both", "ALTER TABLE 'users' ADD COLUMN a INT"),
         ("both", "CREATE VIEW v AS SELECT 'unterminated"),

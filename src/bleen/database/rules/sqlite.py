@@ -130,7 +130,7 @@ class _Sqlite:
         elif begin.word == "ALTER":
             yield from self.alter(cursor)
         else:
-            explained = 1 if begin.word == "EXPLAIN" else 0  # SQLite does nothing of what it explains
+            explained = 1 if begin.word == "EXPLAIN" else 0
             if fault := self.not_taken(cursor, cursor.written(explained, len(cursor.tokens))):
                 yield fault
                 return
@@ -138,10 +138,9 @@ class _Sqlite:
                 yield from self.backfill.judge(cursor)
                 return
             known = self.KNOWN.get(begin.word)
-            if known is not None:
-                yield from known(self, cursor)
-            elif not explained:
+            if known is None:
                 raise Puzzled(begin)
+            yield from known(self, cursor)
 
     def at_end(self) -> Iterator[Fault]:
         yield from ()
@@ -398,6 +397,14 @@ class _Sqlite:
         elif not reads_new(cursor.tokens, self.plain):
             yield Fault(begin, "side-effect", f"{begin.word}: changes nothing, and nobody else can write while it reads: leave it out", "", "warn")
 
+    def explain(self, cursor: Cursor) -> Iterator[Fault]:
+        """What is explained is only planned, other than a PRAGMA, which may be obeyed all the same (SQLite, "PRAGMA Statements")."""
+        cursor.expect("EXPLAIN")
+        cursor.accept("QUERY", "PLAN")
+        if cursor.now.word not in words("SELECT VALUES WITH INSERT REPLACE UPDATE DELETE"):
+            raise Puzzled(cursor.now)
+        yield from ()
+
     def with_queries(self, cursor: Cursor) -> Iterator[Fault]:
         if only_reads(cursor.tokens):
             yield from self.select(cursor)
@@ -460,6 +467,7 @@ class _Sqlite:
         "SELECT": select,
         "VALUES": select,
         "WITH": with_queries,
+        "EXPLAIN": explain,
         "CREATE": create,
         "DROP": drop,
         "INSERT": insert,
