@@ -139,6 +139,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW DELETE FROM users;\nDROP TABLE a"),
     ],
     "change-type": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\nALTER TABLE users MODIFY a INT UNIQUE, ALGORITHM=INPLACE, LOCK=NONE"),
         ("expand", "ALTER TABLE users MODIFY COLUMN a BIGINT"),
         ("expand", "ALTER TABLE users MODIFY name VARCHAR(30) NOT NULL DEFAULT 'x' COLLATE utf8mb4_bin COMMENT 'y' AFTER b"),
         ("expand", "ALTER TABLE users MODIFY b BIGINT NOT NULL AUTO_INCREMENT UNIQUE"),
@@ -146,6 +147,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users MODIFY a VARCHAR(20), ALGORITHM=INPLACE, LOCK=NONE"),
     ],
     "add-not-null": [
+        ("expand", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\nALTER TABLE users MODIFY a INT NOT NULL, ALGORITHM=INPLACE, LOCK=NONE"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\nALTER TABLE users CHANGE a d INT NOT NULL DEFAULT NULL, ALGORITHM=INPLACE, LOCK=NONE"),
         ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT NULL, ALGORITHM=INSTANT"),
         ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT (NULL)"),
         ("both", "ALTER TABLE users ADD COLUMN a DATETIME(3) NOT NULL COMMENT 'x' AFTER b, ALGORITHM=INSTANT"),
@@ -215,6 +218,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "UPDATE users SET a = b || c WHERE d = 1"),
     ],
     "unique": [
+        (
+            "expand",
+            "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\n"
+            "ALTER TABLE users CHANGE a d INT NOT NULL DEFAULT 5, ALGORITHM=INPLACE, LOCK=NONE;\n"
+            "ALTER TABLE users ADD UNIQUE u (d), ALGORITHM=INPLACE, LOCK=NONE",
+        ),
         ("expand", "ALTER TABLE users ADD COLUMN a INT, ADD UNIQUE u ((COALESCE(a, 0))), ALGORITHM=INPLACE, LOCK=NONE"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\nCREATE UNIQUE INDEX u ON users ((a IS NULL) DESC) ALGORITHM=INPLACE LOCK=NONE"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 0, ADD UNIQUE u (a), ALGORITHM=INPLACE, LOCK=NONE"),
@@ -496,6 +505,7 @@ GOOD: list[tuple[str, str]] = [
     ("both", "SELECT COUNT(*), MAX(u.id) FROM users u LEFT JOIN b ON b.id = u.b, (SELECT 1) x WHERE NOT EXISTS (SELECT 1 FROM b) ORDER BY 1, 2"),
     ("both", "WITH x (a) AS (SELECT 1) SELECT a FROM x"),
     ("both", "(SELECT 1) UNION (SELECT 2)"),
+    ("expand", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\nALTER TABLE users CHANGE a d INT DEFAULT 5, ALGORITHM=INPLACE, LOCK=NONE"),
     ("both", "CREATE VIEW v AS SELECT 1;\nALTER ALGORITHM=MERGE DEFINER='a'@`b` VIEW v AS SELECT 2;\nCREATE OR REPLACE VIEW v AS SELECT 3;\nDROP VIEW v"),
     ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW SET @b = 1;\nDROP TRIGGER t"),
     (

@@ -146,6 +146,13 @@ def test_a_fix_keeps_what_the_statement_says_of_the_column_and_of_the_index() ->
     assert other.startswith("-- expand.sql\nALTER TABLE u ADD COLUMN `a_new` BIGINT NULL, ALGORITHM=INSTANT;")
 
 
+def test_a_column_that_the_release_has_added_may_be_another_if_the_server_need_not_copy() -> None:
+    sql = "ALTER TABLE u ADD a INT, ALGORITHM=INSTANT; ALTER TABLE u MODIFY a BIGINT"
+    (finding,) = found(sql, "expand")
+    assert (finding.rule, finding.fix) == ("algorithm", "ALTER TABLE u MODIFY a BIGINT, ALGORITHM=INPLACE, LOCK=NONE;")
+    assert found(f"{sql}, ALGORITHM=INPLACE, LOCK=NONE", "expand") == []
+
+
 def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:
     dropped = ("DROP TABLE IF EXISTS users", "DROP INDEX IF EXISTS i ON users")
     fixes = [finding.fix for sql in dropped for finding in found(sql, "expand")]

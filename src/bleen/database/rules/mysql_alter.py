@@ -148,8 +148,8 @@ def _unnamed(specs: list[Spec], context: Context) -> Fault:
     fix = context.alter(", ".join(spec.text for spec in specs), how)
     retyped = next((spec for spec in specs if spec.kind in ("modify", "change")), None)
     if retyped is not None and retyped.column is not None:
-        message += "; and refuses it so if the type becomes another: then add a column with the new type, keep both equal, and drop the old one here"
-        if len(specs) == 1 and not retyped.column.not_null and not retyped.column.type.upper().startswith(_GROWING):
+        message += "; and refuses it so if the type becomes another: then add a column with the new type, keep both equal, and drop the old one"
+        if context.phase == "contract" and len(specs) == 1 and not retyped.column.not_null and not retyped.column.type.upper().startswith(_GROWING):
             moved = _retyped(retyped.column, context)
             fix = f"-- expand.sql\n{moved}" if moved else ""
     return Fault(specs[0].at, "algorithm", message, fix, "error" if waits else "warn")
@@ -324,7 +324,7 @@ def _renamed(old: Token, context: Context) -> str:
 
 def _moved(old: Token, column: Column, context: Context) -> str:
     """A second column, kept equal to the first one and filled in batches, and the first one dropped when nobody uses it; empty if it is more than a value."""
-    if column.generated or column.auto_increment or column.key or column.references or column.checks:
+    if _is_more(column):
         return ""
     is_old, is_new, default = old.text, column.name.text, column.default_text
     kept = nullable(column.written())
@@ -340,6 +340,11 @@ def _moved(old: Token, column: Column, context: Context) -> str:
     return "\n".join(lines)
 
 
+def _is_more(column: Column) -> bool:
+    """Whether a column is more than a value that is written to it."""
+    return bool(column.generated or column.auto_increment or column.key or column.references or column.checks)
+
+
 def _rename_index(spec: Spec, context: Context) -> Iterator[Fault]:
     if context.known.made("index", *context.key, spec.names[0].identifier.lower()):
         context.known.makes("index", *context.key, spec.names[1].identifier.lower())
@@ -351,7 +356,10 @@ def _rename_index(spec: Spec, context: Context) -> Iterator[Fault]:
 def _change(spec: Spec, context: Context) -> Iterator[Fault]:
     old, new = spec.names
     assert spec.column is not None
-    if old.identifier.lower() != new.identifier.lower():
+    if context.made(old):
+        context.known.makes("column", *context.key, new.identifier.lower())
+        yield from _modify(spec, context)
+    elif old.identifier.lower() != new.identifier.lower():
         yield Fault(spec.at, "rename", _renamed(old, context), _moved(old, spec.column, context))
     else:
         yield from _modify(spec, context)
@@ -362,6 +370,12 @@ def _modify(spec: Spec, context: Context) -> Iterator[Fault]:
     column = spec.column
     assert column is not None
     if context.phase == "contract":
+        return
+    if context.made(column.name) and not _is_more(column):
+        _remember(column, context)
+        if column.not_null and (not column.default or value(column.default) is None):
+            message = f"{column.name.text} is NOT NULL without a default from here on: each INSERT into {context.name} by the version that does not know it fails"
+            yield Fault(spec.at, "add-not-null", message, f"-- contract.sql\n{context.alter(spec.text, ONLINE)}" if spec.kind == "modify" else "")
         return
     message = f"changes {context.name}.{column.name.text} under the version that serves, and copies {context.name} if the type becomes another"
     yield Fault(spec.at, "change-type", message, _retyped(column, context))
