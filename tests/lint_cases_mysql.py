@@ -513,7 +513,7 @@ GOOD: list[tuple[str, str]] = [
         "ALTER TABLE users ADD INDEX i (b), ALGORITHM=INPLACE, LOCK=NONE;\nALTER TABLE users RENAME INDEX i TO j;\n"
         "ALTER TABLE users ALTER INDEX j IGNORED;\nALTER TABLE users DROP INDEX j",
     ),
-    ("both", "SHOW CREATE TABLE users;\nDESCRIBE users;\nEXPLAIN SELECT id FROM users"),
+    ("both", "SHOW CREATE TABLE users;\nDESCRIBE users;\nEXPLAIN FORMAT=JSON SELECT VERSION(), SUM(id) FROM users"),
     ("both", "INSERT INTO users (id) SELECT 5 UNION ALL SELECT 6 FROM DUAL"),
     (
         "both",

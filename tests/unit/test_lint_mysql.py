@@ -153,6 +153,11 @@ def test_a_column_that_the_release_has_added_may_be_another_if_the_server_need_n
     assert found(f"{sql}, ALGORITHM=INPLACE, LOCK=NONE", "expand") == []
 
 
+@pytest.mark.parametrize("change", ["ADD a INT NOT NULL", "RENAME COLUMN a TO b"])
+def test_what_a_backfill_fills_is_there_before(change: str) -> None:
+    assert [finding.fix.startswith("-- expand.sql\n") for finding in found(f"ALTER TABLE u {change}", "contract") if finding.severity == "error"] == [True]
+
+
 def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:
     dropped = ("DROP TABLE IF EXISTS users", "DROP INDEX IF EXISTS i ON users")
     fixes = [finding.fix for sql in dropped for finding in found(sql, "expand")]

@@ -104,6 +104,11 @@ def test_the_index_of_a_unique_column_is_in_the_database_of_its_table() -> None:
     assert fix.splitlines()[1] == 'CREATE UNIQUE INDEX main."u_a_unique" ON u (a);'
 
 
+@pytest.mark.parametrize("change", ["ADD a TEXT DEFAULT (hex(1))", "RENAME COLUMN a TO b"])
+def test_what_a_backfill_fills_is_there_before(change: str) -> None:
+    assert [finding.fix.startswith("-- expand.sql\n") for finding in found(f"ALTER TABLE u {change}", "contract") if finding.severity == "error"] == [True]
+
+
 def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:
     assert [finding.fix for finding in found("DROP INDEX IF EXISTS i", "expand")] == ["-- contract.sql\nDROP INDEX IF EXISTS i;"]
 

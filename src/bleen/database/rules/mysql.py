@@ -499,7 +499,10 @@ class _Mysql:
                 raise Puzzled(cursor.now)
             if (call := unknown_call(cursor.tokens)) is not None:
                 yield unknown(call)
-        elif not only_reads(cursor.tokens[cursor.at :]):
+            return
+        if cursor.accept("FORMAT", "="):
+            cursor.kind("word")
+        if not only_reads(cursor.tokens[cursor.at :]):
             cursor.table()
             if not cursor.done:
                 raise Puzzled(cursor.now)
