@@ -158,6 +158,17 @@ def test_what_a_backfill_fills_is_there_before(change: str) -> None:
     assert [finding.fix.startswith("-- expand.sql\n") for finding in found(f"ALTER TABLE u {change}", "contract") if finding.severity == "error"] == [True]
 
 
+def test_a_statement_that_names_how_it_is_done_keeps_all_of_its_parts() -> None:
+    parts = "DROP COLUMN a, DROP INDEX i, ALTER b SET DEFAULT 1"
+    fixes = [finding.fix for finding in found(f"ALTER TABLE u {parts}", "contract")]
+    assert fixes == [f"ALTER TABLE u {parts}, ALGORITHM=INPLACE, LOCK=NONE;"]
+
+
+def test_an_update_that_passes_over_faults_is_no_backfill() -> None:
+    changes = ("UPDATE IGNORE u SET a = 1 WHERE b = 2", "DELETE IGNORE FROM u WHERE b = 2", "UPDATE LOW_PRIORITY u SET a = 1 WHERE b = 2")
+    assert [finding.fix for sql in changes for finding in found(sql, "expand")] == ["", "", "-- backfill.sql\nUPDATE u SET a = 1 WHERE b = 2;"]
+
+
 def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:
     dropped = ("DROP TABLE IF EXISTS users", "DROP INDEX IF EXISTS i ON users")
     fixes = [finding.fix for sql in dropped for finding in found(sql, "expand")]

@@ -89,6 +89,10 @@ LEFT_OUT = "-- left out, since SQLite adds it to no table with rows, so that the
         ),
         ("a INT UNIQUE DEFAULT 5", ""),
         (
+            "a INT UNIQUE ON CONFLICT IGNORE",
+            f'{LEFT_OUT} ON CONFLICT IGNORE\nALTER TABLE [u] ADD COLUMN a INT;\nCREATE UNIQUE INDEX "u_a_unique" ON [u] (a);',
+        ),
+        (
             "a TEXT NOT NULL DEFAULT (hex(1)) COLLATE NOCASE",
             f"{LEFT_OUT} NOT NULL DEFAULT (hex(1))\nALTER TABLE [u] ADD COLUMN a TEXT COLLATE NOCASE;\n"
             "-- backfill.sql\nUPDATE [u] SET a = (hex(1)) WHERE a IS NULL;",
@@ -107,6 +111,10 @@ def test_the_index_of_a_unique_column_is_in_the_database_of_its_table() -> None:
 @pytest.mark.parametrize("change", ["ADD a TEXT DEFAULT (hex(1))", "RENAME COLUMN a TO b"])
 def test_what_a_backfill_fills_is_there_before(change: str) -> None:
     assert [finding.fix.startswith("-- expand.sql\n") for finding in found(f"ALTER TABLE u {change}", "contract") if finding.severity == "error"] == [True]
+
+
+def test_an_update_that_passes_over_faults_is_no_backfill() -> None:
+    assert [finding.fix for finding in found("UPDATE OR IGNORE u SET a = 1 WHERE b = 2", "expand")] == [""]
 
 
 def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:

@@ -83,6 +83,7 @@ def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
         yield from _of_new_table(alter, context)
         return
     unnamed: list[Spec] = []
+    left: list[Spec] = []
     for spec in alter.specs:
         if spec.column is not None and spec.kind == "add-column":
             _remember(spec.column, context)
@@ -92,14 +93,17 @@ def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
             known.makes("index", *context.key, spec.names[0].identifier.lower())
         faults = list(_SPECS[spec.kind](spec, context))
         yield from faults
-        if not online and spec.kind in _NAMED and not any(fault.severity == "error" for fault in faults):
+        if spec.kind in ("algorithm", "lock") or any(fault.severity == "error" for fault in faults):
+            continue
+        left.append(spec)
+        if not online and spec.kind in _NAMED:
             unnamed.append(spec)
     for kind in ("algorithm", "lock"):
         again = [spec for spec in alter.specs if spec.kind == kind][1:]
         if again:
             yield Fault(again[-1].at, "algorithm", f"{kind.upper()} is named more than once, and the last one counts: name it once")
     if unnamed and algorithm != "COPY" and lock not in ("SHARED", "EXCLUSIVE"):
-        yield _unnamed(unnamed, context)
+        yield _unnamed(unnamed, left, context)
     for spec in alter.specs:
         if spec.kind == "add-foreign":
             known.forgets("table", *(token.identifier for token in spec.names))  # what it cascades to is in use
@@ -139,17 +143,20 @@ def _remember(column: Column, context: Context) -> None:
         tell(fact, *context.key, column.name.identifier.lower())
 
 
-def _unnamed(specs: list[Spec], context: Context) -> Fault:
-    """One finding for all parts that ought to name how they are done: a warning where every server that we know of does without copy and lock."""
+def _unnamed(specs: list[Spec], left: list[Spec], context: Context) -> Fault:
+    """One finding for all parts that ought to name how they are done: a warning where every server that we know of does without copy and lock.
+
+    ``left`` is all that may stay in the statement: the parts that nothing is wrong with too.
+    """
     waits = any(spec.kind in _LONG or (spec.column is not None and spec.column.position) for spec in specs)
-    instant = all(spec.kind == "add-column" for spec in specs)
+    instant = all(spec.kind == "add-column" for spec in left)
     how = INSTANT if instant else ONLINE
     message = f"ALTER TABLE {context.name} does not name {how}: a server that cannot do it so copies {context.name} or locks it, and says nothing"
-    fix = context.alter(", ".join(spec.text for spec in specs), how)
+    fix = context.alter(", ".join(spec.text for spec in left), how)
     retyped = next((spec for spec in specs if spec.kind in ("modify", "change")), None)
     if retyped is not None and retyped.column is not None:
         message += "; and refuses it so if the type becomes another: then add a column with the new type, keep both equal, and drop the old one"
-        if context.phase == "contract" and len(specs) == 1 and not retyped.column.not_null and not retyped.column.type.upper().startswith(_GROWING):
+        if context.phase == "contract" and len(left) == 1 and not retyped.column.not_null and not retyped.column.type.upper().startswith(_GROWING):
             moved = _retyped(retyped.column, context)
             fix = f"-- expand.sql\n{moved}" if moved else ""
     return Fault(specs[0].at, "algorithm", message, fix, "error" if waits else "warn")

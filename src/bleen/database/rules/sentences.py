@@ -245,7 +245,7 @@ class Update(NamedTuple):
     reads: Token | None
     """Where a query over other rows begins."""
     text: str
-    """The statement, without the words between its verb and its table."""
+    """The statement, without LOW_PRIORITY and QUICK; empty if it passes over faults (IGNORE), as no batch does."""
 
     @property
     def name(self) -> str:
@@ -285,7 +285,8 @@ def update(cursor: Cursor, before: frozenset[str]) -> Update:
         condition = cursor.tokens[clauses["WHERE"] + 1 : end]
         where = "" if always(condition) else cursor.written(clauses["WHERE"] + 1, end)
     batched = next((word for word in clauses if word != "WHERE"), "")
-    return Update(at, table, where, batched, reads, f"{at.text} {cursor.written(begin)}")
+    passes = any(token.word not in ("LOW_PRIORITY", "QUICK") for token in cursor.tokens[1:begin])
+    return Update(at, table, where, batched, reads, "" if passes else f"{at.text} {cursor.written(begin)}")
 
 
 _SECOND_TABLE = words("FROM JOIN USING")
@@ -301,13 +302,13 @@ def changed(change: Update, phase: Phase) -> Iterator[Fault]:
         rule = "update-outside-backfill" if change.where else "whole-table-update"
         which = "each row that it looks at" if change.where else "every row"
         message = f"locks {which} of {change.name} until it has ended, and the version that serves waits; backfill.sql does it in batches"
-        yield Fault(change.at, rule, message, f"-- backfill.sql\n{change.text};" if not change.batched else "")
+        yield Fault(change.at, rule, message, f"-- backfill.sql\n{change.text};" if change.text and not change.batched else "")
     elif not change.where:
         message = f"locks every row of {change.name} until it has ended; drop the table in contract, or delete by key in batches"
         yield Fault(change.at, "delete-without-where", message)
     elif phase == "expand":
         message = f"the version that serves still uses these rows of {change.name}"
-        yield Fault(change.at, "delete-in-expand", message, f"-- contract.sql\n{change.text};" if change.reads is None else "")
+        yield Fault(change.at, "delete-in-expand", message, f"-- contract.sql\n{change.text};" if change.text and change.reads is None else "")
     else:
         message = f"locks each row that it looks at in {change.name} until it has ended; with many rows, delete by key in batches"
         yield Fault(change.at, "delete-in-contract", message, "", "warn")

@@ -17,7 +17,7 @@ def added(column: Column, table: Sequence[Token]) -> str:
     left: tuple[str, ...] = ()
     filled = ""
     default: Value = value(column.default) if column.default else None
-    written.pop("UNIQUE", None)
+    unique = written.pop("UNIQUE", "")
     if column.stored:
         written["AS"] = f"GENERATED ALWAYS AS {column.expression} VIRTUAL"
     elif not is_constant(column.default) or (column.references and default is not None):
@@ -33,16 +33,22 @@ def added(column: Column, table: Sequence[Token]) -> str:
             written["NOT"], default = f"{written['NOT']} DEFAULT {zero}", given
     if not column.expression and ((column.key and default is not None) or any(_said(column, check, default) is False for check in column.checks)):
         return ""
-    told = " ".join(written.pop(part) for part in left if part in written)
+    told = " ".join(filter(None, (*(written.pop(part, "") for part in left), _conflict(unique))))
     lines = [f"ALTER TABLE {on} ADD COLUMN {' '.join(filter(None, (name, column.type, *written.values())))};"]
     if told:
         lines.insert(0, f"-- left out, since SQLite adds it to no table with rows, so that the application sees to it: {' '.join(told.splitlines())}")
     if column.key:
         index = f"{table[-1].identifier}_{column.name.identifier}_unique".replace('"', '""')
         of = ".".join((*(token.text for token in table[:-1]), f'"{index}"'))
-        unique = f"CREATE UNIQUE INDEX {of} ON {table[-1].text} ({name});"
-        lines += ["-- contract.sql", unique] if column.expression else [unique]
+        index = f"CREATE UNIQUE INDEX {of} ON {table[-1].text} ({name});"
+        lines += ["-- contract.sql", index] if column.expression else [index]
     return "\n".join([*lines, "-- backfill.sql", filled] if filled else lines)
+
+
+def _conflict(unique: str) -> str:
+    """What a UNIQUE says of rows that it refuses, which no index says."""
+    said = [token.text for sentence in read(unique, "sqlite").sentences for token in sentence.tokens[-3:]]
+    return " ".join(said) if said[:1] and said[0].upper() == "ON" else ""
 
 
 def _said(column: Column, check: Sequence[Token], default: Value) -> object:
