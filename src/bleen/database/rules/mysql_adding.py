@@ -50,8 +50,8 @@ def added(column: Column, table: Sequence[Token], perhaps: str = "") -> str:
     if any(truth(value(check, {column.name.identifier.lower(): default})) is False for check in column.checks if not column.generated):
         return ""
     if column.key:
-        if default is not None and not column.generated:
-            return ""  # the same in each row
+        if column.endless or (default is not None and not column.generated):
+            return ""  # MariaDB copies the table for it; the same in each row
         index = f"{table[-1].identifier}_{column.name.identifier}_unique".replace("`", "``")
         (contract if column.generated else expand).append(_alter(on, f"ADD UNIQUE INDEX `{index}` ({name})", ONLINE))
     if references:
@@ -66,7 +66,7 @@ def added(column: Column, table: Sequence[Token], perhaps: str = "") -> str:
 
 def required(column: Column, table: str, written: Mapping[str, str]) -> list[str]:
     """NOT NULL, and what else is said of a column, once it has a value in each row."""
-    if column.timestamp:
+    if column.timestamp or (column.checks and column.type.upper() == "JSON"):
         return [f"-- left out, since MariaDB copies {table} for it: NOT NULL at {column.name.text}".replace("\n", " ")]
     return [_alter(table, defined("MODIFY COLUMN", column, written), ONLINE)]
 

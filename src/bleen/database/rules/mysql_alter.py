@@ -195,7 +195,8 @@ def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
     elif column.key == "PRIMARY":
         yield Fault(spec.at, "primary-key", f"a primary key added to {table} rebuilds it; build a new table and move the rows in batches")
     elif column.key:
-        then = "" if safely else ", and all rows would have the same in it"
+        why = f", and no index holds all of a {column.type}" if column.endless else ", and all rows would have the same in it"
+        then = "" if safely else why
         yield Fault(spec.at, "inline-constraint", f"{name} UNIQUE builds an index over {table} together with the column{then}", safely)
     elif column.references:
         yield Fault(spec.at, "inline-constraint", f"MySQL ignores REFERENCES at a column, and MariaDB copies {table} for it", safely)

@@ -40,6 +40,11 @@ class Column(NamedTuple):
         return self.type.upper().startswith("TIMESTAMP")
 
     @property
+    def endless(self) -> bool:
+        """Whether it is a TEXT, a BLOB or JSON, which no index has all of."""
+        return any(kind in self.type.upper().partition("(")[0] for kind in ("TEXT", "BLOB", "JSON", "LONG"))
+
+    @property
     def bare_default(self) -> str:
         """The default without the parentheses around it."""
         return self.default_text[1:-1] if self.default_text.startswith("(") else self.default_text
