@@ -88,6 +88,8 @@ LEFT_OUT = "-- left out, since SQLite adds it to no table with rows, so that the
             'ALTER TABLE [u] ADD COLUMN a INT AS (b) VIRTUAL;\n-- contract.sql\nCREATE UNIQUE INDEX "u_a_unique" ON [u] (a);',
         ),
         ("a INT UNIQUE DEFAULT 5", ""),
+        ("a INT UNIQUE DEFAULT 5 REFERENCES t (id)", ""),
+        ("a TEXT UNIQUE DEFAULT CURRENT_TIMESTAMP", ""),
         (
             "a INT UNIQUE ON CONFLICT IGNORE",
             f'{LEFT_OUT} ON CONFLICT IGNORE\nALTER TABLE [u] ADD COLUMN a INT;\nCREATE UNIQUE INDEX "u_a_unique" ON [u] (a);',

@@ -18,6 +18,8 @@ def added(column: Column, table: Sequence[Token]) -> str:
     filled = ""
     default: Value = value(column.default) if column.default else None
     unique = written.pop("UNIQUE", "")
+    if column.key and default is not None and (is_constant(column.default) or len(column.default) == 1):
+        return ""  # the same in each row, or the same time
     if column.stored:
         written["AS"] = f"GENERATED ALWAYS AS {column.expression} VIRTUAL"
     elif not is_constant(column.default) or (column.references and default is not None):
@@ -31,7 +33,7 @@ def added(column: Column, table: Sequence[Token]) -> str:
         else:
             written.pop("DEFAULT", None)
             written["NOT"], default = f"{written['NOT']} DEFAULT {zero}", given
-    if not column.expression and ((column.key and default is not None) or any(_said(column, check, default) is False for check in column.checks)):
+    if not column.expression and any(_said(column, check, default) is False for check in column.checks):
         return ""
     told = " ".join(filter(None, (*(written.pop(part, "") for part in left), _conflict(unique))))
     lines = [f"ALTER TABLE {on} ADD COLUMN {' '.join(filter(None, (name, column.type, *written.values())))};"]
