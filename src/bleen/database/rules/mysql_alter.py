@@ -418,7 +418,8 @@ def _default(spec: Spec, context: Context) -> Iterator[Fault]:
 def _visibility(spec: Spec, context: Context) -> Iterator[Fault]:
     name = spec.names[0]
     new = context.known.made("index", *context.key, name.identifier.lower()) if spec.kind == "index-visibility" else context.made(name)
-    if context.phase == "contract" or new:
+    shown = spec.kind == "index-visibility" and (spec.text.upper().endswith(" VISIBLE") or "NOT" in _words(spec))
+    if context.phase == "contract" or new or shown:
         return
     if spec.kind == "index-visibility":
         yield Fault(spec.at, "visibility", f"queries of the version that serves may be as slow without the index {name.text} as if it were dropped", "", "warn")

@@ -12,6 +12,8 @@ _BEHIND = _JOINED | _CLAUSES | words(", USING")
 """What may stand behind a table in FROM: a hint or a partition is not read, so that no comma behind it is missed."""
 _ACTS = words("INTO FOR LOCK PROCEDURE WITH RECURSIVE INSERT UPDATE DELETE REPLACE CREATE ALTER DROP :")
 """What a query does besides, or cannot be told from it; ``:=`` sets a variable of MySQL."""
+_FROM_A_VALUE = words("EXTRACT TRIM SUBSTRING SUBSTR MID")
+"""Functions that have FROM before a value, no table."""
 _DEEPEST = 100
 
 Made = Callable[[tuple[Token, ...]], bool]
@@ -54,8 +56,8 @@ def sources(query: Sequence[Token]) -> list[tuple[Token, ...]] | None:
         return None
 
 
-def _read(query: Sequence[Token], named: frozenset[str], left: int) -> list[tuple[Token, ...]]:
-    """``named`` are the queries that a WITH around it has given names."""
+def _read(query: Sequence[Token], named: frozenset[str], left: int, call: str = "") -> list[tuple[Token, ...]]:
+    """``named`` are the queries that a WITH around it has given names, ``call`` the word before its parenthesis."""
     cursor = Cursor(tuple(query), "")
     if not left:
         raise Puzzled(cursor.now)
@@ -67,7 +69,11 @@ def _read(query: Sequence[Token], named: frozenset[str], left: int) -> list[tupl
     conditions = False  # of a JOIN: a comma behind them goes on with FROM
     while not cursor.done:
         if cursor.sees("("):
-            found += _read(cursor.group(), named, left - 1)
+            before = cursor.ahead(-1).word if cursor.at else ""
+            inner = cursor.group()
+            found += _read(inner, named, left - 1, "" if inner and inner[0].word in _BEGINS else before)
+        elif (call in _FROM_A_VALUE and cursor.accept_one(words("FROM FOR"))) or cursor.accept("WITH", "ROLLUP"):
+            continue
         elif cursor.accept("ON", "DUPLICATE", "KEY", "UPDATE") or cursor.accept("ON", "CONFLICT") or cursor.accept("DO", "UPDATE"):
             conditions = False
         elif cursor.accept("DISTINCT", "FROM"):  # IS DISTINCT FROM compares
