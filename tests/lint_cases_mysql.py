@@ -355,6 +355,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "truncate": [("both", "TRUNCATE TABLE users"), ("both", "truncate users"), ("both", "CREATE TABLE a (id INT);\nTRUNCATE b")],
     "lock-table": [("both", "LOCK TABLES users WRITE"), ("both", "UNLOCK TABLES"), ("both", "LOCK INSTANCE FOR BACKUP"), ("both", "CHECK TABLE users")],
     "side-effect": [
+        ("both", "CREATE TABLE a (id INT);\nUPDATE a SET id = f(id)"),
+        ("both", "CREATE TABLE a (id INT);\nDELETE FROM a WHERE SLEEP(5) IN (SELECT id FROM a)"),
         ("both", "INSERT INTO users (id) SELECT SLEEP(5) WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
         ("backfill", "UPDATE users SET a = f(b), c = Sleep(5)"),
         ("backfill", "UPDATE users SET a = `SLEEP`(5)"),

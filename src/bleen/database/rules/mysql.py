@@ -452,6 +452,8 @@ class _Mysql:
         if (fault := triggers.fired(change.at, change.name, _key(change.table), self.known)) is not None:
             yield fault
         if self.new(change.table) and (change.reads is None or reads_new(cursor.tokens[1:], self.new)):
+            if (call := unknown_call(cursor.tokens)) is not None:
+                yield unknown(call)
             return
         piped = change.at.word == "UPDATE" and any(pipes(cursor.tokens, cursor.text, "backfill"))
         for fault in changed(change, self.phase):
