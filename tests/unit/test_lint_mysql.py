@@ -231,6 +231,11 @@ def test_a_fix_says_all_that_the_statement_says_or_there_is_none(spec: str) -> N
     assert [line for line in lines if not line.startswith(("--", "SET foreign_key_checks"))] == STEPS[spec]
 
 
+def test_an_index_gets_no_longer_name_than_a_server_takes() -> None:
+    (fix,) = (finding.fix for finding in found(f"ALTER TABLE {'u' * 64} ADD {'a' * 64} INT UNIQUE", "expand"))
+    assert f"ADD UNIQUE INDEX `{'u' * 57}_unique`" in fix
+
+
 def test_a_new_table_that_rows_in_use_cascade_from_is_not_free() -> None:
     cascade = "SET foreign_key_checks = 0; ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES n (id) ON DELETE CASCADE, ALGORITHM=INPLACE, LOCK=NONE;"
     sql = f"CREATE TABLE n (id INT PRIMARY KEY); {cascade} SET foreign_key_checks = 1; DELETE FROM n"

@@ -52,7 +52,7 @@ def added(column: Column, table: Sequence[Token], perhaps: str = "") -> str:
     if column.key:
         if column.endless or (default is not None and not column.generated):
             return ""  # MariaDB copies the table for it; the same in each row
-        index = f"{table[-1].identifier}_{column.name.identifier}_unique".replace("`", "``")
+        index = (f"{table[-1].identifier}_{column.name.identifier}"[:57] + "_unique").replace("`", "``")  # 64 characters are a name
         (contract if column.generated else expand).append(_alter(on, f"ADD UNIQUE INDEX `{index}` ({name})", ONLINE))
     if references:
         key = ["SET foreign_key_checks = 0;", _alter(on, f"ADD FOREIGN KEY ({name}) {references}", ONLINE), "SET foreign_key_checks = 1;"]

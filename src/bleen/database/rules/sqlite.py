@@ -52,7 +52,7 @@ RULES = {
     "copies-rows": "INSERT ... SELECT and CREATE TABLE ... AS keep all other writers waiting until every row is copied.",
     "replaces": "REPLACE, OR REPLACE and ON CONFLICT DO UPDATE change or delete rows that are in use.",
     "data-modifying-cte": "WITH hides what a statement reads and writes.",
-    "side-effect": "What a query does besides is not seen in the statement.",
+    "side-effect": "What a query does besides is not seen in the statement, and nobody else can write while it reads.",
     "trigger": "A trigger on a table in use runs within each statement of both versions, and can fail them.",
     "pragma": "A PRAGMA changes the connection, the file or the schema behind SQLite's back.",
     "vacuum": "VACUUM, REINDEX and ANALYZE keep all other writers waiting.",
