@@ -518,7 +518,8 @@ def test_a_conflict_is_decided_by_who_writes(users: Base, environment: str, kept
 def test_a_release_that_goes_on_with_half_an_expand_tells_its_triggers_who_writes_what(users: Base) -> None:
     """The sync was installed by a release that was aborted in its backfill; the environment of the next one writes the new shape too."""
     schema = Schema(users.open())
-    broken = parse("0007_full_name", {**FULL_NAME, "backfill.sql": "UPDATE users SET full_name = first_name || ' ' || last_name || 1 / (id - 9);"}, "")
+    beside = {"expand.sql": "ALTER TABLE users ADD COLUMN full_name text, ADD COLUMN share int;", "backfill.sql": "UPDATE users SET share = 1 / (id - 9);"}
+    broken = parse("0007_full_name", {**FULL_NAME, **beside}, "")
     with pytest.raises(Refused, match="division by zero"):
         schema.expand([broken], "shop", 2, SHIPS)
     rows(users, "DELETE FROM users WHERE id = 9 RETURNING 1")

@@ -176,7 +176,7 @@ def test_a_column_of_two_pairs_is_refused_before_anything_is_touched(schema: Sch
 
 def test_a_pair_over_a_column_that_the_table_has_not_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
     wrong = {name: text.replace("first_name", "given_name") for name, text in FULL_NAME.items()}
-    (said,) = schema.foreseen(parse("0007_full_name", {**wrong, "backfill.sql": "UPDATE users SET full_name = last_name;"}, "x"))
+    (said,) = schema.foreseen(parse("0007_full_name", {**wrong, "backfill.sql": "UPDATE users SET last_name = 'x' WHERE last_name = 'y';"}, "x"))
     assert "users has no column given_name, and expand.sql adds none; it has id, first_name, last_name" in said
 
 

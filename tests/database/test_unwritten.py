@@ -68,6 +68,53 @@ def test_what_the_new_version_wrote_survives_another_backfill(schema: Schema) ->
     assert stored(schema) == [(1, None), (2, 1), (3, 0)]
 
 
+def test_a_backfill_that_fills_a_pair_otherwise_than_the_pair_is_refused_before_expand(schema: Schema) -> None:
+    """Two-way sync: the derived side changes only if its source changed or was not yet in step; here the triggers would make status from what differs."""
+    same = active(schema.server.dialect, **{"backfill.sql": "UPDATE users SET active = status  =1 /* it is */;"})
+    assert schema.foreseen(same) == []
+    other = active(schema.server.dialect, **{"backfill.sql": "UPDATE users SET active = status < 1;"})
+    (said,) = schema.foreseen(other)
+    assert "backfill of" in said
+    assert "active = status < 1, and its pair says forward = status = 1: the triggers would make the old columns from what differs" in said
+    schema.expand([other], "shop", 2, SHIPS)  # by who has not looked: the pair counts
+    assert schema.server.rows("SELECT id, status FROM users ORDER BY id") == [(1, 0), (2, 1), (3, 0)]
+    assert stored(schema) == [(1, 0), (2, 1), (3, 0)]
+
+
+FILLS = {
+    "another column": "UPDATE users SET note = 'x';",
+    "a part of the rows": "UPDATE users SET active = status = 1 WHERE id = 2;",
+    "a part of the rows, and another column": "UPDATE users SET note = 'x', active = status = 1 WHERE id = 2;",
+}
+
+
+@pytest.mark.parametrize("fill", FILLS.values(), ids=FILLS)
+def test_a_pair_is_filled_whatever_a_backfill_leaves_out(schema: Schema, fill: str) -> None:
+    """`bleen deploy` "expands, installs the sync, fills": no row is left in which the new version reads nothing."""
+    schema.expand([active(schema.server.dialect, **{"backfill.sql": fill})], "shop", 2, SHIPS)
+    assert stored(schema) == [(1, 0), (2, 1), (3, 0)]
+    noted = [id for (id,) in schema.server.rows("SELECT id FROM users WHERE note = 'x' ORDER BY id")]
+    assert noted == ([] if "note" not in fill else [2] if "WHERE" in fill else [1, 2, 3])
+
+
+def test_a_pair_beside_a_backfill_of_another_table_is_refused_before_expand(schema: Schema) -> None:
+    schema.server.rows("CREATE TABLE orders (id integer PRIMARY KEY, a int)")
+    (said,) = schema.foreseen(active(schema.server.dialect, **{"backfill.sql": "UPDATE orders SET a = 1;"}))
+    assert "the pair of users would not be filled, as a migration fills one table: make it one for each" in said
+
+
+def test_rows_that_somebody_wrote_are_not_taken_for_filled_where_a_backfill_leaves_them_out(schema: Schema) -> None:
+    """What a writer wrote is never overwritten; nor is it promised to be in step."""
+    schema.server.rows("ALTER TABLE users ADD COLUMN active boolean")
+    schema.server.rows("UPDATE users SET active = 1 = 1 WHERE id = 1")
+    was_there = active(schema.server.dialect, **{"expand.sql": "", "backfill.sql": "UPDATE users SET active = status = 1 WHERE active IS NULL;"})
+    with pytest.raises(Refused, match=r"the backfill's WHERE leaves out 1 rows of users \(status <-> active\) that are out of step"):
+        schema.expand([was_there], "shop", 2, SHIPS)
+    assert stored(schema) == [(1, 1), (2, 1), (3, 0)]
+    schema.server.rows("UPDATE users SET status = 1 WHERE id = 1")
+    assert schema.expand([was_there], "shop", 2, SHIPS) == ["0007_active"]
+
+
 LOSSY = {
     "expand.sql": "ALTER TABLE users ADD COLUMN full_name text, ADD COLUMN score int;",
     "backfill.sql": "UPDATE users SET full_name = first || ' ' || last, score = 0;",

@@ -449,6 +449,7 @@ class Schema:
                 self._install(migration, number, pair)
         if fill := self._fill(migration):
             self._go_over(migration, fill)
+            self._refuse_left_out(migration, fill)
         self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
         self.told(f"{migration.name}: expanded")
         return True
@@ -478,6 +479,16 @@ class Schema:
 
     def _go_over(self, migration: Migration, fill: Backfill, late: bool = False) -> None:
         backfill.run(self.server, self.ledger, migration, fill, lambda progress: self.told(f"{migration.name}: {progress.line()}"), late=late)
+
+    def _refuse_left_out(self, migration: Migration, fill: Backfill) -> None:
+        """Rows that somebody wrote are not filled where a backfill leaves them out; out of step, their next write would make one side from the other."""
+        for number, pair in enumerate(migration.pairs if fill.where else (), 1):
+            each = self._sync(migration, number, pair, {})
+            if count := self._number(each, each.diverged()):
+                raise Refused(
+                    f"{migration.name}: the backfill's WHERE leaves out {count} rows of {words(pair)} that are out of step, and nobody but you knows which side"
+                    f" is right; UPDATE the other, and expand again; these rows are found by: {each.diverged()}"
+                )
 
     def _install(self, migration: Migration, number: int, pair: Pair) -> None:
         if refused := sync.refusals(self.server, pair):

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from bleen.database.ledger import Ledger
 from bleen.database.migration import Backfill, Migration, Pair, speaks_of
 from bleen.database.server import Contended, Server, TookTooLong
+from bleen.database.statements import Unreadable
 from bleen.errors import Refused
 
 ROUNDS = 5
@@ -116,6 +117,10 @@ class Rows(Protocol):
     """The rows of one backfill, in the SQL of a dialect. A row is out of step if the backfill's UPDATE would change it, and no sync holds it to be right."""
 
     table: str
+    pairs: Sequence[Pair]
+    """Those of the migration that are of this table: they fill their columns themselves, whatever it says of them."""
+    given: Mapping[str, str]
+    """What it sets, by the names that the catalogue has, if it has them."""
 
     def check(self) -> None:
         """Raises Refused for a backfill that could never be in step, saying what to write instead; also before its columns are there."""
@@ -149,6 +154,10 @@ class Rows(Protocol):
         """Brings a range into step; how many rows it changed."""
         ...
 
+    def spelled(self, expression: str) -> Sequence[str]:
+        """An expression without its comments and white space: what two ways to write the same have in common. Raises Unreadable."""
+        ...
+
     def burden(self, lag: float) -> str:
         """Why it had better wait: a replica is more than ``lag`` seconds behind, or too many sessions wait for each other or for the disk. Empty if not."""
         ...
@@ -167,13 +176,20 @@ class Group(NamedTuple):
     """Which rows want it, in SQL."""
 
 
+def filled(given: Mapping[str, str], pairs: Sequence[Pair]) -> dict[str, str]:
+    """All that is filled: what a backfill says, and the columns of its table's pairs as their triggers make them. A row that was filled otherwise would be
+    taken for one that the new version wrote, and its old columns, which the old version reads, made from that.
+    """
+    return {**given, **{name: expression for pair in pairs for name, expression in pair.forward.items()}}
+
+
 def groups(
-    filled: Mapping[str, str], pairs: Sequence[Pair], late: bool, same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]
+    filled: Mapping[str, str], where: str, pairs: Sequence[Pair], late: bool, same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]
 ) -> list[Group]:
     """What a backfill fills, and where. ``same`` says in SQL whether columns are what expressions make; ``default`` is what ADD COLUMN gave a column.
 
     Where a pair holds, a row is also in step if the old side says what the new one does, as its writer wrote the new one; but not as ADD COLUMN left it, when
-    nobody wrote it. ``late``: see ``run``.
+    nobody wrote it: such a row is filled even if ``where`` leaves it out, as the new version would read nothing there. ``late``: see ``run``.
     """
     paired = {name for pair in pairs for name in pair.new}
     found = []
@@ -184,23 +200,44 @@ def groups(
                 wants.append(unwritten)
             if backward is not None:
                 wants.append(f"NOT {same(backward)}" if late else f"(NOT {same(backward)} OR {unwritten})")
+            if where:
+                wants.append(f"({where}\n)" if backward is None else f"(({where}\n) OR {unwritten})")
             found.append(Group(some, f"({' AND '.join(wants)})"))
     return found
 
 
 def check(server: Server, migration: Migration, backfill: Backfill, coming: str | None) -> None:
-    """Raises Refused for a backfill that could never end, or that names what the table has not and what is ``coming`` does not speak of, saying what to write
-    instead; also before its table and its columns are there. ``coming``: the SQL that will have run before, None if nobody knows it.
+    """Raises Refused for a backfill that could never end, that is at odds with a pair, or that names what the table has not and what is ``coming`` does not
+    speak of, saying what to write instead; also before its table and its columns are there. ``coming``: the SQL that will have run before, None if nobody
+    knows it.
     """
     rows = _rows(server, migration, backfill)
     rows.check()
+    _agree(rows)
     known = server.columns(backfill.table)
+    if strays := [pair.table for pair in migration.pairs if pair not in rows.pairs and known and server.columns(pair.table)]:
+        raise Refused(f"backfill of {backfill.table}: the pair of {strays[0]} would not be filled, as a migration fills one table: make it one for each")
     if not known or coming is None:
         return
     there = {*map(str.lower, known), ""}
     for name in (*backfill.set, *backfill.key, _missing(server, rows, backfill)):
         if name.lower() not in there and not speaks_of(coming, name):
             raise Refused(f"backfill of {backfill.table}: it has no column {name}, and expand.sql adds none; it has {', '.join(known)}")
+
+
+def _agree(rows: Rows) -> None:
+    """Raises Refused for a backfill that fills the column of a pair with something else than the pair does."""
+    for name, made in ((name, made) for pair in rows.pairs for name, made in pair.forward.items()):
+        said = rows.given.get(name, made)
+        try:
+            differs = rows.spelled(said) != rows.spelled(made)
+        except Unreadable:  # that is said of the pair
+            continue
+        if differs:
+            raise Refused(
+                f"backfill of {rows.table}: {name} = {said}, and its pair says forward = {made}: the triggers would make the old columns from what differs;"
+                f" leave {name} out of the backfill, as a pair fills its columns itself, or mend one of the two"
+            )
 
 
 def _missing(server: Server, rows: Rows, backfill: Backfill) -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import cast
 
 from bleen.database import mysql_statements
-from bleen.database.backfill import Bound, Estimate, Group, groups
+from bleen.database.backfill import Bound, Estimate, Group, filled, groups
 from bleen.database.migration import Backfill, Pair
 from bleen.database.mysql import MySQL
 from bleen.database.mysql_columns import shapes
@@ -41,17 +41,18 @@ class Rows:
         self._schema, self._name = self._server.named(backfill.table)
         self.table = backfill.table
         self._shapes = shapes(self._server, self.table)
-        self._set = {self._column(name): expression for name, expression in backfill.set.items()}
-        self._pairs = [pair for pair in pairs if set(pair.new) & set(self._set) and self._server.named(pair.table) == (self._schema, self._name)]
+        self.given = {self._column(name): expression for name, expression in backfill.set.items()}
+        self.pairs = [pair for pair in pairs if self._server.named(pair.table) == (self._schema, self._name)]
+        self._set = filled(self.given, self.pairs)
         self._keys = self._unique()
         named = [index for index, key in self._keys.items() if key == tuple(self._column(name) for name in backfill.key)]
         self._index = next(iter(named if backfill.key else self._keys), "")
         self._key = self._keys.get(self._index, ())
 
     def check(self) -> None:
-        for name, expression in self._set.items():
+        for name, expression in self.given.items():
             self._steady(f"{name} = {expression}", expression, clocks=False)
-            others = {each.lower() for each in self._set} - {name.lower()}
+            others = {each.lower() for each in self.given} - {name.lower()}
             if read := sorted(others & {token.identifier.lower() for token in mysql_statements.expression(expression) if token.kind in ("word", "name")}):
                 raise Refused(f"backfill of {self.table}: {name} is made from {', '.join(read)}, which it sets too: MySQL would take what it has just set")
         if self._backfill.where:
@@ -117,14 +118,17 @@ class Rows:
         return last[0], self._server.rows(f"SELECT count(*) FROM {self._along} {where}")[0][0]
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
-        return sum(self._fill(filled, f"WHERE {self._from(begin)} AND {self._compared(last, '<', True)} AND {self._where(d)}") for filled, d in self._groups())
+        return sum(self._fill(some, f"WHERE {self._from(begin)} AND {self._compared(last, '<', True)} AND {d}") for some, d in self._groups())
 
-    def _fill(self, filled: Mapping[str, str], where: str) -> int:
+    def _fill(self, some: Mapping[str, str], where: str) -> int:
         if not self._server.rows(f"SELECT count(*) FROM {self._along} {where} FOR UPDATE NOWAIT")[0][0]:
             return 0
-        assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in filled.items())
+        assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in some.items())
         self._server.rows(f"UPDATE {self._along} SET {assignments} {where}")
         return int(self._server.rows("SELECT ROW_COUNT()")[0][0])
+
+    def spelled(self, expression: str) -> Sequence[str]:
+        return [token.identifier.lower() if token.kind in ("word", "name") else token.text for token in mysql_statements.expression(expression)]
 
     def burden(self, lag: float) -> str:
         """How far replicas are behind is not to be seen from the primary: see the notes of ``estimate``."""
@@ -188,13 +192,10 @@ class Rows:
         return bool(self._server.rows("SELECT @@log_bin AND @@binlog_format = 'STATEMENT'")[0][0])
 
     def _out_of_step(self) -> str:
-        return self._where(" OR ".join(differs for _, differs in self._groups()))
-
-    def _where(self, differs: str) -> str:
-        return f"({self._backfill.where}\n) AND ({differs})" if self._backfill.where else f"({differs})"
+        return f"({' OR '.join(differs for _, differs in self._groups())})"
 
     def _groups(self) -> list[Group]:
-        return groups(self._set, self._pairs, self._late, self._same, self._default)
+        return groups(self._set, self._backfill.where, self.pairs, self._late, self._same, self._default)
 
     def _same(self, expressions: Mapping[str, str]) -> str:
         """Bytes are compared, as collations call equal what is not."""

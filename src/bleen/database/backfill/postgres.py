@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import postgast
 from psycopg import sql
 
-from bleen.database.backfill import Bound, Estimate, Group, groups
+from bleen.database.backfill import Bound, Estimate, Group, filled, groups
 from bleen.database.backfill.postgres_update import below
 from bleen.database.migration import Backfill, Pair
 from bleen.database.server import Server
+from bleen.database.statements import Place, Unreadable
 from bleen.database.sync.postgres import installed
 from bleen.database.sync.postgres_expression import constant
 from bleen.errors import Refused
@@ -35,14 +36,16 @@ class Rows:
         self.table = backfill.table
         self._server, self._backfill, self._late = server, backfill, late
         self._columns = server.columns(self.table)
-        self._pairs = [pair for pair in pairs if set(pair.new) & set(backfill.set) and self._is(pair.table)]
-        self._pinned = {n: v for pair in self._pairs for n, v in installed(server, pair).items() if n != "search_path"}
+        self.pairs = [pair for pair in pairs if self._is(pair.table)]
+        self.given = backfill.set
+        self._set = filled(self.given, self.pairs)
+        self._pinned = {n: v for pair in self.pairs for n, v in installed(server, pair).items() if n != "search_path"}
         self._keys = self._unique()
         named = [key for key in self._keys if key == backfill.key]
         self._key: tuple[str, ...] = next(iter(named if backfill.key else self._keys), ())
 
     def check(self) -> None:
-        for name, expression in self._backfill.set.items():
+        for name, expression in self.given.items():
             self._steady(f"{name} = {expression}", expression, clocks=False)
         if self._backfill.where:
             self._steady(f"WHERE {self._backfill.where}", self._backfill.where, clocks=True)
@@ -51,7 +54,7 @@ class Rows:
         table, columns = self.table, self._columns
         if not columns:
             raise Refused(f"backfill: there is no table {table}; let expand.sql make it, or name its schema")
-        for name in self._backfill.set:
+        for name in self._set:
             if name not in columns:
                 raise Refused(f"backfill of {table}: it has no column {name}; it has {', '.join(columns)}")
             if columns[name].generated:
@@ -60,7 +63,7 @@ class Rows:
             wrong = f"({', '.join(self._backfill.key)}) is none of its keys" if self._backfill.key else "it has no key to go along"
             known = "; it has " + " and ".join(f"({', '.join(key)})" for key in self._keys) if self._keys else ""
             raise Refused(f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns: CREATE UNIQUE INDEX CONCURRENTLY")
-        if moved := set(self._key) & set(self._backfill.set):
+        if moved := set(self._key) & set(self._set):
             raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
 
     @contextmanager
@@ -100,12 +103,18 @@ class Rows:
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
         changed = 0
-        for filled, differs in self._groups():
-            assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in filled.items())
-            where = f"({self._between(begin, last)}) AND {self._where(differs)}"
+        for some, differs in self._groups():
+            assignments = ", ".join(f"{self._server.quoted(name)} = ({expression}\n)" for name, expression in some.items())
+            where = f"({self._between(begin, last)}) AND {differs}"
             update = f"WITH changed AS (UPDATE {self.table} SET {assignments} WHERE {where} RETURNING 1) SELECT count(*) FROM changed"
             changed += int(self._server.rows(update)[0][0])
         return changed
+
+    def spelled(self, expression: str) -> Sequence[str]:
+        try:
+            return [postgast.deparse(postgast.parse(f"SELECT (\n{expression}\n)"))]
+        except postgast.PgQueryError as error:
+            raise Unreadable(error.message, Place(1, 1)) from None
 
     def burden(self, lag: float) -> str:
         """The lag of a replica is known to superusers and pg_monitor (PostgreSQL manual, "pg_stat_replication"); see the notes of ``estimate``."""
@@ -141,7 +150,7 @@ class Rows:
 
     def _sample(self, percent: float) -> tuple[int, int]:
         """Rows of some pages, and how many of them are out of step: all, before expand has made the columns."""
-        out = self._out_of_step() if set(self._backfill.set) <= set(self._columns) else "true"
+        out = self._out_of_step() if set(self._set) <= set(self._columns) else "true"
         with self._transaction(1.0, 0):
             query = f"SELECT count(*), count(*) FILTER (WHERE {out}) FROM {self.table} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)"
             found = self._server.rows(query)[0]
@@ -175,13 +184,10 @@ class Rows:
             yield
 
     def _out_of_step(self) -> str:
-        return self._where(" OR ".join(differs for _, differs in self._groups()))
-
-    def _where(self, differs: str) -> str:
-        return f"({self._backfill.where}\n) AND ({differs})" if self._backfill.where else f"({differs})"
+        return f"({' OR '.join(differs for _, differs in self._groups())})"
 
     def _groups(self) -> list[Group]:
-        return groups(self._backfill.set, self._pairs, self._late, self._same, self._default)
+        return groups(self._set, self._backfill.where, self.pairs, self._late, self._same, self._default)
 
     def _same(self, expressions: Mapping[str, str]) -> str:
         """Bytes are compared, as `=` of some types (citext, numeric, box) calls equal what is not, and some (json) have none."""

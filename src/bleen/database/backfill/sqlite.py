@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from bleen.database import sqlite_values
-from bleen.database.backfill import LARGEST, Bound, Estimate, Group, groups
+from bleen.database.backfill import LARGEST, Bound, Estimate, Group, filled, groups
 from bleen.database.migration import Backfill, Pair
 from bleen.database.sqlite import SQLite
 from bleen.database.sqlite_values import MOMENTS, look, named, quoted
@@ -38,15 +38,16 @@ class Rows:
         self._server, self._where, self._late = server, backfill.where, late
         self._found = look(server, backfill.table)
         columns = {name.lower(): name for name in self._found.columns} if self._found else {}
-        self._set = {columns.get(name.lower(), name): expression for name, expression in backfill.set.items()}
-        self._pairs = [pair for pair in pairs if set(pair.new) & set(self._set) and named(pair.table).lower() == named(self.table).lower()]
+        self.given = {columns.get(name.lower(), name): expression for name, expression in backfill.set.items()}
+        self.pairs = [pair for pair in pairs if named(pair.table).lower() == named(self.table).lower()]
+        self._set = filled(self.given, self.pairs)
         self._wanted = tuple(columns.get(name.lower(), name) for name in backfill.key)
         self._keys = self._unique()
         wanted = tuple(map(quoted, self._wanted))
         self._key: tuple[Part, ...] = next((key for key in self._keys if not wanted or wanted == tuple(part.name for part in key)), ())
 
     def check(self) -> None:
-        for name, expression in self._set.items():
+        for name, expression in self.given.items():
             self._steady(f"{name} = {expression}", expression, clocks=False)
         if self._where:
             self._steady(f"WHERE {self._where}", self._where, clocks=True)
@@ -102,11 +103,14 @@ class Rows:
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
         changed = 0
-        for filled, differs in self._groups():
-            assignments = ", ".join(f"{quoted(name)} = (\n{expression}\n)" for name, expression in filled.items())
-            self._server.rows(f"UPDATE {self.table} SET {assignments} WHERE {self._until(begin, last)} AND {self._among(differs)}")
+        for some, differs in self._groups():
+            assignments = ", ".join(f"{quoted(name)} = (\n{expression}\n)" for name, expression in some.items())
+            self._server.rows(f"UPDATE {self.table} SET {assignments} WHERE {self._until(begin, last)} AND {differs}")
             changed += int(self._server.rows("SELECT changes()")[0][0])
         return changed
+
+    def spelled(self, expression: str) -> Sequence[str]:
+        return [token.identifier.lower() if token.kind in ("word", "name") else token.text for token in sqlite_values.tokens(expression)]
 
     def burden(self, lag: float) -> str:
         """There are no replicas, and who has to wait is seen in how long a batch does."""
@@ -132,13 +136,10 @@ class Rows:
             begin = Bound(reached[0], False)
 
     def _out_of_step(self) -> str:
-        return self._among(" OR ".join(differs for _, differs in self._groups()))
-
-    def _among(self, differs: str) -> str:
-        return f"(({self._where}\n) AND ({differs}))" if self._where else f"({differs})"
+        return f"({' OR '.join(differs for _, differs in self._groups())})"
 
     def _groups(self) -> list[Group]:
-        return groups(self._set, self._pairs, self._late, self._same, self._default)
+        return groups(self._set, self._where, self.pairs, self._late, self._same, self._default)
 
     def _same(self, expressions: Mapping[str, str]) -> str:
         assert self._found is not None, "the table was there"
