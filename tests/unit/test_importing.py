@@ -333,6 +333,26 @@ def test_a_contract_that_drops_what_its_own_expand_adds_is_an_error(dialect: Dia
     assert said("1_a") == [("1_a/contract.sql", 3, "error")]
 
 
+FUNCTION = "CREATE OR REPLACE FUNCTION s.price(n integer) RETURNS int LANGUAGE sql AS 'SELECT $1'"
+AGAIN = [
+    ("DROP FUNCTION IF EXISTS price(int)", FUNCTION, "routine s.price(int4)"),
+    ("DROP FUNCTION price", FUNCTION, "routine s.price(int4)"),
+    ("DROP AGGREGATE total(int)", "CREATE AGGREGATE total(int) (sfunc = int4pl, stype = int)", "routine total(?)"),
+    ("DROP TRIGGER IF EXISTS t ON a", "CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION f()", "trigger a.t"),
+    ("DROP POLICY IF EXISTS p ON public.a", "CREATE POLICY p ON a USING (true)", "policy a.p"),
+    ("DROP RULE r ON a", "CREATE RULE r AS ON DELETE TO a DO NOTHING", "rule a.r"),
+    ("DROP SCHEMA IF EXISTS x", "CREATE SCHEMA x", "schema x"),
+    ("DROP TYPE d", "CREATE DOMAIN d AS int", "type d"),
+    ("DROP TYPE public.t", "CREATE TYPE t AS (a int)", "type t"),
+    ("DROP EXTENSION IF EXISTS hstore", "CREATE EXTENSION hstore", "extension hstore"),
+    ("DROP INDEX IF EXISTS public.ix", "CREATE INDEX CONCURRENTLY ix ON a (b)", "index ix"),
+    ("DROP VIEW IF EXISTS v", "CREATE OR REPLACE VIEW v AS SELECT 1", "table v"),
+    ("DROP TABLE IF EXISTS t", "CREATE TABLE IF NOT EXISTS t (id int)", "table t"),
+    ("DROP STATISTICS st", "CREATE STATISTICS st ON b, c FROM a", "statistics st"),
+]
+"""What drops something, what makes it again, and how that is called."""
+
+
 @pytest.mark.parametrize(
     ("text", "where", "why"),
     [
@@ -341,6 +361,7 @@ def test_a_contract_that_drops_what_its_own_expand_adds_is_an_error(dialect: Dia
         ("SELECT 1;\n\n  UPDATE a SET b = 1,\n  b = 2", "4:3", "b is set twice"),
         ("ALTER TABLE a DROP b;\nALTER TABLE a ADD b text", "2:1", "makes the column a.b again, which change.sql:1:1 drops"),
         ("DROP TABLE a;\nCREATE TABLE a (id int)", "2:1", "makes the table a again"),
+        *((f"{drop};\n{create}", "2:1", f"makes the {what} again, which change.sql:1:1 drops") for drop, create, what in AGAIN),
         ("UPDATE a SET x = o;\nUPDATE a SET y = o + 1;\nALTER TABLE a DROP o", "2:1", "write UPDATE a SET x = o, y = o + 1"),
     ],
 )
@@ -350,6 +371,31 @@ def test_what_cannot_be_split_is_refused_where_it_stands(text: str, where: str, 
     assert str(refused.value).startswith(f"change.sql:{where}: ")
     assert why in str(refused.value)
     assert refused.value.located
+
+
+@pytest.mark.parametrize(
+    ("drop", "create", "what"),
+    [
+        ("DROP PROCEDURE IF EXISTS p", "CREATE DEFINER=`a`@`%` PROCEDURE shop.p() SELECT 1", "procedure shop.p"),
+        ("DROP FUNCTION IF EXISTS f", "CREATE FUNCTION f() RETURNS int DETERMINISTIC RETURN 1", "function f"),
+        ("DROP TRIGGER IF EXISTS t", "CREATE DEFINER = CURRENT_USER TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.b = 1", "trigger t"),
+        ("DROP VIEW IF EXISTS v", "CREATE OR REPLACE SQL SECURITY INVOKER VIEW v AS SELECT 1", "view v"),
+        ("DROP EVENT IF EXISTS e", "CREATE EVENT IF NOT EXISTS e ON SCHEDULE EVERY 1 DAY DO DELETE FROM a", "event e"),
+    ],
+)
+def test_what_mysql_drops_and_makes_again_is_refused_too(drop: str, create: str, what: str) -> None:
+    with pytest.raises(Unfit, match=f"makes the {what} again, which change.sql:1:1 drops"):
+        one(f"{drop};\n{create};", "mysql")
+
+
+def test_what_only_seems_to_be_made_again_is_taken() -> None:
+    """Another signature is another function; what belongs to a table of the release's own is free to change."""
+    made = one(f"DROP FUNCTION price(text);\n{FUNCTION};")
+    assert made.files["contract.sql"] == "DROP FUNCTION price(text);\n"
+    trigger = "CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION f();\n"
+    own = one(f"CREATE TABLE a (id int);\nDROP TRIGGER IF EXISTS t ON a;\n{trigger}")
+    assert own.files["expand.sql"] == f"CREATE TABLE a (id int);\nDROP TRIGGER IF EXISTS t ON a;\n{trigger}"
+    assert "contract.sql" not in own.files
 
 
 def test_a_file_without_a_statement_is_refused() -> None:

@@ -64,10 +64,13 @@ class Part(NamedTuple):
     table: Names = ()
     """The table that it changes."""
     makes: tuple[Names, ...] = ()
+    """What is surely new."""
     drops: tuple[Names, ...] = ()
     fill: Fill | None = None
     idle: str = ""
     """Why it is left out."""
+    brings: tuple[Names, ...] = ()
+    """What is there once it has run, perhaps in the place of another: a function too, CREATE OR REPLACE, IF NOT EXISTS."""
 
 
 class Placed(NamedTuple):
@@ -242,10 +245,10 @@ def _phased(placed: Sequence[Placed]) -> list[Placed]:
     found = []
     for each in placed:
         part = each.part
-        for thing in part.makes:
-            if thing in dropped and thing not in made:
-                why = f"makes {_told(thing)} again, which {dropped[thing].at} drops: while both versions run, both need theirs"
-                raise Unfit(f"{each.at}: {why}; give the new one another name")
+        for thing in (*part.makes, *part.brings):
+            if thing not in made and (gone := next((drop for name, drop in dropped.items() if _may_be(thing, name)), None)):
+                why = f"makes {_told(thing)} again, which {gone.at} drops: while both versions run, both need theirs"
+                raise Unfit(f"{each.at}: {why}; give the new one another name, or leave the DROP out if there is none yet")
         own = (("table", *part.table) in made) if part.table else bool(part.drops) and all(thing in made for thing in part.drops)
         if own:
             part = part._replace(phase="expand", fill=None)
@@ -255,6 +258,17 @@ def _phased(placed: Sequence[Placed]) -> list[Placed]:
         made.difference_update(part.drops)
         found.append(each._replace(part=part))
     return found
+
+
+def _may_be(one: Names, other: Names) -> bool:
+    """Whether two things may be one: one of them is written with its schema, and the other without; arguments that are not said may be any."""
+    if one[0] != other[0]:
+        return False
+    length = min(len(one), len(other)) - 1
+    ends = [[part.lower() for part in each[-length:]] for each in (one, other)]
+    if one[0] == "routine" and "(?)" in (one[-1], other[-1]):
+        ends = [end[:-1] for end in ends]
+    return ends[0] == ends[1]
 
 
 class _Pair(NamedTuple):
@@ -397,4 +411,4 @@ def _gap(between: str) -> str:
 
 
 def _told(thing: Names) -> str:
-    return f"the {thing[0]} {'.'.join(thing[1:])}"
+    return f"the {thing[0]} {'.'.join(thing[1:])}".replace(".(", "(")

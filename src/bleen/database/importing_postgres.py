@@ -10,12 +10,15 @@ from bleen.database.backfill.postgres_update import update
 from bleen.database.importing import Assigned, Fill, Names, Part
 from bleen.database.postgres_parser import Parsed, Source
 from bleen.database.rules.findings import Phase
-from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, type_name, words
+from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, signature, type_name, words
 from bleen.database.statements import Comment, Dialect, Unreadable, in_a_line, place
 
 _TAKES = frozenset("DropColumn DropConstraint SetNotNull DropExpression DropIdentity DetachPartition".split())
 """Subcommands of ALTER TABLE that the old version would notice: what it needs is taken, or what it does not know is asked of it."""
 _DROPPED = {pb.OBJECT_TABLE: "table", pb.OBJECT_VIEW: "table", pb.OBJECT_MATVIEW: "table", pb.OBJECT_INDEX: "index", pb.OBJECT_SEQUENCE: "sequence"}
+_DROPPED |= {pb.OBJECT_FOREIGN_TABLE: "table", pb.OBJECT_DOMAIN: "type", pb.OBJECT_STATISTIC_EXT: "statistics", pb.OBJECT_EVENT_TRIGGER: "event trigger"}
+_DROPPED |= dict.fromkeys((pb.OBJECT_FUNCTION, pb.OBJECT_PROCEDURE, pb.OBJECT_ROUTINE, pb.OBJECT_AGGREGATE), "routine")
+_ON_RELATION = (pb.OBJECT_TRIGGER, pb.OBJECT_POLICY, pb.OBJECT_RULE)
 _NEGATION = pb.NOT_EXPR
 _SESSION = frozenset(
     "statement_timeout lock_timeout idle_in_transaction_session_timeout transaction_timeout check_function_bodies xmloption client_min_messages"
@@ -50,7 +53,9 @@ def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
             yield from _alter_table(parsed, node)
         case "DropStmt":
             what = _DROPPED.get(node.remove_type, pb.ObjectType.Name(node.remove_type).removeprefix("OBJECT_").lower())
-            yield Part("contract", statement, statement.text, drops=tuple((what, *object_name(each)) for each in node.objects))
+            names = [object_name(each) for each in node.objects]
+            table = names[0][:-1] if node.remove_type in _ON_RELATION else ()
+            yield Part("contract", statement, statement.text, table, drops=tuple((what, *name) for name in names))
         case "UpdateStmt":
             yield Part("backfill", statement, statement.text, relation(node.relation), fill=_fill(text, parsed, node))
         case "DeleteStmt":
@@ -64,7 +69,7 @@ def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
         case "VariableSetStmt" | "SelectStmt" if _preamble(node):
             yield Part("expand", statement, statement.text, idle=f"{in_a_line(statement.text)}: bleen sets up the session itself")
         case _:
-            yield Part("expand", statement, statement.text, _altered(node), makes=tuple(_made(node)))
+            yield Part("expand", statement, statement.text, _altered(node), makes=tuple(_made(node)), brings=tuple(_brought(node)))
 
 
 def _preamble(node: Message) -> bool:
@@ -147,6 +152,41 @@ def _made(node: Message) -> Iterator[Names]:
             yield "sequence", *relation(node.sequence)
         case "CreateEnumStmt":
             yield "type", *words(node.type_name)
+
+
+def _brought(node: Message) -> Iterator[Names]:
+    """What is there once a CREATE has run, beside what it surely makes."""
+    match kind(node):
+        case "CreateStmt":
+            yield "table", *relation(node.relation)
+        case "CreateForeignTableStmt":
+            yield "table", *relation(node.base_stmt.relation)
+        case "ViewStmt":
+            yield "table", *relation(node.view)
+        case "CreateFunctionStmt":
+            yield "routine", *signature(node)
+        case "DefineStmt" if node.kind == pb.OBJECT_AGGREGATE:
+            yield "routine", *words(node.defnames), "(?)"
+        case "CreateTrigStmt":
+            yield "trigger", *relation(node.relation), node.trigname
+        case "CreatePolicyStmt":
+            yield "policy", *relation(node.table), node.policy_name
+        case "RuleStmt":
+            yield "rule", *relation(node.relation), node.rulename
+        case "CreateSchemaStmt":
+            yield "schema", node.schemaname
+        case "CreateExtensionStmt":
+            yield "extension", node.extname
+        case "CreateEventTrigStmt":
+            yield "event trigger", node.trigname
+        case "CreateDomainStmt":
+            yield "type", *words(node.domainname)
+        case "CompositeTypeStmt":
+            yield "type", *relation(node.typevar)
+        case "CreateRangeStmt":
+            yield "type", *words(node.type_name)
+        case "CreateStatsStmt" if node.defnames:
+            yield "statistics", *words(node.defnames)
 
 
 def _fill(text: str, parsed: Parsed, node: Message) -> Fill:

@@ -11,6 +11,7 @@ from bleen.database.tokens import Cursor, Puzzled, Sentence, Token, comments, wo
 from bleen.database.tokens import read as sentences
 
 _TAKES = words("drop-column drop-index drop-foreign drop-constraint drop-default drop-primary")
+_KINDS = words("TABLE VIEW INDEX TRIGGER SEQUENCE PROCEDURE FUNCTION EVENT")
 _IDLE = words("BEGIN COMMIT START END")
 
 
@@ -36,7 +37,8 @@ def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
         elif cursor.sees("INSERT", "INTO"):
             yield Part("expand", statement, statement.text, _names(Cursor(sentence.tokens[2:], text).table()))
         else:
-            yield Part("expand", statement, statement.text, makes=tuple(_made(cursor)))
+            brings = tuple(_brought(Cursor(sentence.tokens, text)))
+            yield Part("expand", statement, statement.text, makes=tuple(_made(cursor)), brings=brings)
     except Puzzled as puzzled:
         raise Unreadable(f"not understood from {puzzled.token.text!r} on", place(text, puzzled.token.offset)) from None
 
@@ -84,6 +86,17 @@ def _made(cursor: Cursor) -> Iterator[Names]:
         what = cursor.accept_one(words("TABLE VIEW INDEX TRIGGER SEQUENCE"))
         if what and not cursor.accept("IF", "NOT", "EXISTS"):
             yield what.lower(), *_names(cursor.table())
+
+
+def _brought(cursor: Cursor) -> Iterator[Names]:
+    """What is there once a CREATE has run: the first word that is a kind of thing says which; before it stand OR REPLACE, DEFINER = ... and such."""
+    if cursor.accept("CREATE"):
+        while not cursor.done and cursor.now.word not in _KINDS:
+            cursor.at += 1
+        if not cursor.done:
+            what = cursor.kind("word").word.lower()
+            cursor.accept("IF", "NOT", "EXISTS")
+            yield what, *_names(cursor.table())
 
 
 def _target(cursor: Cursor) -> tuple[Token, ...]:
