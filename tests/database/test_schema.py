@@ -800,6 +800,47 @@ def test_what_an_earlier_migration_of_the_same_release_adds_is_there_in_time(bas
     assert schema.foreseen(migration(), [first]) == []
 
 
+KEYLESS = "DROP TABLE users; CREATE TABLE users (id bigint, first_name text NOT NULL, last_name text NOT NULL); INSERT INTO users VALUES (1, 'Ada', 'King')"
+
+
+def test_a_table_without_a_key_is_known_before_expand(base: Base) -> None:
+    """A pair is filled as a backfill is; what is missing had better be known before its column and its trigger are there."""
+    rows(base, USERS + KEYLESS)
+    schema = Schema(base.open())
+    (said,) = schema.foreseen(migration())
+    assert "it has no key to go along. A primary key is one" in said
+    makes_one = {**FULL_NAME, "expand.sql": "ALTER TABLE users ADD COLUMN full_name text; CREATE UNIQUE INDEX CONCURRENTLY one ON users (id);"}
+    assert schema.foreseen(parse("0007_full_name", makes_one, "")) == []
+
+
+def test_a_table_whose_rows_a_policy_hides_is_known_before_expand(base: Base) -> None:
+    rows(base, USERS)
+    with base.connect() as client:
+        client.execute("CREATE ROLE owner_10 LOGIN; GRANT ALL ON SCHEMA public TO owner_10; ALTER TABLE users OWNER TO owner_10")
+        client.execute("ALTER TABLE users ENABLE ROW LEVEL SECURITY")
+        schema = Schema(postgres.Postgres(base.server.url(base.name, "owner_10")))
+        try:
+            assert schema.foreseen(migration()) == []
+            client.execute("ALTER TABLE users FORCE ROW LEVEL SECURITY")
+            (said,) = schema.foreseen(migration())
+            assert "row-level security hides rows of it from us, which would never be filled: ALTER TABLE" in said
+        finally:
+            schema.server.close()
+            client.execute("DROP OWNED BY owner_10 CASCADE; DROP ROLE owner_10")
+
+
+def test_a_statement_timeout_of_the_role_neither_fails_an_expand_nor_shuts_the_gate(base: Base) -> None:
+    """Shut while rows diverge (a count query); how long the count takes is another matter."""
+    slow = "CREATE FUNCTION slow(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN $1; END $$;"
+    rows(base, USERS + f"DELETE FROM users WHERE id > 40; {slow} ALTER DATABASE {base.name} SET statement_timeout = '400ms'")
+    settings = FULL_NAME["migration.toml"].replace("\"first_name || ' ' || last_name\"", "\"slow(first_name) || ' ' || last_name\"")
+    files = {**FULL_NAME, "backfill.sql": "", "migration.toml": settings}
+    schema = Schema(base.open())
+    assert schema.expand([parse("0007_full_name", files, "")], "shop", 2, SHIPS) == ["0007_full_name"]
+    (found,) = pending(schema)
+    assert found.obstacles == ()
+
+
 NAMES = {
     "a key": ({"key": ("uid",)}, "uid"),
     "what it fills": ({"set": {"ful_name": "first_name"}}, "ful_name"),

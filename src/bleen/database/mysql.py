@@ -84,6 +84,7 @@ class MySQL:
             raise Refused("the database that the url leads to only reads (read_only): give the primary's address, or reset it")
         if self.mariadb:
             self.rows(f"SET idle_transaction_timeout = {_IDLE}")
+        self.rows("SET max_statement_time = 0" if self.mariadb else "SET max_execution_time = 0")  # the role's: a count may take its time
 
     def close(self) -> None:
         if self.connected:

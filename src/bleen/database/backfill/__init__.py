@@ -37,6 +37,9 @@ CAUTION = 0.5
 _NO_COLUMN = re.compile(r"""column "?([^"]+?)"? does not exist|Unknown column '([^']+)'|no such column: (\S+)""")
 """In the words of PostgreSQL, of MySQL and of SQLite."""
 
+_KEY_COMES = ("UNIQUE", "PRIMARY", "SECURITY")
+"""Words of an expand that may make the key along which its backfill goes, or take back what hides rows from it."""
+
 _DIALECTS = {"postgres": "bleen.database.backfill.postgres", "sqlite": "bleen.database.backfill.sqlite", "mysql": "bleen.database.backfill.mysql"}
 
 
@@ -127,7 +130,11 @@ class Rows(Protocol):
         ...
 
     def ready(self) -> None:
-        """Raises Refused if its columns are not there, or no key to go along."""
+        """Raises Refused if its columns are not there, or for what ``along`` says."""
+        ...
+
+    def along(self) -> None:
+        """Raises Refused if its table has no key to go along, or hides rows from us."""
         ...
 
     def batch(self, lock: float, limit: float) -> AbstractContextManager[None]:
@@ -223,6 +230,8 @@ def check(server: Server, migration: Migration, backfill: Backfill, coming: str 
     for name in (*backfill.set, *backfill.key, _missing(server, rows, backfill)):
         if name.lower() not in there and not speaks_of(coming, name):
             raise Refused(f"backfill of {backfill.table}: it has no column {name}, and expand.sql adds none; it has {', '.join(known)}")
+    if not any(speaks_of(coming, word) for word in _KEY_COMES):
+        rows.along()
 
 
 def _agree(rows: Rows) -> None:

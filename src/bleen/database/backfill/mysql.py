@@ -68,6 +68,12 @@ class Rows:
                 raise Refused(f"backfill of {table}: it has no column {name}; it has {', '.join(columns)}")
             if columns[name].generated:
                 raise Refused(f"backfill of {table}: {name} is generated, or counts by itself: the server fills it")
+        self.along()
+        if moved := set(self._key) & set(self._set):
+            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
+
+    def along(self) -> None:
+        table = self.table
         if not self._key:
             wrong = f"({', '.join(self._backfill.key)}) is none of its keys" if self._backfill.key else "it has no key to go along"
             known = "; it has " + " and ".join(f"({', '.join(key)})" for key in self._keys.values()) if self._keys else ""
@@ -75,8 +81,6 @@ class Rows:
                 f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns; not of FLOAT, DOUBLE, TIMESTAMP, ENUM, SET"
                 " or BIT"
             )
-        if moved := set(self._key) & set(self._set):
-            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
 
     @contextmanager
     def batch(self, lock: float, limit: float) -> Iterator[None]:

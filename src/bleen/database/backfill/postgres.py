@@ -59,12 +59,19 @@ class Rows:
                 raise Refused(f"backfill of {table}: it has no column {name}; it has {', '.join(columns)}")
             if columns[name].generated:
                 raise Refused(f"backfill of {table}: {name} is generated, or an identity: the server fills it itself")
+        self.along()
+        if moved := set(self._key) & set(self._set):
+            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
+
+    def along(self) -> None:
+        table = self.table
+        if self._server.rows("SELECT row_security_active(to_regclass(%s))", [table])[0][0]:
+            way = f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY if the role owns it, or let the migrating role be one with BYPASSRLS"
+            raise Refused(f"backfill of {table}: row-level security hides rows of it from us, which would never be filled: {way}")
         if not self._key:
             wrong = f"({', '.join(self._backfill.key)}) is none of its keys" if self._backfill.key else "it has no key to go along"
             known = "; it has " + " and ".join(f"({', '.join(key)})" for key in self._keys) if self._keys else ""
             raise Refused(f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns: CREATE UNIQUE INDEX CONCURRENTLY")
-        if moved := set(self._key) & set(self._set):
-            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
 
     @contextmanager
     def batch(self, lock: float, limit: float) -> Iterator[None]:

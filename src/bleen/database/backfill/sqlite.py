@@ -61,12 +61,16 @@ class Rows:
                 raise Refused(f"backfill of {table}: it has no column {name}; it has {', '.join(self._found.columns)}")
             if self._found.columns[name].generated:
                 raise Refused(f"backfill of {table}: {name} is generated: SQLite makes it itself")
+        self.along()
+        if moved := {part.name for part in self._key} & {quoted(name) for name in self._set}:
+            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
+
+    def along(self) -> None:
+        table = self.table
         if not self._key:
             wrong = f"({', '.join(self._wanted)}) is none of its keys" if self._wanted else "it has no key to go along"
             known = "; it has " + " and ".join(f"({', '.join(part.name for part in key)})" for key in self._keys) if self._keys else ""
             raise Refused(f"backfill of {table}: {wrong}{known}. A key is the rowid, the primary key, or a unique index of NOT NULL columns")
-        if moved := {part.name for part in self._key} & {quoted(name) for name in self._set}:
-            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
 
     @contextmanager
     def batch(self, lock: float, limit: float) -> Iterator[None]:
