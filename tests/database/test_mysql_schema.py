@@ -75,6 +75,19 @@ def pending(schema: Schema) -> list[Pending]:
     return schema.pending(NOBODY)
 
 
+def test_tables_that_refer_to_each_other_are_taken_back(users: MariaBase, schema: Schema) -> None:
+    """Always make migrations reversible until the contract phase."""
+    both = (
+        "CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, a int, FOREIGN KEY (a) REFERENCES a (id));"
+        " ALTER TABLE a ADD CONSTRAINT to_b FOREIGN KEY (b) REFERENCES b (id);"
+    )
+    schema.expand([migration("0008_both", expand=both)], "shop", 2, {})
+    schema.revert("0008_both")
+    with users.connect() as client:
+        assert client.rows("SHOW TABLES LIKE '_'") == []
+    assert schema.ledger.entries() == []
+
+
 def test_the_article_s_example_goes_there_and_contracts(users: MariaBase, schema: Schema) -> None:
     """Expand: ADD COLUMN and a whole-table UPDATE; contract: the DROPs; both versions work in between."""
     assert schema.expand([migration()], "shop", 2, SHIPS) == ["0007_full_name"]

@@ -800,6 +800,30 @@ def test_what_an_earlier_migration_of_the_same_release_adds_is_there_in_time(bas
     assert schema.foreseen(migration(), [first]) == []
 
 
+WAYS_BACK = {
+    "as pg_dump writes it": "CREATE TABLE author (id bigint NOT NULL); CREATE SEQUENCE ids; ALTER SEQUENCE ids OWNED BY author.id;"
+    " ALTER TABLE author ALTER COLUMN id SET DEFAULT nextval('ids'::regclass);",
+    "tables that refer to each other": "CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a);"
+    " ALTER TABLE a ADD CONSTRAINT to_b FOREIGN KEY (b) REFERENCES b;",
+    "a trigger of a new table": "CREATE TABLE a (id int); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+    " CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION f(); CREATE TYPE mood AS ENUM ('ok'); ALTER TABLE a ADD COLUMN mood mood;",
+    "an index of a partitioned table": "CREATE INDEX CONCURRENTLY parts_1_a ON parts_1 (a); CREATE INDEX parts_a ON parts (a);",
+}
+
+
+@pytest.mark.parametrize("expand", WAYS_BACK.values(), ids=WAYS_BACK)
+def test_a_way_back_that_is_derived_comes_to_its_end(base: Base, expand: str) -> None:
+    """Always make migrations reversible until the contract phase."""
+    rows(base, "CREATE TABLE parts (a int) PARTITION BY LIST (a); CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1)")
+    there = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'bleen%'"
+    before, schema = rows(base, there), Schema(base.open())
+    schema.expand([migration("0008_back", expand=expand)], "shop", 2, {})
+    assert rows(base, there) != before
+    schema.revert("0008_back")
+    assert rows(base, there) == before
+    assert schema.ledger.entries() == []
+
+
 KEYLESS = "DROP TABLE users; CREATE TABLE users (id bigint, first_name text NOT NULL, last_name text NOT NULL); INSERT INTO users VALUES (1, 'Ada', 'King')"
 
 

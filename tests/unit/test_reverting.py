@@ -58,6 +58,42 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
             "DROP INDEX CONCURRENTLY IF EXISTS users_a;",
         ],
     ),
+    (  # as pg_dump writes it
+        "postgres",
+        "CREATE TABLE author (id bigint); CREATE SEQUENCE ids; ALTER SEQUENCE ids OWNED BY author.id;"
+        " ALTER TABLE ONLY author ALTER COLUMN id SET DEFAULT nextval('ids'::regclass)",
+        ["ALTER TABLE author ALTER COLUMN id DROP DEFAULT;", "DROP SEQUENCE IF EXISTS ids;", "DROP TABLE IF EXISTS author;"],
+    ),
+    (
+        "postgres",
+        "CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, a int);"
+        " ALTER TABLE b ADD CONSTRAINT to_a FOREIGN KEY (a) REFERENCES a; ALTER TABLE a ADD CONSTRAINT to_b FOREIGN KEY (b) REFERENCES b",
+        ["ALTER TABLE a DROP CONSTRAINT IF EXISTS to_b;", "DROP TABLE IF EXISTS b;", "DROP TABLE IF EXISTS a;"],
+    ),
+    (
+        "postgres",
+        "CREATE TABLE a (id int); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS ''; CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW"
+        " EXECUTE FUNCTION f(); CREATE TYPE mood AS ENUM ('ok'); ALTER TABLE a ADD COLUMN mood mood, ALTER COLUMN id SET DEFAULT 1, ADD CHECK (id > 0)",
+        [
+            "ALTER TABLE a DROP COLUMN IF EXISTS mood;",
+            "DROP TYPE IF EXISTS mood;",
+            "DROP TRIGGER IF EXISTS t ON a;",
+            "DROP FUNCTION IF EXISTS f();",
+            "DROP TABLE IF EXISTS a;",
+        ],
+    ),
+    (
+        "postgres",
+        "CREATE TABLE a (b int); CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1'; CREATE INDEX i ON a (f(b)); CREATE INDEX j ON a (b)",
+        ["DROP INDEX IF EXISTS i;", "DROP FUNCTION IF EXISTS f(int);", "DROP TABLE IF EXISTS a;"],
+    ),
+    ("postgres", "CREATE INDEX i ON of_parts (a)", ["DROP INDEX IF EXISTS i;"]),  # PostgreSQL takes CONCURRENTLY in neither
+    (
+        "mysql",
+        "CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, a int, FOREIGN KEY (a) REFERENCES a (id));"
+        " ALTER TABLE a ADD CONSTRAINT to_b FOREIGN KEY (b) REFERENCES b (id), ADD COLUMN c int",
+        ["ALTER TABLE a DROP FOREIGN KEY to_b, ALGORITHM=INPLACE, LOCK=NONE;", "DROP TABLE IF EXISTS b;", "DROP TABLE IF EXISTS a;"],
+    ),
     (
         "mysql",
         "ALTER TABLE `users` ADD COLUMN note text, ADD INDEX users_note (note(9)), ALGORITHM=INPLACE, LOCK=NONE",
@@ -114,6 +150,12 @@ def test_what_its_text_does_not_undo_wants_a_revert_sql(dialect: Dialect, expand
     assert (found.file, found.line, found.column, found.rule, found.severity) == ("0007_x/expand.sql", 2, 1, "irreversible", "error")
     assert why in found.message
     assert lint(expand, "-- nothing here\nSELECT 1;", "0007_x", dialect) == []
+
+
+@pytest.mark.parametrize("dialect", ["postgres", "mysql"])
+def test_a_key_without_a_name_to_a_table_that_was_made_later_is_in_the_way(dialect: Dialect) -> None:
+    (found,) = lint("CREATE TABLE a (b int);\nCREATE TABLE b (c int);\nALTER TABLE a ADD FOREIGN KEY (b) REFERENCES b (c);", "", "x", dialect)
+    assert (found.line, found.message.partition(" here")[0].rpartition(" has")[2]) == (3, " no name")
 
 
 def test_that_there_is_no_way_back_is_declared_with_a_reason() -> None:

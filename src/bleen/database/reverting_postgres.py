@@ -1,8 +1,9 @@
 """What undoes the statements of an expand on PostgreSQL."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from postgast import pg_query_pb2 as pb
+from postgast import walk
 
 from bleen.database.postgres_parser import Source
 from bleen.database.reverting import Beyond, Stays, Undo
@@ -28,7 +29,8 @@ class _Undoing:
     """One expand, statement by statement; what it has made goes with all that belongs to it."""
 
     def __init__(self) -> None:
-        self.made: set[tuple[str, ...]] = set()
+        self.made: dict[tuple[str, ...], None] = {}
+        """In the order in which it was made."""
 
     def statement(self, node: Message) -> list[Undo]:
         name = kind(node)
@@ -54,21 +56,24 @@ class _Undoing:
 
     def alter_table(self, node: Message) -> Iterator[Undo]:
         table = relation(node.relation)
-        if ("relation", *table) in self.made:
-            return
-        for each in node.cmds:
+        ours, since = ("relation", *table) in self.made, self.since(table)
+        for each in node.cmds if since or not ours else ():
             command, what = each.alter_table_cmd, pb.AlterTableType.Name(each.alter_table_cmd.subtype).removeprefix("AT_")
-            if what == "AddColumn":
+            if ours and not _hangs(command, what, since):
+                continue
+            if ours and what == "ColumnDefault":
+                yield Undo("default", quoted(*table), f"ALTER TABLE {quoted(*table)} ALTER COLUMN {quoted(command.name)} DROP DEFAULT;")
+            elif what == "AddColumn":
                 if command.missing_ok:
                     raise Beyond(f"ADD COLUMN {_PERHAPS}")
                 column = getattr(command, "def").column_def.colname
-                self.made.add(("column", *table, column))
+                self.made[("column", *table, column)] = None
                 yield self.column(table, column)
             elif what == "AddConstraint":
                 constraint = getattr(command, "def").constraint.conname
                 if not constraint:
                     raise Beyond("the constraint has no name here, and PostgreSQL chooses one: give it a name")
-                self.made.add(("constraint", *table, constraint))
+                self.made["constraint", *table, constraint] = None
                 yield Undo("constraint", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP CONSTRAINT IF EXISTS {quoted(constraint)};")
             elif what == "DropConstraint" and ("constraint", *table, command.name) in self.made:
                 continue
@@ -76,6 +81,11 @@ class _Undoing:
                 raise Beyond(f"how it was before {sql(changed(node, cmds=[each])).removesuffix(';')} is not in the text")
             elif what == "ColumnDefault":  # which may depend on what was made since the column: the column goes before that
                 yield self.column(table, command.name)
+
+    def since(self, table: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """What was made after a table of ours: what the table has got from there on may hang on it, and has to go before it, and so before the table."""
+        made = list(self.made)
+        return made[made.index(("relation", *table)) + 1 :] if ("relation", *table) in self.made else []
 
     def column(self, table: tuple[str, ...], name: str) -> Undo:
         return Undo("column", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP COLUMN IF EXISTS {quoted(name)};")
@@ -100,21 +110,21 @@ class _Undoing:
     def new_relation(self, what: int, name: tuple[str, ...], perhaps: bool = False) -> Iterator[Undo]:
         if perhaps:
             raise Beyond(f"CREATE {_PERHAPS}")
-        self.made.add(("relation", *name))
+        self.made[("relation", *name)] = None
         yield Undo("relation", "", _drop(what, _list(*name)))
 
     def index(self, node: Message) -> Iterator[Undo]:
         table = relation(node.relation)
-        if ("relation", *table) in self.made:
+        if ("relation", *table) in self.made and not (node.idxname and self.since(table) and _calls(node)):
             return
         if not node.idxname or node.if_not_exists:
             raise Beyond(f"CREATE INDEX {_PERHAPS}" if node.if_not_exists else "the index has no name here, and PostgreSQL chooses one: give it a name")
-        yield Undo("index", quoted(*table), _drop(pb.OBJECT_INDEX, _list(*table[:-1], node.idxname), concurrent=True))
+        yield Undo("index", quoted(*table), _drop(pb.OBJECT_INDEX, _list(*table[:-1], node.idxname), node.concurrent))
 
     def type(self, node: Message) -> Iterator[Undo]:
         domain = kind(node) == "CreateDomainStmt"
         name = words(node.domainname) if domain else relation(node.typevar) if kind(node) == "CompositeTypeStmt" else words(node.type_name)
-        self.made.add(("type", *name))
+        self.made[("type", *name)] = None
         named = wrapped(pb.TypeName(names=[_string(each) for each in name], typemod=-1))
         yield Undo("type", "", _drop(pb.OBJECT_DOMAIN if domain else pb.OBJECT_TYPE, named))
 
@@ -123,7 +133,7 @@ class _Undoing:
             raise Beyond(f"CREATE {_OTHER}")
         given = [each.function_parameter for each in node.parameters if each.function_parameter.mode not in (pb.FUNC_PARAM_OUT, pb.FUNC_PARAM_TABLE)]
         called = pb.ObjectWithArgs(objname=node.funcname, objargs=[wrapped(each.arg_type) for each in given])
-        self.made.add(("function", *object_name(wrapped(called))))
+        self.made[("function", *object_name(wrapped(called)))] = None
         yield Undo("function", "", _drop(pb.OBJECT_PROCEDURE if node.is_procedure else pb.OBJECT_FUNCTION, wrapped(called)))
 
     def trigger(self, node: Message) -> Iterator[Undo]:
@@ -135,13 +145,13 @@ class _Undoing:
         return self.on_relation(pb.OBJECT_POLICY, relation(node.table), node.policy_name)
 
     def on_relation(self, what: int, table: tuple[str, ...], name: str) -> Iterator[Undo]:
-        if ("relation", *table) not in self.made:
+        if ("relation", *table) not in self.made or self.since(table):
             yield Undo("on relation", quoted(*table), _drop(what, _list(*table, name)))
 
     def schema(self, node: Message) -> Iterator[Undo]:
         if node.if_not_exists:
             raise Beyond(f"CREATE {_PERHAPS}")
-        self.made.add(("schema", node.schemaname))
+        self.made[("schema", node.schemaname)] = None
         yield Undo("schema", "", _drop(pb.OBJECT_SCHEMA, _string(node.schemaname)))
 
     def statistics(self, node: Message) -> Iterator[Undo]:
@@ -166,6 +176,19 @@ _KNOWN: dict[str, Callable[[_Undoing, Message], Iterator[Undo]]] = {
     "CreateSchemaStmt": _Undoing.schema,
     "CreateStatsStmt": _Undoing.statistics,
 }
+
+
+def _hangs(command: Message, what: str, since: Sequence[tuple[str, ...]]) -> bool:
+    """Whether what a table of ours gets may hang on what was made since the table: a table that it refers to, a sequence, a function, a type."""
+    if what == "AddConstraint":
+        constraint = getattr(command, "def").constraint
+        refers = constraint.contype == pb.CONSTR_FOREIGN and ("relation", *relation(constraint.pktable)) in since
+        return refers or bool(constraint.conname and _calls(constraint))
+    return what == "AddColumn" or (what == "ColumnDefault" and command.HasField("def") and _calls(getattr(command, "def")))
+
+
+def _calls(node: Message) -> bool:
+    return any(kind(each) == "FuncCall" for _, each in walk(node))
 
 
 def _drop(what: int, thing: Message, concurrent: bool = False) -> str:

@@ -29,7 +29,8 @@ class _Undoing:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self.made: set[str] = set()
+        self.made: dict[str, None] = {}
+        """In the order in which it was made."""
         self.columns: set[tuple[str, str]] = set()
         """Each with its table."""
 
@@ -55,7 +56,10 @@ class _Undoing:
     def altered(self, cursor: Cursor) -> Iterator[Undo]:
         alter = alter_table(cursor)
         table = _name(alter.table)
-        for spec in alter.specs if table not in self.made else ():
+        since = list(self.made)[list(self.made).index(table) + 1 :] if table in self.made else []
+        for spec in alter.specs:
+            if table in self.made and not (spec.kind == "add-foreign" and _referred(spec.text) in since):
+                continue  # it goes with the table; but a key to a table that was made since, and so goes first, is in its way
             if spec.kind in ("algorithm", "lock") or (spec.kind == "set-default" and (table, spec.names[0].identifier) in self.columns):
                 continue
             if spec.kind == "add-column":
@@ -100,7 +104,7 @@ class _Undoing:
         if kind == "INDEX" and self.dialect == "mysql":
             yield Undo("index", table, f"ALTER TABLE {table} DROP INDEX {name}, {ONLINE};")
         else:
-            self.made.add(name)
+            self.made[name] = None
             yield Undo(kind.lower(), table, f"DROP {kind} IF EXISTS {name};")
 
 
@@ -118,6 +122,13 @@ def _constraint(spec: str) -> str:
     tokens = read(spec, "mysql").sentences[0].tokens
     at = next((at for at, token in enumerate(tokens) if token.word == "CONSTRAINT"), None)
     return tokens[at + 1].text if at is not None and tokens[at + 1].word != "FOREIGN" else ""
+
+
+def _referred(spec: str) -> str:
+    """The table that a foreign key refers to."""
+    tokens = read(spec, "mysql").sentences[0].tokens
+    at = next((at for at, token in enumerate(tokens) if token.word == "REFERENCES"), None)
+    return _name(Cursor(tokens[at + 1 :], spec).table()) if at is not None else ""
 
 
 def _name(table: tuple[Token, ...]) -> str:
