@@ -824,6 +824,12 @@ def test_a_way_back_that_is_derived_comes_to_its_end(base: Base, expand: str) ->
     assert schema.ledger.entries() == []
 
 
+def test_an_index_that_postgres_builds_only_in_everybody_s_way_is_known_before_expand(base: Base) -> None:
+    rows(base, "CREATE TABLE parts (a int) PARTITION BY LIST (a)")
+    (said,) = Schema(base.open()).foreseen(migration("0008_parts", expand="CREATE INDEX CONCURRENTLY parts_a ON parts (a);"))
+    assert said.startswith('expand.sql: line 1, CREATE INDEX CONCURRENTLY parts_a ON parts (a): "parts" is partitioned, and PostgreSQL builds no index')
+
+
 KEYLESS = "DROP TABLE users; CREATE TABLE users (id bigint, first_name text NOT NULL, last_name text NOT NULL); INSERT INTO users VALUES (1, 'Ada', 'King')"
 
 

@@ -251,6 +251,9 @@ class MySQL:
         schema, name = (self.database, parts[0]) if len(parts) == 1 else (parts[0], parts[1])
         return (schema.lower(), name.lower()) if self.lowers else (schema, name)
 
+    def unable(self, statement: Statement) -> str:
+        return ""
+
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Nothing of a trigger is in its way."""
         return False

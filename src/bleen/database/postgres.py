@@ -270,6 +270,18 @@ class Postgres:
         drop = postgast.pg_query_pb2.AT_DropColumn
         return any(each.subtype == drop and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))
 
+    def unable(self, statement: Statement) -> str:
+        node, name = _node(statement)
+        if name != "index_stmt" or not node.concurrent:
+            return ""
+        table = sql.Identifier(*(part for part in (node.relation.schemaname, node.relation.relname) if part)).as_string()
+        if not self.rows("SELECT 1 FROM pg_class WHERE oid = to_regclass(%s) AND relkind = 'p'", [table]):
+            return ""
+        return (
+            f"{statement.brief}: {table} is partitioned, and PostgreSQL builds no index of such a table CONCURRENTLY: build one of each partition so, then this"
+            " one without, which takes them for its own; above it `-- bleen: allow index-without-concurrently REASON`"
+        )
+
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         retype = postgast.pg_query_pb2.AT_AlterColumnType
         return any(each.subtype == retype and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))

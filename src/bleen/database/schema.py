@@ -96,8 +96,8 @@ class Schema:
         return Plan(migration.name, migration.description, parts["expand"], pairs, beware, estimate, parts["contract"], parts["revert"])
 
     def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
-        """What will refuse its pairs or its backfill when their turn comes, as far as it can be known before anything is touched; a line each. ``before``: the
-        migrations that are about to be expanded before it, or with it.
+        """What will refuse its pairs, its backfill or its statements when their turn comes, as far as it can be known before anything is touched; a line each.
+        ``before``: the migrations that are about to be expanded before it, or with it.
         """
         made = (*before, migration)
         coming = None if any(m.command.expand for m in made) else "\n".join(m.sql("expand") for m in made)  # what another tool makes, only that tool knows
@@ -108,6 +108,7 @@ class Schema:
                 backfill.check(self.server, migration, fill, coming)
         except Refused as error:
             said.append(str(error))
+        said += [f"expand.sql: {why}" for statement in self._statements(migration, "expand") if (why := self.server.unable(statement))]
         try:
             list(_groups(self.server, self._statements(migration, "contract"), migration.pairs))
         except Refused as error:

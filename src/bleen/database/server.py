@@ -127,6 +127,10 @@ class Server(Protocol):
         """Whether a statement takes away a column of a pair, or its table."""
         ...
 
+    def unable(self, statement: Statement) -> str:
+        """Why the server will not take a statement, where the catalogue shows it, and no text; empty if nothing is known against it."""
+        ...
+
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Whether a statement gives a column of a pair another type, which a condition of its triggers may stand in the way of."""
         ...

@@ -216,6 +216,9 @@ class SQLite:
         except Puzzled:
             return False  # the server will say what it is
 
+    def unable(self, statement: Statement) -> str:
+        return ""
+
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Nothing of a trigger is in its way."""
         return False
