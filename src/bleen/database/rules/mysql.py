@@ -373,7 +373,8 @@ class _Mysql:
         else:
             self.known.uses()
         if replaces or not new:
-            message = f"{_name(trigger)} runs within each statement on {_name(table)} of both versions, and its faults are theirs; two-way sync is bleen's to install"
+            runs = f"{_name(trigger)} runs within each statement on {_name(table)} of both versions"
+            message = f"{runs}, and its faults are theirs; two-way sync is bleen's to install"
             yield Fault(begin, "trigger", message)
 
     def drop(self, cursor: Cursor) -> Iterator[Fault]:

@@ -382,7 +382,8 @@ def _modify(spec: Spec, context: Context) -> Iterator[Fault]:
     if context.made(column.name) and not _is_more(column):
         _remember(column, context)
         if column.not_null and (not column.default or value(column.default) is None):
-            message = f"{column.name.text} is NOT NULL without a default from here on: each INSERT into {context.name} by the version that does not know it fails"
+            fails = f"each INSERT into {context.name} by the version that does not know it fails"
+            message = f"{column.name.text} is NOT NULL without a default from here on: {fails}"
             yield Fault(spec.at, "add-not-null", message, f"-- contract.sql\n{context.alter(spec.text, ONLINE)}" if spec.kind == "modify" else "")
         return
     message = f"changes {context.name}.{column.name.text} under the version that serves, and copies {context.name} if the type becomes another"
