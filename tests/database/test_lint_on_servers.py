@@ -121,6 +121,8 @@ def test_a_validated_check_spares_set_not_null_its_reading(any_base: Base) -> No
         assert touched(connection, "ALTER TABLE users ALTER email SET NOT NULL")
         connection.execute("ALTER TABLE users VALIDATE CONSTRAINT c")
         assert not touched(connection, "ALTER TABLE users ALTER email SET NOT NULL")
+        assert touched(connection, "ALTER TABLE users ALTER email SET NOT NULL, DROP CONSTRAINT c")
+        assert touched(connection, "ALTER TABLE users DROP id; ALTER TABLE users ALTER email SET NOT NULL")
 
 
 MORE = [

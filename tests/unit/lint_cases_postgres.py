@@ -44,6 +44,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users DROP COLUMN first_name"),
         ("expand", "ALTER TABLE users DROP first_name, DROP COLUMN IF EXISTS last_name"),
         ("expand", "ALTER TABLE users DROP CONSTRAINT users_check"),
+        ("expand", "ALTER TABLE users ADD a int, DROP COLUMN a"),
         ("expand", "DROP TABLE users"),
         ("expand", "DROP TABLE IF EXISTS users, orders"),
         ("expand", "DROP VIEW v"),
@@ -161,6 +162,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ),
         ("contract", VALIDATED + "ALTER TABLE users DROP email; ALTER TABLE users ADD email text; ALTER TABLE users ALTER email SET NOT NULL"),
         ("contract", VALIDATED + "ALTER TABLE users ALTER CONSTRAINT c NOT ENFORCED; ALTER TABLE users ALTER email SET NOT NULL"),
+        ("contract", VALIDATED + "ALTER TABLE users ALTER email SET NOT NULL, DROP CONSTRAINT c"),
+        ("contract", VALIDATED.replace("NULL)", "NULL AND age > 0)") + "ALTER TABLE users DROP age; ALTER TABLE users ALTER email SET NOT NULL"),
+        ("contract", VALIDATED + "ALTER TABLE users RENAME CONSTRAINT c TO d; ALTER TABLE users DROP CONSTRAINT d; ALTER TABLE users ALTER email SET NOT NULL"),
+        (
+            "contract",
+            VALIDATED + "CREATE UNIQUE INDEX CONCURRENTLY i ON users (email); ALTER TABLE users ADD CONSTRAINT p PRIMARY KEY USING INDEX i, DROP CONSTRAINT c",
+        ),
     ],
     "volatile-default": [
         ("both", "ALTER TABLE users ADD COLUMN token uuid DEFAULT gen_random_uuid()"),

@@ -29,6 +29,7 @@ from bleen.database.rules.postgres_look import (
     words,
     wrapped,
 )
+from bleen.database.rules.postgres_never_null import requires
 from bleen.database.rules.postgres_values import Unsure, Value, as_type, value
 from bleen.database.statements import Place
 
@@ -110,7 +111,7 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
     if not command.missing_ok:
         look.known.makes("column", *it.table, it.name, what=Added(_given(look, it), it.definition.type_name, it.required))
         if it.required:
-            look.known.learns("required", *it.table, it.name)
+            requires(look, it.table, it.name)
     if it.stored is not None:
         yield look.finding(
             "rewriting-column",
@@ -254,8 +255,3 @@ def required(table: tuple[str, ...], name: str) -> list[str]:
         f"ALTER TABLE {told} ALTER COLUMN {quoted(name)} SET NOT NULL;",
         f"ALTER TABLE {told} DROP CONSTRAINT {check};",
     ]
-
-
-def is_never_null(look: Look, table: tuple[str, ...], column: str) -> bool:
-    """Whether PostgreSQL believes it without reading the table: it is NOT NULL, or a validated CHECK says so."""
-    return look.known.knows("required", *table, column) or look.known.knows("not null", *table, column)

@@ -9,9 +9,10 @@ from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_columns import added, is_never_null, required
+from bleen.database.rules.postgres_columns import added, required
 from bleen.database.rules.postgres_holds import Holding, held, unique_index
 from bleen.database.rules.postgres_look import Look, Message, called, changed, options, quoted, relation, sql, wrapped
+from bleen.database.rules.postgres_never_null import is_never_null
 from bleen.database.statements import Place
 
 

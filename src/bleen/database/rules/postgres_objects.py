@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules import postgres_made as made
+from bleen.database.rules import postgres_never_null as nulls
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_look import (
@@ -124,6 +125,8 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
         if look.known.made(below, *on, old):
             look.known.makes(below, *on, new, what=look.known.of(below, *on, old))
         look.known.forgets(below, *on, old)
+        if below == "constraint":
+            nulls.renames_constraint(look, on, old, new)
     elif on:
         free, told = look.known.made(made.NAME, *on), quoted(*on, old)
     else:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules import postgres_made as made
+from bleen.database.rules import postgres_never_null as nulls
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
-from bleen.database.rules.postgres_columns import add_column, added, is_never_null, required
-from bleen.database.rules.postgres_holds import check, default_changes, drops, foreign_key, held, never_null
+from bleen.database.rules.postgres_columns import add_column, added, required
+from bleen.database.rules.postgres_holds import check, columns_of, default_changes, drops, foreign_key, held, never_null
 from bleen.database.rules.postgres_indexes import exclusion, indexed
 from bleen.database.rules.postgres_look import (
     Look,
@@ -53,7 +54,7 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
         yield look.finding("not-understood", f"no rule knows ALTER of {what}")
         return
     free = made.is_free(look, name) or (what in ("OBJECT_VIEW", "OBJECT_FOREIGN_TABLE") and look.known.made(made.NAME, *name))
-    for node, at in zip(statement.cmds, look.parts(), strict=False):
+    for node, at in sorted(zip(statement.cmds, look.parts(), strict=False), key=lambda part: _turn(part[0].alter_table_cmd)):
         command = node.alter_table_cmd
         subtype = pb.AlterTableType.Name(command.subtype)
         rule = COMMANDS.get(subtype)
@@ -71,6 +72,14 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
             yield from rule(look, statement, command, at)
         if command.behavior == pb.DROP_CASCADE:
             yield from _cascade(look, statement, command, at)
+
+
+def _turn(command: Message) -> int:
+    """When PostgreSQL carries out a part, wherever it stands: what drops comes first (tablecmds.c, AT_PASS_*)."""
+    subtype = pb.AlterTableType.Name(command.subtype)
+    if subtype.startswith("AT_Drop") or (subtype == "AT_ColumnDefault" and not command.HasField("def")):
+        return 0
+    return {"AT_AlterColumnType": 1, "AT_AddColumn": 2, "AT_SetNotNull": 3, "AT_AddConstraint": 4, "AT_ColumnDefault": 4}.get(subtype, 5)
 
 
 def _with_default(command: Message) -> list[Message]:
@@ -126,8 +135,8 @@ def _default(look: Look, statement: Message, command: Message, at: Place) -> Ite
 
 def _not_null(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    proven = is_never_null(look, name, command.name)
-    look.known.learns("required", *name, command.name)
+    proven = nulls.is_never_null(look, name, command.name)
+    nulls.requires(look, name, command.name)
     if look.known.made("column", *name, command.name):
         look.known.makes("column", *name, command.name, what=look.known.of("column", *name, command.name)._replace(required=True))
     if not proven:
@@ -136,7 +145,7 @@ def _not_null(look: Look, statement: Message, command: Message, at: Place) -> It
         yield look.finding(
             "set-not-null",
             f"all rows of {quoted(*name)} are read while nobody reads or writes it; PostgreSQL skips that for a CHECK ({quoted(command.name)} "
-            "IS NOT NULL) that this release has validated before",
+            "IS NOT NULL) that this release has validated before, and that no part of this statement drops",
             fix,
             at=at,
         )
@@ -145,7 +154,7 @@ def _not_null(look: Look, statement: Message, command: Message, at: Place) -> It
 def _nullable(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     """Felt by nobody."""
     name = relation(statement.relation)
-    look.known.unlearns("required", *name, command.name)
+    nulls.allows(look, name, command.name)
     if look.known.made("column", *name, command.name):
         look.known.makes("column", *name, command.name, what=look.known.of("column", *name, command.name)._replace(required=False))
     yield from ()
@@ -175,6 +184,7 @@ def _drop_column(look: Look, statement: Message, command: Message, at: Place) ->
         )
     look.known.forgets("column", *name, command.name)
     drops(look, name, command.name)
+    nulls.loses_column(look, name, command.name)
 
 
 def _add_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -203,8 +213,7 @@ def _check(look: Look, statement: Message, constraint: Message, at: Place) -> It
     name, it = relation(statement.relation), check(constraint, added(statement, _not_valid(constraint)))
     yield from held(look, name, it, at)
     if constraint.skip_validation and constraint.conname and not constraint.is_no_inherit:
-        for column in never_null(it.parts):
-            look.known.learns("promises not null", *name, column, constraint.conname)
+        nulls.promises(look, name, constraint.conname, never_null(it.parts), columns_of(it))
 
 
 def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
@@ -238,19 +247,12 @@ def _validate(look: Look, statement: Message, command: Message, at: Place) -> It
                 "\n".join(steps),
                 at=at,
             )
-    for column in _promised(look, name, command.name):
-        look.known.learns("not null", *name, column)
-
-
-def _promised(look: Look, table: tuple[str, ...], constraint: str) -> list[str]:
-    """The columns that a constraint of this release, validated or not, says are not null."""
-    return [names[-2] for names in look.known.facts("promises not null") if names[:-2] == table and names[-1] == constraint]
+    nulls.validated(look, name, command.name)
 
 
 def _alter_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     how, name = getattr(command, "def").atalter_constraint, relation(statement.relation)
-    for column in _promised(look, name, how.conname):  # NOT ENFORCED, NO INHERIT
-        look.known.unlearns("not null", *name, column)
+    nulls.doubts(look, name, how.conname)
     if how.alter_enforceability and how.is_enforced:
         yield look.finding(
             "constraint-without-not-valid",
@@ -263,14 +265,7 @@ def _alter_constraint(look: Look, statement: Message, command: Message, at: Plac
 
 def _drop_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    promised = _promised(look, name, command.name)
-    for column in promised:
-        look.known.unlearns("promises not null", *name, column, command.name)
-        look.known.unlearns("not null", *name, column)
-    if not promised and not look.known.made("constraint", *name, command.name):  # it may be a NOT NULL, which has a name from PostgreSQL 18 on
-        for each in look.known.facts("required"):
-            if each[:-1] == name:
-                look.known.unlearns("required", *each)
+    nulls.loses_constraint(look, name, command.name, look.known.made("constraint", *name, command.name))
     if look.known.made("constraint", *name, command.name):
         look.known.forgets("constraint", *name, command.name)
         look.known.forgets("holding", *name, command.name)
