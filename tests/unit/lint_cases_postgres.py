@@ -216,6 +216,24 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD CONSTRAINT nn NOT NULL email"),
         ("both", "ALTER TABLE users ALTER CONSTRAINT fk ENFORCED"),
     ],
+    "foreign-key": [
+        (
+            "contract",
+            "CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE users ADD CONSTRAINT f FOREIGN KEY (n_id) REFERENCES n (id) NOT VALID; "
+            "ALTER TABLE users VALIDATE CONSTRAINT f; ALTER TABLE n ALTER COLUMN id TYPE bigint",
+        ),
+        (
+            "both",
+            "CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE users ADD n_id int; ALTER TABLE users ADD FOREIGN KEY (n_id) REFERENCES n NOT VALID; "
+            "ALTER TABLE n RENAME TO m; ALTER TABLE m ALTER id TYPE bigint",
+        ),
+        ("both", "CREATE TABLE n (u int REFERENCES users (id)); ALTER TABLE n ALTER u TYPE bigint"),
+        ("both", "CREATE TABLE n (u int, FOREIGN KEY (u) REFERENCES app.users); ALTER TABLE n ALTER u TYPE bigint"),
+        ("both", "CREATE TABLE n (u int); ALTER TABLE n ADD CONSTRAINT f FOREIGN KEY (u) REFERENCES users; ALTER TABLE n DROP CONSTRAINT f"),
+        ("both", "CREATE TABLE n (u int REFERENCES users (id)); ALTER TABLE n DROP CONSTRAINT n_u_fkey"),
+        ("both", "CREATE TABLE n (a int); ALTER TABLE n ADD u int REFERENCES users (id); ALTER TABLE n DROP u"),
+        ("both", "CREATE TABLE n (u int REFERENCES users (id)); DROP TABLE n"),
+    ],
     "constraint-builds-index": [
         ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email)"),
         ("both", "ALTER TABLE users ADD UNIQUE NULLS NOT DISTINCT (email, name) INCLUDE (age)"),

@@ -1,12 +1,13 @@
 """How free a release is with a relation that it made itself: by name only, or to lock it too, or to write all its rows at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.rules.postgres_look import FREE as HARMLESS
-from bleen.database.rules.postgres_look import Look, Message, functions, kind, relation
+from bleen.database.rules.postgres_look import Look, Message, called, functions, kind, relation, words
 
 NAME = "relation"
 """Nobody uses it by its name, so that it may be dropped, renamed and given away: a view, a foreign table, an index too."""
@@ -21,7 +22,20 @@ QUERY, DEFAULTS = "query calls", "defaults call"
 """What a view's query, or the defaults of a table by their columns, call that may do anything. They do it once somebody uses them, and only that is an error;
 by the last of the names alone."""
 
+TIES = "tied by"
+"""The foreign keys of a free table to tables in use, or of those to it: PostgreSQL locks both for what is done to a key. By the last of its names too."""
+
 _EVERYTHING = (NAME, FREE, ROWS)
+
+
+class Tie(NamedTuple):
+    """A foreign key between a free table and one in use."""
+
+    constraint: str
+    columns: tuple[str, ...]
+    """Of the free table; none if it refers to the primary key without a name."""
+    other: tuple[str, ...]
+    """The table in use."""
 
 
 def makes_table(look: Look, name: tuple[str, ...]) -> None:
@@ -50,11 +64,16 @@ def has_own_rows(look: Look, name: tuple[str, ...]) -> bool:
 def forgets(look: Look, name: tuple[str, ...]) -> None:
     for freedom in _EVERYTHING:
         look.known.forgets(freedom, *name)
+    look.known.unlearns(TIES, name[-1])
+
+
+def ties(look: Look, name: tuple[str, ...]) -> list[Tie]:
+    return look.known.of(TIES, name[-1]) or []
 
 
 def moves(look: Look, old: tuple[str, ...], new: tuple[str, ...]) -> None:
     """To another name; columns and what else is known below it is known no more, but not what it calls."""
-    had, calls = [each for each in _EVERYTHING if look.known.made(each, *old)], [(fact, look.known.of(fact, old[-1])) for fact in (QUERY, DEFAULTS)]
+    had, calls = [each for each in _EVERYTHING if look.known.made(each, *old)], [(fact, look.known.of(fact, old[-1])) for fact in (QUERY, DEFAULTS, TIES)]
     forgets(look, old)
     for freedom in had:
         look.known.makes(freedom, *new)
@@ -64,12 +83,35 @@ def moves(look: Look, old: tuple[str, ...], new: tuple[str, ...]) -> None:
 
 
 def refers(look: Look, name: tuple[str, ...], tree: Message) -> None:
-    """What a table's foreign keys cascade is written with the rows that they refer to."""
-    for _, node in walk(tree):
-        if kind(node) == "Constraint" and {node.fk_del_action, node.fk_upd_action} & {"c", "n", "d"}:
-            look.known.learns("cascades", node.pktable.relname, name[-1])
+    """What a table's foreign keys cascade is written with the rows that they refer to; and each ties a free table to one in use."""
+    for key, columns in _foreign_keys(tree):
+        parent = relation(key.pktable)
+        if {key.fk_del_action, key.fk_upd_action} & {"c", "n", "d"}:
+            look.known.learns("cascades", parent[-1], name[-1])
             if not has_own_rows(look, name):
-                reaches_further(look, relation(node.pktable))
+                reaches_further(look, parent)
+        constraint = key.conname or called(name[-1], *columns, "fkey")  # as PostgreSQL calls it
+        if not is_free(look, name):
+            _tie(look, parent, Tie(constraint, words(key.pk_attrs), name))
+        elif not is_free(look, parent):
+            _tie(look, name, Tie(constraint, columns, parent))
+
+
+def _foreign_keys(tree: Message) -> Iterator[tuple[Message, tuple[str, ...]]]:
+    """With the columns that they are of."""
+    for _, node in walk(tree):
+        if kind(node) == "ColumnDef":
+            yield from ((each.constraint, (node.colname,)) for each in node.constraints if each.constraint.contype == pb.CONSTR_FOREIGN)
+        elif kind(node) == "Constraint" and node.contype == pb.CONSTR_FOREIGN and node.fk_attrs:
+            yield node, words(node.fk_attrs)
+
+
+def _tie(look: Look, name: tuple[str, ...], tie: Tie) -> None:
+    look.known.learns(TIES, name[-1], what=[*ties(look, name), tie])
+
+
+def unties(look: Look, name: tuple[str, ...], tie: Tie) -> None:
+    look.known.learns(TIES, name[-1], what=[each for each in ties(look, name) if each != tie])
 
 
 def reaches_further(look: Look, name: tuple[str, ...]) -> None:

@@ -68,6 +68,7 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
     names = [object_name(each) for each in statement.objects]
     used = [name for name in names if not look.known.made(_kind(what), *name)]
     locked = [name for name in names if what == "INDEX" and not statement.concurrent and not made.is_free(look, name)]
+    tied = [(name, tie) for name in names if what == "TABLE" and made.is_free(look, name) for tie in made.ties(look, name)]
     for name in names:
         if what in _RELATIONS:
             made.forgets(look, name)
@@ -88,6 +89,9 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
             f"nobody reads or writes its table until this has its lock; DROP INDEX CONCURRENTLY {_list(what, locked)}",
             _each(safe),
         )
+    for name, tie in tied:
+        key, other = f"the foreign key {quoted(tie.constraint)}", quoted(*tie.other)
+        yield look.warning("foreign-key", f"{key} goes with {quoted(*name)}: nobody reads or writes {other} until this has its lock there too")
     if statement.behavior == pb.DROP_CASCADE:
         yield look.finding(
             "drop-cascade",

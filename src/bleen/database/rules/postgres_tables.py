@@ -65,6 +65,7 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
             continue
         made.refers(look, name, command)
         if free:
+            yield from _tied(look, name, command, at)
             made.calls_by_default(look, name, _with_default(command), added=True)
         if rule is None:
             yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
@@ -80,6 +81,20 @@ def _turn(command: Message) -> int:
     if subtype.startswith("AT_Drop") or (subtype == "AT_ColumnDefault" and not command.HasField("def")):
         return 0
     return {"AT_AlterColumnType": 1, "AT_AddColumn": 2, "AT_SetNotNull": 3, "AT_AddConstraint": 4, "AT_ColumnDefault": 4}.get(subtype, 5)
+
+
+def _tied(look: Look, name: tuple[str, ...], command: Message, at: Place) -> Iterator[Finding]:
+    """What a change of a new table does to one in use, over the foreign key between them."""
+    for tie in made.ties(look, name):
+        key, other = f"the foreign key {quoted(tie.constraint)}", quoted(*tie.other)
+        if command.subtype == pb.AT_AlterColumnType and (command.name in tie.columns or not tie.columns):
+            why = f"{key} is made again, and checked: nobody reads or writes {other} meanwhile; give {quoted(*name)} the type before it is tied to {other}"
+            yield look.finding("foreign-key", why, at=at)
+        elif (command.subtype == pb.AT_DropConstraint and command.name == tie.constraint) or (
+            command.subtype == pb.AT_DropColumn and command.name in tie.columns
+        ):
+            made.unties(look, name, tie)
+            yield look.warning("foreign-key", f"{key} goes with it: nobody reads or writes {other} until this has its lock there too", at=at)
 
 
 def _with_default(command: Message) -> list[Message]:
