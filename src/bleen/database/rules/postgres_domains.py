@@ -54,7 +54,7 @@ def alter_domain(look: Look, statement: Message) -> Iterator[Finding]:
     adds = statement.subtype in ("C", "O")
     constraint = getattr(statement, "def").constraint
     if look.known.made("type", *name):
-        over = [name, *_over(look, name)]
+        over = _over(look, name)
         for each in over if adds else [name] if statement.subtype == "T" else ():
             was = look.known.of("domain", *each)
             if was is not None:
@@ -78,11 +78,12 @@ def alter_domain(look: Look, statement: Message) -> Iterator[Finding]:
         yield look.finding("domain", f"the old version counts on {quoted(*name)} as it is; change it in contract", look.later())
 
 
-def _over(look: Look, name: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The domains that are made of this one."""
-    for each in look.known.facts("domain"):
-        if look.known.of("domain", *each).base == name:
-            yield from (each, *_over(look, each))
+def _over(look: Look, name: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The domains that are made of this one, itself the first; by their names some may be made of each other (of the other's namesake in another schema)."""
+    found = [name]
+    for below in found:
+        found += [each for each in look.known.facts("domain") if look.known.of("domain", *each).base == below and each not in found]
+    return found
 
 
 def domain_column(look: Look, type_name: Message, table: str, has_default: bool, at: Place) -> Iterator[Finding]:
