@@ -1,6 +1,7 @@
 """PostgreSQL's own parser (libpg_query, of PostgreSQL 18) over a file: its statements, their syntax trees and its comments, in characters of the file.
 
-libpg_query counts bytes, ends a text at its first NUL, and takes leading white space and comments into a statement: none of that leaves this module.
+libpg_query counts bytes (of an error, characters), ends a text at its first NUL, and takes leading white space and comments into a statement: none of that
+leaves this module.
 """
 
 from bisect import bisect_left
@@ -50,7 +51,7 @@ class Source:
         except UnicodeEncodeError as error:
             raise Unreadable("there is half a surrogate pair, which is no character", place(text, error.start)) from None
         except PgQueryError as error:
-            raise Unreadable(shorten(error.message, 200), place(text, self.characters(max(error.cursorpos - 1, 0)))) from None
+            raise Unreadable(shorten(error.message, 200), place(text, max(error.cursorpos - 1, 0))) from None
         self.tokens: list[Token] = []
         self.comments: list[Comment] = []
         for each in scanned:
@@ -120,8 +121,8 @@ class Source:
         try:
             return list(parse(self.text[begin:end]).stmts)
         except PgQueryError as error:
-            offset = len(self.text[begin:end].encode()[: max(error.cursorpos - 1, 0)].decode(errors="ignore"))
-            raise Unreadable(self._explained(error.message, begin + offset), place(self.text, begin + offset)) from None
+            at = begin + max(error.cursorpos - 1, 0)
+            raise Unreadable(self._explained(error.message, at), place(self.text, at)) from None
         except DecodeError:
             raise Unreadable("an expression is nested too deeply to be read; write it with fewer levels", place(self.text, begin)) from None
 
