@@ -94,6 +94,18 @@ def test_a_column_of_a_domain_writes_the_table_again_if_the_domain_has_a_constra
         assert not touched(connection, "ALTER TABLE users ADD COLUMN a nick, ADD COLUMN b mood, ADD COLUMN c mood[]")
 
 
+def test_a_constraint_of_a_domain_locks_its_columns_tables_unless_it_is_not_valid(any_base: Base) -> None:
+    add = "ALTER DOMAIN nick ADD CONSTRAINT c CHECK (value IS NOT NULL) NOT VALID"
+    with any_base.connect() as connection:
+        connection.execute(f"{SCHEMA} CREATE TABLE nicks (a nick); {add}".encode())
+        for sql in (add.replace(" c ", " d "), "ALTER DOMAIN nick VALIDATE CONSTRAINT c", "ALTER DOMAIN nick SET NOT NULL"):
+            forbidden = any(finding.severity == "error" for finding in lint(sql, "postgres", "contract"))
+            with connection.transaction(force_rollback=True):
+                connection.execute(sql.encode())
+                modes = connection.execute("SELECT mode FROM pg_locks WHERE relation = 'nicks'::regclass AND pid = pg_backend_pid()").fetchall()
+            assert modes == ([("ShareLock",)] if forbidden else []), sql
+
+
 def test_no_function_that_is_the_same_for_every_row_is_volatile(any_base: Base) -> None:
     """ "What is not listed may do anything": and what is listed as steady is so in every version of PostgreSQL."""
     with any_base.connect() as connection:

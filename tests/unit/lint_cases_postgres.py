@@ -426,7 +426,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "enum-value": [("expand", "ALTER TYPE mood ADD VALUE 'calm'"), ("expand", "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'calm' BEFORE 'sad'")],
     "domain": [
         ("both", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0)"),
+        ("both", "ALTER DOMAIN d ADD CHECK (value > 0)"),
         ("both", "ALTER DOMAIN d SET NOT NULL"),
+        ("both", "ALTER DOMAIN app.d ADD CONSTRAINT c NOT NULL"),
+        ("both", "ALTER DOMAIN d VALIDATE CONSTRAINT c"),
         ("expand", "ALTER DOMAIN d DROP CONSTRAINT c"),
         ("expand", "ALTER DOMAIN d DROP DEFAULT"),
         ("both", "CREATE DOMAIN d AS int; ALTER TABLE users ADD COLUMN m d; ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0)"),

@@ -69,7 +69,7 @@ RULES = {
     "set-schema": "Nothing in use moves to another schema.",
     "revoke": "No right is revoked before contract.",
     "enum-value": "A value that is added to an enum can never be taken away.",
-    "domain": "A domain in use is changed like a table: NOT VALID first, nothing taken away before contract.",
+    "domain": "A domain in use gets a constraint only as NOT VALID, and loses nothing before contract.",
     "replaces": "CREATE OR REPLACE changes under the old version what it calls or reads.",
     "alter-function": "A function that the old version calls is not altered before contract.",
     "alter-sequence": "A sequence in use goes on as it did.",
