@@ -349,6 +349,16 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "trigger": [
         ("both", "CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f()"),
         ("both", "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON users DEFERRABLE FOR EACH ROW EXECUTE FUNCTION f()"),
+        (
+            "both",
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN UPDATE users SET a = 1; RETURN NEW; END'; CREATE TABLE n (x int); "
+            "CREATE TRIGGER t AFTER INSERT ON n FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE n RENAME TO m; INSERT INTO m VALUES (1)",
+        ),
+        (
+            "both",
+            "CREATE TABLE n (x int PRIMARY KEY); CREATE TRIGGER t AFTER UPDATE ON n FOR EACH ROW EXECUTE FUNCTION f(); "
+            "INSERT INTO n VALUES (1) ON CONFLICT (x) DO UPDATE SET x = 2",
+        ),
     ],
     "trigger-state": [
         ("both", "ALTER TABLE users DISABLE TRIGGER ALL"),
@@ -497,6 +507,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE people (a int, b int DEFAULT app.forget()); INSERT INTO people (b) VALUES (DEFAULT)"),
         ("both", "CREATE TABLE people (b int DEFAULT app.forget()); INSERT INTO people DEFAULT VALUES"),
         ("both", "CREATE TABLE n (a int); ALTER TABLE n ADD b int DEFAULT app.forget(); INSERT INTO n (a) VALUES (1)"),
+        ("both", "CREATE TABLE n (a int); INSERT INTO n VALUES (1); ALTER TABLE n ADD y int DEFAULT forget()"),
+        ("both", "CREATE TABLE n AS SELECT 1 AS a; ALTER TABLE n RENAME TO m; ALTER TABLE m ALTER a TYPE text USING dblink_exec('', 'DELETE FROM users')"),
+        ("both", "CREATE TABLE n (a int); INSERT INTO n VALUES (1); ALTER TABLE n ADD CHECK (forget() > 0)"),
+        ("both", "CREATE TABLE n (a int CHECK (forget(a) > 0)); INSERT INTO n VALUES (1)"),
+        ("both", "CREATE TABLE n (a int); INSERT INTO n VALUES (1); ALTER TABLE n ADD CONSTRAINT c CHECK (forget() > 0) NOT VALID; UPDATE n SET a = 2"),
+        ("both", "CREATE FUNCTION f(users) RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM users; RETURN 1; END'; SELECT x.f FROM users x"),
+        ("contract", "CREATE OR REPLACE FUNCTION f(u users) RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT 1 WHERE (SELECT (x).f FROM users x) = 1"),
         ("both", "CREATE TABLE n (a int, b int); ALTER TABLE n ALTER b SET DEFAULT app.forget(); ALTER TABLE n RENAME TO m; INSERT INTO m (a) VALUES (1)"),
     ],
     "whole-table-update": [

@@ -91,6 +91,13 @@ GOOD: list[tuple[str, str]] = [
     ("both", "CREATE VIEW v AS SELECT app.full_name(u) FROM users u; DROP VIEW v; CREATE FOREIGN TABLE f (a int) SERVER s; ALTER FOREIGN TABLE f ADD b int"),
     ("both", "CREATE TABLE people (a int, b int DEFAULT app.number()); INSERT INTO people VALUES (1, 2); INSERT INTO people (b) VALUES (1)"),
     ("both", "CREATE TABLE people (a int); CREATE TRIGGER t BEFORE INSERT ON people EXECUTE FUNCTION f(); CREATE INDEX i ON people (a); DROP TABLE people"),
+    (
+        "both",
+        "CREATE TABLE n (a int); INSERT INTO n VALUES (1); CREATE TRIGGER t BEFORE UPDATE ON n FOR EACH ROW EXECUTE FUNCTION f(); INSERT INTO n VALUES (2); "
+        "DROP TABLE n; CREATE TABLE n (a int CHECK (a > 0)); ALTER TABLE n ADD b int DEFAULT app.number(); ALTER TABLE n ALTER b TYPE text USING app.told(b)",
+    ),
+    ("both", "CREATE TABLE n (a int); INSERT INTO n VALUES (1); ALTER TABLE n ADD b text DEFAULT now(), ALTER a TYPE bigint USING abs(a), ADD CHECK (a > 0)"),
+    ("both", "CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT x.f, (x).f FROM users x; SELECT x.g FROM users x"),
     ("both", "CREATE INDEX CONCURRENTLY users_email ON users (email)"),
     ("contract", 'CREATE UNIQUE INDEX CONCURRENTLY "Users email" ON app."Users" USING btree (lower(email)) INCLUDE (name) WHERE active'),
     ("both", "CREATE INDEX CONCURRENTLY i ON users (a); DROP INDEX CONCURRENTLY i"),

@@ -7,7 +7,7 @@ from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.rules.postgres_look import FREE as HARMLESS
-from bleen.database.rules.postgres_look import Look, Message, called, functions, kind, relation, words
+from bleen.database.rules.postgres_look import Look, Message, called, functions, kind, quoted, relation, words
 
 NAME = "relation"
 """Nobody uses it by its name, so that it may be dropped, renamed and given away: a view, a foreign table, an index too."""
@@ -25,7 +25,28 @@ by the last of the names alone."""
 TIES = "tied by"
 """The foreign keys of a free table to tables in use, or of those to it: PostgreSQL locks both for what is done to a key. By the last of its names too."""
 
+FILLED = "has rows"
+"""A new table that this release has written to: what is computed for each row that is there runs. By the last of its names too."""
+
+FIRES = "a write runs"
+"""What a row that is written to a new table sets off besides: a trigger, the functions of a CHECK. By the last of its names too."""
+
+INSERTS, UPDATES = 4, 16
+"""Bits of a trigger's events (pg_trigger.h)."""
+
 _EVERYTHING = (NAME, FREE, ROWS)
+_CARRIED = (QUERY, DEFAULTS, TIES, FILLED, FIRES)
+
+
+class Fired(NamedTuple):
+    """Something that a write sets off."""
+
+    rule: str
+    what: str
+    events: int
+    """That a trigger is of, by bits."""
+    phase: str
+    """In the next one it runs for what the versions write as well."""
 
 
 class Tie(NamedTuple):
@@ -41,6 +62,8 @@ class Tie(NamedTuple):
 def makes_table(look: Look, name: tuple[str, ...]) -> None:
     for freedom in _EVERYTHING:
         look.known.makes(freedom, *name)
+    for fact in (TIES, FILLED, FIRES):
+        look.known.unlearns(fact, name[-1])
 
 
 def makes_copy(look: Look, name: tuple[str, ...]) -> None:
@@ -64,7 +87,6 @@ def has_own_rows(look: Look, name: tuple[str, ...]) -> bool:
 def forgets(look: Look, name: tuple[str, ...]) -> None:
     for freedom in _EVERYTHING:
         look.known.forgets(freedom, *name)
-    look.known.unlearns(TIES, name[-1])
 
 
 def ties(look: Look, name: tuple[str, ...]) -> list[Tie]:
@@ -73,7 +95,7 @@ def ties(look: Look, name: tuple[str, ...]) -> list[Tie]:
 
 def moves(look: Look, old: tuple[str, ...], new: tuple[str, ...]) -> None:
     """To another name; columns and what else is known below it is known no more, but not what it calls."""
-    had, calls = [each for each in _EVERYTHING if look.known.made(each, *old)], [(fact, look.known.of(fact, old[-1])) for fact in (QUERY, DEFAULTS, TIES)]
+    had, calls = [each for each in _EVERYTHING if look.known.made(each, *old)], [(fact, look.known.of(fact, old[-1])) for fact in _CARRIED]
     forgets(look, old)
     for freedom in had:
         look.known.makes(freedom, *new)
@@ -132,3 +154,22 @@ def calls_by_default(look: Look, name: tuple[str, ...], columns: Iterable[Messag
         if calls:
             found.append((column.colname, None if added else place, calls))
     look.known.learns(DEFAULTS, name[-1], what=found)
+
+
+def fires(look: Look, name: tuple[str, ...], trigger: Message) -> None:
+    _fires(look, name, Fired("trigger", f"the trigger {quoted(trigger.trigname)}", trigger.events, look.phase))
+
+
+def calls_by_check(look: Look, name: tuple[str, ...], tree: Message) -> None:
+    calls = [call for _, node in walk(tree) if kind(node) == "Constraint" and node.contype == pb.CONSTR_CHECK for call in functions(node, HARMLESS)]
+    if calls:
+        _fires(look, name, Fired("side-effect", f"{', '.join(calls)}() of a CHECK", INSERTS | UPDATES, look.phase))
+
+
+def _fires(look: Look, name: tuple[str, ...], it: Fired) -> None:
+    look.known.learns(FIRES, name[-1], what=[*(look.known.of(FIRES, name[-1]) or ()), it])
+
+
+def fired(look: Look, name: tuple[str, ...], events: int) -> list[Fired]:
+    """By a write of a row, which is of these events."""
+    return [each for each in look.known.of(FIRES, name[-1]) or () if each.events & events and each.phase == look.phase]

@@ -9,6 +9,7 @@ from bleen.database.rules import postgres_never_null as nulls
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_look import (
+    BUILT_IN,
     Look,
     Message,
     changed,
@@ -253,6 +254,8 @@ def define(look: Look, statement: Message) -> Iterator[Finding]:
 
 def function(look: Look, statement: Message) -> Iterator[Finding]:
     name = signature(statement)
+    if len(statement.parameters) == 1 and name[-1].strip("()") not in BUILT_IN:
+        look.known.learns("of a row", name[-2])  # it may be called as if it were a column
     if not statement.replace:
         look.known.makes("function", *name)
     elif not look.known.made("function", *name):

@@ -34,6 +34,8 @@ def insert(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     name, query = relation(statement.relation), statement.select_stmt
     yield from _defaults(look, statement)
+    yield from _fired(look, name, made.INSERTS | (made.UPDATES if statement.on_conflict_clause.action == pb.ONCONFLICT_UPDATE else 0))
+    look.known.learns(made.FILLED, name[-1], what=True)
     if made.has_own_rows(look, name) and _free(look, statement):
         return
     select, local = query.select_stmt, named(statement.with_clause, {})
@@ -63,10 +65,17 @@ def _defaults(look: Look, statement: Message) -> Iterator[Finding]:
             yield look.finding("side-effect", why)
 
 
+def _fired(look: Look, name: tuple[str, ...], events: int) -> Iterator[Finding]:
+    for each in made.fired(look, name, events):
+        why = f"{each.what} that this release has put on {quoted(*name)} runs with it, and may reach tables that are in use"
+        yield look.finding(each.rule, f"{why}; write the rows before")
+
+
 def update(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     name = relation(statement.relation)
     if made.has_own_rows(look, name):
+        yield from _fired(look, name, made.UPDATES)
         return
     fix = f"-- backfill.sql\n{sql(statement)}" if not list(_unfit(statement)) else ""
     if _everything(statement.where_clause):
@@ -151,6 +160,8 @@ def create_table_as(look: Look, statement: Message) -> Iterator[Finding]:
     yield from temporary_table(look, statement.into.rel)
     if not statement.if_not_exists and not temporary(statement.into.rel):
         (made.makes_copy if is_view else made.makes_table)(look, name)
+        if not statement.into.skip_data:
+            look.known.learns(made.FILLED, name[-1], what=True)
 
 
 def view(look: Look, statement: Message) -> Iterator[Finding]:
@@ -252,9 +263,18 @@ def _effects(look: Look, statement: Message) -> Iterator[Finding]:
         )
     if any(kind(node) == "LockingClause" for _, node in walk(statement)):
         yield look.finding("row-locks", "FOR UPDATE and its like lock rows that both versions write, and a migration has no use for that")
-    unknown = [*functions(statement, FREE), *(call for table in tables(statement) for call in look.known.of(made.QUERY, table[-1]) or ())]
+    viewed = (call for table in tables(statement) for call in look.known.of(made.QUERY, table[-1]) or ())
+    unknown = [*functions(statement, FREE), *_as_attributes(look, statement), *viewed]
     if unknown:
         yield look.finding("side-effect", f"{', '.join(dict.fromkeys(unknown))}() may change data, settings or other sessions; no rule knows it to be harmless")
+
+
+def _as_attributes(look: Look, statement: Message) -> list[str]:
+    """The functions of a row that are written as if they were columns of it: ``u.f`` is ``f(u)`` where u has no such column."""
+    nodes = [node for _, node in walk(statement)]
+    last = [node.fields[-1] for node in nodes if kind(node) == "ColumnRef" and len(node.fields) > 1]
+    last += [node.indirection[-1] for node in nodes if kind(node) == "A_Indirection"]
+    return [quoted(each.string.sval) for each in last if look.known.knows("of a row", each.string.sval)]
 
 
 def _free(look: Look, query: Message) -> bool:

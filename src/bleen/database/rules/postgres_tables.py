@@ -15,12 +15,14 @@ from bleen.database.rules.postgres_columns import add_column, added, required
 from bleen.database.rules.postgres_holds import check, columns_of, default_changes, drops, foreign_key, held, never_null
 from bleen.database.rules.postgres_indexes import exclusion, indexed
 from bleen.database.rules.postgres_look import (
+    FREE,
     Look,
     Message,
     called,
     changed,
     default_along,
     expression,
+    functions,
     inner,
     kind,
     quoted,
@@ -66,7 +68,9 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
         made.refers(look, name, command)
         if free:
             yield from _tied(look, name, command, at)
+            yield from _calls(look, name, command, at)
             made.calls_by_default(look, name, _with_default(command), added=True)
+            made.calls_by_check(look, name, command)
         if rule is None:
             yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
         elif not free or rule in (_attach, _validate, _inheritance):
@@ -95,6 +99,16 @@ def _tied(look: Look, name: tuple[str, ...], command: Message, at: Place) -> Ite
         ):
             made.unties(look, name, tie)
             yield look.warning("foreign-key", f"{key} goes with it: nobody reads or writes {other} until this has its lock there too", at=at)
+
+
+def _calls(look: Look, name: tuple[str, ...], command: Message, at: Place) -> Iterator[Finding]:
+    """What a change of a new table computes for each of the rows that were written to it."""
+    computed, rows = getattr(command, "def"), look.known.knows(made.FILLED, name[-1])
+    if command.subtype not in (pb.AT_AddColumn, pb.AT_AlterColumnType, pb.AT_AddConstraint) or computed.constraint.skip_validation or not rows:
+        return
+    if calls := functions(computed, FREE):
+        why = f"{', '.join(calls)}() is called for every row of {quoted(*name)}, and may change data, settings or other sessions"
+        yield look.finding("side-effect", f"{why}; do this before rows are written to it", at=at)
 
 
 def _with_default(command: Message) -> list[Message]:
@@ -471,6 +485,7 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
     if not statement.if_not_exists and not parents and not temporary(statement.relation):
         made.makes_table(look, name)
         made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
+        made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
     for parent in parents:
         told = quoted(*relation(parent))
@@ -521,6 +536,7 @@ def trigger(look: Look, statement: Message) -> Iterator[Finding]:
             yield look.warning("trigger", f"{quoted(statement.trigname)} runs for every write of {quoted(*table)}: an error in it fails them; {sync}")
         look.known.uses()
     made.reaches_further(look, table)
+    made.fires(look, table, statement)
     if not statement.replace:
         look.known.makes("on relation", *table, statement.trigname)
 
