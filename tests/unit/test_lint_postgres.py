@@ -158,6 +158,24 @@ def test_a_finding_stands_where_what_it_finds_begins(sql: str, places: list[tupl
     assert [(finding.line, finding.column) for finding in found(sql, "expand")] == places
 
 
+@pytest.mark.parametrize("part", ["1 + ", "abs(1, 2) || ", "1 UNION SELECT 1, "])
+def test_what_is_nested_too_deeply_is_told_and_ends_nothing(part: str) -> None:
+    """ "What cannot be parsed or understood is an error that says so, never a pass." """
+    (told,) = found(f"DROP TABLE IF EXISTS a;\nSELECT {part * 30_000}1", "contract")
+    assert (told.line, told.rule) == (2, "not-understood")
+    assert "nested too deeply" in told.message
+
+
+def test_what_is_only_long_is_read() -> None:
+    for begin, part, end in [
+        ("", "1, abs(1 + 1), ", "1"),
+        ("", "a BETWEEN 1 AND 2 OR b AND ", "1"),
+        ("", "1; SELECT ", "1"),
+        ("CASE", " WHEN a THEN b", " END"),
+    ]:
+        assert found(f"SELECT {begin}{part * 800}{end}", "expand") == []
+
+
 def rules_of(*sql: str) -> list[str]:
     return [finding.rule for finding in lint_release([Script(text, f"{number}.sql", "expand") for number, text in enumerate(sql)], "postgres")]
 
