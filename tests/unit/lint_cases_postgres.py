@@ -455,6 +455,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE OR REPLACE FUNCTION f(a text) RETURNS int LANGUAGE sql AS 'SELECT 1'",
         ),
         ("expand", "CREATE OR REPLACE PROCEDURE p() LANGUAGE sql AS ''"),
+        ("both", "INSERT INTO plans (id, name) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET name = excluded.name"),
     ],
     "alter-function": [("expand", "ALTER FUNCTION f(int) STRICT"), ("expand", "ALTER FUNCTION f(int) SET search_path = x")],
     "alter-sequence": [("both", "ALTER SEQUENCE s RESTART WITH 1"), ("both", "ALTER SEQUENCE s INCREMENT BY 2 CACHE 10")],

@@ -70,7 +70,7 @@ RULES = {
     "revoke": "No right is revoked before contract.",
     "enum-value": "A value that is added to an enum can never be taken away.",
     "domain": "A domain in use gets a constraint only as NOT VALID, and loses nothing before contract.",
-    "replaces": "CREATE OR REPLACE changes under the old version what it calls or reads.",
+    "replaces": "CREATE OR REPLACE, and ON CONFLICT DO UPDATE, change under the old version what it calls or reads.",
     "alter-function": "A function that the old version calls is not altered before contract.",
     "alter-sequence": "A sequence in use goes on as it did.",
     "publication": "A publication can make UPDATE and DELETE fail.",

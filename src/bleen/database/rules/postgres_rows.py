@@ -36,6 +36,8 @@ def insert(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _defaults(look, statement)
     yield from _fired(look, name, made.INSERTS | (made.UPDATES if statement.on_conflict_clause.action == pb.ONCONFLICT_UPDATE else 0))
     look.known.learns(made.FILLED, name[-1], what=True)
+    if statement.on_conflict_clause.action == pb.ONCONFLICT_UPDATE and not made.is_free(look, name):
+        yield look.warning("replaces", f"changes rows of {quoted(*name)} that are in use; see that the old version can read them as they are then")
     if made.has_own_rows(look, name) and _free(look, statement):
         return
     select, local = query.select_stmt, named(statement.with_clause, {})
