@@ -273,7 +273,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID, VALIDATE CONSTRAINT c"),
         ("both", "ALTER TABLE users VALIDATE CONSTRAINT c, ADD COLUMN a int"),
     ],
-    "alter-constraint": [("expand", "ALTER TABLE users ALTER CONSTRAINT fk DEFERRABLE")],
+    "alter-constraint": [
+        ("expand", "ALTER TABLE users ALTER CONSTRAINT fk DEFERRABLE"),
+        ("expand", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX users_email DEFERRABLE"),
+    ],
     "generated-expression": [
         ("both", "ALTER TABLE users ALTER full_name SET EXPRESSION AS (upper(name))"),
         ("expand", "ALTER TABLE users ALTER full_name DROP EXPRESSION"),

@@ -38,6 +38,7 @@ GOOD: list[tuple[str, str]] = [
     ),
     ("contract", "ALTER TABLE users ADD CONSTRAINT c NOT NULL email NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c"),
     ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX users_email"),
+    ("contract", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX users_email DEFERRABLE INITIALLY DEFERRED"),
     (
         "contract",
         VALIDATED + "CREATE UNIQUE INDEX CONCURRENTLY i ON users (email); ALTER TABLE users ADD CONSTRAINT pk PRIMARY KEY USING INDEX i",

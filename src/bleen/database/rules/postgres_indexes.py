@@ -21,6 +21,9 @@ def indexed(look: Look, statement: Message, constraint: Message, at: Place) -> I
     if constraint.indexname:
         if primary:
             yield from _primary_key(look, statement, constraint, at)
+        if constraint.deferrable and look.expanding:
+            why = f"the old version's INSERT ... ON CONFLICT into {quoted(*name)} fails from here on: PostgreSQL takes no deferrable constraint for it"
+            yield look.warning("alter-constraint", f"{why}; add it in contract", f"-- contract.sql\n{added(statement, constraint)}", at=at)
         return
     columns = [each.string.sval for each in constraint.keys]
     chosen = constraint.conname or called(name[-1], *([] if primary else columns), "pkey" if primary else "key")
