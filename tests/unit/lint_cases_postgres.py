@@ -207,6 +207,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN org_id bigint REFERENCES orgs"),
         ("both", "ALTER TABLE users ADD COLUMN org_id bigint CONSTRAINT in_org REFERENCES app.orgs (id) ON DELETE CASCADE"),
         ("both", "ALTER TABLE users ADD COLUMN a int DEFAULT 1 NOT NULL REFERENCES orgs (id) DEFERRABLE INITIALLY DEFERRED"),
+        ("both", "ALTER TABLE users ADD a int, ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES orgs NOT VALID"),
     ],
     "constraint-without-not-valid": [
         ("both", "ALTER TABLE orders ADD CONSTRAINT fk FOREIGN KEY (user_id) REFERENCES users (id)"),

@@ -31,6 +31,8 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN age int; ALTER TABLE users ADD CONSTRAINT adult CHECK (users.age > 17) NOT VALID"),
     ("both", "ALTER TABLE users ADD COLUMN org int; ALTER TABLE users ADD CONSTRAINT fk FOREIGN KEY (org) REFERENCES orgs (id) NOT VALID"),
     ("both", "ALTER TABLE users ADD COLUMN slug text; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(slug)) WHERE active"),
+    ("both", "CREATE TABLE n (a int PRIMARY KEY); ALTER TABLE users ADD a int, ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES n NOT VALID"),
+    ("contract", "ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES orgs NOT VALID, ADD FOREIGN KEY (b) REFERENCES orgs NOT VALID, SET (fillfactor = 70)"),
     ("both", "ALTER TABLE users ADD COLUMN slug text; CREATE UNIQUE INDEX CONCURRENTLY i ON users (slug)"),
     (
         "contract",

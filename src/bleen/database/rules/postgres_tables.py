@@ -229,8 +229,27 @@ def _add_constraint(look: Look, statement: Message, command: Message, at: Place)
 
 
 def _foreign(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
+    yield from _waits_in_company(look, statement, constraint, at)
     yield from _unvalidated(look, statement, constraint, at)
     yield from held(look, relation(statement.relation), foreign_key(constraint, added(statement, _not_valid(constraint))), at)
+
+
+def _waits_in_company(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
+    """A foreign key waits for its lock on the other table under the locks that the other parts have."""
+    table, other = relation(statement.relation), relation(constraint.pktable)
+    beside = [each.alter_table_cmd for each in statement.cmds if getattr(each.alter_table_cmd, "def").constraint != constraint]
+    if made.is_free(look, other) or other == table or all(_is_gentle(each) for each in beside):
+        return
+    why = f"{quoted(*table)} is locked against everything by the other parts of this statement while this waits for its lock on {quoted(*other)}"
+    fix = f"{sql(changed(statement, cmds=list(map(wrapped, beside))))}\n{added(statement, _not_valid(constraint))}"
+    yield look.finding("inline-constraint", f"{why}; add the foreign key in a statement of its own", fix, at=at)
+
+
+def _is_gentle(command: Message) -> bool:
+    """Whether readers go on under its lock: another foreign key, a validation, a storage parameter."""
+    what = pb.AlterTableType.Name(command.subtype)
+    foreign = what == "AT_AddConstraint" and getattr(command, "def").constraint.contype == pb.CONSTR_FOREIGN
+    return foreign or what in ("AT_ValidateConstraint", "AT_SetStatistics", "AT_SetOptions", "AT_ResetOptions", "AT_SetRelOptions", "AT_ResetRelOptions")
 
 
 def _not_valid(constraint: Message) -> Message:
