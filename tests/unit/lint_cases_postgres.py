@@ -388,6 +388,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE pg_temp.users (a int)"),
         ("both", "CREATE TEMPORARY TABLE t AS SELECT 1 AS a"),
         ("both", "CREATE TEMP VIEW v AS SELECT 1 AS a"),
+        ("both", "CREATE TEMP SEQUENCE s"),
     ],
     "inheritance": [
         ("both", "CREATE TABLE admins (level int) INHERITS (users)"),

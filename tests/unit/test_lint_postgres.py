@@ -210,6 +210,7 @@ def test_what_an_earlier_file_of_the_release_made_is_free_to_change() -> None:
         ("CREATE TEMP TABLE users (a int); DROP TABLE users", "drop-in-expand"),
         ("CREATE TEMP TABLE users AS SELECT 1 AS a; TRUNCATE users", "truncate"),
         ("CREATE TEMP VIEW v AS SELECT 1 AS a; DROP VIEW v", "drop-in-expand"),
+        ("CREATE TEMP SEQUENCE s; DROP SEQUENCE s", "drop-in-expand"),
         ("CREATE TABLE p PARTITION OF events DEFAULT; TRUNCATE p", "truncate"),
         ("CREATE TABLE admins (a int) INHERITS (users); TRUNCATE admins", "truncate"),
         ("CREATE TABLE p (a int); ALTER TABLE events ATTACH PARTITION p DEFAULT; TRUNCATE p", "truncate"),

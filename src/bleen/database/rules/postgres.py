@@ -50,7 +50,7 @@ RULES = {
     "reindex-without-concurrently": "REINDEX only CONCURRENTLY.",
     "concurrently-in-transaction": "What is done CONCURRENTLY, and VACUUM, cannot stand in a transaction.",
     "refresh-without-concurrently": "A materialized view in use is refreshed CONCURRENTLY.",
-    "temporary-table": "No temporary table or view: it is gone with its connection.",
+    "temporary-table": "No temporary table, view or sequence: it is gone with its connection.",
     "table-rewrite": "Nothing writes a whole table again: SET LOGGED, SET UNLOGGED, SET TABLESPACE, SET ACCESS METHOD, VACUUM FULL, CLUSTER.",
     "lock-table": "No LOCK.",
     "row-locks": "No SELECT ... FOR UPDATE or FOR SHARE.",

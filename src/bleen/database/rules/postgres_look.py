@@ -42,6 +42,10 @@ class Look(NamedTuple):
     def warning(self, rule: str, message: str, fix: str = "", at: Place | None = None) -> Finding:
         return self.finding(rule, message, fix, "warn", at)
 
+    def temporary(self, name: str) -> Finding:
+        why = "is gone with its connection, and a migration that goes on in another one then means another one of this name, or none; make a plain one"
+        return self.finding("temporary-table", f"{quoted(name)} {why}")
+
     def later(self, what: str = "") -> str:
         """The fix of what is right, but only in contract."""
         return f"-- contract.sql\n{what or self.parsed.statement.text};"

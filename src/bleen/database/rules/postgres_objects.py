@@ -21,6 +21,7 @@ from bleen.database.rules.postgres_look import (
     relation,
     signature,
     sql,
+    temporary,
     words,
     wrapped,
 )
@@ -286,9 +287,10 @@ def create_schema(look: Look, statement: Message) -> Iterator[Finding]:
 
 
 def sequence(look: Look, statement: Message) -> Iterator[Finding]:
-    if not statement.if_not_exists:
+    if temporary(statement.sequence):
+        yield look.temporary(statement.sequence.relname)
+    elif not statement.if_not_exists:
         made.makes_copy(look, relation(statement.sequence))
-    yield from ()
 
 
 def alter_sequence(look: Look, statement: Message) -> Iterator[Finding]:

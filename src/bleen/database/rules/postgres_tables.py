@@ -539,9 +539,7 @@ def create_foreign_table(look: Look, statement: Message) -> Iterator[Finding]:
 
 def temporary_table(look: Look, table: Message) -> Iterator[Finding]:
     if temporary(table):
-        name = quoted(table.relname)
-        why = f"{name} is gone with its connection, and a migration that goes on in another one then means another one of this name, or none; make a plain one"
-        yield look.finding("temporary-table", why)
+        yield look.temporary(table.relname)
 
 
 def trigger(look: Look, statement: Message) -> Iterator[Finding]:
