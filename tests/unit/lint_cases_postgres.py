@@ -234,6 +234,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE n (u int REFERENCES users (id)); ALTER TABLE n DROP CONSTRAINT n_u_fkey"),
         ("both", "CREATE TABLE n (a int); ALTER TABLE n ADD u int REFERENCES users (id); ALTER TABLE n DROP u"),
         ("both", "CREATE TABLE n (u int REFERENCES users (id)); DROP TABLE n"),
+        ("expand", "CREATE TABLE n (u int REFERENCES users (id))"),
+        ("expand", "CREATE TABLE n (u int); ALTER TABLE n ADD FOREIGN KEY (u) REFERENCES users ON DELETE RESTRICT"),
     ],
     "constraint-builds-index": [
         ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email)"),

@@ -106,13 +106,14 @@ GOOD: list[tuple[str, str]] = [
     ("both", "CREATE INDEX CONCURRENTLY i ON users (a); DROP INDEX CONCURRENTLY i"),
     ("both", "REINDEX TABLE CONCURRENTLY users; REINDEX (CONCURRENTLY) INDEX users_email"),
     ("both", "REFRESH MATERIALIZED VIEW CONCURRENTLY v"),
-    ("both", "CREATE TABLE people (id bigserial PRIMARY KEY, email text UNIQUE NOT NULL, org_id bigint REFERENCES orgs (id), CHECK (id > 0))"),
+    ("both", "CREATE TABLE people (id serial PRIMARY KEY, email text UNIQUE NOT NULL, org_id bigint REFERENCES orgs (id) ON DELETE CASCADE, CHECK (id > 0))"),
     (
         "both",
-        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (a int REFERENCES a (id), u int REFERENCES users (id), c int); "
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (a int REFERENCES a (id), u int REFERENCES users (id) ON DELETE SET NULL, c int); "
         "ALTER TABLE a ALTER id TYPE bigint; CREATE INDEX i ON b (u); "
         "ALTER TABLE b ALTER a TYPE bigint, ALTER c TYPE bigint, DROP CONSTRAINT b_a_fkey, ADD d text NOT NULL, DROP c; DROP TABLE a",
     ),
+    ("contract", "CREATE TABLE people (org_id bigint REFERENCES orgs (id))"),
     ("both", "CREATE TABLE IF NOT EXISTS people (id uuid DEFAULT gen_random_uuid())"),
     ("both", "CREATE TABLE people (LIKE users INCLUDING ALL); CREATE INDEX i ON people (email); DROP INDEX i"),
     ("both", "CREATE TABLE people (a int); ALTER TABLE people ALTER a TYPE bigint, ADD b serial UNIQUE, ALTER a SET NOT NULL; LOCK people; TRUNCATE people"),

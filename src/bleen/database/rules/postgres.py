@@ -37,7 +37,7 @@ RULES = {
     "inline-constraint": "A column is added by itself; UNIQUE, PRIMARY KEY, CHECK and REFERENCES come after it, each the safe way.",
     "constraint-without-not-valid": "CHECK and foreign keys are added NOT VALID, then validated in a statement of their own.",
     "constraint-builds-index": "UNIQUE and PRIMARY KEY are made from an index that was built CONCURRENTLY; EXCLUDE cannot be.",
-    "foreign-key": "A foreign key locks both of its tables: what is done to a new table reaches over it to one in use.",
+    "foreign-key": "A foreign key ties a new table to one in use: what is done to the new one may lock the other, and DELETEs of the old version may fail.",
     "holds-the-old-version": "A CHECK, foreign key or unique index over what the old version writes waits for contract: it holds that version too.",
     "validate-alone": "VALIDATE CONSTRAINT is the only part of its ALTER TABLE.",
     "alter-constraint": "When a constraint is checked does not change under the old version.",

@@ -106,7 +106,7 @@ def moves(look: Look, old: tuple[str, ...], new: tuple[str, ...]) -> None:
 
 def refers(look: Look, name: tuple[str, ...], tree: Message) -> None:
     """What a table's foreign keys cascade is written with the rows that they refer to; and each ties a free table to one in use."""
-    for key, columns in _foreign_keys(tree):
+    for key, columns in foreign_keys(tree):
         parent = relation(key.pktable)
         if {key.fk_del_action, key.fk_upd_action} & {"c", "n", "d"}:
             look.known.learns("cascades", parent[-1], name[-1])
@@ -119,7 +119,7 @@ def refers(look: Look, name: tuple[str, ...], tree: Message) -> None:
             _tie(look, name, Tie(constraint, columns, parent))
 
 
-def _foreign_keys(tree: Message) -> Iterator[tuple[Message, tuple[str, ...]]]:
+def foreign_keys(tree: Message) -> Iterator[tuple[Message, tuple[str, ...]]]:
     """With the columns that they are of."""
     for _, node in walk(tree):
         if kind(node) == "ColumnDef":

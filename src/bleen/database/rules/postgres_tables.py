@@ -67,6 +67,7 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
             continue
         made.refers(look, name, command)
         if free:
+            yield from _refers(look, name, command, at)
             yield from _tied(look, name, command, at)
             yield from _calls(look, name, command, at)
             made.calls_by_default(look, name, _with_default(command), added=True)
@@ -85,6 +86,15 @@ def _turn(command: Message) -> int:
     if subtype.startswith("AT_Drop") or (subtype == "AT_ColumnDefault" and not command.HasField("def")):
         return 0
     return {"AT_AlterColumnType": 1, "AT_AddColumn": 2, "AT_SetNotNull": 3, "AT_AddConstraint": 4, "AT_ColumnDefault": 4}.get(subtype, 5)
+
+
+def _refers(look: Look, name: tuple[str, ...], tree: Message, at: Place) -> Iterator[Finding]:
+    """A row that the new version writes to a new table keeps the old version from the DELETE of what it refers to."""
+    for key, _ in made.foreign_keys(tree):
+        other = relation(key.pktable)
+        if look.expanding and key.fk_del_action in ("a", "r") and not made.is_free(look, other):
+            why = f"a DELETE of the old version from {quoted(*other)} fails where a row of {quoted(*name)} refers to what it deletes"
+            yield look.warning("foreign-key", f"{why}; say ON DELETE CASCADE or SET NULL, or add the foreign key in contract", at=at)
 
 
 def _tied(look: Look, name: tuple[str, ...], command: Message, at: Place) -> Iterator[Finding]:
@@ -506,6 +516,7 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
         made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
         made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
+        yield from _refers(look, name, statement, look.parsed.statement.at)
     for parent in parents:
         told = quoted(*relation(parent))
         if statement.HasField("partbound"):
