@@ -342,7 +342,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "LOCK users, orders IN ROW SHARE MODE NOWAIT"),
         ("both", "CREATE VIEW v AS SELECT * FROM users; LOCK v"),
     ],
-    "row-locks": [("both", "SELECT * FROM users FOR UPDATE"), ("both", "SELECT id FROM users FOR KEY SHARE SKIP LOCKED")],
+    "row-locks": [
+        ("both", "SELECT * FROM users FOR UPDATE"),
+        ("both", "SELECT id FROM users FOR KEY SHARE SKIP LOCKED"),
+        ("backfill", "UPDATE users SET c = (SELECT x FROM t FOR UPDATE)"),
+    ],
     "truncate": [
         ("both", "TRUNCATE users"),
         ("both", "TRUNCATE TABLE ONLY a, b RESTART IDENTITY"),
@@ -504,6 +508,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT INTO log VALUES (drop_everything())"),
         ("both", "CREATE TABLE t AS SELECT drop_everything()"),
         ("both", "EXPLAIN ANALYZE SELECT drop_everything()"),
+        ("backfill", "UPDATE users SET slug = my.slug(name)"),
+        ("backfill", "UPDATE users SET slug = pg_catalog.set_config('search_path', name, false)"),
         ("both", "CREATE VIEW v AS SELECT app.forget() AS a; SELECT * FROM v"),
         (
             "both",

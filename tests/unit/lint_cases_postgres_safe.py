@@ -164,5 +164,5 @@ GOOD: list[tuple[str, str]] = [
     ("contract", "ALTER TYPE mood ADD VALUE 'calm'"),
     ("contract", "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION f() STRICT"),
     ("backfill", "UPDATE users SET full_name = first_name || ' ' || last_name"),
-    ("backfill", "UPDATE app.users AS u SET a = (SELECT o.a FROM orders o WHERE o.user_id = u.id), b = slug(name) WHERE a IS NULL;"),
+    ("backfill", "UPDATE app.users AS u SET a = (SELECT o.a FROM orders o WHERE o.user_id = u.id), b = lower(name) WHERE a IS NULL;"),
 ]

@@ -223,9 +223,13 @@ def backfill(look: Look, statement: Message) -> Iterator[Finding]:
         return
     for why in _unfit(statement):
         yield look.finding("backfill", f"{why}; a backfill is one UPDATE of one table, which bleen does in batches along its key")
-    harmful = [name for name in functions(statement, FREE) if name.startswith(("pg_", "lo_", "dblink", "set_config", "setval"))]
+    yield from _row_locks(look, statement)
+    calls = [*functions(statement, FREE), *_as_attributes(look, statement)]
+    harmful = [name for name in calls if name.removeprefix("pg_catalog.").startswith(("pg_", "lo_", "dblink", "set_config", "setval"))]
     if harmful:
         yield look.finding("side-effect", f"{', '.join(harmful)}() may do more than say a value")
+    elif calls:
+        yield look.warning("side-effect", f"{', '.join(dict.fromkeys(calls))}() is called for every row; see that it does no more than say a value")
 
 
 def _unfit(statement: Message) -> Iterator[str]:
@@ -263,12 +267,16 @@ def _effects(look: Look, statement: Message) -> Iterator[Finding]:
             "data-modifying-cte",
             "a WITH that writes locks its rows until the whole statement is done, and no rule sees how many; write its parts as statements",
         )
-    if any(kind(node) == "LockingClause" for _, node in walk(statement)):
-        yield look.finding("row-locks", "FOR UPDATE and its like lock rows that both versions write, and a migration has no use for that")
+    yield from _row_locks(look, statement)
     viewed = (call for table in tables(statement) for call in look.known.of(made.QUERY, table[-1]) or ())
     unknown = [*functions(statement, FREE), *_as_attributes(look, statement), *viewed]
     if unknown:
         yield look.finding("side-effect", f"{', '.join(dict.fromkeys(unknown))}() may change data, settings or other sessions; no rule knows it to be harmless")
+
+
+def _row_locks(look: Look, statement: Message) -> Iterator[Finding]:
+    if any(kind(node) == "LockingClause" for _, node in walk(statement)):
+        yield look.finding("row-locks", "FOR UPDATE and its like lock rows that both versions write, and a migration has no use for that")
 
 
 def _as_attributes(look: Look, statement: Message) -> list[str]:
