@@ -243,6 +243,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD PRIMARY KEY (id)"),
         ("both", 'ALTER TABLE app."Users" ADD PRIMARY KEY ("Id")'),
         ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email) DEFERRABLE INITIALLY DEFERRED"),
+        ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email) WITH (fillfactor=70) USING INDEX TABLESPACE fast"),
+        ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email, at WITHOUT OVERLAPS)"),
         ("both", "ALTER TABLE rooms ADD CONSTRAINT once EXCLUDE USING gist (room WITH =, during WITH &&)"),
     ],
     "holds-the-old-version": [

@@ -88,6 +88,23 @@ def test_the_safe_way_is_sql_that_the_linter_itself_passes(phase: Phase, rule: s
     assert [finding for finding in found if finding.severity == "error" and finding.file != "before"] == []
 
 
+@pytest.mark.parametrize(
+    ("sql", "fix"),
+    [
+        (
+            "ALTER TABLE users ADD CONSTRAINT u UNIQUE (a) WITH (fillfactor=70) USING INDEX TABLESPACE fast",
+            "CREATE UNIQUE INDEX CONCURRENTLY u ON users USING btree (a) WITH (fillfactor=70) TABLESPACE fast;\n"
+            "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX u;",
+        ),
+        ("ALTER TABLE users ADD UNIQUE (a, at WITHOUT OVERLAPS)", ""),
+        ("ALTER VIEW v RENAME COLUMN a TO b", ""),
+    ],
+)
+def test_the_safe_way_leaves_out_nothing_of_the_statement(sql: str, fix: str) -> None:
+    """ "the safe way written out for *this* statement": or none, where it cannot be written."""
+    assert found(sql, "contract")[0].fix == fix
+
+
 def _look(phase: Phase = "expand") -> Look:
     return Look("a.sql", phase, Known(), "", Parsed(Statement("", Place(1, 1), 0), pb.Node(), ()))
 

@@ -25,6 +25,9 @@ def indexed(look: Look, statement: Message, constraint: Message, at: Place) -> I
             why = f"the old version's INSERT ... ON CONFLICT into {quoted(*name)} fails from here on: PostgreSQL takes no deferrable constraint for it"
             yield look.warning("alter-constraint", f"{why}; add it in contract", f"-- contract.sql\n{added(statement, constraint)}", at=at)
         return
+    if constraint.without_overlaps:
+        yield from exclusion(look, statement, constraint, at)
+        return
     columns = [each.string.sval for each in constraint.keys]
     chosen = constraint.conname or called(name[-1], *([] if primary else columns), "pkey" if primary else "key")
     index = pb.IndexStmt(
@@ -38,8 +41,10 @@ def indexed(look: Look, statement: Message, constraint: Message, at: Place) -> I
         unique=True,
         concurrent=True,
         nulls_not_distinct=constraint.nulls_not_distinct,
+        options=constraint.options,
+        table_space=constraint.indexspace,
     )
-    use = changed(constraint, conname=chosen, indexname=chosen, keys=[], including=[], nulls_not_distinct=False)
+    use = changed(constraint, conname=chosen, indexname=chosen, keys=[], including=[], nulls_not_distinct=False, options=[], indexspace="")
     before = _required(look, name, columns) if primary else []
     fix = "\n".join([sql(index), *before, added(statement, use)])
     yield look.finding(
@@ -84,7 +89,7 @@ def exclusion(look: Look, statement: Message, constraint: Message, at: Place) ->
         "way; make a new table with it, and move the rows there",
         at=at,
     )
-    it = Holding(constraint.conname, tuple(constraint.exclusions), "", "exclude")
+    it = Holding(constraint.conname, tuple(constraint.exclusions or constraint.keys), "", "exclude")
     yield from held(look, relation(statement.relation), it, at)
 
 

@@ -147,7 +147,7 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
     yield look.finding(
         "rename",
         f"the version that runs knows {told} by this name, and fails with the first statement that names it; add {quoted(new)} beside it",
-        _both(what, on, old, new),
+        _both("" if what == "COLUMN" and statement.relation_type != pb.OBJECT_TABLE else what, on, old, new),
     )
 
 
