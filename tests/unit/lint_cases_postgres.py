@@ -270,6 +270,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "ALTER TABLE users ADD b int DEFAULT 1; ALTER TABLE users ADD CONSTRAINT c CHECK (b > 0) NOT VALID; ALTER TABLE users ALTER b SET DEFAULT 0",
         ),
         ("expand", "ALTER TABLE users ADD b int DEFAULT 0; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b)"),
+        ("expand", "ALTER TABLE users ADD b int UNIQUE NULLS NOT DISTINCT"),
         ("expand", "ALTER TABLE users ADD b text NOT NULL DEFAULT ''; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(b))"),
         ("expand", "ALTER TABLE users ADD b int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b); ALTER TABLE users ALTER b SET DEFAULT 1"),
         ("expand", "ALTER TABLE users ADD b bigint DEFAULT 1; ALTER TABLE users ADD FOREIGN KEY (b) REFERENCES orgs (id) NOT VALID"),
@@ -631,6 +632,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
 WITH_OTHERS = {
     "concurrently-in-transaction": {"transaction-control"},
     "attach-partition": {"default-partition"},
+    "holds-the-old-version": {"inline-constraint"},
     **{
         rule: {"holds-the-old-version"}
         for rule in ("set-not-null", "constraint-without-not-valid", "constraint-builds-index", "validate-alone", "index-without-concurrently")

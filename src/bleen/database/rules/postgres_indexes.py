@@ -9,7 +9,7 @@ from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_columns import added, required
+from bleen.database.rules.postgres_columns import added, apart, required
 from bleen.database.rules.postgres_holds import Holding, held, unique_index
 from bleen.database.rules.postgres_look import Look, Message, called, changed, options, quoted, relation, sql, wrapped
 from bleen.database.rules.postgres_never_null import is_never_null
@@ -30,21 +30,7 @@ def indexed(look: Look, statement: Message, constraint: Message, at: Place) -> I
         return
     columns = [each.string.sval for each in constraint.keys]
     chosen = constraint.conname or called(name[-1], *([] if primary else columns), "pkey" if primary else "key")
-    index = pb.IndexStmt(
-        idxname=chosen,
-        relation=changed(statement.relation, inh=True),
-        access_method="btree",
-        index_params=[wrapped(pb.IndexElem(name=each, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in columns],
-        index_including_params=[
-            wrapped(pb.IndexElem(name=each.string.sval, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in constraint.including
-        ],
-        unique=True,
-        concurrent=True,
-        nulls_not_distinct=constraint.nulls_not_distinct,
-        options=constraint.options,
-        table_space=constraint.indexspace,
-    )
-    use = changed(constraint, conname=chosen, indexname=chosen, keys=[], including=[], nulls_not_distinct=False, options=[], indexspace="")
+    index, use = apart(statement, constraint, chosen, columns)
     before = _required(look, name, columns) if primary else []
     fix = "\n".join([sql(index), *before, added(statement, use)])
     yield look.finding(

@@ -340,6 +340,8 @@ def _drop_constraint(look: Look, statement: Message, command: Message, at: Place
 def _change_type(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name, definition = relation(statement.relation), getattr(command, "def").column_def
     table, old, new = quoted(*name), quoted(command.name), quoted(called(command.name, "new"))
+    collation = definition.coll_clause if definition.HasField("coll_clause") else None
+    column = pb.ColumnDef(colname=called(command.name, "new"), type_name=definition.type_name, coll_clause=collation, is_local=True)
     made = sql(
         changed(
             statement,
@@ -348,7 +350,7 @@ def _change_type(look: Look, statement: Message, command: Message, at: Place) ->
                     pb.AlterTableCmd(
                         subtype=pb.AT_AddColumn,
                         behavior=pb.DROP_RESTRICT,
-                        **{"def": wrapped(pb.ColumnDef(colname=called(command.name, "new"), type_name=definition.type_name, is_local=True))},
+                        **{"def": wrapped(column)},
                     )
                 )
             ],
