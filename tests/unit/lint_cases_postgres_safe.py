@@ -26,6 +26,7 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE events DETACH PARTITION old FINALIZE"),
     ("contract", "ALTER TABLE orders ADD CONSTRAINT fk FOREIGN KEY (user_id) REFERENCES users (id) NOT VALID"),
     ("both", "ALTER TABLE orders VALIDATE CONSTRAINT fk"),
+    ("both", "ALTER TABLE orders VALIDATE CONSTRAINT fk, VALIDATE CONSTRAINT positive"),
     ("contract", "ALTER TABLE users ADD CONSTRAINT adult CHECK (age > 17) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT adult"),
     ("contract", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 17) NOT VALID; ALTER TABLE users DROP CONSTRAINT c"),
     ("both", "ALTER TABLE users ADD COLUMN age int; ALTER TABLE users ADD CONSTRAINT adult CHECK (users.age > 17) NOT VALID"),

@@ -39,7 +39,7 @@ RULES = {
     "constraint-builds-index": "UNIQUE and PRIMARY KEY are made from an index that was built CONCURRENTLY; EXCLUDE cannot be.",
     "foreign-key": "A foreign key ties a new table to one in use: what is done to the new one may lock the other, and DELETEs of the old version may fail.",
     "holds-the-old-version": "A CHECK, foreign key or unique index over what the old version writes waits for contract: it holds that version too.",
-    "validate-alone": "VALIDATE CONSTRAINT is the only part of its ALTER TABLE.",
+    "validate-alone": "VALIDATE CONSTRAINT stands in an ALTER TABLE that does nothing else.",
     "alter-constraint": "When a constraint is checked does not change under the old version.",
     "generated-expression": "A generated column keeps its expression.",
     "identity": "Identity is not added to, changed on, or taken from a column that the old version writes.",

@@ -294,10 +294,10 @@ def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place)
 
 def _validate(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    if len(statement.cmds) > 1:
+    if any(each.alter_table_cmd.subtype != pb.AT_ValidateConstraint for each in statement.cmds):
         alone = [each.alter_table_cmd for each in statement.cmds if each.alter_table_cmd.subtype == pb.AT_ValidateConstraint]
         rest = [each for each in statement.cmds if each.alter_table_cmd.subtype != pb.AT_ValidateConstraint]
-        steps = [*([sql(changed(statement, cmds=rest))] if rest else []), *(_alone(statement, each) for each in alone)]
+        steps = [sql(changed(statement, cmds=rest)), *(_alone(statement, each) for each in alone)]
         if not made.is_free(look, name):
             yield look.finding(
                 "validate-alone",
