@@ -115,6 +115,12 @@ GOOD: list[tuple[str, str]] = [
         "ALTER TABLE b ALTER a TYPE bigint, ALTER c TYPE bigint, DROP CONSTRAINT b_a_fkey, ADD d text NOT NULL, DROP c; DROP TABLE a",
     ),
     ("contract", "CREATE TABLE people (org_id bigint REFERENCES orgs (id))"),
+    (
+        "both",
+        "CREATE TABLE n (id serial, b int GENERATED ALWAYS AS IDENTITY); SELECT setval('n_id_seq', 100); ALTER SEQUENCE n_b_seq RESTART WITH 5; "
+        "SELECT setval(pg_get_serial_sequence('n', 'id'), (SELECT max(id) FROM n)); ALTER TABLE n ADD c bigserial; SELECT setval('n_c_seq'::regclass, 2)",
+    ),
+    ("both", "CREATE STATISTICS s ON a, b FROM users; DROP STATISTICS s; CREATE TYPE mood AS ENUM ('a'); ALTER TYPE mood RENAME TO feeling; DROP TYPE feeling"),
     ("both", "CREATE TABLE IF NOT EXISTS people (id uuid DEFAULT gen_random_uuid())"),
     ("both", "CREATE TABLE people (LIKE users INCLUDING ALL); CREATE INDEX i ON people (email); DROP INDEX i"),
     ("both", "CREATE TABLE people (a int); ALTER TABLE people ALTER a TYPE bigint, ADD b serial UNIQUE, ALTER a SET NOT NULL; LOCK people; TRUNCATE people"),

@@ -136,6 +136,7 @@ STATEMENTS: dict[str, Rule] = {
     "CreateSchemaStmt": objects.create_schema,
     "CreateSeqStmt": objects.sequence,
     "AlterSeqStmt": objects.alter_sequence,
+    "CreateStatsStmt": objects.statistics,
     "CreatePublicationStmt": objects.publication,
     "AlterPublicationStmt": objects.publication,
     "AlterExtensionStmt": objects.extension,
@@ -150,7 +151,7 @@ STATEMENTS: dict[str, Rule] = {
     "ClusterStmt": objects.cluster,
     "VariableSetStmt": objects.setting,
     "TransactionStmt": objects.transaction,
-    **dict.fromkeys(("CommentStmt", "CreateStatsStmt", "CreateExtensionStmt", "VariableShowStmt"), objects.nothing),
+    **dict.fromkeys(("CommentStmt", "CreateExtensionStmt", "VariableShowStmt"), objects.nothing),
 }
 """Every statement that a rule knows."""
 

@@ -14,6 +14,7 @@ from bleen.database.rules.postgres_domains import domain_column
 from bleen.database.rules.postgres_holds import Added, check, held, unique_index
 from bleen.database.rules.postgres_look import (
     BUILT_IN,
+    SERIAL,
     STEADY,
     Look,
     Message,
@@ -33,7 +34,6 @@ from bleen.database.rules.postgres_never_null import requires
 from bleen.database.rules.postgres_values import Unsure, Value, as_type, value
 from bleen.database.statements import Place
 
-_SERIAL = {"smallserial": "int2", "serial2": "int2", "serial": "int4", "serial4": "int4", "bigserial": "int8", "serial8": "int8"}
 _NEUTRAL = {
     **dict.fromkeys(("int2", "int4", "int8", "numeric", "float4", "float8", "money"), "0"),
     **dict.fromkeys(("text", "varchar", "bpchar", "citext"), "''"),
@@ -82,7 +82,7 @@ class Column(NamedTuple):
 
     @property
     def serial(self) -> bool:
-        return self.type in _SERIAL
+        return self.type in SERIAL
 
     @property
     def stored(self) -> Message | None:
@@ -226,7 +226,7 @@ def safely(it: Column) -> str:
     elif it.serial or "IDENTITY" in it.constraints:
         sequence = (*it.table[:-1], called(it.table[-1], it.name, "seq"))
         filling = f"nextval({literal(quoted(*sequence))})"
-        kept = {"int2": "smallint", "int4": "integer", "int8": "bigint"}[_SERIAL.get(it.type, it.type if it.type in ("int2", "int4") else "int8")]
+        kept = {"int2": "smallint", "int4": "integer", "int8": "bigint"}[SERIAL.get(it.type, it.type if it.type in ("int2", "int4") else "int8")]
         said = [option for each in it.constraints.get("IDENTITY", ()) for option in each.options if option.def_elem.defname not in _OF_IDENTITY]
         made = sql(pb.CreateSeqStmt(sequence=changed(it.statement.relation, relname=sequence[-1]), options=said)).removesuffix(";")
         expand.append(f"{made} AS {kept} OWNED BY {table}.{name};")
@@ -257,7 +257,7 @@ def _bare(it: Column) -> str:
     definition = changed(it.definition, constraints=keep)
     if it.serial:
         definition.type_name.ClearField("names")
-        definition.type_name.names.extend(pb.Node(string=pb.String(sval=part)) for part in ("pg_catalog", _SERIAL[it.type]))
+        definition.type_name.names.extend(pb.Node(string=pb.String(sval=part)) for part in ("pg_catalog", SERIAL[it.type]))
     command = changed(it.command)
     getattr(command, "def").column_def.CopyFrom(definition)
     return sql(changed(it.statement, cmds=[wrapped(command)]))

@@ -196,6 +196,9 @@ BUILT_IN = frozenset(
 )
 """Types of PostgreSQL and of its well-known extensions, none of which is a domain."""
 
+SERIAL = {"smallserial": "int2", "serial2": "int2", "serial": "int4", "serial4": "int4", "bigserial": "int8", "serial8": "int8"}
+"""The types of what they number."""
+
 
 # What functions do. PostgreSQL 18, "Functions and Operators", and provolatile of pg_proc; what is not listed may do anything.
 STEADY = BUILT_IN | frozenset(

@@ -7,7 +7,7 @@ from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.rules.postgres_look import FREE as HARMLESS
-from bleen.database.rules.postgres_look import Look, Message, called, functions, kind, quoted, relation, words
+from bleen.database.rules.postgres_look import SERIAL, Look, Message, called, functions, kind, quoted, relation, type_name, words
 
 NAME = "relation"
 """Nobody uses it by its name, so that it may be dropped, renamed and given away: a view, a foreign table, an index too."""
@@ -70,6 +70,14 @@ def makes_copy(look: Look, name: tuple[str, ...]) -> None:
     """A materialized view, a sequence, an index of what is new itself."""
     look.known.makes(NAME, *name)
     look.known.makes(FREE, *name)
+
+
+def makes_numbers(look: Look, name: tuple[str, ...], tree: Message) -> None:
+    """The sequences of a new table's serial and identity columns, as PostgreSQL calls them."""
+    for _, node in walk(tree):
+        identity = any(each.constraint.contype == pb.CONSTR_IDENTITY for each in node.constraints) if kind(node) == "ColumnDef" else False
+        if identity or (kind(node) == "ColumnDef" and type_name(node.type_name) in SERIAL):
+            makes_copy(look, (*name[:-1], called(name[-1], node.colname, "seq")))
 
 
 def makes_name(look: Look, name: tuple[str, ...]) -> None:

@@ -138,7 +138,10 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
     else:
         name = object_name(statement.object) or (old,)
         free, told = look.known.made(_kind(what), *name), quoted(*(name[:-1] if what in _CALLED else name))
+        domain = look.known.knows("domain", *name)  # whose base would be known by another name
         look.known.forgets(_kind(what), *name)
+        if free and what == "TYPE" and not domain:
+            look.known.makes("type", *name[:-1], new)
     if free:
         return
     if what in ("INDEX", "TABCONSTRAINT") and not look.expanding:
@@ -301,6 +304,12 @@ def alter_sequence(look: Look, statement: Message) -> Iterator[Finding]:
             "alter-sequence",
             f"the numbers that {quoted(*name)} gives out change at once ({', '.join(changes)}), perhaps to some that are taken; make another sequence",
         )
+
+
+def statistics(look: Look, statement: Message) -> Iterator[Finding]:
+    if not statement.if_not_exists:
+        look.known.makes("STATISTIC_EXT", *words(statement.defnames))
+    yield from ()
 
 
 def publication(look: Look, statement: Message) -> Iterator[Finding]:

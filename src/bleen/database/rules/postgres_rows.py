@@ -10,7 +10,7 @@ from postgast import walk
 
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import FREE, Look, Message, called, changed, functions, inner, kind, quoted, relation, sql, tables, temporary
+from bleen.database.rules.postgres_look import FREE, Look, Message, called, changed, functions, inner, kind, quoted, relation, sql, tables, temporary, words
 from bleen.database.rules.postgres_many import how_many, named
 from bleen.database.rules.postgres_tables import temporary_table
 from bleen.database.rules.postgres_values import Unsure, value
@@ -269,7 +269,9 @@ def _effects(look: Look, statement: Message) -> Iterator[Finding]:
         )
     yield from _row_locks(look, statement)
     viewed = (call for table in tables(statement) for call in look.known.of(made.QUERY, table[-1]) or ())
-    unknown = [*functions(statement, FREE), *_as_attributes(look, statement), *viewed]
+    numbered = [node for _, node in walk(statement) if kind(node) == "FuncCall" and words(node.funcname)[-1] == "setval"]
+    harmless = FREE | {"setval"} if all(_numbers_own(look, node) for node in numbered) else FREE
+    unknown = [*functions(statement, harmless), *_as_attributes(look, statement), *viewed]
     if unknown:
         yield look.finding("side-effect", f"{', '.join(dict.fromkeys(unknown))}() may change data, settings or other sessions; no rule knows it to be harmless")
 
@@ -277,6 +279,17 @@ def _effects(look: Look, statement: Message) -> Iterator[Finding]:
 def _row_locks(look: Look, statement: Message) -> Iterator[Finding]:
     if any(kind(node) == "LockingClause" for _, node in walk(statement)):
         yield look.finding("row-locks", "FOR UPDATE and its like lock rows that both versions write, and a migration has no use for that")
+
+
+def _numbers_own(look: Look, setval: Message) -> bool:
+    """Whether it is a new sequence whose number is set: by its name, or as that of a new table's column."""
+    first = setval.args[0] if setval.args else pb.Node()
+    if kind(inner(first)) == "TypeCast":  # 's'::regclass
+        first = inner(first).arg
+    if kind(inner(first)) == "FuncCall" and words(inner(first).funcname)[-1] == "pg_get_serial_sequence" and inner(first).args:
+        first = inner(first).args[0]
+    said = value(first)
+    return isinstance(said, str) and '"' not in said and made.is_free(look, tuple(said.lower().split(".")))
 
 
 def _as_attributes(look: Look, statement: Message) -> list[str]:

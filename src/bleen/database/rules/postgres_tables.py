@@ -69,6 +69,7 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
         if free:
             yield from _refers(look, name, command, at)
             yield from _tied(look, name, command, at)
+            made.makes_numbers(look, name, command)
             yield from _calls(look, name, command, at)
             made.calls_by_default(look, name, _with_default(command), added=True)
             made.calls_by_check(look, name, command)
@@ -515,6 +516,7 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
     parents = [each.range_var for each in statement.inh_relations if not made.is_free(look, relation(each.range_var))]
     if not statement.if_not_exists and not parents and not temporary(statement.relation):
         made.makes_table(look, name)
+        made.makes_numbers(look, name, statement)
         made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
         made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
