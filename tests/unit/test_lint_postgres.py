@@ -136,6 +136,20 @@ def test_the_safe_way_leaves_out_nothing_of_the_statement(sql: str, fix: str) ->
     assert bool(written) == bool(fix)
 
 
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("ALTER FUNCTION app.f(int) SET SCHEMA b", " app.f(int4) "),
+        ("ALTER FUNCTION f SET SCHEMA b", " find f in "),
+        ("ALTER OPERATOR app.+ (int, int) SET SCHEMA b", " app.+(int4, int4) "),
+        ("ALTER LARGE OBJECT 12345 OWNER TO b", " large object 12345 "),
+        ("ALTER OPERATOR CLASS o USING btree OWNER TO b", " operator class btree.o "),
+    ],
+)
+def test_a_thing_is_told_as_it_is_written(sql: str, told: str) -> None:
+    assert told in found(sql, "expand")[0].message
+
+
 def _look(phase: Phase = "expand") -> Look:
     return Look("a.sql", phase, Known(), "", Parsed(Statement("", Place(1, 1), 0), pb.Node(), ()))
 

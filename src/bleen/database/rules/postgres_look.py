@@ -124,6 +124,8 @@ def object_name(node: Message) -> tuple[str, ...]:
             return tuple(type_name(each.type_name) if each.HasField("type_name") else each.string.sval for each in thing.items)
         case "String":
             return (thing.sval,)
+        case "Integer" | "Float":  # of a large object
+            return (str(thing.ival if kind(thing) == "Integer" else thing.fval),)
         case "TypeName":
             return words(thing.names)
         case "RangeVar":

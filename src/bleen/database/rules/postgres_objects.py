@@ -53,6 +53,11 @@ DROPPED = (
 )
 
 
+def _told(what: str) -> str:
+    """A kind of object, as people call it."""
+    return {"LARGEOBJECT": "large object", "OPCLASS": "operator class", "OPFAMILY": "operator family"}.get(what, what.lower().replace("_", " "))
+
+
 def _kind(what: str) -> str:
     """What ``Known`` calls an object: relations share their names."""
     if what in _RELATIONS:
@@ -78,7 +83,7 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
         else:
             look.known.forgets(_kind(what), *name)
     safe = changed(statement, concurrent=what == "INDEX" or statement.concurrent, behavior=pb.DROP_RESTRICT)
-    told, later = what.lower().replace("_", " "), "-- contract.sql\n" if used and look.expanding else ""
+    told, later = _told(what), "-- contract.sql\n" if used and look.expanding else ""
     if used and look.expanding:
         yield look.finding(
             "drop-in-expand",
@@ -113,7 +118,9 @@ def _each(statement: Message) -> str:
 def _list(what: str, names: list[tuple[str, ...]]) -> str:
     if what in _ON_RELATION:
         return ", ".join(f"{quoted(name[-1])} of {quoted(*name[:-1])}" for name in names)
-    if what in ("CAST", "OPERATOR"):
+    if what == "OPERATOR":
+        return ", ".join(".".join(name[:-1]) + name[-1] for name in names)
+    if what in ("CAST", "LARGEOBJECT"):
         return ", ".join(" ".join(name) for name in names)
     return ", ".join(quoted(*name[:-1]) + name[-1].replace("(?)", "") if what in _CALLED else quoted(*name) for name in names)
 
@@ -183,7 +190,7 @@ def set_schema(look: Look, statement: Message) -> Iterator[Finding]:
         look.known.forgets(_kind(what), *name)
     if not free:
         fix = f"CREATE VIEW {quoted(statement.newschema, name[-1])} AS SELECT * FROM {quoted(*name)};" if what in ("TABLE", "VIEW", "MATVIEW") else ""
-        yield look.finding("set-schema", f"the version that runs does not find {quoted(*name)} in another schema", fix)
+        yield look.finding("set-schema", f"the version that runs does not find {_list(what, [name])} in another schema", fix)
 
 
 def owner(look: Look, statement: Message) -> Iterator[Finding]:
@@ -192,7 +199,7 @@ def owner(look: Look, statement: Message) -> Iterator[Finding]:
     if not look.known.made(_kind(what), *name):
         yield look.finding(
             "owner",
-            f"whoever has its rights as the owner of the {what.lower()} {_list(what, [name])} loses them at once; grant the new role what it needs instead",
+            f"whoever has its rights as the owner of the {_told(what)} {_list(what, [name])} loses them at once; grant the new role what it needs instead",
         )
 
 
