@@ -228,6 +228,13 @@ def test_what_is_nested_too_deeply_is_told_and_ends_nothing(part: str) -> None:
     assert "nested too deeply" in told.message
 
 
+def test_comments_that_are_nested_too_deeply_are_told_at_once() -> None:
+    (told,) = found(f"SELECT 1;\n{'/*' * 37_000}{'*/' * 37_000}", "expand")
+    assert (told.line, told.rule) == (2, "not-understood")
+    assert "comments are nested too deeply" in told.message
+    assert found(f"/*{'=' * 5000}*/ SELECT 1; {'/*' * 500}{'*/' * 500}", "expand") == []
+
+
 def test_what_is_only_long_is_read() -> None:
     for begin, part, end in [
         ("", "1, abs(1 + 1), ", "1"),

@@ -4,6 +4,7 @@ libpg_query counts bytes (of an error, characters), ends a text at its first NUL
 leaves this module.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -22,6 +23,8 @@ _KINDS = {number: value.name for number, value in pb.Token.DESCRIPTOR.values_by_
 _TOO_DEEP = "an expression is nested too deeply to be read; write it with fewer levels"
 _DEEPEST = 2000
 """Levels, far more than can be read: those of protobuf end at a hundred."""
+_SIGNS = re.compile(r"/\*[-~!@#^&|`?+*/%<>=]{2000,}")
+"""The scanner reads such a run anew, to its end, for each comment that begins in it."""
 _OPENS, _CLOSES = frozenset("ASCII_40 ASCII_91 CASE".split()), frozenset("ASCII_41 ASCII_93 END_P".split())
 _JOINS = frozenset("UNION INTERSECT EXCEPT JOIN".split())
 _BEGINS = _JOINS | frozenset("ASCII_44 ASCII_59 AND OR WHEN THEN ELSE".split())
@@ -51,6 +54,9 @@ class Source:
         nul = text.find("\0")
         if nul >= 0:
             raise Unreadable("there is a NUL character; PostgreSQL knows none", place(text, nul))
+        for signs in _SIGNS.finditer(text):
+            if signs[0].count("/*") > _DEEPEST:
+                raise Unreadable("comments are nested too deeply to be read; write them with fewer levels", place(text, signs.start()))
         self.text = text
         try:
             text.encode()
