@@ -44,6 +44,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users DROP COLUMN first_name"),
         ("expand", "ALTER TABLE users DROP first_name, DROP COLUMN IF EXISTS last_name"),
         ("expand", "ALTER TABLE users DROP CONSTRAINT users_check"),
+        ("expand", "ALTER TABLE users ADD a int, DROP COLUMN a"),
         ("expand", "DROP TABLE users"),
         ("expand", "DROP TABLE IF EXISTS users, orders"),
         ("expand", "DROP VIEW v"),
@@ -161,6 +162,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ),
         ("contract", VALIDATED + "ALTER TABLE users DROP email; ALTER TABLE users ADD email text; ALTER TABLE users ALTER email SET NOT NULL"),
         ("contract", VALIDATED + "ALTER TABLE users ALTER CONSTRAINT c NOT ENFORCED; ALTER TABLE users ALTER email SET NOT NULL"),
+        ("contract", VALIDATED + "ALTER TABLE users ALTER email SET NOT NULL, DROP CONSTRAINT c"),
+        ("contract", VALIDATED.replace("NULL)", "NULL AND age > 0)") + "ALTER TABLE users DROP age; ALTER TABLE users ALTER email SET NOT NULL"),
+        ("contract", VALIDATED + "ALTER TABLE users RENAME CONSTRAINT c TO d; ALTER TABLE users DROP CONSTRAINT d; ALTER TABLE users ALTER email SET NOT NULL"),
+        (
+            "contract",
+            VALIDATED + "CREATE UNIQUE INDEX CONCURRENTLY i ON users (email); ALTER TABLE users ADD CONSTRAINT p PRIMARY KEY USING INDEX i, DROP CONSTRAINT c",
+        ),
     ],
     "volatile-default": [
         ("both", "ALTER TABLE users ADD COLUMN token uuid DEFAULT gen_random_uuid()"),
@@ -199,6 +207,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN org_id bigint REFERENCES orgs"),
         ("both", "ALTER TABLE users ADD COLUMN org_id bigint CONSTRAINT in_org REFERENCES app.orgs (id) ON DELETE CASCADE"),
         ("both", "ALTER TABLE users ADD COLUMN a int DEFAULT 1 NOT NULL REFERENCES orgs (id) DEFERRABLE INITIALLY DEFERRED"),
+        ("both", "ALTER TABLE users ADD a int, ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES orgs NOT VALID"),
     ],
     "constraint-without-not-valid": [
         ("both", "ALTER TABLE orders ADD CONSTRAINT fk FOREIGN KEY (user_id) REFERENCES users (id)"),
@@ -208,12 +217,34 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD CONSTRAINT nn NOT NULL email"),
         ("both", "ALTER TABLE users ALTER CONSTRAINT fk ENFORCED"),
     ],
+    "foreign-key": [
+        (
+            "contract",
+            "CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE users ADD CONSTRAINT f FOREIGN KEY (n_id) REFERENCES n (id) NOT VALID; "
+            "ALTER TABLE users VALIDATE CONSTRAINT f; ALTER TABLE n ALTER COLUMN id TYPE bigint",
+        ),
+        (
+            "both",
+            "CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE users ADD n_id int; ALTER TABLE users ADD FOREIGN KEY (n_id) REFERENCES n NOT VALID; "
+            "ALTER TABLE n RENAME TO m; ALTER TABLE m ALTER id TYPE bigint",
+        ),
+        ("both", "CREATE TABLE n (u int REFERENCES users (id)); ALTER TABLE n ALTER u TYPE bigint"),
+        ("both", "CREATE TABLE n (u int, FOREIGN KEY (u) REFERENCES app.users); ALTER TABLE n ALTER u TYPE bigint"),
+        ("both", "CREATE TABLE n (u int); ALTER TABLE n ADD CONSTRAINT f FOREIGN KEY (u) REFERENCES users; ALTER TABLE n DROP CONSTRAINT f"),
+        ("both", "CREATE TABLE n (u int REFERENCES users (id)); ALTER TABLE n DROP CONSTRAINT n_u_fkey"),
+        ("both", "CREATE TABLE n (a int); ALTER TABLE n ADD u int REFERENCES users (id); ALTER TABLE n DROP u"),
+        ("both", "CREATE TABLE n (u int REFERENCES users (id)); DROP TABLE n"),
+        ("expand", "CREATE TABLE n (u int REFERENCES users (id))"),
+        ("expand", "CREATE TABLE n (u int); ALTER TABLE n ADD FOREIGN KEY (u) REFERENCES users ON DELETE RESTRICT"),
+    ],
     "constraint-builds-index": [
         ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email)"),
         ("both", "ALTER TABLE users ADD UNIQUE NULLS NOT DISTINCT (email, name) INCLUDE (age)"),
         ("both", "ALTER TABLE users ADD PRIMARY KEY (id)"),
         ("both", 'ALTER TABLE app."Users" ADD PRIMARY KEY ("Id")'),
         ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email) DEFERRABLE INITIALLY DEFERRED"),
+        ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email) WITH (fillfactor=70) USING INDEX TABLESPACE fast"),
+        ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email, at WITHOUT OVERLAPS)"),
         ("both", "ALTER TABLE rooms ADD CONSTRAINT once EXCLUDE USING gist (room WITH =, during WITH &&)"),
     ],
     "holds-the-old-version": [
@@ -239,6 +270,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "ALTER TABLE users ADD b int DEFAULT 1; ALTER TABLE users ADD CONSTRAINT c CHECK (b > 0) NOT VALID; ALTER TABLE users ALTER b SET DEFAULT 0",
         ),
         ("expand", "ALTER TABLE users ADD b int DEFAULT 0; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b)"),
+        ("expand", "ALTER TABLE users ADD b int UNIQUE NULLS NOT DISTINCT"),
         ("expand", "ALTER TABLE users ADD b text NOT NULL DEFAULT ''; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(b))"),
         ("expand", "ALTER TABLE users ADD b int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b); ALTER TABLE users ALTER b SET DEFAULT 1"),
         ("expand", "ALTER TABLE users ADD b bigint DEFAULT 1; ALTER TABLE users ADD FOREIGN KEY (b) REFERENCES orgs (id) NOT VALID"),
@@ -247,7 +279,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID, VALIDATE CONSTRAINT c"),
         ("both", "ALTER TABLE users VALIDATE CONSTRAINT c, ADD COLUMN a int"),
     ],
-    "alter-constraint": [("expand", "ALTER TABLE users ALTER CONSTRAINT fk DEFERRABLE")],
+    "alter-constraint": [
+        ("expand", "ALTER TABLE users ALTER CONSTRAINT fk DEFERRABLE"),
+        ("expand", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX users_email DEFERRABLE"),
+    ],
     "generated-expression": [
         ("both", "ALTER TABLE users ALTER full_name SET EXPRESSION AS (upper(name))"),
         ("expand", "ALTER TABLE users ALTER full_name DROP EXPRESSION"),
@@ -310,7 +345,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "LOCK users, orders IN ROW SHARE MODE NOWAIT"),
         ("both", "CREATE VIEW v AS SELECT * FROM users; LOCK v"),
     ],
-    "row-locks": [("both", "SELECT * FROM users FOR UPDATE"), ("both", "SELECT id FROM users FOR KEY SHARE SKIP LOCKED")],
+    "row-locks": [
+        ("both", "SELECT * FROM users FOR UPDATE"),
+        ("both", "SELECT id FROM users FOR KEY SHARE SKIP LOCKED"),
+        ("backfill", "UPDATE users SET c = (SELECT x FROM t FOR UPDATE)"),
+    ],
     "truncate": [
         ("both", "TRUNCATE users"),
         ("both", "TRUNCATE TABLE ONLY a, b RESTART IDENTITY"),
@@ -323,6 +362,16 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "trigger": [
         ("both", "CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f()"),
         ("both", "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON users DEFERRABLE FOR EACH ROW EXECUTE FUNCTION f()"),
+        (
+            "both",
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN UPDATE users SET a = 1; RETURN NEW; END'; CREATE TABLE n (x int); "
+            "CREATE TRIGGER t AFTER INSERT ON n FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE n RENAME TO m; INSERT INTO m VALUES (1)",
+        ),
+        (
+            "both",
+            "CREATE TABLE n (x int PRIMARY KEY); CREATE TRIGGER t AFTER UPDATE ON n FOR EACH ROW EXECUTE FUNCTION f(); "
+            "INSERT INTO n VALUES (1) ON CONFLICT (x) DO UPDATE SET x = 2",
+        ),
     ],
     "trigger-state": [
         ("both", "ALTER TABLE users DISABLE TRIGGER ALL"),
@@ -348,6 +397,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE pg_temp.users (a int)"),
         ("both", "CREATE TEMPORARY TABLE t AS SELECT 1 AS a"),
         ("both", "CREATE TEMP VIEW v AS SELECT 1 AS a"),
+        ("both", "CREATE TEMP SEQUENCE s"),
     ],
     "inheritance": [
         ("both", "CREATE TABLE admins (level int) INHERITS (users)"),
@@ -400,7 +450,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "enum-value": [("expand", "ALTER TYPE mood ADD VALUE 'calm'"), ("expand", "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'calm' BEFORE 'sad'")],
     "domain": [
         ("both", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0)"),
+        ("both", "ALTER DOMAIN d ADD CHECK (value > 0)"),
         ("both", "ALTER DOMAIN d SET NOT NULL"),
+        ("both", "ALTER DOMAIN app.d ADD CONSTRAINT c NOT NULL"),
+        ("both", "ALTER DOMAIN d VALIDATE CONSTRAINT c"),
         ("expand", "ALTER DOMAIN d DROP CONSTRAINT c"),
         ("expand", "ALTER DOMAIN d DROP DEFAULT"),
         ("both", "CREATE DOMAIN d AS int; ALTER TABLE users ADD COLUMN m d; ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0)"),
@@ -416,6 +469,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE OR REPLACE FUNCTION f(a text) RETURNS int LANGUAGE sql AS 'SELECT 1'",
         ),
         ("expand", "CREATE OR REPLACE PROCEDURE p() LANGUAGE sql AS ''"),
+        ("both", "INSERT INTO plans (id, name) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET name = excluded.name"),
     ],
     "alter-function": [("expand", "ALTER FUNCTION f(int) STRICT"), ("expand", "ALTER FUNCTION f(int) SET search_path = x")],
     "alter-sequence": [("both", "ALTER SEQUENCE s RESTART WITH 1"), ("both", "ALTER SEQUENCE s INCREMENT BY 2 CACHE 10")],
@@ -451,12 +505,15 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "SELECT set_config('lock_timeout', '0', false)"),
         ("both", "SELECT pg_catalog.set_config('search_path', '', false)"),
         ("both", "SELECT setval('s', 1)"),
+        ("both", "CREATE TABLE n (id serial); SELECT setval('n_id_seq', 1), setval(pg_get_serial_sequence('users', 'id'), 1)"),
         ("both", "SELECT 1 WHERE lo_unlink(1) = 1"),
         ("both", "SELECT app.count(1)"),
         ("both", "SELECT 1 OPERATOR(app.+) 1"),
         ("both", "INSERT INTO log VALUES (drop_everything())"),
         ("both", "CREATE TABLE t AS SELECT drop_everything()"),
         ("both", "EXPLAIN ANALYZE SELECT drop_everything()"),
+        ("backfill", "UPDATE users SET slug = my.slug(name)"),
+        ("backfill", "UPDATE users SET slug = pg_catalog.set_config('search_path', name, false)"),
         ("both", "CREATE VIEW v AS SELECT app.forget() AS a; SELECT * FROM v"),
         (
             "both",
@@ -468,6 +525,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE people (a int, b int DEFAULT app.forget()); INSERT INTO people (b) VALUES (DEFAULT)"),
         ("both", "CREATE TABLE people (b int DEFAULT app.forget()); INSERT INTO people DEFAULT VALUES"),
         ("both", "CREATE TABLE n (a int); ALTER TABLE n ADD b int DEFAULT app.forget(); INSERT INTO n (a) VALUES (1)"),
+        ("both", "CREATE TABLE n (a int); INSERT INTO n VALUES (1); ALTER TABLE n ADD y int DEFAULT forget()"),
+        ("both", "CREATE TABLE n AS SELECT 1 AS a; ALTER TABLE n RENAME TO m; ALTER TABLE m ALTER a TYPE text USING dblink_exec('', 'DELETE FROM users')"),
+        ("both", "CREATE TABLE n (a int); INSERT INTO n VALUES (1); ALTER TABLE n ADD CHECK (forget() > 0)"),
+        ("both", "CREATE TABLE n (a int CHECK (forget(a) > 0)); INSERT INTO n VALUES (1)"),
+        ("both", "CREATE TABLE n (a int); INSERT INTO n VALUES (1); ALTER TABLE n ADD CONSTRAINT c CHECK (forget() > 0) NOT VALID; UPDATE n SET a = 2"),
+        ("both", "CREATE FUNCTION f(users) RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM users; RETURN 1; END'; SELECT x.f FROM users x"),
+        ("contract", "CREATE OR REPLACE FUNCTION f(u users) RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT 1 WHERE (SELECT (x).f FROM users x) = 1"),
         ("both", "CREATE TABLE n (a int, b int); ALTER TABLE n ALTER b SET DEFAULT app.forget(); ALTER TABLE n RENAME TO m; INSERT INTO m (a) VALUES (1)"),
     ],
     "whole-table-update": [
@@ -569,6 +633,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
 WITH_OTHERS = {
     "concurrently-in-transaction": {"transaction-control"},
     "attach-partition": {"default-partition"},
+    "holds-the-old-version": {"inline-constraint"},
     **{
         rule: {"holds-the-old-version"}
         for rule in ("set-not-null", "constraint-without-not-valid", "constraint-builds-index", "validate-alone", "index-without-concurrently")

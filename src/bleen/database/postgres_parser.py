@@ -1,8 +1,10 @@
 """PostgreSQL's own parser (libpg_query, of PostgreSQL 18) over a file: its statements, their syntax trees and its comments, in characters of the file.
 
-libpg_query counts bytes, ends a text at its first NUL, and takes leading white space and comments into a statement: none of that leaves this module.
+libpg_query counts bytes (of an error, characters), ends a text at its first NUL, and takes leading white space and comments into a statement: none of that
+leaves this module.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -17,6 +19,16 @@ from bleen.database.statements import Comment, Statement, Unreadable, place
 
 _KINDS = {number: value.name for number, value in pb.Token.DESCRIPTOR.values_by_number.items()}
 """A character that PostgreSQL has no use for is a token of its own, without a name."""
+
+_TOO_DEEP = "an expression is nested too deeply to be read; write it with fewer levels"
+_DEEPEST = 2000
+"""Levels, far more than can be read: those of protobuf end at a hundred."""
+_SIGNS = re.compile(r"/\*[-~!@#^&|`?+*/%<>=]{2000,}")
+"""The scanner reads such a run anew, to its end, for each comment that begins in it."""
+_OPENS, _CLOSES = frozenset("ASCII_40 ASCII_91 CASE".split()), frozenset("ASCII_41 ASCII_93 END_P".split())
+_JOINS = frozenset("UNION INTERSECT EXCEPT JOIN".split())
+_BEGINS = _JOINS | frozenset("ASCII_44 ASCII_59 AND OR WHEN THEN ELSE".split())
+"""Before what is no part of the expression that stands before it; AND and OR in a row are one level."""
 
 
 class Token(NamedTuple):
@@ -42,6 +54,9 @@ class Source:
         nul = text.find("\0")
         if nul >= 0:
             raise Unreadable("there is a NUL character; PostgreSQL knows none", place(text, nul))
+        for signs in _SIGNS.finditer(text):
+            if signs[0].count("/*") > _DEEPEST:
+                raise Unreadable("comments are nested too deeply to be read; write them with fewer levels", place(text, signs.start()))
         self.text = text
         try:
             text.encode()
@@ -50,7 +65,7 @@ class Source:
         except UnicodeEncodeError as error:
             raise Unreadable("there is half a surrogate pair, which is no character", place(text, error.start)) from None
         except PgQueryError as error:
-            raise Unreadable(shorten(error.message, 200), place(text, self.characters(max(error.cursorpos - 1, 0)))) from None
+            raise Unreadable(shorten(error.message, 200), place(text, max(error.cursorpos - 1, 0))) from None
         self.tokens: list[Token] = []
         self.comments: list[Comment] = []
         for each in scanned:
@@ -117,13 +132,16 @@ class Source:
 
     def _trees(self, begin: int, end: int) -> Sequence[pb.RawStmt]:
         """The syntax trees of a part of the file."""
+        first, behind = (bisect_left(self.tokens, offset, key=lambda token: token.begin) for offset in (begin, end))
+        if behind - first > _DEEPEST < _levels(self.tokens[first:behind]):
+            raise Unreadable(_TOO_DEEP, place(self.text, begin))
         try:
             return list(parse(self.text[begin:end]).stmts)
         except PgQueryError as error:
-            offset = len(self.text[begin:end].encode()[: max(error.cursorpos - 1, 0)].decode(errors="ignore"))
-            raise Unreadable(self._explained(error.message, begin + offset), place(self.text, begin + offset)) from None
+            at = begin + max(error.cursorpos - 1, 0)
+            raise Unreadable(self._explained(error.message, at), place(self.text, at)) from None
         except DecodeError:
-            raise Unreadable("an expression is nested too deeply to be read; write it with fewer levels", place(self.text, begin)) from None
+            raise Unreadable(_TOO_DEEP, place(self.text, begin)) from None
 
     def _explained(self, message: str, begin: int) -> str:
         message = shorten(message, 200)
@@ -132,6 +150,32 @@ class Source:
         if self.text[begin : begin + 1] == "\ufeff":
             return "the file begins with a byte order mark; save it without"
         return message
+
+
+def _levels(tokens: Sequence[Token]) -> int:
+    """At most so many levels come of what is written in a row: operators, casts, UNION, JOIN. Each takes from the stack of the library, whose end is the
+    end of the process; what is nested by parentheses and the like its grammar bounds.
+    """
+    deepest = run = joined = between = most = 0
+    around: list[tuple[int, int, int, int]] = []
+    for token in tokens:
+        if token.kind in _OPENS:
+            around.append((run, joined, between, most))
+            run = joined = between = most = 0
+        elif token.kind in _CLOSES and around:
+            inside = most
+            run, joined, between, most = around.pop()
+            run += 1 + inside
+        elif token.kind == "AND" and between:
+            between, run = between - 1, run + 1
+        elif token.kind in _BEGINS:
+            run = between = 0
+            joined = 0 if token.kind == "ASCII_59" else joined + (token.kind in _JOINS)
+        else:
+            between, run = between + (token.kind == "BETWEEN"), run + 1
+        most = max(most, run + joined)
+        deepest = max(deepest, most)
+    return deepest
 
 
 def split(text: str) -> list[Statement]:

@@ -4,16 +4,17 @@ Sources: PostgreSQL 18, "ALTER TABLE", Notes; tablecmds.c ATExecAddColumn (a rew
 with a constraint) and parse_utilcmd.c transformAlterTableStmt.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_domains import domain_column
-from bleen.database.rules.postgres_holds import Added, check, held
+from bleen.database.rules.postgres_holds import Added, check, held, unique_index
 from bleen.database.rules.postgres_look import (
     BUILT_IN,
+    SERIAL,
     STEADY,
     Look,
     Message,
@@ -29,10 +30,10 @@ from bleen.database.rules.postgres_look import (
     words,
     wrapped,
 )
+from bleen.database.rules.postgres_never_null import requires
 from bleen.database.rules.postgres_values import Unsure, Value, as_type, value
 from bleen.database.statements import Place
 
-_SERIAL = {"smallserial": "int2", "serial2": "int2", "serial": "int4", "serial4": "int4", "bigserial": "int8", "serial8": "int8"}
 _NEUTRAL = {
     **dict.fromkeys(("int2", "int4", "int8", "numeric", "float4", "float8", "money"), "0"),
     **dict.fromkeys(("text", "varchar", "bpchar", "citext"), "''"),
@@ -43,10 +44,19 @@ _NEUTRAL = {
 }
 """A value of a type, for a backfill that nobody has written yet."""
 
+_OF_IDENTITY = ("sequence_name", "as", "owned_by")
+"""Options of its sequence that the column itself says."""
+
 _UNDERSTOOD = frozenset(
     "NULL NOTNULL DEFAULT IDENTITY GENERATED CHECK PRIMARY UNIQUE EXCLUSION FOREIGN ATTR_DEFERRABLE ATTR_NOT_DEFERRABLE ATTR_DEFERRED "
     "ATTR_IMMEDIATE ATTR_ENFORCED ATTR_NOT_ENFORCED".split()
 )
+
+_ATTRIBUTES = {
+    "ATTR_DEFERRABLE": {"deferrable": True},
+    "ATTR_DEFERRED": {"deferrable": True, "initdeferred": True},
+    "ATTR_NOT_ENFORCED": {"is_enforced": False},
+}
 
 
 class Column(NamedTuple):
@@ -72,12 +82,18 @@ class Column(NamedTuple):
 
     @property
     def serial(self) -> bool:
-        return self.type in _SERIAL
+        return self.type in SERIAL
 
     @property
     def stored(self) -> Message | None:
         made = self.constraints.get("GENERATED")
         return made[0].raw_expr if made and made[0].generated_kind != "v" else None
+
+    @property
+    def virtual(self) -> Message | None:
+        """It is computed when it is read."""
+        made = self.constraints.get("GENERATED")
+        return made[0] if made and made[0].generated_kind == "v" else None
 
     @property
     def volatile(self) -> bool:
@@ -87,6 +103,12 @@ class Column(NamedTuple):
     def required(self) -> bool:
         return bool(self.constraints.keys() & {"NOTNULL", "PRIMARY", "IDENTITY"}) or self.serial
 
+    @property
+    def alike(self) -> bool:
+        """The old version's rows are not unique by it: they have all the same default, or NULLs that are one value."""
+        nulls = self.default is None and any(each.nulls_not_distinct for each in self.constraints.get("UNIQUE", ()))
+        return nulls or (self.default is not None and not self.volatile)
+
 
 def wrapped_in(node: Message) -> Message:
     return pb.ResTarget(val=node)
@@ -95,8 +117,15 @@ def wrapped_in(node: Message) -> Message:
 def column(statement: Message, command: Message) -> Column:
     definition = getattr(command, "def").column_def
     constraints: dict[str, list[Message]] = {}
+    last = None
     for node in definition.constraints:
-        constraints.setdefault(pb.ConstrType.Name(node.constraint.contype).removeprefix("CONSTR_"), []).append(node.constraint)
+        what = pb.ConstrType.Name(node.constraint.contype).removeprefix("CONSTR_")
+        if last is not None and what in _ATTRIBUTES:  # it stands beside what it is said of
+            for field, said in _ATTRIBUTES[what].items():
+                setattr(last, field, said)
+        else:
+            last = changed(node.constraint)
+            constraints.setdefault(what, []).append(last)
     return Column(statement, command, definition, relation(statement.relation), definition.colname, constraints)
 
 
@@ -110,7 +139,7 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
     if not command.missing_ok:
         look.known.makes("column", *it.table, it.name, what=Added(_given(look, it), it.definition.type_name, it.required))
         if it.required:
-            look.known.learns("required", *it.table, it.name)
+            requires(look, it.table, it.name)
     if it.stored is not None:
         yield look.finding(
             "rewriting-column",
@@ -133,6 +162,13 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
             "volatile-default",
             f"{which}() gives, or may give, each row a value of its own: PostgreSQL writes the whole of {table} again, and "
             "nobody reads or writes it meanwhile; add the column without, then set the default, then fill the rows in batches",
+            fix,
+            at=at,
+        )
+    elif it.required and it.virtual is not None:
+        yield look.finding(
+            "add-not-null",
+            f"all rows of {table} are read while nobody reads or writes it, and a write of the old version that makes {name} NULL fails; require it later",
             fix,
             at=at,
         )
@@ -160,6 +196,9 @@ def _inline(look: Look, it: Column, table: str, fix: str, at: Place) -> Iterator
     for what, reason in why.items():
         if what in it.constraints:
             yield look.finding("inline-constraint", reason, fix, at=at)
+    for each in (*it.constraints.get("UNIQUE", ()), *it.constraints.get("PRIMARY", ())):
+        index, _ = apart(it.statement, each, each.conname, [it.name])
+        yield from held(look, it.table, unique_index(index, ""), at)
     for each in it.constraints.get("CHECK", ()):
         yield from held(look, it.table, check(each, added(it.statement, changed(each, skip_validation=True, initially_valid=False))), at)
 
@@ -187,56 +226,83 @@ def safely(it: Column) -> str:
     elif it.serial or "IDENTITY" in it.constraints:
         sequence = (*it.table[:-1], called(it.table[-1], it.name, "seq"))
         filling = f"nextval({literal(quoted(*sequence))})"
-        kept = {"int2": "smallint", "int4": "integer", "int8": "bigint"}[_SERIAL.get(it.type, it.type if it.type in ("int2", "int4") else "int8")]
-        expand.append(f"CREATE SEQUENCE {quoted(*sequence)} AS {kept} OWNED BY {table}.{name};")
+        kept = {"int2": "smallint", "int4": "integer", "int8": "bigint"}[SERIAL.get(it.type, it.type if it.type in ("int2", "int4") else "int8")]
+        said = [option for each in it.constraints.get("IDENTITY", ()) for option in each.options if option.def_elem.defname not in _OF_IDENTITY]
+        made = sql(pb.CreateSeqStmt(sequence=changed(it.statement.relation, relname=sequence[-1]), options=said)).removesuffix(";")
+        expand.append(f"{made} AS {kept} OWNED BY {table}.{name};")
         expand.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {filling};")
         backfill.append(f"UPDATE {table} SET {name} = {filling} WHERE {name} IS NULL;")
     elif it.stored is not None:
         filling = expression(it.stored)
         expand.append(f"-- let a trigger BEFORE INSERT OR UPDATE keep {name} equal to {filling}, and allow it with that as the reason".replace("\n", " "))
         backfill.append(f"UPDATE {table} SET {name} = {filling} WHERE {name} IS NULL;")
-    elif it.required and it.default is None:
+    elif it.required and it.default is None and it.virtual is None:
         filling = _NEUTRAL.get(it.type, "'{}'" if it.type.endswith("[]") else "NULL")
         backfill.append(f"-- say what {name} is to be in the rows that are there, instead of {filling}".replace("\n", " "))
         backfill.append(f"UPDATE {table} SET {name} = {filling} WHERE {name} IS NULL;")
-    expand += _constraints(it)
     contract = required(it.table, it.name) if it.required and (it.volatile or it.default is None) else []
-    if "PRIMARY" in it.constraints:
-        index = quoted(called(it.table[-1], it.name, "pkey"))
-        contract.append(f"ALTER TABLE {table} ADD CONSTRAINT {index} PRIMARY KEY USING INDEX {index};")
+    (contract if it.alike else expand).extend(_indexes(it))
+    expand += _constraints(it)
+    for each in it.constraints.get("PRIMARY", ()):
+        contract.append(added(it.statement, apart(it.statement, each, each.conname or called(it.table[-1], it.name, "pkey"), [it.name])[1]))
     if not backfill and not contract:
         return "\n".join(expand)
     return "\n".join(["-- expand.sql", *expand, *(["-- backfill.sql", *backfill] if backfill else []), *(["-- contract.sql", *contract] if contract else [])])
 
 
 def _bare(it: Column) -> str:
-    """ADD COLUMN with what costs nothing: a steady default, and NOT NULL beside one."""
-    keep = [] if it.volatile or it.default is None else [wrapped(each) for kind in ("DEFAULT", "NOTNULL") for each in it.constraints.get(kind, ())]
+    """ADD COLUMN with what costs nothing: a steady default, and NOT NULL beside one; the expression of a VIRTUAL one."""
+    kinds = ("GENERATED",) if it.virtual is not None else () if it.volatile or it.default is None else ("DEFAULT", "NOTNULL")
+    keep = [wrapped(each) for kind in kinds for each in it.constraints.get(kind, ())]
     definition = changed(it.definition, constraints=keep)
     if it.serial:
         definition.type_name.ClearField("names")
-        definition.type_name.names.extend(pb.Node(string=pb.String(sval=part)) for part in ("pg_catalog", _SERIAL[it.type]))
+        definition.type_name.names.extend(pb.Node(string=pb.String(sval=part)) for part in ("pg_catalog", SERIAL[it.type]))
     command = changed(it.command)
     getattr(command, "def").column_def.CopyFrom(definition)
     return sql(changed(it.statement, cmds=[wrapped(command)]))
 
 
-def _constraints(it: Column) -> list[str]:
-    table, name, steps = quoted(*it.table), quoted(it.name), []
+def _indexes(it: Column) -> list[str]:
+    steps = []
     for kind, suffix in (("UNIQUE", "key"), ("PRIMARY", "pkey")):
         for each in it.constraints.get(kind, ()):
-            index = quoted(each.conname or called(it.table[-1], it.name, suffix))
-            steps.append(f"CREATE UNIQUE INDEX CONCURRENTLY {index} ON {table} ({name});")
-            if kind == "UNIQUE":
-                steps.append(f"ALTER TABLE {table} ADD CONSTRAINT {index} UNIQUE USING INDEX {index};")
+            index, use = apart(it.statement, each, each.conname or called(it.table[-1], it.name, suffix), [it.name])
+            steps += [sql(index), *([added(it.statement, use)] if kind == "UNIQUE" else [])]
+    return steps
+
+
+def _constraints(it: Column) -> list[str]:
+    table, steps = quoted(*it.table), []
     for kind, suffix in (("CHECK", "check"), ("FOREIGN", "fkey")):
         for number, each in enumerate(it.constraints.get(kind, ())):
             chosen = each.conname or called(it.table[-1], it.name, suffix + (str(number) if number else ""))
             made = changed(each, conname=chosen, skip_validation=True, initially_valid=False)
             if kind == "FOREIGN":
                 made.fk_attrs.append(pb.Node(string=pb.String(sval=it.name)))
-            steps += [added(it.statement, made), f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(chosen)};"]
+            steps += [added(it.statement, made), *([f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(chosen)};"] if each.is_enforced else [])]
     return steps
+
+
+def apart(statement: Message, constraint: Message, name: str, columns: Iterable[str]) -> tuple[Message, Message]:
+    """The index of a UNIQUE or PRIMARY KEY, built CONCURRENTLY, and the constraint that is then made of it."""
+    index = pb.IndexStmt(
+        idxname=name,
+        relation=changed(statement.relation, inh=True),
+        access_method="btree",
+        index_params=[_part(each) for each in columns],
+        index_including_params=[_part(each.string.sval) for each in constraint.including],
+        unique=True,
+        concurrent=True,
+        nulls_not_distinct=constraint.nulls_not_distinct,
+        options=constraint.options,
+        table_space=constraint.indexspace,
+    )
+    return index, changed(constraint, conname=name, indexname=name, keys=[], including=[], nulls_not_distinct=False, options=[], indexspace="")
+
+
+def _part(column: str) -> Message:
+    return wrapped(pb.IndexElem(name=column, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT))
 
 
 def added(statement: Message, constraint: Message) -> str:
@@ -254,8 +320,3 @@ def required(table: tuple[str, ...], name: str) -> list[str]:
         f"ALTER TABLE {told} ALTER COLUMN {quoted(name)} SET NOT NULL;",
         f"ALTER TABLE {told} DROP CONSTRAINT {check};",
     ]
-
-
-def is_never_null(look: Look, table: tuple[str, ...], column: str) -> bool:
-    """Whether PostgreSQL believes it without reading the table: it is NOT NULL, or a validated CHECK says so."""
-    return look.known.knows("required", *table, column) or look.known.knows("not null", *table, column)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import BUILT_IN, STEADY, Look, Message, changed, functions, quoted, sql, words
+from bleen.database.rules.postgres_look import BUILT_IN, STEADY, Look, Message, called, changed, functions, quoted, sql, words
 from bleen.database.rules.postgres_values import Value, as_type, value
 from bleen.database.rules.sentences import HELD
 from bleen.database.statements import Place
@@ -54,7 +54,7 @@ def alter_domain(look: Look, statement: Message) -> Iterator[Finding]:
     adds = statement.subtype in ("C", "O")
     constraint = getattr(statement, "def").constraint
     if look.known.made("type", *name):
-        over = [name, *_over(look, name)]
+        over = _over(look, name)
         for each in over if adds else [name] if statement.subtype == "T" else ():
             was = look.known.of("domain", *each)
             if was is not None:
@@ -62,15 +62,17 @@ def alter_domain(look: Look, statement: Message) -> Iterator[Finding]:
                 look.known.learns("domain", *each, what=was._replace(constrained=was.constrained or adds, volatile=volatile))
         if not any(look.known.knows("column of", *each) for each in over):
             return
-    if statement.subtype == "O" or (adds and not constraint.skip_validation):
-        fix = ""
-        if statement.subtype != "O" and constraint.conname:
-            safe = changed(statement)
-            getattr(safe, "def").constraint.skip_validation, getattr(safe, "def").constraint.initially_valid = True, False
-            fix = f"{sql(safe)}\nALTER DOMAIN {quoted(*name)} VALIDATE CONSTRAINT {quoted(constraint.conname)};"
-        yield look.finding(
-            "domain", f"every table with a column of {quoted(*name)} is read while nobody writes it; add the constraint NOT VALID, then validate it", fix
-        )
+    read = f"every table with a column of {quoted(*name)} is read while nobody writes it"
+    if statement.subtype == "O" or (adds and constraint.contype == pb.CONSTR_NOTNULL):  # which is never NOT VALID
+        chosen = quoted(constraint.conname or called(name[-1], "not_null"))
+        fix = f"ALTER DOMAIN {quoted(*name)} ADD CONSTRAINT {chosen} CHECK (value IS NOT NULL) NOT VALID;"
+        yield look.finding("domain", f"{read}; a CHECK that is NOT VALID holds what is written from then on", fix)
+    elif adds and not constraint.skip_validation:
+        safe = changed(statement)
+        getattr(safe, "def").constraint.skip_validation, getattr(safe, "def").constraint.initially_valid = True, False
+        yield look.finding("domain", f"{read}; add it NOT VALID, which holds what is written from then on, and leave it so", sql(safe))
+    elif statement.subtype == "V":
+        yield look.finding("domain", f"{read}; leave it NOT VALID, which holds what is written, or validate a CHECK of each table instead")
     elif adds and look.expanding:
         over_what = f"columns of {quoted(*name)}"
         yield look.warning("holds-the-old-version", f"{quoted(*name)}: {HELD.format(over=over_what)}", look.later())
@@ -78,11 +80,12 @@ def alter_domain(look: Look, statement: Message) -> Iterator[Finding]:
         yield look.finding("domain", f"the old version counts on {quoted(*name)} as it is; change it in contract", look.later())
 
 
-def _over(look: Look, name: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The domains that are made of this one."""
-    for each in look.known.facts("domain"):
-        if look.known.of("domain", *each).base == name:
-            yield from (each, *_over(look, each))
+def _over(look: Look, name: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The domains that are made of this one, itself the first; by their names some may be made of each other (of the other's namesake in another schema)."""
+    found = [name]
+    for below in found:
+        found += [each for each in look.known.facts("domain") if look.known.of("domain", *each).base == below and each not in found]
+    return found
 
 
 def domain_column(look: Look, type_name: Message, table: str, has_default: bool, at: Place) -> Iterator[Finding]:

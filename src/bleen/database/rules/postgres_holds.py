@@ -58,7 +58,7 @@ def held(look: Look, table: tuple[str, ...], it: Holding, at: Place | None = Non
     if not look.expanding:
         return
     look.known.makes("holding", *table, it.name or it.fix, what=it)
-    columns = list(_names(it))
+    columns = list(columns_of(it))
     before = [name for name in dict.fromkeys(columns) if not look.known.made("column", *table, name)]
     refuses = _refuses(look, table, it)
     told, fix = quoted(*table), f"-- contract.sql\n{it.fix}" if it.fix else ""
@@ -78,7 +78,7 @@ def held(look: Look, table: tuple[str, ...], it: Holding, at: Place | None = Non
 
 def default_changes(look: Look, table: tuple[str, ...], column: str, expression: Message | None, at: Place) -> Iterator[Finding]:
     """What holds the old version once a column that this expand has added has another default; None without one."""
-    was, over = look.known.of("column", *table, column), [it for it in look.known.below("holding", *table) if column in list(_names(it))]
+    was, over = look.known.of("column", *table, column), [it for it in look.known.below("holding", *table) if column in list(columns_of(it))]
     told = {(each.rule, each.severity, each.message) for it in over for each in held(look, table, it, at)}
     given = value(expression) if expression is not None else None
     look.known.makes("column", *table, column, what=was._replace(given=as_type(given, was.type) if was.type is not None else given))
@@ -88,7 +88,7 @@ def default_changes(look: Look, table: tuple[str, ...], column: str, expression:
 def drops(look: Look, table: tuple[str, ...], column: str) -> None:
     """What is over a column goes with it."""
     for it in look.known.below("holding", *table):
-        if column in list(_names(it)):
+        if column in list(columns_of(it)):
             look.known.forgets("holding", *table, it.name or it.fix)
 
 
@@ -142,7 +142,7 @@ def _column(reference: Message) -> str:
     return reference.fields[-1].string.sval or "*"
 
 
-def _names(it: Holding) -> Iterator[str]:
+def columns_of(it: Holding) -> Iterator[str]:
     """The columns that it is over."""
     for part in it.parts:
         if part.WhichOneof("node") == "string":

@@ -9,9 +9,10 @@ from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_columns import added, is_never_null, required
+from bleen.database.rules.postgres_columns import added, apart, required
 from bleen.database.rules.postgres_holds import Holding, held, unique_index
 from bleen.database.rules.postgres_look import Look, Message, called, changed, options, quoted, relation, sql, wrapped
+from bleen.database.rules.postgres_never_null import is_never_null
 from bleen.database.statements import Place
 
 
@@ -20,22 +21,16 @@ def indexed(look: Look, statement: Message, constraint: Message, at: Place) -> I
     if constraint.indexname:
         if primary:
             yield from _primary_key(look, statement, constraint, at)
+        if constraint.deferrable and look.expanding:
+            why = f"the old version's INSERT ... ON CONFLICT into {quoted(*name)} fails from here on: PostgreSQL takes no deferrable constraint for it"
+            yield look.warning("alter-constraint", f"{why}; add it in contract", f"-- contract.sql\n{added(statement, constraint)}", at=at)
+        return
+    if constraint.without_overlaps:
+        yield from exclusion(look, statement, constraint, at)
         return
     columns = [each.string.sval for each in constraint.keys]
     chosen = constraint.conname or called(name[-1], *([] if primary else columns), "pkey" if primary else "key")
-    index = pb.IndexStmt(
-        idxname=chosen,
-        relation=changed(statement.relation, inh=True),
-        access_method="btree",
-        index_params=[wrapped(pb.IndexElem(name=each, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in columns],
-        index_including_params=[
-            wrapped(pb.IndexElem(name=each.string.sval, ordering=pb.SORTBY_DEFAULT, nulls_ordering=pb.SORTBY_NULLS_DEFAULT)) for each in constraint.including
-        ],
-        unique=True,
-        concurrent=True,
-        nulls_not_distinct=constraint.nulls_not_distinct,
-    )
-    use = changed(constraint, conname=chosen, indexname=chosen, keys=[], including=[], nulls_not_distinct=False)
+    index, use = apart(statement, constraint, chosen, columns)
     before = _required(look, name, columns) if primary else []
     fix = "\n".join([sql(index), *before, added(statement, use)])
     yield look.finding(
@@ -80,7 +75,7 @@ def exclusion(look: Look, statement: Message, constraint: Message, at: Place) ->
         "way; make a new table with it, and move the rows there",
         at=at,
     )
-    it = Holding(constraint.conname, tuple(constraint.exclusions), "", "exclude")
+    it = Holding(constraint.conname, tuple(constraint.exclusions or constraint.keys), "", "exclude")
     yield from held(look, relation(statement.relation), it, at)
 
 

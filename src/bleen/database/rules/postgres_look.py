@@ -42,6 +42,10 @@ class Look(NamedTuple):
     def warning(self, rule: str, message: str, fix: str = "", at: Place | None = None) -> Finding:
         return self.finding(rule, message, fix, "warn", at)
 
+    def temporary(self, name: str) -> Finding:
+        why = "is gone with its connection, and a migration that goes on in another one then means another one of this name, or none; make a plain one"
+        return self.finding("temporary-table", f"{quoted(name)} {why}")
+
     def later(self, what: str = "") -> str:
         """The fix of what is right, but only in contract."""
         return f"-- contract.sql\n{what or self.parsed.statement.text};"
@@ -120,6 +124,8 @@ def object_name(node: Message) -> tuple[str, ...]:
             return tuple(type_name(each.type_name) if each.HasField("type_name") else each.string.sval for each in thing.items)
         case "String":
             return (thing.sval,)
+        case "Integer" | "Float":  # of a large object
+            return (str(thing.ival if kind(thing) == "Integer" else thing.fval),)
         case "TypeName":
             return words(thing.names)
         case "RangeVar":
@@ -191,6 +197,9 @@ BUILT_IN = frozenset(
     """.split()
 )
 """Types of PostgreSQL and of its well-known extensions, none of which is a domain."""
+
+SERIAL = {"smallserial": "int2", "serial2": "int2", "serial": "int4", "serial4": "int4", "bigserial": "int8", "serial8": "int8"}
+"""The types of what they number."""
 
 
 # What functions do. PostgreSQL 18, "Functions and Operators", and provolatile of pg_proc; what is not listed may do anything.

@@ -1,12 +1,13 @@
 """How free a release is with a relation that it made itself: by name only, or to lock it too, or to write all its rows at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.rules.postgres_look import FREE as HARMLESS
-from bleen.database.rules.postgres_look import Look, Message, functions, kind, relation
+from bleen.database.rules.postgres_look import SERIAL, Look, Message, called, functions, kind, quoted, relation, type_name, words
 
 NAME = "relation"
 """Nobody uses it by its name, so that it may be dropped, renamed and given away: a view, a foreign table, an index too."""
@@ -21,18 +22,62 @@ QUERY, DEFAULTS = "query calls", "defaults call"
 """What a view's query, or the defaults of a table by their columns, call that may do anything. They do it once somebody uses them, and only that is an error;
 by the last of the names alone."""
 
+TIES = "tied by"
+"""The foreign keys of a free table to tables in use, or of those to it: PostgreSQL locks both for what is done to a key. By the last of its names too."""
+
+FILLED = "has rows"
+"""A new table that this release has written to: what is computed for each row that is there runs. By the last of its names too."""
+
+FIRES = "a write runs"
+"""What a row that is written to a new table sets off besides: a trigger, the functions of a CHECK. By the last of its names too."""
+
+INSERTS, UPDATES = 4, 16
+"""Bits of a trigger's events (pg_trigger.h)."""
+
 _EVERYTHING = (NAME, FREE, ROWS)
+_CARRIED = (QUERY, DEFAULTS, TIES, FILLED, FIRES)
+
+
+class Fired(NamedTuple):
+    """Something that a write sets off."""
+
+    rule: str
+    what: str
+    events: int
+    """That a trigger is of, by bits."""
+    phase: str
+    """In the next one it runs for what the versions write as well."""
+
+
+class Tie(NamedTuple):
+    """A foreign key between a free table and one in use."""
+
+    constraint: str
+    columns: tuple[str, ...]
+    """Of the free table; none if it refers to the primary key without a name."""
+    other: tuple[str, ...]
+    """The table in use."""
 
 
 def makes_table(look: Look, name: tuple[str, ...]) -> None:
     for freedom in _EVERYTHING:
         look.known.makes(freedom, *name)
+    for fact in (TIES, FILLED, FIRES):
+        look.known.unlearns(fact, name[-1])
 
 
 def makes_copy(look: Look, name: tuple[str, ...]) -> None:
     """A materialized view, a sequence, an index of what is new itself."""
     look.known.makes(NAME, *name)
     look.known.makes(FREE, *name)
+
+
+def makes_numbers(look: Look, name: tuple[str, ...], tree: Message) -> None:
+    """The sequences of a new table's serial and identity columns, as PostgreSQL calls them."""
+    for _, node in walk(tree):
+        identity = any(each.constraint.contype == pb.CONSTR_IDENTITY for each in node.constraints) if kind(node) == "ColumnDef" else False
+        if identity or (kind(node) == "ColumnDef" and type_name(node.type_name) in SERIAL):
+            makes_copy(look, (*name[:-1], called(name[-1], node.colname, "seq")))
 
 
 def makes_name(look: Look, name: tuple[str, ...]) -> None:
@@ -52,9 +97,13 @@ def forgets(look: Look, name: tuple[str, ...]) -> None:
         look.known.forgets(freedom, *name)
 
 
+def ties(look: Look, name: tuple[str, ...]) -> list[Tie]:
+    return look.known.of(TIES, name[-1]) or []
+
+
 def moves(look: Look, old: tuple[str, ...], new: tuple[str, ...]) -> None:
     """To another name; columns and what else is known below it is known no more, but not what it calls."""
-    had, calls = [each for each in _EVERYTHING if look.known.made(each, *old)], [(fact, look.known.of(fact, old[-1])) for fact in (QUERY, DEFAULTS)]
+    had, calls = [each for each in _EVERYTHING if look.known.made(each, *old)], [(fact, look.known.of(fact, old[-1])) for fact in _CARRIED]
     forgets(look, old)
     for freedom in had:
         look.known.makes(freedom, *new)
@@ -64,12 +113,35 @@ def moves(look: Look, old: tuple[str, ...], new: tuple[str, ...]) -> None:
 
 
 def refers(look: Look, name: tuple[str, ...], tree: Message) -> None:
-    """What a table's foreign keys cascade is written with the rows that they refer to."""
-    for _, node in walk(tree):
-        if kind(node) == "Constraint" and {node.fk_del_action, node.fk_upd_action} & {"c", "n", "d"}:
-            look.known.learns("cascades", node.pktable.relname, name[-1])
+    """What a table's foreign keys cascade is written with the rows that they refer to; and each ties a free table to one in use."""
+    for key, columns in foreign_keys(tree):
+        parent = relation(key.pktable)
+        if {key.fk_del_action, key.fk_upd_action} & {"c", "n", "d"}:
+            look.known.learns("cascades", parent[-1], name[-1])
             if not has_own_rows(look, name):
-                reaches_further(look, relation(node.pktable))
+                reaches_further(look, parent)
+        constraint = key.conname or called(name[-1], *columns, "fkey")  # as PostgreSQL calls it
+        if not is_free(look, name):
+            _tie(look, parent, Tie(constraint, words(key.pk_attrs), name))
+        elif not is_free(look, parent):
+            _tie(look, name, Tie(constraint, columns, parent))
+
+
+def foreign_keys(tree: Message) -> Iterator[tuple[Message, tuple[str, ...]]]:
+    """With the columns that they are of."""
+    for _, node in walk(tree):
+        if kind(node) == "ColumnDef":
+            yield from ((each.constraint, (node.colname,)) for each in node.constraints if each.constraint.contype == pb.CONSTR_FOREIGN)
+        elif kind(node) == "Constraint" and node.contype == pb.CONSTR_FOREIGN and node.fk_attrs:
+            yield node, words(node.fk_attrs)
+
+
+def _tie(look: Look, name: tuple[str, ...], tie: Tie) -> None:
+    look.known.learns(TIES, name[-1], what=[*ties(look, name), tie])
+
+
+def unties(look: Look, name: tuple[str, ...], tie: Tie) -> None:
+    look.known.learns(TIES, name[-1], what=[each for each in ties(look, name) if each != tie])
 
 
 def reaches_further(look: Look, name: tuple[str, ...]) -> None:
@@ -90,3 +162,22 @@ def calls_by_default(look: Look, name: tuple[str, ...], columns: Iterable[Messag
         if calls:
             found.append((column.colname, None if added else place, calls))
     look.known.learns(DEFAULTS, name[-1], what=found)
+
+
+def fires(look: Look, name: tuple[str, ...], trigger: Message) -> None:
+    _fires(look, name, Fired("trigger", f"the trigger {quoted(trigger.trigname)}", trigger.events, look.phase))
+
+
+def calls_by_check(look: Look, name: tuple[str, ...], tree: Message) -> None:
+    calls = [call for _, node in walk(tree) if kind(node) == "Constraint" and node.contype == pb.CONSTR_CHECK for call in functions(node, HARMLESS)]
+    if calls:
+        _fires(look, name, Fired("side-effect", f"{', '.join(calls)}() of a CHECK", INSERTS | UPDATES, look.phase))
+
+
+def _fires(look: Look, name: tuple[str, ...], it: Fired) -> None:
+    look.known.learns(FIRES, name[-1], what=[*(look.known.of(FIRES, name[-1]) or ()), it])
+
+
+def fired(look: Look, name: tuple[str, ...], events: int) -> list[Fired]:
+    """By a write of a row, which is of these events."""
+    return [each for each in look.known.of(FIRES, name[-1]) or () if each.events & events and each.phase == look.phase]

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules import postgres_made as made
+from bleen.database.rules import postgres_never_null as nulls
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_look import (
+    BUILT_IN,
     Look,
     Message,
     changed,
@@ -19,6 +21,7 @@ from bleen.database.rules.postgres_look import (
     relation,
     signature,
     sql,
+    temporary,
     words,
     wrapped,
 )
@@ -50,6 +53,11 @@ DROPPED = (
 )
 
 
+def _told(what: str) -> str:
+    """A kind of object, as people call it."""
+    return {"LARGEOBJECT": "large object", "OPCLASS": "operator class", "OPFAMILY": "operator family"}.get(what, what.lower().replace("_", " "))
+
+
 def _kind(what: str) -> str:
     """What ``Known`` calls an object: relations share their names."""
     if what in _RELATIONS:
@@ -67,6 +75,7 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
     names = [object_name(each) for each in statement.objects]
     used = [name for name in names if not look.known.made(_kind(what), *name)]
     locked = [name for name in names if what == "INDEX" and not statement.concurrent and not made.is_free(look, name)]
+    tied = [(name, tie) for name in names if what == "TABLE" and made.is_free(look, name) for tie in made.ties(look, name)]
     for name in names:
         if what in _RELATIONS:
             made.forgets(look, name)
@@ -74,7 +83,7 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
         else:
             look.known.forgets(_kind(what), *name)
     safe = changed(statement, concurrent=what == "INDEX" or statement.concurrent, behavior=pb.DROP_RESTRICT)
-    told, later = what.lower().replace("_", " "), "-- contract.sql\n" if used and look.expanding else ""
+    told, later = _told(what), "-- contract.sql\n" if used and look.expanding else ""
     if used and look.expanding:
         yield look.finding(
             "drop-in-expand",
@@ -87,6 +96,9 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
             f"nobody reads or writes its table until this has its lock; DROP INDEX CONCURRENTLY {_list(what, locked)}",
             _each(safe),
         )
+    for name, tie in tied:
+        key, other = f"the foreign key {quoted(tie.constraint)}", quoted(*tie.other)
+        yield look.warning("foreign-key", f"{key} goes with {quoted(*name)}: nobody reads or writes {other} until this has its lock there too")
     if statement.behavior == pb.DROP_CASCADE:
         yield look.finding(
             "drop-cascade",
@@ -106,7 +118,9 @@ def _each(statement: Message) -> str:
 def _list(what: str, names: list[tuple[str, ...]]) -> str:
     if what in _ON_RELATION:
         return ", ".join(f"{quoted(name[-1])} of {quoted(*name[:-1])}" for name in names)
-    if what in ("CAST", "OPERATOR"):
+    if what == "OPERATOR":
+        return ", ".join(".".join(name[:-1]) + name[-1] for name in names)
+    if what in ("CAST", "LARGEOBJECT"):
         return ", ".join(" ".join(name) for name in names)
     return ", ".join(quoted(*name[:-1]) + name[-1].replace("(?)", "") if what in _CALLED else quoted(*name) for name in names)
 
@@ -124,12 +138,17 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
         if look.known.made(below, *on, old):
             look.known.makes(below, *on, new, what=look.known.of(below, *on, old))
         look.known.forgets(below, *on, old)
+        if below == "constraint":
+            nulls.renames_constraint(look, on, old, new)
     elif on:
         free, told = look.known.made(made.NAME, *on), quoted(*on, old)
     else:
         name = object_name(statement.object) or (old,)
         free, told = look.known.made(_kind(what), *name), quoted(*(name[:-1] if what in _CALLED else name))
+        domain = look.known.knows("domain", *name)  # whose base would be known by another name
         look.known.forgets(_kind(what), *name)
+        if free and what == "TYPE" and not domain:
+            look.known.makes("type", *name[:-1], new)
     if free:
         return
     if what in ("INDEX", "TABCONSTRAINT") and not look.expanding:
@@ -138,7 +157,7 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
     yield look.finding(
         "rename",
         f"the version that runs knows {told} by this name, and fails with the first statement that names it; add {quoted(new)} beside it",
-        _both(what, on, old, new),
+        _both("" if what == "COLUMN" and statement.relation_type != pb.OBJECT_TABLE else what, on, old, new),
     )
 
 
@@ -171,7 +190,7 @@ def set_schema(look: Look, statement: Message) -> Iterator[Finding]:
         look.known.forgets(_kind(what), *name)
     if not free:
         fix = f"CREATE VIEW {quoted(statement.newschema, name[-1])} AS SELECT * FROM {quoted(*name)};" if what in ("TABLE", "VIEW", "MATVIEW") else ""
-        yield look.finding("set-schema", f"the version that runs does not find {quoted(*name)} in another schema", fix)
+        yield look.finding("set-schema", f"the version that runs does not find {_list(what, [name])} in another schema", fix)
 
 
 def owner(look: Look, statement: Message) -> Iterator[Finding]:
@@ -180,7 +199,7 @@ def owner(look: Look, statement: Message) -> Iterator[Finding]:
     if not look.known.made(_kind(what), *name):
         yield look.finding(
             "owner",
-            f"whoever has its rights as the owner of the {what.lower()} {_list(what, [name])} loses them at once; grant the new role what it needs instead",
+            f"whoever has its rights as the owner of the {_told(what)} {_list(what, [name])} loses them at once; grant the new role what it needs instead",
         )
 
 
@@ -246,6 +265,8 @@ def define(look: Look, statement: Message) -> Iterator[Finding]:
 
 def function(look: Look, statement: Message) -> Iterator[Finding]:
     name = signature(statement)
+    if len(statement.parameters) == 1 and name[-1].strip("()") not in BUILT_IN:
+        look.known.learns("of a row", name[-2])  # it may be called as if it were a column
     if not statement.replace:
         look.known.makes("function", *name)
     elif not look.known.made("function", *name):
@@ -276,9 +297,10 @@ def create_schema(look: Look, statement: Message) -> Iterator[Finding]:
 
 
 def sequence(look: Look, statement: Message) -> Iterator[Finding]:
-    if not statement.if_not_exists:
+    if temporary(statement.sequence):
+        yield look.temporary(statement.sequence.relname)
+    elif not statement.if_not_exists:
         made.makes_copy(look, relation(statement.sequence))
-    yield from ()
 
 
 def alter_sequence(look: Look, statement: Message) -> Iterator[Finding]:
@@ -289,6 +311,12 @@ def alter_sequence(look: Look, statement: Message) -> Iterator[Finding]:
             "alter-sequence",
             f"the numbers that {quoted(*name)} gives out change at once ({', '.join(changes)}), perhaps to some that are taken; make another sequence",
         )
+
+
+def statistics(look: Look, statement: Message) -> Iterator[Finding]:
+    if not statement.if_not_exists:
+        look.known.makes("STATISTIC_EXT", *words(statement.defnames))
+    yield from ()
 
 
 def publication(look: Look, statement: Message) -> Iterator[Finding]:

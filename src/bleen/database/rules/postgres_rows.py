@@ -10,7 +10,7 @@ from postgast import walk
 
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import FREE, Look, Message, called, changed, functions, inner, kind, quoted, relation, sql, tables, temporary
+from bleen.database.rules.postgres_look import FREE, Look, Message, called, changed, functions, inner, kind, quoted, relation, sql, tables, temporary, words
 from bleen.database.rules.postgres_many import how_many, named
 from bleen.database.rules.postgres_tables import temporary_table
 from bleen.database.rules.postgres_values import Unsure, value
@@ -34,6 +34,10 @@ def insert(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     name, query = relation(statement.relation), statement.select_stmt
     yield from _defaults(look, statement)
+    yield from _fired(look, name, made.INSERTS | (made.UPDATES if statement.on_conflict_clause.action == pb.ONCONFLICT_UPDATE else 0))
+    look.known.learns(made.FILLED, name[-1], what=True)
+    if statement.on_conflict_clause.action == pb.ONCONFLICT_UPDATE and not made.is_free(look, name):
+        yield look.warning("replaces", f"changes rows of {quoted(*name)} that are in use; see that the old version can read them as they are then")
     if made.has_own_rows(look, name) and _free(look, statement):
         return
     select, local = query.select_stmt, named(statement.with_clause, {})
@@ -63,10 +67,17 @@ def _defaults(look: Look, statement: Message) -> Iterator[Finding]:
             yield look.finding("side-effect", why)
 
 
+def _fired(look: Look, name: tuple[str, ...], events: int) -> Iterator[Finding]:
+    for each in made.fired(look, name, events):
+        why = f"{each.what} that this release has put on {quoted(*name)} runs with it, and may reach tables that are in use"
+        yield look.finding(each.rule, f"{why}; write the rows before")
+
+
 def update(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _effects(look, statement)
     name = relation(statement.relation)
     if made.has_own_rows(look, name):
+        yield from _fired(look, name, made.UPDATES)
         return
     fix = f"-- backfill.sql\n{sql(statement)}" if not list(_unfit(statement)) else ""
     if _everything(statement.where_clause):
@@ -151,6 +162,8 @@ def create_table_as(look: Look, statement: Message) -> Iterator[Finding]:
     yield from temporary_table(look, statement.into.rel)
     if not statement.if_not_exists and not temporary(statement.into.rel):
         (made.makes_copy if is_view else made.makes_table)(look, name)
+        if not statement.into.skip_data:
+            look.known.learns(made.FILLED, name[-1], what=True)
 
 
 def view(look: Look, statement: Message) -> Iterator[Finding]:
@@ -210,9 +223,13 @@ def backfill(look: Look, statement: Message) -> Iterator[Finding]:
         return
     for why in _unfit(statement):
         yield look.finding("backfill", f"{why}; a backfill is one UPDATE of one table, which bleen does in batches along its key")
-    harmful = [name for name in functions(statement, FREE) if name.startswith(("pg_", "lo_", "dblink", "set_config", "setval"))]
+    yield from _row_locks(look, statement)
+    calls = [*functions(statement, FREE), *_as_attributes(look, statement)]
+    harmful = [name for name in calls if name.removeprefix("pg_catalog.").startswith(("pg_", "lo_", "dblink", "set_config", "setval"))]
     if harmful:
         yield look.finding("side-effect", f"{', '.join(harmful)}() may do more than say a value")
+    elif calls:
+        yield look.warning("side-effect", f"{', '.join(dict.fromkeys(calls))}() is called for every row; see that it does no more than say a value")
 
 
 def _unfit(statement: Message) -> Iterator[str]:
@@ -250,11 +267,37 @@ def _effects(look: Look, statement: Message) -> Iterator[Finding]:
             "data-modifying-cte",
             "a WITH that writes locks its rows until the whole statement is done, and no rule sees how many; write its parts as statements",
         )
-    if any(kind(node) == "LockingClause" for _, node in walk(statement)):
-        yield look.finding("row-locks", "FOR UPDATE and its like lock rows that both versions write, and a migration has no use for that")
-    unknown = [*functions(statement, FREE), *(call for table in tables(statement) for call in look.known.of(made.QUERY, table[-1]) or ())]
+    yield from _row_locks(look, statement)
+    viewed = (call for table in tables(statement) for call in look.known.of(made.QUERY, table[-1]) or ())
+    numbered = [node for _, node in walk(statement) if kind(node) == "FuncCall" and words(node.funcname)[-1] == "setval"]
+    harmless = FREE | {"setval"} if all(_numbers_own(look, node) for node in numbered) else FREE
+    unknown = [*functions(statement, harmless), *_as_attributes(look, statement), *viewed]
     if unknown:
         yield look.finding("side-effect", f"{', '.join(dict.fromkeys(unknown))}() may change data, settings or other sessions; no rule knows it to be harmless")
+
+
+def _row_locks(look: Look, statement: Message) -> Iterator[Finding]:
+    if any(kind(node) == "LockingClause" for _, node in walk(statement)):
+        yield look.finding("row-locks", "FOR UPDATE and its like lock rows that both versions write, and a migration has no use for that")
+
+
+def _numbers_own(look: Look, setval: Message) -> bool:
+    """Whether it is a new sequence whose number is set: by its name, or as that of a new table's column."""
+    first = setval.args[0] if setval.args else pb.Node()
+    if kind(inner(first)) == "TypeCast":  # 's'::regclass
+        first = inner(first).arg
+    if kind(inner(first)) == "FuncCall" and words(inner(first).funcname)[-1] == "pg_get_serial_sequence" and inner(first).args:
+        first = inner(first).args[0]
+    said = value(first)
+    return isinstance(said, str) and '"' not in said and made.is_free(look, tuple(said.lower().split(".")))
+
+
+def _as_attributes(look: Look, statement: Message) -> list[str]:
+    """The functions of a row that are written as if they were columns of it: ``u.f`` is ``f(u)`` where u has no such column."""
+    nodes = [node for _, node in walk(statement)]
+    last = [node.fields[-1] for node in nodes if kind(node) == "ColumnRef" and len(node.fields) > 1]
+    last += [node.indirection[-1] for node in nodes if kind(node) == "A_Indirection"]
+    return [quoted(each.string.sval) for each in last if look.known.knows("of a row", each.string.sval)]
 
 
 def _free(look: Look, query: Message) -> bool:

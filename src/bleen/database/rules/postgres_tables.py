@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules import postgres_made as made
+from bleen.database.rules import postgres_never_null as nulls
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
-from bleen.database.rules.postgres_columns import add_column, added, is_never_null, required
-from bleen.database.rules.postgres_holds import check, default_changes, drops, foreign_key, held, never_null
+from bleen.database.rules.postgres_columns import add_column, added, required
+from bleen.database.rules.postgres_holds import check, columns_of, default_changes, drops, foreign_key, held, never_null
 from bleen.database.rules.postgres_indexes import exclusion, indexed
 from bleen.database.rules.postgres_look import (
+    FREE,
     Look,
     Message,
     called,
     changed,
     default_along,
     expression,
+    functions,
     inner,
     kind,
     quoted,
@@ -53,7 +56,7 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
         yield look.finding("not-understood", f"no rule knows ALTER of {what}")
         return
     free = made.is_free(look, name) or (what in ("OBJECT_VIEW", "OBJECT_FOREIGN_TABLE") and look.known.made(made.NAME, *name))
-    for node, at in zip(statement.cmds, look.parts(), strict=False):
+    for node, at in sorted(zip(statement.cmds, look.parts(), strict=False), key=lambda part: _turn(part[0].alter_table_cmd)):
         command = node.alter_table_cmd
         subtype = pb.AlterTableType.Name(command.subtype)
         rule = COMMANDS.get(subtype)
@@ -64,13 +67,59 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
             continue
         made.refers(look, name, command)
         if free:
+            yield from _refers(look, name, command, at)
+            yield from _tied(look, name, command, at)
+            made.makes_numbers(look, name, command)
+            yield from _calls(look, name, command, at)
             made.calls_by_default(look, name, _with_default(command), added=True)
+            made.calls_by_check(look, name, command)
         if rule is None:
             yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
         elif not free or rule in (_attach, _validate, _inheritance):
             yield from rule(look, statement, command, at)
         if command.behavior == pb.DROP_CASCADE:
             yield from _cascade(look, statement, command, at)
+
+
+def _turn(command: Message) -> int:
+    """When PostgreSQL carries out a part, wherever it stands: what drops comes first (tablecmds.c, AT_PASS_*)."""
+    subtype = pb.AlterTableType.Name(command.subtype)
+    if subtype.startswith("AT_Drop") or (subtype == "AT_ColumnDefault" and not command.HasField("def")):
+        return 0
+    return {"AT_AlterColumnType": 1, "AT_AddColumn": 2, "AT_SetNotNull": 3, "AT_AddConstraint": 4, "AT_ColumnDefault": 4}.get(subtype, 5)
+
+
+def _refers(look: Look, name: tuple[str, ...], tree: Message, at: Place) -> Iterator[Finding]:
+    """A row that the new version writes to a new table keeps the old version from the DELETE of what it refers to."""
+    for key, _ in made.foreign_keys(tree):
+        other = relation(key.pktable)
+        if look.expanding and key.fk_del_action in ("a", "r") and not made.is_free(look, other):
+            why = f"a DELETE of the old version from {quoted(*other)} fails where a row of {quoted(*name)} refers to what it deletes"
+            yield look.warning("foreign-key", f"{why}; say ON DELETE CASCADE or SET NULL, or add the foreign key in contract", at=at)
+
+
+def _tied(look: Look, name: tuple[str, ...], command: Message, at: Place) -> Iterator[Finding]:
+    """What a change of a new table does to one in use, over the foreign key between them."""
+    for tie in made.ties(look, name):
+        key, other = f"the foreign key {quoted(tie.constraint)}", quoted(*tie.other)
+        if command.subtype == pb.AT_AlterColumnType and (command.name in tie.columns or not tie.columns):
+            why = f"{key} is made again, and checked: nobody reads or writes {other} meanwhile; give {quoted(*name)} the type before it is tied to {other}"
+            yield look.finding("foreign-key", why, at=at)
+        elif (command.subtype == pb.AT_DropConstraint and command.name == tie.constraint) or (
+            command.subtype == pb.AT_DropColumn and command.name in tie.columns
+        ):
+            made.unties(look, name, tie)
+            yield look.warning("foreign-key", f"{key} goes with it: nobody reads or writes {other} until this has its lock there too", at=at)
+
+
+def _calls(look: Look, name: tuple[str, ...], command: Message, at: Place) -> Iterator[Finding]:
+    """What a change of a new table computes for each of the rows that were written to it."""
+    computed, rows = getattr(command, "def"), look.known.knows(made.FILLED, name[-1])
+    if command.subtype not in (pb.AT_AddColumn, pb.AT_AlterColumnType, pb.AT_AddConstraint) or computed.constraint.skip_validation or not rows:
+        return
+    if calls := functions(computed, FREE):
+        why = f"{', '.join(calls)}() is called for every row of {quoted(*name)}, and may change data, settings or other sessions"
+        yield look.finding("side-effect", f"{why}; do this before rows are written to it", at=at)
 
 
 def _with_default(command: Message) -> list[Message]:
@@ -126,8 +175,8 @@ def _default(look: Look, statement: Message, command: Message, at: Place) -> Ite
 
 def _not_null(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    proven = is_never_null(look, name, command.name)
-    look.known.learns("required", *name, command.name)
+    proven = nulls.is_never_null(look, name, command.name)
+    nulls.requires(look, name, command.name)
     if look.known.made("column", *name, command.name):
         look.known.makes("column", *name, command.name, what=look.known.of("column", *name, command.name)._replace(required=True))
     if not proven:
@@ -136,7 +185,7 @@ def _not_null(look: Look, statement: Message, command: Message, at: Place) -> It
         yield look.finding(
             "set-not-null",
             f"all rows of {quoted(*name)} are read while nobody reads or writes it; PostgreSQL skips that for a CHECK ({quoted(command.name)} "
-            "IS NOT NULL) that this release has validated before",
+            "IS NOT NULL) that this release has validated before, and that no part of this statement drops",
             fix,
             at=at,
         )
@@ -145,7 +194,7 @@ def _not_null(look: Look, statement: Message, command: Message, at: Place) -> It
 def _nullable(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     """Felt by nobody."""
     name = relation(statement.relation)
-    look.known.unlearns("required", *name, command.name)
+    nulls.allows(look, name, command.name)
     if look.known.made("column", *name, command.name):
         look.known.makes("column", *name, command.name, what=look.known.of("column", *name, command.name)._replace(required=False))
     yield from ()
@@ -175,6 +224,7 @@ def _drop_column(look: Look, statement: Message, command: Message, at: Place) ->
         )
     look.known.forgets("column", *name, command.name)
     drops(look, name, command.name)
+    nulls.loses_column(look, name, command.name)
 
 
 def _add_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -190,8 +240,27 @@ def _add_constraint(look: Look, statement: Message, command: Message, at: Place)
 
 
 def _foreign(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
+    yield from _waits_in_company(look, statement, constraint, at)
     yield from _unvalidated(look, statement, constraint, at)
     yield from held(look, relation(statement.relation), foreign_key(constraint, added(statement, _not_valid(constraint))), at)
+
+
+def _waits_in_company(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
+    """A foreign key waits for its lock on the other table under the locks that the other parts have."""
+    table, other = relation(statement.relation), relation(constraint.pktable)
+    beside = [each.alter_table_cmd for each in statement.cmds if getattr(each.alter_table_cmd, "def").constraint != constraint]
+    if made.is_free(look, other) or other == table or all(_is_gentle(each) for each in beside):
+        return
+    why = f"{quoted(*table)} is locked against everything by the other parts of this statement while this waits for its lock on {quoted(*other)}"
+    fix = f"{sql(changed(statement, cmds=list(map(wrapped, beside))))}\n{added(statement, _not_valid(constraint))}"
+    yield look.finding("inline-constraint", f"{why}; add the foreign key in a statement of its own", fix, at=at)
+
+
+def _is_gentle(command: Message) -> bool:
+    """Whether readers go on under its lock: another foreign key, a validation, a storage parameter."""
+    what = pb.AlterTableType.Name(command.subtype)
+    foreign = what == "AT_AddConstraint" and getattr(command, "def").constraint.contype == pb.CONSTR_FOREIGN
+    return foreign or what in ("AT_ValidateConstraint", "AT_SetStatistics", "AT_SetOptions", "AT_ResetOptions", "AT_SetRelOptions", "AT_ResetRelOptions")
 
 
 def _not_valid(constraint: Message) -> Message:
@@ -203,8 +272,7 @@ def _check(look: Look, statement: Message, constraint: Message, at: Place) -> It
     name, it = relation(statement.relation), check(constraint, added(statement, _not_valid(constraint)))
     yield from held(look, name, it, at)
     if constraint.skip_validation and constraint.conname and not constraint.is_no_inherit:
-        for column in never_null(it.parts):
-            look.known.learns("promises not null", *name, column, constraint.conname)
+        nulls.promises(look, name, constraint.conname, never_null(it.parts), columns_of(it))
 
 
 def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
@@ -227,10 +295,10 @@ def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place)
 
 def _validate(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    if len(statement.cmds) > 1:
+    if any(each.alter_table_cmd.subtype != pb.AT_ValidateConstraint for each in statement.cmds):
         alone = [each.alter_table_cmd for each in statement.cmds if each.alter_table_cmd.subtype == pb.AT_ValidateConstraint]
         rest = [each for each in statement.cmds if each.alter_table_cmd.subtype != pb.AT_ValidateConstraint]
-        steps = [*([sql(changed(statement, cmds=rest))] if rest else []), *(_alone(statement, each) for each in alone)]
+        steps = [sql(changed(statement, cmds=rest)), *(_alone(statement, each) for each in alone)]
         if not made.is_free(look, name):
             yield look.finding(
                 "validate-alone",
@@ -238,19 +306,12 @@ def _validate(look: Look, statement: Message, command: Message, at: Place) -> It
                 "\n".join(steps),
                 at=at,
             )
-    for column in _promised(look, name, command.name):
-        look.known.learns("not null", *name, column)
-
-
-def _promised(look: Look, table: tuple[str, ...], constraint: str) -> list[str]:
-    """The columns that a constraint of this release, validated or not, says are not null."""
-    return [names[-2] for names in look.known.facts("promises not null") if names[:-2] == table and names[-1] == constraint]
+    nulls.validated(look, name, command.name)
 
 
 def _alter_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     how, name = getattr(command, "def").atalter_constraint, relation(statement.relation)
-    for column in _promised(look, name, how.conname):  # NOT ENFORCED, NO INHERIT
-        look.known.unlearns("not null", *name, column)
+    nulls.doubts(look, name, how.conname)
     if how.alter_enforceability and how.is_enforced:
         yield look.finding(
             "constraint-without-not-valid",
@@ -263,14 +324,7 @@ def _alter_constraint(look: Look, statement: Message, command: Message, at: Plac
 
 def _drop_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    promised = _promised(look, name, command.name)
-    for column in promised:
-        look.known.unlearns("promises not null", *name, column, command.name)
-        look.known.unlearns("not null", *name, column)
-    if not promised and not look.known.made("constraint", *name, command.name):  # it may be a NOT NULL, which has a name from PostgreSQL 18 on
-        for each in look.known.facts("required"):
-            if each[:-1] == name:
-                look.known.unlearns("required", *each)
+    nulls.loses_constraint(look, name, command.name, look.known.made("constraint", *name, command.name))
     if look.known.made("constraint", *name, command.name):
         look.known.forgets("constraint", *name, command.name)
         look.known.forgets("holding", *name, command.name)
@@ -287,6 +341,8 @@ def _drop_constraint(look: Look, statement: Message, command: Message, at: Place
 def _change_type(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name, definition = relation(statement.relation), getattr(command, "def").column_def
     table, old, new = quoted(*name), quoted(command.name), quoted(called(command.name, "new"))
+    collation = definition.coll_clause if definition.HasField("coll_clause") else None
+    column = pb.ColumnDef(colname=called(command.name, "new"), type_name=definition.type_name, coll_clause=collation, is_local=True)
     made = sql(
         changed(
             statement,
@@ -295,7 +351,7 @@ def _change_type(look: Look, statement: Message, command: Message, at: Place) ->
                     pb.AlterTableCmd(
                         subtype=pb.AT_AddColumn,
                         behavior=pb.DROP_RESTRICT,
-                        **{"def": wrapped(pb.ColumnDef(colname=called(command.name, "new"), type_name=definition.type_name, is_local=True))},
+                        **{"def": wrapped(column)},
                     )
                 )
             ],
@@ -460,8 +516,11 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
     parents = [each.range_var for each in statement.inh_relations if not made.is_free(look, relation(each.range_var))]
     if not statement.if_not_exists and not parents and not temporary(statement.relation):
         made.makes_table(look, name)
+        made.makes_numbers(look, name, statement)
         made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
+        made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
+        yield from _refers(look, name, statement, look.parsed.statement.at)
     for parent in parents:
         told = quoted(*relation(parent))
         if statement.HasField("partbound"):
@@ -495,9 +554,7 @@ def create_foreign_table(look: Look, statement: Message) -> Iterator[Finding]:
 
 def temporary_table(look: Look, table: Message) -> Iterator[Finding]:
     if temporary(table):
-        name = quoted(table.relname)
-        why = f"{name} is gone with its connection, and a migration that goes on in another one then means another one of this name, or none; make a plain one"
-        yield look.finding("temporary-table", why)
+        yield look.temporary(table.relname)
 
 
 def trigger(look: Look, statement: Message) -> Iterator[Finding]:
@@ -511,6 +568,7 @@ def trigger(look: Look, statement: Message) -> Iterator[Finding]:
             yield look.warning("trigger", f"{quoted(statement.trigname)} runs for every write of {quoted(*table)}: an error in it fails them; {sync}")
         look.known.uses()
     made.reaches_further(look, table)
+    made.fires(look, table, statement)
     if not statement.replace:
         look.known.makes("on relation", *table, statement.trigname)
 

@@ -1,0 +1,70 @@
+"""Which columns PostgreSQL believes to be never NULL without reading their table, going by what this release did: NOT NULL, or a validated CHECK that says so.
+
+Source: PostgreSQL 18, "ALTER TABLE", SET NOT NULL; tablecmds.c, NotNullImpliedByRelConstraints.
+"""
+
+from collections.abc import Iterable
+
+from bleen.database.rules.postgres_look import Look
+
+_REQUIRED, _PROMISED, _PROVEN = "required", "promises not null", "proves not null"
+
+
+def is_never_null(look: Look, table: tuple[str, ...], column: str) -> bool:
+    return look.known.knows(_REQUIRED, *table, column) or any(names[:-1] == (*table, column) for names in look.known.facts(_PROVEN))
+
+
+def requires(look: Look, table: tuple[str, ...], column: str) -> None:
+    """NOT NULL."""
+    look.known.learns(_REQUIRED, *table, column)
+
+
+def allows(look: Look, table: tuple[str, ...], column: str) -> None:
+    look.known.unlearns(_REQUIRED, *table, column)
+
+
+def promises(look: Look, table: tuple[str, ...], constraint: str, columns: Iterable[str], over: Iterable[str]) -> None:
+    """A constraint that is NOT VALID yet says of ``columns`` that they are never NULL; it goes when one goes that it is ``over``."""
+    for column in columns:
+        look.known.learns(_PROMISED, *table, column, constraint, what=frozenset(over))
+
+
+def validated(look: Look, table: tuple[str, ...], constraint: str) -> None:
+    for column in _promised(look, table, constraint):
+        look.known.learns(_PROVEN, *table, column, constraint)
+
+
+def doubts(look: Look, table: tuple[str, ...], constraint: str) -> None:
+    """It is there, but proves nothing any more: NOT ENFORCED, NO INHERIT."""
+    for column in _promised(look, table, constraint):
+        look.known.unlearns(_PROVEN, *table, column, constraint)
+
+
+def loses_constraint(look: Look, table: tuple[str, ...], constraint: str, named: bool) -> None:
+    """One that is not ``named`` by this release may be a NOT NULL, which has a name from PostgreSQL 18 on."""
+    promised = _promised(look, table, constraint)
+    for column in promised:
+        look.known.unlearns(_PROMISED, *table, column, constraint)
+        look.known.unlearns(_PROVEN, *table, column, constraint)
+    for names in look.known.facts(_REQUIRED) if not promised and not named else ():
+        if names[:-1] == table:
+            look.known.unlearns(_REQUIRED, *names)
+
+
+def renames_constraint(look: Look, table: tuple[str, ...], old: str, new: str) -> None:
+    for fact in (_PROMISED, _PROVEN):
+        for names in look.known.facts(fact):
+            if names[:-2] == table and names[-1] == old:
+                look.known.learns(fact, *names[:-1], new, what=look.known.of(fact, *names))
+                look.known.unlearns(fact, *names)
+
+
+def loses_column(look: Look, table: tuple[str, ...], column: str) -> None:
+    """Every CHECK over a column goes with it, what it says of another one too."""
+    for names in look.known.facts(_PROMISED):
+        if names[:-2] == table and column in look.known.of(_PROMISED, *names):
+            loses_constraint(look, table, names[-1], named=True)
+
+
+def _promised(look: Look, table: tuple[str, ...], constraint: str) -> list[str]:
+    return [names[-2] for names in look.known.facts(_PROMISED) if names[:-2] == table and names[-1] == constraint]
