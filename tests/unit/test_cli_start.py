@@ -65,3 +65,12 @@ def test_a_verb_that_makes_no_plan_does_not_load_the_reader_of_bleen_yaml(verb: 
     assert f"bleen.cli.verbs.{verb}" in modules
     assert "bleen.config" not in modules
     assert not modules & {"pydantic", "ruamel", "rich"}
+
+
+@pytest.mark.parametrize("flags", [(), ("-u",)], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("words", [("schema",), ("--help",), ("status", "--service", "nobody", "--json"), ("nonsense", "--json")])
+def test_what_is_printed_to_a_full_disk_is_lost_without_a_traceback_and_is_not_done(words: tuple[str, ...], flags: tuple[str, ...]) -> None:
+    """ "No traceback reaches a person." """
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, *flags, "-m", "bleen", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "bleen: not all that this says could be written: No space left on device\n")

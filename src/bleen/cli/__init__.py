@@ -1,7 +1,9 @@
 """The command line: the first word names the one module that is loaded for it, in ``verbs``."""
 
+import io
 import os
 import sys
+from typing import Any
 
 from bleen import __version__
 from bleen.errors import BleenError, Busy, UserError
@@ -34,6 +36,9 @@ VERBS = {
 HIDDEN = ("engine",)
 """What we start ourselves."""
 
+PRINTERS = ("plan", "status", "history", "logs", "schema", "completion")
+"""Verbs that have done nothing if what they print is lost."""
+
 _EXIT_CODES = """\
 exit codes:
   0 done   1 the answer is no   2 usage, configuration or a refusal; nothing touched   3 aborted before the switch, users saw nothing
@@ -49,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = _said(words)
         sys.stdout.flush()
-        return code
+        return _told(words, code)
     except SystemExit:  # of --help
         try:
             sys.stdout.flush()
@@ -79,10 +84,57 @@ def _said(words: list[str]) -> int:
 
 
 def _be_heard() -> None:
-    """Nobody listens where a standard stream is closed (``>&-``): Python has none there then, and the next file that is opened would take its place."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+    """Nobody listens where a standard stream is closed (``>&-``): Python has none there then, and the next file that is opened would take its place.
+
+    Where what is printed cannot be kept, a log on a full disk, say, it is lost: what a verb does is more than what it says of it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+        elif number and type(raw := _raw(stream)) is io.FileIO and raw.fileno() == number:
+            setattr(sys, name, _lossy(stream, number))
+
+
+class _Lossy(io.FileIO):
+    """A standard stream that goes on where nothing can be written any more. That its reader has gone is told as ever."""
+
+    lost = ""
+    """Why something was lost."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.lost = error.strerror or str(error)
+            return memoryview(data).nbytes
+
+
+def _lossy(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
+    raw = _Lossy(number, "w", closefd=False)
+    buffer = raw if stream.write_through else io.BufferedWriter(raw)  # as Python makes them, with ``-u`` and without
+    return io.TextIOWrapper(buffer, stream.encoding, stream.errors, None, stream.line_buffering, stream.write_through)
+
+
+def _raw(stream: Any) -> Any:
+    """What a stream writes to in the end; a test's may have nothing of the kind."""
+    buffer = getattr(stream, "buffer", None)
+    return getattr(buffer, "raw", buffer)
+
+
+def _told(words: list[str], code: int) -> int:
+    """The exit code, where what was printed could not be kept: a release's own, and no 0 for a verb that is there to print."""
+    lost = getattr(_raw(sys.stdout), "lost", "")
+    if not lost:
+        return code
+    print(f"bleen: not all that this says could be written: {lost}", file=sys.stderr)
+    if code or (words and words[0] in VERBS and words[0] not in PRINTERS):
+        return code
+    from bleen.cli import exits
+
+    return exits.USAGE
 
 
 def _run(verb: str, rest: list[str]) -> int:
