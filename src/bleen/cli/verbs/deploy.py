@@ -79,8 +79,8 @@ def run(args: Namespace) -> int:
     planned = planning.make(args)
     access = planned.access
     _tell_rolled_back(args, access)
-    if _nothing_to_do(args, planned):
-        return exits.DONE
+    if (code := _nothing_to_do(args, planned)) is not None:
+        return code
     driver = access.driver()
     with Following(args, access, driver) as following:
         try:
@@ -142,16 +142,19 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
         raise Busy(f"{name} halted in {ended.phase}: {ended.halted}")
 
 
-def _nothing_to_do(args: Namespace, planned: planning.Planned) -> bool:
+def _nothing_to_do(args: Namespace, planned: planning.Planned) -> int | None:
+    """The exit code, if the plan would bring nothing: that of the release that brought it, where it halted since. None if there is something to do."""
     if args.again:
-        return False
+        return None
     newest = planned.access.journal.latest(planned.access.name)
     under_way = newest is not None and not newest.ended and newest.phase is not Phase.HOLDING
     if under_way or not planning.unchanged(planned):
-        return False
+        return None
+    if newest is not None and newest.halted:
+        return _end(args, newest)
     said = f"{planned.plan.version} with the same plan serves already: nothing to do; --again releases it once more"
     show.result(args, said, release=show.of_release(newest) if newest else None)
-    return True
+    return exits.DONE
 
 
 def _tell_rolled_back(args: Namespace, access: Access) -> None:
