@@ -62,6 +62,7 @@ def sweep(access: Access) -> None:
     What another deploy has just staged is in no release yet: it is left for an hour, and so is the place of a release that the journal did not have.
     """
     newest = access.journal.latest(access.name)
+    access.place.make()  # what somebody has removed beside the journal is no state: a release needs the directory alone
     running = access.providers(newest).platform.running()
     living = [newest, *map(access.release_of, running)]
     needed = {str(r.plan.platform.get("secrets", "")) for r in living if r is not None and (not r.ended or r.environment in running)}
