@@ -78,12 +78,15 @@ def _listens(service: Service) -> bool:
     return True
 
 
-def unreachable(access: Access, release: Release) -> str:
-    """Why nobody can say that users are served: the router does not answer. Empty if it does."""
-    routing, trouble = _routing(access.providers(release))
+def unserved(access: Access, release: Release) -> str:
+    """Why nobody can say that users are served: the router does not answer, or nothing behind it is ready. Empty if they are."""
+    providers, service = access.providers(release), access.service
+    routing, trouble = _routing(providers)
     if routing is not None:
-        return ""
-    service = access.service
+        look = _look(providers, service.active) if service.active else None
+        if look is None or (isinstance(look, Health) and look.ready):
+            return ""
+        return f"it is NOT WELL: {_unwell(look)}{'' if access.watched else '; nobody watches: `bleen up` starts an engine'}"
     nobody = "" if _listens(service) else f"nobody answers on {service.router.get('listen')}: "
     return f"{nobody}the router does not answer: {trouble}" if service.up else f"{access.name} is down: `bleen up` starts it"
 
