@@ -280,6 +280,9 @@ def test_another_address_is_refused_by_deploy_and_made_by_up_apply(either: Shop)
         either.listen = f"127.0.0.1:{probe.getsockname()[1]}"
     either.configure(router={other: {"listen": either.listen, "preview": either.preview}})
     assert "`bleen up --apply`" in either.bleen("deploy", either.ship("1.2"), code=2).err
+    planned = either.bleen("plan", "1.2", code=2).out
+    assert "from 1.1 (green) to 1.2 (blue)" in planned
+    assert "note: `deploy` would be refused now (exit 2): the router's settings are not part of a release" in planned
     assert "`bleen up --apply`" in either.bleen("up", code=2).err
     assert _served(either) == ""
     said = either.bleen("up", "--apply").out
