@@ -150,6 +150,12 @@ def span(seconds: float) -> str:
     return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m" if seconds >= 3600 else f"{int(seconds // 60)}m"
 
 
+def headline(text: str) -> str:
+    """The first line of what went wrong, which may be all that a tool has said: for tables, and where the event has told the rest."""
+    first, more, _ = text.partition("\n")
+    return f"{first.rstrip(':')} ..." if more else text
+
+
 def failure_lines(event: Event) -> list[str]:
     """The report of what went wrong: the failing checks, the last log lines."""
     return [*evidence_lines(event.facts.get("evidence", ())), *(f"  log: {line}" for line in event.facts.get("log", ()))]

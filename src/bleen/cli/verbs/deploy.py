@@ -161,7 +161,7 @@ def _tell_rolled_back(args: Namespace, access: Access) -> None:
     """A rollback that happened since the last deploy is the first thing that the next one says."""
     newest = access.journal.latest(access.name)
     if newest is not None and newest.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and newest.moved and not args.json:
-        print(f"note: release {newest.id.number} ({newest.plan.version}) was rolled back: {newest.reason}")
+        print(f"note: release {newest.id.number} ({newest.plan.version}) was rolled back: {show.headline(newest.reason)}")
 
 
 def _tell_hold(args: Namespace, access: Access, release: Release) -> None:
@@ -173,12 +173,14 @@ def _tell_hold(args: Namespace, access: Access, release: Release) -> None:
 
 
 def _end(args: Namespace, release: Release) -> int:
-    code = exits.of(release)
+    code, why = exits.of(release), release.halted or release.reason
+    if not args.json:  # the event that tells all of it has been printed
+        why = show.headline(why)
     text = {
         exits.DONE: f"{release.plan.version} is released",
-        exits.ABORTED: f"aborted, users saw nothing: {release.reason}",
-        exits.ROLLED_BACK: f"rolled back to {release.plan.old_words}: {release.reason}",
-        exits.HALTED: f"halted in {release.phase}, needs a person: {release.halted or release.reason}",
+        exits.ABORTED: f"aborted, users saw nothing: {why}",
+        exits.ROLLED_BACK: f"rolled back to {release.plan.old_words}: {why}",
+        exits.HALTED: f"halted in {release.phase}, needs a person: {why}",
         exits.WAITS: f"{release.plan.version} waits for `bleen promote`",
     }[code]
     show.result(args, text, ok=code in (exits.DONE, exits.WAITS), release=show.of_release(release))
