@@ -3,7 +3,8 @@
 import io
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bleen import __version__
 from bleen.errors import BleenError, Busy, UserError
@@ -49,9 +50,9 @@ exit codes:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb and returns its exit code. No traceback reaches a person: a bug of ours is told in a line, and exits 70."""
-    _be_heard()
     words = sys.argv[1:] if argv is None else argv
     try:
+        _be_heard()
         code = _said(words)
         sys.stdout.flush()
         return _told(words, code)
@@ -64,6 +65,10 @@ def main(argv: list[str] | None = None) -> int:
             raise
     except BrokenPipeError:
         pass
+    except KeyboardInterrupt:
+        from bleen.cli import exits
+
+        return exits.INTERRUPTED
     from bleen.cli import exits
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read us has gone; what Python has still to write at its end goes nowhere
@@ -102,7 +107,7 @@ class _Lossy(io.FileIO):
     lost = ""
     """Why something was lost."""
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes) -> int:  # type: ignore[override]
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -114,11 +119,11 @@ class _Lossy(io.FileIO):
 
 def _lossy(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     raw = _Lossy(number, "w", closefd=False)
-    buffer = raw if stream.write_through else io.BufferedWriter(raw)  # as Python makes them, with ``-u`` and without
+    buffer = raw if stream.write_through else io.BufferedWriter(raw)  # type: ignore[type-var] # as Python makes them, with ``-u`` and without
     return io.TextIOWrapper(buffer, stream.encoding, stream.errors, None, stream.line_buffering, stream.write_through)
 
 
-def _raw(stream: Any) -> Any:
+def _raw(stream: object) -> object:
     """What a stream writes to in the end; a test's may have nothing of the kind."""
     buffer = getattr(stream, "buffer", None)
     return getattr(buffer, "raw", buffer)
@@ -151,20 +156,20 @@ def _run(verb: str, rest: list[str]) -> int:
     try:
         import importlib
 
-        from bleen.cli import arguments
+        with _unbegun():
+            from bleen.cli import arguments
 
-        module = importlib.import_module(f"bleen.cli.verbs.{verb}")
-        if rest and rest[0] in getattr(module, "SUBVERBS", ()):
-            module = importlib.import_module(f"bleen.cli.verbs.{verb}.{rest[0]}")
-            verb, rest = f"{verb} {rest[0]}", rest[1:]
-        code: int = module.run(arguments.parser(verb, module).read(rest))
+            module = importlib.import_module(f"bleen.cli.verbs.{verb}")
+            if rest and rest[0] in getattr(module, "SUBVERBS", ()):
+                module = importlib.import_module(f"bleen.cli.verbs.{verb}.{rest[0]}")
+                verb, rest = f"{verb} {rest[0]}", rest[1:]
+            args = arguments.parser(verb, module).read(rest)
+        code: int = module.run(args)
         return code
     except BleenError as error:
         return _refused(rest, error)
     except BrokenPipeError:
         raise
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
     except OSError as error:
         import errno
 
@@ -180,7 +185,26 @@ def _run(verb: str, rest: list[str]) -> int:
             return _bug(verb, rest, error)
         return _refused(rest, UserError(f"{error.filename or 'the disk'}: {error.strerror}; {ways[error.errno]}"))
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours meets a person
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C while a class was made: Python 3.11 wraps what __set_name__ raises
+            return exits.INTERRUPTED
         return _bug(verb, rest, error)
+
+
+@contextmanager
+def _unbegun() -> Iterator[None]:
+    """Ctrl-C ends us on the spot: nothing has been done yet, and libraries that are being loaded make all sorts of things of an exception."""
+    import signal
+
+    from bleen.cli import exits
+
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # it may be ignored, as it is by what a script starts behind
+    if heard:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(exits.INTERRUPTED))
+    try:
+        yield
+    finally:
+        if heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _refused(rest: list[str], error: BleenError) -> int:
