@@ -151,3 +151,10 @@ def test_a_failure_of_many_lines_is_told_once_and_is_one_line_in_a_list(
     deploy._end(Namespace(json=True), release)
     assert "RuntimeError: seven" in capsys.readouterr().out
     service.close()
+
+
+def test_requests_that_were_cut_are_told_of_the_phase_that_drained() -> None:
+    event = Event(1, 0.0, Phase.CONTRACTING, 0, True, "", "RETIRING done", {"cut": 2})
+    first, second = (line.split("  ", 1)[1] for line in event_line(event, PLAN).splitlines())
+    assert first == "RETIRING            2 requests in flight had not ended in time, and were cut"
+    assert second == "CONTRACTING         nothing: no database is configured"
