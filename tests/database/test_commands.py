@@ -150,8 +150,12 @@ def test_no_password_of_a_url_is_told_however_it_is_written(tmp_path: Path, url:
 
 def test_a_command_that_is_not_there_says_where_it_was_looked_for(users: Base, place: Home) -> None:
     Path(place.directory, "migrate").unlink()
-    with pytest.raises(Refused, match=r"'\./migrate' is no program that can be executed in /"):
+    toml = JUDGED.format(sql='"true"').replace('"sh"', '"nobodys-alembic"')
+    with pytest.raises(Refused, match=r"migration.toml: \[command\] sql: 'nobodys-alembic' is no .*; put it there, .* ends in bin/nobodys-alembic"):
+        allowed(Schema(users.open()), "1.1", [migration(toml)], place)
+    with pytest.raises(Refused) as refused:
         Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place)
+    assert f"{NAME}/migration.toml: [command] expand: './migrate' is no program that can be executed in {place.directory}; put it there" in str(refused.value)
 
 
 def test_a_command_waits_for_a_lock_no_longer_than_a_statement_and_is_run_again(users: Base, place: Home) -> None:

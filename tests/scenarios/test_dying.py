@@ -160,6 +160,28 @@ def test_with_both_dead_the_release_halts_and_the_traffic_stays(either: Shop) ->
     assert shop.serves() == "1.1"
 
 
+def test_a_deploy_of_what_serves_says_that_its_release_halted(shop: Shop) -> None:
+    """ "5 halted, needs a person" """
+    shop.up("1.0", "1.1")
+    shop.tell("1.0", "fail")
+    shop.tell("1.1", "fail")
+    shop.halted()
+    assert "halted in HOLDING, needs a person: both environments are dead" in shop.bleen("deploy", "1.1", code=5).err
+    shop.bleen("wait", code=5)
+
+
+def test_a_rollback_that_is_done_already_says_that_what_serves_is_dead(shop: Shop) -> None:
+    """ "exit 2, and why, if the router does not answer, or no copy of what serves is ready" """
+    shop.up("1.0", "1.1").bleen("rollback")
+    shop.reached("ROLLED_BACK")
+    shop.kill(shop.engine(), *shop.copies("1.0"))
+    said = shop.bleen("rollback", code=2).err
+    assert said.startswith("already on 1.0, but it is NOT WELL: blue-1/1 "), said
+    assert said.endswith("; nobody watches: `bleen up` starts an engine\n")
+    shop.bleen("up")
+    assert shop.bleen("rollback").out == "already on 1.0\n"
+
+
 def test_a_halted_release_can_be_closed_and_the_next_one_starts_from_what_the_router_serves(shop: Shop) -> None:
     """ "`close` accepts what the router serves now as the truth (terminal CLOSED)." """
     shop.up("1.0", "1.1", checks={"health": {"path": "/health", "interval": "100ms", "timeout": "2s"}})

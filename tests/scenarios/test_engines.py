@@ -315,6 +315,18 @@ def test_a_deploy_whose_reader_has_gone_does_not_say_that_it_is_done(shop: Shop)
     assert shop.serves() == "1.1"
 
 
+def test_a_verb_whose_log_is_on_a_full_disk_goes_on_and_exits_with_what_became_of_the_release(shop: Shop) -> None:
+    """ "What cannot be printed is left out, and changes no release's exit code." """
+    shop.up("1.0")
+    shop.ship("1.1")
+    for words, serves in ((("deploy", "1.1"), "1.1"), (("rollback",), "1.0"), (("deploy", "1.1", "--json"), "1.1")):
+        with open("/dev/full", "w") as full:
+            typed = [sys.executable, "-m", "bleen", *words]
+            done = subprocess.run(typed, cwd=shop.root, env=shop.environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, shop.serves()) == (0, serves), done.stderr
+        assert done.stderr == "bleen: not all that this says could be written: No space left on device\n"
+
+
 def test_a_deploy_waits_for_an_earlier_release_that_is_ending(shop: Shop) -> None:
     """ "`deploy` waits, saying why, while an earlier release that is not halted is RETIRING, CONTRACTING, ROLLING_BACK or UNDOING" """
     shop.up("1.0", "1.1", drain="10s")

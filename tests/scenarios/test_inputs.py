@@ -37,6 +37,15 @@ def test_a_program_that_is_missing_is_refused_before_anything_is_touched(shop: S
     assert shop.release.id.number == 1
 
 
+def test_a_service_that_nobody_knows_yet_gets_the_plan_of_a_first_release_and_nothing_is_written(shop: Shop) -> None:
+    planned = shop.bleen("plan", shop.ship("1.0"))
+    assert planned.out.startswith("shop: from nothing to 1.0 (blue)\n")
+    assert "note: shop is not known on this host yet: `bleen up` comes before its first `deploy`" in planned.out
+    assert shop.bleen("plan", "1.0", "--json").json["unchanged"] is False
+    assert not shop.state.exists()
+    shop.bleen("deploy", "1.0", code=2)
+
+
 def test_a_program_that_cannot_be_run_is_an_abort_that_names_it(shop: Shop) -> None:
     """ "Raises Refused for what can never start" """
     program = shop.root / "program"

@@ -1,6 +1,7 @@
 """Proxies that die, hang, lose their socket or are told something behind our back."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,6 +94,24 @@ def test_a_router_without_its_socket_is_told_and_after_a_restart_it_is_as_before
     rollback = either.start("rollback")
     either.reached("ROLLING_BACK")
     either.kill(either.proxy())
+    rollback.ended(0)
+    assert either.serves() == "1.0"
+
+
+def test_a_living_router_whose_files_are_gone_is_named_with_the_way_out_and_comes_back_as_it_was(either: Shop) -> None:
+    """ "`status` shows [...] whether a rollback is ready" """
+    either.up("1.0", "1.1")
+    proxy = either.proxy()
+    shutil.rmtree(either.place.router)
+    either.place.router.mkdir(mode=0o700)
+    until("it is not young any more", lambda: proxy.age > 2)
+    seen = either.status()
+    assert seen["rollback"] == {"ready": False, "to": "1.0", "reason": "the router does not answer"}
+    assert f"`kill -9 {proxy.pid}` ends it" in seen["drift"]
+    assert f"`kill -9 {proxy.pid}` ends it, then `bleen up` starts it" in either.bleen("up", code=2).err
+    rollback = either.start("rollback")
+    until("the way out is told", lambda: f"`kill -9 {proxy.pid}` ends it" in rollback.said.err)
+    either.kill(proxy)
     rollback.ended(0)
     assert either.serves() == "1.0"
 
@@ -261,6 +280,9 @@ def test_another_address_is_refused_by_deploy_and_made_by_up_apply(either: Shop)
         either.listen = f"127.0.0.1:{probe.getsockname()[1]}"
     either.configure(router={other: {"listen": either.listen, "preview": either.preview}})
     assert "`bleen up --apply`" in either.bleen("deploy", either.ship("1.2"), code=2).err
+    planned = either.bleen("plan", "1.2", code=2).out
+    assert "from 1.1 (green) to 1.2 (blue)" in planned
+    assert "note: `deploy` would be refused now (exit 2): the router's settings are not part of a release" in planned
     assert "`bleen up --apply`" in either.bleen("up", code=2).err
     assert _served(either) == ""
     said = either.bleen("up", "--apply").out

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bleen import wiring
+from bleen.cli import planning
 from bleen.cli.access import Access
 from bleen.host import processes
 from bleen.host.processes import me
@@ -35,6 +37,17 @@ def test_what_a_verb_drove_goes_on_under_an_engine_but_what_was_taken_down_stays
     monkeypatch.setattr(os, "posix_spawn", spawn)
     Access(service.place, service.journal).leave(driver, release)
     assert len(started) == starts
+    service.close()
+
+
+def test_a_deploy_makes_the_directories_again_that_somebody_has_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = FakeService(tmp_path)
+    service.stand()
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    for removed in (service.place.secrets, service.place.releases):
+        removed.rmdir()
+        planning.sweep(Access(service.place, service.journal))
+        assert removed.is_dir()
     service.close()
 
 

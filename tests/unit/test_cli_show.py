@@ -2,13 +2,18 @@
 
 import time
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
+from bleen.cli import main
 from bleen.cli.addresses import changes
 from bleen.cli.show import Lines, Waiting, event_line, evidence_lines, span
+from bleen.cli.verbs import deploy
 from bleen.lifecycle import Event, Phase, Release, ReleaseId
+from bleen.model import Result, Verdict
 from bleen.plan import Plan, Probe, Step, duration
+from bleen.testing.service import FakeService
 
 PLAN = Plan("shop", "1.1", "green", None, "", 0, {"kind": "fake"}, Probe(), (), (Step(100, 5.0),), "auto", 60, "abort", 900, 30, 0)
 
@@ -128,3 +133,28 @@ def test_an_expand_of_nothing_does_not_say_that_it_changes_the_schema() -> None:
     event = Event(1, 0.0, Phase.EXPANDING, 0, False, "", "PLANNED done")
     assert event_line(event, PLAN._replace(database={"expands": ["0007"]})).endswith("changes the schema so that both versions understand it")
     assert event_line(event, PLAN._replace(database={"expands": []})).endswith("nothing: the database has every migration of it")
+
+
+def test_a_failure_of_many_lines_is_told_once_and_is_one_line_in_a_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = FakeService(tmp_path, Verdict(Result.FAIL, "`alembic upgrade 7` ended with 1:\n  Traceback\n  RuntimeError: seven"))
+    release = service.deploy("1.0")
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path))
+    main(["history", "--service", "shop"])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("`alembic upgrade 7` ended with 1 ...")
+    main(["history", "1", "--service", "shop"])
+    assert "\n  RuntimeError: seven\n" in capsys.readouterr().out
+    deploy._end(Namespace(json=False), release)
+    assert capsys.readouterr().err.splitlines() == [f"aborted, users saw nothing: {line.split('  ')[-1]}"]
+    deploy._end(Namespace(json=True), release)
+    assert "RuntimeError: seven" in capsys.readouterr().out
+    service.close()
+
+
+def test_requests_that_were_cut_are_told_of_the_phase_that_drained() -> None:
+    event = Event(1, 0.0, Phase.CONTRACTING, 0, True, "", "RETIRING done", {"cut": 2})
+    first, second = (line.split("  ", 1)[1] for line in event_line(event, PLAN).splitlines())
+    assert first == "RETIRING            2 requests in flight had not ended in time, and were cut"
+    assert second == "CONTRACTING         nothing: no database is configured"

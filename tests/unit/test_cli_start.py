@@ -1,10 +1,14 @@
 """What is loaded on the way of a command: ``rollback`` is typed by a person whose site is down."""
 
+import gc
+import importlib
 import json
 import subprocess
 import sys
 
 import pytest
+
+from bleen.cli import main
 
 HEAVY = {"pydantic", "httpx", "rich", "ruamel", "yaml", "asyncio", "dataclasses", "http.client", "urllib.request", "ssl", "email", "psutil", "shtab"}
 
@@ -65,3 +69,58 @@ def test_a_verb_that_makes_no_plan_does_not_load_the_reader_of_bleen_yaml(verb: 
     assert f"bleen.cli.verbs.{verb}" in modules
     assert "bleen.config" not in modules
     assert not modules & {"pydantic", "ruamel", "rich"}
+
+
+@pytest.mark.parametrize("flags", [(), ("-u",)], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("words", [("schema",), ("--help",), ("status", "--service", "nobody", "--json"), ("nonsense", "--json")])
+def test_what_is_printed_to_a_full_disk_is_lost_without_a_traceback_and_is_not_done(words: tuple[str, ...], flags: tuple[str, ...]) -> None:
+    """ "No traceback reaches a person." """
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, *flags, "-m", "bleen", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "bleen: not all that this says could be written: No space left on device\n")
+
+
+class Pressed:
+    """Ctrl-C, while the class is made that this is an attribute of."""
+
+    def __set_name__(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_a_verb_is_loaded_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "130 Ctrl-C" """
+
+    def loads(name: str) -> None:
+        type("Verb", (), {"each": Pressed()})
+
+    monkeypatch.setattr(importlib, "import_module", loads)
+    assert main(["deploy", "1.0"]) == 130
+
+
+PRESSED = """
+import importlib, os, signal
+from bleen.cli import main
+def loads(name):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        raise ImportError("as a library says it that cannot be loaded")
+importlib.import_module = loads
+raise SystemExit(main(["deploy", "1.0"]))
+"""
+
+
+def test_ctrl_c_while_a_library_is_loaded_ends_the_verb_on_the_spot() -> None:
+    """ "130 Ctrl-C" """
+    done = subprocess.run([sys.executable, "-I", "-c", PRESSED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_before_any_verb_is_loaded_shows_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "No traceback reaches a person." """
+
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gc, "set_threshold", pressed)
+    assert main(["deploy", "1.0"]) == 130

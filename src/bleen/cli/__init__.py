@@ -1,7 +1,10 @@
 """The command line: the first word names the one module that is loaded for it, in ``verbs``."""
 
+import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bleen import __version__
 from bleen.errors import BleenError, Busy, UserError
@@ -34,6 +37,9 @@ VERBS = {
 HIDDEN = ("engine",)
 """What we start ourselves."""
 
+PRINTERS = ("plan", "status", "history", "logs", "schema", "completion")
+"""Verbs that have done nothing if what they print is lost."""
+
 _EXIT_CODES = """\
 exit codes:
   0 done   1 the answer is no   2 usage, configuration or a refusal; nothing touched   3 aborted before the switch, users saw nothing
@@ -44,12 +50,12 @@ exit codes:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb and returns its exit code. No traceback reaches a person: a bug of ours is told in a line, and exits 70."""
-    _be_heard()
     words = sys.argv[1:] if argv is None else argv
     try:
+        _be_heard()
         code = _said(words)
         sys.stdout.flush()
-        return code
+        return _told(words, code)
     except SystemExit:  # of --help
         try:
             sys.stdout.flush()
@@ -59,6 +65,10 @@ def main(argv: list[str] | None = None) -> int:
             raise
     except BrokenPipeError:
         pass
+    except KeyboardInterrupt:
+        from bleen.cli import exits
+
+        return exits.INTERRUPTED
     from bleen.cli import exits
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read us has gone; what Python has still to write at its end goes nowhere
@@ -79,10 +89,57 @@ def _said(words: list[str]) -> int:
 
 
 def _be_heard() -> None:
-    """Nobody listens where a standard stream is closed (``>&-``): Python has none there then, and the next file that is opened would take its place."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+    """Nobody listens where a standard stream is closed (``>&-``): Python has none there then, and the next file that is opened would take its place.
+
+    Where what is printed cannot be kept, a log on a full disk, say, it is lost: what a verb does is more than what it says of it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+        elif number and type(raw := _raw(stream)) is io.FileIO and raw.fileno() == number:
+            setattr(sys, name, _lossy(stream, number))
+
+
+class _Lossy(io.FileIO):
+    """A standard stream that goes on where nothing can be written any more. That its reader has gone is told as ever."""
+
+    lost = ""
+    """Why something was lost."""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.lost = error.strerror or str(error)
+            return memoryview(data).nbytes
+
+
+def _lossy(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
+    raw = _Lossy(number, "w", closefd=False)
+    buffer = raw if stream.write_through else io.BufferedWriter(raw)  # type: ignore[type-var] # as Python makes them, with ``-u`` and without
+    return io.TextIOWrapper(buffer, stream.encoding, stream.errors, None, stream.line_buffering, stream.write_through)
+
+
+def _raw(stream: object) -> object:
+    """What a stream writes to in the end; a test's may have nothing of the kind."""
+    buffer = getattr(stream, "buffer", None)
+    return getattr(buffer, "raw", buffer)
+
+
+def _told(words: list[str], code: int) -> int:
+    """The exit code, where what was printed could not be kept: a release's own, and no 0 for a verb that is there to print."""
+    lost = getattr(_raw(sys.stdout), "lost", "")
+    if not lost:
+        return code
+    print(f"bleen: not all that this says could be written: {lost}", file=sys.stderr)
+    if code or (words and words[0] in VERBS and words[0] not in PRINTERS):
+        return code
+    from bleen.cli import exits
+
+    return exits.USAGE
 
 
 def _run(verb: str, rest: list[str]) -> int:
@@ -99,20 +156,20 @@ def _run(verb: str, rest: list[str]) -> int:
     try:
         import importlib
 
-        from bleen.cli import arguments
+        with _unbegun():
+            from bleen.cli import arguments
 
-        module = importlib.import_module(f"bleen.cli.verbs.{verb}")
-        if rest and rest[0] in getattr(module, "SUBVERBS", ()):
-            module = importlib.import_module(f"bleen.cli.verbs.{verb}.{rest[0]}")
-            verb, rest = f"{verb} {rest[0]}", rest[1:]
-        code: int = module.run(arguments.parser(verb, module).read(rest))
+            module = importlib.import_module(f"bleen.cli.verbs.{verb}")
+            if rest and rest[0] in getattr(module, "SUBVERBS", ()):
+                module = importlib.import_module(f"bleen.cli.verbs.{verb}.{rest[0]}")
+                verb, rest = f"{verb} {rest[0]}", rest[1:]
+            args = arguments.parser(verb, module).read(rest)
+        code: int = module.run(args)
         return code
     except BleenError as error:
         return _refused(rest, error)
     except BrokenPipeError:
         raise
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
     except OSError as error:
         import errno
 
@@ -128,7 +185,26 @@ def _run(verb: str, rest: list[str]) -> int:
             return _bug(verb, rest, error)
         return _refused(rest, UserError(f"{error.filename or 'the disk'}: {error.strerror}; {ways[error.errno]}"))
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours meets a person
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C while a class was made: Python 3.11 wraps what __set_name__ raises
+            return exits.INTERRUPTED
         return _bug(verb, rest, error)
+
+
+@contextmanager
+def _unbegun() -> Iterator[None]:
+    """Ctrl-C ends us on the spot: nothing has been done yet, and libraries that are being loaded make all sorts of things of an exception."""
+    import signal
+
+    from bleen.cli import exits
+
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # it may be ignored, as it is by what a script starts behind
+    if heard:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(exits.INTERRUPTED))
+    try:
+        yield
+    finally:
+        if heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _refused(rest: list[str], error: BleenError) -> int:

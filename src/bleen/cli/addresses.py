@@ -93,6 +93,11 @@ def _free(place: Place, address: str) -> None:
     record = Path(processes.variable(held.by, launch.MARK))
     if not (record.is_relative_to(place.router) and place.journal.exists()):
         raise UserError(f"{address} {held.why}; {_orphan(record)}end it, or choose another address in bleen.yaml")
+    if not record.exists():
+        raise UserError(
+            f"{address} {held.why}, which is the router of {place.service}; it serves, but its files are gone, and it cannot be asked any more:"
+            f" `kill -9 {held.by}` ends it, then `bleen up` starts it with the routing that it had"
+        )
 
 
 def _orphan(record: Path) -> str:

@@ -23,6 +23,7 @@ def of(access: Access) -> dict[str, Any]:
     seen = routing or service.confirmed
     active = max((e for e in seen.shares if seen.shares[e]), key=lambda e: (seen.shares[e], e.release), default=None)
     back = newest.plan.old if newest and newest.phase in REVERSIBLE else None
+    listens = routing is not None or _listens(service)
     looks = {e: _look(providers, e) for e in running if service.up and (seen.serves(e) or e == back)}
     return {
         "service": access.name,
@@ -30,7 +31,7 @@ def of(access: Access) -> dict[str, Any]:
         "active": _environment(access, active, running) if active else None,
         "idle": _idle(access, active, running),
         "release": _release(access, newest) if newest else None,
-        "rollback": _rollback(access, newest, providers, looks),
+        "rollback": _rollback(access, newest, providers, looks, mute=routing is None and listens),
         "drift": _drift(service, newest, routing, trouble),
         "pending": list(service.pending),
         "engine": _engine(access, service),
@@ -38,7 +39,7 @@ def of(access: Access) -> dict[str, Any]:
             "kind": service.router.get("kind"),
             "listen": service.router.get("listen"),
             "answers": routing is not None,
-            "listens": routing is not None or _listens(service),
+            "listens": listens,
             "shares": _shares(routing),
         },
         "environments": _environments(running, providers, routing, looks),
@@ -77,12 +78,15 @@ def _listens(service: Service) -> bool:
     return True
 
 
-def unreachable(access: Access, release: Release) -> str:
-    """Why nobody can say that users are served: the router does not answer. Empty if it does."""
-    routing, trouble = _routing(access.providers(release))
+def unserved(access: Access, release: Release) -> str:
+    """Why nobody can say that users are served: the router does not answer, or nothing behind it is ready. Empty if they are."""
+    providers, service = access.providers(release), access.service
+    routing, trouble = _routing(providers)
     if routing is not None:
-        return ""
-    service = access.service
+        look = _look(providers, service.active) if service.active else None
+        if look is None or (isinstance(look, Health) and look.ready):
+            return ""
+        return f"it is NOT WELL: {_unwell(look)}{'' if access.watched else '; nobody watches: `bleen up` starts an engine'}"
     nobody = "" if _listens(service) else f"nobody answers on {service.router.get('listen')}: "
     return f"{nobody}the router does not answer: {trouble}" if service.up else f"{access.name} is down: `bleen up` starts it"
 
@@ -117,7 +121,10 @@ def _release(access: Access, release: Release) -> dict[str, Any]:
     return told
 
 
-def _rollback(access: Access, newest: Release | None, providers: Providers, looks: Mapping[Environment, Health | PortError]) -> dict[str, Any]:
+def _rollback(
+    access: Access, newest: Release | None, providers: Providers, looks: Mapping[Environment, Health | PortError], mute: bool
+) -> dict[str, Any]:
+    """``mute``: the router runs and does not answer. One that does not run is no hindrance: a rollback starts it."""
     if not access.service.up and newest is not None and newest.phase in REVERSIBLE and newest.plan.old:
         return {"ready": False, "to": newest.plan.old_version, "reason": f"{access.name} is down; `bleen up` starts {newest.plan.old_words} too"}
     if newest is not None and newest.phase is Phase.ROLLING_BACK:
@@ -130,6 +137,8 @@ def _rollback(access: Access, newest: Release | None, providers: Providers, look
     old, version = newest.plan.old, newest.plan.old_version
     if old is None:
         return {"ready": False, "to": None, "reason": "a first release has nothing to return to"}
+    if mute:
+        return {"ready": False, "to": version, "reason": "the router does not answer"}
     if unwell := _unwell(looks.get(old) or _look(providers, old)):
         return {"ready": False, "to": version, "reason": unwell}
     if pruned := _pruned(access, old):

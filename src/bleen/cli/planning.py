@@ -34,19 +34,42 @@ class Planned(NamedTuple):
 
 
 def make(args: Namespace) -> Planned:
-    """The plan for ``args.version``, with nothing touched. Raises UserError for every fault of the file, for a router that is not up, and for drift."""
-    version = config.check_version(args.version)
-    loaded = config.load(Path(args.file))
+    """The plan for ``args.version``, with nothing touched.
+
+    Raises UserError for every fault of the file, for a router that is not up or is to be another one, and for drift.
+    """
+    loaded = read(args)
     access = _known(args, loaded)
-    _same_router(access, config.router(loaded))
+    if changed := another_router(access, loaded):
+        raise UserError(changed)
+    return over(access, loaded, args.version)
+
+
+def read(args: Namespace) -> Config:
+    """The bleen.yaml, for a version that can be one."""
+    config.check_version(args.version)
+    return config.load(Path(args.file))
+
+
+def over(access: Access, loaded: Config, version: str) -> Planned:
+    """The plan of a release over what serves. Raises as ``make`` does, but for another router."""
     active = _active(access)
     current = access.release_of(active.environment) if active else None
+    return Planned(access, loaded, _made(loaded, version, active, current), current)
+
+
+def first(loaded: Config, version: str) -> Plan:
+    """The plan of a service's first release."""
+    return _made(loaded, version, None, None)
+
+
+def _made(loaded: Config, version: str, active: config.Active | None, current: Release | None) -> Plan:
     plan = config.plan(loaded, version, active)
     if loaded.file.database:
         from bleen.cli import database  # a driver, and a parser of SQL: only for those who have one
 
         plan = database.add(plan, loaded, current.plan if current else None)
-    return Planned(access, loaded, plan, current)
+    return plan
 
 
 def stage(place: Place, loaded: Config) -> str:
@@ -62,6 +85,7 @@ def sweep(access: Access) -> None:
     What another deploy has just staged is in no release yet: it is left for an hour, and so is the place of a release that the journal did not have.
     """
     newest = access.journal.latest(access.name)
+    access.place.make()  # what somebody has removed beside the journal is no state: a release needs the directory alone
     running = access.providers(newest).platform.running()
     living = [newest, *map(access.release_of, running)]
     needed = {str(r.plan.platform.get("secrets", "")) for r in living if r is not None and (not r.ended or r.environment in running)}
@@ -111,6 +135,11 @@ def _given(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     return {**values, "base": {name: value for name, value in values["base"].items() if name not in ("PATH", "HOME")}}
 
 
+def known(args: Namespace, loaded: Config) -> Access | None:
+    """The service that the file describes, None if there is none on this host yet: before the first `up`, or on a machine of CI."""
+    return _known(args, loaded) if Place(described(args, loaded.service)).journal.exists() else None
+
+
 def _known(args: Namespace, loaded: Config) -> Access:
     """The service that the file describes. Its path is remembered, so that the other verbs find it from there without reading the file."""
     access = open_service(Namespace(service=described(args, loaded.service), file=args.file))
@@ -118,9 +147,10 @@ def _known(args: Namespace, loaded: Config) -> Access:
     return access
 
 
-def _same_router(access: Access, wanted: dict[str, Any]) -> None:
-    if changed := addresses.changes(access.service.router, wanted):
-        raise UserError(f"the router's settings are not part of a release and have changed ({changed}): `bleen up --apply` makes that change")
+def another_router(access: Access, loaded: Config) -> str:
+    """That the router is to be another one than it is, in words; empty if it is not."""
+    changed = addresses.changes(access.service.router, config.router(loaded))
+    return f"the router's settings are not part of a release and have changed ({changed}): `bleen up --apply` makes that change" if changed else ""
 
 
 def _active(access: Access) -> config.Active | None:

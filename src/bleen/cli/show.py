@@ -92,15 +92,19 @@ def of_event(event: Event) -> dict[str, Any]:
 
 
 def event_line(event: Event, plan: Plan) -> str:
-    """An event as a line: when, where the release is now, and what that means for this plan."""
-    does = event.text if event.halted or not event.text.endswith(" done") else _does(event, plan)
-    return f"{clock.local(event.at)}  {event.phase!s:18}  {'; '.join([does, *_cut(event), *_written(event, plan)])}"
+    """An event as a line: when, where the release is now, and what that means for this plan. One more before it where requests were cut."""
+    done = not event.halted and event.text.endswith(" done")
+    does = _does(event, plan) if done else event.text
+    line = f"{clock.local(event.at)}  {event.phase!s:18}  {'; '.join([does, *_written(event, plan)])}"
+    if cut := _cut(event):  # by the phase that has ended
+        return f"{clock.local(event.at)}  {event.text.removesuffix(' done') if done else event.phase!s:18}  {cut}\n{line}"
+    return line
 
 
-def _cut(event: Event) -> list[str]:
+def _cut(event: Event) -> str:
     """What a drain did not wait for."""
     cut = event.facts.get("cut", 0)
-    return [f"{cut} request{'' if cut == 1 else 's'} in flight had not ended in time, and {'was' if cut == 1 else 'were'} cut"] if cut else []
+    return f"{cut} request{'' if cut == 1 else 's'} in flight had not ended in time, and {'was' if cut == 1 else 'were'} cut" if cut else ""
 
 
 def _written(event: Event, plan: Plan) -> list[str]:
@@ -148,6 +152,12 @@ def span(seconds: float) -> str:
     if seconds < 600:
         return f"{int(seconds // 60)}m{int(seconds % 60):02d}s" if seconds >= 60 else f"{int(seconds)}s"
     return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m" if seconds >= 3600 else f"{int(seconds // 60)}m"
+
+
+def headline(text: str) -> str:
+    """The first line of what went wrong, which may be all that a tool has said: for tables, and where the event has told the rest."""
+    first, more, _ = text.partition("\n")
+    return f"{first.rstrip(':')} ..." if more else text
 
 
 def failure_lines(event: Event) -> list[str]:

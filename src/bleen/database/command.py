@@ -116,7 +116,7 @@ class _Command:
 
     def __init__(self, server: Server, migration: Migration, half: Half, home: Home, told: Told) -> None:
         self._server, self._home, self._told = server, home, told
-        self._words = words(migration, half)
+        self._words, self._where = words(migration, half), f"{migration.name}/migration.toml: [command] {half}"
         self.name = f"{migration.name}: {half}, `{shlex.join(self._words)}`"
         self._session = f"bleen migrate {migration.name}"[:63]  # what PostgreSQL keeps of a name
         self._env = _environment(server, home, self._session, migration.locks.timeout)
@@ -147,7 +147,7 @@ class _Command:
             time.sleep(0.05)
 
     def run(self) -> int:
-        launch.check(launch.Program(self._words, self._home.directory, self._env, "", self._home.user))
+        _must_be_there(self._where, self._words, self._home, self._env)
         self._last.clear()
         self._blockers, self.contended = [], False
         self._begun = self._spoke = time.monotonic()
@@ -187,6 +187,15 @@ _BLOCKERS = (
     " CROSS JOIN LATERAL unnest(pg_blocking_pids(a.pid)) AS blocking(pid) JOIN pg_stat_activity b ON b.pid = blocking.pid"
     " WHERE a.application_name = %s AND a.wait_event_type = 'Lock' AND a.datname = current_database()"
 )
+
+
+def _must_be_there(where: str, argv: Sequence[str], home: Home, env: Mapping[str, str]) -> None:
+    """Raises Refused, with where the command is written and what can be done, for one that cannot be started."""
+    try:
+        launch.check(launch.Program(argv, home.directory, env, "", home.user))
+    except Refused as error:
+        way = "put it there, or write its whole path: that of a virtual environment ends in bin/" + os.path.basename(argv[0])
+        raise Refused(f"{where}: {error}; {way}") from None
 
 
 def _environment(server: Server, home: Home, session: str, timeout: float) -> dict[str, str]:
@@ -247,7 +256,7 @@ def printed(server: Server, migration: Migration, home: Home | None) -> Script |
             raise UserError(f"{name}: nothing after {PRINTED_WITHIN:g} s; it was ended")
 
     with tempfile.TemporaryFile() as errors:
-        launch.check(launch.Program(argv, home.directory, env, "", home.user))
+        _must_be_there(f"{migration.name}/migration.toml: [command] sql", argv, home, env)
         code = kept.run(argv, home.directory, env, home.user, output.extend, look, 1.0, errors)
         errors.seek(0)
         said = (errors.read() if code else b"").decode(errors="replace")

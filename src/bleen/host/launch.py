@@ -117,6 +117,11 @@ def recorded(record: Path) -> Process | None:
         return None
 
 
+def is_of(pid: int, record: Path) -> bool:
+    """Whether a process was launched with this record, or by one that was: also where the record itself is gone."""
+    return processes.variable(pid, MARK) == os.path.realpath(record)
+
+
 def remains(record: Path) -> list[Process]:
     """What is alive of the program that a record names and of everything that it started, also after the program itself has ended."""
     process = recorded(record)

@@ -79,8 +79,8 @@ def run(args: Namespace) -> int:
     planned = planning.make(args)
     access = planned.access
     _tell_rolled_back(args, access)
-    if _nothing_to_do(args, planned):
-        return exits.DONE
+    if (code := _nothing_to_do(args, planned)) is not None:
+        return code
     driver = access.driver()
     with Following(args, access, driver) as following:
         try:
@@ -142,23 +142,26 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
         raise Busy(f"{name} halted in {ended.phase}: {ended.halted}")
 
 
-def _nothing_to_do(args: Namespace, planned: planning.Planned) -> bool:
+def _nothing_to_do(args: Namespace, planned: planning.Planned) -> int | None:
+    """The exit code, if the plan would bring nothing: that of the release that brought it, where it halted since. None if there is something to do."""
     if args.again:
-        return False
+        return None
     newest = planned.access.journal.latest(planned.access.name)
     under_way = newest is not None and not newest.ended and newest.phase is not Phase.HOLDING
     if under_way or not planning.unchanged(planned):
-        return False
+        return None
+    if newest is not None and newest.halted:
+        return _end(args, newest)
     said = f"{planned.plan.version} with the same plan serves already: nothing to do; --again releases it once more"
     show.result(args, said, release=show.of_release(newest) if newest else None)
-    return True
+    return exits.DONE
 
 
 def _tell_rolled_back(args: Namespace, access: Access) -> None:
     """A rollback that happened since the last deploy is the first thing that the next one says."""
     newest = access.journal.latest(access.name)
     if newest is not None and newest.phase in (Phase.UNDOING, Phase.ROLLED_BACK) and newest.moved and not args.json:
-        print(f"note: release {newest.id.number} ({newest.plan.version}) was rolled back: {newest.reason}")
+        print(f"note: release {newest.id.number} ({newest.plan.version}) was rolled back: {show.headline(newest.reason)}")
 
 
 def _tell_hold(args: Namespace, access: Access, release: Release) -> None:
@@ -170,12 +173,14 @@ def _tell_hold(args: Namespace, access: Access, release: Release) -> None:
 
 
 def _end(args: Namespace, release: Release) -> int:
-    code = exits.of(release)
+    code, why = exits.of(release), release.halted or release.reason
+    if not args.json:  # the event that tells all of it has been printed
+        why = show.headline(why)
     text = {
         exits.DONE: f"{release.plan.version} is released",
-        exits.ABORTED: f"aborted, users saw nothing: {release.reason}",
-        exits.ROLLED_BACK: f"rolled back to {release.plan.old_words}: {release.reason}",
-        exits.HALTED: f"halted in {release.phase}, needs a person: {release.halted or release.reason}",
+        exits.ABORTED: f"aborted, users saw nothing: {why}",
+        exits.ROLLED_BACK: f"rolled back to {release.plan.old_words}: {why}",
+        exits.HALTED: f"halted in {release.phase}, needs a person: {why}",
         exits.WAITS: f"{release.plan.version} waits for `bleen promote`",
     }[code]
     show.result(args, text, ok=code in (exits.DONE, exits.WAITS), release=show.of_release(release))

@@ -31,6 +31,6 @@ def run(args: Namespace) -> int:
         print(json.dumps([show.of_release(release) for release in releases]))
         return exits.DONE
     for release in releases:
-        why, since = release.halted or release.reason, clock.local(release.since)
+        why, since = show.headline(release.halted or release.reason), clock.local(release.since)
         print(f"{release.id.number:4}  {release.plan.version:14} {release.plan.environment:6} {release.phase!s:18} {since}  {why}".rstrip())
     return exits.DONE

@@ -1,4 +1,8 @@
-"""Show what `bleen deploy` of a version would do. What is printed is what deploy runs; nothing is touched."""
+"""Show what `bleen deploy` of a version would do. What is printed is what deploy runs; nothing is touched.
+
+A service that nobody knows on this host, before the first `bleen up` or in CI, gets the plan of a first release. Where the router is to be another one, which
+`bleen up --apply` has to say first, the plan says so, and the exit code is 2.
+"""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -13,16 +17,24 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    planned = planning.make(args)
-    if refused := planning.in_the_way(planned.access, planned.access.journal.latest(planned.access.name)):
-        warnings = (*planned.plan.warnings, f"`deploy` would be refused now (exit 6): {refused}")
-        planned = planned._replace(plan=planned.plan._replace(warnings=warnings))
-    if args.json:
-        print(json.dumps({**planned.plan.to_json(), "unchanged": planning.unchanged(planned)}))
-    elif planning.unchanged(planned):
-        print(f"{planned.plan.version} with the same plan serves already: nothing to do")
+    loaded = planning.read(args)
+    access, changed = planning.known(args, loaded), ""
+    if access is None:
+        config.router(loaded)  # its faults
+        plan, unchanged = planning.first(loaded, args.version), False
+        notes = [f"{loaded.service} is not known on this host yet: `bleen up` comes before its first `deploy`"]
     else:
-        print("\n".join(lines(planned.plan)))
-        if program := config.program(planned.config, planned.plan):  # of the PATH of whoever deploys, which need not be the one that is meant
-            print(f"  program    {planned.plan.platform['command'][0]} is {program}")
-    return exits.DONE
+        planned, changed = planning.over(access, loaded, args.version), planning.another_router(access, loaded)
+        plan, unchanged = planned.plan, planning.unchanged(planned)
+        refused = {exits.USAGE: changed, exits.BUSY: planning.in_the_way(access, access.journal.latest(access.name))}
+        notes = [f"`deploy` would be refused now (exit {code}): {why}" for code, why in refused.items() if why]
+    plan = plan._replace(warnings=(*plan.warnings, *notes))
+    if args.json:
+        print(json.dumps({**plan.to_json(), "unchanged": unchanged}))
+    elif unchanged and not changed:
+        print(f"{plan.version} with the same plan serves already: nothing to do")
+    else:
+        print("\n".join(lines(plan)))
+        if program := config.program(loaded, plan):  # of the PATH of whoever deploys, which need not be the one that is meant
+            print(f"  program    {plan.platform['command'][0]} is {program}")
+    return exits.USAGE if changed else exits.DONE

@@ -28,7 +28,7 @@ def run(args: Namespace) -> int:
     if nothing_to_do and not release.halted:
         from bleen.cli import picture  # not on the way of a rollback that has something to do
 
-        if trouble := picture.unreachable(access, release):
+        if trouble := picture.unserved(access, release):
             return tell(args, commanded, f"{answer.text}, but {trouble}", exits.USAGE)
     return tell(args, commanded, code=exits.DONE)
 

@@ -21,7 +21,10 @@ from bleen.cli.stopping import finish, stop_engine, stop_router
 from bleen.engine.drive import holder
 from bleen.errors import PortError, StaleWriter, UserError
 from bleen.host.state import Place
-from bleen.lifecycle import Service
+from bleen.lifecycle import Phase, Release, Service
+
+_READS = 3.0
+"""Seconds in which a proxy that has just begun reads its files, once it answers; drift stays."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -147,33 +150,44 @@ def _taken_over(access: Access) -> Service:
 
 
 def _wait(args: Namespace, access: Access) -> int:
-    """Until the listener answers and what should serve is healthy."""
-    newest = access.journal.latest(access.name)
-    platform, service = access.providers(newest).platform, access.service
+    """Until the listener answers and what should serve is healthy: whatever that is by then, as an engine that starts may have to go back first."""
     began = time.monotonic()
-    patience = newest.plan.probe.timeout + 10.0 if newest else 10.0
+    drifted: float | None = None
     why = "the engine starts"
-    while time.monotonic() < began + patience and (access.watched or time.monotonic() < began + 2):
+    while access.watched or time.monotonic() < began + 2:
+        newest, service = access.journal.latest(access.name), access.service
+        if time.monotonic() >= began + 10 + (newest.plan.probe.timeout if newest else 0):
+            break
         try:
             drift = _drift(access)
-            health = platform.health(service.active) if service.active else None
-            if drift and time.monotonic() > began + 3:  # a proxy that has just begun reads its files; drift stays
+            drifted = (drifted or time.monotonic()) if drift else None
+            if drifted and time.monotonic() > drifted + _READS:
                 raise UserError(
                     f"{access.name} is up on {service.router['listen']}, but its router does what bleen neither did nor intends ({drift});"
                     f" `bleen up --apply` has it do again what it was last seen to do: {picture.words(service.confirmed)}"
                 )
-            if access.watched and not drift and (health is None or health.healthy):
+            health = access.providers(newest).platform.health(service.active) if service.active else None
+            back = _going_back(newest)
+            if access.watched and not drift and not back and (health is None or health.healthy):
                 show.result(args, f"{access.name} is up on {service.router['listen']}: {_serving(access, service)}", listen=service.router["listen"])
                 return exits.DONE
-            why = health.why if health and health.why else why
+            why = back or (f"its router does not do what it should yet ({drift})" if drift else "") or (health.why if health else "") or why
         except PortError as error:
-            why = str(error)
+            drifted, why = None, str(error)
         time.sleep(0.05)
     if not access.watched:
         why = f"its resident engine has ended; {why}"
     log = access.place.log.read_text(errors="replace").splitlines()[-5:] if access.place.log.exists() else []
     show.result(args, "\n".join([f"{access.name} is not up: {why}", *(f"  engine.log: {line}" for line in log)]), ok=False)
     return exits.SAID_NO
+
+
+def _going_back(newest: Release | None) -> str:
+    """That what serves is about to be another version, in words; empty if it is not."""
+    if newest is None or newest.phase is not Phase.ROLLING_BACK or newest.halted:
+        return ""
+    waits = f", and waits for {newest.why}" if newest.why else ""
+    return f"release {newest.id.number} goes back to {newest.plan.old_version}{waits}"
 
 
 def _serving(access: Access, service: Service) -> str:

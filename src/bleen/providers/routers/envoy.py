@@ -28,6 +28,7 @@ from bleen.host.files import Fence, Reserve, sync_directory, write_durably
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Probe
 from bleen.providers.routers import envoy_config as config
+from bleen.providers.routers import unanswering
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.envoy_admin import Absent, Admin
 from bleen.providers.routers.envoy_config import Config
@@ -216,7 +217,7 @@ class Envoy:
     # the process
 
     def _admin(self) -> Admin:
-        return Admin(self._files / config.ADMIN)
+        return Admin(self._files / config.ADMIN, lambda: unanswering.running(self._record, self._listen))
 
     def _start(self, routing: Routing) -> None:
         import resource

@@ -3,11 +3,14 @@
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from bleen.errors import Unavailable
+from bleen.host.processes import Process
+from bleen.providers.routers.unanswering import way
 
 PATIENCE = 1.5
 """Seconds that one answer may take. It is milliseconds, so whoever is longer hangs or has been stopped."""
@@ -20,8 +23,9 @@ class Absent(Unavailable):
 class Admin:
     """One connection, for the calls of one look at Envoy. Everything that goes wrong raises Unavailable."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, running: Callable[[], Process | None] = lambda: None) -> None:
+        """``running`` finds the Envoy that does not answer."""
+        self._path, self._running = path, running
         self._pending = b""
         self._deadline = 0.0
         try:
@@ -48,7 +52,7 @@ class Admin:
     def get_all(self, *targets: str) -> list[bytes]:
         """The same of several, asked at once, each on a connection of its own: Envoy's administration knows no pipelining."""
         with ExitStack() as beside:
-            each = [self, *(beside.enter_context(Admin(self._path)) for _ in targets[1:])]
+            each = [self, *(beside.enter_context(Admin(self._path, self._running)) for _ in targets[1:])]
             for admin, target in zip(each, targets, strict=True):
                 admin._send(target)
             return [admin._told(target) for admin, target in zip(each, targets, strict=True)]
@@ -113,18 +117,11 @@ class Admin:
             raise ConnectionResetError("it closed the connection")
         self._pending += data
 
-    def _way(self) -> str:
-        """What a person can do about an Envoy that hangs."""
-        from bleen.host.launch import recorded
-
-        process = recorded(self._path.parent.with_suffix(".json"))
-        if process is None or not process.alive:
-            return "`bleen up` starts it"
-        return f"`kill -CONT {process.pid}` lets it go on" if process.stopped else f"`kill -9 {process.pid}` ends it, and it is started again as it was"
-
     def _unavailable(self, error: Exception) -> Unavailable:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            return Absent(f"nobody listens on {self._path}; `bleen up` starts Envoy")
+            process = self._running()
+            said = f"Envoy (pid {process.pid}) runs, but" if process else "Envoy is not running:"
+            return Absent(f"{said} nobody listens on {self._path}; {way(process)}")
         if isinstance(error, TimeoutError):
-            return Unavailable(f"Envoy hangs: no answer on {self._path} within {PATIENCE} s; {self._way()}")
+            return Unavailable(f"Envoy hangs: no answer on {self._path} within {PATIENCE} s; {way(self._running())}")
         return Unavailable(f"Envoy gives no sensible answer on {self._path}: {error}")

@@ -33,6 +33,7 @@ from bleen.host.processes import Process
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Probe
 from bleen.providers.routers import haproxy_config as config
+from bleen.providers.routers import unanswering
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way
 
@@ -357,14 +358,14 @@ class HAProxy:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise Unavailable(f"HAProxy in {self._place} cannot be asked: {error.strerror}") from None
-            raise Unavailable(f"HAProxy in {self._place} is not running ({error.strerror}): `bleen up` starts it") from None
+            process = unanswering.running(self._record, self._settings.listen)
+            said = f"HAProxy (pid {process.pid}) runs but cannot be asked by {config.SOCKET}" if process else "HAProxy is not running"
+            raise Unavailable(f"{said} in {self._place} ({error.strerror}): {unanswering.way(process)}") from None
 
     def _silent(self) -> Unavailable:
-        process = launch.recorded(self._record)
-        if process is None or not process.alive:
-            return Unavailable(f"HAProxy in {self._place} does not answer: `bleen up` starts it")
-        way = f"`kill -CONT {process.pid}` lets it go on" if process.stopped else f"`kill -9 {process.pid}` ends it, and it is started again as it was"
-        return Unavailable(f"HAProxy (pid {process.pid}) runs but has not answered for {_ANSWER:g} s: {way}")
+        process = unanswering.running(self._record, self._settings.listen)
+        said = f"HAProxy (pid {process.pid}) runs but has not answered for {_ANSWER:g} s" if process else f"HAProxy in {self._place} does not answer"
+        return Unavailable(f"{said}: {unanswering.way(process)}")
 
     # Its life
 
