@@ -3,6 +3,7 @@
 import re
 import socket
 
+from bleen.testing.load import Client
 from bleen.testing.site import until
 from shop import Shop
 
@@ -113,6 +114,18 @@ def test_each_version_is_judged_by_the_health_check_that_it_was_released_with(ei
         either.bleen("wait", code=4)
     assert not users.report().failures, users.report()
     assert either.status()["environments"]["blue-1"]["unwell"] is None
+
+
+def test_errors_that_a_new_version_answers_are_told_when_its_bake_is_over(either: Shop) -> None:
+    """ "Anything less is shown and not acted on": a version that is well, and answers errors, is promoted, and that is said."""
+    either.up("1.0", bake="1500ms")
+    deploy = either.start("deploy", either.ship("1.1"))
+    either.reached("BAKING")
+    until("1.1 answers", lambda: either.serves() == "1.1")
+    for _ in range(3):
+        assert Client(either.listen).ask("GET", "/status?code=500")[0] == 500
+    said = deploy.ended(0).out
+    assert re.search(r"BAKING +3 of \d+ requests to 1\.1 so far ended in errors .*: nothing is moved for that; `bleen rollback` returns to 1\.0\n", said), said
 
 
 def test_an_active_version_that_is_dead_does_not_prevent_the_promotion_of_a_healthy_one(shop: Shop) -> None:

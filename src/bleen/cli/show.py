@@ -92,12 +92,12 @@ def of_event(event: Event) -> dict[str, Any]:
 
 
 def event_line(event: Event, plan: Plan) -> str:
-    """An event as a line: when, where the release is now, and what that means for this plan. One more before it where requests were cut."""
+    """An event as a line: when, where the release is now, and what that means for this plan. One more before it where requests were cut, or failed."""
     done = not event.halted and event.text.endswith(" done")
     does = _does(event, plan) if done else event.text
     line = f"{clock.local(event.at)}  {event.phase!s:18}  {'; '.join([does, *_written(event, plan)])}"
-    if cut := _cut(event):  # by the phase that has ended
-        return f"{clock.local(event.at)}  {event.text.removesuffix(' done') if done else event.phase!s:18}  {cut}\n{line}"
+    if lost := _cut(event) or _failed(event, plan):  # in the phase that has ended
+        return f"{clock.local(event.at)}  {event.text.removesuffix(' done') if done else event.phase!s:18}  {lost}\n{line}"
     return line
 
 
@@ -105,6 +105,13 @@ def _cut(event: Event) -> str:
     """What a drain did not wait for."""
     cut = event.facts.get("cut", 0)
     return f"{cut} request{'' if cut == 1 else 's'} in flight had not ended in time, and {'was' if cut == 1 else 'were'} cut" if cut else ""
+
+
+def _failed(event: Event, plan: Plan) -> str:
+    """What a bake shows and does not act on."""
+    errors, requests = event.facts.get("errors", 0), event.facts.get("requests", 0)
+    way = f"; `bleen rollback` returns to {plan.old_version}" if plan.old else ""
+    return f"{errors} of {requests} requests to {plan.version} so far ended in errors (5xx, or broken off): nothing is moved for that{way}" if errors else ""
 
 
 def _written(event: Event, plan: Plan) -> list[str]:

@@ -169,7 +169,8 @@ def baking(release: Release, world: World) -> Outcome:
     seen: float | None = release.memo.get("seen")
     baked: float = release.memo.get("baked", 0.0) + (min(world.now - seen, 2.0) if seen is not None and serving else 0.0)
     if baked >= wanted and sight.healthy:
-        return Done({"seconds": round(baked, 3)})
+        counted = world.router.traffic().get(release.environment)
+        return Done({"seconds": round(baked, 3), **({"requests": counted.requests, "errors": counted.errors} if counted else {})})
     again = min(plan.probe.interval, max(wanted - baked, 0.005)) if baked < wanted else plan.probe.interval
     if not routed:
         lost = _since(release, world, "lost")
