@@ -96,6 +96,14 @@ def any_base(server: databases.Postgres) -> Iterator[Base]:
         yield Base(server, name)
 
 
+@pytest.fixture(params=(databases.VERSIONS[0], databases.VERSIONS[-1]), ids=lambda version: f"PostgreSQL {version}")
+def end_base(request: pytest.FixtureRequest, postgres: Callable[[int], databases.Postgres]) -> Iterator[Base]:
+    """An empty database on the oldest and on the newest version, for what takes long and is said in SQL that all of them know."""
+    server = postgres(request.param)
+    with server.database() as name:
+        yield Base(server, name)
+
+
 @pytest.fixture(scope="session")
 def maria() -> Iterator[MariaDB]:
     """MariaDB 10.11."""

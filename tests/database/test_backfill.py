@@ -20,9 +20,9 @@ from bleen.testing.site import until
 from databases import Base
 
 
-def test_every_row_is_filled_and_what_is_right_is_not_written(any_base: Base) -> None:
+def test_every_row_is_filled_and_what_is_right_is_not_written(end_base: Base) -> None:
     """It has ended when a count of rows out of step is 0."""
-    with users(any_base) as client, opened(any_base) as server:
+    with users(end_base) as client, opened(end_base) as server:
         client.execute("UPDATE users SET full_name = first_name || ' ' || last_name WHERE id % 10 = 0")
         assert fill(server) == Filled(2500, 2250, 1)
         assert only(client, "SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM first_name || ' ' || last_name") == 0
@@ -78,16 +78,16 @@ def _killed(base: Base, point: int, rows: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def test_killed_at_any_point_no_batch_is_done_again(any_base: Base) -> None:
+def test_killed_at_any_point_no_batch_is_done_again(end_base: Base) -> None:
     """The checkpoint is committed in the batch's own transaction: after kill -9 at most one batch is done again."""
-    with users(any_base, 30) as client, opened(any_base) as server:
+    with users(end_base, 30) as client, opened(end_base) as server:
         point = 0
         Ledger(server).make()
         while True:
             point += 1
             client.execute("ALTER TABLE users DISABLE TRIGGER USER; UPDATE users SET full_name = NULL, writes = 0; ALTER TABLE users ENABLE TRIGGER USER")
             client.execute("DELETE FROM bleen_step")
-            killed = _killed(any_base, point, 30)
+            killed = _killed(end_base, point, 30)
             until("the server has noticed", lambda: not server.sessions() or all(s.application != "bleen migrate" for s in server.sessions()))
             assert fill(server) == Filled(30, 30, 1), f"after a kill at point {point}"
             assert only(client, "SELECT min(writes), max(writes) FROM users") == (1, 1), f"after a kill at point {point}"
@@ -123,10 +123,10 @@ class Listening(Postgres):
         return super().rows(sql, values)
 
 
-def test_a_table_whose_rows_are_all_right_is_looked_at_once(any_base: Base) -> None:
-    with users(any_base), opened(any_base) as server:
+def test_a_table_whose_rows_are_all_right_is_looked_at_once(end_base: Base) -> None:
+    with users(end_base), opened(end_base) as server:
         fill(server, of=migration()._replace(name="0006_the_same"))
-        listening = Listening(any_base.url)
+        listening = Listening(end_base.url)
         assert fill(listening) == Filled(0, 0, 1)
         assert len([sql for sql in listening.asked if "users" in sql and "WHERE" in sql]) == 1
         listening.asked.clear()
@@ -165,14 +165,14 @@ def test_it_goes_along_any_key(base: Base, columns: str, values: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["1, n, n", "n / 4000, n, n"])
-def test_a_composite_key_is_read_once_from_end_to_end(any_base: Base, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_composite_key_is_read_once_from_end_to_end(end_base: Base, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL reads an index to the end of a first column where a comparison of rows, (a, b) <= (1, 2), would end: for each batch again."""
     monkeypatch.setattr(backfill, "LARGEST", 100)
-    with any_base.connect() as client:
+    with end_base.connect() as client:
         client.execute("CREATE TABLE t (a int, b int, c int, done int, PRIMARY KEY (a, b, c)) WITH (fillfactor = 40)")
         client.execute(f"INSERT INTO t SELECT {key} FROM generate_series(0, 11999) n")
         client.execute("ANALYZE t")
-    with any_base.connect() as client, opened(any_base) as server:
+    with end_base.connect() as client, opened(end_base) as server:
         before = _pages(client, "n_tup_ins")
         assert fill(server, Backfill("t", {"done": "1"}), migration(pace=Pace(batch=100, target=60.0, duty=1.0))) == Filled(12000, 12000, 1)
         server.close()
@@ -287,9 +287,9 @@ def test_bytes_are_compared_as_equal_may_mean_less(base: Base, kind: str, was: s
         assert fill(server, Backfill("t", {"a": expression}), migration()._replace(name="0008_again")) == Filled(0, 0, 1)
 
 
-def test_rows_that_come_or_move_behind_it_are_gone_over_again(any_base: Base) -> None:
+def test_rows_that_come_or_move_behind_it_are_gone_over_again(end_base: Base) -> None:
     """A row whose key moves behind the backfill's cursor."""
-    with users(any_base) as client, opened(any_base) as server:
+    with users(end_base) as client, opened(end_base) as server:
         rounds: list[int] = []
 
         def meanwhile(_: float) -> None:
@@ -301,8 +301,8 @@ def test_rows_that_come_or_move_behind_it_are_gone_over_again(any_base: Base) ->
         assert only(client, "SELECT array_agg(full_name ORDER BY id) FROM users WHERE id < 0") == ["F2400", "Ada"]
 
 
-def test_rows_that_somebody_keeps_out_of_step_end_it_with_a_count_and_one_of_them(any_base: Base) -> None:
-    with users(any_base) as client, opened(any_base) as server:
+def test_rows_that_somebody_keeps_out_of_step_end_it_with_a_count_and_one_of_them(end_base: Base) -> None:
+    with users(end_base) as client, opened(end_base) as server:
         client.execute(
             "CREATE FUNCTION unfill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.full_name := NULL; RETURN NEW; END $$;"
             "CREATE TRIGGER unfill BEFORE UPDATE ON users FOR EACH ROW WHEN (NEW.id IN (1234, 2345)) EXECUTE FUNCTION unfill()"
@@ -313,8 +313,8 @@ def test_rows_that_somebody_keeps_out_of_step_end_it_with_a_count_and_one_of_the
         assert fill(server).changed >= 2500
 
 
-def test_a_row_that_cannot_be_changed_is_named(any_base: Base) -> None:
-    with users(any_base) as client, opened(any_base) as server:
+def test_a_row_that_cannot_be_changed_is_named(end_base: Base) -> None:
+    with users(end_base) as client, opened(end_base) as server:
         client.execute("ALTER TABLE users ADD CHECK (full_name <> 'F1234 L1234')")
         with pytest.raises(Refused, match=r"row 1234: .*violates check constraint"):
             fill(server)
@@ -347,17 +347,17 @@ NAMES = Pair(
 )
 
 
-def test_what_the_new_version_wrote_is_not_overwritten(any_base: Base) -> None:
+def test_what_the_new_version_wrote_is_not_overwritten(end_base: Base) -> None:
     """What a writer wrote is never overwritten: a row is also in step if the old side is what the new one says."""
-    with users(any_base) as client, opened(any_base) as server:
+    with users(end_base) as client, opened(end_base) as server:
         client.execute("UPDATE users SET first_name = 'Ada', last_name = 'King', full_name = 'Ada King Lovelace' WHERE id = 7")
         assert fill(server, of=migration(NAMES)) == Filled(2500, 2499, 1)
         assert only(client, "SELECT full_name FROM users WHERE id = 7") == "Ada King Lovelace"
         assert fill(server, of=migration()._replace(name="0008_without_a_pair")).changed == 1
 
 
-def test_a_partitioned_table_is_one_table(any_base: Base) -> None:
-    with any_base.connect() as client, opened(any_base) as server:
+def test_a_partitioned_table_is_one_table(end_base: Base) -> None:
+    with end_base.connect() as client, opened(end_base) as server:
         client.execute("CREATE TABLE t (id int PRIMARY KEY, a int) PARTITION BY HASH (id)")
         for number in range(3):
             client.execute(f"CREATE TABLE t{number} PARTITION OF t FOR VALUES WITH (MODULUS 3, REMAINDER {number})")
@@ -366,9 +366,9 @@ def test_a_partitioned_table_is_one_table(any_base: Base) -> None:
         assert only(client, "SELECT count(*) FROM t WHERE a = id") == 2000
 
 
-def test_the_estimate_is_of_the_right_size(any_base: Base) -> None:
+def test_the_estimate_is_of_the_right_size(end_base: Base) -> None:
     """An estimate of space and time first."""
-    with users(any_base, 50_000) as client, opened(any_base) as server:
+    with users(end_base, 50_000) as client, opened(end_base) as server:
         client.execute("UPDATE users SET full_name = first_name || ' ' || last_name WHERE id % 2 = 0; CREATE INDEX ON users (full_name)")
         client.execute("VACUUM FULL users")
         client.execute("CHECKPOINT")

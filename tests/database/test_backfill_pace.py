@@ -18,9 +18,9 @@ from bleen.testing.site import until
 from databases import Base
 
 
-def test_a_client_who_locks_rows_the_other_way_round_is_not_the_victim(any_base: Base) -> None:
+def test_a_client_who_locks_rows_the_other_way_round_is_not_the_victim(end_base: Base) -> None:
     """It waits for a lock only `lock_timeout`, which is less than the server's `deadlock_timeout`: ours gives way, not the client's transaction."""
-    with users(any_base, 100) as client, opened(any_base) as server, any_base.connect() as other:
+    with users(end_base, 100) as client, opened(end_base) as server, end_base.connect() as other:
         other.execute("BEGIN; UPDATE users SET last_name = 'X' WHERE id = 90")
         found: list[Filled] = []
         thread = threading.Thread(target=lambda: found.append(fill(server, of=migration(locks=Locks(timeout=0.5)), pause=threading.Event().wait)))
@@ -32,9 +32,9 @@ def test_a_client_who_locks_rows_the_other_way_round_is_not_the_victim(any_base:
         assert only(client, "SELECT array_agg(full_name ORDER BY id) FROM users WHERE last_name = 'X'") == ["F10 X", "F90 X"]
 
 
-def test_who_holds_a_row_is_named_and_given_way_to(any_base: Base) -> None:
+def test_who_holds_a_row_is_named_and_given_way_to(end_base: Base) -> None:
     """Retries that name the blocking session."""
-    with users(any_base) as client, opened(any_base) as server, any_base.connect() as holder:
+    with users(end_base) as client, opened(end_base) as server, end_base.connect() as holder:
         holder.execute("SET application_name = 'night shift'")
         holder.execute("BEGIN; UPDATE users SET last_name = 'X' WHERE id = 1700")
         waited: list[str] = []
@@ -78,10 +78,10 @@ def test_the_role_s_own_settings_do_not_matter(base: Base) -> None:
             assert shown == [("read committed",)]
 
 
-def test_between_two_batches_nothing_is_held(any_base: Base) -> None:
+def test_between_two_batches_nothing_is_held(end_base: Base) -> None:
     """A long backfill bloats what it holds a snapshot of: no transaction of ours is older than a batch."""
     seen: list[Any] = []
-    with users(any_base) as client, opened(any_base) as server:
+    with users(end_base) as client, opened(end_base) as server:
 
         def between(_: float) -> None:
             seen.extend(client.execute("SELECT state, backend_xmin, backend_xid FROM pg_stat_activity WHERE application_name = 'bleen migrate'").fetchall())

@@ -196,12 +196,12 @@ def ops(mapped: Mapped) -> st.SearchStrategy[list[Op]]:
 
 @pytest.mark.parametrize("choice", ["old", "new", "error"])
 @pytest.mark.parametrize("mapped", [NAMES, STATUS, LEVEL, RENAMED, OPEN], ids=["names", "status", "level", "renamed", "open"])
-def test_any_interleaving_of_writes_by_both_versions_ends_as_the_table_says(any_base: Base, mapped: Mapped, choice: OnConflict) -> None:
+def test_any_interleaving_of_writes_by_both_versions_ends_as_the_table_says(end_base: Base, mapped: Mapped, choice: OnConflict) -> None:
     """The issue: "random interleavings of writes by both versions, with rollbacks in between; the two shapes always agree"."""
     mapped = mapped._replace(pair=mapped.pair._replace(on_conflict=choice))
-    with any_base.connect() as connection:
+    with end_base.connect() as connection:
         connection.execute(f"CREATE TABLE t (id int PRIMARY KEY, note int DEFAULT 0, {mapped.columns})".encode())
-        made = installed(any_base, mapped.pair, WRITERS)
+        made = installed(end_base, mapped.pair, WRITERS)
 
         @settings(max_examples=30, deadline=None, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
         @given(ops(mapped), st.sets(st.integers(1, 5)))

@@ -89,13 +89,13 @@ def change(server: Postgres, *texts: str) -> None:
     server.change([Statement(text, Place(1, 1), 0) for text in texts], [], LOCKS, lambda _: None)
 
 
-def test_sync_comes_and_goes_with_the_columns_under_four_writers_and_fails_no_statement(any_base: Base) -> None:
+def test_sync_comes_and_goes_with_the_columns_under_four_writers_and_fails_no_statement(end_base: Base) -> None:
     """The issue: "Install and removal are atomic for clients: pgroll's order failed 30 statements under four writers; ours fails none"."""
-    server = any_base.open()
+    server = end_base.open()
     server.rows("CREATE TABLE users (id int PRIMARY KEY, first text NOT NULL, last text NOT NULL)")
     server.rows("INSERT INTO users SELECT -n, 'a' || n, 'b' FROM generate_series(1, 500) n")
     server.rows(FUNCTION.format(name="old_write", column="first"))
-    with Writers(any_base).running() as writers:
+    with Writers(end_base).running() as writers:
         writers.go_on()
         change(server, "ALTER TABLE users ADD full_name text")
         server.rows(FUNCTION.format(name="new_write", column="full_name"))
