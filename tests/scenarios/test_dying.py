@@ -1,6 +1,7 @@
 """Environments that die while a release is under way: what users feel of it, and what the release does."""
 
 import re
+import shutil
 import socket
 
 from bleen.testing.load import Client
@@ -232,3 +233,14 @@ def test_a_first_release_that_dies_after_its_promotion_halts_and_one_that_fails_
     assert "1.0 (blue) is dead" in deploy.ended(5).err
     assert shop.serves() == "1.0"
     assert "there is nothing to go back to" in shop.bleen("rollback", code=2).err
+
+
+def test_a_version_whose_files_are_gone_serves_nobody_and_that_is_said(shop: Shop) -> None:
+    """ "A rollback that is forced to an environment that does not run any more sends traffic to where the router knows it, and `deploy` is the way on." """
+    shop.up("1.0", "1.1")
+    shutil.rmtree(shop.place.environments / "blue-1")
+    shop.kill(*shop.copies("1.0"))
+    shop.bleen("rollback", "--force")
+    assert "shop: 1.0 serves from blue, and is NOT WELL: nothing of it is there any more; `bleen deploy 1.0 --again`" in shop.bleen("status").out
+    shop.bleen("deploy", "1.0", "--again")
+    assert shop.serves() == "1.0"

@@ -222,8 +222,10 @@ def _serving(picture: dict[str, Any]) -> str:
         return f": the router does not answer, so what serves is not known{'; last seen: ' + active['version'] if active else ''}"
     if not active:
         return ": nothing is released; the listener answers 503"
-    each = picture["environments"].get(f"{active['environment']}-{active['release']}", {})
-    unwell = f", and is NOT WELL: {each['ready'] or 0} of {each['wanted']} are ready" if each.get("unwell") else ""
+    each = picture["environments"].get(f"{active['environment']}-{active['release']}")
+    unwell = f", and is NOT WELL: {each['ready'] or 0} of {each['wanted']} are ready" if each and each["unwell"] else ""
+    if each is None:
+        unwell = f", and is NOT WELL: nothing of it is there any more; `bleen deploy {active['version']} --again` starts it again"
     return f": {active['version']} serves from {active['environment']}{unwell}"
 
 
