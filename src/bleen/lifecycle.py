@@ -212,7 +212,7 @@ def after(release: Release, outcome: Done | Failed, now: float, wall: float) -> 
 
 def halt(release: Release, why: str, wall: float, facts: Mapping[str, Any] = {}) -> tuple[Release, Event]:
     """The release stays where it is until a person says what to do."""
-    halted = release._replace(halted=why, why=why, until=None)
+    halted = release._replace(halted=why, why=why, until=None, forced=False)  # what was forced was forced then, and not whenever somebody tries again
     return halted, _event(halted, wall, f"halted: {why}", facts)
 
 
@@ -235,7 +235,7 @@ def obey(release: Release, ask: Ask, now: float, wall: float) -> tuple[Release, 
         to = TABLE[release.phase].fails
         assert to is not None, "every phase before promotion has a failure edge"
         return *_enter(release._replace(reason=who), to, now, wall, who), _yes(ask, f"{release.plan.version} is aborted; users saw nothing of it")
-    forced = release._replace(forced=release.forced or bool(ask.options.get("force")), reason=release.reason or who)
+    forced = release._replace(forced=bool(ask.options.get("force")), reason=release.reason or who)
     if forced.forced:
         who += ", by force"
     return *_enter(forced, Phase.ROLLING_BACK, now, wall, who), _yes(ask, f"going back to {release.plan.old_words}")

@@ -891,3 +891,103 @@ def test_a_column_that_will_not_be_there_is_known_before_expand(base: Base, faul
     assert schema.foreseen(good) == []
     said = f"backfill of users: it has no column {name}, and expand.sql adds none; it has id, first_name, last_name"
     assert schema.foreseen(good._replace(backfill=good.backfill._replace(**fault))) == [said]
+
+
+EMPTY = {"expand.sql": "ALTER TABLE users ALTER COLUMN full_name SET DEFAULT '';"}
+
+
+def test_the_triggers_of_a_pair_follow_another_default_of_its_columns(users: Base) -> None:
+    """An INSERT of an unknown writer that gives the new columns nothing is the old version's, whatever a later migration has made of them."""
+    schema = Schema(users.open())
+    schema.expand([migration(), parse("0008_empty", EMPTY, "")], "shop", 2, {})
+    with users.connect() as anybody:
+        anybody.execute("INSERT INTO users (first_name, last_name) VALUES ('Bob', 'Roe')")
+    assert rows(users, "SELECT first_name, last_name, full_name FROM users ORDER BY id DESC LIMIT 1") == [("Bob", "Roe", "Bob Roe")]
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [("expand", "ALTER TABLE users RENAME COLUMN full_name TO name;"), ("contract", "ALTER TABLE users DROP COLUMN full_name;")],
+)
+def test_a_migration_that_takes_a_column_from_the_pair_of_another_is_refused_by_the_plan(users: Base, part: str, text: str) -> None:
+    schema, later = Schema(users.open()), parse("0008_name", {f"{part}.sql": text}, "")
+    said = schema.foreseen(later, [migration()])
+    assert [each.partition(": ")[0] for each in said] == [f"{part}.sql"]
+    assert "is kept in step for 0007_full_name, by these names" in said[0]
+    schema.expand([migration()], "shop", 2, {})
+    assert schema.foreseen(later) == said
+
+
+def test_an_index_of_a_partitioned_table_is_not_to_be_dropped_concurrently(base: Base) -> None:
+    with base.connect() as db:
+        db.execute("CREATE TABLE ev (x int) PARTITION BY RANGE (x)")
+        db.execute("CREATE INDEX ev_x ON ev (x)")
+    said = Schema(base.open()).foreseen(parse("0008_gone", {"contract.sql": "DROP INDEX CONCURRENTLY ev_x;"}, ""))
+    assert "is an index of a partitioned table, which PostgreSQL does not drop CONCURRENTLY" in said[0]
+
+
+def test_a_drop_that_fails_has_taken_nothing_away(base: Base) -> None:
+    """ "A contract … that failed before it took anything away" stays pending."""
+    with base.connect() as db:
+        db.execute("CREATE TABLE ev (x int) PARTITION BY RANGE (x)")
+    schema = Schema(base.open())
+    schema.expand([parse("0008_gone", {"expand.sql": "CREATE INDEX ev_x ON ev (x);", "contract.sql": "DROP INDEX CONCURRENTLY ev_x;"}, "")], "shop", 2, {})
+    with pytest.raises(Refused, match="concurrently"):
+        schema.contract("0008_gone")
+    assert schema.ledger.entries()[0].state is State.EXPANDED
+
+
+def test_a_migration_whose_row_was_taken_out_is_done_anew(users: Base) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, {})
+    schema.revert("0007_full_name")
+    schema.expand([migration()], "shop", 2, {})
+    schema.server.rows("DELETE FROM bleen_migration")
+    with pytest.raises(Refused, match='column "full_name" of relation "users" already exists'):
+        schema.expand([migration()], "shop", 2, {})
+
+
+FILLED = {
+    "expand.sql": "ALTER TABLE users ADD COLUMN email text;",
+    "backfill.sql": "UPDATE users SET email = '' WHERE email IS NULL;",
+    "contract.sql": "ALTER TABLE users ADD CONSTRAINT e CHECK (email IS NOT NULL) NOT VALID;\nALTER TABLE users VALIDATE CONSTRAINT e;",
+}
+
+
+def test_a_contract_that_finds_rows_of_the_old_version_says_what_fills_them(users: Base) -> None:
+    schema = Schema(users.open())
+    schema.expand([parse("0008_email", FILLED, "")], "shop", 2, {})
+    with users.connect() as old:
+        old.execute("INSERT INTO users (first_name, last_name) VALUES ('Bob', 'Roe')")
+    with pytest.raises(Refused, match="filled by `bleen migrate backfill 0008_email`"):
+        schema.contract("0008_email")
+    schema.backfill("0008_email")
+    schema.contract("0008_email")
+
+
+def test_a_contract_that_is_interrupted_takes_back_what_it_has_added(users: Base) -> None:
+    """A CHECK that is not valid yet would go on to refuse writes of the version that serves."""
+    said: list[str] = []
+
+    def interrupted(text: str) -> None:
+        said.append(text)
+        if "VALIDATE" in text:
+            raise KeyboardInterrupt
+
+    schema = Schema(users.open())
+    schema.expand([parse("0008_email", FILLED, "")], "shop", 2, {})
+    schema.told = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        schema.contract("0008_email")
+    assert schema.ledger.entries()[0].state is State.EXPANDED
+    assert rows(users, "SELECT conname FROM pg_constraint WHERE conname = 'e'") == []
+
+
+def test_the_plan_tells_of_a_default_that_the_new_side_of_a_pair_lacks(base: Base) -> None:
+    with base.connect() as db:
+        db.execute("CREATE TABLE users (id int PRIMARY KEY, age integer DEFAULT 3)")
+    pair = '[[sync]]\ntable = "users"\nold = ["age"]\nnew = ["years"]\nforward = { years = "age" }\nbackward = { age = "years" }\non_conflict = "new"\n'
+    schema, added = Schema(base.open()), "ALTER TABLE users ADD COLUMN years integer;"
+    assert "age of users has a default, and years none" in schema.risks(parse("0008_years", {"expand.sql": added, "migration.toml": pair}, ""))[0]
+    more = f"{added}\nALTER TABLE users ALTER COLUMN years SET DEFAULT 3;"
+    assert schema.risks(parse("0008_years", {"expand.sql": more, "migration.toml": pair}, "")) == []

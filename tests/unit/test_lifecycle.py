@@ -302,3 +302,12 @@ def test_folded_events_equal_the_row_whatever_happened() -> None:
                     now, event = halt(now, "both are dead", 1.7e9) if step is None else after(now, step, 20.0, 1.7e9)
                 events += [event] if event else []
             assert fold(events) == (now.phase, now.step, now.moved, now.halted), [name for name, _ in way]
+
+
+def test_what_was_forced_is_not_forced_again_by_who_only_tries_again() -> None:
+    """ "Traffic goes back only to an environment that is healthy now"; force is asked for each time."""
+    forced, _, _ = obey(release(P.HOLDING), Ask(1, V.ROLLBACK, "somebody", {"force": True}), 20.0, 0.0)
+    assert forced.forced
+    halted, _ = halt(forced, "the router does not answer", 0.0)
+    for verb in (V.ROLLBACK, V.RESUME):
+        assert not obey(halted, Ask(2, verb, "somebody"), 30.0, 0.0)[0].forced

@@ -28,7 +28,7 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
     release = before = access.newest()
     answer = settled(release, verb, options)
     if answer is None or (answer.obeyed and not (release.ended or release.halted or done(release))):
-        _be_told_of_the_end()
+        be_told_of_the_end()
         if not access.service.up:
             raise UserError(f"{access.name} is down: `bleen up` first, then `bleen {verb}`")
         driver = access.driver()
@@ -40,7 +40,7 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
     return Commanded(access, before, answer, release)
 
 
-def _be_told_of_the_end() -> None:
+def be_told_of_the_end() -> None:
     """TERM, and the end of the terminal, are heard as Ctrl-C is: what we drove is left to an engine."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:

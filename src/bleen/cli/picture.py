@@ -139,6 +139,8 @@ def _rollback(
         return {"ready": False, "to": None, "reason": "a first release has nothing to return to"}
     if mute:
         return {"ready": False, "to": version, "reason": "the router does not answer"}
+    if not os.access(access.place.journal, os.W_OK):
+        return {"ready": False, "to": version, "reason": f"{access.place.journal} cannot be written"}
     if unwell := _unwell(looks.get(old) or _look(providers, old)):
         return {"ready": False, "to": version, "reason": unwell}
     if pruned := _pruned(access, old):

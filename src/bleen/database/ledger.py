@@ -126,6 +126,8 @@ class Ledger:
         """Enters a migration, or finds it as it is. Raises Refused if it was entered with other files."""
         entry = self.entry(migration.name)
         if entry is None:
+            for text, gone in self.forgotten(migration.name):  # steps of a row that somebody took out
+                self._server.rows(text, gone)
             values = [migration.name, migration.checksum, State.EXPANDING.value, service, release, time.time(), json.dumps(migration.sources)]
             self._server.rows(
                 "INSERT INTO bleen_migration (name, checksum, state, service, release_number, at, sources) VALUES (%s, %s, %s, %s, %s, %s, %s)", values

@@ -252,6 +252,8 @@ class MySQL:
         return (schema.lower(), name.lower()) if self.lowers else (schema, name)
 
     def unable(self, statement: Statement) -> str:
+        if self.mariadb and re.match(r"DROP\s+INDEX\b.*\b(ALGORITHM|LOCK)\b", statement.text, re.IGNORECASE | re.DOTALL):
+            return f"{statement.brief}: MariaDB takes neither ALGORITHM nor LOCK here: write ALTER TABLE ... DROP INDEX ..., ALGORITHM=INPLACE, LOCK=NONE"
         return ""
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:

@@ -172,8 +172,10 @@ class Postgres:
         return _node(statement)[1] == "variable_set_stmt"
 
     def sight(self, statement: Statement) -> str:
-        """The valid index that has the name of the one to be built, whoever made it."""
+        """The valid index that has the name of the one to be built, whoever made it; what is there of that which is to be dropped."""
         node, name = _node(statement)
+        if name == "drop_stmt":
+            return f"there: {', '.join(each for each in _dropped(node) if self._there(each))}"
         if name != "index_stmt" or not node.idxname:
             return ""
         query = "SELECT i.indexrelid || ' ' || pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indexrelid = to_regclass(%s) AND i.indisvalid"
@@ -272,6 +274,10 @@ class Postgres:
 
     def unable(self, statement: Statement) -> str:
         node, name = _node(statement)
+        if name == "drop_stmt" and node.concurrent:
+            many = [each for each in _dropped(node) if self.rows("SELECT 1 FROM pg_class WHERE oid = to_regclass(%s) AND relkind = 'I'", [each])]
+            why = "is an index of a partitioned table, which PostgreSQL does not drop CONCURRENTLY: drop it without"
+            return f"{statement.brief}: {many[0]} {why}" if many else ""
         if name != "index_stmt" or not node.concurrent:
             return ""
         table = sql.Identifier(*(part for part in (node.relation.schemaname, node.relation.relname) if part)).as_string()

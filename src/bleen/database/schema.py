@@ -1,5 +1,6 @@
 """The schema of one database: expand, contract and revert as the ledger allows, each resumable from wherever it was killed."""
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +18,13 @@ from bleen.errors import PortError, Refused
 from bleen.model import Environment
 
 _CLEARING = Locks(patience=5.0)
-"""How long whoever has just failed, or was aborted, tries to take away what is left in the way."""
+"""How long whoever has just failed tries to take away what is left in the way."""
+_TIDYING = Locks(patience=60.0)
+"""How long what was aborted is tidied up: a dump that reads the table for so long is no reason to leave it."""
+_DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
+_UNFILLED = re.compile(r"is violated by some row|contains null values|Data truncated|NOT NULL constraint failed")
+"""What servers say of rows that have NULL where a contract wants none."""
+_RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 
 
 class Pending(NamedTuple):
@@ -108,18 +115,43 @@ class Schema:
                 backfill.check(self.server, migration, fill, coming)
         except Refused as error:
             said.append(str(error))
-        said += [f"expand.sql: {why}" for statement in self._statements(migration, "expand") if (why := self.server.unable(statement))]
+        for part in HALVES:
+            for statement in self._statements(migration, part):
+                said += [f"{part}.sql: {why}" for why in (self.server.unable(statement), self._pulled(statement, migration, before)) if why]
         try:
             list(_groups(self.server, self._statements(migration, "contract"), migration.pairs))
         except Refused as error:
             said.append(f"contract.sql: {error}")
         return said
 
+    def _pulled(self, statement: Statement, migration: Migration, before: Sequence[Migration]) -> str:
+        """That a statement gives another name to, or drops, a column that the pair of another migration keeps in step by its name; empty if it does not."""
+        kept = [entry.migration for entry in self.ledger.entries() if entry.state in (State.EXPANDING, State.EXPANDED)]
+        for other in {m.name: m for m in (*kept, *before) if m.name != migration.name}.values():
+            for pair in other.pairs:
+                renames = _RENAMES.search(statement.text) and speaks_of(statement.text, pair.table.rpartition(".")[2])
+                if self.server.drops(statement, pair) or (renames and any(speaks_of(statement.text, name) for name in (*pair.old, *pair.new))):
+                    way = f"say it in {other.name}, if no database has seen that yet, or in a release after its contract"
+                    return f"{statement.brief}: {words(pair)} is kept in step for {other.name}, by these names; {way}"
+        return ""
+
     def risks(self, migration: Migration) -> list[str]:
         """What of its pairs may fail a write of the version that serves, and what it leaves that fails the INSERTs of the new one, a line each."""
         expand = migration.sql("expand")
         found = [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self.server, pair, expand)]
-        return found + [f"{migration.name}: {each}" for each in self._demanding(migration)]
+        return found + [f"{migration.name}: {each}" for each in (*self._defaultless(migration), *self._demanding(migration))]
+
+    def _defaultless(self, migration: Migration) -> Iterator[str]:
+        """Pairs whose old side has a default, and the new one none: what the new version leaves out is NULL, or refused, on both."""
+        for pair in migration.pairs:
+            columns = self.server.columns(pair.table)
+            given = [name for name in pair.old if name in columns and columns[name].default]
+            if given and not _DEFAULT.search(migration.sql("expand")) and not any(columns[name].default for name in pair.new if name in columns):
+                lacks = ", ".join(pair.new)
+                yield (
+                    f"{', '.join(given)} of {pair.table} has a default, and {lacks} none: an INSERT of the new version that leaves {lacks} out says NULL, on"
+                    " both sides; give it one in expand.sql, with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
+                )
 
     def _demanding(self, migration: Migration) -> Iterator[str]:
         """Columns that every INSERT has to give, and the new version does not know: those that contract drops, and those of a pair that it leaves."""
@@ -176,7 +208,7 @@ class Schema:
     def tidy(self) -> list[str]:
         """Takes away what expands that have ended half way left in the way of the version that serves; names it. The rest of them stays, to be gone on with."""
         with self.server.alone():
-            return [each for entry in self.ledger.entries() if entry.state is State.EXPANDING for each in self._tidied(entry)]
+            return [each for entry in self.ledger.entries() if entry.state is State.EXPANDING for each in self._tidied(entry, _TIDYING)]
 
     def _put_back(self, migration: Migration, why: Refused) -> None:
         """Takes away what a contract had added until it failed: a CHECK that is not valid yet goes on to refuse rows of the version that serves."""
@@ -278,10 +310,10 @@ class Schema:
     def _undoing(self, statements: Sequence[Statement]) -> str:
         return reverting.derived("".join(f"{s.text};\n" for s in statements), self.server.dialect).text
 
-    def _tidied(self, entry: Entry) -> list[str]:
+    def _tidied(self, entry: Entry, locks: Locks) -> list[str]:
         steps = self.ledger.steps(entry.name)
         begun = [s for n, s in enumerate(self._statements(entry.migration, "expand"), 1) if (step := steps.get(("expand", n))) and not step.done]
-        return [each for statement in begun for each in self.server.clear(statement, _CLEARING, self.told)]
+        return [each for statement in begun for each in self.server.clear(statement, locks, self.told)]
 
     def contract(self, name: str, because: str = "", home: Home | None = None, shut: Callable[[], Sequence[str]] = tuple) -> Sequence[str]:
         """Takes the old shape away; or says what keeps its gate shut. The files are those that were expanded, from the ledger.
@@ -309,6 +341,14 @@ class Schema:
                     raise type(error)(f"{error}; part of the old shape may be gone already: `bleen migrate contract {name}` goes on from there") from None
                 self._put_back(entry.migration, error)
                 self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
+                if _UNFILLED.search(str(error)) and self._fill(entry.migration):
+                    way = f"rows that the old version has written since the expand are filled by `bleen migrate backfill {name}`"
+                    raise type(error)(f"{error}; {way}") from None
+                raise
+            except KeyboardInterrupt:
+                if not self._taken(self._entry(name)):
+                    self._put_back(entry.migration, Refused(f"{name}: interrupted"))
+                    self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
                 raise
             self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
             return ()
@@ -331,7 +371,7 @@ class Schema:
                 raise Refused(f"{name} cannot be reverted: no command undoes that of its expand; the way on is a new migration")
             if upon := self._built_upon(entry):
                 raise Refused(f"{name} made what {upon} builds on: `bleen migrate revert {upon}` first")
-            self._tidied(entry)
+            self._tidied(entry, _CLEARING)
             self._settle(entry.migration)
             self.server.rows(*self.ledger.reached(name, State.REVERTING))
             self._take_away(entry.migration, "revert")
@@ -415,6 +455,8 @@ class Schema:
                 each = self._sync(entry.migration, number, pair, {})
                 queries = {"written": each.written(), "conflicts": each.conflicts(), "unreadable": each.unreadable(), "lost": each.lost()}
                 counts = {what: self._number(each, query) for what, query in queries.items() if query}
+                if pair.lossy:  # declared: what does not come back the same is no news, and the old version has its own rows as it wrote them
+                    counts["unreadable"] = 0
                 told[f"{name}, {words(pair)}"] = {**counts, "such": self._lost_one(pair, each)} if counts["lost"] else counts
         return told
 
@@ -443,7 +485,7 @@ class Schema:
             self._mark(migration, _VERSION, True, "", {"version": home.version})
         self._command(migration, "expand", home)
         for number, statement in enumerate(self._statements(migration, "expand"), 1):
-            with _named_in(migration, "expand"):
+            with _named_in(migration, "expand"), self._followed():
                 self._step(migration, "expand", number, [statement])
         for number, pair in enumerate(migration.pairs, 1):
             if not _kept(steps, number):
@@ -517,6 +559,23 @@ class Schema:
                         raise type(error)(trouble) from None
                     self.told(trouble)
 
+    @contextmanager
+    def _followed(self) -> Iterator[None]:
+        """The triggers of pairs follow what a statement makes of their columns, such as another default, which they go by."""
+        before = {(migration.name, number): texts for migration, number, texts in self._rewriting()}
+        yield
+        for migration, number, texts in self._rewriting():
+            if before.get((migration.name, number), texts) != texts:
+                self.server.change(_own(texts), [], migration.locks, self.told)
+
+    def _rewriting(self) -> Iterator[tuple[Migration, int, list[str]]]:
+        """What makes the triggers that keep pairs in step anew, by the columns as they are."""
+        for entry in self.ledger.entries():
+            steps = self.ledger.steps(entry.name) if entry.migration.pairs and entry.state in (State.EXPANDING, State.EXPANDED) else {}
+            for number, pair in enumerate(entry.migration.pairs, 1):
+                if _kept(steps, number):
+                    yield entry.migration, number, self._sync(entry.migration, number, pair, self._writers(entry.migration)).rewrite()
+
     def _take_away(self, migration: Migration, part: Part) -> None:
         """Runs contract or revert. The sync of a pair ends in the transaction in which its columns go, where the dialect can, so that no writer fails between
         the two; else it ends in a way that leaves none to fail.
@@ -529,7 +588,7 @@ class Schema:
             first, number = number + 1, number + len(group)
             ends = [n for n, pair in left.items() if any(self.server.drops(s, pair) for s in group)]
             try:
-                with _named_in(migration, part):
+                with _named_in(migration, part), self._followed():
                     self._step(migration, part, first, group, [(n, left.pop(n)) for n in ends])
             except Missing as error:
                 self._bear(migration, part, error)

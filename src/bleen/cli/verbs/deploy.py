@@ -7,6 +7,7 @@ The version that serves already is not released again, unless its settings have 
 A deploy waits for an earlier release that is ending; one that is not ending is in the way (exit 6), but for --replace and --end-window.
 """
 
+import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -14,11 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from bleen.cli import exits, planning, show
+from bleen.cli import exits, picture, planning, show
 from bleen.cli.access import Access, start_engine, who
 from bleen.engine.drive import Driver
-from bleen.errors import Busy
+from bleen.errors import Busy, UserError
 from bleen.lifecycle import UNMOVED, Event, Phase, Release, Verb
+
+_ROOM = 1 << 20
+"""Bytes that a release needs to be written down, with something to spare."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -127,6 +131,8 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
     if earlier is None or earlier.ended:
         return
     name = f"release {earlier.id.number} ({earlier.plan.version})"
+    if args.replace or args.end_window:
+        _must_have_room(access)  # or the earlier release is given up for one that cannot be written down
     if args.replace and earlier.phase in UNMOVED and not earlier.halted:
         driver.ask(earlier.id, Verb.ABORT, f"{who()}, to deploy {args.version}")
     elif args.end_window and earlier.phase is Phase.HOLDING and not earlier.halted:
@@ -140,6 +146,12 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
     ended = driver.follow(earlier.id, lambda _: False, following.waits)
     if ended.halted:
         raise Busy(f"{name} halted in {ended.phase}: {ended.halted}")
+
+
+def _must_have_room(access: Access) -> None:
+    room = os.statvfs(access.place.path)
+    if room.f_bavail * room.f_frsize < _ROOM:
+        raise UserError(f"the disk of {access.place.path} is full: nothing was changed; make room, then try again")
 
 
 def _nothing_to_do(args: Namespace, planned: planning.Planned) -> int | None:
@@ -167,7 +179,9 @@ def _tell_rolled_back(args: Namespace, access: Access) -> None:
 def _tell_hold(args: Namespace, access: Access, release: Release) -> None:
     if args.json:
         return
-    print(f"{release.plan.new_words} serves; {release.plan.old_words} stays warm for {show.span(release.plan.window)}: `bleen rollback` returns to it")
+    back = picture.of(access)["rollback"]
+    way = f"stays warm for {show.span(release.plan.window)}: `bleen rollback` returns to it" if back["ready"] else f"is no way back: {back['reason']}"
+    print(f"{release.plan.new_words} serves; {release.plan.old_words} {way}")
     if not access.watched:
         print("nobody watches the hold: no resident engine runs; `bleen up` starts one")
 

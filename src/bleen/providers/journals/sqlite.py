@@ -17,7 +17,7 @@ from bleen.host import clock
 from bleen.host.files import Reserve
 from bleen.host.processes import Process, find
 from bleen.host.state import Place
-from bleen.lifecycle import TERMINAL, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb
+from bleen.lifecycle import TERMINAL, UNMOVED, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb
 from bleen.model import Routing
 from bleen.plan import Plan
 from bleen.ports import Holder
@@ -132,7 +132,7 @@ class SQLite:
             tuple(json.loads(pending)),
         )
 
-    @_written(spends=False)
+    @_written(spends=True)
     def register(self, name: str, router: Mapping[str, Any], up: bool) -> Service:
         self._db.execute(
             "INSERT INTO service VALUES (?, 0, NULL, ?, ?, ?, '[]') ON CONFLICT (name) DO UPDATE SET router = excluded.router, up = excluded.up",
@@ -193,7 +193,8 @@ class SQLite:
         return [ReleaseId(service, number) for service, number, _ in rows]
 
     def commit(self, was: Release, now: Release, event: Event | None, service: Service, answer: Answer | None = None) -> Release:
-        return self._transact(lambda: self._commit(was, now, event, service, answer), spends=answer is not None or (now.moved and event is not None))
+        leaves = event is not None and now.phase not in UNMOVED
+        return self._transact(lambda: self._commit(was, now, event, service, answer), spends=answer is not None or leaves)
 
     def _commit(self, was: Release, now: Release, event: Event | None, service: Service, answer: Answer | None) -> Release:
         written = now._replace(revision=was.revision + 1)
@@ -275,8 +276,8 @@ class SQLite:
         return None
 
     def _transact(self, work: Callable[[], T], spends: bool) -> T:
-        """Does the work in a transaction. ``spends``: it may have the reserve of the disk, as it is for a command, or takes a release whose traffic has moved
-        on to where it can be left; what is merely waited for is no such thing, and is told again and again.
+        """Does the work in a transaction. ``spends``: it may have the reserve of the disk, as it is for a command, or takes a release whose traffic has moved,
+        or that is given up, on to where it can be left; what is merely waited for is no such thing, and is told again and again.
         """
         return self._with_room(lambda: self._once(work), spends)
 

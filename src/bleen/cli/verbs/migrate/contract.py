@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from bleen.cli import exits, migrating
+from bleen.cli.asking import be_told_of_the_end
 from bleen.database.schema import Pending
 from bleen.errors import UserError
 
@@ -34,6 +35,7 @@ def run(args: Namespace) -> int:
         if not shut and not migrating.agreed(args, f"{', '.join(wanted)}: the old shape is taken away for good."):
             migrating.tell(args, False, "nothing was changed", contracted=[])
             return exits.USAGE
+        be_told_of_the_end()  # what a contract has added until then is taken away again
         done: list[str] = []
         for name in [] if shut else wanted:
             if shut := opened.schema.contract(name, args.because or "", opened.home(name), partial(_shut_now, opened, name, args)):
