@@ -21,6 +21,8 @@ def main(small: Path, roomy: Path, router: str) -> None:
         shop.kill(shop.proxy())
         until("the killed proxy is started again", lambda: shop.status()["router"]["shares"] == {"green-2": 100})
         assert engine.alive
+        assert "the disk of" in shop.bleen("deploy", shop.ship("1.2"), "--end-window", code=2).err
+        assert shop.status()["rollback"]["ready"], "what cannot be deployed gives up nothing"
         with shop.load() as users:
             users.wait(10)
             shop.bleen("rollback")
@@ -32,7 +34,11 @@ def main(small: Path, roomy: Path, router: str) -> None:
         shop.reached("ROLLED_BACK")
         until("the proxy is back", lambda: shop.status()["router"]["shares"] == {"blue-1": 100})
         until("a new reserve is kept", shop.place.reserve.exists)
-        shop.bleen("deploy", shop.ship("1.2"))
+        shop.bleen("deploy", "1.2")
+        shop.bleen("down", "--yes")
+        fill(ballast)
+        shop.bleen("up")
+        assert shop.serves() == "1.2"
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
