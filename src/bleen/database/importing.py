@@ -86,6 +86,10 @@ class Placed(NamedTuple):
         return f"{self.file}:{line}:{column}"
 
 
+_RESTRICT = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+$", re.MULTILINE)
+"""The first and the last command of a dump, since PostgreSQL 13.22, 14.19, 15.14, 16.10 and 17.6 (release notes, CVE-2025-8714)."""
+
+
 class Imported(NamedTuple):
     """One migration, not written yet."""
 
@@ -99,9 +103,12 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
 
     Raises UserError, located, for what cannot be read, and for what cannot be split between two versions.
     """
+    locks = [f"{file}: left out: {found[0]}: it is for psql" for file, text in sources if dialect == "postgres" for found in _RESTRICT.finditer(text)]
+    if locks:
+        sources = [(file, _RESTRICT.sub(lambda found: _blanks(found[0]), text)) for file, text in sources]
     halves = [(file, *_halves(file, text, dialect)) for file, text in sources]
     placed = [each for file, up, _ in halves for each in _read(file, up, dialect)]
-    idle = [f"{each.at}: left out: {why}" for each in placed if (why := _idle(each.part))]
+    idle = locks + [f"{each.at}: left out: {why}" for each in placed if (why := _idle(each.part))]
     placed = _phased([each for each in placed if not _idle(each.part)])
     if not placed:
         which = " that goes up" if any(down.strip() for *_, down in halves) else ""
