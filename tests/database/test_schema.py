@@ -905,6 +905,13 @@ def test_the_triggers_of_a_pair_follow_another_default_of_its_columns(users: Bas
     assert rows(users, "SELECT first_name, last_name, full_name FROM users ORDER BY id DESC LIMIT 1") == [("Bob", "Roe", "Bob Roe")]
 
 
+def test_a_pair_of_another_service_whose_table_is_gone_keeps_no_migration_from_being_expanded(users: Base) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration()], "other", 1, {})
+    schema.server.rows("ALTER TABLE users RENAME TO people")
+    assert schema.expand([parse("0008_notes", {"expand.sql": "CREATE TABLE notes (id int);"}, "")], "shop", 2, {}) == ["0008_notes"]
+
+
 @pytest.mark.parametrize(
     ("part", "text"),
     [("expand", "ALTER TABLE users RENAME COLUMN full_name TO name;"), ("contract", "ALTER TABLE users DROP COLUMN full_name;")],

@@ -542,39 +542,41 @@ class Schema:
         self._half(migration, number)
         self.server.change(_own(statements), self.ledger.mark(migration.name, "sync", number, True), migration.locks, self.told)
 
+    def _in_step(self) -> Iterator[tuple[Entry, int, Pair]]:
+        """Every pair that triggers keep in step now, whoever's it is."""
+        for entry in self.ledger.entries():
+            steps = self.ledger.steps(entry.name) if entry.migration.pairs and entry.state in (State.EXPANDING, State.EXPANDED) else {}
+            yield from ((entry, number, pair) for number, pair in enumerate(entry.migration.pairs, 1) if _kept(steps, number))
+
     def _rewrite(self, service: str) -> None:
         """Tells the triggers of earlier migrations who writes which shape now; those of other services too, as a name of theirs may be one of this one's."""
-        for entry in self.ledger.entries():
-            steps = self.ledger.steps(entry.name) if entry.state in (State.EXPANDING, State.EXPANDED) else {}
-            for number, pair in enumerate(entry.migration.pairs, 1):
-                if not _kept(steps, number):
-                    continue
-                writers = self._writers(entry.migration)
-                try:
-                    self.server.change(_own(self._sync(entry.migration, number, pair, writers).rewrite()), [], entry.migration.locks, self.told)
-                except Refused as error:
-                    trouble = f"the triggers of {entry.name} cannot be told which environments {service} has now: {error}"
-                    names = {n for k in self.ledger.environments() if k.service == service for n in (k.environment, Environment.parse(k.environment).name)}
-                    if entry.service == service or names - writers.keys():  # else at worst they do not know a writer
-                        raise type(error)(trouble) from None
-                    self.told(trouble)
+        for entry, number, pair in self._in_step():
+            writers = self._writers(entry.migration)
+            try:
+                self.server.change(_own(self._sync(entry.migration, number, pair, writers).rewrite()), [], entry.migration.locks, self.told)
+            except Refused as error:
+                trouble = f"the triggers of {entry.name} cannot be told which environments {service} has now: {error}"
+                names = {n for k in self.ledger.environments() if k.service == service for n in (k.environment, Environment.parse(k.environment).name)}
+                if entry.service == service or names - writers.keys():  # else at worst they do not know a writer
+                    raise type(error)(trouble) from None
+                self.told(trouble)
 
     @contextmanager
     def _followed(self) -> Iterator[None]:
         """The triggers of pairs follow what a statement makes of their columns, such as another default, which they go by."""
-        before = {(migration.name, number): texts for migration, number, texts in self._rewriting()}
+        before = self._triggers()
         yield
-        for migration, number, texts in self._rewriting():
-            if before.get((migration.name, number), texts) != texts:
+        for key, (migration, texts) in self._triggers().items():
+            if key in before and before[key] != (migration, texts):
                 self.server.change(_own(texts), [], migration.locks, self.told)
 
-    def _rewriting(self) -> Iterator[tuple[Migration, int, list[str]]]:
-        """What makes the triggers that keep pairs in step anew, by the columns as they are."""
-        for entry in self.ledger.entries():
-            steps = self.ledger.steps(entry.name) if entry.migration.pairs and entry.state in (State.EXPANDING, State.EXPANDED) else {}
-            for number, pair in enumerate(entry.migration.pairs, 1):
-                if _kept(steps, number):
-                    yield entry.migration, number, self._sync(entry.migration, number, pair, self._writers(entry.migration)).rewrite()
+    def _triggers(self) -> dict[tuple[str, int], tuple[Migration, list[str]]]:
+        """What makes the triggers of each pair anew, by its columns as they are; without those that cannot be made, as their table is gone, say."""
+        found = {}
+        for entry, number, pair in self._in_step():
+            with suppress(Refused):
+                found[entry.name, number] = entry.migration, self._sync(entry.migration, number, pair, self._writers(entry.migration)).rewrite()
+        return found
 
     def _take_away(self, migration: Migration, part: Part) -> None:
         """Runs contract or revert. The sync of a pair ends in the transaction in which its columns go, where the dialect can, so that no writer fails between
