@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse
@@ -413,7 +414,7 @@ def test_who_is_killed_while_waiting_for_a_lock_is_out_of_the_way_soon(users: Ma
 
 
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
-    (said,) = schema.risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
+    (said,) = Foresight(schema).risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
     assert "drops last_name of users, NOT NULL without a default" in said
     assert "ALTER TABLE users ALTER COLUMN `last_name` SET DEFAULT" in said
-    assert schema.risks(migration()) == []
+    assert Foresight(schema).risks(migration()) == []

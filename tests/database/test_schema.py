@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from bleen.database import postgres, reverting
+from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Backfill, Locks, Migration, parse
@@ -168,7 +169,7 @@ def test_the_example_of_the_guide_leaves_out_no_part_of_a_name(base: Base) -> No
 )
 def test_a_column_that_every_insert_has_to_give_and_the_new_version_does_not_know_is_warned_of(users: Base, files: dict[str, str], said: str) -> None:
     made = parse("0001_x", {name if "." in name else f"{name}.sql": text for name, text in files.items()}, "0001_x")
-    assert Schema(users.open()).risks(made) == [said] * bool(said)
+    assert Foresight(Schema(users.open())).risks(made) == [said] * bool(said)
 
 
 def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users: Base) -> None:
@@ -780,14 +781,14 @@ def test_what_could_never_be_kept_in_step_is_known_before_expand(base: Base, fau
     """Refused with a reason, for now: [...] primary and foreign keys [...]"""
     rows(base, USERS + "CREATE VIEW names AS SELECT first_name, last_name FROM users")
     schema, good = Schema(base.open()), migration()
-    assert schema.foreseen(good) == []
-    assert why in "; ".join(schema.foreseen(good._replace(pairs=(good.pairs[0]._replace(**fault),))))
+    assert Foresight(schema).foreseen(good) == []
+    assert why in "; ".join(Foresight(schema).foreseen(good._replace(pairs=(good.pairs[0]._replace(**fault),))))
 
 
 def test_a_backfill_that_could_never_end_is_known_before_expand(base: Base) -> None:
     rows(base, USERS)
     luck = migration("0008_luck", expand="ALTER TABLE users ADD COLUMN luck float;", backfill="UPDATE users SET luck = random();")
-    (said,) = Schema(base.open()).foreseen(luck)
+    (said,) = Foresight(Schema(base.open())).foreseen(luck)
     assert "luck = random(): random(), which is volatile," in said
 
 
@@ -796,8 +797,8 @@ def test_what_an_earlier_migration_of_the_same_release_adds_is_there_in_time(bas
     rows(base, "CREATE TABLE users (id bigint PRIMARY KEY)")
     first = migration("0006_names", expand="ALTER TABLE users ADD COLUMN first_name text, ADD COLUMN last_name text;")
     schema = Schema(base.open())
-    assert any("it has no column first_name" in said or "has no column first_name" in said for said in schema.foreseen(migration()))
-    assert schema.foreseen(migration(), [first]) == []
+    assert any("it has no column first_name" in said or "has no column first_name" in said for said in Foresight(schema).foreseen(migration()))
+    assert Foresight(schema).foreseen(migration(), [first]) == []
 
 
 WAYS_BACK = {
@@ -826,7 +827,7 @@ def test_a_way_back_that_is_derived_comes_to_its_end(base: Base, expand: str) ->
 
 def test_an_index_that_postgres_builds_only_in_everybody_s_way_is_known_before_expand(base: Base) -> None:
     rows(base, "CREATE TABLE parts (a int) PARTITION BY LIST (a)")
-    (said,) = Schema(base.open()).foreseen(migration("0008_parts", expand="CREATE INDEX CONCURRENTLY parts_a ON parts (a);"))
+    (said,) = Foresight(Schema(base.open())).foreseen(migration("0008_parts", expand="CREATE INDEX CONCURRENTLY parts_a ON parts (a);"))
     assert said.startswith('expand.sql: line 1, CREATE INDEX CONCURRENTLY parts_a ON parts (a): "parts" is partitioned, and PostgreSQL builds no index')
 
 
@@ -837,10 +838,10 @@ def test_a_table_without_a_key_is_known_before_expand(base: Base) -> None:
     """A pair is filled as a backfill is; what is missing had better be known before its column and its trigger are there."""
     rows(base, USERS + KEYLESS)
     schema = Schema(base.open())
-    (said,) = schema.foreseen(migration())
+    (said,) = Foresight(schema).foreseen(migration())
     assert "it has no key to go along. A primary key is one" in said
     makes_one = {**FULL_NAME, "expand.sql": "ALTER TABLE users ADD COLUMN full_name text; CREATE UNIQUE INDEX CONCURRENTLY one ON users (id);"}
-    assert schema.foreseen(parse("0007_full_name", makes_one, "")) == []
+    assert Foresight(schema).foreseen(parse("0007_full_name", makes_one, "")) == []
 
 
 def test_a_table_whose_rows_a_policy_hides_is_known_before_expand(base: Base) -> None:
@@ -850,9 +851,9 @@ def test_a_table_whose_rows_a_policy_hides_is_known_before_expand(base: Base) ->
         client.execute("ALTER TABLE users ENABLE ROW LEVEL SECURITY")
         schema = Schema(postgres.Postgres(base.server.url(base.name, "owner_10")))
         try:
-            assert schema.foreseen(migration()) == []
+            assert Foresight(schema).foreseen(migration()) == []
             client.execute("ALTER TABLE users FORCE ROW LEVEL SECURITY")
-            (said,) = schema.foreseen(migration())
+            (said,) = Foresight(schema).foreseen(migration())
             assert "row-level security hides rows of it from us, which would never be filled: ALTER TABLE" in said
         finally:
             schema.server.close()
@@ -888,9 +889,9 @@ def test_a_column_that_will_not_be_there_is_known_before_expand(base: Base, faul
     )
     assert good.backfill
     schema = Schema(base.open())
-    assert schema.foreseen(good) == []
+    assert Foresight(schema).foreseen(good) == []
     said = f"backfill of users: it has no column {name}, and expand.sql adds none; it has id, first_name, last_name"
-    assert schema.foreseen(good._replace(backfill=good.backfill._replace(**fault))) == [said]
+    assert Foresight(schema).foreseen(good._replace(backfill=good.backfill._replace(**fault))) == [said]
 
 
 EMPTY = {"expand.sql": "ALTER TABLE users ALTER COLUMN full_name SET DEFAULT '';"}
@@ -918,18 +919,18 @@ def test_a_pair_of_another_service_whose_table_is_gone_keeps_no_migration_from_b
 )
 def test_a_migration_that_takes_a_column_from_the_pair_of_another_is_refused_by_the_plan(users: Base, part: str, text: str) -> None:
     schema, later = Schema(users.open()), parse("0008_name", {f"{part}.sql": text}, "")
-    said = schema.foreseen(later, [migration()])
+    said = Foresight(schema).foreseen(later, [migration()])
     assert [each.partition(": ")[0] for each in said] == [f"{part}.sql"]
     assert "is kept in step for 0007_full_name, by these names" in said[0]
     schema.expand([migration()], "shop", 2, {})
-    assert schema.foreseen(later) == said
+    assert Foresight(schema).foreseen(later) == said
 
 
 def test_an_index_of_a_partitioned_table_is_not_to_be_dropped_concurrently(base: Base) -> None:
     with base.connect() as db:
         db.execute("CREATE TABLE ev (x int) PARTITION BY RANGE (x)")
         db.execute("CREATE INDEX ev_x ON ev (x)")
-    said = Schema(base.open()).foreseen(parse("0008_gone", {"contract.sql": "DROP INDEX CONCURRENTLY ev_x;"}, ""))
+    said = Foresight(Schema(base.open())).foreseen(parse("0008_gone", {"contract.sql": "DROP INDEX CONCURRENTLY ev_x;"}, ""))
     assert "is an index of a partitioned table, which PostgreSQL does not drop CONCURRENTLY" in said[0]
 
 
@@ -995,6 +996,6 @@ def test_the_plan_tells_of_a_default_that_the_new_side_of_a_pair_lacks(base: Bas
         db.execute("CREATE TABLE users (id int PRIMARY KEY, age integer DEFAULT 3)")
     pair = '[[sync]]\ntable = "users"\nold = ["age"]\nnew = ["years"]\nforward = { years = "age" }\nbackward = { age = "years" }\non_conflict = "new"\n'
     schema, added = Schema(base.open()), "ALTER TABLE users ADD COLUMN years integer;"
-    assert "age of users has a default, and years none" in schema.risks(parse("0008_years", {"expand.sql": added, "migration.toml": pair}, ""))[0]
+    assert "age of users has a default, and years none" in Foresight(schema).risks(parse("0008_years", {"expand.sql": added, "migration.toml": pair}, ""))[0]
     more = f"{added}\nALTER TABLE users ALTER COLUMN years SET DEFAULT 3;"
-    assert schema.risks(parse("0008_years", {"expand.sql": more, "migration.toml": pair}, "")) == []
+    assert Foresight(schema).risks(parse("0008_years", {"expand.sql": more, "migration.toml": pair}, "")) == []

@@ -17,6 +17,7 @@ from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.cli.migrating import agreed
 from bleen.database import connect, sqlite_processes
+from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, Pair, parse
@@ -153,9 +154,9 @@ def test_the_age_of_a_pending_contract_is_that_of_its_expand_whatever_was_tried_
 
 def test_a_contract_whose_drops_of_a_pair_stand_apart_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
     apart = "ALTER TABLE users DROP COLUMN first_name;\nDROP TABLE IF EXISTS pets;\nALTER TABLE users DROP COLUMN last_name;"
-    (said,) = schema.foreseen(parse("0007_full_name", {**FULL_NAME, "contract.sql": apart}, "x"))
+    (said,) = Foresight(schema).foreseen(parse("0007_full_name", {**FULL_NAME, "contract.sql": apart}, "x"))
     assert said == "contract.sql: line 1 and line 3 take away columns of one pair: put them next to each other"
-    assert schema.foreseen(migration()) == []
+    assert Foresight(schema).foreseen(migration()) == []
 
 
 @pytest.mark.parametrize("second", ["0007_full_name", "0008_shout"])
@@ -176,7 +177,7 @@ def test_a_column_of_two_pairs_is_refused_before_anything_is_touched(schema: Sch
 
 def test_a_pair_over_a_column_that_the_table_has_not_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
     wrong = {name: text.replace("first_name", "given_name") for name, text in FULL_NAME.items()}
-    (said,) = schema.foreseen(parse("0007_full_name", {**wrong, "backfill.sql": "UPDATE users SET last_name = 'x' WHERE last_name = 'y';"}, "x"))
+    (said,) = Foresight(schema).foreseen(parse("0007_full_name", {**wrong, "backfill.sql": "UPDATE users SET last_name = 'x' WHERE last_name = 'y';"}, "x"))
     assert "users has no column given_name, and expand.sql adds none; it has id, first_name, last_name" in said
 
 
@@ -416,6 +417,6 @@ def test_a_relative_url_is_looked_for_where_bleen_runs(users: File, monkeypatch:
 
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(users: File, schema: Schema) -> None:
     rows(users, "CREATE TABLE notes (id integer PRIMARY KEY, note text NOT NULL, at int)")
-    (said,) = schema.risks(parse("0001_x", {"contract.sql": "ALTER TABLE notes DROP COLUMN note; ALTER TABLE notes DROP at;"}, "0001_x"))
+    (said,) = Foresight(schema).risks(parse("0001_x", {"contract.sql": "ALTER TABLE notes DROP COLUMN note; ALTER TABLE notes DROP at;"}, "0001_x"))
     assert "drops note of notes, NOT NULL without a default" in said
     assert "rebuild the table in a release before this one" in said

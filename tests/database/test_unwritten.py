@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bleen.database import connect
+from bleen.database.foresight import Foresight
 from bleen.database.migration import Migration, parse
 from bleen.database.schema import Schema
 from bleen.errors import Refused
@@ -71,9 +72,9 @@ def test_what_the_new_version_wrote_survives_another_backfill(schema: Schema) ->
 def test_a_backfill_that_fills_a_pair_otherwise_than_the_pair_is_refused_before_expand(schema: Schema) -> None:
     """Two-way sync: the derived side changes only if its source changed or was not yet in step; here the triggers would make status from what differs."""
     same = active(schema.server.dialect, **{"backfill.sql": "UPDATE users SET active = status  =1 /* it is */;"})
-    assert schema.foreseen(same) == []
+    assert Foresight(schema).foreseen(same) == []
     other = active(schema.server.dialect, **{"backfill.sql": "UPDATE users SET active = status < 1;"})
-    (said,) = schema.foreseen(other)
+    (said,) = Foresight(schema).foreseen(other)
     assert "backfill of" in said
     assert "active = status < 1, and its pair says forward = status = 1: the triggers would make the old columns from what differs" in said
     schema.expand([other], "shop", 2, SHIPS)  # by who has not looked: the pair counts
@@ -99,7 +100,7 @@ def test_a_pair_is_filled_whatever_a_backfill_leaves_out(schema: Schema, fill: s
 
 def test_a_pair_beside_a_backfill_of_another_table_is_refused_before_expand(schema: Schema) -> None:
     schema.server.rows("CREATE TABLE orders (id integer PRIMARY KEY, a int)")
-    (said,) = schema.foreseen(active(schema.server.dialect, **{"backfill.sql": "UPDATE orders SET a = 1;"}))
+    (said,) = Foresight(schema).foreseen(active(schema.server.dialect, **{"backfill.sql": "UPDATE orders SET a = 1;"}))
     assert "the pair of users would not be filled, as a migration fills one table: make it one for each" in said
 
 

@@ -9,6 +9,7 @@ from bleen.config import Config
 from bleen.config.fields import filled
 from bleen.database import command, connect, dialect, reverting
 from bleen.database.command import Home
+from bleen.database.foresight import Foresight
 from bleen.database.gate import named
 from bleen.database.ledger import State, check
 from bleen.database.migration import Command, Migration, Pair, read_all
@@ -37,7 +38,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service)
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
-            risks = [each for m in new for each in schema.risks(m)]
+            risks = [each for m in new for each in Foresight(schema).risks(m)]
         finally:
             schema.server.close()
     except PortError as error:
@@ -131,7 +132,7 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
         raise UserError("\n".join(early))
     if wrong := _forbidden(new, schema.server, home):
         raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
-    if wrong := [*_claimed(new), *(f"{m.name}: {why}" for n, m in enumerate(new) for why in schema.foreseen(m, new[:n]))]:
+    if wrong := [*_claimed(new), *(f"{m.name}: {why}" for n, m in enumerate(new) for why in Foresight(schema).foreseen(m, new[:n]))]:
         raise UserError("\n".join(wrong))
 
 

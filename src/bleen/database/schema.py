@@ -21,10 +21,8 @@ _CLEARING = Locks(patience=5.0)
 """How long whoever has just failed tries to take away what is left in the way."""
 _TIDYING = Locks(patience=60.0)
 """How long what was aborted is tidied up: a dump that reads the table for so long is no reason to leave it."""
-_DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
 _UNFILLED = re.compile(r"is violated by some row|contains null values|Data truncated|NOT NULL constraint failed")
 """What servers say of rows that have NULL where a contract wants none."""
-_RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 
 
 class Pending(NamedTuple):
@@ -37,28 +35,6 @@ class Pending(NamedTuple):
     service: str
     """Whose release brought it."""
     obstacles: tuple[Obstacle, ...]
-
-
-class Plan(NamedTuple):
-    """What an expand would do, and what its contract and its revert would do later: one line a statement."""
-
-    migration: str
-    description: str
-    expand: list[str]
-    sync: list[str]
-    beware: list[str]
-    """What of it may fail a write of the version that serves, or of the new one."""
-    backfill: str
-    """What it would cost; empty if there is none, or if its table is made by the expand."""
-    contract: list[str]
-    revert: list[str]
-
-    def lines(self) -> list[str]:
-        """For people."""
-        said = [f"{self.migration}{': ' + self.description if self.description else ''}"]
-        said += [f"  expand    {each}" for each in self.expand] + [f"  sync      {each}" for each in self.sync]
-        said += [f"  beware    {each}" for each in self.beware] + [f"  backfill  {self.backfill}"] * bool(self.backfill)
-        return said + [f"  contract  {each}" for each in self.contract] + [f"  revert    {each}" for each in self.revert]
 
 
 class Schema:
@@ -89,108 +65,11 @@ class Schema:
             self._rewrite(service)
             return [m.name for m in migrations if self._expand(m, service, release, home)]
 
-    def plan(self, migration: Migration) -> "Plan":
-        """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
-        parts: dict[str, list[str]] = {part: [in_a_line(s.text) for s in self._statements(migration, part)] for part in HALVES}
-        for half in HALVES:
-            if argv := command.words(migration, half):
-                parts[half].insert(0 if half == "expand" else len(parts[half]), f"`{shlex.join(argv)}`")
-        if why := reverting.irreversible(migration.sql("revert")):
-            parts["revert"] = [f"cannot be: {why}"]
-        fill = self._fill(migration)
-        estimate = backfill.estimate(self.server, migration, fill).line() if fill and self.server.columns(fill.table) else ""
-        pairs, beware = [words(p) for p in migration.pairs], self.risks(migration)
-        return Plan(migration.name, migration.description, parts["expand"], pairs, beware, estimate, parts["contract"], parts["revert"])
-
-    def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
-        """What will refuse its pairs, its backfill or its statements when their turn comes, as far as it can be known before anything is touched; a line each.
-        ``before``: the migrations that are about to be expanded before it, or with it.
-        """
-        made = (*before, migration)
-        coming = None if any(m.command.expand for m in made) else "\n".join(m.sql("expand") for m in made)  # what another tool makes, only that tool knows
-        wrong = [(pair, sync.foreseen(self.server, pair) or self._absent(pair, coming)) for pair in migration.pairs]
-        said = [f"{words(pair)} cannot be kept in step: {why}" for pair, reasons in wrong for why in reasons]
-        try:
-            if fill := self._fill(migration):
-                backfill.check(self.server, migration, fill, coming)
-        except Refused as error:
-            said.append(str(error))
-        for part in HALVES:
-            for statement in self._statements(migration, part):
-                said += [f"{part}.sql: {why}" for why in (self.server.unable(statement), self._pulled(statement, migration, before)) if why]
-        try:
-            list(_groups(self.server, self._statements(migration, "contract"), migration.pairs))
-        except Refused as error:
-            said.append(f"contract.sql: {error}")
-        return said
-
-    def _pulled(self, statement: Statement, migration: Migration, before: Sequence[Migration]) -> str:
-        """That a statement gives another name to, or drops, a column that the pair of another migration keeps in step by its name; empty if it does not."""
-        kept = [entry.migration for entry in self.ledger.entries() if entry.state in (State.EXPANDING, State.EXPANDED)]
-        for other in {m.name: m for m in (*kept, *before) if m.name != migration.name}.values():
-            for pair in other.pairs:
-                renames = _RENAMES.search(statement.text) and speaks_of(statement.text, pair.table.rpartition(".")[2])
-                if self.server.drops(statement, pair) or (renames and any(speaks_of(statement.text, name) for name in (*pair.old, *pair.new))):
-                    way = f"say it in {other.name}, if no database has seen that yet, or in a release after its contract"
-                    return f"{statement.brief}: {words(pair)} is kept in step for {other.name}, by these names; {way}"
-        return ""
-
-    def risks(self, migration: Migration) -> list[str]:
-        """What of its pairs may fail a write of the version that serves, and what it leaves that fails the INSERTs of the new one, a line each."""
-        expand = migration.sql("expand")
-        found = [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self.server, pair, expand)]
-        return found + [f"{migration.name}: {each}" for each in (*self._defaultless(migration), *self._demanding(migration))]
-
-    def _defaultless(self, migration: Migration) -> Iterator[str]:
-        """Pairs whose old side has a default, and the new one none: what the new version leaves out is NULL, or refused, on both."""
-        for pair in migration.pairs:
-            columns = self.server.columns(pair.table)
-            given = [name for name in pair.old if name in columns and columns[name].default]
-            if given and not _DEFAULT.search(migration.sql("expand")) and not any(columns[name].default for name in pair.new if name in columns):
-                lacks = ", ".join(pair.new)
-                yield (
-                    f"{', '.join(given)} of {pair.table} has a default, and {lacks} none: an INSERT of the new version that leaves {lacks} out says NULL, on"
-                    " both sides; give it one in expand.sql, with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
-                )
-
-    def _demanding(self, migration: Migration) -> Iterator[str]:
-        """Columns that every INSERT has to give, and the new version does not know: those that contract drops, and those of a pair that it leaves."""
-        expand, contract = migration.sql("expand"), self._statements(migration, "contract")
-        for table in dict.fromkeys(reverting.altered(each.text) for each in contract):
-            for name in self._demanded(table) if table else ():
-                gone = [each for each in contract if self.server.drops(each, _of(table, name))]
-                if gone and not speaks_of(expand, name) and not any(name in p.old and self.server.drops(gone[0], p) for p in migration.pairs):
-                    alter = f"ALTER TABLE {table} ALTER COLUMN {self.server.quoted(name)}"
-                    way = f"let expand.sql say {alter} SET DEFAULT, and revert.sql DROP DEFAULT"
-                    if self.server.dialect == "sqlite":
-                        way = "SQLite gives one to no column that is there, so rebuild the table in a release before this one"
-                    yield f"contract.sql drops {name} of {table}, NOT NULL without a default: until then an INSERT fails that does not give it; {way}"
-        if self.server.dialect != "postgres" or migration.command.contract:  # MySQL's sync leaves a default behind, and SQLite's refuses such a pair
-            return
-        for pair in migration.pairs:
-            for name in self._demanded(pair.table):
-                left = name in pair.old and not any(self.server.drops(each, _of(pair.table, name)) for each in contract)
-                if left and not speaks_of(expand + migration.sql("contract"), name):
-                    way = f"drop it there, or say ALTER TABLE {pair.table} ALTER COLUMN {self.server.quoted(name)} DROP NOT NULL"
-                    yield f"contract.sql leaves {name} of {pair.table}, NOT NULL without a default: after it an INSERT fails that does not give it; {way}"
-
-    def _demanded(self, table: str) -> list[str]:
-        return [name for name, each in self.server.columns(table).items() if not (each.nullable or each.default or each.generated)]
-
-    def _absent(self, pair: Pair, coming: str | None) -> list[str]:
-        """Says which columns of a pair its table, if it is there, has not, and what is coming does not speak of; a line, or none."""
-        known = self.server.columns(pair.table)
-        if not known or coming is None:
-            return []
-        there = {*map(str.lower, known)}
-        gone = [name for name in (*pair.old, *pair.new) if name.lower() not in there and not speaks_of(coming, name)]
-        return [f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}"] if gone else []
-
     def backfill(self, name: str) -> None:
         """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
         with self.server.alone():
             entry = self._entry(name)
-            fill = self._fill(entry.migration)
+            fill = self.fill(entry.migration)
             if fill is None:
                 raise Refused(f"{name} has no backfill")
             if entry.state is not State.EXPANDED:
@@ -241,7 +120,7 @@ class Schema:
     def _come_to(self, migration: Migration, part: Part) -> list[Statement]:
         """The statements of a part that were done, or were begun by themselves and may be."""
         steps, found = self.ledger.steps(migration.name), []
-        for number, statement in enumerate(self._statements(migration, part), 1):
+        for number, statement in enumerate(self.statements(migration, part), 1):
             step = steps.get((part, number))
             if step and (step.done or not (sight := self.server.sight(statement)) or sight != step.memo.get("seen")):
                 found.append(statement)
@@ -250,7 +129,7 @@ class Schema:
     def _settle(self, migration: Migration) -> None:
         """Says of each statement that was begun by itself whether it was done, while the catalogue still shows it: the way back is counted by them."""
         steps, came = self.ledger.steps(migration.name), self._come_to(migration, "expand")
-        for number, statement in enumerate(self._statements(migration, "expand"), 1):
+        for number, statement in enumerate(self.statements(migration, "expand"), 1):
             step = steps.get(("expand", number))
             if step and not step.done and statement in came:
                 self._mark(migration, ("expand", number), True, statement.text)
@@ -259,7 +138,7 @@ class Schema:
 
     def _way_back(self, migration: Migration) -> list[Statement]:
         """What undoes the part of an expand that was done: what its other statements would have made was there before, or is not there."""
-        whole, came = self._statements(migration, "expand"), self._come_to(migration, "expand")
+        whole, came = self.statements(migration, "expand"), self._come_to(migration, "expand")
         if not migration.holds("revert"):
             return self.server.split(self._undoing(came))
         if whole and not came:
@@ -267,7 +146,7 @@ class Schema:
         others = [s for s in whole if s not in came]
         made, unmade = self._makes(came), self._makes(others)
         left = []
-        for statement in self._statements(migration, "revert"):
+        for statement in self.statements(migration, "revert"):
             gone = taken(statement.text, self.server.dialect)
             if gone is None:  # it may take away anything of which it speaks
                 told = [each for each in unmade if all(speaks_of(statement.text, name) for name in each.names)]
@@ -312,7 +191,7 @@ class Schema:
 
     def _tidied(self, entry: Entry, locks: Locks) -> list[str]:
         steps = self.ledger.steps(entry.name)
-        begun = [s for n, s in enumerate(self._statements(entry.migration, "expand"), 1) if (step := steps.get(("expand", n))) and not step.done]
+        begun = [s for n, s in enumerate(self.statements(entry.migration, "expand"), 1) if (step := steps.get(("expand", n))) and not step.done]
         return [each for statement in begun for each in self.server.clear(statement, locks, self.told)]
 
     def contract(self, name: str, because: str = "", home: Home | None = None, shut: Callable[[], Sequence[str]] = tuple) -> Sequence[str]:
@@ -341,7 +220,7 @@ class Schema:
                     raise type(error)(f"{error}; part of the old shape may be gone already: `bleen migrate contract {name}` goes on from there") from None
                 self._put_back(entry.migration, error)
                 self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
-                if _UNFILLED.search(str(error)) and self._fill(entry.migration):
+                if _UNFILLED.search(str(error)) and self.fill(entry.migration):
                     way = f"rows that the old version has written since the expand are filled by `bleen migrate backfill {name}`"
                     raise type(error)(f"{error}; {way}") from None
                 raise
@@ -484,13 +363,13 @@ class Schema:
         if home and any(command.words(migration, half) for half in HALVES):
             self._mark(migration, _VERSION, True, "", {"version": home.version})
         self._command(migration, "expand", home)
-        for number, statement in enumerate(self._statements(migration, "expand"), 1):
+        for number, statement in enumerate(self.statements(migration, "expand"), 1):
             with _named_in(migration, "expand"), self._followed():
                 self._step(migration, "expand", number, [statement])
         for number, pair in enumerate(migration.pairs, 1):
             if not _kept(steps, number):
                 self._install(migration, number, pair)
-        if fill := self._fill(migration):
+        if fill := self.fill(migration):
             self._go_over(migration, fill)
             self._refuse_left_out(migration, fill)
         self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
@@ -583,10 +462,10 @@ class Schema:
         the two; else it ends in a way that leaves none to fail.
         """
         steps = self.ledger.steps(migration.name)
-        statements = self._way_back(migration) if part == "revert" else self._statements(migration, part)
+        statements = self._way_back(migration) if part == "revert" else self.statements(migration, part)
         left = {number: pair for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps}
         number = 0
-        for group in _groups(self.server, statements, list(left.values())):
+        for group in groups(self.server, statements, list(left.values())):
             first, number = number + 1, number + len(group)
             ends = [n for n, pair in left.items() if any(self.server.drops(s, pair) for s in group)]
             try:
@@ -668,7 +547,7 @@ class Schema:
 
     def _whole(self, migration: Migration, steps: Mapping[tuple[Part, int], Step]) -> bool:
         """Whether every statement of the expand was done."""
-        return all((step := steps.get(("expand", n))) and step.done for n, _ in enumerate(self._statements(migration, "expand"), 1))
+        return all((step := steps.get(("expand", n))) and step.done for n, _ in enumerate(self.statements(migration, "expand"), 1))
 
     def _end_sync(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]], done: Sequence[Any]) -> None:
         leaves: sync.Side = "new" if part == "revert" else "old"
@@ -683,13 +562,15 @@ class Schema:
         if not self.server.atomic:
             self._mark(migration, ("sync", number), False, "")
 
-    def _statements(self, migration: Migration, part: str) -> list[Statement]:
+    def statements(self, migration: Migration, part: str) -> list[Statement]:
+        """Of a part; ``revert`` is derived where it is not written. Raises Refused, located, for what cannot be read."""
         try:
             return self.server.split(reverting.revert(migration, self.server.dialect) if part == "revert" else migration.sql(part))
         except Unreadable as error:
             raise Refused(f"{migration.name}/{part}.sql:{error.at.line}:{error.at.column}: {error}") from None
 
-    def _fill(self, migration: Migration) -> Backfill | None:
+    def fill(self, migration: Migration) -> Backfill | None:
+        """How its rows are filled, if they are. Raises Refused, located, for what cannot be read."""
         if migration.backfill:
             return migration.backfill
         if not migration.holds("backfill"):
@@ -772,7 +653,7 @@ def _from_pairs(migration: Migration) -> Backfill | None:
     return Backfill(tables[0], {column: expression for pair in migration.pairs for column, expression in pair.forward.items()})
 
 
-def _groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:
+def groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:
     """Statements one by one, but for those that take away the columns of one pair: they go at once, with its sync."""
     at = 0
     while at < len(statements):
@@ -783,11 +664,6 @@ def _groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pai
             raise Refused(f"line {group[0].at.line} and line {group[-1].at.line} take away columns of one pair: put them next to each other")
         yield group
         at = last + 1
-
-
-def _of(table: str, column: str) -> Pair:
-    """A column as ``Server.drops`` is asked for it."""
-    return Pair(table, (column,), (), {}, {})
 
 
 def _own(statements: Sequence[str]) -> list[Statement]:

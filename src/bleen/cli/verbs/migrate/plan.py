@@ -4,6 +4,7 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from bleen.cli import database, exits, migrating
+from bleen.database.foresight import Foresight
 from bleen.database.ledger import State
 
 
@@ -16,7 +17,7 @@ def run(args: Namespace) -> int:
         migrations = opened.migrations(args.version)
         database.allowed(opened.schema, args.version, migrations, database.home(opened.config, args.version), opened.service)
         entries = {entry.name: entry.state for entry in opened.schema.ledger.entries()}
-        plans = [opened.schema.plan(m) for m in migrations if entries.get(m.name, State.EXPANDING) is State.EXPANDING]
+        plans = [Foresight(opened.schema).plan(m) for m in migrations if entries.get(m.name, State.EXPANDING) is State.EXPANDING]
         if args.json:
             print(json.dumps({"migrations": [plan._asdict() for plan in plans]}))
         else:

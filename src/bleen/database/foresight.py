@@ -1,0 +1,148 @@
+"""What a migration would do to a database and its clients, known before anything is touched: what will be refused, and what may fail somebody's write."""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from bleen.database import backfill, command, reverting, sync
+from bleen.database.command import HALVES
+from bleen.database.ledger import State
+from bleen.database.migration import Migration, Pair, speaks_of
+from bleen.database.schema import Schema, groups, words
+from bleen.database.statements import Statement, in_a_line
+from bleen.errors import Refused
+
+_DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
+_RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
+
+
+class Plan(NamedTuple):
+    """What an expand would do, and what its contract and its revert would do later: one line a statement."""
+
+    migration: str
+    description: str
+    expand: list[str]
+    sync: list[str]
+    beware: list[str]
+    """What of it may fail a write of the version that serves, or of the new one."""
+    backfill: str
+    """What it would cost; empty if there is none, or if its table is made by the expand."""
+    contract: list[str]
+    revert: list[str]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        said = [f"{self.migration}{': ' + self.description if self.description else ''}"]
+        said += [f"  expand    {each}" for each in self.expand] + [f"  sync      {each}" for each in self.sync]
+        said += [f"  beware    {each}" for each in self.beware] + [f"  backfill  {self.backfill}"] * bool(self.backfill)
+        return said + [f"  contract  {each}" for each in self.contract] + [f"  revert    {each}" for each in self.revert]
+
+
+class Foresight:
+    """Looks at the database of a schema; changes nothing."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema, self._server = schema, schema.server
+
+    def plan(self, migration: Migration) -> Plan:
+        """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
+        parts: dict[str, list[str]] = {part: [in_a_line(s.text) for s in self._schema.statements(migration, part)] for part in HALVES}
+        for half in HALVES:
+            if argv := command.words(migration, half):
+                parts[half].insert(0 if half == "expand" else len(parts[half]), f"`{shlex.join(argv)}`")
+        if why := reverting.irreversible(migration.sql("revert")):
+            parts["revert"] = [f"cannot be: {why}"]
+        fill = self._schema.fill(migration)
+        estimate = backfill.estimate(self._server, migration, fill).line() if fill and self._server.columns(fill.table) else ""
+        pairs, beware = [words(p) for p in migration.pairs], self.risks(migration)
+        return Plan(migration.name, migration.description, parts["expand"], pairs, beware, estimate, parts["contract"], parts["revert"])
+
+    def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
+        """What will refuse its pairs, its backfill or its statements when their turn comes, as far as it can be known before anything is touched; a line each.
+        ``before``: the migrations that are about to be expanded before it, or with it.
+        """
+        made = (*before, migration)
+        coming = None if any(m.command.expand for m in made) else "\n".join(m.sql("expand") for m in made)  # what another tool makes, only that tool knows
+        wrong = [(pair, sync.foreseen(self._server, pair) or self._absent(pair, coming)) for pair in migration.pairs]
+        said = [f"{words(pair)} cannot be kept in step: {why}" for pair, reasons in wrong for why in reasons]
+        try:
+            if fill := self._schema.fill(migration):
+                backfill.check(self._server, migration, fill, coming)
+        except Refused as error:
+            said.append(str(error))
+        for part in HALVES:
+            for statement in self._schema.statements(migration, part):
+                said += [f"{part}.sql: {why}" for why in (self._server.unable(statement), self._pulled(statement, migration, before)) if why]
+        try:
+            list(groups(self._server, self._schema.statements(migration, "contract"), migration.pairs))
+        except Refused as error:
+            said.append(f"contract.sql: {error}")
+        return said
+
+    def _pulled(self, statement: Statement, migration: Migration, before: Sequence[Migration]) -> str:
+        """That a statement gives another name to, or drops, a column that the pair of another migration keeps in step by its name; empty if it does not."""
+        kept = [entry.migration for entry in self._schema.ledger.entries() if entry.state in (State.EXPANDING, State.EXPANDED)]
+        for other in {m.name: m for m in (*kept, *before) if m.name != migration.name}.values():
+            for pair in other.pairs:
+                renames = _RENAMES.search(statement.text) and speaks_of(statement.text, pair.table.rpartition(".")[2])
+                if self._server.drops(statement, pair) or (renames and any(speaks_of(statement.text, name) for name in (*pair.old, *pair.new))):
+                    way = f"say it in {other.name}, if no database has seen that yet, or in a release after its contract"
+                    return f"{statement.brief}: {words(pair)} is kept in step for {other.name}, by these names; {way}"
+        return ""
+
+    def risks(self, migration: Migration) -> list[str]:
+        """What of its pairs may fail a write of the version that serves, and what it leaves that fails the INSERTs of the new one, a line each."""
+        expand = migration.sql("expand")
+        found = [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self._server, pair, expand)]
+        return found + [f"{migration.name}: {each}" for each in (*self._defaultless(migration), *self._demanding(migration))]
+
+    def _defaultless(self, migration: Migration) -> Iterator[str]:
+        """Pairs whose old side has a default, and the new one none: what the new version leaves out is NULL, or refused, on both."""
+        for pair in migration.pairs:
+            columns = self._server.columns(pair.table)
+            given = [name for name in pair.old if name in columns and columns[name].default]
+            if given and not _DEFAULT.search(migration.sql("expand")) and not any(columns[name].default for name in pair.new if name in columns):
+                lacks = ", ".join(pair.new)
+                yield (
+                    f"{', '.join(given)} of {pair.table} has a default, and {lacks} none: an INSERT of the new version that leaves {lacks} out says NULL, on"
+                    " both sides; give it one in expand.sql, with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
+                )
+
+    def _demanding(self, migration: Migration) -> Iterator[str]:
+        """Columns that every INSERT has to give, and the new version does not know: those that contract drops, and those of a pair that it leaves."""
+        expand, contract = migration.sql("expand"), self._schema.statements(migration, "contract")
+        for table in dict.fromkeys(reverting.altered(each.text) for each in contract):
+            for name in self._demanded(table) if table else ():
+                gone = [each for each in contract if self._server.drops(each, _of(table, name))]
+                if gone and not speaks_of(expand, name) and not any(name in p.old and self._server.drops(gone[0], p) for p in migration.pairs):
+                    alter = f"ALTER TABLE {table} ALTER COLUMN {self._server.quoted(name)}"
+                    way = f"let expand.sql say {alter} SET DEFAULT, and revert.sql DROP DEFAULT"
+                    if self._server.dialect == "sqlite":
+                        way = "SQLite gives one to no column that is there, so rebuild the table in a release before this one"
+                    yield f"contract.sql drops {name} of {table}, NOT NULL without a default: until then an INSERT fails that does not give it; {way}"
+        if self._server.dialect != "postgres" or migration.command.contract:  # MySQL's sync leaves a default behind, and SQLite's refuses such a pair
+            return
+        for pair in migration.pairs:
+            for name in self._demanded(pair.table):
+                left = name in pair.old and not any(self._server.drops(each, _of(pair.table, name)) for each in contract)
+                if left and not speaks_of(expand + migration.sql("contract"), name):
+                    way = f"drop it there, or say ALTER TABLE {pair.table} ALTER COLUMN {self._server.quoted(name)} DROP NOT NULL"
+                    yield f"contract.sql leaves {name} of {pair.table}, NOT NULL without a default: after it an INSERT fails that does not give it; {way}"
+
+    def _demanded(self, table: str) -> list[str]:
+        return [name for name, each in self._server.columns(table).items() if not (each.nullable or each.default or each.generated)]
+
+    def _absent(self, pair: Pair, coming: str | None) -> list[str]:
+        """Says which columns of a pair its table, if it is there, has not, and what is coming does not speak of; a line, or none."""
+        known = self._server.columns(pair.table)
+        if not known or coming is None:
+            return []
+        there = {*map(str.lower, known)}
+        gone = [name for name in (*pair.old, *pair.new) if name.lower() not in there and not speaks_of(coming, name)]
+        return [f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}"] if gone else []
+
+
+def _of(table: str, column: str) -> Pair:
+    """A column as ``Server.drops`` is asked for it."""
+    return Pair(table, (column,), (), {}, {})
