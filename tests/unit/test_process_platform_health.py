@@ -169,27 +169,35 @@ def listener(tmp_path: Path) -> Iterator[tuple[Path, processes.Process, int]]:
 def test_a_port_shared_with_a_stranger_is_not_the_instances_own(listener: tuple[Path, processes.Process, int]) -> None:
     """A target is healthy only if the listening socket belongs to its own process tree: an old process on the port must not pass for the new one."""
     record, process, port = listener
-    assert Owners().stranger(record, process, port) == ""
+    assert Owners().objection(record, process, port) == ""
     with socket.socket() as intruder:
         intruder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         intruder.bind(("127.0.0.1", port))
         intruder.listen()
-        assert Owners().stranger(record, process, port).startswith(f"another process (pid {os.getpid()}, ")
-    assert Owners().stranger(record, process, port) == ""
+        assert Owners().objection(record, process, port).startswith(f"another process (pid {os.getpid()}, ")
+    assert Owners().objection(record, process, port) == ""
 
 
 def test_a_proof_ends_with_the_process_that_it_was_made_of(listener: tuple[Path, processes.Process, int]) -> None:
     record, process, port = listener
     owners = Owners()
-    assert owners.stranger(record, process, port) == ""
+    assert owners.objection(record, process, port) == ""
     process.signal(9)
     while process.alive:
         time.sleep(0.001)
     with socket.create_server(("127.0.0.1", port)):
-        assert "another process" in owners.stranger(record, process, port)
+        assert "another process" in owners.objection(record, process, port)
+
+
+def test_a_port_that_nobody_listens_on_yet_is_not_asked_for_an_old_process_may_be_faster(listener: tuple[Path, processes.Process, int]) -> None:
+    """A target is healthy only if the listening socket belongs to its own process tree: who answers must have been its own before it was asked."""
+    record, process, _ = listener
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        free = gone.getsockname()[1]
+    assert Owners().objection(record, process, free) == "nothing listens on the port"
 
 
 def test_a_socket_at_another_address_of_the_host_is_nobodys_concern(listener: tuple[Path, processes.Process, int]) -> None:
     record, process, port = listener
     with socket.create_server(("127.0.0.2", port)):
-        assert Owners().stranger(record, process, port) == ""
+        assert Owners().objection(record, process, port) == ""

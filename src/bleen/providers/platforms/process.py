@@ -78,7 +78,7 @@ class ProcessPlatform:
                 return Health(0, 0, (), f"{environment} does not run")
             states, wanted = process_record.states(path), range(1, record.replicas + 1)
             now = self._now()
-            down = {n: why for n in wanted if (why := self._down(path, n, record, states.get(n, State())))}
+            down = {n: why for n in wanted if (why := self._down(path, n, record, states.get(n, State()), now))}
             asked = {n: target for n, target in zip(wanted, record.targets, strict=True) if n not in down}
             seen = process_health.look_at_all(asked, record.probe or self._probe)
             unwell = {n: f"{why}{_crashed_before(states.get(n, State()), now)}" for n, why in seen.items() if why}
@@ -270,7 +270,7 @@ class ProcessPlatform:
 
     # Looking
 
-    def _down(self, path: Path, n: int, record: Record, state: State) -> str:
+    def _down(self, path: Path, n: int, record: Record, state: State, now: float) -> str:
         """Why an instance need not be asked how it is; empty if it is worth asking."""
         process = launch.recorded(path / f"{n}.json")
         if process is None or not process.alive:
@@ -280,7 +280,8 @@ class ProcessPlatform:
             return f"crashed{_times(state.crashes + 1)}{f', starts again within {duration(pause)}' if state.due is not None and pause else ''}"
         if state.ending is not None:
             return "is ending"
-        return self._owners.stranger(path / f"{n}.json", process, record.ports[n - 1])
+        objection = self._owners.objection(path / f"{n}.json", process, record.ports[n - 1])
+        return f"{objection}{_crashed_before(state, now)}" if objection else ""
 
     def _crashing(self, path: Path, n: int, state: State, now: float) -> bool:
         return state.crashing and not (_is_alive(path, n) and now - state.started >= process_record.GOOD_RUN)

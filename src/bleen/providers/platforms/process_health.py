@@ -52,7 +52,7 @@ def look(target: Target, probe: Probe) -> str:
 
 
 def _refusal(port: int) -> str:
-    """Why the kernel refuses connections to a port of HOST."""
+    """Why nobody takes connections to a port of HOST."""
     try:
         addresses = set(processes.listening(port).values())
     except OSError:  # the host is short of something, or tells nobody: what was seen is said as it is
@@ -138,8 +138,11 @@ class Owners:
     def __init__(self) -> None:
         self._proofs: dict[int, _Proof] = {}
 
-    def stranger(self, record: Path, main: Process, port: int) -> str:
-        """Who else takes connections to an instance's port, in words; empty if nobody does. Not listening at all is nobody's either."""
+    def objection(self, record: Path, main: Process, port: int) -> str:
+        """Why an answer at an instance's port would not be the instance's own: who else takes connections there, or that nobody does, in words.
+
+        Empty if it would be. To be asked before the target is: a port that nobody listens on yet may be an old process's a moment later.
+        """
         proof = self._proofs.pop(port, None)
         if (
             proof
@@ -152,7 +155,7 @@ class Owners:
             return ""
         inodes = {inode for inode, address in processes.listening(port).items() if address in _TAKING}
         if not inodes:
-            return ""
+            return _refusal(port)
         found: dict[str, tuple[str, Process]] = {}
         for member in _members(record, main):
             found.update({inode: (path, member) for inode, path in processes.descriptors(member.pid, inodes).items()})
