@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bleen.host import clock
+from bleen.host import clock, processes
 from bleen.testing.load import Problem
 from bleen.testing.site import until
 from disks import run_on_a_small_disk
@@ -239,7 +240,13 @@ def test_a_rollback_needs_neither_bleen_yaml_nor_the_checkout(shop: Shop) -> Non
 
 def _reboot(shop: Shop, longer_up: float = 0.0) -> None:
     """Every process is gone at once, and what was recorded was recorded under another boot, in which the host had been up for so many seconds more."""
-    shop.kill(*shop.processes())
+    engine = shop.engine()
+    engine.signal(signal.SIGSTOP)  # what it is about to launch would not be among those that are found
+    until("nothing is being launched", lambda: processes.tree(engine) == [engine])
+    everything = shop.processes()
+    for each in everything:
+        each.signal(signal.SIGSTOP)  # else whoever is killed last sees the others end, and says so
+    shop.kill(*everything)
     now, before = clock.boot_id(), "00000000-0000-4000-8000-000000000000"
     for file in shop.place.path.rglob("*.json"):
         file.write_text(file.read_text().replace(now, before))
