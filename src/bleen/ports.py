@@ -64,7 +64,9 @@ class Router(Protocol):
 
     def up(self, routing: Routing, epoch: int) -> NotYet | None:
         """Listens. A proxy that runs is left as it is; one that does not is started with the routing that it last had, or, without a memory of one,
-        with ``routing``. None once it answers. Raises Refused if an address is held by somebody else, and says by whom.
+        with ``routing``. None once it answers, which the call that starts it leaves to the next one to say.
+
+        Raises Refused if an address is held by somebody else, and says by whom.
         """
         ...
 

@@ -26,6 +26,8 @@ def test_a_proxy_that_is_killed_in_the_hold_comes_back_with_its_routing(either: 
     killed = either.proxy()
     either.kill(killed)
     until("the engine starts it again", lambda: either.proxy() != killed and _served(either) == "1.1")
+    until("it is in the engine's log", lambda: "the router answers again" in either.bleen("logs", "engine").out)
+    assert "the router does not answer: waits for " in either.bleen("logs", "engine").out
     seen = either.status()
     assert (seen["release"]["phase"], seen["drift"], seen["active"]["version"]) == ("HOLDING", None, "1.1")
     either.bleen("rollback")

@@ -24,6 +24,7 @@ class Upkeep:
         self._back: bool | None = None
         self._tended = self._beaten = float("-inf")
         self._ill = set[Environment]()
+        self._listens = True
 
     def back(self, service: Service) -> bool:
         """Whether releases may be acted on: after a reboot everything looks dead until it has been started again.
@@ -53,9 +54,20 @@ class Upkeep:
         self._look_after(service, newest, providers)
         if not (self._back or self._well(service.active, newest, providers)):
             return
-        if providers.router.up(service.confirmed, service.epoch) is None and not self._back:
+        if self._listening(service, providers) and not self._back:
             running = [e for e, runs in providers.platform.running().items() if not runs.stopping]
             self._back = all(self._well(environment, newest, providers) for environment in running)
+
+    def _listening(self, service: Service, providers: Providers) -> bool:
+        """Starts the listener if it does not run; whether it answers. Logs that it did not, and that it does again."""
+        listened, self._listens = self._listens, False  # nor does it if the router raises
+        left = providers.router.up(service.confirmed, service.epoch)
+        self._listens = left is None
+        if left and listened:
+            self._engine.log(f"the router does not answer: waits for {left.why}")
+        elif self._listens and not listened:
+            self._engine.log("the router answers again")
+        return self._listens
 
     def _look_after(self, service: Service, newest: Release | None, providers: Providers) -> None:
         """Logs that what serves is dead, and that it is well again: once a release has ended, nobody else tells."""

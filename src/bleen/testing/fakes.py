@@ -371,6 +371,7 @@ class FakeRouter(Fake):
                     raise Refused(f"the address of the fake router is held by {row['held']}")
                 self._note(Effect(self._of, "up", epoch, {"routing": routing.to_json()}))
                 row.update(state="up", broken="", routing=row["routing"] if row["remembers"] else routing.to_json(), remembers=True, traffic={})
+                return self._wait(row, "up", "the fake router starts") or NotYet("the fake router, which was not running and has been started", 0.0)
             if row["broken"]:
                 raise Unavailable(f"the fake router: {row['broken']}")
             return self._wait(row, "up", "the fake router starts")

@@ -246,6 +246,13 @@ class RouterContract:
         """Somebody else routes, past this instance; a real router's own test does it past the whole class, too."""
         site.again().route(routing, 1)
 
+    def test_up_tells_that_it_has_started_the_proxy(self, live: Site) -> None:
+        """Whoever keeps it running says so; a proxy that comes back in silence is a riddle to whoever looks for what users felt."""
+        assert live.router.up(Routing(), 1) is None
+        self.kill(live)
+        assert live.router.up(Routing(), 1) is not None
+        done(lambda: live.router.up(Routing(), 1))
+
     def test_up_twice_is_one_proxy_and_leaves_the_routing_alone(self, live: Site, fleet: Fleet) -> None:
         for router in (live.router, live.again()):
             done(lambda router=router: router.up(fleet.routing({GREEN: 100}, GREEN), 1))  # type: ignore[misc]

@@ -138,7 +138,7 @@ class Envoy:
                 left = self._unanswering()
             else:
                 self._start(routing)
-                left = self._started()
+                left = self._started() or NotYet("Envoy, which was not running and has been started", 0.0)
             self._bound_log()
             if left is None and self._certificate:
                 self._certificate.renew(self._listen, self._give_certificate, self._keep)

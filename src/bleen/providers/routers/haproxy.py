@@ -242,9 +242,10 @@ class HAProxy:
             process = launch.recorded(self._record)
             if process and process.alive and self._asked_to_end(process) is not None:
                 return self._end(process) or NotYet("HAProxy to start, as the one before has ended")
-            if not (process and process.alive):
-                process = self._start(routing)
-            waiting = self._answering(process)
+            if process and process.alive:
+                waiting = self._answering(process)
+            else:
+                waiting = self._answering(self._start(routing)) or NotYet("HAProxy, which was not running and has been started", 0.0)
             self._bound_log()
             if waiting is None and self._certificate:
                 self._certificate.renew(self._settings.listen, self._give_certificate, self._keep)
