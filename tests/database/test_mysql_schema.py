@@ -418,3 +418,25 @@ def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warne
     assert "drops last_name of users, NOT NULL without a default" in said
     assert "ALTER TABLE users ALTER COLUMN `last_name` SET DEFAULT" in said
     assert Foresight(schema).risks(migration()) == []
+
+
+def test_a_pair_may_call_a_function_that_its_own_expand_makes(users: MariaBase) -> None:
+    """What expand makes can be looked at once it is made, which is before a trigger calls it."""
+    calling = {
+        **FULL_NAME,
+        "backfill.sql": "",
+        "revert.sql": FULL_NAME["revert.sql"] + " DROP FUNCTION whole;",
+        "migration.toml": FULL_NAME["migration.toml"].replace("concat(first_name, ' ', last_name)", "whole(first_name, last_name)"),
+    }
+    whole = "CREATE FUNCTION whole(a varchar(50), b varchar(50)) RETURNS varchar(101) {}DETERMINISTIC RETURN concat(a, ' ', b);"
+    made = {how: {**calling, "expand.sql": whole.format(how) + FULL_NAME["expand.sql"]} for how in ("", "NOT ")}
+    good, fickle = (parse("0007_full_name", files, how) for how, files in made.items())
+    schema = Schema(users.open())
+    assert Foresight(schema).foreseen(good) == []
+    assert "calls whole(), of which bleen does not know" in Foresight(schema).foreseen(parse("0007_full_name", calling, ""))[0]
+    with pytest.raises(Refused, match=r"calls whole\(\), which may give another value every time"):
+        schema.expand([fickle], "shop", 2, SHIPS)
+    schema.revert("0007_full_name")
+    schema.expand([good], "shop", 3, SHIPS)
+    with users.connect() as client:
+        assert client.only("SELECT count(*) FROM users WHERE full_name = concat(first_name, ' ', last_name)") == 2500

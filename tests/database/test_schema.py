@@ -831,6 +831,35 @@ def test_an_index_that_postgres_builds_only_in_everybody_s_way_is_known_before_e
     assert said.startswith('expand.sql: line 1, CREATE INDEX CONCURRENTLY parts_a ON parts (a): "parts" is partitioned, and PostgreSQL builds no index')
 
 
+WHOLE = """CREATE FUNCTION whole(first text, last text) RETURNS text LANGUAGE sql {how} AS $$ SELECT concat_ws(' ', first, last) $$;"""
+CALLING = {
+    **FULL_NAME,
+    "backfill.sql": "",
+    "contract.sql": FULL_NAME["contract.sql"] + " DROP FUNCTION whole(text, text);",
+    "revert.sql": FULL_NAME["revert.sql"] + " DROP FUNCTION whole(text, text);",
+    "migration.toml": FULL_NAME["migration.toml"].replace("first_name || ' ' || last_name", "whole(first_name, last_name)"),
+}
+
+
+def test_a_pair_may_call_a_function_that_its_own_expand_makes_there_and_back(base: Base) -> None:
+    """What expand makes can be looked at once it is made, which is before a trigger calls it."""
+    rows(base, USERS)
+    schema = Schema(base.open())
+    whole = {how: {**CALLING, "expand.sql": WHOLE.format(how=how) + FULL_NAME["expand.sql"]} for how in ("IMMUTABLE", "VOLATILE")}
+    good, fickle = (parse("0007_full_name", files, how) for how, files in whole.items())
+    assert Foresight(schema).foreseen(good) == []
+    assert "calls whole(), which there is not" in Foresight(schema).foreseen(parse("0007_full_name", CALLING, ""))[0]
+    with pytest.raises(Refused, match=r"calls whole\(\), which may give another value every time"):
+        schema.expand([fickle], "shop", 2, SHIPS)
+    schema.revert("0007_full_name")
+    schema.expand([good], "shop", 3, SHIPS)
+    assert rows(base, "SELECT count(*) FROM users WHERE full_name = first_name || ' ' || last_name") == [(2500,)]
+    schema.revert("0007_full_name")
+    schema.expand([good], "shop", 4, SHIPS)
+    schema.contract("0007_full_name")
+    assert rows(base, "SELECT to_regproc('whole')") == [(None,)]
+
+
 KEYLESS = "DROP TABLE users; CREATE TABLE users (id bigint, first_name text NOT NULL, last_name text NOT NULL); INSERT INTO users VALUES (1, 'Ada', 'King')"
 
 

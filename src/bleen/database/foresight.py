@@ -64,7 +64,7 @@ class Foresight:
         """
         made = (*before, migration)
         coming = None if any(m.command.expand for m in made) else "\n".join(m.sql("expand") for m in made)  # what another tool makes, only that tool knows
-        wrong = [(pair, sync.foreseen(self._server, pair) or self._absent(pair, coming)) for pair in migration.pairs]
+        wrong = [(pair, sync.foreseen(self._server, pair, coming) or self._absent(pair, coming)) for pair in migration.pairs]
         said = [f"{words(pair)} cannot be kept in step: {why}" for pair, reasons in wrong for why in reasons]
         try:
             if fill := self._schema.fill(migration):

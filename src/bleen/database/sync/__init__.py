@@ -87,9 +87,11 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
     return sqlite.of(server, migration, number, pair)
 
 
-def foreseen(server: Server, pair: Pair) -> list[str]:
-    """Those of ``refusals`` that can be known before expand has made the columns of the new side: to be said before anything is touched. Reads no row."""
-    return _module(server).foreseen(server, pair)
+def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:
+    """Those of ``refusals`` that can be known before expand has made the columns of the new side: to be said before anything is touched. Reads no row.
+    ``coming``: the SQL that will have run before, which may make a function that the pair calls; None if nobody knows it.
+    """
+    return _module(server).foreseen(server, pair, coming)
 
 
 def refusals(server: Server, pair: Pair) -> list[str]:
@@ -114,7 +116,7 @@ def risks(server: Server, pair: Pair, expand: str = "") -> list[str]:
 class _Refusals(Protocol):
     """What a dialect's module of that name provides."""
 
-    def foreseen(self, server: Server, pair: Pair) -> list[str]: ...
+    def foreseen(self, server: Server, pair: Pair, coming: str | None = "") -> list[str]: ...
     def refusals(self, server: Server, pair: Pair) -> list[str]: ...
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import cast
 
-from bleen.database.migration import Pair
+from bleen.database.migration import Pair, speaks_of
 from bleen.database.mysql import MySQL
 from bleen.database.server import Server
 from bleen.database.sync import mysql
@@ -27,14 +27,14 @@ _STEADY = words("""
 """
 
 
-def foreseen(server: Server, pair: Pair) -> list[str]:
+def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:
     """Implements ``sync.foreseen``. What comes first is asked first: no reason is given that only follows from another."""
     given = cast(MySQL, server)
     try:
         if not server.columns(pair.table):
             return []
         sync = mysql.of(server, "", 0, pair, {})
-        return _table(given, sync) or [*_columns(given, sync), *_others(given, sync), *undecided(pair)] or _calls(given, sync)
+        return _table(given, sync) or [*_columns(given, sync), *_others(given, sync), *undecided(pair)] or _calls(given, sync, coming)
     except Refused as error:
         return [str(error)]
 
@@ -134,12 +134,12 @@ def _shared(body: str, pair: Pair) -> list[str]:
     return sorted(theirs & {*pair.old, *pair.new})
 
 
-def _calls(server: MySQL, sync: Sync) -> list[str]:
-    """What speaks against the functions of the expressions."""
+def _calls(server: MySQL, sync: Sync, coming: str | None) -> list[str]:
+    """What speaks against the functions of the expressions, but for those that what is coming may make or change."""
     found = []
     for what, expressions in (("forward of", sync.forward()), ("backward of", sync.backward())):
         for column, expression in expressions.items():
-            found += [f"{what} {column} {why}" for name in expression.functions if (why := _function(server, name))]
+            found += [f"{what} {column} {why}" for name in expression.functions if (why := _function(server, name, coming))]
     return found
 
 
@@ -153,10 +153,12 @@ def _expressions(server: MySQL, sync: Sync) -> list[str]:
     return found
 
 
-def _function(server: MySQL, name: tuple[str, ...]) -> str:
-    """What speaks against a function; empty if nothing does."""
+def _function(server: MySQL, name: tuple[str, ...], coming: str | None) -> str:
+    """What speaks against a function; empty if nothing does, or if it is not the server's own and may be made or changed by what is ``coming``."""
     shown = ".".join(name)
     if len(name) == 1 and name[0].upper() in _STEADY:
+        return ""
+    if coming is None or speaks_of(coming, name[-1]):
         return ""
     schema, routine = server.qualified(name)
     rows = server.rows(

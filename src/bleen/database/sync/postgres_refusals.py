@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from bleen.database.migration import Pair
+from bleen.database.migration import Pair, speaks_of
 from bleen.database.postgres_parser import limits
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
@@ -22,14 +22,14 @@ _STEADY = frozenset(
 """STABLE functions of PostgreSQL that depend on nothing but what they are given and settings that the trigger pins."""
 
 
-def foreseen(server: Server, pair: Pair) -> list[str]:
+def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:
     """Implements ``sync.foreseen``. What comes first is asked first: no reason is given that only follows from another."""
     if not server.columns(pair.table):
         return []
     try:
         sync = postgres.of(server, "", 0, pair, {})
         oid = server.rows("SELECT to_regclass(%s)::oid", [pair.table])[0][0]
-        return _table(server, sync, oid) or [*_columns(server, sync, oid), *_others(server, sync, oid), *undecided(pair)] or _calls(server, sync)
+        return _table(server, sync, oid) or [*_columns(server, sync, oid), *_others(server, sync, oid), *undecided(pair)] or _calls(server, sync, coming)
     except Refused as error:
         return [str(error)]
 
@@ -170,12 +170,12 @@ def _shared(comment: str, pair: Pair) -> list[str]:
     return sorted(theirs & {*pair.old, *pair.new})
 
 
-def _calls(server: Server, sync: Sync) -> list[str]:
-    """What speaks against the functions of the expressions."""
+def _calls(server: Server, sync: Sync, coming: str | None) -> list[str]:
+    """What speaks against the functions of the expressions, but for those that what is coming may make or change."""
     found = []
     for words, expressions in (("forward of", sync.forward()), ("backward of", sync.backward())):
         for column, expression in expressions.items():
-            found += [f"{words} {column} {why}" for name in expression.functions if (why := _function(server, name))]
+            found += [f"{words} {column} {why}" for name in expression.functions if (why := _function(server, name, coming))]
     return found or _schemas(server, sync)
 
 
@@ -210,14 +210,16 @@ def _expressions(server: Server, sync: Sync) -> list[str]:
     return _tried(server, f"EXPLAIN UPDATE {sync.named(sync.table)} t SET {sets}", "PostgreSQL does not take forward and backward as values of their columns")
 
 
-def _function(server: Server, name: Sequence[str]) -> str:
-    """What speaks against a function; empty if nothing does."""
+def _function(server: Server, name: Sequence[str], coming: str | None) -> str:
+    """What speaks against a function; empty if nothing does, or if it is not PostgreSQL's own and may be made or changed by what is ``coming``."""
     shown = ".".join(name)
     rows = server.rows(
         "SELECT n.nspname = 'pg_catalog', p.prokind, p.proretset, p.provolatile, has_function_privilege('public', p.oid, 'EXECUTE') FROM pg_proc p"
         " JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.proname = %s AND CASE WHEN %s = '' THEN pg_function_is_visible(p.oid) ELSE n.nspname = %s END",
         [name[-1], *([name[-2] if len(name) > 1 else ""] * 2)],
     )
+    if (coming is None or speaks_of(coming, name[-1])) and not any(row[0] for row in rows):
+        return ""
     if not rows:
         return f"calls {shown}(), which there is not; name it with its schema"
     for builtin, kind, many, volatile, granted in rows:

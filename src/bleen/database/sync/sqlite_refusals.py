@@ -14,8 +14,8 @@ from bleen.database.tokens import Token, read
 from bleen.errors import Refused
 
 
-def foreseen(server: Server, pair: Pair) -> list[str]:
-    """Implements ``sync.foreseen``. What comes first is asked first: no reason is given that only follows from another."""
+def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:
+    """Implements ``sync.foreseen``. What comes first is asked first: no reason is given that only follows from another. No SQL makes a function here."""
     try:
         if kind := _kind(server, named(pair.table)):
             return [kind]
