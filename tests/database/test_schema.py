@@ -314,6 +314,42 @@ def test_triggers_of_another_service_that_cannot_be_told_are_in_the_way_only_whe
         schema.expand([], "other", 7, {"green-7": frozenset()})
 
 
+STATE = {
+    "expand.sql": "CREATE TABLE audit (id bigint); ALTER TABLE users ADD COLUMN junk int; ALTER TABLE users ADD COLUMN state text;",
+    "contract.sql": "ALTER TABLE users DROP COLUMN last_name; DROP TABLE audit; ALTER TABLE users DROP COLUMN status;",
+    "revert.sql": "DROP TABLE audit; ALTER TABLE users DROP COLUMN junk; ALTER TABLE users DROP COLUMN state;",
+    "migration.toml": """
+[[sync]]
+table = "users"
+old = ["status"]
+new = ["state"]
+forward = { state = "status" }
+backward = { status = "state" }
+on_conflict = "new"
+""",
+}
+
+
+@pytest.mark.parametrize("half", ["revert", "contract"])
+def test_triggers_of_what_is_half_reverted_or_contracted_are_told_who_writes(base: Base, half: str) -> None:
+    """Releases do not wait for it: an INSERT that leaves the new side empty is the old version's, whichever environment that is by now."""
+    rows(base, USERS + "ALTER TABLE users ADD COLUMN status text NOT NULL DEFAULT 'active'; ALTER TABLE users ALTER last_name DROP NOT NULL")
+    schema = Schema(base.open())
+    schema.expand([parse("0007_state", STATE, "")], "shop", 2, {"blue-1": frozenset(), "green-2": frozenset({"0007_state"})})
+    rows(base, "CREATE VIEW audited AS SELECT id FROM audit")
+    with pytest.raises(Refused, match="audited"):
+        schema.revert("0007_state") if half == "revert" else schema.contract("0007_state")
+    ships = frozenset({"0007_state"} if half == "contract" else ())
+    schema.expand([], "shop", 3, {"green-3" if half == "revert" else "blue-3": ships, "green-2": ships})
+    with base.connect(**{"bleen.environment": "green" if half == "revert" else "blue"}) as writer:
+        if half == "revert":
+            writer.execute("INSERT INTO users (first_name) VALUES ('Ada')")
+        else:
+            writer.execute("INSERT INTO users (first_name, state, status) VALUES ('Ada', 'fresh', 'stale')")
+    made = ("active", "active") if half == "revert" else ("fresh", "fresh")
+    assert rows(base, "SELECT status, state FROM users WHERE first_name = 'Ada'") == [made]
+
+
 def test_two_releases_never_interleave(users: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """One advisory lock per database, so that two releases never interleave."""
     monkeypatch.setattr(postgres, "GONE_WITHIN", 0.1)

@@ -422,10 +422,16 @@ class Schema:
         self.server.change(_own(statements), self.ledger.mark(migration.name, "sync", number, True), migration.locks, self.told)
 
     def _in_step(self) -> Iterator[tuple[Entry, int, Pair]]:
-        """Every pair that triggers keep in step now, whoever's it is."""
+        """Every pair that triggers keep in step now, whoever's it is; also of what is half contracted or reverted, for which releases do not wait."""
         for entry in self.ledger.entries():
-            steps = self.ledger.steps(entry.name) if entry.migration.pairs and entry.state in (State.EXPANDING, State.EXPANDED) else {}
-            yield from ((entry, number, pair) for number, pair in enumerate(entry.migration.pairs, 1) if _kept(steps, number))
+            steps = self.ledger.steps(entry.name) if entry.migration.pairs else {}
+            for number, pair in enumerate(entry.migration.pairs, 1):
+                if _kept(steps, number) and (entry.state in (State.EXPANDING, State.EXPANDED) or self._there(pair)):
+                    yield entry, number, pair
+
+    def _there(self, pair: Pair) -> bool:
+        """Whether a pair has both sides: where DDL is in no transaction, a side is gone before the ledger knows, and the triggers before it."""
+        return {name.lower() for name in (*pair.old, *pair.new)} <= {name.lower() for name in self.server.columns(pair.table)}
 
     def _rewrite(self, service: str) -> None:
         """Tells the triggers of earlier migrations who writes which shape now; those of other services too, as a name of theirs may be one of this one's."""
