@@ -1,5 +1,6 @@
 """Expand, contract and revert on a real server, by the ledger."""
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -989,6 +990,38 @@ def test_a_migration_that_takes_a_column_from_the_pair_of_another_is_refused_by_
     assert "is kept in step for 0007_full_name, by these names" in said[0]
     schema.expand([migration()], "shop", 2, {})
     assert Foresight(schema).foreseen(later) == said
+
+
+NAMED = [
+    ("DROP FUNCTION tidy(text);", "public.tidy(first_name || last_name)"),
+    ("DROP ROUTINE IF EXISTS tidy;", '"tidy" (first_name || last_name)'),
+    ("DROP FUNCTION other, tidy;", "lower(tidy(first_name || last_name))"),
+    ("DROP TYPE public.tidy;", "(first_name || last_name)::tidy"),
+    ("DROP DOMAIN tidy;", "CAST(first_name || last_name AS public.tidy)"),
+    ("DROP COLLATION tidy;", 'upper(first_name || last_name COLLATE "tidy")'),
+]
+"""What drops a thing, and an expression that names it."""
+UNNAMED = [
+    ("DROP FUNCTION tidy(text);", "first_name || ' tidy ' || last_name"),
+    ("DROP FUNCTION tidy(text);", "untidy(first_name || last_name)"),
+    ("DROP TYPE tidy;", "first_name || tidy"),
+    ("CREATE FUNCTION tidy() RETURNS int LANGUAGE sql AS 'SELECT 1';", "tidy(first_name)"),
+]
+
+
+@pytest.mark.parametrize(("drop", "forward", "refused"), [*((*each, True) for each in NAMED), *((*each, False) for each in UNNAMED)])
+def test_a_contract_that_drops_what_the_pair_of_another_migration_names_is_refused_by_the_plan(users: Base, drop: str, forward: str, refused: bool) -> None:
+    """The server lets it go, as a trigger is a text to it, and every write to the table would fail from there on."""
+    toml = FULL_NAME["migration.toml"].replace('"first_name || \' \' || last_name"', json.dumps(forward))
+    pair, takes = parse("0007_full_name", {"migration.toml": toml}, ""), parse("0008_less", {"contract.sql": drop}, "")
+    foresight = Foresight(Schema(users.open()))
+
+    def said(migration: Migration, before: Migration) -> list[str]:
+        return [each for each in foresight.foreseen(migration, [before]) if "names what" in each]
+
+    assert [each.partition(": ")[0] for each in said(takes, pair)] == ["contract.sql"] * refused
+    assert all("is kept in step for 0007_full_name, by an expression that names what this drops" in each for each in said(takes, pair))
+    assert ["names what contract.sql of 0008_less drops" in each for each in said(pair, takes)] == [True] * refused
 
 
 def test_an_index_of_a_partitioned_table_is_not_to_be_dropped_concurrently(base: Base) -> None:

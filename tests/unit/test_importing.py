@@ -335,6 +335,34 @@ def test_a_contract_that_drops_what_its_own_expand_adds_is_an_error(dialect: Dia
     assert said("1_a") == [("1_a/contract.sql", 3, "error")]
 
 
+RENAMES: list[tuple[str, str, tuple[Dialect, ...]]] = [
+    ("CREATE TABLE t_new (id int);\nALTER TABLE t_new RENAME TO t", "DROP TABLE IF EXISTS t", DIALECTS),
+    ("CREATE TABLE t_new (id int)", "ALTER TABLE t_new RENAME TO t;\nDROP TABLE t", DIALECTS),
+    ("ALTER TABLE a ADD COLUMN b_new int;\nALTER TABLE a RENAME COLUMN b_new TO b", "ALTER TABLE a DROP COLUMN b", DIALECTS),
+    ("ALTER TABLE a_old ADD COLUMN b int;\nALTER TABLE a_old RENAME TO a", "ALTER TABLE a DROP COLUMN b", DIALECTS),
+    ("CREATE TABLE t (id int);\nALTER TABLE t SET SCHEMA s", "DROP TABLE s.t", ("postgres",)),
+    ("CREATE VIEW t_new AS SELECT 1;\nALTER VIEW t_new RENAME TO t", "DROP VIEW t", ("postgres",)),
+    ("CREATE TABLE t_new (id int);\nRENAME TABLE t TO t_old, t_new TO t", "DROP TABLE t", ("mysql",)),
+    ("CREATE TABLE t_new (id int);\nALTER TABLE t_new ADD COLUMN a int, RENAME TO t", "ALTER TABLE t DROP COLUMN a", ("mysql",)),
+    ("ALTER TABLE a ADD COLUMN b_new int;\nALTER TABLE a CHANGE b_new b int", "ALTER TABLE a DROP COLUMN b", ("mysql",)),
+]
+"""An expand that renames what it makes, a contract that drops it by the name that it has then, and where both can be written."""
+
+
+@pytest.mark.parametrize(("expand", "contract", "dialect"), [(expand, contract, each) for expand, contract, where in RENAMES for each in where])
+def test_a_contract_that_drops_by_its_last_name_what_its_own_expand_makes_is_an_error(expand: str, contract: str, dialect: Dialect) -> None:
+    scripts = [Script(expand, "1_a/expand.sql", "expand"), Script(contract, "1_a/contract.sql", "contract")]
+    assert [each.line for each in lint_release(scripts, dialect) if each.rule == "drops-new"] == [contract.count("\n") + 1]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_contract_may_drop_what_has_had_the_name_of_something_new(dialect: Dialect) -> None:
+    expand = "CREATE TABLE t_new (id int);\nALTER TABLE t_new RENAME TO t_next"
+    contract = "DROP TABLE t_new;\nALTER TABLE t RENAME TO t_old;\nALTER TABLE t_next RENAME TO t;\nDROP TABLE t_old"
+    scripts = [Script(expand, "1_a/expand.sql", "expand"), Script(contract, "1_a/contract.sql", "contract")]
+    assert not [each for each in lint_release(scripts, dialect) if each.rule == "drops-new"]
+
+
 FUNCTION = "CREATE OR REPLACE FUNCTION s.price(n integer) RETURNS int LANGUAGE sql AS 'SELECT $1'"
 AGAIN = [
     ("DROP FUNCTION IF EXISTS price(int)", FUNCTION, "routine s.price(int4)"),
@@ -351,6 +379,18 @@ AGAIN = [
     ("DROP VIEW IF EXISTS v", "CREATE OR REPLACE VIEW v AS SELECT 1", "table v"),
     ("DROP TABLE IF EXISTS t", "CREATE TABLE IF NOT EXISTS t (id int)", "table t"),
     ("DROP STATISTICS st", "CREATE STATISTICS st ON b, c FROM a", "statistics st"),
+    ("DROP TABLE IF EXISTS t", "ALTER TABLE t_new RENAME TO t", "table t"),
+    ("DROP TABLE s.t", "ALTER TABLE public.t SET SCHEMA s", "table s.t"),
+    ("DROP VIEW v", "ALTER VIEW v_new RENAME TO v", "table v"),
+    ("DROP INDEX i", "ALTER INDEX i_new RENAME TO i", "index i"),
+    ("DROP INDEX i", "ALTER TABLE i_new RENAME TO i", "index i"),
+    ("ALTER TABLE a DROP b", "ALTER TABLE a RENAME b_new TO b", "column a.b"),
+    ("ALTER TABLE a DROP CONSTRAINT c", "ALTER TABLE a RENAME CONSTRAINT c_new TO c", "constraint a.c"),
+    ("DROP TRIGGER t ON a", "ALTER TRIGGER t_new ON a RENAME TO t", "trigger a.t"),
+    ("DROP FUNCTION f(int)", "ALTER FUNCTION f_new(int) RENAME TO f", "routine f(int4)"),
+    ("DROP FUNCTION s.f(int)", "ALTER FUNCTION f(int) SET SCHEMA s", "routine s.f(int4)"),
+    ("DROP TYPE t", "ALTER TYPE t_new RENAME TO t", "type t"),
+    ("DROP SCHEMA s", "ALTER SCHEMA s_new RENAME TO s", "schema s"),
 ]
 """What drops something, what makes it again, and how that is called."""
 
@@ -383,11 +423,33 @@ def test_what_cannot_be_split_is_refused_where_it_stands(text: str, where: str, 
         ("DROP TRIGGER IF EXISTS t", "CREATE DEFINER = CURRENT_USER TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.b = 1", "trigger t"),
         ("DROP VIEW IF EXISTS v", "CREATE OR REPLACE SQL SECURITY INVOKER VIEW v AS SELECT 1", "view v"),
         ("DROP EVENT IF EXISTS e", "CREATE EVENT IF NOT EXISTS e ON SCHEDULE EVERY 1 DAY DO DELETE FROM a", "event e"),
+        ("DROP TABLE IF EXISTS t", "RENAME TABLE u TO u_old, t_new TO t", "table t"),
+        ("DROP VIEW v", "RENAME TABLE v_new TO v", "view v"),
+        ("DROP INDEX i ON a", "ALTER TABLE a RENAME INDEX i_new TO i", "index a.i"),
+        ("ALTER TABLE a DROP b", "ALTER TABLE a CHANGE b_new b int", "column a.b"),
     ],
 )
 def test_what_mysql_drops_and_makes_again_is_refused_too(drop: str, create: str, what: str) -> None:
     with pytest.raises(Unfit, match=f"makes the {what} again, which change.sql:1:1 drops"):
         one(f"{drop};\n{create};", "mysql")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_takes_the_name_of_something_dropped_is_refused_in_every_dialect(dialect: Dialect) -> None:
+    for text, what in (
+        ("DROP TABLE IF EXISTS t;\nALTER TABLE t_new RENAME TO t;", "table t"),
+        ("ALTER TABLE a DROP COLUMN b;\nALTER TABLE a RENAME COLUMN b_new TO b;", "column a.b"),
+    ):
+        with pytest.raises(Unfit, match=f"^change.sql:2:1: makes the {what} again, which change.sql:1:1 drops"):
+            one(text, dialect)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_the_release_makes_is_its_own_by_its_last_name(dialect: Dialect) -> None:
+    text = "CREATE TABLE t_new (id int, a int);\nALTER TABLE t_new RENAME TO t;\nALTER TABLE t DROP COLUMN a;\nDROP TABLE t_new;\n"
+    made = one(text, dialect)
+    assert made.files["expand.sql"] == text.removesuffix("DROP TABLE t_new;\n")
+    assert made.files["contract.sql"] == "DROP TABLE t_new;\n", "it is another one, which was there"
 
 
 def test_what_only_seems_to_be_made_again_is_taken() -> None:

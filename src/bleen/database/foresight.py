@@ -9,12 +9,17 @@ from bleen.database import backfill, command, reverting, sync
 from bleen.database.command import HALVES
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, Pair, speaks_of
+from bleen.database.reverting_names import taken
 from bleen.database.schema import Schema, groups, words
 from bleen.database.statements import Statement, in_a_line
 from bleen.errors import Refused
 
 _DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
+
+_NAMED = dict.fromkeys(("FUNCTION", "ROUTINE"), r"""(?<!\w){}["`]?\s*\(""")
+_NAMED |= dict.fromkeys(("TYPE", "DOMAIN", "COLLATION"), r"""(?:::|\bAS\b|\bCOLLATE\b)\s*(?:["\w]+\s*\.\s*)?"?{}(?!\w)""")
+"""By its kind, how an expression names something; its name is left open."""
 
 
 class Plan(NamedTuple):
@@ -74,21 +79,47 @@ class Foresight:
         for part in HALVES:
             for statement in self._schema.statements(migration, part):
                 said += [f"{part}.sql: {why}" for why in (self._server.unable(statement), self._pulled(statement, migration, before)) if why]
+        said += self._lacking(migration, before) if migration.pairs else ()
         try:
             list(groups(self._server, self._schema.statements(migration, "contract"), migration.pairs))
         except Refused as error:
             said.append(f"contract.sql: {error}")
         return said
 
-    def _pulled(self, statement: Statement, migration: Migration, before: Sequence[Migration]) -> str:
-        """That a statement gives another name to, or drops, a column that the pair of another migration keeps in step by its name; empty if it does not."""
+    def _beside(self, migration: Migration, before: Sequence[Migration]) -> list[Migration]:
+        """The other migrations that are expanded, or about to be."""
         kept = [entry.migration for entry in self._schema.ledger.entries() if entry.state in (State.EXPANDING, State.EXPANDED)]
-        for other in {m.name: m for m in (*kept, *before) if m.name != migration.name}.values():
+        return list({m.name: m for m in (*kept, *before) if m.name != migration.name}.values())
+
+    def _lacking(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
+        """What the contract of another migration drops, and an expression of a pair of this one names; a line each."""
+        for other in self._beside(migration, before):
+            for statement in self._schema.statements(other, "contract"):
+                for pair in migration.pairs:
+                    if self._needs(pair, statement):
+                        way = f"let it do without, or drop that in a release after the contract of {migration.name}"
+                        yield f"{words(pair)} names what contract.sql of {other.name} drops ({statement.brief}): {way}"
+
+    def _needs(self, pair: Pair, statement: Statement) -> bool:
+        """Whether a statement drops a function, a type or a collation that an expression of a pair names: its triggers are a text to the server, which lets it
+        go. Of one that has several signatures, it may be another.
+        """
+        said = "\n".join((*pair.forward.values(), *pair.backward.values()))
+        dropped = taken(statement.text, self._server.dialect) or ()
+        return any(each.kind in _NAMED and re.search(_NAMED[each.kind].format(re.escape(each.names[-1])), said, re.IGNORECASE) for each in dropped)
+
+    def _pulled(self, statement: Statement, migration: Migration, before: Sequence[Migration]) -> str:
+        """That a statement gives another name to, or drops, a column that the pair of another migration keeps in step by its name, or drops what an expression
+        of such a pair names; empty if it does not.
+        """
+        for other in self._beside(migration, before):
             for pair in other.pairs:
                 renames = _RENAMES.search(statement.text) and speaks_of(statement.text, pair.table.rpartition(".")[2])
-                if self._server.drops(statement, pair) or (renames and any(speaks_of(statement.text, name) for name in (*pair.old, *pair.new))):
+                named = self._server.drops(statement, pair) or (renames and any(speaks_of(statement.text, name) for name in (*pair.old, *pair.new)))
+                if named or self._needs(pair, statement):
                     way = f"say it in {other.name}, if no database has seen that yet, or in a release after its contract"
-                    return f"{statement.brief}: {words(pair)} is kept in step for {other.name}, by these names; {way}"
+                    by = "these names" if named else "an expression that names what this drops"
+                    return f"{statement.brief}: {words(pair)} is kept in step for {other.name}, by {by}; {way}"
         return ""
 
     def risks(self, migration: Migration) -> list[str]:

@@ -6,7 +6,7 @@ say the same while two versions run: a ``[[sync]]``.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from bleen.database import reverting, statements, tokens
@@ -71,6 +71,14 @@ class Part(NamedTuple):
     """Why it is left out."""
     brings: tuple[Names, ...] = ()
     """What is there once it has run, perhaps in the place of another: a function too, CREATE OR REPLACE, IF NOT EXISTS."""
+    renames: tuple[tuple[Names, Names], ...] = ()
+    """What has another name once it has run, and that name."""
+
+    def leaves(self, made: Set[Names]) -> set[Names]:
+        """What is new once it has run, by its name then; before it, ``made`` was."""
+        for old, new in self.renames:
+            made = {_renamed(thing, old, new) for thing in made}
+        return {*made, *self.makes} - {*self.drops}
 
 
 class Placed(NamedTuple):
@@ -84,6 +92,12 @@ class Placed(NamedTuple):
     def at(self) -> str:
         line, column = self.part.statement.at
         return f"{self.file}:{line}:{column}"
+
+
+def _renamed(thing: Names, old: Names, new: Names) -> Names:
+    """A thing once ``old`` is called ``new``: a table takes its columns along."""
+    along = old[0] == "table" and thing[0] in ("column", "constraint") and thing[1:-1] == old[1:]
+    return new if thing == old else (thing[0], *new[1:], thing[-1]) if along else thing
 
 
 _RESTRICT = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+$", re.MULTILINE)
@@ -245,14 +259,14 @@ def _idle(part: Part) -> str:
 
 def _phased(placed: Sequence[Placed]) -> list[Placed]:
     """The parts with their phases, now that it is known what the release itself makes: it is free to change. Raises UserError where something that is dropped
-    is made again: the old version needs the one, the new version the other, and both have one name.
+    is made again, or whose name is given to another: the old version needs the one, the new version the other, and both have one name.
     """
     made: set[Names] = set()
     dropped: dict[Names, Placed] = {}
     found = []
     for each in placed:
         part = each.part
-        for thing in (*part.makes, *part.brings):
+        for thing in (*part.makes, *part.brings, *(new for _, new in part.renames)):
             if thing not in made and (gone := next((drop for name, drop in dropped.items() if _may_be(thing, name)), None)):
                 why = f"makes {_told(thing)} again, which {gone.at} drops: while both versions run, both need theirs"
                 raise Unfit(f"{each.at}: {why}; give the new one another name, or leave the DROP out if there is none yet")
@@ -261,8 +275,7 @@ def _phased(placed: Sequence[Placed]) -> list[Placed]:
             part = part._replace(phase="expand", fill=None)
         elif part.phase == "contract":
             dropped.update(dict.fromkeys(part.drops, each))
-        made.update(part.makes)
-        made.difference_update(part.drops)
+        made = part.leaves(made)
         found.append(each._replace(part=part))
     return found
 

@@ -17,6 +17,7 @@ _TAKES = frozenset("DropColumn DropConstraint SetNotNull DropExpression DropIden
 """Subcommands of ALTER TABLE that the old version would notice: what it needs is taken, or what it does not know is asked of it."""
 _DROPPED = {pb.OBJECT_TABLE: "table", pb.OBJECT_VIEW: "table", pb.OBJECT_MATVIEW: "table", pb.OBJECT_INDEX: "index", pb.OBJECT_SEQUENCE: "sequence"}
 _DROPPED |= {pb.OBJECT_FOREIGN_TABLE: "table", pb.OBJECT_DOMAIN: "type", pb.OBJECT_STATISTIC_EXT: "statistics", pb.OBJECT_EVENT_TRIGGER: "event trigger"}
+_DROPPED |= {pb.OBJECT_TABCONSTRAINT: "constraint"}
 _DROPPED |= dict.fromkeys((pb.OBJECT_FUNCTION, pb.OBJECT_PROCEDURE, pb.OBJECT_ROUTINE, pb.OBJECT_AGGREGATE), "routine")
 _ON_RELATION = (pb.OBJECT_TRIGGER, pb.OBJECT_POLICY, pb.OBJECT_RULE)
 _NEGATION = pb.NOT_EXPR
@@ -52,7 +53,7 @@ def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
         case "AlterTableStmt":
             yield from _alter_table(parsed, node)
         case "DropStmt":
-            what = _DROPPED.get(node.remove_type, pb.ObjectType.Name(node.remove_type).removeprefix("OBJECT_").lower())
+            what = _called(node.remove_type)
             names = [object_name(each) for each in node.objects]
             table = names[0][:-1] if node.remove_type in _ON_RELATION else ()
             yield Part("contract", statement, statement.text, table, drops=tuple((what, *name) for name in names))
@@ -69,7 +70,12 @@ def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
         case "VariableSetStmt" | "SelectStmt" if _preamble(node):
             yield Part("expand", statement, statement.text, idle=f"{in_a_line(statement.text)}: bleen sets up the session itself")
         case _:
-            yield Part("expand", statement, statement.text, _altered(node), makes=tuple(_made(node)), brings=tuple(_brought(node)))
+            made, brought, renamed = tuple(_made(node)), tuple(_brought(node)), tuple(_renamed(node))
+            yield Part("expand", statement, statement.text, _altered(node), made, brings=brought, renames=renamed)
+
+
+def _called(kind_of_object: Message) -> str:
+    return _DROPPED.get(kind_of_object) or str(pb.ObjectType.Name(kind_of_object).removeprefix("OBJECT_").lower())
 
 
 def _preamble(node: Message) -> bool:
@@ -187,6 +193,22 @@ def _brought(node: Message) -> Iterator[Names]:
             yield "type", *words(node.type_name)
         case "CreateStatsStmt" if node.defnames:
             yield "statistics", *words(node.defnames)
+
+
+def _renamed(node: Message) -> Iterator[tuple[Names, Names]]:
+    """What a statement gives another name or another schema, and what it is called then."""
+    if kind(node) not in ("RenameStmt", "AlterObjectSchemaStmt"):
+        return
+    moves = kind(node) == "AlterObjectSchemaStmt"
+    what = _called(node.object_type if moves else node.rename_type)
+    names = relation(node.relation) if node.HasField("relation") else object_name(node.object)
+    if not moves and node.subname:  # a part of a table, or a schema
+        yield (what, *names, node.subname), (what, *names, node.newname)
+        return
+    own = -2 if what == "routine" else -1  # behind its name are its arguments
+    became = (node.newschema, *names[own:]) if moves else (*names[:own], node.newname, *names[own:][1:])
+    for each in ("table", "index", "sequence") if what == "table" else (what,):  # ALTER TABLE takes them all
+        yield (each, *names), (each, *became)
 
 
 def _fill(text: str, parsed: Parsed, node: Message) -> Fill:

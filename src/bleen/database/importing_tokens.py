@@ -1,10 +1,10 @@
 """The statements of a file of MySQL or SQLite, each in the phase in which it can run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from bleen.database.importing import Assigned, Fill, Names, Part
-from bleen.database.rules.mysql_grammar import alter_table
+from bleen.database.rules.mysql_grammar import Spec, alter_table
 from bleen.database.rules.sentences import update
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Sentence, Token, comments, words
@@ -34,6 +34,8 @@ def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
             yield Part("contract", statement, statement.text)
         elif first in _IDLE and len(sentence.tokens) <= 3:
             yield Part("expand", statement, statement.text, idle=f"{statement.text}: each statement has a transaction of its own")
+        elif cursor.accept("RENAME", "TABLE") or cursor.accept("RENAME", "TABLES"):
+            yield Part("expand", statement, statement.text, renames=tuple(_renamed(cursor)))
         elif cursor.sees("INSERT", "INTO"):
             yield Part("expand", statement, statement.text, _names(Cursor(sentence.tokens[2:], text).table()))
         else:
@@ -52,15 +54,56 @@ def _mysql_alter(statement: Statement, cursor: Cursor) -> Iterator[Part]:
     runs = [(takes, list(run)) for takes, run in groupby(specs, key=lambda spec: spec.kind in _TAKES)]
     for takes, run in runs:
         text = statement.text if len(runs) == 1 else f"{head} {', '.join([*(spec.text for spec in run), *how])}"
-        makes = tuple(("column", *table, _key(spec.names[0])) for spec in run if spec.kind == "add-column")
+        renames = tuple(_renamed_by(table, run))
+        called = next((new[1:] for _, new in renames if new[0] == "table"), table)
+        makes = tuple(("column", *called, _key(spec.names[0])) for spec in run if spec.kind == "add-column")
         drops = tuple((spec.kind.removeprefix("drop-"), *table, _key(spec.names[0])) for spec in run if takes and spec.names)
-        yield Part("contract" if takes else "expand", statement, text, table, makes, drops)
+        yield Part("contract" if takes else "expand", statement, text, table, makes, drops, renames=renames)
+
+
+def _renamed_by(table: Names, specs: Sequence[Spec]) -> Iterator[tuple[Names, Names]]:
+    """What an ALTER TABLE gives other names to, the table itself last."""
+    for spec in specs:
+        if spec.kind in ("rename-column", "change", "rename-index"):
+            what, (old, new) = "index" if spec.kind == "rename-index" else "column", map(_key, spec.names)
+            if old != new:
+                yield (what, *table, old), (what, *table, new)
+    for spec in specs:
+        if spec.kind == "rename-table":
+            yield from _moved(table, _names(spec.names))
+
+
+def _moved(table: Names, to: Names) -> Iterator[tuple[Names, Names]]:
+    """What has a table's name, and the one that it gets; it may be a view."""
+    new = to if len(to) > 1 else (*table[:-1], *to)
+    yield from ((("view", *table), ("view", *new)), (("table", *table), ("table", *new)))
+
+
+def _renamed(cursor: Cursor) -> Iterator[tuple[Names, Names]]:
+    """Behind RENAME TABLE."""
+    cursor.accept("IF", "EXISTS")
+    while True:
+        old = _names(cursor.table())
+        cursor.expect("TO")
+        yield from _moved(old, _names(cursor.table()))
+        if not cursor.accept(","):
+            return
 
 
 def _sqlite_alter(statement: Statement, cursor: Cursor) -> Iterator[Part]:
     cursor.expect("ALTER", "TABLE")
     table = _names(cursor.table())
     verb = cursor.kind("word").word
+    if verb == "RENAME":
+        if cursor.accept("TO"):
+            renames = tuple(_moved(table, (_key(cursor.name()),)))
+        else:
+            cursor.accept("COLUMN")
+            old = ("column", *table, _key(cursor.name()))
+            cursor.expect("TO")
+            renames = ((old, (*old[:-1], _key(cursor.name()))),)
+        yield Part("expand", statement, statement.text, table, renames=renames)
+        return
     cursor.accept("COLUMN")
     named = (("column", *table, _key(cursor.name())),) if verb in ("ADD", "DROP") else ()
     if verb == "DROP":

@@ -75,7 +75,7 @@ def rules(dialect: Dialect) -> Mapping[str, str]:
     """Every rule of a dialect in one sentence, those of overrides and of the way back too."""
     way_back = {
         IRREVERSIBLE: "What expand.sql does is undone by revert.sql, or by what is derived from it; else revert.sql says why not.",
-        DROPS_NEW: "Contract drops no table and no column that the expand of the same migration adds: the new version uses it.",
+        DROPS_NEW: "Contract drops no table and no column that the expand of the same migration adds, whatever it is called by then: the new version uses it.",
     }
     return {**_module(dialect).RULES, **way_back, **overrides.RULES}
 

@@ -9,17 +9,21 @@ from bleen.database.statements import Dialect, Place, Unreadable
 
 
 def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list[tuple[Place, str]]:
-    """Where a contract drops a table or a column that the expand adds, and why it must not. What cannot be read is for the rules of its own file."""
+    """Where a contract drops a table or a column that the expand adds, by the name that it has then, and why it must not. What cannot be read is for the
+    rules of its own file.
+    """
     if dialect == "postgres":
         from bleen.database import importing_postgres as reader
     else:
         from bleen.database import importing_tokens as reader  # type: ignore[no-redef]
-    made: set[tuple[str, ...]] = set()
+    made, takes = set[tuple[str, ...]](), list[tuple[Place, tuple[str, ...]]]()
     try:
         for text in expands:
             for part in reader.read(text, dialect)[0]:
-                made = (made | {*part.makes}) - {*part.drops}
-        takes = [(part.statement.at, thing) for part in reader.read(contract, dialect)[0] for thing in part.drops if thing in made]
+                made = part.leaves(made)
+        for part in reader.read(contract, dialect)[0]:
+            takes += [(part.statement.at, thing) for thing in part.drops if thing in made]
+            made = part.leaves(made) - {*part.makes}
     except Unreadable:
         return []
     why = "which expand.sql of this migration adds, with all that the new version wrote there; what undoes expand.sql is revert.sql"
