@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bleen.cli import main
-from bleen.database.reverting import derived, lint
+from bleen.database.reverting import derived, lint, takes
 from bleen.database.reverting_names import taken
 from bleen.database.statements import DIALECTS, Dialect
 
@@ -87,6 +87,11 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
         "CREATE TABLE a (b int); CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1'; CREATE INDEX i ON a (f(b)); CREATE INDEX j ON a (b)",
         ["DROP INDEX IF EXISTS i;", "DROP FUNCTION IF EXISTS f(int);", "DROP TABLE IF EXISTS a;"],
     ),
+    (
+        "postgres",
+        "CREATE TABLE all_of_it (a int) PARTITION BY LIST (a); CREATE TABLE part (a int); ALTER TABLE all_of_it ATTACH PARTITION part FOR VALUES IN (1)",
+        ["DROP TABLE IF EXISTS part;", "DROP TABLE IF EXISTS all_of_it;"],
+    ),
     ("postgres", "CREATE INDEX i ON of_parts (a)", ["DROP INDEX IF EXISTS i;"]),  # PostgreSQL takes CONCURRENTLY in neither
     (
         "mysql",
@@ -150,6 +155,24 @@ def test_what_its_text_does_not_undo_wants_a_revert_sql(dialect: Dialect, expand
     assert (found.file, found.line, found.column, found.rule, found.severity) == ("0007_x/expand.sql", 2, 1, "irreversible", "error")
     assert why in found.message
     assert lint(expand, "-- nothing here\nSELECT 1;", "0007_x", dialect) == []
+
+
+INTO_SOMETHING_NEW: list[tuple[Dialect, str, str]] = [
+    ("postgres", "ALTER TABLE made ATTACH PARTITION events DEFAULT", "ATTACH PARTITION events: it was there before, and would be dropped with made"),
+    ("postgres", "CREATE TABLE b (); ALTER TABLE made ATTACH PARTITION app.b DEFAULT", "ATTACH PARTITION app.b"),
+    ("postgres", "ALTER TABLE events INHERIT made", "how it was before"),
+    ("postgres", "ALTER SEQUENCE numbers OWNED BY made.a", "AlterSeq"),
+    ("mysql", "ALTER TABLE made EXCHANGE PARTITION p WITH TABLE events", "rows that were there before would be dropped with made"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "statement", "why"), INTO_SOMETHING_NEW)
+def test_what_was_there_before_is_not_dropped_with_something_new_that_it_has_become_part_of(dialect: Dialect, statement: str, why: str) -> None:
+    """undoes what was done: what was there before stays"""
+    made = "CREATE TABLE made (a int) PARTITION BY LIST (a)" + " (PARTITION p VALUES IN (1))" * (dialect == "mysql")
+    expand = f"{made}; {statement}"
+    assert why in " ".join(each.why for each in derived(expand, dialect).stays)
+    assert takes(expand, dialect)
 
 
 @pytest.mark.parametrize("dialect", ["postgres", "mysql"])

@@ -57,9 +57,11 @@ class _Undoing:
     def alter_table(self, node: Message) -> Iterator[Undo]:
         table = relation(node.relation)
         ours, since = ("relation", *table) in self.made, self.since(table)
-        for each in node.cmds if since or not ours else ():
+        for each in node.cmds:
             command, what = each.alter_table_cmd, pb.AlterTableType.Name(each.alter_table_cmd.subtype).removeprefix("AT_")
-            if ours and not _hangs(command, what, since):
+            if ours and what == "AttachPartition" and ("relation", *(part := relation(getattr(command, "def").partition_cmd.name))) not in self.made:
+                raise Beyond(f"ATTACH PARTITION {quoted(*part)}: it was there before, and would be dropped with {quoted(*table)}; DETACH it first")
+            if ours and not (since and _hangs(command, what, since)):
                 continue
             if ours and what == "ColumnDefault":
                 yield Undo("default", quoted(*table), f"ALTER TABLE {quoted(*table)} ALTER COLUMN {quoted(command.name)} DROP DEFAULT;")

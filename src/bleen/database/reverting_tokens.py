@@ -58,6 +58,8 @@ class _Undoing:
         table = _name(alter.table)
         since = list(self.made)[list(self.made).index(table) + 1 :] if table in self.made else []
         for spec in alter.specs:
+            if table in self.made and spec.kind == "partition" and "TABLE" in words(spec.text.upper()):
+                raise Beyond(f"{spec.text}: rows that were there before would be dropped with {table}; move them back first")
             if table in self.made and not (spec.kind == "add-foreign" and _referred(spec.text) in since):
                 continue  # it goes with the table; but a key to a table that was made since, and so goes first, is in its way
             if spec.kind in ("algorithm", "lock") or (spec.kind == "set-default" and (table, spec.names[0].identifier) in self.columns):
