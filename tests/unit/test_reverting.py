@@ -94,6 +94,11 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
     ),
     ("postgres", "CREATE INDEX i ON of_parts (a)", ["DROP INDEX IF EXISTS i;"]),  # PostgreSQL takes CONCURRENTLY in neither
     (
+        "postgres",
+        "CREATE UNIQUE INDEX CONCURRENTLY i ON app.users (a); ALTER TABLE app.users ADD CONSTRAINT u UNIQUE USING INDEX i",
+        ["ALTER TABLE app.users DROP CONSTRAINT IF EXISTS u;", "DROP INDEX CONCURRENTLY IF EXISTS app.i;"],
+    ),
+    (
         "mysql",
         "CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, a int, FOREIGN KEY (a) REFERENCES a (id));"
         " ALTER TABLE a ADD CONSTRAINT to_b FOREIGN KEY (b) REFERENCES b (id), ADD COLUMN c int",
@@ -162,6 +167,7 @@ INTO_SOMETHING_NEW: list[tuple[Dialect, str, str]] = [
     ("postgres", "CREATE TABLE b (); ALTER TABLE made ATTACH PARTITION app.b DEFAULT", "ATTACH PARTITION app.b"),
     ("postgres", "ALTER TABLE events INHERIT made", "how it was before"),
     ("postgres", "ALTER SEQUENCE numbers OWNED BY made.a", "AlterSeq"),
+    ("postgres", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX by_email", "USING INDEX by_email: it was there before"),
     ("mysql", "ALTER TABLE made EXCHANGE PARTITION p WITH TABLE events", "rows that were there before would be dropped with made"),
 ]
 

@@ -31,6 +31,8 @@ class _Undoing:
     def __init__(self) -> None:
         self.made: dict[tuple[str, ...], None] = {}
         """In the order in which it was made."""
+        self.indexes: set[tuple[str, ...]] = set()
+        """By name, in the schema of their table as it is written."""
 
     def statement(self, node: Message) -> list[Undo]:
         name = kind(node)
@@ -72,11 +74,13 @@ class _Undoing:
                 self.made[("column", *table, column)] = None
                 yield self.column(table, column)
             elif what == "AddConstraint":
-                constraint = getattr(command, "def").constraint.conname
-                if not constraint:
+                constraint = getattr(command, "def").constraint
+                if not constraint.conname:
                     raise Beyond("the constraint has no name here, and PostgreSQL chooses one: give it a name")
-                self.made["constraint", *table, constraint] = None
-                yield Undo("constraint", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP CONSTRAINT IF EXISTS {quoted(constraint)};")
+                if constraint.indexname and (*table[:-1], constraint.indexname) not in self.indexes:
+                    raise Beyond(f"USING INDEX {quoted(constraint.indexname)}: it was there before, and would be dropped with the constraint")
+                self.made["constraint", *table, constraint.conname] = None
+                yield Undo("constraint", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP CONSTRAINT IF EXISTS {quoted(constraint.conname)};")
             elif what == "DropConstraint" and ("constraint", *table, command.name) in self.made:
                 continue
             elif what != "ValidateConstraint" and ("column", *table, command.name) not in self.made:
@@ -117,6 +121,7 @@ class _Undoing:
 
     def index(self, node: Message) -> Iterator[Undo]:
         table = relation(node.relation)
+        self.indexes.add((*table[:-1], node.idxname))
         if ("relation", *table) in self.made and not (node.idxname and self.since(table) and _calls(node)):
             return
         if not node.idxname or node.if_not_exists:
