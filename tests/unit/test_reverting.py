@@ -89,8 +89,9 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
     ),
     (
         "postgres",
-        "CREATE TABLE all_of_it (a int) PARTITION BY LIST (a); CREATE TABLE part (a int); ALTER TABLE all_of_it ATTACH PARTITION part FOR VALUES IN (1)",
-        ["DROP TABLE IF EXISTS part;", "DROP TABLE IF EXISTS all_of_it;"],
+        "CREATE TABLE all_of_it (a int) PARTITION BY LIST (a); CREATE TABLE part (a int); ALTER TABLE all_of_it ATTACH PARTITION part FOR VALUES IN (1);"
+        " CREATE TABLE rest PARTITION OF all_of_it DEFAULT",
+        ["DROP TABLE IF EXISTS rest;", "DROP TABLE IF EXISTS part;", "DROP TABLE IF EXISTS all_of_it;"],
     ),
     ("postgres", "CREATE INDEX i ON of_parts (a)", ["DROP INDEX IF EXISTS i;"]),  # PostgreSQL takes CONCURRENTLY in neither
     (
@@ -168,6 +169,8 @@ INTO_SOMETHING_NEW: list[tuple[Dialect, str, str]] = [
     ("postgres", "ALTER TABLE events INHERIT made", "how it was before"),
     ("postgres", "ALTER SEQUENCE numbers OWNED BY made.a", "AlterSeq"),
     ("postgres", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX by_email", "USING INDEX by_email: it was there before"),
+    ("postgres", "CREATE TABLE y2026 PARTITION OF app.events FOR VALUES IN (2026)", "PARTITION OF app.events: rows of the old version may go into it"),
+    ("postgres", "CREATE TABLE p PARTITION OF made DEFAULT; CREATE FOREIGN TABLE q PARTITION OF events DEFAULT SERVER s", "PARTITION OF events"),
     ("mysql", "ALTER TABLE made EXCHANGE PARTITION p WITH TABLE events", "rows that were there before would be dropped with made"),
 ]
 

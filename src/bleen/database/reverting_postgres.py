@@ -96,11 +96,14 @@ class _Undoing:
     def column(self, table: tuple[str, ...], name: str) -> Undo:
         return Undo("column", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP COLUMN IF EXISTS {quoted(name)};")
 
-    def table(self, node: Message) -> Iterator[Undo]:
-        return self.new_relation(pb.OBJECT_TABLE, relation(node.relation), node.if_not_exists)
+    def table(self, node: Message, what: int = pb.OBJECT_TABLE) -> Iterator[Undo]:
+        whole = relation(node.inh_relations[0].range_var) if node.HasField("partbound") else ()
+        if whole and ("relation", *whole) not in self.made:
+            raise Beyond(f"PARTITION OF {quoted(*whole)}: rows of the old version may go into it, and would be dropped with it")
+        return self.new_relation(what, relation(node.relation), node.if_not_exists)
 
     def foreign_table(self, node: Message) -> Iterator[Undo]:
-        return self.new_relation(pb.OBJECT_FOREIGN_TABLE, relation(node.base_stmt.relation), node.base_stmt.if_not_exists)
+        return self.table(node.base_stmt, pb.OBJECT_FOREIGN_TABLE)
 
     def view(self, node: Message) -> Iterator[Undo]:
         if node.replace and ("relation", *relation(node.view)) not in self.made:
