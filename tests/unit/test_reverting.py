@@ -184,6 +184,24 @@ def test_what_was_there_before_is_not_dropped_with_something_new_that_it_has_bec
     assert takes(expand, dialect)
 
 
+LAST_NAMES: list[tuple[Dialect, str]] = [
+    ("postgres", "ALTER TABLE made RENAME TO last"),
+    ("postgres", "ALTER TABLE made SET SCHEMA app"),
+    ("postgres", "CREATE VIEW v AS SELECT 1; ALTER VIEW v RENAME TO w"),
+    ("postgres", "CREATE TYPE mood AS ENUM ('ok'); ALTER TABLE made ADD COLUMN mood mood; ALTER TABLE made RENAME mood TO moods"),
+    ("mysql", "ALTER TABLE made RENAME last"),
+    ("sqlite", "ALTER TABLE made RENAME TO last"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "statements"), LAST_NAMES)
+def test_what_is_made_under_another_name_than_its_last_is_not_left_there_by_a_way_back(dialect: Dialect, statements: str) -> None:
+    """undoes what was done"""
+    ((_, why),) = derived(f"CREATE TABLE made (a int); {statements}", dialect).stays
+    assert why.endswith("is made in this file and named anew: make it under its last name")
+    assert derived("CREATE TABLE made (a int); ALTER TABLE made RENAME COLUMN a TO b", dialect) == (["DROP TABLE IF EXISTS made;"], [])
+
+
 @pytest.mark.parametrize("dialect", ["postgres", "mysql"])
 def test_a_key_without_a_name_to_a_table_that_was_made_later_is_in_the_way(dialect: Dialect) -> None:
     (found,) = lint("CREATE TABLE a (b int);\nCREATE TABLE b (c int);\nALTER TABLE a ADD FOREIGN KEY (b) REFERENCES b (c);", "", "x", dialect)

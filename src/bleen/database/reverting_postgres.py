@@ -39,9 +39,17 @@ class _Undoing:
         known = _KNOWN.get(name)
         if known is not None:
             return list(known(self, node))
+        if name in ("RenameStmt", "AlterObjectSchemaStmt"):
+            self.renamed(node)
         if name in _WITHOUT_A_TRACE or self.of_ours(node):
             return []
         raise Beyond(f"what a statement like this ({name.removesuffix('Stmt')}) changes is not undone by itself")
+
+    def renamed(self, node: Message) -> None:
+        """Raises Beyond if it has been made under the name that it loses here: by that one it would be dropped, if it is there, and so be left."""
+        name = (*relation(node.relation), *([node.subname] if kind(node) == "RenameStmt" and node.subname else []))
+        if any(made[1:] == name for made in self.made):
+            raise Beyond(f"{quoted(*name)} is made in this file and named anew: make it under its last name")
 
     def of_ours(self, node: Message) -> bool:
         """Whether it is about a relation, a type or a sequence that this expand has made."""
