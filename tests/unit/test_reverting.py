@@ -19,7 +19,8 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
     ),
     (
         "postgres",
-        "CREATE TABLE notes (id int); CREATE INDEX i ON notes (id); INSERT INTO notes VALUES (1); GRANT SELECT ON notes TO app; COMMENT ON TABLE notes IS 'x'",
+        "CREATE TABLE notes (id int); CREATE INDEX i ON notes (id); WITH d AS (DELETE FROM notes RETURNING 1) INSERT INTO notes SELECT 1;"
+        " GRANT SELECT ON notes TO app; COMMENT ON TABLE notes IS 'x'",
         ["DROP TABLE IF EXISTS notes;"],
     ),
     (
@@ -171,6 +172,8 @@ INTO_SOMETHING_NEW: list[tuple[Dialect, str, str]] = [
     ("postgres", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX by_email", "USING INDEX by_email: it was there before"),
     ("postgres", "CREATE TABLE y2026 PARTITION OF app.events FOR VALUES IN (2026)", "PARTITION OF app.events: rows of the old version may go into it"),
     ("postgres", "CREATE TABLE p PARTITION OF made DEFAULT; CREATE FOREIGN TABLE q PARTITION OF events DEFAULT SERVER s", "PARTITION OF events"),
+    ("postgres", "WITH d AS (DELETE FROM events RETURNING a) INSERT INTO made SELECT a FROM d", "what WITH changes in events"),
+    ("postgres", "WITH d AS (DELETE FROM events RETURNING a) SELECT a FROM d", "what WITH changes in events"),
     ("mysql", "ALTER TABLE made EXCHANGE PARTITION p WITH TABLE events", "rows that were there before would be dropped with made"),
 ]
 

@@ -13,6 +13,8 @@ _PERHAPS = "IF NOT EXISTS: the text does not say whether it was there before"
 _OTHER = "OR REPLACE: the text does not say what was there before"
 _WITHOUT_A_TRACE = frozenset("CommentStmt SelectStmt ExplainStmt VacuumStmt ReindexStmt RefreshMatViewStmt VariableShowStmt".split())
 """Changes nothing that a version could notice, or that could be taken back."""
+_WRITES = frozenset("InsertStmt UpdateStmt DeleteStmt MergeStmt".split())
+_QUERIES = _WRITES | {"SelectStmt", "ExplainStmt", "CreateTableAsStmt"}
 
 
 def undo(text: str, undone: list[Undo], stays: list[Stays]) -> None:
@@ -36,6 +38,8 @@ class _Undoing:
 
     def statement(self, node: Message) -> list[Undo]:
         name = kind(node)
+        if table := self.rewritten(node):
+            raise Beyond(f"what WITH changes in {quoted(*table)} is not undone by itself, and its rows may be in what would be dropped")
         known = _KNOWN.get(name)
         if known is not None:
             return list(known(self, node))
@@ -44,6 +48,14 @@ class _Undoing:
         if name in _WITHOUT_A_TRACE or self.of_ours(node):
             return []
         raise Beyond(f"what a statement like this ({name.removesuffix('Stmt')}) changes is not undone by itself")
+
+    def rewritten(self, node: Message) -> tuple[str, ...]:
+        """A table of before that a query changes beside what it says: rows that were moved to a new table would go with that. Empty if there is none."""
+        if kind(node) not in _QUERIES:
+            return ()
+        beside = [inner(each.ctequery) for _, each in walk(node) if kind(each) == "CommonTableExpr"]
+        touched = [relation(each.relation) for each in beside if kind(each) in _WRITES]
+        return next((each for each in touched if ("relation", *each) not in self.made), ())
 
     def renamed(self, node: Message) -> None:
         """Raises Beyond if it has been made under the name that it loses here: by that one it would be dropped, if it is there, and so be left."""
