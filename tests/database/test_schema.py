@@ -1032,6 +1032,19 @@ def test_an_index_of_a_partitioned_table_is_not_to_be_dropped_concurrently(base:
     assert "is an index of a partitioned table, which PostgreSQL does not drop CONCURRENTLY" in said[0]
 
 
+def test_an_index_of_before_that_would_become_part_of_a_new_one_wants_a_revert_sql(base: Base) -> None:
+    """undoes what was done: what was there before stays"""
+    with base.connect() as db:
+        db.execute("CREATE TABLE ev (x int, y int) PARTITION BY LIST (x); CREATE TABLE ev_1 PARTITION OF ev FOR VALUES IN (1)")
+        db.execute("CREATE TABLE ev_2 PARTITION OF ev FOR VALUES IN (2); CREATE UNIQUE INDEX old ON ev_1 (x, y); CREATE INDEX other ON ev_1 (x, y)")
+    foresight, whole = Foresight(Schema(base.open())), "CREATE UNIQUE INDEX ev_key ON ev (x, y);"
+    (said,) = foresight.foreseen(parse("0008_key", {"expand.sql": f"CREATE UNIQUE INDEX CONCURRENTLY new ON ev_2 (x, y); {whole}"}, ""))
+    assert "ev_key ON ev (x, y): old, there before, becomes part of it, and would be dropped with it; say in revert.sql" in said
+    assert foresight.foreseen(parse("0008_key", {"expand.sql": f"CREATE UNIQUE INDEX old ON ev_1 (x, y); {whole}"}, "")) == [], "gone half way, it is its own"
+    assert foresight.foreseen(parse("0008_key", {"expand.sql": whole, "revert.sql": "DROP INDEX ev_key;"}, "")) == []
+    assert foresight.foreseen(parse("0008_key", {"expand.sql": "CREATE INDEX ev_yx ON ev (y, x); CREATE INDEX f ON ev (abs(x))"}, "")) == []
+
+
 def test_a_drop_that_fails_has_taken_nothing_away(base: Base) -> None:
     """ "A contract … that failed before it took anything away" stays pending."""
     with base.connect() as db:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bleen.cli import main
-from bleen.database.reverting import derived, lint
+from bleen.database.reverting import derived, lint, takes
 from bleen.database.reverting_names import taken
 from bleen.database.statements import DIALECTS, Dialect
 
@@ -19,7 +19,8 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
     ),
     (
         "postgres",
-        "CREATE TABLE notes (id int); CREATE INDEX i ON notes (id); INSERT INTO notes VALUES (1); GRANT SELECT ON notes TO app; COMMENT ON TABLE notes IS 'x'",
+        "CREATE TABLE notes (id int); CREATE INDEX i ON notes (id); WITH d AS (DELETE FROM notes RETURNING 1) INSERT INTO notes SELECT 1;"
+        " GRANT SELECT ON notes TO app; COMMENT ON TABLE notes IS 'x'",
         ["DROP TABLE IF EXISTS notes;"],
     ),
     (
@@ -87,7 +88,18 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
         "CREATE TABLE a (b int); CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1'; CREATE INDEX i ON a (f(b)); CREATE INDEX j ON a (b)",
         ["DROP INDEX IF EXISTS i;", "DROP FUNCTION IF EXISTS f(int);", "DROP TABLE IF EXISTS a;"],
     ),
+    (
+        "postgres",
+        "CREATE TABLE all_of_it (a int) PARTITION BY LIST (a); CREATE TABLE part (a int); ALTER TABLE all_of_it ATTACH PARTITION part FOR VALUES IN (1);"
+        " CREATE TABLE rest PARTITION OF all_of_it DEFAULT",
+        ["DROP TABLE IF EXISTS rest;", "DROP TABLE IF EXISTS part;", "DROP TABLE IF EXISTS all_of_it;"],
+    ),
     ("postgres", "CREATE INDEX i ON of_parts (a)", ["DROP INDEX IF EXISTS i;"]),  # PostgreSQL takes CONCURRENTLY in neither
+    (
+        "postgres",
+        "CREATE UNIQUE INDEX CONCURRENTLY i ON app.users (a); ALTER TABLE app.users ADD CONSTRAINT u UNIQUE USING INDEX i",
+        ["ALTER TABLE app.users DROP CONSTRAINT IF EXISTS u;", "DROP INDEX CONCURRENTLY IF EXISTS app.i;"],
+    ),
     (
         "mysql",
         "CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, a int, FOREIGN KEY (a) REFERENCES a (id));"
@@ -150,6 +162,47 @@ def test_what_its_text_does_not_undo_wants_a_revert_sql(dialect: Dialect, expand
     assert (found.file, found.line, found.column, found.rule, found.severity) == ("0007_x/expand.sql", 2, 1, "irreversible", "error")
     assert why in found.message
     assert lint(expand, "-- nothing here\nSELECT 1;", "0007_x", dialect) == []
+
+
+INTO_SOMETHING_NEW: list[tuple[Dialect, str, str]] = [
+    ("postgres", "ALTER TABLE made ATTACH PARTITION events DEFAULT", "ATTACH PARTITION events: it was there before, and would be dropped with made"),
+    ("postgres", "CREATE TABLE b (); ALTER TABLE made ATTACH PARTITION app.b DEFAULT", "ATTACH PARTITION app.b"),
+    ("postgres", "ALTER TABLE events INHERIT made", "how it was before"),
+    ("postgres", "ALTER SEQUENCE numbers OWNED BY made.a", "AlterSeq"),
+    ("postgres", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX by_email", "USING INDEX by_email: it was there before"),
+    ("postgres", "CREATE TABLE y2026 PARTITION OF app.events FOR VALUES IN (2026)", "PARTITION OF app.events: rows of the old version may go into it"),
+    ("postgres", "CREATE TABLE p PARTITION OF made DEFAULT; CREATE FOREIGN TABLE q PARTITION OF events DEFAULT SERVER s", "PARTITION OF events"),
+    ("postgres", "WITH d AS (DELETE FROM events RETURNING a) INSERT INTO made SELECT a FROM d", "what WITH changes in events"),
+    ("postgres", "WITH d AS (DELETE FROM events RETURNING a) SELECT a FROM d", "what WITH changes in events"),
+    ("mysql", "ALTER TABLE made EXCHANGE PARTITION p WITH TABLE events", "rows that were there before would be dropped with made"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "statement", "why"), INTO_SOMETHING_NEW)
+def test_what_was_there_before_is_not_dropped_with_something_new_that_it_has_become_part_of(dialect: Dialect, statement: str, why: str) -> None:
+    """undoes what was done: what was there before stays"""
+    made = "CREATE TABLE made (a int) PARTITION BY LIST (a)" + " (PARTITION p VALUES IN (1))" * (dialect == "mysql")
+    expand = f"{made}; {statement}"
+    assert why in " ".join(each.why for each in derived(expand, dialect).stays)
+    assert takes(expand, dialect)
+
+
+LAST_NAMES: list[tuple[Dialect, str]] = [
+    ("postgres", "ALTER TABLE made RENAME TO last"),
+    ("postgres", "ALTER TABLE made SET SCHEMA app"),
+    ("postgres", "CREATE VIEW v AS SELECT 1; ALTER VIEW v RENAME TO w"),
+    ("postgres", "CREATE TYPE mood AS ENUM ('ok'); ALTER TABLE made ADD COLUMN mood mood; ALTER TABLE made RENAME mood TO moods"),
+    ("mysql", "ALTER TABLE made RENAME last"),
+    ("sqlite", "ALTER TABLE made RENAME TO last"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "statements"), LAST_NAMES)
+def test_what_is_made_under_another_name_than_its_last_is_not_left_there_by_a_way_back(dialect: Dialect, statements: str) -> None:
+    """undoes what was done"""
+    ((_, why),) = derived(f"CREATE TABLE made (a int); {statements}", dialect).stays
+    assert why.endswith("is made in this file and named anew: make it under its last name")
+    assert derived("CREATE TABLE made (a int); ALTER TABLE made RENAME COLUMN a TO b", dialect) == (["DROP TABLE IF EXISTS made;"], [])
 
 
 @pytest.mark.parametrize("dialect", ["postgres", "mysql"])

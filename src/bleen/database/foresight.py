@@ -80,11 +80,20 @@ class Foresight:
             for statement in self._schema.statements(migration, part):
                 said += [f"{part}.sql: {why}" for why in (self._server.unable(statement), self._pulled(statement, migration, before)) if why]
         said += self._lacking(migration, before) if migration.pairs else ()
+        said += self._merged(migration)
         try:
             list(groups(self._server, self._schema.statements(migration, "contract"), migration.pairs))
         except Refused as error:
             said.append(f"contract.sql: {error}")
         return said
+
+    def _merged(self, migration: Migration) -> Iterator[str]:
+        """Indexes of before that a way back which is derived would drop: what they become part of is named in the text, and they are not."""
+        if migration.holds("revert") or reverting.irreversible(migration.sql("revert")):
+            return
+        for statement in self._schema.statements(migration, "expand"):
+            if old := [each for each in self._server.merges(statement) if not speaks_of(migration.sql("expand"), each)]:
+                yield f"expand.sql: {statement.brief}: {', '.join(old)}, there before, becomes part of it, and would be dropped with it; {reverting.HOW}"
 
     def _beside(self, migration: Migration, before: Sequence[Migration]) -> list[Migration]:
         """The other migrations that are expanded, or about to be."""

@@ -260,6 +260,9 @@ class MySQL:
         """Nothing of a trigger is in its way."""
         return False
 
+    def merges(self, statement: Statement) -> list[str]:
+        return []
+
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """A MODIFY says all of a column: what it was before, nobody knows."""
         return ""

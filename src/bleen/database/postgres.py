@@ -38,6 +38,12 @@ _AWAY = (
     errors.ConnectionException,
     errors.IdleInTransactionSessionTimeout,
 )
+_MERGED = """
+    SELECT c.relname FROM pg_partition_tree(to_regclass(%s)) p JOIN pg_index i ON i.indrelid = p.relid JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE p.level > 0 AND NOT c.relispartition AND i.indisunique = %s AND %s::text[] = ARRAY(
+        SELECT coalesce(a.attname, '')::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, at)
+        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.at)
+    ORDER BY 1"""
 _MISSING = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedObject, errors.UndefinedFunction, errors.InvalidSchemaName)
 _UNWELCOME = re.compile(r"authentication failed|no pg_hba.conf entry|no password supplied|FATAL:  (role|database) .* does not exist|is not permitted to log in")
 """What a server says to somebody who need not come again; psycopg has no code for what happens while it connects."""
@@ -291,6 +297,15 @@ class Postgres:
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         retype = postgast.pg_query_pb2.AT_AlterColumnType
         return any(each.subtype == retype and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))
+
+    def merges(self, statement: Statement) -> list[str]:
+        """Of partitions, for one of the whole table: those of the same columns, in their order, be they names or expressions."""
+        node, name = _node(statement)
+        if name != "index_stmt" or node.concurrent or not node.relation.inh:
+            return []
+        table = sql.Identifier(*(part for part in (node.relation.schemaname, node.relation.relname) if part)).as_string()
+        columns = [each.index_elem.name for each in (*node.index_params, *node.index_including_params)]
+        return [str(each) for (each,) in self.rows(_MERGED, [table, node.unique, columns])]
 
     def loosens(self, statement: Statement, pair: Pair) -> str:
         commands = self._alters(statement, pair.table)

@@ -14,6 +14,7 @@ from bleen.database.rules import IRREVERSIBLE, Finding
 from bleen.database.statements import Dialect, Place, Unreadable, place, split
 
 MARK = f"-- bleen: {IRREVERSIBLE}"
+HOW = f"say in revert.sql how it is undone, or that it is not: `{MARK} REASON`"
 _REASON = re.compile(r"^[ \t]*--[ \t]*bleen:[ \t]*irreversible\b[ \t]*(.*)$", re.MULTILINE)
 
 
@@ -108,9 +109,8 @@ def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Findin
         return [Finding(str(Path(folder, "revert.sql")), at.line, at.column, IRREVERSIBLE, "error", why)]
     if says(revert) or irreversible(revert):
         return []
-    how = f"say in revert.sql how it is undone, or that it is not: `{MARK} REASON`"
     file = str(Path(folder, "expand.sql"))
-    return [Finding(file, at.line, at.column, IRREVERSIBLE, "error", f"{why}; {how}") for at, why in derived(expand, dialect).stays]
+    return [Finding(file, at.line, at.column, IRREVERSIBLE, "error", f"{why}; {HOW}") for at, why in derived(expand, dialect).stays]
 
 
 def altered(statement: str) -> str:

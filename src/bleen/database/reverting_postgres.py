@@ -13,6 +13,8 @@ _PERHAPS = "IF NOT EXISTS: the text does not say whether it was there before"
 _OTHER = "OR REPLACE: the text does not say what was there before"
 _WITHOUT_A_TRACE = frozenset("CommentStmt SelectStmt ExplainStmt VacuumStmt ReindexStmt RefreshMatViewStmt VariableShowStmt".split())
 """Changes nothing that a version could notice, or that could be taken back."""
+_WRITES = frozenset("InsertStmt UpdateStmt DeleteStmt MergeStmt".split())
+_QUERIES = _WRITES | {"SelectStmt", "ExplainStmt", "CreateTableAsStmt"}
 
 
 def undo(text: str, undone: list[Undo], stays: list[Stays]) -> None:
@@ -31,15 +33,35 @@ class _Undoing:
     def __init__(self) -> None:
         self.made: dict[tuple[str, ...], None] = {}
         """In the order in which it was made."""
+        self.indexes: set[tuple[str, ...]] = set()
+        """By name, in the schema of their table as it is written."""
 
     def statement(self, node: Message) -> list[Undo]:
         name = kind(node)
+        if table := self.rewritten(node):
+            raise Beyond(f"what WITH changes in {quoted(*table)} is not undone by itself, and its rows may be in what would be dropped")
         known = _KNOWN.get(name)
         if known is not None:
             return list(known(self, node))
+        if name in ("RenameStmt", "AlterObjectSchemaStmt"):
+            self.renamed(node)
         if name in _WITHOUT_A_TRACE or self.of_ours(node):
             return []
         raise Beyond(f"what a statement like this ({name.removesuffix('Stmt')}) changes is not undone by itself")
+
+    def rewritten(self, node: Message) -> tuple[str, ...]:
+        """A table of before that a query changes beside what it says: rows that were moved to a new table would go with that. Empty if there is none."""
+        if kind(node) not in _QUERIES:
+            return ()
+        beside = [inner(each.ctequery) for _, each in walk(node) if kind(each) == "CommonTableExpr"]
+        touched = [relation(each.relation) for each in beside if kind(each) in _WRITES]
+        return next((each for each in touched if ("relation", *each) not in self.made), ())
+
+    def renamed(self, node: Message) -> None:
+        """Raises Beyond if it has been made under the name that it loses here: by that one it would be dropped, if it is there, and so be left."""
+        name = (*relation(node.relation), *([node.subname] if kind(node) == "RenameStmt" and node.subname else []))
+        if any(made[1:] == name for made in self.made):
+            raise Beyond(f"{quoted(*name)} is made in this file and named anew: make it under its last name")
 
     def of_ours(self, node: Message) -> bool:
         """Whether it is about a relation, a type or a sequence that this expand has made."""
@@ -57,9 +79,11 @@ class _Undoing:
     def alter_table(self, node: Message) -> Iterator[Undo]:
         table = relation(node.relation)
         ours, since = ("relation", *table) in self.made, self.since(table)
-        for each in node.cmds if since or not ours else ():
+        for each in node.cmds:
             command, what = each.alter_table_cmd, pb.AlterTableType.Name(each.alter_table_cmd.subtype).removeprefix("AT_")
-            if ours and not _hangs(command, what, since):
+            if ours and what == "AttachPartition" and ("relation", *(part := relation(getattr(command, "def").partition_cmd.name))) not in self.made:
+                raise Beyond(f"ATTACH PARTITION {quoted(*part)}: it was there before, and would be dropped with {quoted(*table)}; DETACH it first")
+            if ours and not (since and _hangs(command, what, since)):
                 continue
             if ours and what == "ColumnDefault":
                 yield Undo("default", quoted(*table), f"ALTER TABLE {quoted(*table)} ALTER COLUMN {quoted(command.name)} DROP DEFAULT;")
@@ -70,11 +94,13 @@ class _Undoing:
                 self.made[("column", *table, column)] = None
                 yield self.column(table, column)
             elif what == "AddConstraint":
-                constraint = getattr(command, "def").constraint.conname
-                if not constraint:
+                constraint = getattr(command, "def").constraint
+                if not constraint.conname:
                     raise Beyond("the constraint has no name here, and PostgreSQL chooses one: give it a name")
-                self.made["constraint", *table, constraint] = None
-                yield Undo("constraint", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP CONSTRAINT IF EXISTS {quoted(constraint)};")
+                if constraint.indexname and (*table[:-1], constraint.indexname) not in self.indexes:
+                    raise Beyond(f"USING INDEX {quoted(constraint.indexname)}: it was there before, and would be dropped with the constraint")
+                self.made["constraint", *table, constraint.conname] = None
+                yield Undo("constraint", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP CONSTRAINT IF EXISTS {quoted(constraint.conname)};")
             elif what == "DropConstraint" and ("constraint", *table, command.name) in self.made:
                 continue
             elif what != "ValidateConstraint" and ("column", *table, command.name) not in self.made:
@@ -90,11 +116,14 @@ class _Undoing:
     def column(self, table: tuple[str, ...], name: str) -> Undo:
         return Undo("column", quoted(*table), f"ALTER TABLE {quoted(*table)} DROP COLUMN IF EXISTS {quoted(name)};")
 
-    def table(self, node: Message) -> Iterator[Undo]:
-        return self.new_relation(pb.OBJECT_TABLE, relation(node.relation), node.if_not_exists)
+    def table(self, node: Message, what: int = pb.OBJECT_TABLE) -> Iterator[Undo]:
+        whole = relation(node.inh_relations[0].range_var) if node.HasField("partbound") else ()
+        if whole and ("relation", *whole) not in self.made:
+            raise Beyond(f"PARTITION OF {quoted(*whole)}: rows of the old version may go into it, and would be dropped with it")
+        return self.new_relation(what, relation(node.relation), node.if_not_exists)
 
     def foreign_table(self, node: Message) -> Iterator[Undo]:
-        return self.new_relation(pb.OBJECT_FOREIGN_TABLE, relation(node.base_stmt.relation), node.base_stmt.if_not_exists)
+        return self.table(node.base_stmt, pb.OBJECT_FOREIGN_TABLE)
 
     def view(self, node: Message) -> Iterator[Undo]:
         if node.replace and ("relation", *relation(node.view)) not in self.made:
@@ -115,6 +144,7 @@ class _Undoing:
 
     def index(self, node: Message) -> Iterator[Undo]:
         table = relation(node.relation)
+        self.indexes.add((*table[:-1], node.idxname))
         if ("relation", *table) in self.made and not (node.idxname and self.since(table) and _calls(node)):
             return
         if not node.idxname or node.if_not_exists:

@@ -9,6 +9,7 @@ from bleen.database.statements import Dialect
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
 _BEFORE_KIND = words("UNIQUE FULLTEXT SPATIAL TEMPORARY TEMP ALGORITHM UNDEFINED MERGE TEMPTABLE DEFINER SQL SECURITY INVOKER CURRENT_USER = @")
+_RENAMED = "is made in this file and named anew: make it under its last name"
 _PERHAPS = "IF NOT EXISTS: the text does not say whether it was there before"
 
 
@@ -39,6 +40,8 @@ class _Undoing:
             yield from self.altered(cursor)
         elif cursor.accept("ALTER", "TABLE"):
             table = _name(cursor.table())
+            if table in self.made and cursor.sees("RENAME", "TO"):
+                raise Beyond(f"{table} {_RENAMED}")
             if table not in self.made:
                 cursor.expect("ADD")
                 cursor.accept("COLUMN")
@@ -58,6 +61,10 @@ class _Undoing:
         table = _name(alter.table)
         since = list(self.made)[list(self.made).index(table) + 1 :] if table in self.made else []
         for spec in alter.specs:
+            if table in self.made and spec.kind == "rename-table":
+                raise Beyond(f"{table} {_RENAMED}")
+            if table in self.made and spec.kind == "partition" and "TABLE" in words(spec.text.upper()):
+                raise Beyond(f"{spec.text}: rows that were there before would be dropped with {table}; move them back first")
             if table in self.made and not (spec.kind == "add-foreign" and _referred(spec.text) in since):
                 continue  # it goes with the table; but a key to a table that was made since, and so goes first, is in its way
             if spec.kind in ("algorithm", "lock") or (spec.kind == "set-default" and (table, spec.names[0].identifier) in self.columns):

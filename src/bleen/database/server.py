@@ -135,6 +135,10 @@ class Server(Protocol):
         """Whether a statement gives a column of a pair another type, which a condition of its triggers may stand in the way of."""
         ...
 
+    def merges(self, statement: Statement) -> list[str]:
+        """The indexes of now that become part of what a statement makes, and are dropped with it."""
+        ...
+
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """What takes NOT NULL off columns of the new side again, for a statement that puts it on them and does nothing else; else empty."""
         ...

@@ -223,6 +223,9 @@ class SQLite:
         """Nothing of a trigger is in its way."""
         return False
 
+    def merges(self, statement: Statement) -> list[str]:
+        return []
+
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """There is no such statement."""
         return ""
