@@ -315,6 +315,50 @@ def test_triggers_of_another_service_that_cannot_be_told_are_in_the_way_only_whe
         schema.expand([], "other", 7, {"green-7": frozenset()})
 
 
+PARTS = """
+[[sync]]
+table = "users"
+old = ["first_name", "last_name"]
+new = ["given", "family"]
+forward = { given = "first_name", family = "last_name" }
+backward = { first_name = "given", last_name = "family" }
+on_conflict = "new"
+"""
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "ALTER TABLE users ADD COLUMN z int;",
+        "CREATE TABLE cities (name text PRIMARY KEY);",
+        "CREATE TYPE city AS ENUM ('a');",
+        "CREATE INDEX CONCURRENTLY given_here ON users (given);",
+    ],
+)
+def test_what_stands_between_the_new_columns_of_a_pair_is_no_hindrance_to_the_way_back(base: Base, between: str) -> None:
+    """Until contract, `bleen migrate revert` undoes an expand."""
+    rows(base, USERS)
+    schema = Schema(base.open())
+    expand = f"ALTER TABLE users ADD COLUMN given text; {between} ALTER TABLE users ADD COLUMN family text;"
+    made = parse("0007_parts", {"expand.sql": expand, "migration.toml": PARTS}, "")
+    assert Foresight(schema).foreseen(made) == []
+    schema.expand([made], "shop", 2, SHIPS)
+    schema.revert("0007_parts")
+    assert list(schema.server.columns("users")) == ["id", "first_name", "last_name"]
+    assert schema.ledger.entries() == []
+
+
+@pytest.mark.parametrize("part", ["contract", "revert"])
+def test_columns_of_a_pair_between_which_stands_what_no_transaction_holds_are_foreseen(base: Base, part: str) -> None:
+    rows(base, USERS)
+    schema = Schema(base.open())
+    left = ("given", "family") if part == "revert" else ("first_name", "last_name")
+    apart = f"ALTER TABLE users DROP COLUMN {left[0]};\nDROP INDEX CONCURRENTLY IF EXISTS parts;\nALTER TABLE users DROP COLUMN {left[1]};"
+    files = {"expand.sql": "ALTER TABLE users ADD COLUMN given text, ADD COLUMN family text;", "migration.toml": PARTS, f"{part}.sql": apart}
+    (said,) = Foresight(schema).foreseen(parse("0007_parts", files, ""))
+    assert said.startswith(f"{part}.sql: line 1 and line 3 take away columns of one pair; line 2, DROP INDEX CONCURRENTLY")
+
+
 STATE = {
     "expand.sql": "CREATE TABLE audit (id bigint); ALTER TABLE users ADD COLUMN junk int; ALTER TABLE users ADD COLUMN state text;",
     "contract.sql": "ALTER TABLE users DROP COLUMN last_name; DROP TABLE audit; ALTER TABLE users DROP COLUMN status;",

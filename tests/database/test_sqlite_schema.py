@@ -152,11 +152,13 @@ def test_the_age_of_a_pending_contract_is_that_of_its_expand_whatever_was_tried_
     assert (found.state, found.at) == (State.CONTRACTING, since)
 
 
-def test_a_contract_whose_drops_of_a_pair_stand_apart_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
+def test_a_contract_whose_drops_of_a_pair_stand_apart_takes_away_at_once_what_stands_between_them(schema: Schema) -> None:
     apart = "ALTER TABLE users DROP COLUMN first_name;\nDROP TABLE IF EXISTS pets;\nALTER TABLE users DROP COLUMN last_name;"
-    (said,) = Foresight(schema).foreseen(parse("0007_full_name", {**FULL_NAME, "contract.sql": apart}, "x"))
-    assert said == "contract.sql: line 1 and line 3 take away columns of one pair: put them next to each other"
-    assert Foresight(schema).foreseen(migration()) == []
+    made = parse("0007_full_name", {**FULL_NAME, "contract.sql": apart}, "x")
+    assert Foresight(schema).foreseen(made) == []
+    schema.expand([made], "shop", 2, SHIPS)
+    schema.contract("0007_full_name")
+    assert {"first_name", "last_name"}.isdisjoint(schema.server.columns("users"))
 
 
 @pytest.mark.parametrize("second", ["0007_full_name", "0008_shout"])

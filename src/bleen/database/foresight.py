@@ -81,10 +81,11 @@ class Foresight:
                 said += [f"{part}.sql: {why}" for why in (self._server.unable(statement), self._pulled(statement, migration, before)) if why]
         said += self._lacking(migration, before) if migration.pairs else ()
         said += self._merged(migration)
-        try:
-            list(groups(self._server, self._schema.statements(migration, "contract"), migration.pairs))
-        except Refused as error:
-            said.append(f"contract.sql: {error}")
+        for part in ("contract", "revert"):
+            try:
+                list(groups(self._server, self._schema.statements(migration, part), migration.pairs))
+            except Refused as error:
+                said.append(f"{part}.sql: {error}")
         return said
 
     def _merged(self, migration: Migration) -> Iterator[str]:

@@ -660,14 +660,22 @@ def _from_pairs(migration: Migration) -> Backfill | None:
 
 
 def groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:
-    """Statements one by one, but for those that take away the columns of one pair: they go at once, with its sync."""
+    """Statements one by one, but for those that take away the columns of one pair: they go at once, with its sync and with what stands between them.
+
+    Raises Refused where something stands between them that no transaction can hold, though they are in one.
+    """
     at = 0
     while at < len(statements):
-        pair = next((pair for pair in pairs if server.drops(statements[at], pair)), None)
-        last = max((i for i, s in enumerate(statements) if pair and server.drops(s, pair)), default=at)
+        last = seen = at
+        while seen <= last:
+            for pair in pairs:
+                if server.drops(statements[seen], pair):
+                    last = max(last, *(i for i, s in enumerate(statements) if server.drops(s, pair)))
+            seen += 1
         group = list(statements[at : last + 1])
-        if len(group) > 1 and not all(pair and server.drops(s, pair) for s in group):
-            raise Refused(f"line {group[0].at.line} and line {group[-1].at.line} take away columns of one pair: put them next to each other")
+        if any(server.transactional(s) for s in group) and (apart := [s for s in group if not server.transactional(s)]):
+            between = f"{apart[0].brief}, which no transaction holds, stands between them: put it before or behind them"
+            raise Refused(f"line {group[0].at.line} and line {group[-1].at.line} take away columns of one pair; {between}")
         yield group
         at = last + 1
 
