@@ -64,7 +64,7 @@ def _ports() -> Iterator[int]:
     raise AssertionError(f"every block of ports in {directory} is taken")
 
 
-def until(what: str, look: Callable[[], T], seconds: float = 20.0) -> T:
+def until(what: str, look: Callable[[], T], seconds: float = 60.0) -> T:
     """Looks until it finds something that is true, and returns it. Raises TimeoutError, with ``what`` was waited for."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
