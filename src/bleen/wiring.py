@@ -46,7 +46,15 @@ def _router(place: Place, service: Service, probe: Probe) -> Router:
     if not settings:
         raise UserError(f"{service.name} has no router yet: `bleen up` starts it")
     router: Router = _named(ROUTERS, settings["kind"], "router")(
-        place.router, Fence(place.fence), Reserve(place.reserve), settings["listen"], settings["preview"], settings["tls"], probe, settings["keep_alive"]
+        place.router,
+        Fence(place.fence),
+        Reserve(place.reserve),
+        settings["listen"],
+        settings["preview"],
+        settings["tls"],
+        probe,
+        settings["keep_alive"],
+        settings.get("trusted", ()),
     )
     return router
 

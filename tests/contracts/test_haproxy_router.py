@@ -22,7 +22,7 @@ from bleen.testing.site import Application, Site, done, until
 
 class TestHAProxy(ProxyContract):
     def build(self, site: Site) -> Router:
-        return HAProxy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
+        return HAProxy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive, site.trusted)
 
     def say(self, site: Site, *commands: str) -> str:
         """Somebody else at the stats socket."""

@@ -125,8 +125,9 @@ def test_a_release_that_takes_long_is_not_silent_in_a_log_and_does_not_chatter(m
 def test_a_change_of_the_routers_settings_is_told_in_words() -> None:
     was = {"kind": "envoy", "tls": None, "keep_alive": 2.0}
     assert changes(was, was) == ""
-    now = {"kind": "envoy", "tls": {"certificate": "/tls/shop.pem", "key": "/tls/shop.key"}, "keep_alive": None}
-    assert changes(was, now) == "keep_alive: 2s -> none, tls: none -> certificate /tls/shop.pem and key /tls/shop.key"
+    now = {"kind": "envoy", "tls": {"certificate": "/tls/shop.pem", "key": "/tls/shop.key"}, "keep_alive": None, "trusted": ["10.0.0.0/8", "fc00::/7"]}
+    tls = "tls: none -> certificate /tls/shop.pem and key /tls/shop.key"
+    assert changes(was, now) == f"keep_alive: 2s -> none, {tls}, trusted: none -> 10.0.0.0/8 and fc00::/7"
 
 
 def test_an_expand_of_nothing_does_not_say_that_it_changes_the_schema() -> None:

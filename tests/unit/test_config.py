@@ -297,6 +297,31 @@ def test_addresses_that_cannot_be_listened_on_are_faults(faults: Callable[..., l
     assert said in found[0]
 
 
+@pytest.mark.parametrize(
+    ("trusted", "said"),
+    [
+        ("10.0.0.1/8", 'write "10.0.0.0/8", or "10.0.0.1" for this address alone'),
+        ("fe80::1%eth0", "is neither an IP address nor a network"),
+        ("cloudflare", "is neither an IP address nor a network"),
+        ("10.0.0.0/33", "is neither an IP address nor a network"),
+        ("10", "is neither an IP address nor a network"),
+        ("::/0", "the form that IPv4 has in IPv6"),
+        ("::ffff:10.0.0.1", "the form that IPv4 has in IPv6"),
+    ],
+)
+def test_networks_that_cannot_be_trusted_are_faults(faults: Callable[..., list[str]], trusted: str, said: str) -> None:
+    found = faults(SMALL.replace('"127.0.0.1:8081"', f'"127.0.0.1:8081", trusted: ["fc00::/7", "{trusted}"]'))
+    assert len(found) == 1
+    assert said in found[0]
+
+
+def test_a_router_knows_of_trust_only_where_somebody_is_trusted(load: Callable[..., Config]) -> None:
+    """Or every service would find its router changed, and want `bleen up --apply`."""
+    assert "trusted" not in config.router(load(SMALL))
+    text = SMALL.replace('"127.0.0.1:8081"', '"127.0.0.1:8081", trusted: [127.0.0.1, "2000::/3", 10.0.0.0/8]')
+    assert config.router(load(text))["trusted"] == ["127.0.0.1/32", "2000::/3", "10.0.0.0/8"]
+
+
 def test_addresses_are_ipv4_or_bracketed_ipv6(load: Callable[..., Config]) -> None:
     text = SMALL.replace("127.0.0.1:8080", "[::1]:80").replace("127.0.0.1:8081", "[0:0:0:0:0:0:0:1]:81")
     assert config.router(load(text)) == {"kind": "haproxy", "listen": "[::1]:80", "preview": "[::1]:81", "tls": None, "keep_alive": None}

@@ -20,7 +20,7 @@ LOCATED = re.compile(r"(bleen\.yaml|smoke\.yml|x\.env):[1-9][0-9]*:[1-9][0-9]*: 
 NOT_THERE = re.compile("is no directory|is no program that can be executed in ")
 
 WORDS = """
-    service platform process command directory env env_file replicas stop signal timeout keep_alive user ports router envoy haproxy listen preview tls
+    service platform process command directory env env_file replicas stop signal timeout keep_alive user ports router envoy haproxy listen preview tls trusted
     certificate key checks health path interval patience fall smoke promotion mode auto manual deadline then abort steps share bake rollback_window drain
     after_window keep tests name url method headers body json expect_status expect_body_contains expect_json value expect_header capture header cookie
     max_response_time_ms retries verify_tls GET POST /health http://127.0.0.1:8080/ ${A} ${capture.a} $${ ${ {port} {version} {{x}} {nope} 5s 0s 1d 5 -1 0 1.5

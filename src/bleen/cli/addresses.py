@@ -37,6 +37,8 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _setting(value: Any) -> str:
     if isinstance(value, Mapping):
         return " and ".join(f"{name} {each}" for name, each in value.items())
+    if isinstance(value, list):
+        return " and ".join(value)
     return "none" if value is None else duration(value) if isinstance(value, int | float) else str(value)
 
 

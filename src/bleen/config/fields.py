@@ -294,6 +294,24 @@ ListenAddress = Annotated[
 ]
 
 
+def _network(value: Any) -> str:
+    import ipaddress
+
+    text = text_of(value, '"10.0.0.0/8"')
+    try:
+        network = ipaddress.ip_network("" if "%" in text else text, strict=False)  # a zone is an interface of this host
+    except ValueError:
+        raise ValueError(f'`{shown(text)}` is neither an IP address nor a network of them; write "10.0.0.0/8", or "10.0.0.5"') from None
+    if network.network_address != ipaddress.ip_interface(text).ip:
+        raise ValueError(f'`{text}` is not where a network begins; write "{network}", or "{text.partition("/")[0]}" for this address alone')
+    if network.version == 6 and network.overlaps(ipaddress.IPv6Network("::ffff:0:0/96")):  # the proxies do not agree on whom it means
+        raise ValueError(f'`{text}` holds the form that IPv4 has in IPv6; write "0.0.0.0/0" or less of it for IPv4, "2000::/3" and "fc00::/7" for IPv6')
+    return str(network)
+
+
+Network = Annotated[str, BeforeValidator(_network), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F.:]+(/[0-9]{1,3})?$"})]
+
+
 def _ports(value: Any) -> tuple[int, int]:
     text = text_of(value, "20000-29999") if not isinstance(value, dict) else "-".join(str(value.get(k, "")) for k in ("from", "to"))
     found = re.fullmatch(r"([0-9]{1,5}) ?- ?([0-9]{1,5})", text)

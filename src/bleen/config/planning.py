@@ -121,6 +121,7 @@ def router(config: Config) -> dict[str, Any]:
         "preview": str(proxy.preview),
         "tls": tls,
         "keep_alive": config.file.platform.process.keep_alive,
+        **({"trusted": list(proxy.trusted)} if proxy.trusted else {}),
     }
 
 

@@ -17,6 +17,7 @@ from bleen.config.fields import (
     Line,
     ListenAddress,
     Misfit,
+    Network,
     OneTo100,
     PortRange,
     ServiceName,
@@ -97,6 +98,9 @@ class Proxy(Strict):
         description="Where the idle environment is reached, by smoke tests and by you; keep it private.", examples=["127.0.0.1:8081"]
     )
     tls: Tls | None = Field(default=None, description="The listener speaks TLS with this certificate.")
+    trusted: list[Network] = Field(
+        default=[], description="Addresses and networks whose X-Forwarded-Proto is kept: what is in front and ends TLS.", examples=[["10.0.0.0/8"]]
+    )
 
     @model_validator(mode="after")
     def _two_addresses(self) -> "Proxy":

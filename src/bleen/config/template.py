@@ -33,6 +33,7 @@ router:
     listen: "127.0.0.1:8080"     # where users come in; "0.0.0.0:80" for everybody
     preview: "127.0.0.1:8081"    # the way to the new version before it is promoted; keep it private
     # tls: {certificate: tls/fullchain.pem, key: tls/key.pem}
+    # trusted: [10.0.0.0/8]      # where TLS ends in front of this: whose X-Forwarded-Proto the application is told
 
 # The database that the versions share. A version brings its migrations: expanded before it starts, contracted when nobody needs the old shape any more.
 # database:

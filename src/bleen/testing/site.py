@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import cycle
@@ -230,14 +230,20 @@ class Site:
     """
 
     def __init__(
-        self, root: Path, build: Callable[["Site"], Router], probe: Probe = QUICK, keep_alive: float | None = None, tls: Mapping[str, str] | None = None
+        self,
+        root: Path,
+        build: Callable[["Site"], Router],
+        probe: Probe = QUICK,
+        keep_alive: float | None = None,
+        tls: Mapping[str, str] | None = None,
+        trusted: Sequence[str] = (),
     ) -> None:
         self.place = root / "router"
         self.place.mkdir(parents=True)
         self.fence = Fence(root / "fence")
         self.reserve = Reserve(root / "reserve")
         self.listen, self.preview = free_address(), free_address()
-        self.probe, self.keep_alive, self.tls = probe, keep_alive, tls
+        self.probe, self.keep_alive, self.tls, self.trusted = probe, keep_alive, tls, trusted
         self._build = build
         self.router = build(self)
 

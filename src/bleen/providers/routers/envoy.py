@@ -56,19 +56,29 @@ _LOG = 4 << 20
 
 class Envoy:
     """A ``Router``. ``place`` is its own directory, which exists; ``listen`` and ``preview`` are "host:port"; ``tls`` holds the paths ``certificate`` and
-    ``key`` of the production listener; ``keep_alive`` is how long the application keeps an idle connection (None: unknown, see ``envoy_config.IDLE``).
+    ``key`` of the production listener; ``keep_alive`` is how long the application keeps an idle connection (None: unknown, see ``envoy_config.IDLE``);
+    ``trusted`` are the networks whose X-Forwarded-Proto is kept.
 
     An instance holds nothing but these: whatever it says was asked of the running proxy, and any number of processes may have one.
     """
 
     def __init__(
-        self, place: Path, fence: Fence, reserve: Reserve, listen: str, preview: str, tls: Mapping[str, str] | None, probe: Probe, keep_alive: float | None
+        self,
+        place: Path,
+        fence: Fence,
+        reserve: Reserve,
+        listen: str,
+        preview: str,
+        tls: Mapping[str, str] | None,
+        probe: Probe,
+        keep_alive: float | None,
+        trusted: Sequence[str] = (),
     ) -> None:
         self._files, self._fence, self._reserve = place / "envoy", fence, reserve
         self._record, self._log = place / "envoy.json", place / "envoy.log"
         self._listen, self._preview = listen, preview
         self._certificate = Certificate(place, tls) if tls else None
-        self._probe, self._keep_alive = probe, keep_alive
+        self._probe, self._keep_alive, self._trusted = probe, keep_alive, trusted
 
     # what it is asked
 
@@ -231,7 +241,7 @@ class Envoy:
         if self._memory() is None:
             self._begin(routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
-        settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100))
+        settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100), self._trusted)
         self._keep(self._files / "bootstrap.json", json.dumps(config.bootstrap(settings)))
         self._name_certificate()
         workers = str(max(2, len(os.sched_getaffinity(0))))

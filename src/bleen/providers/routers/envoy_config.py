@@ -46,6 +46,8 @@ class Settings(NamedTuple):
     """Whether production is reached by TLS, with the certificate of ``certificate.json``."""
     connections: int
     """How many client connections are accepted; further ones are closed at once."""
+    trusted: Sequence[str] = ()
+    """The networks whose X-Forwarded-Proto is kept."""
 
 
 def address(listen: str) -> tuple[str, int]:
@@ -88,7 +90,10 @@ def bootstrap(settings: Settings) -> Config:
         },
         "dynamic_resources": {"cds_config": _followed(CLUSTERS)},
         "static_resources": {
-            "listeners": [_listener("production", settings.production, settings.tls), _listener("preview", settings.preview, False)],
+            "listeners": [
+                _listener("production", settings.production, settings.tls, settings.trusted),
+                _listener("preview", settings.preview, False, settings.trusted),
+            ],
         },
     }
 
@@ -97,19 +102,26 @@ def _followed(name: str) -> Config:
     return {"path_config_source": {"path": f"./{name}"}, "resource_api_version": "V3"}
 
 
-def _listener(side: str, at: tuple[str, int], tls: bool) -> Config:
-    chain: Config = {"filters": [{"name": "http", "typed_config": _http(side)}]}
-    if tls:
-        chain["transport_socket"] = {"name": "tls", "typed_config": _tls()}
+def _listener(side: str, at: tuple[str, int], tls: bool, trusted: Sequence[str]) -> Config:
+    chains = [_chain(side, tls)]
+    if trusted:
+        parts = (each.partition("/") for each in dict.fromkeys(trusted))  # Envoy does not start with a network that is named twice
+        ranges = [{"address_prefix": address, "prefix_len": int(length)} for address, _, length in parts]
+        chains.append({**_chain(side, tls, hops=1), "filter_chain_match": {"source_prefix_ranges": ranges}})
     return {
         "name": side,
         "address": {"socket_address": {"address": at[0], "port_value": at[1], "ipv4_compat": at[0] == "::"}},  # [::] is everywhere, as with HAProxy
-        "filter_chains": [chain],
+        "filter_chains": chains,
         "per_connection_buffer_limit_bytes": BUFFER,
         # One socket, not one for each worker: SO_REUSEPORT would let a second proxy of ours bind the same address and take half of the connections.
         "enable_reuse_port": False,
         "connection_balance_config": {"exact_balance": {}},
     }
+
+
+def _chain(side: str, tls: bool, hops: int = 0) -> Config:
+    chain: Config = {"name": f"trusted-{hops}", "filters": [{"name": "http", "typed_config": _http(side, hops)}]}
+    return {**chain, "transport_socket": {"name": "tls", "typed_config": _tls()}} if tls else chain
 
 
 def _tls() -> Config:
@@ -128,14 +140,15 @@ def certificate(chain: str, key: str) -> Config:
     return {"@type": _API + "extensions.transport_sockets.tls.v3.Secret", "name": "certificate", "tls_certificate": files}
 
 
-def _http(side: str) -> Config:
+def _http(side: str, hops: int) -> Config:
     return {
         "@type": _API + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": side,
         "codec_type": "AUTO",
         "rds": {"route_config_name": side, "config_source": _followed(f"{side}.json")},
         "http_filters": [{"name": "router", "typed_config": {"@type": _API + "extensions.filters.http.router.v3.Router", "suppress_envoy_headers": True}}],
-        "use_remote_address": True,  # sets X-Forwarded-Proto
+        "use_remote_address": True,  # sets X-Forwarded-Proto,
+        "xff_num_trusted_hops": hops,  # but keeps the one that comes through a trusted hop
         "skip_xff_append": True,  # it would call a client on loopback by an address of this host's own; see ``routes``
         # Nobody is internal, so nobody may steer Envoy by x-envoy-* headers; an empty list would mean private addresses and loopback.
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},

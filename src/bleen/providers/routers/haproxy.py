@@ -159,15 +159,24 @@ class _Seen(NamedTuple):
 class HAProxy:
     """One HAProxy for one service. ``place`` is a directory of its own; ``listen`` and ``preview`` are HOST:PORT; ``tls`` names the files of
     ``certificate`` and ``key`` for ``listen``; ``keep_alive`` is for how many seconds the application keeps an idle connection, 0 if it keeps none, None if
-    nobody knows.
+    nobody knows; ``trusted`` are the networks whose X-Forwarded-Proto is kept.
     """
 
     def __init__(
-        self, place: Path, fence: Fence, reserve: Reserve, listen: str, preview: str, tls: Mapping[str, str] | None, probe: Probe, keep_alive: float | None
+        self,
+        place: Path,
+        fence: Fence,
+        reserve: Reserve,
+        listen: str,
+        preview: str,
+        tls: Mapping[str, str] | None,
+        probe: Probe,
+        keep_alive: float | None,
+        trusted: Sequence[str] = (),
     ) -> None:
         self._place, self._fence, self._reserve = place, fence, reserve
         self._certificate = Certificate(place, tls) if tls else None
-        self._settings = Settings(listen, preview, tls is not None, probe, keep_alive)
+        self._settings = Settings(listen, preview, tls is not None, probe, keep_alive, trusted)
         self._record, self._log, self._ending = place / "haproxy.json", place / "haproxy.log", place / "ending"
 
     def routing(self) -> Routing:

@@ -15,7 +15,7 @@ Sources: the configuration manual and the management guide of HAProxy 2.6.
 import re
 import resource
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from bleen.errors import Refused
@@ -41,6 +41,8 @@ class Settings(NamedTuple):
     tls: bool
     probe: Probe
     keep_alive: float | None
+    trusted: Sequence[str] = ()
+    """The networks whose X-Forwarded-Proto is kept."""
 
 
 class Server(NamedTuple):
@@ -163,19 +165,21 @@ def render(settings: Settings, servers: Iterable[Server]) -> str:
         maxconn=_most_connections(),
         extra="ssl-load-extra-files key" if settings.tls else "",
         check_timeout=_ms(settings.probe.patience),
-        production=_frontend("production", f"{_quoted(settings.listen)} {tls}"),
-        preview=_frontend("preview", _quoted(settings.preview)),
+        production=_frontend("production", f"{_quoted(settings.listen)} {tls}", settings.trusted),
+        preview=_frontend("preview", _quoted(settings.preview), settings.trusted),
         nobody=NOBODY,
         backends="\n".join(held.values()),
     )
 
 
-def _frontend(name: str, bind: str) -> str:
+def _frontend(name: str, bind: str, trusted: Sequence[str]) -> str:
+    acl = "".join(f"    acl trusted src {_in_ipv6(each)}\n" for each in trusted) or "    acl trusted always_false\n"  # a line each: one may have 64 words
     return f"""\
 frontend {name}
     bind {bind}
-    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
-    http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
+{acl}\
+    http-request del-header X-Forwarded-Proto unless trusted
+    http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)] unless {{ req.fhdr(X-Forwarded-Proto) -m found }}
     http-request del-header Upgrade unless {{ req.hdr(Upgrade) -i websocket }}
     http-request set-uri %[pathq] if {{ url_beg -i http:// https:// }}
     http-request set-var(txn.way) str({name}),map({MAP})
@@ -186,6 +190,12 @@ frontend {name}
     use_backend %[var(txn.berth)]{BACKUP}
     default_backend {NOBODY}
 """
+
+
+def _in_ipv6(network: str) -> str:
+    """A network in the form that IPv4 has in IPv6: written as IPv4, HAProxy takes it for the IPv6 addresses of 6to4 too, which are not the same hosts."""
+    address, _, length = network.partition("/")
+    return network if ":" in address else f"::ffff:{address}/{96 + int(length)}"
 
 
 # 24 days is the longest time that HAProxy can count: no limit. A dead peer is found by TCP's own keep-alive instead. What may wait is only what no
