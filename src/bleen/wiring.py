@@ -71,7 +71,8 @@ def _check(place: Place, service: Service, release: Release | None) -> Check | N
     if release is None or not release.plan.smoke:
         return None
     plan, directory = release.plan, place.releases / str(release.id.number)
-    check: Check = _load(SMOKE)(directory, plan.smoke, f"http://{service.router['preview']}", plan.platform["secrets"], production=service.router["listen"])
+    preview, listen = f"http://{service.router['preview']}", service.router["listen"]
+    check: Check = _load(SMOKE)(directory, plan.smoke, preview, plan.platform["secrets"], production=listen, version=plan.version)
     return check
 
 
@@ -91,7 +92,8 @@ def _before(place: Place, service: Service, release: Release | None, platform: P
     if runs is None or not runs.targets:
         return None
     plan, directory = release.plan.database, place.releases / str(release.id.number) / "before"
-    check: Check = _load(SMOKE)(directory, plan["smoke"], f"http://{runs.targets[0]}", plan["secrets"], production=service.router["listen"])
+    base, listen = f"http://{runs.targets[0]}", service.router["listen"]
+    check: Check = _load(SMOKE)(directory, plan["smoke"], base, plan["secrets"], production=listen, version=release.plan.old_version)
     return check
 
 

@@ -169,6 +169,15 @@ def test_a_program_that_hangs_is_ended_and_inconclusive(door: Door, place: Path)
     assert launch.remains(place / "smoke.json") == []
 
 
+def test_what_is_tested_has_a_name_whatever_the_variables_say(door: Door, place: Path, tmp_path: Path) -> None:
+    """And it is no secret: a report shows it."""
+    door.open.set()
+    secrets = tmp_path / "secrets.json"
+    secrets.write_text(json.dumps({"base": {}, "values": {"VERSION": "canary-9931"}}))
+    check = Smoke(place, [row(expect_body_contains=["${VERSION} in ${ENVIRONMENT}"])], door.url, str(secrets), version="1.1")
+    assert verdict(check, begun(check)).why.endswith('the body does not contain "1.1 in green"')
+
+
 def test_other_tests_are_another_run(door: Door, place: Path) -> None:
     door.open.set()
     first = Smoke(place, [row()], door.url, "")

@@ -77,12 +77,13 @@ def _promote_and_return(shop: Shop) -> None:
 def _refuse_a_smoke_test(shop: Shop) -> None:
     """ "Any failure aborts: green stays idle, blue goes on serving, and the report shows the request, the answer and the expectation." """
     health = dict(shop.settings["checks"])
-    shop.smoke({"name": "Home", "url": "/", "expect_body_contains": "1.2"}, {"name": "Checkout", "url": "/status?code=500", "expect_status": 200})
+    shop.smoke({"name": "Home", "url": "/", "expect_body_contains": "${VERSION}"}, {"name": "Checkout", "url": "/status?code=500", "expect_status": 200})
     said = shop.bleen("deploy", "1.2", code=3)
     assert "note: release 2 (1.1) was rolled back" in said.out
     assert "Checkout" in said.out
     assert "/status?code=500" in said.out
     assert "the status was 500, not 200" in said.err
+    assert "1 of 2 passed" in said.text
     assert "expected: status 200" in said.out
     assert "users saw nothing" in said.err
     assert shop.serves() == "1.0"

@@ -177,12 +177,13 @@ def test_the_url_of_the_database_is_nowhere_but_in_the_secrets(registry: Registr
 def test_a_prepared_select_star_is_warned_of_and_found_while_the_old_version_serves(registry: Registry) -> None:
     """A prepared `SELECT *` breaks with "cached plan must not change result type" when a column is added; say so before it happens."""
     registry.put("1.0.1", "star")
-    registry.smoke({"name": "Somebody", "url": "/people/1", "expect_status": 200})
+    registry.smoke({"name": "Somebody", "url": "/people/1", "headers": {"X-Version": "${VERSION}"}, "expect_status": 200})
     registry.bleen("deploy", "1.0.1", "--end-window")
     planned = registry.bleen("plan", "1.1").out
     assert "0007_full_name adds a column to people: a `SELECT *` from it that 1.0.1 has prepared" in planned
     said = registry.bleen("deploy", "1.1", "--end-window", code=3)
     assert "1.0.1, which serves, does not pass its smoke tests since the schema was expanded" in said.text
+    assert "X-Version: 1.0.1" in said.text
     assert "`bleen migrate revert 0007_full_name` undoes that" in said.text
     registry.bleen("migrate", "revert", "0007_full_name", "--yes")
 

@@ -86,6 +86,15 @@ def test_a_base_that_is_no_url_is_a_test_that_could_not_be_run(typed: Typed) -> 
     assert (code, "/ and http://[::1:80 do not make a URL: Invalid IPv6 URL" in said) == (1, True), said
 
 
+def test_the_version_that_smoke_tests_name_is_said_and_not_taken_from_variables(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VERSION", "0")
+    Path("tests.yml").write_text(TESTS.replace('"/"', '"/${VERSION}"'))
+    code, said = typed("smoke", "tests.yml", "--url", "http://[::1:80")
+    assert (code, "tests.yml:1:36: ${VERSION} is the version that is tested" in said, "name it with --version" in said) == (2, True, True), said
+    code, said = typed("smoke", "tests.yml", "--url", "http://[::1:80", "--version", "1.1")
+    assert (code, "/1.1 and http://[::1:80 do not make a URL" in said) == (1, True), said
+
+
 def test_toml_that_is_nested_without_an_end_is_a_finding(typed: Typed) -> None:
     nested = "a = " + "[" * 2000 + "]" * 2000
     Path("0001_deep").mkdir()

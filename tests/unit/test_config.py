@@ -122,6 +122,14 @@ def test_the_example_of_the_issue_works_as_it_stands(load: Callable[..., Config]
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
+def test_the_version_in_smoke_tests_is_the_one_that_is_tested_and_in_env_a_variable(load: Callable[..., Config]) -> None:
+    text = SMALL.replace("[cat]", '[cat], env: {BUILD: "${VERSION}"}') + "checks: {smoke: smoke.yml}\n"
+    tests = {"smoke_yml": 'tests: [{name: t, url: "/${VERSION}/${ENVIRONMENT}/${KEY}"}]'}
+    environ = {"VERSION": "0", "ENVIRONMENT": "production", "KEY": "k"}
+    assert load(text, environ, **tests).values == {"KEY": "k", "VERSION": "0"}
+    assert load(text.replace("${VERSION}", "x"), {"KEY": "k"}, **tests).values == {"KEY": "k"}
+
+
 @pytest.mark.parametrize("router", ["envoy", "haproxy"])
 def test_what_init_writes_loads(load: Callable[..., Config], router: str) -> None:
     loaded = load(config.template(router, "my-shop"))

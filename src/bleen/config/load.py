@@ -61,14 +61,15 @@ def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Config:
         source.faults.extend(source.fault(way, smoke.unset(name)) for way, name in used if NAME.fullmatch(name) and name not in known)
     if source.faults or file is None:
         raise Faults(source.faults)
-    names = {name for _, name in (*used, *smoke.used(list(tests))) if not name.startswith("capture.")}
+    tested = (name for _, name in smoke.used(list(tests)) if name not in smoke.GIVEN and not name.startswith("capture."))
+    names = {*tested, *(name for _, name in used)}
     return Config(Path(path), source, file, tests, variables, {name: known[name] for name in sorted(names)} if known else {})
 
 
 def _tests(source: Source, path: Path, file: File | None, known: Mapping[str, str] | None) -> tuple[Mapping[str, Any], ...]:
     if (beside := _named(source, path, _SMOKE)) is None:
         return ()
-    found = smoke.load(beside, _listener(file), known.__contains__ if known is not None else None)
+    found = smoke.load(beside, _listener(file), {*known, *smoke.GIVEN}.__contains__ if known is not None else None)
     source.faults.extend(found.source.faults)
     return found.rows
 

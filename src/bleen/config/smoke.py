@@ -15,6 +15,8 @@ from bleen.config.schema import Strict, validated
 from bleen.config.source import Source, read, shown, typed
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+GIVEN = ("VERSION", "ENVIRONMENT")
+"""The references that are what is tested, and no variable of anybody's."""
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _STEP = re.compile(r"\.([^.\[\]\"]+)|\[([0-9]{1,9})\]|\[\"([^\"]+)\"\]")
 
@@ -211,7 +213,8 @@ class SmokeFile(Strict):
 def load(path: Path, production: Address | None, known: Callable[[str], bool] | None) -> Tests:
     """Reads a file of smoke tests; what is wrong is among the faults of its source.
 
-    ``production`` is the listener that no test may send to. ``known`` says whether a ``${NAME}`` has a value; None does not ask.
+    ``production`` is the listener that no test may send to. ``known`` says whether a ``${NAME}`` has a value, one of ``GIVEN`` too; None does
+    not ask.
     """
     source = read(path, "tests:")
     file = validated(SmokeFile, source)
@@ -224,13 +227,18 @@ def load(path: Path, production: Address | None, known: Callable[[str], bool] | 
             text = f"{production} is where users are served; write /path, which leads to the new environment through the preview"
             source.faults.append(source.fault(("tests", index, "url"), text))
     if known is not None:
-        source.faults.extend(source.fault(way, unset(name)) for way, name in used(source.tree) if not name.startswith("capture.") and not known(name))
+        wanting = [(way, name) for way, name in used(source.tree) if not name.startswith("capture.") and not known(name)]
+        source.faults.extend(source.fault(way, _untold(name) if name in GIVEN else unset(name)) for way, name in wanting)
     return Tests(source, rows)
 
 
 def unset(name: str) -> str:
     """What is said of a reference without a value."""
     return f"${{{name}}} is not set; set the variable {name} where bleen runs, or in env_file"
+
+
+def _untold(name: str) -> str:
+    return f"${{{name}}} is the {name.lower()} that is tested, whatever the variables say: name it with --{name.lower()}"
 
 
 def _row(test: Test) -> dict[str, Any]:

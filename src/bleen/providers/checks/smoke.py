@@ -18,16 +18,27 @@ class Smoke:
     """
 
     def __init__(
-        self, place: Path, tests: Sequence[Mapping[str, Any]], base: str, secrets: str, python: Sequence[str] | None = None, production: str = ""
+        self,
+        place: Path,
+        tests: Sequence[Mapping[str, Any]],
+        base: str,
+        secrets: str,
+        python: Sequence[str] | None = None,
+        production: str = "",
+        version: str = "",
     ) -> None:
-        """``base``: the preview, as a URL. ``secrets``: the file with the values of references, or empty. ``production``: host:port that no test may reach."""
-        self._place, self._tests, self._python = place, list(tests), python
+        """``base``: the preview, as a URL. ``secrets``: the file with the values of references, or empty. ``production``: host:port that no test may reach.
+
+        ``version``: what ``${VERSION}`` stands for in the tests; ``${ENVIRONMENT}`` is the name of the environment.
+        """
+        self._place, self._tests, self._python, self._version = place, list(tests), python, version
         self._wanted = {"tests": self._tests, "base": base, "secrets": secrets, "production": production}
 
     def run(self, environment: Environment, memo: Memo) -> Verdict | NotYet:
         """See ``ports.Check``. With an empty memo a run that is under way, or that has ended, for the same tests and environment is taken up, never doubled."""
         longest = sum((test["timeout"] + 1) * (test["retries"] + 1) for test in self._tests) + _SPARE
-        errand = self._errand({**self._wanted, "environment": str(environment)})
+        given = {"VERSION": self._version, "ENVIRONMENT": environment.name}
+        errand = self._errand({**self._wanted, "environment": str(environment), "given": given})
         try:
             report = errand.run(memo, f"{len(self._tests)} smoke tests run", longest)
         except Lost as lost:

@@ -77,16 +77,17 @@ class Answer(NamedTuple):
         return [value for known, value in self.headers if known.lower() == name.lower()]
 
 
-def run(tests: Sequence[Mapping[str, Any]], base: str, values: Mapping[str, str], production: str = "") -> Verdict:
+def run(tests: Sequence[Mapping[str, Any]], base: str, values: Mapping[str, str], production: str = "", given: Mapping[str, str] = {}) -> Verdict:
     """Runs tests, as ``config.load_tests`` makes them, in order, and judges them together: FAIL if one failed, INCONCLUSIVE if one could not run, else PASS.
 
     Relative URLs are resolved against ``base``; ``values`` are those of the references; no test sends to ``production``, the address that users are served at.
+    ``given`` are references whose values are no secrets, and come before ``values``.
     """
     redaction = Redaction(values.values())
     captured: dict[str, Any] = {}
     rows = []
     for test in tests:
-        row = _tried(test, base, {**values, **{f"capture.{name}": value for name, value in captured.items()}}, production, redaction)
+        row = _tried(test, base, {**values, **given, **{f"capture.{name}": value for name, value in captured.items()}}, production, redaction)
         captured.update(row.pop("captured"))
         rows.append(row)
     bad = [row for row in rows if row["result"] is not Result.PASS]
@@ -372,7 +373,7 @@ def main(spec: Path, report: Path) -> None:
     """Runs what a file asks for, and leaves the verdict in another one, whole or not at all."""
     wanted = json.loads(spec.read_text())
     values = json.loads(Path(wanted["secrets"]).read_text())["values"] if wanted["secrets"] else {}
-    verdict = run(wanted["tests"], wanted["base"], values, wanted["production"])
+    verdict = run(wanted["tests"], wanted["base"], values, wanted["production"], wanted["given"])
     row = {"key": wanted["key"], "result": verdict.result.value, "why": verdict.why, "evidence": list(verdict.evidence)}
     write_durably(report, json.dumps(row))
 
