@@ -184,6 +184,16 @@ def test_a_deploy_of_what_serves_says_that_its_release_halted(shop: Shop) -> Non
     shop.bleen("wait", code=5)
 
 
+def test_a_deploy_of_what_serves_says_that_no_copy_of_it_is_well_and_what_to_do(shop: Shop) -> None:
+    """ "If no copy of what serves is ready: nothing is done either, exit 2, saying what is unwell and what to do." """
+    shop.up("1.0")
+    shop.tell("1.0", "fail")
+    said = shop.bleen("deploy", "1.0", code=2).err
+    assert said.startswith("1.0 with the same plan serves already, but it is NOT WELL: blue-1/1 "), said
+    assert said.endswith("; `bleen logs` may say why, `bleen deploy 1.0 --again` starts it anew\n"), said
+    assert "1.0 with the same plan serves already, but it is NOT WELL" in shop.bleen("plan", "1.0", code=2).out
+
+
 def test_a_rollback_that_is_done_already_says_that_what_serves_is_dead(shop: Shop) -> None:
     """ "exit 2, and why, if the router does not answer, or no copy of what serves is ready" """
     shop.up("1.0", "1.1").bleen("rollback")

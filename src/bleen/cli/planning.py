@@ -130,6 +130,18 @@ def unchanged(planned: Planned) -> bool:
     return _given(staged) == _given(config.secrets(planned.config))
 
 
+def serves_already(planned: Planned) -> tuple[str, bool]:
+    """What to say of a plan that would bring nothing, and whether that is good news: what serves may not be well."""
+    access, version = planned.access, planned.plan.version
+    newest = access.journal.latest(access.name)
+    trouble = picture.unserved(access, newest) if newest else ""
+    if not trouble:
+        return f"{version} with the same plan serves already: nothing to do", True
+    back = f", `bleen rollback` returns to {newest.plan.old_version}" if newest and newest.phase in REVERSIBLE and newest.plan.old else ""
+    ways = f"`bleen logs` may say why, `bleen deploy {version} --again` starts it anew{back}"
+    return f"{version} with the same plan serves already, but {trouble}; {ways}", False
+
+
 def _given(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """Without what merely comes with the shell that deploys."""
     return {**values, "base": {name: value for name, value in values["base"].items() if name not in ("PATH", "HOME")}}

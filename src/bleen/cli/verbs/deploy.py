@@ -3,7 +3,7 @@
 The new version is started beside the old one, looked after until it is healthy, tested through the preview, and then gets the traffic; the old one stays
 warm for the rollback window. Any failure before the switch leaves users where they are (exit 3); one after it takes them back (exit 4).
 Ctrl-C or TERM before PROMOTING aborts; from PROMOTING on it detaches, and the release goes on.
-The version that serves already is not released again, unless its settings have changed or --again is said.
+The version that serves already is not released again, unless its settings have changed or --again is said: exit 2 if no copy of it is well.
 A deploy waits for an earlier release that is ending; one that is not ending is in the way (exit 6), but for --replace and --end-window.
 """
 
@@ -164,9 +164,9 @@ def _nothing_to_do(args: Namespace, planned: planning.Planned) -> int | None:
         return None
     if newest is not None and newest.halted:
         return _end(args, newest)
-    said = f"{planned.plan.version} with the same plan serves already: nothing to do; --again releases it once more"
-    show.result(args, said, release=show.of_release(newest) if newest else None)
-    return exits.DONE
+    said, well = planning.serves_already(planned)
+    show.result(args, f"{said}; --again releases it once more" if well else said, ok=well, release=show.of_release(newest) if newest else None)
+    return exits.DONE if well else exits.USAGE
 
 
 def _tell_rolled_back(args: Namespace, access: Access) -> None:

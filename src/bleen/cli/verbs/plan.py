@@ -1,7 +1,7 @@
 """Show what `bleen deploy` of a version would do. What is printed is what deploy runs; nothing is touched.
 
 A service that nobody knows on this host, before the first `bleen up` or in CI, gets the plan of a first release. Where the router is to be another one, which
-`bleen up --apply` has to say first, the plan says so, and the exit code is 2.
+`bleen up --apply` has to say first, the plan says so, and the exit code is 2; so it is where the version serves already and no copy of it is well.
 """
 
 import json
@@ -18,7 +18,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     loaded = planning.read(args)
-    access, changed = planning.known(args, loaded), ""
+    access, changed, already, well = planning.known(args, loaded), "", "", True
     if access is None:
         config.router(loaded)  # its faults
         plan, unchanged = planning.first(loaded, args.version), False
@@ -26,15 +26,18 @@ def run(args: Namespace) -> int:
     else:
         planned, changed = planning.over(access, loaded, args.version), planning.another_router(access, loaded)
         plan, unchanged = planned.plan, planning.unchanged(planned)
+        if unchanged:
+            already, well = planning.serves_already(planned)
         refused = {exits.USAGE: changed, exits.BUSY: planning.in_the_way(access, access.journal.latest(access.name))}
         notes = [f"`deploy` would be refused now (exit {code}): {why}" for code, why in refused.items() if why]
+        notes += [] if well else [already]
     plan = plan._replace(warnings=(*plan.warnings, *notes))
     if args.json:
         print(json.dumps({**plan.to_json(), "unchanged": unchanged}))
     elif unchanged and not changed:
-        print(f"{plan.version} with the same plan serves already: nothing to do")
+        print(already)
     else:
         print("\n".join(lines(plan)))
         if program := config.program(loaded, plan):  # of the PATH of whoever deploys, which need not be the one that is meant
             print(f"  program    {plan.platform['command'][0]} is {program}")
-    return exits.USAGE if changed else exits.DONE
+    return exits.DONE if well and not changed else exits.USAGE
