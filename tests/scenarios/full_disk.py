@@ -6,6 +6,8 @@ Releases 1.0 and 1.1 by a router (argv[3]), fills the disk to its last byte, and
 import sys
 from pathlib import Path
 
+from bleen.cli.access import Access
+from bleen.lifecycle import Phase
 from bleen.testing.site import until
 from disks import fill
 from shop import Shop
@@ -39,6 +41,16 @@ def main(small: Path, roomy: Path, router: str) -> None:
         fill(ballast)
         shop.bleen("up")
         assert shop.serves() == "1.2"
+        said = shop.bleen("deploy", shop.ship("1.3"), code=2).err
+        assert f"the disk of {shop.place.path} is full: nothing was changed; make room" in said, said
+        assert shop.release.plan.version == "1.2"
+        ballast.unlink()
+        shop.bleen("deploy", "1.3", "--end-window")
+        access, held = Access(shop.place, shop.journal), shop.release
+        assert access.as_it_is(held) == held
+        fill(ballast)
+        assert access.as_it_is(held._replace(phase=Phase.TESTING)).why == f"room on the disk of {shop.place.path}, which is full"
+        assert access.as_it_is(held) == held, "what has moved has the reserve"
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

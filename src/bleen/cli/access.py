@@ -13,7 +13,7 @@ from bleen.errors import UserError
 from bleen.host import clock, logs, state
 from bleen.host.processes import Process
 from bleen.host.state import Place
-from bleen.lifecycle import Release, ReleaseId, Service
+from bleen.lifecycle import UNMOVED, Release, ReleaseId, Service
 from bleen.model import Environment
 from bleen.ports import SILENT, Journal, Providers
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from bleen.engine.tick import Engine
 
 _LOG_BYTES = 1 << 20
+
+_FULL = 1 << 16
+"""Bytes; with less room than this little can be written down."""
 
 
 class Access(NamedTuple):
@@ -69,6 +72,13 @@ class Access(NamedTuple):
         except UserError:
             return None
         return release if release.environment == environment else None
+
+    def as_it_is(self, release: Release) -> Release:
+        """A release whose row cannot say what it waits for: before its traffic has moved it gets nothing of the reserve, and no disk, no row."""
+        room = os.statvfs(self.place.path)
+        if release.phase not in UNMOVED or room.f_bavail * room.f_frsize >= _FULL:
+            return release
+        return release._replace(why=f"room on the disk of {self.place.path}, which is full")
 
     def providers(self, release: Release | None) -> Providers:
         return wiring.build(self.place, self.service, release)

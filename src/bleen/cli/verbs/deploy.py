@@ -40,7 +40,7 @@ class Following:
     """Tells how a release goes; a signal aborts it, or detaches from it."""
 
     def __init__(self, args: Namespace, access: Access, driver: Driver) -> None:
-        self._driver, self._teller = driver, _teller(args, access)
+        self._access, self._driver, self._teller = access, driver, _teller(args, access)
         self._signal = 0
 
     def __enter__(self) -> "Following":
@@ -54,7 +54,7 @@ class Following:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def told(self, release: Release, events: Sequence[Event]) -> None:
-        self._teller.told(release, events)
+        self._teller.told(self._access.as_it_is(release), events)
         if not self._signal or release.ended or release.phase is Phase.UNDOING:
             return
         if release.phase not in UNMOVED or not self._driver.ask(release.id, Verb.ABORT, f"{who()}, by a signal").obeyed:
@@ -127,12 +127,11 @@ def _open(args: Namespace, planned: planning.Planned, driver: Driver, following:
 
 def _make_way(args: Namespace, access: Access, driver: Driver, following: Following) -> None:
     """Waits for an earlier release that is ending. Raises Busy for one that is not, unless the person said what is to become of it."""
+    _must_have_room(access)  # or an earlier release is given up for one that cannot be written down, or that hangs once it is
     earlier = access.journal.latest(access.name)
     if earlier is None or earlier.ended:
         return
     name = f"release {earlier.id.number} ({earlier.plan.version})"
-    if args.replace or args.end_window:
-        _must_have_room(access)  # or the earlier release is given up for one that cannot be written down
     if args.replace and earlier.phase in UNMOVED and not earlier.halted:
         driver.ask(earlier.id, Verb.ABORT, f"{who()}, to deploy {args.version}")
     elif args.end_window and earlier.phase is Phase.HOLDING and not earlier.halted:

@@ -34,7 +34,8 @@ def run(args: Namespace) -> int:
     finally:
         access.leave(driver, release)
     if not there(release) and not release.halted:
-        waits = f", and waits for {release.why}" if release.why else ""
+        why = access.as_it_is(release).why
+        waits = f", and waits for {why}" if why else ""
         show.result(args, f"release {release.id.number} is still in {release.phase}{waits}", ok=False, release=show.of_release(release))
         return exits.SAID_NO
     code = exits.of(release)
