@@ -51,6 +51,11 @@ def main(small: Path, roomy: Path, router: str) -> None:
         fill(ballast)
         assert access.as_it_is(held._replace(phase=Phase.TESTING)).why == f"room on the disk of {shop.place.path}, which is full"
         assert access.as_it_is(held) == held, "what has moved has the reserve"
+        assert shop.status()["rollback"]["ready"], "there is a reserve"
+        shop.place.reserve.unlink()
+        fill(ballast)
+        assert "nothing is left of the reserve that a rollback has: make room" in shop.status()["rollback"]["reason"]
+        assert "no room for a reserve: once it is full, no rollback can be done" in shop.bleen("doctor", code=None).out
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

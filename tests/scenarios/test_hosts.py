@@ -22,7 +22,7 @@ from shop import ROUTERS, Shop
 @pytest.mark.parametrize("router", ROUTERS)
 def test_a_rollback_works_on_a_full_disk(tmp_path: Path, router: str) -> None:
     """ "From PROMOTING to HOLDING it always works: [...] with a full disk (a reserve is kept for it)" """
-    run_on_a_small_disk("40m", Path(__file__).with_name("full_disk.py"), tmp_path / "small", tmp_path / "roomy", router)
+    run_on_a_small_disk("14m", Path(__file__).with_name("full_disk.py"), tmp_path / "small", tmp_path / "roomy", router)
 
 
 def test_an_older_bleen_refuses_a_newer_journal_by_its_number_before_it_trips_over_what_it_holds(shop: Shop) -> None:

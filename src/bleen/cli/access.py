@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bleen import __version__, wiring
 from bleen.errors import UserError
 from bleen.host import clock, logs, state
+from bleen.host.files import Reserve
 from bleen.host.processes import Process
 from bleen.host.state import Place
 from bleen.lifecycle import UNMOVED, Release, ReleaseId, Service
@@ -75,10 +76,20 @@ class Access(NamedTuple):
 
     def as_it_is(self, release: Release) -> Release:
         """A release whose row cannot say what it waits for: before its traffic has moved it gets nothing of the reserve, and no disk, no row."""
-        room = os.statvfs(self.place.path)
-        if release.phase not in UNMOVED or room.f_bavail * room.f_frsize >= _FULL:
+        if release.phase not in UNMOVED or not self.full:
             return release
         return release._replace(why=f"room on the disk of {self.place.path}, which is full")
+
+    @property
+    def full(self) -> bool:
+        room = os.statvfs(self.place.path)
+        return room.f_bavail * room.f_frsize < _FULL
+
+    @property
+    def unreserved(self) -> str:
+        """That a rollback could not be written down once the disk is full, in words; empty if room is put aside for it."""
+        lacks = Reserve(self.place.reserve).lacks
+        return f"the disk of {self.place.path} has no room for the reserve of a rollback, which cannot be done once it is full: make room" if lacks else ""
 
     def providers(self, release: Release | None) -> Providers:
         return wiring.build(self.place, self.service, release)
@@ -130,7 +141,6 @@ def described(args: Namespace, service: str) -> str:
 def start_engine(place: Place) -> Process:
     """Starts a resident engine, re-parented to init; one that runs already is left as it is."""
     from bleen.host.errand import PASSED_ON
-    from bleen.host.files import Reserve
     from bleen.host.launch import Program, launch  # 10 ms that a rollback with a living engine need not pay
 
     environment = {name: os.environ[name] for name in (*PASSED_ON, "TMPDIR", "XDG_STATE_HOME", "VIRTUAL_ENV") if name in os.environ}

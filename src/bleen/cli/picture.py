@@ -141,6 +141,9 @@ def _rollback(
         return {"ready": False, "to": version, "reason": "the router does not answer"}
     if not os.access(access.place.journal, os.W_OK):
         return {"ready": False, "to": version, "reason": f"{access.place.journal} cannot be written"}
+    if access.full and access.unreserved:
+        reason = f"the disk of {access.place.path} is full, and nothing is left of the reserve that a rollback has: make room"
+        return {"ready": False, "to": version, "reason": reason}
     if unwell := _unwell(looks.get(old) or _look(providers, old)):
         return {"ready": False, "to": version, "reason": unwell}
     if pruned := _pruned(access, old):

@@ -13,6 +13,9 @@ from bleen.errors import Fenced, Unavailable
 
 T = TypeVar("T")
 
+_LEAST = 4
+"""Slices of a reserve that a rollback can be done with, and a proxy that is killed meanwhile be started again."""
+
 
 def write_durably(path: Path, text: str, mode: int = 0o600) -> None:
     """Replaces a file whole: written beside it, synced, renamed over it, the directory synced. Readers see the old text or the new.
@@ -93,27 +96,37 @@ class Reserve:
         self._path, self._size, self._slice = path, size, max(1, size // 32)
 
     def keep(self) -> None:
-        """Puts aside what is missing, if the disk has four times as much as the whole to spare."""
-        held = self._held()
-        if held >= self._size:
-            return
-        room = os.statvfs(self._path.parent)
-        if room.f_bavail * room.f_frsize < 4 * self._size:
+        """Puts aside what is missing of the whole; of a disk without four times as much, a quarter of what is not used for anything else."""
+        held, wanted = self.held, self._wanted()
+        if held >= wanted:
             return
         try:
             handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         except OSError:  # there is room, and no inode for it
             return
         try:
-            os.posix_fallocate(handle, 0, self._size)
+            os.posix_fallocate(handle, 0, wanted)
         except OSError:
             os.ftruncate(handle, held)
         finally:
             os.close(handle)
 
+    @property
+    def lacks(self) -> bool:
+        """Whether there is none, and no room to make one."""
+        return not self.held and not self._wanted()
+
+    @property
+    def held(self) -> int:
+        """Bytes that are put aside."""
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
     def spend(self) -> bool:
         """Gives a slice back to the disk; False if there was none."""
-        held = self._held()
+        held = self.held
         try:
             if held > self._slice:
                 os.truncate(self._path, held - self._slice)
@@ -132,11 +145,11 @@ class Reserve:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.spend():
                     raise
 
-    def _held(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except OSError:
-            return 0
+    def _wanted(self) -> int:
+        """In whole slices; none rather than so few that a rollback runs out of them half way."""
+        room = os.statvfs(self._path.parent)
+        wanted = min(self._size, (room.f_bavail * room.f_frsize + self.held) // 4 // self._slice * self._slice)
+        return wanted if wanted >= _LEAST * self._slice else 0
 
 
 def _mine(beside: Path, mode: int) -> int:

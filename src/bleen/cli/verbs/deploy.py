@@ -181,6 +181,8 @@ def _tell_hold(args: Namespace, access: Access, release: Release) -> None:
     back = picture.of(access)["rollback"]
     way = f"stays warm for {show.span(release.plan.window)}: `bleen rollback` returns to it" if back["ready"] else f"is no way back: {back['reason']}"
     print(f"{release.plan.new_words} serves; {release.plan.old_words} {way}")
+    if access.unreserved:
+        print(f"note: {access.unreserved}")
     if not access.watched:
         print("nobody watches the hold: no resident engine runs; `bleen up` starts one")
 

@@ -169,6 +169,8 @@ def _wait(args: Namespace, access: Access) -> int:
             health = access.providers(newest).platform.health(service.active) if service.active else None
             back = _going_back(newest)
             if access.watched and not drift and not back and (health is None or health.healthy):
+                if access.unreserved and not args.json:
+                    print(f"note: {access.unreserved}")
                 show.result(args, f"{access.name} is up on {service.router['listen']}: {_serving(access, service)}", listen=service.router["listen"])
                 return exits.DONE
             why = back or (f"its router does not do what it should yet ({drift})" if drift else "") or (health.why if health else "") or why
