@@ -185,8 +185,8 @@ def test_a_pair_over_a_column_that_the_table_has_not_is_foreseen_before_anything
 
 def test_where_nobody_can_be_asked_it_is_said_first_that_nothing_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", StringIO())
-    with pytest.raises(UserError, match=r"^nothing was changed: 0002_years is reverted\."):
-        agreed(Namespace(yes=False), "0002_years is reverted.")
+    with pytest.raises(UserError, match=r"^nothing was changed: nobody is there to ask\. This would revert 0002_years; --yes says that it may$"):
+        agreed(Namespace(yes=False), "revert 0002_years")
 
 
 Bleen = Callable[..., tuple[int, str]]

@@ -88,7 +88,8 @@ def test_a_question_that_nobody_can_answer_is_answered_no(shop: Shop, closed: st
         return subprocess.run(["sh", "-c", line, sys.executable], cwd=shop.root, env=shop.environ, capture_output=True, text=True, check=False)
 
     said = typed("down")
-    assert (said.returncode, said.stderr) == (2, "bleen: this ends shop for its users: say so with --yes\n")
+    refused = "bleen: nothing was touched: nobody is there to ask. This would end shop for its users; --yes says that it may\n"
+    assert (said.returncode, said.stderr) == (2, refused)
     assert typed("status").returncode == 0
     assert shop.serves() == "503"
 

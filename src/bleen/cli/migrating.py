@@ -96,16 +96,16 @@ def shipping(access: Access, newest: Release | None) -> list[Shipping]:
     return found
 
 
-def agreed(args: Namespace, question: str) -> bool:
-    """Whether a person at a terminal says yes; --yes says it before. Raises UserError where nobody can be asked."""
+def agreed(args: Namespace, would: str) -> bool:
+    """Whether a person at a terminal says yes to what the verb would do; --yes says it before. Raises UserError where nobody can be asked."""
     import sys
 
     if args.yes:
         return True
     if not sys.stdin.isatty():
-        raise UserError(f"nothing was changed: {question} Nobody is there to ask whether to go on: --yes says it")
+        raise UserError(f"nothing was changed: nobody is there to ask. This would {would}; --yes says that it may")
     try:
-        return input(f"{question} Go on? [y/N] ").strip().lower() == "y"
+        return input(f"This would {would}. Go on? [y/N] ").strip().lower() == "y"
     except EOFError:
         return False
 

@@ -23,8 +23,8 @@ def run(args: Namespace) -> int:
     access = open_service(args)
     if not args.yes:
         if not sys.stdin.isatty():
-            raise UserError(f"this ends {access.name} for its users: say so with --yes")
-        print(f"This ends {access.name} on {access.service.router.get('listen')} for its users. Go on? [y/N] ", end="", flush=True)
+            raise UserError(f"nothing was touched: nobody is there to ask. This would end {access.name} for its users; --yes says that it may")
+        print(f"This would end {access.name} on {access.service.router.get('listen')} for its users. Go on? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() != "y":  # Ctrl-D is no yes either
             show.result(args, "nothing was touched; --yes answers the question", ok=False)
             return exits.USAGE

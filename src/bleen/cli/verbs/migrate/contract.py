@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
         if not args.json:
             print("".join(f"note: {note}\n" for note in notes), end="", flush=True)
         shut: Sequence[str] = _shut(pending[0], args, opened.service)
-        if not shut and not migrating.agreed(args, f"{', '.join(wanted)}: the old shape is taken away for good."):
+        if not shut and not migrating.agreed(args, f"take the old shape of {', '.join(wanted)} away for good"):
             migrating.tell(args, False, "nothing was changed", contracted=[])
             return exits.USAGE
         be_told_of_the_end()  # what a contract has added until then is taken away again

@@ -26,7 +26,7 @@ def run(args: Namespace) -> int:
         if not known:
             others = sorted({each.service for each in opened.schema.ledger.environments()})
             raise UserError(f"this database knows no service {args.gone}" + (f"; it knows {', '.join(others)}" if others else ""))
-        if not migrating.agreed(args, f"{args.gone} is forgotten, with {', '.join(known)}: contracts wait for it no more."):
+        if not migrating.agreed(args, f"forget {args.gone}, with {', '.join(known)}: contracts would wait for it no more"):
             migrating.tell(args, False, "nothing was changed", forgotten=[])
             return exits.USAGE
         opened.schema.forget(args.gone)

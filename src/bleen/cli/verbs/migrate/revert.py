@@ -23,7 +23,7 @@ def run(args: Namespace) -> int:
             raise UserError(why)
         lost = {pair: count for pair, count in opened.schema.losses(name).items() if count}
         warning = "; ".join(f"{count} values of {pair} would be lost" for pair, count in lost.items())
-        if not migrating.agreed(args, f"{name} is reverted{': ' + warning if warning else ''}."):
+        if not migrating.agreed(args, f"revert {name}{': ' + warning if warning else ''}"):
             migrating.tell(args, False, "nothing was changed")
             return exits.USAGE
         opened.schema.revert(name, opened.home(name), lambda: _needed(opened, name))
