@@ -55,8 +55,11 @@ def test_a_release_changes_a_sqlite_file_goes_back_and_forth_and_contracts_and_n
         registry.bleen("wait", code=4)
         registry.bleen("deploy", "1.1")
         until("1.1 is used again", users.seen("1.1"))
+        registry.bleen("migrate", "contract", code=1)
+        assert "ago, waits for: the rollback window of release 3 (1.1) is open, for " in registry.bleen("status").out
         registry.bleen("retire")
         registry.bleen("wait", "--until", "completed")
+        assert "the rollback window of" not in registry.bleen("status").out, "what is past keeps nothing waiting"
         (pending,) = registry.status()["pending"]
         assert pending["migration"] == "0007_full_name"
         assert registry.bleen("migrate", "contract", "--yes", "--json").json["contracted"] == ["0007_full_name"]

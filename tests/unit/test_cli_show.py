@@ -8,8 +8,10 @@ import pytest
 
 from bleen.cli import main
 from bleen.cli.addresses import changes
+from bleen.cli.picture import lines
 from bleen.cli.show import Lines, Waiting, event_line, evidence_lines, span
 from bleen.cli.verbs import deploy
+from bleen.host import clock
 from bleen.lifecycle import Event, Phase, Release, ReleaseId
 from bleen.model import Result, Verdict
 from bleen.plan import Plan, Probe, Step, duration
@@ -159,3 +161,15 @@ def test_requests_that_were_cut_are_told_of_the_phase_that_drained() -> None:
     first, second = (line.split("  ", 1)[1] for line in event_line(event, PLAN).splitlines())
     assert first == "RETIRING            2 requests in flight had not ended in time, and were cut"
     assert second == "CONTRACTING         nothing: no database is configured"
+
+
+def test_a_contract_that_many_sessions_keep_waiting_is_a_line_all_the_same() -> None:
+    pending = {"migration": "0001_name", "since": clock.wall() - 90, "asked": clock.wall() - 30, "waits": [f"session {n}" for n in range(9)], "window": None}
+    environment = {"environment": "blue", "version": "1.0", "release": 1, "running": True}
+    router = {"answers": True, "listens": True, "listen": "", "shares": {}}
+    picture = {"service": "shop", "up": True, "active": environment, "router": router, "environments": {}, "release": None, "drift": None}
+    rest = {"rollback": {"ready": False, "reason": "none"}, "engine": {"hung": False, "watches": True}}
+    said = lines({**picture, **rest, "pending": [pending]})[-1]
+    assert said.endswith("for: session 0; session 1; session 2; and 6 more, `bleen migrate status` tells them"), said
+    said = lines({**picture, **rest, "pending": [{**pending, "waits": [], "window": "the rollback window is open"}]})[-1]
+    assert said.endswith("ago, waits for: the rollback window is open"), said

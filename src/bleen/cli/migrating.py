@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen import config
-from bleen.cli import database, show
+from bleen.cli import database, picture, show
 from bleen.cli.access import Access, described, open_service
 from bleen.config import Config
 from bleen.database import connect
@@ -19,7 +19,7 @@ from bleen.database.schema import Pending, Schema
 from bleen.database.worker import row
 from bleen.errors import PortError, UserError
 from bleen.host import clock
-from bleen.lifecycle import REVERSIBLE, TABLE, UNMOVED, Release
+from bleen.lifecycle import Release
 from bleen.model import Environment
 from bleen.ports import Shipping
 
@@ -51,7 +51,7 @@ class Opened(NamedTuple):
         if self.access is None or newest is None:
             told = [known for known in self.schema.ledger.environments() if known.service == self.service]
             return Around(self.service, tuple(Shipping(Environment.parse(k.environment), k.version, k.migrations, 0, 0) for k in told), known=False)
-        return Around(self.service, tuple(shipping(self.access, newest)), _window(newest, self.access))
+        return Around(self.service, tuple(shipping(self.access, newest)), picture.window(self.access, newest))
 
     def home(self, migration: str) -> Home | None:
         """Where a migration's commands run: in the newest version that ships it, else in the one whose expand it was; None if it has no commands."""
@@ -61,10 +61,12 @@ class Opened(NamedTuple):
         return database.home(self.config, newest) if version else None
 
     def pending(self) -> list[Pending]:
-        """The contracts that are pending, which `bleen status` knows from now on."""
-        found = self.schema.pending(self.around())
+        """The contracts that are pending, which `bleen status` knows from now on; whether the way back is open it looks up itself, each time."""
+        around = self.around()
+        found = self.schema.pending(around)
         if self.access:
-            self.access.journal.pend(self.access.name, [row(each) for each in found])
+            lasting = [each._replace(obstacles=tuple(o for o in each.obstacles if o.why != around.window)) for each in found]
+            self.access.journal.pend(self.access.name, [row(each) for each in lasting])
         return found
 
 
@@ -135,16 +137,3 @@ def _known(args: Namespace, loaded: Config) -> Access | None:
         return open_service(Namespace(service=service, file=args.file))
     except UserError:
         return None
-
-
-def _window(newest: Release, access: Access) -> str:
-    """Why the way back is still open; empty if it is not."""
-    if newest.ended:
-        return ""
-    name = f"release {newest.id.number} ({newest.plan.version})"
-    if newest.phase in UNMOVED:
-        return f"{name} is under way, in {newest.phase}"
-    if newest.phase in REVERSIBLE and newest.plan.old:
-        left = "" if newest.until is None else f", for {show.span(newest.until - access.journal.now())} more"
-        return f"the rollback window of {name} is open{left}"
-    return f"{name} {TABLE[newest.phase].does}"

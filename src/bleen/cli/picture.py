@@ -9,9 +9,12 @@ from bleen.cli import show
 from bleen.cli.access import Access
 from bleen.errors import PortError
 from bleen.host import clock
-from bleen.lifecycle import BEYOND, REVERSIBLE, Phase, Release, Service, way_back
+from bleen.lifecycle import BEYOND, REVERSIBLE, TABLE, UNMOVED, Phase, Release, Service, way_back
 from bleen.model import Environment, Health, Routing, Running
 from bleen.ports import Providers
+
+_FEW = 3
+"""Obstacles of a contract that are told in a line."""
 
 
 def of(access: Access) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def of(access: Access) -> dict[str, Any]:
         "release": _release(access, newest) if newest else None,
         "rollback": _rollback(access, newest, providers, looks, mute=routing is None and listens),
         "drift": _drift(service, newest, routing, trouble),
-        "pending": list(service.pending),
+        "pending": [{**each, "window": window(access, newest) or None} for each in service.pending],
         "engine": _engine(access, service),
         "router": {
             "kind": service.router.get("kind"),
@@ -151,6 +154,19 @@ def _rollback(
     return {"ready": True, "to": version, "reason": None}
 
 
+def window(access: Access, newest: Release | None) -> str:
+    """Why the way back is still open, which keeps every contract waiting; empty if it is not."""
+    if newest is None or newest.ended:
+        return ""
+    name = f"release {newest.id.number} ({newest.plan.version})"
+    if newest.phase in UNMOVED:
+        return f"{name} is under way, in {newest.phase}"
+    if newest.phase in REVERSIBLE and newest.plan.old:
+        left = "" if newest.until is None else f", for {show.span(newest.until - access.journal.now())} more"
+        return f"the rollback window of {name} is open{left}"
+    return f"{name} {TABLE[newest.phase].does}"
+
+
 def _pruned(access: Access, environment: Environment) -> str:
     """The directory that an environment was started in, if it is not there any more: a copy of it that crashes cannot come back."""
     release = access.release_of(environment)
@@ -234,6 +250,15 @@ def _serving(picture: dict[str, Any]) -> str:
     return f": {active['version']} serves from {active['environment']}{unwell}"
 
 
+def _waits(pending: dict[str, Any]) -> str:
+    """What a contract waits for: what the journal tells now, and what the database told when it was asked."""
+    asked = f"waited {show.span(clock.wall() - pending['asked'])} ago for" if "asked" in pending else "waits for"
+    few, more = pending["waits"][:_FEW], len(pending["waits"]) - _FEW
+    then = f"{asked}: {'; '.join(few)}{f'; and {more} more, `bleen migrate status` tells them' if more > 0 else ''}" if few else ""
+    now = f"waits for: {pending['window']}" if pending["window"] else ""
+    return "; ".join(filter(None, [now, then])) or "`bleen migrate contract` does it"
+
+
 def lines(picture: dict[str, Any]) -> list[str]:
     """The picture in words."""
     release, back, engine = picture["release"], picture["rollback"], picture["engine"]
@@ -258,9 +283,7 @@ def lines(picture: dict[str, Any]) -> list[str]:
     if picture["pending"]:
         said.append("pending contracts:")
         for each in picture["pending"]:
-            asked = f"waited {show.span(clock.wall() - each['asked'])} ago for" if "asked" in each else "waits for"
-            waits = f"{asked}: {'; '.join(each['waits'])}" if each["waits"] else "`bleen migrate contract` does it"
-            said.append(f"  {each['migration']}, expanded {show.span(clock.wall() - each['since'])} ago, {waits}")
+            said.append(f"  {each['migration']}, expanded {show.span(clock.wall() - each['since'])} ago, {_waits(each)}")
     if engine["hung"]:
         pid = f" (pid {engine['pid']})" if engine["pid"] else ""
         said.append(f"nobody watches: the engine{pid} is alive and does not answer; `bleen up` starts another")
