@@ -7,13 +7,13 @@ from typing import Any
 from bleen import config
 from bleen.config import Config
 from bleen.config.fields import filled
-from bleen.database import command, connect, dialect, reverting
+from bleen.database import command, connect, dialect, reverting, way_back
 from bleen.database.command import Home
 from bleen.database.foresight import Foresight
 from bleen.database.gate import named
 from bleen.database.ledger import State, check
 from bleen.database.migration import Command, Migration, Pair, read_all
-from bleen.database.rules import Script, lint_release
+from bleen.database.rules import Finding, Script, lint_release
 from bleen.database.rules.findings import PHASES
 from bleen.database.schema import Schema, contracts, words
 from bleen.database.server import Server
@@ -77,7 +77,12 @@ def _must_answer(clone: str, kind: Dialect) -> None:
 def _warned(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
     """What the rules say of migrations that they do not forbid: whom a new constraint holds, say."""
     scripts = [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for m in migrations for phase in PHASES if m.holds(phase)]
-    return [f"{f.file}:{f.line}: {f.message}" for f in lint_release(scripts, kind) if f.severity == "warn"]
+    return [f"{f.file}:{f.line}: {f.message}" for f in (*lint_release(scripts, kind), *_way_back(migrations, kind)) if f.severity == "warn"]
+
+
+def _way_back(migrations: Sequence[Migration], kind: Dialect) -> list[Finding]:
+    """What the rules say of every revert.sql; what a command's expand makes, and so what undoes it, is not known."""
+    return [f for m in migrations if m.command == Command() for f in way_back.lint(m.sql("expand"), m.sql("revert"), m.name, kind)]
 
 
 def _stars(migrations: Sequence[Migration], before: Plan) -> list[str]:
@@ -158,7 +163,9 @@ def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | Non
         scripts += [printed[m.name]] if m.name in printed else []
         scripts += [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for phase in PHASES if m.holds(phase)]
     found = [f for f in lint_release(scripts, server.dialect) if f.rule not in may.get(f.file, ())]
-    found += [f for m in migrations for f in reverting.lint(m.sql("expand"), m.sql("revert"), m.name, server.dialect)]
+    for m in migrations:
+        found += reverting.lint(m.sql("expand"), m.sql("revert"), m.name, server.dialect)
+    found += _way_back(migrations, server.dialect)
     said = [f"{f.file}:{f.line}:{f.column}: [{f.rule}] {f.message}" for f in found if f.severity == "error"]
     return said + [line for m in migrations for line in command.judge(server, m)]
 

@@ -36,6 +36,8 @@ class Known:
         self._phase: Phase | None = None
         self._made: dict[tuple[str, ...], Any] = {}
         self._facts: dict[tuple[str, ...], Any] = {}
+        self._ever: dict[tuple[str, ...], Any] = {}
+        """Whatever became of it."""
 
     def enters(self, phase: Phase) -> None:
         """The statements that follow run in ``phase``."""
@@ -45,7 +47,7 @@ class Known:
 
     def makes(self, kind: str, *names: str, what: Any = None) -> None:
         """``what`` is whatever the dialect wants to see again, by ``of``."""
-        self._made[kind, *names] = what
+        self._made[kind, *names] = self._ever[kind, *names] = what
 
     def made(self, kind: str, *names: str) -> bool:
         return (kind, *names) in self._made
@@ -67,6 +69,10 @@ class Known:
     def takes_back(self, kind: str, last: str) -> None:
         """It is not made any more, whatever stands before the last of its names."""
         self._made = {each: what for each, what in self._made.items() if each[0] != kind or each[-1] != last}
+
+    def goes_back(self) -> None:
+        """The statements that follow undo those before them: what was made is theirs to take, whatever uses it by now."""
+        self._made = dict(self._ever)
 
     def uses(self) -> None:
         """A trigger on a table in use may use, from now on, anything that the release made."""

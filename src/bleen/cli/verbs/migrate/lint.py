@@ -9,6 +9,7 @@ What cannot be parsed or understood is an error. A comment before a statement, o
 
 A migration.toml is read too, and its [backfill] judged as the UPDATE that it stands for.
 An expand.sql is looked at together with the revert.sql that lies beside it: there is a way back, or a reason why there is none.
+A revert.sql may take what its expand.sql makes; all else in it is judged as in expand, as it runs while the old version serves.
 Exit 1 if there is an error; warnings alone exit 0. Columns count characters, from 1.
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from bleen.cli import exits
 from bleen.cli.verbs.migrate import text
-from bleen.database import connect, dialect, migration, reverting, trace
+from bleen.database import connect, dialect, migration, reverting, trace, way_back
 from bleen.database.rehearsal import must_be_another
 from bleen.database.rules import Finding, Script, findings, lint_release, rules
 from bleen.database.server import Server
@@ -162,7 +163,8 @@ def _reversible(expand: Script, dialect: Dialect) -> list[Finding]:
     """What is wrong with the way back from an expand.sql."""
     beside = Path(expand.file).with_name("revert.sql")
     revert = text(str(beside)) if beside.exists() else ""
-    return reverting.lint(expand.text, revert, str(beside.parent), dialect)
+    folder = str(beside.parent)
+    return [*reverting.lint(expand.text, revert, folder, dialect), *way_back.lint(expand.text, revert, folder, dialect)]
 
 
 def _settings(file: str, dialect: Dialect) -> list[Finding]:

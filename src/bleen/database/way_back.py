@@ -1,0 +1,81 @@
+"""What a revert.sql does beyond undoing its expand: it runs while the old version serves, and what was there before stays."""
+
+import re
+from pathlib import Path
+
+from bleen.database import reverting
+from bleen.database.importing import Part
+from bleen.database.migration import says
+from bleen.database.reverting_names import Thing, taken
+from bleen.database.rules import Finding, Script, lint_back
+from bleen.database.statements import Dialect, Statement, Unreadable, split
+
+_PUTS_BACK = frozenset("set-not-null set-default drop-default not-null-in-expand replaces revoke row-security trigger-state alter-constraint".split())
+"""Rules that what was there before an expand may break again; not those of what is lost, or of how long something is locked."""
+_ALIKE = {"VIEW": "TABLE", "FUNCTION": "ROUTINE", "PROCEDURE": "ROUTINE", "DOMAIN": "TYPE"}
+_PARTS = ("COLUMN", "CONSTRAINT", "TRIGGER", "POLICY")
+"""They have their names within a table."""
+_ROWS = re.compile(r"(?:INSERT(?:\s+\w+)?\s+INTO|REPLACE\s+INTO|DELETE\s+FROM(?:\s+ONLY)?)\s+([^\s(;]+)", re.IGNORECASE)
+
+
+def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Finding]:
+    """The findings in a revert.sql; none if there is nothing in it, or if one of the two cannot be read, which others say."""
+    try:
+        if not says(revert):
+            return []
+        statements, ours, filled = split(revert, dialect), _made(expand, dialect), _filled(expand, dialect)
+        derived, changes = reverting.derived(expand, dialect).statements, reverting.takes(expand, dialect)
+    except Unreadable:
+        return []
+
+    def undoes(finding: Finding) -> bool:
+        it = _at(finding, statements)
+        if f"{it.text};" in derived:
+            return True
+        if finding.rule in _PUTS_BACK:
+            return changes
+        if finding.rule == "drop-in-expand":
+            things = taken(it.text, dialect)
+            return things is not None and {*map(_alike, things)} <= ours
+        return finding.rule == "delete-in-expand" and _rows_of(it) in filled
+
+    return lint_back(expand, Script(revert, str(Path(folder, "revert.sql")), "expand"), dialect, undoes)
+
+
+def _at(finding: Finding, statements: list[Statement]) -> Statement:
+    """The statement that a finding is in."""
+    return [each for each in statements if each.at <= (finding.line, finding.column)][-1]
+
+
+def _made(expand: str, dialect: Dialect) -> set[Thing]:
+    """What an expand says that it makes, IF NOT EXISTS and OR REPLACE too: of those nobody else knows what there was before."""
+    undone = {_alike(thing) for each in reverting.derived(expand, dialect).statements for thing in taken(each, dialect) or ()}
+    return undone | {_brought(what.upper(), names) for part in _parts(expand, dialect) for what, *names in (*part.makes, *part.brings)}
+
+
+def _parts(expand: str, dialect: Dialect) -> list[Part]:
+    if dialect == "postgres":
+        from bleen.database import importing_postgres as reader
+    else:
+        from bleen.database import importing_tokens as reader  # type: ignore[no-redef]
+    return reader.read(expand, dialect)[0]
+
+
+def _brought(kind: str, names: list[str]) -> Thing:
+    own = [each.lower() for each in names if not each.startswith("(")]
+    return _alike(Thing(kind, tuple(own[-2:] if kind in _PARTS else own[-1:])))
+
+
+def _alike(thing: Thing) -> Thing:
+    return thing._replace(kind=_ALIKE.get(thing.kind, thing.kind))
+
+
+def _filled(expand: str, dialect: Dialect) -> set[str]:
+    """The tables that an expand puts rows into: revert.sql may take rows out of them again."""
+    return {_rows_of(each) for each in split(expand, dialect)} - {""}
+
+
+def _rows_of(statement: Statement) -> str:
+    """The table of an INSERT or a DELETE, in lower case and without what qualifies it; empty if the statement is neither."""
+    found = _ROWS.match(statement.text)
+    return found[1].split(".")[-1].strip('"`').lower() if found else ""

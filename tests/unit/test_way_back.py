@@ -1,0 +1,82 @@
+"""A revert.sql takes what its expand made; all else in it is judged as in expand."""
+
+from pathlib import Path
+
+import pytest
+from test_reverting import UNDONE
+
+from bleen.cli import main
+from bleen.database.importing import revert_sql
+from bleen.database.operations import from_words, migrations
+from bleen.database.reverting import derived
+from bleen.database.statements import DIALECTS, Dialect
+from bleen.database.way_back import lint
+from operation_cases import CASES, Case
+
+COLUMN = "ALTER TABLE users ADD COLUMN x int;"
+TRIGGER = """
+CREATE TABLE log (id int);
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f();
+"""
+
+BEYOND: list[tuple[Dialect, str, str, list[str]]] = [
+    ("postgres", COLUMN, "ALTER TABLE users DROP COLUMN IF EXISTS x, DROP COLUMN IF EXISTS name;", ["drop-in-expand"]),
+    ("postgres", COLUMN, "DELETE FROM users;", ["delete-without-where"]),
+    ("postgres", COLUMN, "DELETE FROM users WHERE id = 1;", ["delete-in-expand"]),
+    ("postgres", COLUMN, "DROP TABLE IF EXISTS other;", ["drop-in-expand"]),
+    ("postgres", COLUMN, "DROP TABLE x;", ["drop-in-expand"]),
+    ("postgres", "CREATE POLICY p ON users;", "DROP TABLE users;", ["drop-in-expand"]),
+    ("postgres", COLUMN, "DO $$BEGIN EXECUTE 'drop table users'; END$$;", ["dynamic-sql"]),
+    ("postgres", COLUMN, "TRUNCATE users;", ["truncate"]),
+    ("postgres", COLUMN, "ALTER TABLE users ALTER COLUMN name SET NOT NULL;", ["set-not-null"]),
+    ("postgres", "CREATE INDEX CONCURRENTLY i ON users (a);", "DROP INDEX i;", ["drop-index-without-concurrently"]),
+    ("postgres", "CREATE TYPE m AS ENUM ('a');", "DROP TYPE mood CASCADE;", ["drop-in-expand", "drop-cascade"]),
+    ("mysql", COLUMN, "/*!50000 DROP TABLE users */;", ["executable-comment"]),
+    ("mysql", COLUMN, "DELETE FROM users;", ["delete-without-where"]),
+    ("sqlite", COLUMN, "DROP TABLE users;", ["drop-in-expand"]),
+]
+
+UNDOES: list[tuple[Dialect, str, str]] = [
+    ("postgres", COLUMN, "ALTER TABLE users DROP COLUMN x;"),
+    ("postgres", COLUMN, "-- bleen: allow truncate nobody reads them any more\nTRUNCATE users;"),
+    ("postgres", COLUMN, "-- bleen: irreversible nobody needs it\n"),
+    ("postgres", TRIGGER, "DROP TRIGGER t ON users; DROP FUNCTION f(); DROP TABLE log;"),
+    ("postgres", "CREATE TABLE IF NOT EXISTS t (id int); CREATE OR REPLACE VIEW v AS SELECT 1;", "DROP VIEW v; DROP TABLE t;"),
+    ("postgres", "ALTER TABLE users ALTER COLUMN a DROP NOT NULL;", "ALTER TABLE users ALTER COLUMN a SET NOT NULL;"),
+    ("postgres", "INSERT INTO app.kinds VALUES (7);", "DELETE FROM app.kinds WHERE id = 7;"),
+    ("mysql", "CREATE FUNCTION w() RETURNS int RETURN 1; ALTER TABLE users ADD INDEX i (a), ALGORITHM=INPLACE;", "DROP FUNCTION w; DROP INDEX i ON users;"),
+    ("sqlite", "CREATE TRIGGER t AFTER INSERT ON users BEGIN SELECT 1; END;", "DROP TRIGGER t;"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "expand", "revert", "rules"), BEYOND, ids=[revert for _, _, revert, _ in BEYOND])
+def test_what_a_revert_does_beyond_undoing_is_an_error(dialect: Dialect, expand: str, revert: str, rules: list[str]) -> None:
+    """ "undoes what was done: what was there before stays" """
+    found = lint(expand, revert, "0001_x", dialect)
+    assert [each.rule for each in found if each.severity == "error"] == rules
+    assert not [each for each in found if "in contract" in each.message or "contract.sql" in each.fix]
+
+
+@pytest.mark.parametrize(("dialect", "expand", "revert"), UNDOES, ids=[revert for _, _, revert in UNDOES])
+def test_what_undoes_an_expand_is_let_pass(dialect: Dialect, expand: str, revert: str) -> None:
+    assert lint(expand, revert, "0001_x", dialect) == []
+
+
+@pytest.mark.parametrize(("dialect", "expand"), [(dialect, expand) for dialect, expand, _ in UNDONE])
+def test_what_is_derived_is_let_pass(dialect: Dialect, expand: str) -> None:
+    assert lint(expand, revert_sql(derived(expand, dialect)), "0001_x", dialect) == []
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_revert_that_an_operation_writes_is_let_pass(case: Case, dialect: Dialect) -> None:
+    made = migrations(from_words(case.words), dialect, "") if dialect in case.needs else []
+    assert [lint(each.files.get("expand.sql", ""), each.files["revert.sql"], "0001_x", dialect) for each in made] == [[] for _ in made]
+
+
+def test_lint_reads_the_revert_beside_an_expand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "expand.sql").write_text(COLUMN)
+    (tmp_path / "revert.sql").write_text("ALTER TABLE users DROP COLUMN x;\nDROP TABLE other;\n")
+    assert main(["migrate", "lint", "--dialect", "postgres", str(tmp_path)]) == 1
+    assert f"{tmp_path}/revert.sql:2:1: error [drop-in-expand]" in capsys.readouterr().out
