@@ -274,6 +274,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD b text NOT NULL DEFAULT ''; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(b))"),
         ("expand", "ALTER TABLE users ADD b int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b); ALTER TABLE users ALTER b SET DEFAULT 1"),
         ("expand", "ALTER TABLE users ADD b bigint DEFAULT 1; ALTER TABLE users ADD FOREIGN KEY (b) REFERENCES orgs (id) NOT VALID"),
+        ("expand", "CREATE INDEX CONCURRENTLY i ON users (((meta->>'age')::int))"),
+        ("expand", "CREATE INDEX CONCURRENTLY i ON users (a, (1 / b))"),
+        ("expand", "CREATE INDEX CONCURRENTLY i ON users (a) WHERE name::int > 3"),
+        ("expand", "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1 / $1'; CREATE INDEX CONCURRENTLY i ON users (f(a))"),
     ],
     "validate-alone": [
         ("both", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID, VALIDATE CONSTRAINT c"),

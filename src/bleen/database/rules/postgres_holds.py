@@ -11,10 +11,22 @@ from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import Look, Message, inner, kind, quoted
+from bleen.database.rules.postgres_look import Look, Message, expression, inner, kind, quoted, type_name, words
 from bleen.database.rules.postgres_values import Unsure, Value, as_type, value
 from bleen.database.rules.sentences import HELD
 from bleen.database.statements import Place
+
+_TOTAL = frozenset(
+    """
+    abs btrim ceil ceiling char_length character_length concat concat_ws date_part date_trunc extract floor hashtext initcap json_extract_path
+    json_extract_path_text json_typeof jsonb_extract_path jsonb_extract_path_text jsonb_typeof left length lower lpad ltrim md5 nullif octet_length
+    regexp_replace replace reverse right round rpad rtrim sha256 sign split_part starts_with strpos timezone to_jsonb to_tsvector translate trim upper
+    """.split()
+)
+"""Functions of PostgreSQL that fail for no value of a column, used as an index uses them."""
+
+_TOTAL_CASTS = frozenset("text varchar bpchar char citext name date timestamp timestamptz time timetz interval".split())
+"""Types to which a cast fails for no value; to date and time, in an index, only one from another such type: from text it is not IMMUTABLE."""
 
 
 class Added(NamedTuple):
@@ -74,6 +86,38 @@ def held(look: Look, table: tuple[str, ...], it: Holding, at: Place | None = Non
     elif before or not columns or refuses is None:
         over = ", ".join(quoted(name) for name in before or dict.fromkeys(columns)) or "its rows"
         yield look.warning("holds-the-old-version", f"{told}: {HELD.format(over=over)}", fix, at=at)
+
+
+def computed(look: Look, table: tuple[str, ...], index: Message, fix: str) -> Iterator[Finding]:
+    """A warning where an index computes, for each row that the old version writes, what fails for some values."""
+    parts = [*(each.index_elem.expr for each in index.index_params if each.index_elem.HasField("expr")), *_where(index)]
+    failing = [part for part in parts if may_fail(part)]
+    over = [name for name in columns_of(Holding("", tuple(failing), "")) if not look.known.made("column", *table, name)]
+    if look.expanding and over:
+        told, written = ", ".join(expression(part) for part in failing), ", ".join(map(quoted, dict.fromkeys(over)))
+        why = f"from here on a write of the old version fails where {told} fails for what it writes to {written}; build it in contract"
+        yield look.warning("holds-the-old-version", f"{quoted(*table)}: {why}", f"-- contract.sql\n{fix}")
+
+
+def _where(index: Message) -> list[Message]:
+    return [index.where_clause] if index.HasField("where_clause") else []
+
+
+def may_fail(tree: Message) -> bool:
+    """Whether an expression may fail for some value of its columns: a cast, a division, a function that is not known never to."""
+    return any(_fails(node) for _, node in walk(tree))
+
+
+def _fails(node: Message) -> bool:
+    match kind(node):
+        case "TypeCast":
+            return kind(inner(node.arg)) != "A_Const" and type_name(node.type_name) not in _TOTAL_CASTS
+        case "FuncCall":
+            name = words(node.funcname)
+            return name[-1] not in _TOTAL or not (len(name) == 1 or name[0] == "pg_catalog")
+        case "A_Expr" if node.kind == pb.AEXPR_OP:
+            return words(node.name)[-1] in ("/", "%") and value(node.rexpr) in (0, None, *Unsure)
+    return False
 
 
 def default_changes(look: Look, table: tuple[str, ...], column: str, expression: Message | None, at: Place) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from postgast import pg_query_pb2 as pb
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_columns import added, apart, required
-from bleen.database.rules.postgres_holds import Holding, held, unique_index
+from bleen.database.rules.postgres_holds import Holding, computed, held, unique_index
 from bleen.database.rules.postgres_look import Look, Message, called, changed, options, quoted, relation, sql, wrapped
 from bleen.database.rules.postgres_never_null import is_never_null
 from bleen.database.statements import Place
@@ -102,6 +102,8 @@ def create_index(look: Look, statement: Message) -> Iterator[Finding]:
         )
     if statement.unique:
         yield from held(look, table, unique_index(statement, safe))
+    else:
+        yield from computed(look, table, statement, safe)
     if named:
         made.makes_name(look, (*table[:-1], statement.idxname))
 
