@@ -405,6 +405,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "inheritance": [
         ("both", "CREATE TABLE admins (level int) INHERITS (users)"),
+        ("both", "CREATE FOREIGN TABLE admins (level int) INHERITS (users) SERVER s"),
         ("both", "ALTER TABLE users INHERIT people"),
         ("both", "ALTER TABLE users NO INHERIT people"),
         ("both", "ALTER TABLE users OF person"),
@@ -413,6 +414,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "partition-of": [
         ("both", "CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"),
+        ("both", "CREATE FOREIGN TABLE p PARTITION OF events FOR VALUES IN (1) SERVER s"),
         ("both", "CREATE TABLE p PARTITION OF events (CHECK (a > 0)) FOR VALUES IN (1) PARTITION BY LIST (a)"),
         ("both", "CREATE UNLOGGED TABLE p PARTITION OF events (a DEFAULT 5) FOR VALUES IN (1) WITH (fillfactor = 70)"),
     ],

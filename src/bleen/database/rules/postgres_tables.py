@@ -513,7 +513,7 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
     """A new table is free; not so one that is perhaps not new, and one whose rows are those of a table in use."""
     name = relation(statement.relation)
     yield from temporary_table(look, statement.relation)
-    parents = [each.range_var for each in statement.inh_relations if not made.is_free(look, relation(each.range_var))]
+    parents = _parents(look, statement)
     if not statement.if_not_exists and not parents and not temporary(statement.relation):
         made.makes_table(look, name)
         made.makes_numbers(look, name, statement)
@@ -521,16 +521,25 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
         made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
         yield from _refers(look, name, statement, look.parsed.statement.at)
+    yield from _parented(look, statement, parents)
+
+
+def _parents(look: Look, statement: Message) -> list[Message]:
+    """The tables in use whose rows those of a new one are too."""
+    return [each.range_var for each in statement.inh_relations if not made.is_free(look, relation(each.range_var))]
+
+
+def _parented(look: Look, statement: Message, parents: list[Message], foreign: bool = False) -> Iterator[Finding]:
     for parent in parents:
         told = quoted(*relation(parent))
         if statement.HasField("partbound"):
             yield look.warning(
                 "partition-of",
                 f"nobody reads or writes {told} until this has its lock and is done; a table that is made first and attached then locks out nobody",
-                _attached(statement, parent),
+                "" if foreign else _attached(statement, parent),
             )
         else:
-            yield look.warning("inheritance", f"who reads {told} reads the rows of {quoted(*name)} too; give it no parent")
+            yield look.warning("inheritance", f"who reads {told} reads the rows of {quoted(*relation(statement.relation))} too; give it no parent")
 
 
 def _attached(statement: Message, parent: Message) -> str:
@@ -547,9 +556,12 @@ def _attached(statement: Message, parent: Message) -> str:
 
 def create_foreign_table(look: Look, statement: Message) -> Iterator[Finding]:
     """Its rows are somewhere else, and in use there."""
-    yield from temporary_table(look, statement.base_stmt.relation)
-    if not statement.base_stmt.if_not_exists:
-        made.makes_name(look, relation(statement.base_stmt.relation))
+    table = statement.base_stmt
+    yield from temporary_table(look, table.relation)
+    parents = _parents(look, table)
+    if not table.if_not_exists and not parents:
+        made.makes_name(look, relation(table.relation))
+    yield from _parented(look, table, parents, foreign=True)
 
 
 def temporary_table(look: Look, table: Message) -> Iterator[Finding]:
