@@ -99,7 +99,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users RENAME note TO n; ALTER TABLE users ALTER n SET DEFAULT NULL::text",
         ),
     ],
-    "set-default": [("expand", "ALTER TABLE users ALTER active SET DEFAULT false")],
+    "set-default": [
+        ("expand", "ALTER TABLE users ALTER active SET DEFAULT false"),
+        ("expand", "ALTER TABLE users ADD t int; ALTER TABLE users ALTER t SET DEFAULT current_setting('app.t')::int"),
+        ("expand", "ALTER TABLE users ADD t text DEFAULT current_setting('app.t')"),
+        ("expand", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1 / 0'; ALTER TABLE users ADD t int; ALTER TABLE users ALTER t SET DEFAULT f()"),
+    ],
     "change-type": [
         ("both", "ALTER TABLE users ALTER COLUMN id TYPE bigint"),
         ("both", "ALTER TABLE users ALTER id SET DATA TYPE bigint USING id::bigint"),

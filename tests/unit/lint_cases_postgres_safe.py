@@ -108,6 +108,7 @@ GOOD: list[tuple[str, str]] = [
     ("both", "CREATE INDEX CONCURRENTLY i ON users (lower(a), (b::text), (c / 2), (meta->>'x'), (at::date)) WHERE a <> '' AND kind = 'x'::mood"),
     ("both", "ALTER TABLE users ADD a text; CREATE INDEX CONCURRENTLY i ON users ((a::int))"),
     ("contract", "CREATE INDEX CONCURRENTLY i ON users ((name::int))"),
+    ("both", "ALTER TABLE users ADD t text; ALTER TABLE users ALTER t SET DEFAULT current_setting('app.t', true)"),
     ("both", "REINDEX TABLE CONCURRENTLY users; REINDEX (CONCURRENTLY) INDEX users_email"),
     ("both", "REFRESH MATERIALIZED VIEW CONCURRENTLY v"),
     ("both", "CREATE TABLE people (id serial PRIMARY KEY, email text UNIQUE NOT NULL, org_id bigint REFERENCES orgs (id) ON DELETE CASCADE, CHECK (id > 0))"),

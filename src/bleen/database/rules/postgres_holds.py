@@ -11,7 +11,7 @@ from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import Look, Message, expression, inner, kind, quoted, type_name, words
+from bleen.database.rules.postgres_look import FREE, Look, Message, expression, functions, inner, kind, quoted, type_name, words
 from bleen.database.rules.postgres_values import Unsure, Value, as_type, value
 from bleen.database.rules.sentences import HELD
 from bleen.database.statements import Place
@@ -101,6 +101,17 @@ def computed(look: Look, table: tuple[str, ...], index: Message, fix: str) -> It
 
 def _where(index: Message) -> list[Message]:
     return [index.where_clause] if index.HasField("where_clause") else []
+
+
+def refuses_inserts(look: Look, table: tuple[str, ...], column: str, default: Message, at: Place) -> Iterator[Finding]:
+    """A warning for the default of a new column that calls what may fail: the old version's INSERTs, which do not know the column, call it too."""
+    tree = pb.ResTarget(val=default)
+    settings = [node for _, node in walk(tree) if kind(node) == "FuncCall" and words(node.funcname)[-1] == "current_setting" and len(node.args) == 1]
+    calls = [*functions(tree, FREE), *("current_setting" for _ in settings[:1])]
+    if look.expanding and calls:
+        why = f"every INSERT of the old version into {quoted(*table)} calls {', '.join(calls)}() for {quoted(column)} from here on, and fails if that fails"
+        how = "; current_setting(name, true) is NULL where nobody has set it" if settings else ""
+        yield look.warning("set-default", f"{why}{how}", at=at)
 
 
 def may_fail(tree: Message) -> bool:

@@ -12,7 +12,7 @@ from bleen.database.rules import postgres_never_null as nulls
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_columns import add_column, added, required
-from bleen.database.rules.postgres_holds import check, columns_of, default_changes, drops, foreign_key, held, never_null
+from bleen.database.rules.postgres_holds import check, columns_of, default_changes, drops, foreign_key, held, never_null, refuses_inserts
 from bleen.database.rules.postgres_indexes import exclusion, indexed
 from bleen.database.rules.postgres_look import (
     FREE,
@@ -162,6 +162,8 @@ def _default(look: Look, statement: Message, command: Message, at: Place) -> Ite
         return
     if look.known.made("column", *name, command.name):
         yield from default_changes(look, name, command.name, getattr(command, "def") if command.HasField("def") else None, at)
+        if command.HasField("def"):
+            yield from refuses_inserts(look, name, command.name, getattr(command, "def"), at)
         now = look.known.of("column", *name, command.name)
         if now.required and now.given is None:
             why = f"every INSERT of the old version into {table} fails from here on: it does not know {column}, which is NOT NULL and has no default any more"
