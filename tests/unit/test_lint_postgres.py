@@ -40,6 +40,12 @@ def test_what_hurts_nobody_passes_without_a_word(phase: Phase, sql: str) -> None
     assert found(sql, phase) == []
 
 
+def test_an_index_of_only_a_partitioned_table_may_be_right() -> None:
+    """ "CREATE INDEX", ON ONLY: it builds nothing there, and CONCURRENTLY cannot be said."""
+    (finding,) = found("CREATE INDEX m_idx ON ONLY measurements (x)", "expand")
+    assert (finding.rule, finding.severity, finding.fix) == ("index-without-concurrently", "warn", "")
+
+
 def test_every_rule_has_a_case_and_every_finding_a_rule() -> None:
     assert BAD.keys() == RULES.keys()
 
@@ -55,7 +61,7 @@ def test_only_what_may_be_right_is_a_warning(rule: str) -> None:
     severities = {finding.severity for told, sql in BAD[rule] for phase in phases(told) for finding in found(sql, phase) if finding.rule == rule}
     both = {
         *("domain-column", "detach-partition", "row-security", "revoke", "inheritance", "holds-the-old-version", "many-rows", "trigger", "drop-cascade"),
-        *("foreign-key", "side-effect"),
+        *("foreign-key", "side-effect", "index-without-concurrently"),
     }
     assert severities == ({"warn"} if rule in WARNS else {"error", "warn"} if rule in both else {"error"})
 

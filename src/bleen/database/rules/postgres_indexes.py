@@ -92,7 +92,10 @@ def create_index(look: Look, statement: Message) -> Iterator[Finding]:
         return
     chosen = statement.idxname or called(table[-1], *columns, "idx")
     safe = sql(changed(statement, concurrent=True, idxname=chosen, if_not_exists=False))
-    if not statement.concurrent:
+    if not statement.concurrent and not statement.relation.inh:
+        why = f"on a partitioned table ONLY builds nothing, and the index is whole once each partition's is attached; any other {quoted(*table)} nobody writes"
+        yield look.warning("index-without-concurrently", f"{why} while this builds its index: there leave ONLY out, and say CONCURRENTLY")
+    elif not statement.concurrent:
         yield look.finding("index-without-concurrently", f"nobody writes {quoted(*table)} while the index is built; CREATE INDEX CONCURRENTLY", safe)
     elif not statement.idxname:
         yield look.warning("unnamed-index", "an index that PostgreSQL names is not found again if its build fails; name it", safe)
