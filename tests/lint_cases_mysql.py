@@ -501,6 +501,9 @@ WARN = {
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [
+    ("both", "SELECT ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) FROM users"),
+    ("both", "SELECT a FROM users u USE INDEX FOR ORDER BY (i), orders FORCE INDEX (i, j) WHERE a = 1"),
+    ("both", "SELECT a FROM users WHERE MATCH (a, b) AGAINST ('x' IN BOOLEAN MODE)"),
     ("both", "ALTER TABLE users ADD COLUMN a INT CHECK (ABS(a) < 9), ALGORITHM=INSTANT"),
     ("both", "INSERT INTO users (id, name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
     ("both", "INSERT INTO users (id, name) SELECT 5, 'x' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),

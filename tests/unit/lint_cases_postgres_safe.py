@@ -3,6 +3,8 @@
 from lint_cases_postgres import VALIDATED
 
 GOOD: list[tuple[str, str]] = [
+    ("both", "CREATE TABLE n (id int); WITH ins AS (INSERT INTO n VALUES (1) RETURNING id) SELECT id FROM ins"),
+    ("contract", "DROP SERVER s"),
     ("both", ""),
     ("both", "-- nothing\n/* at /* all */ */ ;;"),
     ("both", "ALTER TABLE users ADD COLUMN full_name VARCHAR(255)"),

@@ -221,3 +221,10 @@ def test_any_text_is_answered_with_findings_that_stand_in_it(text: str, phase: P
         assert 1 <= finding.line <= len(lines)
         assert 1 <= finding.column <= len(lines[finding.line - 1]) + 1
         assert finding.rule in RULES
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT row_number() OVER (ORDER BY a), lag(a) OVER w FROM users WINDOW w AS (ORDER BY b)", "SELECT name FROM pragma_table_info('users') AS p"]
+)
+def test_a_query_that_only_reads_is_a_warning(sql: str) -> None:
+    assert [(each.rule, each.severity) for each in lint(sql, "sqlite", "expand")] == [("side-effect", "warn")]

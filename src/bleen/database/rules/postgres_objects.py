@@ -50,6 +50,7 @@ DROPPED = (
     "TSTEMPLATE",
     "PUBLICATION",
     "EVENT_TRIGGER",
+    "FOREIGN_SERVER",
 )
 
 

@@ -262,7 +262,11 @@ def _everything(where: Message) -> bool:
 
 def _effects(look: Look, statement: Message) -> Iterator[Finding]:
     """What a query does besides: rows written in its WITH, row locks, functions that may do anything."""
-    if any(kind(inner(node.ctequery)) in _WRITES for _, node in walk(statement) if kind(node) == "CommonTableExpr"):
+    writes = [each for _, node in walk(statement) if kind(node) == "CommonTableExpr" and kind(each := inner(node.ctequery)) in _WRITES]
+    if all(kind(each) == "InsertStmt" and made.has_own_rows(look, relation(each.relation)) for each in writes):
+        for each in writes:
+            yield from insert(look, each)
+    else:
         yield look.finding(
             "data-modifying-cte",
             "a WITH that writes locks its rows until the whole statement is done, and no rule sees how many; write its parts as statements",

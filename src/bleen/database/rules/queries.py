@@ -9,7 +9,8 @@ _BEGINS = words("SELECT VALUES TABLE WITH")
 _JOINED = words("JOIN STRAIGHT_JOIN INNER LEFT RIGHT CROSS NATURAL FULL OUTER")
 _CLAUSES = words("WHERE GROUP HAVING WINDOW ORDER LIMIT UNION EXCEPT INTERSECT SELECT ON RETURNING")
 _BEHIND = _JOINED | _CLAUSES | words(", USING")
-"""What may stand behind a table in FROM: a hint or a partition is not read, so that no comma behind it is missed."""
+"""What may stand behind a table in FROM: a partition is not read, so that no comma behind it is missed."""
+_HINTS = words("USE FORCE IGNORE")
 _ACTS = words("INTO FOR LOCK PROCEDURE WITH RECURSIVE INSERT UPDATE DELETE REPLACE CREATE ALTER DROP :")
 """What a query does besides, or cannot be told from it; ``:=`` sets a variable of MySQL."""
 _FROM_A_VALUE = words("EXTRACT TRIM SUBSTRING SUBSTR MID")
@@ -72,7 +73,7 @@ def _read(query: Sequence[Token], named: frozenset[str], left: int, call: str = 
             before = cursor.ahead(-1).word if cursor.at else ""
             inner = cursor.group()
             found += _read(inner, named, left - 1, "" if inner and inner[0].word in _BEGINS else before)
-        elif (call in _FROM_A_VALUE and cursor.accept_one(words("FROM FOR"))) or cursor.accept("WITH", "ROLLUP"):
+        elif _aside(cursor, call):
             continue
         elif cursor.accept("ON", "DUPLICATE", "KEY", "UPDATE") or cursor.accept("ON", "CONFLICT") or cursor.accept("DO", "UPDATE"):
             conditions = False
@@ -89,6 +90,13 @@ def _read(query: Sequence[Token], named: frozenset[str], left: int, call: str = 
             conditions = conditions and cursor.now.word not in _CLAUSES - {"ON"}
             cursor.at += 1
     return found
+
+
+def _aside(cursor: Cursor, call: str) -> bool:
+    """Passes words of a call or of GROUP BY that elsewhere begin something else."""
+    if call == "AGAINST":  # the mode of a MATCH
+        return cursor.accept("IN") or cursor.accept("WITH", "QUERY", "EXPANSION")
+    return bool(call in _FROM_A_VALUE and cursor.accept_one(words("FROM FOR"))) or cursor.accept("WITH", "ROLLUP")
 
 
 def with_clause(cursor: Cursor) -> list[tuple[str, tuple[Token, ...]]]:
@@ -115,14 +123,24 @@ def _tables(cursor: Cursor, named: frozenset[str], left: int) -> list[tuple[Toke
             found += _read(cursor.group(), named, left - 1)
         elif not cursor.accept("DUAL"):
             table = cursor.table()
+            if cursor.sees("("):  # of SQLite: pragma_table_info('users')
+                cursor.group()
             if len(table) > 1 or table[0].identifier not in named:
                 found.append(table)
-        if cursor.accept("AS") or not (cursor.done or cursor.now.word in _BEHIND):
+        if cursor.accept("AS") or not (cursor.done or cursor.now.word in _BEHIND or _hinted(cursor)):
             cursor.name()
+        while _hinted(cursor):  # MySQL: USE INDEX FOR ORDER BY (a, b)
+            while not cursor.sees("("):
+                cursor.at += 1
+            cursor.group()
         if not (cursor.done or cursor.now.word in _BEHIND):
             raise Puzzled(cursor.now)
         if not cursor.accept(","):
             return found
+
+
+def _hinted(cursor: Cursor) -> bool:
+    return not cursor.done and cursor.now.word in _HINTS and cursor.ahead(1).word in ("INDEX", "KEY")
 
 
 def seeds(query: Sequence[Token], table: tuple[Token, ...]) -> bool:

@@ -12,7 +12,7 @@ from bleen.database.rules import sqlite_adding, triggers
 from bleen.database.rules.conditions import UNKNOWN, value
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.moved import kept_equal
-from bleen.database.rules.queries import call, copies, only_reads, reads_new, with_clause
+from bleen.database.rules.queries import call, copies, only_reads, reads_new, sources, with_clause
 from bleen.database.rules.sentences import (
     HOLDS,
     NOT_UNDERSTOOD,
@@ -90,6 +90,7 @@ _PRAGMAS = {
     "FOREIGN_KEYS": "switches off, for this connection, what keeps the rows whole",
     "LEGACY_ALTER_TABLE": "lets a RENAME leave triggers and views behind",
 }
+_TELLS = words("FOREIGN_KEY_LIST INDEX_INFO INDEX_LIST TABLE_INFO TABLE_LIST TABLE_XINFO")
 _COMMANDS = ("rebuild", "optimize", "integrity-check", "delete-all")
 _MODULES = words("FTS3 FTS4 FTS5 RTREE RTREE_I32 GEOPOLY")
 
@@ -126,7 +127,7 @@ class _Sqlite:
                 self.known.undo()
             yield Fault(begin, refused.rule, f"{begin.word}: {refused.message}")
         elif begin.word == "PRAGMA":
-            yield self.pragma(cursor)
+            yield from self.pragma(cursor)
         elif begin.word == "ALTER":
             yield from self.alter(cursor)
         else:
@@ -153,11 +154,13 @@ class _Sqlite:
         at = next((token for token in cursor.tokens if why.startswith(f'near "{token.text}"')), cursor.tokens[0])
         return Fault(at, "not-understood", f"not understood; SQLite says: {why}")
 
-    def pragma(self, cursor: Cursor) -> Fault:
+    def pragma(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.kind("word")
         name = cursor.table()[-1]
+        if name.word in _TELLS:
+            return
         why = _PRAGMAS.get(name.word, "changes the connection, which bleen sets up itself, or the file, which both versions use")
-        return Fault(begin, "pragma", f"PRAGMA {name.text} {why}: leave it out")
+        yield Fault(begin, "pragma", f"PRAGMA {name.text} {why}: leave it out")
 
     def alter(self, cursor: Cursor) -> Iterator[Fault]:
         cursor.expect("ALTER", "TABLE")
@@ -319,7 +322,7 @@ class _Sqlite:
         if _key(table)[0] == "temp":
             yield Fault(at, "temporary-table", f"{_name(table)} is gone with its connection; create a table and drop it in contract")
             return
-        if cursor.sees("AS"):
+        if cursor.sees("AS") and sources(cursor.tokens[cursor.at + 1 :]) != []:
             message = "copies rows while nobody else can write; create the table empty, and fill it in batches"
             yield Fault(cursor.now, "copies-rows", message)
             return
