@@ -471,6 +471,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE DOMAIN d AS int; CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN m e; ALTER DOMAIN d SET NOT NULL"),
     ],
     "replaces": [
+        ("expand", "CREATE FUNCTION full_name(u int, sep text DEFAULT ' ') RETURNS text LANGUAGE sql AS 'SELECT 1'"),
         ("expand", "ALTER VIEW v SET (security_invoker = on)"),
         ("expand", "ALTER VIEW v RESET (security_barrier)"),
         ("expand", "CREATE OR REPLACE VIEW v AS SELECT 1 AS a"),

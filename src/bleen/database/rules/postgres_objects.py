@@ -270,6 +270,11 @@ def function(look: Look, statement: Message) -> Iterator[Finding]:
         look.known.learns("of a row", name[-2])  # it may be called as if it were a column
     if not statement.replace:
         look.known.makes("function", *name)
+        defaults = any(each.function_parameter.HasField("defexpr") for each in statement.parameters)
+        if defaults and look.expanding:
+            told = quoted(*name[:-1])
+            why = f"if there is another {told}, a call of the old version that leaves out what has a default here may fit both, and fails as not unique"
+            yield look.warning("replaces", f"{why}; give the arguments no default, or the function another name")
     elif not look.known.made("function", *name):
         yield from _replaces(look, quoted(*name[:-1]) + name[-1])
 
