@@ -313,9 +313,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "drop-index-without-concurrently": [
         ("contract", "DROP INDEX users_email"),
         ("contract", "DROP INDEX IF EXISTS app.a, b"),
+        ("contract", "DROP INDEX CONCURRENTLY a, b"),
         ("both", "CREATE INDEX CONCURRENTLY i ON users (a); DROP INDEX i"),
     ],
     "reindex-without-concurrently": [
+        ("both", "REINDEX SYSTEM CONCURRENTLY shop"),
         ("both", "REINDEX TABLE users"),
         ("both", "REINDEX INDEX users_email"),
         ("both", "REINDEX (VERBOSE) SCHEMA app"),

@@ -212,6 +212,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "pragma": [
         ("both", "PRAGMA foreign_keys = OFF"),
+        ("both", "INSERT INTO sqlite_sequence VALUES ('users', 1)"),
+        ("both", "REPLACE INTO main.sqlite_stat1 VALUES ('users', NULL, '1')"),
         ("both", "PRAGMA main.journal_mode = DELETE"),
         ("both", "PRAGMA writable_schema = 1"),
         ("both", "PRAGMA user_version"),

@@ -113,6 +113,9 @@ def create_index(look: Look, statement: Message) -> Iterator[Finding]:
 
 def reindex(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.relation) if statement.HasField("relation") else (statement.name,)
+    if statement.kind == pb.REINDEX_OBJECT_SYSTEM and options(statement.params).get("concurrently"):
+        yield look.finding("reindex-without-concurrently", "PostgreSQL refuses this: it builds no index of its own catalogues CONCURRENTLY; leave it out")
+        return
     if options(statement.params).get("concurrently") or (statement.HasField("relation") and made.is_free(look, name)):
         return
     said = [each for each in statement.params if each.def_elem.defname != "concurrently"]

@@ -91,6 +91,8 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
             f"the old version may use the {told} {_list(what, used)}, and going back needs it; drop it in contract",
             f"{later}{_each(safe)}",
         )
+    elif statement.concurrent and len(names) > 1:
+        yield look.finding("drop-index-without-concurrently", "PostgreSQL refuses this: CONCURRENTLY drops one index at a time", _each(safe))
     elif locked:
         yield look.finding(
             "drop-index-without-concurrently",

@@ -90,6 +90,8 @@ _PRAGMAS = {
     "FOREIGN_KEYS": "switches off, for this connection, what keeps the rows whole",
     "LEGACY_ALTER_TABLE": "lets a RENAME leave triggers and views behind",
 }
+_OWN = ("sqlite_sequence", "sqlite_stat1", "sqlite_stat3", "sqlite_stat4")
+"""Tables of SQLite's own that it lets anybody write to (SQLite, "Database File Format")."""
 _TELLS = words("FOREIGN_KEY_LIST INDEX_INFO INDEX_LIST TABLE_INFO TABLE_LIST TABLE_XINFO")
 _COMMANDS = ("rebuild", "optimize", "integrity-check", "delete-all")
 _MODULES = words("FTS3 FTS4 FTS5 RTREE RTREE_I32 GEOPOLY")
@@ -429,6 +431,10 @@ class _Sqlite:
         table = cursor.table()
         named = cursor.group() if cursor.sees("(") else ()
         rest = (*cursor.tokens[:begin], *cursor.rest())  # with the queries of a WITH before it
+        if table[-1].identifier.lower() in _OWN:
+            why = f"writes to {_name(table)}, which SQLite keeps for both versions: numbers are given out again, or queries planned otherwise; leave it out"
+            yield Fault(verb, "pragma", why)
+            return
         if (fault := triggers.fired(verb, _name(table), _key(table), self.known)) is not None:
             yield fault
         if (command := self.command(table, named, rest)) is not None:
