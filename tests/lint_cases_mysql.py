@@ -184,6 +184,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN a INT REFERENCES b (id) ON DELETE CASCADE, ALGORITHM=INSTANT"),
     ],
     "holds-the-old-version": [
+        ("expand", "CREATE INDEX i ON users ((CAST(meta->>'$.age' AS UNSIGNED))) ALGORITHM=INPLACE LOCK=NONE"),
+        ("expand", "ALTER TABLE users ADD INDEX i ((1 / a)), ALGORITHM=INPLACE, LOCK=NONE"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT, ADD UNIQUE u ((CONCAT_WS(',', a, 'x'))), ALGORITHM=INPLACE, LOCK=NONE"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT AS (b) VIRTUAL NOT NULL, ALGORITHM=INSTANT"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL), ALGORITHM=INSTANT"),
@@ -501,6 +503,8 @@ WARN = {
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [
+    ("both", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\nCREATE INDEX i ON users ((1 / a)) ALGORITHM=INPLACE LOCK=NONE"),
+    ("both", "ALTER TABLE users ADD INDEX i ((LOWER(a)), b), ALGORITHM=INPLACE, LOCK=NONE"),
     ("both", "SELECT ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) FROM users"),
     ("both", "SELECT a FROM users u USE INDEX FOR ORDER BY (i), orders FORCE INDEX (i, j) WHERE a = 1"),
     ("both", "SELECT a FROM users WHERE MATCH (a, b) AGAINST ('x' IN BOOLEAN MODE)"),

@@ -11,7 +11,7 @@ from bleen.database import tokens
 from bleen.database.rules import mysql_alter, triggers
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.mysql_adding import ONLINE
-from bleen.database.rules.mysql_alter import Context, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
+from bleen.database.rules.mysql_alter import Context, computed, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
 from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, is_primary, table_option
 from bleen.database.rules.mysql_pipes import pipes
 from bleen.database.rules.queries import copies, only_reads, reads_new
@@ -328,8 +328,8 @@ class _Mysql:
         elif not online:
             message = f"CREATE INDEX {index.text} does not name {ONLINE}: a server that cannot do it so copies {_name(table)} or locks it, and says nothing"
             yield Fault(cursor.tokens[0], "algorithm", message, fix)
-        if kind == "UNIQUE":
-            yield from unique(begin, parts, Context(table, self.phase, self.known, online, False), fix)
+        context = Context(table, self.phase, self.known, online, False)
+        yield from unique(begin, parts, context, fix) if kind == "UNIQUE" else computed(begin, parts, context, fix)
 
     def create_defined(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
         """A view, a trigger or another program, with what may stand before that word."""

@@ -14,7 +14,7 @@ from bleen.database.rules.mysql_adding import INSTANT, ONLINE, added, defined, n
 from bleen.database.rules.mysql_column import Column, is_constant
 from bleen.database.rules.mysql_grammar import Alter, Spec, changes_nothing_else
 from bleen.database.rules.sentences import HOLDS, Fault, collide, columns, held, not_null, refuses, same_again
-from bleen.database.tokens import Cursor, Token, read
+from bleen.database.tokens import Cursor, Token, read, words
 
 RULES = {
     "algorithm": "A change of a table names ALGORITHM and LOCK, so that a server that would copy the table or lock it refuses instead.",
@@ -237,6 +237,20 @@ def unique(at: Token, parts: Sequence[Token], context: Context, fix: str) -> Ite
         yield held(at, context.name, named, fix)
 
 
+def _add_index(spec: Spec, context: Context) -> Iterator[Fault]:
+    yield from computed(spec.at, _group(spec), context, context.alter(spec.text, ONLINE))
+
+
+def computed(at: Token, parts: Sequence[Token], context: Context, fix: str) -> Iterator[Fault]:
+    """An index of an expression that fails for some values: in a strict sql_mode, the default, the old version's write of such a value fails."""
+    used = context.used(columns(parts))
+    if context.phase == "expand" and used and any(token.word in _FAILS for token in parts):
+        yield held(at, context.name, used, fix)
+
+
+_FAILS = words("CAST CONVERT / % DIV MOD")
+
+
 def _offline_index(spec: Spec, context: Context) -> Iterator[Fault]:
     yield offline_index(spec.at, spec.kind.removeprefix("add-").upper(), context.name)
 
@@ -453,7 +467,7 @@ def _algorithm(spec: Spec, context: Context) -> Iterator[Fault]:
 
 _SPECS: "dict[str, Callable[[Spec, Context], Iterator[Fault]]]" = {
     "add-column": _add_column,
-    "add-index": _fine,
+    "add-index": _add_index,
     "add-unique": _add_unique,
     "add-fulltext": _offline_index,
     "add-spatial": _offline_index,
