@@ -127,6 +127,7 @@ def test_the_safe_way_is_sql_that_the_linter_itself_passes(phase: Phase, rule: s
             "ALTER TABLE users ADD a int GENERATED ALWAYS AS (b * 2) VIRTUAL NOT NULL",
             "-- expand.sql\nALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (b * 2) VIRTUAL;\n-- contract.sql\n",
         ),
+        ("ALTER TABLE users ADD a int; ALTER TABLE users ALTER a TYPE bigint", ""),
     ],
 )
 def test_the_safe_way_leaves_out_nothing_of_the_statement(sql: str, fix: str) -> None:
@@ -134,6 +135,23 @@ def test_the_safe_way_leaves_out_nothing_of_the_statement(sql: str, fix: str) ->
     written = found(sql, "contract")[0].fix
     assert written.startswith(fix)
     assert bool(written) == bool(fix)
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("a TYPE json", "a::pg_catalog.json"),
+        ("a TYPE bigint USING a::bigint", "a::bigint"),
+        ("born TYPE date USING born_at", "born_at::date"),
+        ("price TYPE numeric(10, 2) USING price / 3.0", "(price / 3.0)::numeric(10, 2)"),
+        ("price TYPE numeric(10, 2) USING price::numeric", "price::numeric::numeric(10, 2)"),
+    ],
+)
+def test_a_column_of_another_type_is_filled_with_values_of_that_type_and_compared_with_none(change: str, value: str) -> None:
+    fix = found(f"ALTER TABLE users ALTER {change}", "contract")[0].fix
+    (fill,) = (line for line in fix.splitlines() if line.startswith("UPDATE"))
+    assert fill.partition(" = ")[2] == f"{value};"
+    assert f'= "{value}"' in fix
 
 
 @pytest.mark.parametrize(

@@ -341,6 +341,9 @@ def _drop_constraint(look: Look, statement: Message, command: Message, at: Place
 def _change_type(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name, definition = relation(statement.relation), getattr(command, "def").column_def
     table, old, new = quoted(*name), quoted(command.name), quoted(called(command.name, "new"))
+    if look.known.made("column", *name, command.name):
+        yield look.finding("change-type", f"PostgreSQL may write the whole of {table} again; {old} is new: say this type in its ADD COLUMN", at=at)
+        return
     collation = definition.coll_clause if definition.HasField("coll_clause") else None
     column = pb.ColumnDef(colname=called(command.name, "new"), type_name=definition.type_name, coll_clause=collation, is_local=True)
     made = sql(
@@ -357,16 +360,15 @@ def _change_type(look: Look, statement: Message, command: Message, at: Place) ->
             ],
         )
     )
-    cast = (
-        expression(definition.raw_default)
-        if definition.HasField("raw_default")
-        else expression(wrapped(pb.TypeCast(arg=wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))])), type_name=definition.type_name)))
-    )
+    value = definition.raw_default if definition.HasField("raw_default") else wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))]))
+    own = expression(wrapped(pb.TypeCast(arg=value.type_cast.arg if kind(inner(value)) == "TypeCast" else value, type_name=definition.type_name)))
+    # cast, as what is wider than the new type never equals what the column holds of it
+    cast = own if own == expression(value) else expression(wrapped(pb.TypeCast(arg=value, type_name=definition.type_name)))
     back = f"CAST({new} AS OLD_TYPE)"
     along = f"{default_along(table, old, new)} OLD_TYPE is the type of {old}"
     fix = (
         f"-- expand.sql\n{made}\n{kept_equal(table, command.name, called(command.name, 'new'), cast, back, along)}\n"
-        f"-- backfill.sql\nUPDATE {table} SET {new} = {cast} WHERE {new} IS DISTINCT FROM {cast};\n"
+        f"-- backfill.sql\nUPDATE {table} SET {new} = {cast};\n"  # of all rows: json, xml and point have no IS DISTINCT FROM
         f"-- contract.sql\nALTER TABLE {table} DROP COLUMN {old};"
     )
     yield look.finding(
