@@ -472,7 +472,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT INTO plans (id, name) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET name = excluded.name"),
     ],
     "alter-function": [("expand", "ALTER FUNCTION f(int) STRICT"), ("expand", "ALTER FUNCTION f(int) SET search_path = x")],
-    "alter-sequence": [("both", "ALTER SEQUENCE s RESTART WITH 1"), ("both", "ALTER SEQUENCE s INCREMENT BY 2 CACHE 10")],
+    "alter-sequence": [
+        ("both", "ALTER SEQUENCE s RESTART WITH 1"),
+        ("both", "ALTER SEQUENCE s INCREMENT BY 2 CACHE 10"),
+        ("expand", "CREATE TABLE n (id int); ALTER SEQUENCE users_seq OWNED BY n.id"),
+        ("expand", "ALTER TABLE users ADD COLUMN id_new bigint; ALTER SEQUENCE users_seq OWNED BY users.id_new"),
+    ],
     "publication": [("both", "CREATE PUBLICATION p FOR ALL TABLES"), ("both", "ALTER PUBLICATION p ADD TABLE users")],
     "extension": [("both", "ALTER EXTENSION citext UPDATE")],
     "role": [

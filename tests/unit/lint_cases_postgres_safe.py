@@ -151,6 +151,8 @@ GOOD: list[tuple[str, str]] = [
         "CREATE SCHEMA app; CREATE SEQUENCE app.s; CREATE TYPE t AS (a int); CREATE DOMAIN d AS text; "
         "CREATE TYPE r AS RANGE (SUBTYPE = int); CREATE EXTENSION IF NOT EXISTS citext",
     ),
+    ("both", "CREATE TABLE n (id int); CREATE SEQUENCE s; ALTER SEQUENCE s OWNED BY n.id; ALTER SEQUENCE t OWNED BY NONE; DROP TABLE n"),
+    ("contract", "CREATE TABLE n (id int); ALTER SEQUENCE s OWNED BY n.id; ALTER TABLE users ALTER CONSTRAINT fk NOT ENFORCED"),
     ("both", "ALTER SEQUENCE s OWNED BY users.id; COMMENT ON TABLE users IS 'DROP TABLE users;'; CREATE STATISTICS s ON a, b FROM users"),
     ("both", "GRANT SELECT ON users TO app; GRANT admin TO app; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO app; CREATE ROLE reader"),
     ("both", "INSERT INTO plans (id, name) VALUES (1, 'a;b'), (2, E'it\\'s') ON CONFLICT (id) DO NOTHING"),
