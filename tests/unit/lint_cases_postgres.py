@@ -44,6 +44,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users DROP COLUMN first_name"),
         ("expand", "ALTER TABLE users DROP first_name, DROP COLUMN IF EXISTS last_name"),
         ("expand", "ALTER TABLE users DROP CONSTRAINT users_check"),
+        ("expand", "ALTER TABLE users ALTER CONSTRAINT fk NOT ENFORCED"),
         ("expand", "ALTER TABLE users ADD a int, DROP COLUMN a"),
         ("expand", "DROP TABLE users"),
         ("expand", "DROP TABLE IF EXISTS users, orders"),

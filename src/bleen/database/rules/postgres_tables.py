@@ -318,7 +318,10 @@ def _alter_constraint(look: Look, statement: Message, command: Message, at: Plac
             f"all rows of {quoted(*relation(statement.relation))} are checked while nobody writes it; add the constraint again, NOT VALID, and validate it",
             at=at,
         )
-    elif look.expanding:
+    elif how.alter_enforceability and look.expanding and not look.known.made("constraint", *name, how.conname):
+        why = f"from here on nothing is checked by {quoted(how.conname)}, and going back would have to check all rows; say it in contract"
+        yield look.finding("drop-in-expand", why, _later(statement, command), at=at)
+    elif look.expanding and not how.alter_enforceability:
         yield look.warning("alter-constraint", f"the old version's transactions meet {quoted(how.conname)} at another moment than before", at=at)
 
 
