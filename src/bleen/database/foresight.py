@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     expand: list[str]
     sync: list[str]
     beware: list[str]
-    """What of it may fail a write of the version that serves, or of the new one."""
+    """What of it may fail a write of the version that serves, or of the new one, or is not known to us."""
     backfill: str
     """What it would cost; empty if there is none, or if its table is made by the expand."""
     contract: list[str]
@@ -154,9 +154,14 @@ class Foresight:
         return ""
 
     def risks(self, migration: Migration) -> list[str]:
-        """What of its pairs may fail a write of the version that serves, and what it leaves that fails the INSERTs of the new one, a line each."""
+        """What of its pairs may fail a write of the version that serves, what its contract does unseen, and what it leaves that fails the INSERTs of the new
+        one, a line each.
+        """
         expand = migration.sql("expand")
         found = [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self._server, pair, expand)]
+        if argv := migration.command.contract:
+            unknown = f"what `{shlex.join(argv)}` takes away in contract, bleen does not know, and nothing brings it back"
+            found.append(f"{migration.name}: {unknown}: look that no other migration needs it, in a pair, a backfill or a contract of its own")
         return found + [f"{migration.name}: {each}" for each in (*self._defaultless(migration), *self._demanding(migration))]
 
     def _defaultless(self, migration: Migration) -> Iterator[str]:
