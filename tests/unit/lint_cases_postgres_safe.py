@@ -70,6 +70,7 @@ GOOD: list[tuple[str, str]] = [
     ("both", "CREATE DOMAIN d AS text; CREATE DOMAIN e AS d DEFAULT 'x'; ALTER TABLE users ADD COLUMN m e; ALTER DOMAIN d DROP NOT NULL"),
     ("both", "CREATE DOMAIN d AS uuid DEFAULT gen_random_uuid(); ALTER TABLE users ADD COLUMN m d DEFAULT NULL"),
     ("both", "CREATE DOMAIN d AS int; ALTER DOMAIN d ADD CHECK (value > 0); CREATE TABLE people (a d)"),
+    ("both", "CREATE DOMAIN d AS int CHECK (f(VALUE)); CREATE TABLE n (x d, y int); CREATE DOMAIN e AS int CHECK (VALUE > 0); SELECT 1::e"),
     ("both", "CREATE DOMAIN d AS d; ALTER DOMAIN d ADD CHECK (value > 0); CREATE DOMAIN text AS pg_catalog.text; ALTER DOMAIN text ADD CHECK (value <> '')"),
     ("both", "CREATE DOMAIN d AS e; CREATE DOMAIN e AS d; ALTER DOMAIN d ADD CHECK (value > 0)"),
     ("both", "VACUUM (FULL 0) users; VACUUM (FULL false, ANALYZE 1) users; REINDEX (CONCURRENTLY 1) TABLE users"),

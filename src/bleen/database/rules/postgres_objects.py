@@ -267,6 +267,8 @@ def function(look: Look, statement: Message) -> Iterator[Finding]:
     name = signature(statement)
     if len(statement.parameters) == 1 and name[-1].strip("()") not in BUILT_IN:
         look.known.learns("of a row", name[-2])  # it may be called as if it were a column
+    if len(statement.funcname) == 1 or name[0] == "public":
+        look.known.learns(made.SHADOWS, name[-2])
     if not statement.replace:
         look.known.makes("function", *name)
     elif not look.known.made("function", *name):
