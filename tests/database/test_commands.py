@@ -14,6 +14,7 @@ import pytest
 from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database.command import Home, home
+from bleen.database.foresight import Foresight
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse
 from bleen.database.schema import Schema
@@ -339,6 +340,15 @@ def test_an_expand_command_has_a_way_back_or_says_why_not(users: Base, place: Ho
 def test_a_command_that_is_wrong_is_refused_with_the_way_out(toml: str, said: str) -> None:
     with pytest.raises(UserError, match=rf"migration\.toml: \[command\]: .*{said}"):
         migration(f"[command]\n{toml}\n")
+
+
+def test_what_the_command_of_a_contract_takes_away_is_told_to_be_unknown(users: Base) -> None:
+    with_expand = 'expand = ["alembic", "upgrade", "a"]\nrevert = ["alembic", "downgrade", "z"]\nunjudged = "old"'
+    commands = {"expand": with_expand, "contract": 'contract = ["alembic", "upgrade", "a b"]'}
+    halves = {half: parse("0007_x", {"migration.toml": f"[command]\n{said}\n"}, "x") for half, said in commands.items()}
+    said = {half: [each for each in Foresight(Schema(users.open())).risks(made) if "bleen does not know" in each] for half, made in halves.items()}
+    assert said["expand"] == []
+    assert said["contract"][0].startswith("0007_x: what `alembic upgrade 'a b'` takes away in contract, bleen does not know, and nothing brings it back")
 
 
 def test_an_expand_does_not_run_the_contract_of_an_earlier_migration_with_it(users: Base, place: Home) -> None:

@@ -440,3 +440,23 @@ def test_a_pair_may_call_a_function_that_its_own_expand_makes(users: MariaBase) 
     schema.expand([good], "shop", 3, SHIPS)
     with users.connect() as client:
         assert client.only("SELECT count(*) FROM users WHERE full_name = concat(first_name, ' ', last_name)") == 2500
+
+
+@pytest.mark.parametrize(
+    ("expand", "there"),
+    {
+        "ALTER TABLE users ADD INDEX by_id (id), ALGORITHM=INPLACE, LOCK=NONE;": "by_id of users",
+        "CREATE INDEX by_id ON users (id);": "by_id of users",
+        "CREATE TABLE users (id int);": "users",
+        "CREATE VIEW users AS SELECT 1 AS a;": "users",
+        "ALTER TABLE users ADD COLUMN last_name text, ALGORITHM=INSTANT;": "last_name of users",
+        "CREATE TABLE IF NOT EXISTS users (id int);": "",
+        "CREATE TABLE others (id int); CREATE INDEX by_id ON others (id);": "",
+        "ALTER TABLE users DROP INDEX by_id; ALTER TABLE users ADD INDEX by_id (id);": "",
+    }.items(),
+)
+def test_a_name_that_something_has_already_is_known_before_expand(users: MariaBase, expand: str, there: str) -> None:
+    schema = Schema(users.open())
+    schema.server.rows("CREATE INDEX by_id ON users (first_name)")
+    said = Foresight(schema).foreseen(parse("0008_again", {"expand.sql": expand}, "x"))
+    assert [each.partition(": ")[2].partition(": ")[2].partition(" is there already")[0] for each in said] == [there] * bool(there)

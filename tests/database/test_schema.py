@@ -912,6 +912,36 @@ def test_an_index_that_postgres_builds_only_in_everybody_s_way_is_known_before_e
     assert said.startswith('expand.sql: line 1, CREATE INDEX CONCURRENTLY parts_a ON parts (a): "parts" is partitioned, and PostgreSQL builds no index')
 
 
+THERE = {
+    "an index": "CREATE INDEX CONCURRENTLY users_idx ON users (id);",
+    "a table": "CREATE TABLE users (a int);",
+    "a view, by the name of an index": "CREATE VIEW users_idx AS SELECT 1 AS a;",
+    "a sequence": "CREATE SEQUENCE users_id_seq;",
+    "a type": "CREATE TYPE mood AS ENUM ('glad');",
+    "a column": "ALTER TABLE users ADD COLUMN x int, ADD COLUMN last_name text;",
+    "a constraint": "ALTER TABLE users ADD CONSTRAINT users_pkey CHECK (id > 0) NOT VALID;",
+}
+NOT_THERE = {
+    "if it is not there": "CREATE INDEX CONCURRENTLY IF NOT EXISTS users_idx ON users (id); ALTER TABLE users ADD COLUMN IF NOT EXISTS id int;",
+    "in another schema": "CREATE SCHEMA away; CREATE TABLE away.users (id int); CREATE INDEX users_idx ON away.users (id);",
+    "once it is gone": "DROP INDEX CONCURRENTLY users_idx; CREATE INDEX CONCURRENTLY users_idx ON users (id);",
+    "once it has another name": "ALTER TYPE mood RENAME TO was; CREATE TYPE mood AS ENUM ('glad');",
+    "of another table": "CREATE TABLE others (id int, last_name text); ALTER TABLE others ADD COLUMN first_name text;",
+}
+
+
+@pytest.mark.parametrize(("expand", "refused"), [*((e, True) for e in THERE.values()), *((e, False) for e in NOT_THERE.values())], ids=[*THERE, *NOT_THERE])
+def test_a_name_that_something_has_already_is_known_before_expand(base: Base, expand: str, refused: bool) -> None:
+    rows(base, USERS + "CREATE INDEX users_idx ON users (id); CREATE TYPE mood AS ENUM ('ok')")
+    said = Foresight(Schema(base.open())).foreseen(migration("0008_again", expand=expand))
+    assert [each.partition(" is there already")[1] for each in said] == [" is there already"] * refused, said
+
+
+def test_an_expand_that_fails_says_the_next_step(base: Base) -> None:
+    with pytest.raises(Refused, match="already exists; `bleen migrate revert 0008_again` undoes what was done of it; then mend it"):
+        Schema(base.open()).expand([migration("0008_again", expand="CREATE TABLE a (a int); CREATE TABLE a (a int);")], "shop", 2, {})
+
+
 WHOLE = """CREATE FUNCTION whole(first text, last text) RETURNS text LANGUAGE sql {how} AS $$ SELECT concat_ws(' ', first, last) $$;"""
 CALLING = {
     **FULL_NAME,
@@ -1081,12 +1111,16 @@ def test_an_index_of_before_that_would_become_part_of_a_new_one_wants_a_revert_s
     with base.connect() as db:
         db.execute("CREATE TABLE ev (x int, y int) PARTITION BY LIST (x); CREATE TABLE ev_1 PARTITION OF ev FOR VALUES IN (1)")
         db.execute("CREATE TABLE ev_2 PARTITION OF ev FOR VALUES IN (2); CREATE UNIQUE INDEX old ON ev_1 (x, y); CREATE INDEX other ON ev_1 (x, y)")
-    foresight, whole = Foresight(Schema(base.open())), "CREATE UNIQUE INDEX ev_key ON ev (x, y);"
+    schema, whole = Schema(base.open()), "CREATE UNIQUE INDEX ev_key ON ev (x, y);"
+    foresight = Foresight(schema)
     (said,) = foresight.foreseen(parse("0008_key", {"expand.sql": f"CREATE UNIQUE INDEX CONCURRENTLY new ON ev_2 (x, y); {whole}"}, ""))
     assert "ev_key ON ev (x, y): old, there before, becomes part of it, and would be dropped with it; say in revert.sql" in said
-    assert foresight.foreseen(parse("0008_key", {"expand.sql": f"CREATE UNIQUE INDEX old ON ev_1 (x, y); {whole}"}, "")) == [], "gone half way, it is its own"
     assert foresight.foreseen(parse("0008_key", {"expand.sql": whole, "revert.sql": "DROP INDEX ev_key;"}, "")) == []
     assert foresight.foreseen(parse("0008_key", {"expand.sql": "CREATE INDEX ev_yx ON ev (y, x); CREATE INDEX f ON ev (abs(x))"}, "")) == []
+    half = parse("0008_key", {"expand.sql": f"CREATE UNIQUE INDEX old ON ev_1 (x, y); {whole}"}, "")
+    schema.ledger.make()
+    schema.ledger.begin(half, "shop", 2)
+    assert foresight.foreseen(half) == [], "gone half way, it is its own"
 
 
 def test_a_drop_that_fails_has_taken_nothing_away(base: Base) -> None:

@@ -96,6 +96,22 @@ def test_the_article_s_example_goes_there_and_contracts(users: File, schema: Sch
     assert rows(users, "PRAGMA journal_mode") == mode
 
 
+@pytest.mark.parametrize(
+    ("expand", "there"),
+    {
+        "CREATE INDEX by_id ON users (id);": "by_id",
+        "CREATE TABLE users (id int);": "users",
+        "ALTER TABLE users ADD COLUMN last_name text;": "last_name of users",
+        "CREATE INDEX IF NOT EXISTS by_id ON users (id);": "",
+        "DROP INDEX by_id; CREATE INDEX by_id ON users (id);": "",
+    }.items(),
+)
+def test_a_name_that_something_has_already_is_known_before_expand(schema: Schema, expand: str, there: str) -> None:
+    schema.server.rows("CREATE INDEX by_id ON users (first_name)")
+    said = Foresight(schema).foreseen(parse("0008_again", {"expand.sql": expand}, "x"))
+    assert [each.partition(": ")[2].partition(": ")[2].partition(" is there already")[0] for each in said] == [there] * bool(there)
+
+
 def test_what_was_done_is_not_done_again_and_changed_files_are_refused(schema: Schema) -> None:
     schema.expand([migration()], "shop", 2, SHIPS)
     assert schema.expand([migration()], "shop", 3, SHIPS) == []

@@ -72,6 +72,7 @@ GOOD: list[tuple[str, str]] = [
     ("both", "CREATE DOMAIN d AS text; CREATE DOMAIN e AS d DEFAULT 'x'; ALTER TABLE users ADD COLUMN m e; ALTER DOMAIN d DROP NOT NULL"),
     ("both", "CREATE DOMAIN d AS uuid DEFAULT gen_random_uuid(); ALTER TABLE users ADD COLUMN m d DEFAULT NULL"),
     ("both", "CREATE DOMAIN d AS int; ALTER DOMAIN d ADD CHECK (value > 0); CREATE TABLE people (a d)"),
+    ("both", "CREATE DOMAIN d AS int CHECK (f(VALUE)); CREATE TABLE n (x d, y int); CREATE DOMAIN e AS int CHECK (VALUE > 0); SELECT 1::e"),
     ("both", "CREATE DOMAIN d AS d; ALTER DOMAIN d ADD CHECK (value > 0); CREATE DOMAIN text AS pg_catalog.text; ALTER DOMAIN text ADD CHECK (value <> '')"),
     ("both", "CREATE DOMAIN d AS e; CREATE DOMAIN e AS d; ALTER DOMAIN d ADD CHECK (value > 0)"),
     ("both", "VACUUM (FULL 0) users; VACUUM (FULL false, ANALYZE 1) users; REINDEX (CONCURRENTLY 1) TABLE users"),
@@ -157,6 +158,8 @@ GOOD: list[tuple[str, str]] = [
         "CREATE SCHEMA app; CREATE SEQUENCE app.s; CREATE TYPE t AS (a int); CREATE DOMAIN d AS text; "
         "CREATE TYPE r AS RANGE (SUBTYPE = int); CREATE EXTENSION IF NOT EXISTS citext",
     ),
+    ("both", "CREATE TABLE n (id int); CREATE SEQUENCE s; ALTER SEQUENCE s OWNED BY n.id; ALTER SEQUENCE t OWNED BY NONE; DROP TABLE n"),
+    ("contract", "CREATE TABLE n (id int); ALTER SEQUENCE s OWNED BY n.id; ALTER TABLE users ALTER CONSTRAINT fk NOT ENFORCED"),
     ("both", "ALTER SEQUENCE s OWNED BY users.id; COMMENT ON TABLE users IS 'DROP TABLE users;'; CREATE STATISTICS s ON a, b FROM users"),
     ("both", "GRANT SELECT ON users TO app; GRANT admin TO app; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO app; CREATE ROLE reader"),
     ("both", "INSERT INTO plans (id, name) VALUES (1, 'a;b'), (2, E'it\\'s') ON CONFLICT (id) DO NOTHING"),

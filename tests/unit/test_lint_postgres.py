@@ -133,6 +133,7 @@ def test_the_safe_way_is_sql_that_the_linter_itself_passes(phase: Phase, rule: s
             "ALTER TABLE users ADD a int GENERATED ALWAYS AS (b * 2) VIRTUAL NOT NULL",
             "-- expand.sql\nALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (b * 2) VIRTUAL;\n-- contract.sql\n",
         ),
+        ("ALTER TABLE users ADD a int; ALTER TABLE users ALTER a TYPE bigint", ""),
     ],
 )
 def test_the_safe_way_leaves_out_nothing_of_the_statement(sql: str, fix: str) -> None:
@@ -140,6 +141,51 @@ def test_the_safe_way_leaves_out_nothing_of_the_statement(sql: str, fix: str) ->
     written = found(sql, "contract")[0].fix
     assert written.startswith(fix)
     assert bool(written) == bool(fix)
+
+
+@pytest.mark.parametrize(
+    ("phase", "changes", "fixes"),
+    [
+        (
+            "expand",
+            "ADD COLUMN x int DEFAULT 1 NOT NULL, ADD COLUMN y serial, DROP COLUMN w, SET (fillfactor = 70)",
+            [
+                "-- expand.sql\nALTER TABLE users ADD COLUMN x int DEFAULT 1 NOT NULL, SET (fillfactor=70);\nALTER TABLE users ADD COLUMN y int;\n",
+                "-- contract.sql\nALTER TABLE users DROP w;",
+            ],
+        ),
+        ("expand", "ADD COLUMN x int, DROP COLUMN w", ["-- expand.sql\nALTER TABLE users ADD COLUMN x int;\n-- contract.sql\nALTER TABLE users DROP w;"]),
+        ("expand", "ADD COLUMN x int, ADD UNIQUE (x)", ["ALTER TABLE users ADD COLUMN x int;\nCREATE UNIQUE INDEX CONCURRENTLY users_x_key"]),
+        (
+            "expand",
+            "DROP COLUMN w, ADD COLUMN w int",
+            ["-- contract.sql\nALTER TABLE users DROP w;\n-- in a release after that, as the name is taken until then: ALTER TABLE users ADD COLUMN w int"],
+        ),
+        ("contract", "DROP COLUMN w, ALTER a TYPE text", ["-- expand.sql\nALTER TABLE users ADD COLUMN a_new text;\n"]),
+    ],
+)
+def test_the_first_safe_way_says_the_harmless_parts_of_the_statement_too(phase: Phase, changes: str, fixes: list[str]) -> None:
+    """A safe way says all that the statement says"""
+    written = [finding.fix for finding in found(f"ALTER TABLE users {changes}", phase) if finding.fix]
+    assert [fix[: len(start)] for fix, start in zip(written, fixes, strict=True)] == fixes
+    assert "\n".join(written).count("DROP w" if "DROP COLUMN w" in changes else "ADD COLUMN x int") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("a TYPE json", "a::pg_catalog.json"),
+        ("a TYPE bigint USING a::bigint", "a::bigint"),
+        ("born TYPE date USING born_at", "born_at::date"),
+        ("price TYPE numeric(10, 2) USING price / 3.0", "(price / 3.0)::numeric(10, 2)"),
+        ("price TYPE numeric(10, 2) USING price::numeric", "price::numeric::numeric(10, 2)"),
+    ],
+)
+def test_a_column_of_another_type_is_filled_with_values_of_that_type_and_compared_with_none(change: str, value: str) -> None:
+    fix = found(f"ALTER TABLE users ALTER {change}", "contract")[0].fix
+    (fill,) = (line for line in fix.splitlines() if line.startswith("UPDATE"))
+    assert fill.partition(" = ")[2] == f"{value};"
+    assert f'= "{value}"' in fix
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,15 @@ def test_operations_are_read_from_a_file_or_standard_input(tmp_path: Path, monke
     assert Path("migrations/0002_bye/contract.sql").read_text() == "DROP TABLE people;\n"
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_name_that_an_earlier_migration_has_is_not_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dialect: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(3):
+        assert main(["migrate", "new", "by_name", "create_index", "table=users", "columns=full_name", "--dialect", dialect]) == 0
+    names = [re.findall(r"users_full_name_idx\w*", Path(f"migrations/{n:04d}_by_name/expand.sql").read_text()) for n in (1, 2, 3)]
+    assert names == [["users_full_name_idx"], ["users_full_name_idx1"], ["users_full_name_idx2"]]
+
+
 def test_what_the_rules_forbid_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["migrate", "new", "x", "add_column", "table=a", "column=b", "type=serial"]) == 2

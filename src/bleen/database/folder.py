@@ -42,6 +42,11 @@ def same(to: Path, files: Mapping[str, str]) -> Path | None:
     return None
 
 
+def spoken(to: Path) -> str:
+    """The SQL of every migration of a directory, be it there or not."""
+    return "\n".join(_text(file) for file in sorted(to.glob("*/*.sql")))
+
+
 def write(to: Path, number: int, name: str, files: Mapping[str, str]) -> Path:
     """Writes a migration; its folder. Raises UserError if it cannot be written."""
     folder = to / f"{number:04d}_{name}"

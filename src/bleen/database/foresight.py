@@ -15,6 +15,9 @@ from bleen.database.statements import Statement, in_a_line
 from bleen.errors import Refused
 
 _DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
+_FREES = re.compile(r"\b(DROP|RENAME|CHANGE|SCHEMA|DO|CALL|EXECUTE)\b", re.IGNORECASE)
+"""What may take a name from what has it."""
+_TEMPORARY = re.compile(r"\s*CREATE\s+((GLOBAL|LOCAL)\s+)?TEMP", re.IGNORECASE)
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 
 _NAMED = dict.fromkeys(("FUNCTION", "ROUTINE"), r"""(?<!\w){}["`]?\s*\(""")
@@ -30,7 +33,7 @@ class Plan(NamedTuple):
     expand: list[str]
     sync: list[str]
     beware: list[str]
-    """What of it may fail a write of the version that serves, or of the new one."""
+    """What of it may fail a write of the version that serves, or of the new one, or is not known to us."""
     backfill: str
     """What it would cost; empty if there is none, or if its table is made by the expand."""
     contract: list[str]
@@ -81,6 +84,7 @@ class Foresight:
                 said += [f"{part}.sql: {why}" for why in (self._server.unable(statement), self._pulled(statement, migration, before)) if why]
         said += self._lacking(migration, before) if migration.pairs else ()
         said += self._merged(migration)
+        said += self._there(migration, before)
         for part in ("contract", "revert"):
             try:
                 list(groups(self._server, self._schema.statements(migration, part), migration.pairs))
@@ -95,6 +99,23 @@ class Foresight:
         for statement in self._schema.statements(migration, "expand"):
             if old := [each for each in self._server.merges(statement) if not speaks_of(migration.sql("expand"), each)]:
                 yield f"expand.sql: {statement.brief}: {', '.join(old)}, there before, becomes part of it, and would be dropped with it; {reverting.HOW}"
+
+    def _there(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
+        """What its expand makes anew though something has that name already; nothing that what runs before may have taken away, or given another name."""
+        if any(m.command.expand or speaks_of(m.sql("expand"), "search_path") for m in (*before, migration)):
+            return  # what is there by then, or where it is made, only they know
+        if self._schema.ledger.entry(migration.name):
+            return  # it may be its own, from a try before
+        past = [s.text for m in before for s in self._schema.statements(m, "expand")]
+        for statement in self._schema.statements(migration, "expand"):
+            undone = "" if _TEMPORARY.match(statement.text) else reverting.derived(f"{statement.text};", self._server.dialect).text
+            for drop in self._server.split(undone):  # what undoes it names what it makes
+                names = {name for thing in taken(drop.text, self._server.dialect) or () for name in thing.names}
+                freed = any(_FREES.search(text) and any(speaks_of(text, name) for name in names) for text in past)
+                if found := [] if freed else self._server.holds(drop):
+                    way = "give what is new another name, or take the statement out if that is what it would make"
+                    yield f"expand.sql: {statement.brief}: {', '.join(found)} is there already; {way}"
+            past.append(statement.text)
 
     def _beside(self, migration: Migration, before: Sequence[Migration]) -> list[Migration]:
         """The other migrations that are expanded, or about to be."""
@@ -133,9 +154,14 @@ class Foresight:
         return ""
 
     def risks(self, migration: Migration) -> list[str]:
-        """What of its pairs may fail a write of the version that serves, and what it leaves that fails the INSERTs of the new one, a line each."""
+        """What of its pairs may fail a write of the version that serves, what its contract does unseen, and what it leaves that fails the INSERTs of the new
+        one, a line each.
+        """
         expand = migration.sql("expand")
         found = [f"{migration.name}, {words(pair)}: {each}" for pair in migration.pairs for each in sync.risks(self._server, pair, expand)]
+        if argv := migration.command.contract:
+            unknown = f"what `{shlex.join(argv)}` takes away in contract, bleen does not know, and nothing brings it back"
+            found.append(f"{migration.name}: {unknown}: look that no other migration needs it, in a pair, a backfill or a contract of its own")
         return found + [f"{migration.name}: {each}" for each in (*self._defaultless(migration), *self._demanding(migration))]
 
     def _defaultless(self, migration: Migration) -> Iterator[str]:

@@ -17,10 +17,21 @@ from bleen.database import mysql_statements
 from bleen.database.backfill.tokens_update import update
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql_waits import Guard, blockers
+from bleen.database.reverting_names import taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import Refused, Unavailable
+
+_HOLDS = {
+    **dict.fromkeys(("TABLE", "VIEW", "SEQUENCE"), "table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"),
+    "COLUMN": "column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s",
+    "INDEX": "index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = %s AND index_name = %s",
+    "CONSTRAINT": "constraint_name FROM information_schema.table_constraints"
+    " WHERE table_schema = DATABASE() AND table_name = %s AND constraint_name = %s",
+    "TRIGGER": "trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = %s",
+}
+"""Where the catalogue has a thing, by its names."""
 
 GONE_WITHIN = 3
 """Seconds in which a statement of somebody of us who was killed has ended, if it waited for a lock: see ``lock_wait_timeout`` below."""
@@ -255,6 +266,12 @@ class MySQL:
         if self.mariadb and re.match(r"DROP\s+INDEX\b.*\b(ALGORITHM|LOCK)\b", statement.text, re.IGNORECASE | re.DOTALL):
             return f"{statement.brief}: MariaDB takes neither ALGORITHM nor LOCK here: write ALTER TABLE ... DROP INDEX ..., ALGORITHM=INPLACE, LOCK=NONE"
         return ""
+
+    def holds(self, drop: Statement) -> list[str]:
+        """Of this database. A table counts only if it is written as it is called: whether another case of it is another table, a setting of the server says."""
+        things = [] if "." in drop.text else [each for each in sorted(taken(drop.text, "mysql") or ()) if each.kind in _HOLDS]
+        found = [(each, row[0]) for each in things for row in self.rows(f"SELECT DISTINCT {_HOLDS[each.kind]}", each.names)]
+        return [" of ".join((name, *each.names[:-1])) for each, name in found if len(each.names) > 1 or name in drop.text]
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Nothing of a trigger is in its way."""

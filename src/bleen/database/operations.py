@@ -333,11 +333,11 @@ def from_toml(text: str, file: str) -> list[Asked]:
     return [_read(str(each.pop("do", "")), each, f"{file}: [[operation]] {number}") for number, each in enumerate(given, 1)]
 
 
-def migrations(asked: Sequence[Asked], dialect: Dialect, description: str) -> list[Imported]:
-    """What operations are as migrations, in their order; more than one where more than one of them fills rows. Raises UserError for what the dialect cannot
-    do, and for what the rules forbid.
+def migrations(asked: Sequence[Asked], dialect: Dialect, description: str, spoken: str = "") -> list[Imported]:
+    """What operations are as migrations, in their order; more than one where more than one of them fills rows. ``spoken``: the SQL of those before, whose
+    names are taken. Raises UserError for what the dialect cannot do, and for what the rules forbid.
     """
-    steps = [_steps(each, wording(dialect)) for each in asked]
+    steps = [_steps(each, wording(dialect, spoken)) for each in asked]
     groups: list[list[Steps]] = [[]]
     for each in steps:
         if each.backfill and any(before.backfill for before in groups[-1]):

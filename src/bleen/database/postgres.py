@@ -29,6 +29,9 @@ _CHECKED = 250
 _IDLE = 10_000
 """Milliseconds for which a transaction of ours may stand still, locks and all: a client that was stopped keeps nobody waiting for longer."""
 
+_RELATIONS = tuple(getattr(postgast.pg_query_pb2, f"OBJECT_{kind}") for kind in ("TABLE", "FOREIGN_TABLE", "VIEW", "MATVIEW", "SEQUENCE", "INDEX"))
+"""What shares its names with one another."""
+
 _CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _AWAY = (
     errors.AdminShutdown,
@@ -293,6 +296,28 @@ class Postgres:
             f"{statement.brief}: {table} is partitioned, and PostgreSQL builds no index of such a table CONCURRENTLY: build one of each partition so, then this"
             " one without, which takes them for its own; above it `-- bleen: allow index-without-concurrently REASON`"
         )
+
+    def holds(self, drop: Statement) -> list[str]:
+        (node, name), pb = _node(drop), postgast.pg_query_pb2
+        if name == "alter_table_stmt":
+            table = sql.Identifier(*(part for part in (node.relation.schemaname, node.relation.relname) if part)).as_string()
+            known = {
+                pb.AT_DropColumn: "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped",
+                pb.AT_DropConstraint: "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND conname = %s",
+            }
+            commands = [each.alter_table_cmd for each in node.cmds if each.alter_table_cmd.subtype in known]
+            return [f"{name} of {table}" for each in commands for (name,) in self.rows(known[each.subtype], [table, each.name])]
+        if name != "drop_stmt" or node.remove_type not in (*_RELATIONS, pb.OBJECT_TYPE, pb.OBJECT_DOMAIN):
+            return []
+        of_types = node.remove_type not in _RELATIONS
+        own = "typname FROM pg_type JOIN pg_namespace n ON n.oid = typnamespace AND typcategory <> 'A'"  # an array's makes room by itself
+        query = own if of_types else "relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+        named = [[part.string.sval for part in (each.type_name.names if of_types else each.list.items)] for each in node.objects]
+        found = [
+            self.rows(f"SELECT {query} WHERE {query.split()[0]} = %s AND nspname = coalesce(%s::text, current_schema())", [parts[-1], (None, *parts)[-2]])
+            for parts in named
+        ]
+        return [name for rows in found for (name,) in rows]
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         retype = postgast.pg_query_pb2.AT_AlterColumnType

@@ -12,7 +12,7 @@ from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, Part, State, Step
 from bleen.database.migration import Backfill, Locks, Migration, Pair, speaks_of
 from bleen.database.reverting_names import Thing, taken
-from bleen.database.server import Missing, Server, Told, Values
+from bleen.database.server import Missing, NotGiven, Server, Told, TookTooLong, Values
 from bleen.database.statements import Statement, Unreadable, in_a_line
 from bleen.errors import PortError, Refused
 from bleen.model import Environment
@@ -364,7 +364,7 @@ class Schema:
             self._mark(migration, _VERSION, True, "", {"version": home.version})
         self._command(migration, "expand", home)
         for number, statement in enumerate(self.statements(migration, "expand"), 1):
-            with _named_in(migration, "expand"), self._followed():
+            with _to_be_mended(migration), _named_in(migration, "expand"), self._followed():
                 self._step(migration, "expand", number, [statement])
         for number, pair in enumerate(migration.pairs, 1):
             if not _kept(steps, number):
@@ -414,8 +414,7 @@ class Schema:
 
     def _install(self, migration: Migration, number: int, pair: Pair) -> None:
         if refused := sync.refusals(self.server, pair):
-            way = f"`bleen migrate revert {migration.name}` undoes what was done of it; then mend it, and try again"
-            raise Refused(f"{migration.name}: {words(pair)} cannot be kept in step: {'; '.join(refused)}. {way}")
+            raise Refused(f"{migration.name}: {words(pair)} cannot be kept in step: {'; '.join(refused)}. {_mend(migration)}")
         statements = self._sync(migration, number, pair, self._writers(migration)).install()
         self.told(f"{migration.name}: keeps {words(pair)} in step")
         self._half(migration, number)
@@ -633,6 +632,19 @@ def _named_in(migration: Migration, part: str) -> Iterator[None]:
         yield
     except Refused as error:
         raise type(error)(f"{migration.name}/{part}.sql: {error}") from None
+
+
+@contextmanager
+def _to_be_mended(migration: Migration) -> Iterator[None]:
+    """Says the next step behind what only another text can mend; what was only in the way, or took too long, says its own."""
+    try:
+        yield
+    except Refused as error:
+        raise error if isinstance(error, NotGiven | TookTooLong) else type(error)(f"{error}; {_mend(migration)}") from None
+
+
+def _mend(migration: Migration) -> str:
+    return f"`bleen migrate revert {migration.name}` undoes what was done of it; then mend it, and try again"
 
 
 def _kept(steps: Mapping[tuple[Part, int], Step], number: int) -> bool:

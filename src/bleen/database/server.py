@@ -131,6 +131,10 @@ class Server(Protocol):
         """Why the server will not take a statement, where the catalogue shows it, and no text; empty if nothing is known against it."""
         ...
 
+    def holds(self, drop: Statement) -> list[str]:
+        """Which of the relations, types, columns, constraints and the like that a DROP, or an ALTER that only drops, names are there."""
+        ...
+
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Whether a statement gives a column of a pair another type, which a condition of its triggers may stand in the way of."""
         ...

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from bleen.database import sqlite_processes, sqlite_values
 from bleen.database.migration import Backfill, Locks, Pair
+from bleen.database.reverting_names import taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.sqlite_processes import Lock
 from bleen.database.statements import Dialect, Statement, split
@@ -218,6 +219,16 @@ class SQLite:
 
     def unable(self, statement: Statement) -> str:
         return ""
+
+    def holds(self, drop: Statement) -> list[str]:
+        found = []
+        for kind, names in sorted(taken(drop.text, "sqlite") or ()):
+            if kind == "COLUMN":
+                found += [f"{name} of {names[0]}" for name in self.columns(names[0]) if name.lower() == names[-1]]
+            elif kind in ("TABLE", "VIEW", "INDEX", "TRIGGER"):  # all but triggers share their names
+                query = "SELECT name FROM sqlite_master WHERE lower(name) = %s AND (type = 'trigger') = %s"
+                found += [name for (name,) in self.rows(query, [names[-1], kind == "TRIGGER"])]
+        return found
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Nothing of a trigger is in its way."""

@@ -4,8 +4,10 @@ Names are given as the catalogue has them, ``schema.table`` with a dot. What a d
 """
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Protocol
 
+from bleen.database.migration import speaks_of
 from bleen.database.rules.mysql_adding import INSTANT, ONLINE
 from bleen.database.statements import Dialect
 from bleen.errors import UserError
@@ -43,9 +45,11 @@ class Wording(Protocol):
     def drop_index(self, table: str, name: str) -> list[str]: ...
 
 
-def wording(dialect: Dialect) -> Wording:
-    made: dict[Dialect, type[Wording]] = {"postgres": _Postgres, "mysql": _Mysql, "sqlite": _Sqlite}
-    return made[dialect]()
+def wording(dialect: Dialect, spoken: str = "") -> Wording:
+    """``spoken``: SQL whose names are taken: ``called`` gives none of them."""
+    if dialect == "postgres":
+        return _Postgres(spoken)
+    return _Mysql(spoken) if dialect == "mysql" else _Sqlite(spoken)
 
 
 class _Common:
@@ -56,8 +60,17 @@ class _Common:
     def name(self, name: str) -> str:
         return ".".join(self.mark + part.replace(self.mark, self.mark * 2) + self.mark for part in name.split("."))
 
+    def __init__(self, spoken: str) -> None:
+        self._spoken = spoken
+
     def called(self, *parts: str) -> str:
         *first, last = (part.rpartition(".")[2] for part in parts)
+        free = (name for n in count() if not speaks_of(self._spoken, name := self.fit(*first, f"{last}{n or ''}")))
+        return next(free)
+
+    def fit(self, *parts: str) -> str:
+        """A name of no more characters than the dialect lets it have."""
+        *first, last = parts
         return f"{'_'.join(first)[: 63 - len(last)]}_{last}"
 
     def list(self, columns: Sequence[str]) -> str:
@@ -82,10 +95,10 @@ class _Postgres(_Common):
 
         return quoted(*name.split("."))
 
-    def called(self, *parts: str) -> str:
+    def fit(self, *parts: str) -> str:
         from bleen.database.rules.postgres_look import called
 
-        return called(*(part.rpartition(".")[2] for part in parts))
+        return called(*parts)
 
     def add_column(self, table: str, column: str, type: str, default: str, not_null: bool) -> list[str]:
         return [f"ALTER TABLE {self.name(table)} ADD COLUMN {self.definition(column, type, default, not_null)};"]

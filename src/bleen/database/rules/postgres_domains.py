@@ -9,7 +9,8 @@ from typing import NamedTuple
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import BUILT_IN, STEADY, Look, Message, called, changed, functions, quoted, sql, words
+from bleen.database.rules.postgres_look import BUILT_IN, FREE, STEADY, Look, Message, called, changed, functions, quoted, sql, words
+from bleen.database.rules.postgres_made import OF_DOMAIN, unseen
 from bleen.database.rules.postgres_values import Value, as_type, value
 from bleen.database.rules.sentences import HELD
 from bleen.database.statements import Place
@@ -36,6 +37,9 @@ def create_domain(look: Look, statement: Message) -> Iterator[Finding]:
     for default in (each.raw_expr for each in constraints if each.contype == pb.CONSTR_DEFAULT):
         made = made._replace(volatile=_volatile(default), given=as_type(value(default), statement.type_name))
     look.known.learns("domain", *name, what=made)
+    calls = [*(look.known.of(OF_DOMAIN, base[-1]) or ()), *_calls(look, statement)]
+    if calls:
+        look.known.learns(OF_DOMAIN, name[-1], what=calls)
     look.known.makes("type", *name)
     yield from ()
 
@@ -43,6 +47,10 @@ def create_domain(look: Look, statement: Message) -> Iterator[Finding]:
 def _plain(type_name: Message) -> tuple[str, ...]:
     name = words(type_name.names)
     return name[1:] if name[0] == "pg_catalog" else name
+
+
+def _calls(look: Look, constraint: Message) -> list[str]:
+    return [*functions(constraint, FREE), *unseen(look, constraint)]
 
 
 def _volatile(default: Message) -> bool:
@@ -53,6 +61,8 @@ def alter_domain(look: Look, statement: Message) -> Iterator[Finding]:
     name = words(statement.type_name)
     adds = statement.subtype in ("C", "O")
     constraint = getattr(statement, "def").constraint
+    for each in _over(look, name) if (statement.subtype in "CT" and (calls := _calls(look, statement))) else ():
+        look.known.learns(OF_DOMAIN, each[-1], what=[*(look.known.of(OF_DOMAIN, each[-1]) or ()), *calls])
     if look.known.made("type", *name):
         over = _over(look, name)
         for each in over if adds else [name] if statement.subtype == "T" else ():

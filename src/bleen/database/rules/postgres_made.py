@@ -25,6 +25,9 @@ by the last of the names alone."""
 TIES = "tied by"
 """The foreign keys of a free table to tables in use, or of those to it: PostgreSQL locks both for what is done to a key. By the last of its names too."""
 
+OF_DOMAIN, SHADOWS = "domain calls", "shadows"
+"""What the CHECKs and the default of a new domain call for each value of it; and new functions that have the name of a harmless one. By the last name."""
+
 FILLED = "has rows"
 """A new table that this release has written to: what is computed for each row that is there runs. By the last of its names too."""
 
@@ -154,11 +157,23 @@ def reaches_further(look: Look, name: tuple[str, ...]) -> None:
         left += [parent for parent, child in look.known.facts("cascades") if child == last and parent not in seen]
 
 
+def unseen(look: Look, tree: Message) -> list[str]:
+    """What a tree calls though ``functions`` does not show it: by a domain of a value or a column, or as another function of a harmless one's name."""
+    found: list[str] = []
+    for _, node in walk(tree):
+        if kind(node) in ("TypeCast", "ColumnDef"):
+            found += look.known.of(OF_DOMAIN, words(node.type_name.names)[-1]) or () if node.type_name.names else ()
+        elif kind(node) == "FuncCall" and words(node.funcname)[0] != "pg_catalog" and look.known.knows(SHADOWS, words(node.funcname)[-1]):
+            found.append(quoted(*words(node.funcname)))
+    return found
+
+
 def calls_by_default(look: Look, name: tuple[str, ...], columns: Iterable[Message], added: bool = False) -> None:
     """The columns whose defaults call what may do anything, with their places; one that is added later has none."""
     found = list(look.known.of(DEFAULTS, name[-1]) or ()) if added else []
     for place, column in enumerate(columns):
-        calls = [call for each in column.constraints if each.constraint.contype == pb.CONSTR_DEFAULT for call in functions(each, HARMLESS)]
+        defaults = [each for each in column.constraints if each.constraint.contype == pb.CONSTR_DEFAULT]
+        calls = [call for each in defaults for call in (*functions(each, HARMLESS), *unseen(look, each))]
         if calls:
             found.append((column.colname, None if added else place, calls))
     look.known.learns(DEFAULTS, name[-1], what=found)
@@ -169,9 +184,11 @@ def fires(look: Look, name: tuple[str, ...], trigger: Message) -> None:
 
 
 def calls_by_check(look: Look, name: tuple[str, ...], tree: Message) -> None:
-    calls = [call for _, node in walk(tree) if kind(node) == "Constraint" and node.contype == pb.CONSTR_CHECK for call in functions(node, HARMLESS)]
+    checks = [node for _, node in walk(tree) if kind(node) == "Constraint" and node.contype == pb.CONSTR_CHECK]
+    columns = [pb.ColumnDef(type_name=node.type_name) for _, node in walk(tree) if kind(node) == "ColumnDef"]
+    calls = [*(call for each in checks for call in functions(each, HARMLESS)), *(call for each in (*checks, *columns) for call in unseen(look, each))]
     if calls:
-        _fires(look, name, Fired("side-effect", f"{', '.join(calls)}() of a CHECK", INSERTS | UPDATES, look.phase))
+        _fires(look, name, Fired("side-effect", f"{', '.join(dict.fromkeys(calls))}() of a CHECK or a domain", INSERTS | UPDATES, look.phase))
 
 
 def _fires(look: Look, name: tuple[str, ...], it: Fired) -> None:

@@ -270,6 +270,8 @@ def function(look: Look, statement: Message) -> Iterator[Finding]:
     name = signature(statement)
     if len(statement.parameters) == 1 and name[-1].strip("()") not in BUILT_IN:
         look.known.learns("of a row", name[-2])  # it may be called as if it were a column
+    if len(statement.funcname) == 1 or name[0] == "public":
+        look.known.learns(made.SHADOWS, name[-2])
     if not statement.replace:
         look.known.makes("function", *name)
         defaults = any(each.function_parameter.HasField("defexpr") for each in statement.parameters)
@@ -313,8 +315,15 @@ def sequence(look: Look, statement: Message) -> Iterator[Finding]:
 
 def alter_sequence(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.sequence)
-    changes = [each.def_elem.defname for each in statement.options if each.def_elem.defname not in ("owned_by", "cache")]
-    if changes and not look.known.made(made.NAME, *name):
+    options = {each.def_elem.defname: each.def_elem for each in statement.options}
+    changes = [each for each in options if each not in ("owned_by", "cache")]
+    if look.known.made(made.NAME, *name):
+        return
+    owner = words(options["owned_by"].arg.list.items) if "owned_by" in options else ()
+    if look.expanding and len(owner) > 1 and (look.known.made(made.NAME, *owner[:-1]) or look.known.made("column", *owner)):
+        why = f"{quoted(*name)} goes once {quoted(*owner)} does, by a DROP of the release that made that, or by its revert; say it in contract"
+        yield look.finding("alter-sequence", why, look.later())
+    if changes:
         yield look.finding(
             "alter-sequence",
             f"the numbers that {quoted(*name)} gives out change at once ({', '.join(changes)}), perhaps to some that are taken; make another sequence",

@@ -171,7 +171,8 @@ def view(look: Look, statement: Message) -> Iterator[Finding]:
     yield from temporary_table(look, statement.view)
     if temporary(statement.view):
         return
-    calls = [*functions(statement.query, FREE), *(call for table in tables(statement.query) for call in look.known.of(made.QUERY, table[-1]) or ())]
+    below = (call for table in tables(statement.query) for call in look.known.of(made.QUERY, table[-1]) or ())
+    calls = [*functions(statement.query, FREE), *made.unseen(look, statement.query), *below]
     if calls:
         look.known.learns(made.QUERY, name[-1], what=list(dict.fromkeys(calls)))
     if not statement.replace:
@@ -224,7 +225,7 @@ def backfill(look: Look, statement: Message) -> Iterator[Finding]:
     for why in _unfit(statement):
         yield look.finding("backfill", f"{why}; a backfill is one UPDATE of one table, which bleen does in batches along its key")
     yield from _row_locks(look, statement)
-    calls = [*functions(statement, FREE), *_as_attributes(look, statement)]
+    calls = [*functions(statement, FREE), *made.unseen(look, statement), *_as_attributes(look, statement)]
     harmful = [name for name in calls if name.removeprefix("pg_catalog.").startswith(("pg_", "lo_", "dblink", "set_config", "setval"))]
     if harmful:
         yield look.finding("side-effect", f"{', '.join(harmful)}() may do more than say a value")
@@ -275,7 +276,7 @@ def _effects(look: Look, statement: Message) -> Iterator[Finding]:
     viewed = (call for table in tables(statement) for call in look.known.of(made.QUERY, table[-1]) or ())
     numbered = [node for _, node in walk(statement) if kind(node) == "FuncCall" and words(node.funcname)[-1] == "setval"]
     harmless = FREE | {"setval"} if all(_numbers_own(look, node) for node in numbered) else FREE
-    unknown = [*functions(statement, harmless), *_as_attributes(look, statement), *viewed]
+    unknown = [*functions(statement, harmless), *made.unseen(look, statement), *_as_attributes(look, statement), *viewed]
     if unknown:
         yield look.finding("side-effect", f"{', '.join(dict.fromkeys(unknown))}() may change data, settings or other sessions; no rule knows it to be harmless")
 

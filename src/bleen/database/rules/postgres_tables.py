@@ -3,13 +3,13 @@
 Sources: PostgreSQL 18, "ALTER TABLE" (Notes), "Explicit Locking"; tablecmds.c, AlterTableGetLockLevel.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules import postgres_never_null as nulls
-from bleen.database.rules.findings import Finding
+from bleen.database.rules.findings import PHASES, Finding
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_columns import add_column, added, required
 from bleen.database.rules.postgres_holds import check, columns_of, default_changes, drops, foreign_key, held, never_null, refuses_inserts
@@ -55,30 +55,75 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
     if what not in _ALTERED:
         yield look.finding("not-understood", f"no rule knows ALTER of {what}")
         return
+    yield from _with_the_rest(look, statement, list(_parts(look, statement, what, name)))
+
+
+def _parts(look: Look, statement: Message, what: str, name: tuple[str, ...]) -> Iterator[tuple[Message, list[Finding]]]:
+    """What is found in each subcommand, in the order in which they are carried out."""
     free = made.is_free(look, name) or (what in ("OBJECT_VIEW", "OBJECT_FOREIGN_TABLE") and look.known.made(made.NAME, *name))
     for node, at in sorted(zip(statement.cmds, look.parts(), strict=False), key=lambda part: _turn(part[0].alter_table_cmd)):
         command = node.alter_table_cmd
         subtype = pb.AlterTableType.Name(command.subtype)
-        rule = COMMANDS.get(subtype)
         if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions") and what in ("OBJECT_VIEW", "OBJECT_MATVIEW"):
-            yield from _view_options(look, name, at)
-            continue
-        if subtype in MOMENT:
-            continue
-        made.refers(look, name, command)
-        if free:
-            yield from _refers(look, name, command, at)
-            yield from _tied(look, name, command, at)
-            made.makes_numbers(look, name, command)
-            yield from _calls(look, name, command, at)
-            made.calls_by_default(look, name, _with_default(command), added=True)
-            made.calls_by_check(look, name, command)
-        if rule is None:
-            yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
-        elif not free or rule in (_attach, _validate, _inheritance):
-            yield from rule(look, statement, command, at)
-        if command.behavior == pb.DROP_CASCADE:
-            yield from _cascade(look, statement, command, at)
+            yield command, list(_view_options(look, name, at))
+        else:
+            yield command, [] if subtype in MOMENT else list(_part(look, statement, command, at, free))
+
+
+def _part(look: Look, statement: Message, command: Message, at: Place, free: bool) -> Iterator[Finding]:
+    subtype, name = pb.AlterTableType.Name(command.subtype), relation(statement.relation)
+    rule = COMMANDS.get(subtype)
+    made.refers(look, name, command)
+    if free:
+        yield from _refers(look, name, command, at)
+        yield from _tied(look, name, command, at)
+        made.makes_numbers(look, name, command)
+        yield from _calls(look, name, command, at)
+        made.calls_by_default(look, name, _with_default(command), added=True)
+        made.calls_by_check(look, name, command)
+    if rule is None:
+        yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
+    elif not free or rule in (_attach, _validate, _inheritance):
+        yield from rule(look, statement, command, at)
+    if command.behavior == pb.DROP_CASCADE:
+        yield from _cascade(look, statement, command, at)
+
+
+def _with_the_rest(look: Look, statement: Message, parts: Sequence[tuple[Message, Sequence[Finding]]]) -> Iterator[Finding]:
+    """The first safe way of a statement says the parts too against which there is nothing to be said: it takes the statement's place."""
+    found = [each for _, of in parts for each in of]
+    safe = [each for each in found if each.severity == "error" and each.fix]
+    rest = [part for part, of in parts if not any(each.severity == "error" or each.fix for each in of)] if safe else []
+    said = "\n".join(each.fix for each in safe)
+    unsaid = [part for part in rest if _alone(statement, part).partition(f"{quoted(*relation(statement.relation))} ")[2].removesuffix(";") not in said]
+    first = min(safe, key=lambda each: (each.line, each.column)) if unsaid else None
+    dropped = {part.name for part, of in parts if of and part.subtype in (pb.AT_DropColumn, pb.AT_DropConstraint)}
+    at_once = [wrapped(part) for part in unsaid if not dropped & _adds(part)]
+    for each in found:
+        fix = each.fix
+        if each is first and at_once:
+            fix = _behind(sql(changed(statement, cmds=at_once)), fix, look)
+        if each is first and len(at_once) < len(unsaid):
+            later = "; ".join(" ".join(_alone(statement, part).removesuffix(";").split()) for part in unsaid if dropped & _adds(part))
+            fix += f"\n-- in a release after that, as the name is taken until then: {later}"
+        yield each._replace(fix=fix)
+
+
+def _adds(command: Message) -> set[str]:
+    """The name that a part gives to what it adds."""
+    definition = getattr(command, "def")
+    return {pb.AT_AddColumn: {definition.column_def.colname}, pb.AT_AddConstraint: {definition.constraint.conname}}.get(command.subtype, set())
+
+
+def _behind(more: str, fix: str, look: Look) -> str:
+    """A safe way with a statement before it, in the file of this phase."""
+    file, lines = "-- expand.sql" if look.expanding else "-- contract.sql", fix.splitlines()
+    if file in lines:
+        at = lines.index(file) + 1
+        return "\n".join([*lines[:at], more, *lines[at:]])
+    if not any(f"-- {phase}.sql" in lines for phase in PHASES):
+        return f"{more}\n{fix}"
+    return f"{file}\n{more}\n{fix}" if look.expanding else f"{fix}\n{file}\n{more}"
 
 
 def _turn(command: Message) -> int:
@@ -320,7 +365,10 @@ def _alter_constraint(look: Look, statement: Message, command: Message, at: Plac
             f"all rows of {quoted(*relation(statement.relation))} are checked while nobody writes it; add the constraint again, NOT VALID, and validate it",
             at=at,
         )
-    elif look.expanding:
+    elif how.alter_enforceability and look.expanding and not look.known.made("constraint", *name, how.conname):
+        why = f"from here on nothing is checked by {quoted(how.conname)}, and going back would have to check all rows; say it in contract"
+        yield look.finding("drop-in-expand", why, _later(statement, command), at=at)
+    elif look.expanding and not how.alter_enforceability:
         yield look.warning("alter-constraint", f"the old version's transactions meet {quoted(how.conname)} at another moment than before", at=at)
 
 
@@ -343,6 +391,9 @@ def _drop_constraint(look: Look, statement: Message, command: Message, at: Place
 def _change_type(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name, definition = relation(statement.relation), getattr(command, "def").column_def
     table, old, new = quoted(*name), quoted(command.name), quoted(called(command.name, "new"))
+    if look.known.made("column", *name, command.name):
+        yield look.finding("change-type", f"PostgreSQL may write the whole of {table} again; {old} is new: say this type in its ADD COLUMN", at=at)
+        return
     collation = definition.coll_clause if definition.HasField("coll_clause") else None
     column = pb.ColumnDef(colname=called(command.name, "new"), type_name=definition.type_name, coll_clause=collation, is_local=True)
     made = sql(
@@ -359,16 +410,15 @@ def _change_type(look: Look, statement: Message, command: Message, at: Place) ->
             ],
         )
     )
-    cast = (
-        expression(definition.raw_default)
-        if definition.HasField("raw_default")
-        else expression(wrapped(pb.TypeCast(arg=wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))])), type_name=definition.type_name)))
-    )
+    value = definition.raw_default if definition.HasField("raw_default") else wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))]))
+    own = expression(wrapped(pb.TypeCast(arg=value.type_cast.arg if kind(inner(value)) == "TypeCast" else value, type_name=definition.type_name)))
+    # cast, as what is wider than the new type never equals what the column holds of it
+    cast = own if own == expression(value) else expression(wrapped(pb.TypeCast(arg=value, type_name=definition.type_name)))
     back = f"CAST({new} AS OLD_TYPE)"
     along = f"{default_along(table, old, new)} OLD_TYPE is the type of {old}"
     fix = (
         f"-- expand.sql\n{made}\n{kept_equal(table, command.name, called(command.name, 'new'), cast, back, along)}\n"
-        f"-- backfill.sql\nUPDATE {table} SET {new} = {cast} WHERE {new} IS DISTINCT FROM {cast};\n"
+        f"-- backfill.sql\nUPDATE {table} SET {new} = {cast};\n"  # of all rows: json, xml and point have no IS DISTINCT FROM
         f"-- contract.sql\nALTER TABLE {table} DROP COLUMN {old};"
     )
     yield look.finding(

@@ -68,7 +68,7 @@ def _asked(args: Namespace, name: str) -> Sequence[Imported]:
     if args.command:
         return [adapters.template()]
     asked = operations.from_toml(text(args.toml), args.toml) if args.toml else operations.from_words(args.operations)
-    return operations.migrations(asked, args.dialect, name.replace("_", " ")) if asked else [operations.template(args.dialect)]
+    return operations.migrations(asked, args.dialect, name.replace("_", " "), folder.spoken(Path(args.to))) if asked else [operations.template(args.dialect)]
 
 
 def _fields() -> Mapping[str, Any]:
