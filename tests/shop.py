@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,10 +133,14 @@ class Shop:
     def __exit__(self, *_: object) -> None:
         for verb in self._verbs:
             verb.close()
-        while left := self.processes(f"BLEEN_RECORD={self.place.path}/", f"BLEEN_STATE={self.state}\0"):  # verbs start engines that outlive them
+        empty = 0
+        while empty < 2:  # once more, as in the middle of its exec a process has no environment to be known by
+            left = self.processes(f"BLEEN_RECORD={self.place.path}/", f"BLEEN_STATE={self.state}\0")  # verbs start engines that outlive them
             for each in left:
                 each.signal(signal.SIGKILL)
-            until("what was started has ended", lambda: not any(each.alive for each in left))
+            until("what was started has ended", lambda left=left: not any(each.alive for each in left))  # type: ignore[misc]
+            empty = 0 if left else empty + 1
+            time.sleep(0.03)
         _give_back(self._window)
 
     # bleen.yaml and versions
