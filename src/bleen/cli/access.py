@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bleen import __version__, wiring
 from bleen.errors import UserError
 from bleen.host import clock, logs, state
-from bleen.host.files import Reserve
+from bleen.host.files import Reserve, room
 from bleen.host.processes import Process
 from bleen.host.state import Place
 from bleen.lifecycle import UNMOVED, Release, ReleaseId, Service
@@ -82,8 +82,8 @@ class Access(NamedTuple):
 
     @property
     def full(self) -> bool:
-        room = os.statvfs(self.place.path)
-        return room.f_bavail * room.f_frsize < _FULL
+        """Whether the disk of its state has no room to write anything down."""
+        return room(self.place.path) < _FULL
 
     @property
     def unreserved(self) -> str:

@@ -148,7 +148,7 @@ def lint(imported: Sequence[tuple[str, Imported]], dialect: Dialect) -> list[Fin
 
 def without_books(text: str, dialect: Dialect) -> str:
     """A text with blanks instead of what changes no schema: other tools' books, BEGIN and COMMIT. What is left stays where it stood. Raises Unreadable."""
-    parts, _ = _parts(text, dialect)
+    parts, _ = read(text, dialect)
     for part in parts:
         begin, end = part.statement.offset, part.statement.offset + len(part.statement.text)
         if _idle(part):
@@ -212,7 +212,7 @@ def _with_way_back(made: list[Imported], downs: Sequence[tuple[str, str]], diale
     return [Imported({**made[0].files, "revert.sql": f"-- Undoes expand.sql, until contract.\n{''.join(texts)}"}, (*made[0].notes, *notes))]
 
 
-def _parts(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
+def read(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
     """The parts of a text, in its order, and its comments. Raises Unreadable."""
     if dialect == "postgres":
         from bleen.database import importing_postgres as reader
@@ -224,7 +224,7 @@ def _parts(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
 def _read(file: str, text: str, dialect: Dialect) -> Iterator[Placed]:
     """Every part of a file, in its order, with the comments before it and behind it on its line."""
     try:
-        parts, comments = _parts(text, dialect)
+        parts, comments = read(text, dialect)
     except Unreadable as error:
         raise Unfit(f"{file}:{error.at.line}:{error.at.column}: {error}") from None
     statements = list(dict.fromkeys(part.statement for part in parts))

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from bleen.database import reverting
-from bleen.database.importing import Part
+from bleen.database.importing import read
 from bleen.database.migration import says
 from bleen.database.reverting_names import Thing, taken
 from bleen.database.rules import Finding, Script, lint_back
@@ -50,15 +50,7 @@ def _at(finding: Finding, statements: list[Statement]) -> Statement:
 def _made(expand: str, dialect: Dialect) -> set[Thing]:
     """What an expand says that it makes, IF NOT EXISTS and OR REPLACE too: of those nobody else knows what there was before."""
     undone = {_alike(thing) for each in reverting.derived(expand, dialect).statements for thing in taken(each, dialect) or ()}
-    return undone | {_brought(what.upper(), names) for part in _parts(expand, dialect) for what, *names in (*part.makes, *part.brings)}
-
-
-def _parts(expand: str, dialect: Dialect) -> list[Part]:
-    if dialect == "postgres":
-        from bleen.database import importing_postgres as reader
-    else:
-        from bleen.database import importing_tokens as reader  # type: ignore[no-redef]
-    return reader.read(expand, dialect)[0]
+    return undone | {_brought(what.upper(), names) for part in read(expand, dialect)[0] for what, *names in (*part.makes, *part.brings)}
 
 
 def _brought(kind: str, names: list[str]) -> Thing:

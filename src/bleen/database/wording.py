@@ -57,11 +57,11 @@ class _Common:
 
     mark = '"'
 
-    def name(self, name: str) -> str:
-        return ".".join(self.mark + part.replace(self.mark, self.mark * 2) + self.mark for part in name.split("."))
-
     def __init__(self, spoken: str) -> None:
         self._spoken = spoken
+
+    def name(self, name: str) -> str:
+        return ".".join(self.mark + part.replace(self.mark, self.mark * 2) + self.mark for part in name.split("."))
 
     def called(self, *parts: str) -> str:
         *first, last = (part.rpartition(".")[2] for part in parts)

@@ -17,6 +17,12 @@ _LEAST = 4
 """Slices of a reserve that a rollback can be done with, and a proxy that is killed meanwhile be started again."""
 
 
+def room(path: Path) -> int:
+    """Bytes that the disk of a path has left for whoever is not root (statvfs(3))."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
+
+
 def write_durably(path: Path, text: str, mode: int = 0o600) -> None:
     """Replaces a file whole: written beside it, synced, renamed over it, the directory synced. Readers see the old text or the new.
 
@@ -147,8 +153,7 @@ class Reserve:
 
     def _wanted(self) -> int:
         """In whole slices; none rather than so few that a rollback runs out of them half way."""
-        room = os.statvfs(self._path.parent)
-        wanted = min(self._size, (room.f_bavail * room.f_frsize + self.held) // 4 // self._slice * self._slice)
+        wanted = min(self._size, (room(self._path.parent) + self.held) // 4 // self._slice * self._slice)
         return wanted if wanted >= _LEAST * self._slice else 0
 
 

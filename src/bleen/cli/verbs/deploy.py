@@ -7,7 +7,6 @@ The version that serves already is not released again, unless its settings have 
 A deploy waits for an earlier release that is ending; one that is not ending is in the way (exit 6), but for --replace and --end-window.
 """
 
-import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -19,6 +18,7 @@ from bleen.cli import exits, picture, planning, show
 from bleen.cli.access import Access, start_engine, who
 from bleen.engine.drive import Driver
 from bleen.errors import Busy, UserError
+from bleen.host.files import room
 from bleen.lifecycle import UNMOVED, Event, Phase, Release, Verb
 
 _ROOM = 1 << 20
@@ -148,8 +148,7 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
 
 
 def _must_have_room(access: Access) -> None:
-    room = os.statvfs(access.place.path)
-    if room.f_bavail * room.f_frsize < _ROOM:
+    if room(access.place.path) < _ROOM:
         raise UserError(f"the disk of {access.place.path} is full: nothing was changed; make room, then try again")
 
 

@@ -20,7 +20,7 @@ from bleen.cli.access import Access, described, open_service
 from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
 from bleen.host import state
-from bleen.host.files import Reserve
+from bleen.host.files import Reserve, room
 from bleen.host.state import Place
 from bleen.providers.routers import haproxy
 from bleen.providers.routers.certificate import Certificate
@@ -93,12 +93,11 @@ def _state() -> Iterator[Finding]:
     if not os.access(there, os.W_OK | os.X_OK):
         yield Finding("no", f"state: {there} cannot be written by uid {os.geteuid()}", "run as its owner, or set BLEEN_STATE to a directory of yours")
         return
-    free = os.statvfs(there)
-    room = free.f_bavail * free.f_frsize
+    free = room(there)
     places = [state.named(name).reserve for name in state.services()] or [there / "reserve"]
     lacks = any(Reserve(each).lacks for each in places)
     rollback = "there is no room for a reserve: once it is full, no rollback can be done" if lacks else "a rollback has a reserve"
-    yield Finding("ok" if room > ROOM else "warn", f"state: {root}, {room >> 20} MiB free", "" if room > ROOM else f"make room: releases need it; {rollback}")
+    yield Finding("ok" if free > ROOM else "warn", f"state: {root}, {free >> 20} MiB free", "" if free > ROOM else f"make room: releases need it; {rollback}")
     yield Finding("ok", f"services of this host: {', '.join(state.services()) or 'none yet'}")
 
 

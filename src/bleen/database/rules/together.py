@@ -12,16 +12,14 @@ def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list
     """Where a contract drops a table or a column that the expand adds, by the name that it has then, and why it must not. What cannot be read is for the
     rules of its own file.
     """
-    if dialect == "postgres":
-        from bleen.database import importing_postgres as reader
-    else:
-        from bleen.database import importing_tokens as reader  # type: ignore[no-redef]
+    from bleen.database.importing import read  # which itself goes by the rules
+
     made, takes = set[tuple[str, ...]](), list[tuple[Place, tuple[str, ...]]]()
     try:
         for text in expands:
-            for part in reader.read(text, dialect)[0]:
+            for part in read(text, dialect)[0]:
                 made = part.leaves(made)
-        for part in reader.read(contract, dialect)[0]:
+        for part in read(contract, dialect)[0]:
             takes += [(part.statement.at, thing) for thing in part.drops if thing in made]
             made = part.leaves(made) - {*part.makes}
     except Unreadable:

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from bleen.errors import Busy, Gone, Held, StaleWriter, Unavailable, UserError
 from bleen.host import clock
-from bleen.host.files import Reserve
+from bleen.host.files import Reserve, room
 from bleen.host.processes import Process, find
 from bleen.host.state import Place
 from bleen.lifecycle import TERMINAL, UNMOVED, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb
@@ -336,8 +336,7 @@ class SQLite:
         """Whether a disk without room is why; SQLite calls that an I/O error where it is about the shared index."""
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             return True
-        room = os.statvfs(self._place.path)
-        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and room.f_bavail * room.f_frsize < _SMALL
+        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and room(self._place.path) < _SMALL
 
     def _mapped(self, error: sqlite3.OperationalError) -> Exception:
         path = self._place.journal
