@@ -310,7 +310,6 @@ class Shop:
         return Process(row["pid"], row["start"], row["boot"])
 
 
-
 _WINDOW = 30
 _FIRST = 20000
 _COUNT = 330

@@ -156,7 +156,7 @@ on_conflict = "new"
 """
 UNREADABLE = {
     "an expression of a backfill": ("[backfill]\ntable = 'users'\nset = { note = \"'x\" }", "backfill of users: note = 'x: this string has no end"),
-    "its condition": ("[backfill]\ntable = 'users'\nset = { note = \"1\" }\nwhere = \"note = 'x\"", "WHERE note = 'x: this string has no end"),
+    "its condition": ('[backfill]\ntable = \'users\'\nset = { note = "1" }\nwhere = "note = \'x"', "WHERE note = 'x: this string has no end"),
     "its table": ("[backfill]\ntable = 'us ers'\nset = { note = \"1\" }", "'us ers' is no name of a table; it is like users, or test_"),
     "a table with too many parts": ("[backfill]\ntable = 'a.b.users'\nset = { note = \"1\" }", "'a.b.users' is no name of a table"),
     "a table in quotes without an end": ("[backfill]\ntable = '`users'\nset = { note = \"1\" }", "this quoted name has no end"),

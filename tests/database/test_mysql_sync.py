@@ -281,7 +281,7 @@ TYPES = {
     "text to enum": ("a text", "b enum('sad', 'happy')", "a", "b", "'sad'", "'happy'", "happy"),
     "decimal with a scale": ("a int", "b decimal(10,2)", "a / 100.0", "b * 100", "1250", "3.5", 350),
     "a division that is cut": ("a int", "b decimal(10,2)", "a / 3.0", "b * 3", "10", "3.5", 11),
-    "json": ("a text", "b json", "json_object('a', a)", "json_unquote(json_extract(b, '$.a'))", "'x'", "'{\"a\": \"y\"}'", "y"),
+    "json": ("a text", "b json", "json_object('a', a)", "json_unquote(json_extract(b, '$.a'))", "'x'", '\'{"a": "y"}\'', "y"),
     "text to datetime": (
         "a text",
         "b datetime(3)",
@@ -334,7 +334,7 @@ class TestTypesAndNames:
             assert things.anyone.only(things.sync.unreadable()) == 0
 
     def test_strange_names_with_a_database_quotes_and_more(self, maria_base: MariaBase) -> None:
-        old, new = "Vor.Name `x` \"y\" %s {y}", "select ä \\ ; -- */"
+        old, new = 'Vor.Name `x` "y" %s {y}', "select ä \\ ; -- */"
         quoted = {name: "`" + name.replace("`", "``") + "`" for name in (old, new)}
         table = f"`{maria_base.name}`.`Ta.ble '$`` %s`"
         pair = Pair(table, (old,), (new,), {new: f"concat('*/{{}}%s', {quoted[old]}) /* x */"}, {old: f"substr({quoted[new]}, 7) -- y"}, "error")

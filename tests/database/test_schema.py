@@ -471,7 +471,7 @@ def test_one_that_is_about_to_end_is_waited_for_and_what_it_did_is_seen(users: B
 
 
 def test_a_unique_index_that_cannot_be_built_is_not_left_to_refuse_rows(users: Base) -> None:
-    """"the \u201cinvalid\u201d index continues to enforce its uniqueness constraint afterwards" (PostgreSQL manual, CREATE INDEX)."""
+    """ "the \u201cinvalid\u201d index continues to enforce its uniqueness constraint afterwards" (PostgreSQL manual, CREATE INDEX)."""
     schema = Schema(users.open())
     index = migration("0009_unique", expand="CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name);")
     rows(users, "UPDATE users SET last_name = 'L1' WHERE id = 2 RETURNING 1")
@@ -585,9 +585,7 @@ def test_an_index_of_that_name_which_we_did_not_build_is_not_taken_for_ours(user
         schema.expand([migration("0009_index", expand="CREATE INDEX CONCURRENTLY users_last ON users (last_name);")], "shop", 2, {})
 
 
-@pytest.mark.parametrize(
-    ("environment", "kept"), [("blue", ("X", "L1", "X L1")), ("blue-1", ("X", "L1", "X L1")), ("green", ("New", "Name", "New Name"))]
-)
+@pytest.mark.parametrize(("environment", "kept"), [("blue", ("X", "L1", "X L1")), ("blue-1", ("X", "L1", "X L1")), ("green", ("New", "Name", "New Name"))])
 def test_a_conflict_is_decided_by_who_writes(users: Base, environment: str, kept: tuple[str, ...]) -> None:
     """The writer is known by a setting in the connection (`-c bleen.environment=green`)."""
     schema = Schema(users.open())
@@ -1086,7 +1084,7 @@ UNNAMED = [
 @pytest.mark.parametrize(("drop", "forward", "refused"), [*((*each, True) for each in NAMED), *((*each, False) for each in UNNAMED)])
 def test_a_contract_that_drops_what_the_pair_of_another_migration_names_is_refused_by_the_plan(users: Base, drop: str, forward: str, refused: bool) -> None:
     """The server lets it go, as a trigger is a text to it, and every write to the table would fail from there on."""
-    toml = FULL_NAME["migration.toml"].replace('"first_name || \' \' || last_name"', json.dumps(forward))
+    toml = FULL_NAME["migration.toml"].replace("\"first_name || ' ' || last_name\"", json.dumps(forward))
     pair, takes = parse("0007_full_name", {"migration.toml": toml}, ""), parse("0008_less", {"contract.sql": drop}, "")
     foresight = Foresight(Schema(users.open()))
 
@@ -1121,6 +1119,44 @@ def test_an_index_of_before_that_would_become_part_of_a_new_one_wants_a_revert_s
     schema.ledger.make()
     schema.ledger.begin(half, "shop", 2)
     assert foresight.foreseen(half) == [], "gone half way, it is its own"
+
+
+@pytest.mark.parametrize(
+    ("there", "expand"),
+    [
+        ("ALTER TABLE ev_1 ADD CONSTRAINT old UNIQUE (x, y)", "ALTER TABLE ev ADD CONSTRAINT k UNIQUE (x, y)"),
+        ("ALTER TABLE ev_1 ADD CONSTRAINT old FOREIGN KEY (y) REFERENCES o", "ALTER TABLE ev ADD CONSTRAINT k FOREIGN KEY (y) REFERENCES o"),
+        ("CREATE INDEX old ON ev_1 (abs(y))", "CREATE INDEX k ON ev (abs(y))"),
+    ],
+)
+def test_what_was_there_before_and_becomes_part_of_what_is_made_wants_a_revert_sql(base: Base, there: str, expand: str) -> None:
+    """undoes what was done: what was there before stays"""
+    with base.connect() as db:
+        db.execute("CREATE TABLE o (y int PRIMARY KEY); CREATE TABLE ev (x int, y int) PARTITION BY LIST (x)")
+        db.execute(f"CREATE TABLE ev_1 PARTITION OF ev FOR VALUES IN (1); {there}")
+    schema = Schema(base.open())
+    with pytest.raises(
+        Refused, match=r"0008_key/expand.sql: .*: old of ev_1, there before, becomes part of what it makes, and would be dropped .*; say in revert.sql"
+    ):
+        schema.expand([parse("0008_key", {"expand.sql": f"{expand};"}, "")], "shop", 2, {})
+    schema.revert("0008_key")
+    assert rows(base, "SELECT 1 FROM pg_class WHERE relname = 'old' UNION SELECT 1 FROM pg_constraint WHERE conname = 'old'")
+    assert schema.expand([parse("0008_key", {"expand.sql": f"{expand};", "revert.sql": "SELECT 1;"}, "")], "shop", 2, {}) == ["0008_key"]
+
+
+def test_what_an_expand_makes_may_become_part_of_one_another(base: Base) -> None:
+    schema = Schema(base.open())
+    made = "CREATE TABLE p (x int PRIMARY KEY); CREATE TABLE n (x int PRIMARY KEY) PARTITION BY LIST (x); ALTER TABLE n ATTACH PARTITION p FOR VALUES IN (1);"
+    schema.expand([parse("0008_parts", {"expand.sql": made}, "")], "shop", 2, {})
+    with base.connect() as db:
+        db.execute("CREATE TABLE other PARTITION OF n FOR VALUES IN (2)")
+    with pytest.raises(Refused, match="the table other, which the expand does not name, would be dropped with it; DETACH or drop it first"):
+        schema.revert("0008_parts")
+    with base.connect() as db:
+        db.execute("ALTER TABLE n DETACH PARTITION other")
+    schema.revert("0008_parts")
+    assert schema.server.columns("other")
+    assert not schema.server.columns("n")
 
 
 def test_a_drop_that_fails_has_taken_nothing_away(base: Base) -> None:

@@ -546,9 +546,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize(("old", "new", "forward", "backward", "value"), SETTINGS.values(), ids=SETTINGS)
-def test_what_a_session_sets_has_no_say_not_even_that_of_a_later_expand(
-    base: Base, old: str, new: str, forward: str, backward: str, value: str
-) -> None:
+def test_what_a_session_sets_has_no_say_not_even_that_of_a_later_expand(base: Base, old: str, new: str, forward: str, backward: str, value: str) -> None:
     """ "pinned to those of the session that installed it"; "An UPDATE of other columns changes no byte of a row in step." """
     pair = Pair("t", ("a",), ("b",), {"b": forward}, {"a": backward}, "new")
     others = {"TimeZone": "Asia/Tokyo", "DateStyle": "German", "extra_float_digits": "0"}

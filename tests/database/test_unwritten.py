@@ -178,7 +178,7 @@ lossy = true
 
 
 def test_sessions_of_other_roles_are_seen_by_a_role_that_only_owns_its_tables(base: Base) -> None:
-    """ "a session is connected that says it is of such a version", whichever role it is. """
+    """ "a session is connected that says it is of such a version", whichever role it is."""
     with base.connect() as admin:
         admin.execute("CREATE ROLE owner_alone LOGIN; CREATE ROLE app_alone LOGIN")
         try:

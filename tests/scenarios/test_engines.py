@@ -92,7 +92,7 @@ def test_a_deploy_that_is_broken_off_after_it_had_to_end_a_stopped_engine_leaves
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_rollback_that_somebody_else_began_and_did_not_live_to_end_is_ended_by_the_next(shop: Shop, how: int) -> None:
-    """ "It returns once the old version is served", whoever began it. """
+    """ "It returns once the old version is served", whoever began it."""
     shop.up("1.0", "1.1")
     shop.kill(shop.engine())
     shop.tell("1.0", "fail")

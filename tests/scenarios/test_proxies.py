@@ -150,7 +150,7 @@ def test_drift_is_shown_refused_by_deploy_and_no_obstacle_for_a_rollback(either:
 
 
 def test_drift_between_two_releases_is_undone_by_up_apply_and_by_nothing_less(either: Shop) -> None:
-    """ "`status` shows it, `deploy` refuses" and names the way out; `up` does not say that all is well. """
+    """ "`status` shows it, `deploy` refuses" and names the way out; `up` does not say that all is well."""
     either.up("1.0", "1.1", after_window="keep")
     either.bleen("retire")
     either.reached("COMPLETED")
@@ -334,4 +334,3 @@ def _by_hand(shop: Shop, routing: Routing) -> None:
 
 def _router(shop: Shop) -> Any:
     return wiring.build(shop.place, shop.journal.service(shop.service), shop.release).router
-

@@ -52,9 +52,7 @@ def test_a_deploy_makes_the_directories_again_that_somebody_has_removed(tmp_path
 
 
 @pytest.mark.parametrize(("age", "hung"), [(5.0, False), (20.0, True)], ids=["it may still be starting", "it had the time to be heard of"])
-def test_an_engine_that_stands_by_for_a_dead_one_and_hangs_watches_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, hung: bool
-) -> None:
+def test_an_engine_that_stands_by_for_a_dead_one_and_hangs_watches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, hung: bool) -> None:
     """ "An engine that is alive and has not been heard of for 15 seconds is hung: `status` says that nobody watches" """
     standing_by = me()
     service = FakeService(tmp_path, by=Holder(os.uname().nodename, standing_by.pid, standing_by.start, "another boot", "0"))

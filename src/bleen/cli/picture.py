@@ -124,9 +124,7 @@ def _release(access: Access, release: Release) -> dict[str, Any]:
     return told
 
 
-def _rollback(
-    access: Access, newest: Release | None, providers: Providers, looks: Mapping[Environment, Health | PortError], mute: bool
-) -> dict[str, Any]:
+def _rollback(access: Access, newest: Release | None, providers: Providers, looks: Mapping[Environment, Health | PortError], mute: bool) -> dict[str, Any]:
     """``mute``: the router runs and does not answer. One that does not run is no hindrance: a rollback starts it."""
     if not access.service.up and newest is not None and newest.phase in REVERSIBLE and newest.plan.old:
         return {"ready": False, "to": newest.plan.old_version, "reason": f"{access.name} is down; `bleen up` starts {newest.plan.old_words} too"}

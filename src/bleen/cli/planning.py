@@ -196,5 +196,3 @@ def _written(plan: Plan) -> dict[str, Any]:
     """The platform's settings as the file had them: without what tells the database whose session it is, which is added for every version."""
     signs = (f"bleen:{plan.service}:{{environment}}", "-c bleen.environment={environment}")
     return {**plan.platform, "env": {name: value for name, value in plan.platform.get("env", {}).items() if not plan.database or value not in signs}}
-
-

@@ -27,8 +27,7 @@ _HOLDS = {
     **dict.fromkeys(("TABLE", "VIEW", "SEQUENCE"), "table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"),
     "COLUMN": "column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s",
     "INDEX": "index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = %s AND index_name = %s",
-    "CONSTRAINT": "constraint_name FROM information_schema.table_constraints"
-    " WHERE table_schema = DATABASE() AND table_name = %s AND constraint_name = %s",
+    "CONSTRAINT": "constraint_name FROM information_schema.table_constraints WHERE table_schema = DATABASE() AND table_name = %s AND constraint_name = %s",
     "TRIGGER": "trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = %s",
 }
 """Where the catalogue has a thing, by its names."""
@@ -150,8 +149,8 @@ class MySQL:
     def split(self, text: str) -> list[Statement]:
         return split(text, "mysql")
 
-    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told) -> None:
-        """Statements that change the schema come first, one by one; the others are one transaction, with the record."""
+    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "") -> None:
+        """Statements that change the schema come first, one by one; the others are one transaction, with the record. None takes along what no text names."""
         for statement in statements:
             if not self.transactional(statement):
                 self._patiently(statement, locks, told)

@@ -14,6 +14,7 @@ from psycopg import errors, sql
 
 from bleen.database import postgres_leftovers as leftovers
 from bleen.database.migration import Backfill, Locks, Pair
+from bleen.database.postgres_belongings import Belongings
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.errors import Refused, Unavailable
@@ -147,7 +148,7 @@ class Postgres:
             if not self._connection.closed:
                 self.rows("SELECT pg_advisory_unlock(%s)", [LOCK])
 
-    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told) -> None:
+    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "") -> None:
         deadline = time.monotonic() + locks.patience
         pause = locks.timeout
         while True:
@@ -155,8 +156,11 @@ class Postgres:
                 try:
                     with self.transaction():
                         self.rows(f"SET LOCAL lock_timeout = {round(locks.timeout * 1000)}")
+                        belongings = Belongings(self.rows) if spoken else None
                         for statement in statements:
                             self._run(statement)
+                        if belongings and (untold := list(belongings.untold(spoken))):
+                            raise Refused(f"{statements[0].brief}: {'; '.join(untold)}")
                         for text, values in record:
                             self.rows(text, values)
                     return

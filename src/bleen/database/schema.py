@@ -560,7 +560,12 @@ class Schema:
         gone = [each for number, _ in ends for each in self.ledger.unmark(migration.name, "sync", number)]
         for number, _ in ends:
             self._half(migration, number)
-        self.server.change([*_own(removal), *group], [*gone, *done], migration.locks, self.told)
+        self.server.change([*_own(removal), *group], [*gone, *done], migration.locks, self.told, self._spoken(migration, part))
+
+    def _spoken(self, migration: Migration, part: Part) -> str:
+        """The text by which a statement of this part is undone, or undoes; empty if somebody has written that, or says that nothing undoes it."""
+        written = part == "contract" or migration.holds("revert") or reverting.irreversible(migration.sql("revert"))
+        return "" if written else migration.sql("expand")
 
     def _half(self, migration: Migration, number: int) -> None:
         """Says that the sync of a pair may be half there from now on, where one of its triggers can come or go without the other."""

@@ -140,8 +140,11 @@ class SQLite:
         finally:
             os.close(handle)
 
-    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told) -> None:
-        """Whoever waits to begin keeps nobody waiting; whoever waits to commit keeps all who begin to read, where there is no WAL: ``locks.timeout``."""
+    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "") -> None:
+        """Whoever waits to begin keeps nobody waiting; whoever waits to commit keeps all who begin to read, where there is no WAL: ``locks.timeout``.
+
+        Nothing is taken along here that no text names.
+        """
 
         def once() -> None:
             with self.waiting(BEGINS), self.transaction():

@@ -213,7 +213,6 @@ class _Reader:
         self.cursor.group()
         return UNKNOWN
 
-
     def first(self) -> Value:
         """The first that is not NULL of what stands in a parenthesis."""
         said: Value = None

@@ -39,6 +39,7 @@ RULES = {
     "table-option": "The option rebuilds the table, or changes what later statements and INSERTs get.",
 }
 
+
 class Context(NamedTuple):
     """The table of an ALTER TABLE, and when it runs."""
 

@@ -1,0 +1,46 @@
+"""What a statement on PostgreSQL takes along that no text tells of: an index of a partition becomes part of one of the whole table, by itself, and is dropped
+with it (manual: CREATE INDEX, "ALTER TABLE … ATTACH PARTITION"; "Dependency Tracking"). The catalogue knows, once the statement was run.
+"""
+
+from collections.abc import Iterator
+
+import postgast
+
+from bleen.database.migration import speaks_of
+from bleen.database.postgres_leftovers import Rows
+from bleen.database.reverting import HOW
+
+_TAKEN_IN = """
+    SELECT DISTINCT coalesce(c.relname, k.conname), t.relname FROM pg_depend d
+    LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid LEFT JOIN pg_index i ON i.indexrelid = c.oid
+    LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+    JOIN pg_class t ON t.oid = coalesce(i.indrelid, k.conrelid, c.oid)
+    WHERE d.xmin = pg_current_xact_id()::xid AND d.deptype IN ('a', 'i', 'P', 'S') AND d.objsubid = 0
+    AND EXISTS (SELECT FROM pg_depend o WHERE o.classid = d.classid AND o.objid = d.objid AND o.xmin <> pg_current_xact_id()::xid)
+    ORDER BY 1"""
+"""What belongs to something else only since this transaction, and its table: what it hangs on otherwise is older, and so is it."""
+_TABLES = "SELECT oid::bigint, relname FROM pg_class WHERE relkind IN ('r', 'p', 'f', 'm') AND relpersistence <> 't' AND oid >= 16384"
+
+
+class Belongings:
+    """Looks at the catalogue when it is made, in the transaction whose statements are then run."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self._tables = rows, rows(_TABLES, ())
+
+    def untold(self, spoken: str) -> Iterator[str]:
+        """What the statements have made part of something else, or dropped, and a text does not name."""
+        made = _made(spoken)
+        for name, table in self._rows(_TAKEN_IN, ()):
+            if not speaks_of(spoken, name) and table not in made:
+                yield f"{name}{f' of {table}' if table != name else ''}, there before, becomes part of what it makes, and would be dropped with it; {HOW}"
+        left = {oid for oid, _ in self._rows(_TABLES, ())}
+        for oid, name in self._tables:
+            if oid not in left and not speaks_of(spoken, name):
+                yield f"the table {name}, which the expand does not name, would be dropped with it; DETACH or drop it first, if it may go"
+
+
+def _made(text: str) -> set[str]:
+    """The tables that a text makes."""
+    nodes = [getattr(each.stmt, each.stmt.WhichOneof("node")) for each in postgast.parse(text).stmts]
+    return {node.relation.relname for node in nodes if isinstance(node, postgast.pg_query_pb2.CreateStmt)}
