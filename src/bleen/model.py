@@ -123,6 +123,8 @@ class Running(NamedTuple):
     targets: tuple[Target, ...]
     stopping: bool = False
     """It was retired and has not ended yet."""
+    damaged: str = ""
+    """Why no more is known than how many are alive, with neither version nor targets; empty if all is."""
 
 
 class Traffic(NamedTuple):

@@ -254,3 +254,28 @@ def test_a_version_whose_files_are_gone_serves_nobody_and_that_is_said(shop: Sho
     assert "shop: 1.0 serves from blue, and is NOT WELL: nothing of it is there any more; `bleen deploy 1.0 --again`" in shop.bleen("status").out
     shop.bleen("deploy", "1.0", "--again")
     assert shop.serves() == "1.0"
+
+
+def test_a_bad_version_whose_record_is_damaged_bars_nobody_the_way_back(either: Shop) -> None:
+    """ "`rollback` with no release named returns to the environment that served before": nothing of the bad version is needed for it"""
+    either.up("1.0", "1.1", drain="1s")
+    environment = next(e for e, each in either.status()["environments"].items() if each["version"] == "1.1")
+    record = either.place.environments / environment / "environment.json"
+    written = record.read_text()
+    record.write_text(written[:-9])
+    either.kill(either.proxy())  # what cannot be read keeps nobody from starting this again
+    until("the router answers", lambda: either.status()["router"]["answers"])
+    seen = either.status()["environments"][environment]
+    assert (seen["version"], seen["alive"]) == ("1.1", 1)
+    assert "environment.json is not the record of an environment" in seen["unwell"]
+    with either.load() as users:
+        users.wait(10)
+        rollback = either.start("rollback")
+        either.reached("UNDOING")
+        assert either.serves() == "1.0"
+        users.wait(10)
+    assert not users.report().failures, users.report()
+    until("said", lambda: "environment.json is not the record of an environment" in either.release.why)
+    record.write_text(written)
+    rollback.ended(0)
+    either.reached("ROLLED_BACK")

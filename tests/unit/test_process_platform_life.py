@@ -455,13 +455,22 @@ def test_ports_of_the_kernels_ephemeral_range_are_left_out_and_too_few_are_refus
     assert list(host.place.iterdir()) == []
 
 
-def test_a_record_that_cannot_be_read_is_named(host: Host) -> None:
-    host.platform().provision(GREEN, "1.0", 1, 1)
+def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(BLUE, "0.9", 1, 1)
+    platform.provision(GREEN, "1.0", 1, 1)
     file = host.place / "green-5" / "environment.json"
     text = file.read_text()
     file.write_text(text[:-9])
-    with pytest.raises(Unavailable, match=r"green-5/environment.json is not the record of an environment"):
-        host.platform().running()
+    running = platform.running()
+    assert (running[BLUE].version, running[BLUE].alive, running[BLUE].damaged) == ("0.9", 1, "")
+    assert (running[GREEN].version, running[GREEN].alive, running[GREEN].targets) == ("", 1, ())
+    said = "green-5/environment.json is not the record of an environment"
+    assert said in running[GREEN].damaged
+    with pytest.raises(Unavailable, match=said):
+        platform.tend(1)
+    with pytest.raises(Unavailable, match=said):
+        platform.retire(GREEN, 0, 1)
     file.write_text(text)
 
 

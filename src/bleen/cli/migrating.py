@@ -94,7 +94,7 @@ def shipping(access: Access, newest: Release | None) -> list[Shipping]:
     for environment, runs in providers.platform.running().items():
         release = access.release_of(environment)
         ships = frozenset(release.plan.database.get("migrations", ())) if release else frozenset[str]()
-        found.append(Shipping(environment, runs.version, ships, runs.alive, shares.get(environment, 0)))
+        found.append(Shipping(environment, runs.version or (release.plan.version if release else ""), ships, runs.alive, shares.get(environment, 0)))
     return found
 
 

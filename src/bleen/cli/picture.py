@@ -45,7 +45,7 @@ def of(access: Access) -> dict[str, Any]:
             "listens": listens,
             "shares": _shares(routing),
         },
-        "environments": _environments(running, providers, routing, looks),
+        "environments": _environments(access, running, providers, routing, looks),
     }
 
 
@@ -98,7 +98,7 @@ def _environment(access: Access, environment: Environment, running: Any) -> dict
     runs: Running | None = running.get(environment)
     return {
         "environment": environment.name,
-        "version": runs.version if runs else _version(access, environment),
+        "version": runs.version if runs and runs.version else _version(access, environment),
         "release": environment.release,
         "running": bool(runs and runs.alive),
     }
@@ -211,18 +211,20 @@ def _engine(access: Access, service: Service) -> dict[str, Any]:
     }
 
 
-def _environments(running: Any, providers: Providers, routing: Routing | None, looks: Mapping[Environment, Health | PortError]) -> dict[str, Any]:
+def _environments(
+    access: Access, running: Any, providers: Providers, routing: Routing | None, looks: Mapping[Environment, Health | PortError]
+) -> dict[str, Any]:
     traffic = providers.router.traffic() if routing is not None else {}
     told: dict[str, Any] = {}
     for environment, runs in sorted(running.items()):
         counted, look = traffic.get(environment), looks.get(environment)
         told[str(environment)] = {
-            "version": runs.version,
+            "version": runs.version or _version(access, environment),
             "alive": runs.alive,
             "wanted": runs.replicas,
             "stopping": runs.stopping,
             "ready": look.ready if isinstance(look, Health) else None,
-            "unwell": None if look is None else _unwell(look) or None,
+            "unwell": runs.damaged or (None if look is None else _unwell(look) or None),
             "targets": [str(t) for t in runs.targets],
             "requests": counted.requests if counted else None,
             "errors": counted.errors if counted else None,
@@ -265,7 +267,7 @@ def lines(picture: dict[str, Any]) -> list[str]:
         counted = f", {each['requests']} requests, {each['errors']} errors, {each['open']} open" if each["requests"] is not None else ""
         share = f", {picture['router']['shares'].get(name, 0)} %" if picture["router"]["answers"] else ""
         runs = f"stopping, {each['alive']} left" if each["stopping"] else f"{each['alive']} of {each['wanted']} run"
-        said.append(f"  {name:10} {each['version']:12} {runs}{share}{counted}")
+        said.append(f"  {name:10} {each['version'] or '?':12} {runs}{share}{counted}")
         if each["unwell"]:
             said.append(f"    not well: {each['unwell']}")
     if release:

@@ -184,7 +184,7 @@ def _active(access: Access) -> config.Active | None:
     warm = newest.plan.old_version if newest and newest.phase is Phase.HOLDING else ""
     return config.Active(
         environment,
-        runs.version if runs else release.plan.version if release else "?",
+        runs.version if runs and runs.version else release.plan.version if release else "?",
         runs.replicas if runs else 1,
         _written(release.plan) if release else {},
         providers.platform.health(environment).healthy,

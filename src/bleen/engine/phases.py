@@ -42,10 +42,11 @@ class World(NamedTuple):
 
     def wanted(self, shares: Mapping[Environment, int], preview: Environment | None = None) -> Routing:
         """A routing with these shares, that knows the addresses of every environment which runs. One that is to get traffic and does not run has those that the
-        router knows: what serves is then what was wished for, and no drift that nobody can undo.
+        router knows, and so has one of which the platform knows none: what serves is then what was wished for, and no drift that nobody can undo.
         """
-        targets = {e: r.targets for e, r in self.providers.platform.running().items() if r.targets and not r.stopping}
-        if lost := shares.keys() - targets.keys():
+        running = self.providers.platform.running()
+        targets = {e: r.targets for e, r in running.items() if r.targets and not r.stopping}
+        if lost := (shares.keys() | {e for e, r in running.items() if r.damaged}) - targets.keys():
             targets |= {e: ts for e, ts in self.router.routing().targets.items() if e in lost and ts}
         return Routing(shares, preview, targets)
 
@@ -332,9 +333,9 @@ def _shipping(release: Release, world: World) -> list[Shipping]:
     plan, routing = release.plan, world.router.routing()
     running = world.providers.platform.running()
     ships = {release.environment: plan.database["migrations"], plan.old: plan.database["before"]}
-    versions = {release.environment: plan.version, plan.old: plan.old_version} | {e: r.version for e, r in running.items()}
+    versions = {release.environment: plan.version, plan.old: plan.old_version} | {e: r.version for e, r in running.items() if r.version}
     exist = [release.environment, *(e for e in running if e != release.environment)]
-    return [Shipping(e, versions[e], frozenset(ships.get(e, ())), running[e].alive if e in running else 0, routing.shares.get(e, 0)) for e in exist]
+    return [Shipping(e, versions.get(e, ""), frozenset(ships.get(e, ())), running[e].alive if e in running else 0, routing.shares.get(e, 0)) for e in exist]
 
 
 def _facts(verdict: Verdict) -> Mapping[str, Any]:

@@ -48,14 +48,19 @@ class Upkeep:
             return
         self._tended = time.monotonic()
         newest, providers = self._providers(service)
-        providers.platform.tend(service.epoch)
-        if not service.up:
-            return
+        try:
+            providers.platform.tend(service.epoch)
+        finally:  # an environment that cannot be seen to keeps nobody from the others, nor from the listener
+            if service.up:
+                self._open(service, newest, providers)
+
+    def _open(self, service: Service, newest: Release | None, providers: Providers) -> None:
+        """Sees to the listener, once there is something to send to."""
         self._look_after(service, newest, providers)
         if not (self._back or self._well(service.active, newest, providers)):
             return
         if self._listening(service, providers) and not self._back:
-            running = [e for e, runs in providers.platform.running().items() if not runs.stopping]
+            running = [e for e, runs in providers.platform.running().items() if not runs.stopping and not runs.damaged]
             self._back = all(self._well(environment, newest, providers) for environment in running)
 
     def _listening(self, service: Service, providers: Providers) -> bool:

@@ -46,6 +46,10 @@ class ProcessPlatform:
         found = {}
         with _in_words("look at", self._place):
             for environment, path, record in self._records():
+                if isinstance(record, Unavailable):
+                    alive = sum(_is_alive(path, int(file.stem)) for file in path.glob("[1-9]*.json"))
+                    found[environment] = Running("", alive, alive, (), damaged=str(record))
+                    continue
                 alive = sum(_is_alive(path, n) for n in record.instances)
                 found[environment] = Running(record.version, record.replicas, alive, record.targets, stopping=record.replicas == 0)
         return found
@@ -112,7 +116,10 @@ class ProcessPlatform:
     def tend(self, epoch: int) -> None:
         damaged: list[Unavailable] = []
         with self._effect(epoch):
-            for environment, path, record in self._records(damaged):
+            for environment, path, record in self._records():
+                if isinstance(record, Unavailable):
+                    damaged.append(record)
+                    continue
                 self._stop(environment, path, record, record.unwanted)
                 self._start(environment, path, record, eager=False)  # what cannot be started is in its state, and told by health()
                 for n in record.instances:
@@ -124,6 +131,8 @@ class ProcessPlatform:
         with self._effect(epoch):
             left = []
             for environment, path, record in self._records():
+                if isinstance(record, Unavailable):
+                    raise record
                 left += self._stop(environment, path, record, record.instances)
                 if not left:
                     for n in record.instances:
@@ -286,16 +295,14 @@ class ProcessPlatform:
     def _crashing(self, path: Path, n: int, state: State, now: float) -> bool:
         return state.crashing and not (_is_alive(path, n) and now - state.started >= process_record.GOOD_RUN)
 
-    def _records(self, damaged: list[Unavailable] | None = None) -> Iterator[tuple[Environment, Path, Record]]:
-        """What was started here. A record that cannot be read raises Unavailable; with ``damaged``, the error is put there, and the others go on."""
+    def _records(self) -> Iterator[tuple[Environment, Path, Record | Unavailable]]:
+        """What was started here; in place of a record that cannot be read, why not: one that is damaged bars nobody's way back to another."""
         for path in sorted(self._place.iterdir()):
+            record: Record | Unavailable | None = None
             try:
                 record = process_record.read(path) if path.name[0] != "." else None
             except Unavailable as error:
-                if damaged is None:
-                    raise
-                damaged.append(error)
-                continue
+                record = error
             if record:
                 yield Environment.parse(path.name), path, record
 
