@@ -15,6 +15,19 @@ _TEMPLATE = r"\{(port|version|environment|instance)\}|(\$\$\{|\{\{[a-z][a-z0-9_]
 """Compiled where it is first used: only what starts something needs it."""
 
 
+class Listener(NamedTuple):
+    """Where a router listens, and how. Addresses are ``host:port``, IPv6 in brackets."""
+
+    listen: str
+    preview: str
+    tls: Mapping[str, str] | None = None
+    """The files ``certificate`` and ``key``; plain HTTP if there are none."""
+    keep_alive: float | None = None
+    """Seconds for which the application keeps an idle connection, if it is known: the router closes its own before."""
+    trusted: Sequence[str] = ()
+    """The networks whose X-Forwarded-Proto is kept."""
+
+
 class Probe(NamedTuple):
     """How a target is asked whether it is well: GET ``path``, an answer of 200 to 399 is well."""
 

@@ -8,7 +8,7 @@ from bleen.errors import UserError
 from bleen.host.files import Fence, Reserve
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
-from bleen.plan import Plan, Probe
+from bleen.plan import Listener, Plan, Probe
 from bleen.ports import Check, Journal, Migrator, Platform, Providers, Router
 
 ROUTERS = {
@@ -45,17 +45,8 @@ def _router(place: Place, service: Service, probe: Probe) -> Router:
     settings = service.router
     if not settings:
         raise UserError(f"{service.name} has no router yet: `bleen up` starts it")
-    router: Router = _named(ROUTERS, settings["kind"], "router")(
-        place.router,
-        Fence(place.fence),
-        Reserve(place.reserve),
-        settings["listen"],
-        settings["preview"],
-        settings["tls"],
-        probe,
-        settings["keep_alive"],
-        settings.get("trusted", ()),
-    )
+    listener = Listener(settings["listen"], settings["preview"], settings["tls"], settings["keep_alive"], settings.get("trusted", ()))
+    router: Router = _named(ROUTERS, settings["kind"], "router")(place.router, Fence(place.fence), Reserve(place.reserve), listener, probe)
     return router
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bleen.errors import Refused, Unavailable
 from bleen.model import Environment, NotYet, Routing, Target
-from bleen.plan import Probe
+from bleen.plan import Listener, Probe
 from bleen.ports import Router
 from bleen.providers.routers.haproxy import HAProxy
 from bleen.providers.routers.haproxy_config import BACKUP, BERTHS, Server, Settings, Way, read_map, read_servers, render, render_map
@@ -22,7 +22,7 @@ from bleen.testing.site import Application, Site, done, until
 
 class TestHAProxy(ProxyContract):
     def build(self, site: Site) -> Router:
-        return HAProxy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive, site.trusted)
+        return HAProxy(site.place, site.fence, site.reserve, site.listener, site.probe)
 
     def say(self, site: Site, *commands: str) -> str:
         """Somebody else at the stats socket."""
@@ -229,19 +229,19 @@ def test_haproxy_has_no_complaint_about_any_path_or_address(tmp_path: Path) -> N
         probe = Probe(path, interval=0.0001, patience=1.5, fall=1)
         servers = [Server("berth2", GREEN, Target("::1", 80)), Server("berth1", BLUE, Target("127.0.0.1", 81))]
         for keep_alive in (None, 0.0, 75.0):
-            text = render(Settings("127.0.0.1:18080", "[::1]:18081", False, probe, keep_alive), servers)
+            text = render(Settings(Listener("127.0.0.1:18080", "[::1]:18081", keep_alive=keep_alive), probe), servers)
             (tmp_path / "haproxy.cfg").write_text(text)
             entries = {"production": str(Way("berth1", 90, "berth2")), "preview": str(Way())}
-            (tmp_path / "routes.map").write_text(render_map(Settings("x", "y", False, probe, None), entries))
+            (tmp_path / "routes.map").write_text(render_map(Settings(Listener("x", "y"), probe), entries))
             assert read_map((tmp_path / "routes.map").read_text()) == {**entries, **dict.fromkeys(BERTHS, path)}
             found = subprocess.run(["haproxy", "-c", "-f", "haproxy.cfg"], cwd=tmp_path, capture_output=True, text=True, check=False, env=_PATH)
             assert (found.returncode, "WARNING" in found.stderr) == (0, False), found.stderr
             assert sorted(read_servers(text)) == sorted(servers)
     for path in ("/a b", "/a\nb", "/é", "", "/a\0"):
         with pytest.raises(Refused):
-            render_map(Settings("x", "y", False, Probe(path), None), {})
+            render_map(Settings(Listener("x", "y"), Probe(path)), {})
         with pytest.raises(Refused):
-            render(Settings(path, "y", False, Probe(), None), [])
+            render(Settings(Listener(path, "y"), Probe()), [])
 
 
 def test_a_way_is_read_as_it_was_written() -> None:

@@ -178,11 +178,11 @@ def where(release: Release) -> str:
 
 
 def envoy(site: Site) -> Router:
-    return Envoy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
+    return Envoy(site.place, site.fence, site.reserve, site.listener, site.probe)
 
 
 def haproxy(site: Site) -> Router:
-    return HAProxy(site.place, site.fence, site.reserve, site.listen, site.preview, site.tls, site.probe, site.keep_alive)
+    return HAProxy(site.place, site.fence, site.reserve, site.listener, site.probe)
 
 
 BUILDS = {"envoy": envoy, "haproxy": haproxy}

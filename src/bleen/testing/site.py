@@ -24,7 +24,7 @@ from bleen.host import launch
 from bleen.host.files import Fence, Reserve
 from bleen.host.processes import Process
 from bleen.model import NotYet, Routing, Target
-from bleen.plan import Probe
+from bleen.plan import Listener, Probe
 from bleen.ports import Router
 from bleen.testing.application import frame
 from bleen.testing.load import Client, Problem
@@ -243,7 +243,7 @@ class Site:
         self.fence = Fence(root / "fence")
         self.reserve = Reserve(root / "reserve")
         self.listen, self.preview = free_address(), free_address()
-        self.probe, self.keep_alive, self.tls, self.trusted = probe, keep_alive, tls, trusted
+        self.listener, self.probe = Listener(self.listen, self.preview, tls, keep_alive, trusted), probe
         self._build = build
         self.router = build(self)
 
@@ -286,7 +286,7 @@ class Site:
 
     def get(self, path: str = "/", headers: str = "", preview: bool = False) -> tuple[int, str, bytes]:
         """One request on a connection of its own: status, who answered (empty if not an application), body."""
-        trust = self.tls["certificate"] if self.tls and not preview else ""
+        trust = self.listener.tls["certificate"] if self.listener.tls and not preview else ""
         status, fields, body = Client(self.preview if preview else self.listen, trust=trust).ask("GET", path, close=True, headers=headers)
         return status, fields.get("x-served-by", ""), body
 

@@ -26,7 +26,7 @@ from bleen.errors import Refused, Unavailable
 from bleen.host import logs
 from bleen.host.files import Fence, Reserve, sync_directory, write_durably
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
-from bleen.plan import Probe
+from bleen.plan import Listener, Probe
 from bleen.providers.routers import envoy_config as config
 from bleen.providers.routers import unanswering
 from bleen.providers.routers.certificate import Certificate
@@ -62,23 +62,11 @@ class Envoy:
     An instance holds nothing but these: whatever it says was asked of the running proxy, and any number of processes may have one.
     """
 
-    def __init__(
-        self,
-        place: Path,
-        fence: Fence,
-        reserve: Reserve,
-        listen: str,
-        preview: str,
-        tls: Mapping[str, str] | None,
-        probe: Probe,
-        keep_alive: float | None,
-        trusted: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, probe: Probe) -> None:
         self._files, self._fence, self._reserve = place / "envoy", fence, reserve
         self._record, self._log = place / "envoy.json", place / "envoy.log"
-        self._listen, self._preview = listen, preview
-        self._certificate = Certificate(place, tls) if tls else None
-        self._probe, self._keep_alive, self._trusted = probe, keep_alive, trusted
+        self._listener, self._probe = listener, probe
+        self._certificate = Certificate(place, listener.tls) if listener.tls else None
 
     # what it is asked
 
@@ -151,7 +139,7 @@ class Envoy:
                 left = self._started() or NotYet("Envoy, which was not running and has been started", 0.0)
             self._bound_log()
             if left is None and self._certificate:
-                self._certificate.renew(self._listen, self._give_certificate, self._keep)
+                self._certificate.renew(self._listener.listen, self._give_certificate, self._keep)
             return left
 
     def down(self, epoch: int) -> NotYet | None:
@@ -175,7 +163,7 @@ class Envoy:
         """Adds the environments that are new or have other targets. Those that are known stay as they are, for their checks are of their release."""
         known = _clusters(admin, "active", "warming")
         new = {
-            str(e): config.cluster(e, t, self._probe, self._keep_alive)
+            str(e): config.cluster(e, t, self._probe, self._listener.keep_alive)
             for e, t in wanted.targets.items()
             if str(e) not in known or sorted(config.targets_of(known[str(e)])) != sorted(t)
         }
@@ -227,7 +215,7 @@ class Envoy:
     # the process
 
     def _admin(self) -> Admin:
-        return Admin(self._files / config.ADMIN, lambda: unanswering.running(self._record, self._listen))
+        return Admin(self._files / config.ADMIN, lambda: unanswering.running(self._record, self._listener.listen))
 
     def _start(self, routing: Routing) -> None:
         import resource
@@ -235,13 +223,13 @@ class Envoy:
         from bleen.host import launch
 
         _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-        at = [config.address(a) for a in (self._listen, self._preview)]
+        at = [config.address(a) for a in (self._listener.listen, self._listener.preview)]
         for each in at:
             _require_free(*each)
         if self._memory() is None:
             self._begin(routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
-        settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100), self._trusted)
+        settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100), self._listener.trusted)
         self._keep(self._files / "bootstrap.json", json.dumps(config.bootstrap(settings)))
         self._name_certificate()
         workers = str(max(2, len(os.sched_getaffinity(0))))
@@ -267,7 +255,7 @@ class Envoy:
         for environment in {*(e for e, s in routing.shares.items() if s), *([routing.preview] if routing.preview else [])}:
             if not routing.targets.get(environment):
                 raise Refused(f"the router cannot be started: {environment} is to get traffic and has no targets")
-        self._write("clusters", [config.cluster(e, t, self._probe, self._keep_alive) for e, t in routing.targets.items() if t])
+        self._write("clusters", [config.cluster(e, t, self._probe, self._listener.keep_alive) for e, t in routing.targets.items() if t])
         self._write("preview", [config.routes("preview", {routing.preview: 100} if routing.preview else {})])
         self._write("production", [config.routes("production", routing.shares)])
 

@@ -31,7 +31,7 @@ from bleen.host.files import Fence, Reserve, write_durably
 from bleen.host.launch import Program
 from bleen.host.processes import Process
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
-from bleen.plan import Probe
+from bleen.plan import Listener, Probe
 from bleen.providers.routers import haproxy_config as config
 from bleen.providers.routers import unanswering
 from bleen.providers.routers.certificate import Certificate
@@ -162,21 +162,10 @@ class HAProxy:
     nobody knows; ``trusted`` are the networks whose X-Forwarded-Proto is kept.
     """
 
-    def __init__(
-        self,
-        place: Path,
-        fence: Fence,
-        reserve: Reserve,
-        listen: str,
-        preview: str,
-        tls: Mapping[str, str] | None,
-        probe: Probe,
-        keep_alive: float | None,
-        trusted: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, probe: Probe) -> None:
         self._place, self._fence, self._reserve = place, fence, reserve
-        self._certificate = Certificate(place, tls) if tls else None
-        self._settings = Settings(listen, preview, tls is not None, probe, keep_alive, trusted)
+        self._certificate = Certificate(place, listener.tls) if listener.tls else None
+        self._settings = Settings(listener, probe)
         self._record, self._log, self._ending = place / "haproxy.json", place / "haproxy.log", place / "ending"
 
     def routing(self) -> Routing:
@@ -257,7 +246,7 @@ class HAProxy:
                 waiting = self._answering(self._start(routing)) or NotYet("HAProxy, which was not running and has been started", 0.0)
             self._bound_log()
             if waiting is None and self._certificate:
-                self._certificate.renew(self._settings.listen, self._give_certificate, self._keep)
+                self._certificate.renew(self._settings.listener.listen, self._give_certificate, self._keep)
             return waiting
 
     def down(self, epoch: int) -> NotYet | None:
@@ -368,12 +357,12 @@ class HAProxy:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise Unavailable(f"HAProxy in {self._place} cannot be asked: {error.strerror}") from None
-            process = unanswering.running(self._record, self._settings.listen)
+            process = unanswering.running(self._record, self._settings.listener.listen)
             said = f"HAProxy (pid {process.pid}) runs but cannot be asked by {config.SOCKET}" if process else "HAProxy is not running"
             raise Unavailable(f"{said} in {self._place} ({error.strerror}): {unanswering.way(process)}") from None
 
     def _silent(self) -> Unavailable:
-        process = unanswering.running(self._record, self._settings.listen)
+        process = unanswering.running(self._record, self._settings.listener.listen)
         said = f"HAProxy (pid {process.pid}) runs but has not answered for {_ANSWER:g} s" if process else f"HAProxy in {self._place} does not answer"
         return Unavailable(f"{said}: {unanswering.way(process)}")
 
@@ -384,7 +373,7 @@ class HAProxy:
         binary = installed()
         if binary is None:
             raise Refused("there is no haproxy on PATH: install it (Debian: apt-get install haproxy), or choose another router")
-        for address in (self._settings.listen, self._settings.preview):
+        for address in (self._settings.listener.listen, self._settings.listener.preview):
             _must_be_free(address)
         try:
             servers, ways = config.read_servers((self._place / config.CONFIG).read_text()), config.read_map((self._place / config.MAP).read_text())

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from bleen.errors import Refused
 from bleen.model import Environment, Target
-from bleen.plan import Probe
+from bleen.plan import Listener, Probe
 
 CONFIG, MAP, SOCKET = "haproxy.cfg", "routes.map", "haproxy.sock"
 CERTIFICATE = "certificate.pem"
@@ -36,13 +36,8 @@ _KEEP_ALIVE = 2.0
 class Settings(NamedTuple):
     """What a configuration is made for."""
 
-    listen: str
-    preview: str
-    tls: bool
+    listener: Listener
     probe: Probe
-    keep_alive: float | None
-    trusted: Sequence[str] = ()
-    """The networks whose X-Forwarded-Proto is kept."""
 
 
 class Server(NamedTuple):
@@ -109,7 +104,7 @@ def words(server: Server, settings: Settings) -> tuple[str, str]:
     """
     if not re.fullmatch(r"[A-Za-z0-9_.]+", server.environment.name):
         raise Refused(f"HAProxy cannot hold an environment named {server.environment.name!r}")
-    probe, pool = settings.probe, _pool(settings.keep_alive)
+    probe, pool = settings.probe, _pool(settings.listener.keep_alive)
     to = address(server.target)
     check = f"check inter {_ms(probe.interval)} fall {probe.fall} rise 1"
     return f"{to} {check} {pool}", f"{to} {pool}"
@@ -159,14 +154,14 @@ def render(settings: Settings, servers: Iterable[Server]) -> str:
     for server in sorted(servers):
         for backend, text in zip((server.berth, server.berth + BACKUP), words(server, settings), strict=True):
             held[backend] += f"    server {server.name} {text}\n"
-    tls = f"ssl crt {CERTIFICATE} alpn h2,http/1.1" if settings.tls else ""
+    tls = f"ssl crt {CERTIFICATE} alpn h2,http/1.1" if settings.listener.tls else ""
     return _CONFIGURATION.format(
         socket=SOCKET,
         maxconn=_most_connections(),
-        extra="ssl-load-extra-files key" if settings.tls else "",
+        extra="ssl-load-extra-files key" if settings.listener.tls else "",
         check_timeout=_ms(settings.probe.patience),
-        production=_frontend("production", f"{_quoted(settings.listen)} {tls}", settings.trusted),
-        preview=_frontend("preview", _quoted(settings.preview), settings.trusted),
+        production=_frontend("production", f"{_quoted(settings.listener.listen)} {tls}", settings.listener.trusted),
+        preview=_frontend("preview", _quoted(settings.listener.preview), settings.listener.trusted),
         nobody=NOBODY,
         backends="\n".join(held.values()),
     )
