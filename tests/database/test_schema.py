@@ -935,6 +935,23 @@ def test_a_name_that_something_has_already_is_known_before_expand(base: Base, ex
     assert [each.partition(" is there already")[1] for each in said] == [" is there already"] * refused, said
 
 
+@pytest.mark.parametrize(
+    ("second", "refused"),
+    [
+        ("ALTER TABLE users ADD COLUMN email text;", True),
+        ("CREATE INDEX CONCURRENTLY i ON users (last_name);", True),
+        ("ALTER TABLE users ADD COLUMN phone text;", False),
+        ("ALTER TABLE others ADD COLUMN email text;", False),
+        ("DROP INDEX CONCURRENTLY i; CREATE INDEX CONCURRENTLY i ON users (last_name);", False),
+    ],
+)
+def test_a_name_that_two_migrations_of_a_release_make_is_known_before_expand(users: Base, second: str, refused: bool) -> None:
+    rows(users, "CREATE TABLE others (id int)")
+    first = migration("0008_first", expand="ALTER TABLE users ADD COLUMN email text; CREATE INDEX CONCURRENTLY i ON users (id);")
+    said = Foresight(Schema(users.open())).foreseen(migration("0009_second", expand=second), [first])
+    assert ["0008_first, which is expanded before it, makes that too" in each for each in said] == [True] * refused, said
+
+
 def test_an_expand_that_fails_says_the_next_step(base: Base) -> None:
     with pytest.raises(Refused, match="already exists; `bleen migrate revert 0008_again` undoes what was done of it; then mend it"):
         Schema(base.open()).expand([migration("0008_again", expand="CREATE TABLE a (a int); CREATE TABLE a (a int);")], "shop", 2, {})

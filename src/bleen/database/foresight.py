@@ -101,21 +101,29 @@ class Foresight:
                 yield f"expand.sql: {statement.brief}: {', '.join(old)}, there before, becomes part of it, and would be dropped with it; {reverting.HOW}"
 
     def _there(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
-        """What its expand makes anew though something has that name already; nothing that what runs before may have taken away, or given another name."""
+        """What its expand makes anew though something has that name already, or will have; nothing that what runs before may have taken away, or given another
+        name.
+        """
         if any(m.command.expand or speaks_of(m.sql("expand"), "search_path") for m in (*before, migration)):
             return  # what is there by then, or where it is made, only they know
         if self._schema.ledger.entry(migration.name):
             return  # it may be its own, from a try before
-        past = [s.text for m in before for s in self._schema.statements(m, "expand")]
+        past = [(m.name, s) for m in before for s in self._schema.statements(m, "expand")]
+        made = {drop.text: name for name, statement in past for drop in self._undone(statement)}
         for statement in self._schema.statements(migration, "expand"):
-            undone = "" if _TEMPORARY.match(statement.text) else reverting.derived(f"{statement.text};", self._server.dialect).text
-            for drop in self._server.split(undone):  # what undoes it names what it makes
+            for drop in self._undone(statement):
                 names = {name for thing in taken(drop.text, self._server.dialect) or () for name in thing.names}
-                freed = any(_FREES.search(text) and any(speaks_of(text, name) for name in names) for text in past)
+                freed = any(_FREES.search(s.text) and any(speaks_of(s.text, name) for name in names) for _, s in past)
+                way = "give what is new another name, or take the statement out if that is what it would make"
                 if found := [] if freed else self._server.holds(drop):
-                    way = "give what is new another name, or take the statement out if that is what it would make"
                     yield f"expand.sql: {statement.brief}: {', '.join(found)} is there already; {way}"
-            past.append(statement.text)
+                elif drop.text in made and not freed:
+                    yield f"expand.sql: {statement.brief}: {made[drop.text]}, which is expanded before it, makes that too; {way}"
+            past.append((migration.name, statement))
+
+    def _undone(self, statement: Statement) -> list[Statement]:
+        """What undoes a statement names what it makes."""
+        return self._server.split("" if _TEMPORARY.match(statement.text) else reverting.derived(f"{statement.text};", self._server.dialect).text)
 
     def _beside(self, migration: Migration, before: Sequence[Migration]) -> list[Migration]:
         """The other migrations that are expanded, or about to be."""
