@@ -8,6 +8,7 @@ from in_step_mysql import NAMES, USERS, Table, change, made
 from pymysql import err
 
 from bleen.database.migration import OnConflict, Pair
+from bleen.database.sync.table import Side
 from mariadb import MariaBase
 
 
@@ -398,6 +399,16 @@ class TestInstallAndRemove:
             users.old.run("REPLACE INTO users (id, first, last) VALUES (1, 'a', 'b')", "UPDATE users SET last = 'c'")
             assert users.row()[2] in (None, "a c")
         assert users.row()[2] == "a c"
+
+    @pytest.mark.parametrize("leaves", ["old", "new"])
+    def test_half_removed_nothing_that_the_side_which_stays_has_written_is_lost(self, users: Table, leaves: Side) -> None:
+        """sync.md: "The triggers come and go one by one, in an order in which no client's statement fails and no UPDATE goes unseen" """
+        stays, columns = (users.new, "full_name") if leaves == "old" else (users.old, "first, last")
+        written = ("Ada",) if leaves == "old" else ("Ada", "King")
+        while texts := users.sync.remove(leaves):
+            change(users.server, texts[0])
+            stays.run(f"REPLACE INTO users (id, {columns}) VALUES (1, {', '.join(map(repr, written))})", "UPDATE users SET note = 'seen'")
+            assert users.row(columns=columns) == written
 
     def test_rows_out_of_step_and_rows_that_the_old_version_cannot_read_are_counted(self, users: Table) -> None:
         """semantics.md: '"Readable by blue" means: the old constraints hold, and old -> new -> old gives the same value'."""

@@ -770,6 +770,56 @@ ALTER TABLE users DROP COLUMN last_name;
 """
 
 
+SHOUTED = {
+    "migration.toml": """[locks]\ntimeout = 0.05\npatience = 0.2\n[[sync]]\ntable = "users"\nold = ["last_name"]\nnew = ["loud"]
+forward = {loud = "shout(last_name)"}\nbackward = {last_name = "lower(loud)"}\non_conflict = "new"\nlossy = true\n""",
+    "expand.sql": "ALTER TABLE users ADD COLUMN loud text;\nCREATE FUNCTION shout(t text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper(t)';",
+    "contract.sql": "DROP FUNCTION shout(text);\nALTER TABLE users DROP COLUMN last_name;",
+}
+
+
+@pytest.mark.parametrize("way", ["contract", "revert"])
+def test_what_a_pair_calls_goes_with_its_triggers_not_before_them(base: Base, way: str) -> None:
+    """sync.md: "It is installed and removed in one transaction each, the removal together with the DROP of the columns: no client fails a statement." """
+    rows(base, USERS)
+    schema = Schema(base.open())
+    run: Callable[[], object] = {"contract": lambda: schema.contract("0008_shout"), "revert": lambda: schema.revert("0008_shout")}[way]
+    schema.expand([parse("0008_shout", SHOUTED, "")], "shop", 2, SHIPS)
+    with base.connect() as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM users")
+        with pytest.raises(Refused, match="in the way"):
+            run()
+        assert rows(base, "INSERT INTO users (first_name, last_name) VALUES ('Marie', 'Curie') RETURNING loud") == [("CURIE",)]
+    run()
+    assert rows(base, "SELECT count(*) FROM pg_proc WHERE proname = 'shout'") == [(0,)]
+    assert ("last_name" in schema.server.columns("users"), "loud" in schema.server.columns("users")) == (way == "revert", way == "contract")
+
+
+def test_a_function_that_the_pair_of_a_later_migration_calls_is_not_reverted_before_it(base: Base) -> None:
+    """`revert` refuses while […] a later migration builds on it"""
+    rows(base, USERS)
+    schema, (column, function) = Schema(base.open()), SHOUTED["expand.sql"].splitlines()
+    schema.expand([migration("0007_fn", expand=function), parse("0008_shout", {**SHOUTED, "expand.sql": column}, "")], "shop", 2, {})
+    with pytest.raises(Refused, match="0007_fn made what 0008_shout builds on"):
+        schema.revert("0007_fn")
+    schema.revert("0008_shout")
+    schema.revert("0007_fn")
+
+
+def test_a_revert_that_goes_on_does_not_ask_what_it_cannot_know_any_more(base: Base) -> None:
+    rows(base, USERS)
+    schema = Schema(base.open())
+    schema.expand([parse("0008_shout", SHOUTED, "")], "shop", 2, SHIPS)
+    with base.connect() as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM users")
+        with pytest.raises(Refused, match="in the way"):
+            schema.revert("0008_shout")
+    rows(base, "DROP FUNCTION shout(text) CASCADE")
+    assert schema.losses("0008_shout") == {}
+    schema.revert("0008_shout")
+    assert "loud" not in schema.server.columns("users")
+
+
 def test_a_contract_that_fails_before_it_took_anything_away_leaves_nothing_in_the_way_and_is_pending(base: Base) -> None:
     """A contract that fails before anything was taken away is pending: a CHECK that it has added would go on to refuse the old version's rows."""
     rows(base, USERS)
@@ -1088,12 +1138,19 @@ NAMED = [
     ("DROP TYPE public.tidy;", "(first_name || last_name)::tidy"),
     ("DROP DOMAIN tidy;", "CAST(first_name || last_name AS public.tidy)"),
     ("DROP COLLATION tidy;", 'upper(first_name || last_name COLLATE "tidy")'),
+    ("REVOKE EXECUTE ON FUNCTION public.tidy(text) FROM PUBLIC;", "tidy(first_name || last_name)"),
+    ("ALTER FUNCTION tidy(text) RENAME TO tidier;", "tidy(first_name || last_name)"),
+    ("ALTER TYPE tidy SET SCHEMA away;", "(first_name || last_name)::tidy"),
+    ("DROP EXTENSION plpgsql;", "plpgsql_validator(first_name || last_name)"),
 ]
-"""What drops a thing, and an expression that names it."""
+"""What takes a thing away, or out of reach, and an expression that names it."""
 UNNAMED = [
     ("DROP FUNCTION tidy(text);", "first_name || ' tidy ' || last_name"),
     ("DROP FUNCTION tidy(text);", "untidy(first_name || last_name)"),
     ("DROP TYPE tidy;", "first_name || tidy"),
+    ("GRANT EXECUTE ON FUNCTION tidy(text) TO PUBLIC;", "tidy(first_name || last_name)"),
+    ("REVOKE SELECT ON tidy FROM PUBLIC;", "tidy(first_name || last_name)"),
+    ("DROP EXTENSION plpgsql;", "tidy(first_name || last_name)"),
     ("CREATE FUNCTION tidy() RETURNS int LANGUAGE sql AS 'SELECT 1';", "tidy(first_name)"),
 ]
 
@@ -1109,8 +1166,8 @@ def test_a_contract_that_drops_what_the_pair_of_another_migration_names_is_refus
         return [each for each in foresight.foreseen(migration, [before]) if "names what" in each]
 
     assert [each.partition(": ")[0] for each in said(takes, pair)] == ["contract.sql"] * refused
-    assert all("is kept in step for 0007_full_name, by an expression that names what this drops" in each for each in said(takes, pair))
-    assert ["names what contract.sql of 0008_less drops" in each for each in said(pair, takes)] == [True] * refused
+    assert all("is kept in step for 0007_full_name, by an expression that names what this takes away" in each for each in said(takes, pair))
+    assert ["names what contract.sql of 0008_less takes away" in each for each in said(pair, takes)] == [True] * refused
 
 
 def test_an_index_of_a_partitioned_table_is_not_to_be_dropped_concurrently(base: Base) -> None:

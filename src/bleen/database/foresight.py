@@ -9,7 +9,7 @@ from bleen.database import backfill, command, reverting, sync
 from bleen.database.command import HALVES
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, Pair, speaks_of
-from bleen.database.reverting_names import taken
+from bleen.database.reverting_names import called, taken
 from bleen.database.schema import Schema, groups, words
 from bleen.database.statements import Statement, in_a_line
 from bleen.errors import Refused
@@ -19,10 +19,6 @@ _FREES = re.compile(r"\b(DROP|RENAME|CHANGE|SCHEMA|DO|CALL|EXECUTE)\b", re.IGNOR
 """What may take a name from what has it."""
 _TEMPORARY = re.compile(r"\s*CREATE\s+((GLOBAL|LOCAL)\s+)?TEMP", re.IGNORECASE)
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
-
-_NAMED = dict.fromkeys(("FUNCTION", "ROUTINE"), r"""(?<!\w){}["`]?\s*\(""")
-_NAMED |= dict.fromkeys(("TYPE", "DOMAIN", "COLLATION"), r"""(?:::|\bAS\b|\bCOLLATE\b)\s*(?:["\w]+\s*\.\s*)?"?{}(?!\w)""")
-"""By its kind, how an expression names something; its name is left open."""
 
 
 class Plan(NamedTuple):
@@ -137,15 +133,13 @@ class Foresight:
                 for pair in migration.pairs:
                     if self._needs(pair, statement):
                         way = f"let it do without, or drop that in a release after the contract of {migration.name}"
-                        yield f"{words(pair)} names what contract.sql of {other.name} drops ({statement.brief}): {way}"
+                        yield f"{words(pair)} names what contract.sql of {other.name} takes away ({statement.brief}): {way}"
 
     def _needs(self, pair: Pair, statement: Statement) -> bool:
         """Whether a statement drops a function, a type or a collation that an expression of a pair names: its triggers are a text to the server, which lets it
         go. Of one that has several signatures, it may be another.
         """
-        said = "\n".join((*pair.forward.values(), *pair.backward.values()))
-        dropped = taken(statement.text, self._server.dialect) or ()
-        return any(each.kind in _NAMED and re.search(_NAMED[each.kind].format(re.escape(each.names[-1])), said, re.IGNORECASE) for each in dropped)
+        return called(self._server.takes(statement), pair.said)
 
     def _pulled(self, statement: Statement, migration: Migration, before: Sequence[Migration]) -> str:
         """That a statement gives another name to, or drops, a column that the pair of another migration keeps in step by its name, or drops what an expression
@@ -157,7 +151,7 @@ class Foresight:
                 named = self._server.drops(statement, pair) or (renames and any(speaks_of(statement.text, name) for name in (*pair.old, *pair.new)))
                 if named or self._needs(pair, statement):
                     way = f"say it in {other.name}, if no database has seen that yet, or in a release after its contract"
-                    by = "these names" if named else "an expression that names what this drops"
+                    by = "these names" if named else "an expression that names what this takes away"
                     return f"{statement.brief}: {words(pair)} is kept in step for {other.name}, by {by}; {way}"
         return ""
 

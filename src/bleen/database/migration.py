@@ -72,6 +72,11 @@ class Pair(NamedTuple):
     lossy: bool = False
     """Declared: old -> new -> old does not always give the same value."""
 
+    @property
+    def said(self) -> str:
+        """All of its expressions."""
+        return "\n".join((*self.forward.values(), *self.backward.values()))
+
 
 class Command(NamedTuple):
     """What another tool does of a migration (Alembic, Django, Flyway ...): a command each, as a list of words; empty if it has none.

@@ -17,7 +17,7 @@ from bleen.database import mysql_statements
 from bleen.database.backfill.tokens_update import update
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql_waits import Guard, blockers
-from bleen.database.reverting_names import taken
+from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
@@ -260,6 +260,9 @@ class MySQL:
         """The same, from its names: one or two."""
         schema, name = (self.database, parts[0]) if len(parts) == 1 else (parts[0], parts[1])
         return (schema.lower(), name.lower()) if self.lowers else (schema, name)
+
+    def takes(self, statement: Statement) -> frozenset[Thing]:
+        return taken(statement.text, self.dialect) or frozenset()
 
     def unable(self, statement: Statement) -> str:
         if self.mariadb and re.match(r"DROP\s+INDEX\b.*\b(ALGORITHM|LOCK)\b", statement.text, re.IGNORECASE | re.DOTALL):

@@ -15,6 +15,7 @@ from psycopg import errors, sql
 from bleen.database import postgres_leftovers as leftovers
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.postgres_belongings import Belongings
+from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.errors import Refused, Unavailable
@@ -33,6 +34,13 @@ _IDLE = 10_000
 _RELATIONS = tuple(getattr(postgast.pg_query_pb2, f"OBJECT_{kind}") for kind in ("TABLE", "FOREIGN_TABLE", "VIEW", "MATVIEW", "SEQUENCE", "INDEX"))
 """What shares its names with one another."""
 
+_NAMED_ALONE = {getattr(postgast.pg_query_pb2, f"OBJECT_{kind}"): kind for kind in ("FUNCTION", "ROUTINE", "TYPE", "DOMAIN", "COLLATION")}
+"""What an expression names by itself."""
+_MEMBERS = """
+    SELECT CASE WHEN p.oid IS NOT NULL THEN 'FUNCTION' ELSE 'TYPE' END, lower(coalesce(p.proname, t.typname)) FROM pg_depend d
+    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND e.extname = ANY(%s)
+    LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+    WHERE p.oid IS NOT NULL OR t.oid IS NOT NULL"""
 _CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _AWAY = (
     errors.AdminShutdown,
@@ -285,6 +293,18 @@ class Postgres:
         drop = postgast.pg_query_pb2.AT_DropColumn
         return any(each.subtype == drop and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))
 
+    def takes(self, statement: Statement) -> frozenset[Thing]:
+        (node, name), pb = _node(statement), postgast.pg_query_pb2
+        if name == "drop_stmt" and node.remove_type == pb.OBJECT_EXTENSION:
+            members = self.rows(_MEMBERS, [[each.string.sval for each in node.objects]])
+            return frozenset(Thing(kind, (member,)) for kind, member in members)
+        if name == "grant_stmt" and not node.is_grant and node.objtype in _NAMED_ALONE:
+            return frozenset(Thing(_NAMED_ALONE[node.objtype], (_last(each),)) for each in node.objects)
+        if name in ("rename_stmt", "alter_object_schema_stmt"):
+            kind = node.rename_type if name == "rename_stmt" else node.object_type
+            return frozenset([Thing(_NAMED_ALONE[kind], (_last(node.object),))] if kind in _NAMED_ALONE else [])
+        return taken(statement.text, self.dialect) or frozenset()
+
     def unable(self, statement: Statement) -> str:
         node, name = _node(statement)
         if name == "drop_stmt" and node.concurrent:
@@ -456,6 +476,16 @@ def _node(statement: Statement) -> tuple[Any, str]:
 def _dropped(drop: Any) -> list[str]:
     """What a DROP names."""
     return [sql.Identifier(*(part.string.sval for part in each.list.items)).as_string() for each in drop.objects]
+
+
+def _last(named: Any) -> str:
+    """The last part of the name of a function, a type or a collation, in lower case."""
+    what = named.WhichOneof("node")
+    if what == "string":
+        return str(named.string.sval).lower()
+    held = getattr(named, what)
+    parts = held.objname if what == "object_with_args" else held.names if what == "type_name" else held.items
+    return str(parts[-1].string.sval).lower()
 
 
 def _concurrent(command: Any) -> bool:

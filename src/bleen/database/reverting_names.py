@@ -1,5 +1,7 @@
 """What a statement of a way back takes away, by name, however it is written."""
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from bleen.database.statements import Dialect, Unreadable
@@ -8,6 +10,11 @@ from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 _KINDS = words("TABLE VIEW INDEX SEQUENCE TYPE DOMAIN SCHEMA COLLATION FUNCTION PROCEDURE ROUTINE TRIGGER POLICY STATISTICS EVENT")
 _BEFORE_KIND = words("MATERIALIZED FOREIGN TEMPORARY")
 _PARTS = {"CONSTRAINT": "CONSTRAINT", "CHECK": "CONSTRAINT", "FOREIGN": "CONSTRAINT", "INDEX": "INDEX", "KEY": "INDEX", "COLUMN": "COLUMN"}
+
+
+_NAMED = dict.fromkeys(("FUNCTION", "ROUTINE"), r"""(?<!\w){}["`]?\s*\(""")
+_NAMED |= dict.fromkeys(("TYPE", "DOMAIN", "COLLATION"), r"""(?:::|\bAS\b|\bCOLLATE\b)\s*(?:["\w]+\s*\.\s*)?"?{}(?!\w)""")
+"""By its kind, how an expression names something; its name is left open."""
 
 
 class Thing(NamedTuple):
@@ -36,6 +43,13 @@ def taken(text: str, dialect: Dialect) -> frozenset[Thing] | None:
         return frozenset(_altered(cursor))
     except (Unreadable, Puzzled, IndexError):
         return None
+
+
+def called(things: Iterable[Thing], text: str) -> bool:
+    """Whether an expression names a function, a type or a collation of these: in a trigger it is a text to the server, which lets it go. Of one that has
+    several signatures, it may be another.
+    """
+    return any(each.kind in _NAMED and re.search(_NAMED[each.kind].format(re.escape(each.names[-1])), text, re.IGNORECASE) for each in things)
 
 
 def _dropped(cursor: Cursor) -> list[Thing]:

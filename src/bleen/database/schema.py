@@ -11,7 +11,7 @@ from bleen.database.command import HALVES, Half, Home
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, Part, State, Step
 from bleen.database.migration import Backfill, Locks, Migration, Pair, speaks_of
-from bleen.database.reverting_names import Thing, taken
+from bleen.database.reverting_names import Thing, called, taken
 from bleen.database.server import Missing, NotGiven, Server, Told, TookTooLong, Values
 from bleen.database.statements import Statement, Unreadable, in_a_line
 from bleen.errors import PortError, Refused
@@ -178,11 +178,12 @@ class Schema:
         """The newest migration that names a table, or a column, which the way back of an earlier one takes away; empty if there is none."""
         things = [each for statement in self._way_back(entry.migration) for each in taken(statement.text, self.server.dialect) or ()]
         gone = [each.names for each in things if each.kind in ("TABLE", "COLUMN")]  # what holds rows
+        calls = [each for statement in self._way_back(entry.migration) for each in self.server.takes(statement)]
         entries = self.ledger.entries()
         later = entries[[each.name for each in entries].index(entry.name) + 1 :]
         for each in reversed(later):
             said = "\n".join(text for file, text in each.sources.items() if file != "revert.sql")
-            if any(all(speaks_of(said, name) for name in names) for names in gone):
+            if any(all(speaks_of(said, name) for name in names) for names in gone) or any(called(calls, pair.said) for pair in each.migration.pairs):
                 return each.name
         return ""
 
@@ -316,9 +317,12 @@ class Schema:
         return [known for known in self.ledger.environments() if name in known.migrations]
 
     def losses(self, name: str) -> dict[str, int]:
-        """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say."""
-        migration, steps = self._entry(name).migration, self.ledger.steps(name)
-        kept = [(number, pair) for number, pair in enumerate(migration.pairs, 1) if _kept(steps, number)]
+        """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say. None of one that goes on: what it
+        has taken away, nobody can count.
+        """
+        entry, steps = self._entry(name), self.ledger.steps(name)
+        migration = entry.migration
+        kept = [(n, pair) for n, pair in enumerate(migration.pairs, 1) if _kept(steps, n) and entry.state is not State.REVERTING]
         return {words(pair): self._number(each, each.lost()) for number, pair in kept for each in [self._sync(migration, number, pair, {})]}
 
     def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int | str]]:
@@ -472,7 +476,7 @@ class Schema:
         number = 0
         for group in groups(self.server, statements, list(left.values())):
             first, number = number + 1, number + len(group)
-            ends = [n for n, pair in left.items() if any(self.server.drops(s, pair) for s in group)]
+            ends = [n for n, pair in left.items() if any(_ends(self.server, s, pair) for s in group)]
             try:
                 with _named_in(migration, part), self._followed():
                     self._step(migration, part, first, group, [(n, left.pop(n)) for n in ends])
@@ -677,7 +681,8 @@ def _from_pairs(migration: Migration) -> Backfill | None:
 
 
 def groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:
-    """Statements one by one, but for those that take away the columns of one pair: they go at once, with its sync and with what stands between them.
+    """Statements one by one, but for those that take away the columns of one pair, or what its expressions call: they go at once, with its sync and with what
+    stands between them.
 
     Raises Refused where something stands between them that no transaction can hold, though they are in one.
     """
@@ -686,8 +691,8 @@ def groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair
         last = seen = at
         while seen <= last:
             for pair in pairs:
-                if server.drops(statements[seen], pair):
-                    last = max(last, *(i for i, s in enumerate(statements) if server.drops(s, pair)))
+                if _ends(server, statements[seen], pair):
+                    last = max(last, *(i for i, s in enumerate(statements) if _ends(server, s, pair)))
             seen += 1
         group = list(statements[at : last + 1])
         if any(server.transactional(s) for s in group) and (apart := [s for s in group if not server.transactional(s)]):
@@ -695,6 +700,11 @@ def groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair
             raise Refused(f"line {group[0].at.line} and line {group[-1].at.line} take away columns of one pair; {between}")
         yield group
         at = last + 1
+
+
+def _ends(server: Server, statement: Statement, pair: Pair) -> bool:
+    """Whether a pair cannot be kept in step any more behind a statement."""
+    return server.drops(statement, pair) or called(server.takes(statement), pair.said)
 
 
 def _own(statements: Sequence[str]) -> list[Statement]:

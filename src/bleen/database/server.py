@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from bleen.database.migration import Backfill, Locks, Pair
+from bleen.database.reverting_names import Thing
 from bleen.database.statements import Dialect, Statement
 from bleen.errors import Refused, Unavailable
 
@@ -128,6 +129,10 @@ class Server(Protocol):
 
     def drops(self, statement: Statement, pair: Pair) -> bool:
         """Whether a statement takes away a column of a pair, or its table."""
+        ...
+
+    def takes(self, statement: Statement) -> frozenset[Thing]:
+        """What a statement takes away or puts out of reach, by name, with what goes along unnamed as part of an extension; none where it does nothing else."""
         ...
 
     def unable(self, statement: Statement) -> str:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from bleen.database import sqlite_processes, sqlite_values
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.reverting_names import taken
+from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.sqlite_processes import Lock
 from bleen.database.statements import Dialect, Statement, split
@@ -219,6 +219,9 @@ class SQLite:
             return cursor.name().identifier.lower() in {name.lower() for name in (*pair.old, *pair.new)}
         except Puzzled:
             return False  # the server will say what it is
+
+    def takes(self, statement: Statement) -> frozenset[Thing]:
+        return taken(statement.text, self.dialect) or frozenset()
 
     def unable(self, statement: Statement) -> str:
         return ""

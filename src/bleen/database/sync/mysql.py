@@ -3,7 +3,7 @@
 Why it is as it is:
 
 - A change of the schema commits by itself, so triggers come and go one by one. For UPDATE comes first: what is inserted before the other one is there is not
-  filled yet, which the backfill finds; an UPDATE that nobody saw would be a row that is wrong.
+  filled yet, which the backfill finds; an UPDATE that nobody saw would be a row that is wrong. It goes first, too: see ``remove``.
 - A trigger is never replaced, as MySQL cannot: the one with the new text is created behind the old one (its name holds a hash of the text), finds every row in
   step as the old one left it, and then the old one goes.
 - Triggers of one kind fire in the order of their creation (MySQL manual, "CREATE TRIGGER Statement"): ours is the last when it is installed.
@@ -95,12 +95,13 @@ class Sync(NamedTuple):
 
     def remove(self, leaves: Side = "old") -> list[str]:
         """Without its trigger, an INSERT that does not give a column which is NOT NULL and has no default would fail. So first another trigger gives it a
-        value, then ours go, then it has that value as its default, and that trigger goes too. Where one value for all would not do, it may be NULL before.
+        value, then ours go, then it has that value as its default, and that trigger goes too. Where one value for all would not do, it may be NULL before. The
+        trigger for UPDATE is gone before what is inserted is not filled any more: it would take the side that nobody gave for the one that is right.
         """
         demanded = [name for name in (self.pair.old if leaves == "old" else self.pair.new) if self._shape(name).demanded]
         held = [name for name in demanded if self._held(name)]
         freed = [name for name in demanded if name not in held]
-        there = [each.name for each in self.ours()]
+        there = [each.name for each in sorted(self.ours(), key=lambda trigger: trigger.event != "UPDATE")]
         parting = self._parting in there
         given = " ".join(f"IF NEW.{self._q(name)} IS NULL THEN SET NEW.{self._q(name)} = {self._empty(name)}; END IF;" for name in freed)
         return [
