@@ -806,6 +806,18 @@ def test_a_function_that_the_pair_of_a_later_migration_calls_is_not_reverted_bef
     schema.revert("0007_fn")
 
 
+def test_a_service_that_another_state_releases_on_the_same_database_is_not_taken_for_this_one(users: Base) -> None:
+    """The gate is shut while an environment exists that does not ship the migration: whoever forgets one opens it"""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 7, {"blue-6": frozenset(), "green-7": frozenset({"0007_full_name"})})
+    known = schema.ledger.environments()
+    with pytest.raises(Refused, match=r"this database knows blue-6 of shop \(\), and no release here has made it: .* `bleen migrate forget shop`"):
+        schema.expand([migration("0008_more", expand="CREATE TABLE more (a int);")], "shop", 2, {"blue-2": frozenset({"0008_more"})})
+    assert schema.ledger.environments() == known
+    schema.forget("shop")
+    assert schema.expand([migration("0008_more", expand="CREATE TABLE more (a int);")], "shop", 2, {"blue-2": frozenset({"0008_more"})}) == ["0008_more"]
+
+
 def test_a_revert_that_goes_on_does_not_ask_what_it_cannot_know_any_more(base: Base) -> None:
     rows(base, USERS)
     schema = Schema(base.open())

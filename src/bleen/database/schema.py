@@ -61,6 +61,7 @@ class Schema:
         with self.server.alone():
             self.ledger.make()
             self._refuse_outdated(release, environments)
+            self._refuse_stranger(service, release)
             self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
             self._rewrite(service)
             return [m.name for m in migrations if self._expand(m, service, release, home)]
@@ -356,6 +357,15 @@ class Schema:
             missing = [each for each in self.contracted() if each not in ships] if Environment.parse(name).release == release else []
             if missing:
                 raise Refused(f"{name} is of a version that does not ship {', '.join(missing)}, which is contracted: what it needs of the schema is gone")
+
+    def _refuse_stranger(self, service: str, release: int) -> None:
+        """Releases are counted up: an environment of a later one is not of this state, and would be forgotten, with the gates that it keeps shut."""
+        known = [each for each in self.ledger.environments() if each.service == service] if release else []
+        for each in known:
+            if Environment.parse(each.environment).release > release:
+                way = f"give one of the two another name; if that one is gone for good, `bleen migrate forget {service}`"
+                said = f"this database knows {each.environment} of {service} ({each.version}), and no release here has made it: another host, or another state"
+                raise Refused(f"{said}, releases a service of that name on it; {way}")
 
     def _expand(self, migration: Migration, service: str, release: int, home: Home | None) -> bool:
         entry = self.ledger.begin(migration, service, release)
