@@ -21,9 +21,9 @@ class Listener(NamedTuple):
     listen: str
     preview: str
     tls: Mapping[str, str] | None = None
-    """The files ``certificate`` and ``key``; plain HTTP if there are none."""
+    """The paths of ``certificate`` and ``key``, for ``listen`` only; plain HTTP if there are none."""
     keep_alive: float | None = None
-    """Seconds for which the application keeps an idle connection, if it is known: the router closes its own before."""
+    """Seconds for which the application keeps an idle connection, 0 if it keeps none, None if nobody knows: the router closes its own before."""
     trusted: Sequence[str] = ()
     """The networks whose X-Forwarded-Proto is kept."""
 

@@ -55,11 +55,9 @@ _LOG = 4 << 20
 
 
 class Envoy:
-    """A ``Router``. ``place`` is its own directory, which exists; ``listen`` and ``preview`` are "host:port"; ``tls`` holds the paths ``certificate`` and
-    ``key`` of the production listener; ``keep_alive`` is how long the application keeps an idle connection (None: unknown, see ``envoy_config.IDLE``);
-    ``trusted`` are the networks whose X-Forwarded-Proto is kept.
+    """A ``Router``. ``place`` is its own directory, which exists. Where nobody knows how long the application keeps an idle connection: ``envoy_config.IDLE``.
 
-    An instance holds nothing but these: whatever it says was asked of the running proxy, and any number of processes may have one.
+    An instance holds nothing but what it is given: whatever it says was asked of the running proxy, and any number of processes may have one.
     """
 
     def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, probe: Probe) -> None:

@@ -157,10 +157,7 @@ class _Seen(NamedTuple):
 
 
 class HAProxy:
-    """One HAProxy for one service. ``place`` is a directory of its own; ``listen`` and ``preview`` are HOST:PORT; ``tls`` names the files of
-    ``certificate`` and ``key`` for ``listen``; ``keep_alive`` is for how many seconds the application keeps an idle connection, 0 if it keeps none, None if
-    nobody knows; ``trusted`` are the networks whose X-Forwarded-Proto is kept.
-    """
+    """One HAProxy for one service. ``place`` is a directory of its own."""
 
     def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, probe: Probe) -> None:
         self._place, self._fence, self._reserve = place, fence, reserve
