@@ -363,7 +363,7 @@ class Schema:
         known = [each for each in self.ledger.environments() if each.service == service] if release else []
         for each in known:
             if Environment.parse(each.environment).release > release:
-                way = f"give one of the two another name; if that one is gone for good, `bleen migrate forget {service}`"
+                way = f"give one of the two another name; if that one is gone for good, or this is a copy of its database, `bleen migrate forget {service}`"
                 said = f"this database knows {each.environment} of {service} ({each.version}), and no release here has made it: another host, or another state"
                 raise Refused(f"{said}, releases a service of that name on it; {way}")
 
