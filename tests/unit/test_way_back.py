@@ -20,6 +20,8 @@ CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f();
 """
 
+AUDIT = "CREATE TABLE IF NOT EXISTS audit (id int);"
+
 BEYOND: list[tuple[Dialect, str, str, list[str]]] = [
     ("postgres", COLUMN, "ALTER TABLE users DROP COLUMN IF EXISTS x, DROP COLUMN IF EXISTS name;", ["drop-in-expand"]),
     ("postgres", COLUMN, "DELETE FROM users;", ["delete-without-where"]),
@@ -32,6 +34,19 @@ BEYOND: list[tuple[Dialect, str, str, list[str]]] = [
     ("postgres", COLUMN, "ALTER TABLE users ALTER COLUMN name SET NOT NULL;", ["set-not-null"]),
     ("postgres", "CREATE INDEX CONCURRENTLY i ON users (a);", "DROP INDEX i;", ["drop-index-without-concurrently"]),
     ("postgres", "CREATE TYPE m AS ENUM ('a');", "DROP TYPE mood CASCADE;", ["drop-in-expand", "drop-cascade"]),
+    ("postgres", AUDIT, "ALTER TABLE orders ALTER COLUMN state DROP DEFAULT;", ["drop-default"]),
+    ("postgres", "ALTER TABLE a.orders ALTER COLUMN state DROP DEFAULT;", "ALTER TABLE b.orders ALTER COLUMN state DROP DEFAULT;", ["drop-default"]),
+    ("postgres", AUDIT, "REVOKE ALL ON users, orders FROM app;", ["revoke"]),
+    ("postgres", "GRANT SELECT ON users TO reporting;", "REVOKE SELECT ON users FROM reporting, app;", ["revoke"]),
+    ("postgres", "GRANT SELECT ON users TO reporting;", "REVOKE ALL ON users FROM reporting;", ["revoke"]),
+    ("postgres", "GRANT reader TO a;", "REVOKE reader FROM b;", ["revoke"]),
+    ("postgres", "ALTER TABLE users DISABLE TRIGGER t;", "ALTER TABLE users DISABLE TRIGGER ALL;", ["trigger-state"]),
+    ("postgres", "ALTER TABLE users NO FORCE ROW LEVEL SECURITY;", "ALTER TABLE users DISABLE ROW LEVEL SECURITY;", ["row-security"]),
+    ("mysql", AUDIT, "REPLACE INTO settings (k, v) VALUES (1, 1);", ["replaces"]),
+    ("mysql", AUDIT, "ALTER TABLE users ALTER COLUMN state DROP DEFAULT, ALGORITHM=INSTANT;", ["drop-default"]),
+    ("mysql", "GRANT SELECT ON shop.* TO r;", "REVOKE SELECT, INSERT ON shop.* FROM r;", ["revoke"]),
+    ("mysql", "INSERT INTO kinds VALUES (1);", "ALTER VIEW v AS SELECT 1;", ["replaces"]),
+    ("sqlite", AUDIT, "REPLACE INTO settings (k, v) VALUES (1, 1);", ["replaces"]),
     ("mysql", COLUMN, "/*!50000 DROP TABLE users */;", ["executable-comment"]),
     ("mysql", COLUMN, "DELETE FROM users;", ["delete-without-where"]),
     ("sqlite", COLUMN, "DROP TABLE users;", ["drop-in-expand"]),
@@ -44,6 +59,29 @@ UNDOES: list[tuple[Dialect, str, str]] = [
     ("postgres", TRIGGER, "DROP TRIGGER t ON users; DROP FUNCTION f(); DROP TABLE log;"),
     ("postgres", "CREATE TABLE IF NOT EXISTS t (id int); CREATE OR REPLACE VIEW v AS SELECT 1;", "DROP VIEW v; DROP TABLE t;"),
     ("postgres", "ALTER TABLE users ALTER COLUMN a DROP NOT NULL;", "ALTER TABLE users ALTER COLUMN a SET NOT NULL;"),
+    ("postgres", "ALTER TABLE users ALTER COLUMN a SET DEFAULT 1;", "ALTER TABLE public.users ALTER COLUMN a DROP DEFAULT;"),
+    ("postgres", "GRANT SELECT, INSERT ON users, orders TO reporting;", "REVOKE SELECT ON orders FROM reporting; REVOKE INSERT ON users FROM reporting;"),
+    ("postgres", "GRANT UPDATE (a, b) ON users TO app;", "REVOKE UPDATE (b, a) ON users FROM app;"),
+    ("postgres", "GRANT reader TO a, b;", "REVOKE reader FROM b;"),
+    (
+        "postgres",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT SELECT ON TABLES TO r;",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA app REVOKE SELECT ON TABLES FROM r;",
+    ),
+    ("postgres", "ALTER TABLE users DISABLE TRIGGER t, FORCE ROW LEVEL SECURITY;", "ALTER TABLE users ENABLE TRIGGER t, NO FORCE ROW LEVEL SECURITY;"),
+    ("postgres", "ALTER POLICY p ON users USING (true);", "ALTER POLICY p ON users USING (a = 1);"),
+    ("postgres", "CREATE OR REPLACE VIEW v AS SELECT 1 AS a, 2 AS b;", "CREATE OR REPLACE VIEW v AS SELECT 1 AS a;"),
+    ("postgres", "CREATE OR REPLACE FUNCTION f(a int) RETURNS int RETURN 1;", "CREATE OR REPLACE FUNCTION f(int) RETURNS int RETURN 2;"),
+    (
+        "postgres",
+        "INSERT INTO kinds VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET a = 'a';",
+        "INSERT INTO kinds VALUES (1, 'b') ON CONFLICT (id) DO UPDATE SET a = 'b';",
+    ),
+    ("mysql", "ALTER TABLE users ALTER COLUMN a SET DEFAULT 2;", "ALTER TABLE users ALTER COLUMN a SET DEFAULT 1;"),
+    ("mysql", "GRANT SELECT, INSERT ON shop.* TO r, `app`@'%';", "REVOKE INSERT ON shop.* FROM app@'%';"),
+    ("mysql", "CREATE OR REPLACE VIEW v AS SELECT 1;", "ALTER VIEW v AS SELECT 2;"),
+    ("mysql", "REPLACE INTO settings (k, v) VALUES (1, 2);", "REPLACE INTO settings (k, v) VALUES (1, 1);"),
+    ("sqlite", "INSERT OR REPLACE INTO settings (k, v) VALUES (1, 2);", "INSERT OR REPLACE INTO settings (k, v) VALUES (1, 1);"),
     ("postgres", "INSERT INTO app.kinds VALUES (7);", "DELETE FROM app.kinds WHERE id = 7;"),
     ("mysql", "CREATE FUNCTION w() RETURNS int RETURN 1; ALTER TABLE users ADD INDEX i (a), ALGORITHM=INPLACE;", "DROP FUNCTION w; DROP INDEX i ON users;"),
     ("sqlite", "CREATE TRIGGER t AFTER INSERT ON users BEGIN SELECT 1; END;", "DROP TRIGGER t;"),
@@ -56,6 +94,11 @@ def test_what_a_revert_does_beyond_undoing_is_an_error(dialect: Dialect, expand:
     found = lint(expand, revert, "0001_x", dialect)
     assert [each.rule for each in found if each.severity == "error"] == rules
     assert not [each for each in found if "in contract" in each.message or "contract.sql" in each.fix]
+
+
+def test_what_a_revert_replaces_beyond_undoing_is_a_warning() -> None:
+    revert = "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET role = 'a'; CREATE OR REPLACE VIEW active AS SELECT 1;"
+    assert [each.rule for each in lint(AUDIT, revert, "0001_x", "postgres")] == ["replaces", "replaces"]
 
 
 @pytest.mark.parametrize(("dialect", "expand", "revert"), UNDOES, ids=[revert for _, _, revert in UNDOES])
