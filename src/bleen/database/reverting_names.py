@@ -1,7 +1,7 @@
 """What a statement of a way back takes away, by name, however it is written."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from bleen.database.statements import Dialect, Unreadable
@@ -16,9 +16,11 @@ _NAMED = dict.fromkeys(("FUNCTION", "ROUTINE"), r"""(?<!\w){}["`]?\s*\(""")
 _NAMED |= dict.fromkeys(("TYPE", "DOMAIN", "COLLATION"), r"""(?:::|\bAS\b|\bCOLLATE\b)\s*(?:["\w]+\s*\.\s*)?"?{}(?!\w)""")
 """By its kind, how an expression names something; its name is left open."""
 
+_Spelt = Callable[[tuple[Token, ...]], tuple[str, ...]]
+
 
 class Thing(NamedTuple):
-    """Something that a schema holds, in lower case and without what qualifies it."""
+    """Something that a schema holds, in lower case."""
 
     kind: str
     names: tuple[str, ...]
@@ -31,16 +33,25 @@ class Thing(NamedTuple):
 
 
 def taken(text: str, dialect: Dialect) -> frozenset[Thing] | None:
-    """What a statement takes away; None if it does anything else, or cannot be read."""
+    """What a statement takes away, without what qualifies it; None if it does anything else, or cannot be read."""
+    return _taken(text, dialect, lambda names: _all(names[-1:]))
+
+
+def taken_whole(text: str, dialect: Dialect) -> frozenset[Thing] | None:
+    """As ``taken``, with what qualifies it as it is written."""
+    return _taken(text, dialect, _all)
+
+
+def _taken(text: str, dialect: Dialect, spelt: _Spelt) -> frozenset[Thing] | None:
     try:
         tokens = read(text, "mysql" if dialect == "mysql" else "sqlite").sentences[0].tokens  # whose names in quotes are those of PostgreSQL
         cursor = Cursor(tokens, text)
         if cursor.accept("DROP"):
-            return frozenset(_dropped(cursor))
+            return frozenset(_dropped(cursor, spelt))
         cursor.expect("ALTER")
         cursor.accept("ONLINE")
         cursor.expect("TABLE")
-        return frozenset(_altered(cursor))
+        return frozenset(_altered(cursor, spelt))
     except (Unreadable, Puzzled, IndexError):
         return None
 
@@ -52,7 +63,7 @@ def called(things: Iterable[Thing], text: str) -> bool:
     return any(each.kind in _NAMED and re.search(_NAMED[each.kind].format(re.escape(each.names[-1])), text, re.IGNORECASE) for each in things)
 
 
-def _dropped(cursor: Cursor) -> list[Thing]:
+def _dropped(cursor: Cursor, spelt: _Spelt) -> list[Thing]:
     while cursor.accept_one(_BEFORE_KIND):
         pass
     kind = cursor.accept_one(_KINDS)
@@ -62,18 +73,18 @@ def _dropped(cursor: Cursor) -> list[Thing]:
     cursor.accept("IF", "EXISTS")
     found = []
     while True:
-        name = _last(cursor.table())
+        name = spelt(cursor.table())
         if cursor.sees("("):
             cursor.group()
-        found.append(Thing(kind, (_last(cursor.table()), name) if cursor.accept("ON") else (name,)))
+        found.append(Thing(kind, (*spelt(cursor.table()), *name[-1:]) if cursor.accept("ON") else name))
         if not cursor.accept(","):
             return found
 
 
-def _altered(cursor: Cursor) -> list[Thing]:
+def _altered(cursor: Cursor, spelt: _Spelt) -> list[Thing]:
     cursor.accept("IF", "EXISTS")
     cursor.accept("ONLY")
-    table, found = _last(cursor.table()), list[Thing]()
+    table, found = spelt(cursor.table()), list[Thing]()
     while True:
         if cursor.accept_one(words("ALGORITHM LOCK")):
             cursor.accept("=")
@@ -85,12 +96,12 @@ def _altered(cursor: Cursor) -> list[Thing]:
                 kind = _PARTS[cursor.name().word]
                 cursor.expect(*["KEY"] * (cursor.ahead(-1).word == "FOREIGN"))
             cursor.accept("IF", "EXISTS")
-            found.append(Thing(kind, (table, _last((cursor.name(),)))))
+            found.append(Thing(kind, (*table, *spelt((cursor.name(),)))))
             cursor.accept_one(words("CASCADE RESTRICT"))
         if cursor.done:
             return found
         cursor.expect(",")
 
 
-def _last(names: tuple[Token, ...]) -> str:
-    return names[-1].identifier.lower()
+def _all(names: tuple[Token, ...]) -> tuple[str, ...]:
+    return tuple(each.identifier.lower() for each in names)

@@ -2,22 +2,42 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from bleen.database import reverting
 from bleen.database.importing import Names, read
 from bleen.database.migration import says
-from bleen.database.reverting_names import Thing, taken
+from bleen.database.reverting_names import taken_whole
 from bleen.database.rules import Finding, Script, lint_back
 from bleen.database.statements import Dialect, Statement, Unreadable, split
+from bleen.database.tokens import Token
+from bleen.database.tokens import read as tokenized
 
 _PUTS_BACK = frozenset("set-not-null set-default drop-default not-null-in-expand replaces revoke row-security trigger-state alter-constraint".split())
 """Rules that what was there before an expand may break again, where that changed it; not those of what is lost, or of how long something is locked."""
-_ALIKE = {"VIEW": "TABLE", "FUNCTION": "ROUTINE", "PROCEDURE": "ROUTINE", "DOMAIN": "TYPE"}
-_PARTS = ("COLUMN", "CONSTRAINT", "TRIGGER", "POLICY")
-"""They have their names within a table."""
-_ROWS = re.compile(r"(?:INSERT(?:\s+\w+)?\s+INTO|REPLACE\s+INTO|DELETE\s+FROM(?:\s+ONLY)?)\s+([^\s(;]+)", re.IGNORECASE)
+_ALIKE = {"view": "table", "function": "routine", "procedure": "routine"}
+_LITERALS = ("string", "number")
+_CONDITIONS = [
+    (re.compile(r"-v"), "v"),
+    (re.compile(r"(?:n\.)*n"), "n"),
+    (re.compile(r"n=v|n@\(v(?:,v)*\)|\(n(?:,n)*\)(?:=\(v(?:,v)*\)|@\(\(v(?:,v)*\)(?:,\(v(?:,v)*\))*\))"), "c"),
+    (re.compile(r"c&c|\(c\)"), "c"),
+]
+"""What a condition comes down to that compares columns with values by = and IN (@), in the shapes of its tokens."""
+
+
+class _Part(NamedTuple):
+    """What statements do, by name."""
+
+    makes: set[Names]
+    takes: set[Names]
+    changes: set[Names]
+    """Of what was there before."""
+
+    @property
+    def whole(self) -> set[Names]:
+        return self.makes | self.takes | self.changes
 
 
 def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Finding]:
@@ -25,22 +45,23 @@ def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Findin
     try:
         if not says(revert):
             return []
-        statements, ours, filled = split(revert, dialect), _made(expand, dialect), _filled(expand, dialect)
-        derived, touched = reverting.derived(expand, dialect).statements, _touched(split(expand, dialect), dialect)
+        statements, done, derived = split(revert, dialect), split(expand, dialect), reverting.derived(expand, dialect).statements
     except Unreadable:
         return []
+    parts = [_part(each.text, dialect) for each in done]
+    made = {name for each in parts for name in each.makes} | {name for each in derived for name in _part(each, dialect).takes}
+    touched = made | {name for each in parts for name in each.whole}
 
     def undoes(finding: Finding) -> bool:
         it = _at(finding, statements)
         if f"{it.text};" in derived:
             return True
-        if finding.rule in _PUTS_BACK:
-            back = _touched([it], dialect)
-            return bool(back) and all(any(_same(each, other) for other in touched) for each in back)
-        if finding.rule == "drop-in-expand":
-            things = taken(it.text, dialect)
-            return things is not None and {*map(_alike, things)} <= ours
-        return finding.rule == "delete-in-expand" and _rows_of(it) in filled
+        back = _part(it.text, dialect)
+        if not (back.whole and _among(back.takes, made) and _among(back.whole, touched)):
+            return False
+        if finding.rule == "delete-in-expand":
+            return _picks(it.text, [each.text for each, part in zip(done, parts, strict=True) if _among(back.changes, part.changes)], dialect)
+        return finding.rule in _PUTS_BACK or (finding.rule == "drop-in-expand" and bool(back.takes))
 
     return lint_back(expand, Script(revert, str(Path(folder, "revert.sql")), "expand"), dialect, undoes)
 
@@ -50,13 +71,24 @@ def _at(finding: Finding, statements: list[Statement]) -> Statement:
     return [each for each in statements if each.at <= (finding.line, finding.column)][-1]
 
 
-def _touched(statements: Sequence[Statement], dialect: Dialect) -> set[Names]:
-    """What statements make, drop, or change of what was there before; of one that cannot be read nothing is known."""
-    found = set[Names]()
-    for each in statements:
-        with suppress(Unreadable):
-            found.update(*((*part.makes, *part.brings, *part.drops) for part in read(each.text, dialect)[0]), _changes(each.text, dialect))
-    return found if dialect == "postgres" else {tuple(name.lower() for name in names) for names in found}
+def _part(text: str, dialect: Dialect) -> _Part:
+    """What a statement does; of one that cannot be read nothing is known."""
+    try:
+        parts = read(text, dialect)[0]
+        makes = {name for part in parts for name in (*part.makes, *part.brings)}
+        if dialect == "postgres":
+            return _Part(makes, {name for part in parts for name in part.drops}, set(_changes(text, dialect)))
+        gone = {(each.kind.lower(), *each.names) for each in taken_whole(text, dialect) or ()}
+        known = {name for name in makes if name[0] != "index" or dialect == "sqlite"}  # of MySQL's, only what is derived says the table
+        return _Part(*({_alike(name) for name in names} for names in (known, gone, set(_changes(text, dialect)))))
+    except Unreadable:
+        return _Part(set(), set(), set())
+
+
+def _alike(names: Names) -> Names:
+    """Of MySQL and SQLite, in lower case."""
+    kind, *own = (each.lower() for each in names)
+    return _ALIKE.get(kind, kind), *own
 
 
 def _changes(text: str, dialect: Dialect) -> Iterator[Names]:
@@ -69,33 +101,46 @@ def _changes(text: str, dialect: Dialect) -> Iterator[Names]:
     return changes_tokens.changes(text, dialect)
 
 
+def _among(some: set[Names], others: set[Names]) -> bool:
+    return all(any(_same(each, other) for other in others) for each in some)
+
+
 def _same(one: Names, other: Names) -> bool:
-    """Whether two may be the same thing: where a schema stands before one of them only, nobody knows which is meant by the other."""
+    """Whether two may be the same thing: where a schema stands before one of them only, nobody knows which is meant by the other; and of a routine
+    without its arguments, there is only one.
+    """
+    if one[-1] == "(?)" or other[-1] == "(?)":
+        one, other = one[:-1], other[:-1]
     shared = min(len(one), len(other)) - 1
     return one[0] == other[0] and one[len(one) - shared :] == other[len(other) - shared :]
 
 
-def _made(expand: str, dialect: Dialect) -> set[Thing]:
-    """What an expand says that it makes, IF NOT EXISTS and OR REPLACE too: of those nobody else knows what there was before."""
-    undone = {_alike(thing) for each in reverting.derived(expand, dialect).statements for thing in taken(each, dialect) or ()}
-    return undone | {_brought(what.upper(), names) for part in read(expand, dialect)[0] for what, *names in (*part.makes, *part.brings)}
+def _picks(delete: str, puts: Sequence[str], dialect: Dialect) -> bool:
+    """Whether a DELETE says which rows by values alone that statements put in: others might be of before."""
+    tokens = _tokens(delete, dialect)
+    where = next((at for at, token in enumerate(tokens) if token.word == "WHERE"), len(tokens))
+    values = {token.text for each in puts for token in _tokens(each, dialect) if token.kind in _LITERALS}
+    shape = "".join(_shape(token, values) for token in tokens[where + 1 :])
+    while True:
+        shorter = shape
+        for pattern, less in _CONDITIONS:
+            shorter = pattern.sub(less, shorter)
+        if shorter == shape:
+            return shape == "c"
+        shape = shorter
 
 
-def _brought(kind: str, names: list[str]) -> Thing:
-    own = [each.lower() for each in names if not each.startswith("(")]
-    return _alike(Thing(kind, tuple(own[-2:] if kind in _PARTS else own[-1:])))
+def _tokens(text: str, dialect: Dialect) -> tuple[Token, ...]:
+    """None of what cannot be read. Quoted names of PostgreSQL are those of SQLite."""
+    try:
+        return tokenized(text, "mysql" if dialect == "mysql" else "sqlite").sentences[0].tokens
+    except (Unreadable, IndexError):
+        return ()
 
 
-def _alike(thing: Thing) -> Thing:
-    return thing._replace(kind=_ALIKE.get(thing.kind, thing.kind))
-
-
-def _filled(expand: str, dialect: Dialect) -> set[str]:
-    """The tables that an expand puts rows into: revert.sql may take rows out of them again."""
-    return {_rows_of(each) for each in split(expand, dialect)} - {""}
-
-
-def _rows_of(statement: Statement) -> str:
-    """The table of an INSERT or a DELETE, in lower case and without what qualifies it; empty if the statement is neither."""
-    found = _ROWS.match(statement.text)
-    return found[1].split(".")[-1].strip('"`').lower() if found else ""
+def _shape(token: Token, values: set[str]) -> str:
+    if token.kind in _LITERALS:
+        return "v" if token.text in values else "?"
+    if token.kind == "sign":
+        return token.text if token.text in ("(", ")", ",", ".", "=", "-") else "?"
+    return {"IN": "@", "AND": "&", "OR": "&"}.get(token.word, "n")
