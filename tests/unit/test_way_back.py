@@ -69,7 +69,7 @@ UNDOES: list[tuple[Dialect, str, str]] = [
     ("postgres", COLUMN, "-- bleen: irreversible nobody needs it\n"),
     ("postgres", TRIGGER, "DROP TRIGGER t ON users; DROP FUNCTION f(); DROP TABLE log;"),
     ("postgres", "CREATE TABLE IF NOT EXISTS t (id int); CREATE OR REPLACE VIEW v AS SELECT 1;", "DROP VIEW v; DROP TABLE t;"),
-    ("postgres", "ALTER TABLE users ALTER COLUMN a DROP NOT NULL;", "ALTER TABLE users ALTER COLUMN a SET NOT NULL;"),
+    ("postgres", "ALTER TABLE users DROP CONSTRAINT c;", "ALTER TABLE users ADD CONSTRAINT c CHECK (a > 0) NOT VALID;"),
     ("postgres", "CREATE TABLE app.t (id int); CREATE INDEX CONCURRENTLY i ON public.users (a);", "DROP TABLE t; DROP INDEX CONCURRENTLY i;"),
     ("postgres", "CREATE OR REPLACE FUNCTION f(a int) RETURNS int RETURN 1;", "DROP FUNCTION app.f;"),
     ("postgres", "ALTER TABLE users ADD COLUMN IF NOT EXISTS x int;", "ALTER TABLE public.users DROP COLUMN x;"),
@@ -121,6 +121,21 @@ def test_what_a_revert_replaces_beyond_undoing_is_a_warning() -> None:
 @pytest.mark.parametrize(("dialect", "expand", "revert"), UNDOES, ids=[revert for _, _, revert in UNDOES])
 def test_what_undoes_an_expand_is_let_pass(dialect: Dialect, expand: str, revert: str) -> None:
     assert lint(expand, revert, "0001_x", dialect) == []
+
+
+def test_not_null_is_put_back_in_the_way_that_locks_nobody_out() -> None:
+    expand = "ALTER TABLE users ALTER COLUMN a DROP NOT NULL;"
+    (found,) = lint(expand, "ALTER TABLE users ALTER COLUMN a SET NOT NULL;", "0001_x", "postgres")
+    assert (found.rule, found.fix.count("VALIDATE CONSTRAINT")) == ("set-not-null", 1)
+    assert "take it out" not in found.message
+    assert lint(expand, found.fix, "0001_x", "postgres") == []
+    assert [each.rule for each in lint(COLUMN, found.fix, "0001_x", "postgres")] == ["holds-the-old-version"]
+
+
+def test_a_delete_that_may_take_other_rows_is_told_what_to_say() -> None:
+    (found,) = lint("INSERT INTO kinds VALUES (7);", "DELETE FROM kinds WHERE id > 6;", "0001_x", "postgres")
+    assert "by = and IN" in found.message
+    assert not found.fix
 
 
 @pytest.mark.parametrize(("dialect", "expand"), [(dialect, expand) for dialect, expand, _ in UNDONE])

@@ -58,6 +58,13 @@ def _command(table: Names, command: Message) -> Iterator[Names]:
         yield _STATE[what[-4:]], *table, command.name
     elif what == "AlterConstraint":
         yield "constraint", *table, getattr(command, "def").atalter_constraint.conname
+    elif what == "AddConstraint":
+        constraint = getattr(command, "def").constraint
+        check = inner(constraint.raw_expr) if constraint.contype == pb.CONSTR_CHECK else None
+        if check is not None and kind(check) == "NullTest" and check.nulltesttype == pb.IS_NOT_NULL:
+            yield from (("not null", *table, words(node.fields)[-1]) for node in [inner(check.arg)] if kind(node) == "ColumnRef")
+        elif constraint.contype == pb.CONSTR_NOTNULL:
+            yield "not null", *table, *words(constraint.keys)
 
 
 _PUBLIC = pb.Node(role_spec=pb.RoleSpec(roletype=pb.ROLESPEC_PUBLIC))

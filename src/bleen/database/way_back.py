@@ -14,8 +14,10 @@ from bleen.database.statements import Dialect, Statement, Unreadable, split
 from bleen.database.tokens import Token
 from bleen.database.tokens import read as tokenized
 
-_PUTS_BACK = frozenset("set-not-null set-default drop-default not-null-in-expand replaces revoke row-security trigger-state alter-constraint".split())
+_PUTS_BACK = frozenset("set-default drop-default not-null-in-expand replaces revoke row-security trigger-state alter-constraint".split())
 """Rules that what was there before an expand may break again, where that changed it; not those of what is lost, or of how long something is locked."""
+_LATER = re.compile(r"[;,] (?:[^;]* in|and any other trigger to) contract\b.*$", re.DOTALL)
+_OTHER_FILE = re.compile(r"^-- (?:expand|backfill|contract)\.sql$", re.MULTILINE)
 _ALIKE = {"view": "table", "function": "routine", "procedure": "routine"}
 _LITERALS = ("string", "number")
 _CONDITIONS = [
@@ -52,18 +54,38 @@ def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Findin
     made = {name for each in parts for name in each.makes} | {name for each in derived for name in _part(each, dialect).takes}
     touched = made | {name for each in parts for name in each.whole}
 
-    def undoes(finding: Finding) -> bool:
+    def judged(finding: Finding) -> Finding | None:
         it = _at(finding, statements)
-        if f"{it.text};" in derived:
-            return True
         back = _part(it.text, dialect)
+        if f"{it.text};" in derived or (finding.rule == "holds-the-old-version" and _holds_again(back, touched)):
+            return None
         if not (back.whole and _among(back.takes, made) and _among(back.whole, touched)):
-            return False
+            return _beyond(finding)
+        if finding.rule == "set-not-null":  # it may, and there is a way that locks nobody out
+            return finding._replace(fix=finding.fix.removeprefix("-- contract.sql\n"))
         if finding.rule == "delete-in-expand":
-            return _picks(it.text, [each.text for each, part in zip(done, parts, strict=True) if _among(back.changes, part.changes)], dialect)
-        return finding.rule in _PUTS_BACK or (finding.rule == "drop-in-expand" and bool(back.takes))
+            puts = [each.text for each, part in zip(done, parts, strict=True) if _among(back.changes, part.changes)]
+            return None if _picks(it.text, puts, dialect) else finding._replace(message=f"{_LATER.sub('', finding.message)}; {_PICK}", fix="")
+        undoes = finding.rule in _PUTS_BACK or (finding.rule == "drop-in-expand" and back.takes)
+        return None if undoes else _beyond(finding)
 
-    return lint_back(expand, Script(revert, str(Path(folder, "revert.sql")), "expand"), dialect, undoes)
+    return lint_back(expand, Script(revert, str(Path(folder, "revert.sql")), "expand"), dialect, judged)
+
+
+_PICK = "say by = and IN, with values that expand.sql puts in, which of them are its own"
+
+
+def _beyond(finding: Finding) -> Finding:
+    """No contract comes after a revert: what is right only there is not done at all."""
+    told, elsewhere = _LATER.sub("", finding.message), _OTHER_FILE.search(finding.fix)
+    if told == finding.message and not elsewhere:
+        return finding
+    return finding._replace(message=f"{told}; expand.sql did not make this, and a revert leaves what was there before: take it out", fix="")
+
+
+def _holds_again(back: _Part, touched: set[Names]) -> bool:
+    """Whether a constraint is one that the expand dropped, or the CHECK with which a column is NOT NULL again that the expand let be NULL."""
+    return len(back.makes) == 1 and _among(back.changes or back.makes, touched)
 
 
 def _at(finding: Finding, statements: list[Statement]) -> Statement:

@@ -9,7 +9,6 @@ A dialect is a module of this package (``postgres``, ``mysql``, ``sqlite``; load
 """
 
 import importlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
@@ -72,30 +71,18 @@ def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
     return [finding for index in range(len(given)) for finding in found[index]]
 
 
-def lint_back(expand: str, revert: Script, dialect: Dialect, undoes: Callable[[Finding], bool]) -> list[Finding]:
+def lint_back(expand: str, revert: Script, dialect: Dialect, judged: Callable[[Finding], Finding | None]) -> list[Finding]:
     """The findings in a revert.sql, which runs while the old version serves, as expand does: what the expand made is free, all else is judged as in expand.
 
-    ``undoes`` tells a finding of a statement that only puts back what the expand changed.
+    ``judged`` says of a finding of expand what it is in a way back; None if there it is none.
     """
     module, known = _module(dialect), Known()
     known.enters(revert.phase)
     module.lint(expand, "", "expand", known)
     known.goes_back()
-    findings = [_of_revert(each) for each in module.lint(revert.text, revert.file, revert.phase, known) if not undoes(each)]
+    findings = [found for each in module.lint(revert.text, revert.file, revert.phase, known) if (found := judged(each)) is not None]
     left = overrides.applied(findings, revert.text, revert.file, module, module.RULES)
     return sorted(left, key=lambda each: (each.line, each.column))
-
-
-_LATER = re.compile(r"[;,] (?:[^;]* in|and any other trigger to) contract\b.*$", re.DOTALL)
-_OTHER_FILE = re.compile(r"^-- (?:expand|backfill|contract)\.sql$", re.MULTILINE)
-
-
-def _of_revert(finding: Finding) -> Finding:
-    """No contract comes after a revert: what is right only there is not done at all."""
-    told, elsewhere = _LATER.sub("", finding.message), _OTHER_FILE.search(finding.fix)
-    if told == finding.message and not elsewhere:
-        return finding
-    return finding._replace(message=f"{told}; expand.sql did not make this, and a revert leaves what was there before: take it out", fix="")
 
 
 def rules(dialect: Dialect) -> Mapping[str, str]:
