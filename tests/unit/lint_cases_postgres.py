@@ -486,7 +486,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "CREATE OR REPLACE PROCEDURE p() LANGUAGE sql AS ''"),
         ("both", "INSERT INTO plans (id, name) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET name = excluded.name"),
     ],
-    "alter-function": [("expand", "ALTER FUNCTION f(int) STRICT"), ("expand", "ALTER FUNCTION f(int) SET search_path = x")],
+    "alter-function": [
+        ("expand", "ALTER FUNCTION f(int) STRICT"),
+        ("expand", "ALTER FUNCTION f(int) SET search_path = x"),
+        ("expand", "CREATE FUNCTION f(int) RETURNS int RETURN 1; ALTER FUNCTION g STRICT"),
+        ("both", "ALTER TEXT SEARCH CONFIGURATION c ALTER MAPPING FOR word WITH simple"),
+    ],
     "alter-sequence": [
         ("both", "ALTER SEQUENCE s RESTART WITH 1"),
         ("both", "ALTER SEQUENCE s INCREMENT BY 2 CACHE 10"),
@@ -499,6 +504,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER ROLE app PASSWORD 'x'"),
         ("both", "ALTER ROLE app SET search_path = x"),
         ("both", "DROP ROLE app"),
+        ("both", "CREATE ROLE reader; DROP ROLE reader, app"),
         ("both", "ALTER USER app NOLOGIN"),
     ],
     "database": [

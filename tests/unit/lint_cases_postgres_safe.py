@@ -178,6 +178,17 @@ GOOD: list[tuple[str, str]] = [
     ("contract", "ALTER TABLE users DROP CONSTRAINT c, ALTER a DROP DEFAULT, ALTER b SET DEFAULT 1"),
     ("contract", "ALTER TABLE events DETACH PARTITION old CONCURRENTLY"),
     ("contract", "ALTER TYPE mood ADD VALUE 'calm'"),
+    (
+        "both",
+        "CREATE TABLE n (id int); DROP TRIGGER IF EXISTS t ON n; CREATE TRIGGER t BEFORE UPDATE ON n FOR EACH ROW EXECUTE FUNCTION f(); "
+        "DROP POLICY IF EXISTS p ON n; CREATE POLICY p ON n USING (true)",
+    ),
+    ("both", "CREATE FUNCTION f(a int) RETURNS int RETURN 1; ALTER FUNCTION f STRICT; REVOKE ALL ON FUNCTION f FROM public; DROP FUNCTION f"),
+    ("both", "CREATE SCHEMA bill; ALTER DEFAULT PRIVILEGES IN SCHEMA bill REVOKE ALL ON FUNCTIONS FROM public"),
+    ("both", "CREATE TEXT SEARCH CONFIGURATION c (COPY = simple); ALTER TEXT SEARCH CONFIGURATION c ALTER MAPPING FOR word WITH simple"),
+    ("both", "CREATE COLLATION c (locale = 'de'); DROP COLLATION c"),
+    ("both", "CREATE TABLE n (id uuid DEFAULT public.uuid_generate_v4(), a int); INSERT INTO n (a) VALUES (1)"),
+    ("both", "CREATE ROLE reader; ALTER ROLE reader CONNECTION LIMIT 1; DROP ROLE reader"),
     ("contract", "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION f() STRICT"),
     ("backfill", "UPDATE users SET full_name = first_name || ' ' || last_name"),
     ("backfill", "UPDATE app.users AS u SET a = (SELECT o.a FROM orders o WHERE o.user_id = u.id), b = lower(name) WHERE a IS NULL;"),

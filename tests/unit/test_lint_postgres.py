@@ -321,7 +321,7 @@ def test_what_an_earlier_file_of_the_release_made_is_free_to_change() -> None:
         ("CREATE TABLE t (a int); TRUNCATE t CASCADE", "truncate"),
         ("CREATE TABLE t AS SELECT 1 AS a; LOCK t, users", "lock-table"),
         ("CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS ''; DROP FUNCTION f(text)", "drop-in-expand"),
-        ("CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS ''; DROP FUNCTION f", "drop-in-expand"),
+        ("CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS ''; DROP FUNCTION app.f", "drop-in-expand"),
         ("CREATE OR REPLACE VIEW v AS SELECT 1; DROP VIEW v", "drop-in-expand"),
         ("ALTER TABLE users ADD COLUMN IF NOT EXISTS a int; ALTER TABLE users DROP a", "drop-in-expand"),
         ("ALTER TABLE users ADD COLUMN a int; ALTER TABLE users ALTER a TYPE bigint", "change-type"),

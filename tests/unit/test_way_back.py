@@ -72,6 +72,7 @@ UNDOES: list[tuple[Dialect, str, str]] = [
     ("postgres", "ALTER TABLE users DROP CONSTRAINT c;", "ALTER TABLE users ADD CONSTRAINT c CHECK (a > 0) NOT VALID;"),
     ("postgres", "CREATE TABLE app.t (id int); CREATE INDEX CONCURRENTLY i ON public.users (a);", "DROP TABLE t; DROP INDEX CONCURRENTLY i;"),
     ("postgres", "CREATE OR REPLACE FUNCTION f(a int) RETURNS int RETURN 1;", "DROP FUNCTION app.f;"),
+    ("postgres", "CREATE ROLE reader;", "DROP ROLE IF EXISTS reader;"),
     ("postgres", "ALTER TABLE users ADD COLUMN IF NOT EXISTS x int;", "ALTER TABLE public.users DROP COLUMN x;"),
     ("postgres", "INSERT INTO k VALUES (1, 'a'), (2, 'b');", "DELETE FROM public.k WHERE (k.id, name) IN ((1, 'a'), (2, 'b')) OR (id = 1 AND name = 'a');"),
     ("mysql", "CREATE TABLE IF NOT EXISTS T1 (id int);", "DROP TABLE shop.t1;"),

@@ -133,6 +133,7 @@ STATEMENTS: dict[str, Rule] = {
     "DefineStmt": objects.define,
     "CreateFunctionStmt": objects.function,
     "AlterFunctionStmt": objects.alter_function,
+    "AlterTSConfigurationStmt": objects.search_configuration,
     "CreateSchemaStmt": objects.create_schema,
     "CreateSeqStmt": objects.sequence,
     "AlterSeqStmt": objects.alter_sequence,

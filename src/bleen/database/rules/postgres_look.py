@@ -237,6 +237,10 @@ FREE = STEADY | frozenset(
 )
 """No effect that anybody else could feel."""
 
+SHARED = ("public", "extensions")
+"""Schemas that extensions are made in; the second is Supabase's."""
+_OF_EXTENSIONS = frozenset("gen_random_bytes gen_salt uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4".split())
+
 
 def functions(tree: Message, harmless: frozenset[str]) -> list[str]:
     """The functions that a tree calls and that are not known to be ``harmless``, as written."""
@@ -246,7 +250,8 @@ def functions(tree: Message, harmless: frozenset[str]) -> list[str]:
             found.append(f"OPERATOR({'.'.join(words(node.name))})")
         if kind(node) == "FuncCall":
             name = words(node.funcname)
-            if not (len(name) == 1 or name[0] == "pg_catalog") or name[-1] not in harmless:
+            known = len(name) == 1 or name[0] == "pg_catalog" or (name[0] in SHARED and name[-1] in _OF_EXTENSIONS)
+            if not known or name[-1] not in harmless:
                 found.append(quoted(*name))
     return found
 

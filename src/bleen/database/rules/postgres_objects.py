@@ -10,10 +10,12 @@ from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_look import (
     BUILT_IN,
+    SHARED,
     Look,
     Message,
     changed,
     default_along,
+    inner,
     kind,
     object_name,
     options,
@@ -68,13 +70,26 @@ def _kind(what: str) -> str:
     return {**dict.fromkeys(_CALLED, "function"), "TYPE": "type", "DOMAIN": "type", "SCHEMA": "schema"}.get(what, what)
 
 
+def _known(what: str, name: tuple[str, ...]) -> tuple[str, ...]:
+    """As ``Known`` has it. Without its arguments a function is the only one of its name, so that what is below that is it."""
+    return (_kind(what), *(name[:-1] if what in _CALLED and name[-1] == "(?)" else name))
+
+
+def _made(look: Look, what: str, name: tuple[str, ...]) -> bool:
+    """Whether this release made it, or what it is part of."""
+    if what in _ON_RELATION and look.known.made(made.NAME, *name[:-1]):
+        return True
+    known = _known(what, name)
+    return look.known.made(*known) or (what in _CALLED and bool(look.known.below(*known)))
+
+
 def drop(look: Look, statement: Message) -> Iterator[Finding]:
     what = pb.ObjectType.Name(statement.remove_type).removeprefix("OBJECT_")
     if what not in DROPPED:
         yield look.finding("not-understood", f"no rule knows DROP of {what}")
         return
     names = [object_name(each) for each in statement.objects]
-    used = [name for name in names if not look.known.made(_kind(what), *name)]
+    used = [name for name in names if not _made(look, what, name)]
     locked = [name for name in names if what == "INDEX" and not statement.concurrent and not made.is_free(look, name)]
     tied = [(name, tie) for name in names if what == "TABLE" and made.is_free(look, name) for tie in made.ties(look, name)]
     for name in names:
@@ -82,7 +97,7 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
             made.forgets(look, name)
             look.known.takes_back("holding", name[-1])
         else:
-            look.known.forgets(_kind(what), *name)
+            look.known.forgets(*_known(what, name))
     safe = changed(statement, concurrent=what == "INDEX" or statement.concurrent, behavior=pb.DROP_RESTRICT)
     told, later = _told(what), "-- contract.sql\n" if used and look.expanding else ""
     if used and look.expanding:
@@ -147,9 +162,9 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
         free, told = look.known.made(made.NAME, *on), quoted(*on, old)
     else:
         name = object_name(statement.object) or (old,)
-        free, told = look.known.made(_kind(what), *name), quoted(*(name[:-1] if what in _CALLED else name))
+        free, told = _made(look, what, name), quoted(*(name[:-1] if what in _CALLED else name))
         domain = look.known.knows("domain", *name)  # whose base would be known by another name
-        look.known.forgets(_kind(what), *name)
+        look.known.forgets(*_known(what, name))
         if free and what == "TYPE" and not domain:
             look.known.makes("type", *name[:-1], new)
     if free:
@@ -186,11 +201,11 @@ def _both(what: str, on: tuple[str, ...], old: str, new: str) -> str:
 def set_schema(look: Look, statement: Message) -> Iterator[Finding]:
     what = pb.ObjectType.Name(statement.object_type).removeprefix("OBJECT_")
     name = relation(statement.relation) if statement.HasField("relation") else object_name(statement.object)
-    free = look.known.made(_kind(what), *name)
+    free = _made(look, what, name)
     if what in _RELATIONS:
         made.moves(look, name, (statement.newschema, name[-1]))
     else:
-        look.known.forgets(_kind(what), *name)
+        look.known.forgets(*_known(what, name))
     if not free:
         fix = f"CREATE VIEW {quoted(statement.newschema, name[-1])} AS SELECT * FROM {quoted(*name)};" if what in ("TABLE", "VIEW", "MATVIEW") else ""
         yield look.finding("set-schema", f"the version that runs does not find {_list(what, [name])} in another schema", fix)
@@ -199,7 +214,7 @@ def set_schema(look: Look, statement: Message) -> Iterator[Finding]:
 def owner(look: Look, statement: Message) -> Iterator[Finding]:
     what = pb.ObjectType.Name(statement.object_type).removeprefix("OBJECT_")
     name = relation(statement.relation) if statement.HasField("relation") else object_name(statement.object)
-    if not look.known.made(_kind(what), *name):
+    if not _made(look, what, name):
         yield look.finding(
             "owner",
             f"whoever has its rights as the owner of the {_told(what)} {_list(what, [name])} loses them at once; grant the new role what it needs instead",
@@ -211,7 +226,7 @@ def grant(look: Look, statement: Message) -> Iterator[Finding]:
         return
     what = pb.ObjectType.Name(statement.objtype).removeprefix("OBJECT_")
     names = [object_name(each) for each in statement.objects]
-    if statement.targtype == pb.ACL_TARGET_OBJECT and all(look.known.made(_kind(what), *name) for name in names):
+    if statement.targtype == pb.ACL_TARGET_OBJECT and all(_made(look, what, name) for name in names):
         return
     yield from _revoked(look)
 
@@ -224,7 +239,8 @@ def grant_role(look: Look, statement: Message) -> Iterator[Finding]:
 
 
 def default_privileges(look: Look, statement: Message) -> Iterator[Finding]:
-    if not statement.action.is_grant:
+    schemas = [each.sval for option in statement.options if option.def_elem.defname == "schemas" for each in map(inner, option.def_elem.arg.list.items)]
+    if not statement.action.is_grant and not (schemas and all(look.known.made("schema", each) for each in schemas)):
         yield from _revoked(look)
 
 
@@ -264,13 +280,15 @@ def define(look: Look, statement: Message) -> Iterator[Finding]:
         yield look.finding("not-understood", f"no rule knows CREATE of {what}")
     elif statement.replace:
         yield from _replaces(look, quoted(*words(statement.defnames)))
+    elif what not in ("AGGREGATE", "TYPE") and not statement.if_not_exists:
+        look.known.makes(what, *words(statement.defnames))
 
 
 def function(look: Look, statement: Message) -> Iterator[Finding]:
     name = signature(statement)
     if len(statement.parameters) == 1 and name[-1].strip("()") not in BUILT_IN:
         look.known.learns("of a row", name[-2])  # it may be called as if it were a column
-    if len(statement.funcname) == 1 or name[0] == "public":
+    if len(statement.funcname) == 1 or name[0] in SHARED:
         look.known.learns(made.SHADOWS, name[-2])
     if not statement.replace:
         look.known.makes("function", *name)
@@ -293,10 +311,16 @@ def _replaces(look: Look, told: str) -> Iterator[Finding]:
 
 def alter_function(look: Look, statement: Message) -> Iterator[Finding]:
     name = object_name(wrapped(statement.func))
-    if look.expanding and not look.known.made("function", *name):
+    if look.expanding and not _made(look, "FUNCTION", name):
         yield look.finding(
             "alter-function", f"the old version calls {quoted(*name[:-1])} as it is; make another one beside it, or alter it in contract", look.later()
         )
+
+
+def search_configuration(look: Look, statement: Message) -> Iterator[Finding]:
+    name = words(statement.cfgname)
+    if not look.known.made("TSCONFIGURATION", *name):
+        yield look.finding("alter-function", f"what the version that runs finds by {quoted(*name)} changes at once; make another one beside it")
 
 
 def create_schema(look: Look, statement: Message) -> Iterator[Finding]:
@@ -353,6 +377,9 @@ def create_role(look: Look, statement: Message) -> Iterator[Finding]:
 
 
 def role(look: Look, statement: Message) -> Iterator[Finding]:
+    roles = statement.roles if kind(statement) == "DropRoleStmt" else [wrapped(statement.role)]
+    if all(look.known.made("role", each.role_spec.rolename) for each in roles):
+        return
     yield look.finding("role", "the sessions of both versions log in with these roles; change them beside the release")
 
 
