@@ -283,7 +283,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "partition": [
         ("both", "ALTER TABLE users PARTITION BY HASH (id) PARTITIONS 4"),
-        ("both", "ALTER TABLE users ADD PARTITION (PARTITION p VALUES LESS THAN (10))"),
+        ("both", "ALTER TABLE users ADD PARTITION PARTITIONS 4"),
+        ("both", "ALTER TABLE users ADD PARTITION (PARTITION p VALUES IN (10))"),
         ("both", "ALTER TABLE users DROP PARTITION p"),
         ("both", "ALTER TABLE users TRUNCATE PARTITION p"),
         ("both", "ALTER TABLE users REORGANIZE PARTITION p INTO (PARTITION q VALUES LESS THAN (10))"),
@@ -505,6 +506,7 @@ WARN = {
 GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN a INT, ALGORITHM=INSTANT;\nCREATE INDEX i ON users ((1 / a)) ALGORITHM=INPLACE LOCK=NONE"),
     ("both", "ALTER TABLE users ADD INDEX i ((LOWER(a)), b), ALGORITHM=INPLACE, LOCK=NONE"),
+    ("both", "ALTER TABLE users ADD PARTITION (PARTITION p VALUES LESS THAN (10), PARTITION q VALUES LESS THAN MAXVALUE)"),
     ("both", "SELECT ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) FROM users"),
     ("both", "SELECT a FROM users u USE INDEX FOR ORDER BY (i), orders FORCE INDEX (i, j) WHERE a = 1"),
     ("both", "SELECT a FROM users WHERE MATCH (a, b) AGAINST ('x' IN BOOLEAN MODE)"),
