@@ -243,6 +243,7 @@ def test_a_unique_index_of_columns_that_are_not_null_is_as_good_as_a_primary_key
         ("coalesce(b, (SELECT max(random()) FROM t)::text)", "random()"),
         ("full_of(b)", r"ALTER FUNCTION full_of\(text\) IMMUTABLE"),
         ("1) , (2", "not one expression"),
+        ("b) || (b", "not one expression"),
         ("1 FROM t", "syntax error"),
         ("", "syntax error"),
     ],

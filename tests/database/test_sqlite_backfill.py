@@ -107,6 +107,7 @@ def test_the_row_that_cannot_be_changed_is_named(file: File) -> None:
         (NOTE._replace(set={"note": "date('now')"}), "'now' says something else each time"),
         (NOTE._replace(set={"note": "unixepoch()"}), r"unixepoch\(\) says something else each time"),
         (NOTE._replace(set={"note": "'x' ; 'y'"}), "this is not one expression"),
+        (NOTE._replace(where="note IS NULL) OR (true"), "this is not one expression"),
         (NOTE._replace(set={"notes": "a"}), "it has no column notes; it has a, note, made"),
         (NOTE._replace(set={"made": "a"}), "made is generated"),
         (NOTE._replace(key=("a",)), r"\(a\) is none of its keys; it has \(rowid\)"),

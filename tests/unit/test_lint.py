@@ -195,6 +195,15 @@ def test_warnings_alone_are_no_failure(release: Path, capsys: pytest.CaptureFixt
 SETTINGS = {
     "a backfill that is in order": ('[backfill]\ntable = "users"\nset = { a = "upper(b)" }\n', []),
     "one that says more than an expression": ('\n[backfill]\ntable = "users"\nset = { a = "1); DROP TABLE users; --" }\n', [(2, 1, "not-understood")]),
+    "a condition that leaves its parentheses": (
+        '[backfill]\ntable = "users"\nset = { a = "b" }\nwhere = "a IS NULL) OR (true"\n',
+        [(1, 1, "not-understood")],
+    ),
+    "a value that sets a second column": ('[backfill]\ntable = "users"\nset = { a = "1), b = (2" }\n', [(1, 1, "not-understood")]),
+    "parentheses and commas that are in their place": (
+        '[backfill]\ntable = "users"\nset = { a = "coalesce(b, \'(\') -- )" }\nwhere = "a = (ARRAY[1, 2])[1]"\n',
+        [],
+    ),
     "what is no TOML": ('[backfill]\ntable = "users\n', [(2, 15, "not-understood")]),
     "what nobody knows": ("[backfil]\n", [(1, 1, "not-understood")]),
     "a pair alone": ('[[sync]]\ntable = "t"\nold = "a"\nnew = "b"\nforward = { b = "a" }\nbackward = { a = "b" }\n', []),
@@ -210,6 +219,15 @@ def test_a_migration_toml_is_read_too_and_its_backfill_judged(
     code, out, _ = run("--dialect", "postgres", "--json", str(file), capsys=capsys)
     assert [(each["line"], each["column"], each["rule"]) for each in json.loads(out)] == found
     assert code == (1 if found else 0)
+
+
+def test_a_backfill_is_said_in_one_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "expand.sql").write_text("ALTER TABLE users ADD COLUMN a int;")
+    (tmp_path / "backfill.sql").write_text("UPDATE users SET a = 1;")
+    (tmp_path / "migration.toml").write_text('[backfill]\ntable = "users"\nset = { a = "1" }\n')
+    code, out, _ = run("--dialect", "postgres", str(tmp_path), capsys=capsys)
+    assert code == 1
+    assert "migration.toml:1:1: error [not-understood] both backfill.sql and [backfill] in migration.toml" in out
 
 
 def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

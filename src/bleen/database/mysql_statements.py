@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bleen.database.rules.mysql_grammar import alter_table
-from bleen.database.statements import Place, Statement, Unreadable
+from bleen.database.statements import Place, Statement, Unreadable, closed
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
 _ROWS = words("INSERT REPLACE UPDATE DELETE SELECT WITH DO VALUES TABLE ( SHOW DESCRIBE DESC EXPLAIN")
@@ -47,12 +47,7 @@ def expression(text: str) -> tuple[Token, ...]:
 
 def whole(tokens: Sequence[Token]) -> bool:
     """Whether tokens are one expression: their parentheses match, and no comma parts them."""
-    depth = 0
-    for token in tokens:
-        depth += {"(": 1, ")": -1}.get(token.word, 0)
-        if depth < 0 or (not depth and token.word in (",", ";")):
-            return False
-    return not depth and bool(tokens)
+    return closed(token.word for token in tokens)
 
 
 def changes_rows(statement: Statement) -> bool:

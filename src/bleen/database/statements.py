@@ -1,5 +1,6 @@
 """SQL text as statements that know where they stand in their file."""
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Dialect = Literal["postgres", "mysql", "sqlite"]
@@ -66,3 +67,32 @@ def split(text: str, dialect: Dialect = "postgres") -> list[Statement]:
     from bleen.database import tokens
 
     return tokens.split(text, dialect)
+
+
+def whole(expression: str, dialect: Dialect) -> bool:
+    """Whether a text stays one expression within the parentheses that are put around it: `a) OR (b` does not."""
+    text = f"(\n{expression}\n)"
+    try:
+        if dialect == "postgres":
+            from bleen.database.postgres_parser import Source
+
+            words = [text[each.begin : each.end] for each in Source(text).tokens]
+        else:
+            from bleen.database import tokens
+
+            sentences = tokens.read(text, dialect).sentences
+            words = [each.word for each in sentences[0].tokens] if len(sentences) == 1 else []
+    except Unreadable:
+        return False
+    return closed(words[1:-1])
+
+
+def closed(words: Iterable[str]) -> bool:
+    """Whether there are words, their parentheses match, and no comma parts them."""
+    depth, some = 0, False
+    for word in words:
+        some = True
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(word, 0)
+        if depth < 0 or (not depth and word in (",", ";")):
+            return False
+    return some and not depth

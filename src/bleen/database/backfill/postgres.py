@@ -12,7 +12,7 @@ from bleen.database.backfill import Bound, Estimate, Group, filled, groups
 from bleen.database.backfill.postgres_update import below
 from bleen.database.migration import Backfill, Pair
 from bleen.database.server import Server
-from bleen.database.statements import Place, Unreadable
+from bleen.database.statements import Place, Unreadable, whole
 from bleen.database.sync.postgres import installed
 from bleen.database.sync.postgres_expression import constant
 from bleen.errors import Refused
@@ -269,7 +269,8 @@ class Rows:
         except postgast.PgQueryError as error:
             raise Refused(f"backfill of {self.table}: {said}: {error.message}") from None
         select = tree.stmts[0].stmt.select_stmt
-        if len(tree.stmts) > 1 or len(select.target_list) != 1 or {f.name for f, _ in select.ListFields()} > {"target_list", "limit_option", "op"}:
+        parts = {f.name for f, _ in select.ListFields()}
+        if not whole(expression, "postgres") or len(tree.stmts) > 1 or len(select.target_list) != 1 or parts > {"target_list", "limit_option", "op"}:
             raise Refused(f"backfill of {self.table}: {said}: this is not one expression")
         for node in below(tree):
             kind = node.DESCRIPTOR.name

@@ -9,7 +9,7 @@ from bleen.database.backfill import LARGEST, Bound, Estimate, Group, filled, gro
 from bleen.database.migration import Backfill, Pair
 from bleen.database.sqlite import SQLite
 from bleen.database.sqlite_values import MOMENTS, look, named, quoted
-from bleen.database.statements import Unreadable
+from bleen.database.statements import Unreadable, whole
 from bleen.errors import Refused
 
 SAMPLE = 10_000
@@ -195,7 +195,7 @@ class Rows:
             tokens = sqlite_values.tokens(expression)
         except Unreadable as error:
             raise Refused(f"backfill of {self.table}: {said}: {error}") from None
-        if not tokens:
+        if not whole(expression, "sqlite"):
             raise Refused(f"backfill of {self.table}: {said}: this is not one expression")
         for at, token in enumerate(tokens):
             name, behind = token.text.lower(), [each.text for each in tokens[at + 1 : at + 3]]

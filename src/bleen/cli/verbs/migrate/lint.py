@@ -26,7 +26,7 @@ from bleen.database import connect, dialect, migration, reverting, trace, way_ba
 from bleen.database.rehearsal import must_be_another
 from bleen.database.rules import Finding, Script, findings, lint_release, rules
 from bleen.database.server import Server
-from bleen.database.statements import DIALECTS, Dialect, Unreadable
+from bleen.database.statements import DIALECTS, Dialect, Unreadable, whole
 from bleen.errors import PortError, Unavailable, UserError
 
 
@@ -171,19 +171,24 @@ def _settings(file: str, dialect: Dialect) -> list[Finding]:
     """What is wrong with a migration.toml as it is written; its [backfill] is judged as the UPDATE that it stands for. A pair is judged by the database that
     it is for: `bleen plan` and `bleen migrate plan` ask it.
     """
-    given = text(file)
+    given, folder = text(file), Path(file).parent
+    beside = {each.name: text(str(each)) for each in [folder / "backfill.sql"] if each.exists()}
     try:
-        made = migration.parse(Path(file).parent.name, {"migration.toml": given}, str(Path(file).parent))
+        made = migration.parse(folder.name, {"migration.toml": given, **beside}, str(folder))
     except UserError as error:
         at = re.search(r"\(at line (\d+), column (\d+)\)$", str(error))
         line, column = (int(at[1]), int(at[2])) if at else (1, 1)
-        return [Finding(file, line, column, "not-understood", "error", str(error).removeprefix(f"{file}: "))]
+        return [Finding(file, line, column, "not-understood", "error", str(error).removeprefix(f"{file}: ").removeprefix(f"{folder}: "))]
     if made.backfill is None:
         return []
+    line = next((number for number, each in enumerate(given.splitlines(), 1) if each.lstrip().startswith("[backfill")), 1)
+    said = {**made.backfill.set, **({"where": made.backfill.where} if made.backfill.where.strip() else {})}
+    if wrong := [each for each, expression in said.items() if not whole(expression, dialect)]:
+        why = f"{wrong[0]} = {said[wrong[0]]!r}: this is not one expression: its parentheses have to match, with no comma between two"
+        return [Finding(file, line, 1, "not-understood", "error", why)]
     quote = "`" if dialect == "mysql" else '"'
     sets = ", ".join(f"{quote}{column}{quote} = (\n{expression}\n)" for column, expression in made.backfill.set.items())
     where = f" WHERE (\n{made.backfill.where}\n)" if made.backfill.where else ""
-    line = next((number for number, each in enumerate(given.splitlines(), 1) if each.lstrip().startswith("[backfill")), 1)
     found = lint_release([Script(f"UPDATE {made.backfill.table} SET {sets}{where};", file, "backfill")], dialect)
     return [each._replace(line=line, column=1, fix="") for each in found]
 
