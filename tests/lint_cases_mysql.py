@@ -275,6 +275,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "ALTER TABLE users ALTER C DROP DEFAULT",
         ),
         ("expand", "ALTER TABLE users ALTER a DROP DEFAULT"),
+        ("expand", "ALTER TABLE users ADD COLUMN b INT DEFAULT 1, ALGORITHM=INSTANT;\nALTER TABLE users ALTER b DROP DEFAULT"),
     ],
     "visibility": [
         ("expand", "ALTER TABLE users ALTER COLUMN a SET INVISIBLE"),
@@ -563,7 +564,7 @@ GOOD: list[tuple[str, str]] = [
     (
         "both",
         "ALTER TABLE users ADD COLUMN b INT DEFAULT 1, ALGORITHM=INSTANT;\n"
-        "ALTER TABLE users ALTER b DROP DEFAULT;\n"
+        "ALTER TABLE users ALTER b SET DEFAULT NULL;\n"
         "ALTER TABLE users ADD UNIQUE u (b), ALGORITHM=INPLACE, LOCK=NONE",
     ),
     ("both", "GRANT SELECT ON a.* TO 'b'@'%', max_c WITH GRANT OPTION"),

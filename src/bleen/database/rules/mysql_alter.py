@@ -420,6 +420,9 @@ def _default(spec: Spec, context: Context) -> Iterator[Fault]:
         if null and context.knows("required", column):
             message = f"{column.text} is NOT NULL, and its default is all that the INSERTs of the version that does not know it have: they fail from here on"
             yield Fault(spec.at, "drop-default", message, f"-- contract.sql\n{context.alter(f'ALTER COLUMN {column.text} DROP DEFAULT')}")
+        elif spec.kind == "drop-default":
+            message = f"MySQL fails an INSERT that leaves {column.text} out from here on, though it may be NULL, as of the version that does not know it"
+            yield Fault(spec.at, "drop-default", f"{message}; SET DEFAULT NULL", context.alter(f"ALTER COLUMN {column.text} SET DEFAULT NULL", ONLINE))
         tell = context.known.learns if spec.column is not None and not null and is_constant(spec.column.default) else context.known.unlearns
         tell("filled", *context.key, column.identifier.lower())
         return
