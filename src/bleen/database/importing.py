@@ -212,6 +212,16 @@ def _with_way_back(made: list[Imported], downs: Sequence[tuple[str, str]], diale
     return [Imported({**made[0].files, "revert.sql": f"-- Undoes expand.sql, until contract.\n{''.join(texts)}"}, (*made[0].notes, *notes))]
 
 
+def same(one: Names, other: Names) -> bool:
+    """Whether two may be the same thing: where a schema stands before one of them only, nobody knows which is meant by the other; and of a routine
+    without its arguments, there is only one.
+    """
+    if one[-1] == "(?)" or other[-1] == "(?)":
+        one, other = one[:-1], other[:-1]
+    shared = min(len(one), len(other)) - 1
+    return one[0] == other[0] and one[len(one) - shared :] == other[len(other) - shared :]
+
+
 def read(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
     """The parts of a text, in its order, and its comments. Raises Unreadable."""
     if dialect == "postgres":

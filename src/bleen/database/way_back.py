@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bleen.database import reverting
-from bleen.database.importing import Names, read
+from bleen.database.importing import Names, read, same
 from bleen.database.migration import says
 from bleen.database.reverting_names import taken_whole
 from bleen.database.rules import Finding, Script, lint_back
@@ -124,17 +124,7 @@ def _changes(text: str, dialect: Dialect) -> Iterator[Names]:
 
 
 def _among(some: set[Names], others: set[Names]) -> bool:
-    return all(any(_same(each, other) for other in others) for each in some)
-
-
-def _same(one: Names, other: Names) -> bool:
-    """Whether two may be the same thing: where a schema stands before one of them only, nobody knows which is meant by the other; and of a routine
-    without its arguments, there is only one.
-    """
-    if one[-1] == "(?)" or other[-1] == "(?)":
-        one, other = one[:-1], other[:-1]
-    shared = min(len(one), len(other)) - 1
-    return one[0] == other[0] and one[len(one) - shared :] == other[len(other) - shared :]
+    return all(any(same(each, other) for other in others) for each in some)
 
 
 def _picks(delete: str, puts: Sequence[str], dialect: Dialect) -> bool:
