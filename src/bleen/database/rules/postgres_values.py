@@ -5,7 +5,8 @@ Python's values stand for SQL's: None for NULL, True and False, int, Decimal and
 
 import re
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Any
 
@@ -95,12 +96,21 @@ def _constant(it: Message) -> Value:
         case "ival":
             return int(it.ival.ival)
         case "fval":
-            return Decimal(it.fval.fval)
+            return _number(it.fval.fval)
         case "boolval":
             return bool(it.boolval.boolval)
         case "sval":
             return str(it.sval.sval)
     return Unsure.SOME
+
+
+def _number(written: str) -> Value:
+    """What does not fit an int4, or has a fraction: 0xFF_FF and 0b1 are numbers too (PostgreSQL 16)."""
+    with suppress(ValueError):
+        return int(written, 0)
+    with suppress(InvalidOperation):
+        return Decimal(written)
+    return Unsure.SOME  # its exponent is more than a number has room for
 
 
 def as_type(given: Value, name: Message) -> Value:
@@ -184,7 +194,7 @@ def _operator(it: Message, row: Row) -> Value:
             if name in _NULL_OF_NULL and (left is None or right is None):
                 return None
             if name == "-" and not it.HasField("lexpr") and isinstance(right, (int, Decimal)) and not isinstance(right, bool):
-                return -right
+                return right.copy_negate() if isinstance(right, Decimal) else -right  # unlike -right it rounds nothing, and never overflows
             if name in ("=", "<=", ">=") and left is Unsure.SOME and expression(it.lexpr) == expression(it.rexpr):
                 return True
             return _compared(name, left, right)
