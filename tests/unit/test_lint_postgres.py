@@ -297,6 +297,9 @@ def test_what_is_only_long_is_read() -> None:
         assert found(f"SELECT {begin}{part * 800}{end}", "expand") == []
 
 
+ATTACHED = "CREATE TABLE new (id int, kind text) PARTITION BY RANGE (id); ALTER TABLE new ATTACH PARTITION users FOR VALUES FROM (1) TO (9)"
+
+
 def rules_of(*sql: str) -> list[str]:
     return [finding.rule for finding in lint_release([Script(text, f"{number}.sql", "expand") for number, text in enumerate(sql)], "postgres")]
 
@@ -335,6 +338,13 @@ def test_what_an_earlier_file_of_the_release_made_is_free_to_change() -> None:
         ("CREATE TABLE p PARTITION OF events DEFAULT; TRUNCATE p", "truncate"),
         ("CREATE TABLE admins (a int) INHERITS (users); TRUNCATE admins", "truncate"),
         ("CREATE TABLE p (a int); ALTER TABLE events ATTACH PARTITION p DEFAULT; TRUNCATE p", "truncate"),
+        (f"{ATTACHED}; CREATE INDEX i ON new (id)", "index-without-concurrently"),
+        (f"{ATTACHED}; ALTER TABLE new ALTER kind TYPE varchar(20)", "change-type"),
+        (f"{ATTACHED}; ALTER TABLE new RENAME COLUMN kind TO sort", "rename"),
+        (f"{ATTACHED}; CREATE TRIGGER t BEFORE INSERT ON new EXECUTE FUNCTION f()", "trigger"),
+        (f"{ATTACHED}; ALTER TABLE new RENAME TO newer; DROP TABLE newer", "attach-partition"),
+        (f"CREATE TABLE top (id int) PARTITION BY RANGE (id); {ATTACHED.replace('(id int, kind text)', 'PARTITION OF top DEFAULT')}; LOCK top", "lock-table"),
+        ("CREATE TABLE new (id int); ALTER TABLE users INHERIT new; ALTER TABLE new ALTER id TYPE bigint", "change-type"),
         ("CREATE TABLE audit (a int); CREATE TRIGGER t AFTER INSERT ON users EXECUTE FUNCTION f(); TRUNCATE audit", "truncate"),
         ("CREATE TABLE audit (a int); CREATE RULE r AS ON INSERT TO users DO ALSO INSERT INTO audit VALUES (1); TRUNCATE audit", "truncate"),
         ("CREATE TRIGGER a BEFORE INSERT ON users EXECUTE FUNCTION f(); DROP TRIGGER a ON orders", "drop-in-expand"),
@@ -342,6 +352,20 @@ def test_what_an_earlier_file_of_the_release_made_is_free_to_change() -> None:
 )
 def test_what_is_not_surely_new_is_not_free(sql: str, rule: str) -> None:
     assert rules_of(sql)[-1] == rule
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "ALTER TABLE new RENAME TO newer",
+        "CREATE TABLE more PARTITION OF new DEFAULT; CREATE INDEX i ON more (id)",
+        "CREATE TABLE more (LIKE new); ALTER TABLE new ATTACH PARTITION more DEFAULT; CREATE INDEX i ON more (id); DROP TABLE more",
+        "CREATE INDEX i ON ONLY new (id)",
+        "ALTER TABLE new DETACH PARTITION users; CREATE INDEX i ON new (id); DROP TABLE new",
+    ],
+)
+def test_a_new_table_with_a_partition_in_use_is_free_where_that_is_not_reached(sql: str) -> None:
+    assert rules_of(f"{ATTACHED}; {sql}") == ["attach-partition"]
 
 
 def test_what_expand_made_is_in_use_when_contract_runs() -> None:

@@ -14,6 +14,7 @@ from bleen.database.way_back import lint
 from operation_cases import CASES, Case
 
 COLUMN = "ALTER TABLE users ADD COLUMN x int;"
+ATTACHED = "CREATE TABLE new (a int) PARTITION BY LIST (a); ALTER TABLE new ATTACH PARTITION users FOR VALUES IN (1);"
 TRIGGER = """
 CREATE TABLE log (id int);
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
@@ -58,6 +59,7 @@ BEYOND: list[tuple[Dialect, str, str, list[str]]] = [
     ("mysql", "GRANT SELECT ON shop.* TO r;", "REVOKE SELECT, INSERT ON shop.* FROM r;", ["revoke"]),
     ("mysql", "INSERT INTO kinds VALUES (1);", "ALTER VIEW v AS SELECT 1;", ["replaces"]),
     ("sqlite", AUDIT, "REPLACE INTO settings (k, v) VALUES (1, 1);", ["replaces"]),
+    ("postgres", ATTACHED, "DROP TABLE IF EXISTS new;", ["attach-partition"]),
     ("mysql", COLUMN, "/*!50000 DROP TABLE users */;", ["executable-comment"]),
     ("mysql", COLUMN, "DELETE FROM users;", ["delete-without-where"]),
     ("sqlite", COLUMN, "DROP TABLE users;", ["drop-in-expand"]),
@@ -100,6 +102,7 @@ UNDOES: list[tuple[Dialect, str, str]] = [
     ("mysql", "CREATE OR REPLACE VIEW v AS SELECT 1;", "ALTER VIEW v AS SELECT 2;"),
     ("mysql", "REPLACE INTO settings (k, v) VALUES (1, 2);", "REPLACE INTO settings (k, v) VALUES (1, 1);"),
     ("sqlite", "INSERT OR REPLACE INTO settings (k, v) VALUES (1, 2);", "INSERT OR REPLACE INTO settings (k, v) VALUES (1, 1);"),
+    ("postgres", ATTACHED, "ALTER TABLE new DETACH PARTITION users; DROP TABLE new;"),
     ("postgres", "INSERT INTO app.kinds VALUES (7);", "DELETE FROM app.kinds WHERE id = 7;"),
     ("mysql", "CREATE FUNCTION w() RETURNS int RETURN 1; ALTER TABLE users ADD INDEX i (a), ALGORITHM=INPLACE;", "DROP FUNCTION w; DROP INDEX i ON users;"),
     ("sqlite", "CREATE TRIGGER t AFTER INSERT ON users BEGIN SELECT 1; END;", "DROP TRIGGER t;"),

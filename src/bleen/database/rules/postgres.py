@@ -60,7 +60,7 @@ RULES = {
     "rule": "No rule (CREATE RULE): statements would do something else than they say.",
     "inheritance": "A table in use gets no parent or type, and loses none.",
     "partition-of": "A partition is made as a table and then attached, which locks out nobody.",
-    "attach-partition": "A table that has rows is attached only if a validated CHECK proves its bounds.",
+    "attach-partition": "A table that has rows is attached only if a validated CHECK proves its bounds; it goes with what it was attached to.",
     "default-partition": "A partition is attached beside a DEFAULT one only if a validated CHECK of that one excludes its bounds.",
     "detach-partition": "A partition is detached CONCURRENTLY, in contract.",
     "replica-identity": "REPLICA IDENTITY of a table in use is not changed.",

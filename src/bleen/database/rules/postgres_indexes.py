@@ -92,7 +92,12 @@ def create_index(look: Look, statement: Message) -> Iterator[Finding]:
         return
     chosen = statement.idxname or called(table[-1], *columns, "idx")
     safe = sql(changed(statement, concurrent=True, idxname=chosen, if_not_exists=False))
-    if not statement.concurrent and not statement.relation.inh:
+    if parts := made.in_use_below(look, table):  # no partitioned table's index is built CONCURRENTLY
+        if statement.relation.inh:
+            why = f"nobody writes {', '.join(quoted(*each) for each in parts)}, which belongs to {quoted(*table)}, while the index is built"
+            how = "CREATE INDEX ON ONLY, then CONCURRENTLY on each partition, then ALTER INDEX ... ATTACH PARTITION"
+            yield look.finding("index-without-concurrently", f"{why}; {how}")
+    elif not statement.concurrent and not statement.relation.inh:
         why = f"on a partitioned table ONLY builds nothing, and the index is whole once each partition's is attached; any other {quoted(*table)} nobody writes"
         yield look.warning("index-without-concurrently", f"{why} while this builds its index: there leave ONLY out, and say CONCURRENTLY")
     elif not statement.concurrent:

@@ -34,11 +34,14 @@ FILLED = "has rows"
 FIRES = "a write runs"
 """What a row that is written to a new table sets off besides: a trigger, the functions of a CHECK. By the last of its names too."""
 
+PARTS = "partitions and children"
+"""Of a table, with whether each was in use when it came to it: what is done to the table is done to them. By the last of its names too."""
+
 INSERTS, UPDATES = 4, 16
 """Bits of a trigger's events (pg_trigger.h)."""
 
 _EVERYTHING = (NAME, FREE, ROWS)
-_CARRIED = (QUERY, DEFAULTS, TIES, FILLED, FIRES)
+_CARRIED = (QUERY, DEFAULTS, TIES, FILLED, FIRES, PARTS)
 
 
 class Fired(NamedTuple):
@@ -65,7 +68,7 @@ class Tie(NamedTuple):
 def makes_table(look: Look, name: tuple[str, ...]) -> None:
     for freedom in _EVERYTHING:
         look.known.makes(freedom, *name)
-    for fact in (TIES, FILLED, FIRES):
+    for fact in (TIES, FILLED, FIRES, PARTS):
         look.known.unlearns(fact, name[-1])
 
 
@@ -88,11 +91,34 @@ def makes_name(look: Look, name: tuple[str, ...]) -> None:
 
 
 def is_free(look: Look, name: tuple[str, ...]) -> bool:
-    return look.known.made(FREE, *name)
+    return look.known.made(FREE, *name) and not in_use_below(look, name)
 
 
 def has_own_rows(look: Look, name: tuple[str, ...]) -> bool:
-    return look.known.made(ROWS, *name)
+    return look.known.made(ROWS, *name) and not in_use_below(look, name)
+
+
+def takes_in(look: Look, whole: tuple[str, ...], part: tuple[str, ...]) -> None:
+    """A partition or a child comes to a table."""
+    look.known.learns(PARTS, whole[-1], what={**_parts(look, whole), part: not look.known.made(FREE, *part)})
+
+
+def lets_go(look: Look, whole: tuple[str, ...], part: tuple[str, ...]) -> None:
+    look.known.learns(PARTS, whole[-1], what={each: used for each, used in _parts(look, whole).items() if each != part})
+
+
+def _parts(look: Look, whole: tuple[str, ...]) -> dict[tuple[str, ...], bool]:
+    return look.known.of(PARTS, whole[-1]) or {}
+
+
+def in_use_below(look: Look, name: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The tables in use that belong to a new one, at whatever depth, by statements of this release."""
+    found, left = [], [name]
+    for whole in left:
+        parts = _parts(look, whole)
+        found += [each for each, used in parts.items() if used]
+        left += [each for each, used in parts.items() if not used and each not in left]
+    return found
 
 
 def forgets(look: Look, name: tuple[str, ...]) -> None:

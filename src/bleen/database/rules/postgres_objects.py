@@ -92,6 +92,7 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
     used = [name for name in names if not _made(look, what, name)]
     locked = [name for name in names if what == "INDEX" and not statement.concurrent and not made.is_free(look, name)]
     tied = [(name, tie) for name in names if what == "TABLE" and made.is_free(look, name) for tie in made.ties(look, name)]
+    parts = [(name, part) for name in names if what == "TABLE" for part in made.in_use_below(look, name)]
     for name in names:
         if what in _RELATIONS:
             made.forgets(look, name)
@@ -114,6 +115,8 @@ def drop(look: Look, statement: Message) -> Iterator[Finding]:
             f"nobody reads or writes its table until this has its lock; DROP INDEX CONCURRENTLY {_list(what, locked)}",
             _each(safe),
         )
+    for name, part in parts:
+        yield look.finding("attach-partition", f"{quoted(*part)}, which was there before, belongs to {quoted(*name)} and goes with it; DETACH it first")
     for name, tie in tied:
         key, other = f"the foreign key {quoted(tie.constraint)}", quoted(*tie.other)
         yield look.warning("foreign-key", f"{key} goes with {quoted(*name)}: nobody reads or writes {other} until this has its lock there too")
@@ -152,7 +155,7 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
         made.moves(look, on, (*on[:-1], new))
     elif what in ("COLUMN", "TABCONSTRAINT"):
         below = "column" if what == "COLUMN" else "constraint"
-        free, told = look.known.made(made.NAME, *on) or look.known.made(below, *on, old), quoted(*on, old)
+        free, told = (look.known.made(made.NAME, *on) and not made.in_use_below(look, on)) or look.known.made(below, *on, old), quoted(*on, old)
         if look.known.made(below, *on, old):
             look.known.makes(below, *on, new, what=look.known.of(below, *on, old))
         look.known.forgets(below, *on, old)

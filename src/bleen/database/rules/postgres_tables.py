@@ -83,7 +83,7 @@ def _part(look: Look, statement: Message, command: Message, at: Place, free: boo
         made.calls_by_check(look, name, command)
     if rule is None:
         yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
-    elif not free or rule in (_attach, _validate, _inheritance):
+    elif not free or rule in (_attach, _detach, _validate, _inheritance):
         yield from rule(look, statement, command, at)
     if command.behavior == pb.DROP_CASCADE:
         yield from _cascade(look, statement, command, at)
@@ -454,6 +454,8 @@ def _trigger_state(look: Look, statement: Message, command: Message, at: Place) 
 
 def _inheritance(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name, parent = relation(statement.relation), relation(getattr(command, "def").range_var)
+    if parent:
+        (made.takes_in if command.subtype == pb.AT_AddInherit else made.lets_go)(look, parent, name)
     if made.is_free(look, name) and (command.subtype != pb.AT_AddInherit or made.is_free(look, parent)):
         return
     made.forgets(look, name)
@@ -485,9 +487,11 @@ def _attach(look: Look, statement: Message, command: Message, at: Place) -> Iter
     how = getattr(command, "def").partition_cmd
     part, whole, rows = relation(how.name), relation(statement.relation), statement.objtype != pb.OBJECT_INDEX
     new = made.is_free(look, part)
+    if rows:
+        made.takes_in(look, whole, part)
     if not new:
         made.reaches_further(look, whole)
-    if not made.is_free(look, whole):
+    if not look.known.made(made.NAME, *whole):
         made.forgets(look, part)
         if rows and not how.bound.is_default:
             yield look.warning(
@@ -506,8 +510,11 @@ def _attach(look: Look, statement: Message, command: Message, at: Place) -> Iter
 
 
 def _detach(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    how = getattr(command, "def").partition_cmd
-    table = quoted(*relation(statement.relation))
+    how, whole = getattr(command, "def").partition_cmd, relation(statement.relation)
+    table = quoted(*whole)
+    made.lets_go(look, whole, relation(how.name))
+    if look.known.made(made.NAME, *whole):
+        return
     if not how.concurrent:
         safe = changed(command)
         getattr(safe, "def").partition_cmd.concurrent = True
@@ -573,12 +580,14 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
         made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
         yield from _refers(look, name, statement, look.parsed.statement.at)
+        for each in statement.inh_relations:
+            made.takes_in(look, relation(each.range_var), name)
     yield from _parented(look, statement, parents)
 
 
 def _parents(look: Look, statement: Message) -> list[Message]:
     """The tables in use whose rows those of a new one are too."""
-    return [each.range_var for each in statement.inh_relations if not made.is_free(look, relation(each.range_var))]
+    return [each.range_var for each in statement.inh_relations if not look.known.made(made.NAME, *relation(each.range_var))]
 
 
 def _parented(look: Look, statement: Message, parents: list[Message], foreign: bool = False) -> Iterator[Finding]:
@@ -623,7 +632,7 @@ def temporary_table(look: Look, table: Message) -> Iterator[Finding]:
 
 def trigger(look: Look, statement: Message) -> Iterator[Finding]:
     table = relation(statement.relation)
-    if not look.known.made(made.NAME, *table):
+    if not look.known.made(made.NAME, *table) or made.in_use_below(look, table):
         why = f"{quoted(statement.trigname)} runs for the writes of the old version too: an error in it fails them"
         sync = "two-way sync is better left to [[sync]] in migration.toml"
         if look.expanding:
