@@ -95,6 +95,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ALTER COLUMN active DROP DEFAULT"),
         ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note DROP DEFAULT"),  # as Django writes it
         ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note SET DEFAULT NULL"),
+        ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note SET DEFAULT nullif('', '')"),
         (
             "expand",
             "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users RENAME note TO n; ALTER TABLE users ALTER n SET DEFAULT NULL::text",
@@ -104,6 +105,12 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ALTER active SET DEFAULT false"),
         ("expand", "ALTER TABLE users ADD t int; ALTER TABLE users ALTER t SET DEFAULT current_setting('app.t')::int"),
         ("expand", "ALTER TABLE users ADD t text DEFAULT current_setting('app.t')"),
+        ("expand", "ALTER TABLE users ADD t bigint; ALTER TABLE users ALTER t SET DEFAULT lastval()"),
+        ("expand", "ALTER TABLE users ADD t varchar(3); ALTER TABLE users ALTER t SET DEFAULT 'none'"),
+        ("expand", "ALTER TABLE users ADD t char; ALTER TABLE users ALTER t SET DEFAULT upper('none')"),
+        ("expand", "ALTER TABLE users ADD t smallint; ALTER TABLE users ALTER t SET DEFAULT 32767.5"),
+        ("expand", "ALTER TABLE users ADD t numeric(4, 2); ALTER TABLE users ALTER t SET DEFAULT -100"),
+        ("expand", "ALTER TABLE users ADD t int DEFAULT 3000000000"),
         ("expand", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1 / 0'; ALTER TABLE users ADD t int; ALTER TABLE users ALTER t SET DEFAULT f()"),
     ],
     "change-type": [

@@ -67,6 +67,11 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD b varchar(3) NOT NULL DEFAULT 'new'; ALTER TABLE users ADD CHECK (b IN ('new', 'old')) NOT VALID"),
     ("both", "ALTER TABLE users ADD b numeric(10, 2) NOT NULL DEFAULT 0.5, ADD c int DEFAULT '--5'; ALTER TABLE users ADD CHECK (b >= 0) NOT VALID"),
     ("both", "ALTER TABLE users ADD b bigint DEFAULT 0xFF_FFFFFFFF; ALTER TABLE users ADD CHECK (b > 0b111 AND b > 0o7777777777777 AND b < 1e999) NOT VALID"),
+    (
+        "both",
+        "ALTER TABLE users ADD b varchar(3), ADD c smallint, ADD d numeric(4, 2), ADD e varchar(3)[]; ALTER TABLE users ALTER b SET DEFAULT 'new  ', "
+        "ALTER c SET DEFAULT 32767.4, ALTER d SET DEFAULT 99.99, ALTER e SET DEFAULT '{none}'; ALTER TABLE users ALTER b SET DEFAULT 'none'::varchar(3)",
+    ),
     ("both", "ALTER TABLE users ADD b numeric DEFAULT -1e9999999, ADD c numeric DEFAULT 1e99999999999999999999"),  # the last of them no server takes
     ("both", "ALTER TABLE users ADD b int DEFAULT 1; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b) WHERE b <> 1"),
     ("both", "ALTER TABLE users ADD b uuid; ALTER TABLE users ALTER b SET DEFAULT gen_random_uuid(); CREATE UNIQUE INDEX CONCURRENTLY i ON users (b)"),

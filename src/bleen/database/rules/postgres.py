@@ -25,7 +25,7 @@ RULES = {
     "rename": "Nothing is renamed: the version that runs knows it by its name.",
     "drop-in-expand": "Nothing is dropped before contract: the old version uses it, and going back needs it.",
     "drop-default": "A default that the old version's INSERTs count on stays until contract.",
-    "set-default": "A new default of a column that is in use reaches the old version's INSERTs too.",
+    "set-default": "A new default reaches the old version's INSERTs too, and may make them fail.",
     "drop-cascade": "CASCADE drops what is not named.",
     "change-type": "A type is never changed directly: a new column is added, filled, and used.",
     "add-not-null": "A column that is added takes NULL, or has a constant default.",

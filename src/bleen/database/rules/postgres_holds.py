@@ -12,7 +12,7 @@ from postgast import walk
 
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_look import FREE, Look, Message, expression, functions, inner, kind, quoted, type_name, words
-from bleen.database.rules.postgres_values import Unsure, Value, as_type, value
+from bleen.database.rules.postgres_values import Unsure, Value, as_type, has_room, value
 from bleen.database.rules.sentences import HELD
 from bleen.database.statements import Place
 
@@ -24,6 +24,9 @@ _TOTAL = frozenset(
     """.split()
 )
 """Functions of PostgreSQL that fail for no value of a column, used as an index uses them."""
+
+_OF_THE_SESSION = frozenset(("currval", "lastval"))
+"""They fail in a session that has had no number yet."""
 
 _TOTAL_CASTS = frozenset("text varchar bpchar char citext name date timestamp timestamptz time timetz interval".split())
 """Types to which a cast fails for no value; to date and time, in an index, only one from another such type: from text it is not IMMUTABLE."""
@@ -104,13 +107,20 @@ def _where(index: Message) -> list[Message]:
 
 
 def refuses_inserts(look: Look, table: tuple[str, ...], column: str, default: Message, at: Place) -> Iterator[Finding]:
-    """A warning for the default of a new column that calls what may fail: the old version's INSERTs, which do not know the column, call it too."""
+    """What the default of a new column does to the old version's INSERTs, which do not know the column: an error where it does not fit in it, a warning
+    where it calls what may fail.
+    """
+    new = look.known.of("column", *table, column)
+    if look.expanding and new is not None and new.type is not None and not has_room(value(default), new.type):
+        why = f"{expression(default)} does not fit in {quoted(column)}: if PostgreSQL takes it here, every INSERT of the old version"
+        yield look.finding("set-default", f"{why} into {quoted(*table)} fails from here on", at=at)
     tree = pb.ResTarget(val=default)
     settings = [node for _, node in walk(tree) if kind(node) == "FuncCall" and words(node.funcname)[-1] == "current_setting" and len(node.args) == 1]
-    calls = [*functions(tree, FREE), *("current_setting" for _ in settings[:1])]
+    calls = [*functions(tree, FREE - _OF_THE_SESSION), *("current_setting" for _ in settings[:1])]
     if look.expanding and calls:
         why = f"every INSERT of the old version into {quoted(*table)} calls {', '.join(calls)}() for {quoted(column)} from here on, and fails if that fails"
-        how = "; current_setting(name, true) is NULL where nobody has set it" if settings else ""
+        unnumbered = "; it fails in a session that has had no number yet" if functions(tree, FREE - _OF_THE_SESSION) != functions(tree, FREE) else ""
+        how = "; current_setting(name, true) is NULL where nobody has set it" if settings else unnumbered
         yield look.warning("set-default", f"{why}{how}", at=at)
 
 

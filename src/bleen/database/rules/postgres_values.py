@@ -45,7 +45,8 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
 }
 _NULL_OF_NULL = (*_COMPARED, "+", "-", "*", "/", "%", "~", "~*", "!~", "!~*", "~~", "!~~", "~~*", "!~~*")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_WHOLE, _TEXT, _NUMERIC = ("int2", "int4", "int8"), ("text", "varchar"), ("numeric", "float4", "float8")
+_WHOLE = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
+_TEXT, _NUMERIC = ("text", "varchar"), ("numeric", "float4", "float8")
 
 
 def no_row(column: Message) -> Value:
@@ -131,13 +132,32 @@ def as_type(given: Value, name: Message) -> Value:
 
 def _fits(given: str | int | Decimal, name: Message) -> bool:
     """Whether a type's length or scale, as in varchar(3) and numeric(10, 2), leaves a value as it is."""
-    limits = [inner(each).ival.ival for each in name.typmods if kind(inner(each)) == "A_Const"]
-    if len(limits) < len(name.typmods):
+    limits = _limits(name)
+    if limits is None:
         return False
     if isinstance(given, str):
         return not limits or len(given) <= limits[0]
     scale = limits[1] if len(limits) > 1 else 0
     return not limits or isinstance(given, int) or int(given.as_tuple().exponent) >= -scale
+
+
+def _limits(name: Message) -> list[int] | None:
+    """What a type says in its parentheses; None if that is no numbers."""
+    limits = [inner(each).ival.ival for each in name.typmods if kind(inner(each)) == "A_Const"]
+    return limits if len(limits) == len(name.typmods) else None
+
+
+def has_room(given: Value, name: Message) -> bool:
+    """Whether a column of a type takes a value, however it pads or rounds it; True too where that cannot be told."""
+    type_is, limits = type_name(name), _limits(name)
+    if isinstance(given, str):
+        return not limits or type_is not in ("varchar", "bpchar") or len(given.rstrip(" ")) <= limits[0]
+    if given is None or isinstance(given, (bool, Unsure)):
+        return True
+    if type_is in _WHOLE:
+        return -_WHOLE[type_is] - Decimal("0.5") < given < _WHOLE[type_is] - Decimal("0.5")
+    room = Decimal((0, (1,), limits[0] - sum(limits[1:]))) if limits and type_is == "numeric" else None
+    return room is None or room.copy_negate() < given < room
 
 
 def _is_null(given: Value) -> Value:
@@ -203,6 +223,9 @@ def _operator(it: Message, row: Row) -> Value:
             same = left is right if left is None or right is None else _compared("=", left, right)
             known = isinstance(same, bool) and Unsure.UNKNOWN not in (left, right)
             return _not(same, how == "AEXPR_DISTINCT") if known else Unsure.UNKNOWN
+        case "AEXPR_NULLIF":
+            same = _compared("=", left, value(it.rexpr, row))
+            return None if left is None or same is True else left if same is not Unsure.UNKNOWN else Unsure.UNKNOWN
         case "AEXPR_IN":
             return _among(left, it.rexpr.list.items, row, name == "=")
         case "AEXPR_OP_ANY" if kind(inner(it.rexpr)) == "A_ArrayExpr" and name == "=":
