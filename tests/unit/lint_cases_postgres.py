@@ -289,6 +289,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD b bigint DEFAULT 1; ALTER TABLE users ADD FOREIGN KEY (b) REFERENCES orgs (id) NOT VALID"),
         ("expand", "CREATE INDEX CONCURRENTLY i ON users (((meta->>'age')::int))"),
         ("expand", "CREATE INDEX CONCURRENTLY i ON users (a, (1 / b))"),
+        ("expand", "ALTER TABLE users ADD r numeric GENERATED ALWAYS AS (total / qty) VIRTUAL"),
+        ("expand", "ALTER TABLE users ADD n int GENERATED ALWAYS AS ((data->>'n')::int) VIRTUAL"),
         ("expand", "CREATE INDEX CONCURRENTLY i ON users (a) WHERE name::int > 3"),
         ("expand", "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1 / $1'; CREATE INDEX CONCURRENTLY i ON users (f(a))"),
     ],

@@ -123,6 +123,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "holds-the-old-version": [
         ("expand", "ALTER TABLE users ADD COLUMN a TEXT;\nCREATE UNIQUE INDEX i ON users (typeof(a))"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT AS (b + 1) VIRTUAL NOT NULL"),
+        ("expand", "ALTER TABLE users ADD COLUMN a TEXT AS (json_extract(data, '$.a'))"),
+        ("expand", "CREATE INDEX i ON users (a, data ->> '$.a')"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\nCREATE UNIQUE INDEX i ON users (a) WHERE a > 0"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL)"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0 CHECK (a > 0)"),
@@ -301,6 +303,9 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN a INT DEFAULT NULL REFERENCES b"),
     ("both", "ALTER TABLE users ADD COLUMN a INT GENERATED ALWAYS AS (b + 1) VIRTUAL"),
     ("both", "ALTER TABLE users ADD COLUMN a INT AS (b + 1)"),
+    ("both", "ALTER TABLE users ADD COLUMN a TEXT AS (CASE WHEN json_valid(b) THEN b -> 'a' END)"),
+    ("both", "ALTER TABLE users ADD COLUMN a TEXT;\nALTER TABLE users ADD COLUMN z TEXT AS (json_extract(a, '$.a'))"),
+    ("contract", "ALTER TABLE users ADD COLUMN a TEXT AS (json_extract(data, '$.a'))"),
     ("both", "ALTER TABLE users ADD COLUMN a INT;\nALTER TABLE users DROP COLUMN a"),
     ("both", "ALTER TABLE users ADD COLUMN a INT;\nALTER TABLE users RENAME COLUMN a TO z"),
     ("both", "CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT, b TEXT UNIQUE DEFAULT CURRENT_TIMESTAMP, c INT REFERENCES users (id)) STRICT"),

@@ -11,7 +11,7 @@ from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_domains import domain_column
-from bleen.database.rules.postgres_holds import Added, check, held, refuses_inserts, unique_index
+from bleen.database.rules.postgres_holds import Added, check, held, refuses_inserts, unique_index, virtual
 from bleen.database.rules.postgres_look import (
     BUILT_IN,
     SERIAL,
@@ -182,6 +182,8 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
         )
     elif it.default is not None:
         yield from refuses_inserts(look, it.table, it.name, it.default, at)
+    if it.virtual is not None:
+        yield from virtual(look, it.table, it.virtual, at)
     yield from _inline(look, it, table, fix, at)
     if not it.serial and it.type.replace("[]", "") not in BUILT_IN:
         yield from domain_column(look, it.definition.type_name, table, "DEFAULT" in it.constraints, at)

@@ -102,6 +102,15 @@ def computed(look: Look, table: tuple[str, ...], index: Message, fix: str) -> It
         yield look.warning("holds-the-old-version", f"{quoted(*table)}: {why}", f"-- contract.sql\n{fix}")
 
 
+def virtual(look: Look, table: tuple[str, ...], it: Message, at: Place) -> Iterator[Finding]:
+    """A warning where a VIRTUAL column, which a SELECT * of the old version computes too, fails for what that version writes."""
+    over = [name for name in columns_of(Holding("", (it.raw_expr,), "")) if not look.known.made("column", *table, name)]
+    if look.expanding and over and may_fail(it.raw_expr):
+        why = f"a SELECT * of the old version fails from here on where {expression(it.raw_expr)} fails for what a row has in"
+        how = "let it be NULL there, as a / NULLIF(b, 0) is"
+        yield look.warning("holds-the-old-version", f"{quoted(*table)}: {why} {', '.join(map(quoted, dict.fromkeys(over)))}; {how}", at=at)
+
+
 def _where(index: Message) -> list[Message]:
     return [index.where_clause] if index.HasField("where_clause") else []
 
@@ -137,8 +146,16 @@ def _fails(node: Message) -> bool:
             name = words(node.funcname)
             return name[-1] not in _TOTAL or not (len(name) == 1 or name[0] == "pg_catalog")
         case "A_Expr" if node.kind == pb.AEXPR_OP:
-            return words(node.name)[-1] in ("/", "%") and value(node.rexpr) in (0, None, *Unsure)
+            return words(node.name)[-1] in ("/", "%") and not _never_zero(node.rexpr)
     return False
+
+
+def _never_zero(divisor: Message) -> bool:
+    """A number, or NULL instead of zero: NULLIF(a, 0)."""
+    it = inner(divisor)
+    if kind(it) == "A_Expr" and it.kind == pb.AEXPR_NULLIF:
+        return value(it.rexpr) == 0
+    return value(divisor) not in (0, None, *Unsure)
 
 
 def default_changes(look: Look, table: tuple[str, ...], column: str, expression: Message | None, at: Place) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ whatever takes long keeps all the others waiting, and there is no concurrent way
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from bleen.database import tokens
@@ -32,7 +33,7 @@ from bleen.database.rules.sentences import (
 )
 from bleen.database.rules.sqlite_grammar import Column, Scratch, column, is_constant
 from bleen.database.statements import Comment, Statement
-from bleen.database.tokens import Cursor, Puzzled, Token, words
+from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
 RULES = {
     "not-understood": NOT_UNDERSTOOD,
@@ -94,6 +95,11 @@ _OWN = ("sqlite_sequence", "sqlite_stat1", "sqlite_stat3", "sqlite_stat4")
 """Tables of SQLite's own that it lets anybody write to (SQLite, "Database File Format")."""
 _TELLS = words("FOREIGN_KEY_LIST INDEX_INFO INDEX_LIST TABLE_INFO TABLE_LIST TABLE_XINFO")
 _COMMANDS = ("rebuild", "optimize", "integrity-check", "delete-all")
+_OF_JSON = words("""
+    JSON JSON_ARRAY_LENGTH JSON_EXTRACT JSON_INSERT JSON_PATCH JSON_PRETTY JSON_REMOVE JSON_REPLACE JSON_SET JSON_TYPE
+    JSONB JSONB_EXTRACT JSONB_INSERT JSONB_PATCH JSONB_REMOVE JSONB_REPLACE JSONB_SET
+""")
+_GUARD = "compute it only where it is: CASE WHEN json_valid(...) THEN ... END"
 _MODULES = words("FTS3 FTS4 FTS5 RTREE RTREE_I32 GEOPOLY")
 
 
@@ -210,6 +216,15 @@ class _Sqlite:
         if self.phase == "expand" and not self.made(table):
             checks = (*added.checks, not_null(added.expression, "sqlite")) if added.expression and added.not_null else added.checks
             yield from refuses(at, _name(table), added.name, default, checks, lambda named: self.used(table, named))
+            yield from self.computed(at, added, table)
+
+    def computed(self, at: Token, added: Column, table: tuple[Token, ...]) -> Iterator[Fault]:
+        """A VIRTUAL column is computed when a row is read, by a SELECT * of the old version too."""
+        expression = read(added.expression, "sqlite").sentences[0].tokens if added.expression and not added.stored else ()
+        if _wants_json(expression) and (over := self.used(table, within(expression))):
+            told = ", ".join(dict.fromkeys(token.text for token in over))
+            message = f"a SELECT * of the old version from {_name(table)} fails from here on if {told} is no JSON in a row of it; {_GUARD}"
+            yield Fault(at, "holds-the-old-version", message, "", "warn")
 
     def used(self, table: tuple[Token, ...], named: Sequence[Token]) -> list[Token]:
         """Those columns that the old version writes: itself, or as it writes what they are computed from."""
@@ -360,6 +375,10 @@ class _Sqlite:
             yield Fault(begin, "index-blocks-writers", message, "", "warn")
             if unique and self.phase == "expand" and (used or same is not False):
                 yield held(begin, _name(table[-1:]), used or named, later)
+            elif self.phase == "expand" and used and _wants_json((*parts, *cursor.rest())):
+                told = ", ".join(dict.fromkeys(token.text for token in used))
+                message = f"from here on a write of the old version to {_name(table[-1:])} fails if {told} is no JSON in it; {_GUARD}, or build it in contract"
+                yield Fault(begin, "holds-the-old-version", message, f"-- contract.sql\n{later}", "warn")
 
     def create_trigger(self, cursor: Cursor, begin: Token) -> Iterator[Fault]:
         surely_new = not cursor.accept("IF", "NOT", "EXISTS")
@@ -484,6 +503,12 @@ class _Sqlite:
         "UPDATE": change,
         "DELETE": change,
     }
+
+
+def _wants_json(expression: Sequence[Token]) -> bool:
+    """Whether it fails for a text that is no JSON; for a column's value nothing else that SQLite computes does (SQLite, "JSON Functions And Operators")."""
+    told = [token.word for token in expression]
+    return "JSON_VALID" not in told and any((word in _OF_JSON and after == "(") or (word, after) == ("-", ">") for word, after in pairwise(told))
 
 
 def _key(table: tuple[Token, ...]) -> tuple[str, ...]:
