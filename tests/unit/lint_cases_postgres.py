@@ -84,7 +84,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("contract", "ALTER TABLE users DROP COLUMN first_name CASCADE"),
         ("contract", "ALTER TABLE users DROP CONSTRAINT users_check CASCADE"),
         ("contract", "DROP SCHEMA app CASCADE"),
-        ("both", "CREATE SEQUENCE s; ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ALTER b SET DEFAULT nextval('s'); DROP SEQUENCE s CASCADE"),
+        (
+            "both",
+            "CREATE SEQUENCE s; GRANT USAGE ON SEQUENCE s TO app; ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ALTER b SET DEFAULT nextval('s'); "
+            "DROP SEQUENCE s CASCADE",
+        ),
         ("both", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; DROP FUNCTION f() CASCADE"),
         ("both", "CREATE TYPE t AS ENUM ('a'); DROP TYPE t CASCADE"),
         ("both", "CREATE TABLE people (a int); ALTER TABLE people DROP COLUMN a CASCADE"),
@@ -106,6 +110,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD t int; ALTER TABLE users ALTER t SET DEFAULT current_setting('app.t')::int"),
         ("expand", "ALTER TABLE users ADD t text DEFAULT current_setting('app.t')"),
         ("expand", "ALTER TABLE users ADD t bigint; ALTER TABLE users ALTER t SET DEFAULT lastval()"),
+        ("expand", "CREATE SEQUENCE s; ALTER TABLE users ADD t bigint; ALTER TABLE users ALTER t SET DEFAULT nextval('s')"),
+        ("expand", "CREATE SEQUENCE app.s; ALTER TABLE users ADD t bigint; ALTER TABLE users ALTER t SET DEFAULT nextval('app.s'::regclass)"),
         ("expand", "ALTER TABLE users ADD t varchar(3); ALTER TABLE users ALTER t SET DEFAULT 'none'"),
         ("expand", "ALTER TABLE users ADD t char; ALTER TABLE users ALTER t SET DEFAULT upper('none')"),
         ("expand", "ALTER TABLE users ADD t smallint; ALTER TABLE users ALTER t SET DEFAULT 32767.5"),

@@ -122,6 +122,14 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD a text; CREATE INDEX CONCURRENTLY i ON users ((a::int))"),
     ("contract", "CREATE INDEX CONCURRENTLY i ON users ((name::int))"),
     ("both", "ALTER TABLE users ADD t text; ALTER TABLE users ALTER t SET DEFAULT current_setting('app.t', true)"),
+    *(
+        ("both", f"{granted}; ALTER TABLE users ADD t bigint; ALTER TABLE users ALTER t SET DEFAULT nextval('s')")
+        for granted in (
+            "CREATE SEQUENCE s; GRANT USAGE ON SEQUENCE s TO app",
+            "CREATE SEQUENCE s; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app",
+            "ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO app; CREATE SEQUENCE s",
+        )
+    ),
     ("both", "REINDEX TABLE CONCURRENTLY users; REINDEX (CONCURRENTLY) INDEX users_email"),
     ("both", "REFRESH MATERIALIZED VIEW CONCURRENTLY v"),
     ("both", "CREATE TABLE people (id serial PRIMARY KEY, email text UNIQUE NOT NULL, org_id bigint REFERENCES orgs (id) ON DELETE CASCADE, CHECK (id > 0))"),

@@ -234,6 +234,8 @@ def safely(it: Column) -> str:
         said = [option for each in it.constraints.get("IDENTITY", ()) for option in each.options if option.def_elem.defname not in _OF_IDENTITY]
         made = sql(pb.CreateSeqStmt(sequence=changed(it.statement.relation, relname=sequence[-1]), options=said)).removesuffix(";")
         expand.append(f"{made} AS {kept} OWNED BY {table}.{name};")
+        granted = f"-- GRANT USAGE ON SEQUENCE {quoted(*sequence)} TO each role that writes {table}: an identity column asks for no right"
+        expand.append(granted.replace("\n", " "))
         expand.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {filling};")
         backfill.append(f"UPDATE {table} SET {name} = {filling} WHERE {name} IS NULL;")
     elif it.stored is not None:

@@ -12,7 +12,8 @@ from postgast import walk
 
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_look import FREE, Look, Message, expression, functions, inner, kind, quoted, type_name, words
-from bleen.database.rules.postgres_values import Unsure, Value, as_type, has_room, value
+from bleen.database.rules.postgres_made import GRANTED, NAME
+from bleen.database.rules.postgres_values import Unsure, Value, as_type, has_room, relation_said, value
 from bleen.database.rules.sentences import HELD
 from bleen.database.statements import Place
 
@@ -126,6 +127,12 @@ def refuses_inserts(look: Look, table: tuple[str, ...], column: str, default: Me
     tree = pb.ResTarget(val=default)
     settings = [node for _, node in walk(tree) if kind(node) == "FuncCall" and words(node.funcname)[-1] == "current_setting" and len(node.args) == 1]
     calls = [*functions(tree, FREE - _OF_THE_SESSION), *("current_setting" for _ in settings[:1])]
+    numbers = [relation_said(node.args[0]) for _, node in walk(tree) if kind(node) == "FuncCall" and words(node.funcname)[-1] == "nextval" and node.args]
+    granted = any(look.known.knows(GRANTED, last) for last in ("", *(name[-1] for name in numbers if name)))
+    if look.expanding and not granted and any(look.known.made(NAME, *name) for name in numbers):
+        told = ", ".join(quoted(*name) for name in numbers)
+        why = f"every INSERT of the old version into {quoted(*table)} takes a number from {told} from here on, and fails if its role may not"
+        yield look.warning("set-default", f"{why}; GRANT USAGE ON SEQUENCE {told} before, to each that writes {quoted(*table)} and does not own {told}", at=at)
     if look.expanding and calls:
         why = f"every INSERT of the old version into {quoted(*table)} calls {', '.join(calls)}() for {quoted(column)} from here on, and fails if that fails"
         unnumbered = "; it fails in a session that has had no number yet" if functions(tree, FREE - _OF_THE_SESSION) != functions(tree, FREE) else ""

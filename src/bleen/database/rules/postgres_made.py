@@ -37,6 +37,9 @@ FIRES = "a write runs"
 PARTS = "partitions and children"
 """Of a table, with whether each was in use when it came to it: what is done to the table is done to them. By the last of its names too."""
 
+GRANTED = "granted"
+"""A sequence on which this release has granted something, by the last of its names; an empty one stands for all that there are, or will be."""
+
 INSERTS, UPDATES = 4, 16
 """Bits of a trigger's events (pg_trigger.h)."""
 

@@ -226,12 +226,20 @@ def owner(look: Look, statement: Message) -> Iterator[Finding]:
 
 def grant(look: Look, statement: Message) -> Iterator[Finding]:
     if statement.is_grant:
+        _granted(look, statement)
         return
     what = pb.ObjectType.Name(statement.objtype).removeprefix("OBJECT_")
     names = [object_name(each) for each in statement.objects]
     if statement.targtype == pb.ACL_TARGET_OBJECT and all(_made(look, what, name) for name in names):
         return
     yield from _revoked(look)
+
+
+def _granted(look: Look, grant: Message) -> None:
+    """Of sequences it is remembered, since a default that takes a number asks for a right."""
+    if grant.objtype == pb.OBJECT_SEQUENCE:
+        for last in [object_name(each)[-1] for each in grant.objects] if grant.targtype == pb.ACL_TARGET_OBJECT else [""]:
+            look.known.learns(made.GRANTED, last)
 
 
 def grant_role(look: Look, statement: Message) -> Iterator[Finding]:
@@ -242,8 +250,11 @@ def grant_role(look: Look, statement: Message) -> Iterator[Finding]:
 
 
 def default_privileges(look: Look, statement: Message) -> Iterator[Finding]:
+    if statement.action.is_grant:
+        _granted(look, statement.action)
+        return
     schemas = [each.sval for option in statement.options if option.def_elem.defname == "schemas" for each in map(inner, option.def_elem.arg.list.items)]
-    if not statement.action.is_grant and not (schemas and all(look.known.made("schema", each) for each in schemas)):
+    if not (schemas and all(look.known.made("schema", each) for each in schemas)):
         yield from _revoked(look)
 
 

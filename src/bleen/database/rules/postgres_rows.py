@@ -13,7 +13,7 @@ from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_look import FREE, Look, Message, called, changed, functions, inner, kind, quoted, relation, sql, tables, temporary, words
 from bleen.database.rules.postgres_many import how_many, named
 from bleen.database.rules.postgres_tables import temporary_table
-from bleen.database.rules.postgres_values import Unsure, value
+from bleen.database.rules.postgres_values import Unsure, relation_said, value
 
 _MANY = 1000
 """Rows of one INSERT ... VALUES."""
@@ -293,8 +293,7 @@ def _numbers_own(look: Look, setval: Message) -> bool:
         first = inner(first).arg
     if kind(inner(first)) == "FuncCall" and words(inner(first).funcname)[-1] == "pg_get_serial_sequence" and inner(first).args:
         first = inner(first).args[0]
-    said = value(first)
-    return isinstance(said, str) and '"' not in said and made.is_free(look, tuple(said.lower().split(".")))
+    return made.is_free(look, relation_said(first))
 
 
 def _as_attributes(look: Look, statement: Message) -> list[str]:

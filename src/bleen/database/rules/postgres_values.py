@@ -105,6 +105,13 @@ def _constant(it: Message) -> Value:
     return Unsure.SOME
 
 
+def relation_said(node: Message) -> tuple[str, ...]:
+    """The relation that a literal names, as nextval and setval take it: 's', 'app.s'::regclass; empty where that cannot be told."""
+    it = inner(node)
+    said = value(it.arg if kind(it) == "TypeCast" else node)
+    return tuple(said.lower().split(".")) if isinstance(said, str) and '"' not in said else ()
+
+
 def _number(written: str) -> Value:
     """What does not fit an int4, or has a fraction: 0xFF_FF and 0b1 are numbers too (PostgreSQL 16)."""
     with suppress(ValueError):
