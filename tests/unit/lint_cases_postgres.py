@@ -288,6 +288,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "expand",
             "ALTER TABLE users ADD b int DEFAULT 1; ALTER TABLE users ADD CONSTRAINT c CHECK (b > 0) NOT VALID; ALTER TABLE users ALTER b SET DEFAULT 0",
         ),
+        ("expand", "ALTER TABLE users ADD b text NOT NULL DEFAULT ' '; ALTER TABLE users ADD CHECK (length(trim(b)) > 0) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD a int, ADD b int; ALTER TABLE users ADD CHECK (num_nonnulls(a, b) = 1) NOT VALID"),
         ("expand", "ALTER TABLE users ADD b int DEFAULT 0; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b)"),
         ("expand", "ALTER TABLE users ADD b int UNIQUE NULLS NOT DISTINCT"),
         ("expand", "ALTER TABLE users ADD b text NOT NULL DEFAULT ''; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(b))"),

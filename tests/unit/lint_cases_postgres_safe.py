@@ -66,6 +66,7 @@ GOOD: list[tuple[str, str]] = [
     ),
     ("both", "ALTER TABLE users ADD b int DEFAULT 1; ALTER TABLE users ADD CONSTRAINT c CHECK (b IS NOT NULL AND b > 0) NOT VALID"),
     ("both", "ALTER TABLE users ADD b text DEFAULT 'a'; ALTER TABLE users ADD CHECK (b IN ('a', 'b') OR b = ANY (ARRAY['c'])) NOT VALID"),
+    ("both", "ALTER TABLE users ADD a int, ADD b int DEFAULT 1; ALTER TABLE users ADD CHECK (num_nonnulls(a, b) = 1 AND num_nulls(a) > 0) NOT VALID"),
     ("both", "ALTER TABLE users ADD b text; ALTER TABLE users ADD CHECK (b IN ('a', 'b') AND length(b) < 10) NOT VALID"),
     ("both", "ALTER TABLE users ADD b varchar(3) NOT NULL DEFAULT 'new'; ALTER TABLE users ADD CHECK (b IN ('new', 'old')) NOT VALID"),
     ("both", "ALTER TABLE users ADD b numeric(10, 2) NOT NULL DEFAULT 0.5, ADD c int DEFAULT '--5'; ALTER TABLE users ADD CHECK (b >= 0) NOT VALID"),

@@ -175,6 +175,20 @@ def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:
     assert fixes == ["-- contract.sql\nDROP TABLE IF EXISTS users;", "-- contract.sql\nALTER TABLE users DROP INDEX IF EXISTS i;"]
 
 
+@pytest.mark.parametrize(
+    ("part", "written"),
+    [("CAST(data->'$.a' AS UNSIGNED ARRAY)", "data"), ("CAST(a AS CHAR(9) CHARACTER SET latin1), b", "a, b"), ("a / 0b11 + x'0f' + b'1'", "a")],
+)
+def test_what_is_no_column_is_not_told_as_one(part: str, written: str) -> None:
+    (told,) = (each for each in found(f"CREATE INDEX i ON users (({part})) ALGORITHM=INPLACE LOCK=NONE", "expand") if each.severity == "warn")
+    assert f" as it writes {written}: " in told.message
+
+
+def test_a_check_of_a_new_column_is_told_of_its_default() -> None:
+    (told,) = (each for each in found("ALTER TABLE users ADD COLUMN a INT DEFAULT 1 CHECK (mod(a, 2) = 1)", "expand") if each.severity == "warn")
+    assert "leaves a to the default" in told.message
+
+
 def test_a_setting_is_told_as_it_is_written() -> None:
     said = [finding.message for sql in ("SET STATEMENT a = 1 FOR SELECT 1", "SET @a := 1", "SET CHARACTER SET latin1") for finding in found(sql, "expand")]
     assert [message.partition(" changes ")[0] for message in said[:2]] == ["STATEMENT a", "@a"]

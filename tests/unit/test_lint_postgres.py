@@ -393,6 +393,16 @@ def test_what_holds_the_old_version_says_for_how_long_and_waits_for_contract() -
     assert told.fix == "-- contract.sql\nALTER TABLE users ADD CONSTRAINT c CHECK (a > b AND c > 0) NOT VALID;"
 
 
+@pytest.mark.parametrize(
+    ("check", "severity"), [("length(trim(a)) > 0", "error"), ("num_nonnulls(a, b) = 2", "error"), ("fine(a)", "warn"), ("a ~ '[a-z]'", "warn")]
+)
+def test_what_is_only_over_new_columns_is_told_of_their_defaults(check: str, severity: str) -> None:
+    (told,) = found(f"ALTER TABLE users ADD a text DEFAULT '', ADD b int; ALTER TABLE users ADD CONSTRAINT c CHECK ({check}) NOT VALID", "expand")
+    assert told.severity == severity
+    assert "default" in told.message
+    assert "as it writes" not in told.message
+
+
 def test_a_rollback_in_the_file_makes_nothing_certain() -> None:
     assert rules_of("BEGIN; CREATE TABLE users (a int); ROLLBACK; DROP TABLE users")[-1] == "drop-in-expand"
 

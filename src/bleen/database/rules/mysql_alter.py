@@ -13,7 +13,7 @@ from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.mysql_adding import INSTANT, ONLINE, added, defined, nullable, required
 from bleen.database.rules.mysql_column import Column, is_constant
 from bleen.database.rules.mysql_grammar import Alter, Spec, changes_nothing_else
-from bleen.database.rules.sentences import HOLDS, Fault, collide, columns, held, not_null, refuses, same_again
+from bleen.database.rules.sentences import HOLDS, Fault, collide, columns, held, left, not_null, refuses, same_again
 from bleen.database.tokens import Cursor, Token, read, words
 
 RULES = {
@@ -235,7 +235,7 @@ def unique(at: Token, parts: Sequence[Token], context: Context, fix: str) -> Ite
     elif same is True or all(context.knows("filled", column) for column in named):
         yield same_again(at, context.name, named, fix)
     elif same is not False:
-        yield held(at, context.name, named, fix)
+        yield left(at, context.name, named, fix)
 
 
 def _add_index(spec: Spec, context: Context) -> Iterator[Fault]:

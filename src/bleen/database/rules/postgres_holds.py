@@ -14,7 +14,7 @@ from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_look import FREE, Look, Message, expression, functions, inner, kind, quoted, type_name, words
 from bleen.database.rules.postgres_made import GRANTED, NAME
 from bleen.database.rules.postgres_values import Unsure, Value, as_type, has_room, relation_said, value
-from bleen.database.rules.sentences import HELD
+from bleen.database.rules.sentences import BY_DEFAULT, HELD
 from bleen.database.statements import Place
 
 _TOTAL = frozenset(
@@ -89,7 +89,8 @@ def held(look: Look, table: tuple[str, ...], it: Holding, at: Place | None = Non
         yield look.finding("holds-the-old-version", why, fix, at=at)
     elif before or not columns or refuses is None:
         over = ", ".join(quoted(name) for name in before or dict.fromkeys(columns)) or "its rows"
-        yield look.warning("holds-the-old-version", f"{told}: {HELD.format(over=over)}", fix, at=at)
+        why = HELD if before or not columns else BY_DEFAULT
+        yield look.warning("holds-the-old-version", f"{told}: {why.format(over=over)}", fix, at=at)
 
 
 def computed(look: Look, table: tuple[str, ...], index: Message, fix: str) -> Iterator[Finding]:

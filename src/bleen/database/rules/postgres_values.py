@@ -35,6 +35,8 @@ _STRICT = frozenset(
 )
 """NULL of NULL."""
 
+_TRIMMED = {"btrim": str.strip, "trim": str.strip, "ltrim": str.lstrip, "rtrim": str.rstrip}
+
 _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     "=": lambda a, b: bool(a == b),
     "<>": lambda a, b: bool(a != b),
@@ -200,7 +202,11 @@ def _called(name: str, given: Sequence[Value]) -> Value:
         return Unsure.NEW
     if name in _STRICT and any(each is None for each in given):
         return None
+    if name in ("num_nonnulls", "num_nulls") and Unsure.UNKNOWN not in given:
+        return sum((each is None) == (name == "num_nulls") for each in given)
     only = given[0] if len(given) == 1 else None
+    if name in _TRIMMED and isinstance(only, str):
+        return _TRIMMED[name](only, " ")
     if name in ("length", "char_length", "character_length") and isinstance(only, str):
         return len(only)
     if name in ("lower", "upper") and isinstance(only, str) and only.isascii():

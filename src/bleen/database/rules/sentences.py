@@ -1,5 +1,6 @@
 """What the rules of MySQL and of SQLite share: a file, sentence by sentence, and what is wrong with each."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
@@ -17,6 +18,12 @@ HELD = (
     "add it in contract, or only over columns that this release adds"
 )
 """Why what refuses rows waits for contract; ``over`` is what it is about."""
+
+BY_DEFAULT = (
+    "from here on each INSERT of the old version leaves {over} to the default, and whether that passes cannot be told here; "
+    "see that it does, or add it in contract"
+)
+"""The same of what is only over columns that the old version does not know."""
 
 HOLDS = {"holds-the-old-version": "A CHECK, foreign key or unique index over what the old version writes waits for contract: it holds that version too."}
 
@@ -51,6 +58,7 @@ _BEFORE_PARENTHESIS = words(
     "SELECT EXISTS VALUES VALUE ROW IN AND OR NOT XOR AS ON CONFLICT LIKE BETWEEN CASE WHEN THEN ELSE WHERE SET RETURNING IS DIV COLLATE INTERVAL "
     "FROM JOIN USING UNION ALL EXCEPT INTERSECT DISTINCT BY HAVING LIMIT OVER INDEX KEY MATCH AGAINST"
 )
+_BITS = re.compile(r"0b[01]+")
 _BEHIND_OPERAND = words("NOTNULL ISNULL GLOB MATCH ESCAPE")
 """Operators of SQLite that are no columns where they stand behind one."""
 _TYPES = words("CHAR BINARY DECIMAL VARCHAR NCHAR NUMERIC")
@@ -70,15 +78,17 @@ def unknown_call(statement: Sequence[Token]) -> Token | None:
 
 def columns(group: Sequence[Token]) -> list[Token]:
     """The columns that a CHECK or the parts of an index name, and perhaps more: never less. ``group`` is what stands in its parentheses."""
-    found, depth, cases = [], 0, any(token.word == "CASE" for token in group)
+    found, depth, cases, typed = [], 0, any(token.word == "CASE" for token in group), 0
     for at, token in enumerate(group):
         depth += {"(": 1, ")": -1}.get(token.word, 0)
+        typed = depth if token.word == "AS" else 0 if depth < typed else typed  # CAST(a AS UNSIGNED ARRAY)
         called = at + 1 < len(group) and group[at + 1].word == "("
         first = depth == 0 and (at == 0 or group[at - 1].word == ",")  # of an index's part: a(10)
         qualifies = at + 1 < len(group) and group[at + 1].word == "."
         collation = at > 0 and group[at - 1].word == "COLLATE"
         operator = token.word in _BEHIND_OPERAND and at > 0 and (group[at - 1].kind != "sign" or group[at - 1].word == ")")
-        other = operator or token.word in EXPRESSION or (cases and token.word == "END") or (called and not first) or qualifies or collation
+        constant = (at + 1 < len(group) and group[at + 1].kind == "string") or _BITS.fullmatch(token.text)  # x'0f', DATE '2026-01-01'
+        other = typed or constant or operator or token.word in EXPRESSION or (cases and token.word == "END") or (called and not first) or qualifies or collation
         if token.kind in ("word", "name") and not other:
             found.append(token)
     return found
@@ -108,6 +118,12 @@ def held(at: Token, table: str, over: Sequence[Token], fix: str = "") -> Fault:
     return Fault(at, "holds-the-old-version", f"{table}: {HELD.format(over=told)}", f"-- contract.sql\n{fix}" if fix else "", "warn")
 
 
+def left(at: Token, table: str, over: Sequence[Token], fix: str = "") -> Fault:
+    """What may refuse rows of the old version, because of the defaults that the new columns ``over`` have in them; ``fix`` is the same in contract."""
+    told = ", ".join(dict.fromkeys(token.text for token in over))
+    return Fault(at, "holds-the-old-version", f"{table}: {BY_DEFAULT.format(over=told)}", f"-- contract.sql\n{fix}" if fix else "", "warn")
+
+
 def unknown(call: Token, severity: Severity = "error") -> Fault:
     """A function that may do anything."""
     return Fault(call, "side-effect", f"{call.text}() may do more than answer; no rule knows it to be harmless", "", severity)
@@ -123,8 +139,10 @@ def refuses(
         if said is False:
             message = f"the default of {column.text} does not meet this CHECK: each INSERT into {table} by the version that does not know it fails"
             yield Fault(at, "holds-the-old-version", message)
-        elif over or isinstance(said, Unknown):
-            yield held(at, table, over or [column])
+        elif over:
+            yield held(at, table, over)
+        elif isinstance(said, Unknown):
+            yield left(at, table, [column])
 
 
 def not_null(expression: str, dialect: Dialect) -> tuple[Token, ...]:

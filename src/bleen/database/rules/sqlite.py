@@ -24,6 +24,7 @@ from bleen.database.rules.sentences import (
     collide,
     findings,
     held,
+    left,
     not_null,
     refuses,
     same_again,
@@ -374,7 +375,7 @@ class _Sqlite:
             message = f"is built while nobody else can write to the database; SQLite has no concurrent way: see that {_name(table[-1:])} is small enough"
             yield Fault(begin, "index-blocks-writers", message, "", "warn")
             if unique and self.phase == "expand" and (used or same is not False):
-                yield held(begin, _name(table[-1:]), used or named, later)
+                yield held(begin, _name(table[-1:]), used, later) if used else left(begin, _name(table[-1:]), named, later)
             elif self.phase == "expand" and used and _wants_json((*parts, *cursor.rest())):
                 told = ", ".join(dict.fromkeys(token.text for token in used))
                 message = f"from here on a write of the old version to {_name(table[-1:])} fails if {told} is no JSON in it; {_GUARD}, or build it in contract"
