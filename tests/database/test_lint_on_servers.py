@@ -191,10 +191,20 @@ HOLDING = [
     "ALTER TABLE users ADD COLUMN a int; ALTER TABLE users ALTER a SET DEFAULT 1; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a) WHERE a > 1",
     "ALTER TABLE users ADD COLUMN a uuid; ALTER TABLE users ALTER a SET DEFAULT gen_random_uuid(); CREATE UNIQUE INDEX CONCURRENTLY i ON users (a)",
     "ALTER TABLE users ADD COLUMN a bigint; ALTER TABLE users ALTER a SET DEFAULT 5; ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES orgs NOT VALID",
+    "ALTER TABLE users ADD COLUMN a text DEFAULT ' '; ALTER TABLE users ADD CHECK (length(trim(a)) > 0) NOT VALID",
+    "ALTER TABLE users ADD COLUMN a int, ADD COLUMN b int; ALTER TABLE users ADD CHECK (num_nonnulls(a, b) = 1) NOT VALID",
+    "ALTER TABLE users ADD COLUMN a int, ADD COLUMN b int DEFAULT 1; ALTER TABLE users ADD CHECK (num_nonnulls(a, b) = 1) NOT VALID",
+    *(
+        f"ALTER TABLE users ADD COLUMN a {of}; ALTER TABLE users ALTER a SET DEFAULT {default}"
+        for of, default in [
+            *(("varchar(3)", "'none'"), ("varchar(3)", "'new  '"), ("varchar(3)", "'none'::varchar(3)"), ("char", "'no'"), ("numeric(4, 2)", "-100")),
+            *(("smallint", "32767.5"), ("smallint", "32767.4"), ("int", "3000000000"), ("numeric(4, 2)", "99.99"), ("int NOT NULL DEFAULT 1", "nullif(1, 1)")),
+        ]
+    ),
 ]
 
 
-HOLDS = {"holds-the-old-version", "not-null-in-expand", "drop-default"}
+HOLDS = {"holds-the-old-version", "not-null-in-expand", "drop-default", "set-default"}
 
 
 def refused(connection: "psycopg.Connection[tuple[object, ...]]", sql: str) -> bool:
@@ -205,7 +215,7 @@ def refused(connection: "psycopg.Connection[tuple[object, ...]]", sql: str) -> b
         try:
             connection.execute("INSERT INTO users (id, org_id, name, email) VALUES (-2, 1, 'm1', 'm1')")
             connection.execute("INSERT INTO users (id, org_id, name, email) VALUES (-1, 2, 'n1', NULL)")
-        except psycopg.IntegrityError:
+        except (psycopg.IntegrityError, psycopg.DataError):
             return True
         return False
 
@@ -223,7 +233,7 @@ EXPRESSIONS = """
 NULL::text; NOT false; NOT NULL::bool; 1 = 1 AND 'a' = 'a'; NULL AND false; NULL OR true; NULL OR false; 1 IN (1, 2); 3 IN (1, 2); 3 NOT IN (1, NULL)
 3 = ANY (ARRAY[1, 2]); NULL = ANY (ARRAY[1]); -1 > 0; coalesce(NULL, 0) > 0; length('ab') > 2; lower('A') = 'a'; '{}'::jsonb IS NOT NULL; 2 BETWEEN 1 AND 3
 1 IS DISTINCT FROM NULL; NULL IS NOT DISTINCT FROM NULL; (NULL > 1) IS NOT TRUE; (1 > 0) IS FALSE; NULL::bool IS UNKNOWN; 1.50 = 1.5; 1 <> NULL
-EXISTS (SELECT 1)
+EXISTS (SELECT 1); nullif(1, 1); nullif(2, 1); length(trim(' ')); num_nulls(NULL, 1, NULL)
 'x' LIKE NULL; now() IS NULL; CURRENT_DATE IS NOT NULL; upper(NULL) IS NULL; 't'::bool; '7'::int > 6; abs(NULL); -(1.5); 'ab'::varchar(1) IS NULL
 """.replace("\n", ";")
 
