@@ -172,6 +172,16 @@ def test_the_first_safe_way_says_the_harmless_parts_of_the_statement_too(phase: 
     assert "\n".join(written).count("DROP w" if "DROP COLUMN w" in changes else "ADD COLUMN x int") == 1
 
 
+def test_what_has_no_name_gets_one_that_nothing_beside_it_gets() -> None:
+    checks = "ALTER TABLE users ADD c int CHECK (c > 0), ADD CHECK (a > 0), ADD CHECK (b > 0), ADD CHECK (a < 9), ADD CHECK (a > b), ADD CHECK (c < 9)"
+    indexes = "CREATE INDEX ON users (lower(a)); CREATE INDEX ON users (lower(b)); ALTER TABLE users ADD UNIQUE (a), ADD UNIQUE (a), ADD d int UNIQUE"
+    named = re.findall(r"(?:CONSTRAINT|CONCURRENTLY) (\w+) (?:CHECK|ON)", "\n".join(each.fix for each in found(f"{checks}; {indexes}", "contract")))
+    assert named == [
+        *(f"users_{each}" for each in ("c_check", "a_check", "b_check", "a_check1", "a_b_check", "c_check1")),
+        *(f"users_{each}" for each in ("idx", "idx1", "a_key", "a_key1", "d_key")),
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "value"),
     [

@@ -19,6 +19,7 @@ from bleen.database.rules.postgres_look import (
     Look,
     Message,
     called,
+    called_alone,
     changed,
     expression,
     functions,
@@ -135,7 +136,7 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
     strange = [each for each in it.constraints if each not in _UNDERSTOOD]
     if strange:
         yield look.finding("not-understood", f"no rule knows a column with {', '.join(strange)}", at=at)
-    table, name, fix = quoted(*it.table), quoted(it.name), safely(it)
+    table, name, fix = quoted(*it.table), quoted(it.name), safely(look, it)
     if not command.missing_ok:
         look.known.makes("column", *it.table, it.name, what=Added(_given(look, it), it.definition.type_name, it.required))
         if it.required:
@@ -219,7 +220,7 @@ def _given(look: Look, it: Column) -> Value:
     return None if domain is None else Unsure.UNKNOWN if domain.volatile else domain.given
 
 
-def safely(it: Column) -> str:
+def safely(look: Look, it: Column) -> str:
     """The same column in steps of which none locks anybody out for longer than a moment."""
     table, name = quoted(*it.table), quoted(it.name)
     expand, backfill = [_bare(it)], []
@@ -247,8 +248,8 @@ def safely(it: Column) -> str:
         backfill.append(f"-- say what {name} is to be in the rows that are there, instead of {filling}".replace("\n", " "))
         backfill.append(f"UPDATE {table} SET {name} = {filling} WHERE {name} IS NULL;")
     contract = required(it.table, it.name) if it.required and (it.volatile or it.default is None) else []
-    (contract if it.alike else expand).extend(_indexes(it))
-    expand += _constraints(it)
+    (contract if it.alike else expand).extend(_indexes(look, it))
+    expand += _constraints(look, it)
     for each in it.constraints.get("PRIMARY", ()):
         contract.append(added(it.statement, apart(it.statement, each, each.conname or called(it.table[-1], it.name, "pkey"), [it.name])[1]))
     if not backfill and not contract:
@@ -269,20 +270,21 @@ def _bare(it: Column) -> str:
     return sql(changed(it.statement, cmds=[wrapped(command)]))
 
 
-def _indexes(it: Column) -> list[str]:
+def _indexes(look: Look, it: Column) -> list[str]:
     steps = []
-    for kind, suffix in (("UNIQUE", "key"), ("PRIMARY", "pkey")):
-        for each in it.constraints.get(kind, ()):
-            index, use = apart(it.statement, each, each.conname or called(it.table[-1], it.name, suffix), [it.name])
-            steps += [sql(index), *([added(it.statement, use)] if kind == "UNIQUE" else [])]
+    for each in it.constraints.get("UNIQUE", ()):
+        index, use = apart(it.statement, each, each.conname or called_alone(look, it.table[-1], it.name, "key"), [it.name])
+        steps += [sql(index), added(it.statement, use)]
+    for each in it.constraints.get("PRIMARY", ()):
+        steps.append(sql(apart(it.statement, each, each.conname or called(it.table[-1], it.name, "pkey"), [it.name])[0]))
     return steps
 
 
-def _constraints(it: Column) -> list[str]:
+def _constraints(look: Look, it: Column) -> list[str]:
     table, steps = quoted(*it.table), []
     for kind, suffix in (("CHECK", "check"), ("FOREIGN", "fkey")):
-        for number, each in enumerate(it.constraints.get(kind, ())):
-            chosen = each.conname or called(it.table[-1], it.name, suffix + (str(number) if number else ""))
+        for each in it.constraints.get(kind, ()):
+            chosen = each.conname or called_alone(look, it.table[-1], it.name, suffix)
             made = changed(each, conname=chosen, skip_validation=True, initially_valid=False)
             if kind == "FOREIGN":
                 made.fk_attrs.append(pb.Node(string=pb.String(sval=it.name)))

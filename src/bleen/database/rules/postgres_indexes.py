@@ -11,7 +11,7 @@ from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_columns import added, apart, required
 from bleen.database.rules.postgres_holds import Holding, computed, held, unique_index
-from bleen.database.rules.postgres_look import Look, Message, called, changed, options, quoted, relation, sql, wrapped
+from bleen.database.rules.postgres_look import Look, Message, called_alone, changed, options, quoted, relation, sql, wrapped
 from bleen.database.rules.postgres_never_null import is_never_null
 from bleen.database.statements import Place
 
@@ -29,7 +29,7 @@ def indexed(look: Look, statement: Message, constraint: Message, at: Place) -> I
         yield from exclusion(look, statement, constraint, at)
         return
     columns = [each.string.sval for each in constraint.keys]
-    chosen = constraint.conname or called(name[-1], *([] if primary else columns), "pkey" if primary else "key")
+    chosen = constraint.conname or called_alone(look, name[-1], *([] if primary else columns), "pkey" if primary else "key")
     index, use = apart(statement, constraint, chosen, columns)
     before = _required(look, name, columns) if primary else []
     fix = "\n".join([sql(index), *before, added(statement, use)])
@@ -90,7 +90,7 @@ def create_index(look: Look, statement: Message) -> Iterator[Finding]:
         if named:
             made.makes_copy(look, (*table[:-1], statement.idxname))
         return
-    chosen = statement.idxname or called(table[-1], *columns, "idx")
+    chosen = statement.idxname or called_alone(look, table[-1], *columns, "idx")
     safe = sql(changed(statement, concurrent=True, idxname=chosen, if_not_exists=False))
     if parts := made.in_use_below(look, table):  # no partitioned table's index is built CONCURRENTLY
         if statement.relation.inh:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import repeat
+from itertools import count, repeat
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message as ProtobufMessage
@@ -172,6 +172,14 @@ def called(*parts: str) -> str:
     *first, last = parts
     room = 63 - len(f"_{last}".encode())
     return "_".join(first).encode()[:room].decode(errors="ignore") + f"_{last}"
+
+
+def called_alone(look: Look, *parts: str) -> str:
+    """The same for what has no name here, and as nothing else in this release is called: numbered from the second on, as PostgreSQL does it."""
+    *first, last = parts
+    name = next(each for each in (called(*first, f"{last}{number or ''}") for number in count()) if not look.known.knows("called", each))
+    look.known.learns("called", name)
+    return name
 
 
 def options(nodes: Sequence[Message]) -> dict[str, bool]:

@@ -19,6 +19,7 @@ from bleen.database.rules.postgres_look import (
     Look,
     Message,
     called,
+    called_alone,
     changed,
     default_along,
     expression,
@@ -327,9 +328,10 @@ def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place)
         return
     name = relation(statement.relation)
     other = f", nor {quoted(*relation(constraint.pktable))}" if constraint.contype == pb.CONSTR_FOREIGN else ""
-    columns = constraint.fk_attrs or constraint.keys
+    said = [each.string.sval for each in constraint.fk_attrs or constraint.keys]
+    columns = said or [each for each in dict.fromkeys(columns_of(check(constraint, ""))) if each != "*"]
     suffix = {pb.CONSTR_FOREIGN: "fkey", pb.CONSTR_NOTNULL: "not_null"}.get(constraint.contype, "check")
-    chosen = constraint.conname or called(name[-1], *(each.string.sval for each in columns), suffix)
+    chosen = constraint.conname or called_alone(look, name[-1], *columns, suffix)
     fix = f"{added(statement, _not_valid(changed(constraint, conname=chosen)))}\nALTER TABLE {quoted(*name)} VALIDATE CONSTRAINT {quoted(chosen)};"
     yield look.finding(
         "constraint-without-not-valid",
