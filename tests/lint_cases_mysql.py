@@ -364,6 +364,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT INTO users (id) SELECT SLEEP(5) WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
         ("backfill", "UPDATE users SET a = f(b), c = Sleep(5)"),
         ("backfill", "UPDATE users SET a = `SLEEP`(5)"),
+        ("both", "SELECT a FROM users USE INDEX"),
         ("both", "SELECT SLEEP(100)"),
         ("both", "SELECT * FROM users FOR UPDATE"),
         ("both", "(SELECT 1 INTO OUTFILE '/tmp/x')"),

@@ -130,7 +130,7 @@ def _tables(cursor: Cursor, named: frozenset[str], left: int) -> list[tuple[Toke
         if cursor.accept("AS") or not (cursor.done or cursor.now.word in _BEHIND or _hinted(cursor)):
             cursor.name()
         while _hinted(cursor):  # MySQL: USE INDEX FOR ORDER BY (a, b)
-            while not cursor.sees("("):
+            while not (cursor.done or cursor.sees("(")):
                 cursor.at += 1
             cursor.group()
         if not (cursor.done or cursor.now.word in _BEHIND):
