@@ -474,6 +474,40 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) ->
     file.write_text(text)
 
 
+def test_what_somebody_else_has_put_beside_the_environments_is_passed_over_and_left(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(BLUE, "0.9", 1, 1)
+    platform.provision(GREEN, "1.0", 1, 1)
+    copies = [host.place / name for name in ("green-5.bak", "green-05", "green-5-20261126", "green-6", "notes", "notes-1")]
+    for copy in copies[:-2]:
+        shutil.copytree(host.place / str(GREEN), copy)
+    copies[-2].mkdir()
+    copies[-1].write_text("1.0 was bad")
+    for name in ("1.json.bak", "1 (old).json", "saved.log"):
+        (host.place / str(GREEN) / name).write_text("{}")
+    (host.place / str(GREEN) / "saved").mkdir()
+    (host.place / ".ended").mkdir()
+    (kept := host.place / ".ended" / "green-4.bak").mkdir()
+    assert list(platform.running()) == [BLUE, GREEN]
+    assert list(platform.log_files(GREEN)) == ["1| "]
+    platform.tend(1)
+    host.retire(GREEN)
+    assert host.carriers() == ["blue-4/1"]
+    platform.tend(1)
+    done(lambda: host.platform().down(1))
+    assert host.carriers() == []
+    assert kept.exists()
+    assert all(copy.exists() for copy in copies)
+
+
+def test_a_record_that_a_bleen_wrote_which_went_by_the_directorys_name_is_read(host: Host) -> None:
+    """ "a newer bleen migrates it, mid-release too" """
+    host.platform().provision(GREEN, "1", 2, 1)
+    file = host.place / str(GREEN) / "environment.json"
+    file.write_text(json.dumps({name: value for name, value in json.loads(file.read_text()).items() if name != "environment"}))
+    assert host.platform().running()[GREEN].alive == 2
+
+
 # Health
 
 
