@@ -83,6 +83,17 @@ def test_an_effect_of_a_smaller_epoch_is_refused_and_of_the_same_one_is_not(tmp_
         pass
 
 
+@pytest.mark.parametrize("left", [b"\0" * 20, b"", b"12\0", b"\xff"], ids=["zeroes", "nothing", "the beginning", "anything"])
+def test_a_fence_of_which_a_power_cut_left_no_number_lets_the_first_effect_pass_and_no_earlier_one_then(tmp_path: Path, left: bytes) -> None:
+    """The fence is not synced: a host that crashes takes every stale process along."""
+    (tmp_path / "fence").write_bytes(left)
+    fence = Fence(tmp_path / "fence")
+    with fence.passing(7):
+        pass
+    with pytest.raises(Fenced, match="epoch 6 has been succeeded by 7"), fence.passing(6):
+        raise AssertionError("the effect was carried out")
+
+
 def test_a_lock_is_had_by_one_process_and_let_go_when_it_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from bleen.host.files import locked\nwith locked(Path(sys.argv[1]), 5, ''): print(flush=True); sys.stdin.read()"

@@ -445,6 +445,13 @@ def test_no_port_is_given_to_two_environments_of_a_host_and_none_again_at_once(h
     other.retire(GREEN)
 
 
+def test_ports_are_given_out_though_a_power_cut_left_no_number_of_the_last_one(host: Host, claimed: list[int]) -> None:
+    (host.root / "ports.lock").write_bytes(b"\0" * 20)
+    host.platform().provision(GREEN, "1.0", 1, 1)
+    host.platform().provision(BLUE, "1.0", 1, 1)
+    assert [host.platform().running()[each].targets[0].port for each in (GREEN, BLUE)] == [claimed[0], claimed[0] + 1]
+
+
 def test_ports_of_the_kernels_ephemeral_range_are_left_out_and_too_few_are_refused(host: Host) -> None:
     """Ports come from a configured range outside the kernel's ephemeral range"""
     low, high = (int(each) for each in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())

@@ -71,6 +71,17 @@ def locked(path: Path, seconds: float, why: str) -> Iterator[int]:
         os.close(handle)
 
 
+def counted(handle: int) -> int:
+    """The number that a locked file holds; 0 where it holds none. It is not synced, so a power cut may leave zero bytes, and no process that counted on it."""
+    text = os.pread(handle, 20, 0)
+    return int(text) if text.isdigit() else 0
+
+
+def keep_count(handle: int, number: int) -> None:
+    """Makes it this number."""
+    os.pwrite(handle, b"%020d" % number, 0)
+
+
 class Fence:
     """Lets effects on the providers of one service through one after the other, and none that was decided before the last one seen.
 
@@ -84,11 +95,11 @@ class Fence:
     def passing(self, epoch: int) -> Iterator[None]:
         """Holds the fence across a whole effect. Raises Fenced if a larger epoch has passed, Unavailable if another effect is under way for 5 s."""
         with locked(self._path, 5, "another process is in the middle of an effect on this service") as handle:
-            seen = int(os.pread(handle, 20, 0) or b"0")
+            seen = counted(handle)
             if epoch < seen:
                 raise Fenced(f"epoch {epoch} has been succeeded by {seen}; nothing was done")
             if epoch > seen:
-                os.pwrite(handle, b"%020d" % epoch, 0)
+                keep_count(handle, epoch)
             yield
 
 
