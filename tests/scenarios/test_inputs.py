@@ -130,10 +130,15 @@ def test_a_deploy_of_what_serves_is_nothing_to_do_and_with_another_configuration
 
 
 def test_what_serves_is_released_once_more_where_that_is_asked_for(shop: Shop) -> None:
+    """ "Released again from the same directory: it is ready, and `deploy` and `status` say that what starts again has the files of now." """
     shop.up("1.0").ship("1.0", "--keep-alive", "60")
+    directory = shop.releases / "1.0"
     with shop.load() as users:
-        assert "1.0 (green) serves; 1.0 (blue) stays warm" in shop.bleen("deploy", "1.0", "--again").out
+        said = shop.bleen("deploy", "1.0", "--again").out
+    assert f"note: 1.0 (blue) runs from {directory} too" in said
+    assert "1.0 (green) serves; 1.0 (blue) stays warm" in said
     assert not users.report().failures, users.report()
+    assert f"rollback: ready, to 1.0; a copy of it that starts again runs what is in {directory} now, as 1.0 (green) does" in shop.bleen("status").out
     assert "1.0 (blue) serves again" in shop.bleen("rollback").out
 
 
