@@ -92,6 +92,15 @@ class Plan(NamedTuple):
         """The old version likewise."""
         return f"{self.old_version} ({self.old.name})" if self.old and self.version == self.old_version else self.old_version
 
+    def shared(self, was: Mapping[str, Any]) -> str:
+        """The directory whose files the old version, with these settings of its platform, would be started from again although they are the new one's now;
+        empty if each has its own, or is told apart by {version}.
+        """
+        directory: str = self.platform.get("directory", "")
+        texts = (*self.platform.get("command", ()), *self.platform.get("env", {}).values())
+        told_apart = self.version != self.old_version and any("{version}" in text for text in texts)
+        return directory if self.old and not told_apart and was.get("directory") == directory else ""
+
     @property
     def digest(self) -> str:
         """The same for two plans that would run the same thing, whatever they replace."""

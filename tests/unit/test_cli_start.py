@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,15 @@ def test_what_is_printed_to_a_full_disk_is_lost_without_a_traceback_and_is_not_d
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, *flags, "-m", "bleen", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "bleen: not all that this says could be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("flags", ["", "-u "], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(("words", "code"), [("schema", 2), ("--help", 2), ("status --service nobody --json", 2), ("init", 0)])
+def test_what_is_printed_to_a_closed_stream_is_lost_too_and_a_verb_that_only_prints_is_not_done(tmp_path: Path, words: str, code: int, flags: str) -> None:
+    """ "What cannot be printed is left out [...]; a verb that is there to print (`plan`, `status`) then exits 2." """
+    line = ["sh", "-c", f'exec "$0" {flags}-m bleen {words} >&-', sys.executable]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "bleen: not all that this says could be written: Bad file descriptor\n")
 
 
 class Pressed:

@@ -1,8 +1,10 @@
 """Files that are the old one or the new one, the fence, and the room kept on a full disk."""
 
 import errno
+import fcntl
 import os
 import resource
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from bleen.errors import Fenced, Unavailable
 from bleen.host.files import Fence, Reserve, locked, write_durably
+from bleen.host.state import Place
 from programs import child
 
 
@@ -83,6 +86,17 @@ def test_an_effect_of_a_smaller_epoch_is_refused_and_of_the_same_one_is_not(tmp_
         pass
 
 
+@pytest.mark.parametrize("left", [b"\0" * 20, b"", b"12\0", b"\xff"], ids=["zeroes", "nothing", "the beginning", "anything"])
+def test_a_fence_of_which_a_power_cut_left_no_number_lets_the_first_effect_pass_and_no_earlier_one_then(tmp_path: Path, left: bytes) -> None:
+    """The fence is not synced: a host that crashes takes every stale process along."""
+    (tmp_path / "fence").write_bytes(left)
+    fence = Fence(tmp_path / "fence")
+    with fence.passing(7):
+        pass
+    with pytest.raises(Fenced, match="epoch 6 has been succeeded by 7"), fence.passing(6):
+        raise AssertionError("the effect was carried out")
+
+
 def test_a_lock_is_had_by_one_process_and_let_go_when_it_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from bleen.host.files import locked\nwith locked(Path(sys.argv[1]), 5, ''): print(flush=True); sys.stdin.read()"
@@ -126,6 +140,36 @@ def test_a_disk_that_is_filled_again_at_once_leaves_a_slice_of_the_reserve_for_t
         reserve.within(work)
     reserve.keep()
     assert (tmp_path / "reserve").stat().st_blocks * 512 >= 1 << 16
+
+
+def test_a_reserve_is_asked_of_the_disk_in_the_slices_in_which_it_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """btrfs frees nothing of what it gave in one piece while any of it is left."""
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda handle, at, size: asked.append((at, size)))
+    Reserve(tmp_path / "reserve", 1 << 16).keep()
+    assert asked == [(at, 1 << 11) for at in range(0, 1 << 16, 1 << 11)]
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["btrfs", "any other disk"])
+def test_the_state_is_written_in_place_where_the_disk_would_write_to_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:
+    """with a full disk (a reserve is kept for it)"""
+    flags, had = {}, 0x80  # FS_NOATIME_FL, which is not to be lost
+
+    def ioctl(handle: int, request: int, value: bytearray) -> None:
+        where = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if refused:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        if request == 0x80086601:
+            value[:4] = had.to_bytes(4, sys.byteorder)
+        else:
+            assert (request, list(where.iterdir())) == (0x40086602, []), "what is there already is not written in place"
+            flags[where] = int.from_bytes(value[:4], sys.byteorder)
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    place = Place("shop", tmp_path)
+    place.make()
+    assert flags == ({} if refused else {place.path: 0x00800000 | had})
+    assert place.environments.is_dir()
 
 
 def test_what_fails_for_another_reason_does_not_spend_the_reserve(tmp_path: Path) -> None:

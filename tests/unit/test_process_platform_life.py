@@ -445,6 +445,13 @@ def test_no_port_is_given_to_two_environments_of_a_host_and_none_again_at_once(h
     other.retire(GREEN)
 
 
+def test_ports_are_given_out_though_a_power_cut_left_no_number_of_the_last_one(host: Host, claimed: list[int]) -> None:
+    (host.root / "ports.lock").write_bytes(b"\0" * 20)
+    host.platform().provision(GREEN, "1.0", 1, 1)
+    host.platform().provision(BLUE, "1.0", 1, 1)
+    assert [host.platform().running()[each].targets[0].port for each in (GREEN, BLUE)] == [claimed[0], claimed[0] + 1]
+
+
 def test_ports_of_the_kernels_ephemeral_range_are_left_out_and_too_few_are_refused(host: Host) -> None:
     """Ports come from a configured range outside the kernel's ephemeral range"""
     low, high = (int(each) for each in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
@@ -472,6 +479,40 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) ->
     with pytest.raises(Unavailable, match=said):
         platform.retire(GREEN, 0, 1)
     file.write_text(text)
+
+
+def test_what_somebody_else_has_put_beside_the_environments_is_passed_over_and_left(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(BLUE, "0.9", 1, 1)
+    platform.provision(GREEN, "1.0", 1, 1)
+    copies = [host.place / name for name in ("green-5.bak", "green-05", "green-5-20261126", "green-6", "notes", "notes-1")]
+    for copy in copies[:-2]:
+        shutil.copytree(host.place / str(GREEN), copy)
+    copies[-2].mkdir()
+    copies[-1].write_text("1.0 was bad")
+    for name in ("1.json.bak", "1 (old).json", "saved.log"):
+        (host.place / str(GREEN) / name).write_text("{}")
+    (host.place / str(GREEN) / "saved").mkdir()
+    (host.place / ".ended").mkdir()
+    (kept := host.place / ".ended" / "green-4.bak").mkdir()
+    assert list(platform.running()) == [BLUE, GREEN]
+    assert list(platform.log_files(GREEN)) == ["1| "]
+    platform.tend(1)
+    host.retire(GREEN)
+    assert host.carriers() == ["blue-4/1"]
+    platform.tend(1)
+    done(lambda: host.platform().down(1))
+    assert host.carriers() == []
+    assert kept.exists()
+    assert all(copy.exists() for copy in copies)
+
+
+def test_a_record_that_a_bleen_wrote_which_went_by_the_directorys_name_is_read(host: Host) -> None:
+    """ "a newer bleen migrates it, mid-release too" """
+    host.platform().provision(GREEN, "1", 2, 1)
+    file = host.place / str(GREEN) / "environment.json"
+    file.write_text(json.dumps({name: value for name, value in json.loads(file.read_text()).items() if name != "environment"}))
+    assert host.platform().running()[GREEN].alive == 2
 
 
 # Health

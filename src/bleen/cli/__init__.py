@@ -96,7 +96,9 @@ def _be_heard() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+            handle = os.open(os.devnull, os.O_RDONLY)  # which refuses what is printed, as the closed stream does: it is known to be lost
+            nobody = open(handle, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the process lives
+            setattr(sys, name, _lossy(nobody, handle) if number else nobody)
         elif number and type(raw := _raw(stream)) is io.FileIO and raw.fileno() == number:
             setattr(sys, name, _lossy(stream, number))
 

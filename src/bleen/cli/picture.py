@@ -149,7 +149,10 @@ def _rollback(access: Access, newest: Release | None, providers: Providers, look
         return {"ready": False, "to": version, "reason": unwell}
     if pruned := _pruned(access, old):
         return {"ready": False, "to": version, "reason": f"{pruned} is gone: {version} lives only as long as its processes do"}
-    return {"ready": True, "to": version, "reason": None}
+    was = access.release_of(old)
+    shared = newest.plan.shared(was.plan.platform) if was else ""
+    but = f"a copy of it that starts again runs what is in {shared} now, as {newest.plan.new_words} does" if shared else None
+    return {"ready": True, "to": version, "reason": but}
 
 
 def window(access: Access, newest: Release | None) -> str:
@@ -277,7 +280,8 @@ def lines(picture: dict[str, Any]) -> list[str]:
         elif release["waiting"]["why"]:
             left = release["waiting"].get("seconds")
             said.append(f"  waits for {release['waiting']['why']}" + (f", {show.span(left)} at the most" if left is not None else ""))
-    said.append(f"rollback: ready, to {back['to']}" if back["ready"] else f"rollback: not ready: {back['reason']}")
+    but = f"; {back['reason']}" if back["reason"] else ""
+    said.append(f"rollback: ready, to {back['to']}{but}" if back["ready"] else f"rollback: not ready: {back['reason']}")
     if picture["drift"]:
         said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
     if picture["pending"]:

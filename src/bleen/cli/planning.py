@@ -90,7 +90,7 @@ def sweep(access: Access) -> None:
     living = [newest, *map(access.release_of, running)]
     needed = {str(r.plan.platform.get("secrets", "")) for r in living if r is not None and (not r.ended or r.environment in running)}
     for path in access.place.secrets.iterdir():
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, IsADirectoryError):  # a directory is none that was staged
             if str(path) not in needed and abs(clock.wall() - path.stat().st_mtime) > _STAGED:
                 path.unlink()
     last = 0 if newest is None else newest.id.number if newest.ended else newest.id.number - 1

@@ -210,6 +210,8 @@ def _warnings(config: Config, made: Plan, active: Active | None) -> Iterator[str
         yield f"{active.warm} stops being reachable: its warm environment is taken for {made.version}"
     if active and active.platform:
         yield from _differences(active.platform, made.platform)
+    if active and active.version == made.version and (shared := made.shared(active.platform)):
+        yield f"{made.old_words} runs from {shared} too: if that was changed since, a copy of it that starts again after a rollback has what is there then"
     if active and made.window == 0:
         yield "rollback_window is 0s: after the bake there is no rollback"
     if not any("{version}" in text for text in (process.directory, *process.command, *process.env.values())):

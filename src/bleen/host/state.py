@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bleen.errors import UserError
-from bleen.host.files import write_durably
+from bleen.host.files import write_durably, write_in_place
 
 
 def root() -> Path:
@@ -57,6 +57,8 @@ class Place:
         """Creates what is missing, readable by nobody else."""
         for each in (self.root, self.root / "files", self.root / "services", self.path, self.router, self.environments, self.releases, self.secrets):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if each == self.path:  # before there is anything in it, as only what is made afterwards goes by it
+                write_in_place(each)
 
     def remember(self, file: Path) -> None:
         """Maps a bleen.yaml to this service, for the verbs that do not read it."""

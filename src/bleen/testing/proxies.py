@@ -339,7 +339,13 @@ class ProxyContract(RouterContract):
 
     @pytest.mark.parametrize("preview", [False, True], ids=["production", "preview"])
     @pytest.mark.parametrize(
-        "trusted", [["192.0.2.0/24", "127.0.0.0/8", "127.0.0.1/32", "127.0.0.0/8"], ["192.0.2.0/24", "fc00::/7"]], ids=["trusted", "a stranger"]
+        "trusted",
+        [
+            ["192.0.2.0/24", "127.0.0.0/8", "127.0.0.1/32", "127.0.0.0/8"],
+            ["0.0.0.0/0", "10.0.0.0/8", "0.0.0.0/0", "fc00::/7"],
+            ["192.0.2.0/24", "fc00::/7"],
+        ],
+        ids=["trusted", "everybody", "a stranger"],
     )
     def test_whether_users_came_by_tls_is_believed_of_a_proxy_in_front_that_is_trusted(
         self, make: Make, fleet: Fleet, trusted: list[str], preview: bool
@@ -349,7 +355,7 @@ class ProxyContract(RouterContract):
         self.started(site, fleet)
         site.prepare(fleet.routing({BLUE: 100}, GREEN))
         told = {"x-forwarded-proto": "https", "x-forwarded-host": "shop.example", "x-forwarded-port": "443"}
-        believed = "https" if "127.0.0.0/8" in trusted else "http"
+        believed = "https" if {"127.0.0.0/8", "0.0.0.0/0"} & set(trusted) else "http"
         seen = _seen(site.get("/headers", "X-Forwarded-For: 9.9.9.9\r\n" + "".join(f"{n}: {v}\r\n" for n, v in told.items()), preview)[2])
         assert sorted((n, v) for n, v in seen if n in told) == sorted((told | {"x-forwarded-proto": believed}).items())
         assert ",".join(v.replace(" ", "") for n, v in seen if n == "x-forwarded-for") == "9.9.9.9,127.0.0.1"

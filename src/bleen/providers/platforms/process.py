@@ -47,7 +47,7 @@ class ProcessPlatform:
         with _in_words("look at", self._place):
             for environment, path, record in self._records():
                 if isinstance(record, Unavailable):
-                    alive = sum(_is_alive(path, int(file.stem)) for file in path.glob("[1-9]*.json"))
+                    alive = sum(_is_alive(path, n) for file in path.iterdir() if (n := _instance(file, ".json")))
                     found[environment] = Running("", alive, alive, (), damaged=str(record))
                     continue
                 alive = sum(_is_alive(path, n) for n in record.instances)
@@ -157,7 +157,7 @@ class ProcessPlatform:
         """
         live = self._path(environment)
         path = live if live.is_dir() else self._ended(environment)
-        return {f"{file.stem}| ": file for file in sorted(path.glob("*.log"), key=lambda file: int(file.stem))}
+        return {f"{n}| ": file for n, file in sorted((_instance(file, ".log"), file) for file in path.glob("*.log")) if n}
 
     # Starting and ending. The fence is held.
 
@@ -165,7 +165,7 @@ class ProcessPlatform:
         """Records a new environment: its directory appears whole, under the lock that gives out its ports."""
         hidden = process_record.secrets(self._settings.get("secrets", ""))
         with process_ports.giving_out(self._ports, self._settings.get("ports") or process_ports.RANGE, replicas) as ports:
-            record = Record.planned(version, replicas, ports, self._settings, self._probe)
+            record = Record.planned(environment, version, replicas, ports, self._settings, self._probe)
             launch.check(process_record.program(path, record, environment, 1, hidden))
             self._reserve.within(lambda: process_record.create(path, record, hidden))
         return record
@@ -267,15 +267,13 @@ class ProcessPlatform:
         else:
             ended.mkdir(mode=0o700, exist_ok=True)
         for file in ended.iterdir():
-            if file.suffix == ".log":
+            if _instance(file, ".log"):
                 logs.shrink(file, KEPT_BYTES)
             else:
-                file.unlink()
-        known = sorted(ended.parent.iterdir(), key=lambda each: Environment.parse(each.name).release)
-        for each in known[:-KEPT]:
-            for file in each.iterdir():
-                file.unlink()
-            each.rmdir()
+                _remove(file)
+        known = sorted(_named(ended.parent), key=lambda each: each[0].release)
+        for _, each in known[:-KEPT]:
+            _remove(each)
 
     # Looking
 
@@ -297,14 +295,13 @@ class ProcessPlatform:
 
     def _records(self) -> Iterator[tuple[Environment, Path, Record | Unavailable]]:
         """What was started here; in place of a record that cannot be read, why not: one that is damaged bars nobody's way back to another."""
-        for path in sorted(self._place.iterdir()):
-            record: Record | Unavailable | None = None
+        for environment, path in _named(self._place):
             try:
-                record = process_record.read(path) if path.name[0] != "." else None
+                record: Record | Unavailable | None = process_record.read(path)
             except Unavailable as error:
                 record = error
             if record:
-                yield Environment.parse(path.name), path, record
+                yield environment, path, record
 
     def _path(self, environment: Environment) -> Path:
         name = str(environment)
@@ -340,6 +337,32 @@ def _in_words(what: str, whom: object) -> Iterator[None]:
     except OSError as error:
         where = f" ({error.filename})" if error.filename not in (None, str(whom)) else ""
         raise Unavailable(f"could not {what} {whom}: {error.strerror or error}{where}") from error
+
+
+def _named(place: Path) -> list[tuple[Environment, Path]]:
+    """The directories of environments in a place, by name. What bleen did not make, such as somebody's ``green-2.bak``, is not ours to judge or to end."""
+    found = []
+    for path in sorted(place.iterdir()):
+        with suppress(ValueError):
+            environment = Environment.parse(path.name)
+            if str(environment) == path.name and path.name[0] != "." and path.is_dir():
+                found.append((environment, path))
+    return found
+
+
+def _instance(file: Path, suffix: str) -> int:
+    """The number of the instance whose file this is; 0 for any other file."""
+    return int(file.stem) if file.suffix == suffix and file.stem.isdecimal() else 0
+
+
+def _remove(path: Path) -> None:
+    """With all that anybody has put into it: an environment's directory goes as a whole."""
+    if path.is_dir() and not path.is_symlink():
+        for each in path.iterdir():
+            _remove(each)
+        path.rmdir()
+    else:
+        path.unlink()
 
 
 def _is_alive(path: Path, n: int) -> bool:

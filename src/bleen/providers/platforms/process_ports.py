@@ -1,7 +1,6 @@
 """Gives out ports, across all services of a host: what the records of every service say is taken, whether it runs now or not."""
 
 import errno
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from bleen.errors import Refused, Unavailable
 from bleen.host import processes
-from bleen.host.files import locked
+from bleen.host.files import counted, keep_count, locked
 from bleen.providers.platforms import process_record
 
 RANGE = (20000, 29999)
@@ -26,7 +25,7 @@ def giving_out(lock: Path, limits: Sequence[int], count: int) -> Iterator[tuple[
         low, high = limits
         kernel = processes.ephemeral()
         usable = [port for port in range(low, high + 1) if port not in kernel]
-        last = int(os.pread(handle, 20, 0) or b"0")
+        last = counted(handle)
         taken = _recorded(lock.parent / "services")
         found: list[int] = []
         for port in sorted(usable, key=lambda port: (port <= last, port)):
@@ -40,7 +39,7 @@ def giving_out(lock: Path, limits: Sequence[int], count: int) -> Iterator[tuple[
                 " clients); set platform.process.ports to a larger range"
             )
         if found:
-            os.pwrite(handle, b"%020d" % found[-1], 0)
+            keep_count(handle, found[-1])
         yield tuple(found)
 
 

@@ -46,6 +46,8 @@ class Record(NamedTuple):
     log_bytes: int
     probe: Probe | None = None
     """How its copies are asked whether they are well; None in one that was written by a bleen which asked every environment alike."""
+    environment: str = ""
+    """Whose it is: a copy of a directory is no environment. Empty in one that was written by a bleen which went by the directory's name."""
 
     @property
     def instances(self) -> range:
@@ -60,7 +62,7 @@ class Record(NamedTuple):
         return tuple(Target(HOST, port) for port in self.ports[: self.replicas])
 
     @classmethod
-    def planned(cls, version: str, replicas: int, ports: tuple[int, ...], settings: Mapping[str, Any], probe: Probe) -> "Record":
+    def planned(cls, environment: Environment, version: str, replicas: int, ports: tuple[int, ...], settings: Mapping[str, Any], probe: Probe) -> "Record":
         """From the settings of a plan. Raises Refused for a stop signal that does not exist."""
         stop = settings.get("stop") or {}
         name = str(stop.get("signal", "TERM")).upper().removeprefix("SIG")
@@ -80,6 +82,7 @@ class Record(NamedTuple):
             float(stop.get("timeout", 10.0)),
             int(settings.get("log_bytes", 10 << 20)),
             probe,
+            str(environment),
         )
 
 
@@ -127,13 +130,14 @@ def backoff(crashes: int) -> float:
 
 
 def read(path: Path) -> Record | None:
-    """The record of the environment whose directory this is; None if there is none. Raises Unavailable for one that cannot be read."""
+    """The record of the environment whose directory this is; None if there is none, or another's. Raises Unavailable for one that cannot be read."""
     file = path / "environment.json"
     try:
         row = json.loads(file.read_text())
         known = {name: row[name] for name in Record._fields if name in row}  # another version of bleen may have written more, or less, of it
         probe = Probe(**row["probe"]) if row.get("probe") else None
-        return Record(**{**known, "ports": tuple(row["ports"]), "command": tuple(row["command"]), "probe": probe})
+        record = Record(**{**known, "ports": tuple(row["ports"]), "command": tuple(row["command"]), "probe": probe})
+        return record if record.environment in ("", path.name) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, KeyError) as error:

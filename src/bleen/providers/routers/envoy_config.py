@@ -105,9 +105,7 @@ def _followed(name: str) -> Config:
 def _listener(side: str, at: tuple[str, int], tls: bool, trusted: Sequence[str]) -> Config:
     chains = [_chain(side, tls)]
     if trusted:
-        parts = (each.partition("/") for each in dict.fromkeys(trusted))  # Envoy does not start with a network that is named twice
-        ranges = [{"address_prefix": address, "prefix_len": int(length)} for address, _, length in parts]
-        chains.append({**_chain(side, tls, hops=1), "filter_chain_match": {"source_prefix_ranges": ranges}})
+        chains.append({**_chain(side, tls, hops=1), "filter_chain_match": {"source_prefix_ranges": _ranges(trusted)}})
     return {
         "name": side,
         "address": {"socket_address": {"address": at[0], "port_value": at[1], "ipv4_compat": at[0] == "::"}},  # [::] is everywhere, as with HAProxy
@@ -117,6 +115,15 @@ def _listener(side: str, at: tuple[str, int], tls: bool, trusted: Sequence[str])
         "enable_reuse_port": False,
         "connection_balance_config": {"exact_balance": {}},
     }
+
+
+def _ranges(networks: Sequence[str]) -> list[Config]:
+    """Each network once, as Envoy does not start with one that is named twice; and everybody in two halves: a chain that asks for nobody is 0.0.0.0/0 and ::/0
+    to Envoy, which takes either of two chains with the same network.
+    """
+    halves = {"0.0.0.0/0": ("0.0.0.0/1", "128.0.0.0/1"), "::/0": ("::/1", "8000::/1")}
+    parts = (each.partition("/") for each in dict.fromkeys(part for network in networks for part in halves.get(network, (network,))))
+    return [{"address_prefix": address, "prefix_len": int(length)} for address, _, length in parts]
 
 
 def _chain(side: str, tls: bool, hops: int = 0) -> Config:
