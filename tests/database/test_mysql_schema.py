@@ -443,6 +443,38 @@ def test_a_pair_may_call_a_function_that_its_own_expand_makes(users: MariaBase) 
 
 
 @pytest.mark.parametrize(
+    "refused",
+    [
+        "ALTER TABLE users ADD UNIQUE INDEX by_first (first_name), ALGORITHM=INPLACE, LOCK=NONE;",
+        "ALTER TABLE users ADD COLUMN age int, ADD COLUMN old int AS (no_such_column), ALGORITHM=INSTANT;",
+    ],
+    ids=["rows are twice there", "what it names is not there"],
+)
+def test_an_expand_whose_statement_the_server_refused_is_reverted(users: MariaBase, refused: str) -> None:
+    """what that had not come to is left alone, whatever your wording"""
+    with users.connect() as client:
+        client.run("UPDATE users SET first_name = 'Ada'")
+    schema = Schema(users.open())
+    stops = parse("0008_stops", {"expand.sql": f"ALTER TABLE users ADD COLUMN note text, ALGORITHM=INSTANT;\n{refused}"}, "")
+    shown = schema.server.rows("SHOW CREATE TABLE users")
+    with pytest.raises(Refused, match="`bleen migrate revert 0008_stops` undoes what was done of it"):
+        schema.expand([stops], "shop", 2, {})
+    schema.revert("0008_stops")
+    assert (schema.server.rows("SHOW CREATE TABLE users"), schema.ledger.entries()) == (shown, [])
+
+
+def test_an_expand_that_was_given_no_lock_is_reverted(users: MariaBase) -> None:
+    schema = Schema(users.open())
+    waits = {"expand.sql": "ALTER TABLE users ADD COLUMN note text, ALGORITHM=INSTANT;", "migration.toml": "[locks]\ntimeout = 0.05\npatience = 0.2\n"}
+    with users.connect() as client:
+        client.run("BEGIN", "SELECT * FROM users LIMIT 1")
+        with pytest.raises(Refused, match="a lock was not given"):
+            schema.expand([parse("0008_waits", waits, "")], "shop", 2, {})
+    schema.revert("0008_waits")
+    assert schema.ledger.entries() == []
+
+
+@pytest.mark.parametrize(
     ("expand", "there"),
     {
         "ALTER TABLE users ADD INDEX by_id (id), ALGORITHM=INPLACE, LOCK=NONE;": "by_id of users",

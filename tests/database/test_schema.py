@@ -998,6 +998,22 @@ def test_a_name_that_something_has_already_is_known_before_expand(base: Base, ex
 
 
 @pytest.mark.parametrize(
+    ("expand", "revert", "refused"),
+    [
+        ("ALTER TABLE users ADD COLUMN IF NOT EXISTS last_name text;", "ALTER TABLE users DROP COLUMN IF EXISTS last_name;", True),
+        ("CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE IF EXISTS users;", True),
+        ("ALTER TABLE users ADD COLUMN IF NOT EXISTS email text;", "ALTER TABLE users DROP COLUMN IF EXISTS email;", False),
+        ("ALTER TABLE users ADD COLUMN IF NOT EXISTS last_name text;", "SELECT 1;", False),
+        ("CREATE TABLE n (a int); ALTER TABLE n ADD COLUMN IF NOT EXISTS b int;", "DROP TABLE n;", False),
+    ],
+)
+def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(users: Base, expand: str, revert: str, refused: bool) -> None:
+    """undoes what was done: what was there before stays"""
+    said = Foresight(Schema(users.open())).foreseen(parse("0008_perhaps", {"expand.sql": expand, "revert.sql": revert}, ""))
+    assert ["is there already, and revert.sql would drop it" in each for each in said] == [True] * refused, said
+
+
+@pytest.mark.parametrize(
     ("second", "refused"),
     [
         ("ALTER TABLE users ADD COLUMN email text;", True),

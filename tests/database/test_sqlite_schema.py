@@ -104,10 +104,13 @@ def test_the_article_s_example_goes_there_and_contracts(users: File, schema: Sch
         "ALTER TABLE users ADD COLUMN last_name text;": "last_name of users",
         "CREATE INDEX IF NOT EXISTS by_id ON users (id);": "",
         "DROP INDEX by_id; CREATE INDEX by_id ON users (id);": "",
+        'ALTER TABLE "order items" ADD COLUMN Id int;': "id of order items",
+        'ALTER TABLE "order items" ADD COLUMN more int;': "",
     }.items(),
 )
 def test_a_name_that_something_has_already_is_known_before_expand(schema: Schema, expand: str, there: str) -> None:
     schema.server.rows("CREATE INDEX by_id ON users (first_name)")
+    schema.server.rows('CREATE TABLE "order items" (id int)')
     said = Foresight(schema).foreseen(parse("0008_again", {"expand.sql": expand}, "x"))
     assert [each.partition(": ")[2].partition(": ")[2].partition(" is there already")[0] for each in said] == [there] * bool(there)
 

@@ -17,6 +17,7 @@ from bleen.errors import Refused
 _DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
 _FREES = re.compile(r"\b(DROP|RENAME|CHANGE|SCHEMA|DO|CALL|EXECUTE)\b", re.IGNORECASE)
 """What may take a name from what has it."""
+_PERHAPS = re.compile(r"\s+IF\s+NOT\s+EXISTS\b", re.IGNORECASE)
 _TEMPORARY = re.compile(r"\s*CREATE\s+((GLOBAL|LOCAL)\s+)?TEMP", re.IGNORECASE)
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 
@@ -115,7 +116,20 @@ class Foresight:
                     yield f"expand.sql: {statement.brief}: {', '.join(found)} is there already; {way}"
                 elif drop.text in made and not freed:
                     yield f"expand.sql: {statement.brief}: {made[drop.text]}, which is expanded before it, makes that too; {way}"
+            yield from self._kept(statement, migration, past)
             past.append((migration.name, statement))
+
+    def _kept(self, statement: Statement, migration: Migration, past: Sequence[tuple[str, Statement]]) -> Iterator[str]:
+        """What is there already, so that IF NOT EXISTS leaves it, and revert.sql drops; nothing that what runs before may have made or taken away."""
+        perhaps = statement._replace(text=_PERHAPS.sub(" ", statement.text))
+        for drop in self._undone(perhaps) if perhaps != statement and migration.holds("revert") else ():
+            things = taken(drop.text, self._server.dialect) or frozenset()
+            if any(speaks_of(s.text, name) for _, s in past for thing in things for name in thing.names[-1:]):
+                continue
+            for back in self._schema.statements(migration, "revert"):
+                if things & (taken(back.text, self._server.dialect) or frozenset()) and (found := self._server.holds(drop)):
+                    why = f"is there already, and revert.sql would drop it ({back.brief}) with all that is in it"
+                    yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}: take it out of both"
 
     def _undone(self, statement: Statement) -> list[Statement]:
         """What undoes a statement names what it makes."""

@@ -220,7 +220,8 @@ class MySQL:
         shown = re.sub(r" AUTO_INCREMENT=\d+", "", str(row[1] if about.kind == "TABLE" else row[2]))
         if not about.parts:
             return shown
-        return "\n".join(line for line in shown.splitlines() if any(f"`{part}`".lower() in line.lower() for part in about.parts))
+        there = [line for line in shown.splitlines() if any(f"`{part}`".lower() in line.lower() for part in about.parts)]
+        return "\n".join(there) or f"no {', '.join(about.parts)} of {about.kind} {name}"
 
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """Every change of the schema commits by itself; whether an earlier try did so, ``sight`` tells."""

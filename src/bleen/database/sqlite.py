@@ -230,7 +230,7 @@ class SQLite:
         found = []
         for kind, names in sorted(taken(drop.text, "sqlite") or ()):
             if kind == "COLUMN":
-                found += [f"{name} of {names[0]}" for name in self.columns(names[0]) if name.lower() == names[-1]]
+                found += [f"{name} of {names[0]}" for name in self.columns(self.quoted(names[0])) if name.lower() == names[-1]]
             elif kind in ("TABLE", "VIEW", "INDEX", "TRIGGER"):  # all but triggers share their names
                 query = "SELECT name FROM sqlite_master WHERE lower(name) = %s AND (type = 'trigger') = %s"
                 found += [name for (name,) in self.rows(query, [names[-1], kind == "TRIGGER"])]
