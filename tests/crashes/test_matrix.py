@@ -107,7 +107,7 @@ def test_killed_at_any_instant_the_next_engine_ends_where_the_first_would_have(r
     assert (end["phase"], end["faults"], end["unanswered"]) == (scenario.end, [], None)
     every = [(leg, point) for leg in legs for point in leg.points]
     calls = {point.call for _, point in every}
-    assert {"_once:execute", "_commit:execute", "_tell:execute", "_lock:flock", "passing:pwrite", "_changing:rename"} <= calls, (
+    assert {"_once:execute", "_commit:execute", "_tell:execute", "_lock:flock", "keep_count:pwrite", "_changing:rename"} <= calls, (
         "the engine's effects were not seen"
     )
 
