@@ -1,11 +1,13 @@
 """Expand, contract and revert of a SQLite file, by the ledger: in WAL mode and without."""
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.cli.migrating import agreed
 from bleen.database import connect, sqlite_processes
+from bleen.database.command import Home
 from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
@@ -160,6 +163,47 @@ def test_a_contract_that_sqlite_refuses_leaves_the_sync_in_place(users: File, sc
     rows(users, "DROP INDEX by_name")
     schema.contract("0007_full_name")
     assert list(schema.server.columns("users")) == ["id", "full_name"]
+
+
+REBUILD = """
+CREATE TABLE anew (id integer PRIMARY KEY, first_name text NOT NULL DEFAULT '', last_name text NOT NULL DEFAULT '', full_name text);
+INSERT INTO anew SELECT id, first_name, last_name, full_name FROM users;
+DROP TABLE users;
+ALTER TABLE anew RENAME TO users;
+UPDATE users SET first_name = 'Ada' WHERE id = 1;
+"""
+REBUILDING = "import os, sqlite3, sys; sqlite3.connect(os.environ['DATABASE_URL'][10:]).executescript(sys.argv[1]); sys.exit(int(sys.argv[2]))"
+
+
+@pytest.mark.parametrize("by", ["a command", "a command that then fails", "contract.sql", "somebody else"])
+def test_triggers_that_go_with_a_table_that_is_rebuilt_are_made_again_and_rows_written_meanwhile_are_told(users: File, by: str) -> None:
+    """Alembic's ``batch_alter_table``, say, in the contract of an earlier migration."""
+    told: list[str] = []
+    command = json.dumps([sys.executable, "-c", REBUILDING, REBUILD, str(int("fails" in by))])
+    files = {"migration.toml": f"[command]\ncontract = {command}\n"} if "command" in by else {"contract.sql": REBUILD if by == "contract.sql" else "SELECT 1;"}
+    first = parse("0006_less", files, "")
+    home = Home("1", str(users.path.parent), {**os.environ, "DATABASE_URL": f"sqlite:///{users.path}"}, "", ())
+    with users.opened() as server:
+        schema = Schema(server, told.append)
+        schema.expand([first, migration()], "shop", 2, SHIPS, home=home)
+        triggers = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
+        before = rows(users, triggers)
+        if by == "somebody else":
+            with users.connect() as connection:
+                connection.executescript(REBUILD)
+        with pytest.raises(Refused, match="ended with 1") if "fails" in by else nullcontext():
+            schema.contract("0006_less", home=home)
+        assert rows(users, triggers) == before
+        (said,) = [each for each in told if "rebuilt" in each]
+        missed = "; 1 rows written meanwhile are out of step: `bleen migrate backfill 0007_full_name` fills or shows them"
+        assert said.endswith("are there again" + missed * (by != "contract.sql")), "its UPDATE comes behind them"
+        rows(users, "UPDATE users SET first_name = 'Alan' WHERE id = 2")
+        assert rows(users, "SELECT full_name FROM users WHERE id = 2") == [("Alan L2",)]
+
+
+def test_a_pair_of_a_table_that_a_pending_contract_rebuilds_is_refused_by_the_plan(schema: Schema) -> None:
+    said = "is of what contract.sql of 0006_less takes away (line 4, DROP TABLE users): say it in a release after the contract of 0006_less"
+    assert said in "; ".join(Foresight(schema).foreseen(migration(), [migration("0006_less", contract=REBUILD)]))
 
 
 def test_the_age_of_a_pending_contract_is_that_of_its_expand_whatever_was_tried_since(schema: Schema) -> None:

@@ -141,11 +141,14 @@ class Foresight:
         return list({m.name: m for m in (*kept, *before) if m.name != migration.name}.values())
 
     def _lacking(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
-        """What the contract of another migration drops, and an expression of a pair of this one names; a line each."""
+        """What the contract of another migration drops, the table to rebuild it included, and a pair of this one is over, or names; a line each."""
         for other in self._beside(migration, before):
             for statement in self._schema.statements(other, "contract"):
                 for pair in migration.pairs:
-                    if self._needs(pair, statement):
+                    if self._server.drops(statement, pair):
+                        way = f"say it in a release after the contract of {other.name}"
+                        yield f"{words(pair)} is of what contract.sql of {other.name} takes away ({statement.brief}): {way}"
+                    elif self._needs(pair, statement):
                         way = f"let it do without, or drop that in a release after the contract of {migration.name}"
                         yield f"{words(pair)} names what contract.sql of {other.name} takes away ({statement.brief}): {way}"
 

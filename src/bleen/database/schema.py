@@ -64,6 +64,7 @@ class Schema:
             self._refuse_stranger(service, release)
             self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
             self._rewrite(service)
+            self._restore()
             return [m.name for m in migrations if self._expand(m, service, release, home)]
 
     def backfill(self, name: str) -> None:
@@ -75,6 +76,7 @@ class Schema:
                 raise Refused(f"{name} has no backfill")
             if entry.state is not State.EXPANDED:
                 raise Refused(f"{name} is {entry.state}: there is nothing to fill")
+            self._restore()
             for text, values in self.ledger.unmark(name, "backfill", 1):
                 self.server.rows(text, values)
             self._go_over(entry.migration, fill, late=True)
@@ -208,6 +210,7 @@ class Schema:
                 return ()
             if entry.state not in (State.EXPANDED, State.CONTRACTING):
                 raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
+            self._restore()
             if waits := shut():
                 return waits
             with self.server.transaction():
@@ -401,7 +404,12 @@ class Schema:
         if half == "expand" and (earlier := self.overtaken(migration)):
             raise Refused(command.overtakes(migration, earlier))
         self._mark(migration, key, False, shlex.join(argv))
-        command.run(self.server, migration, half, home, self.told)
+        try:
+            with self._followed():
+                command.run(self.server, migration, half, home, self.told)
+        except Refused:
+            self._restore()  # it may have come as far as a rebuild
+            raise
         self._mark(migration, key, True, shlex.join(argv))
 
     def _mark(self, migration: Migration, step: tuple[Part, int], done: bool, text: str, memo: Mapping[str, Any] = {}) -> None:
@@ -461,12 +469,30 @@ class Schema:
 
     @contextmanager
     def _followed(self) -> Iterator[None]:
-        """The triggers of pairs follow what a statement makes of their columns, such as another default, which they go by."""
+        """The triggers of pairs follow what a statement or a command makes of their columns, such as another default, which they go by; those that went with
+        a table that was rebuilt come back.
+        """
         before = self._triggers()
         yield
+        self._restore()
         for key, (migration, texts) in self._triggers().items():
             if key in before and before[key] != (migration, texts):
                 self.server.change(_own(texts), [], migration.locks, self.told)
+
+    def _restore(self) -> None:
+        """Makes the triggers anew that went with a table which somebody has rebuilt, and tells of rows that were written without them."""
+        for entry, number, pair in self._in_step():
+            try:
+                each = self._sync(entry.migration, number, pair, self._writers(entry.migration))
+            except Refused:  # its table is gone, or on its way
+                continue
+            if not (gone := each.gone()) or not self._number(each, gone):
+                continue
+            self.server.change(_own(each.install()), [], entry.migration.locks, self.told)
+            said = f"{entry.name}: the triggers that keep {words(pair)} in step had gone with the table that was rebuilt, and are there again"
+            if entry.state is State.EXPANDED and (count := self._number(each, each.diverged())):
+                said += f"; {count} rows written meanwhile are out of step: `bleen migrate backfill {entry.name}` fills or shows them"
+            self.told(said)
 
     def _triggers(self) -> dict[tuple[str, int], tuple[Migration, list[str]]]:
         """What makes the triggers of each pair anew, by its columns as they are; without those that cannot be made, as their table is gone, say."""

@@ -36,6 +36,10 @@ class Sync(Protocol):
         """For a sync that is installed: who writes which shape may have changed. Locks no table where the dialect can."""
         ...
 
+    def gone(self) -> str:
+        """Counts those of its triggers that its table has no more, as whoever rebuilt it did not bring them along. Empty where tables are not rebuilt so."""
+        ...
+
     def session(self) -> list[str]:
         """To be run in a transaction before what counts rows: what is pinned for its triggers holds for the count too."""
         ...

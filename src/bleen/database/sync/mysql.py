@@ -113,6 +113,9 @@ class Sync(NamedTuple):
             *(f"DROP SEQUENCE IF EXISTS {self.named(name)}" for name in self.counting),
         ]
 
+    def gone(self) -> str:
+        return ""
+
     def session(self) -> list[str]:
         """Nothing that a session sets is let into an expression."""
         return []

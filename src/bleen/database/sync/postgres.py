@@ -192,6 +192,9 @@ class Sync(NamedTuple):
         matter = _TEXTS if speaks or not self.calls.steady or not bases <= {*_STEADY} else ()
         return {name: self.settings[name] for name in (*matter, *(_LOCALES if speaks else ()))}
 
+    def gone(self) -> str:
+        return ""
+
     def session(self) -> list[str]:
         """See ``sync.Sync``. How long the count of a large table takes is no reason to keep a gate shut."""
         pinned = [f"SET LOCAL {_quoted(name)} = {_literal(value)}" for name, value in self.pinned.items()]

@@ -60,6 +60,12 @@ class Sync(NamedTuple):
         """Nothing in it depends on who writes."""
         return []
 
+    def gone(self) -> str:
+        """A table that is made anew and given the old one's name, as SQLite's manual has it for ALTER TABLE, and Alembic and Django do it, has no triggers."""
+        names = ", ".join(map(literal, self._triggers()))
+        of = f"tbl_name = {literal(self.table.name)} COLLATE NOCASE"
+        return f"SELECT 2 - count(*) FROM sqlite_master WHERE type = 'trigger' AND {of} AND name IN ({names})"
+
     def session(self) -> list[str]:
         """Nothing that a session sets is let into an expression."""
         return []
@@ -119,7 +125,10 @@ class Sync(NamedTuple):
         return f"SELECT coalesce(max({what}), 0) FROM bleen_sync WHERE name = {literal(self.name)}"
 
     def _drops(self) -> list[str]:
-        return [f"DROP TRIGGER IF EXISTS {quoted(f'{self.name}_{event.lower()}')}" for event in ("INSERT", "UPDATE")]
+        return [f"DROP TRIGGER IF EXISTS {quoted(name)}" for name in self._triggers()]
+
+    def _triggers(self) -> list[str]:
+        return [f"{self.name}_{event}" for event in ("insert", "update")]
 
     def _inserted(self) -> str:
         """The side that counts, by the decision table, for an INSERT; 'leave' or 'conflict' where none does."""
