@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -116,6 +117,58 @@ def test_a_name_that_something_has_already_is_known_before_expand(schema: Schema
     schema.server.rows('CREATE TABLE "order items" (id int)')
     said = Foresight(schema).foreseen(parse("0008_again", {"expand.sql": expand}, "x"))
     assert [each.partition(": ")[2].partition(": ")[2].partition(" is there already")[0] for each in said] == [there] * bool(there)
+
+
+AGE = "ALTER TABLE people ADD COLUMN years int;"
+LESS = "ALTER TABLE people DROP COLUMN age;"
+PART = "a key, UNIQUE or a CHECK goes with its table only: leave the column there, or let expand make a new table"
+
+
+@pytest.mark.parametrize(
+    ("there", "files", "said"),
+    [
+        (
+            "CREATE INDEX by_age ON people (age)",
+            {"contract": LESS},
+            'contract.sql: line 1, ALTER TABLE people DROP COLUMN age: .*; say DROP INDEX "by_age" before it',
+        ),
+        ("CREATE INDEX by_age ON people (age)", {"contract": f"DROP INDEX by_age; {LESS}"}, ""),
+        ("CREATE VIEW ages AS SELECT age FROM people", {"contract": LESS}, 'error in view ages .*; say DROP VIEW "ages" before it'),
+        ('CREATE TRIGGER "a b" AFTER UPDATE ON people WHEN NEW.age > 9 BEGIN SELECT 1; END', {"contract": LESS}, 'say DROP TRIGGER "a b" before it'),
+        ("ALTER TABLE people ADD COLUMN twice AS (2 * age)", {"contract": LESS}, "drop a generated column over it before"),
+        ("ALTER TABLE people ADD COLUMN twice AS (2 * age)", {"contract": f"ALTER TABLE people DROP COLUMN twice; {LESS}"}, ""),
+        ("", {"contract": "ALTER TABLE people DROP COLUMN name;"}, f'cannot drop UNIQUE column: "name"; .*{PART}'),
+        ("", {"contract": "ALTER TABLE people DROP COLUMN floor;"}, f"error in table people after drop column: no such column: floor; .*{PART}"),
+        ("", {"expand": "CREATE INDEX by_age ON people (age);", "contract": LESS}, 'error in index by_age .*; say DROP INDEX "by_age" before it'),
+        (
+            "",
+            {"expand": AGE, "revert": f"{AGE} ALTER TABLE people DROP COLUMN years;"},
+            "revert.sql: line 1, ALTER TABLE people ADD COLUMN years int: .*duplicate column",
+        ),
+        ("", {"expand": "ALTER TABLE poeple ADD COLUMN years int;"}, "expand.sql: .*no such table: poeple; mend it, or take it out"),
+        ("CREATE VIRTUAL TABLE words USING fts5 (word)", {"expand": AGE, "contract": LESS}, ""),
+        ("", {"expand": "INSERT INTO people (name) SELECT name FROM people WHERE id = 1;", "contract": LESS}, ""),
+    ],
+)
+def test_what_sqlite_will_refuse_for_the_shape_of_a_table_is_known_before_expand(schema: Schema, there: str, files: dict[str, str], said: str) -> None:
+    """It is asked for on an empty copy; a contract that cannot be done would be found only once there is no way back to before the expand."""
+    schema.server.rows("CREATE TABLE people (id integer PRIMARY KEY, name text NOT NULL UNIQUE, age int, floor int, CHECK (floor > id))")
+    schema.server.rows(there or "SELECT 1")
+    found = Foresight(schema).foreseen(migration("0008_less", **files))
+    assert len(found) == bool(said)
+    assert re.search(said, "".join(found))
+
+
+def test_what_is_done_before_a_contract_is_done_before_it_on_the_copy_too(schema: Schema) -> None:
+    schema.server.rows("CREATE TABLE people (id integer PRIMARY KEY, age int)")
+    schema.server.rows("CREATE INDEX by_age ON people (age)")
+    first, second = migration("0008_index", contract="DROP INDEX by_age;"), migration("0009_less", contract=LESS)
+    foresight = Foresight(schema)
+    assert foresight.foreseen(second, [first]) == []
+    schema.expand([first], "shop", 2, SHIPS)
+    assert foresight.foreseen(second) == []
+    index = migration("0007_age", expand="CREATE INDEX more ON people (age);")
+    assert "error in index more" in "; ".join(foresight.foreseen(second, [index]))
 
 
 def test_what_was_done_is_not_done_again_and_changed_files_are_refused(schema: Schema) -> None:

@@ -87,7 +87,7 @@ class Foresight:
                 list(groups(self._server, self._schema.statements(migration, part), migration.pairs))
             except Refused as error:
                 said.append(f"{part}.sql: {error}")
-        return said
+        return said or [*self._refused(migration, before)]
 
     def _merged(self, migration: Migration) -> Iterator[str]:
         """Indexes of before that a way back which is derived would drop: what they become part of is named in the text, and they are not."""
@@ -130,6 +130,23 @@ class Foresight:
                 if things & (taken(back.text, self._server.dialect) or frozenset()) and (found := self._server.holds(drop)):
                     why = f"is there already, and revert.sql would drop it ({back.brief}) with all that is in it"
                     yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}: take it out of both"
+
+    def _refused(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
+        """What of its files the server will refuse for the shape that the schema has by then, which no text of them shows: an index over a column that contract
+        drops, say. Asked last, as it may only follow from what else is wrong.
+        """
+        of, entries = self._schema.statements, self._schema.ledger.entries()
+        if any(m.command.expand for m in (*before, migration)) or migration.name in {entry.name for entry in entries}:
+            return  # what is there by then, only they know; or it was begun
+        earlier = [*(e.migration for e in entries if e.state is not State.CONTRACTED), *before]
+        made = [s for m in before for s in of(m, "expand")]
+        expanded = [*made, *of(migration, "expand")]
+        past = {"expand": made} if reverting.irreversible(migration.sql("revert")) else {"expand": made, "revert": expanded}
+        if not any(m.command.contract for m in earlier):
+            past["contract"] = [*expanded, *(s for m in earlier for s in of(m, "contract"))]
+        for part, statements in past.items():
+            if why := self._server.refuses(statements, of(migration, part)):
+                yield f"{part}.sql: {why}"
 
     def _undone(self, statement: Statement) -> list[Statement]:
         """What undoes a statement names what it makes."""

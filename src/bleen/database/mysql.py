@@ -276,6 +276,9 @@ class MySQL:
         found = [(each, row[0]) for each in things for row in self.rows(f"SELECT DISTINCT {_HOLDS[each.kind]}", each.names)]
         return [" of ".join((name, *each.names[:-1])) for each, name in found if len(each.names) > 1 or name in drop.text]
 
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+        return ""
+
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Nothing of a trigger is in its way."""
         return False

@@ -343,6 +343,9 @@ class Postgres:
         ]
         return [name for rows in found for (name,) in rows]
 
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+        return ""
+
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         retype = postgast.pg_query_pb2.AT_AlterColumnType
         return any(each.subtype == retype and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))

@@ -143,6 +143,12 @@ class Server(Protocol):
         """Which of the relations, types, columns, constraints and the like that a DROP, or an ALTER that only drops, names are there."""
         ...
 
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+        """The first of some statements that the server will refuse for the shape of the schema, once those ``before`` were run, why, and what to do; empty if
+        none is known. Told on SQLite alone, which can be asked without the database.
+        """
+        ...
+
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Whether a statement gives a column of a pair another type, which a condition of its triggers may stand in the way of."""
         ...

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bleen.database import sqlite_processes, sqlite_values
+from bleen.database import sqlite_copy, sqlite_processes, sqlite_values
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
@@ -235,6 +235,9 @@ class SQLite:
                 query = "SELECT name FROM sqlite_master WHERE lower(name) = %s AND (type = 'trigger') = %s"
                 found += [name for (name,) in self.rows(query, [names[-1], kind == "TRIGGER"])]
         return found
+
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+        return sqlite_copy.refused(self, before, statements)
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Nothing of a trigger is in its way."""
