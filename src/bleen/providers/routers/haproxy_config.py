@@ -9,6 +9,9 @@ Beside each berth is its *backup*, which holds the same targets without checks: 
 backend of its own because HAProxy waits before it tries the only server that it can choose again, for up to a second each time ("retries" in the manual):
 in the backup for less, and not at all where there are two.
 
+An HTTP/2 request that says its length has a connection to its target to itself: a client that ends it early, once it has its answer, would leave one in the pool
+on which the target still waits for the rest, and swallows the next request, whosever it is (HAProxy 2.6.12; RFC 9113, 8.1.1).
+
 Sources: the configuration manual and the management guide of HAProxy 2.6.
 """
 
@@ -176,6 +179,7 @@ frontend {name}
     http-request del-header X-Forwarded-Proto unless trusted
     http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)] unless {{ req.fhdr(X-Forwarded-Proto) -m found }}
     http-request del-header Upgrade unless {{ req.hdr(Upgrade) -i websocket }}
+    http-request set-header Connection close if {{ req.ver 2.0 }} {{ req.fhdr(content-length) -m found }}
     http-request set-uri %[pathq] if {{ url_beg -i http:// https:// }}
     http-request set-var(txn.way) str({name}),map({MAP})
     http-request set-var(txn.share) var(txn.way),field(2,:),add(0)
