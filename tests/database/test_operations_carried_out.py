@@ -115,7 +115,13 @@ def test_a_version_whose_expand_has_no_way_back_is_refused_before_anything_is_to
     with pytest.raises(UserError, match=rf"{NAME}/expand.sql:2:1: \[irreversible\] how it was before"):
         allowed(schema, "1.1", [parse(NAME, files, NAME)])
     allowed(schema, "1.1", [parse(NAME, {**files, "revert.sql": f"{MARK} nobody leaves it out\n"}, NAME)])
-    allowed(schema, "1.1", [parse(NAME, {**files, "revert.sql": "ALTER TABLE people ALTER COLUMN address SET NOT NULL;\n"}, NAME)])
+    again = (
+        "ADD CONSTRAINT there CHECK (address IS NOT NULL) NOT VALID",
+        "VALIDATE CONSTRAINT there",
+        "ALTER COLUMN address SET NOT NULL",
+        "DROP CONSTRAINT there",
+    )
+    allowed(schema, "1.1", [parse(NAME, {**files, "revert.sql": "".join(f"ALTER TABLE people {each};\n" for each in again)}, NAME)])
     schema.server.close()
 
 
