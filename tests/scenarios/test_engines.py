@@ -2,12 +2,15 @@
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
+from bleen import __version__
 from bleen.testing.load import Client
 from bleen.testing.site import until
 from shop import Shop
@@ -57,6 +60,25 @@ def test_a_killed_engine_fails_no_request_and_the_next_up_adopts_what_runs(eithe
     assert either.engine() not in {engine, *before}
     assert len(either.processes()) == len(before) + 1
     assert "1.0 serves again" in either.bleen("rollback").out
+
+
+def test_an_engine_of_another_version_is_replaced_by_up_and_the_release_goes_on(shop: Shop) -> None:
+    """running.md: "`bleen up` replaces the resident engine by one of the new version and cuts nothing; a release that is under way goes on" """
+    shop.up("1.0", "1.1")
+    before = {*shop.copies("1.0"), *shop.copies("1.1"), shop.proxy()}
+    old = shop.engine()
+    with closing(sqlite3.connect(shop.place.journal)) as journal, journal:
+        journal.execute("UPDATE service SET holder = json_set(holder, '$.version', '0.0.1')")
+    assert shop.status()["engine"]["version"] == "0.0.1"
+    with shop.load() as users:
+        users.wait(10)
+        shop.bleen("up")
+        users.wait(10)
+    assert not users.report().failures, users.report()
+    assert not old.alive
+    assert (shop.status()["engine"]["version"], shop.release.phase) == (__version__, "HOLDING")
+    assert {*shop.copies("1.0"), *shop.copies("1.1"), shop.proxy()} == before
+    assert "1.0 serves again" in shop.bleen("rollback").out
 
 
 def test_a_stopped_engine_is_succeeded_by_a_rollback_and_another_one_is_started(shop: Shop) -> None:
