@@ -492,3 +492,58 @@ def test_a_name_that_something_has_already_is_known_before_expand(users: MariaBa
     schema.server.rows("CREATE INDEX by_id ON users (first_name)")
     said = Foresight(schema).foreseen(parse("0008_again", {"expand.sql": expand}, "x"))
     assert [each.partition(": ")[2].partition(": ")[2].partition(" is there already")[0] for each in said] == [there] * bool(there)
+
+
+NAMED = {
+    "a generated column": ("ADD COLUMN initial char(1) AS (left(first_name, 1))", "DROP COLUMN initial", "`initial` char(1)"),
+    "a CHECK": ("ADD CONSTRAINT both_said CHECK (first_name <> last_name)", "DROP CONSTRAINT both_said", "CONSTRAINT `both_said` CHECK"),
+    "a key": ("ADD UNIQUE KEY (first_name, id)", "DROP KEY first_name", "UNIQUE KEY `first_name` (`first_name`,`id`)"),
+}
+"""What names a column that goes, what takes it away, and how it is shown."""
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_a_contract_that_drops_what_something_else_names_is_foreseen(users: MariaBase, schema: Schema, case: str) -> None:
+    """The server refuses it, each time, and the triggers would be gone by then."""
+    names, frees, shown = NAMED[case]
+    with users.connect() as client:
+        client.run(f"ALTER TABLE users {names}")
+    (said,) = Foresight(schema).foreseen(migration())
+    assert "contract.sql: line 1, ALTER TABLE users DROP COLUMN first_name: " in said
+    assert shown in said
+    assert "drop what names it before, or in the same ALTER TABLE" in said
+    drop = f"ALTER TABLE users {frees};\n"
+    frees_it = parse("0007_full_name", {**FULL_NAME, "contract.sql": drop + FULL_NAME["contract.sql"]}, "")
+    assert Foresight(schema).foreseen(frees_it) == []
+    earlier = migration("0006_frees", expand="ALTER TABLE users ADD COLUMN note text", contract=drop)
+    assert Foresight(schema).foreseen(migration(), [earlier]) == [], "its contract comes before"
+    schema.expand([frees_it], "shop", 2, SHIPS)
+    schema.contract("0007_full_name")
+    assert "first_name" not in schema.server.columns("users")
+
+
+IN_THE_WAY = {
+    "something names it": ("ADD CONSTRAINT both_said CHECK (first_name <> full_name)", "DROP CONSTRAINT both_said", "", "CONSTRAINT `both_said` CHECK"),
+    "it cannot be done so": ("ADD KEY by_first (first_name)", "DROP KEY by_first", ", ALGORITHM=INSTANT", "ALGORITHM=INSTANT is not supported"),
+}
+
+
+@pytest.mark.parametrize("case", IN_THE_WAY)
+def test_a_contract_that_the_server_would_refuse_leaves_the_pair_in_step(users: MariaBase, schema: Schema, case: str) -> None:
+    """So is one that failed before it took anything away"""
+    comes, goes, how, says = IN_THE_WAY[case]
+    contract = f"ALTER TABLE users DROP COLUMN first_name, DROP COLUMN last_name{how};"
+    schema.expand([parse("0007_full_name", {**FULL_NAME, "contract.sql": contract}, "")], "shop", 2, SHIPS)
+    with users.connect() as client:
+        client.run(f"ALTER TABLE users {comes}")
+        with pytest.raises(Refused) as refused:
+            schema.contract("0007_full_name")
+        assert says in str(refused.value)
+        assert "mend that by hand, then try again" in str(refused.value)
+        client.run("UPDATE users SET full_name = 'Ada Lovelace' WHERE id = 1")
+        assert client.only("SELECT last_name FROM users WHERE id = 1") == "Lovelace"
+        assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED]
+        assert schema.server.rows("SHOW TABLES LIKE 'bleen_empty'") == []
+        client.run(f"ALTER TABLE users {goes}")
+    schema.contract("0007_full_name")
+    assert list(schema.server.columns("users")) == ["id", "full_name"]

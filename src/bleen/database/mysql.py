@@ -16,6 +16,7 @@ from pymysql.cursors import Cursor
 from bleen.database import mysql_statements
 from bleen.database.backfill.tokens_update import update
 from bleen.database.migration import Backfill, Locks, Pair
+from bleen.database.mysql_empty import refused
 from bleen.database.mysql_waits import Guard, blockers
 from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
@@ -276,8 +277,8 @@ class MySQL:
         found = [(each, row[0]) for each in things for row in self.rows(f"SELECT DISTINCT {_HOLDS[each.kind]}", each.names)]
         return [" of ".join((name, *each.names[:-1])) for each, name in found if len(each.names) > 1 or name in drop.text]
 
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
-        return ""
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
+        return refused(self._connect, self.qualified, before, statements, temporary)
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Nothing of a trigger is in its way."""

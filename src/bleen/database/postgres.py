@@ -343,7 +343,7 @@ class Postgres:
         ]
         return [name for rows in found for (name,) in rows]
 
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
         return ""
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:

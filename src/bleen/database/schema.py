@@ -540,9 +540,20 @@ class Schema:
                 self.server.change(_own(self._sync(*of, {}).tighten()), [], migration.locks, self.told)
             return
         if ends:
+            self._ask(migration, part, group, ends)
             self._end_sync(migration, part, [], ends, [])
         for number, statement in enumerate(group, first):
             self._by_itself(migration, part, number, statement, steps.get((part, number)))
+
+    def _ask(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]]) -> None:
+        """Refuses what the server would, before pairs are kept in step no more: behind that there is no way back."""
+        removal = _own([text for number, pair in ends for text in self._removal(migration, part, number, pair)])
+        if why := self.server.refuses([], [*removal, *group], temporary=False):
+            raise Refused(f"{why}; mend that by hand, then try again")
+
+    def _removal(self, migration: Migration, part: Part, number: int, pair: Pair) -> list[str]:
+        """What ends the sync of a pair, one side of which goes."""
+        return self._sync(migration, number, pair, {}).remove("new" if part == "revert" else "old")
 
     def _retyped(self, group: Sequence[Statement]) -> list[tuple[Migration, int, Pair]]:
         """The pairs in step whose columns get another type."""
@@ -595,8 +606,7 @@ class Schema:
         return all((step := steps.get(("expand", n))) and step.done for n, _ in enumerate(self.statements(migration, "expand"), 1))
 
     def _end_sync(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[tuple[int, Pair]], done: Sequence[Any]) -> None:
-        leaves: sync.Side = "new" if part == "revert" else "old"
-        removal = [text for number, pair in ends for text in self._sync(migration, number, pair, {}).remove(leaves)]
+        removal = [text for number, pair in ends for text in self._removal(migration, part, number, pair)]
         gone = [each for number, _ in ends for each in self.ledger.unmark(migration.name, "sync", number)]
         for number, _ in ends:
             self._half(migration, number)

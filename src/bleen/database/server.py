@@ -143,9 +143,9 @@ class Server(Protocol):
         """Which of the relations, types, columns, constraints and the like that a DROP, or an ALTER that only drops, names are there."""
         ...
 
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
         """The first of some statements that the server will refuse for the shape of the schema, once those ``before`` were run, why, and what to do; empty if
-        none is known. Told on SQLite alone, which can be asked without the database.
+        none is known. Asked of a copy without rows, on SQLite, MySQL and MariaDB. ``temporary``: of one that nobody else sees, which may be less like it.
         """
         ...
 

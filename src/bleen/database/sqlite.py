@@ -236,7 +236,7 @@ class SQLite:
                 found += [name for (name,) in self.rows(query, [names[-1], kind == "TRIGGER"])]
         return found
 
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
         return sqlite_copy.refused(self, before, statements)
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:
