@@ -410,6 +410,19 @@ class TestInstallAndRemove:
             stays.run(f"REPLACE INTO users (id, {columns}) VALUES (1, {', '.join(map(repr, written))})", "UPDATE users SET note = 'seen'")
             assert users.row(columns=columns) == written
 
+    @pytest.mark.parametrize(
+        ("column", "beside"),
+        [("json NOT NULL", ""), ("json NOT NULL COMMENT 'said'", ", CHECK (json_length(a) < 3)"), ("longtext NOT NULL", ""), ("enum('x', '{}') NOT NULL", "")],
+    )
+    def test_a_column_that_every_insert_has_to_give_stops_no_insert_of_the_side_which_stays(self, maria_base: MariaBase, column: str, beside: str) -> None:
+        """sync.md: "such a column gets a default, or may be NULL, so that no INSERT fails in between" """
+        pair = Pair("things", ("a",), ("b",), {"b": "a"}, {"a": "b"}, "error")
+        with Table(maria_base, pair, f"CREATE TABLE things (id int AUTO_INCREMENT PRIMARY KEY, a {column}, b text{beside})") as things:
+            while texts := things.sync.remove():
+                change(things.server, texts[0])
+                things.new.run("INSERT INTO things (b) VALUES ('{}')")
+            things.new.run("INSERT INTO things (b) VALUES ('{}')")
+
     def test_rows_out_of_step_and_rows_that_the_old_version_cannot_read_are_counted(self, users: Table) -> None:
         """semantics.md: '"Readable by blue" means: the old constraints hold, and old -> new -> old gives the same value'."""
         users.without("INSERT INTO users (id, first, last) VALUES (1, 'Ada', 'King'), (2, 'Ada B', 'King')")

@@ -25,7 +25,12 @@ class Shape(NamedTuple):
     held: bool
     """A unique index or a CHECK is over it: no one value is right for every row."""
     definition: str
-    """As SHOW CREATE TABLE has it, without its name."""
+    """As SHOW CREATE TABLE has it, without its name; MariaDB's JSON, which it shows as LONGTEXT with a CHECK, as it is said to get it again."""
+
+    @property
+    def document(self) -> bool:
+        """Whether it is JSON."""
+        return self.definition.startswith("json")
 
     @property
     def declared(self) -> str:
@@ -78,7 +83,12 @@ def shapes(mysql: MySQL, written: str) -> Mapping[str, Shape]:
     for name, base, charset, collation, unique in facts:
         column, quoted = columns[name], mysql.quoted(name)
         line = next((line.strip() for line in shown if line.strip().startswith(f"{quoted} ")), "")
-        checked = any("CHECK (" in each and quoted in each[each.index("CHECK (") :] for each in shown)
         definition = line.removeprefix(f"{quoted} ").removesuffix(",")
+        valid = f" CHECK (json_valid({quoted}))"
+        document = collation == "utf8mb4_bin" and definition.startswith("longtext") and definition.endswith(valid)
+        others = [each for each in shown if not (document and each.strip() == line)]
+        checked = any("CHECK (" in each and quoted in each[each.index("CHECK (") :] for each in others)
+        if document:
+            definition = re.sub(r"^longtext( CHARACTER SET utf8mb4)?( COLLATE utf8mb4_bin)?", "json", definition.removesuffix(valid))
         found[name] = Shape(column.type, base, column.nullable, column.default, charset, collation, bool(unique or checked), definition)
     return found

@@ -202,7 +202,7 @@ class Sync(NamedTuple):
         shape = self._shape(name)
         if shape.base == "enum":
             return next(token.text for token in tokens(shape.type, "mysql").sentences[0].tokens if token.kind == "string")
-        return _EMPTY[shape.base]
+        return _EMPTY["json" if shape.document else shape.base]
 
     def _shape(self, column: str) -> Shape:
         try:
