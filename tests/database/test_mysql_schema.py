@@ -547,3 +547,19 @@ def test_a_contract_that_the_server_would_refuse_leaves_the_pair_in_step(users: 
         client.run(f"ALTER TABLE users {goes}")
     schema.contract("0007_full_name")
     assert list(schema.server.columns("users")) == ["id", "full_name"]
+
+
+@pytest.mark.parametrize(
+    ("contract", "forgets"),
+    {
+        "ALTER TABLE users MODIFY COLUMN age int NOT NULL, ALGORITHM=INPLACE, LOCK=NONE;": True,
+        "ALTER TABLE users CHANGE `AGE` age int NOT NULL, ALGORITHM=INPLACE, LOCK=NONE;": True,
+        "ALTER TABLE users MODIFY COLUMN age int NOT NULL DEFAULT 1, ALGORITHM=INPLACE, LOCK=NONE;": False,
+        "ALTER TABLE users ALTER COLUMN age DROP DEFAULT; ALTER TABLE users MODIFY COLUMN age int NOT NULL;": False,
+        "ALTER TABLE users MODIFY COLUMN last_name varchar(60) NOT NULL;": False,
+    }.items(),
+)
+def test_a_default_that_a_modify_does_not_say_again_is_known_before_expand(users: MariaBase, schema: Schema, contract: str, forgets: bool) -> None:
+    schema.server.rows("ALTER TABLE users ADD COLUMN age int DEFAULT 1")
+    said = Foresight(schema).foreseen(migration("0008_age", contract=contract))
+    assert ["takes the default of age away" in each and "say DEFAULT 1 in it" in each for each in said] == [True] * forgets

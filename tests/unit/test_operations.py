@@ -107,6 +107,13 @@ def test_what_is_wrong_with_a_file_of_operations_is_said(toml: str, why: str) ->
         from_toml(toml, "ops.toml")
 
 
+def test_what_a_modify_takes_away_unless_it_is_said_again_is_told_in_the_file() -> None:
+    words = ["add_constraint", "table=people", "not_null=age", "type=int"]
+    (mysql,), (postgres,) = migrations(from_words(words), "mysql", ""), migrations(from_words(words), "postgres", "")
+    assert "put behind NOT NULL what else SHOW CREATE TABLE says of it, such as its DEFAULT" in mysql.files["contract.sql"]
+    assert "MODIFY" not in postgres.files["contract.sql"]
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_without_operations_there_are_templates_that_change_nothing(
     dialect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -79,6 +79,7 @@ class Foresight:
         for part in HALVES:
             for statement in self._schema.statements(migration, part):
                 said += [f"{part}.sql: {why}" for why in (self._server.unable(statement), self._pulled(statement, migration, before)) if why]
+            said += [f"{part}.sql: {why}" for why in self._server.forgets(self._schema.statements(migration, part))]
         said += self._lacking(migration, before) if migration.pairs else ()
         said += self._merged(migration)
         said += self._there(migration, before)

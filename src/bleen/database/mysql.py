@@ -291,6 +291,17 @@ class MySQL:
         """A MODIFY says all of a column: what it was before, nobody knows."""
         return ""
 
+    def forgets(self, statements: Sequence[Statement]) -> list[str]:
+        about = [(s, self.qualified(table), name.lower(), said) for s in statements for table, name, said in mysql_statements.defaults(s)]
+        told = {(table, name) for _, table, name, said in about if said}
+        found = []
+        for statement, table, name, _ in about:
+            columns = self.columns(".".join(map(self.quoted, table))) if (table, name) not in told else {}
+            for column in [each for each in columns.values() if each.name.lower() == name and each.default]:
+                way = f"say DEFAULT {column.default} in it, or ALTER COLUMN {self.quoted(column.name)} DROP DEFAULT before it if that is to go"
+                found.append(f"{statement.brief}: takes the default of {column.name} away, so that an INSERT that leaves it out fails, or says NULL: {way}")
+        return found
+
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows(
             "SELECT column_name, column_type, is_nullable = 'YES', column_default, extra, coalesce(generation_expression, '') <> '', data_type"

@@ -91,6 +91,24 @@ def drops(statement: Statement, columns: Sequence[str]) -> list[tuple[str, ...]]
     return []
 
 
+def defaults(statement: Statement) -> list[tuple[tuple[str, ...], str, bool]]:
+    """The columns whose default a statement is about, each with its table and whether the statement says what becomes of it: one that says all of a column
+    anew, and no default, takes it away without a word.
+    """
+    cursor = _cursor(statement.text)
+    if not cursor.sees("ALTER", "TABLE"):
+        return []
+    try:
+        alter = alter_table(cursor)
+    except Puzzled:
+        return []
+    return [
+        (_identifiers(alter.table), spec.names[0].identifier, not spec.column or bool(spec.column.default))
+        for spec in alter.specs
+        if spec.kind in ("set-default", "drop-default") or (spec.kind in ("modify", "change") and spec.column and not spec.column.generated)
+    ]
+
+
 def _defined(cursor: Cursor) -> list[About]:
     """What a CREATE or a DROP is about: the first word that is a kind of object says which; before it stand OR REPLACE, DEFINER = ... and such."""
     while not cursor.done and cursor.now.word not in _OBJECTS and cursor.now.word != "INDEX":

@@ -223,7 +223,8 @@ class AddConstraint(NamedTuple):
             return _refusing(say, say.unique(self.table, self.name or say.called(self.table, *self.unique, "key"), self.unique))
         if say.dialect == "mysql" and not self.type:
             raise UserError("type is missing: MySQL says it again with NOT NULL")
-        return Steps(contract=say.require(self.table, self.not_null, self.type))
+        again = "-- MODIFY says all of the column again: put behind NOT NULL what else SHOW CREATE TABLE says of it, such as its DEFAULT."
+        return Steps(contract=[*[again] * (say.dialect == "mysql"), *say.require(self.table, self.not_null, self.type)])
 
 
 class DropConstraint(NamedTuple):

@@ -366,6 +366,9 @@ class Postgres:
         loose = ", ".join(f"ALTER COLUMN {self.quoted(each.name)} DROP NOT NULL" for each in commands)
         return loose and f"ALTER TABLE {pair.table} {loose}"
 
+    def forgets(self, statements: Sequence[Statement]) -> list[str]:
+        return []
+
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows(
             "SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, coalesce(pg_get_expr(d.adbin, d.adrelid), ''),"

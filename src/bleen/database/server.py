@@ -161,6 +161,10 @@ class Server(Protocol):
         """What takes NOT NULL off columns of the new side again, for a statement that puts it on them and does nothing else; else empty."""
         ...
 
+    def forgets(self, statements: Sequence[Statement]) -> list[str]:
+        """Which statements take the default of a column away without a word, as they say all of it anew; a line each, with what to do."""
+        ...
+
     def columns(self, table: str) -> Mapping[str, Column]:
         """The columns of a table, by name, in their order; none if there is no such table."""
         ...

@@ -250,6 +250,9 @@ class SQLite:
         """There is no such statement."""
         return ""
 
+    def forgets(self, statements: Sequence[Statement]) -> list[str]:
+        return []
+
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows('SELECT name, type, "notnull", dflt_value, hidden FROM pragma_table_xinfo(%s)', [sqlite_values.named(table)])
         return {name: Column(name, type, not required, default or "", hidden != 0) for name, type, required, default, hidden in found}
