@@ -122,7 +122,7 @@ def test_a_statement_that_fails_leaves_what_was_done_and_a_retry_goes_on(users: 
         with pytest.raises(Refused, match=r"line 1, ALTER TABLE users ADD UNIQUE INDEX.* Duplicate entry 'F1' for key 'u'"):
             schema.expand([broken], "shop", 2, {})
         assert list(schema.server.columns("users"))[-1] == "a"
-        assert {key: step.done for key, step in schema.ledger.steps("0007_full_name").items()} == {("expand", 1): True, ("expand", 2): False}
+        assert {key: step.done for key, step in schema.ledger.steps("0007_full_name").items()} == {("expand", 1): True}
         client.run("UPDATE users SET first_name = 'F2' WHERE id = 2")
     assert schema.expand([broken], "shop", 2, {}) == ["0007_full_name"]
     assert list(schema.server.columns("users"))[-2:] == ["a", "b"]

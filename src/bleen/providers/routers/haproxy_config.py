@@ -9,8 +9,8 @@ Beside each berth is its *backup*, which holds the same targets without checks: 
 backend of its own because HAProxy waits before it tries the only server that it can choose again, for up to a second each time ("retries" in the manual):
 in the backup for less, and not at all where there are two.
 
-An HTTP/2 request that says its length has a connection to its target to itself: a client that ends it early, once it has its answer, would leave one in the pool
-on which the target still waits for the rest, and swallows the next request, whosever it is (HAProxy 2.6.12; RFC 9113, 8.1.1).
+An HTTP/2 request that says its length has a connection to its target to itself: a client that ends it early, once it has its answer, would leave one in the
+pool on which the target still waits for the rest, and swallows the next request, whosever it is (HAProxy 2.6.12; RFC 9113, 8.1.1).
 
 Sources: the configuration manual and the management guide of HAProxy 2.6.
 """
