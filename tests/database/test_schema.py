@@ -173,6 +173,69 @@ def test_a_column_that_every_insert_has_to_give_and_the_new_version_does_not_kno
     assert Foresight(Schema(users.open())).risks(made) == [said] * bool(said)
 
 
+NEEDS = {
+    "a view": ("CREATE VIEW people AS SELECT id, first_name FROM users", "", "view people needs column first_name of table users"),
+    "of which it makes another": (
+        "CREATE VIEW people AS SELECT id, first_name FROM users",
+        "DROP VIEW people; CREATE VIEW people AS SELECT id, full_name FROM users;",
+        "",
+    ),
+    "a view on a view": (
+        "CREATE VIEW people AS SELECT first_name FROM users; CREATE VIEW more AS SELECT * FROM people",
+        "DROP VIEW people;",
+        "view more needs view people",
+    ),
+    "a rule": (
+        "CREATE TABLE log (was text); CREATE RULE noted AS ON DELETE TO users DO ALSO INSERT INTO log VALUES (old.last_name)",
+        "",
+        "rule noted on table users needs column last_name of table users",
+    ),
+    "a policy": (
+        "CREATE POLICY own ON users USING (last_name = current_user)",
+        "",
+        "policy own on table users needs column last_name of table users",
+    ),
+    "a policy that it drops": ("CREATE POLICY own ON users USING (last_name = current_user)", "DROP POLICY own ON users;", ""),
+    "a generated column": (
+        "ALTER TABLE users ADD COLUMN loud text GENERATED ALWAYS AS (upper(last_name)) STORED",
+        "",
+        "column loud of table users needs column last_name of table users",
+    ),
+    "a trigger of these columns": (
+        "CREATE TRIGGER same BEFORE UPDATE OF last_name ON users EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "",
+        "trigger same on table users needs column last_name of table users",
+    ),
+    "a foreign key": (
+        "ALTER TABLE users ADD CONSTRAINT names UNIQUE (first_name); CREATE TABLE pets (of text CONSTRAINT of_whom REFERENCES users (first_name))",
+        "",
+        "constraint of_whom on table pets needs column first_name of table users",
+    ),
+    "a foreign key whose table it drops": (
+        "ALTER TABLE users ADD CONSTRAINT names UNIQUE (first_name); CREATE TABLE pets (of text REFERENCES users (first_name))",
+        "DROP TABLE pets;",
+        "",
+    ),
+    "what goes with the column": ("CREATE INDEX names ON users (first_name, last_name); ALTER TABLE users ADD CHECK (first_name < last_name)", "", ""),
+    "what only it knows": ("CREATE VIEW people AS SELECT first_name FROM users", "DO $$ BEGIN EXECUTE 'DROP VIEW ' || 'people'; END $$;", ""),
+}
+
+
+@pytest.mark.parametrize(("made", "first", "why"), NEEDS.values(), ids=NEEDS)
+def test_what_a_contract_would_fail_on_is_told_by_the_plan_and_keeps_its_gate_shut_until_it_is_gone(base: Base, made: str, first: str, why: str) -> None:
+    """On PostgreSQL not while a view, say, that they do not drop first needs what they drop, which the plan tells before the expand."""
+    rows(base, USERS + made)
+    schema, wanted = Schema(base.open()), migration(expand=FULL_NAME["expand.sql"], contract=first + FULL_NAME["contract.sql"])
+    told = [each for each in Foresight(schema).risks(wanted) if "drop that" in each]
+    assert [why in each for each in told] == [True] * bool(why)
+    schema.expand([wanted], "shop", 2, SHIPS)
+    (found,) = pending(schema)
+    assert [why in o.why and not o.unseen for o in found.obstacles] == [True] * bool(why)
+    if not why:
+        schema.contract("0007_full_name")
+    assert bool(schema.contracted()) == (not why)
+
+
 def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users: Base) -> None:
     """After it, deploy, promote and rollback refuse a version that does not."""
     schema = Schema(users.open())

@@ -38,7 +38,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service)
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
-            risks = [each for m in new for each in Foresight(schema).risks(m)]
+            risks = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
         finally:
             schema.server.close()
     except PortError as error:

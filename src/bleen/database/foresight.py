@@ -190,7 +190,7 @@ class Foresight:
                     return f"{statement.brief}: {words(pair)} is kept in step for {other.name}, by {by}; {way}"
         return ""
 
-    def risks(self, migration: Migration) -> list[str]:
+    def risks(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
         """What of its pairs may fail a write of the version that serves, what its contract does unseen, and what it leaves that fails the INSERTs of the new
         one, a line each.
         """
@@ -199,7 +199,16 @@ class Foresight:
         if argv := migration.command.contract:
             unknown = f"what `{shlex.join(argv)}` takes away in contract, bleen does not know, and nothing brings it back"
             found.append(f"{migration.name}: {unknown}: look that no other migration needs it, in a pair, a backfill or a contract of its own")
-        return found + [f"{migration.name}: {each}" for each in (*self._defaultless(migration), *self._demanding(migration))]
+        own = (*self._defaultless(migration), *self._demanding(migration), *self._needing(migration, before))
+        return found + [f"{migration.name}: {each}" for each in own]
+
+    def _needing(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
+        """What will keep the gate of its contract shut, unless what runs before it has taken that away."""
+        past = [s for each in (*before, migration) for s in self._schema.statements(each, "expand")]
+        past += [s for each in self._beside(migration, before) for s in self._schema.statements(each, "contract")]
+        for each in self._server.needing(self._schema.statements(migration, "contract"), past):
+            way = "drop that, or make it anew such that it does without, before this in contract.sql"
+            yield f"contract.sql, {each.statement.brief}: {each.why}, and the contract waits while it does; {way}"
 
     def _defaultless(self, migration: Migration) -> Iterator[str]:
         """Pairs whose old side has a default, and the new one none: what the new version leaves out is NULL, or refused, on both."""

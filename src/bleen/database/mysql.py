@@ -19,7 +19,7 @@ from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql_empty import refused
 from bleen.database.mysql_waits import Guard, blockers
 from bleen.database.reverting_names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, Needing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import Refused, Unavailable
@@ -285,6 +285,9 @@ class MySQL:
         return False
 
     def merges(self, statement: Statement) -> list[str]:
+        return []
+
+    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         return []
 
     def loosens(self, statement: Statement, pair: Pair) -> str:

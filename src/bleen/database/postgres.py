@@ -15,8 +15,9 @@ from psycopg import errors, sql
 from bleen.database import postgres_leftovers as leftovers
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.postgres_belongings import Belongings
+from bleen.database.postgres_needing import needing
 from bleen.database.reverting_names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, Needing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.errors import Refused, Unavailable
 
@@ -358,6 +359,9 @@ class Postgres:
         table = sql.Identifier(*(part for part in (node.relation.schemaname, node.relation.relname) if part)).as_string()
         columns = [each.index_elem.name for each in (*node.index_params, *node.index_including_params)]
         return [str(each) for (each,) in self.rows(_MERGED, [table, node.unique, columns])]
+
+    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
+        return list(needing(self.rows, statements, before))
 
     def loosens(self, statement: Statement, pair: Pair) -> str:
         commands = self._alters(statement, pair.table)

@@ -284,9 +284,16 @@ class Schema:
                 diverged, uncounted = self._diverged(entry), []
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
-            shut = obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]) + uncounted
+            shut = obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]) + uncounted + self._needing(entry.migration)
             found.append(Pending(entry.name, entry.migration.description, entry.at, entry.service, tuple(shut)))
         return found
+
+    def _needing(self, migration: Migration) -> list[Obstacle]:
+        """What a contract would fail on, after all that it has waited for; its files do not change any more, so the way is one past them."""
+        way = "drop that, or make it anew such that it does without, by hand (psql), then contract again"
+        return [
+            Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}") for each in self.server.needing(self.statements(migration, "contract"), ())
+        ]
 
     def contracted(self) -> list[str]:
         """The migrations without which a version cannot run any more."""

@@ -57,6 +57,13 @@ class Session(NamedTuple):
     state: str
 
 
+class Needing(NamedTuple):
+    """What needs something that a statement takes away."""
+
+    statement: Statement
+    why: str
+
+
 class Server(Protocol):
     """One direct connection to a database, and what differs between dialects. Methods raise ``Unavailable`` if the server is away (``Contended`` if others are
     in the way), ``Refused`` with the server's own words for a statement that it does not take (``TookTooLong``, ``Missing``), and nothing else of the driver's.
@@ -155,6 +162,10 @@ class Server(Protocol):
 
     def merges(self, statement: Statement) -> list[str]:
         """The indexes of now that become part of what a statement makes, and are dropped with it."""
+        ...
+
+    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
+        """What is there and stands in the way of ``statements`` that drop, when their turn comes behind ``before``: neither takes it away first."""
         ...
 
     def loosens(self, statement: Statement, pair: Pair) -> str:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from bleen.database import sqlite_copy, sqlite_processes, sqlite_values
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.reverting_names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, Needing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.sqlite_processes import Lock
 from bleen.database.statements import Dialect, Statement, split
 from bleen.database.tokens import Cursor, Puzzled, read
@@ -244,6 +244,9 @@ class SQLite:
         return False
 
     def merges(self, statement: Statement) -> list[str]:
+        return []
+
+    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         return []
 
     def loosens(self, statement: Statement, pair: Pair) -> str:
