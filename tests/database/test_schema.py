@@ -223,7 +223,7 @@ NEEDS = {
 
 @pytest.mark.parametrize(("made", "first", "why"), NEEDS.values(), ids=NEEDS)
 def test_what_a_contract_would_fail_on_is_told_by_the_plan_and_keeps_its_gate_shut_until_it_is_gone(base: Base, made: str, first: str, why: str) -> None:
-    """On PostgreSQL not while a view, say, that they do not drop first needs what they drop, which the plan tells before the expand."""
+    """On PostgreSQL not while a view, say, that they do not drop first needs what they drop [...] the plan tells both before the expand."""
     rows(base, USERS + made)
     schema, wanted = Schema(base.open()), migration(expand=FULL_NAME["expand.sql"], contract=first + FULL_NAME["contract.sql"])
     told = [each for each in Foresight(schema).risks(wanted) if "drop that" in each]
@@ -234,6 +234,32 @@ def test_what_a_contract_would_fail_on_is_told_by_the_plan_and_keeps_its_gate_sh
     if not why:
         schema.contract("0007_full_name")
     assert bool(schema.contracted()) == (not why)
+
+
+TOUCH = "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN new; END $$;"
+WRITES = TOUCH.format("new.first_name := 'of ' || New.last_name;")
+WRITES += "CREATE TRIGGER a_touch BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch();"
+CALLS = {
+    "as it is": (WRITES, "", True),
+    "in quotes": (WRITES.replace("New.last_name", 'OLD . "last_name"'), "", True),
+    "made anew by the contract": (WRITES, TOUCH.format(""), False),
+    "whose trigger it drops": (WRITES, "DROP TRIGGER a_touch ON users;", False),
+    "that does not fire": (WRITES + "ALTER TABLE users DISABLE TRIGGER a_touch", "", False),
+    "of another column": (WRITES.replace("New.last_name", "new.last_names"), "", False),
+}
+
+
+@pytest.mark.parametrize(("made", "first", "found"), CALLS.values(), ids=CALLS)
+def test_a_trigger_function_that_speaks_of_what_a_contract_drops_is_told_and_keeps_its_gate_shut(base: Base, made: str, first: str, found: bool) -> None:
+    """Nor, unless a reason is named, while a trigger function speaks of it."""
+    rows(base, USERS + made)
+    schema = Schema(base.open())
+    wanted = migration(expand=FULL_NAME["expand.sql"], contract=first + "ALTER TABLE users DROP COLUMN last_name;")
+    why = "trigger a_touch on table users runs touch(), which says"
+    assert [why in each for each in Foresight(schema).risks(wanted) if "drop that" in each] == [True] * found
+    schema.expand([wanted], "shop", 2, SHIPS)
+    (waits,) = pending(schema)
+    assert [why in o.why and o.unseen for o in waits.obstacles] == [True] * found
 
 
 def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users: Base) -> None:

@@ -1,7 +1,8 @@
 """What on PostgreSQL needs that which statements take away (manual: "Dependency Tracking"; pg_depend): without CASCADE the server refuses those, which nobody
-shall find out only when the contract is due.
+shall find out only when the contract is due. What a trigger function says of a column is a text to the server, which drops it all the same; then writes fail.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,6 +64,12 @@ _NEEDS = f"""
 """A view is its rule to pg_depend, a generated column its expression."""
 
 
+_TRIGGERS = """
+    SELECT t.tgname, t.tgfoid::regprocedure::text, p.proname, p.prosrc, t.tgrelid::regclass::text, t.tableoid::bigint, t.oid::bigint FROM pg_trigger t
+    JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE t.tgrelid = to_regclass(%s) AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND NOT starts_with(t.tgname, %s) ORDER BY 1"""
+
+
 def needing(rows: Rows, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Needing]:
     """Implements ``Server.needing``. What a statement before it speaks of, that may have made such that it does without."""
     gone, said = set[Key](), ""
@@ -80,6 +87,8 @@ def needing(rows: Rows, statements: Sequence[Statement], before: Sequence[Statem
                 name = str(names[-1]).rpartition(".")[2].strip('"') if names else PREFIX  # gone since it was found
                 if not speaks_of(said, name) and not name.startswith(PREFIX):
                     yield Needing(statement, f"{what} needs {of}")
+            for table, column in _dropped_columns(node, kind):
+                yield from _calling(rows, statement, table, column, gone, said)
         said += f"{statement.text};\n"
 
 
@@ -100,6 +109,19 @@ def _dropped(rows: Rows, node: Any, kind: str) -> tuple[list[Key], bool]:
         cascades = any(each.behavior == _PB.DROP_CASCADE for each in commands)
         asked = [(_OF_COMMANDS[each.subtype], [named(node.relation), each.name]) for each in commands]
     return [(int(row[0]), int(row[1]), int(row[2])) for query, values in asked for row in rows(query, values)], cascades
+
+
+def _dropped_columns(node: Any, kind: str) -> list[tuple[str, str]]:
+    commands = [each.alter_table_cmd for each in node.cmds] if kind == "alter_table_stmt" else []
+    return [(named(node.relation), each.name) for each in commands if each.subtype == _PB.AT_DropColumn]
+
+
+def _calling(rows: Rows, statement: Statement, table: str, column: str, gone: set[Key], said: str) -> Iterator[Needing]:
+    """Triggers of a table whose functions say NEW.column or OLD.column; perhaps where they never come to."""
+    calls = re.compile(rf"""\b(?:NEW|OLD)\s*\.\s*(?:"{re.escape(column)}"|{re.escape(column)}(?![\w$]))""", re.IGNORECASE)
+    for name, function, called, source, of, *key in rows(_TRIGGERS, [table, PREFIX]):
+        if (found := calls.search(source)) and (*key, 0) not in gone and not (speaks_of(said, called) or speaks_of(said, name)):
+            yield Needing(statement, f"trigger {name} on table {of} runs {function}, which says {found[0]}: writes would fail that come there", certain=False)
 
 
 def _parts(named: Any) -> list[str]:

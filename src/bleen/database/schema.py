@@ -289,11 +289,10 @@ class Schema:
         return found
 
     def _needing(self, migration: Migration) -> list[Obstacle]:
-        """What a contract would fail on, after all that it has waited for; its files do not change any more, so the way is one past them."""
+        """What a contract would fail on, or make fail, after all that it has waited for; its files do not change any more: the way is one past them."""
         way = "drop that, or make it anew such that it does without, by hand (psql), then contract again"
-        return [
-            Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}") for each in self.server.needing(self.statements(migration, "contract"), ())
-        ]
+        found = self.server.needing(self.statements(migration, "contract"), ())
+        return [Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}", unseen=not each.certain) for each in found]
 
     def contracted(self) -> list[str]:
         """The migrations without which a version cannot run any more."""

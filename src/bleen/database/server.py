@@ -62,6 +62,8 @@ class Needing(NamedTuple):
 
     statement: Statement
     why: str
+    certain: bool = True
+    """Whether the server refuses the statement; else it may fail whoever writes from then on."""
 
 
 class Server(Protocol):

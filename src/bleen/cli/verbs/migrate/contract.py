@@ -1,7 +1,8 @@
 """Take away what only older versions needed: the pending contracts, in order, each once its gate is open.
 
 The gate is shut while anything may need the old shape: an open rollback window, an environment or a session of a version that does not ship the migration,
-rows out of step, another service on the same database. What bleen cannot see keeps it shut too, until --because names the reason why it does not matter.
+rows out of step, another service on the same database, a view on what is dropped. What bleen cannot see keeps it shut too, until --because names the reason
+why it does not matter.
 A contract cannot be undone: afterwards a version that needs the old shape is refused. Exit 1 if the first pending contract's gate is shut.
 """
 
@@ -17,7 +18,7 @@ from bleen.errors import UserError
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("migration", nargs="?", help="stop after this one (default: all that are pending)")
-    parser.add_argument("--because", metavar="REASON", help="why sessions that bleen cannot tell apart do not matter; it is kept in the ledger")
+    parser.add_argument("--because", metavar="REASON", help="why sessions unknown to bleen, or a trigger function, do not matter; it is kept in the ledger")
     migrating.asks(parser)
 
 
