@@ -413,6 +413,13 @@ def test_who_is_killed_while_waiting_for_a_lock_is_out_of_the_way_soon(users: Ma
     assert list(schema.server.columns("users"))[-1] == "a"
 
 
+def test_the_triggers_that_a_backfill_fires_are_warned_of(schema: Schema) -> None:
+    for event in ("UPDATE", "INSERT"):
+        schema.server.rows(f"CREATE TRIGGER on_{event} BEFORE {event} ON users FOR EACH ROW SET NEW.last_name = NEW.last_name")
+    (said,) = Foresight(schema).risks(migration())
+    assert "the backfill updates the rows of users, and fires trigger on_UPDATE of yours" in said
+
+
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
     (said,) = Foresight(schema).risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
     assert "drops last_name of users, NOT NULL without a default" in said

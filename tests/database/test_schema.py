@@ -262,6 +262,26 @@ def test_a_trigger_function_that_speaks_of_what_a_contract_drops_is_told_and_kee
     assert [why in o.why and o.unseen for o in waits.obstacles] == [True] * found
 
 
+@pytest.mark.parametrize(
+    ("event", "fires"),
+    [
+        ("BEFORE UPDATE ON users FOR EACH ROW", True),
+        ("AFTER INSERT OR UPDATE ON users FOR EACH STATEMENT", True),
+        ("BEFORE UPDATE OF full_name ON users FOR EACH ROW", True),
+        ("BEFORE UPDATE OF last_name ON users FOR EACH ROW", False),
+        ("AFTER INSERT ON users FOR EACH ROW", False),
+    ],
+)
+def test_the_triggers_that_a_backfill_fires_are_warned_of(base: Base, event: str, fires: bool) -> None:
+    rows(base, USERS + TOUCH.format("") + f"ALTER TABLE users ADD full_name text; CREATE TRIGGER a_touch {event} EXECUTE FUNCTION touch();")
+    foresight, wanted = Foresight(Schema(base.open())), migration(backfill=FULL_NAME["backfill.sql"])
+    told = "and fires trigger a_touch of yours"
+    said = foresight.risks(wanted)
+    assert (len(said), told in "".join(said)) == (fires, fires), said
+    rows(base, "ALTER TABLE users DISABLE TRIGGER a_touch")
+    assert foresight.plan(wanted).beware == []
+
+
 def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users: Base) -> None:
     """After it, deploy, promote and rollback refuse a version that does not."""
     schema = Schema(users.open())

@@ -199,8 +199,16 @@ class Foresight:
         if argv := migration.command.contract:
             unknown = f"what `{shlex.join(argv)}` takes away in contract, bleen does not know, and nothing brings it back"
             found.append(f"{migration.name}: {unknown}: look that no other migration needs it, in a pair, a backfill or a contract of its own")
-        own = (*self._defaultless(migration), *self._demanding(migration), *self._needing(migration, before))
+        own = (*self._defaultless(migration), *self._demanding(migration), *self._needing(migration, before), *self._firing(migration))
         return found + [f"{migration.name}: {each}" for each in own]
+
+    def _firing(self, migration: Migration) -> Iterator[str]:
+        """The triggers that its backfill fires: rows that nobody has written look as if somebody had, or are noted as changed."""
+        fill = self._schema.fill(migration)
+        if fill and (fired := self._server.fires(fill.table, tuple(fill.set))):
+            which = f"{'trigger' if len(fired) == 1 else 'triggers'} {', '.join(fired)}"
+            way = "see that it may do what it does (a time of the last change, a line in a log) for each of them, or let it pass such an UPDATE by"
+            yield f"the backfill updates the rows of {fill.table}, and fires {which} of yours: {way}"
 
     def _needing(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
         """What will keep the gate of its contract shut, unless what runs before it has taken that away."""

@@ -290,6 +290,14 @@ class MySQL:
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         return []
 
+    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
+        found = self.rows(
+            "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = %s AND event_object_table = %s"
+            " AND event_manipulation = 'UPDATE' ORDER BY action_timing DESC, action_order",
+            self.named(table),
+        )
+        return [str(name) for (name,) in found if not name.startswith("bleen_")]
+
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """A MODIFY says all of a column: what it was before, nobody knows."""
         return ""

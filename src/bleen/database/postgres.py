@@ -16,6 +16,7 @@ from bleen.database import postgres_leftovers as leftovers
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.postgres_belongings import Belongings
 from bleen.database.postgres_needing import needing
+from bleen.database.postgres_triggers import fired
 from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, Needing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
@@ -362,6 +363,9 @@ class Postgres:
 
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         return list(needing(self.rows, statements, before))
+
+    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
+        return fired(self.rows, table, columns)
 
     def loosens(self, statement: Statement, pair: Pair) -> str:
         commands = self._alters(statement, pair.table)

@@ -170,6 +170,10 @@ class Server(Protocol):
         """What is there and stands in the way of ``statements`` that drop, when their turn comes behind ``before``: neither takes it away first."""
         ...
 
+    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
+        """The triggers, but for ours, that an UPDATE of these columns fires; told on PostgreSQL and MySQL."""
+        ...
+
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """What takes NOT NULL off columns of the new side again, for a statement that puts it on them and does nothing else; else empty."""
         ...

@@ -249,6 +249,9 @@ class SQLite:
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         return []
 
+    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
+        return []
+
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """There is no such statement."""
         return ""
