@@ -253,3 +253,16 @@ def test_an_environment_that_was_undone_is_taken_out_of_the_books(database: Data
         assert db.execute(known).fetchall() == [("blue-4",), ("green-5",)]
         done(lambda memo: (migrator.account if end == "account" else migrator.tidy)([OLD], memo))
         assert db.execute(known).fetchall() == [("blue-4",)]
+
+
+@pytest.mark.parametrize("end", ["account", "tidy"])
+def test_an_end_of_a_release_without_migrations_speaks_of_none(database: Database, end: str) -> None:
+    """Nothing was expanded: what is waited for is only that the books are told who is left."""
+    plan = {"folder": str(database.root / "none"), "migrations": {}, "expands": [], "contract": "manual"}
+    migrator = Migrator(database.place, "shop", 5, plan, str(database.secrets))
+    done(lambda memo: migrator.expand([NEW, OLD], memo))
+    ended = migrator.account if end == "account" else migrator.tidy
+    said = ended([OLD], {})
+    assert isinstance(said, NotYet)
+    assert said.why == "the database to be told which environments are left"
+    assert verdict(lambda memo: ended([OLD], memo), said.memo or {}).result is Result.PASS

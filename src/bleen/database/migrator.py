@@ -10,6 +10,7 @@ from bleen.ports import Shipping
 
 PATIENCE = 60.0
 """Seconds for which a database that does not answer is asked again: what a failover takes."""
+_TOLD = "the database to be told which environments are left"
 _AGAIN = 3
 """How often an errand that was killed is begun again: the ledger knows how far it came."""
 
@@ -53,7 +54,7 @@ class Migrator:
     def account(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         """See ``ports.Migrator``."""
         spec = {"do": "account", "migrations": list(self._plan["migrations"]), "around": self._around(environments)}
-        return self._go("account", spec, memo, "a count of what the new version wrote")
+        return self._go("account", spec, memo, "a count of what the new version wrote" if self._plan["migrations"] else _TOLD)
 
     def cancel(self) -> None:
         """See ``ports.Migrator``."""
@@ -64,7 +65,8 @@ class Migrator:
         if not (self._place / "expand.json").exists():
             return Verdict(Result.PASS, "", ({},))
         spec = {"do": "tidy", "patience": 0.0, "around": self._around(environments)}
-        return self._go("tidy", spec, memo, "what the expand left half done to be taken away")
+        begun = self._plan.get("expands", self._plan["migrations"])
+        return self._go("tidy", spec, memo, "what the expand left half done to be taken away" if begun else _TOLD)
 
     def _around(self, environments: Sequence[Shipping]) -> Mapping[str, Any]:
         """See ``gate.Around``."""
