@@ -139,13 +139,15 @@ def test_revert_takes_the_new_shape_away_and_forgets_the_migration(users: Base) 
     assert schema.expand([migration()], "shop", 3, SHIPS) == ["0007_full_name"]
 
 
-def test_the_example_of_the_guide_leaves_out_no_part_of_a_name(base: Base) -> None:
-    """The guide: "Write `backward` such that it leaves nothing out"."""
+def test_the_example_of_the_guide_leaves_out_no_part_of_a_name_and_counts_no_row_as_lost(base: Base) -> None:
+    """The guide: "write `backward` such that it leaves nothing out", and `forward` such that "Madonna" comes back the same."""
     toml = (Path(__file__).parents[2] / "docs/guide/sync.md").read_text().partition("```toml\n")[2].partition("```")[0]
+    schema = Schema(base.open())
     with base.connect() as db:
         db.execute(USERS)
-        Schema(base.open()).expand([parse("0007_full_name", {**FULL_NAME, "migration.toml": toml}, "")], "shop", 2, SHIPS)
+        schema.expand([parse("0007_full_name", {**FULL_NAME, "backfill.sql": "", "migration.toml": toml}, "")], "shop", 2, SHIPS)
         db.execute("INSERT INTO users (full_name) VALUES ('Ludwig van Beethoven'), ('Cher')")
+    assert [each["lost"] for each in schema.written(["0007_full_name"]).values()] == [0]
     assert rows(base, "SELECT first_name, last_name FROM users WHERE id > 2500 ORDER BY id") == [("Ludwig", "van Beethoven"), ("Cher", "")]
 
 
