@@ -107,8 +107,6 @@ GOOD: list[tuple[str, str]] = [
     ("both", "INSERT INTO plans SELECT unnest(ARRAY['a', 'b']); INSERT INTO days SELECT generate_series(1, 31)"),
     ("both", "CREATE TABLE n (a int); CREATE TABLE p (a int); ALTER TABLE n INHERIT p; INSERT INTO n SELECT generate_series(1, 100000)"),
     ("both", "CREATE VIEW v AS SELECT app.full_name(u) FROM users u; DROP VIEW v; CREATE FOREIGN TABLE f (a int) SERVER s; ALTER FOREIGN TABLE f ADD b int"),
-    ("both", "CREATE TABLE n (a text, b text GENERATED ALWAYS AS (lower(a)) STORED); INSERT INTO n VALUES ('A'); CREATE INDEX i ON n (upper(a)) WHERE a > ''"),
-    ("both", "CREATE TABLE n (a int, b int) PARTITION BY RANGE (forget(a)); CREATE INDEX i ON n (forget(a))"),
     ("both", "CREATE TABLE people (a int, b int DEFAULT app.number()); INSERT INTO people VALUES (1, 2); INSERT INTO people (b) VALUES (1)"),
     ("both", "CREATE TABLE people (a int); CREATE TRIGGER t BEFORE INSERT ON people EXECUTE FUNCTION f(); CREATE INDEX i ON people (a); DROP TABLE people"),
     (

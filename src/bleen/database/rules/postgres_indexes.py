@@ -87,10 +87,6 @@ def create_index(look: Look, statement: Message) -> Iterator[Finding]:
     if named:
         look.known.learns("index columns", *table[:-1], statement.idxname, what=columns)
     if made.is_free(look, table):
-        calls = made.calls_by_row(look, table, statement)
-        if calls and look.known.knows(made.FILLED, table[-1]):
-            why = f"{', '.join(calls)}() is called for every row of {quoted(*table)}, and may change data, settings or other sessions"
-            yield look.finding("side-effect", f"{why}; see what it does, and allow it with that as the reason")
         if named:
             made.makes_copy(look, (*table[:-1], statement.idxname))
         return

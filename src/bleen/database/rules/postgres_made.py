@@ -32,7 +32,7 @@ FILLED = "has rows"
 """A new table that this release has written to: what is computed for each row that is there runs. By the last of its names too."""
 
 FIRES = "a write runs"
-"""What a row that is written to a new table sets off besides: a trigger, the functions of a CHECK or an index. By the last of its names too."""
+"""What a row that is written to a new table sets off besides: a trigger, the functions of a CHECK. By the last of its names too."""
 
 PARTS = "partitions and children"
 """Of a table, with whether each was in use when it came to it: what is done to the table is done to them. By the last of its names too."""
@@ -212,22 +212,12 @@ def fires(look: Look, name: tuple[str, ...], trigger: Message) -> None:
     _fires(look, name, Fired("trigger", f"the trigger {quoted(trigger.trigname)}", trigger.events, look.phase))
 
 
-def calls_by_row(look: Look, name: tuple[str, ...], tree: Message) -> list[str]:
-    """What a table, a part of ALTER TABLE or an index computes for each row that is written from now on, as far as that may do anything."""
-    computed = [tree] if kind(tree) == "IndexStmt" else [node for _, node in walk(tree) if _of_each_row(node)]
+def calls_by_check(look: Look, name: tuple[str, ...], tree: Message) -> None:
+    checks = [node for _, node in walk(tree) if kind(node) == "Constraint" and node.contype == pb.CONSTR_CHECK]
     columns = [pb.ColumnDef(type_name=node.type_name) for _, node in walk(tree) if kind(node) == "ColumnDef"]
-    found = [*(call for each in computed for call in functions(each, HARMLESS)), *(call for each in (*computed, *columns) for call in unseen(look, each))]
-    calls = list(dict.fromkeys(found))
+    calls = [*(call for each in checks for call in functions(each, HARMLESS)), *(call for each in (*checks, *columns) for call in unseen(look, each))]
     if calls:
-        _fires(look, name, Fired("side-effect", f"{', '.join(calls)}() of an expression or a domain", INSERTS | UPDATES, look.phase))
-    return calls
-
-
-def _of_each_row(node: Message) -> bool:
-    """CHECK, EXCLUDE, a STORED column, the key of a partitioned table."""
-    if kind(node) != "Constraint":
-        return kind(node) == "PartitionElem"
-    return node.contype in (pb.CONSTR_CHECK, pb.CONSTR_EXCLUSION) or (node.contype == pb.CONSTR_GENERATED and node.generated_kind != "v")
+        _fires(look, name, Fired("side-effect", f"{', '.join(dict.fromkeys(calls))}() of a CHECK or a domain", INSERTS | UPDATES, look.phase))
 
 
 def _fires(look: Look, name: tuple[str, ...], it: Fired) -> None:

@@ -81,7 +81,7 @@ def _part(look: Look, statement: Message, command: Message, at: Place, free: boo
         made.makes_numbers(look, name, command)
         yield from _calls(look, name, command, at)
         made.calls_by_default(look, name, _with_default(command), added=True)
-        made.calls_by_row(look, name, command)
+        made.calls_by_check(look, name, command)
     if rule is None:
         yield look.finding("not-understood", f"no rule knows this part of ALTER TABLE ({subtype.removeprefix('AT_')})", at=at)
     elif not free or rule in (_attach, _detach, _validate, _inheritance):
@@ -579,7 +579,7 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
         made.makes_table(look, name)
         made.makes_numbers(look, name, statement)
         made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
-        made.calls_by_row(look, name, statement)
+        made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
         yield from _refers(look, name, statement, look.parsed.statement.at)
         for each in statement.inh_relations:
