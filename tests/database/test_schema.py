@@ -1116,6 +1116,10 @@ def test_a_name_that_something_has_already_is_known_before_expand(base: Base, ex
         ("ALTER TABLE users ADD COLUMN IF NOT EXISTS email text;", "ALTER TABLE users DROP COLUMN IF EXISTS email;", False),
         ("ALTER TABLE users ADD COLUMN IF NOT EXISTS last_name text;", "SELECT 1;", False),
         ("CREATE TABLE n (a int); ALTER TABLE n ADD COLUMN IF NOT EXISTS b int;", "DROP TABLE n;", False),
+        ("CREATE EXTENSION IF NOT EXISTS plpgsql;", "DROP EXTENSION IF EXISTS plpgsql;", True),
+        ("CREATE SCHEMA IF NOT EXISTS public;", "DROP SCHEMA public;", True),
+        ("CREATE SCHEMA IF NOT EXISTS away;", "DROP SCHEMA away;", False),
+        ("CREATE STATISTICS IF NOT EXISTS s ON id, last_name FROM users;", "DROP STATISTICS s;", False),
     ],
 )
 def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(users: Base, expand: str, revert: str, refused: bool) -> None:
@@ -1370,6 +1374,17 @@ def test_what_an_expand_makes_may_become_part_of_one_another(base: Base) -> None
     schema.revert("0008_parts")
     assert schema.server.columns("other")
     assert not schema.server.columns("n")
+
+
+def test_a_table_that_somebody_else_drops_meanwhile_is_none_of_the_expand(users: Base) -> None:
+    slow = "ALTER TABLE users ADD CONSTRAINT c CHECK (id > 0 AND pg_sleep(0.4) IS NOT NULL) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c;"
+    rows(users, "DELETE FROM users WHERE id > 1 RETURNING 1")
+    rows(users, "CREATE TABLE staging (a int)")
+    dropped = threading.Timer(0.1, rows, [users, "DROP TABLE staging"])
+    schema = Schema(users.open(), lambda line: dropped.start() if "VALIDATE" in line else None)
+    assert schema.expand([parse("0008_slow", {"expand.sql": slow}, "")], "shop", 2, {}) == ["0008_slow"]
+    dropped.join()
+    assert not schema.server.columns("staging")
 
 
 def test_a_drop_that_fails_has_taken_nothing_away(base: Base) -> None:

@@ -404,7 +404,14 @@ def test_what_holds_the_old_version_says_for_how_long_and_waits_for_contract() -
 
 
 @pytest.mark.parametrize(
-    ("check", "severity"), [("length(trim(a)) > 0", "error"), ("num_nonnulls(a, b) = 2", "error"), ("fine(a)", "warn"), ("a ~ '[a-z]'", "warn")]
+    ("check", "severity"),
+    [
+        ("length(trim(a)) > 0", "error"),
+        ("num_nonnulls(a, b) = 2", "error"),
+        ("num_nonnulls(VARIADIC ARRAY[a, b]) = 2", "warn"),
+        ("fine(a)", "warn"),
+        ("a ~ '[a-z]'", "warn"),
+    ],
 )
 def test_what_is_only_over_new_columns_is_told_of_their_defaults(check: str, severity: str) -> None:
     (told,) = found(f"ALTER TABLE users ADD a text DEFAULT '', ADD b int; ALTER TABLE users ADD CONSTRAINT c CHECK ({check}) NOT VALID", "expand")

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -462,6 +463,13 @@ def test_ports_of_the_kernels_ephemeral_range_are_left_out_and_too_few_are_refus
     assert list(host.place.iterdir()) == []
 
 
+def _down(platform: ProcessPlatform) -> int:
+    """How many copies are alive after one more call."""
+    with suppress(Unavailable):
+        platform.down(1)
+    return sum(runs.alive for runs in platform.running().values())
+
+
 def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) -> None:
     platform = host.platform()
     platform.provision(BLUE, "0.9", 1, 1)
@@ -478,6 +486,17 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) ->
         platform.tend(1)
     with pytest.raises(Unavailable, match=said):
         platform.retire(GREEN, 0, 1)
+    with pytest.raises(Unavailable, match=said):
+        platform.health(GREEN)
+    launch.recorded(host.place / "green-5" / "1.json").signal(signal.SIGKILL)  # type: ignore[union-attr]
+    until("it is dead", lambda: platform.running()[GREEN].alive == 0)
+    assert (platform.health(GREEN).ready, said in platform.health(GREEN).why) == (0, True)
+    until("the others are down", lambda: _down(platform) == 0)
+    with pytest.raises(Unavailable, match=said):
+        platform.down(1)
+    for other in ("[]", '"x"', '{"version": null}'):
+        file.write_text(other)
+        assert said in platform.running()[GREEN].damaged
     file.write_text(text)
 
 

@@ -182,12 +182,16 @@ def _active(access: Access) -> config.Active | None:
         return None
     runs, release = providers.platform.running().get(environment), access.release_of(environment)
     warm = newest.plan.old_version if newest and newest.phase is Phase.HOLDING else ""
+    try:
+        healthy = providers.platform.health(environment).healthy
+    except Unavailable:  # as good as unwell: it is no hindrance for one that is well
+        healthy = False
     return config.Active(
         environment,
         runs.version if runs and runs.version else release.plan.version if release else "?",
         runs.replicas if runs else 1,
         _written(release.plan) if release else {},
-        providers.platform.health(environment).healthy,
+        healthy,
         warm,
     )
 

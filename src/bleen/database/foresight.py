@@ -122,15 +122,12 @@ class Foresight:
 
     def _kept(self, statement: Statement, migration: Migration, past: Sequence[tuple[str, Statement]]) -> Iterator[str]:
         """What is there already, so that IF NOT EXISTS leaves it, and revert.sql drops; nothing that what runs before may have made or taken away."""
-        perhaps = statement._replace(text=_PERHAPS.sub(" ", statement.text))
-        for drop in self._undone(perhaps) if perhaps != statement and migration.holds("revert") else ():
-            things = taken(drop.text, self._server.dialect) or frozenset()
-            if any(speaks_of(s.text, name) for _, s in past for thing in things for name in thing.names[-1:]):
-                continue
-            for back in self._schema.statements(migration, "revert"):
-                if things & (taken(back.text, self._server.dialect) or frozenset()) and (found := self._server.holds(drop)):
-                    why = f"is there already, and revert.sql would drop it ({back.brief}) with all that is in it"
-                    yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}: take it out of both"
+        for back in self._schema.statements(migration, "revert") if migration.holds("revert") and _PERHAPS.search(statement.text) else ():
+            things = [each for each in taken(back.text, self._server.dialect) or () if all(speaks_of(statement.text, name) for name in each.names)]
+            earlier = any(speaks_of(s.text, thing.names[-1]) for _, s in past for thing in things)
+            if things and not earlier and (found := self._server.holds(back)):
+                why = f"is there already, and revert.sql would drop it ({back.brief}) with all that is in it"
+                yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}: take it out of both"
 
     def _refused(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
         """What of its files the server will refuse for the shape that the schema has by then, which no text of them shows: an index over a column that contract
@@ -142,7 +139,7 @@ class Foresight:
         earlier = [*(e.migration for e in entries if e.state is not State.CONTRACTED), *before]
         made = [s for m in before for s in of(m, "expand")]
         expanded = [*made, *of(migration, "expand")]
-        past = {"expand": made} if reverting.irreversible(migration.sql("revert")) else {"expand": made, "revert": expanded}
+        past = {"expand": made, "revert": expanded} if migration.holds("revert") else {"expand": made}
         if not any(m.command.contract for m in earlier):
             past["contract"] = [*expanded, *(s for m in earlier for s in of(m, "contract"))]
         for part, statements in past.items():

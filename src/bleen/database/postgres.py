@@ -38,6 +38,13 @@ _RELATIONS = tuple(getattr(postgast.pg_query_pb2, f"OBJECT_{kind}") for kind in 
 
 _NAMED_ALONE = {getattr(postgast.pg_query_pb2, f"OBJECT_{kind}"): kind for kind in ("FUNCTION", "ROUTINE", "TYPE", "DOMAIN", "COLLATION")}
 """What an expression names by itself."""
+_BY_NAME = {
+    postgast.pg_query_pb2.OBJECT_EXTENSION: "SELECT extname FROM pg_extension WHERE extname = ANY(%s)",
+    postgast.pg_query_pb2.OBJECT_SCHEMA: "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)",
+    postgast.pg_query_pb2.OBJECT_STATISTIC_EXT: "SELECT stxname FROM pg_statistic_ext WHERE stxname = ANY(%s)",
+    postgast.pg_query_pb2.OBJECT_COLLATION: "SELECT collname FROM pg_collation WHERE collname = ANY(%s)",
+}
+"""Of each kind, those that have one of these names."""
 _MEMBERS = """
     SELECT CASE WHEN p.oid IS NOT NULL THEN 'FUNCTION' ELSE 'TYPE' END, lower(coalesce(p.proname, t.typname)) FROM pg_depend d
     JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND e.extname = ANY(%s)
@@ -333,6 +340,8 @@ class Postgres:
             }
             commands = [each.alter_table_cmd for each in node.cmds if each.alter_table_cmd.subtype in known]
             return [f"{name} of {table}" for each in commands for (name,) in self.rows(known[each.subtype], [table, each.name])]
+        if name == "drop_stmt" and node.remove_type in _BY_NAME:
+            return [str(each) for (each,) in self.rows(_BY_NAME[node.remove_type], [[_last(each) for each in node.objects]])]
         if name != "drop_stmt" or node.remove_type not in (*_RELATIONS, pb.OBJECT_TYPE, pb.OBJECT_DOMAIN):
             return []
         of_types = node.remove_type not in _RELATIONS

@@ -21,6 +21,9 @@ _TAKEN_IN = """
 """What belongs to something else only since this transaction, and its table: what it hangs on otherwise is older, and so is it."""
 _TABLES = "SELECT oid::bigint, relname FROM pg_class WHERE relkind IN ('r', 'p', 'f', 'm') AND relpersistence <> 't' AND oid >= 16384"
 
+_OURS = "SELECT relation::bigint FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'AccessExclusiveLock'"
+"""What nobody else can have dropped meanwhile."""
+
 
 class Belongings:
     """Looks at the catalogue when it is made, in the transaction whose statements are then run."""
@@ -34,9 +37,9 @@ class Belongings:
         for name, table in self._rows(_TAKEN_IN, ()):
             if not speaks_of(spoken, name) and table not in made:
                 yield f"{name}{f' of {table}' if table != name else ''}, there before, becomes part of what it makes, and would be dropped with it; {HOW}"
-        left = {oid for oid, _ in self._rows(_TABLES, ())}
+        left, ours = ({oid for oid, *_ in self._rows(query, ())} for query in (_TABLES, _OURS))
         for oid, name in self._tables:
-            if oid not in left and not speaks_of(spoken, name):
+            if oid in ours - left and not speaks_of(spoken, name):
                 yield f"the table {name}, which the expand does not name, would be dropped with it; DETACH or drop it first, if it may go"
 
 

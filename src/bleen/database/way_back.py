@@ -19,6 +19,8 @@ _PUTS_BACK = frozenset("set-default drop-default not-null-in-expand replaces rev
 _LATER = re.compile(r"[;,] (?:[^;]* in|and any other trigger to) contract\b.*$", re.DOTALL)
 _OTHER_FILE = re.compile(r"^-- (?:expand|backfill|contract)\.sql$", re.MULTILINE)
 _ALIKE = {"view": "table", "function": "routine", "procedure": "routine"}
+_PUTS = re.compile(r"\s*INSERT\b(?!.*\b(?:ON\s+CONFLICT|ON\s+DUPLICATE|IGNORE|REPLACE|OR\s+\w+\s+INTO)\b)", re.IGNORECASE | re.DOTALL)
+"""What cannot leave a row of before in the place of its own."""
 _LITERALS = ("string", "number")
 _CONDITIONS = [
     (re.compile(r"-v"), "v"),
@@ -66,7 +68,7 @@ def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Findin
         if finding.rule == "set-not-null":  # it may, and there is a way that locks nobody out
             return finding._replace(fix=finding.fix.removeprefix("-- contract.sql\n"))
         if finding.rule == "delete-in-expand":
-            puts = [each.text for each, part in zip(done, parts, strict=True) if _among(back.changes, part.changes)]
+            puts = [each.text for each, part in zip(done, parts, strict=True) if _among(back.changes, part.changes) and _PUTS.match(each.text)]
             return None if _picks(it.text, puts, dialect) else finding._replace(message=f"{_LATER.sub('', finding.message)}; {_PICK}", fix="")
         undoes = finding.rule in _PUTS_BACK or (finding.rule == "drop-in-expand" and back.takes)
         return None if undoes else _beyond(finding)

@@ -243,7 +243,7 @@ def rolling_back(release: Release, world: World) -> Outcome:
     plan, old, platform = release.plan, release.plan.old, world.providers.platform
     assert old is not None, "a release without an old environment halts instead"
     runs = platform.running().get(old)
-    if runs and runs.replicas < plan.old_replicas:
+    if runs and runs.replicas < plan.old_replicas and not runs.damaged:
         platform.provision(old, plan.old_version, plan.old_replicas, world.epoch)
     wanted = world.wanted({old: 100})
     if not world.router.routing().same_production(wanted):

@@ -81,7 +81,8 @@ def value(node: Message, row: Row = no_row) -> Value:
         case "A_ArrayExpr" if not functions(it, frozenset()):
             return Unsure.SOME
         case "FuncCall":
-            return _called(words(it.funcname)[-1], [value(each, row) for each in it.args])
+            several = it.func_variadic  # its last argument is an array that stands for them
+            return Unsure.UNKNOWN if several else _called(words(it.funcname)[-1], [value(each, row) for each in it.args])
         case "SubLink":
             select = it.subselect.select_stmt
             plain = it.sub_link_type == pb.EXISTS_SUBLINK and select.target_list and not select.from_clause

@@ -15,8 +15,11 @@ def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list
     from bleen.database.importing import read, same  # which itself goes by the rules
 
     def folded(names: tuple[str, ...]) -> tuple[str, ...]:
-        """PostgreSQL's are, but where their case is meant."""
-        return names if dialect == "postgres" else tuple(each.lower() for each in names)
+        """Those of PostgreSQL are, but where their case is meant; and there what has no schema before it is of ``public``."""
+        if dialect != "postgres":
+            return tuple(each.lower() for each in names)
+        kind, *own = names
+        return (kind, "public", *own) if len(own) == 1 + (kind == "column") else names
 
     made, takes = set[tuple[str, ...]](), list[tuple[Place, tuple[str, ...]]]()
     try:

@@ -47,7 +47,7 @@ class ProcessPlatform:
         with _in_words("look at", self._place):
             for environment, path, record in self._records():
                 if isinstance(record, Unavailable):
-                    alive = sum(_is_alive(path, n) for file in path.iterdir() if (n := _instance(file, ".json")))
+                    alive = _alive(path)
                     found[environment] = Running("", alive, alive, (), damaged=str(record))
                     continue
                 alive = sum(_is_alive(path, n) for n in record.instances)
@@ -77,7 +77,12 @@ class ProcessPlatform:
     def health(self, environment: Environment) -> Health:
         path = self._path(environment)
         with _in_words("look at", environment):
-            record = process_record.read(path)
+            try:
+                record = process_record.read(path)
+            except Unavailable as error:
+                if _alive(path):
+                    raise
+                return Health(0, 1, (), f"none of its copies is alive, and {error}")
             if record is None or record.replicas == 0:
                 return Health(0, 0, (), f"{environment} does not run")
             states, wanted = process_record.states(path), range(1, record.replicas + 1)
@@ -129,14 +134,17 @@ class ProcessPlatform:
 
     def down(self, epoch: int) -> NotYet | None:
         with self._effect(epoch):
-            left = []
+            left, damaged = list[str](), list[Unavailable]()
             for environment, path, record in self._records():
                 if isinstance(record, Unavailable):
-                    raise record
+                    damaged.append(record)
+                    continue
                 left += self._stop(environment, path, record, record.instances)
                 if not left:
                     for n in record.instances:
                         (path / f"{n}.json").unlink(missing_ok=True)  # ended, not crashed: the next `tend` starts it at once
+            if damaged and not left:
+                raise damaged[0]
             return NotYet("; ".join(left[:3])) if left else None
 
     def logs(self, environment: Environment, lines: int) -> Sequence[str]:
@@ -363,6 +371,11 @@ def _remove(path: Path) -> None:
         path.rmdir()
     else:
         path.unlink()
+
+
+def _alive(path: Path) -> int:
+    """How many instances are, whatever the record of their environment says."""
+    return sum(_is_alive(path, n) for file in path.iterdir() if (n := _instance(file, ".json")))
 
 
 def _is_alive(path: Path, n: int) -> bool:

@@ -140,7 +140,7 @@ def read(path: Path) -> Record | None:
         return record if record.environment in ("", path.name) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise Unavailable(f"{file} is not the record of an environment: {error}") from None
 
 
