@@ -352,7 +352,7 @@ def test_a_verb_whose_log_is_on_a_full_disk_goes_on_and_exits_with_what_became_o
 def test_a_deploy_waits_for_an_earlier_release_that_is_ending(shop: Shop) -> None:
     """ "`deploy` waits, saying why, while an earlier release that is not halted is RETIRING, CONTRACTING, ROLLING_BACK or UNDOING" """
     shop.up("1.0", "1.1", drain="10s")
-    stream = shop.begun("/stream?s=2&every=0.1")
+    stream = shop.begun("/stream?s=6&every=0.1")
     shop.bleen("rollback")
     said = shop.bleen("deploy", "1.1").out
     assert "waits for release 2 (1.1), which is ending" in said
