@@ -241,8 +241,7 @@ def test_a_rollback_needs_neither_bleen_yaml_nor_the_checkout(shop: Shop) -> Non
 def _reboot(shop: Shop, longer_up: float = 0.0) -> None:
     """Every process is gone at once, and what was recorded was recorded under another boot, in which the host had been up for so many seconds more."""
     engine = shop.engine()
-    engine.signal(signal.SIGSTOP)  # what it is about to launch would not be among those that are found
-    until("nothing is being launched", lambda: processes.tree(engine) == [engine])
+    until("the engine is stopped while it launches nothing", lambda: _stopped_alone(engine))  # what it launches would not be among those that are found
     everything = shop.processes()
     for each in everything:
         each.signal(signal.SIGSTOP)  # else whoever is killed last sees the others end, and says so
@@ -255,6 +254,16 @@ def _reboot(shop: Shop, longer_up: float = 0.0) -> None:
         journal.execute("UPDATE clock SET boot = ?, seen = seen + ?", (before, longer_up))
         journal.execute("UPDATE release SET entered = entered + ?, row = json_set(row, '$.until', json_extract(row, '$.until') + ?)", (longer_up, longer_up))
         journal.execute("UPDATE service SET holder = json_set(holder, '$.boot', ?)", (before,))
+
+
+def _stopped_alone(engine: processes.Process) -> bool:
+    """Stops it; lets it go on where it has a child, which may be waiting for it."""
+    engine.signal(signal.SIGSTOP)
+    until("it is stopped", lambda: engine.stopped)
+    if processes.tree(engine) == [engine]:
+        return True
+    engine.signal(signal.SIGCONT)
+    return False
 
 
 def _beaten(shop: Shop) -> float:
