@@ -39,7 +39,7 @@ class Pace(NamedTuple):
 
     batch: int = 1000
     """Rows of the first batch."""
-    target: float = 0.002
+    target: float = 0.001
     duty: float = 0.5
     lag: float = 10.0
 
