@@ -120,8 +120,8 @@ def test_files_of_sql_come_behind_the_command(users: Base, place: Home) -> None:
 
 def test_a_command_that_fails_says_so_with_its_last_words_and_what_is_secret_is_hidden(users: Base, place: Home) -> None:
     script(Path(place.directory), "#!/bin/sh\necho 'no such thing as 7' >&2\necho \"the key is $KEY, at $DATABASE_URL\"\nexit 3\n")
-    schema, told = Schema(users.open()), list[str]()
-    schema.told = told.append
+    told: list[str] = []
+    schema = Schema(users.open(), told.append)
     with pytest.raises(Refused) as refused:
         schema.expand([migration()], "shop", 2, {}, {}, at(Path(place.directory), users.url, {"KEY": "${KEY}"}, KEY="s3cr3t-of-ours"))
     assert f"{NAME}: expand, `./migrate" in str(refused.value)
@@ -172,7 +172,7 @@ def test_a_command_waits_for_a_lock_no_longer_than_a_statement_and_is_run_again(
                 freed.set()
                 reader.execute("COMMIT")
 
-        schema.told = heard
+        schema = Schema(schema.server, heard)
         schema.expand([migration()], "shop", 2, {}, {}, place)
     (again,) = [each for each in told if "tries again" in each]
     assert "a lock was not given within 100 ms; in the way: backend" in again

@@ -564,9 +564,9 @@ def test_a_contract_that_took_nothing_away_is_pending_as_before(base: Base, hind
 
 def test_one_that_is_about_to_end_is_waited_for_and_what_it_did_is_seen(users: Base) -> None:
     """Somebody contracts while a revert waits for its turn: what is contracted is not reverted."""
-    schema, other, told = Schema(users.open()), Schema(users.open()), threading.Event()
+    told = threading.Event()
+    schema, other = Schema(users.open()), Schema(users.open(), lambda _: told.set())
     schema.expand([migration()], "shop", 2, SHIPS)
-    other.told = lambda _: told.set()
     contracting = threading.Thread(target=lambda: other.contract("0007_full_name"))
     with users.connect() as reader, reader.transaction():
         reader.execute("SELECT FROM users")  # the contract waits for this lock, and holds ours
@@ -604,8 +604,8 @@ DEADLOCKS = {
 def test_a_statement_that_the_server_ends_in_a_deadlock_is_tried_again(base: Base, statement: str, crosswise: str) -> None:
     """ "the server ended a deadlock or a serialization failure: tried again, the transaction may succeed" """
     rows(base, f"{USERS} CREATE TABLE cards (holder bigint);")
-    schema, told = Schema(postgres.Postgres(base.server.url(base.name, deadlock_timeout="1s"))), list[str]()
-    schema.told = told.append
+    told: list[str] = []
+    schema = Schema(postgres.Postgres(base.server.url(base.name, deadlock_timeout="1s")), told.append)
     made = parse("0009_made", {"expand.sql": f"{statement};", "migration.toml": "[locks]\ntimeout = 2.0\n"}, "0009_made")
     begun = threading.Event()
 
@@ -733,7 +733,7 @@ def test_half_an_expand_is_reverted_as_far_as_it_came(users: Base) -> None:
     with pytest.raises(Refused, match="division by zero"):
         schema.expand([parse("0009_half", HALF, "")], "shop", 2, {})
     said: list[str] = []
-    schema.told = said.append
+    schema = Schema(schema.server, said.append)
     schema.revert("0009_half")
     assert schema.server.columns("users") == before
     assert schema.ledger.entries() == []
@@ -1437,7 +1437,7 @@ def test_a_contract_that_is_interrupted_takes_back_what_it_has_added(users: Base
 
     schema = Schema(users.open())
     schema.expand([parse("0008_email", FILLED, "")], "shop", 2, {})
-    schema.told = interrupted
+    schema = Schema(schema.server, interrupted)
     with pytest.raises(KeyboardInterrupt):
         schema.contract("0008_email")
     assert schema.ledger.entries()[0].state is State.EXPANDED

@@ -13,9 +13,10 @@ from bleen.database.foresight import Foresight
 from bleen.database.gate import named
 from bleen.database.ledger import State, check
 from bleen.database.migration import Command, Migration, Pair, read_all
+from bleen.database.parts import contracts, words
 from bleen.database.rules import Finding, Script, lint_release
 from bleen.database.rules.findings import PHASES
-from bleen.database.schema import Schema, contracts, words
+from bleen.database.schema import Schema
 from bleen.database.server import Server
 from bleen.database.statements import Dialect
 from bleen.errors import PortError, Refused, UserError
@@ -133,7 +134,7 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     new = [m for m in migrations if m.name not in entries]
     if empty := [m.name for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
         raise UserError("\n".join(f"{name}: nothing is written in it yet: fill in {name}/expand.sql, or take the folder away" for name in empty))
-    if early := [command.overtakes(m, earlier) for m in new if (earlier := schema.overtaken(m, new))]:
+    if early := [command.overtakes(m, earlier) for m in new if (earlier := command.overtaken(m, [*schema.ledger.uncontracted(), *new]))]:
         raise UserError("\n".join(early))
     if wrong := _forbidden(new, schema.server, home):
         raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import unquote
 
 from bleen.database import importing, reverting
+from bleen.database.ledger import Part
 from bleen.database.migration import Migration
 from bleen.database.rules import IRREVERSIBLE, Script, rules
 from bleen.database.server import Server, Taken, Told
@@ -27,6 +28,9 @@ from bleen.plan import fill
 
 Half = Literal["expand", "contract", "revert"]
 HALVES: tuple[Half, ...] = get_args(Half)
+
+VERSION: tuple[Part, int] = ("command", 0)
+"""The step that holds the version whose expand it was."""
 
 GONE_WITHIN = 3.0
 """Seconds in which the server has ended the sessions of a command that was killed."""
@@ -81,6 +85,18 @@ def words(migration: Migration, half: Half) -> tuple[str, ...]:
     """The command of a half, empty if it has none."""
     found: tuple[str, ...] = getattr(migration.command, half)
     return found
+
+
+def step(half: Half) -> tuple[Part, int]:
+    """Under which the ledger has it."""
+    return "command", HALVES.index(half) + 1
+
+
+def overtaken(migration: Migration, others: Sequence[Migration]) -> list[str]:
+    """Those of earlier migrations whose contract command is still to be run which a tool with one line of revisions would run with this expand."""
+    if not migration.command.expand or migration.command.branched:
+        return []
+    return sorted({m.name for m in others if m.command.contract and m.number < migration.number})
 
 
 def overtakes(migration: Migration, earlier: Sequence[str]) -> str:

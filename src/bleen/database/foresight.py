@@ -3,14 +3,16 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from bleen.database import backfill, command, reverting, sync
+from bleen.database import backfill, command, parts, reverting, sync
 from bleen.database.command import HALVES
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, Pair, speaks_of
+from bleen.database.parts import groups, words
 from bleen.database.reverting_names import called, taken
-from bleen.database.schema import Schema, groups, words
+from bleen.database.schema import Schema
 from bleen.database.statements import Statement, in_a_line
 from bleen.errors import Refused
 
@@ -48,20 +50,21 @@ class Foresight:
     """Looks at the database of a schema; changes nothing."""
 
     def __init__(self, schema: Schema) -> None:
-        self._schema, self._server = schema, schema.server
+        self._server, self._ledger = schema.server, schema.ledger
+        self._statements = partial(parts.statements, schema.server)
 
     def plan(self, migration: Migration) -> Plan:
         """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
-        parts: dict[str, list[str]] = {part: [in_a_line(s.text) for s in self._schema.statements(migration, part)] for part in HALVES}
+        said = {part: [in_a_line(s.text) for s in self._statements(migration, part)] for part in HALVES}
         for half in HALVES:
             if argv := command.words(migration, half):
-                parts[half].insert(0 if half == "expand" else len(parts[half]), f"`{shlex.join(argv)}`")
+                said[half].insert(0 if half == "expand" else len(said[half]), f"`{shlex.join(argv)}`")
         if why := reverting.irreversible(migration.sql("revert")):
-            parts["revert"] = [f"cannot be: {why}"]
-        fill = self._schema.fill(migration)
+            said["revert"] = [f"cannot be: {why}"]
+        fill = parts.fill(self._server, migration)
         estimate = backfill.estimate(self._server, migration, fill).line() if fill and self._server.columns(fill.table) else ""
         pairs, beware = [words(p) for p in migration.pairs], self.risks(migration)
-        return Plan(migration.name, migration.description, parts["expand"], pairs, beware, estimate, parts["contract"], parts["revert"])
+        return Plan(migration.name, migration.description, said["expand"], pairs, beware, estimate, said["contract"], said["revert"])
 
     def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
         """What will refuse its pairs, its backfill or its statements when their turn comes, as far as it can be known before anything is touched; a line each.
@@ -72,20 +75,20 @@ class Foresight:
         wrong = [(pair, sync.foreseen(self._server, pair, coming) or self._absent(pair, coming)) for pair in migration.pairs]
         said = [f"{words(pair)} cannot be kept in step: {why}" for pair, reasons in wrong for why in reasons]
         try:
-            if fill := self._schema.fill(migration):
+            if fill := parts.fill(self._server, migration):
                 backfill.check(self._server, migration, fill, coming)
         except Refused as error:
             said.append(str(error))
         for part in HALVES:
-            for statement in self._schema.statements(migration, part):
+            for statement in self._statements(migration, part):
                 said += [f"{part}.sql: {why}" for why in (self._server.unable(statement), self._pulled(statement, migration, before)) if why]
-            said += [f"{part}.sql: {why}" for why in self._server.forgets(self._schema.statements(migration, part))]
+            said += [f"{part}.sql: {why}" for why in self._server.forgets(self._statements(migration, part))]
         said += self._lacking(migration, before) if migration.pairs else ()
         said += self._merged(migration)
         said += self._there(migration, before)
         for part in ("contract", "revert"):
             try:
-                list(groups(self._server, self._schema.statements(migration, part), migration.pairs))
+                list(groups(self._server, self._statements(migration, part), migration.pairs))
             except Refused as error:
                 said.append(f"{part}.sql: {error}")
         return said or [*self._refused(migration, before)]
@@ -94,7 +97,7 @@ class Foresight:
         """Indexes of before that a way back which is derived would drop: what they become part of is named in the text, and they are not."""
         if migration.holds("revert") or reverting.irreversible(migration.sql("revert")):
             return
-        for statement in self._schema.statements(migration, "expand"):
+        for statement in self._statements(migration, "expand"):
             if old := [each for each in self._server.merges(statement) if not speaks_of(migration.sql("expand"), each)]:
                 yield f"expand.sql: {statement.brief}: {', '.join(old)}, there before, becomes part of it, and would be dropped with it; {reverting.HOW}"
 
@@ -104,11 +107,11 @@ class Foresight:
         """
         if any(m.command.expand or speaks_of(m.sql("expand"), "search_path") for m in (*before, migration)):
             return  # what is there by then, or where it is made, only they know
-        if self._schema.ledger.entry(migration.name):
+        if self._ledger.entry(migration.name):
             return  # it may be its own, from a try before
-        past = [(m.name, s) for m in before for s in self._schema.statements(m, "expand")]
+        past = [(m.name, s) for m in before for s in self._statements(m, "expand")]
         made = {drop.text: name for name, statement in past for drop in self._undone(statement)}
-        for statement in self._schema.statements(migration, "expand"):
+        for statement in self._statements(migration, "expand"):
             for drop in self._undone(statement):
                 names = {name for thing in taken(drop.text, self._server.dialect) or () for name in thing.names}
                 freed = any(_FREES.search(s.text) and any(speaks_of(s.text, name) for name in names) for _, s in past)
@@ -122,7 +125,7 @@ class Foresight:
 
     def _kept(self, statement: Statement, migration: Migration, past: Sequence[tuple[str, Statement]]) -> Iterator[str]:
         """What is there already, so that IF NOT EXISTS leaves it, and revert.sql drops; nothing that what runs before may have made or taken away."""
-        for back in self._schema.statements(migration, "revert") if migration.holds("revert") and _PERHAPS.search(statement.text) else ():
+        for back in self._statements(migration, "revert") if migration.holds("revert") and _PERHAPS.search(statement.text) else ():
             things = [each for each in taken(back.text, self._server.dialect) or () if all(speaks_of(statement.text, name) for name in each.names)]
             earlier = any(speaks_of(s.text, thing.names[-1]) for _, s in past for thing in things)
             if things and not earlier and (found := self._server.holds(back)):
@@ -133,7 +136,7 @@ class Foresight:
         """What of its files the server will refuse for the shape that the schema has by then, which no text of them shows: an index over a column that contract
         drops, say. Asked last, as it may only follow from what else is wrong.
         """
-        of, entries = self._schema.statements, self._schema.ledger.entries()
+        of, entries = self._statements, self._ledger.entries()
         if any(m.command.expand for m in (*before, migration)) or migration.name in {entry.name for entry in entries}:
             return  # what is there by then, only they know; or it was begun
         earlier = [*(e.migration for e in entries if e.state is not State.CONTRACTED), *before]
@@ -152,13 +155,13 @@ class Foresight:
 
     def _beside(self, migration: Migration, before: Sequence[Migration]) -> list[Migration]:
         """The other migrations that are expanded, or about to be."""
-        kept = [entry.migration for entry in self._schema.ledger.entries() if entry.state in (State.EXPANDING, State.EXPANDED)]
+        kept = [entry.migration for entry in self._ledger.entries() if entry.state in (State.EXPANDING, State.EXPANDED)]
         return list({m.name: m for m in (*kept, *before) if m.name != migration.name}.values())
 
     def _lacking(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
         """What the contract of another migration drops, the table to rebuild it included, and a pair of this one is over, or names; a line each."""
         for other in self._beside(migration, before):
-            for statement in self._schema.statements(other, "contract"):
+            for statement in self._statements(other, "contract"):
                 for pair in migration.pairs:
                     if self._server.drops(statement, pair):
                         way = f"say it in a release after the contract of {other.name}"
@@ -201,7 +204,7 @@ class Foresight:
 
     def _firing(self, migration: Migration) -> Iterator[str]:
         """The triggers that its backfill fires: rows that nobody has written look as if somebody had, or are noted as changed."""
-        fill = self._schema.fill(migration)
+        fill = parts.fill(self._server, migration)
         if fill and (fired := self._server.fires(fill.table, tuple(fill.set))):
             which = f"{'trigger' if len(fired) == 1 else 'triggers'} {', '.join(fired)}"
             way = "see that it may do what it does (a time of the last change, a line in a log) for each of them, or let it pass such an UPDATE by"
@@ -209,9 +212,9 @@ class Foresight:
 
     def _needing(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
         """What will keep the gate of its contract shut, unless what runs before it has taken that away."""
-        past = [s for each in (*before, migration) for s in self._schema.statements(each, "expand")]
-        past += [s for each in self._beside(migration, before) for s in self._schema.statements(each, "contract")]
-        for each in self._server.needing(self._schema.statements(migration, "contract"), past):
+        past = [s for each in (*before, migration) for s in self._statements(each, "expand")]
+        past += [s for each in self._beside(migration, before) for s in self._statements(each, "contract")]
+        for each in self._server.needing(self._statements(migration, "contract"), past):
             way = "drop that, or make it anew such that it does without, before this in contract.sql"
             yield f"contract.sql, {each.statement.brief}: {each.why}, and the contract waits while it does; {way}"
 
@@ -229,7 +232,7 @@ class Foresight:
 
     def _demanding(self, migration: Migration) -> Iterator[str]:
         """Columns that every INSERT has to give, and the new version does not know: those that contract drops, and those of a pair that it leaves."""
-        expand, contract = migration.sql("expand"), self._schema.statements(migration, "contract")
+        expand, contract = migration.sql("expand"), self._statements(migration, "contract")
         for table in dict.fromkeys(reverting.altered(each.text) for each in contract):
             for name in self._demanded(table) if table else ():
                 gone = [each for each in contract if self._server.drops(each, _of(table, name))]

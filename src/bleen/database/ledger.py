@@ -122,6 +122,10 @@ class Ledger:
     def entry(self, name: str) -> Entry | None:
         return next((entry for entry in self.entries() if entry.name == name), None)
 
+    def uncontracted(self) -> list[Migration]:
+        """What the database has seen, but for what is contracted."""
+        return [entry.migration for entry in self.entries() if entry.state is not State.CONTRACTED]
+
     def begin(self, migration: Migration, service: str, release: int) -> Entry:
         """Enters a migration, or finds it as it is. Raises Refused if it was entered with other files."""
         entry = self.entry(migration.name)
@@ -162,6 +166,12 @@ class Ledger:
                 [name, part, number, int(done), time.time(), text, json.dumps(memo)],
             ),
         ]
+
+    def note(self, statements: Sequence[tuple[str, Values]]) -> None:
+        """Runs statements of the ledger at once, as one."""
+        with self._server.transaction():
+            for text, values in statements:
+                self._server.rows(text, values)
 
     def moved(self, name: str, part: Part, number: int, memo: Mapping[str, Any]) -> tuple[str, Values]:
         """The statement that gives a step that was begun another memo."""

@@ -1,0 +1,81 @@
+"""The parts of a migration as its server reads them: statements, what belongs together of them, and how rows are filled."""
+
+from collections.abc import Iterator, Sequence
+
+from bleen.database import reverting
+from bleen.database.migration import Backfill, Migration, Pair
+from bleen.database.reverting_names import called
+from bleen.database.server import Server
+from bleen.database.statements import Place, Statement, Unreadable
+from bleen.errors import Refused
+
+
+def statements(server: Server, migration: Migration, part: str) -> list[Statement]:
+    """Of a part; ``revert`` is derived where it is not written. Raises Refused, located, for what cannot be read."""
+    try:
+        return server.split(reverting.revert(migration, server.dialect) if part == "revert" else migration.sql(part))
+    except Unreadable as error:
+        raise Refused(f"{migration.name}/{part}.sql:{error.at.line}:{error.at.column}: {error}") from None
+
+
+def fill(server: Server, migration: Migration) -> Backfill | None:
+    """How its rows are filled, if they are. Raises Refused, located, for what cannot be read."""
+    if migration.backfill:
+        return migration.backfill
+    if not migration.holds("backfill"):
+        return _from_pairs(migration)
+    try:
+        return server.update(migration.sql("backfill"))
+    except Unreadable as error:
+        raise Refused(f"{migration.name}/backfill.sql:{error.at.line}:{error.at.column}: {error}") from None
+
+
+def contracts(migration: Migration) -> bool:
+    """Whether a migration takes anything away at its end; one that only adds never needs to be contracted."""
+    return bool(migration.holds("contract") or migration.pairs or migration.command.contract)
+
+
+def groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:
+    """Statements one by one, but for those that take away the columns of one pair, or what its expressions call: they go at once, with its sync and with what
+    stands between them.
+
+    Raises Refused where something stands between them that no transaction can hold, though they are in one.
+    """
+    at = 0
+    while at < len(statements):
+        last = seen = at
+        while seen <= last:
+            for pair in pairs:
+                if ends(server, statements[seen], pair):
+                    last = max(last, *(i for i, s in enumerate(statements) if ends(server, s, pair)))
+            seen += 1
+        group = list(statements[at : last + 1])
+        if any(server.transactional(s) for s in group) and (apart := [s for s in group if not server.transactional(s)]):
+            between = f"{apart[0].brief}, which no transaction holds, stands between them: put it before or behind them"
+            raise Refused(f"line {group[0].at.line} and line {group[-1].at.line} take away columns of one pair; {between}")
+        yield group
+        at = last + 1
+
+
+def ends(server: Server, statement: Statement, pair: Pair) -> bool:
+    """Whether a pair cannot be kept in step any more behind a statement."""
+    return server.drops(statement, pair) or called(server.takes(statement), pair.said)
+
+
+def own(texts: Sequence[str]) -> list[Statement]:
+    """Statements that no file holds."""
+    return [Statement(text, Place(0, 0), 0) for text in texts]
+
+
+def words(pair: Pair) -> str:
+    """A pair for people."""
+    return f"{pair.table} ({'+'.join(pair.old)} <-> {'+'.join(pair.new)})"
+
+
+def _from_pairs(migration: Migration) -> Backfill | None:
+    """A pair says itself how its new columns are filled."""
+    if not migration.pairs:
+        return None
+    if len(tables := sorted({pair.table for pair in migration.pairs})) > 1:
+        raise Refused(f"{migration.name}: pairs of {', '.join(tables)} and no backfill: make it a migration for each table")
+    return Backfill(tables[0], {column: expression for pair in migration.pairs for column, expression in pair.forward.items()})

@@ -1,0 +1,139 @@
+"""The way back from wherever a migration has come: what was done of it, by the ledger and the catalogue, and what undoes that and nothing else."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from bleen.database import command, parts, reverting
+from bleen.database.ledger import Entry, Ledger, Part, State
+from bleen.database.migration import Locks, Migration, speaks_of
+from bleen.database.pairs import kept
+from bleen.database.reverting_names import Thing, called, taken
+from bleen.database.server import Missing, Server, Told
+from bleen.database.statements import Statement
+from bleen.errors import PortError, Refused
+
+CLEARING = Locks(patience=5.0)
+"""How long whoever has just failed tries to take away what is left in the way."""
+
+
+class Retracing:
+    """What was done of migrations on one database, and what undoes it."""
+
+    def __init__(self, server: Server, ledger: Ledger, told: Told) -> None:
+        self._server, self._ledger, self._told = server, ledger, told
+
+    def done(self, migration: Migration, part: Part) -> list[Statement]:
+        """The statements of a part that were done, or were begun by themselves and may be."""
+        steps, found = self._ledger.steps(migration.name), []
+        for number, statement in enumerate(parts.statements(self._server, migration, part), 1):
+            step = steps.get((part, number))
+            if step and (step.done or not (sight := self._server.sight(statement)) or sight != step.memo.get("seen")):
+                found.append(statement)
+        return found
+
+    def settle(self, migration: Migration) -> None:
+        """Says of each statement that was begun by itself whether it was done, while the catalogue still shows it: the way back is counted by them."""
+        steps, done = self._ledger.steps(migration.name), self.done(migration, "expand")
+        for number, statement in enumerate(parts.statements(self._server, migration, "expand"), 1):
+            step = steps.get(("expand", number))
+            if step and not step.done and statement in done:
+                self._ledger.note(self._ledger.mark(migration.name, "expand", number, True, statement.text))
+            elif step and not step.done:
+                self._ledger.note(self._ledger.unmark(migration.name, "expand", number))
+
+    def way_back(self, migration: Migration) -> list[Statement]:
+        """What undoes the part of an expand that was done: what its other statements would have made was there before, or is not there."""
+        whole, done = parts.statements(self._server, migration, "expand"), self.done(migration, "expand")
+        if not migration.holds("revert"):
+            return self._server.split(self._undoing(done))
+        if whole and not done:
+            return []
+        others = [s for s in whole if s not in done]
+        made, unmade = self._makes(done), self._makes(others)
+        left = []
+        for statement in parts.statements(self._server, migration, "revert"):
+            gone = taken(statement.text, self._server.dialect)
+            if gone is None:  # it may take away anything of which it speaks
+                told = [each for each in unmade if all(speaks_of(statement.text, name) for name in each.names)]
+            else:
+                told = [each for each in sorted(gone) if _unmade(each, made, unmade, done, others)]
+                if gone and len(told) == len(gone) and not made & gone:
+                    continue
+            if told:
+                named = " of ".join(told[0].names[::-1])
+                way = "mend what stopped it, let `bleen migrate expand` end it, then revert"
+                raise Refused(f"{migration.name}/revert.sql: {statement.brief} may take away {named}, which the expand had not made when it stopped; {way}")
+            left.append(statement)
+        return left
+
+    def built_upon(self, entry: Entry) -> str:
+        """The newest migration that names a table, or a column, which the way back of an earlier one takes away; empty if there is none."""
+        things = [each for statement in self.way_back(entry.migration) for each in taken(statement.text, self._server.dialect) or ()]
+        gone = [each.names for each in things if each.kind in ("TABLE", "COLUMN")]  # what holds rows
+        calls = [each for statement in self.way_back(entry.migration) for each in self._server.takes(statement)]
+        entries = self._ledger.entries()
+        later = entries[[each.name for each in entries].index(entry.name) + 1 :]
+        for each in reversed(later):
+            said = "\n".join(text for file, text in each.sources.items() if file != "revert.sql")
+            if any(all(speaks_of(said, name) for name in names) for names in gone) or any(called(calls, pair.said) for pair in each.migration.pairs):
+                return each.name
+        return ""
+
+    def tidy(self, entry: Entry, locks: Locks) -> list[str]:
+        """Takes away what statements that were begun by themselves have left half done; names it."""
+        steps, expand = self._ledger.steps(entry.name), parts.statements(self._server, entry.migration, "expand")
+        begun = [s for n, s in enumerate(expand, 1) if (step := steps.get(("expand", n))) and not step.done]
+        return [each for statement in begun for each in self._server.clear(statement, locks, self._told)]
+
+    def taken(self, entry: Entry) -> bool:
+        """Whether something of the old shape is gone, or may be: a contract that failed before it came to that can be put back."""
+        if entry.state is not State.CONTRACTING:
+            return entry.state is State.CONTRACTED
+        steps = self._ledger.steps(entry.name)
+        if command.step("contract") in steps or any(not kept(steps, number) for number, _ in enumerate(entry.migration.pairs, 1)):
+            return True
+        return self._added(entry.migration)[1]
+
+    def put_back(self, migration: Migration, why: Refused) -> None:
+        """Takes away what a contract had added until it failed: a CHECK that is not valid yet goes on to refuse rows of the version that serves."""
+        begun = [number for part, number in self._ledger.steps(migration.name) if part == "contract" and number]
+        try:
+            for statement in self._added(migration)[0]:
+                with suppress(Missing):
+                    if self._server.transactional(statement):
+                        self._server.change([statement], [], CLEARING, self._told)
+                    else:
+                        self._server.concurrently(statement, CLEARING, self._told, again=True)
+        except PortError as trouble:
+            raise Refused(f"{why}; what it had added could not be taken away: {trouble}") from None
+        for number in begun:
+            self._ledger.note(self._ledger.unmark(migration.name, "contract", number))
+
+    def _added(self, migration: Migration) -> tuple[list[Statement], bool]:
+        """What takes away what a contract has added as far as it has come, and whether that is not all that it has done. A NOT NULL of a new column, which sync
+        fills, is something added: for a column of unknown past it would not be.
+        """
+        loose, others = [], list[Statement]()
+        for statement in self.done(migration, "contract"):
+            if undo := next(filter(None, (self._server.loosens(statement, pair) for pair in migration.pairs)), ""):
+                loose.append(undo)
+            elif not self._server.passing(statement):
+                others.append(statement)
+        takes = reverting.takes("".join(f"{s.text};\n" for s in others), self._server.dialect)
+        return self._server.split("".join(f"{each};\n" for each in loose) + self._undoing(others)), takes
+
+    def _makes(self, statements: Sequence[Statement]) -> frozenset[Thing]:
+        """What statements of an expand make, as far as their text tells."""
+        undoing = [each for statement in statements for each in self._server.split(self._undoing([statement]))]
+        return frozenset(thing for each in undoing for thing in taken(each.text, self._server.dialect) or ())
+
+    def _undoing(self, statements: Sequence[Statement]) -> str:
+        return reverting.derived("".join(f"{s.text};\n" for s in statements), self._server.dialect).text
+
+
+def _unmade(thing: Thing, made: frozenset[Thing], unmade: frozenset[Thing], done: Sequence[Statement], others: Sequence[Statement]) -> bool:
+    """Whether it is one of the ``others`` that would have made a thing, or its table: ``CREATE TABLE IF NOT EXISTS``, say, does not tell what it makes."""
+    if thing in made or thing in unmade or thing.table in unmade:
+        return thing not in made or thing in unmade
+    speaks = [any(all(speaks_of(s.text, name) for name in thing.names) for s in statements) for statements in (done, others)]
+    return speaks == [False, True]

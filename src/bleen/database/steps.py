@@ -1,0 +1,176 @@
+"""The steps of a migration: each statement and each command, marked in the ledger as one with what it does, and gone on with wherever it was killed."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from bleen.database import command, parts, reverting
+from bleen.database.command import Half, Home
+from bleen.database.ledger import Ledger, Part, Step
+from bleen.database.migration import Migration
+from bleen.database.pairs import Pairs
+from bleen.database.parts import words
+from bleen.database.retracing import CLEARING
+from bleen.database.server import Missing, NotGiven, Server, Told, TookTooLong, Values
+from bleen.database.statements import Statement, in_a_line
+from bleen.errors import PortError, Refused
+
+
+class Steps:
+    """Runs what migrations say on one database. To be used by who is ``alone`` on the server."""
+
+    def __init__(self, server: Server, ledger: Ledger, pairs: Pairs, told: Told) -> None:
+        self._server, self._ledger, self._pairs, self._told = server, ledger, pairs, told
+
+    def expand(self, migration: Migration) -> None:
+        """Runs the statements of an expand that were not run. What fails says how it is undone."""
+        for number, statement in enumerate(parts.statements(self._server, migration, "expand"), 1):
+            with _to_be_mended(migration):
+                self._run(migration, "expand", number, [statement])
+
+    def take_away(self, migration: Migration, part: Part, statements: Sequence[Statement]) -> None:
+        """Runs those of contract or revert. The sync of a pair ends in the transaction in which its columns go, where the dialect can, so that no writer fails
+        between the two; else it ends in a way that leaves none to fail.
+        """
+        steps = self._ledger.steps(migration.name)
+        left = {number: pair for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps}
+        number = 0
+        for group in parts.groups(self._server, statements, list(left.values())):
+            first, number = number + 1, number + len(group)
+            ends = [n for n, pair in left.items() if any(parts.ends(self._server, s, pair) for s in group)]
+            for n in ends:
+                del left[n]
+            try:
+                self._run(migration, part, first, group, ends)
+            except Missing as error:
+                self._bear(migration, part, error)
+                self._server.change([], self._done(migration, part, first, group), migration.locks, self._told)
+        for n in left:
+            self._change(migration, part, [], [n], [])
+
+    def command(self, migration: Migration, half: Half, home: Home | None) -> None:
+        """Runs the half of a migration that is another tool's, if it was not run to its end."""
+        argv, key = command.words(migration, half), command.step(half)
+        step = self._ledger.steps(migration.name).get(key)
+        if not argv or (step and step.done):
+            return
+        if home is None:
+            raise Refused(f"{migration.name}: {half} runs `{shlex.join(argv)}`, and no version is known in whose directory; deploy one that ships it")
+        if half == "expand" and (earlier := command.overtaken(migration, self._ledger.uncontracted())):
+            raise Refused(command.overtakes(migration, earlier))
+        self._mark(migration, key, False, shlex.join(argv))
+        try:
+            with self._pairs.followed():
+                command.run(self._server, migration, half, home, self._told)
+        except Refused:
+            self._pairs.restore()  # it may have come as far as a rebuild
+            raise
+        self._mark(migration, key, True, shlex.join(argv))
+
+    def _run(self, migration: Migration, part: Part, first: int, group: Sequence[Statement], ends: Sequence[int] = ()) -> None:
+        """Runs statements that belong together, if they were not run, and ends the sync of the pairs of these numbers."""
+        with _named_in(migration, part), self._pairs.followed():
+            steps = self._ledger.steps(migration.name)
+            if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))) and not self._server.passing(group[0]):
+                return
+            for statement in group:
+                self._told(f"{migration.name}: {part}, {in_a_line(statement.text)[:100]}")
+            for n in ends:
+                self._told(f"{migration.name}: {part}, the triggers that kept {words(migration.pairs[n - 1])} in step")
+            if all(self._server.transactional(statement) for statement in group):
+                retyped = self._pairs.retyped(group)
+                self._change(migration, part, [*self._pairs.loosened(retyped), *group], ends, self._done(migration, part, first, group))
+                self._pairs.tighten(retyped)
+                return
+            if ends:
+                self._ask(migration, part, group, ends)
+                self._change(migration, part, [], ends, [])
+            for number, statement in enumerate(group, first):
+                self._by_itself(migration, part, number, statement, steps.get((part, number)))
+
+    def _ask(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int]) -> None:
+        """Refuses what the server would, before pairs are kept in step no more: behind that there is no way back."""
+        if why := self._server.refuses([], [*self._pairs.removal(migration, part, ends), *group], temporary=False):
+            raise Refused(f"{why}; mend that by hand, then try again")
+
+    def _change(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int], done: Sequence[tuple[str, Values]]) -> None:
+        """Runs statements as one, with the end of the sync of pairs before them, and their marks."""
+        removal = self._pairs.removal(migration, part, ends)
+        gone = [each for number in ends for each in self._ledger.unmark(migration.name, "sync", number)]
+        for number in ends:
+            self._pairs.half(migration, number)
+        self._server.change([*removal, *group], [*gone, *done], migration.locks, self._told, _spoken(migration, part))
+
+    def _by_itself(self, migration: Migration, part: Part, number: int, statement: Statement, step: Step | None) -> None:
+        """Runs a statement that no transaction can hold, if it was not run; marked as begun before, with what there was then."""
+        if step and step.done and not self._server.passing(statement):
+            return
+        sight = self._server.sight(statement)
+        seen = step.memo.get("seen", "") if step and not step.done else sight
+        self._mark(migration, (part, number), False, statement.text, {"seen": seen})
+        if sight == seen:
+            try:
+                self._server.concurrently(statement, migration.locks, self._told, again=step is not None)
+            except Missing as error:
+                self._bear(migration, part, error)
+            except Refused as error:
+                cleared = self._cleared(statement, error)
+                if sight and self._server.sight(statement) == seen:  # done or not done at all: not at all
+                    self._ledger.note(self._ledger.unmark(migration.name, part, number))
+                raise cleared from None
+        self._mark(migration, (part, number), True, statement.text)
+
+    def _cleared(self, statement: Statement, error: Refused) -> Refused:
+        """What failed, and what became of what it left half done: a unique index that is INVALID goes on to refuse rows of the version that serves."""
+        try:
+            gone = self._server.clear(statement, CLEARING, self._told)
+        except PortError as trouble:
+            return Refused(f"{error}; what it left half done could not be taken away: {trouble}")
+        return Refused(f"{error}; {', '.join(gone)}, which it left invalid, was dropped") if gone else error
+
+    def _bear(self, migration: Migration, part: Part, error: Missing) -> None:
+        """What a revert does not find is what the expand had not come to; anything else that is missing is an error."""
+        if part != "revert" or self._whole(migration, self._ledger.steps(migration.name)):
+            raise error
+        self._told(f"{error}: its expand had not come that far")
+
+    def _whole(self, migration: Migration, steps: Mapping[tuple[Part, int], Step]) -> bool:
+        """Whether every statement of the expand was done."""
+        expand = parts.statements(self._server, migration, "expand")
+        return all((step := steps.get(("expand", n))) and step.done for n, _ in enumerate(expand, 1))
+
+    def _mark(self, migration: Migration, step: tuple[Part, int], done: bool, text: str, memo: Mapping[str, Any] = {}) -> None:
+        self._ledger.note(self._ledger.mark(migration.name, *step, done, text, memo))
+
+    def _done(self, migration: Migration, part: Part, first: int, group: Sequence[Statement]) -> list[tuple[str, Values]]:
+        return [mark for i, statement in enumerate(group) for mark in self._ledger.mark(migration.name, part, first + i, True, statement.text)]
+
+
+def mend(migration: Migration) -> str:
+    """The next step behind what only another text can mend."""
+    return f"`bleen migrate revert {migration.name}` undoes what was done of it; then mend it, and try again"
+
+
+def _spoken(migration: Migration, part: Part) -> str:
+    """The text by which a statement of this part is undone, or undoes; empty if somebody has written that, or says that nothing undoes it."""
+    written = part == "contract" or migration.holds("revert") or reverting.irreversible(migration.sql("revert"))
+    return "" if written else migration.sql("expand")
+
+
+@contextmanager
+def _named_in(migration: Migration, part: str) -> Iterator[None]:
+    """Says in which file stands what a server refuses: a release may bring many."""
+    try:
+        yield
+    except Refused as error:
+        raise type(error)(f"{migration.name}/{part}.sql: {error}") from None
+
+
+@contextmanager
+def _to_be_mended(migration: Migration) -> Iterator[None]:
+    """Says the next step; what was only in the way, or took too long, says its own."""
+    try:
+        yield
+    except Refused as error:
+        raise error if isinstance(error, NotGiven | TookTooLong) else type(error)(f"{error}; {mend(migration)}") from None
