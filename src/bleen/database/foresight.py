@@ -81,8 +81,8 @@ class Foresight:
             said.append(str(error))
         for part in HALVES:
             for statement in self._statements(migration, part):
-                said += [f"{part}.sql: {why}" for why in (self._server.unable(statement), self._pulled(statement, migration, before)) if why]
-            said += [f"{part}.sql: {why}" for why in self._server.forgets(self._statements(migration, part))]
+                said += [f"{part}.sql: {why}" for why in (self._server.catalogue.unable(statement), self._pulled(statement, migration, before)) if why]
+            said += [f"{part}.sql: {why}" for why in self._server.catalogue.forgets(self._statements(migration, part))]
         said += self._lacking(migration, before) if migration.pairs else ()
         said += self._merged(migration)
         said += self._there(migration, before)
@@ -98,7 +98,7 @@ class Foresight:
         if migration.holds("revert") or reverting.irreversible(migration.sql("revert")):
             return
         for statement in self._statements(migration, "expand"):
-            if old := [each for each in self._server.merges(statement) if not speaks_of(migration.sql("expand"), each)]:
+            if old := [each for each in self._server.catalogue.merges(statement) if not speaks_of(migration.sql("expand"), each)]:
                 yield f"expand.sql: {statement.brief}: {', '.join(old)}, there before, becomes part of it, and would be dropped with it; {reverting.HOW}"
 
     def _there(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
@@ -116,7 +116,7 @@ class Foresight:
                 names = {name for thing in taken(drop.text, self._server.dialect) or () for name in thing.names}
                 freed = any(_FREES.search(s.text) and any(speaks_of(s.text, name) for name in names) for _, s in past)
                 way = "give what is new another name, or take the statement out if that is what it would make"
-                if found := [] if freed else self._server.holds(drop):
+                if found := [] if freed else self._server.catalogue.holds(drop):
                     yield f"expand.sql: {statement.brief}: {', '.join(found)} is there already; {way}"
                 elif drop.text in made and not freed:
                     yield f"expand.sql: {statement.brief}: {made[drop.text]}, which is expanded before it, makes that too; {way}"
@@ -128,7 +128,7 @@ class Foresight:
         for back in self._statements(migration, "revert") if migration.holds("revert") and _PERHAPS.search(statement.text) else ():
             things = [each for each in taken(back.text, self._server.dialect) or () if all(speaks_of(statement.text, name) for name in each.names)]
             earlier = any(speaks_of(s.text, thing.names[-1]) for _, s in past for thing in things)
-            if things and not earlier and (found := self._server.holds(back)):
+            if things and not earlier and (found := self._server.catalogue.holds(back)):
                 why = f"is there already, and revert.sql would drop it ({back.brief}) with all that is in it"
                 yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}: take it out of both"
 
@@ -146,7 +146,7 @@ class Foresight:
         if not any(m.command.contract for m in earlier):
             past["contract"] = [*expanded, *(s for m in earlier for s in of(m, "contract"))]
         for part, statements in past.items():
-            if why := self._server.refuses(statements, of(migration, part)):
+            if why := self._server.catalogue.refuses(statements, of(migration, part)):
                 yield f"{part}.sql: {why}"
 
     def _undone(self, statement: Statement) -> list[Statement]:
@@ -205,7 +205,7 @@ class Foresight:
     def _firing(self, migration: Migration) -> Iterator[str]:
         """The triggers that its backfill fires: rows that nobody has written look as if somebody had, or are noted as changed."""
         fill = parts.fill(self._server, migration)
-        if fill and (fired := self._server.fires(fill.table, tuple(fill.set))):
+        if fill and (fired := self._server.catalogue.fires(fill.table, tuple(fill.set))):
             which = f"{'trigger' if len(fired) == 1 else 'triggers'} {', '.join(fired)}"
             way = "see that it may do what it does (a time of the last change, a line in a log) for each of them, or let it pass such an UPDATE by"
             yield f"the backfill updates the rows of {fill.table}, and fires {which} of yours: {way}"
@@ -214,7 +214,7 @@ class Foresight:
         """What will keep the gate of its contract shut, unless what runs before it has taken that away."""
         past = [s for each in (*before, migration) for s in self._statements(each, "expand")]
         past += [s for each in self._beside(migration, before) for s in self._statements(each, "contract")]
-        for each in self._server.needing(self._statements(migration, "contract"), past):
+        for each in self._server.catalogue.needing(self._statements(migration, "contract"), past):
             way = "drop that, or make it anew such that it does without, before this in contract.sql"
             yield f"contract.sql, {each.statement.brief}: {each.why}, and the contract waits while it does; {way}"
 

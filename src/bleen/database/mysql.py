@@ -15,23 +15,15 @@ from pymysql.cursors import Cursor
 
 from bleen.database import mysql_statements
 from bleen.database.backfill.tokens_update import update
+from bleen.database.catalogue import Catalogue
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.mysql_empty import refused
+from bleen.database.mysql_catalogue import MySQLCatalogue
 from bleen.database.mysql_waits import Guard, blockers
 from bleen.database.reverting_names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, Needing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import Refused, Unavailable
-
-_HOLDS = {
-    **dict.fromkeys(("TABLE", "VIEW", "SEQUENCE"), "table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"),
-    "COLUMN": "column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s",
-    "INDEX": "index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = %s AND index_name = %s",
-    "CONSTRAINT": "constraint_name FROM information_schema.table_constraints WHERE table_schema = DATABASE() AND table_name = %s AND constraint_name = %s",
-    "TRIGGER": "trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = %s",
-}
-"""Where the catalogue has a thing, by its names."""
 
 GONE_WITHIN = 3
 """Seconds in which a statement of somebody of us who was killed has ended, if it waited for a lock: see ``lock_wait_timeout`` below."""
@@ -96,6 +88,10 @@ class MySQL:
         if self.mariadb:
             self.rows(f"SET idle_transaction_timeout = {_IDLE}")
         self.rows("SET max_statement_time = 0" if self.mariadb else "SET max_execution_time = 0")  # the role's: a count may take its time
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return MySQLCatalogue(self, self._connect)
 
     def close(self) -> None:
         if self.connected:
@@ -266,52 +262,13 @@ class MySQL:
     def takes(self, statement: Statement) -> frozenset[Thing]:
         return taken(statement.text, self.dialect) or frozenset()
 
-    def unable(self, statement: Statement) -> str:
-        if self.mariadb and re.match(r"DROP\s+INDEX\b.*\b(ALGORITHM|LOCK)\b", statement.text, re.IGNORECASE | re.DOTALL):
-            return f"{statement.brief}: MariaDB takes neither ALGORITHM nor LOCK here: write ALTER TABLE ... DROP INDEX ..., ALGORITHM=INPLACE, LOCK=NONE"
-        return ""
-
-    def holds(self, drop: Statement) -> list[str]:
-        """Of this database. A table counts only if it is written as it is called: whether another case of it is another table, a setting of the server says."""
-        things = [] if "." in drop.text else [each for each in sorted(taken(drop.text, "mysql") or ()) if each.kind in _HOLDS]
-        found = [(each, row[0]) for each in things for row in self.rows(f"SELECT DISTINCT {_HOLDS[each.kind]}", each.names)]
-        return [" of ".join((name, *each.names[:-1])) for each, name in found if len(each.names) > 1 or name in drop.text]
-
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
-        return refused(self._connect, self.qualified, before, statements, temporary)
-
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Nothing of a trigger is in its way."""
         return False
 
-    def merges(self, statement: Statement) -> list[str]:
-        return []
-
-    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
-        return []
-
-    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
-        found = self.rows(
-            "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = %s AND event_object_table = %s"
-            " AND event_manipulation = 'UPDATE' ORDER BY action_timing DESC, action_order",
-            self.named(table),
-        )
-        return [str(name) for (name,) in found if not name.startswith("bleen_")]
-
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """A MODIFY says all of a column: what it was before, nobody knows."""
         return ""
-
-    def forgets(self, statements: Sequence[Statement]) -> list[str]:
-        about = [(s, self.qualified(table), name.lower(), said) for s in statements for table, name, said in mysql_statements.defaults(s)]
-        told = {(table, name) for _, table, name, said in about if said}
-        found = []
-        for statement, table, name, _ in about:
-            columns = self.columns(".".join(map(self.quoted, table))) if (table, name) not in told else {}
-            for column in [each for each in columns.values() if each.name.lower() == name and each.default]:
-                way = f"say DEFAULT {column.default} in it, or ALTER COLUMN {self.quoted(column.name)} DROP DEFAULT before it if that is to go"
-                found.append(f"{statement.brief}: takes the default of {column.name} away, so that an INSERT that leaves it out fails, or says NULL: {way}")
-        return found
 
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows(

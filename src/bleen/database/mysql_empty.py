@@ -39,7 +39,7 @@ Qualified = Callable[[Sequence[str]], tuple[str, str]]
 
 
 def refused(connect: Connect, qualified: Qualified, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool) -> str:
-    """Implements ``Server.refuses``: table by table, as far as it is about what a statement drops, and something else of the table names."""
+    """Implements ``Catalogue.refuses``: table by table, as far as it is about what a statement drops, and something else of the table names."""
     altering = [statement for statement in statements if statement.text[:5].upper() == "ALTER"]
     names = [each.name for statement in altering for each in mysql_statements.about(statement)]
     tables = dict.fromkeys(qualified([token.identifier for token in name]) for name in names)

@@ -15,11 +15,11 @@ from psycopg import errors, sql
 from bleen.database import postgres_leftovers as leftovers
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.postgres_belongings import Belongings
-from bleen.database.postgres_needing import needing
-from bleen.database.postgres_triggers import fired
+from bleen.database.postgres_catalogue import PostgresCatalogue
+from bleen.database.postgres_trees import dropped, last, node_of
 from bleen.database.reverting_names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, Needing, NotGiven, Session, Taken, Told, TookTooLong, Values
-from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
+from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.statements import Dialect, Statement, in_a_line
 from bleen.errors import Refused, Unavailable
 
 LOCK = 0x626C65656E
@@ -33,18 +33,8 @@ _CHECKED = 250
 _IDLE = 10_000
 """Milliseconds for which a transaction of ours may stand still, locks and all: a client that was stopped keeps nobody waiting for longer."""
 
-_RELATIONS = tuple(getattr(postgast.pg_query_pb2, f"OBJECT_{kind}") for kind in ("TABLE", "FOREIGN_TABLE", "VIEW", "MATVIEW", "SEQUENCE", "INDEX"))
-"""What shares its names with one another."""
-
 _NAMED_ALONE = {getattr(postgast.pg_query_pb2, f"OBJECT_{kind}"): kind for kind in ("FUNCTION", "ROUTINE", "TYPE", "DOMAIN", "COLLATION")}
 """What an expression names by itself."""
-_BY_NAME = {
-    postgast.pg_query_pb2.OBJECT_EXTENSION: "SELECT extname FROM pg_extension WHERE extname = ANY(%s)",
-    postgast.pg_query_pb2.OBJECT_SCHEMA: "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)",
-    postgast.pg_query_pb2.OBJECT_STATISTIC_EXT: "SELECT stxname FROM pg_statistic_ext WHERE stxname = ANY(%s)",
-    postgast.pg_query_pb2.OBJECT_COLLATION: "SELECT collname FROM pg_collation WHERE collname = ANY(%s)",
-}
-"""Of each kind, those that have one of these names."""
 _MEMBERS = """
     SELECT CASE WHEN p.oid IS NOT NULL THEN 'FUNCTION' ELSE 'TYPE' END, lower(coalesce(p.proname, t.typname)) FROM pg_depend d
     JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND e.extname = ANY(%s)
@@ -59,12 +49,6 @@ _AWAY = (
     errors.ConnectionException,
     errors.IdleInTransactionSessionTimeout,
 )
-_MERGED = """
-    SELECT c.relname FROM pg_partition_tree(to_regclass(%s)) p JOIN pg_index i ON i.indrelid = p.relid JOIN pg_class c ON c.oid = i.indexrelid
-    WHERE p.level > 0 AND NOT c.relispartition AND i.indisunique = %s AND %s::text[] = ARRAY(
-        SELECT coalesce(a.attname, '')::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, at)
-        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.at)
-    ORDER BY 1"""
 _MISSING = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedObject, errors.UndefinedFunction, errors.InvalidSchemaName)
 _UNWELCOME = re.compile(r"authentication failed|no pg_hba.conf entry|no password supplied|FATAL:  (role|database) .* does not exist|is not permitted to log in")
 """What a server says to somebody who need not come again; psycopg has no code for what happens while it connects."""
@@ -94,6 +78,10 @@ class Postgres:
             self.close()
             why = "a standby, which only reads: give the primary's address" if standby else "set to read only (default_transaction_read_only)"
             raise Refused(f"the database that the url leads to is {why}")
+
+    @property
+    def catalogue(self) -> PostgresCatalogue:
+        return PostgresCatalogue(self.rows)
 
     def close(self) -> None:
         self._connection.close()
@@ -191,7 +179,7 @@ class Postgres:
             pause = min(pause * 1.5, 2.0)
 
     def transactional(self, statement: Statement) -> bool:
-        node, name = _node(statement)
+        node, name = node_of(statement)
         if name in ("index_stmt", "reindex_stmt", "drop_stmt"):
             return not (getattr(node, "concurrent", False) or any(p.def_elem.defname == "concurrently" for p in getattr(node, "params", ())))
         if name == "alter_table_stmt":
@@ -199,13 +187,13 @@ class Postgres:
         return name not in ("vacuum_stmt", "alter_system_stmt", "createdb_stmt", "dropdb_stmt")
 
     def passing(self, statement: Statement) -> bool:
-        return _node(statement)[1] == "variable_set_stmt"
+        return node_of(statement)[1] == "variable_set_stmt"
 
     def sight(self, statement: Statement) -> str:
         """The valid index that has the name of the one to be built, whoever made it; what is there of that which is to be dropped."""
-        node, name = _node(statement)
+        node, name = node_of(statement)
         if name == "drop_stmt":
-            return f"there: {', '.join(each for each in _dropped(node) if self._there(each))}"
+            return f"there: {', '.join(each for each in dropped(node) if self._there(each))}"
         if name != "index_stmt" or not node.idxname:
             return ""
         query = "SELECT i.indexrelid || ' ' || pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indexrelid = to_regclass(%s) AND i.indisvalid"
@@ -229,14 +217,14 @@ class Postgres:
             time.sleep(random.uniform(0.5, 1.5) * locks.timeout)
 
     def _concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
-        (node, name), text = _node(statement), statement.text
+        (node, name), text = node_of(statement), statement.text
         for left in leftovers.invalid(self.rows, node, name):
             told(f"{left} was left invalid by an earlier try: drops it, builds it again")
             self._lengthy(f"DROP INDEX CONCURRENTLY {left}", statement, locks)
         if name == "index_stmt":
             if not node.idxname:
                 raise Refused(f"{statement.brief}: give the index a name, so that it can be found again after a failure")
-        elif name == "drop_stmt" and not any(self._there(each) for each in _dropped(node)):
+        elif name == "drop_stmt" and not any(self._there(each) for each in dropped(node)):
             return
         elif name == "alter_table_stmt" and again:
             text = leftovers.undetached(self.rows, node, text)
@@ -244,7 +232,7 @@ class Postgres:
             self._lengthy(text, statement, locks)
 
     def clear(self, statement: Statement, locks: Locks, told: Told) -> list[str]:
-        found = leftovers.invalid(self.rows, *_node(statement))
+        found = leftovers.invalid(self.rows, *node_of(statement))
         for left in found:
             told(f"drops {left}, which was left invalid")
             self.change([statement._replace(text=f"DROP INDEX IF EXISTS {left}")], [], locks, told)
@@ -295,7 +283,7 @@ class Postgres:
         return update(text)
 
     def drops(self, statement: Statement, pair: Pair) -> bool:
-        node, name = _node(statement)
+        node, name = node_of(statement)
         if name == "drop_stmt":
             tables = [[part.string.sval for part in each.list.items] for each in node.objects]
             return node.remove_type == postgast.pg_query_pb2.OBJECT_TABLE and any(self._same(parts, pair.table) for parts in tables)
@@ -303,78 +291,20 @@ class Postgres:
         return any(each.subtype == drop and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))
 
     def takes(self, statement: Statement) -> frozenset[Thing]:
-        (node, name), pb = _node(statement), postgast.pg_query_pb2
+        (node, name), pb = node_of(statement), postgast.pg_query_pb2
         if name == "drop_stmt" and node.remove_type == pb.OBJECT_EXTENSION:
             members = self.rows(_MEMBERS, [[each.string.sval for each in node.objects]])
             return frozenset(Thing(kind, (member,)) for kind, member in members)
         if name == "grant_stmt" and not node.is_grant and node.objtype in _NAMED_ALONE:
-            return frozenset(Thing(_NAMED_ALONE[node.objtype], (_last(each),)) for each in node.objects)
+            return frozenset(Thing(_NAMED_ALONE[node.objtype], (last(each),)) for each in node.objects)
         if name in ("rename_stmt", "alter_object_schema_stmt"):
             kind = node.rename_type if name == "rename_stmt" else node.object_type
-            return frozenset([Thing(_NAMED_ALONE[kind], (_last(node.object),))] if kind in _NAMED_ALONE else [])
+            return frozenset([Thing(_NAMED_ALONE[kind], (last(node.object),))] if kind in _NAMED_ALONE else [])
         return taken(statement.text, self.dialect) or frozenset()
-
-    def unable(self, statement: Statement) -> str:
-        node, name = _node(statement)
-        if name == "drop_stmt" and node.concurrent:
-            many = [each for each in _dropped(node) if self.rows("SELECT 1 FROM pg_class WHERE oid = to_regclass(%s) AND relkind = 'I'", [each])]
-            why = "is an index of a partitioned table, which PostgreSQL does not drop CONCURRENTLY: drop it without"
-            return f"{statement.brief}: {many[0]} {why}" if many else ""
-        if name != "index_stmt" or not node.concurrent:
-            return ""
-        table = sql.Identifier(*(part for part in (node.relation.schemaname, node.relation.relname) if part)).as_string()
-        if not self.rows("SELECT 1 FROM pg_class WHERE oid = to_regclass(%s) AND relkind = 'p'", [table]):
-            return ""
-        return (
-            f"{statement.brief}: {table} is partitioned, and PostgreSQL builds no index of such a table CONCURRENTLY: build one of each partition so, then this"
-            " one without, which takes them for its own; above it `-- bleen: allow index-without-concurrently REASON`"
-        )
-
-    def holds(self, drop: Statement) -> list[str]:
-        (node, name), pb = _node(drop), postgast.pg_query_pb2
-        if name == "alter_table_stmt":
-            table = sql.Identifier(*(part for part in (node.relation.schemaname, node.relation.relname) if part)).as_string()
-            known = {
-                pb.AT_DropColumn: "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped",
-                pb.AT_DropConstraint: "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND conname = %s",
-            }
-            commands = [each.alter_table_cmd for each in node.cmds if each.alter_table_cmd.subtype in known]
-            return [f"{name} of {table}" for each in commands for (name,) in self.rows(known[each.subtype], [table, each.name])]
-        if name == "drop_stmt" and node.remove_type in _BY_NAME:
-            return [str(each) for (each,) in self.rows(_BY_NAME[node.remove_type], [[_last(each) for each in node.objects]])]
-        if name != "drop_stmt" or node.remove_type not in (*_RELATIONS, pb.OBJECT_TYPE, pb.OBJECT_DOMAIN):
-            return []
-        of_types = node.remove_type not in _RELATIONS
-        own = "typname FROM pg_type JOIN pg_namespace n ON n.oid = typnamespace AND typcategory <> 'A'"  # an array's makes room by itself
-        query = own if of_types else "relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
-        named = [[part.string.sval for part in (each.type_name.names if of_types else each.list.items)] for each in node.objects]
-        found = [
-            self.rows(f"SELECT {query} WHERE {query.split()[0]} = %s AND nspname = coalesce(%s::text, current_schema())", [parts[-1], (None, *parts)[-2]])
-            for parts in named
-        ]
-        return [name for rows in found for (name,) in rows]
-
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
-        return ""
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         retype = postgast.pg_query_pb2.AT_AlterColumnType
         return any(each.subtype == retype and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))
-
-    def merges(self, statement: Statement) -> list[str]:
-        """Of partitions, for one of the whole table: those of the same columns, in their order, be they names or expressions."""
-        node, name = _node(statement)
-        if name != "index_stmt" or node.concurrent or not node.relation.inh:
-            return []
-        table = sql.Identifier(*(part for part in (node.relation.schemaname, node.relation.relname) if part)).as_string()
-        columns = [each.index_elem.name for each in (*node.index_params, *node.index_including_params)]
-        return [str(each) for (each,) in self.rows(_MERGED, [table, node.unique, columns])]
-
-    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
-        return list(needing(self.rows, statements, before))
-
-    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
-        return fired(self.rows, table, columns)
 
     def loosens(self, statement: Statement, pair: Pair) -> str:
         commands = self._alters(statement, pair.table)
@@ -382,9 +312,6 @@ class Postgres:
             return ""
         loose = ", ".join(f"ALTER COLUMN {self.quoted(each.name)} DROP NOT NULL" for each in commands)
         return loose and f"ALTER TABLE {pair.table} {loose}"
-
-    def forgets(self, statements: Sequence[Statement]) -> list[str]:
-        return []
 
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows(
@@ -419,7 +346,7 @@ class Postgres:
 
     def _alters(self, statement: Statement, table: str) -> list[Any]:
         """The commands of a statement that is an ALTER TABLE of this table; else none."""
-        node, name = _node(statement)
+        node, name = node_of(statement)
         if name != "alter_table_stmt" or not self._same([part for part in (node.relation.schemaname, node.relation.relname) if part], table):
             return []
         return [each.alter_table_cmd for each in node.cmds]
@@ -484,31 +411,6 @@ def _words(error: psycopg.Error) -> str:
 def _first_line(said: str) -> str:
     """libpq asks back on further lines, whether a server is running there; psycopg says the same once more for each host that it tried."""
     return re.sub(r"^connection (failed|is bad): ", "", said.partition("\n")[0])
-
-
-def _node(statement: Statement) -> tuple[Any, str]:
-    """The parse tree of one statement, and the name of its kind."""
-    try:
-        tree = postgast.parse(statement.text).stmts
-    except postgast.PgQueryError as error:
-        raise Unreadable(str(error), statement.at) from None
-    name = tree[0].stmt.WhichOneof("node") or ""
-    return getattr(tree[0].stmt, name), name
-
-
-def _dropped(drop: Any) -> list[str]:
-    """What a DROP names."""
-    return [sql.Identifier(*(part.string.sval for part in each.list.items)).as_string() for each in drop.objects]
-
-
-def _last(named: Any) -> str:
-    """The last part of the name of a function, a type or a collation, in lower case."""
-    what = named.WhichOneof("node")
-    if what == "string":
-        return str(named.string.sval).lower()
-    held = getattr(named, what)
-    parts = held.objname if what == "object_with_args" else held.names if what == "type_name" else held.items
-    return str(parts[-1].string.sval).lower()
 
 
 def _concurrent(command: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import postgast
 from psycopg import sql
 
+from bleen.database.postgres_trees import named
 from bleen.database.server import Values
 
 Rows = Callable[[str, Values], list[tuple[Any, ...]]]
@@ -19,11 +20,6 @@ _INVALID = (
     "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
     " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND n.nspname <> 'pg_toast' AND "
 )
-
-
-def named(relation: Any) -> str:
-    """A relation of the parse tree as SQL writes it."""
-    return sql.Identifier(*(part for part in (relation.schemaname, relation.relname) if part)).as_string()
 
 
 def built(create: Any) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 import postgast
 from psycopg import sql
 
+from bleen.database.catalogue import Needing
 from bleen.database.migration import speaks_of
-from bleen.database.postgres_leftovers import Rows, named
-from bleen.database.server import Needing
+from bleen.database.postgres_leftovers import Rows
+from bleen.database.postgres_trees import named
 from bleen.database.statements import Statement
 from bleen.database.sync.postgres import PREFIX
 
@@ -71,7 +72,7 @@ _TRIGGERS = """
 
 
 def needing(rows: Rows, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Needing]:
-    """Implements ``Server.needing``. What a statement before it speaks of, that may have made such that it does without."""
+    """Implements ``Catalogue.needing``. What a statement before it speaks of, that may have made such that it does without."""
     gone, said = set[Key](), ""
     for number, statement in enumerate((*before, *statements)):
         tree = postgast.parse(statement.text).stmts[0].stmt

@@ -15,5 +15,5 @@ _FIRED = """
 
 
 def fired(rows: Rows, table: str, columns: Sequence[str]) -> list[str]:
-    """Implements ``Server.fires``."""
+    """Implements ``Catalogue.fires``."""
     return [str(name) for (name,) in rows(_FIRED, [table, _UPDATE, PREFIX, list(columns)])]

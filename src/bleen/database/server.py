@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
+from bleen.database.catalogue import Catalogue
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.reverting_names import Thing
 from bleen.database.statements import Dialect, Statement
@@ -57,15 +58,6 @@ class Session(NamedTuple):
     state: str
 
 
-class Needing(NamedTuple):
-    """What needs something that a statement takes away."""
-
-    statement: Statement
-    why: str
-    certain: bool = True
-    """Whether the server refuses the statement; else it may fail whoever writes from then on."""
-
-
 class Server(Protocol):
     """One direct connection to a database, and what differs between dialects. Methods raise ``Unavailable`` if the server is away (``Contended`` if others are
     in the way), ``Refused`` with the server's own words for a statement that it does not take (``TookTooLong``, ``Missing``), and nothing else of the driver's.
@@ -74,6 +66,11 @@ class Server(Protocol):
     dialect: Dialect
     atomic: bool
     """Whether a change of the schema is part of its transaction: the ledger is never behind what was done."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is known of statements before they run."""
+        ...
 
     def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Runs one statement, in the transaction that is open or in one of its own; ``%s`` stands for a value. What it returns, if anything."""
@@ -144,42 +141,12 @@ class Server(Protocol):
         """What a statement takes away or puts out of reach, by name, with what goes along unnamed as part of an extension; none where it does nothing else."""
         ...
 
-    def unable(self, statement: Statement) -> str:
-        """Why the server will not take a statement, where the catalogue shows it, and no text; empty if nothing is known against it."""
-        ...
-
-    def holds(self, drop: Statement) -> list[str]:
-        """Which of the relations, types, columns, constraints and the like that a DROP, or an ALTER that only drops, names are there."""
-        ...
-
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
-        """The first of some statements that the server will refuse for the shape of the schema, once those ``before`` were run, why, and what to do; empty if
-        none is known. Asked of a copy without rows, on SQLite, MySQL and MariaDB. ``temporary``: of one that nobody else sees, which may be less like it.
-        """
-        ...
-
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Whether a statement gives a column of a pair another type, which a condition of its triggers may stand in the way of."""
         ...
 
-    def merges(self, statement: Statement) -> list[str]:
-        """The indexes of now that become part of what a statement makes, and are dropped with it."""
-        ...
-
-    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
-        """What is there and stands in the way of ``statements`` that drop, when their turn comes behind ``before``: neither takes it away first."""
-        ...
-
-    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
-        """The triggers, but for ours, that an UPDATE of these columns fires; told on PostgreSQL and MySQL."""
-        ...
-
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """What takes NOT NULL off columns of the new side again, for a statement that puts it on them and does nothing else; else empty."""
-        ...
-
-    def forgets(self, statements: Sequence[Statement]) -> list[str]:
-        """Which statements take the default of a column away without a word, as they say all of it anew; a line each, with what to do."""
         ...
 
     def columns(self, table: str) -> Mapping[str, Column]:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bleen.database import sqlite_copy, sqlite_processes, sqlite_values
+from bleen.database import sqlite_processes, sqlite_values
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.reverting_names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, Needing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.sqlite_catalogue import SQLiteCatalogue
 from bleen.database.sqlite_processes import Lock
 from bleen.database.statements import Dialect, Statement, split
 from bleen.database.tokens import Cursor, Puzzled, read
@@ -62,6 +63,10 @@ class SQLite:
             except sqlite3.Error:
                 self.close()
                 raise
+
+    @property
+    def catalogue(self) -> SQLiteCatalogue:
+        return SQLiteCatalogue(self)
 
     def close(self) -> None:
         self._connection.close()
@@ -223,41 +228,13 @@ class SQLite:
     def takes(self, statement: Statement) -> frozenset[Thing]:
         return taken(statement.text, self.dialect) or frozenset()
 
-    def unable(self, statement: Statement) -> str:
-        return ""
-
-    def holds(self, drop: Statement) -> list[str]:
-        found = []
-        for kind, names in sorted(taken(drop.text, "sqlite") or ()):
-            if kind == "COLUMN":
-                found += [f"{name} of {names[0]}" for name in self.columns(self.quoted(names[0])) if name.lower() == names[-1]]
-            elif kind in ("TABLE", "VIEW", "INDEX", "TRIGGER"):  # all but triggers share their names
-                query = "SELECT name FROM sqlite_master WHERE lower(name) = %s AND (type = 'trigger') = %s"
-                found += [name for (name,) in self.rows(query, [names[-1], kind == "TRIGGER"])]
-        return found
-
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
-        return sqlite_copy.refused(self, before, statements)
-
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         """Nothing of a trigger is in its way."""
         return False
 
-    def merges(self, statement: Statement) -> list[str]:
-        return []
-
-    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
-        return []
-
-    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
-        return []
-
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """There is no such statement."""
         return ""
-
-    def forgets(self, statements: Sequence[Statement]) -> list[str]:
-        return []
 
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows('SELECT name, type, "notnull", dflt_value, hidden FROM pragma_table_xinfo(%s)', [sqlite_values.named(table)])

@@ -21,7 +21,7 @@ _WITHIN = re.compile(r"cannot drop .*column|error in table .* after drop column"
 
 
 def refused(server: Server, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
-    """Implements ``Server.refuses``. Nothing is known where the copy cannot be made, for want of a function of the application's, say."""
+    """Implements ``Catalogue.refuses``. Nothing is known where the copy cannot be made, for want of a function of the application's, say."""
     if any(server.passing(each) for each in (*before, *statements)):  # another file may be there then, or other rules
         return ""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:

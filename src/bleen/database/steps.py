@@ -91,7 +91,7 @@ class Steps:
 
     def _ask(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int]) -> None:
         """Refuses what the server would, before pairs are kept in step no more: behind that there is no way back."""
-        if why := self._server.refuses([], [*self._pairs.removal(migration, part, ends), *group], temporary=False):
+        if why := self._server.catalogue.refuses([], [*self._pairs.removal(migration, part, ends), *group], temporary=False):
             raise Refused(f"{why}; mend that by hand, then try again")
 
     def _change(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int], done: Sequence[tuple[str, Values]]) -> None:

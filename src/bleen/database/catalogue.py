@@ -1,0 +1,49 @@
+"""What is known of statements before they run, and no text tells: by what the database holds, or by a copy of it without rows."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bleen.database.statements import Statement
+
+
+class Needing(NamedTuple):
+    """What needs something that a statement takes away."""
+
+    statement: Statement
+    why: str
+    certain: bool = True
+    """Whether the server refuses the statement; else it may fail whoever writes from then on."""
+
+
+class Catalogue:
+    """Knows nothing; that of a dialect says what it can. Raises what ``server.Server`` does."""
+
+    def unable(self, statement: Statement) -> str:
+        """Why the server will not take a statement; empty if nothing is known against it."""
+        return ""
+
+    def holds(self, drop: Statement) -> list[str]:
+        """Which of the relations, types, columns, constraints and the like that a DROP, or an ALTER that only drops, names are there."""
+        return []
+
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
+        """The first of some statements that the server will refuse for the shape of the schema, once those ``before`` were run, why, and what to do; empty if
+        none is known. ``temporary``: asked of a copy that nobody else sees, which may be less like it.
+        """
+        return ""
+
+    def merges(self, statement: Statement) -> list[str]:
+        """The indexes of now that become part of what a statement makes, and are dropped with it."""
+        return []
+
+    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
+        """What is there and stands in the way of ``statements`` that drop, when their turn comes behind ``before``: neither takes it away first."""
+        return []
+
+    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
+        """The triggers, but for ours, that an UPDATE of these columns fires."""
+        return []
+
+    def forgets(self, statements: Sequence[Statement]) -> list[str]:
+        """Which statements take the default of a column away without a word, as they say all of it anew; a line each, with what to do."""
+        return []

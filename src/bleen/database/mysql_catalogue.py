@@ -1,0 +1,63 @@
+"""What MySQL's and MariaDB's information_schema says of statements before they run, and an empty copy of a schema."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bleen.database import mysql_statements
+from bleen.database.catalogue import Catalogue
+from bleen.database.mysql_empty import Connect, refused
+from bleen.database.reverting_names import taken
+from bleen.database.statements import Statement
+
+if TYPE_CHECKING:
+    from bleen.database.mysql import MySQL
+
+_HOLDS = {
+    **dict.fromkeys(("TABLE", "VIEW", "SEQUENCE"), "table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"),
+    "COLUMN": "column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s",
+    "INDEX": "index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = %s AND index_name = %s",
+    "CONSTRAINT": "constraint_name FROM information_schema.table_constraints WHERE table_schema = DATABASE() AND table_name = %s AND constraint_name = %s",
+    "TRIGGER": "trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = %s",
+}
+"""Where the catalogue has a thing, by its names."""
+
+
+class MySQLCatalogue(Catalogue):
+    """Asks the server, and by connections of its own."""
+
+    def __init__(self, server: "MySQL", connect: Connect) -> None:
+        self._server, self._connect = server, connect
+
+    def unable(self, statement: Statement) -> str:
+        if self._server.mariadb and re.match(r"DROP\s+INDEX\b.*\b(ALGORITHM|LOCK)\b", statement.text, re.IGNORECASE | re.DOTALL):
+            return f"{statement.brief}: MariaDB takes neither ALGORITHM nor LOCK here: write ALTER TABLE ... DROP INDEX ..., ALGORITHM=INPLACE, LOCK=NONE"
+        return ""
+
+    def holds(self, drop: Statement) -> list[str]:
+        """Of this database. A table counts only if it is written as it is called: whether another case of it is another table, a setting of the server says."""
+        things = [] if "." in drop.text else [each for each in sorted(taken(drop.text, "mysql") or ()) if each.kind in _HOLDS]
+        found = [(each, row[0]) for each in things for row in self._server.rows(f"SELECT DISTINCT {_HOLDS[each.kind]}", each.names)]
+        return [" of ".join((name, *each.names[:-1])) for each, name in found if len(each.names) > 1 or name in drop.text]
+
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
+        return refused(self._connect, self._server.qualified, before, statements, temporary)
+
+    def fires(self, table: str, columns: Sequence[str]) -> list[str]:
+        found = self._server.rows(
+            "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = %s AND event_object_table = %s"
+            " AND event_manipulation = 'UPDATE' ORDER BY action_timing DESC, action_order",
+            self._server.named(table),
+        )
+        return [str(name) for (name,) in found if not name.startswith("bleen_")]
+
+    def forgets(self, statements: Sequence[Statement]) -> list[str]:
+        about = [(s, self._server.qualified(table), name.lower(), said) for s in statements for table, name, said in mysql_statements.defaults(s)]
+        told = {(table, name) for _, table, name, said in about if said}
+        found = []
+        for statement, table, name, _ in about:
+            columns = self._server.columns(".".join(map(self._server.quoted, table))) if (table, name) not in told else {}
+            for column in [each for each in columns.values() if each.name.lower() == name and each.default]:
+                way = f"say DEFAULT {column.default} in it, or ALTER COLUMN {self._server.quoted(column.name)} DROP DEFAULT before it if that is to go"
+                found.append(f"{statement.brief}: takes the default of {column.name} away, so that an INSERT that leaves it out fails, or says NULL: {way}")
+        return found

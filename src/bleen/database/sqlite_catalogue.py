@@ -1,0 +1,29 @@
+"""What a SQLite file's schema says of statements before they run, and a copy of it without rows."""
+
+from collections.abc import Sequence
+
+from bleen.database import sqlite_copy
+from bleen.database.catalogue import Catalogue
+from bleen.database.reverting_names import taken
+from bleen.database.server import Server
+from bleen.database.statements import Statement
+
+
+class SQLiteCatalogue(Catalogue):
+    """Asks the file."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def holds(self, drop: Statement) -> list[str]:
+        found = []
+        for kind, names in sorted(taken(drop.text, "sqlite") or ()):
+            if kind == "COLUMN":
+                found += [f"{name} of {names[0]}" for name in self._server.columns(self._server.quoted(names[0])) if name.lower() == names[-1]]
+            elif kind in ("TABLE", "VIEW", "INDEX", "TRIGGER"):  # all but triggers share their names
+                query = "SELECT name FROM sqlite_master WHERE lower(name) = %s AND (type = 'trigger') = %s"
+                found += [name for (name,) in self._server.rows(query, [names[-1], kind == "TRIGGER"])]
+        return found
+
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
+        return sqlite_copy.refused(self._server, before, statements)
