@@ -485,7 +485,7 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) ->
     with pytest.raises(Unavailable, match=said):
         platform.tend(1)
     with pytest.raises(Unavailable, match=said):
-        platform.retire(GREEN, 0, 1)
+        platform.retire(GREEN, 1, 1)
     with pytest.raises(Unavailable, match=said):
         platform.health(GREEN)
     launch.recorded(host.place / "green-5" / "1.json").signal(signal.SIGKILL)  # type: ignore[union-attr]
@@ -498,6 +498,20 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) ->
         file.write_text(other)
         assert said in platform.running()[GREEN].damaged
     file.write_text(text)
+
+
+def test_what_is_to_go_for_good_goes_although_its_record_cannot_be_read(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(BLUE, "0.9", 1, 1)
+    platform.provision(GREEN, "1.0", 2, 1)
+    (host.place / "green-5" / "environment.json").write_text("{")
+    shutil.copytree(host.place / "green-5", host.place / "green-6")
+    with pytest.raises(Unavailable, match="green-6/environment"):
+        platform.retire(Environment("green", 6), 0, 1)  # its processes are those of another
+    assert platform.running()[GREEN].alive == 2
+    host.retire(GREEN)
+    assert host.carriers() == ["blue-4/1"]
+    assert list(platform.running()) == [BLUE, Environment("green", 6)]
 
 
 def test_what_somebody_else_has_put_beside_the_environments_is_passed_over_and_left(host: Host) -> None:

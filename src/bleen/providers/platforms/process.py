@@ -101,7 +101,7 @@ class ProcessPlatform:
     def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
         path = self._path(environment)
         with self._effect(epoch):
-            record = process_record.read(path)
+            record = process_record.read(path) if replicas else process_record.going(path)
             if record is None:
                 if replicas == 0:
                     self._reserve.within(lambda: self._bury(environment, path))

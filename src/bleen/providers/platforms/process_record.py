@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen.errors import Refused, Unavailable
-from bleen.host import files, launcher
+from bleen.host import files, launch, launcher
 from bleen.host.clock import boot_id
 from bleen.host.launch import Program
 from bleen.model import Environment, Target
@@ -142,6 +142,19 @@ def read(path: Path) -> Record | None:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise Unavailable(f"{file} is not the record of an environment: {error}") from None
+
+
+def going(path: Path) -> Record | None:
+    """The record of an environment that is to go for good. In place of one that cannot be read, one of the instances that have a launch record: what they
+    started says so itself, in its environment. They get SIGTERM, and have 10 s, as where nothing is planned. Raises Unavailable if one is of somebody else.
+    """
+    try:
+        return read(path)
+    except Unavailable:
+        launched = {int(file.stem): file for file in path.glob("*.json") if file.stem.isdecimal()}
+        if any((process := launch.recorded(file)) and process.alive and not launch.is_of(process.pid, file) for file in launched.values()):
+            raise
+        return Record("", 0, (0,) * max(launched, default=0), (), "", {}, "", signal.SIGTERM, 10.0, 0)
 
 
 def create(path: Path, record: Record, hidden: Mapping[str, Any]) -> None:
