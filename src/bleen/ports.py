@@ -99,7 +99,9 @@ class Platform(Protocol):
         ...
 
     def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
-        """Brings the environment down to ``replicas``; 0 stops it, after which it never starts again. None once that is so; already gone is success."""
+        """Brings the environment down to ``replicas``; 0 stops it, after which it never starts again. None once that is so; already gone is success.
+        Raises Refused where nobody can tell what runs of it.
+        """
         ...
 
     def down(self, epoch: int) -> NotYet | None:

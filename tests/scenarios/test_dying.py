@@ -256,6 +256,20 @@ def test_a_version_whose_files_are_gone_serves_nobody_and_that_is_said(shop: Sho
     assert shop.serves() == "1.0"
 
 
+def test_an_old_version_whose_record_is_damaged_ends_all_the_same(shop: Shop) -> None:
+    """ "an environment is stopped only if routing() does not name it and its requests are over": of its record nothing is needed"""
+    shop.up("1.0", rollback_window="1s")
+    (record,) = shop.place.environments.glob("*/environment.json")
+    record.write_text(record.read_text()[:-9])
+    shop.bleen("deploy", shop.ship("1.1"))
+    shop.reached("COMPLETED")
+    assert (shop.serves(), shop.copies("1.0")) == ("1.1", [])
+    (record,) = shop.place.environments.glob("*/environment.json")
+    record.write_text("")
+    shop.bleen("down", "--yes")
+    assert not shop.copies("1.1")
+
+
 def test_a_bad_version_whose_record_is_damaged_bars_nobody_the_way_back(either: Shop) -> None:
     """ "`rollback` with no release named returns to the environment that served before": nothing of the bad version is needed for it"""
     either.up("1.0", "1.1", drain="1s")

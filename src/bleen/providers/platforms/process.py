@@ -17,7 +17,7 @@ from bleen.host.files import Fence, Reserve
 from bleen.model import Environment, Health, NotYet, Running
 from bleen.plan import Probe, duration
 from bleen.providers.platforms import process_health, process_ports, process_record
-from bleen.providers.platforms.process_record import Record, State
+from bleen.providers.platforms.process_record import Damaged, Record, State
 
 ENDED = ".ended"
 KEPT = 8
@@ -101,7 +101,11 @@ class ProcessPlatform:
     def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
         path = self._path(environment)
         with self._effect(epoch):
-            record = process_record.read(path) if replicas else process_record.going(path)
+            try:
+                record = process_record.read(path) if replicas else process_record.going(path)
+            except Damaged as error:
+                way = f"put it right, or end what runs of {environment} by hand and take {path} away; then `bleen resume`, or try again"
+                raise Refused(f"{environment} cannot be brought down to {replicas}: {error}; {way}") from None
             if record is None:
                 if replicas == 0:
                     self._reserve.within(lambda: self._bury(environment, path))
@@ -134,10 +138,14 @@ class ProcessPlatform:
 
     def down(self, epoch: int) -> NotYet | None:
         with self._effect(epoch):
-            left, damaged = list[str](), list[Unavailable]()
-            for environment, path, record in self._records():
-                if isinstance(record, Unavailable):
-                    damaged.append(record)
+            left, damaged = list[str](), list[Damaged]()
+            for environment, path in _named(self._place):
+                try:
+                    record = process_record.going(path)
+                except Damaged as error:
+                    damaged.append(error)
+                    continue
+                if record is None:
                     continue
                 left += self._stop(environment, path, record, record.instances)
                 if not left:

@@ -30,6 +30,10 @@ GOOD_RUN = 60.0
 """Seconds after which a restarted instance counts as well again; also the time within which three restarts count as crashing."""
 
 
+class Damaged(Unavailable):
+    """What stands in the place of an environment's record is none."""
+
+
 class Record(NamedTuple):
     """What an environment is, whatever today's plan says. ``replicas`` 0: it was retired for good."""
 
@@ -130,7 +134,7 @@ def backoff(crashes: int) -> float:
 
 
 def read(path: Path) -> Record | None:
-    """The record of the environment whose directory this is; None if there is none, or another's. Raises Unavailable for one that cannot be read."""
+    """The record of the environment whose directory this is; None if there is none, or another's. Raises Unavailable while it cannot be read, else Damaged."""
     file = path / "environment.json"
     try:
         row = json.loads(file.read_text())
@@ -140,17 +144,19 @@ def read(path: Path) -> Record | None:
         return record if record.environment in ("", path.name) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Unavailable(f"{file} is not the record of an environment: {error}") from None
+    except OSError as error:
+        raise Unavailable(f"{file} cannot be read: {error.strerror or error}") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Damaged(f"{file} is not the record of an environment: {error}") from None
 
 
 def going(path: Path) -> Record | None:
     """The record of an environment that is to go for good. In place of one that cannot be read, one of the instances that have a launch record: what they
-    started says so itself, in its environment. They get SIGTERM, and have 10 s, as where nothing is planned. Raises Unavailable if one is of somebody else.
+    started says so itself, in its environment. They get SIGTERM, and have 10 s, as where nothing is planned. Raises Damaged if one is of somebody else.
     """
     try:
         return read(path)
-    except Unavailable:
+    except Damaged:
         launched = {int(file.stem): file for file in path.glob("*.json") if file.stem.isdecimal()}
         if any((process := launch.recorded(file)) and process.alive and not launch.is_of(process.pid, file) for file in launched.values()):
             raise
