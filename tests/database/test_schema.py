@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from bleen.cli.database import allowed
 from bleen.database import postgres, reverting
 from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
@@ -17,7 +18,7 @@ from bleen.database.migration import Backfill, Locks, Migration, parse
 from bleen.database.rules.postgres_columns import required
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
-from bleen.errors import Refused, Unavailable
+from bleen.errors import Refused, Unavailable, UserError
 from bleen.testing.site import until
 from databases import Base
 
@@ -820,6 +821,61 @@ def test_a_revert_that_may_take_away_what_was_there_before_is_refused(base: Base
     assert schema.ledger.entries() == []
 
 
+def test_what_a_killed_contract_has_added_goes_with_the_revert(base: Base) -> None:
+    """A CHECK or an index that nobody knows any more would go on to refuse rows of the version that serves."""
+    rows(base, USERS)
+    schema = Schema(base.open())
+    contract = (
+        "ALTER TABLE users ADD CONSTRAINT named CHECK (age IS NOT NULL) NOT VALID;\n"
+        "CREATE UNIQUE INDEX CONCURRENTLY by_name ON users (last_name);\nALTER TABLE users DROP COLUMN first_name;"
+    )
+    schema.expand([migration("0008_unique", expand="ALTER TABLE users ADD COLUMN age int;", contract=contract)], "shop", 2, {})
+    schema.ledger.note([schema.ledger.reached("0008_unique", State.CONTRACTING)])  # as who was killed left it
+    schema.ledger.note(schema.ledger.mark("0008_unique", "contract", 1, True))
+    schema.ledger.note(schema.ledger.mark("0008_unique", "contract", 2, False, "", {"seen": "no index"}))
+    with base.connect() as db:
+        db.execute("ALTER TABLE users ADD CONSTRAINT named CHECK (age IS NOT NULL) NOT VALID")
+        db.execute("INSERT INTO users (first_name, last_name, age) VALUES ('F', 'L', 1), ('F', 'L', 2)")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            db.execute("CREATE UNIQUE INDEX CONCURRENTLY by_name ON users (last_name)")
+    schema.revert("0008_unique")
+    assert rows(base, "SELECT count(*) FROM pg_indexes WHERE indexname = 'by_name'") == [(0,)]
+    assert rows(base, "SELECT count(*) FROM pg_constraint WHERE conname = 'named'") == [(0,)]
+    assert list(schema.server.columns("users")) == ["id", "first_name", "last_name"]
+
+
+HARMED = {
+    "taken away": 'DROP TRIGGER "~bleen_0007_full_name_1" ON users',
+    "disabled": "ALTER TABLE users DISABLE TRIGGER ALL",
+    "without its rights": "REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC",
+}
+
+
+@pytest.mark.parametrize("harm", HARMED.values(), ids=HARMED)
+def test_a_pair_that_a_restored_dump_or_a_person_has_harmed_is_whole_again_after_the_next_expand(base: Base, harm: str) -> None:
+    rows(base, USERS)
+    told: list[str] = []
+    schema = Schema(base.open(), told.append)
+    schema.expand([migration()], "shop", 2, SHIPS)
+    rows(base, harm)
+    schema.expand([migration()], "shop", 2, SHIPS)
+    assert any("the triggers that keep users (first_name+last_name <-> full_name) in step were gone" in each for each in told) == ("TRIGGER" in harm)
+    assert rows(base, "SELECT DISTINCT tgenabled::text FROM pg_trigger WHERE tgname LIKE '~bleen%'") == [("O",)]
+    assert rows(base, "SELECT count(*) FROM pg_class WHERE relname LIKE '~bleen%' AND relkind = 'S' AND relacl::text LIKE '%=U/%'") == [(2,)]
+
+
+def test_a_version_whose_migration_has_the_number_of_another_ones_on_the_database_is_refused_before_it_is_deployed(base: Base) -> None:
+    """Once both are there no version can ship both, and neither gate would ever open."""
+    rows(base, USERS)
+    schema = Schema(base.open())
+    schema.expand([migration("0001_a", expand="CREATE TABLE a (id int);")], "shop", 2, {})
+    with pytest.raises(UserError, match=r"0001_b has the number of 0001_a, which is on this database already \(shop brought it\): give it another number"):
+        allowed(schema, "1.1", [migration("0001_b", expand="CREATE TABLE b (id int);")])
+    schema.ledger.note([schema.ledger.reached("0001_a", State.REVERTING)])
+    with pytest.raises(UserError, match="0001_a is half reverted: `bleen migrate revert 0001_a` ends that, then try again"):
+        allowed(schema, "1.1", [migration("0001_a", expand="CREATE TABLE a (id int);")])
+
+
 def test_an_index_that_was_left_half_built_goes_with_the_revert(base: Base) -> None:
     rows(base, USERS + "UPDATE users SET last_name = 'L'")
     schema = Schema(base.open())
@@ -935,7 +991,7 @@ def test_a_revert_that_goes_on_does_not_ask_what_it_cannot_know_any_more(base: B
     schema.expand([parse("0008_shout", SHOUTED, "")], "shop", 2, SHIPS)
     with base.connect() as reader, reader.transaction():
         reader.execute("SELECT count(*) FROM users")
-        with pytest.raises(Refused, match="in the way"):
+        with pytest.raises(Refused, match="a lock was not given"):
             schema.revert("0008_shout")
     rows(base, "DROP FUNCTION shout(text) CASCADE")
     assert schema.losses("0008_shout") == {}

@@ -11,7 +11,7 @@ from bleen.database import command, connect, dialect, reverting, way_back
 from bleen.database.command import Home
 from bleen.database.foresight import Foresight
 from bleen.database.gate import named
-from bleen.database.ledger import State, check
+from bleen.database.ledger import Entry, State, check
 from bleen.database.migration import Command, Migration, Pair, read_all
 from bleen.database.parts import contracts, words
 from bleen.database.rules import Finding, Script, lint_release
@@ -131,7 +131,11 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
                 check(entries[migration.name], migration, service)
     except Refused as error:
         raise UserError(str(error)) from None
+    if half := [m.name for m in migrations if m.name in entries and entries[m.name].state is State.REVERTING]:
+        raise UserError("\n".join(f"{name} is half reverted: `bleen migrate revert {name}` ends that, then try again" for name in half))
     new = [m for m in migrations if m.name not in entries]
+    if twice := [(m.name, each) for m in new for each in entries.values() if each.migration.number == m.number]:
+        raise UserError("\n".join(_same_number(name, each) for name, each in twice))
     if empty := [m.name for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
         raise UserError("\n".join(f"{name}: nothing is written in it yet: fill in {name}/expand.sql, or take the folder away" for name in empty))
     if early := [command.overtakes(m, earlier) for m in new if (earlier := command.overtaken(m, [*schema.ledger.uncontracted(), *new]))]:
@@ -140,6 +144,14 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
         raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
     if wrong := [*_claimed(new), *(f"{m.name}: {why}" for n, m in enumerate(new) for why in Foresight(schema).foreseen(m, new[:n]))]:
         raise UserError("\n".join(wrong))
+
+
+def _same_number(name: str, entry: Entry) -> str:
+    """Once both are on a database, no version can ship both, and so no contract of either can ever be done."""
+    whose = f" ({entry.service} brought it)" if entry.service else ""
+    return (
+        f"{name} has the number of {entry.name}, which is on this database already{whose}: give it another number, or `bleen migrate revert {entry.name}` first"
+    )
 
 
 def _claimed(migrations: Sequence[Migration]) -> list[str]:

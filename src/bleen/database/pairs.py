@@ -47,7 +47,8 @@ class Pairs:
             try:
                 self._server.change(own(self._sync(entry.migration, number, pair, writers).rewrite()), [], entry.migration.locks, self._told)
             except Refused as error:
-                trouble = f"the triggers of {entry.name} cannot be told which environments {service} has now: {error}"
+                way = f"; let its role have the rights of the one that owns them (GRANT … TO …), or ship {entry.name}" if "must be owner" in str(error) else ""
+                trouble = f"the triggers of {entry.name} cannot be told which environments {service} has now: {error}{way}"
                 names = {n for k in self._ledger.environments() if k.service == service for n in (k.environment, Environment.parse(k.environment).name)}
                 if entry.service == service or names - writers.keys():  # else at worst they do not know a writer
                     raise type(error)(trouble) from None
@@ -66,7 +67,7 @@ class Pairs:
                 self._server.change(own(texts), [], migration.locks, self._told)
 
     def restore(self) -> None:
-        """Makes the triggers anew that went with a table which somebody has rebuilt, and tells of rows that were written without them."""
+        """Makes the triggers anew that somebody has taken away, or that went with a rebuilt table, and tells of rows that were written without them."""
         for entry, number, pair in self._in_step():
             try:
                 each = self._sync(entry.migration, number, pair, self._writers(entry.migration))
@@ -75,7 +76,7 @@ class Pairs:
             if not (gone := each.gone()) or not self._number(each, gone):
                 continue
             self._server.change(own(each.install()), [], entry.migration.locks, self._told)
-            said = f"{entry.name}: the triggers that keep {words(pair)} in step had gone with the table that was rebuilt, and are there again"
+            said = f"{entry.name}: the triggers that keep {words(pair)} in step were gone, as if with a table that was rebuilt, and are there again"
             if entry.state is State.EXPANDED and (count := self._number(each, each.diverged())):
                 said += f"; {count} rows written meanwhile are out of step: `bleen migrate backfill {entry.name}` fills or shows them"
             self._told(said)

@@ -81,8 +81,9 @@ class Retracing:
 
     def tidy(self, entry: Entry, locks: Locks) -> list[str]:
         """Takes away what statements that were begun by themselves have left half done; names it."""
-        steps, expand = self._ledger.steps(entry.name), parts.statements(self._server, entry.migration, "expand")
-        begun = [s for n, s in enumerate(expand, 1) if (step := steps.get(("expand", n))) and not step.done]
+        steps, both = self._ledger.steps(entry.name), list[Part](("expand", "contract"))
+        numbered = [((part, n), s) for part in both for n, s in enumerate(parts.statements(self._server, entry.migration, part), 1)]
+        begun = [s for key, s in numbered if (step := steps.get(key)) and not step.done]
         return [each for statement in begun for each in self._server.clear(statement, locks, self._told)]
 
     def taken(self, entry: Entry) -> bool:

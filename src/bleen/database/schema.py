@@ -147,6 +147,9 @@ class Schema:
             if upon := self._retracing.built_upon(entry):
                 raise Refused(f"{name} made what {upon} builds on: `bleen migrate revert {upon}` first")
             self._retracing.tidy(entry, CLEARING)
+            if entry.state is State.CONTRACTING:
+                self._retracing.put_back(entry.migration, Refused(f"{name}: its contract was begun, and had added something"))
+                self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
             self._retracing.settle(entry.migration)
             self.server.rows(*self.ledger.reached(name, State.REVERTING))
             self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))

@@ -37,7 +37,7 @@ class Sync(Protocol):
         ...
 
     def gone(self) -> str:
-        """Counts those of its triggers that its table has no more, as whoever rebuilt it did not bring them along. Empty where tables are not rebuilt so."""
+        """Counts those of its triggers that its table has no more, as whoever rebuilt it did not bring them along, say. Empty where nobody looks."""
         ...
 
     def session(self) -> list[str]:

@@ -81,9 +81,8 @@ class Sync(NamedTuple):
 
     def install(self) -> list[str]:
         sequences = [f"CREATE SEQUENCE IF NOT EXISTS {self.named(name)}" for name in self._sequences()]
-        grants = [f"GRANT USAGE ON SEQUENCE {self.named(name)} TO PUBLIC" for name in self._sequences()]
         comment = f"COMMENT ON TRIGGER {_quoted(self.name)} ON {self.named(self.table)} IS {_literal(told(self.pair))}"
-        return [*sequences, *grants, *self.rewrite(), *self.tighten(), comment]
+        return [*sequences, *self.rewrite(), *self.tighten(), comment]
 
     def loosen(self) -> list[str]:
         return [self._trigger("")]
@@ -105,13 +104,15 @@ class Sync(NamedTuple):
         ]
 
     def rewrite(self) -> list[str]:
+        """With the rights of whoever writes, which a dump may leave out (``--no-acl``), and somebody who tightens rights may take away."""
         body = self._body()
         mark = "$bleen$"
         while mark in body:
             mark = f"$b{mark[1:]}"
         pinned = [f"SET {_quoted(name)} TO {_literal(value)}" for name, value in self.pinned.items()]
         head = f"CREATE OR REPLACE FUNCTION {self.named(self.name)}() RETURNS trigger LANGUAGE plpgsql SET search_path TO {self.path} {' '.join(pinned)}"
-        return [f"{head} AS {mark}\n{body}{mark}"]
+        grants = [f"GRANT USAGE ON SEQUENCE {self.named(name)} TO PUBLIC" for name in self._sequences()]
+        return [f"{head} AS {mark}\n{body}{mark}", *grants]
 
     def diverged(self) -> str:
         back = [self._cast(name, each.over(_of("t"))) for name, each in self.backward().items()]
@@ -193,7 +194,11 @@ class Sync(NamedTuple):
         return {name: self.settings[name] for name in (*matter, *(_LOCALES if speaks else ()))}
 
     def gone(self) -> str:
-        return ""
+        """A dump of some tables leaves it out, and somebody who loads rows may have disabled it."""
+        return (
+            f"SELECT 1 - count(*) FROM pg_trigger WHERE tgrelid = to_regclass({_literal(self.named(self.table))}) AND tgname = {_literal(self.name)}"
+            " AND tgenabled IN ('O', 'A')"
+        )
 
     def session(self) -> list[str]:
         """See ``sync.Sync``. How long the count of a large table takes is no reason to keep a gate shut."""
