@@ -1,5 +1,6 @@
 """Engines, and the verbs that people type, killed and stopped at any time: what serves goes on serving, and the release ends as it should."""
 
+import shutil
 import signal
 import socket
 import sqlite3
@@ -7,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+import bleen
 from bleen import __version__
 from bleen.testing.load import Client
 from bleen.testing.site import until
@@ -358,3 +361,19 @@ def test_a_deploy_waits_for_an_earlier_release_that_is_ending(shop: Shop) -> Non
     assert "waits for release 2 (1.1), which is ending" in said
     assert stream.finish()[2].endswith(b"end")
     assert shop.serves() == "1.1"
+
+
+def test_up_replaces_an_engine_whose_files_were_installed_anew(shop: Shop) -> None:
+    """ "A resident engine of another version is named": a checkout has one version for ever"""
+    library = shop.root / "library"
+    shutil.copytree(Path(bleen.__file__).parent, library / "bleen", ignore=shutil.ignore_patterns("__pycache__"))
+    shop.environ["PYTHONPATH"] = str(library)
+    shop.up("1.0")
+    first = shop.engine()
+    shop.bleen("up")
+    assert shop.engine() == first
+    (library / "bleen" / "cli" / "exits.py").touch()
+    assert "the resident engine was started before the files that are installed now" in shop.bleen("doctor").out
+    shop.bleen("up")
+    assert shop.engine() != first
+    assert (shop.serves(), first.alive) == ("1.0", False)

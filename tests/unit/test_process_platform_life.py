@@ -483,7 +483,8 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) ->
     launch.recorded(host.place / "green-5" / "1.json").signal(signal.SIGKILL)  # type: ignore[union-attr]
     until("it is dead", lambda: platform.running()[GREEN].alive == 0)
     assert (platform.health(GREEN).ready, said in platform.health(GREEN).why) == (0, True)
-    for other in ("[]", '"x"', '{"version": null}'):
+    wrong: list[dict[str, object]] = [{"replicas": 3}, {"stop_timeout": None}, {"env": []}]
+    for other in ("[]", '"x"', '{"version": null}', *(json.dumps({**json.loads(text), **fields}) for fields in wrong)):
         file.write_text(other)
         assert said in platform.running()[GREEN].damaged
     file.write_text(text)
@@ -501,9 +502,33 @@ def test_what_is_to_go_for_good_goes_although_its_record_cannot_be_read(host: Ho
     host.retire(GREEN)
     assert host.carriers() == ["blue-4/1"]
     assert list(platform.running()) == [BLUE, Environment("green", 6)]
+    assert (host.place / "green-6").exists()
     (host.place / "blue-4" / "environment.json").write_text("{")
     done(lambda: platform.down(1))
     assert host.carriers() == []
+
+
+def test_what_lies_in_the_place_of_a_new_environment_is_named_at_once_and_left(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(BLUE, "0.9", 1, 1)
+    shutil.copytree(host.place / "blue-4", host.place / "green-5")
+    with pytest.raises(Refused, match=r"green-5 is in the way, and is no environment of this service: take it away, then deploy again"):
+        platform.provision(GREEN, "1.0", 1, 1)
+    host.retire(GREEN)
+    assert (host.place / "green-5" / "environment.json").exists()
+    assert host.carriers() == ["blue-4/1"]
+
+
+def test_a_launch_record_that_another_hand_has_written_ends_nobody(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(GREEN, "1.0", 1, 1)
+    written = host.record(GREEN, 1).read_text()
+    for row in ("null", "[]", '{"pid": 1}'):
+        host.record(GREEN, 1).write_text(row)
+        assert platform.running()[GREEN].alive == 0
+        assert platform.health(GREEN).ready == 0
+    host.record(GREEN, 1).write_text(written)
+    assert platform.running()[GREEN].alive == 1
 
 
 def test_what_somebody_else_has_put_beside_the_environments_is_passed_over_and_left(host: Host) -> None:

@@ -3,20 +3,22 @@
 import os
 import pwd
 import sys
+import time
 from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import bleen
 from bleen import __version__, wiring
 from bleen.errors import UserError
-from bleen.host import clock, logs, state
+from bleen.host import clock, logs, processes, state
 from bleen.host.files import Reserve, room
 from bleen.host.processes import Process
 from bleen.host.state import Place
 from bleen.lifecycle import UNMOVED, Release, ReleaseId, Service
 from bleen.model import Environment
-from bleen.ports import SILENT, Journal, Providers
+from bleen.ports import SILENT, Holder, Journal, Providers
 
 if TYPE_CHECKING:
     from bleen.engine.drive import Driver
@@ -151,6 +153,20 @@ def start_engine(place: Place) -> Process:
         str(place.log),
     )
     return Reserve(place.reserve).within(lambda: launch(program, place.engine))
+
+
+def outdated(engine: Holder | None) -> str:
+    """What a living resident engine runs, in words, if not what is installed here now; else empty. It could start nothing where its files have moved."""
+    process = engine.process if engine and engine.resident and engine.alive else None
+    if engine is None or process is None:
+        return ""
+    if engine.version != __version__:
+        return f"is version {engine.version}, this is {__version__}"
+    if (path := processes.program(process.pid)) and path != sys.executable:
+        return f"was started with {path}, this is {sys.executable}"
+    files = Path(bleen.__file__).parent.rglob("*.py")
+    newest = max(file.stat().st_ctime for file in files)  # of their coming there: an installer may give them the time of when they were written
+    return "was started before the files that are installed now" if newest > time.time() - process.age else ""
 
 
 def _start_engine_behind(place: Place) -> None:

@@ -113,7 +113,7 @@ def recorded(record: Path) -> Process | None:
         return Process(row["pid"], row["start"], row["boot"])
     except FileNotFoundError:
         return None
-    except ValueError:  # cut short by a crash of the host, which took the process along
+    except (ValueError, TypeError, KeyError):  # cut short by a crash of the host, which took the process along; or by another hand
         return None
 
 

@@ -206,6 +206,11 @@ def command_line(pid: int) -> str:
     return " ".join(_arguments(pid)).strip()
 
 
+def program(pid: int) -> str:
+    """The path by which a process was started; empty if it is gone."""
+    return next(iter(_arguments(pid)), "")
+
+
 def is_bleen(pid: int) -> bool:
     """Whether a process runs this program: a path that has its name in it, such as a backup of our state is given, is not enough."""
     argv = _arguments(pid)

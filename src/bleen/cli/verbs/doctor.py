@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
-from bleen.cli.access import Access, described, open_service
+from bleen.cli.access import Access, described, open_service, outdated
 from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
 from bleen.host import state
@@ -183,11 +183,10 @@ def _running(access: Access) -> Iterator[Finding]:
             serves = name in router["shares"]
             what = f"{name} ({each['version']}){', which serves,' if serves else ''} is not well: {each['unwell']}"
             yield Finding("no" if serves else "warn", what, f"`bleen logs {name.partition('-')[0]}` shows what it wrote")
-    held = access.service.holder
     if not access.watched:
         yield Finding("warn", "nobody watches: no resident engine runs", "`bleen up` starts one")
-    elif held is not None and held.alive and held.version != __version__:
-        yield Finding("warn", f"the resident engine is version {held.version}, this is {__version__}", "`bleen up` replaces it; nothing is cut")
+    elif why := outdated(access.service.holder):
+        yield Finding("warn", f"the resident engine {why}", "`bleen up` replaces it; nothing is cut")
     else:
         yield Finding("ok", "a resident engine watches")
     if seen["drift"] and router["answers"]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from bleen import __version__, config, wiring
 from bleen.cli import addresses, exits, picture, show
-from bleen.cli.access import Access, described, open_service, start_engine
+from bleen.cli.access import Access, described, open_service, outdated, start_engine
 from bleen.cli.stopping import finish, stop_engine, stop_router
 from bleen.engine.drive import holder
 from bleen.errors import PortError, StaleWriter, UserError
@@ -72,9 +72,8 @@ def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any]]:
 
 
 def _engine(access: Access) -> None:
-    """One resident engine, of this version, that answers."""
-    held = access.service.holder
-    if access.hung or (held is not None and held.resident and held.alive and held.version != __version__):
+    """One resident engine, of this installation, that answers."""
+    if access.hung or outdated(access.service.holder):
         stop_engine(access)
     started, service = start_engine(access.place), access.service
     if service.holder == holder(__version__):  # it was us who closed the old listener

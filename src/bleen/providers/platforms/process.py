@@ -62,6 +62,8 @@ class ProcessPlatform:
             if self._ended(environment).exists():
                 raise Refused(f"{environment} was retired and is not started again")
             record = process_record.read(path)
+            if record is None and path.exists():
+                raise Refused(f"{path} is in the way, and is no environment of this service: take it away, then deploy again")
             if record is None:
                 record = self._create(environment, path, version, replicas)
             elif record.replicas == 0:
@@ -108,7 +110,7 @@ class ProcessPlatform:
                 raise Refused(f"{environment} cannot be brought down to {replicas}: {error}; {way}") from None
             if record is None:
                 if replicas == 0:
-                    self._reserve.within(lambda: self._bury(environment, path))
+                    self._reserve.within(lambda: self._forbid(environment))
                 return None
             if replicas < record.replicas:
                 record = record._replace(replicas=replicas)
@@ -272,16 +274,19 @@ class ProcessPlatform:
         with suppress(OSError), open(path / f"{n}.log", "a", encoding="utf-8") as log:  # on a full disk what is to be killed is killed
             log.write(f"bleen: instance {n} {what}\n")
 
+    def _forbid(self, environment: Environment) -> None:
+        """Leaves of an environment that was never started, or is gone, that it has ended."""
+        ended = self._ended(environment)
+        ended.parent.mkdir(mode=0o700, exist_ok=True)
+        ended.mkdir(mode=0o700, exist_ok=True)
+
     def _bury(self, environment: Environment, path: Path) -> None:
         """Leaves of an environment only the end of its logs, under a name that shows that it has ended; older ones are forgotten."""
         ended = self._ended(environment)
         ended.parent.mkdir(mode=0o700, exist_ok=True)
-        if path.exists():
-            (path / "secrets.json").unlink(missing_ok=True)
-            path.rename(ended)
-            files.sync_directory(self._place)
-        else:
-            ended.mkdir(mode=0o700, exist_ok=True)
+        (path / "secrets.json").unlink(missing_ok=True)
+        path.rename(ended)
+        files.sync_directory(self._place)
         for file in ended.iterdir():
             if _instance(file, ".log"):
                 logs.shrink(file, KEPT_BYTES)

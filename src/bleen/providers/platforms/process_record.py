@@ -141,7 +141,7 @@ def read(path: Path) -> Record | None:
         known = {name: row[name] for name in Record._fields if name in row}  # another version of bleen may have written more, or less, of it
         probe = Probe(**row["probe"]) if row.get("probe") else None
         record = Record(**{**known, "ports": tuple(row["ports"]), "command": tuple(row["command"]), "probe": probe})
-        return record if record.environment in ("", path.name) else None
+        return _sound(record) if record.environment in ("", path.name) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -151,16 +151,22 @@ def read(path: Path) -> Record | None:
 
 
 def going(path: Path) -> Record | None:
-    """The record of an environment that is to go for good. In place of one that cannot be read, one of the instances that have a launch record: what they
-    started says so itself, in its environment. They get SIGTERM, and have 10 s, as where nothing is planned. Raises Damaged if one is of somebody else.
+    """The record of an environment that is to go for good; None if there is none, or another's. In place of one that cannot be read, or was taken away, one of
+    the instances that have a launch record: what they started says so itself, in its environment. They get SIGTERM, and have 10 s, as where nothing is planned.
+    Raises Damaged if one is of somebody else.
     """
+    why = Damaged(f"{path} has no record of an environment")
     try:
-        return read(path)
-    except Damaged:
-        launched = {int(file.stem): file for file in path.glob("*.json") if file.stem.isdecimal()}
-        if any((process := launch.recorded(file)) and process.alive and not launch.is_of(process.pid, file) for file in launched.values()):
-            raise
-        return Record("", 0, (0,) * max(launched, default=0), (), "", {}, "", signal.SIGTERM, 10.0, 0)
+        record = read(path)
+    except Damaged as error:
+        record, why = None, error
+    else:
+        if record or not path.is_dir() or (path / "environment.json").exists():
+            return record
+    launched = {int(file.stem): file for file in path.glob("*.json") if file.stem.isdecimal()}
+    if any((process := launch.recorded(file)) and process.alive and not launch.is_of(process.pid, file) for file in launched.values()):
+        raise why
+    return Record("", 0, (0,) * max(launched, default=0), (), "", {}, "", signal.SIGTERM, 10.0, 0)
 
 
 def create(path: Path, record: Record, hidden: Mapping[str, Any]) -> None:
@@ -178,6 +184,16 @@ def create(path: Path, record: Record, hidden: Mapping[str, Any]) -> None:
 def write(path: Path, record: Record) -> None:
     row = {**record._asdict(), "probe": record.probe._asdict() if record.probe else None}
     files.write_durably(path / "environment.json", json.dumps(row))
+
+
+def _sound(record: Record) -> Record:
+    """Raises ValueError for a field that holds what nobody of us writes there."""
+    texts = (record.version, record.directory, record.user, *record.command)
+    numbers = (record.replicas, record.stop_signal, record.stop_timeout, record.log_bytes, *record.ports)
+    kinds = all(isinstance(each, str) for each in texts) and all(isinstance(each, int | float) for each in numbers) and isinstance(record.env, dict)
+    if not kinds or not 0 <= record.replicas <= len(record.ports):
+        raise ValueError("a field is of the wrong kind, or it has fewer ports than replicas")
+    return record
 
 
 def states(path: Path) -> dict[int, State]:
