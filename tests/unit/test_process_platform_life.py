@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bleen.errors import Refused, Unavailable
-from bleen.host import launch
+from bleen.host import launch, processes
 from bleen.host.clock import since_boot
 from bleen.host.files import Fence, Reserve
 from bleen.model import Environment
@@ -582,6 +582,17 @@ def test_a_record_that_another_version_wrote_with_more_in_it_is_read(host: Host)
     file = host.place / str(GREEN) / "environment.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "of_another_version": 1}))
     assert host.platform().running()[GREEN].alive == 2
+
+
+def test_what_a_copy_has_started_ends_with_it_also_in_a_session_and_an_environment_of_its_own(host: Host) -> None:
+    """ "after `stop.timeout` all that it started is killed": of what `su -` has started, only its parent tells whose it is"""
+    platform = host.platform("sh", "-c", " ".join(("env -i", "setsid", *application("--port", "$PORT"), "& wait")))
+    platform.provision(GREEN, "1.0", 1, 1)
+    until("it is well", lambda: platform.health(GREEN).healthy)
+    (target,) = platform.running()[GREEN].targets
+    assert processes.owner(target.port)
+    host.retire(GREEN)
+    assert processes.owner(target.port) is None
 
 
 def test_somebody_who_joined_the_port_is_noticed(host: Host) -> None:

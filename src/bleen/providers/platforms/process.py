@@ -14,6 +14,7 @@ from bleen.errors import PortError, Refused, Unavailable
 from bleen.host import files, launch, logs
 from bleen.host.clock import boot_id, since_boot
 from bleen.host.files import Fence, Reserve
+from bleen.host.processes import Process
 from bleen.model import Environment, Health, NotYet, Running
 from bleen.plan import Probe, duration
 from bleen.providers.platforms import process_health, process_ports, process_record
@@ -256,19 +257,22 @@ class ProcessPlatform:
         late = now - since >= record.stop_timeout
         if process and process.alive and process.pid in state.told and not late:
             return state
-        left = launch.remains(file)
+        seen = [Process(pid, start, boot_id()) for pid, start in state.family]
+        left = list(dict.fromkeys([*launch.remains(file), *(each for each in seen if each.alive)]))
         if not left:
-            return state._replace(ending=None, told=(), killed=False)
+            return state._replace(ending=None, told=(), killed=False, family=())
         if late:
             if not state.killed:
                 self._say(path, n, f"did not end within {duration(record.stop_timeout)} of {signal.Signals(record.stop_signal).name}: killed")
-            gone = launch.end(file, signal.SIGKILL)
-            return state._replace(ending=None, told=(), killed=False) if gone else state._replace(ending=since, killed=True)
+            left = [each for each in seen if each.signal(signal.SIGKILL)]
+            gone = launch.end(file, signal.SIGKILL) and not left
+            return state._replace(ending=None, told=(), killed=False, family=()) if gone else state._replace(ending=since, killed=True)
         asked = [each for each in left if each == process] or left
         for each in asked:
             if each.pid not in state.told:
                 each.signal(record.stop_signal)
-        return state._replace(ending=since, told=tuple(each.pid for each in asked))
+        family = tuple(dict.fromkeys([*state.family, *((each.pid, each.start) for each in left)]))
+        return state._replace(ending=since, told=tuple(each.pid for each in asked), family=family)
 
     def _say(self, path: Path, n: int, what: str) -> None:
         with suppress(OSError), open(path / f"{n}.log", "a", encoding="utf-8") as log:  # on a full disk what is to be killed is killed

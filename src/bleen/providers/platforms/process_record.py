@@ -109,6 +109,8 @@ class State(NamedTuple):
     told: tuple[int, ...] = ()
     """The pids that were sent the stop signal since then."""
     killed: bool = False
+    family: tuple[tuple[int, int], ...] = ()
+    """Pid and start time of all that was of it when it was asked: one with a session and an environment of its own is nobody's once its parent has ended."""
 
     def died(self, now: float) -> "State":
         """Ended by itself: to be started again at once after a good run, else after 0, 1, 2, 4 ... 30 s."""
@@ -200,16 +202,15 @@ def states(path: Path) -> dict[int, State]:
     """How the instances fare; nothing is known of one that was not started since boot."""
     try:
         rows = json.loads((path / "instances.json").read_text())
-    except (FileNotFoundError, ValueError):  # it is no truth, and damaged as good as absent
+        return {int(n): _state(row) for n, row in rows["states"].items()} if rows["boot"] == boot_id() else {}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):  # it is no truth, and damaged as good as absent
         return {}
-    if rows["boot"] != boot_id():
-        return {}
-    return {int(n): _state(row) for n, row in rows["states"].items()}
 
 
 def _state(row: Mapping[str, Any]) -> State:
     known = {name: row[name] for name in State._fields if name in row}  # another version of bleen may have written more, or less, of it
-    return State(**{**known, "restarts": tuple(row["restarts"]), "told": tuple(row["told"])})
+    family = tuple((int(pid), int(start)) for pid, start in row.get("family", ()))
+    return State(**{**known, "restarts": tuple(row["restarts"]), "told": tuple(row["told"]), "family": family})
 
 
 def write_states(path: Path, found: Mapping[int, State]) -> None:
