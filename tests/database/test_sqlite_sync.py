@@ -53,6 +53,17 @@ class TestEveryRuleOfTheTable:
         assert users.row() == ("Ada B", "King", "Ada B King")
         assert users.counts == (0, 0)
 
+    def test_a_row_that_is_not_filled_yet_may_be_written_by_a_trigger_while_another_is_kept_in_step(self, users: Table) -> None:
+        """One main row a person, say, kept by triggers of the application's: ours fires within ours."""
+        users.unfilled("Ada", "King", key=1)
+        for event in ("INSERT", "UPDATE"):
+            others = "UPDATE users SET note = 'other' WHERE id <> NEW.id AND note IS NOT 'other'"
+            users.execute(f"CREATE TRIGGER main_{event} AFTER {event} ON users BEGIN {others}; END")
+        users.execute("INSERT INTO users (id, full_name) VALUES (2, 'Ada B King')")
+        assert (users.row(1), users.row(2)) == (("Ada", "King", "Ada King"), ("Ada", "B King", "Ada B King"))
+        assert users.counts == (1, 0)
+        assert users.connection.execute("SELECT source, writing FROM bleen_sync").fetchall() == [(None, None)]
+
     def test_a_row_that_the_backfill_has_not_come_to_is_filled_by_an_unrelated_update_and_by_a_move(self, users: Table) -> None:
         """The issue: "a row whose key moves behind the backfill's cursor is never filled by a trigger that looks only at changed columns"."""
         users.unfilled("Ada", "King")

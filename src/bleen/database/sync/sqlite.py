@@ -161,20 +161,20 @@ class Sync(NamedTuple):
         return "(" + " OR ".join(f"NOT {self.table.same('NEW', name, f'OLD.{quoted(name)}')}" for name in side) + ")"
 
     def _key(self) -> str:
-        return " || ',' || ".join(f"quote(NEW.{name})" for name in self.table.locator)
+        return " || ',' || ".join(f"hex(quote(NEW.{name}))" for name in self.table.locator)
 
     def _trigger(self, event: str, decided: str) -> str:
         """``decided`` is of the row as it was written, whatever has been done to it since."""
         name, of = literal(self.name), self._of
         here = " AND ".join(f"{of}.{each} = NEW.{each}" for each in self.table.locator)
-        state = f"(SELECT source FROM bleen_sync WHERE name = {name})"
+        state = f"(SELECT {_top('source')} FROM bleen_sync WHERE name = {name})"
         known = self.pair.on_conflict if self.pair.on_conflict != "error" else None
         sources = {side: f"('{side}', 'conflict')" if known == side else f"('{side}')" for side in SIDES}
         ours = ""
         if event == "UPDATE":
             still = f"(NOT {self._changed(self.pair.old)} OR {self.in_step('new', 'NEW')}) AND NOT {self._changed(self.pair.new)}"
-            ours = f" AND NOT ({still} AND EXISTS (SELECT 1 FROM bleen_sync WHERE of_table = {literal(self.table.name)} AND writing = {self._key()}))"
-        body = [f"UPDATE bleen_sync SET source = {decided}, writing = {self._key()} WHERE name = {name}"]
+            ours = f" AND NOT ({still} AND EXISTS (SELECT 1 FROM bleen_sync WHERE of_table = {literal(self.table.name)} AND {_top('writing')} = {self._key()}))"
+        body = [f"UPDATE bleen_sync SET {_pushed('source', decided)}, {_pushed('writing', self._key())} WHERE name = {name}"]
         if known is None:
             body.append(f"SELECT RAISE(ABORT, {literal(self._undecided())}) WHERE {state} = 'conflict'")
         for source in SIDES:
@@ -182,8 +182,8 @@ class Sync(NamedTuple):
             body.append(f"UPDATE {of} SET {made} WHERE {here} AND {state} IN {sources[source]}")
         out = f"CASE WHEN {state} IN {sources['old']} THEN NOT {self.in_step('old', of)} ELSE NOT {self.in_step('new', of)} END"
         body.append(f"SELECT RAISE(ABORT, {literal(self._unheld())}) FROM {of} WHERE {here} AND {out}")
-        counts = f"written = written + (source IN {sources['new']}), conflicts = conflicts + (source = 'conflict')"
-        body.append(f"UPDATE bleen_sync SET {counts}, source = NULL, writing = NULL WHERE name = {name}")
+        counts = f"written = written + ({_top('source')} IN {sources['new']}), conflicts = conflicts + ({_top('source')} = 'conflict')"
+        body.append(f"UPDATE bleen_sync SET {counts}, {_popped('source')}, {_popped('writing')} WHERE name = {name}")
         head = f"CREATE TRIGGER {quoted(f'{self.name}_{event.lower()}')} AFTER {event} ON {of} FOR EACH ROW WHEN ({decided}) <> 'leave'{ours}"
         return f"{head} BEGIN\n" + "".join(f"  {each};\n" for each in body) + "END"
 
@@ -196,6 +196,23 @@ class Sync(NamedTuple):
     def _unheld(self) -> str:
         both = f"{', '.join(self.pair.old)} and {', '.join(self.pair.new)} of {self.table.name}"
         return f"bleen: {both} cannot both hold what was written: a constraint forbids it"
+
+
+# A trigger of the user's may write another row while ours writes one, and so fire ours within ours: what each has to know lies on a stack, a line a level.
+
+_END = "char(10)"
+
+
+def _pushed(column: str, value: str) -> str:
+    return f"{column} = ({value}) || {_END} || coalesce({column}, '')"
+
+
+def _top(column: str) -> str:
+    return f"substr({column}, 1, instr({column}, {_END}) - 1)"
+
+
+def _popped(column: str) -> str:
+    return f"{column} = nullif(substr({column}, instr({column}, {_END}) + 1), '')"
 
 
 class _Given(NamedTuple):
