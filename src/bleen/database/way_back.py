@@ -1,34 +1,23 @@
 """What a revert.sql does beyond undoing its expand: it runs while the old version serves, and what was there before stays."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from bleen.database import reverting
 from bleen.database.importing import Names, read, same
 from bleen.database.migration import says
+from bleen.database.picking import picks
 from bleen.database.reverting_names import taken_whole
 from bleen.database.rules import Finding, Script, lint_back
 from bleen.database.statements import Dialect, Statement, Unreadable, split
-from bleen.database.tokens import Token
-from bleen.database.tokens import read as tokenized
 
 _PUTS_BACK = frozenset("set-default drop-default not-null-in-expand replaces revoke row-security trigger-state alter-constraint".split())
 """Rules that what was there before an expand may break again, where that changed it; not those of what is lost, or of how long something is locked."""
 _LATER = re.compile(r"[;,] (?:[^;]* in|and any other trigger to) contract\b.*$", re.DOTALL)
 _OTHER_FILE = re.compile(r"^-- (?:expand|backfill|contract)\.sql$", re.MULTILINE)
 _ALIKE = {"view": "table", "function": "routine", "procedure": "routine"}
-_PUTS = re.compile(r"\s*INSERT\b(?!.*\b(?:ON\s+CONFLICT|ON\s+DUPLICATE|IGNORE|REPLACE|OR\s+\w+\s+INTO)\b)", re.IGNORECASE | re.DOTALL)
-"""What cannot leave a row of before in the place of its own."""
-_LITERALS = ("string", "number")
-_CONDITIONS = [
-    (re.compile(r"-v"), "v"),
-    (re.compile(r"(?:n\.)*n"), "n"),
-    (re.compile(r"n=v|n@\(v(?:,v)*\)|\(n(?:,n)*\)(?:=\(v(?:,v)*\)|@\(\(v(?:,v)*\)(?:,\(v(?:,v)*\))*\))"), "c"),
-    (re.compile(r"c&c|\(c\)"), "c"),
-]
-"""What a condition comes down to that compares columns with values by = and IN (@), in the shapes of its tokens."""
 
 
 class _Part(NamedTuple):
@@ -68,15 +57,15 @@ def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Findin
         if finding.rule == "set-not-null":  # it may, and there is a way that locks nobody out
             return finding._replace(fix=finding.fix.removeprefix("-- contract.sql\n"))
         if finding.rule == "delete-in-expand":
-            puts = [each.text for each, part in zip(done, parts, strict=True) if _among(back.changes, part.changes) and _PUTS.match(each.text)]
-            return None if _picks(it.text, puts, dialect) else finding._replace(message=f"{_LATER.sub('', finding.message)}; {_PICK}", fix="")
+            puts = [each.text for each, part in zip(done, parts, strict=True) if _among(back.changes, part.changes)]
+            return None if picks(it.text, puts, dialect) else finding._replace(message=f"{_LATER.sub('', finding.message)}; {_PICK}", fix="")
         undoes = finding.rule in _PUTS_BACK or (finding.rule == "drop-in-expand" and back.takes)
         return None if undoes else _beyond(finding)
 
     return lint_back(expand, Script(revert, str(Path(folder, "revert.sql")), "expand"), dialect, judged)
 
 
-_PICK = "say by = and IN, with values that expand.sql puts in, which of them are its own"
+_PICK = "say by = and IN which rows are its own, with values of the columns that an INSERT (...) VALUES of expand.sql names, its first one among them"
 
 
 def _beyond(finding: Finding) -> Finding:
@@ -129,34 +118,3 @@ def _changes(text: str, dialect: Dialect) -> Iterator[Names]:
 
 def _among(some: set[Names], others: set[Names]) -> bool:
     return all(any(same(each, other) for other in others) for each in some)
-
-
-def _picks(delete: str, puts: Sequence[str], dialect: Dialect) -> bool:
-    """Whether a DELETE says which rows by values alone that statements put in: others might be of before."""
-    tokens = _tokens(delete, dialect)
-    where = next((at for at, token in enumerate(tokens) if token.word == "WHERE"), len(tokens))
-    values = {token.text for each in puts for token in _tokens(each, dialect) if token.kind in _LITERALS}
-    shape = "".join(_shape(token, values) for token in tokens[where + 1 :])
-    while True:
-        shorter = shape
-        for pattern, less in _CONDITIONS:
-            shorter = pattern.sub(less, shorter)
-        if shorter == shape:
-            return shape == "c"
-        shape = shorter
-
-
-def _tokens(text: str, dialect: Dialect) -> tuple[Token, ...]:
-    """None of what cannot be read. Quoted names of PostgreSQL are those of SQLite."""
-    try:
-        return tokenized(text, "mysql" if dialect == "mysql" else "sqlite").sentences[0].tokens
-    except (Unreadable, IndexError):
-        return ()
-
-
-def _shape(token: Token, values: set[str]) -> str:
-    if token.kind in _LITERALS:
-        return "v" if token.text in values else "?"
-    if token.kind == "sign":
-        return token.text if token.text in ("(", ")", ",", ".", "=", "-") else "?"
-    return {"IN": "@", "AND": "&", "OR": "&"}.get(token.word, "n")
