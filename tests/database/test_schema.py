@@ -1164,6 +1164,9 @@ def test_a_name_that_something_has_already_is_known_before_expand(base: Base, ex
     assert [each.partition(" is there already")[1] for each in said] == [" is there already"] * refused, said
 
 
+NAMESAKES = "ALTER TABLE users DROP COLUMN IF EXISTS last_name; ALTER TABLE n DROP COLUMN IF EXISTS last_name;"
+
+
 @pytest.mark.parametrize(
     ("expand", "revert", "refused"),
     [
@@ -1176,12 +1179,27 @@ def test_a_name_that_something_has_already_is_known_before_expand(base: Base, ex
         ("CREATE SCHEMA IF NOT EXISTS public;", "DROP SCHEMA public;", True),
         ("CREATE SCHEMA IF NOT EXISTS away;", "DROP SCHEMA away;", False),
         ("CREATE STATISTICS IF NOT EXISTS s ON id, last_name FROM users;", "DROP STATISTICS s;", False),
+        ("ALTER TABLE n ADD COLUMN IF NOT EXISTS last_name text; ALTER TABLE users ADD COLUMN IF NOT EXISTS last_name text;", NAMESAKES, True),
+        ("CREATE TABLE audit (users int); CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE IF EXISTS users; DROP TABLE audit;", True),
+        ("CREATE OR REPLACE VIEW people AS SELECT id, last_name FROM users;", "DROP VIEW IF EXISTS people;", True),
+        ("CREATE OR REPLACE VIEW people AS SELECT id, last_name FROM users;", "CREATE OR REPLACE VIEW people AS SELECT id FROM users;", False),
+        ("ALTER VIEW people RENAME TO folk; CREATE OR REPLACE VIEW people AS SELECT 1 AS a;", "DROP VIEW people;", False),
+        ("ALTER TABLE users RENAME TO folk; CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE users;", False),
     ],
 )
 def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(users: Base, expand: str, revert: str, refused: bool) -> None:
     """undoes what was done: what was there before stays"""
+    rows(users, "CREATE VIEW people AS SELECT id FROM users")
     said = Foresight(Schema(users.open())).foreseen(parse("0008_perhaps", {"expand.sql": expand, "revert.sql": revert}, ""))
     assert ["is there already, and revert.sql would drop it" in each for each in said] == [True] * refused, said
+
+
+def test_what_an_earlier_migration_makes_and_revert_sql_would_drop_is_known_before_expand(users: Base) -> None:
+    """undoes what was done: what was there before stays"""
+    first = migration("0008_first", expand="CREATE VIEW people AS SELECT id FROM users;")
+    perhaps = {"expand.sql": "CREATE OR REPLACE VIEW people AS SELECT id, last_name FROM users;", "revert.sql": "DROP VIEW people;"}
+    (said,) = Foresight(Schema(users.open())).foreseen(parse("0009_second", perhaps, ""), [first])
+    assert "0008_first, which is expanded before it, makes that too, and revert.sql would drop it" in said
 
 
 @pytest.mark.parametrize(

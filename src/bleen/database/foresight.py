@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting, sync
 from bleen.database.command import HALVES
+from bleen.database.deeds import among, deed, own
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, Pair, speaks_of
 from bleen.database.parts import groups, words
@@ -19,7 +20,7 @@ from bleen.errors import Refused
 _DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
 _FREES = re.compile(r"\b(DROP|RENAME|CHANGE|SCHEMA|DO|CALL|EXECUTE)\b", re.IGNORECASE)
 """What may take a name from what has it."""
-_PERHAPS = re.compile(r"\s+IF\s+NOT\s+EXISTS\b", re.IGNORECASE)
+_PERHAPS = re.compile(r"(?P<leaves>\bIF\s+NOT\s+EXISTS\b)|\bOR\s+REPLACE\b", re.IGNORECASE)
 _TEMPORARY = re.compile(r"\s*CREATE\s+((GLOBAL|LOCAL)\s+)?TEMP", re.IGNORECASE)
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 
@@ -124,13 +125,23 @@ class Foresight:
             past.append((migration.name, statement))
 
     def _kept(self, statement: Statement, migration: Migration, past: Sequence[tuple[str, Statement]]) -> Iterator[str]:
-        """What is there already, so that IF NOT EXISTS leaves it, and revert.sql drops; nothing that what runs before may have made or taken away."""
-        for back in self._statements(migration, "revert") if migration.holds("revert") and _PERHAPS.search(statement.text) else ():
-            things = [each for each in taken(back.text, self._server.dialect) or () if all(speaks_of(statement.text, name) for name in each.names)]
-            earlier = any(speaks_of(s.text, thing.names[-1]) for _, s in past for thing in things)
-            if things and not earlier and (found := self._server.catalogue.holds(back)):
-                why = f"is there already, and revert.sql would drop it ({back.brief}) with all that is in it"
-                yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}: take it out of both"
+        """What is there already, or will be, so that IF NOT EXISTS leaves it or OR REPLACE another in its place, and revert.sql drops; nothing whose name what
+        runs before has taken away.
+        """
+        if not (migration.holds("revert") and (perhaps := _PERHAPS.search(statement.text))):
+            return
+        done = [(name, deed(s.text, self._server.dialect)) for name, s in past]
+        for back in self._statements(migration, "revert"):
+            gone = deed(back.text, self._server.dialect).takes
+            things = {each for each in gone if all(speaks_of(statement.text, name) for name in own(each)) and not any(d.frees(each) for _, d in done)}
+            why = ""
+            if things and (found := self._server.catalogue.holds(back)):
+                why = f"{', '.join(found)} is there already"
+            elif made := [name for name, each in done if name != migration.name and any(among({thing}, each.makes) for thing in things)]:
+                why = f"{made[-1]}, which is expanded before it, makes that too"
+            if why:
+                way = "with all that is in it: take it out of both" if perhaps["leaves"] else "with what was there before: let it make that anew"
+                yield f"expand.sql: {statement.brief}: {why}, and revert.sql would drop it ({back.brief}) {way}"
 
     def _refused(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
         """What of its files the server will refuse for the shape that the schema has by then, which no text of them shows: an index over a column that contract
