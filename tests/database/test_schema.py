@@ -239,6 +239,15 @@ def test_what_a_contract_would_fail_on_is_told_by_the_plan_and_keeps_its_gate_sh
     assert bool(schema.contracted()) == (not why)
 
 
+def test_what_the_contract_of_an_earlier_migration_takes_away_first_is_in_no_plan_as_in_the_way(base: Base) -> None:
+    rows(base, USERS + "CREATE VIEW people AS SELECT first_name FROM users")
+    foresight = Foresight(Schema(base.open()))
+    first = migration("0006_no_view", expand="ALTER TABLE users ADD COLUMN note text;", contract="DROP VIEW people;")
+    then = migration(expand=FULL_NAME["expand.sql"], contract=FULL_NAME["contract.sql"])
+    told = [any("view people needs" in each for each in foresight.plan(then, before).beware) for before in ([], [first])]
+    assert told == [True, False]
+
+
 TOUCH = "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN new; END $$;"
 WRITES = TOUCH.format("new.first_name := 'of ' || New.last_name;")
 WRITES += "CREATE TRIGGER a_touch BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch();"

@@ -54,8 +54,8 @@ class Foresight:
         self._server, self._ledger = schema.server, schema.ledger
         self._statements = partial(parts.statements, schema.server)
 
-    def plan(self, migration: Migration) -> Plan:
-        """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
+    def plan(self, migration: Migration, before: Sequence[Migration] = ()) -> Plan:
+        """What an expand of it would do behind those ``before``, with nothing touched. Raises Refused for files that cannot be read."""
         said = {part: [in_a_line(s.text) for s in self._statements(migration, part)] for part in HALVES}
         for half in HALVES:
             if argv := command.words(migration, half):
@@ -64,7 +64,7 @@ class Foresight:
             said["revert"] = [f"cannot be: {why}"]
         fill = parts.fill(self._server, migration)
         estimate = backfill.estimate(self._server, migration, fill).line() if fill and self._server.columns(fill.table) else ""
-        pairs, beware = [words(p) for p in migration.pairs], self.risks(migration)
+        pairs, beware = [words(p) for p in migration.pairs], self.risks(migration, before)
         return Plan(migration.name, migration.description, said["expand"], pairs, beware, estimate, said["contract"], said["revert"])
 
     def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
