@@ -1203,6 +1203,25 @@ def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(
     assert ["is there already, and revert.sql would drop it" in each for each in said] == [True] * refused, said
 
 
+@pytest.mark.parametrize(
+    ("where", "refused"),
+    [
+        ("name = 'dark'", True),
+        ("name = 'dark' AND at = 2", False),
+        ("(name, at) IN (('dark', 2), ('light', 3)) AND at IS NOT NULL", False),
+        ("name = 'light' OR name = 'dark'", True),
+    ],
+)
+def test_a_row_that_is_there_already_and_revert_sql_would_delete_is_known_before_expand(base: Base, where: str, refused: bool) -> None:
+    """undoes what was done: what was there before stays"""
+    rows(base, "CREATE TABLE themes (name text, at int); INSERT INTO themes VALUES ('dark', 1)")
+    schema, expand = Schema(base.open()), "INSERT INTO themes (name, at) VALUES ('dark', 2), ('light', 3);"
+    made = parse("0008_themes", {"expand.sql": expand, "revert.sql": f"DELETE FROM themes WHERE {where};"}, "")
+    assert ["themes has such a row already" in each for each in Foresight(schema).foreseen(made)] == [True] * refused
+    schema.expand([made], "shop", 2, {})
+    assert Foresight(schema).foreseen(made) == [], "they may be its own"
+
+
 def test_what_an_earlier_migration_makes_and_revert_sql_would_drop_is_known_before_expand(users: Base) -> None:
     """undoes what was done: what was there before stays"""
     first = migration("0008_first", expand="CREATE VIEW people AS SELECT id FROM users;")

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from bleen.database.deeds import among, deed, own
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, Pair, speaks_of
 from bleen.database.parts import groups, words
+from bleen.database.picking import picked
 from bleen.database.reverting_names import called, taken
 from bleen.database.schema import Schema
 from bleen.database.statements import Statement, in_a_line
@@ -87,6 +89,7 @@ class Foresight:
         said += self._lacking(migration, before) if migration.pairs else ()
         said += self._merged(migration)
         said += self._there(migration, before)
+        said += self._alike(migration)
         for part in ("contract", "revert"):
             try:
                 list(groups(self._server, self._statements(migration, part), migration.pairs))
@@ -142,6 +145,24 @@ class Foresight:
             if why:
                 way = "with all that is in it: take it out of both" if perhaps["leaves"] else "with what was there before: let it make that anew"
                 yield f"expand.sql: {statement.brief}: {why}, and revert.sql would drop it ({back.brief}) {way}"
+
+    def _alike(self, migration: Migration) -> Iterator[str]:
+        """Rows of now that a DELETE of revert.sql would take with those that expand.sql puts in: no key keeps others from having their values."""
+        if not migration.holds("revert") or self._ledger.entry(migration.name):
+            return  # they may be its own, from a try before
+        puts = [each.text for each in self._statements(migration, "expand")]
+        for back in self._statements(migration, "revert"):
+            told = picked(back.text, puts, self._server.dialect)
+            names = {name.lower() for name in self._server.columns(told.table)} if told else set[str]()
+            if not told or not names.issuperset(column.lower() for pick in told.picks for column, _ in pick):
+                continue  # what the expand makes holds nothing of before
+            rows = " OR ".join(
+                " AND ".join(f"{self._server.quoted(column)} = {value}" for column, value in sorted(pick)) for pick in sorted(told.picks, key=sorted)
+            )
+            with suppress(Refused):  # no such value: nor will the expand put it in
+                if self._server.rows(f"SELECT 1 FROM {told.table} WHERE {rows} LIMIT 1"):
+                    way = "name a column that tells them apart, or take out of both what is there"
+                    yield f"revert.sql: {back.brief}: {told.table} has such a row already, and a revert leaves what was there before: {way}"
 
     def _refused(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
         """What of its files the server will refuse for the shape that the schema has by then, which no text of them shows: an index over a column that contract

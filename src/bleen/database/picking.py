@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 from bleen.database.statements import Dialect, Unreadable
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
@@ -16,13 +17,22 @@ Pick = frozenset[tuple[str, str]]
 """Columns, and the value that each has: a row has them all."""
 
 
+class Told(NamedTuple):
+    """What a DELETE takes."""
+
+    table: str
+    """As it is written."""
+    picks: set[Pick]
+    """What its rows have, one of these each."""
+
+
 Row = tuple[tuple[str, ...], tuple[str, ...]]
 """Columns, none where the INSERT does not say them, and values as they are written, empty for what is no plain value."""
 
 
-def picks(delete: str, inserts: Sequence[str], dialect: Dialect) -> bool:
-    """Whether a DELETE takes rows only that these INSERTs put in, as it says by = and IN. It has to say the first value that the INSERT gives, as a key stands
-    first: one like ``enabled`` is in rows of before too.
+def picked(delete: str, inserts: Sequence[str], dialect: Dialect) -> Told | None:
+    """What a DELETE takes, if those are only rows that these INSERTs put in, as it says by = and IN; else None. It has to say the first value that the INSERT
+    gives, as a key stands first: one like ``enabled`` is in rows of before too.
     """
     whole, by_first = set[tuple[str, ...]](), dict[tuple[str, str], list[Pick]]()
     try:
@@ -32,19 +42,22 @@ def picks(delete: str, inserts: Sequence[str], dialect: Dialect) -> bool:
                 by_first.setdefault(given[0], []).append(frozenset(given))
             elif not columns:
                 whole.add(tuple(sorted(values)))
-        taken = _taken(_Words(delete, dialect))
+        told = _told(_words(delete, dialect))
     except (Unreadable, Puzzled):
-        return False
-    return all(tuple(sorted(value for _, value in pick)) in whole or any(pick <= row for first in pick for row in by_first.get(first, ())) for pick in taken)
+        return None
+
+    def own(pick: Pick) -> bool:
+        return tuple(sorted(value for _, value in pick)) in whole or any(pick <= row for first in pick for row in by_first.get(first, ()))
+
+    return told if all(map(own, told.picks)) else None
 
 
 class _Words(Cursor):
-    """A statement's."""
+    """Of a statement, or of a piece of it."""
 
-    def __init__(self, text: str, dialect: Dialect) -> None:
-        sentences = read(text, "mysql" if dialect == "mysql" else "sqlite").sentences  # quoted names of PostgreSQL are those of SQLite
-        super().__init__(sentences[0].tokens if sentences else (), text)
-        self._folds = dialect != "postgres"
+    def __init__(self, tokens: tuple[Token, ...], text: str, folds: bool) -> None:
+        super().__init__(tokens, text)
+        self._folds = folds
 
     def within(self) -> "_Words":
         """What stands in the parentheses that come next."""
@@ -63,9 +76,7 @@ class _Words(Cursor):
         return [self._of(tuple(each)) for each in found]
 
     def _of(self, tokens: tuple[Token, ...]) -> "_Words":
-        made = _Words("", "sqlite")
-        made.tokens, made.text, made._folds = tokens, self.text, self._folds
-        return made
+        return _Words(tokens, self.text, self._folds)
 
     def spelt(self, name: Token) -> str:
         return name.identifier.lower() if self._folds or name.kind == "word" else name.identifier
@@ -83,9 +94,15 @@ class _Words(Cursor):
         return found if self.done else ""
 
 
+def _words(text: str, dialect: Dialect) -> _Words:
+    """Those of a statement. Raises Unreadable."""
+    sentences = read(text, "mysql" if dialect == "mysql" else "sqlite").sentences  # quoted names of PostgreSQL are those of SQLite
+    return _Words(sentences[0].tokens if sentences else (), text, dialect != "postgres")
+
+
 def _rows(insert: str, dialect: Dialect) -> list[Row]:
     """The rows of an INSERT of values, which fails if one of them is there. What does something else then, or reads what is there, may leave one of before."""
-    cursor = _Words(insert, dialect)
+    cursor = _words(insert, dialect)
     try:
         cursor.expect("INSERT", "INTO")
         cursor.table()
@@ -115,18 +132,20 @@ def _row(cursor: _Words) -> tuple[str, ...]:
     return values if cursor.done else ()
 
 
-def _taken(cursor: _Words) -> set[Pick]:
-    """What the rows of a DELETE from one table have, one of these each. ``Puzzled`` if not all of them are told so."""
+def _told(cursor: _Words) -> Told:
+    """Of a DELETE from one table. ``Puzzled`` if not all that it takes is told so."""
     cursor.expect("DELETE", "FROM")
     cursor.accept("ONLY")
+    begin = cursor.at
     table = cursor.table()
+    written = cursor.written(begin)
     if cursor.accept("AS") or not cursor.sees("WHERE"):
         table = (cursor.name(),)
     cursor.expect("WHERE")
     condition = cursor.pieces(_ENDS)[0]
     if any(token.word in _ALIKE or token.kind == "executable" for token in condition.tokens):
         raise Puzzled(condition.now)
-    return _either(condition, [cursor.spelt(each) for each in table])
+    return Told(written, _either(condition, [cursor.spelt(each) for each in table]))
 
 
 def _either(condition: _Words, table: Sequence[str]) -> set[Pick]:

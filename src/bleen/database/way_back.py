@@ -7,7 +7,7 @@ from bleen.database import reverting
 from bleen.database.deeds import Deed, among, deed
 from bleen.database.importing import Names
 from bleen.database.migration import says
-from bleen.database.picking import picks
+from bleen.database.picking import picked
 from bleen.database.rules import Finding, Script, lint_back
 from bleen.database.statements import Dialect, Statement, Unreadable, split
 
@@ -42,7 +42,7 @@ def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Findin
             return finding._replace(fix=finding.fix.removeprefix("-- contract.sql\n"))
         if finding.rule == "delete-in-expand":
             puts = [each.text for each, part in zip(done, parts, strict=True) if among(back.changes, part.changes)]
-            return None if picks(it.text, puts, dialect) else finding._replace(message=f"{_LATER.sub('', finding.message)}; {_PICK}", fix="")
+            return None if picked(it.text, puts, dialect) else finding._replace(message=f"{_LATER.sub('', finding.message)}; {_PICK}", fix="")
         undoes = finding.rule in _PUTS_BACK or (finding.rule == "drop-in-expand" and back.takes)
         return None if undoes else _beyond(finding)
 
