@@ -501,6 +501,30 @@ def test_a_name_that_something_has_already_is_known_before_expand(users: MariaBa
     assert [each.partition(": ")[2].partition(": ")[2].partition(" is there already")[0] for each in said] == [there] * bool(there)
 
 
+@pytest.mark.parametrize(
+    ("expand", "revert", "there"),
+    [
+        ("CREATE TABLE IF NOT EXISTS Notes (id int);", "DROP TABLE IF EXISTS Notes;", "Notes"),
+        ("CREATE TABLE IF NOT EXISTS notes (id int);", "DROP TABLE IF EXISTS notes;", ""),
+        ("ALTER TABLE Notes ADD COLUMN IF NOT EXISTS Body text;", "ALTER TABLE Notes DROP COLUMN IF EXISTS Body;", "Body of Notes"),
+        ("CREATE TABLE IF NOT EXISTS {db}.users (id int);", "DROP TABLE IF EXISTS {db}.users;", "users"),
+        ("ALTER TABLE {db}.users ADD COLUMN IF NOT EXISTS id int;", "ALTER TABLE {db}.users DROP COLUMN IF EXISTS id;", "id of users"),
+        ("CREATE TABLE audit (users int); CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE IF EXISTS users, audit;", "users"),
+        ("CREATE OR REPLACE FUNCTION one() RETURNS int RETURN 2;", "DROP FUNCTION IF EXISTS one;", "one"),
+        ("CREATE PROCEDURE IF NOT EXISTS one() SELECT 2;", "DROP PROCEDURE IF EXISTS one;", ""),
+        ("RENAME TABLE users TO folk; CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE users;", ""),
+    ],
+)
+def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(users: MariaBase, expand: str, revert: str, there: str) -> None:
+    """undoes what was done: what was there before stays"""
+    schema = Schema(users.open())
+    schema.server.rows("CREATE TABLE Notes (Body text)")
+    schema.server.rows("CREATE FUNCTION one() RETURNS int RETURN 1")
+    files = {f"{name}.sql": text.format(db=users.name) for name, text in (("expand", expand), ("revert", revert))}
+    said = Foresight(schema).foreseen(parse("0008_perhaps", files, "x"))
+    assert [f": {there} is there already, and revert.sql would drop it" in each for each in said] == [True] * bool(there), said
+
+
 NAMED = {
     "a generated column": ("ADD COLUMN initial char(1) AS (left(first_name, 1))", "DROP COLUMN initial", "`initial` char(1)"),
     "a CHECK": ("ADD CONSTRAINT both_said CHECK (first_name <> last_name)", "DROP CONSTRAINT both_said", "CONSTRAINT `both_said` CHECK"),

@@ -239,6 +239,15 @@ def test_what_a_contract_would_fail_on_is_told_by_the_plan_and_keeps_its_gate_sh
     assert bool(schema.contracted()) == (not why)
 
 
+def test_what_the_contract_of_an_earlier_migration_takes_away_first_is_in_no_plan_as_in_the_way(base: Base) -> None:
+    rows(base, USERS + "CREATE VIEW people AS SELECT first_name FROM users")
+    foresight = Foresight(Schema(base.open()))
+    first = migration("0006_no_view", expand="ALTER TABLE users ADD COLUMN note text;", contract="DROP VIEW people;")
+    then = migration(expand=FULL_NAME["expand.sql"], contract=FULL_NAME["contract.sql"])
+    told = [any("view people needs" in each for each in foresight.plan(then, before).beware) for before in ([], [first])]
+    assert told == [True, False]
+
+
 TOUCH = "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN new; END $$;"
 WRITES = TOUCH.format("new.first_name := 'of ' || New.last_name;")
 WRITES += "CREATE TRIGGER a_touch BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch();"
@@ -1164,6 +1173,9 @@ def test_a_name_that_something_has_already_is_known_before_expand(base: Base, ex
     assert [each.partition(" is there already")[1] for each in said] == [" is there already"] * refused, said
 
 
+NAMESAKES = "ALTER TABLE users DROP COLUMN IF EXISTS last_name; ALTER TABLE n DROP COLUMN IF EXISTS last_name;"
+
+
 @pytest.mark.parametrize(
     ("expand", "revert", "refused"),
     [
@@ -1176,12 +1188,46 @@ def test_a_name_that_something_has_already_is_known_before_expand(base: Base, ex
         ("CREATE SCHEMA IF NOT EXISTS public;", "DROP SCHEMA public;", True),
         ("CREATE SCHEMA IF NOT EXISTS away;", "DROP SCHEMA away;", False),
         ("CREATE STATISTICS IF NOT EXISTS s ON id, last_name FROM users;", "DROP STATISTICS s;", False),
+        ("ALTER TABLE n ADD COLUMN IF NOT EXISTS last_name text; ALTER TABLE users ADD COLUMN IF NOT EXISTS last_name text;", NAMESAKES, True),
+        ("CREATE TABLE audit (users int); CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE IF EXISTS users; DROP TABLE audit;", True),
+        ("CREATE OR REPLACE VIEW people AS SELECT id, last_name FROM users;", "DROP VIEW IF EXISTS people;", True),
+        ("CREATE OR REPLACE VIEW people AS SELECT id, last_name FROM users;", "CREATE OR REPLACE VIEW people AS SELECT id FROM users;", False),
+        ("ALTER VIEW people RENAME TO folk; CREATE OR REPLACE VIEW people AS SELECT 1 AS a;", "DROP VIEW people;", False),
+        ("ALTER TABLE users RENAME TO folk; CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE users;", False),
     ],
 )
 def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(users: Base, expand: str, revert: str, refused: bool) -> None:
     """undoes what was done: what was there before stays"""
+    rows(users, "CREATE VIEW people AS SELECT id FROM users")
     said = Foresight(Schema(users.open())).foreseen(parse("0008_perhaps", {"expand.sql": expand, "revert.sql": revert}, ""))
     assert ["is there already, and revert.sql would drop it" in each for each in said] == [True] * refused, said
+
+
+@pytest.mark.parametrize(
+    ("where", "refused"),
+    [
+        ("name = 'dark'", True),
+        ("name = 'dark' AND at = 2", False),
+        ("(name, at) IN (('dark', 2), ('light', 3)) AND at IS NOT NULL", False),
+        ("name = 'light' OR name = 'dark'", True),
+    ],
+)
+def test_a_row_that_is_there_already_and_revert_sql_would_delete_is_known_before_expand(base: Base, where: str, refused: bool) -> None:
+    """undoes what was done: what was there before stays"""
+    rows(base, "CREATE TABLE themes (name text, at int); INSERT INTO themes VALUES ('dark', 1)")
+    schema, expand = Schema(base.open()), "INSERT INTO themes (name, at) VALUES ('dark', 2), ('light', 3);"
+    made = parse("0008_themes", {"expand.sql": expand, "revert.sql": f"DELETE FROM themes WHERE {where};"}, "")
+    assert ["themes has such a row already" in each for each in Foresight(schema).foreseen(made)] == [True] * refused
+    schema.expand([made], "shop", 2, {})
+    assert Foresight(schema).foreseen(made) == [], "they may be its own"
+
+
+def test_what_an_earlier_migration_makes_and_revert_sql_would_drop_is_known_before_expand(users: Base) -> None:
+    """undoes what was done: what was there before stays"""
+    first = migration("0008_first", expand="CREATE VIEW people AS SELECT id FROM users;")
+    perhaps = {"expand.sql": "CREATE OR REPLACE VIEW people AS SELECT id, last_name FROM users;", "revert.sql": "DROP VIEW people;"}
+    (said,) = Foresight(Schema(users.open())).foreseen(parse("0009_second", perhaps, ""), [first])
+    assert "0008_first, which is expanded before it, makes that too, and revert.sql would drop it" in said
 
 
 @pytest.mark.parametrize(

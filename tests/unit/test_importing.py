@@ -347,6 +347,8 @@ RENAMES: list[tuple[str, str, tuple[Dialect, ...]]] = [
     ("ALTER TABLE a ADD COLUMN b_new int;\nALTER TABLE a CHANGE b_new b int", "ALTER TABLE a DROP COLUMN b", ("mysql",)),
     ("CREATE TABLE public.t (id int)", "DROP TABLE t", ("postgres",)),
     ("ALTER TABLE a ADD COLUMN b int", "ALTER TABLE public.a DROP COLUMN b", ("postgres",)),
+    ("CREATE TABLE app.t (id int)", "DROP TABLE t", ("postgres",)),
+    ("ALTER TABLE a ADD COLUMN b int", "ALTER TABLE app.a DROP COLUMN b", ("postgres",)),
     ("ALTER TABLE a ADD COLUMN b int", "ALTER TABLE a DROP COLUMN B", ("mysql", "sqlite")),
 ]
 """An expand that makes something, a contract that drops it by the name that it has then, however it is written, and where both can be written."""
@@ -359,9 +361,15 @@ def test_a_contract_that_drops_by_its_last_name_what_its_own_expand_makes_is_an_
 
 
 def test_a_contract_may_drop_what_has_the_name_of_something_new_elsewhere() -> None:
-    for drop in ("DROP TABLE o.t", "DROP TABLE t"):
+    def said(drop: str) -> list[str]:
         scripts = [Script("CREATE TABLE s.t (id int)", "1_a/expand.sql", "expand"), Script(drop, "1_a/contract.sql", "contract")]
-        assert not [each for each in lint_release(scripts, "postgres") if each.rule == "drops-new"]
+        return [each.message for each in lint_release(scripts, "postgres") if each.rule == "drops-new"]
+
+    assert said("DROP TABLE o.t") == []
+    (found,) = said("DROP TABLE t")
+    assert found.endswith("; if these are two, of two schemas, say the schema of each"), "where t is looked for, the search_path says"
+    (found,) = said("DROP TABLE s.t")
+    assert found.endswith("is revert.sql")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

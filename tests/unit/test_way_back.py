@@ -23,6 +23,49 @@ CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f();
 
 AUDIT = "CREATE TABLE IF NOT EXISTS audit (id int);"
 
+FLAG = "INSERT INTO flags (id, name, enabled) VALUES (7, 'new', 1), (8, 'newer', 1);"
+
+OTHERS: list[tuple[Dialect, str]] = [
+    *((each, "WHERE enabled = 1") for each in DIALECTS),
+    ("postgres", "WHERE id = 7 OR name = 'new'"),
+    ("postgres", "WHERE id = 7 AND name = 'newer'"),
+    ("postgres", "WHERE (id, name) IN ((7, 'new'), (8, 'new'))"),
+    ("postgres", "WHERE name = 7"),
+    ("postgres", "USING users WHERE users.id = 7"),
+    ("postgres", "WHERE id = 7 AND enabled = 1 OR name LIKE 'o%'"),
+    ("postgres", "WHERE enabled BETWEEN 0 AND id = 7"),
+    ("mysql", "WHERE id = 7 || enabled"),
+    ("mysql", "WHERE id = 7 AND enabled XOR name = 'old'"),
+    ("mysql", "WHERE NOT id = 7"),
+    ("sqlite", "WHERE id NOT IN (7)"),
+    ("sqlite", "WHERE id = 7 IS FALSE"),
+    ("sqlite", "WHERE (id) = (7) IS FALSE"),
+]
+"""What takes rows of before too, from where ``FLAG`` puts some in."""
+OWN: list[tuple[Dialect, str]] = [
+    *((each, "WHERE id IN (7, 8) AND enabled = 1") for each in DIALECTS),
+    ("postgres", "AS f WHERE f.id = 7 AND name = 'new'::text AND enabled IS NOT NULL RETURNING id"),
+    ("postgres", "WHERE (id, name) IN ((7, 'new'), (8, 'newer'))"),
+    ("mysql", "WHERE (id = 7 OR `id` = 8) AND name LIKE 'n%' ORDER BY id LIMIT 2"),
+]
+UNSURE: list[tuple[Dialect, str]] = [
+    ("postgres", "INSERT INTO settings (k, v) SELECT 'x', '1' WHERE NOT EXISTS (SELECT 1 FROM settings WHERE k = 'x');"),
+    ("postgres", "INSERT INTO settings (k, v) SELECT 'x', '1' EXCEPT SELECT k, '1' FROM settings;"),
+    ("postgres", "WITH w (k) AS (VALUES ('x')) INSERT INTO settings (k) SELECT k FROM w;"),
+    ("postgres", "INSERT INTO settings VALUES ('x', '1');"),
+    ("postgres", "INSERT INTO settings (v, k) VALUES ('1', 'x');"),
+    ("mysql", "INSERT INTO settings (k, v) VALUES ('x', '1') ON DUPLICATE KEY UPDATE v = '1';"),
+    ("sqlite", "INSERT OR IGNORE INTO settings (k, v) VALUES ('x', '1');"),
+]
+"""Of what may not have put its row in, or does not say which of its values is the key."""
+SURE: list[tuple[Dialect, str]] = [
+    ("postgres", "INSERT INTO settings (k, v) VALUES ('x', replace('a', 'a', 'b')) RETURNING k;"),
+    ("postgres", "INSERT INTO settings (at, k) OVERRIDING SYSTEM VALUE VALUES (now(), 'x');"),
+    ("mysql", "INSERT INTO settings (k, v) VALUES ('x', 'ignore it ON CONFLICT');"),
+    ("mysql", "INSERT INTO settings SET k = 'x', v = '1';"),
+    ("sqlite", "INSERT INTO settings VALUES ('x');"),
+]
+
 BEYOND: list[tuple[Dialect, str, str, list[str]]] = [
     ("postgres", COLUMN, "ALTER TABLE users DROP COLUMN IF EXISTS x, DROP COLUMN IF EXISTS name;", ["drop-in-expand"]),
     ("postgres", COLUMN, "DELETE FROM users;", ["delete-without-where"]),
@@ -46,6 +89,8 @@ BEYOND: list[tuple[Dialect, str, str, list[str]]] = [
     ("mysql", "INSERT INTO settings (k, v) VALUES ('x', '1');", "DELETE FROM settings WHERE k IN ('x', 'y');", ["delete-in-expand"]),
     ("mysql", "INSERT IGNORE INTO settings (k, v) VALUES ('x', '1');", "DELETE FROM settings WHERE k = 'x';", ["delete-in-expand"]),
     ("postgres", "INSERT INTO settings VALUES ('x') ON CONFLICT DO NOTHING;", "DELETE FROM settings WHERE k = 'x';", ["delete-in-expand"]),
+    *((each, FLAG, f"DELETE FROM flags {where};", ["delete-in-expand"]) for each, where in OTHERS),
+    *((each, insert, "DELETE FROM settings WHERE k = 'x';", ["delete-in-expand"]) for each, insert in UNSURE),
     ("postgres", "UPDATE settings SET v = '2' WHERE k = 'x';", "DELETE FROM settings WHERE k = 'x';", ["delete-in-expand"]),
     ("mysql", "CREATE TABLE staging.users (id int);", "DROP TABLE shop.users;", ["drop-in-expand"]),
     ("mysql", "ALTER TABLE users ADD INDEX i (a), ALGORITHM=INPLACE;", "DROP INDEX i ON orders;", ["drop-in-expand"]),
@@ -82,6 +127,8 @@ UNDOES: list[tuple[Dialect, str, str]] = [
     ("postgres", "INSERT INTO k VALUES (1, 'a'), (2, 'b');", "DELETE FROM public.k WHERE (k.id, name) IN ((1, 'a'), (2, 'b')) OR (id = 1 AND name = 'a');"),
     ("mysql", "CREATE TABLE IF NOT EXISTS T1 (id int);", "DROP TABLE shop.t1;"),
     ("mysql", "INSERT INTO k VALUES (1, -2);", "DELETE FROM k WHERE id = 1 AND b IN (-2);"),
+    *((each, FLAG, f"DELETE FROM flags {where};") for each, where in OWN),
+    *((each, insert, "DELETE FROM settings WHERE k = 'x';") for each, insert in SURE),
     ("postgres", "ALTER TABLE users ALTER COLUMN a SET DEFAULT 1;", "ALTER TABLE public.users ALTER COLUMN a DROP DEFAULT;"),
     ("postgres", "GRANT SELECT, INSERT ON users, orders TO reporting;", "REVOKE SELECT ON orders FROM reporting; REVOKE INSERT ON users FROM reporting;"),
     ("postgres", "GRANT UPDATE (a, b) ON users TO app;", "REVOKE UPDATE (b, a) ON users FROM app;"),
@@ -141,7 +188,7 @@ def test_not_null_is_put_back_in_the_way_that_locks_nobody_out() -> None:
 
 def test_a_delete_that_may_take_other_rows_is_told_what_to_say() -> None:
     (found,) = lint("INSERT INTO kinds VALUES (7);", "DELETE FROM kinds WHERE id > 6;", "0001_x", "postgres")
-    assert "by = and IN" in found.message
+    assert found.message.endswith("with values of the columns that an INSERT (...) VALUES of expand.sql names, its first one among them")
     assert not found.fix
 
 

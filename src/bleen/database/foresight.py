@@ -3,14 +3,17 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting, sync
 from bleen.database.command import HALVES
+from bleen.database.deeds import among, deed, own
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, Pair, speaks_of
 from bleen.database.parts import groups, words
+from bleen.database.picking import picked
 from bleen.database.reverting_names import called, taken
 from bleen.database.schema import Schema
 from bleen.database.statements import Statement, in_a_line
@@ -19,7 +22,7 @@ from bleen.errors import Refused
 _DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
 _FREES = re.compile(r"\b(DROP|RENAME|CHANGE|SCHEMA|DO|CALL|EXECUTE)\b", re.IGNORECASE)
 """What may take a name from what has it."""
-_PERHAPS = re.compile(r"\s+IF\s+NOT\s+EXISTS\b", re.IGNORECASE)
+_PERHAPS = re.compile(r"(?P<leaves>\bIF\s+NOT\s+EXISTS\b)|\bOR\s+REPLACE\b", re.IGNORECASE)
 _TEMPORARY = re.compile(r"\s*CREATE\s+((GLOBAL|LOCAL)\s+)?TEMP", re.IGNORECASE)
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 
@@ -53,8 +56,8 @@ class Foresight:
         self._server, self._ledger = schema.server, schema.ledger
         self._statements = partial(parts.statements, schema.server)
 
-    def plan(self, migration: Migration) -> Plan:
-        """What an expand of it would do, with nothing touched. Raises Refused for files that cannot be read."""
+    def plan(self, migration: Migration, before: Sequence[Migration] = ()) -> Plan:
+        """What an expand of it would do behind those ``before``, with nothing touched. Raises Refused for files that cannot be read."""
         said = {part: [in_a_line(s.text) for s in self._statements(migration, part)] for part in HALVES}
         for half in HALVES:
             if argv := command.words(migration, half):
@@ -63,7 +66,7 @@ class Foresight:
             said["revert"] = [f"cannot be: {why}"]
         fill = parts.fill(self._server, migration)
         estimate = backfill.estimate(self._server, migration, fill).line() if fill and self._server.columns(fill.table) else ""
-        pairs, beware = [words(p) for p in migration.pairs], self.risks(migration)
+        pairs, beware = [words(p) for p in migration.pairs], self.risks(migration, before)
         return Plan(migration.name, migration.description, said["expand"], pairs, beware, estimate, said["contract"], said["revert"])
 
     def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
@@ -86,6 +89,7 @@ class Foresight:
         said += self._lacking(migration, before) if migration.pairs else ()
         said += self._merged(migration)
         said += self._there(migration, before)
+        said += self._alike(migration)
         for part in ("contract", "revert"):
             try:
                 list(groups(self._server, self._statements(migration, part), migration.pairs))
@@ -124,13 +128,41 @@ class Foresight:
             past.append((migration.name, statement))
 
     def _kept(self, statement: Statement, migration: Migration, past: Sequence[tuple[str, Statement]]) -> Iterator[str]:
-        """What is there already, so that IF NOT EXISTS leaves it, and revert.sql drops; nothing that what runs before may have made or taken away."""
-        for back in self._statements(migration, "revert") if migration.holds("revert") and _PERHAPS.search(statement.text) else ():
-            things = [each for each in taken(back.text, self._server.dialect) or () if all(speaks_of(statement.text, name) for name in each.names)]
-            earlier = any(speaks_of(s.text, thing.names[-1]) for _, s in past for thing in things)
-            if things and not earlier and (found := self._server.catalogue.holds(back)):
-                why = f"is there already, and revert.sql would drop it ({back.brief}) with all that is in it"
-                yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}: take it out of both"
+        """What is there already, or will be, so that IF NOT EXISTS leaves it or OR REPLACE another in its place, and revert.sql drops; nothing whose name what
+        runs before has taken away.
+        """
+        if not (migration.holds("revert") and (perhaps := _PERHAPS.search(statement.text))):
+            return
+        done = [(name, deed(s.text, self._server.dialect)) for name, s in past]
+        for back in self._statements(migration, "revert"):
+            gone = deed(back.text, self._server.dialect).takes
+            things = {each for each in gone if all(speaks_of(statement.text, name) for name in own(each)) and not any(d.frees(each) for _, d in done)}
+            why = ""
+            if things and (found := self._server.catalogue.holds(back)):
+                why = f"{', '.join(found)} is there already"
+            elif made := [name for name, each in done if name != migration.name and any(among({thing}, each.makes) for thing in things)]:
+                why = f"{made[-1]}, which is expanded before it, makes that too"
+            if why:
+                way = "with all that is in it: take it out of both" if perhaps["leaves"] else "with what was there before: let it make that anew"
+                yield f"expand.sql: {statement.brief}: {why}, and revert.sql would drop it ({back.brief}) {way}"
+
+    def _alike(self, migration: Migration) -> Iterator[str]:
+        """Rows of now that a DELETE of revert.sql would take with those that expand.sql puts in: no key keeps others from having their values."""
+        if not migration.holds("revert") or self._ledger.entry(migration.name):
+            return  # they may be its own, from a try before
+        puts = [each.text for each in self._statements(migration, "expand")]
+        for back in self._statements(migration, "revert"):
+            told = picked(back.text, puts, self._server.dialect)
+            names = {name.lower() for name in self._server.columns(told.table)} if told else set[str]()
+            if not told or not names.issuperset(column.lower() for pick in told.picks for column, _ in pick):
+                continue  # what the expand makes holds nothing of before
+            rows = " OR ".join(
+                " AND ".join(f"{self._server.quoted(column)} = {value}" for column, value in sorted(pick)) for pick in sorted(told.picks, key=sorted)
+            )
+            with suppress(Refused):  # no such value: nor will the expand put it in
+                if self._server.rows(f"SELECT 1 FROM {told.table} WHERE {rows} LIMIT 1"):
+                    way = "name a column that tells them apart, or take out of both what is there"
+                    yield f"revert.sql: {back.brief}: {told.table} has such a row already, and a revert leaves what was there before: {way}"
 
     def _refused(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
         """What of its files the server will refuse for the shape that the schema has by then, which no text of them shows: an index over a column that contract

@@ -7,20 +7,27 @@ from typing import TYPE_CHECKING
 from bleen.database import mysql_statements
 from bleen.database.catalogue import Catalogue
 from bleen.database.mysql_empty import Connect, refused
-from bleen.database.reverting_names import taken
+from bleen.database.reverting_names import taken_as_written
 from bleen.database.statements import Statement
 
 if TYPE_CHECKING:
     from bleen.database.mysql import MySQL
 
 _HOLDS = {
-    **dict.fromkeys(("TABLE", "VIEW", "SEQUENCE"), "table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"),
-    "COLUMN": "column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s",
-    "INDEX": "index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = %s AND index_name = %s",
-    "CONSTRAINT": "constraint_name FROM information_schema.table_constraints WHERE table_schema = DATABASE() AND table_name = %s AND constraint_name = %s",
-    "TRIGGER": "trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = %s",
+    **dict.fromkeys(("TABLE", "VIEW", "SEQUENCE"), "table_name FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"),
+    "COLUMN": "column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s AND column_name = %s",
+    "INDEX": "index_name FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s AND index_name = %s",
+    "CONSTRAINT": "constraint_name FROM information_schema.table_constraints WHERE table_schema = %s AND table_name = %s AND constraint_name = %s",
+    "TRIGGER": "trigger_name FROM information_schema.triggers WHERE trigger_schema = %s AND trigger_name = %s",
+    "EVENT": "event_name FROM information_schema.events WHERE event_schema = %s AND event_name = %s",
+    **{
+        kind: f"routine_name FROM information_schema.routines WHERE routine_type = '{kind}' AND routine_schema = %s AND routine_name = %s"
+        for kind in ("FUNCTION", "PROCEDURE")
+    },
 }
-"""Where the catalogue has a thing, by its names."""
+"""Where the catalogue has a thing, by its database and its names."""
+_CASED = ("TABLE", "VIEW", "SEQUENCE")
+"""What has a file of its name."""
 
 
 class MySQLCatalogue(Catalogue):
@@ -35,10 +42,14 @@ class MySQLCatalogue(Catalogue):
         return ""
 
     def holds(self, drop: Statement) -> list[str]:
-        """Of this database. A table counts only if it is written as it is called: whether another case of it is another table, a setting of the server says."""
-        things = [] if "." in drop.text else [each for each in sorted(taken(drop.text, "mysql") or ()) if each.kind in _HOLDS]
-        found = [(each, row[0]) for each in things for row in self._server.rows(f"SELECT DISTINCT {_HOLDS[each.kind]}", each.names)]
-        return [" of ".join((name, *each.names[:-1])) for each, name in found if len(each.names) > 1 or name in drop.text]
+        """A table counts only if it is written as it is called, unless the server takes any case of it for the same."""
+        found = []
+        for kind, names in sorted(taken_as_written(drop.text, "mysql") or ()):
+            of, name = (names[:-1], names[-1:]) if kind in ("COLUMN", "INDEX", "CONSTRAINT") else (names, ())
+            if query := _HOLDS.get(kind):
+                rows = self._server.rows(f"SELECT DISTINCT {query}", (*self._server.qualified(of), *name))
+                found += [f"{its} of {of[-1]}" if name else its for (its,) in rows if name or kind not in _CASED or self._server.lowers or its == of[-1]]
+        return found
 
     def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
         return refused(self._connect, self._server.qualified, before, statements, temporary)

@@ -42,6 +42,11 @@ def taken_whole(text: str, dialect: Dialect) -> frozenset[Thing] | None:
     return _taken(text, dialect, _all)
 
 
+def taken_as_written(text: str, dialect: Dialect) -> frozenset[Thing] | None:
+    """As ``taken_whole``, in the case in which it is written."""
+    return _taken(text, dialect, lambda names: tuple(each.identifier for each in names))
+
+
 def _taken(text: str, dialect: Dialect, spelt: _Spelt) -> frozenset[Thing] | None:
     try:
         tokens = read(text, "mysql" if dialect == "mysql" else "sqlite").sentences[0].tokens  # whose names in quotes are those of PostgreSQL

@@ -15,21 +15,21 @@ def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list
     from bleen.database.importing import read, same  # which itself goes by the rules
 
     def folded(names: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of PostgreSQL are, but where their case is meant; and there what has no schema before it is of ``public``."""
-        if dialect != "postgres":
-            return tuple(each.lower() for each in names)
-        kind, *own = names
-        return (kind, "public", *own) if len(own) == 1 + (kind == "column") else names
+        """Those of PostgreSQL are, but where their case is meant."""
+        return names if dialect == "postgres" else tuple(each.lower() for each in names)
 
-    made, takes = set[tuple[str, ...]](), list[tuple[Place, tuple[str, ...]]]()
+    made, takes = set[tuple[str, ...]](), list[tuple[Place, tuple[str, ...], bool]]()
     try:
         for text in expands:
             for part in read(text, dialect)[0]:
                 made = part.leaves(made)
         for part in read(contract, dialect)[0]:
-            takes += [(part.statement.at, thing) for thing in part.drops if any(same(folded(thing), folded(each)) for each in made)]
+            for thing in part.drops:
+                if alike := [each for each in made if same(folded(thing), folded(each))]:
+                    takes.append((part.statement.at, thing, any(len(each) == len(thing) for each in alike)))
             made = part.leaves(made) - {*part.makes}
     except Unreadable:
         return []
     why = "which expand.sql of this migration adds, with all that the new version wrote there; what undoes expand.sql is revert.sql"
-    return [(at, f"drops the {kind} {'.'.join(names)}, {why}") for at, (kind, *names) in takes if kind in ("table", "column")]
+    other = "; if these are two, of two schemas, say the schema of each"  # where a name without one is looked for, the search_path says
+    return [(at, f"drops the {kind} {'.'.join(names)}, {why}{'' if plain else other}") for at, (kind, *names), plain in takes if kind in ("table", "column")]

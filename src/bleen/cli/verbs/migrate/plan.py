@@ -17,7 +17,8 @@ def run(args: Namespace) -> int:
         migrations = opened.migrations(args.version)
         database.allowed(opened.schema, args.version, migrations, database.home(opened.config, args.version), opened.service)
         entries = {entry.name: entry.state for entry in opened.schema.ledger.entries()}
-        plans = [Foresight(opened.schema).plan(m) for m in migrations if entries.get(m.name, State.EXPANDING) is State.EXPANDING]
+        new = [m for m in migrations if entries.get(m.name, State.EXPANDING) is State.EXPANDING]
+        plans = [Foresight(opened.schema).plan(m, new[:n]) for n, m in enumerate(new)]
         if args.json:
             print(json.dumps({"migrations": [plan._asdict() for plan in plans]}))
         else:
