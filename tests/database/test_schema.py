@@ -50,10 +50,10 @@ def migration(name: str = "0007_full_name", **files: str) -> Migration:
 
 
 @pytest.fixture
-def users(any_base: Base) -> Base:
-    with any_base.connect() as db:
+def users(end_base: Base) -> Base:
+    with end_base.connect() as db:
         db.execute(USERS)
-    return any_base
+    return end_base
 
 
 def pending(schema: Schema) -> list[Pending]:
