@@ -257,6 +257,7 @@ CALLS = {
     "made anew by the contract": (WRITES, TOUCH.format(""), False),
     "whose trigger it drops": (WRITES, "DROP TRIGGER a_touch ON users;", False),
     "that does not fire": (WRITES + "ALTER TABLE users DISABLE TRIGGER a_touch", "", False),
+    "called like a table that it speaks of": (WRITES.replace("a_touch", "users"), "ALTER TABLE users ALTER first_name DROP NOT NULL;", True),
     "of another column": (WRITES.replace("New.last_name", "new.last_names"), "", False),
 }
 
@@ -267,7 +268,7 @@ def test_a_trigger_function_that_speaks_of_what_a_contract_drops_is_told_and_kee
     rows(base, USERS + made)
     schema = Schema(base.open())
     wanted = migration(expand=FULL_NAME["expand.sql"], contract=first + "ALTER TABLE users DROP COLUMN last_name;")
-    why = "trigger a_touch on table users runs touch(), which says"
+    why = " on table users runs touch(), which says"
     assert [why in each for each in Foresight(schema).risks(wanted) if "drop that" in each] == [True] * found
     schema.expand([wanted], "shop", 2, SHIPS)
     (waits,) = pending(schema)
@@ -1156,10 +1157,13 @@ THERE = {
     "a type": "CREATE TYPE mood AS ENUM ('glad');",
     "a column": "ALTER TABLE users ADD COLUMN x int, ADD COLUMN last_name text;",
     "a constraint": "ALTER TABLE users ADD CONSTRAINT users_pkey CHECK (id > 0) NOT VALID;",
+    "statistics": "CREATE STATISTICS other.st ON id, first_name FROM users;",
+    "a schema": 'CREATE SCHEMA "Other";',
 }
 NOT_THERE = {
     "if it is not there": "CREATE INDEX CONCURRENTLY IF NOT EXISTS users_idx ON users (id); ALTER TABLE users ADD COLUMN IF NOT EXISTS id int;",
     "in another schema": "CREATE SCHEMA away; CREATE TABLE away.users (id int); CREATE INDEX users_idx ON away.users (id);",
+    "statistics in another schema": "CREATE STATISTICS st ON id, first_name FROM users;",
     "once it is gone": "DROP INDEX CONCURRENTLY users_idx; CREATE INDEX CONCURRENTLY users_idx ON users (id);",
     "once it has another name": "ALTER TYPE mood RENAME TO was; CREATE TYPE mood AS ENUM ('glad');",
     "of another table": "CREATE TABLE others (id int, last_name text); ALTER TABLE others ADD COLUMN first_name text;",
@@ -1169,6 +1173,7 @@ NOT_THERE = {
 @pytest.mark.parametrize(("expand", "refused"), [*((e, True) for e in THERE.values()), *((e, False) for e in NOT_THERE.values())], ids=[*THERE, *NOT_THERE])
 def test_a_name_that_something_has_already_is_known_before_expand(base: Base, expand: str, refused: bool) -> None:
     rows(base, USERS + "CREATE INDEX users_idx ON users (id); CREATE TYPE mood AS ENUM ('ok')")
+    rows(base, 'CREATE SCHEMA "Other"; CREATE SCHEMA other; CREATE STATISTICS other.st ON id, last_name FROM users')
     said = Foresight(Schema(base.open())).foreseen(migration("0008_again", expand=expand))
     assert [each.partition(" is there already")[1] for each in said] == [" is there already"] * refused, said
 

@@ -11,8 +11,12 @@ class Needing(NamedTuple):
 
     statement: Statement
     why: str
-    certain: bool = True
-    """Whether the server refuses the statement; else it may fail whoever writes from then on."""
+    trigger: str = ""
+    """Empty if the server refuses the statement; else whose function may fail whoever writes from then on."""
+
+    @property
+    def certain(self) -> bool:
+        return not self.trigger
 
 
 class Catalogue:

@@ -2,25 +2,14 @@
 
 from collections.abc import Sequence
 
-import postgast
-
 from bleen.database.catalogue import Catalogue, Needing
 from bleen.database.postgres_leftovers import Rows
 from bleen.database.postgres_needing import needing
-from bleen.database.postgres_trees import dropped, last, named, node_of
+from bleen.database.postgres_objects import held
+from bleen.database.postgres_trees import dropped, named, node_of
 from bleen.database.postgres_triggers import fired
 from bleen.database.statements import Statement
 
-_RELATIONS = tuple(getattr(postgast.pg_query_pb2, f"OBJECT_{kind}") for kind in ("TABLE", "FOREIGN_TABLE", "VIEW", "MATVIEW", "SEQUENCE", "INDEX"))
-"""What shares its names with one another."""
-
-_BY_NAME = {
-    postgast.pg_query_pb2.OBJECT_EXTENSION: "SELECT extname FROM pg_extension WHERE extname = ANY(%s)",
-    postgast.pg_query_pb2.OBJECT_SCHEMA: "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)",
-    postgast.pg_query_pb2.OBJECT_STATISTIC_EXT: "SELECT stxname FROM pg_statistic_ext WHERE stxname = ANY(%s)",
-    postgast.pg_query_pb2.OBJECT_COLLATION: "SELECT collname FROM pg_collation WHERE collname = ANY(%s)",
-}
-"""Of each kind, those that have one of these names."""
 _MERGED = """
     SELECT c.relname FROM pg_partition_tree(to_regclass(%s)) p JOIN pg_index i ON i.indrelid = p.relid JOIN pg_class c ON c.oid = i.indexrelid
     WHERE p.level > 0 AND NOT c.relispartition AND i.indisunique = %s AND %s::text[] = ARRAY(
@@ -52,28 +41,7 @@ class PostgresCatalogue(Catalogue):
         )
 
     def holds(self, drop: Statement) -> list[str]:
-        (node, name), pb = node_of(drop), postgast.pg_query_pb2
-        if name == "alter_table_stmt":
-            table = named(node.relation)
-            known = {
-                pb.AT_DropColumn: "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped",
-                pb.AT_DropConstraint: "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND conname = %s",
-            }
-            commands = [each.alter_table_cmd for each in node.cmds if each.alter_table_cmd.subtype in known]
-            return [f"{name} of {table}" for each in commands for (name,) in self._rows(known[each.subtype], [table, each.name])]
-        if name == "drop_stmt" and node.remove_type in _BY_NAME:
-            return [str(each) for (each,) in self._rows(_BY_NAME[node.remove_type], [[last(each) for each in node.objects]])]
-        if name != "drop_stmt" or node.remove_type not in (*_RELATIONS, pb.OBJECT_TYPE, pb.OBJECT_DOMAIN):
-            return []
-        of_types = node.remove_type not in _RELATIONS
-        own = "typname FROM pg_type JOIN pg_namespace n ON n.oid = typnamespace AND typcategory <> 'A'"  # an array's makes room by itself
-        query = own if of_types else "relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
-        parts_of = [[part.string.sval for part in (each.type_name.names if of_types else each.list.items)] for each in node.objects]
-        found = [
-            self._rows(f"SELECT {query} WHERE {query.split()[0]} = %s AND nspname = coalesce(%s::text, current_schema())", [parts[-1], (None, *parts)[-2]])
-            for parts in parts_of
-        ]
-        return [name for rows in found for (name,) in rows]
+        return held(self._rows, *node_of(drop))
 
     def merges(self, statement: Statement) -> list[str]:
         """Of partitions, for one of the whole table: those of the same columns, in their order, be they names or expressions."""

@@ -1,5 +1,6 @@
 """The syntax trees of single statements of PostgreSQL, and the names in them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import postgast
@@ -20,19 +21,27 @@ def node_of(statement: Statement) -> tuple[Any, str]:
 
 def dropped(drop: Any) -> list[str]:
     """What a DROP names."""
-    return [sql.Identifier(*(part.string.sval for part in each.list.items)).as_string() for each in drop.objects]
+    return [written(parts(each)) for each in drop.objects]
+
+
+def parts(named: Any) -> list[str]:
+    """The parts of the name of something that is dropped."""
+    what = named.WhichOneof("node")
+    held = getattr(named, what)
+    found = held.objname if what == "object_with_args" else held.names if what == "type_name" else held.items if what == "list" else [named]
+    return [str(part.string.sval) for part in found]
+
+
+def written(name: Sequence[str]) -> str:
+    """The parts of a name as SQL writes it."""
+    return sql.Identifier(*name).as_string()
 
 
 def last(named: Any) -> str:
     """The last part of the name of a function, a type or a collation, in lower case."""
-    what = named.WhichOneof("node")
-    if what == "string":
-        return str(named.string.sval).lower()
-    held = getattr(named, what)
-    parts = held.objname if what == "object_with_args" else held.names if what == "type_name" else held.items
-    return str(parts[-1].string.sval).lower()
+    return parts(named)[-1].lower()
 
 
 def named(relation: Any) -> str:
     """A relation of the parse tree as SQL writes it."""
-    return sql.Identifier(*(part for part in (relation.schemaname, relation.relname) if part)).as_string()
+    return written([part for part in (relation.schemaname, relation.relname) if part])

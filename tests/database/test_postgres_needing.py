@@ -1,0 +1,118 @@
+"""What is told of a contract is what PostgreSQL does with it: each is asked of the catalogue first, then carried out."""
+
+import psycopg
+import pytest
+
+from bleen.database.postgres_catalogue import PostgresCatalogue
+from bleen.database.postgres_parser import split
+from databases import Base
+
+USERS = "CREATE TABLE users (id int PRIMARY KEY, a text, b text);"
+PEOPLE = "CREATE VIEW people AS SELECT a FROM users;"
+GENERATED = "ALTER TABLE users ADD g text GENERATED ALWAYS AS (a || b) STORED;"
+MOOD = "CREATE TYPE mood AS ENUM ('fine'); ALTER TABLE users ADD m mood;"
+KID = "CREATE TABLE kids ({}) INHERITS (users); CREATE VIEW people AS SELECT a FROM kids;"
+PARTS = "CREATE TABLE parts (id int, a text) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF parts FOR VALUES FROM (1) TO (9);"
+PARTS += "CREATE VIEW people AS SELECT a FROM low;"
+TWO = "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION f(text[]) RETURNS int LANGUAGE sql AS 'SELECT 1';"
+TWO += "CREATE VIEW people AS SELECT f('{}'::text[]);"
+CHECKED = "CREATE FUNCTION f(text) RETURNS bool LANGUAGE sql AS 'SELECT true'; ALTER TABLE users ADD CONSTRAINT c CHECK (f(a));"
+DROP = "ALTER TABLE users DROP COLUMN a;"
+CASES = {
+    "a view": (PEOPLE, DROP, "view people needs column a of table users"),
+    "a view whose schema goes first": ("CREATE SCHEMA reports; CREATE VIEW reports.v AS SELECT a FROM users;", f"DROP SCHEMA reports CASCADE; {DROP}", ""),
+    "a schema that is not empty": ("CREATE SCHEMA reports; CREATE TABLE reports.v ();", "DROP SCHEMA reports;", "table reports.v needs schema reports"),
+    "a view that has the name of a table": (
+        "CREATE SCHEMA reports; CREATE VIEW reports.users AS SELECT a FROM public.users;",
+        f"ALTER TABLE users DROP CONSTRAINT users_pkey; {DROP}",
+        "view reports.users needs column a of table users",
+    ),
+    "a view that an UPDATE speaks of": (PEOPLE, f"UPDATE users SET b = 'people'; {DROP}", "view people needs column a of table users"),
+    "a view that gets another name": (PEOPLE, f"ALTER VIEW people RENAME TO men; DROP VIEW men; {DROP}", ""),
+    "a publication": ("CREATE PUBLICATION p FOR TABLE users (id, a);", DROP, "publication of table users in publication p needs column a of table users"),
+    "a publication that goes first": ("CREATE PUBLICATION p FOR TABLE users (id, a);", f"DROP PUBLICATION p; {DROP}", ""),
+    "a publication that lets go of it": ("CREATE PUBLICATION p FOR TABLE users (id, a);", f"ALTER PUBLICATION p DROP TABLE users; {DROP}", ""),
+    "a child": (KID.format(""), DROP, "view people needs column a of table kids"),
+    "a child that has it by itself": (KID.format("a text"), DROP, ""),
+    "a child that is left out": (KID.format(""), "ALTER TABLE ONLY users DROP COLUMN a;", ""),
+    "a partition": (PARTS, "ALTER TABLE parts DROP COLUMN a;", "view people needs column a of table low"),
+    "a partition that is none any more": (PARTS, "ALTER TABLE parts DETACH PARTITION low; ALTER TABLE parts DROP COLUMN a;", ""),
+    "a generated column, after": (GENERATED, "ALTER TABLE users DROP COLUMN a, DROP COLUMN g;", "column g of table users needs column a of table users"),
+    "a generated column, before": (GENERATED, "ALTER TABLE users DROP COLUMN g, DROP COLUMN a;", ""),
+    "a generated column that is one no more": (GENERATED, f"ALTER TABLE users ALTER g DROP EXPRESSION; {DROP}", ""),
+    "a type": (MOOD, "ALTER TABLE users DROP COLUMN m; DROP TYPE mood;", ""),
+    "a type that another column of that name has": (
+        MOOD + "CREATE TABLE orders (m mood);",
+        "ALTER TABLE users DROP COLUMN m; DROP TYPE mood;",
+        "column m of table orders needs type mood",
+    ),
+    "a type whose column gets another": (MOOD, "ALTER TABLE users ALTER m TYPE text; DROP TYPE mood;", ""),
+    "a function by its arguments": (TWO, "DROP FUNCTION f(text[]);", "view people needs function f(text[])"),
+    "another one of that name": (TWO, "DROP FUNCTION f(int);", ""),
+    "an aggregate": (
+        "CREATE AGGREGATE joined(text) (sfunc = textcat, stype = text); CREATE VIEW people AS SELECT joined(a) FROM users;",
+        "DROP AGGREGATE joined(text);",
+        "view people needs function joined(text)",
+    ),
+    "a default": ("CREATE SEQUENCE s; ALTER TABLE users ADD n int DEFAULT nextval('s');", "DROP SEQUENCE s;", "column n of table users needs sequence s"),
+    "a sequence that its column lets go of": (
+        "ALTER TABLE users ADD n serial; CREATE TABLE orders (n int DEFAULT nextval('users_n_seq'));",
+        "ALTER SEQUENCE users_n_seq OWNED BY NONE; ALTER TABLE users DROP COLUMN n;",
+        "",
+    ),
+    "a default that goes first": (
+        "CREATE SEQUENCE s; ALTER TABLE users ADD n int DEFAULT nextval('s');",
+        "ALTER TABLE users ALTER n DROP DEFAULT; DROP SEQUENCE s;",
+        "",
+    ),
+    "the default of a child, which goes with it": (
+        "CREATE SEQUENCE s; ALTER TABLE users ADD n int; CREATE TABLE kids (n int DEFAULT nextval('s')) INHERITS (users);",
+        "ALTER TABLE users ALTER n DROP DEFAULT; DROP SEQUENCE s;",
+        "",
+    ),
+    "the CHECK of a child, which goes with it": (
+        f"{CHECKED} CREATE TABLE kids () INHERITS (users);",
+        "ALTER TABLE users DROP CONSTRAINT c; DROP FUNCTION f(text);",
+        "",
+    ),
+    "the CHECK of a child, which stays": (
+        f"{CHECKED} CREATE TABLE kids (CONSTRAINT c CHECK (f(a))) INHERITS (users);",
+        "ALTER TABLE users DROP CONSTRAINT c; DROP FUNCTION f(text);",
+        "constraint c on table kids needs function f(text)",
+    ),
+    "the trigger of a partition, which is made anew with it": (
+        "CREATE TABLE parts (id int) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF parts FOR VALUES FROM (1) TO (9);"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE TRIGGER t AFTER INSERT ON parts FOR EACH ROW EXECUTE FUNCTION f();",
+        "CREATE OR REPLACE TRIGGER t AFTER DELETE ON parts FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger(); DROP FUNCTION f();",
+        "",
+    ),
+    "a collation": ('CREATE COLLATION c FROM "C"; CREATE TABLE pets (n text COLLATE c);', "DROP COLLATION c;", "column n of table pets needs collation c"),
+    "an operator": (
+        "CREATE FUNCTION e(text, text) RETURNS bool LANGUAGE sql AS 'SELECT true'; CREATE OPERATOR === (leftarg = text, rightarg = text, procedure = e);",
+        "DROP OPERATOR === (text, text); DROP FUNCTION e(text, text);",
+        "",
+    ),
+    "a policy that is made anew": ("CREATE POLICY p ON users USING (a = 'x');", f"ALTER POLICY p ON users USING (b = 'x'); {DROP}", ""),
+    "nothing that is there": (
+        "",
+        "DROP TABLE IF EXISTS no.t; DROP FUNCTION IF EXISTS f(no.such, nor_such); DROP SCHEMA IF EXISTS no; ALTER TABLE IF EXISTS no.t DROP COLUMN a;",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "contract", "why"), CASES.values(), ids=CASES)
+def test_what_needs_what_a_contract_drops_is_told_when_the_server_refuses_it_and_only_then(base: Base, made: str, contract: str, why: str) -> None:
+    """Not while a view, say, that they do not drop first needs what they drop."""
+    with base.connect() as db:
+        db.execute(USERS + made)
+        catalogue = PostgresCatalogue(lambda query, values: db.execute(query, values).fetchall())
+        told = [each.why for each in catalogue.needing(split(contract), ()) if each.certain]
+        try:
+            db.execute(contract)
+            refused = ""
+        except psycopg.errors.DependentObjectsStillExist as error:
+            refused = str(error)
+    assert bool(told) == bool(refused), (told, refused)
+    assert [why in each for each in told] == [True] * bool(why), told
