@@ -116,3 +116,95 @@ def test_what_needs_what_a_contract_drops_is_told_when_the_server_refuses_it_and
             refused = str(error)
     assert bool(told) == bool(refused), (told, refused)
     assert [why in each for each in told] == [True] * bool(why), told
+
+
+RUNS = "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN NEW; END $$;"
+NOTED = RUNS + "CREATE TRIGGER t {} EXECUTE FUNCTION noted();"
+EACH = "AFTER UPDATE ON {} FOR EACH ROW"
+LOG = "CREATE TABLE log (was text, who text);"
+WRITES = {
+    "a table that it writes": (LOG + NOTED.format("INSERT INTO log VALUES (NEW.b);", EACH.format("users")), "DROP TABLE log;", "speaks of log"),
+    "a column of another table": (
+        LOG + NOTED.format("INSERT INTO log (was) VALUES (NEW.b);", EACH.format("users")),
+        "ALTER TABLE log DROP COLUMN was;",
+        "speaks of was of log",
+    ),
+    "another column of that table": (
+        LOG + NOTED.format("INSERT INTO log (was) VALUES (NEW.b);", EACH.format("users")),
+        "ALTER TABLE log DROP COLUMN who;",
+        "",
+    ),
+    "a function that it calls": (
+        "CREATE FUNCTION f(text) RETURNS text LANGUAGE sql AS 'SELECT $1';" + NOTED.format("NEW.b := f(NEW.b);", "BEFORE UPDATE ON users FOR EACH ROW"),
+        "DROP FUNCTION f(text);",
+        "speaks of f",
+    ),
+    "a type that it names": (
+        "CREATE TYPE mood AS ENUM ('x');" + NOTED.format("NEW.b := 'x'::mood;", "BEFORE UPDATE ON users FOR EACH ROW"),
+        "DROP TYPE mood;",
+        "speaks of mood",
+    ),
+    "what the schema takes with it": (
+        "CREATE SCHEMA old; CREATE TABLE old.log (was text);" + NOTED.format("INSERT INTO old.log VALUES (NEW.b);", EACH.format("users")),
+        "DROP SCHEMA old CASCADE;",
+        "speaks of log",
+    ),
+    "a column of the child that its trigger is on": (
+        KID.format("") + NOTED.format("NEW.b := NEW.a;", EACH.format("kids")),
+        f"DROP VIEW people; {DROP}",
+        "says NEW.a",
+    ),
+    "a column that the child keeps": (KID.format("a text") + NOTED.format("NEW.b := NEW.a;", EACH.format("kids")), f"DROP VIEW people; {DROP}", ""),
+    "a column of the partition that its trigger is on": (
+        "CREATE TABLE parts (id int, a text, b text) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF parts FOR VALUES FROM (1) TO (9);"
+        + NOTED.format("NEW.b := NEW.a;", EACH.format("low")),
+        "ALTER TABLE parts DROP COLUMN a;",
+        "says NEW.a",
+    ),
+    "a column of its transition table": (
+        LOG + NOTED.format("INSERT INTO log SELECT a FROM fresh;", "AFTER UPDATE ON users REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT"),
+        DROP,
+        "speaks of a of users",
+    ),
+    "a column of a text that it runs": (
+        LOG + NOTED.format("EXECUTE 'INSERT INTO log SELECT $1.a' USING NEW;", EACH.format("users")),
+        DROP,
+        "speaks of a of users",
+    ),
+    "a view that is made anew": (
+        PEOPLE + NOTED.format("NEW.b := (SELECT max(a) FROM people);", EACH.format("users")),
+        "DROP VIEW people; CREATE VIEW people AS SELECT b AS a FROM users; ALTER TABLE users DROP COLUMN a;",
+        "",
+    ),
+    "what it does not speak of any more": (
+        LOG + NOTED.format("INSERT INTO log VALUES (NEW.b);", EACH.format("users")),
+        RUNS.replace("CREATE", "CREATE OR REPLACE").format("") + "DROP TABLE log;",
+        "",
+    ),
+    "what the trigger does not see any more": (
+        LOG + NOTED.format("INSERT INTO log VALUES (NEW.b);", EACH.format("users")),
+        "ALTER TABLE users DISABLE TRIGGER t; DROP TABLE log;",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "contract", "why"), WRITES.values(), ids=WRITES)
+def test_a_trigger_function_that_speaks_of_what_goes_is_told_where_writes_fail_afterwards(base: Base, made: str, contract: str, why: str) -> None:
+    """Nor, unless a reason is named, while a trigger function speaks of it."""
+    with base.connect() as db:
+        db.execute(USERS + made)
+        db.execute("INSERT INTO users VALUES (1)")
+        for table in ("kids", "parts"):
+            if table in made:
+                db.execute(f"INSERT INTO {table} (id) VALUES (2)")
+        catalogue = PostgresCatalogue(lambda query, values: db.execute(query, values).fetchall())
+        told = [each.why for each in catalogue.needing(split(contract), ())]
+        db.execute(contract)
+        try:
+            db.execute("UPDATE parts SET b = 'z'" if "parts" in made else "UPDATE users SET b = 'z'")
+            failed = ""
+        except psycopg.Error as error:
+            failed = str(error)
+    assert bool(told) == bool(failed), (told, failed)
+    assert [f"runs noted(), which {why}: writes would fail" in each for each in told] == [True] * bool(why), told

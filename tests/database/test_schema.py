@@ -283,15 +283,19 @@ def test_a_trigger_function_that_speaks_of_what_a_contract_drops_is_told_and_kee
         ("BEFORE UPDATE OF full_name ON users FOR EACH ROW", True),
         ("BEFORE UPDATE OF last_name ON users FOR EACH ROW", False),
         ("AFTER INSERT ON users FOR EACH ROW", False),
+        ("BEFORE UPDATE ON kids FOR EACH ROW", True),
+        ("BEFORE UPDATE OF full_name ON kids FOR EACH ROW", True),
+        ("BEFORE UPDATE ON kids FOR EACH STATEMENT", False),  # that is one of a write to kids
     ],
 )
 def test_the_triggers_that_a_backfill_fires_are_warned_of(base: Base, event: str, fires: bool) -> None:
-    rows(base, USERS + TOUCH.format("") + f"ALTER TABLE users ADD full_name text; CREATE TRIGGER a_touch {event} EXECUTE FUNCTION touch();")
+    rows(base, USERS + TOUCH.format("") + "ALTER TABLE users ADD full_name text; CREATE TABLE kids () INHERITS (users)")
+    rows(base, f"CREATE TRIGGER a_touch {event} EXECUTE FUNCTION touch()")
     foresight, wanted = Foresight(Schema(base.open())), migration(backfill=FULL_NAME["backfill.sql"])
     told = "and fires trigger a_touch of yours"
     said = foresight.risks(wanted)
     assert (len(said), told in "".join(said)) == (fires, fires), said
-    rows(base, "ALTER TABLE users DISABLE TRIGGER a_touch")
+    rows(base, f"ALTER TABLE {'kids' if ' kids ' in event else 'users'} DISABLE TRIGGER a_touch")
     assert foresight.plan(wanted).beware == []
 
 

@@ -10,7 +10,7 @@ import postgast
 from bleen.database.catalogue import Needing
 from bleen.database.migration import speaks_of
 from bleen.database.postgres_leftovers import Rows
-from bleen.database.postgres_objects import GIVEN, Key, columns_of, keys, steps, understood
+from bleen.database.postgres_objects import GIVEN, Key, columns_of, keys, made, steps, understood
 from bleen.database.postgres_trees import node_of
 from bleen.database.postgres_triggers import calling
 from bleen.database.statements import Statement
@@ -45,8 +45,9 @@ _APART = (_PB.AT_DropInherit, _PB.AT_DetachPartition, _PB.AT_DetachPartitionFina
 def needing(rows: Rows, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Needing]:
     """Implements ``Catalogue.needing``. What a statement before it makes anew may do without; and where one is not understood, what it speaks of."""
     gone, said = set[Key](), ""
-    for number, statement in enumerate((*before, *statements)):
-        node, kind = node_of(statement)
+    everything = (*before, *statements)
+    trees = [node_of(statement) for statement in everything]
+    for number, (statement, (node, kind)) in enumerate(zip(everything, trees, strict=True)):
         if _blind(node, kind):
             return
         for step in steps(rows, node, kind):
@@ -57,7 +58,7 @@ def needing(rows: Rows, statements: Sequence[Statement], before: Sequence[Statem
                     name = str(names[-1]).rpartition(".")[2].strip('"') if names else PREFIX  # gone since it was found
                     if not speaks_of(said, name) and not name.startswith(PREFIX):
                         yield Needing(statement, f"{what} needs {of}")
-                for trigger, why in calling(rows, goes, gone, said):
+                for trigger, why in calling(rows, goes, gone, said, {made(*tree) for tree in trees[number + 1 :]}):
                     yield Needing(statement, why, trigger)
         said += "" if understood(node, kind) else f"{statement.text};\n"
 

@@ -156,6 +156,23 @@ def _dropped(rows: Rows, kind: int, what: Any) -> list[Key]:
     return there(rows, known, name, signature=signed and [_type(each.type_name) for each in signed.objargs])
 
 
+def made(node: Any, kind: str) -> str:
+    """The name, without its schema, of what a statement makes; empty if that is nothing that a function may name."""
+    name = getattr(node, _MADE[kind]) if kind in _MADE else None
+    return "" if name is None else str(name.relname if hasattr(name, "relname") else name[-1].string.sval)
+
+
+_MADE = {
+    "view_stmt": "view",
+    "create_stmt": "relation",
+    "create_seq_stmt": "sequence",
+    "composite_type_stmt": "typevar",
+    "create_function_stmt": "funcname",
+    "create_enum_stmt": "type_name",
+    "create_domain_stmt": "domainname",
+}
+
+
 def understood(node: Any, kind: str) -> bool:
     """Whether ``steps`` says all that a statement does to what is there; else more may have gone, or been made anew, than it says."""
     return kind in _UNDERSTOOD and (kind != "drop_stmt" or node.remove_type in _KINDS or node.remove_type in _OF_TABLES)
