@@ -191,7 +191,7 @@ WRITES = {
 
 @pytest.mark.parametrize(("made", "contract", "why"), WRITES.values(), ids=WRITES)
 def test_a_trigger_function_that_speaks_of_what_goes_is_told_where_writes_fail_afterwards(base: Base, made: str, contract: str, why: str) -> None:
-    """Nor, unless a reason is named, while a trigger function speaks of it."""
+    """Nor, unless a reason that names the trigger is given, while its function speaks of it."""
     with base.connect() as db:
         db.execute(USERS + made)
         db.execute("INSERT INTO users VALUES (1)")

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database import postgres, reverting
 from bleen.database.foresight import Foresight
@@ -264,7 +265,7 @@ CALLS = {
 
 @pytest.mark.parametrize(("made", "first", "found"), CALLS.values(), ids=CALLS)
 def test_a_trigger_function_that_speaks_of_what_a_contract_drops_is_told_and_keeps_its_gate_shut(base: Base, made: str, first: str, found: bool) -> None:
-    """Nor, unless a reason is named, while a trigger function speaks of it."""
+    """Nor, unless a reason that names the trigger is given, while its function speaks of it."""
     rows(base, USERS + made)
     schema = Schema(base.open())
     wanted = migration(expand=FULL_NAME["expand.sql"], contract=first + "ALTER TABLE users DROP COLUMN last_name;")
@@ -273,6 +274,30 @@ def test_a_trigger_function_that_speaks_of_what_a_contract_drops_is_told_and_kee
     schema.expand([wanted], "shop", 2, SHIPS)
     (waits,) = pending(schema)
     assert [why in o.why and o.unseen for o in waits.obstacles] == [True] * found
+
+
+def test_a_reason_for_a_session_does_not_wave_a_trigger_through_and_what_one_lets_through_is_printed(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor, unless a reason that names the trigger is given, while its function speaks of it."""
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path / "state"))
+    file = tmp_path / "bleen.yaml"
+    file.write_text(
+        "service: shop\nplatform: {process: {command: [x], ports: 20000-20009}}\nrouter: {haproxy: {listen: 127.0.0.1:20010, preview: 127.0.0.1:20011}}\n"
+        f"database: {{url: '{base.url}'}}\n"
+    )
+    rows(base, USERS + WRITES)
+    schema = Schema(base.open())
+    schema.expand([migration(expand=FULL_NAME["expand.sql"], contract="ALTER TABLE users DROP COLUMN last_name;")], "shop", 2, {})
+    schema.server.close()
+    contract = ["migrate", "contract", "--yes", "--file", str(file), "--because"]
+    with base.connect(application_name="psql"):
+        assert main([*contract, "psql of the on-call"]) == 1
+        assert "opens it all the same, if it names a_touch" in capsys.readouterr().out
+        assert main([*contract, "psql of the on-call, and a_touch, which is for rows of 2019"]) == 0
+    said = capsys.readouterr().out
+    assert "note: 0007_full_name goes on all the same, --because it does not matter: session " in said
+    assert "--because it does not matter: contract.sql, line 1, ALTER TABLE users DROP COLUMN last_name: trigger a_touch on table users runs touch()" in said
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,15 @@ def test_a_session_that_does_not_say_what_it_is_is_unseen() -> None:
     assert found.unseen
 
 
+def test_a_reason_opens_what_is_unseen_and_of_triggers_only_those_that_it_names() -> None:
+    """Nor, unless a reason that names the trigger is given, while its function speaks of it."""
+    session, trigger, certain = Obstacle("who", True), Obstacle("trigger a_touch runs touch()", True, "a_touch"), Obstacle("a view")
+    assert [each.opened("psql of the on-call") for each in (session, trigger, certain)] == [True, False, False]
+    assert [each.opened("A_touch: never comes there") for each in (session, trigger, certain)] == [True, True, False]
+    assert not session.opened("")
+    assert trigger.told.endswith("; --because REASON opens it all the same, if it names a_touch")
+
+
 def test_a_version_that_serves_and_has_no_session_of_its_name_is_unseen() -> None:
     """Evidence, not proof."""
     (found,) = shut(sessions=())

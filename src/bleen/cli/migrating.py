@@ -125,7 +125,7 @@ def pending_lines(found: list[Pending]) -> list[str]:
     lines = []
     for each in found:
         lines.append(f"{each.migration}: contract pending, expanded {show.span(clock.wall() - each.since)} ago")
-        lines += [f"  waits: {o.why}{' (--because says why it does not matter)' if o.unseen else ''}" for o in each.obstacles]
+        lines += [f"  waits: {o.told}" for o in each.obstacles]
         if not each.obstacles:
             lines.append("  its gate is open: `bleen migrate contract` does it")
     return lines

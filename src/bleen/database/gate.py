@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bleen.database.ledger import Known
+from bleen.database.migration import speaks_of
 from bleen.database.server import Session
 from bleen.model import Environment
 from bleen.ports import Shipping
@@ -44,6 +45,17 @@ class Obstacle(NamedTuple):
 
     why: str
     unseen: bool = False
+    trigger: str = ""
+    """Which trigger it is about, if it is about one: the reason has to name it, as what is said of a session says nothing of it."""
+
+    def opened(self, because: str) -> bool:
+        """Whether this reason opens the gate all the same."""
+        return self.unseen and bool(because) and (not self.trigger or speaks_of(because, self.trigger))
+
+    @property
+    def told(self) -> str:
+        named = f", if it names {self.trigger}" if self.trigger else ""
+        return f"{self.why}; --because REASON opens it all the same{named}" if self.unseen else self.why
 
 
 def obstacles(

@@ -2,7 +2,7 @@
 
 The gate is shut while anything may need the old shape: an open rollback window, an environment or a session of a version that does not ship the migration,
 rows out of step, another service on the same database, a view on what is dropped. What bleen cannot see keeps it shut too, until --because names the reason
-why it does not matter.
+why it does not matter; of a trigger, one that names it.
 A contract cannot be undone: afterwards a version that needs the old shape is refused. Exit 1 if the first pending contract's gate is shut.
 """
 
@@ -18,7 +18,9 @@ from bleen.errors import UserError
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("migration", nargs="?", help="stop after this one (default: all that are pending)")
-    parser.add_argument("--because", metavar="REASON", help="why sessions unknown to bleen, or a trigger function, do not matter; it is kept in the ledger")
+    parser.add_argument(
+        "--because", metavar="REASON", help="why sessions unknown to bleen, or a trigger that it names, do not matter; it is kept in the ledger"
+    )
     migrating.asks(parser)
 
 
@@ -29,7 +31,7 @@ def run(args: Namespace) -> int:
         if not wanted:
             migrating.tell(args, True, "no contract is pending", contracted=[])
             return exits.DONE
-        notes = [note for each in pending if each.migration in wanted for note in _notes(opened, each.migration)]
+        notes = [note for each in pending if each.migration in wanted for note in (*_waved(each, args), *_notes(opened, each.migration))]
         if not args.json:
             print("".join(f"note: {note}\n" for note in notes), end="", flush=True)
         shut: Sequence[str] = _shut(pending[0], args, opened.service)
@@ -47,6 +49,11 @@ def run(args: Namespace) -> int:
         said += [f"{wanted[len(done)]}: its gate is shut", *(f"  {why}" for why in shut)] if shut else []
         migrating.tell(args, not shut, "\n".join(said), contracted=done, waits=shut, notes=notes)
         return exits.SAID_NO if shut else exits.DONE
+
+
+def _waved(pending: Pending, args: Namespace) -> list[str]:
+    """What the reason lets through: it may be more than it was given for."""
+    return [f"{pending.migration} goes on all the same, --because it does not matter: {o.why}" for o in pending.obstacles if o.opened(args.because or "")]
 
 
 def _notes(opened: migrating.Opened, name: str) -> list[str]:
@@ -80,4 +87,4 @@ def _shut(pending: Pending, args: Namespace, service: str) -> list[str]:
     if pending.service not in ("", service) and not (args.because and args.migration == pending.migration):
         way = f"contract it with the bleen.yaml of {pending.service}, or, if that is gone for good, name it with --because REASON"
         return [f"it is a migration of {pending.service}, which is on this database too: {way}"]
-    return [o.why + ("; --because REASON opens it all the same" if o.unseen else "") for o in pending.obstacles if not (o.unseen and args.because)]
+    return [o.told for o in pending.obstacles if not o.opened(args.because or "")]
