@@ -993,7 +993,7 @@ def test_what_a_pair_calls_goes_with_its_triggers_not_before_them(base: Base, wa
     schema.expand([parse("0008_shout", SHOUTED, "")], "shop", 2, SHIPS)
     with base.connect() as reader, reader.transaction():
         reader.execute("SELECT count(*) FROM users")
-        with pytest.raises(Refused, match="in the way"):
+        with pytest.raises(Refused, match="a lock was not given"):
             run()
         assert rows(base, "INSERT INTO users (first_name, last_name) VALUES ('Marie', 'Curie') RETURNING loud") == [("CURIE",)]
     run()
@@ -1228,11 +1228,15 @@ NAMESAKES = "ALTER TABLE users DROP COLUMN IF EXISTS last_name; ALTER TABLE n DR
         ("CREATE OR REPLACE VIEW people AS SELECT id, last_name FROM users;", "CREATE OR REPLACE VIEW people AS SELECT id FROM users;", False),
         ("ALTER VIEW people RENAME TO folk; CREATE OR REPLACE VIEW people AS SELECT 1 AS a;", "DROP VIEW people;", False),
         ("ALTER TABLE users RENAME TO folk; CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE users;", False),
+        ("CREATE OR REPLACE FUNCTION tax(int) RETURNS int RETURN 2;", "DROP FUNCTION IF EXISTS tax(int);", True),
+        ("CREATE OR REPLACE FUNCTION tax(text) RETURNS int RETURN 2;", "DROP FUNCTION IF EXISTS tax(text);", False),
+        ("CREATE OR REPLACE RULE noted AS ON DELETE TO users DO ALSO NOTIFY gone;", "DROP RULE noted ON users;", True),
     ],
 )
 def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(users: Base, expand: str, revert: str, refused: bool) -> None:
     """undoes what was done: what was there before stays"""
-    rows(users, "CREATE VIEW people AS SELECT id FROM users")
+    rows(users, "CREATE VIEW people AS SELECT id FROM users; CREATE FUNCTION tax(int) RETURNS int RETURN 1")
+    rows(users, "CREATE RULE noted AS ON DELETE TO users DO ALSO NOTIFY lost")
     said = Foresight(Schema(users.open())).foreseen(parse("0008_perhaps", {"expand.sql": expand, "revert.sql": revert}, ""))
     assert ["is there already, and revert.sql would drop it" in each for each in said] == [True] * refused, said
 

@@ -109,10 +109,8 @@ def held(rows: Rows, node: Any, kind: str) -> list[str]:
     if kind == "alter_table_stmt":
         table, commands = named(node.relation), [each.alter_table_cmd for each in node.cmds]
         return [f"{each.name} of {table}" for each in commands if each.subtype in _DROPS and _asked(rows, _DROPS[each.subtype], table, each.name)]
-    known = _KINDS.get(node.remove_type) if kind == "drop_stmt" else None
-    if known is None or known is _FUNCTION:
-        return []
-    return [name[-1] for name in map(parts, node.objects) if there(rows, known, name, "n.nspname = current_schema()")]
+    here = "n.nspname = current_schema()"
+    return [parts(each)[-1] for each in node.objects if _dropped(rows, node.remove_type, each, here)] if kind == "drop_stmt" else []
 
 
 def there(rows: Rows, kind: Kind, name: Sequence[str], where: str = "", signature: Sequence[str] | None = None) -> list[Key]:
@@ -146,14 +144,14 @@ def _asked(rows: Rows, query: str, table: str, name: str = "", heirs: bool = Fal
     return keys(rows(query, [table, name, heirs]))
 
 
-def _dropped(rows: Rows, kind: int, what: Any) -> list[Key]:
+def _dropped(rows: Rows, kind: int, what: Any, where: str = "") -> list[Key]:
     name = parts(what)
     if kind in _OF_TABLES:
         return _asked(rows, _OF_TABLES[kind], written(name[:-1]), name[-1])
     if (known := _KINDS.get(kind)) is None:
         return []
     signed = what.object_with_args if known is _FUNCTION and not what.object_with_args.args_unspecified else None
-    return there(rows, known, name, signature=signed and [_type(each.type_name) for each in signed.objargs])
+    return there(rows, known, name, where, signed and [_type(each.type_name) for each in signed.objargs])
 
 
 def made(node: Any, kind: str) -> str:
