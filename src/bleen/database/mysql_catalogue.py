@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from bleen.database import mysql_statements
 from bleen.database.catalogue import Catalogue
-from bleen.database.mysql_empty import Connect, refused
+from bleen.database.migration import Locks
+from bleen.database.mysql_empty import Connect, refused, tried
 from bleen.database.reverting_names import taken_as_written
+from bleen.database.server import Told
 from bleen.database.statements import Statement
 
 if TYPE_CHECKING:
@@ -51,8 +53,11 @@ class MySQLCatalogue(Catalogue):
                 found += [f"{its} of {of[-1]}" if name else its for (its,) in rows if name or kind not in _CASED or self._server.lowers or its == of[-1]]
         return found
 
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
-        return refused(self._connect, self._server.qualified, before, statements, temporary)
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+        return refused(self._connect, self._server, before, statements)
+
+    def tries(self, statements: Sequence[Statement], locks: Locks, told: Told) -> None:
+        tried(self._server, statements, locks, told)
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         found = self._server.rows(
