@@ -625,6 +625,31 @@ def test_a_contract_that_cannot_be_tried_is_refused_and_says_what_it_lacks(users
             client.run("DROP USER narrow")
 
 
+NOT_NULL = "ALTER TABLE users MODIFY age int NOT NULL;"
+FORGETS = [  # what an earlier migration expands and contracts, then this one, and what it forgets
+    ("", "", "ALTER TABLE users ADD COLUMN k int DEFAULT 5;", "ALTER TABLE users MODIFY k int NOT NULL;", "say DEFAULT 5 in it"),
+    ("", "", "ALTER TABLE users ALTER COLUMN id2 SET DEFAULT (1 + 1);", "ALTER TABLE users CHANGE id2 id3 int;", "say DEFAULT (1 + 1) in it"),
+    ("ALTER TABLE users ADD COLUMN k int DEFAULT 5;", "", "", "ALTER TABLE users MODIFY k int NOT NULL;", "say DEFAULT 5 in it"),
+    ("ALTER TABLE users ADD COLUMN k int DEFAULT NULL;", "", "", "ALTER TABLE users MODIFY k int NOT NULL;", ""),
+    ("", "ALTER TABLE users ALTER COLUMN age DROP DEFAULT;", "", NOT_NULL, ""),
+    ("", NOT_NULL, "", NOT_NULL, ""),
+    ("", "ALTER TABLE users RENAME COLUMN age TO years;", "", "ALTER TABLE users MODIFY years int;", "say DEFAULT 1 in it"),
+    ("", "", "", f"{NOT_NULL} ALTER TABLE users DROP COLUMN age;", ""),
+    ("", "", "", "ALTER TABLE users CHANGE age years int; ALTER TABLE users ALTER COLUMN years SET DEFAULT 1;", ""),
+    ("", "", "", f"{NOT_NULL} {NOT_NULL} ALTER TABLE users RENAME COLUMN age TO years;", "say DEFAULT 1 in it"),
+]
+
+
+@pytest.mark.parametrize(("expanded", "contracted", "expand", "contract", "forgets"), FORGETS)
+def test_a_default_that_another_statement_gives_or_takes_is_forgotten_or_not(
+    users: MariaBase, schema: Schema, expanded: str, contracted: str, expand: str, contract: str, forgets: str
+) -> None:
+    schema.server.rows("ALTER TABLE users ADD COLUMN age int DEFAULT 1, ADD COLUMN id2 int")
+    earlier = migration("0007_earlier", expand=expanded or "SELECT 1;", contract=contracted)
+    said = Foresight(schema).foreseen(migration("0008_age", expand=expand, contract=contract), [earlier])
+    assert [forgets in each and "contract.sql: line 1, ALTER TABLE users" in each for each in said] == [True] * bool(forgets)
+
+
 @pytest.mark.parametrize(
     ("contract", "forgets"),
     {

@@ -57,6 +57,8 @@ class Catalogue:
         """The triggers, but for ours, that an UPDATE of these columns fires."""
         return []
 
-    def forgets(self, statements: Sequence[Statement]) -> list[str]:
-        """Which statements take the default of a column away without a word, as they say all of it anew; a line each, with what to do."""
+    def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:
+        """Which of ``statements``, behind those ``before``, take the default of a column away without a word, as they say all of it anew; a line each, with
+        what to do.
+        """
         return []
