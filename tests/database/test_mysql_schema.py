@@ -12,10 +12,10 @@ import pytest
 from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
-from bleen.database.migration import Migration, parse
+from bleen.database.migration import Locks, Migration, parse
 from bleen.database.mysql import MySQL
 from bleen.database.schema import Pending, Schema
-from bleen.database.server import Taken
+from bleen.database.server import NotGiven, Taken
 from bleen.errors import Refused
 from bleen.testing.site import until
 from mariadb import MariaBase, MariaDB
@@ -553,8 +553,12 @@ def test_a_contract_that_drops_what_something_else_names_is_foreseen(users: Mari
     assert "first_name" not in schema.server.columns("users")
 
 
+BOSS = "ADD COLUMN boss bigint, ADD CONSTRAINT boss FOREIGN KEY (boss) REFERENCES users (id)"
 IN_THE_WAY = {
     "something names it": ("ADD CONSTRAINT both_said CHECK (first_name <> full_name)", "DROP CONSTRAINT both_said", "", "CONSTRAINT `both_said` CHECK"),
+    "what goes with it is not there": ("COMMENT 'x'", "ADD KEY by_full (full_name)", ", DROP KEY by_full", "Can't DROP INDEX `by_full`"),
+    "a foreign key that goes with it is not there": ("COMMENT 'x'", BOSS, ", DROP FOREIGN KEY boss, DROP COLUMN boss", "Can't DROP FOREIGN KEY `boss`"),
+    "a foreign key needs it": (BOSS, "DROP FOREIGN KEY boss", ", DROP COLUMN boss", "the foreign key boss of users needs boss"),
     "it cannot be done so": ("ADD KEY by_first (first_name)", "DROP KEY by_first", ", ALGORITHM=INSTANT", "ALGORITHM=INSTANT is not supported"),
 }
 
@@ -578,6 +582,72 @@ def test_a_contract_that_the_server_would_refuse_leaves_the_pair_in_step(users: 
         client.run(f"ALTER TABLE users {goes}")
     schema.contract("0007_full_name")
     assert list(schema.server.columns("users")) == ["id", "full_name"]
+
+
+FREES = {"": False, "ALTER TABLE cards DROP FOREIGN KEY held;": True, "DROP TABLE cards;": True, "ALTER TABLE users DROP CONSTRAINT other;": False}
+
+
+@pytest.mark.parametrize("before", FREES)
+def test_a_contract_that_drops_what_a_foreign_key_needs_is_foreseen(users: MariaBase, schema: Schema, before: str) -> None:
+    """The copy has none, so that is not the server's word but the catalogue's."""
+    with users.connect() as client:
+        client.run("ALTER TABLE users ADD COLUMN code int UNIQUE, ADD CONSTRAINT other CHECK (last_name <> '')")
+        client.run("CREATE TABLE cards (code int, CONSTRAINT held FOREIGN KEY (code) REFERENCES users (code))")
+    said = Foresight(schema).foreseen(migration("0008_code", contract=f"{before} ALTER TABLE users DROP COLUMN code;"))
+    needs = "the foreign key held of cards needs code, and an index that begins so: drop it before"
+    assert [needs in each for each in said] == [True] * (not FREES[before])
+
+
+def test_a_contract_waits_for_its_table_before_it_asks_and_keeps_the_pair_where_that_is_in_vain(users: MariaBase, schema: Schema) -> None:
+    """A contract "that failed before it took anything away, for a lock that was not given, say" is pending."""
+    locks = "[locks]\ntimeout = 0.05\npatience = 0.2\n"
+    schema.expand([parse("0007_full_name", {**FULL_NAME, "migration.toml": FULL_NAME["migration.toml"] + locks}, "")], "shop", 2, SHIPS)
+    with users.connect() as client:
+        client.run("ALTER TABLE users ADD CONSTRAINT both_said CHECK (first_name <> full_name)", "LOCK TABLES users WRITE")
+        with pytest.raises(NotGiven, match=r"CREATE TABLE .*`bleen_empty`.*: a lock was not given within 50 ms"):
+            schema.contract("0007_full_name")
+        client.run("UNLOCK TABLES")
+    assert len(schema.server.rows("SHOW TRIGGERS")) == 2
+    assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED]
+
+
+def test_a_contract_that_cannot_be_tried_is_refused_and_says_what_it_lacks(users: MariaBase) -> None:
+    """A table of another database can be one on which the user has rights, and no others there."""
+    with users.server.database() as aside, users.connect() as client:
+        client.run(f"RENAME TABLE users TO {aside.name}.users", "CREATE USER narrow", f"GRANT ALL ON {users.name}.* TO narrow")
+        client.run(f"GRANT ALL ON {aside.name}.users TO narrow", "GRANT SUPER ON *.* TO narrow")
+        try:
+            with opened(users._replace(user="narrow")) as schema:
+                drop = schema.server.split(f"ALTER TABLE {aside.name}.users DROP COLUMN last_name;")
+                with pytest.raises(Refused, match=r"tried on an empty copy first, and none can be made: .* command denied to user 'narrow'"):
+                    schema.server.catalogue.tries(drop, Locks(), print)
+        finally:
+            client.run("DROP USER narrow")
+
+
+NOT_NULL = "ALTER TABLE users MODIFY age int NOT NULL;"
+FORGETS = [  # what an earlier migration expands and contracts, then this one, and what it forgets
+    ("", "", "ALTER TABLE users ADD COLUMN k int DEFAULT 5;", "ALTER TABLE users MODIFY k int NOT NULL;", "say DEFAULT 5 in it"),
+    ("", "", "ALTER TABLE users ALTER COLUMN id2 SET DEFAULT (1 + 1);", "ALTER TABLE users CHANGE id2 id3 int;", "say DEFAULT (1 + 1) in it"),
+    ("ALTER TABLE users ADD COLUMN k int DEFAULT 5;", "", "", "ALTER TABLE users MODIFY k int NOT NULL;", "say DEFAULT 5 in it"),
+    ("ALTER TABLE users ADD COLUMN k int DEFAULT NULL;", "", "", "ALTER TABLE users MODIFY k int NOT NULL;", ""),
+    ("", "ALTER TABLE users ALTER COLUMN age DROP DEFAULT;", "", NOT_NULL, ""),
+    ("", NOT_NULL, "", NOT_NULL, ""),
+    ("", "ALTER TABLE users RENAME COLUMN age TO years;", "", "ALTER TABLE users MODIFY years int;", "say DEFAULT 1 in it"),
+    ("", "", "", f"{NOT_NULL} ALTER TABLE users DROP COLUMN age;", ""),
+    ("", "", "", "ALTER TABLE users CHANGE age years int; ALTER TABLE users ALTER COLUMN years SET DEFAULT 1;", ""),
+    ("", "", "", f"{NOT_NULL} {NOT_NULL} ALTER TABLE users RENAME COLUMN age TO years;", "say DEFAULT 1 in it"),
+]
+
+
+@pytest.mark.parametrize(("expanded", "contracted", "expand", "contract", "forgets"), FORGETS)
+def test_a_default_that_another_statement_gives_or_takes_is_forgotten_or_not(
+    users: MariaBase, schema: Schema, expanded: str, contracted: str, expand: str, contract: str, forgets: str
+) -> None:
+    schema.server.rows("ALTER TABLE users ADD COLUMN age int DEFAULT 1, ADD COLUMN id2 int")
+    earlier = migration("0007_earlier", expand=expanded or "SELECT 1;", contract=contracted)
+    said = Foresight(schema).foreseen(migration("0008_age", expand=expand, contract=contract), [earlier])
+    assert [forgets in each and "contract.sql: line 1, ALTER TABLE users" in each for each in said] == [True] * bool(forgets)
 
 
 @pytest.mark.parametrize(

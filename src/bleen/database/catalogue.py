@@ -1,9 +1,13 @@
 """What is known of statements before they run, and no text tells: by what the database holds, or by a copy of it without rows."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from bleen.database.migration import Locks
 from bleen.database.statements import Statement
+
+if TYPE_CHECKING:
+    from bleen.database.server import Told
 
 
 class Needing(NamedTuple):
@@ -30,11 +34,16 @@ class Catalogue:
         """Which of the relations, types, columns, constraints and the like that a DROP, or an ALTER that only drops, names are there."""
         return []
 
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
         """The first of some statements that the server will refuse for the shape of the schema, once those ``before`` were run, why, and what to do; empty if
-        none is known. ``temporary``: asked of a copy that nobody else sees, which may be less like it.
+        none is known. Leaves nothing that anybody else sees.
         """
         return ""
+
+    def tries(self, statements: Sequence[Statement], locks: Locks, told: "Told") -> None:
+        """Runs statements on something as like what they are about as can be made for a moment, where none of them can be taken back. Raises what they would:
+        Refused, with what to do, and NotGiven once ``locks.patience`` is over.
+        """
 
     def merges(self, statement: Statement) -> list[str]:
         """The indexes of now that become part of what a statement makes, and are dropped with it."""
@@ -48,6 +57,8 @@ class Catalogue:
         """The triggers, but for ours, that an UPDATE of these columns fires."""
         return []
 
-    def forgets(self, statements: Sequence[Statement]) -> list[str]:
-        """Which statements take the default of a column away without a word, as they say all of it anew; a line each, with what to do."""
+    def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:
+        """Which of ``statements``, behind those ``before``, take the default of a column away without a word, as they say all of it anew; a line each, with
+        what to do.
+        """
         return []

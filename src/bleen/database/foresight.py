@@ -82,10 +82,12 @@ class Foresight:
                 backfill.check(self._server, migration, fill, coming)
         except Refused as error:
             said.append(str(error))
+        past = self._past(migration, before)
         for part in HALVES:
             for statement in self._statements(migration, part):
                 said += [f"{part}.sql: {why}" for why in (self._server.catalogue.unable(statement), self._pulled(statement, migration, before)) if why]
-            said += [f"{part}.sql: {why}" for why in self._server.catalogue.forgets(self._statements(migration, part))]
+            given = past["expand" if part == "revert" else part]  # it may well take what its own expand has given
+            said += [f"{part}.sql: {why}" for why in self._server.catalogue.forgets(given, self._statements(migration, part))]
         said += self._lacking(migration, before) if migration.pairs else ()
         said += self._merged(migration)
         said += self._there(migration, before)
@@ -168,18 +170,28 @@ class Foresight:
         """What of its files the server will refuse for the shape that the schema has by then, which no text of them shows: an index over a column that contract
         drops, say. Asked last, as it may only follow from what else is wrong.
         """
-        of, entries = self._statements, self._ledger.entries()
-        if any(m.command.expand for m in (*before, migration)) or migration.name in {entry.name for entry in entries}:
+        if any(m.command.expand for m in (*before, migration)) or self._ledger.entry(migration.name):
             return  # what is there by then, only they know; or it was begun
-        earlier = [*(e.migration for e in entries if e.state is not State.CONTRACTED), *before]
+        past = self._past(migration, before)
+        if not migration.holds("revert"):
+            del past["revert"]
+        if any(m.command.contract for m in self._earlier(migration, before)):
+            del past["contract"]
+        for part, statements in past.items():
+            if why := self._server.catalogue.refuses(statements, self._statements(migration, part)):
+                yield f"{part}.sql: {why}"
+
+    def _past(self, migration: Migration, before: Sequence[Migration]) -> dict[str, list[Statement]]:
+        """What will have been run before each of its files, and is not yet."""
+        of = self._statements
         made = [s for m in before for s in of(m, "expand")]
         expanded = [*made, *of(migration, "expand")]
-        past = {"expand": made, "revert": expanded} if migration.holds("revert") else {"expand": made}
-        if not any(m.command.contract for m in earlier):
-            past["contract"] = [*expanded, *(s for m in earlier for s in of(m, "contract"))]
-        for part, statements in past.items():
-            if why := self._server.catalogue.refuses(statements, of(migration, part)):
-                yield f"{part}.sql: {why}"
+        return {"expand": made, "revert": expanded, "contract": [*expanded, *(s for m in self._earlier(migration, before) for s in of(m, "contract"))]}
+
+    def _earlier(self, migration: Migration, before: Sequence[Migration]) -> list[Migration]:
+        """Those that will be contracted before it."""
+        waiting = [entry.migration for entry in self._ledger.entries() if entry.state is not State.CONTRACTED]
+        return [m for m in (*waiting, *before) if m.name != migration.name]
 
     def _undone(self, statement: Statement) -> list[Statement]:
         """What undoes a statement names what it makes."""

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from bleen.database import mysql_statements
 from bleen.database.catalogue import Catalogue
-from bleen.database.mysql_empty import Connect, refused
+from bleen.database.migration import Locks
+from bleen.database.mysql_empty import Connect, refused, tried
 from bleen.database.reverting_names import taken_as_written
+from bleen.database.server import Told
 from bleen.database.statements import Statement
 
 if TYPE_CHECKING:
@@ -51,8 +53,11 @@ class MySQLCatalogue(Catalogue):
                 found += [f"{its} of {of[-1]}" if name else its for (its,) in rows if name or kind not in _CASED or self._server.lowers or its == of[-1]]
         return found
 
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
-        return refused(self._connect, self._server.qualified, before, statements, temporary)
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+        return refused(self._connect, self._server, before, statements)
+
+    def tries(self, statements: Sequence[Statement], locks: Locks, told: Told) -> None:
+        tried(self._server, statements, locks, told)
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         found = self._server.rows(
@@ -62,13 +67,25 @@ class MySQLCatalogue(Catalogue):
         )
         return [str(name) for (name,) in found if not name.startswith("bleen_")]
 
-    def forgets(self, statements: Sequence[Statement]) -> list[str]:
-        about = [(s, self._server.qualified(table), name.lower(), said) for s in statements for table, name, said in mysql_statements.defaults(s)]
-        told = {(table, name) for _, table, name, said in about if said}
-        found = []
-        for statement, table, name, _ in about:
-            columns = self._server.columns(".".join(map(self._server.quoted, table))) if (table, name) not in told else {}
-            for column in [each for each in columns.values() if each.name.lower() == name and each.default]:
-                way = f"say DEFAULT {column.default} in it, or ALTER COLUMN {self._server.quoted(column.name)} DROP DEFAULT before it if that is to go"
-                found.append(f"{statement.brief}: takes the default of {column.name} away, so that an INSERT that leaves it out fails, or says NULL: {way}")
-        return found
+    def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:
+        """Statement by statement, as one may give, take or rename what another one forgets."""
+        defaults: dict[tuple[tuple[str, str], str], str] = {}
+        found: dict[tuple[tuple[str, str], str], str] = {}
+        for number, statement in enumerate([*before, *statements]):
+            for each in mysql_statements.defaults(statement):
+                table = self._server.qualified(each.table)
+                old, new = (table, each.column.lower()), (table, each.becomes.lower())
+                said, had = found.pop(old, ""), each.text
+                if had is None:
+                    had = defaults[old] if old in defaults else self._default(*old)
+                    if each.anew and had and number >= len(before):
+                        way = f"say DEFAULT {had} in it, or ALTER COLUMN {self._server.quoted(each.column)} DROP DEFAULT before it if that is to go"
+                        said = f"{statement.brief}: takes the default of {each.becomes} away, so that an INSERT that leaves it out fails, or says NULL: {way}"
+                    if said:
+                        found[new] = said
+                defaults |= {old: "", new: "" if each.anew else had}
+        return list(found.values())
+
+    def _default(self, table: tuple[str, str], column: str) -> str:
+        columns = self._server.columns(".".join(map(self._server.quoted, table)))
+        return next((each.default for name, each in columns.items() if name.lower() == column), "")

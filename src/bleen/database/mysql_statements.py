@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bleen.database.rules.mysql_grammar import alter_table
+from bleen.database.rules.mysql_grammar import Spec, alter_table
 from bleen.database.statements import Place, Statement, Unreadable, closed
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
@@ -13,6 +13,7 @@ _OBJECTS = {"TABLES": "TABLE", "VIEW": "TABLE", "SEQUENCE": "TABLE"} | {each: ea
 _UNNAMED = frozenset(["algorithm", "lock"])
 _BEYOND = frozenset(["add-foreign", "option", "partition", "convert", "force", "order", "keys", "tablespace", "drop-primary", "add-primary", "versioning"])
 """Parts of an ALTER TABLE whose names are not those of what they change."""
+_OF_DEFAULTS = frozenset(["add-column", "set-default", "drop-default", "modify", "change", "rename-column", "drop-column"])
 
 
 class About(NamedTuple):
@@ -23,6 +24,19 @@ class About(NamedTuple):
     name: tuple[Token, ...]
     parts: tuple[str, ...]
     """Only what is said of these columns, indexes and constraints; empty: all of it."""
+
+
+class Default(NamedTuple):
+    """What a part of an ALTER TABLE says of the default of a column."""
+
+    table: tuple[str, ...]
+    column: str
+    becomes: str
+    """Its name from then on."""
+    text: str | None
+    """The default from then on, empty if there is none; None where it says nothing of that."""
+    anew: bool
+    """Whether it says all of the column anew, so that a default of which it says nothing is gone."""
 
 
 def names(table: str) -> tuple[str, ...]:
@@ -91,10 +105,8 @@ def drops(statement: Statement, columns: Sequence[str]) -> list[tuple[str, ...]]
     return []
 
 
-def defaults(statement: Statement) -> list[tuple[tuple[str, ...], str, bool]]:
-    """The columns whose default a statement is about, each with its table and whether the statement says what becomes of it: one that says all of a column
-    anew, and no default, takes it away without a word.
-    """
+def defaults(statement: Statement) -> list[Default]:
+    """What an ALTER TABLE says of the defaults of columns, in order."""
     cursor = _cursor(statement.text)
     if not cursor.sees("ALTER", "TABLE"):
         return []
@@ -102,11 +114,17 @@ def defaults(statement: Statement) -> list[tuple[tuple[str, ...], str, bool]]:
         alter = alter_table(cursor)
     except Puzzled:
         return []
-    return [
-        (_identifiers(alter.table), spec.names[0].identifier, not spec.column or bool(spec.column.default))
-        for spec in alter.specs
-        if spec.kind in ("set-default", "drop-default") or (spec.kind in ("modify", "change") and spec.column and not spec.column.generated)
-    ]
+    return [found for spec in alter.specs if (found := _default(_identifiers(alter.table), spec))]
+
+
+def _default(table: tuple[str, ...], spec: Spec) -> Default | None:
+    if spec.kind not in _OF_DEFAULTS:
+        return None
+    old, new = spec.names[0].identifier, spec.names[-1].identifier
+    said = spec.column.default_text if spec.column else ""
+    anew = spec.kind in ("modify", "change") and not (said or (spec.column and spec.column.generated))
+    kept = anew or spec.kind == "rename-column" or (spec.kind == "add-column" and spec.value and not said)  # IF NOT EXISTS
+    return Default(table, old, new, None if kept else "" if said.upper() == "NULL" else said, anew)
 
 
 def _defined(cursor: Cursor) -> list[About]:

@@ -25,5 +25,5 @@ class SQLiteCatalogue(Catalogue):
                 found += [name for (name,) in self._server.rows(query, [names[-1], kind == "TRIGGER"])]
         return found
 
-    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement], temporary: bool = True) -> str:
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
         return sqlite_copy.refused(self._server, before, statements)

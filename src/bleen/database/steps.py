@@ -91,8 +91,12 @@ class Steps:
 
     def _ask(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int]) -> None:
         """Refuses what the server would, before pairs are kept in step no more: behind that there is no way back."""
-        if why := self._server.catalogue.refuses([], [*self._pairs.removal(migration, part, ends), *group], temporary=False):
-            raise Refused(f"{why}; mend that by hand, then try again")
+        try:
+            self._server.catalogue.tries([*self._pairs.removal(migration, part, ends), *group], migration.locks, self._told)
+        except (NotGiven, TookTooLong):
+            raise
+        except Refused as error:
+            raise Refused(f"{error}; mend that by hand, then try again") from None
 
     def _change(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int], done: Sequence[tuple[str, Values]]) -> None:
         """Runs statements as one, with the end of the sync of pairs before them, and their marks."""

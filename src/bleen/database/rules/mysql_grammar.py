@@ -343,7 +343,8 @@ def _altered(cursor: Cursor) -> tuple[str, tuple[Token, ...], Column | None]:
     if cursor.accept_one(words("VISIBLE INVISIBLE")):
         return "visibility", (changed,), None
     cursor.expect("DEFAULT")
-    return "set-default", (changed,), Column(changed, "", default=default(cursor))
+    begin = cursor.at
+    return "set-default", (changed,), Column(changed, "", default=default(cursor), default_text=cursor.written(begin))
 
 
 def _renamed(cursor: Cursor) -> tuple[str, tuple[Token, ...]]:
