@@ -282,6 +282,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CHECK (coalesce(b, 0) > 0) NOT VALID"),
         ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CHECK (fine(b)) NOT VALID"),
         ("expand", "ALTER TABLE users ADD b int DEFAULT 0; ALTER TABLE users ADD CHECK (b > 0) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD b text NOT NULL DEFAULT ''; ALTER TABLE users ADD CHECK (b::jsonb IS NOT NULL) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD b text DEFAULT 'a'; ALTER TABLE users ADD CHECK (b::date IS NOT NULL) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD b varchar(9) DEFAULT '-'; ALTER TABLE users ADD CHECK (coalesce(b, '1')::int IS NOT NULL) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD b int DEFAULT 70000; ALTER TABLE users ADD CHECK (b::smallint > 0) NOT VALID"),
+        ("expand", "ALTER TABLE users ADD b text NOT NULL DEFAULT ''; ALTER TABLE users ADD n int GENERATED ALWAYS AS (b::int) VIRTUAL"),
         ("expand", "ALTER TABLE users ADD b timestamptz DEFAULT now(); ALTER TABLE users ADD CHECK (b > '2026-01-01') NOT VALID"),
         ("expand", "ALTER TABLE users ADD b text DEFAULT 'x'; ALTER TABLE users ADD CHECK (b IN ('a', 'b')) NOT VALID"),
         (
