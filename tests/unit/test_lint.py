@@ -36,6 +36,7 @@ def expand(sql: str) -> list[str]:
         f"{DROP}; -- bleen: allow drop-in-expand: nobody reads it",
         f"{DROP} -- bleen: allow drop-in-expand nobody reads it\n;",
         "DROP TABLE -- bleen: allow drop-in-expand nobody reads it\n users;",
+        f"{DROP}\n-- it is old\n-- bleen: allow drop-in-expand nobody reads it\n; SELECT 1",
         f"SELECT 1; /* bleen: allow drop-in-expand nobody reads it */ {DROP}; SELECT 2",
         f"-- bleen: allow drop-in-expand nobody reads it\n-- bleen: allow drop-cascade it has no dependants\n{DROP} CASCADE",
         "-- bleen: allow drop-in-expand both are new\nALTER TABLE users DROP a,\n  DROP b",
@@ -52,6 +53,8 @@ def test_a_comment_at_a_statement_allows_one_rule_there(sql: str) -> None:
     ("sql", "found"),
     [
         (f"-- bleen: allow drop-in-expand nobody reads it\n{DROP}; {DROP}", ["drop-in-expand"]),
+        (f"SELECT 1 /* bleen: allow drop-in-expand nobody reads it */; {DROP}", ["unused-override", "drop-in-expand"]),
+        (f"SELECT 1 /* ; */\n-- bleen: allow drop-in-expand nobody reads it\n; {DROP}", ["unused-override", "drop-in-expand"]),
         (f"{DROP};\n-- bleen: allow drop-in-expand nobody reads it\n", ["drop-in-expand", "unused-override"]),
         (f"-- bleen: allow drop-in-expand nobody reads it\nSELECT 1; {DROP}", ["unused-override", "drop-in-expand"]),
         (f"-- bleen: allow drop-in-expand\n{DROP}", ["bad-override", "drop-in-expand"]),
