@@ -224,6 +224,14 @@ def test_a_migration_toml_is_read_too_and_its_backfill_judged(
     assert code == (1 if found else 0)
 
 
+def test_a_backfill_of_a_migration_toml_is_read_with_the_expand_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "expand.sql").write_text("ALTER TABLE users ADD COLUMN a int;")
+    (tmp_path / "migration.toml").write_text('\n[backfill]\ntable = "users"\nset = { a = "1", email = "NULL" }\n')
+    code, out, _ = run("--dialect", "postgres", str(tmp_path), capsys=capsys)
+    assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warning")
+    assert "migration.toml:2:1: warn [backfill-old-column] writes over email of users" in out
+
+
 def test_a_backfill_is_said_in_one_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "expand.sql").write_text("ALTER TABLE users ADD COLUMN a int;")
     (tmp_path / "backfill.sql").write_text("UPDATE users SET a = 1;")

@@ -48,6 +48,10 @@ class Catalogue:
         """The triggers, but for ours, that an UPDATE of these columns fires."""
         return []
 
+    def stamps(self, table: str, columns: Sequence[str]) -> list[str]:
+        """The other columns that the server itself sets when an UPDATE sets these."""
+        return []
+
     def forgets(self, statements: Sequence[Statement]) -> list[str]:
         """Which statements take the default of a column away without a word, as they say all of it anew; a line each, with what to do."""
         return []

@@ -62,6 +62,15 @@ class MySQLCatalogue(Catalogue):
         )
         return [str(name) for (name,) in found if not name.startswith("bleen_")]
 
+    def stamps(self, table: str, columns: Sequence[str]) -> list[str]:
+        given = {name.lower() for name in columns}
+        found = self._server.rows(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s AND extra LIKE '%%on update%%'"
+            " ORDER BY ordinal_position",
+            self._server.named(table),
+        )
+        return [str(name) for (name,) in found if str(name).lower() not in given]
+
     def forgets(self, statements: Sequence[Statement]) -> list[str]:
         about = [(s, self._server.qualified(table), name.lower(), said) for s in statements for table, name, said in mysql_statements.defaults(s)]
         told = {(table, name) for _, table, name, said in about if said}
