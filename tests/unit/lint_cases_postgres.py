@@ -140,6 +140,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CONSTRAINT c CHECK (users.b IS NOT NULL) NOT VALID"),
         ("expand", "ALTER TABLE users ADD b int DEFAULT NULL; ALTER TABLE users ADD CONSTRAINT c CHECK (b IS NOT NULL AND id > 0) NOT VALID"),
         ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CONSTRAINT c NOT NULL b NOT VALID"),
+        ("expand", "CREATE DOMAIN d AS int; ALTER TABLE users ADD b d, ADD c d DEFAULT 1; ALTER DOMAIN d ADD CHECK (value IS NOT NULL) NOT VALID"),
+        ("expand", "CREATE DOMAIN d AS int; CREATE DOMAIN e AS d; ALTER TABLE users ADD b e; ALTER DOMAIN d ADD CHECK (value IS NOT NULL) NOT VALID"),
         (
             "expand",
             "ALTER TABLE users ADD b int DEFAULT 1; ALTER TABLE users ADD CONSTRAINT c CHECK (b IS NOT NULL) NOT VALID; ALTER TABLE users ALTER b DROP DEFAULT",
@@ -279,6 +281,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a, b)"),
         ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a) NULLS NOT DISTINCT"),
         ("expand", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID"),
+        (
+            "expand",
+            "CREATE DOMAIN d AS int; ALTER DOMAIN d SET DEFAULT 1; ALTER TABLE users ADD b d; ALTER DOMAIN d ADD CHECK (value IS NOT NULL) NOT VALID",
+        ),
         ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CHECK (coalesce(b, 0) > 0) NOT VALID"),
         ("expand", "ALTER TABLE users ADD COLUMN b int; ALTER TABLE users ADD CHECK (fine(b)) NOT VALID"),
         ("expand", "ALTER TABLE users ADD b int DEFAULT 0; ALTER TABLE users ADD CHECK (b > 0) NOT VALID"),
@@ -493,6 +499,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER DOMAIN d DROP CONSTRAINT c"),
         ("expand", "ALTER DOMAIN d DROP DEFAULT"),
         ("both", "CREATE DOMAIN d AS int; ALTER TABLE users ADD COLUMN m d; ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0)"),
+        ("both", "CREATE DOMAIN d AS int; ALTER TABLE users ADD COLUMN m d; ALTER DOMAIN d ADD CONSTRAINT c CHECK (value IS NOT NULL)"),
+        ("both", "CREATE DOMAIN d AS int; ALTER TABLE users ADD COLUMN m d; ALTER DOMAIN d SET NOT NULL"),
         ("both", "CREATE DOMAIN d AS int; CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN m e; ALTER DOMAIN d SET NOT NULL"),
     ],
     "replaces": [
