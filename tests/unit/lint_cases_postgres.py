@@ -306,6 +306,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD b text NOT NULL DEFAULT ''; CREATE UNIQUE INDEX CONCURRENTLY i ON users (lower(b))"),
         ("expand", "ALTER TABLE users ADD b int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (b); ALTER TABLE users ALTER b SET DEFAULT 1"),
         ("expand", "ALTER TABLE users ADD b bigint DEFAULT 1; ALTER TABLE users ADD FOREIGN KEY (b) REFERENCES orgs (id) NOT VALID"),
+        ("expand", "ALTER FOREIGN TABLE f ADD COLUMN x int"),
         ("expand", "CREATE INDEX CONCURRENTLY i ON users (((meta->>'age')::int))"),
         ("expand", "CREATE INDEX CONCURRENTLY i ON users (a, (1 / b))"),
         ("expand", "ALTER TABLE users ADD r numeric GENERATED ALWAYS AS (total / qty) VIRTUAL"),
