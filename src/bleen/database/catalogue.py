@@ -52,6 +52,10 @@ class Catalogue:
         """The other columns that the server itself sets when an UPDATE sets these."""
         return []
 
+    def hides(self, statement: Statement) -> str:
+        """What a statement makes that a role, which names it without its schema, finds in the place of another, and what to do; empty if there is none."""
+        return ""
+
     def forgets(self, statements: Sequence[Statement]) -> list[str]:
         """Which statements take the default of a column away without a word, as they say all of it anew; a line each, with what to do."""
         return []

@@ -231,8 +231,20 @@ class Foresight:
         if argv := migration.command.contract:
             unknown = f"what `{shlex.join(argv)}` takes away in contract, bleen does not know, and nothing brings it back"
             found.append(f"{migration.name}: {unknown}: look that no other migration needs it, in a pair, a backfill or a contract of its own")
-        own = (*self._defaultless(migration), *self._demanding(migration), *self._needing(migration, before), *self._firing(migration))
+        own = (
+            *self._defaultless(migration),
+            *self._demanding(migration),
+            *self._needing(migration, before),
+            *self._firing(migration),
+            *self._hiding(migration),
+        )
         return found + [f"{migration.name}: {each}" for each in own]
+
+    def _hiding(self, migration: Migration) -> Iterator[str]:
+        """What its expand makes that somebody finds in the place of what was there before."""
+        for each in self._statements(migration, "expand"):
+            if why := self._server.catalogue.hides(each):
+                yield f"{each.brief}: {why}"
 
     def _firing(self, migration: Migration) -> Iterator[str]:
         """The triggers that its backfill fires, and the times that it sets: rows that nobody has written look as if somebody had, or are noted as changed."""
