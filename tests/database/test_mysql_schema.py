@@ -420,6 +420,14 @@ def test_the_triggers_that_a_backfill_fires_are_warned_of(schema: Schema) -> Non
     assert "the backfill updates the rows of users, and fires trigger on_UPDATE of yours" in said
 
 
+def test_a_time_of_the_last_change_that_a_backfill_sets_is_warned_of_and_kept_by_the_remedy(schema: Schema) -> None:
+    schema.server.rows("ALTER TABLE users ADD seen_at TIMESTAMP NOT NULL DEFAULT '2020-01-01 00:00:00' ON UPDATE CURRENT_TIMESTAMP")
+    (said,) = Foresight(schema).risks(migration())
+    assert "sets seen_at of each row of users that it fills to the time then (ON UPDATE): SET seen_at = seen_at in it keeps" in said
+    keeps = migration(expand="ALTER TABLE users ADD COLUMN a INT;", backfill="UPDATE users SET a = 1, Seen_At = seen_at WHERE a IS NULL")
+    assert Foresight(schema).risks(keeps) == []
+
+
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
     (said,) = Foresight(schema).risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
     assert "drops last_name of users, NOT NULL without a default" in said

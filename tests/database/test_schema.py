@@ -324,6 +324,14 @@ def test_the_triggers_that_a_backfill_fires_are_warned_of(base: Base, event: str
     assert foresight.plan(wanted).beware == []
 
 
+def test_a_table_that_a_role_finds_in_the_place_of_one_of_before_is_warned_of(users: Base) -> None:
+    """adds "nothing that the old one could notice" """
+    foresight, me = Foresight(Schema(users.open())), rows(users, "SELECT current_user")[0][0]
+    (said,) = foresight.risks(migration(expand=f"CREATE SCHEMA {me}; CREATE TABLE {me}.users (id int); CREATE TABLE {me}.people (id int);"))
+    assert f"line 1, CREATE TABLE {me}.users (id int): to the role {me}, whose search_path begins with the schema of its name, users is this" in said
+    assert foresight.risks(migration(expand="CREATE SCHEMA staging; CREATE VIEW staging.users AS SELECT 1; CREATE TABLE more (id int);")) == []
+
+
 def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users: Base) -> None:
     """After it, deploy, promote and rollback refuse a version that does not."""
     schema = Schema(users.open())

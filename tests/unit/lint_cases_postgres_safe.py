@@ -10,6 +10,12 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN full_name VARCHAR(255)"),
     ("both", "ALTER TABLE users ADD COLUMN full_name text NULL, ADD COLUMN IF NOT EXISTS tags text[]"),
     ("both", "ALTER TABLE users ADD COLUMN active boolean NOT NULL DEFAULT true"),
+    (
+        "expand",
+        "ALTER TABLE users ADD a text, ADD b text DEFAULT '7', ADD c varchar(9) DEFAULT 'abcd', ADD d jsonb DEFAULT '{}', ADD e int DEFAULT 70000; "
+        "ALTER TABLE users ADD CHECK (a::int IS NULL AND b::int > 6 AND c::char(3) IS NOT NULL AND d::text IS NOT NULL AND e::bigint > 6) NOT VALID; "
+        "ALTER TABLE users ADD f int GENERATED ALWAYS AS (b::int) VIRTUAL, ADD g int GENERATED ALWAYS AS (a::int) VIRTUAL",
+    ),
     ("both", "ALTER TABLE users ADD COLUMN settings jsonb NOT NULL DEFAULT '{}'::jsonb"),
     ("both", "ALTER TABLE users ADD COLUMN created timestamptz NOT NULL DEFAULT now()"),
     ("both", "ALTER TABLE users ADD COLUMN created timestamptz DEFAULT CURRENT_TIMESTAMP, ADD day date DEFAULT (now() AT TIME ZONE 'utc')::date"),

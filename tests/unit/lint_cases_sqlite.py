@@ -110,7 +110,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD COLUMN a INTEGER PRIMARY KEY AUTOINCREMENT"),
         ("both", "ALTER TABLE users ADD COLUMN a INT CONSTRAINT c CHECK (a > 0)"),
     ],
-    "foreign-key": [("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 1 REFERENCES b (id) ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED")],
+    "foreign-key": [
+        ("both", "ALTER TABLE users ADD COLUMN a INT NOT NULL DEFAULT 1 REFERENCES b (id) ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED"),
+        ("expand", "ALTER TABLE users ADD COLUMN a INT REFERENCES b"),
+        ("expand", "CREATE TABLE notes (id INTEGER PRIMARY KEY, author TEXT REFERENCES users (email) ON DELETE CASCADE)"),
+        ("expand", "CREATE TABLE IF NOT EXISTS notes (a INT, b INT, FOREIGN KEY (a, b) REFERENCES [users] (id, kind) ON DELETE SET NULL)"),
+        ("expand", "CREATE TABLE main.notes (a INT REFERENCES users (id) ON DELETE CASCADE, b INT REFERENCES users (ID) ON UPDATE CASCADE)"),
+    ],
     "index-blocks-writers": [
         ("both", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\nALTER TABLE users ADD COLUMN c INT;\nCREATE UNIQUE INDEX i ON users (a, c)"),
         ("both", "CREATE INDEX i ON users (a)"),
@@ -242,12 +248,23 @@ BAD: dict[str, list[tuple[str, str]]] = {
 WITH_OTHERS: dict[str, set[str]] = {
     "table-rebuild": {"drop-in-expand"},
     "rewriting-column": {"holds-the-old-version"},
+    "add-not-null": {"foreign-key"},
     "trigger": {"delete-in-expand", "delete-in-contract"},
     "holds-the-old-version": {"inline-constraint", "index-blocks-writers"},
 }
 """What else is wrong with some cases of a rule."""
 
-WARN = {"index-blocks-writers", "inline-constraint", "table-rewrite", "delete-in-contract", "replaces", "row-locks", "side-effect", "holds-the-old-version"}
+WARN = {
+    "index-blocks-writers",
+    "foreign-key",
+    "inline-constraint",
+    "table-rewrite",
+    "delete-in-contract",
+    "replaces",
+    "row-locks",
+    "side-effect",
+    "holds-the-old-version",
+}
 """Rules that may only warn; the others are always errors."""
 
 GOOD: list[tuple[str, str]] = [
@@ -300,7 +317,9 @@ GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN a BLOB DEFAULT x'00'"),
     ("both", "ALTER TABLE users ADD COLUMN a MONEY DEFAULT TRUE"),
     ("both", "ALTER TABLE users ADD COLUMN a INT REFERENCES b (id) ON DELETE CASCADE"),
-    ("both", "ALTER TABLE users ADD COLUMN a INT DEFAULT NULL REFERENCES b"),
+    ("both", "ALTER TABLE users ADD COLUMN a INT DEFAULT NULL REFERENCES b ON DELETE SET NULL"),
+    ("both", "CREATE TABLE a (id INTEGER PRIMARY KEY, b INT REFERENCES a);\nCREATE TABLE c (a INT REFERENCES a (b))"),
+    ("contract", "CREATE TABLE c (a INT REFERENCES users (email))"),
     ("both", "ALTER TABLE users ADD COLUMN a INT GENERATED ALWAYS AS (b + 1) VIRTUAL"),
     ("both", "ALTER TABLE users ADD COLUMN a INT AS (b + 1)"),
     ("both", "ALTER TABLE users ADD COLUMN a TEXT AS (CASE WHEN json_valid(b) THEN b -> 'a' END)"),
@@ -308,7 +327,7 @@ GOOD: list[tuple[str, str]] = [
     ("contract", "ALTER TABLE users ADD COLUMN a TEXT AS (json_extract(data, '$.a'))"),
     ("both", "ALTER TABLE users ADD COLUMN a INT;\nALTER TABLE users DROP COLUMN a"),
     ("both", "ALTER TABLE users ADD COLUMN a INT;\nALTER TABLE users RENAME COLUMN a TO z"),
-    ("both", "CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT, b TEXT UNIQUE DEFAULT CURRENT_TIMESTAMP, c INT REFERENCES users (id)) STRICT"),
+    ("both", "CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT, b TEXT UNIQUE DEFAULT CURRENT_TIMESTAMP, c INT REFERENCES users ON DELETE CASCADE) STRICT"),
     ("both", "CREATE TABLE IF NOT EXISTS a (id INT)"),
     ("both", "CREATE TABLE a (id INT);\nCREATE UNIQUE INDEX i ON A (id);\nALTER TABLE main.a RENAME TO b;\nUPDATE b SET id = 1;\nDELETE FROM b;\nDROP TABLE b"),
     ("both", "CREATE TABLE a (id INT);\nREPLACE INTO a VALUES (1);\nALTER TABLE a RENAME id TO b;\nALTER TABLE a DROP COLUMN b"),

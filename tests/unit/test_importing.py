@@ -335,6 +335,28 @@ def test_a_contract_that_drops_what_its_own_expand_adds_is_an_error(dialect: Dia
     assert said("1_a") == [("1_a/contract.sql", 3, "error")]
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_backfill_of_what_no_expand_of_the_release_adds_is_warned_of(dialect: Dialect) -> None:
+    """ "a backfill fills what was added" """
+
+    def said(backfill: str, *expands: str) -> list[str]:
+        expanding = [Script(expand, f"{number}_a/expand.sql", "expand") for number, expand in enumerate(expands)]
+        found = lint_release([*expanding, Script(backfill, "0_a/backfill.sql", "backfill")], dialect)
+        assert {(each.file, each.line, each.severity) for each in found if each.rule == "backfill-old-column"} <= {("0_a/backfill.sql", 1, "warn")}
+        return [each.message for each in found if each.rule == "backfill-old-column"]
+
+    adds, tables = "ALTER TABLE users ADD COLUMN x int", "CREATE TABLE pets (id int)"
+    (told,) = said("UPDATE users SET x = 1, email = NULL", adds)
+    assert told.startswith("writes over email of users, which no expand of this release adds: the old version may read it, and revert does not bring back")
+    assert said("UPDATE users SET email = lower(email) WHERE email <> lower(email)", "SELECT 1") != []
+    assert said("UPDATE users SET X = 1, seen_at = seen_at WHERE x IS NULL", adds) == []
+    assert said("UPDATE users SET x = 1, y = 2", adds, "ALTER TABLE users ADD COLUMN y int") == []
+    assert said("UPDATE users SET z = 1", adds, "ALTER TABLE users RENAME COLUMN x TO z") == []
+    assert said("UPDATE pets SET id = 1", tables) == []
+    assert said("UPDATE users SET x = 1, email = NULL") == [], "what is new nobody knows"
+    assert said("-- bleen: allow backfill-old-column an earlier release has added it\nUPDATE users SET email = NULL", adds) == []
+
+
 RENAMES: list[tuple[str, str, tuple[Dialect, ...]]] = [
     ("CREATE TABLE t_new (id int);\nALTER TABLE t_new RENAME TO t", "DROP TABLE IF EXISTS t", DIALECTS),
     ("CREATE TABLE t_new (id int)", "ALTER TABLE t_new RENAME TO t;\nDROP TABLE t", DIALECTS),

@@ -36,6 +36,7 @@ def expand(sql: str) -> list[str]:
         f"{DROP}; -- bleen: allow drop-in-expand: nobody reads it",
         f"{DROP} -- bleen: allow drop-in-expand nobody reads it\n;",
         "DROP TABLE -- bleen: allow drop-in-expand nobody reads it\n users;",
+        f"{DROP}\n-- it is old\n-- bleen: allow drop-in-expand nobody reads it\n; SELECT 1",
         f"SELECT 1; /* bleen: allow drop-in-expand nobody reads it */ {DROP}; SELECT 2",
         f"-- bleen: allow drop-in-expand nobody reads it\n-- bleen: allow drop-cascade it has no dependants\n{DROP} CASCADE",
         "-- bleen: allow drop-in-expand both are new\nALTER TABLE users DROP a,\n  DROP b",
@@ -52,6 +53,8 @@ def test_a_comment_at_a_statement_allows_one_rule_there(sql: str) -> None:
     ("sql", "found"),
     [
         (f"-- bleen: allow drop-in-expand nobody reads it\n{DROP}; {DROP}", ["drop-in-expand"]),
+        (f"SELECT 1 /* bleen: allow drop-in-expand nobody reads it */; {DROP}", ["unused-override", "drop-in-expand"]),
+        (f"SELECT 1 /* ; */\n-- bleen: allow drop-in-expand nobody reads it\n; {DROP}", ["unused-override", "drop-in-expand"]),
         (f"{DROP};\n-- bleen: allow drop-in-expand nobody reads it\n", ["drop-in-expand", "unused-override"]),
         (f"-- bleen: allow drop-in-expand nobody reads it\nSELECT 1; {DROP}", ["unused-override", "drop-in-expand"]),
         (f"-- bleen: allow drop-in-expand\n{DROP}", ["bad-override", "drop-in-expand"]),
@@ -219,6 +222,14 @@ def test_a_migration_toml_is_read_too_and_its_backfill_judged(
     code, out, _ = run("--dialect", "postgres", "--json", str(file), capsys=capsys)
     assert [(each["line"], each["column"], each["rule"]) for each in json.loads(out)] == found
     assert code == (1 if found else 0)
+
+
+def test_a_backfill_of_a_migration_toml_is_read_with_the_expand_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "expand.sql").write_text("ALTER TABLE users ADD COLUMN a int;")
+    (tmp_path / "migration.toml").write_text('\n[backfill]\ntable = "users"\nset = { a = "1", email = "NULL" }\n')
+    code, out, _ = run("--dialect", "postgres", str(tmp_path), capsys=capsys)
+    assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warning")
+    assert "migration.toml:2:1: warn [backfill-old-column] writes over email of users" in out
 
 
 def test_a_backfill_is_said_in_one_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,11 @@ def test_the_safe_way_is_sql_that_the_linter_itself_passes(phase: Phase, rule: s
             "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX u;",
         ),
         ("ALTER TABLE users ADD UNIQUE (a, at WITHOUT OVERLAPS)", ""),
+        (
+            "CREATE TABLE p PARTITION OF events DEFAULT",
+            "CREATE TABLE p (LIKE events INCLUDING COMMENTS INCLUDING COMPRESSION INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED "
+            "INCLUDING INDEXES INCLUDING STATISTICS INCLUDING STORAGE);\nALTER TABLE events ATTACH PARTITION p DEFAULT;",
+        ),
         ("ALTER VIEW v RENAME COLUMN a TO b", ""),
         (
             "ALTER TABLE users ADD a int GENERATED ALWAYS AS (b * 2) VIRTUAL CHECK (a > 0)",

@@ -57,6 +57,14 @@ class Catalogue:
         """The triggers, but for ours, that an UPDATE of these columns fires."""
         return []
 
+    def stamps(self, table: str, columns: Sequence[str]) -> list[str]:
+        """The other columns that the server itself sets when an UPDATE sets these."""
+        return []
+
+    def hides(self, statement: Statement) -> str:
+        """What a statement makes that a role, which names it without its schema, finds in the place of another, and what to do; empty if there is none."""
+        return ""
+
     def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:
         """Which of ``statements``, behind those ``before``, take the default of a column away without a word, as they say all of it anew; a line each, with
         what to do.

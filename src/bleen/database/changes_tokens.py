@@ -12,7 +12,7 @@ _DEFAULTS = ("set-default", "drop-default", "modify", "change")
 
 
 def changes(text: str, dialect: Dialect) -> Iterator[Names]:
-    """Each as an aspect and the names of what has it, in lower case. Raises Unreadable."""
+    """Each as an aspect and the names of what has it, as they are written. Raises Unreadable."""
     for sentence in read(text, dialect).sentences:
         try:
             yield from _changes(Cursor(sentence.tokens, text), dialect)
@@ -64,4 +64,4 @@ def _until(cursor: Cursor, *ends: str) -> list[str]:
 
 
 def _names(table: tuple[Token, ...]) -> Names:
-    return tuple(each.identifier.lower() for each in table)
+    return tuple(each.identifier for each in table)

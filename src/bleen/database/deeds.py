@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bleen.database.importing import Names, read, same
-from bleen.database.reverting_names import taken_whole
+from bleen.database.reverting_names import taken_as_written
 from bleen.database.statements import Dialect, Unreadable
 
 _ALIKE = {"view": "table", "function": "routine", "procedure": "routine"}
+_PARTS, _ANY_CASE = ("column", "index", "constraint", "default"), ("routine", "event")
+"""Names that MySQL takes in any case: of the parts of a table, where its own is one of those that it does not, and of all else."""
 
 
 class Deed(NamedTuple):
@@ -37,9 +39,9 @@ def deed(text: str, dialect: Dialect) -> Deed:
         renames = {old for part in parts for old, _ in part.renames}
         if dialect == "postgres":
             return Deed(makes, {name for part in parts for name in part.drops}, set(_changes(text, dialect)), renames)
-        gone = {(each.kind.lower(), *each.names) for each in taken_whole(text, dialect) or ()}
+        gone = {(each.kind.lower(), *each.names) for each in taken_as_written(text, dialect) or ()}
         known = {name for name in makes if name[0] != "index" or dialect == "sqlite"}  # of MySQL's, only what is derived says the table
-        return Deed(*({_alike(name) for name in names} for names in (known, gone, set(_changes(text, dialect)), renames)))
+        return Deed(*({_alike(name, dialect) for name in names} for names in (known, gone, set(_changes(text, dialect)), renames)))
     except Unreadable:
         return Deed(set(), set(), set(), set())
 
@@ -57,10 +59,13 @@ def among(some: set[Names], others: set[Names]) -> bool:
     return all(any(same(each, other) for other in others) for each in some)
 
 
-def _alike(names: Names) -> Names:
-    """Of MySQL and SQLite, in lower case."""
-    kind, *own = (each.lower() for each in names)
-    return _ALIKE.get(kind, kind), *own
+def _alike(names: Names, dialect: Dialect) -> Names:
+    """Of MySQL and SQLite, in lower case where that is the same: on Linux, Audit and audit are two tables to MySQL."""
+    kind, *own = names
+    kind = _ALIKE.get(kind.lower(), kind.lower())
+    if dialect != "mysql" or kind in _ANY_CASE:
+        return kind, *(each.lower() for each in own)
+    return kind, *own[:-1], *(each.lower() if kind in _PARTS else each for each in own[-1:])
 
 
 def _changes(text: str, dialect: Dialect) -> Iterator[Names]:

@@ -243,16 +243,33 @@ class Foresight:
         if argv := migration.command.contract:
             unknown = f"what `{shlex.join(argv)}` takes away in contract, bleen does not know, and nothing brings it back"
             found.append(f"{migration.name}: {unknown}: look that no other migration needs it, in a pair, a backfill or a contract of its own")
-        own = (*self._defaultless(migration), *self._demanding(migration), *self._needing(migration, before), *self._firing(migration))
+        own = (
+            *self._defaultless(migration),
+            *self._demanding(migration),
+            *self._needing(migration, before),
+            *self._firing(migration),
+            *self._hiding(migration),
+        )
         return found + [f"{migration.name}: {each}" for each in own]
 
+    def _hiding(self, migration: Migration) -> Iterator[str]:
+        """What its expand makes that somebody finds in the place of what was there before."""
+        for each in self._statements(migration, "expand"):
+            if why := self._server.catalogue.hides(each):
+                yield f"{each.brief}: {why}"
+
     def _firing(self, migration: Migration) -> Iterator[str]:
-        """The triggers that its backfill fires: rows that nobody has written look as if somebody had, or are noted as changed."""
+        """The triggers that its backfill fires, and the times that it sets: rows that nobody has written look as if somebody had, or are noted as changed."""
         fill = parts.fill(self._server, migration)
-        if fill and (fired := self._server.catalogue.fires(fill.table, tuple(fill.set))):
+        if fill is None:
+            return
+        if fired := self._server.catalogue.fires(fill.table, tuple(fill.set)):
             which = f"{'trigger' if len(fired) == 1 else 'triggers'} {', '.join(fired)}"
             way = "see that it may do what it does (a time of the last change, a line in a log) for each of them, or let it pass such an UPDATE by"
             yield f"the backfill updates the rows of {fill.table}, and fires {which} of yours: {way}"
+        for name in self._server.catalogue.stamps(fill.table, tuple(fill.set)):
+            way = f"SET {name} = {name} in it keeps what is there"
+            yield f"the backfill sets {name} of each row of {fill.table} that it fills to the time then (ON UPDATE): {way}"
 
     def _needing(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
         """What will keep the gate of its contract shut, unless what runs before it has taken that away."""

@@ -67,6 +67,15 @@ class MySQLCatalogue(Catalogue):
         )
         return [str(name) for (name,) in found if not name.startswith("bleen_")]
 
+    def stamps(self, table: str, columns: Sequence[str]) -> list[str]:
+        given = {name.lower() for name in columns}
+        found = self._server.rows(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s AND extra LIKE '%%on update%%'"
+            " ORDER BY ordinal_position",
+            self._server.named(table),
+        )
+        return [str(name) for (name,) in found if str(name).lower() not in given]
+
     def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:
         """Statement by statement, as one may give, take or rename what another one forgets."""
         defaults: dict[tuple[tuple[str, str], str], str] = {}

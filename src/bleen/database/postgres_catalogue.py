@@ -16,6 +16,11 @@ _MERGED = """
         SELECT coalesce(a.attname, '')::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, at)
         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.at)
     ORDER BY 1"""
+_HIDDEN = """
+    SELECT r.rolname, n.nspname, c.relname FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE r.rolname = %s AND r.rolcanlogin AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND n.nspname = ANY(current_schemas(false)) AND n.nspname <> r.rolname ORDER BY array_position(current_schemas(false), n.nspname) LIMIT 1"""
+"""PostgreSQL, "Schemas": the search_path is "$user", public by default."""
 
 
 class PostgresCatalogue(Catalogue):
@@ -54,6 +59,19 @@ class PostgresCatalogue(Catalogue):
 
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         return list(needing(self._rows, statements, before))
+
+    def hides(self, statement: Statement) -> str:
+        (node, name), made = node_of(statement), None
+        if name in ("create_stmt", "create_foreign_table_stmt"):
+            made = node.relation if name == "create_stmt" else node.base_stmt.relation
+        elif name in ("view_stmt", "create_table_as_stmt"):
+            made = node.view if name == "view_stmt" else node.into.rel
+        found = self._rows(_HIDDEN, [made.schemaname, made.relname]) if made is not None and made.schemaname else []
+        if not found:
+            return ""
+        ((schema, of, table),) = found
+        why = f"to the role {schema}, whose search_path begins with the schema of its name, {table} is this from here on, and not {of}.{table}"
+        return f"{why}: if the version that serves logs in as {schema}, give it another name or schema"
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         return fired(self._rows, table, columns)

@@ -20,7 +20,7 @@ _Spelt = Callable[[tuple[Token, ...]], tuple[str, ...]]
 
 
 class Thing(NamedTuple):
-    """Something that a schema holds, in lower case."""
+    """Something that a schema holds, in lower case unless it is said otherwise."""
 
     kind: str
     names: tuple[str, ...]
@@ -34,16 +34,11 @@ class Thing(NamedTuple):
 
 def taken(text: str, dialect: Dialect) -> frozenset[Thing] | None:
     """What a statement takes away, without what qualifies it; None if it does anything else, or cannot be read."""
-    return _taken(text, dialect, lambda names: _all(names[-1:]))
-
-
-def taken_whole(text: str, dialect: Dialect) -> frozenset[Thing] | None:
-    """As ``taken``, with what qualifies it as it is written."""
-    return _taken(text, dialect, _all)
+    return _taken(text, dialect, lambda names: tuple(each.identifier.lower() for each in names[-1:]))
 
 
 def taken_as_written(text: str, dialect: Dialect) -> frozenset[Thing] | None:
-    """As ``taken_whole``, in the case in which it is written."""
+    """As ``taken``, with what qualifies it, in the case in which it is written."""
     return _taken(text, dialect, lambda names: tuple(each.identifier for each in names))
 
 
@@ -106,7 +101,3 @@ def _altered(cursor: Cursor, spelt: _Spelt) -> list[Thing]:
         if cursor.done:
             return found
         cursor.expect(",")
-
-
-def _all(names: tuple[Token, ...]) -> tuple[str, ...]:
-    return tuple(each.identifier.lower() for each in names)

@@ -28,6 +28,10 @@ DROPS_NEW = "drops-new"
 """The rule of expand.sql and contract.sql of one migration together, which ``together`` looks at."""
 
 
+FILLS_OLD = "backfill-old-column"
+"""The rule of backfill.sql and every expand.sql of a release together, which ``together`` looks at."""
+
+
 class DialectRules(Protocol):
     """What a dialect's module provides."""
 
@@ -63,12 +67,19 @@ def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
         known.enters(script.phase)
         findings = module.lint(script.text, script.file, script.phase, known)
         if script.phase == "contract":
-            beside = [each.text for each in given if each.phase == "expand" and Path(each.file).parent == Path(script.file).parent]
-            dropped = together.dropped_new(beside, script.text, dialect)
+            dropped = together.dropped_new([each.text for each in given if _beside(each, script)], script.text, dialect)
             findings = [*findings, *(Finding(script.file, *at, DROPS_NEW, "error", why) for at, why in dropped)]
-        left = overrides.applied(findings, script.text, script.file, module, (*module.RULES, DROPS_NEW))
+        if script.phase == "backfill" and any(_beside(each, script) for each in given):  # alone, nobody knows what is new
+            filled = together.filled_old([each.text for each in given if each.phase == "expand"], script.text, dialect)
+            findings = [*findings, *(Finding(script.file, *at, FILLS_OLD, "warn", why) for at, why in filled)]
+        left = overrides.applied(findings, script.text, script.file, module, (*module.RULES, DROPS_NEW, FILLS_OLD))
         found[index] = sorted(left, key=lambda each: (each.line, each.column))
     return [finding for index in range(len(given)) for finding in found[index]]
+
+
+def _beside(each: Script, script: Script) -> bool:
+    """Whether it is the expand of the same migration."""
+    return each.phase == "expand" and Path(each.file).parent == Path(script.file).parent
 
 
 def lint_back(expand: str, revert: Script, dialect: Dialect, judged: Callable[[Finding], Finding | None]) -> list[Finding]:
@@ -90,6 +101,7 @@ def rules(dialect: Dialect) -> Mapping[str, str]:
     way_back = {
         IRREVERSIBLE: "What expand.sql does is undone by revert.sql, or by what is derived from it; else revert.sql says why not.",
         DROPS_NEW: "Contract drops no table and no column that the expand of the same migration adds, whatever it is called by then: the new version uses it.",
+        FILLS_OLD: "A backfill fills what this release adds: what it writes over elsewhere the old version may read, and no way back restores it.",
     }
     return {**_module(dialect).RULES, **way_back, **overrides.RULES}
 

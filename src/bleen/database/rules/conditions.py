@@ -3,6 +3,7 @@
 What the two dialects, or two collations, answer differently is not plain; neither is what a function says.
 """
 
+import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -205,13 +206,11 @@ class _Reader:
         self.cursor.expect("(")
         if function.word in ("COALESCE", "IFNULL"):
             return self.first()
-        if function.word in _STRICT and self.expression(0) is None:
-            self.cursor.at = begin
-            self.cursor.group()
-            return None
+        said = self.expression(0) if function.word in _STRICT else UNKNOWN
+        alone = self.cursor.sees(")")
         self.cursor.at = begin
         self.cursor.group()
-        return UNKNOWN
+        return None if said is None else valid_json(said) if function.word == "JSON_VALID" and alone else UNKNOWN
 
     def first(self) -> Value:
         """The first that is not NULL of what stands in a parenthesis."""
@@ -222,6 +221,21 @@ class _Reader:
             if self.cursor.accept(")"):
                 return UNKNOWN if isinstance(said, Named) else said
             self.cursor.expect(",")
+
+
+def valid_json(said: Value) -> Value:
+    """Whether a text is JSON; not what is none: MySQL says no to JSON_VALID(1), and the others yes."""
+    if not isinstance(said, str) or len(said) > _DEEPEST:
+        return UNKNOWN
+    try:
+        json.loads(said, parse_constant=_no_constant)  # NaN and Infinity are Python's own
+    except ValueError:
+        return 0.0
+    return 1.0
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
 
 
 def _text(token: Token) -> Value:

@@ -47,7 +47,7 @@ def added(column: Column, table: Sequence[Token], perhaps: str = "") -> str:
         expand = [_alter(on, f"ALTER COLUMN {name} SET DEFAULT ({set_to})")] if volatile else []
         backfill = [f"UPDATE {on} SET {name} = {set_to} WHERE {name} IS NULL;"]
         contract = required(column, on, strict) if column.not_null else []
-    if any(truth(value(check, {column.name.identifier.lower(): default})) is False for check in column.checks if not column.generated):
+    if column.no_json or any(truth(value(check, {column.name.identifier.lower(): default})) is False for check in column.checks if not column.generated):
         return ""
     if column.key:
         if column.endless or (default is not None and not column.generated):

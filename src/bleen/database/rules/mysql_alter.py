@@ -215,6 +215,14 @@ def _add_column(spec: Spec, context: Context) -> Iterator[Fault]:
         default = UNKNOWN if column.generated else value(column.default) if column.default else None
         checks = (*column.checks, not_null(column.expression, "mysql")) if column.generated and column.not_null else column.checks
         yield from refuses(spec.at, context.name, column.name, default, checks, context.used)
+        yield from _no_json(spec.at, column, context)
+
+
+def _no_json(at: Token, column: Column, context: Context) -> Iterator[Fault]:
+    """A new JSON column whose default is none, which the old version writes."""
+    if column.no_json:
+        fails = f"each INSERT into {context.name} by the version that does not know it fails"
+        yield Fault(at, "holds-the-old-version", f"the default of {column.name.text} is no JSON: {fails}; write DEFAULT ('{{}}')")
 
 
 def _add_unique(spec: Spec, context: Context) -> Iterator[Fault]:
@@ -400,6 +408,7 @@ def _modify(spec: Spec, context: Context) -> Iterator[Fault]:
             fails = f"each INSERT into {context.name} by the version that does not know it fails"
             message = f"{column.name.text} is NOT NULL without a default from here on: {fails}"
             yield Fault(spec.at, "add-not-null", message, f"-- contract.sql\n{context.alter(spec.text, ONLINE)}" if spec.kind == "modify" else "")
+        yield from _no_json(spec.at, column, context)
         return
     message = f"changes {context.name}.{column.name.text} under the version that serves, and copies {context.name} if the type becomes another"
     yield Fault(spec.at, "change-type", message, _retyped(column, context))

@@ -5,6 +5,7 @@ Sources: as in ``mysql_grammar``.
 
 from typing import NamedTuple
 
+from bleen.database.rules.conditions import truth, valid_json, value
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
 
@@ -43,6 +44,11 @@ class Column(NamedTuple):
     def endless(self) -> bool:
         """Whether it is a TEXT, a BLOB or JSON, which no index has all of."""
         return any(kind in self.type.upper().partition("(")[0] for kind in ("TEXT", "BLOB", "JSON", "LONG"))
+
+    @property
+    def no_json(self) -> bool:
+        """Whether it is JSON, and its default plainly is not: MariaDB has a CHECK of its own there, which ALGORITHM=INSTANT does not look at."""
+        return self.type.upper() == "JSON" and bool(self.default) and truth(valid_json(value(self.default))) is False
 
     @property
     def bare_default(self) -> str:

@@ -49,7 +49,7 @@ def applied(findings: Sequence[Finding], text: str, file: str, dialect: Reader, 
         if said is None or fault:
             left.append(_finding(file, text, comment, "bad-override", "error", fault))
         else:
-            allowed.append(Override(said["rule"], comment, _statement_of(comment, statements, text)))
+            allowed.append(Override(said["rule"], comment, _statement_of(comment, comments, statements, text)))
     for override in allowed:
         hit = {finding for finding in findings if finding.rule == override.rule and _stands_in(finding, override.statement, text)}
         left = [finding for finding in left if finding not in hit]
@@ -69,15 +69,20 @@ def _fault(said: re.Match[str] | None, rules: Iterable[str]) -> str:
     return "" if said["reason"] else f"says no reason; write `-- bleen: allow {said['rule']} why it is safe here`"
 
 
-def _statement_of(comment: Comment, statements: Sequence[Statement], text: str) -> Statement | None:
-    """The statement that the comment stands in, or behind on its last line with no other one following there; else the next one."""
+def _statement_of(comment: Comment, comments: Iterable[Comment], statements: Sequence[Statement], text: str) -> Statement | None:
+    """The statement that the comment stands in, or behind on its last line with no other one following there; else the next one.
+
+    It stands in a statement until that ends, with a semicolon.
+    """
     before = [each for each in statements if each.offset < comment.begin]
     after = next((each for each in statements if each.offset > comment.begin), None)
     if not before:
         return after
     last = before[-1]
     end = last.offset + len(last.text)
-    if comment.begin < end:
+    between = [each for each in comments if end <= each.begin < comment.begin]
+    begins, ends = [*(each.begin for each in between), comment.begin], [end, *(each.end for each in between)]
+    if comment.begin < end or not any(text[behind:before].strip() for behind, before in zip(ends, begins, strict=True)):
         return last
     rest_of_line = text.find("\n", comment.end)
     next_is_here = after is not None and (rest_of_line < 0 or after.offset < rest_of_line)

@@ -141,6 +141,9 @@ def add_column(look: Look, statement: Message, command: Message, at: Place) -> I
         look.known.makes("column", *it.table, it.name, what=Added(_given(look, it), it.definition.type_name, it.required))
         if it.required:
             requires(look, it.table, it.name)
+    if statement.objtype == pb.OBJECT_FOREIGN_TABLE and look.expanding:
+        why = f"from here on each INSERT of the old version into {table}, and its SELECT *, ask the server behind {table} for {name}"
+        yield look.warning("holds-the-old-version", f"{why}, and fail unless the table there has it: add it there first", at=at)
     if it.stored is not None:
         yield look.finding(
             "rewriting-column",

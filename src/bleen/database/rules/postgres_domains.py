@@ -69,25 +69,45 @@ def alter_domain(look: Look, statement: Message) -> Iterator[Finding]:
             was = look.known.of("domain", *each)
             if was is not None:
                 volatile = statement.HasField("def") and _volatile(getattr(statement, "def")) if statement.subtype == "T" else was.volatile
-                look.known.learns("domain", *each, what=was._replace(constrained=was.constrained or adds, volatile=volatile))
+                given = was.given
+                if statement.subtype == "T":
+                    given = value(getattr(statement, "def")) if statement.HasField("def") else None
+                look.known.learns("domain", *each, what=was._replace(constrained=was.constrained or adds, volatile=volatile, given=given))
         if not any(look.known.knows("column of", *each) for each in over):
             return
     read = f"every table with a column of {quoted(*name)} is read while nobody writes it"
+    left = [each for each in _over(look, name) if _left_out(look, each)] if look.expanding and adds and value(constraint.raw_expr, _null) is False else []
     if statement.subtype == "O" or (adds and constraint.contype == pb.CONSTR_NOTNULL):  # which is never NOT VALID
         chosen = quoted(constraint.conname or called(name[-1], "not_null"))
-        fix = f"ALTER DOMAIN {quoted(*name)} ADD CONSTRAINT {chosen} CHECK (value IS NOT NULL) NOT VALID;"
+        check = f"ALTER DOMAIN {quoted(*name)} ADD CONSTRAINT {chosen} CHECK (value IS NOT NULL) NOT VALID"
+        fix = look.later(check) if look.expanding else f"{check};"  # the old version leaves a new column of it NULL
         yield look.finding("domain", f"{read}; a CHECK that is NOT VALID holds what is written from then on", fix)
     elif adds and not constraint.skip_validation:
         safe = changed(statement)
         getattr(safe, "def").constraint.skip_validation, getattr(safe, "def").constraint.initially_valid = True, False
-        yield look.finding("domain", f"{read}; add it NOT VALID, which holds what is written from then on, and leave it so", sql(safe))
+        fix = look.later(sql(safe).removesuffix(";")) if left else sql(safe)
+        yield look.finding("domain", f"{read}; add it NOT VALID, which holds what is written from then on, and leave it so", fix)
     elif statement.subtype == "V":
         yield look.finding("domain", f"{read}; leave it NOT VALID, which holds what is written, or validate a CHECK of each table instead")
+    elif left:
+        why = f"every INSERT of the old version fails from here on: it does not know the new column of {quoted(*left[0])}, which has no default"
+        yield look.finding("not-null-in-expand", f"{why}; require it in contract", look.later())
     elif adds and look.expanding:
         over_what = f"columns of {quoted(*name)}"
         yield look.warning("holds-the-old-version", f"{quoted(*name)}: {HELD.format(over=over_what)}", look.later())
     elif statement.subtype in ("X", "T") and look.expanding:
         yield look.finding("domain", f"the old version counts on {quoted(*name)} as it is; change it in contract", look.later())
+
+
+def _null(column: Message) -> Value:
+    """VALUE, in a row that leaves it out."""
+    return None
+
+
+def _left_out(look: Look, domain: tuple[str, ...]) -> bool:
+    """Whether this release has made a domain, and added a column of it to a table in use, and neither has a default."""
+    it = look.known.of("domain", *domain)
+    return it is not None and it.given is None and bool(look.known.of("column of", *domain))
 
 
 def _over(look: Look, name: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -102,7 +122,8 @@ def domain_column(look: Look, type_name: Message, table: str, has_default: bool,
     """A column of a type that is not PostgreSQL's, added to a table in use."""
     name = words(type_name.names)
     base, rewrites = quoted(*name), f"PostgreSQL writes the whole of {table} again, and nobody reads or writes it meanwhile"
-    look.known.learns("column of", *name)
+    left_out = not (has_default or type_name.array_bounds)
+    look.known.learns("column of", *name, what=left_out or look.known.of("column of", *name))
     it = look.known.of("domain", *name)
     if it is not None and it.constrained and not type_name.array_bounds:
         yield look.finding(

@@ -13,7 +13,7 @@ from postgast import walk
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_look import FREE, Look, Message, expression, functions, inner, kind, quoted, type_name, words
 from bleen.database.rules.postgres_made import GRANTED, NAME
-from bleen.database.rules.postgres_values import Unsure, Value, as_type, has_room, relation_said, value
+from bleen.database.rules.postgres_values import Row, Unsure, Value, as_type, has_room, relation_said, value
 from bleen.database.rules.sentences import BY_DEFAULT, HELD
 from bleen.database.statements import Place
 
@@ -106,7 +106,9 @@ def computed(look: Look, table: tuple[str, ...], index: Message, fix: str) -> It
 
 def virtual(look: Look, table: tuple[str, ...], it: Message, at: Place) -> Iterator[Finding]:
     """A warning where a VIRTUAL column, which a SELECT * of the old version computes too, fails for what that version writes."""
-    over = [name for name in columns_of(Holding("", (it.raw_expr,), "")) if not look.known.made("column", *table, name)]
+    columns = list(columns_of(Holding("", (it.raw_expr,), "")))
+    before = [name for name in columns if not look.known.made("column", *table, name)]
+    over = before or (columns if value(it.raw_expr, _row(look, table)) is Unsure.UNKNOWN else [])
     if look.expanding and over and may_fail(it.raw_expr):
         why = f"a SELECT * of the old version fails from here on where {expression(it.raw_expr)} fails for what a row has in"
         how = "let it be NULL there, as a / NULLIF(b, 0) is"
@@ -199,12 +201,18 @@ def never_null(parts: Iterable[Message]) -> list[str]:
     return found
 
 
-def _refuses(look: Look, table: tuple[str, ...], it: Holding) -> bool | None:
-    """Whether it refuses an INSERT of the old version, going by the columns that this release adds; None if that cannot be told."""
+def _row(look: Look, table: tuple[str, ...]) -> Row:
+    """A row of the old version, as far as this release adds its columns."""
 
     def row(column: Message) -> Value:
         return look.known.of("column", *table, _column(column)).given if look.known.made("column", *table, _column(column)) else Unsure.UNKNOWN
 
+    return row
+
+
+def _refuses(look: Look, table: tuple[str, ...], it: Holding) -> bool | None:
+    """Whether it refuses an INSERT of the old version, going by the columns that this release adds; None if that cannot be told."""
+    row = _row(look, table)
     given = [value(_expression(part), row) for part in it.parts]
     if it.what == "foreign":
         return False if (all if it.whole else any)(each is None for each in given) else None

@@ -38,7 +38,7 @@ Command = Callable[[Look, Message, Message, Place], Iterator[Finding]]
 """The rules of one subcommand of ALTER TABLE, on a table that is in use."""
 
 _ALTERED = ("OBJECT_TABLE", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE")
-_INCLUDING_ALL = 0x7FFFFFFF
+_INCLUDING_ALL, _IDENTITY = 0x7FFFFFFF, 1 << 5
 MOMENT = frozenset(
     "AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetStorage AT_SetCompression AT_ClusterOn AT_DropCluster AT_SetRelOptions "
     "AT_ResetRelOptions AT_DetachPartitionFinalize AT_DropOids".split()
@@ -609,7 +609,7 @@ def _attached(statement: Message, parent: Message) -> str:
     """A partition that is made as a table, partitioned itself if it was to be, and then attached."""
     if any(kind(inner(each)) == "ColumnDef" for each in statement.table_elts):
         return ""  # a default of its own, which LIKE does not take
-    like = wrapped(pb.TableLikeClause(relation=parent, options=_INCLUDING_ALL))
+    like = wrapped(pb.TableLikeClause(relation=parent, options=_INCLUDING_ALL & ~_IDENTITY))  # it has its parent's; PostgreSQL 18 refuses one of its own
     table = changed(statement, inh_relations=[], table_elts=[like, *statement.table_elts])
     table.ClearField("partbound")
     part = wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from postgast import pg_query_pb2 as pb
+from postgast import walk
 
 from bleen.database.rules.postgres_look import BUILT_IN, Message, expression, functions, inner, kind, type_name, words
 
@@ -49,6 +50,8 @@ _NULL_OF_NULL = (*_COMPARED, "+", "-", "*", "/", "%", "~", "~*", "!~", "!~*", "~
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _WHOLE = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
 _TEXT, _NUMERIC = ("text", "varchar"), ("numeric", "float4", "float8")
+_TEXTS = frozenset((*_TEXT, "bpchar", "char", "citext", "name"))
+"""Types that take any text, if only a part of it."""
 
 
 def no_row(column: Message) -> Value:
@@ -64,7 +67,7 @@ def value(node: Message, row: Row = no_row) -> Value:
         case "ColumnRef":
             return row(it)
         case "TypeCast":
-            return as_type(value(it.arg, row), it.type_name)
+            return _cast(it, row)
         case "CollateClause":
             given = value(it.arg, row)
             return Unsure.SOME if isinstance(given, str) else given
@@ -138,6 +141,15 @@ def as_type(given: Value, name: Message) -> Value:
     number = type_is in (*_WHOLE, *_NUMERIC) and type(given) is int
     fraction = type_is in ("numeric", "float8") and isinstance(given, Decimal)
     return given if (text or number or fraction) and _fits(given, name) else Unsure.SOME if built_in else Unsure.UNKNOWN
+
+
+def _cast(it: Message, row: Row) -> Value:
+    """What a column has in it may be refused by the type that it is cast to, other than a literal, which PostgreSQL has looked at."""
+    given = value(it.arg, row)
+    said = as_type(given, it.type_name)
+    read = isinstance(given, str) and said is Unsure.SOME and type_name(it.type_name) not in _TEXTS
+    refused = (read or not has_room(said, it.type_name)) and any(kind(node) == "ColumnRef" for _, node in walk(it))
+    return Unsure.UNKNOWN if refused else said
 
 
 def _fits(given: str | int | Decimal, name: Message) -> bool:

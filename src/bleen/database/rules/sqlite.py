@@ -32,7 +32,7 @@ from bleen.database.rules.sentences import (
     update,
     within,
 )
-from bleen.database.rules.sqlite_grammar import Column, Scratch, column, is_constant
+from bleen.database.rules.sqlite_grammar import Column, Reference, Scratch, column, is_constant, references
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
@@ -46,7 +46,7 @@ RULES = {
     "volatile-default": "SQLite refuses a default that is no literal for a new column of a table with rows.",
     "rewriting-column": "SQLite refuses to add a STORED generated column.",
     "inline-constraint": "SQLite refuses UNIQUE and PRIMARY KEY at a new column, and reads all rows for a CHECK.",
-    "foreign-key": "A new column with REFERENCES has NULL as its default: SQLite refuses another one.",
+    "foreign-key": "SQLite refuses a new column with REFERENCES and a default; a foreign key to a table in use may fail the old version's DELETEs.",
     "index-blocks-writers": "An index is built while no other connection can write; SQLite has no concurrent way.",
     "unique": "A unique index refuses rows that the version that serves may still write.",
     **HOLDS,
@@ -188,8 +188,9 @@ class _Sqlite:
                 yield from self.added(at, added, table)
             self.known.makes("column", *_key(table), added.name.identifier.lower())
             yield from self.remembered(at, added, table)
-            if added.references:
-                self.known.forgets("table", *_key(added.target))  # what it cascades to is in use
+            if added.reference:
+                yield from self.refers(table, added.reference)
+                self.known.forgets("table", *_key((added.reference.table,)))  # what it cascades to is in use
         elif cursor.accept("RENAME", "TO"):
             yield from self.renamed(at, table, self.last_name(cursor))
         elif cursor.accept("RENAME"):
@@ -348,6 +349,22 @@ class _Sqlite:
             yield self.rebuilt(at, _name(table))
         if surely_new:
             self.known.makes("table", *_key(table))
+        for reference in references(cursor.rest()):
+            yield from self.refers(table, reference)
+
+    def refers(self, table: tuple[Token, ...], to: Reference) -> Iterator[Fault]:
+        """What a foreign key does to the old version's DELETEs from the table that it refers to (SQLite, "SQLite Foreign Key Support")."""
+        other = (*table[:-1], to.table)
+        if self.phase != "expand" or self.made(other) or _key(other) == _key(table):
+            return
+        told = f"where foreign_keys is on, {{}} DELETE of the old version from {to.table.text} fails"
+        unsure = [column.text for column in to.columns if column.identifier.lower() != "id"]
+        if unsure:
+            message = f"{told.format('each')} unless {', '.join(unsure)} is its PRIMARY KEY or UNIQUE there (foreign key mismatch): see that it is"
+            yield Fault(to.at, "foreign-key", message, "", "warn")
+        if not to.yields:
+            message = f"{told.format('a')} if a row of {_name(table)} refers to what it deletes; say ON DELETE CASCADE or SET NULL"
+            yield Fault(to.at, "foreign-key", message, "", "warn")
 
     def create_index(self, cursor: Cursor, begin: Token, *, unique: bool) -> Iterator[Fault]:
         surely_new = not cursor.accept("IF", "NOT", "EXISTS")

@@ -4,9 +4,21 @@ Sources: SQLite, "ALTER TABLE", "CREATE TABLE" (column-def), ``parse.y``. What S
 """
 
 import sqlite3
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from bleen.database.tokens import Cursor, Puzzled, Token, words
+
+
+class Reference(NamedTuple):
+    """What REFERENCES says, in a column or at a FOREIGN KEY."""
+
+    at: Token
+    table: Token
+    columns: tuple[Token, ...]
+    """None where it is the primary key."""
+    yields: bool
+    """Whether a row goes, or is left without a value, when the row goes that it refers to."""
 
 
 class Column(NamedTuple):
@@ -22,8 +34,7 @@ class Column(NamedTuple):
     checks: tuple[tuple[Token, ...], ...] = ()
     """What stands in the parentheses of each CHECK."""
     references: str = ""
-    target: tuple[Token, ...] = ()
-    """The table that it refers to."""
+    reference: Reference | None = None
     stored: bool = False
     expression: str = ""
     """Of a generated column, with its parentheses."""
@@ -96,8 +107,8 @@ def _constraint(cursor: Cursor, found: Column) -> Column:
         return found._replace(default=_default(cursor), default_text=cursor.written(begin))
     if cursor.sees("REFERENCES"):
         begin = cursor.at
-        _references(cursor)
-        return found._replace(references=cursor.written(begin), target=(cursor.tokens[begin + 1],))
+        reference = _reference(cursor)
+        return found._replace(references=cursor.written(begin), reference=reference)
     cursor.accept("GENERATED", "ALWAYS")
     cursor.expect("AS")
     begin = cursor.at
@@ -132,24 +143,36 @@ def is_constant(default: tuple[Token, ...]) -> bool:
     return (len(default) == 1 and default[0].word not in changing) or signed or not default
 
 
-def _references(cursor: Cursor) -> None:
+def references(tokens: Sequence[Token]) -> Iterator[Reference]:
+    """All that a new table refers to."""
+    cursor = Cursor(tuple(tokens), "")
+    while not cursor.done:
+        if cursor.sees("REFERENCES"):
+            yield _reference(cursor)
+        else:
+            cursor.at += 1
+
+
+def _reference(cursor: Cursor) -> Reference:
+    at = cursor.now
     cursor.expect("REFERENCES")
-    cursor.name()
-    if cursor.sees("("):
-        cursor.group()
+    table, columns, yields = cursor.name(), cursor.group() if cursor.sees("(") else (), False
     while True:
         if cursor.accept("MATCH"):
             cursor.name()
         elif cursor.accept("ON"):
-            if not cursor.accept_one(words("DELETE UPDATE")):
+            when = cursor.accept_one(words("DELETE UPDATE"))
+            if not when:
                 raise Puzzled(cursor.now)
-            if not (cursor.accept_one(words("RESTRICT CASCADE")) or cursor.accept("NO", "ACTION") or cursor.accept("SET", "NULL")):
+            goes = cursor.accept("CASCADE") or cursor.accept("SET", "NULL")
+            if not (goes or cursor.accept("RESTRICT") or cursor.accept("NO", "ACTION")):
                 cursor.expect("SET", "DEFAULT")
+            yields = goes if when == "DELETE" else yields
         elif cursor.accept("DEFERRABLE") or cursor.accept("NOT", "DEFERRABLE"):
             if cursor.accept("INITIALLY") and not cursor.accept_one(words("DEFERRED IMMEDIATE")):
                 raise Puzzled(cursor.now)
         else:
-            return
+            return Reference(at, table, tuple(token for token in columns if token.kind != "sign"), yields)
 
 
 class Scratch:

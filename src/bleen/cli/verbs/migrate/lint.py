@@ -189,8 +189,9 @@ def _settings(file: str, dialect: Dialect) -> list[Finding]:
     quote = "`" if dialect == "mysql" else '"'
     sets = ", ".join(f"{quote}{column}{quote} = (\n{expression}\n)" for column, expression in made.backfill.set.items())
     where = f" WHERE (\n{made.backfill.where}\n)" if made.backfill.where else ""
-    found = lint_release([Script(f"UPDATE {made.backfill.table} SET {sets}{where};", file, "backfill")], dialect)
-    return [each._replace(line=line, column=1, fix="") for each in found]
+    expand = [Script(text(str(each)), str(each), "expand") for each in [folder / "expand.sql"] if each.exists()]
+    found = lint_release([*expand, Script(f"UPDATE {made.backfill.table} SET {sets}{where};", file, "backfill")], dialect)
+    return [each._replace(line=line, column=1, fix="") for each in found if each.file == file]
 
 
 def _script(file: str, phase: findings.Phase | None) -> Script:
