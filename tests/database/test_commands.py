@@ -18,6 +18,7 @@ from bleen.database.foresight import Foresight
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse
 from bleen.database.schema import Schema
+from bleen.database.worker import contract
 from bleen.errors import Refused, UserError
 from bleen.host.processes import find
 from bleen.host.redaction import Redaction
@@ -130,6 +131,59 @@ def test_a_command_that_fails_says_so_with_its_last_words_and_what_is_secret_is_
     assert schema.ledger.entries()[0].state is State.EXPANDING
     script(Path(place.directory), MIGRATE)
     assert schema.expand([migration()], "shop", 3, {}, {}, place) == [NAME]
+
+
+FAILS = "#!/bin/sh\npsql -X -q $DATABASE_URL -c 'BEGIN; ALTER TABLE users DROP COLUMN last_name; {}'\nexit 1\n"
+
+
+@pytest.mark.parametrize(
+    ("script_of", "said", "pending"),
+    [
+        ("", r"\[command\] contract: './migrate' is no program", True),
+        (FAILS.format("ROLLBACK"), "ended with 1", True),
+        (FAILS.format("COMMIT"), "ended with 1:(?s:.*)part of the old shape may be gone already: `bleen migrate contract 0007_note` goes on", False),
+    ],
+    ids=["never started", "rolled back", "committed"],
+)
+def test_a_contract_whose_command_failed_before_it_took_anything_away_is_pending(users: Base, place: Home, script_of: str, said: str, pending: bool) -> None:
+    """So is one that failed before it took anything away."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, {}, {}, place)
+    Path(place.directory, "migrate").unlink()
+    if script_of:
+        script(Path(place.directory), script_of)
+    with pytest.raises(Refused, match=said):
+        schema.contract(NAME, home=place)
+    script(Path(place.directory), MIGRATE)
+    assert schema.contracted() == [NAME] * (not pending)
+    if pending:
+        schema.revert(NAME, place)
+        assert columns(users) == ["id", "first_name", "last_name"]
+    else:
+        schema.contract(NAME, home=place)
+        assert columns(users) == ["id", "first_name", "note"]
+
+
+def test_a_release_whose_contract_took_a_part_away_names_the_verb_that_drives_it_on(users: Base, place: Home) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, {}, {}, place)
+    script(Path(place.directory), FAILS.format("COMMIT"))
+    secrets = Path(place.directory, "secrets.json")
+    secrets.write_text(json.dumps({"base": dict(place.env), "values": {}, "database": {"url": users.url}}))
+    settings = {"version": "1.1", "directory": place.directory, "env": {}, "user": ""}
+    around = {"service": "shop", "window": "", "environments": []}
+    with pytest.raises(Refused, match="may be gone already: `bleen resume` goes on"):
+        contract(schema, {"auto": True, "around": around, "home": settings, "secrets": str(secrets)})
+
+
+def test_a_command_that_cannot_be_started_is_refused_before_the_statements_that_go_before_it(users: Base, place: Home) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration(contract="ALTER TABLE users DROP COLUMN first_name;")], "shop", 2, {}, {}, place)
+    Path(place.directory, "migrate").unlink()
+    with pytest.raises(Refused, match="is no program"):
+        schema.contract(NAME, home=place)
+    assert "first_name" in columns(users)
+    assert schema.contracted() == []
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,15 @@ def overtakes(migration: Migration, earlier: Sequence[str]) -> str:
     return f"{migration.name}: the contract of {', '.join(earlier)} is pending, and a tool with one line of revisions would run it now; {way}"
 
 
+def startable(migration: Migration, half: Half, home: Home | None) -> Home:
+    """Where the command of a half runs. Raises Refused if no version is known, or for what can be seen to be missing there before anything is done."""
+    argv = words(migration, half)
+    if home is None:
+        raise Refused(f"{migration.name}: {half} runs `{shlex.join(argv)}`, and no version is known in whose directory; deploy one that ships it")
+    _must_be_there(f"{migration.name}/migration.toml: [command] {half}", argv, home, home.env)
+    return home
+
+
 def run(server: Server, migration: Migration, half: Half, home: Home, told: Told) -> None:
     """Runs the command of a half to its end, as often as it says that a lock was not given, for ``locks.patience`` seconds.
 
@@ -132,7 +141,7 @@ class _Command:
 
     def __init__(self, server: Server, migration: Migration, half: Half, home: Home, told: Told) -> None:
         self._server, self._home, self._told = server, home, told
-        self._words, self._where = words(migration, half), f"{migration.name}/migration.toml: [command] {half}"
+        self._words = words(migration, half)
         self.name = f"{migration.name}: {half}, `{shlex.join(self._words)}`"
         self._session = f"bleen migrate {migration.name}"[:63]  # what PostgreSQL keeps of a name
         self._env = _environment(server, home, self._session, migration.locks.timeout)
@@ -163,7 +172,6 @@ class _Command:
             time.sleep(0.05)
 
     def run(self) -> int:
-        _must_be_there(self._where, self._words, self._home, self._env)
         self._last.clear()
         self._blockers, self.contended = [], False
         self._begun = self._spoke = time.monotonic()
