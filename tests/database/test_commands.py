@@ -240,6 +240,23 @@ def test_a_lock_that_was_not_given_is_found_in_all_that_a_command_says(users: Ba
     assert Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place) == [NAME]
 
 
+def test_a_command_that_was_not_given_a_lock_and_ends_with_0_has_not_done_its_half(users: Base, place: Home) -> None:
+    script(Path(place.directory), MIGRATE.replace("-v ON_ERROR_STOP=1", "").replace("exec ", "") + "echo done\n")
+    schema = Schema(users.open())
+    with users.connect(application_name="reader", idle_in_transaction_session_timeout="20s") as reader, reader.transaction():
+        reader.execute("SELECT FROM users")
+        with pytest.raises(Refused, match=r"ended with 0, and yet it says: ERROR:  canceling statement due to lock timeout.*have it end at its first error"):
+            schema.expand([migration()], "shop", 2, {}, {}, place)
+    assert schema.ledger.entries()[0].state is State.EXPANDING
+    assert schema.expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+    assert columns(users)[-1] == "note"
+
+
+def test_a_word_of_lock_timeouts_is_no_lock_that_was_not_given(users: Base, place: Home) -> None:
+    script(Path(place.directory), "#!/bin/sh\necho 'lock timeout: 100ms'\n")
+    assert Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+
+
 def test_options_in_the_url_do_not_hide_the_short_lock_timeout(users: Base, place: Home) -> None:
     shown = '[command]\nexpand = ["sh", "-c", "psql -XAt \\"$DATABASE_URL\\" -c \'SHOW lock_timeout\' -c \'SHOW work_mem\' > shown"]\nunjudged = "a test"\n'
     for url in (users.url, users.server.url(users.name, work_mem="5MB")):

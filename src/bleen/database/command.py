@@ -41,7 +41,7 @@ _TELLS = 10.0
 """Seconds without output after which it is told that a command still runs."""
 _LAST = 12
 """Lines of output that an error shows."""
-_CONTENDED = re.compile(r"lock timeout|LockNotAvailable|55P03|deadlock detected|40P01|Lock wait timeout exceeded|database is locked", re.IGNORECASE)
+_CONTENDED = re.compile(r"due to lock timeout|LockNotAvailable|55P03|deadlock detected|40P01|Lock wait timeout exceeded|database is locked", re.IGNORECASE)
 """What tools print of a lock that was not given: the words of PostgreSQL (English) and its SQLSTATE, psycopg's class, MySQL's words, SQLite's."""
 _PASSWORDS = re.compile(r"://[^:@/]*:([^@/]*)@|[?&](?:ssl)?password=([^&]*)")
 """Before the host, and among the parameters (PostgreSQL manual, "Connection URIs")."""
@@ -117,14 +117,17 @@ def startable(migration: Migration, half: Half, home: Home | None) -> Home:
 def run(server: Server, migration: Migration, half: Half, home: Home, told: Told) -> None:
     """Runs the command of a half to its end, as often as it says that a lock was not given, for ``locks.patience`` seconds.
 
-    Raises Refused with its last words if it fails; Unavailable, with the command ended, if the database goes away meanwhile; Taken if what an earlier try has
-    left in the database does not end.
+    Raises Refused with its last words if it fails, or if it does as though it had been given them; Unavailable, with the command ended, if the database goes
+    away meanwhile; Taken if what an earlier try has left in the database does not end.
     """
     command = _Command(server, migration, half, home, told)
     deadline, pause = time.monotonic() + migration.locks.patience, migration.locks.timeout
     while True:
         command.alone()
         code = command.run()
+        if code == 0 and command.contended:  # it went on behind an error, and may have noted in its book that all is done: again would not mend it
+            way = "have it end at its first error (psql: -v ON_ERROR_STOP=1), put right what it left out, then try again"
+            raise Refused(f"{command.name} ended with 0, and yet it says: {command.contended}{command.blockers()}; {way}")
         if code == 0:
             return
         if code == kept.NOT_STARTED or not command.contended:
@@ -149,8 +152,8 @@ class _Command:
         self._last: deque[str] = deque(maxlen=_LAST)
         self._decoder, self._rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
         self._blockers: list[str] = []
-        self.contended = False
-        """Whether it has said that a lock was not given."""
+        self.contended = ""
+        """What it has said of a lock that was not given."""
         self._begun = self._spoke = 0.0
 
     @property
@@ -173,7 +176,7 @@ class _Command:
 
     def run(self) -> int:
         self._last.clear()
-        self._blockers, self.contended = [], False
+        self._blockers, self.contended = [], ""
         self._begun = self._spoke = time.monotonic()
         self._told(self.name)
         code = kept.run(self._words, self._home.directory, self._env, self._home.user, self._heard, self._look, _LOOKS)
@@ -190,7 +193,7 @@ class _Command:
         if text.strip():
             clean = str(self._redaction.clean({"line": text.rstrip()})["line"])
             self._last.append(clean)
-            self.contended |= bool(_CONTENDED.search(clean))
+            self.contended = self.contended or clean * bool(_CONTENDED.search(clean))
             self._told(f"{self.name}: {clean}")
             self._spoke = time.monotonic()
 
