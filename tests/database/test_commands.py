@@ -16,7 +16,8 @@ from bleen.cli.database import allowed
 from bleen.database.command import Home, home
 from bleen.database.foresight import Foresight
 from bleen.database.ledger import State
-from bleen.database.migration import Migration, parse
+from bleen.database.migration import Locks, Migration, parse
+from bleen.database.rehearsal import rehearse
 from bleen.database.schema import Schema
 from bleen.database.worker import contract
 from bleen.errors import Refused, UserError
@@ -235,7 +236,7 @@ def test_a_command_waits_for_a_lock_no_longer_than_a_statement_and_is_run_again(
 
 
 def test_a_lock_that_was_not_given_is_found_in_all_that_a_command_says(users: Base, place: Home) -> None:
-    long = "#!/bin/sh\n[ -e again ] && exit 0\ntouch again\necho 'canceling statement due to lock timeout'\nseq 100\nexit 1\n"
+    long = "#!/bin/sh\n[ -e again ] && exec psql -X $DATABASE_URL -c 'SELECT 1'\ntouch again\necho 'canceling statement due to lock timeout'\nseq 100\nexit 1\n"
     script(Path(place.directory), long)
     assert Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place) == [NAME]
 
@@ -253,8 +254,46 @@ def test_a_command_that_was_not_given_a_lock_and_ends_with_0_has_not_done_its_ha
 
 
 def test_a_word_of_lock_timeouts_is_no_lock_that_was_not_given(users: Base, place: Home) -> None:
-    script(Path(place.directory), "#!/bin/sh\necho 'lock timeout: 100ms'\n")
+    script(Path(place.directory), "#!/bin/sh\necho 'lock timeout: 100ms'\nexec psql -X $DATABASE_URL -c 'SELECT 1'\n")
     assert Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+
+
+ELSEWHERE = '#!/bin/sh\necho "$1" >> ran\nexec psql -X -q -v ON_ERROR_STOP=1 "$SITE" -c "$1"\n'
+"""A tool whose settings do not read DATABASE_URL; one that overrides PGOPTIONS, too."""
+DEAF = ELSEWHERE.replace("psql", "env PGOPTIONS='-c search_path=public' psql")
+
+
+@pytest.mark.parametrize("tool", [ELSEWHERE, DEAF.replace('"$SITE"', "$DATABASE_URL"), DEAF], ids=["elsewhere", "by DATABASE_URL", "elsewhere, deaf"])
+def test_a_rehearsal_s_command_does_not_come_to_the_database_itself(users: Base, place: Home, tool: str) -> None:
+    """A command that connects by settings of its own; one that is deaf to PGOPTIONS too is at least not sent there again, to undo it."""
+    script(Path(place.directory), tool)
+    with users.server.database(users.name) as name:
+        clone = users.server.url(name)
+        there = at(Path(place.directory), clone, {"SITE": users.url})
+        server = users.open()
+
+        def rehearsed() -> object:
+            return rehearse(server, clone, [migration()], lambda schema, some, home: schema.expand(some, "shop", 2, {}, {}, home), there, lambda _: None)
+
+        if "$DATABASE_URL" in tool:
+            assert list(rehearsed()) == [NAME]  # type: ignore[call-overload]
+        else:
+            with pytest.raises(Refused, match=r"on the clone: .*(came to another database|never on the database).*it has to connect by DATABASE_URL"):
+                rehearsed()
+            assert len(ran(place)) == 1
+        server.close()
+        assert ("note" in columns(users)) is (tool == DEAF)
+
+
+def test_a_command_whose_settings_hide_the_short_lock_timeout_is_broken_off(users: Base, place: Home) -> None:
+    script(Path(place.directory), DEAF.replace('"$SITE"', "$DATABASE_URL"))
+    schema = Schema(users.open())
+    impatient = migration()._replace(locks=Locks(patience=0.5))
+    with users.connect(application_name="reader", idle_in_transaction_session_timeout="20s") as reader, reader.transaction():
+        reader.execute("SELECT FROM users")
+        with pytest.raises(Refused, match=r"in the way: backend .*; its own settings override PGOPTIONS, have them say -c lock_timeout=100ms"):
+            schema.expand([impatient], "shop", 2, {}, {}, place)
+    assert schema.expand([migration()], "shop", 2, {}, {}, place) == [NAME]
 
 
 def test_options_in_the_url_do_not_hide_the_short_lock_timeout(users: Base, place: Home) -> None:

@@ -11,7 +11,8 @@ import shlex
 import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import unquote
 
@@ -21,7 +22,7 @@ from bleen.database.migration import Migration
 from bleen.database.rules import IRREVERSIBLE, Script, rules
 from bleen.database.server import Server, Taken, Told
 from bleen.database.statements import Unreadable
-from bleen.errors import Refused, UserError
+from bleen.errors import PortError, Refused, UserError
 from bleen.host import kept, launch
 from bleen.host.redaction import Redaction
 from bleen.plan import fill
@@ -32,6 +33,10 @@ HALVES: tuple[Half, ...] = get_args(Half)
 VERSION: tuple[Part, int] = ("command", 0)
 """The step that holds the version whose expand it was."""
 
+_BY_URL = "it has to connect by DATABASE_URL (docs/guide/adapters.md)"
+_ONLY = "bleen_clone_"
+_OVERDUE = 0.4
+"""Seconds beyond ``locks.timeout`` after which a command that waits for a lock has not taken it up."""
 GONE_WITHIN = 3.0
 """Seconds in which the server has ended the sessions of a command that was killed."""
 PRINTED_WITHIN = 120.0
@@ -59,6 +64,12 @@ class Home(NamedTuple):
     user: str
     hidden: tuple[str, ...]
     """What is not to be told."""
+    only: str = ""
+    """What only the database of DATABASE_URL has, and every session asks for; see ``kept_to``."""
+
+
+class Elsewhere(Refused):
+    """A command was not on the database that it was given: nothing of it was done there, and what undoes it would be done elsewhere too."""
 
 
 def home(version: str, settings: Mapping[str, Any], secrets: Mapping[str, Any], url: str) -> Home:
@@ -129,7 +140,7 @@ def run(server: Server, migration: Migration, half: Half, home: Home, told: Told
             way = "have it end at its first error (psql: -v ON_ERROR_STOP=1), put right what it left out, then try again"
             raise Refused(f"{command.name} ended with 0, and yet it says: {command.contended}{command.blockers()}; {way}")
         if code == 0:
-            return
+            return command.was_there()
         if code == kept.NOT_STARTED or not command.contended:
             raise Refused(f"{command.name} ended with {code}:\n{command.said}")
         if time.monotonic() >= deadline:
@@ -147,14 +158,18 @@ class _Command:
         self._words = words(migration, half)
         self.name = f"{migration.name}: {half}, `{shlex.join(self._words)}`"
         self._session = f"bleen migrate {migration.name}"[:63]  # what PostgreSQL keeps of a name
-        self._env = _environment(server, home, self._session, migration.locks.timeout)
+        self._timeout = migration.locks.timeout
+        self._env = _environment(server, home, self._session, self._timeout)
         self._redaction = Redaction(home.hidden)
         self._last: deque[str] = deque(maxlen=_LAST)
         self._decoder, self._rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
         self._blockers: list[str] = []
+        self._deaf = ""
+        """What is wrong with a command that was not told how long it may wait for a lock."""
         self.contended = ""
         """What it has said of a lock that was not given."""
         self._begun = self._spoke = 0.0
+        self._seen, self._before = False, self._trace()
 
     @property
     def said(self) -> str:
@@ -163,7 +178,7 @@ class _Command:
 
     def blockers(self) -> str:
         """Who was seen to be in its way, to go behind an error."""
-        return f"; in the way: {'; '.join(self._blockers)}" if self._blockers else ""
+        return (f"; in the way: {'; '.join(self._blockers)}" if self._blockers else "") + self._deaf
 
     def alone(self) -> None:
         """Waits until nothing of an earlier try is at work in the database. Raises Taken."""
@@ -173,6 +188,20 @@ class _Command:
                 where = f"session {left[0].id}, from {left[0].client or 'this host'}"
                 raise Taken(f"{self.name}: an earlier try is still at work ({where}); wait for it, or end it")
             time.sleep(0.05)
+
+    def was_there(self) -> None:
+        """Raises Elsewhere if nothing tells that it was on the database: a session of its name or of any other, or a change."""
+        deadline = time.monotonic() + GONE_WITHIN
+        while not self._seen and self._before and self._trace() == self._before:
+            if time.monotonic() > deadline:
+                raise Elsewhere(f"{self.name} ended with 0, and was never on the database: {_BY_URL}; what it did, it did elsewhere")
+            time.sleep(0.1)
+
+    def _trace(self) -> str:
+        """What a session on the database leaves behind, be it ever so short; empty where nobody can tell."""
+        if self._server.dialect != "postgres":
+            return ""
+        return f"{self._server.rows(_SESSIONS)} {self._server.shape()}"
 
     def run(self) -> int:
         self._last.clear()
@@ -193,6 +222,8 @@ class _Command:
         if text.strip():
             clean = str(self._redaction.clean({"line": text.rstrip()})["line"])
             self._last.append(clean)
+            if self._home.only and self._home.only in clean and f"={self._home.only}" not in clean:
+                raise Elsewhere(f"{self.name} came to another database than it was given, which has turned it away: {_BY_URL}")
             self.contended = self.contended or clean * bool(_CONTENDED.search(clean))
             self._told(f"{self.name}: {clean}")
             self._spoke = time.monotonic()
@@ -202,6 +233,10 @@ class _Command:
         if self._server.dialect == "postgres":
             found = [f"backend {s[0]} ({s[1] or 'no application_name'}, {s[2]}, {s[3]}): {s[4]}" for s in self._server.rows(_BLOCKERS, [self._session])]
             self._blockers = found or self._blockers
+            self._seen = self._seen or bool(self._server.rows(_OURS, [self._session]))
+            if found and self._server.rows(_OVERDUE_WAITS, [self._session, self._timeout + _OVERDUE]):
+                limit = f"{round(self._timeout * 1000)}ms"
+                self.contended, self._deaf = "broken off", f"; its own settings override PGOPTIONS, have them say -c lock_timeout={limit}"
         else:
             self._server.rows("SELECT 1")
         if time.monotonic() - self._spoke > _TELLS:
@@ -213,6 +248,39 @@ _BLOCKERS = (
     "SELECT b.pid, b.application_name, coalesce(b.usename, ''), b.state, left(b.query, 80) FROM pg_stat_activity a"
     " CROSS JOIN LATERAL unnest(pg_blocking_pids(a.pid)) AS blocking(pid) JOIN pg_stat_activity b ON b.pid = blocking.pid"
     " WHERE a.application_name = %s AND a.wait_event_type = 'Lock' AND a.datname = current_database()"
+)
+
+_OURS = "SELECT FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
+_SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+_OVERDUE_WAITS = (
+    "SELECT pg_cancel_backend(a.pid) FROM pg_stat_activity a WHERE a.application_name = %s AND a.datname = current_database() AND EXISTS"
+    " (SELECT FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted AND l.waitstart < clock_timestamp() - %s * interval '1 second')"
+)
+
+
+@contextmanager
+def kept_to(server: Server, home: Home) -> Iterator[Home]:
+    """A home whose commands can come to no other database than that of ``server``, if they take up PGOPTIONS: every session of theirs asks for a text search
+    configuration that no other one has, and the server of another turns it away as it connects (PostgreSQL manual, "default_text_search_config").
+    """
+    where = server.rows("SELECT quote_ident(current_schema())")[0][0] if server.dialect == "postgres" else None
+    if where is None:
+        yield home
+        return
+    for (drop,) in server.rows(_LEFT, [_ONLY]):  # of one that was killed
+        server.rows(drop)
+    only = f"{where}.{_ONLY}{os.urandom(4).hex()}"
+    server.rows(f"CREATE TEXT SEARCH CONFIGURATION {only} (COPY = {server.rows('SHOW default_text_search_config')[0][0]})")
+    try:
+        yield home._replace(only=only)
+    finally:
+        with suppress(PortError):
+            server.rows(f"DROP TEXT SEARCH CONFIGURATION IF EXISTS {only}")
+
+
+_LEFT = (
+    "SELECT format('DROP TEXT SEARCH CONFIGURATION %%I.%%I', n.nspname, c.cfgname) FROM pg_ts_config c JOIN pg_namespace n ON n.oid = c.cfgnamespace"
+    " WHERE starts_with(c.cfgname::text, %s)"
 )
 
 
@@ -235,6 +303,7 @@ def _environment(server: Server, home: Home, session: str, timeout: float) -> di
     options = [f"-c lock_timeout={round(timeout * 1000)}ms"]
     (checked,) = server.rows("SELECT current_setting('client_connection_check_interval')")[0]  # ours is set, where the server can
     options += [f"-c client_connection_check_interval={checked}"] if checked != "0" else []
+    options += ["-c default_text_search_config=" + re.sub(r"[\\\s]", r"\\\g<0>", home.only)] if home.only else []
     env["PGAPPNAME"], env["PGOPTIONS"] = session, " ".join([*filter(None, [env.get("PGOPTIONS")]), *options])
     url = env["DATABASE_URL"]
     if found := re.search(r"[?&]options=[^&#]*", url):  # which libpq prefers to PGOPTIONS

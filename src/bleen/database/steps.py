@@ -68,6 +68,9 @@ class Steps:
         try:
             with self._pairs.followed():
                 command.run(self._server, migration, half, home, self._told)
+        except command.Elsewhere:
+            self._ledger.note(self._ledger.unmark(migration.name, *key))
+            raise
         except Refused:
             self._pairs.restore()  # it may have come as far as a rebuild
             raise

@@ -40,7 +40,7 @@ def expand(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     begun = {entry.name for entry in schema.ledger.entries()}
     if spec.get("clone") and (new := [m for m in migrations if m.name not in begun]):
         clone, home = _urls(spec)["clone"], _home(spec, "clone")
-        facts["rehearsed"] = rehearsal.rehearse(schema.server, clone, new, lambda schema, some: on(schema, some, home), home, schema.told)
+        facts["rehearsed"] = rehearsal.rehearse(schema.server, clone, new, on, home, schema.told)
     return Verdict(Result.PASS, "", ({"expanded": on(schema, migrations, _home(spec)), **facts},))
 
 
