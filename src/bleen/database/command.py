@@ -141,6 +141,7 @@ def run(server: Server, migration: Migration, half: Half, home: Home, told: Told
             raise Refused(f"{command.name} ended with 0, and yet it says: {command.contended}{command.blockers()}; {way}")
         if code == 0:
             return command.was_there()
+        command.alone()  # what the server still does of it may yet be committed, and who asks what it has changed is to see that
         if code == kept.NOT_STARTED or not command.contended:
             raise Refused(f"{command.name} ended with {code}:\n{command.said}")
         if time.monotonic() >= deadline:
