@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +386,26 @@ sql = ["sh", "-c", {sql}]
 def test_what_the_sql_command_prints_is_judged_by_the_rules(users: Base, place: Home, prints: str, said: str) -> None:
     judged = migration(JUDGED.format(sql=json.dumps(f"printf '%s' '{prints}'")))
     with pytest.raises(UserError, match=said):
+        allowed(Schema(users.open()), "1.1", [judged], place)
+
+
+ADDS, VALIDATES = "ALTER TABLE users ADD CONSTRAINT c CHECK (id > 0) NOT VALID;\n", "ALTER TABLE users VALIDATE CONSTRAINT c;\n"
+
+
+@pytest.mark.parametrize(
+    ("prints", "late"),
+    [
+        (f"BEGIN;\n{ADDS}{VALIDATES}COMMIT;", 3),
+        (f"{ADDS}{VALIDATES}", 2),  # of a tool that begins its own
+        (f"BEGIN;\n{ADDS}COMMIT;\nBEGIN;\n{VALIDATES}COMMIT;", 0),
+        (f"BEGIN;\nUPDATE alembic_version SET version_num = 7;\n{VALIDATES}{VALIDATES}ALTER TABLE users ADD COLUMN note text;\nCOMMIT;", 0),
+        (f"BEGIN;\nCREATE TABLE own (id int);\n{ADDS}{VALIDATES}COMMIT;".replace("users", "own"), 0),
+    ],
+)
+def test_what_a_command_validates_it_validates_under_no_other_lock(users: Base, place: Home, prints: str, late: int) -> None:
+    """Validated in a statement of its own, which locks nobody out: in a command, that is a transaction of its own."""
+    judged = migration(JUDGED.format(sql=json.dumps(f"printf '%s' '{prints}'")))
+    with pytest.raises(UserError, match=rf"prints:{late}:\d+: \[validate-alone\] .*put it in expand.sql") if late else nullcontext():
         allowed(Schema(users.open()), "1.1", [judged], place)
 
 

@@ -21,7 +21,7 @@ from bleen.database.ledger import Part
 from bleen.database.migration import Migration
 from bleen.database.rules import IRREVERSIBLE, Script, rules
 from bleen.database.server import Server, Taken, Told
-from bleen.database.statements import Unreadable
+from bleen.database.statements import Statement, Unreadable
 from bleen.errors import PortError, Refused, UserError
 from bleen.host import kept, launch
 from bleen.host.redaction import Redaction
@@ -50,6 +50,7 @@ _CONTENDED = re.compile(r"due to lock timeout|LockNotAvailable|55P03|deadlock de
 """What tools print of a lock that was not given: the words of PostgreSQL (English) and its SQLSTATE, psycopg's class, MySQL's words, SQLite's."""
 _PASSWORDS = re.compile(r"://[^:@/]*:([^@/]*)@|[?&](?:ssl)?password=([^&]*)")
 """Before the host, and among the parameters (PostgreSQL manual, "Connection URIs")."""
+_BEGINS, _ENDS = re.compile(r"(BEGIN|START)\b", re.IGNORECASE), re.compile(r"(COMMIT|END|ABORT|ROLLBACK(?!\s+TO))\b", re.IGNORECASE)
 _NO_SQL = re.compile(r"THIS OPERATION CANNOT BE WRITTEN AS SQL")
 """What Django's sqlmigrate prints for RunPython."""
 
@@ -361,7 +362,19 @@ def printed(server: Server, migration: Migration, home: Home | None) -> Script |
     if code:
         clean = str(Redaction(home.hidden).clean({"said": said + text})["said"])
         raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:])]))
-    return Script(_sql(server, text, name), name, "expand")
+    sql = _sql(server, text, name)
+    return Script(sql, name, "expand", _transactions(server.split(text), len(text)))
+
+
+def _transactions(statements: Sequence[Statement], end: int) -> tuple[tuple[int, int], ...]:
+    """From where to where each transaction goes that is printed. Where none is, all may be one: of a tool that begins its own."""
+    found, begun = list[tuple[int, int]](), -1
+    for statement in statements:
+        if _BEGINS.match(statement.text):
+            begun = statement.offset
+        elif begun >= 0 and _ENDS.match(statement.text):
+            found, begun = [*found, (begun, statement.offset)], -1
+    return (*found, *([(begun, end)] if begun >= 0 else [])) or ((0, end),)
 
 
 def _sql(server: Server, text: str, name: str) -> str:
