@@ -13,6 +13,7 @@ from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database.command import Home, home
 from bleen.database.migration import Migration, parse, read
+from bleen.database.rehearsal import rehearse
 from bleen.database.schema import Schema
 from bleen.errors import Refused, UserError
 from bleen.testing.interrupt import fork
@@ -198,6 +199,17 @@ def test_what_people_have_expands_goes_back_expands_and_contracts(base: Base, pr
     assert columns(base) == NEW
     with base.connect() as db:
         assert db.execute("SELECT name, note FROM shop_user").fetchall() == [("Ada", None)]
+
+
+def test_a_rehearsal_goes_there_and_back_on_the_clone(base: Base, project: Project) -> None:
+    """Carries each new migration out on that copy first, before the database itself is touched."""
+    with base.server.database(base.name) as clone:
+        there = project.home._replace(env={**project.home.env, "DATABASE_URL": base.server.url(clone)})
+        took = rehearse(
+            base.open(), base.server.url(clone), [project.migration], lambda on, some, home: on.expand(some, "shop", 2, {}, {}, home), there, lambda _: None
+        )
+    assert list(took) == [NAME]
+    assert columns(base) == OLD
 
 
 @pytest.mark.parametrize("half", ["expand", "contract", "revert"])

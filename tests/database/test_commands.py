@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from bleen.cli.database import allowed
 from bleen.database.command import Home, home
 from bleen.database.foresight import Foresight
 from bleen.database.ledger import State
-from bleen.database.migration import Migration, parse
+from bleen.database.migration import Locks, Migration, parse
+from bleen.database.rehearsal import rehearse
 from bleen.database.schema import Schema
+from bleen.database.worker import contract
 from bleen.errors import Refused, UserError
 from bleen.host.processes import find
 from bleen.host.redaction import Redaction
@@ -132,6 +135,61 @@ def test_a_command_that_fails_says_so_with_its_last_words_and_what_is_secret_is_
     assert schema.expand([migration()], "shop", 3, {}, {}, place) == [NAME]
 
 
+FAILS = "#!/bin/sh\npsql -X -q $DATABASE_URL -c 'BEGIN; ALTER TABLE users DROP COLUMN last_name; {}'\nexit 1\n"
+LEAVES = FAILS.format("SELECT pg_sleep(1); COMMIT").replace("psql", "PGOPTIONS= psql").replace("\nexit", " &\nsleep 0.4; exit")
+
+
+@pytest.mark.parametrize(
+    ("script_of", "said", "pending"),
+    [
+        ("", r"\[command\] contract: './migrate' is no program", True),
+        (FAILS.format("ROLLBACK"), "ended with 1", True),
+        (FAILS.format("COMMIT"), "ended with 1:(?s:.*)part of the old shape may be gone already: `bleen migrate contract 0007_note` goes on", False),
+        (LEAVES, "ended with 1(?s:.*)may be gone already", False),
+    ],
+    ids=["never started", "rolled back", "committed", "committed when it had ended"],
+)
+def test_a_contract_whose_command_failed_before_it_took_anything_away_is_pending(users: Base, place: Home, script_of: str, said: str, pending: bool) -> None:
+    """So is one that failed before it took anything away."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, {}, {}, place)
+    Path(place.directory, "migrate").unlink()
+    if script_of:
+        script(Path(place.directory), script_of)
+    with pytest.raises(Refused, match=said):
+        schema.contract(NAME, home=place)
+    script(Path(place.directory), MIGRATE)
+    assert schema.contracted() == [NAME] * (not pending)
+    if pending:
+        schema.revert(NAME, place)
+        assert columns(users) == ["id", "first_name", "last_name"]
+    else:
+        schema.contract(NAME, home=place)
+        assert columns(users) == ["id", "first_name", "note"]
+
+
+def test_a_release_whose_contract_took_a_part_away_names_the_verb_that_drives_it_on(users: Base, place: Home) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, {}, {}, place)
+    script(Path(place.directory), FAILS.format("COMMIT"))
+    secrets = Path(place.directory, "secrets.json")
+    secrets.write_text(json.dumps({"base": dict(place.env), "values": {}, "database": {"url": users.url}}))
+    settings = {"version": "1.1", "directory": place.directory, "env": {}, "user": ""}
+    around = {"service": "shop", "window": "", "environments": []}
+    with pytest.raises(Refused, match="may be gone already: `bleen resume` goes on"):
+        contract(schema, {"auto": True, "around": around, "home": settings, "secrets": str(secrets)})
+
+
+def test_a_command_that_cannot_be_started_is_refused_before_the_statements_that_go_before_it(users: Base, place: Home) -> None:
+    schema = Schema(users.open())
+    schema.expand([migration(contract="ALTER TABLE users DROP COLUMN first_name;")], "shop", 2, {}, {}, place)
+    Path(place.directory, "migrate").unlink()
+    with pytest.raises(Refused, match="is no program"):
+        schema.contract(NAME, home=place)
+    assert "first_name" in columns(users)
+    assert schema.contracted() == []
+
+
 @pytest.mark.parametrize(
     ("url", "passwords"),
     [
@@ -181,9 +239,64 @@ def test_a_command_waits_for_a_lock_no_longer_than_a_statement_and_is_run_again(
 
 
 def test_a_lock_that_was_not_given_is_found_in_all_that_a_command_says(users: Base, place: Home) -> None:
-    long = "#!/bin/sh\n[ -e again ] && exit 0\ntouch again\necho 'canceling statement due to lock timeout'\nseq 100\nexit 1\n"
+    long = "#!/bin/sh\n[ -e again ] && exec psql -X $DATABASE_URL -c 'SELECT 1'\ntouch again\necho 'canceling statement due to lock timeout'\nseq 100\nexit 1\n"
     script(Path(place.directory), long)
     assert Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+
+
+def test_a_command_that_was_not_given_a_lock_and_ends_with_0_has_not_done_its_half(users: Base, place: Home) -> None:
+    script(Path(place.directory), MIGRATE.replace("-v ON_ERROR_STOP=1", "").replace("exec ", "") + "echo done\n")
+    schema = Schema(users.open())
+    with users.connect(application_name="reader", idle_in_transaction_session_timeout="20s") as reader, reader.transaction():
+        reader.execute("SELECT FROM users")
+        with pytest.raises(Refused, match=r"ended with 0, and yet it says: ERROR:  canceling statement due to lock timeout.*have it end at its first error"):
+            schema.expand([migration()], "shop", 2, {}, {}, place)
+    assert schema.ledger.entries()[0].state is State.EXPANDING
+    assert schema.expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+    assert columns(users)[-1] == "note"
+
+
+def test_a_word_of_lock_timeouts_is_no_lock_that_was_not_given(users: Base, place: Home) -> None:
+    script(Path(place.directory), "#!/bin/sh\necho 'lock timeout: 100ms'\nexec psql -X $DATABASE_URL -c 'SELECT 1'\n")
+    assert Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+
+
+ELSEWHERE = '#!/bin/sh\necho "$1" >> ran\nexec psql -X -q -v ON_ERROR_STOP=1 "$SITE" -c "$1"\n'
+"""A tool whose settings do not read DATABASE_URL; one that overrides PGOPTIONS, too."""
+DEAF = ELSEWHERE.replace("psql", "env PGOPTIONS='-c search_path=public' psql")
+
+
+@pytest.mark.parametrize("tool", [ELSEWHERE, DEAF.replace('"$SITE"', "$DATABASE_URL"), DEAF], ids=["elsewhere", "by DATABASE_URL", "elsewhere, deaf"])
+def test_a_rehearsal_s_command_does_not_come_to_the_database_itself(users: Base, place: Home, tool: str) -> None:
+    """A command that connects by settings of its own; one that is deaf to PGOPTIONS too is at least not sent there again, to undo it."""
+    script(Path(place.directory), tool)
+    with users.server.database(users.name) as name:
+        clone = users.server.url(name)
+        there = at(Path(place.directory), clone, {"SITE": users.url})
+        server = users.open()
+
+        def rehearsed() -> object:
+            return rehearse(server, clone, [migration()], lambda schema, some, home: schema.expand(some, "shop", 2, {}, {}, home), there, lambda _: None)
+
+        if "$DATABASE_URL" in tool:
+            assert list(rehearsed()) == [NAME]  # type: ignore[call-overload]
+        else:
+            with pytest.raises(Refused, match=r"on the clone: .*(came to another database|never on the database).*it has to connect by DATABASE_URL"):
+                rehearsed()
+            assert len(ran(place)) == 1
+        server.close()
+        assert ("note" in columns(users)) is (tool == DEAF)
+
+
+def test_a_command_whose_settings_hide_the_short_lock_timeout_is_broken_off(users: Base, place: Home) -> None:
+    script(Path(place.directory), DEAF.replace('"$SITE"', "$DATABASE_URL"))
+    schema = Schema(users.open())
+    impatient = migration()._replace(locks=Locks(patience=0.5))
+    with users.connect(application_name="reader", idle_in_transaction_session_timeout="20s") as reader, reader.transaction():
+        reader.execute("SELECT FROM users")
+        with pytest.raises(Refused, match=r"in the way: backend .*; its own settings override PGOPTIONS, have them say -c lock_timeout=100ms"):
+            schema.expand([impatient], "shop", 2, {}, {}, place)
+    assert schema.expand([migration()], "shop", 2, {}, {}, place) == [NAME]
 
 
 def test_options_in_the_url_do_not_hide_the_short_lock_timeout(users: Base, place: Home) -> None:
@@ -273,6 +386,26 @@ sql = ["sh", "-c", {sql}]
 def test_what_the_sql_command_prints_is_judged_by_the_rules(users: Base, place: Home, prints: str, said: str) -> None:
     judged = migration(JUDGED.format(sql=json.dumps(f"printf '%s' '{prints}'")))
     with pytest.raises(UserError, match=said):
+        allowed(Schema(users.open()), "1.1", [judged], place)
+
+
+ADDS, VALIDATES = "ALTER TABLE users ADD CONSTRAINT c CHECK (id > 0) NOT VALID;\n", "ALTER TABLE users VALIDATE CONSTRAINT c;\n"
+
+
+@pytest.mark.parametrize(
+    ("prints", "late"),
+    [
+        (f"BEGIN;\n{ADDS}{VALIDATES}COMMIT;", 3),
+        (f"{ADDS}{VALIDATES}", 2),  # of a tool that begins its own
+        (f"BEGIN;\n{ADDS}COMMIT;\nBEGIN;\n{VALIDATES}COMMIT;", 0),
+        (f"BEGIN;\nUPDATE alembic_version SET version_num = 7;\n{VALIDATES}{VALIDATES}ALTER TABLE users ADD COLUMN note text;\nCOMMIT;", 0),
+        (f"BEGIN;\nCREATE TABLE own (id int);\n{ADDS}{VALIDATES}COMMIT;".replace("users", "own"), 0),
+    ],
+)
+def test_what_a_command_validates_it_validates_under_no_other_lock(users: Base, place: Home, prints: str, late: int) -> None:
+    """Validated in a statement of its own, which locks nobody out: in a command, that is a transaction of its own."""
+    judged = migration(JUDGED.format(sql=json.dumps(f"printf '%s' '{prints}'")))
+    with pytest.raises(UserError, match=rf"prints:{late}:\d+: \[validate-alone\] .*put it in expand.sql") if late else nullcontext():
         allowed(Schema(users.open()), "1.1", [judged], place)
 
 

@@ -46,7 +46,7 @@ class Stand(NamedTuple):
     """Of the database."""
 
     def rehearse(self, *migrations: Migration, url: str = "") -> Mapping[str, float]:
-        def expand(schema: Schema, some: Sequence[Migration]) -> object:
+        def expand(schema: Schema, some: Sequence[Migration], _: object) -> object:
             return schema.expand(some, "shop", 2, {"green-2": frozenset(m.name for m in migrations)})
 
         return rehearse(self.server, url or self.url, migrations, expand, None, lambda _: None)

@@ -11,7 +11,8 @@ import shlex
 import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import unquote
 
@@ -20,8 +21,8 @@ from bleen.database.ledger import Part
 from bleen.database.migration import Migration
 from bleen.database.rules import IRREVERSIBLE, Script, rules
 from bleen.database.server import Server, Taken, Told
-from bleen.database.statements import Unreadable
-from bleen.errors import Refused, UserError
+from bleen.database.statements import Statement, Unreadable
+from bleen.errors import PortError, Refused, UserError
 from bleen.host import kept, launch
 from bleen.host.redaction import Redaction
 from bleen.plan import fill
@@ -32,6 +33,10 @@ HALVES: tuple[Half, ...] = get_args(Half)
 VERSION: tuple[Part, int] = ("command", 0)
 """The step that holds the version whose expand it was."""
 
+_BY_URL = "it has to connect by DATABASE_URL (docs/guide/adapters.md)"
+_ONLY = "bleen_clone_"
+_OVERDUE = 0.4
+"""Seconds beyond ``locks.timeout`` after which a command that waits for a lock has not taken it up."""
 GONE_WITHIN = 3.0
 """Seconds in which the server has ended the sessions of a command that was killed."""
 PRINTED_WITHIN = 120.0
@@ -41,10 +46,11 @@ _TELLS = 10.0
 """Seconds without output after which it is told that a command still runs."""
 _LAST = 12
 """Lines of output that an error shows."""
-_CONTENDED = re.compile(r"lock timeout|LockNotAvailable|55P03|deadlock detected|40P01|Lock wait timeout exceeded|database is locked", re.IGNORECASE)
+_CONTENDED = re.compile(r"due to lock timeout|LockNotAvailable|55P03|deadlock detected|40P01|Lock wait timeout exceeded|database is locked", re.IGNORECASE)
 """What tools print of a lock that was not given: the words of PostgreSQL (English) and its SQLSTATE, psycopg's class, MySQL's words, SQLite's."""
 _PASSWORDS = re.compile(r"://[^:@/]*:([^@/]*)@|[?&](?:ssl)?password=([^&]*)")
 """Before the host, and among the parameters (PostgreSQL manual, "Connection URIs")."""
+_BEGINS, _ENDS = re.compile(r"(BEGIN|START)\b", re.IGNORECASE), re.compile(r"(COMMIT|END|ABORT|ROLLBACK(?!\s+TO))\b", re.IGNORECASE)
 _NO_SQL = re.compile(r"THIS OPERATION CANNOT BE WRITTEN AS SQL")
 """What Django's sqlmigrate prints for RunPython."""
 
@@ -59,6 +65,12 @@ class Home(NamedTuple):
     user: str
     hidden: tuple[str, ...]
     """What is not to be told."""
+    only: str = ""
+    """What only the database of DATABASE_URL has, and every session asks for; see ``kept_to``."""
+
+
+class Elsewhere(Refused):
+    """A command was not on the database that it was given: nothing of it was done there, and what undoes it would be done elsewhere too."""
 
 
 def home(version: str, settings: Mapping[str, Any], secrets: Mapping[str, Any], url: str) -> Home:
@@ -105,19 +117,32 @@ def overtakes(migration: Migration, earlier: Sequence[str]) -> str:
     return f"{migration.name}: the contract of {', '.join(earlier)} is pending, and a tool with one line of revisions would run it now; {way}"
 
 
+def startable(migration: Migration, half: Half, home: Home | None) -> Home:
+    """Where the command of a half runs. Raises Refused if no version is known, or for what can be seen to be missing there before anything is done."""
+    argv = words(migration, half)
+    if home is None:
+        raise Refused(f"{migration.name}: {half} runs `{shlex.join(argv)}`, and no version is known in whose directory; deploy one that ships it")
+    _must_be_there(f"{migration.name}/migration.toml: [command] {half}", argv, home, home.env)
+    return home
+
+
 def run(server: Server, migration: Migration, half: Half, home: Home, told: Told) -> None:
     """Runs the command of a half to its end, as often as it says that a lock was not given, for ``locks.patience`` seconds.
 
-    Raises Refused with its last words if it fails; Unavailable, with the command ended, if the database goes away meanwhile; Taken if what an earlier try has
-    left in the database does not end.
+    Raises Refused with its last words if it fails, or if it does as though it had been given them; Unavailable, with the command ended, if the database goes
+    away meanwhile; Taken if what an earlier try has left in the database does not end.
     """
     command = _Command(server, migration, half, home, told)
     deadline, pause = time.monotonic() + migration.locks.patience, migration.locks.timeout
     while True:
         command.alone()
         code = command.run()
+        if code == 0 and command.contended:  # it went on behind an error, and may have noted in its book that all is done: again would not mend it
+            way = "have it end at its first error (psql: -v ON_ERROR_STOP=1), put right what it left out, then try again"
+            raise Refused(f"{command.name} ended with 0, and yet it says: {command.contended}{command.blockers()}; {way}")
         if code == 0:
-            return
+            return command.was_there()
+        command.alone()  # what the server still does of it may yet be committed, and who asks what it has changed is to see that
         if code == kept.NOT_STARTED or not command.contended:
             raise Refused(f"{command.name} ended with {code}:\n{command.said}")
         if time.monotonic() >= deadline:
@@ -132,17 +157,21 @@ class _Command:
 
     def __init__(self, server: Server, migration: Migration, half: Half, home: Home, told: Told) -> None:
         self._server, self._home, self._told = server, home, told
-        self._words, self._where = words(migration, half), f"{migration.name}/migration.toml: [command] {half}"
+        self._words = words(migration, half)
         self.name = f"{migration.name}: {half}, `{shlex.join(self._words)}`"
         self._session = f"bleen migrate {migration.name}"[:63]  # what PostgreSQL keeps of a name
-        self._env = _environment(server, home, self._session, migration.locks.timeout)
+        self._timeout = migration.locks.timeout
+        self._env = _environment(server, home, self._session, self._timeout)
         self._redaction = Redaction(home.hidden)
         self._last: deque[str] = deque(maxlen=_LAST)
         self._decoder, self._rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
         self._blockers: list[str] = []
-        self.contended = False
-        """Whether it has said that a lock was not given."""
+        self._deaf = ""
+        """What is wrong with a command that was not told how long it may wait for a lock."""
+        self.contended = ""
+        """What it has said of a lock that was not given."""
         self._begun = self._spoke = 0.0
+        self._seen, self._before = False, self._trace()
 
     @property
     def said(self) -> str:
@@ -151,7 +180,7 @@ class _Command:
 
     def blockers(self) -> str:
         """Who was seen to be in its way, to go behind an error."""
-        return f"; in the way: {'; '.join(self._blockers)}" if self._blockers else ""
+        return (f"; in the way: {'; '.join(self._blockers)}" if self._blockers else "") + self._deaf
 
     def alone(self) -> None:
         """Waits until nothing of an earlier try is at work in the database. Raises Taken."""
@@ -162,10 +191,23 @@ class _Command:
                 raise Taken(f"{self.name}: an earlier try is still at work ({where}); wait for it, or end it")
             time.sleep(0.05)
 
+    def was_there(self) -> None:
+        """Raises Elsewhere if nothing tells that it was on the database: a session of its name or of any other, or a change."""
+        deadline = time.monotonic() + GONE_WITHIN
+        while not self._seen and self._before and self._trace() == self._before:
+            if time.monotonic() > deadline:
+                raise Elsewhere(f"{self.name} ended with 0, and was never on the database: {_BY_URL}; what it did, it did elsewhere")
+            time.sleep(0.1)
+
+    def _trace(self) -> str:
+        """What a session on the database leaves behind, be it ever so short; empty where nobody can tell."""
+        if self._server.dialect != "postgres":
+            return ""
+        return f"{self._server.rows(_SESSIONS)} {self._server.shape()}"
+
     def run(self) -> int:
-        _must_be_there(self._where, self._words, self._home, self._env)
         self._last.clear()
-        self._blockers, self.contended = [], False
+        self._blockers, self.contended = [], ""
         self._begun = self._spoke = time.monotonic()
         self._told(self.name)
         code = kept.run(self._words, self._home.directory, self._env, self._home.user, self._heard, self._look, _LOOKS)
@@ -182,7 +224,9 @@ class _Command:
         if text.strip():
             clean = str(self._redaction.clean({"line": text.rstrip()})["line"])
             self._last.append(clean)
-            self.contended |= bool(_CONTENDED.search(clean))
+            if self._home.only and self._home.only in clean and f"={self._home.only}" not in clean:
+                raise Elsewhere(f"{self.name} came to another database than it was given, which has turned it away: {_BY_URL}")
+            self.contended = self.contended or clean * bool(_CONTENDED.search(clean))
             self._told(f"{self.name}: {clean}")
             self._spoke = time.monotonic()
 
@@ -191,6 +235,10 @@ class _Command:
         if self._server.dialect == "postgres":
             found = [f"backend {s[0]} ({s[1] or 'no application_name'}, {s[2]}, {s[3]}): {s[4]}" for s in self._server.rows(_BLOCKERS, [self._session])]
             self._blockers = found or self._blockers
+            self._seen = self._seen or bool(self._server.rows(_OURS, [self._session]))
+            if found and self._server.rows(_OVERDUE_WAITS, [self._session, self._timeout + _OVERDUE]):
+                limit = f"{round(self._timeout * 1000)}ms"
+                self.contended, self._deaf = "broken off", f"; its own settings override PGOPTIONS, have them say -c lock_timeout={limit}"
         else:
             self._server.rows("SELECT 1")
         if time.monotonic() - self._spoke > _TELLS:
@@ -202,6 +250,39 @@ _BLOCKERS = (
     "SELECT b.pid, b.application_name, coalesce(b.usename, ''), b.state, left(b.query, 80) FROM pg_stat_activity a"
     " CROSS JOIN LATERAL unnest(pg_blocking_pids(a.pid)) AS blocking(pid) JOIN pg_stat_activity b ON b.pid = blocking.pid"
     " WHERE a.application_name = %s AND a.wait_event_type = 'Lock' AND a.datname = current_database()"
+)
+
+_OURS = "SELECT FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
+_SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+_OVERDUE_WAITS = (
+    "SELECT pg_cancel_backend(a.pid) FROM pg_stat_activity a WHERE a.application_name = %s AND a.datname = current_database() AND EXISTS"
+    " (SELECT FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted AND l.waitstart < clock_timestamp() - %s * interval '1 second')"
+)
+
+
+@contextmanager
+def kept_to(server: Server, home: Home) -> Iterator[Home]:
+    """A home whose commands can come to no other database than that of ``server``, if they take up PGOPTIONS: every session of theirs asks for a text search
+    configuration that no other one has, and the server of another turns it away as it connects (PostgreSQL manual, "default_text_search_config").
+    """
+    where = server.rows("SELECT quote_ident(current_schema())")[0][0] if server.dialect == "postgres" else None
+    if where is None:
+        yield home
+        return
+    for (drop,) in server.rows(_LEFT, [_ONLY]):  # of one that was killed
+        server.rows(drop)
+    only = f"{where}.{_ONLY}{os.urandom(4).hex()}"
+    server.rows(f"CREATE TEXT SEARCH CONFIGURATION {only} (COPY = {server.rows('SHOW default_text_search_config')[0][0]})")
+    try:
+        yield home._replace(only=only)
+    finally:
+        with suppress(PortError):
+            server.rows(f"DROP TEXT SEARCH CONFIGURATION IF EXISTS {only}")
+
+
+_LEFT = (
+    "SELECT format('DROP TEXT SEARCH CONFIGURATION %%I.%%I', n.nspname, c.cfgname) FROM pg_ts_config c JOIN pg_namespace n ON n.oid = c.cfgnamespace"
+    " WHERE starts_with(c.cfgname::text, %s)"
 )
 
 
@@ -224,6 +305,7 @@ def _environment(server: Server, home: Home, session: str, timeout: float) -> di
     options = [f"-c lock_timeout={round(timeout * 1000)}ms"]
     (checked,) = server.rows("SELECT current_setting('client_connection_check_interval')")[0]  # ours is set, where the server can
     options += [f"-c client_connection_check_interval={checked}"] if checked != "0" else []
+    options += ["-c default_text_search_config=" + re.sub(r"[\\\s]", r"\\\g<0>", home.only)] if home.only else []
     env["PGAPPNAME"], env["PGOPTIONS"] = session, " ".join([*filter(None, [env.get("PGOPTIONS")]), *options])
     url = env["DATABASE_URL"]
     if found := re.search(r"[?&]options=[^&#]*", url):  # which libpq prefers to PGOPTIONS
@@ -280,7 +362,19 @@ def printed(server: Server, migration: Migration, home: Home | None) -> Script |
     if code:
         clean = str(Redaction(home.hidden).clean({"said": said + text})["said"])
         raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:])]))
-    return Script(_sql(server, text, name), name, "expand")
+    sql = _sql(server, text, name)
+    return Script(sql, name, "expand", _transactions(server.split(text), len(text)))
+
+
+def _transactions(statements: Sequence[Statement], end: int) -> tuple[tuple[int, int], ...]:
+    """From where to where each transaction goes that is printed. Where none is, all may be one: of a tool that begins its own."""
+    found, begun = list[tuple[int, int]](), -1
+    for statement in statements:
+        if _BEGINS.match(statement.text):
+            begun = statement.offset
+        elif begun >= 0 and _ENDS.match(statement.text):
+            found, begun = [*found, (begun, statement.offset)], -1
+    return (*found, *([(begun, end)] if begun >= 0 else [])) or ((0, end),)
 
 
 def _sql(server: Server, text: str, name: str) -> str:

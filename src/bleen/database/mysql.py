@@ -220,6 +220,10 @@ class MySQL:
         there = [line for line in shown.splitlines() if any(f"`{part}`".lower() in line.lower() for part in about.parts)]
         return "\n".join(there) or f"no {', '.join(about.parts)} of {about.kind} {name}"
 
+    def shape(self) -> str:
+        """Its catalogue does not tell every change."""
+        return ""
+
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """Every change of the schema commits by itself; whether an earlier try did so, ``sight`` tells."""
         if len(mysql_statements.about(statement)) > 1:

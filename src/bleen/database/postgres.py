@@ -40,6 +40,29 @@ _MEMBERS = """
     JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND e.extname = ANY(%s)
     LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
     WHERE p.oid IS NOT NULL OR t.oid IS NOT NULL"""
+_OF_A_TABLE = {
+    "class": "oid",
+    "attribute": "attrelid",
+    "attrdef": "adrelid",
+    "constraint": "conrelid",
+    "index": "indexrelid",
+    "trigger": "tgrelid",
+    "rewrite": "ev_class",
+    "policy": "polrelid",
+    "inherits": "inhrelid",
+}
+_OF_A_SCHEMA = {"type": "typnamespace", "proc": "pronamespace"}
+_SHAPE = (
+    "WITH named AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),"
+    " tables AS (SELECT oid FROM pg_class WHERE relnamespace IN (SELECT oid FROM named)), parts AS ("
+    + " UNION ALL ".join(
+        [f"SELECT '{name}', {column}::text, xmin::text FROM pg_{name} WHERE {column} IN (SELECT oid FROM tables)" for name, column in _OF_A_TABLE.items()]
+        + [f"SELECT '{name}', oid::text, xmin::text FROM pg_{name} WHERE {column} IN (SELECT oid FROM named)" for name, column in _OF_A_SCHEMA.items()]
+        + ["SELECT 'enum', oid::text, xmin::text FROM pg_enum", "SELECT 'namespace', oid::text, '' FROM named"]
+    )
+    + ") SELECT md5(coalesce(string_agg(parts::text, ',' ORDER BY parts::text), '')) FROM parts"
+)
+"""Which transaction wrote each row of the catalogue that speaks of something of a person's; VACUUM and ANALYZE, which write in place, leave it as it is."""
 _CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _AWAY = (
     errors.AdminShutdown,
@@ -199,6 +222,9 @@ class Postgres:
         query = "SELECT i.indexrelid || ' ' || pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indexrelid = to_regclass(%s) AND i.indisvalid"
         found = self.rows(query, [leftovers.built(node)])
         return str(found[0][0]) if found else "no index"
+
+    def shape(self) -> str:
+        return str(self.rows(_SHAPE)[0][0])
 
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """What was left INVALID is dropped, and built again; whether an earlier try built the index, ``sight`` tells.

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 
-from bleen.database import connect, reverting
+from bleen.database import command, connect, reverting
 from bleen.database.backfill import LONGEST
 from bleen.database.command import Home
 from bleen.database.ledger import Entry, State
@@ -12,23 +13,24 @@ from bleen.database.schema import Schema
 from bleen.database.server import Server, Taken, Told
 from bleen.errors import PortError, Refused
 
-Expand = Callable[[Schema, Sequence[Migration]], object]
-"""Expands migrations on the schema of the clone."""
+Expand = Callable[[Schema, Sequence[Migration], Home | None], object]
+"""Expands migrations on the schema of the clone; where their commands run."""
 
 
 def rehearse(database: Server, url: str, migrations: Sequence[Migration], expand: Expand, home: Home | None, told: Told) -> Mapping[str, float]:
     """Expands what the clone at ``url`` does not have, one by one, then undoes it, so that the next rehearsal begins where this one did. Seconds that each
     expand took; nobody is there who must not feel it, so a backfill does not pause. One that cannot be undone stays.
 
-    ``home``: where commands run, with the clone's url. Raises Refused for what fails, with all undone that can be, and if the clone is the database itself;
-    Unavailable.
+    ``home``: where commands run, with the clone's url, and kept to it. Raises Refused for what fails, with all undone that can be, and if the clone is the
+    database itself; Unavailable.
     """
     try:
         clone = connect(url, "bleen migrate, on the clone")
         try:
             schema = Schema(clone, lambda text: told(f"on the clone: {text}"))
             must_be_another(database, clone, "give `database.clone` the url of a copy")
-            return _there_and_back(schema, [m._replace(pace=m.pace._replace(duty=1.0, target=LONGEST)) for m in migrations], expand, home)
+            with command.kept_to(clone, home) if home else nullcontext() as there:
+                return _there_and_back(schema, [m._replace(pace=m.pace._replace(duty=1.0, target=LONGEST)) for m in migrations], expand, there)
         finally:
             clone.close()
     except PortError as error:
@@ -55,7 +57,7 @@ def _there_and_back(schema: Schema, migrations: Sequence[Migration], expand: Exp
     try:
         for migration in migrations:
             began = time.monotonic()
-            expand(schema, [migration])
+            expand(schema, [migration], home)
             if migration.name not in known:
                 took[migration.name] = round(time.monotonic() - began, 3)
     except Refused as error:

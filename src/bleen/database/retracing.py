@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from bleen.database import command, parts, reverting
-from bleen.database.ledger import Entry, Ledger, Part, State
+from bleen.database.ledger import Entry, Ledger, Part, State, Step
 from bleen.database.migration import Locks, Migration, speaks_of
 from bleen.database.pairs import kept
 from bleen.database.reverting_names import Thing, called, taken
@@ -91,13 +91,17 @@ class Retracing:
         if entry.state is not State.CONTRACTING:
             return entry.state is State.CONTRACTED
         steps = self._ledger.steps(entry.name)
-        if command.step("contract") in steps or any(not kept(steps, number) for number, _ in enumerate(entry.migration.pairs, 1)):
+        if self._changed(steps.get(command.step("contract"))) or any(not kept(steps, number) for number, _ in enumerate(entry.migration.pairs, 1)):
             return True
         return self._added(entry.migration)[1]
 
+    def _changed(self, step: Step | None) -> bool:
+        """Whether a command has changed the schema, or may have: one that was rolled back, or was never started, has not."""
+        return step is not None and (step.done or not (shape := self._server.shape()) or shape != step.memo.get("shape"))
+
     def put_back(self, migration: Migration, why: Refused) -> None:
         """Takes away what a contract had added until it failed: a CHECK that is not valid yet goes on to refuse rows of the version that serves."""
-        begun = [number for part, number in self._ledger.steps(migration.name) if part == "contract" and number]
+        begun = [key for key in self._ledger.steps(migration.name) if (key[0] == "contract" and key[1]) or key == command.step("contract")]
         try:
             for statement in self._added(migration)[0]:
                 with suppress(Missing):
@@ -107,8 +111,8 @@ class Retracing:
                         self._server.concurrently(statement, CLEARING, self._told, again=True)
         except PortError as trouble:
             raise Refused(f"{why}; what it had added could not be taken away: {trouble}") from None
-        for number in begun:
-            self._ledger.note(self._ledger.unmark(migration.name, "contract", number))
+        for part, number in begun:
+            self._ledger.note(self._ledger.unmark(migration.name, part, number))
 
     def _added(self, migration: Migration) -> tuple[list[Statement], bool]:
         """What takes away what a contract has added as far as it has come, and whether that is not all that it has done. A NOT NULL of a new column, which sync

@@ -91,11 +91,12 @@ class Schema:
         with self.server.alone():
             return [each for entry in self.ledger.entries() if entry.state is State.EXPANDING for each in self._retracing.tidy(entry, _TIDYING)]
 
-    def contract(self, name: str, because: str = "", home: Home | None = None, shut: Callable[[], Sequence[str]] = tuple) -> Sequence[str]:
+    def contract(self, name: str, because: str = "", home: Home | None = None, shut: Callable[[], Sequence[str]] = tuple, again: str = "") -> Sequence[str]:
         """Takes the old shape away; or says what keeps its gate shut. The files are those that were expanded, from the ledger.
 
         ``because``: why what nobody could see was taken for harmless; it is kept. ``home``: where its command runs, if it has one. ``shut``: asks the gate,
-        see ``pending``, when nobody else changes the database any more: what was found before a person was asked may be long past.
+        see ``pending``, when nobody else changes the database any more: what was found before a person was asked may be long past. ``again``: the verb that
+        goes on where it has failed half way, if it is another.
         """
         with self.server.alone():
             entry = self._entry(name)
@@ -106,6 +107,7 @@ class Schema:
             self._pairs.restore()
             if waits := shut():
                 return waits
+            self._steps.startable(entry.migration, "contract", home)
             reason = self.ledger.mark(name, "contract", 0, True, because) if because else []
             self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
             try:
@@ -113,7 +115,8 @@ class Schema:
                 self._steps.command(entry.migration, "contract", home)
             except Refused as error:
                 if self._retracing.taken(self._entry(name)):
-                    raise type(error)(f"{error}; part of the old shape may be gone already: `bleen migrate contract {name}` goes on from there") from None
+                    way = again or f"bleen migrate contract {name}"
+                    raise type(error)(f"{error}; part of the old shape may be gone already: `{way}` goes on from there") from None
                 self._retracing.put_back(entry.migration, error)
                 self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
                 if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
@@ -146,6 +149,8 @@ class Schema:
                 raise Refused(f"{name} cannot be reverted: no command undoes that of its expand; the way on is a new migration")
             if upon := self._retracing.built_upon(entry):
                 raise Refused(f"{name} made what {upon} builds on: `bleen migrate revert {upon}` first")
+            if command.step("expand") in self.ledger.steps(name):
+                self._steps.startable(entry.migration, "revert", home)
             self._retracing.tidy(entry, CLEARING)
             if entry.state is State.CONTRACTING:
                 self._retracing.put_back(entry.migration, Refused(f"{name}: its contract was begun, and had added something"))

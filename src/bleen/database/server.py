@@ -119,6 +119,10 @@ class Server(Protocol):
         """
         ...
 
+    def shape(self) -> str:
+        """Another one whenever something of the schema was changed, be it by whom it may; empty where nobody can tell. Rows do not count."""
+        ...
+
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """Runs a statement that cannot be part of a transaction. ``again``: it was begun before, and may have been done; the catalogue knows, and what it left
         half done is done away with first.

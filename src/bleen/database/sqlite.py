@@ -170,6 +170,9 @@ class SQLite:
     def sight(self, statement: Statement) -> str:
         return ""
 
+    def shape(self) -> str:
+        return str(self.rows("PRAGMA schema_version")[0][0])
+
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """Each of them can be done again: what was begun was done, or nothing of it."""
 

@@ -49,20 +49,28 @@ class Steps:
         for n in left:
             self._change(migration, part, [], [n], [])
 
+    def startable(self, migration: Migration, half: Half, home: Home | None) -> None:
+        """Raises Refused for a command that is still to be run and cannot be started: to be asked before the statements that go before it."""
+        step = self._ledger.steps(migration.name).get(command.step(half))
+        if command.words(migration, half) and not (step and step.done):
+            command.startable(migration, half, home)
+
     def command(self, migration: Migration, half: Half, home: Home | None) -> None:
-        """Runs the half of a migration that is another tool's, if it was not run to its end."""
+        """Runs the half of a migration that is another tool's, if it was not run to its end; marked as begun before, with what the schema was like then."""
         argv, key = command.words(migration, half), command.step(half)
         step = self._ledger.steps(migration.name).get(key)
         if not argv or (step and step.done):
             return
-        if home is None:
-            raise Refused(f"{migration.name}: {half} runs `{shlex.join(argv)}`, and no version is known in whose directory; deploy one that ships it")
+        home = command.startable(migration, half, home)
         if half == "expand" and (earlier := command.overtaken(migration, self._ledger.uncontracted())):
             raise Refused(command.overtakes(migration, earlier))
-        self._mark(migration, key, False, shlex.join(argv))
+        self._mark(migration, key, False, shlex.join(argv), {"shape": step.memo.get("shape", "") if step else self._server.shape()})
         try:
             with self._pairs.followed():
                 command.run(self._server, migration, half, home, self._told)
+        except command.Elsewhere:
+            self._ledger.note(self._ledger.unmark(migration.name, *key))
+            raise
         except Refused:
             self._pairs.restore()  # it may have come as far as a rebuild
             raise

@@ -40,7 +40,7 @@ def expand(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     begun = {entry.name for entry in schema.ledger.entries()}
     if spec.get("clone") and (new := [m for m in migrations if m.name not in begun]):
         clone, home = _urls(spec)["clone"], _home(spec, "clone")
-        facts["rehearsed"] = rehearsal.rehearse(schema.server, clone, new, lambda schema, some: on(schema, some, home), home, schema.told)
+        facts["rehearsed"] = rehearsal.rehearse(schema.server, clone, new, on, home, schema.told)
     return Verdict(Result.PASS, "", ({"expanded": on(schema, migrations, _home(spec)), **facts},))
 
 
@@ -51,7 +51,7 @@ def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     left = schema.pending(around)
     while spec["auto"] and left and not left[0].obstacles and left[0].service == around.service:
         try:
-            shut = schema.contract(left[0].migration, home=_home(spec), shut=partial(_waits, schema, around, left[0].migration))
+            shut = schema.contract(left[0].migration, home=_home(spec), shut=partial(_waits, schema, around, left[0].migration), again="bleen resume")
         except Refused as error:  # nothing was taken away, and nothing waits for it
             entry = schema.ledger.entry(left[0].migration)
             if not isinstance(error, NotGiven) and (entry is None or entry.state is not State.EXPANDED):

@@ -48,6 +48,8 @@ class Script(NamedTuple):
     text: str
     file: str
     phase: Phase
+    transactions: tuple[tuple[int, int], ...] = ()
+    """From where to where one goes, in characters, if another tool runs it; bleen gives each statement its own."""
 
 
 def lint(text: str, dialect: Dialect, phase: Phase, file: str = "") -> list[Finding]:
@@ -64,7 +66,7 @@ def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
     module, known = _module(dialect), Known()
     found: dict[int, list[Finding]] = {}
     for index, script in sorted(enumerate(given), key=lambda each: PHASES.index(each[1].phase)):
-        known.enters(script.phase)
+        known.enters(script.phase, script.transactions)
         findings = module.lint(script.text, script.file, script.phase, known)
         if script.phase == "contract":
             dropped = together.dropped_new([each.text for each in given if _beside(each, script)], script.text, dialect)

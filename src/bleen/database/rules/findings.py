@@ -38,12 +38,23 @@ class Known:
         self._facts: dict[tuple[str, ...], Any] = {}
         self._ever: dict[tuple[str, ...], Any] = {}
         """Whatever became of it."""
+        self._transactions: tuple[tuple[int, int], ...] = ()
+        self._holds = -1
 
-    def enters(self, phase: Phase) -> None:
-        """The statements that follow run in ``phase``."""
+    def enters(self, phase: Phase, transactions: tuple[tuple[int, int], ...] = ()) -> None:
+        """The statements that follow run in ``phase``, those of ``transactions`` (from character to character of their file) as one each."""
+        self._transactions, self._holds = transactions, -1
         if phase != self._phase:
             self._made.clear()
         self._phase = phase
+
+    def locks(self, offset: int) -> None:
+        """The statement there has locks, which are held until its transaction ends."""
+        self._holds = offset
+
+    def locked(self, offset: int) -> bool:
+        """Whether the statement there runs under the locks of another one."""
+        return any(begin <= self._holds < offset < end for begin, end in self._transactions)
 
     def makes(self, kind: str, *names: str, what: Any = None) -> None:
         """``what`` is whatever the dialect wants to see again, by ``of``."""

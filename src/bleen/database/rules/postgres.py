@@ -39,7 +39,7 @@ RULES = {
     "constraint-builds-index": "UNIQUE and PRIMARY KEY are made from an index that was built CONCURRENTLY; EXCLUDE cannot be.",
     "foreign-key": "A foreign key ties a new table to one in use: what is done to the new one may lock the other, and DELETEs of the old version may fail.",
     "holds-the-old-version": "A CHECK, foreign key or unique index over what the old version writes waits for contract: it holds that version too.",
-    "validate-alone": "VALIDATE CONSTRAINT stands in an ALTER TABLE that does nothing else.",
+    "validate-alone": "VALIDATE CONSTRAINT stands in an ALTER TABLE that does nothing else, and in a command behind nothing else in one transaction.",
     "alter-constraint": "When a constraint is checked does not change under the old version.",
     "generated-expression": "A generated column keeps its expression.",
     "identity": "Identity is not added to, changed on, or taken from a column that the old version writes.",
@@ -156,6 +156,9 @@ STATEMENTS: dict[str, Rule] = {
 }
 """Every statement that a rule knows."""
 
+_LOCKS_NOBODY = frozenset(("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "CommentStmt", "VariableSetStmt", "VariableShowStmt", "TransactionStmt"))
+"""Statements whose locks let everybody read and write, but for the rows that they change."""
+
 
 def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
     """The findings in one file; never raises."""
@@ -172,6 +175,8 @@ def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
         if in_transaction and _outside(statement):
             found.append(look.finding("concurrently-in-transaction", "PostgreSQL refuses this between BEGIN and COMMIT; leave these out"))
         found += judged(look, statement)
+        if kind(statement) not in _LOCKS_NOBODY and not tables.only_validates(statement):
+            known.locks(each.statement.offset)
         if kind(statement) == "TransactionStmt":
             in_transaction = statement.kind in (pb.TRANS_STMT_BEGIN, pb.TRANS_STMT_START) or (
                 in_transaction and statement.kind in (pb.TRANS_STMT_SAVEPOINT, pb.TRANS_STMT_RELEASE, pb.TRANS_STMT_ROLLBACK_TO)

@@ -355,7 +355,20 @@ def _validate(look: Look, statement: Message, command: Message, at: Place) -> It
                 "\n".join(steps),
                 at=at,
             )
+    elif look.known.locked(look.parsed.statement.offset) and not made.is_free(look, name):
+        yield look.finding(
+            "validate-alone",
+            f"all rows of {quoted(*name)} are checked under the locks of what goes before it in the same transaction; put it in expand.sql, which is run "
+            "behind the command",
+            f"-- expand.sql\n{_alone(statement, command)}",
+            at=at,
+        )
     nulls.validated(look, name, command.name)
+
+
+def only_validates(statement: Message) -> bool:
+    """Whether it does nothing but what lets everybody read and write."""
+    return kind(statement) == "AlterTableStmt" and all(each.alter_table_cmd.subtype == pb.AT_ValidateConstraint for each in statement.cmds)
 
 
 def _alter_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:

@@ -28,7 +28,12 @@ def run(args: Namespace) -> int:
         new = [m for m in migrations if m.name not in seen]
         environments = {str(e.environment): e.migrations for e in opened.around().environments}
         took = rehearse(
-            opened.schema.server, clone, new, lambda schema, some: schema.expand(some, opened.service, 0, environments, {}, home), home, opened.schema.told
+            opened.schema.server,
+            clone,
+            new,
+            lambda schema, some, home: schema.expand(some, opened.service, 0, environments, {}, home),
+            home,
+            opened.schema.told,
         )
         said = "; ".join(f"{name} took {seconds:g} s" for name, seconds in took.items())
         migrating.tell(args, True, f"rehearsed: {said}" if said else "nothing to rehearse: the clone has every migration of it", rehearsed=took)
