@@ -136,7 +136,13 @@ def test_a_command_that_fails_says_so_with_its_last_words_and_what_is_secret_is_
 
 
 FAILS = "#!/bin/sh\npsql -X -q $DATABASE_URL -c 'BEGIN; ALTER TABLE users DROP COLUMN last_name; {}'\nexit 1\n"
-LEAVES = FAILS.format("SELECT pg_sleep(1); COMMIT").replace("psql", "PGOPTIONS= psql").replace("\nexit", " &\nsleep 0.4; exit")
+LEAVES = """#!/bin/sh
+PGOPTIONS= psql -X -q $DATABASE_URL -c 'BEGIN; ALTER TABLE users DROP COLUMN last_name; SELECT pg_sleep(2); COMMIT' &
+there="SELECT 1 FROM pg_stat_activity WHERE query LIKE '%sleep(2)%' AND pid <> pg_backend_pid()"
+while [ -z "$(psql -X -A -t $DATABASE_URL -c "$there")" ]; do sleep 0.05; done
+exit 1
+"""
+"""The server carries out all of what it was sent, also when nobody waits for it any more."""
 
 
 @pytest.mark.parametrize(
