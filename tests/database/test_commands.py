@@ -136,7 +136,11 @@ def test_a_command_that_fails_says_so_with_its_last_words_and_what_is_secret_is_
 
 
 FAILS = "#!/bin/sh\npsql -X -q $DATABASE_URL -c 'BEGIN; ALTER TABLE users DROP COLUMN last_name; {}'\nexit 1\n"
-LEAVES = FAILS.format("SELECT pg_sleep(1); COMMIT").replace("psql", "PGOPTIONS= psql").replace("\nexit", " &\nsleep 0.4; exit")
+LEAVES = """#!/bin/sh
+PGOPTIONS= psql -X -q $DATABASE_URL -c 'BEGIN; ALTER TABLE users DROP COLUMN last_name' -c '\\! touch begun' -c 'SELECT pg_sleep(1)' -c COMMIT &
+while [ ! -e begun ]; do sleep 0.05; done
+exit 1
+"""
 
 
 @pytest.mark.parametrize(
