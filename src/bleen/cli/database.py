@@ -169,11 +169,12 @@ def _claimed(migrations: Sequence[Migration]) -> list[str]:
 
 def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | None) -> list[str]:
     """What the rules find wrong with migrations, a line each."""
-    printed = {m.name: script for m in migrations if (script := command.printed(server, m, home))}
-    may = {printed[m.name].file: m.command.allow for m in migrations if m.name in printed}
+    printing = command.Printing(server, home)
+    printed = [printing.of(m) for m in migrations]
+    may = {script.file: m.command.allow for m, own in zip(migrations, printed, strict=True) for script in own}
     scripts: list[Script] = []
-    for m in migrations:
-        scripts += [printed[m.name]] if m.name in printed else []
+    for m, own in zip(migrations, printed, strict=True):
+        scripts += own
         scripts += [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for phase in PHASES if m.holds(phase)]
     found = [f for f in lint_release(scripts, server.dialect) if f.rule not in may.get(f.file, ())]
     for m in migrations:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import unquote
 
-from bleen.database import importing, reverting
+from bleen.database import django, importing, reverting
 from bleen.database.ledger import Part
 from bleen.database.migration import Migration
 from bleen.database.rules import IRREVERSIBLE, Script, rules
@@ -335,16 +335,65 @@ def judge(server: Server, migration: Migration) -> list[str]:
     return found
 
 
-def printed(server: Server, migration: Migration, home: Home | None) -> Script | None:
-    """The SQL of the expand command, to be judged: what its ``sql`` prints, without the tool's own book; None if there is no ``sql``.
+class Printing:
+    """The SQL of the expand commands of a release, to be judged: what their ``sql`` prints, without the tool's own book. Asked in their order."""
 
-    Raises UserError if it prints none, or if what it prints is not all of it.
-    """
-    argv = migration.command.sql
-    if not argv:
-        return None
-    if home is None:
-        raise UserError(f"{migration.name}: `{shlex.join(argv)}` cannot be asked for its SQL: no version is known in whose directory")
+    def __init__(self, server: Server, home: Home | None) -> None:
+        self._server, self._home = server, home
+        self._earlier: set[str] = set()
+        """Migrations of Django's that those before would run."""
+
+    def of(self, migration: Migration) -> list[Script]:
+        """Of one migration; none if there is no ``sql``. Where Django is to run more than the migration that is named, that of each is printed.
+
+        Raises UserError if nothing is printed, or if what is printed is not all of it.
+        """
+        argv = migration.command.sql
+        if not argv:
+            return []
+        if self._home is None:
+            raise UserError(f"{migration.name}: `{shlex.join(argv)}` cannot be asked for its SQL: no version is known in whose directory")
+        scripts = []
+        for each in self._all(migration, self._home):
+            name = f"{migration.name}, what `{shlex.join(each)}` prints"
+            text = _asked(self._server, migration, "sql", each, self._home)
+            scripts.append(Script(_sql(self._server, text, name), name, "expand", _transactions(self._server.split(text), len(text))))
+        if not any(self._server.split(each.text) for each in scripts):
+            raise UserError(f"{scripts[0].file}: there is no statement in it, so that nothing was judged")
+        return scripts
+
+    def _all(self, migration: Migration, home: Home) -> list[Sequence[str]]:
+        """The commands that print all of it."""
+        argv = migration.command.sql
+        if django.printing(argv, "an.other") is None:
+            return [argv]
+        try:
+            planned = _planned(self._server, migration, "expand", home)
+        except Refused as error:
+            raise UserError(str(error)) from None
+        new = [each for each in planned if each not in self._earlier]
+        self._earlier |= {*new}
+        return [django.printing(argv, each) or argv for each in new] or [argv]
+
+
+def _planned(server: Server, migration: Migration, half: Half, home: Home) -> list[str]:
+    """What Django would run, or take back, for a half; nothing if that is no command of its. Raises Refused if it would take back what is to be there."""
+    argv = words(migration, half)
+    goal = django.goal(argv)
+    if goal is None:
+        return []
+    try:
+        planned = django.planned(_asked(server, migration, half, django.plan(argv), home))
+    except UserError as error:
+        raise Refused(str(error)) from None
+    if half != "revert" and goal.ahead(planned):
+        way = "let the command go as far as the database has come, or take that back by hand first"
+        raise Refused(f"{migration.name}: {half}, `{shlex.join(argv)}` would take back {', '.join(planned)}, which the database has already: {way}")
+    return planned
+
+
+def _asked(server: Server, migration: Migration, key: str, argv: Sequence[str], home: Home) -> str:
+    """What a command prints that changes nothing. Raises UserError, with its last words, if it fails."""
     name = f"{migration.name}, what `{shlex.join(argv)}` prints"
     env = _environment(server, home, f"bleen migrate {migration.name}"[:63], migration.locks.timeout)
     output, deadline = bytearray(), time.monotonic() + PRINTED_WITHIN
@@ -354,7 +403,7 @@ def printed(server: Server, migration: Migration, home: Home | None) -> Script |
             raise UserError(f"{name}: nothing after {PRINTED_WITHIN:g} s; it was ended")
 
     with tempfile.TemporaryFile() as errors:
-        _must_be_there(f"{migration.name}/migration.toml: [command] sql", argv, home, env)
+        _must_be_there(f"{migration.name}/migration.toml: [command] {key}", argv, home, env)
         code = kept.run(argv, home.directory, env, home.user, output.extend, look, 1.0, errors)
         errors.seek(0)
         said = (errors.read() if code else b"").decode(errors="replace")
@@ -362,8 +411,7 @@ def printed(server: Server, migration: Migration, home: Home | None) -> Script |
     if code:
         clean = str(Redaction(home.hidden).clean({"said": said + text})["said"])
         raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:])]))
-    sql = _sql(server, text, name)
-    return Script(sql, name, "expand", _transactions(server.split(text), len(text)))
+    return text
 
 
 def _transactions(statements: Sequence[Statement], end: int) -> tuple[tuple[int, int], ...]:
@@ -387,8 +435,6 @@ def _sql(server: Server, text: str, name: str) -> str:
         statements = server.split(text)
     except Unreadable as error:
         raise UserError(f"{name}:{error.at.line}:{error.at.column}: {error}") from None
-    if not statements:
-        raise UserError(f"{name}: there is no statement in it, so that nothing was judged")
     for statement in statements:
         if server.atomic and not server.transactional(statement):
             why = "cannot be gone on with where a command was killed, or not given a lock: put it in expand.sql, which is run behind the command"
