@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database import django as planning
 from bleen.database.command import Home, home
+from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse, read
 from bleen.database.rehearsal import rehearse
 from bleen.database.schema import Schema
@@ -320,6 +322,56 @@ def test_all_that_django_would_run_is_judged(base: Base, project: Project) -> No
     with pytest.raises(UserError, match=r"0007_surname, what .* sqlmigrate shop 0003_surname") as refused:
         allowed(Schema(base.open()), "1.1", spanning(("0007_surname", "0001", "0003"), ("0008_more", "0003", "0004")), project.home)
     assert "0008_more" not in str(refused.value), "each is asked for what those before it leave"
+
+
+def grown(project: Project) -> Project:
+    """With a 0003 that adds a column."""
+    (project.slow.parent / "0003_surname.py").unlink()
+    (project.slow.parent / "0003_more.py").write_text(
+        DJANGO_MIGRATION.format(before=[("shop", "0002_note")], operation="migrations.AddField('User', 'more', models.TextField(null=True))")
+    )
+    return project
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_what_others_have_brought_is_not_taken_back_with_a_migration(base: Base, project: Project) -> None:
+    """`revert` refuses while a later migration builds on it: Django goes to a state, and takes back all that is behind it."""
+    schema, (note, more) = Schema(base.open()), spanning((NAME, "0001", "0002"), ("0008_more", "0002", "0003"))
+    home = grown(project).home
+    schema.expand([note, more], "shop", 2, {}, {}, home)
+    with pytest.raises(Refused, match="`bleen migrate revert 0008_more` first"):
+        schema.revert(NAME, home)
+    schema.revert("0008_more", home)
+    by_hand(project, "0003")
+    with pytest.raises(Refused, match=r"0007_note: revert, .* would take back shop\.0003_more too, and what they hold: take that back first"):
+        schema.revert(NAME, home)
+    assert columns(base) == [*BOTH, "more"]
+    assert schema.ledger.entries()[-1].state is State.EXPANDED
+    by_hand(project, "0002")
+    schema.revert(NAME, home)
+    assert columns(base) == OLD
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, project: Project) -> None:
+    schema, home = Schema(base.open()), grown(project).home
+    by_hand(project, "0003")
+    said = r"0007_note: expand, .* would take back shop\.0003_more, which the database has already"
+    (judged,) = spanning((NAME, "0001", "0002"))
+    with pytest.raises(UserError, match=said):
+        allowed(schema, "1.1", [judged], home)
+    with pytest.raises(Refused, match=said):
+        schema.expand([judged], "shop", 2, {}, {}, home)
+    assert columns(base) == [*BOTH, "more"]
+    schema.ledger.note(schema.ledger.forgotten(NAME))
+    (whole,) = spanning((NAME, "0001", "0003"))
+    allowed(schema, "1.1", [whole], home)
+    assert schema.expand([whole], "shop", 2, {}, {}, home) == [NAME]
+
+
+def by_hand(project: Project, name: str) -> None:
+    where, env = project.home.directory, dict(project.home.env)
+    subprocess.run([str(Path(BIN, "python")), "manage.py", "migrate", "shop", name], cwd=where, env=env, check=True, capture_output=True)
 
 
 def test_a_tool_that_fails_says_why(base: Base, project: Project) -> None:

@@ -504,6 +504,28 @@ def test_an_expand_does_not_run_the_contract_of_an_earlier_migration_with_it(use
     assert schema.expand([later], "shop", 3, {}, {}, place) == ["0008_more"]
 
 
+@pytest.mark.parametrize(
+    ("expand", "service", "refused"),
+    [
+        ('["./migrate", "ALTER TABLE users ADD COLUMN more text"]', "shop", True),
+        ('["./migrate", "ALTER TABLE users ADD COLUMN more text"]', "blog", False),
+        ('["sh", "-c", "./migrate \'SELECT 1\'"]', "shop", False),
+    ],
+)
+def test_a_command_does_not_go_back_past_a_later_one_of_the_same_tool(users: Base, place: Home, expand: str, service: str, refused: bool) -> None:
+    """`revert` refuses while a later migration builds on it: `alembic downgrade REVISION` takes back all that is behind it in its line."""
+    schema = Schema(users.open())
+    toml = f'[command]\nexpand = {expand}\nrevert = ["./migrate", "SELECT 1"]\nunjudged = "a test"\n'
+    schema.expand([migration(HALVES["migration.toml"].replace("contract", "# contract"))], "shop", 2, {}, {}, place)
+    schema.expand([parse("0008_more", {"migration.toml": toml}, "0008_more")], service, 3, {}, {}, place)
+    if refused:
+        with pytest.raises(Refused, match="0007_note made what 0008_more builds on: `bleen migrate revert 0008_more` first"):
+            schema.revert(NAME, place)
+        schema.revert("0008_more", place)
+    schema.revert(NAME, place)
+    assert "note" not in columns(users)
+
+
 def test_new_writes_a_template_for_any_other_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`bleen migrate new NAME --command`: what is filled in, is read."""
     assert main(["migrate", "new", "note", "--command", "--to", str(tmp_path)]) == 0

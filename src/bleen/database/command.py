@@ -111,6 +111,19 @@ def overtaken(migration: Migration, others: Sequence[Migration]) -> list[str]:
     return sorted({m.name for m in others if m.command.contract and m.number < migration.number})
 
 
+def upon(migration: Migration, others: Sequence[Migration]) -> str:
+    """The newest of later migrations that goes along when the command of this one goes back, as far as the words tell: the same tool has one line of them,
+    and Django one an app. Empty if there is none.
+    """
+    ours, its = migration.command.expand, django.goal(migration.command.expand)
+    for other in reversed(others):
+        goal = django.goal(other.command.expand)
+        apart = its and goal and its.app and goal.app and its.app != goal.app
+        if ours and other.command.expand[:1] == ours[:1] and not apart:
+            return other.name
+    return ""
+
+
 def overtakes(migration: Migration, earlier: Sequence[str]) -> str:
     """Why an expand has to wait for contracts."""
     way = "contract first, or say branched = true in [command] if its revisions are in a branch of their own"
@@ -374,6 +387,15 @@ class Printing:
         new = [each for each in planned if each not in self._earlier]
         self._earlier |= {*new}
         return [django.printing(argv, each) or argv for each in new] or [argv]
+
+
+def straight(server: Server, migration: Migration, half: Half, home: Home) -> None:
+    """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is."""
+    planned = _planned(server, migration, half, home)
+    expanded = django.goal(words(migration, "expand"))
+    if half == "revert" and expanded and (others := planned[: max(expanded.among(planned), 0)]):
+        way = "take that back first, by the migration that brought it, or by hand"
+        raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(others)} too, and what they hold: {way}")
 
 
 def _planned(server: Server, migration: Migration, half: Half, home: Home) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
-from bleen.database.command import HALVES, Home
+from bleen.database.command import HALVES, Half, Home
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, State
 from bleen.database.migration import Backfill, Locks, Migration
@@ -108,6 +108,7 @@ class Schema:
             if waits := shut():
                 return waits
             self._steps.startable(entry.migration, "contract", home)
+            self._straight(entry.migration, "contract", home)
             reason = self.ledger.mark(name, "contract", 0, True, because) if because else []
             self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
             try:
@@ -151,6 +152,7 @@ class Schema:
                 raise Refused(f"{name} made what {upon} builds on: `bleen migrate revert {upon}` first")
             if command.step("expand") in self.ledger.steps(name):
                 self._steps.startable(entry.migration, "revert", home)
+                self._straight(entry.migration, "revert", home)
             self._retracing.tidy(entry, CLEARING)
             if entry.state is State.CONTRACTING:
                 self._retracing.put_back(entry.migration, Refused(f"{name}: its contract was begun, and had added something"))
@@ -247,6 +249,7 @@ class Schema:
             return False
         if home and any(command.words(migration, half) for half in HALVES):
             self.ledger.note(self.ledger.mark(migration.name, *command.VERSION, True, "", {"version": home.version}))
+        self._straight(migration, "expand", home)
         self._steps.command(migration, "expand", home)
         self._steps.expand(migration)
         self._pairs.install(migration, mend(migration))
@@ -256,6 +259,12 @@ class Schema:
         self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
         self.told(f"{migration.name}: expanded")
         return True
+
+    def _straight(self, migration: Migration, half: Half, home: Home | None) -> None:
+        """Refuses a command that would go the wrong way, or too far, before anything of its half is done."""
+        step = self.ledger.steps(migration.name).get(command.step(half))
+        if home and not (step and step.done):
+            command.straight(self.server, migration, half, home)
 
     def _go_over(self, migration: Migration, fill: Backfill, late: bool = False) -> None:
         backfill.run(self.server, self.ledger, migration, fill, lambda progress: self.told(f"{migration.name}: {progress.line()}"), late=late)
