@@ -504,6 +504,47 @@ def test_an_expand_does_not_run_the_contract_of_an_earlier_migration_with_it(use
     assert schema.expand([later], "shop", 3, {}, {}, place) == ["0008_more"]
 
 
+FIRST = '[command]\nexpand = ["./migrate", "CREATE TABLE IF NOT EXISTS users (id int PRIMARY KEY, last_name text)"]\nunjudged = "a test"\n'
+LATER = '[command]\nexpand = ["./migrate", "ALTER TABLE users ADD COLUMN IF NOT EXISTS more text"]\nrevert = ["true"]\nunjudged = "a test"\n'
+
+
+def three() -> list[Migration]:
+    """What makes the table; what has a contract; and one whose expand would run that."""
+    first = parse("0001_users", {"migration.toml": FIRST, "revert.sql": "-- bleen: irreversible it is the first\n"}, "0001_users")
+    return [first, migration(), parse("0008_more", {"migration.toml": LATER}, "0008_more")]
+
+
+def test_on_a_database_that_is_bare_a_contract_does_not_wait_for_versions_that_were_never_there(base: Base, tmp_path: Path) -> None:
+    """On a database that held no table, nobody has ever needed the old shape: what a later expand would run is contracted before it, wherever it was killed."""
+    script(tmp_path, MIGRATE.replace("exec ", 'case "$1" in *more*) [ -e go ] || exit 1;; esac\nexec '))
+    schema, place = Schema(base.open()), at(tmp_path, base.url)
+    ships = {"blue-1": frozenset(m.name for m in three())}
+    allowed(schema, "1.2", three(), place)
+    with pytest.raises(Refused, match="ended with 1"):
+        schema.expand(three(), "shop", 1, ships, {}, place)
+    assert schema.contracted() == [NAME]
+    (tmp_path / "go").touch()
+    allowed(schema, "1.2", three(), place)
+    assert schema.expand(three(), "shop", 1, ships, {}, place) == ["0008_more"]
+    assert columns(base) == ["id", "note", "more"]
+
+
+@pytest.mark.parametrize("there", ["a table", "a version that lacks it", "one that came first"])
+def test_a_contract_waits_where_somebody_may_need_the_old_shape(base: Base, tmp_path: Path, there: str) -> None:
+    script(tmp_path, MIGRATE)
+    schema, place, ships = Schema(base.open()), at(tmp_path, base.url), frozenset(m.name for m in three())
+    old = {"green-1": frozenset({"0001_users"})} if there == "a version that lacks it" else {}
+    if there == "a table":
+        schema.server.rows("CREATE TABLE users (id int)")
+    if there == "one that came first":
+        schema.expand(three()[:1], "shop", 1, {"blue-1": frozenset({"0001_users"})}, {}, place)
+        with pytest.raises(UserError, match="release a version first that ships 0007_note and not 0008_more, and contract it, or say branched"):
+            allowed(schema, "1.2", three(), place)
+    with pytest.raises(Refused, match="the contract of 0007_note is pending"):
+        schema.expand(three(), "shop", 2, {**old, "blue-2": ships}, {}, place)
+    assert schema.contracted() == []
+
+
 @pytest.mark.parametrize(
     ("expand", "service", "refused"),
     [

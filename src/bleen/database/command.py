@@ -11,7 +11,7 @@ import shlex
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import unquote
@@ -105,10 +105,13 @@ def step(half: Half) -> tuple[Part, int]:
 
 
 def overtaken(migration: Migration, others: Sequence[Migration]) -> list[str]:
-    """Those of earlier migrations whose contract command is still to be run which a tool with one line of revisions would run with this expand."""
+    """Those of earlier migrations, in their order, whose contract command is still to be run which a tool with one line of revisions would run with this
+    expand.
+    """
     if not migration.command.expand or migration.command.branched:
         return []
-    return sorted({m.name for m in others if m.command.contract and m.number < migration.number})
+    earlier = sorted((m for m in others if m.command.contract and m.number < migration.number), key=lambda m: m.number)
+    return list(dict.fromkeys(m.name for m in earlier))
 
 
 def upon(migration: Migration, others: Sequence[Migration]) -> str:
@@ -124,10 +127,12 @@ def upon(migration: Migration, others: Sequence[Migration]) -> str:
     return ""
 
 
-def overtakes(migration: Migration, earlier: Sequence[str]) -> str:
-    """Why an expand has to wait for contracts."""
-    way = "contract first, or say branched = true in [command] if its revisions are in a branch of their own"
-    return f"{migration.name}: the contract of {', '.join(earlier)} is pending, and a tool with one line of revisions would run it now; {way}"
+def overtakes(migration: Migration, earlier: Sequence[str], new: Collection[str] = ()) -> str:
+    """Why an expand has to wait for contracts. ``new``: what comes with it."""
+    names = ", ".join(earlier)
+    way = f"release a version first that ships {names} and not {migration.name}, and contract it" if new and {*earlier} <= {*new} else "contract first"
+    apart = "" if django.goal(migration.command.expand) else ", or say branched = true in [command] if its revisions are in a branch of their own"
+    return f"{migration.name}: the contract of {names} is pending, and a tool with one line of revisions would run it now; {way}{apart}"
 
 
 def startable(migration: Migration, half: Half, home: Home | None) -> Home:
@@ -351,8 +356,9 @@ def judge(server: Server, migration: Migration) -> list[str]:
 class Printing:
     """The SQL of the expand commands of a release, to be judged: what their ``sql`` prints, without the tool's own book. Asked in their order."""
 
-    def __init__(self, server: Server, home: Home | None) -> None:
-        self._server, self._home = server, home
+    def __init__(self, server: Server, home: Home | None, alone: Collection[str] = ()) -> None:
+        """``alone``: migrations before which there was nothing, so that nobody minds what else Django runs."""
+        self._server, self._home, self._alone = server, home, alone
         self._earlier: set[str] = set()
         """Migrations of Django's that those before would run."""
 
@@ -378,7 +384,7 @@ class Printing:
     def _all(self, migration: Migration, home: Home) -> list[Sequence[str]]:
         """The commands that print all of it."""
         argv = migration.command.sql
-        if django.printing(argv, "an.other") is None:
+        if django.printing(argv, "an.other") is None or migration.name in self._alone:
             return [argv]
         try:
             planned = _planned(self._server, migration, "expand", home)
