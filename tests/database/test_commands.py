@@ -219,6 +219,8 @@ def test_a_command_that_is_not_there_says_where_it_was_looked_for(users: Base, p
     with pytest.raises(Refused) as refused:
         Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place)
     assert f"{NAME}/migration.toml: [command] expand: './migrate' is no program that can be executed in {place.directory}; put it there" in str(refused.value)
+    with pytest.raises(Refused, match=r"gone is not a directory; the version's files are expected there$"):
+        Schema(users.open()).expand([migration()], "shop", 2, {}, {}, at(Path(place.directory, "gone"), users.url))
 
 
 def test_a_command_waits_for_a_lock_no_longer_than_a_statement_and_is_run_again(users: Base, place: Home) -> None:
@@ -421,7 +423,7 @@ def test_what_is_fit_passes_and_the_tool_s_own_book_is_no_matter(users: Base, pl
 def test_a_rule_is_allowed_by_name_and_with_a_reason(users: Base, place: Home) -> None:
     toml = JUDGED.format(sql=json.dumps("echo 'ALTER TABLE users ALTER COLUMN id TYPE bigint;'")) + 'allow = { change-type = "it is empty" }\n'
     allowed(Schema(users.open()), "1.1", [migration(toml)], place)
-    with pytest.raises(UserError, match=r"there is no rule change-typ\n"):
+    with pytest.raises(UserError, match=r"there is no rule change-typ\n.*for what a command prints, `COMMAND \| bleen migrate lint"):
         allowed(Schema(users.open()), "1.1", [migration(toml.replace("change-type", "change-typ"))], place)
 
 
@@ -567,12 +569,14 @@ def test_a_command_does_not_go_back_past_a_later_one_of_the_same_tool(users: Bas
     assert "note" not in columns(users)
 
 
-def test_new_writes_a_template_for_any_other_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_new_writes_a_template_for_any_other_command(users: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`bleen migrate new NAME --command`: what is filled in, is read."""
     assert main(["migrate", "new", "note", "--command", "--to", str(tmp_path)]) == 0
     text = (tmp_path / "0001_note" / "migration.toml").read_text()
     written = "\n".join(line.removeprefix("# ") for line in text.splitlines() if not line.startswith(("# The tool", "# unjudged")))
     assert parse(NAME, {"migration.toml": written}, NAME).command.contract == ("./migrate", "up", "8")
+    with pytest.raises(UserError, match=r"nothing is written in it yet: fill in 0007_note/migration\.toml"):
+        allowed(Schema(users.open()), "1.1", [parse(NAME, {"migration.toml": text}, NAME)])
 
 
 @pytest.mark.parametrize("words", [["--alembic=1a"], ["--alembic=1a::2b"], ["--django=shop:1"], ["--command", "--alembic=1a:2b"]])

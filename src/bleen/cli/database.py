@@ -137,15 +137,16 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     new = [m for m in migrations if m.name not in entries]
     if twice := [(m.name, each) for m in new for each in entries.values() if each.migration.number == m.number]:
         raise UserError("\n".join(_same_number(name, each) for name, each in twice))
-    if empty := [m.name for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
-        raise UserError("\n".join(f"{name}: nothing is written in it yet: fill in {name}/expand.sql, or take the folder away" for name in empty))
+    if empty := [m for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
+        raise UserError("\n".join(f"{m.name}: nothing is written in it yet: fill in {m.name}/{_first(m)}, or take the folder away" for m in empty))
     names, together = {m.name for m in new}, schema.together(new)
     others = [*schema.ledger.uncontracted(), *new]
     waits = [(m, [each for each in command.overtaken(m, others) if not {m.name, each} <= together]) for m in new]
     if early := [command.overtakes(m, earlier, names) for m, earlier in waits if earlier]:
         raise UserError("\n".join(early))
     if wrong := _forbidden(new, schema.server, home, together):
-        raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
+        piped = "; for what a command prints, `COMMAND | bleen migrate lint --phase expand -` does" if any(m.command.sql for m in new) else ""
+        raise UserError("\n".join([*wrong, f"the rules forbid this; `bleen migrate lint` shows the safe way for each statement{piped}"]))
     if wrong := [*_claimed(new), *(f"{m.name}: {why}" for n, m in enumerate(new) for why in Foresight(schema).foreseen(m, new[:n]))]:
         raise UserError("\n".join(wrong))
 
@@ -156,6 +157,11 @@ def _same_number(name: str, entry: Entry) -> str:
     return (
         f"{name} has the number of {entry.name}, which is on this database already{whose}: give it another number, or `bleen migrate revert {entry.name}` first"
     )
+
+
+def _first(migration: Migration) -> str:
+    """The file that is filled in first: in the template for a command there is no other."""
+    return "expand.sql" if "expand.sql" in migration.sources else "migration.toml"
 
 
 def _claimed(migrations: Sequence[Migration]) -> list[str]:

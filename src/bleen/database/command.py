@@ -306,11 +306,13 @@ _LEFT = (
 
 def _must_be_there(where: str, argv: Sequence[str], home: Home, env: Mapping[str, str]) -> None:
     """Raises Refused, with where the command is written and what can be done, for one that cannot be started."""
+    program = launch.Program(argv, home.directory, env, "", home.user)
     try:
-        launch.check(launch.Program(argv, home.directory, env, "", home.user))
+        launch.check(program)
     except Refused as error:
-        way = "put it there, or write its whole path: that of a virtual environment ends in bin/" + os.path.basename(argv[0])
-        raise Refused(f"{where}: {error}; {way}") from None
+        lost = os.path.isdir(home.directory) and not launch.found(program)
+        way = f"; put it there, or write its whole path: that of a virtual environment ends in bin/{os.path.basename(argv[0])}" if lost else ""
+        raise Refused(f"{where}: {error}{way}") from None
 
 
 def _environment(server: Server, home: Home, session: str, timeout: float) -> dict[str, str]:
