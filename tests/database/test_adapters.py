@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from bleen.cli import main
 from bleen.cli.database import allowed
+from bleen.database import django as planning
 from bleen.database.command import Home, home
+from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse, read
 from bleen.database.rehearsal import rehearse
 from bleen.database.schema import Schema
@@ -212,6 +215,27 @@ def test_a_rehearsal_goes_there_and_back_on_the_clone(base: Base, project: Proje
     assert columns(base) == OLD
 
 
+@pytest.mark.parametrize(
+    ("words", "goal"),
+    [
+        ("python manage.py migrate shop 0002", ("shop", "0002")),
+        ("uv run manage.py --settings=site migrate --database other shop 0002 -v 0", ("shop", "0002")),
+        ("python -m django migrate shop", ("shop", "")),
+        ("django-admin migrate", ("", "")),
+        ("./migrate up 7", None),
+        ("flask db migrate", None),
+    ],
+)
+def test_django_s_migrate_is_known_by_its_words(words: str, goal: tuple[str, str] | None) -> None:
+    assert planning.goal(words.split()) == goal
+
+
+def test_the_plan_of_django_is_read_behind_what_its_settings_print() -> None:
+    plan = "settings.local\nPlanned operations:\nshop.0002_note\n    Add field note to user\n    Raw Python operation -> Fills it.\nblog.0003_más\n"
+    assert planning.planned(plan) == ["shop.0002_note", "blog.0003_más"]
+    assert planning.planned("settings.local\nPlanned operations:\n  No planned migration operations.\n") == []
+
+
 @pytest.mark.parametrize("half", ["expand", "contract", "revert"])
 def test_killed_in_the_middle_the_next_run_ends_where_the_first_would_have(base: Base, project: Project, half: str) -> None:
     """kill -9 in the middle, and again: the tool waits for a lock when it is killed, and has done nothing, or all."""
@@ -272,6 +296,82 @@ def test_what_the_tool_prints_is_judged(base: Base, project: Project) -> None:
     project.slow.write_text(text.replace(was, now))
     with pytest.raises(UserError, match=rf"prints:\d+:\d+: \[{project.rule}\]"):
         allowed(Schema(base.open()), "1.1", [project.migration], project.home)
+
+
+SPAN = ["python", "manage.py"]
+
+
+def spanning(*folders: tuple[str, str, str]) -> list[Migration]:
+    """Migrations of Django's, each from one state of the shop to another."""
+    made = []
+    for name, before, to in folders:
+        commands = toml(expand=[*SPAN, "migrate", "shop", to], revert=[*SPAN, "migrate", "shop", before], sql=[*SPAN, "sqlmigrate", "shop", to])
+        made.append(parse(name, {"migration.toml": commands}, name))
+    return made
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_all_that_django_would_run_is_judged(base: Base, project: Project) -> None:
+    """`plan`, `deploy` and `migrate expand` run it, and refuse what the rules forbid: on the way to a migration Django runs all that comes before it."""
+    (project.slow.parent / "0004_more.py").write_text(
+        DJANGO_MIGRATION.format(before=[("shop", "0003_surname")], operation="migrations.AddField('User', 'more', models.TextField(null=True))")
+    )
+    with pytest.raises(UserError, match=r"what `python manage.py sqlmigrate shop 0003_surname` prints:\d+:\d+: \[drop-in-expand\]") as refused:
+        allowed(Schema(base.open()), "1.1", spanning(("0007_more", "0001", "0004")), project.home)
+    assert str(refused.value).count("[drop-in-expand]") == 1
+    with pytest.raises(UserError, match=r"0007_surname, what .* sqlmigrate shop 0003_surname") as refused:
+        allowed(Schema(base.open()), "1.1", spanning(("0007_surname", "0001", "0003"), ("0008_more", "0003", "0004")), project.home)
+    assert "0008_more" not in str(refused.value), "each is asked for what those before it leave"
+
+
+def grown(project: Project) -> Project:
+    """With a 0003 that adds a column."""
+    (project.slow.parent / "0003_surname.py").unlink()
+    (project.slow.parent / "0003_more.py").write_text(
+        DJANGO_MIGRATION.format(before=[("shop", "0002_note")], operation="migrations.AddField('User', 'more', models.TextField(null=True))")
+    )
+    return project
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_what_others_have_brought_is_not_taken_back_with_a_migration(base: Base, project: Project) -> None:
+    """`revert` refuses while a later migration builds on it: Django goes to a state, and takes back all that is behind it."""
+    schema, (note, more) = Schema(base.open()), spanning((NAME, "0001", "0002"), ("0008_more", "0002", "0003"))
+    home = grown(project).home
+    schema.expand([note, more], "shop", 2, {}, {}, home)
+    with pytest.raises(Refused, match="`bleen migrate revert 0008_more` first"):
+        schema.revert(NAME, home)
+    schema.revert("0008_more", home)
+    by_hand(project, "0003")
+    with pytest.raises(Refused, match=r"0007_note: revert, .* would take back shop\.0003_more too, and what they hold: take that back first"):
+        schema.revert(NAME, home)
+    assert columns(base) == [*BOTH, "more"]
+    assert schema.ledger.entries()[-1].state is State.EXPANDED
+    by_hand(project, "0002")
+    schema.revert(NAME, home)
+    assert columns(base) == OLD
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, project: Project) -> None:
+    schema, home = Schema(base.open()), grown(project).home
+    by_hand(project, "0003")
+    said = r"0007_note: expand, .* would take back shop\.0003_more, which the database has already"
+    (judged,) = spanning((NAME, "0001", "0002"))
+    with pytest.raises(UserError, match=said):
+        allowed(schema, "1.1", [judged], home)
+    with pytest.raises(Refused, match=said):
+        schema.expand([judged], "shop", 2, {}, {}, home)
+    assert columns(base) == [*BOTH, "more"]
+    schema.ledger.note(schema.ledger.forgotten(NAME))
+    (whole,) = spanning((NAME, "0001", "0003"))
+    allowed(schema, "1.1", [whole], home)
+    assert schema.expand([whole], "shop", 2, {}, {}, home) == [NAME]
+
+
+def by_hand(project: Project, name: str) -> None:
+    where, env = project.home.directory, dict(project.home.env)
+    subprocess.run([str(Path(BIN, "python")), "manage.py", "migrate", "shop", name], cwd=where, env=env, check=True, capture_output=True)
 
 
 def test_a_tool_that_fails_says_why(base: Base, project: Project) -> None:

@@ -221,6 +221,8 @@ def test_a_command_that_is_not_there_says_where_it_was_looked_for(users: Base, p
     with pytest.raises(Refused) as refused:
         Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place)
     assert f"{NAME}/migration.toml: [command] expand: './migrate' is no program that can be executed in {place.directory}; put it there" in str(refused.value)
+    with pytest.raises(Refused, match=r"gone is not a directory; the version's files are expected there$"):
+        Schema(users.open()).expand([migration()], "shop", 2, {}, {}, at(Path(place.directory, "gone"), users.url))
 
 
 def test_a_command_waits_for_a_lock_no_longer_than_a_statement_and_is_run_again(users: Base, place: Home) -> None:
@@ -423,7 +425,7 @@ def test_what_is_fit_passes_and_the_tool_s_own_book_is_no_matter(users: Base, pl
 def test_a_rule_is_allowed_by_name_and_with_a_reason(users: Base, place: Home) -> None:
     toml = JUDGED.format(sql=json.dumps("echo 'ALTER TABLE users ALTER COLUMN id TYPE bigint;'")) + 'allow = { change-type = "it is empty" }\n'
     allowed(Schema(users.open()), "1.1", [migration(toml)], place)
-    with pytest.raises(UserError, match=r"there is no rule change-typ\n"):
+    with pytest.raises(UserError, match=r"there is no rule change-typ\n.*for what a command prints, `COMMAND \| bleen migrate lint"):
         allowed(Schema(users.open()), "1.1", [migration(toml.replace("change-type", "change-typ"))], place)
 
 
@@ -506,12 +508,77 @@ def test_an_expand_does_not_run_the_contract_of_an_earlier_migration_with_it(use
     assert schema.expand([later], "shop", 3, {}, {}, place) == ["0008_more"]
 
 
-def test_new_writes_a_template_for_any_other_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+FIRST = '[command]\nexpand = ["./migrate", "CREATE TABLE IF NOT EXISTS users (id int PRIMARY KEY, last_name text)"]\nunjudged = "a test"\n'
+LATER = '[command]\nexpand = ["./migrate", "ALTER TABLE users ADD COLUMN IF NOT EXISTS more text"]\nrevert = ["true"]\nunjudged = "a test"\n'
+
+
+def three() -> list[Migration]:
+    """What makes the table; what has a contract; and one whose expand would run that."""
+    first = parse("0001_users", {"migration.toml": FIRST, "revert.sql": "-- bleen: irreversible it is the first\n"}, "0001_users")
+    return [first, migration(), parse("0008_more", {"migration.toml": LATER}, "0008_more")]
+
+
+def test_on_a_database_that_is_bare_a_contract_does_not_wait_for_versions_that_were_never_there(base: Base, tmp_path: Path) -> None:
+    """On a database that held no table, nobody has ever needed the old shape: what a later expand would run is contracted before it, wherever it was killed."""
+    script(tmp_path, MIGRATE.replace("exec ", 'case "$1" in *more*) [ -e go ] || exit 1;; esac\nexec '))
+    schema, place = Schema(base.open()), at(tmp_path, base.url)
+    ships = {"blue-1": frozenset(m.name for m in three())}
+    allowed(schema, "1.2", three(), place)
+    with pytest.raises(Refused, match="ended with 1"):
+        schema.expand(three(), "shop", 1, ships, {}, place)
+    assert schema.contracted() == [NAME]
+    (tmp_path / "go").touch()
+    allowed(schema, "1.2", three(), place)
+    assert schema.expand(three(), "shop", 1, ships, {}, place) == ["0008_more"]
+    assert columns(base) == ["id", "note", "more"]
+
+
+@pytest.mark.parametrize("there", ["a table", "a version that lacks it", "one that came first"])
+def test_a_contract_waits_where_somebody_may_need_the_old_shape(base: Base, tmp_path: Path, there: str) -> None:
+    script(tmp_path, MIGRATE)
+    schema, place, ships = Schema(base.open()), at(tmp_path, base.url), frozenset(m.name for m in three())
+    old = {"green-1": frozenset({"0001_users"})} if there == "a version that lacks it" else {}
+    if there == "a table":
+        schema.server.rows("CREATE TABLE users (id int)")
+    if there == "one that came first":
+        schema.expand(three()[:1], "shop", 1, {"blue-1": frozenset({"0001_users"})}, {}, place)
+        with pytest.raises(UserError, match="release a version first that ships 0007_note and not 0008_more, and contract it, or say branched"):
+            allowed(schema, "1.2", three(), place)
+    with pytest.raises(Refused, match="the contract of 0007_note is pending"):
+        schema.expand(three(), "shop", 2, {**old, "blue-2": ships}, {}, place)
+    assert schema.contracted() == []
+
+
+@pytest.mark.parametrize(
+    ("expand", "service", "refused"),
+    [
+        ('["./migrate", "ALTER TABLE users ADD COLUMN more text"]', "shop", True),
+        ('["./migrate", "ALTER TABLE users ADD COLUMN more text"]', "blog", False),
+        ('["sh", "-c", "./migrate \'SELECT 1\'"]', "shop", False),
+    ],
+)
+def test_a_command_does_not_go_back_past_a_later_one_of_the_same_tool(users: Base, place: Home, expand: str, service: str, refused: bool) -> None:
+    """`revert` refuses while a later migration builds on it: `alembic downgrade REVISION` takes back all that is behind it in its line."""
+    schema = Schema(users.open())
+    toml = f'[command]\nexpand = {expand}\nrevert = ["./migrate", "SELECT 1"]\nunjudged = "a test"\n'
+    schema.expand([migration(HALVES["migration.toml"].replace("contract", "# contract"))], "shop", 2, {}, {}, place)
+    schema.expand([parse("0008_more", {"migration.toml": toml}, "0008_more")], service, 3, {}, {}, place)
+    if refused:
+        with pytest.raises(Refused, match="0007_note made what 0008_more builds on: `bleen migrate revert 0008_more` first"):
+            schema.revert(NAME, place)
+        schema.revert("0008_more", place)
+    schema.revert(NAME, place)
+    assert "note" not in columns(users)
+
+
+def test_new_writes_a_template_for_any_other_command(users: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`bleen migrate new NAME --command`: what is filled in, is read."""
     assert main(["migrate", "new", "note", "--command", "--to", str(tmp_path)]) == 0
     text = (tmp_path / "0001_note" / "migration.toml").read_text()
     written = "\n".join(line.removeprefix("# ") for line in text.splitlines() if not line.startswith(("# The tool", "# unjudged")))
     assert parse(NAME, {"migration.toml": written}, NAME).command.contract == ("./migrate", "up", "8")
+    with pytest.raises(UserError, match=r"nothing is written in it yet: fill in 0007_note/migration\.toml"):
+        allowed(Schema(users.open()), "1.1", [parse(NAME, {"migration.toml": text}, NAME)])
 
 
 @pytest.mark.parametrize("words", [["--alembic=1a"], ["--alembic=1a::2b"], ["--django=shop:1"], ["--command", "--alembic=1a:2b"]])

@@ -89,6 +89,14 @@ def test_tables_that_refer_to_each_other_are_taken_back(users: MariaBase, schema
     assert schema.ledger.entries() == []
 
 
+def test_a_database_is_bare_until_there_is_a_table_in_it_that_is_not_the_ledger_s(maria_base: MariaBase) -> None:
+    with opened(maria_base) as schema:
+        schema.expand([migration("0001_none", expand="SELECT 1;")], "shop", 1, {})
+        assert schema.server.bare()
+        schema.server.rows("CREATE TABLE users (id int PRIMARY KEY)")
+        assert not schema.server.bare()
+
+
 def test_the_article_s_example_goes_there_and_contracts(users: MariaBase, schema: Schema) -> None:
     """Expand: ADD COLUMN and a whole-table UPDATE; contract: the DROPs; both versions work in between."""
     assert schema.expand([migration()], "shop", 2, SHIPS) == ["0007_full_name"]

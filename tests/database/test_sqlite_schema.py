@@ -367,11 +367,32 @@ def test_a_migration_of_another_service_on_this_database_is_told_as_that(bleen: 
     assert bleen("ann", "contract", "--yes")[0] == 0
 
 
+def test_what_is_there_already_is_not_rehearsed_and_on_a_bare_database_nothing_is(bleen: Bleen, schema: Schema, tmp_path: Path) -> None:
+    (tmp_path / "clone.db").touch()
+    (tmp_path / "ann/releases/1/migrations/0001_init/contract.sql").unlink()
+    rehearse = ("rehearse", "1", "--on", f"sqlite:///{tmp_path}/clone.db")
+    assert bleen("ann", "expand", "1")[0] == 0
+    assert bleen("ann", *rehearse) == (0, "nothing to rehearse: the database has every migration of it\n")
+    for change in ("DROP TABLE of_ann", "DROP TABLE users", "DELETE FROM bleen_migration"):
+        schema.server.rows(change)
+    assert bleen("ann", *rehearse) == (0, "nothing to rehearse: the database holds no table\n")
+
+
 def test_a_template_that_nobody_filled_in_is_refused_with_the_file_to_fill_in(schema: Schema) -> None:
     left = parse("0008_empty", template("sqlite").files, "x")
     with pytest.raises(UserError, match=r"^0008_empty: nothing is written in it yet: fill in 0008_empty/expand\.sql"):
         allowed(schema, "2", [migration(), left])
     assert schema.ledger.entries() == []
+
+
+def test_a_file_is_bare_until_there_is_a_table_in_it_that_is_not_the_ledger_s(tmp_path: Path) -> None:
+    (tmp_path / "new.db").touch()
+    with File(tmp_path / "new.db").opened() as server:
+        assert server.bare()
+        Schema(server).expand([parse("0001_none", {"expand.sql": "SELECT 1;"}, "")], "shop", 1, {})
+        assert server.bare()
+        server.rows("CREATE TABLE sqlitex (id integer PRIMARY KEY AUTOINCREMENT)")
+        assert not server.bare()
 
 
 def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> None:
@@ -497,7 +518,7 @@ def test_who_has_the_file_open_is_evidence_for_the_gate(users: File, schema: Sch
         sessions = {s.id: s.application for s in schema.server.sessions()}
         assert sessions == {known.pid: "bleen:shop:blue", stranger.pid: ""}
         (found,) = schema.pending(NOBODY)
-        assert [o.unseen for o in found.obstacles] == [False, True]
+        assert sorted(o.unseen for o in found.obstacles) == [False, True]
         for each in (known, stranger):
             each.stdin.close() if each.stdin else None
     until("nobody has it open", lambda: not schema.server.sessions())

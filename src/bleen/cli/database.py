@@ -1,6 +1,6 @@
 """What a version's migrations mean for a plan: read, judged by the rules, and compared with what the database has seen."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service)
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
+            bare = schema.server.bare()
             risks = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
         finally:
             schema.server.close()
@@ -54,7 +55,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "migrations": {m.name: m.checksum for m in migrations},
         "expands": [m.name for m in new],
         "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
-        "clone": bool(shared.clone),
+        "clone": bool(shared.clone) and not bare,  # nobody minds what would fail there
         "home": _settings(loaded, plan.version) if any(m.command != Command() for m in migrations) else None,
         "before": sorted(before.database.get("migrations", {})) if before else [],
         "smoke": list(before.smoke) if before else [],
@@ -136,12 +137,16 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     new = [m for m in migrations if m.name not in entries]
     if twice := [(m.name, each) for m in new for each in entries.values() if each.migration.number == m.number]:
         raise UserError("\n".join(_same_number(name, each) for name, each in twice))
-    if empty := [m.name for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
-        raise UserError("\n".join(f"{name}: nothing is written in it yet: fill in {name}/expand.sql, or take the folder away" for name in empty))
-    if early := [command.overtakes(m, earlier) for m in new if (earlier := command.overtaken(m, [*schema.ledger.uncontracted(), *new]))]:
+    if empty := [m for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
+        raise UserError("\n".join(f"{m.name}: nothing is written in it yet: fill in {m.name}/{_first(m)}, or take the folder away" for m in empty))
+    names, together = {m.name for m in new}, schema.together(new)
+    others = [*schema.ledger.uncontracted(), *new]
+    waits = [(m, [each for each in command.overtaken(m, others) if not {m.name, each} <= together]) for m in new]
+    if early := [command.overtakes(m, earlier, names) for m, earlier in waits if earlier]:
         raise UserError("\n".join(early))
-    if wrong := _forbidden(new, schema.server, home):
-        raise UserError("\n".join([*wrong, "the rules forbid this; `bleen migrate lint` shows the safe way for each statement"]))
+    if wrong := _forbidden(new, schema.server, home, together):
+        piped = "; for what a command prints, `COMMAND | bleen migrate lint --phase expand -` does" if any(m.command.sql for m in new) else ""
+        raise UserError("\n".join([*wrong, f"the rules forbid this; `bleen migrate lint` shows the safe way for each statement{piped}"]))
     if wrong := [*_claimed(new), *(f"{m.name}: {why}" for n, m in enumerate(new) for why in Foresight(schema).foreseen(m, new[:n]))]:
         raise UserError("\n".join(wrong))
 
@@ -152,6 +157,11 @@ def _same_number(name: str, entry: Entry) -> str:
     return (
         f"{name} has the number of {entry.name}, which is on this database already{whose}: give it another number, or `bleen migrate revert {entry.name}` first"
     )
+
+
+def _first(migration: Migration) -> str:
+    """The file that is filled in first: in the template for a command there is no other."""
+    return "expand.sql" if "expand.sql" in migration.sources else "migration.toml"
 
 
 def _claimed(migrations: Sequence[Migration]) -> list[str]:
@@ -167,13 +177,14 @@ def _claimed(migrations: Sequence[Migration]) -> list[str]:
     return said
 
 
-def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | None) -> list[str]:
+def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | None, together: Collection[str]) -> list[str]:
     """What the rules find wrong with migrations, a line each."""
-    printed = {m.name: script for m in migrations if (script := command.printed(server, m, home))}
-    may = {printed[m.name].file: m.command.allow for m in migrations if m.name in printed}
+    printing = command.Printing(server, home, together)
+    printed = [printing.of(m) for m in migrations]
+    may = {script.file: m.command.allow for m, own in zip(migrations, printed, strict=True) for script in own}
     scripts: list[Script] = []
-    for m in migrations:
-        scripts += [printed[m.name]] if m.name in printed else []
+    for m, own in zip(migrations, printed, strict=True):
+        scripts += own
         scripts += [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for phase in PHASES if m.holds(phase)]
     found = [f for f in lint_release(scripts, server.dialect) if f.rule not in may.get(f.file, ())]
     for m in migrations:

@@ -11,12 +11,12 @@ import shlex
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import unquote
 
-from bleen.database import importing, reverting
+from bleen.database import django, importing, reverting
 from bleen.database.ledger import Part
 from bleen.database.migration import Migration
 from bleen.database.rules import IRREVERSIBLE, Script, rules
@@ -105,16 +105,34 @@ def step(half: Half) -> tuple[Part, int]:
 
 
 def overtaken(migration: Migration, others: Sequence[Migration]) -> list[str]:
-    """Those of earlier migrations whose contract command is still to be run which a tool with one line of revisions would run with this expand."""
+    """Those of earlier migrations, in their order, whose contract command is still to be run which a tool with one line of revisions would run with this
+    expand.
+    """
     if not migration.command.expand or migration.command.branched:
         return []
-    return sorted({m.name for m in others if m.command.contract and m.number < migration.number})
+    earlier = sorted((m for m in others if m.command.contract and m.number < migration.number), key=lambda m: m.number)
+    return list(dict.fromkeys(m.name for m in earlier))
 
 
-def overtakes(migration: Migration, earlier: Sequence[str]) -> str:
-    """Why an expand has to wait for contracts."""
-    way = "contract first, or say branched = true in [command] if its revisions are in a branch of their own"
-    return f"{migration.name}: the contract of {', '.join(earlier)} is pending, and a tool with one line of revisions would run it now; {way}"
+def upon(migration: Migration, others: Sequence[Migration]) -> str:
+    """The newest of later migrations that goes along when the command of this one goes back, as far as the words tell: the same tool has one line of them,
+    and Django one an app. Empty if there is none.
+    """
+    ours, its = migration.command.expand, django.goal(migration.command.expand)
+    for other in reversed(others):
+        goal = django.goal(other.command.expand)
+        apart = its and goal and its.app and goal.app and its.app != goal.app
+        if ours and other.command.expand[:1] == ours[:1] and not apart:
+            return other.name
+    return ""
+
+
+def overtakes(migration: Migration, earlier: Sequence[str], new: Collection[str] = ()) -> str:
+    """Why an expand has to wait for contracts. ``new``: what comes with it."""
+    names = ", ".join(earlier)
+    way = f"release a version first that ships {names} and not {migration.name}, and contract it" if new and {*earlier} <= {*new} else "contract first"
+    apart = "" if django.goal(migration.command.expand) else ", or say branched = true in [command] if its revisions are in a branch of their own"
+    return f"{migration.name}: the contract of {names} is pending, and a tool with one line of revisions would run it now; {way}{apart}"
 
 
 def startable(migration: Migration, half: Half, home: Home | None) -> Home:
@@ -288,11 +306,13 @@ _LEFT = (
 
 def _must_be_there(where: str, argv: Sequence[str], home: Home, env: Mapping[str, str]) -> None:
     """Raises Refused, with where the command is written and what can be done, for one that cannot be started."""
+    program = launch.Program(argv, home.directory, env, "", home.user)
     try:
-        launch.check(launch.Program(argv, home.directory, env, "", home.user))
+        launch.check(program)
     except Refused as error:
-        way = "put it there, or write its whole path: that of a virtual environment ends in bin/" + os.path.basename(argv[0])
-        raise Refused(f"{where}: {error}; {way}") from None
+        lost = os.path.isdir(home.directory) and not launch.found(program)
+        way = f"; put it there, or write its whole path: that of a virtual environment ends in bin/{os.path.basename(argv[0])}" if lost else ""
+        raise Refused(f"{where}: {error}{way}") from None
 
 
 def _environment(server: Server, home: Home, session: str, timeout: float) -> dict[str, str]:
@@ -335,16 +355,75 @@ def judge(server: Server, migration: Migration) -> list[str]:
     return found
 
 
-def printed(server: Server, migration: Migration, home: Home | None) -> Script | None:
-    """The SQL of the expand command, to be judged: what its ``sql`` prints, without the tool's own book; None if there is no ``sql``.
+class Printing:
+    """The SQL of the expand commands of a release, to be judged: what their ``sql`` prints, without the tool's own book. Asked in their order."""
 
-    Raises UserError if it prints none, or if what it prints is not all of it.
-    """
-    argv = migration.command.sql
-    if not argv:
-        return None
-    if home is None:
-        raise UserError(f"{migration.name}: `{shlex.join(argv)}` cannot be asked for its SQL: no version is known in whose directory")
+    def __init__(self, server: Server, home: Home | None, alone: Collection[str] = ()) -> None:
+        """``alone``: migrations before which there was nothing, so that nobody minds what else Django runs."""
+        self._server, self._home, self._alone = server, home, alone
+        self._earlier: set[str] = set()
+        """Migrations of Django's that those before would run."""
+
+    def of(self, migration: Migration) -> list[Script]:
+        """Of one migration; none if there is no ``sql``. Where Django is to run more than the migration that is named, that of each is printed.
+
+        Raises UserError if nothing is printed, or if what is printed is not all of it.
+        """
+        argv = migration.command.sql
+        if not argv:
+            return []
+        if self._home is None:
+            raise UserError(f"{migration.name}: `{shlex.join(argv)}` cannot be asked for its SQL: no version is known in whose directory")
+        scripts = []
+        for each in self._all(migration, self._home):
+            name = f"{migration.name}, what `{shlex.join(each)}` prints"
+            text = _asked(self._server, migration, "sql", each, self._home)
+            scripts.append(Script(_sql(self._server, text, name), name, "expand", _transactions(self._server.split(text), len(text))))
+        if not any(self._server.split(each.text) for each in scripts):
+            raise UserError(f"{scripts[0].file}: there is no statement in it, so that nothing was judged")
+        return scripts
+
+    def _all(self, migration: Migration, home: Home) -> list[Sequence[str]]:
+        """The commands that print all of it."""
+        argv = migration.command.sql
+        if django.printing(argv, "an.other") is None or migration.name in self._alone:
+            return [argv]
+        try:
+            planned = _planned(self._server, migration, "expand", home)
+        except Refused as error:
+            raise UserError(str(error)) from None
+        new = [each for each in planned if each not in self._earlier]
+        self._earlier |= {*new}
+        return [django.printing(argv, each) or argv for each in new] or [argv]
+
+
+def straight(server: Server, migration: Migration, half: Half, home: Home) -> None:
+    """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is."""
+    planned = _planned(server, migration, half, home)
+    expanded = django.goal(words(migration, "expand"))
+    if half == "revert" and expanded and (others := planned[: max(expanded.among(planned), 0)]):
+        way = "take that back first, by the migration that brought it, or by hand"
+        raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(others)} too, and what they hold: {way}")
+
+
+def _planned(server: Server, migration: Migration, half: Half, home: Home) -> list[str]:
+    """What Django would run, or take back, for a half; nothing if that is no command of its. Raises Refused if it would take back what is to be there."""
+    argv = words(migration, half)
+    goal = django.goal(argv)
+    if goal is None:
+        return []
+    try:
+        planned = django.planned(_asked(server, migration, half, django.plan(argv), home))
+    except UserError as error:
+        raise Refused(str(error)) from None
+    if half != "revert" and goal.ahead(planned):
+        way = "let the command go as far as the database has come, or take that back by hand first"
+        raise Refused(f"{migration.name}: {half}, `{shlex.join(argv)}` would take back {', '.join(planned)}, which the database has already: {way}")
+    return planned
+
+
+def _asked(server: Server, migration: Migration, key: str, argv: Sequence[str], home: Home) -> str:
+    """What a command prints that changes nothing. Raises UserError, with its last words, if it fails."""
     name = f"{migration.name}, what `{shlex.join(argv)}` prints"
     env = _environment(server, home, f"bleen migrate {migration.name}"[:63], migration.locks.timeout)
     output, deadline = bytearray(), time.monotonic() + PRINTED_WITHIN
@@ -354,7 +433,7 @@ def printed(server: Server, migration: Migration, home: Home | None) -> Script |
             raise UserError(f"{name}: nothing after {PRINTED_WITHIN:g} s; it was ended")
 
     with tempfile.TemporaryFile() as errors:
-        _must_be_there(f"{migration.name}/migration.toml: [command] sql", argv, home, env)
+        _must_be_there(f"{migration.name}/migration.toml: [command] {key}", argv, home, env)
         code = kept.run(argv, home.directory, env, home.user, output.extend, look, 1.0, errors)
         errors.seek(0)
         said = (errors.read() if code else b"").decode(errors="replace")
@@ -362,8 +441,7 @@ def printed(server: Server, migration: Migration, home: Home | None) -> Script |
     if code:
         clean = str(Redaction(home.hidden).clean({"said": said + text})["said"])
         raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:])]))
-    sql = _sql(server, text, name)
-    return Script(sql, name, "expand", _transactions(server.split(text), len(text)))
+    return text
 
 
 def _transactions(statements: Sequence[Statement], end: int) -> tuple[tuple[int, int], ...]:
@@ -387,8 +465,6 @@ def _sql(server: Server, text: str, name: str) -> str:
         statements = server.split(text)
     except Unreadable as error:
         raise UserError(f"{name}:{error.at.line}:{error.at.column}: {error}") from None
-    if not statements:
-        raise UserError(f"{name}: there is no statement in it, so that nothing was judged")
     for statement in statements:
         if server.atomic and not server.transactional(statement):
             why = "cannot be gone on with where a command was killed, or not given a lock: put it in expand.sql, which is run behind the command"

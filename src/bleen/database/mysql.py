@@ -293,6 +293,9 @@ class MySQL:
             return default
         return str(self._connection.escape(default))
 
+    def bare(self) -> bool:
+        return not self.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = database() AND left(table_name, 6) <> 'bleen_' LIMIT 1")
+
     def key(self, table: str) -> tuple[str, ...]:
         found = self.rows(
             "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s AND index_name = 'PRIMARY'"

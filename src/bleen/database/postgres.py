@@ -348,6 +348,14 @@ class Postgres:
         )
         return {row[0]: Column(*row) for row in found}
 
+    def bare(self) -> bool:
+        found = self.rows(
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm')"
+            " AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND left(c.relname, 6) <> 'bleen_'"
+            " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') LIMIT 1"
+        )
+        return not found
+
     def key(self, table: str) -> tuple[str, ...]:
         found = self.rows(
             "SELECT a.attname FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY k(attnum, place)"

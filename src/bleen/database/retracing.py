@@ -67,12 +67,17 @@ class Retracing:
         return left
 
     def built_upon(self, entry: Entry) -> str:
-        """The newest migration that names a table, or a column, which the way back of an earlier one takes away; empty if there is none."""
+        """The newest migration that names a table, or a column, which the way back of an earlier one takes away, or that its command takes back as well; empty
+        if there is none.
+        """
         things = [each for statement in self.way_back(entry.migration) for each in taken(statement.text, self._server.dialect) or ()]
         gone = [each.names for each in things if each.kind in ("TABLE", "COLUMN")]  # what holds rows
         calls = [each for statement in self.way_back(entry.migration) for each in self._server.takes(statement)]
         entries = self._ledger.entries()
         later = entries[[each.name for each in entries].index(entry.name) + 1 :]
+        ran = [each for each in (entry, *later) if each.service == entry.service and command.step("expand") in self._ledger.steps(each.name)]
+        if entry in ran and (upon := command.upon(entry.migration, [each.migration for each in ran[1:]])):
+            return upon
         for each in reversed(later):
             said = "\n".join(text for file, text in each.sources.items() if file != "revert.sql")
             if any(all(speaks_of(said, name) for name in names) for names in gone) or any(called(calls, pair.said) for pair in each.migration.pairs):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
-from bleen.database.command import HALVES, Home
+from bleen.database.command import HALVES, Half, Home
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, State
 from bleen.database.migration import Backfill, Locks, Migration
@@ -65,7 +65,20 @@ class Schema:
             self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
             self._pairs.rewrite(service)
             self._pairs.restore()
-            return [m.name for m in migrations if self._expand(m, service, release, home)]
+            together = self.together(migrations)
+            return [m.name for m in migrations if self._expand(m, service, release, home, together)]
+
+    def together(self, migrations: Sequence[Migration]) -> frozenset[str]:
+        """Those that come, or came, as the first, and at once, onto a database that held no table: no version without them has been there, so that nobody
+        needs an old shape of theirs, and a contract need not wait. None of them that an environment lacks by now.
+        """
+        known = self.ledger.environments()
+        if self.server.bare():
+            names = {m.name for m in migrations}
+        else:
+            steps = [self.ledger.steps(entry.name).get(command.VERSION) for entry in self.ledger.entries()]
+            names = {name for step in steps if step for name in step.memo.get("together", ())}
+        return frozenset(name for name in names if all(name in each.migrations for each in known))
 
     def backfill(self, name: str) -> None:
         """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
@@ -99,37 +112,7 @@ class Schema:
         goes on where it has failed half way, if it is another.
         """
         with self.server.alone():
-            entry = self._entry(name)
-            if entry.state is State.CONTRACTED:
-                return ()
-            if entry.state not in (State.EXPANDED, State.CONTRACTING):
-                raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
-            self._pairs.restore()
-            if waits := shut():
-                return waits
-            self._steps.startable(entry.migration, "contract", home)
-            reason = self.ledger.mark(name, "contract", 0, True, because) if because else []
-            self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
-            try:
-                self._steps.take_away(entry.migration, "contract", parts.statements(self.server, entry.migration, "contract"))
-                self._steps.command(entry.migration, "contract", home)
-            except Refused as error:
-                if self._retracing.taken(self._entry(name)):
-                    way = again or f"bleen migrate contract {name}"
-                    raise type(error)(f"{error}; part of the old shape may be gone already: `{way}` goes on from there") from None
-                self._retracing.put_back(entry.migration, error)
-                self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
-                if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
-                    way = f"rows that the old version has written since the expand are filled by `bleen migrate backfill {name}`"
-                    raise type(error)(f"{error}; {way}") from None
-                raise
-            except KeyboardInterrupt:
-                if not self._retracing.taken(self._entry(name)):
-                    self._retracing.put_back(entry.migration, Refused(f"{name}: interrupted"))
-                    self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
-                raise
-            self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
-            return ()
+            return self._contract(name, because, home, shut, again)
 
     def revert(self, name: str, home: Home | None = None, needed: Callable[[], str] = str) -> None:
         """Undoes an expand, and forgets the migration; see ``losses``. ``home``: see ``contract``. ``needed``: says by whom it is needed, see ``users``, when
@@ -151,6 +134,7 @@ class Schema:
                 raise Refused(f"{name} made what {upon} builds on: `bleen migrate revert {upon}` first")
             if command.step("expand") in self.ledger.steps(name):
                 self._steps.startable(entry.migration, "revert", home)
+                self._straight(entry.migration, "revert", home)
             self._retracing.tidy(entry, CLEARING)
             if entry.state is State.CONTRACTING:
                 self._retracing.put_back(entry.migration, Refused(f"{name}: its contract was begun, and had added something"))
@@ -239,14 +223,52 @@ class Schema:
                 said = f"this database knows {each.environment} of {service} ({each.version}), and no release here has made it: another host, or another state"
                 raise Refused(f"{said}, releases a service of that name on it; {way}")
 
-    def _expand(self, migration: Migration, service: str, release: int, home: Home | None) -> bool:
+    def _contract(self, name: str, because: str, home: Home | None, shut: Callable[[], Sequence[str]], again: str) -> Sequence[str]:
+        entry = self._entry(name)
+        if entry.state is State.CONTRACTED:
+            return ()
+        if entry.state not in (State.EXPANDED, State.CONTRACTING):
+            raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
+        self._pairs.restore()
+        if waits := shut():
+            return waits
+        self._steps.startable(entry.migration, "contract", home)
+        self._straight(entry.migration, "contract", home)
+        reason = self.ledger.mark(name, "contract", 0, True, because) if because else []
+        self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
+        try:
+            self._steps.take_away(entry.migration, "contract", parts.statements(self.server, entry.migration, "contract"))
+            self._steps.command(entry.migration, "contract", home)
+        except Refused as error:
+            if self._retracing.taken(self._entry(name)):
+                way = again or f"bleen migrate contract {name}"
+                raise type(error)(f"{error}; part of the old shape may be gone already: `{way}` goes on from there") from None
+            self._retracing.put_back(entry.migration, error)
+            self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
+            if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
+                way = f"rows that the old version has written since the expand are filled by `bleen migrate backfill {name}`"
+                raise type(error)(f"{error}; {way}") from None
+            raise
+        except KeyboardInterrupt:
+            if not self._retracing.taken(self._entry(name)):
+                self._retracing.put_back(entry.migration, Refused(f"{name}: interrupted"))
+                self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
+            raise
+        self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
+        return ()
+
+    def _expand(self, migration: Migration, service: str, release: int, home: Home | None, together: frozenset[str]) -> bool:
         entry = self.ledger.begin(migration, service, release)
         if entry.state is State.REVERTING:
             raise Refused(f"{migration.name} is half reverted: `bleen migrate revert {migration.name}` ends that, then expand again")
         if entry.state is not State.EXPANDING:
             return False
         if home and any(command.words(migration, half) for half in HALVES):
-            self.ledger.note(self.ledger.mark(migration.name, *command.VERSION, True, "", {"version": home.version}))
+            memo = {"version": home.version} | ({"together": sorted(together)} if migration.name in together else {})
+            self.ledger.note(self.ledger.mark(migration.name, *command.VERSION, True, "", memo))
+        if migration.name in together:
+            self._finish(migration, home, together)
+        self._straight(migration, "expand", home)
         self._steps.command(migration, "expand", home)
         self._steps.expand(migration)
         self._pairs.install(migration, mend(migration))
@@ -256,6 +278,20 @@ class Schema:
         self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
         self.told(f"{migration.name}: expanded")
         return True
+
+    def _straight(self, migration: Migration, half: Half, home: Home | None) -> None:
+        """Refuses a command that would go the wrong way, or too far, before anything of its half is done."""
+        step = self.ledger.steps(migration.name).get(command.step(half))
+        if home and not (step and step.done):
+            command.straight(self.server, migration, half, home)
+
+    def _finish(self, migration: Migration, home: Home | None, together: frozenset[str]) -> None:
+        """Contracts what comes before an expand that would run the contract of one that came together with it."""
+        overtaken = [name for name in command.overtaken(migration, self.ledger.uncontracted()) if name in together]
+        pending = [entry.name for entry in self.ledger.entries() if entry.state is not State.CONTRACTED and parts.contracts(entry.migration)]
+        for name in pending[: pending.index(overtaken[-1]) + 1] if overtaken else ():
+            self._contract(name, "", home, tuple, "")
+            self.told(f"{name}: contracted, as {migration.name} comes behind it, and no version without it has been on this database")
 
     def _go_over(self, migration: Migration, fill: Backfill, late: bool = False) -> None:
         backfill.run(self.server, self.ledger, migration, fill, lambda progress: self.told(f"{migration.name}: {progress.line()}"), late=late)

@@ -157,6 +157,10 @@ class Server(Protocol):
         """The columns of a table, by name, in their order; none if there is no such table."""
         ...
 
+    def bare(self) -> bool:
+        """Whether it holds no table but those of the ledger, and of extensions."""
+        ...
+
     def key(self, table: str) -> tuple[str, ...]:
         """The columns of the primary key."""
         ...

@@ -243,6 +243,9 @@ class SQLite:
         found = self.rows('SELECT name, type, "notnull", dflt_value, hidden FROM pragma_table_xinfo(%s)', [sqlite_values.named(table)])
         return {name: Column(name, type, not required, default or "", hidden != 0) for name, type, required, default, hidden in found}
 
+    def bare(self) -> bool:
+        return not self.rows("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT GLOB 'bleen_*' AND name NOT GLOB 'sqlite_*' LIMIT 1")
+
     def key(self, table: str) -> tuple[str, ...]:
         return tuple(r[0] for r in self.rows("SELECT name FROM pragma_table_xinfo(%s) WHERE pk > 0 ORDER BY pk", [sqlite_values.named(table)]))
 

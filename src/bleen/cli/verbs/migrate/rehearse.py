@@ -25,7 +25,8 @@ def run(args: Namespace) -> int:
         seen = {entry.name for entry in opened.schema.ledger.entries()}
         migrations, home = opened.migrations(args.version), database.home(opened.config, args.version, clone)
         database.allowed(opened.schema, args.version, migrations, home, opened.service)
-        new = [m for m in migrations if m.name not in seen]
+        bare = opened.schema.server.bare()  # nobody minds what would be rehearsed there
+        new = [] if bare else [m for m in migrations if m.name not in seen]
         environments = {str(e.environment): e.migrations for e in opened.around().environments}
         took = rehearse(
             opened.schema.server,
@@ -36,5 +37,6 @@ def run(args: Namespace) -> int:
             opened.schema.told,
         )
         said = "; ".join(f"{name} took {seconds:g} s" for name, seconds in took.items())
-        migrating.tell(args, True, f"rehearsed: {said}" if said else "nothing to rehearse: the clone has every migration of it", rehearsed=took)
+        idle = "the database holds no table" if bare else f"the {'clone' if new else 'database'} has every migration of it"
+        migrating.tell(args, True, f"rehearsed: {said}" if said else f"nothing to rehearse: {idle}", rehearsed=took)
     return exits.DONE

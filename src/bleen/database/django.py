@@ -1,0 +1,66 @@
+"""What Django's ``migrate`` is about to do, by its own ``--plan``: it goes to a state, over all that lies between, of other apps too, and backwards as well."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_VALUED = ("--database", "--settings", "--pythonpath", "--verbosity", "-v")
+"""Options that take the next word."""
+_HEADING = re.compile(r"^(\w+\.\w+)\s*$", re.MULTILINE)
+"""A migration in what ``--plan`` prints; what it does is indented below."""
+
+
+class Goal(NamedTuple):
+    """The state to which a command goes."""
+
+    app: str
+    """Empty: every app."""
+    name: str
+    """The beginning of a migration's name, or ``zero``; empty: the newest."""
+
+    def among(self, planned: Sequence[str]) -> int:
+        """Where its migration is among those of a plan; -1 if it is not one of them."""
+        return next((at for at, each in enumerate(planned) if self.name and each.startswith(f"{self.app}.{self.name}")), -1)
+
+    def ahead(self, planned: Sequence[str]) -> bool:
+        """Whether a plan takes migrations back: on the way up to a migration, that is part of it, on the way down it is where it ends."""
+        return bool(planned and self.name) and self.among(planned) < 0
+
+
+def goal(argv: Sequence[str]) -> Goal | None:
+    """That of a command, if it is Django's ``migrate``."""
+    return Goal(*(*_arguments(argv, "migrate"), "", "")[:2]) if _is(argv, "migrate") else None
+
+
+def plan(argv: Sequence[str]) -> list[str]:
+    """The command that says what a ``migrate`` would do."""
+    return [*argv, "--plan", "--no-color"]
+
+
+def planned(text: str) -> list[str]:
+    """The migrations in what that prints, as ``app.name``, in the order in which they are run."""
+    return _HEADING.findall(text.partition("Planned operations:")[2])  # settings may print, too
+
+
+def printing(argv: Sequence[str], migration: str) -> list[str] | None:
+    """The command that prints the SQL of another migration, from a ``sqlmigrate`` of one; None if it is none."""
+    if not _is(argv, "sqlmigrate") or len(said := _arguments(argv, "sqlmigrate")) != 2:
+        return None
+    at = next(n for n in range(argv.index("sqlmigrate"), len(argv)) if [*argv[n : n + 2]] == said)
+    return [*argv[:at], *migration.split(".", 1), *argv[at + 2 :]]
+
+
+def _is(argv: Sequence[str], command: str) -> bool:
+    before = argv[: argv.index(command)] if command in argv else ()
+    return any(word.endswith(("manage.py", "django-admin")) or word == "django" for word in before)
+
+
+def _arguments(argv: Sequence[str], command: str) -> list[str]:
+    """The words behind a command that are no options."""
+    found, words = list[str](), iter(argv[argv.index(command) + 1 :])
+    for word in words:
+        if word in _VALUED:
+            next(words, None)
+        elif not word.startswith("-"):
+            found.append(word)
+    return found
