@@ -17,7 +17,7 @@ from bleen.testing.site import Site, WebSocket, done, until
 
 class TestEnvoy(ProxyContract):
     def build(self, site: Site) -> Router:
-        return Envoy(site.place, site.fence, site.reserve, site.listener, site.probe)
+        return Envoy(site.place, site.fence, site.reserve, site.listener, site.asked)
 
     def write(self, site: Site, name: str, text: str) -> None:
         """A hand that edits one of Envoy's files, as an editor does: beside it, then renamed."""

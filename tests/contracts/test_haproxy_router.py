@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from bleen.testing.site import Application, Site, done, until
 
 class TestHAProxy(ProxyContract):
     def build(self, site: Site) -> Router:
-        return HAProxy(site.place, site.fence, site.reserve, site.listener, site.probe)
+        return HAProxy(site.place, site.fence, site.reserve, site.listener, site.asked)
 
     def say(self, site: Site, *commands: str) -> str:
         """Somebody else at the stats socket."""
@@ -225,23 +225,27 @@ class TestHAProxy(ProxyContract):
 
 def test_haproxy_has_no_complaint_about_any_path_or_address(tmp_path: Path) -> None:
     """Bad input is data: no shell, no way out of a word of the configuration."""
+
+    def asking(path: str) -> Callable[[Environment], Probe]:
+        return lambda _: Probe(path, interval=0.0001, patience=1.5, fall=1)
+
     for path in ("/", "/it's", '/a"b', "/#x", "/a\\b", "/%[env(HOME)]", "/$HOME", "/${HOME}", "/a?b=c&d=%20"):
-        probe = Probe(path, interval=0.0001, patience=1.5, fall=1)
         servers = [Server("berth2", GREEN, Target("::1", 80)), Server("berth1", BLUE, Target("127.0.0.1", 81))]
         for keep_alive in (None, 0.0, 75.0):
-            text = render(Settings(Listener("127.0.0.1:18080", "[::1]:18081", keep_alive=keep_alive), probe), servers)
+            settings = Settings(Listener("127.0.0.1:18080", "[::1]:18081", keep_alive=keep_alive), asking(path))
+            text = render(settings, servers)
             (tmp_path / "haproxy.cfg").write_text(text)
             entries = {"production": str(Way("berth1", 90, "berth2")), "preview": str(Way())}
-            (tmp_path / "routes.map").write_text(render_map(Settings(Listener("x", "y"), probe), entries))
-            assert read_map((tmp_path / "routes.map").read_text()) == {**entries, **dict.fromkeys(BERTHS, path)}
+            (tmp_path / "routes.map").write_text(render_map(settings, servers, entries))
+            assert read_map((tmp_path / "routes.map").read_text()) == {**dict.fromkeys(BERTHS, "/"), **entries, "berth1": path, "berth2": path}
             found = subprocess.run(["haproxy", "-c", "-f", "haproxy.cfg"], cwd=tmp_path, capture_output=True, text=True, check=False, env=_PATH)
             assert (found.returncode, "WARNING" in found.stderr) == (0, False), found.stderr
             assert sorted(read_servers(text)) == sorted(servers)
     for path in ("/a b", "/a\nb", "/é", "", "/a\0"):
         with pytest.raises(Refused):
-            render_map(Settings(Listener("x", "y"), Probe(path)), {})
+            render_map(Settings(Listener("x", "y"), asking(path)), servers, {})
         with pytest.raises(Refused):
-            render(Settings(Listener(path, "y"), Probe()), [])
+            render(Settings(Listener(path, "y"), asking("/")), [])
 
 
 def test_a_way_is_read_as_it_was_written() -> None:

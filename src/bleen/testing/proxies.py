@@ -281,6 +281,22 @@ class ProxyContract(RouterContract):
             for each in fleet.blue:
                 each.ask("/be?health=ok")
 
+    def test_a_proxy_that_starts_anew_asks_each_environment_as_was_right_for_it(self, make: Make, fleet: Fleet) -> None:
+        """Each environment is asked as was right when it was started."""
+        ill, well = fleet.green
+        name = well.ask("/")
+        ill.ask("/be?health=fail")
+        try:
+            site = make(probe=QUICK._replace(path="/"))
+            site.probes[GREEN] = QUICK
+            for _ in range(2):
+                site.up(fleet.routing({GREEN: 100}))
+                until("only the copy that is well, as its own release asks, is sent to", lambda: {site.get()[2] for _ in range(6)} == {name})
+                self.kill(site)
+                self.forget(site)
+        finally:
+            ill.ask("/be?health=ok")
+
     @pytest.mark.parametrize(
         "pieces",
         [

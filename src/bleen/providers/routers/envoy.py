@@ -55,15 +55,17 @@ _LOG = 4 << 20
 
 
 class Envoy:
-    """A ``Router``. ``place`` is its own directory, which exists. Where nobody knows how long the application keeps an idle connection: ``envoy_config.IDLE``.
+    """A ``Router``. ``place`` is its own directory, which exists; ``asked`` is how the targets of an environment are.
+
+    Where nobody knows how long the application keeps an idle connection: ``envoy_config.IDLE``.
 
     An instance holds nothing but what it is given: whatever it says was asked of the running proxy, and any number of processes may have one.
     """
 
-    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, probe: Probe) -> None:
+    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, asked: Callable[[Environment], Probe]) -> None:
         self._files, self._fence, self._reserve = place / "envoy", fence, reserve
         self._record, self._log = place / "envoy.json", place / "envoy.log"
-        self._listener, self._probe = listener, probe
+        self._listener, self._asked = listener, asked
         self._certificate = Certificate(place, listener.tls) if listener.tls else None
 
     # what it is asked
@@ -161,7 +163,7 @@ class Envoy:
         """Adds the environments that are new or have other targets. Those that are known stay as they are, for their checks are of their release."""
         known = _clusters(admin, "active", "warming")
         new = {
-            str(e): config.cluster(e, t, self._probe, self._listener.keep_alive)
+            str(e): config.cluster(e, t, self._asked(e), self._listener.keep_alive)
             for e, t in wanted.targets.items()
             if str(e) not in known or sorted(config.targets_of(known[str(e)])) != sorted(t)
         }
@@ -253,7 +255,7 @@ class Envoy:
         for environment in {*(e for e, s in routing.shares.items() if s), *([routing.preview] if routing.preview else [])}:
             if not routing.targets.get(environment):
                 raise Refused(f"the router cannot be started: {environment} is to get traffic and has no targets")
-        self._write("clusters", [config.cluster(e, t, self._probe, self._listener.keep_alive) for e, t in routing.targets.items() if t])
+        self._write("clusters", [config.cluster(e, t, self._asked(e), self._listener.keep_alive) for e, t in routing.targets.items() if t])
         self._write("preview", [config.routes("preview", {routing.preview: 100} if routing.preview else {})])
         self._write("production", [config.routes("production", routing.shares)])
 

@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -157,12 +157,12 @@ class _Seen(NamedTuple):
 
 
 class HAProxy:
-    """One HAProxy for one service. ``place`` is a directory of its own."""
+    """One HAProxy for one service. ``place`` is a directory of its own; ``asked`` is how the targets of an environment are."""
 
-    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, probe: Probe) -> None:
+    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, asked: Callable[[Environment], Probe]) -> None:
         self._place, self._fence, self._reserve = place, fence, reserve
         self._certificate = Certificate(place, listener.tls) if listener.tls else None
-        self._settings = Settings(listener, probe)
+        self._settings = Settings(listener, asked)
         self._record, self._log, self._ending = place / "haproxy.json", place / "haproxy.log", place / "ending"
 
     def routing(self) -> Routing:
@@ -284,7 +284,7 @@ class HAProxy:
     def _completion(self, seen: _Seen, environment: Environment, berth: str, targets: Sequence[Target]) -> list[str]:
         """What makes these the targets of an environment, all of them in service."""
         there = {s.id: s for s in seen.of(environment)}
-        commands = [] if there and berth in seen.ways else [seen.entry(berth, config.plain(self._settings.probe.path))]
+        commands = [] if there and berth in seen.ways else [seen.entry(berth, config.path(self._settings, environment))]
         for target in targets:
             server = Server(berth, environment, target)
             for id, text in zip(server.ids, config.words(server, self._settings), strict=True):
@@ -323,8 +323,8 @@ class HAProxy:
         servers = [Server(s.berth, s.environment, s.target) for s in seen.servers if s.environment and not s.backup and not s.admin]
         self._write(servers, seen.ways)
 
-    def _write(self, servers: Iterable[Server], ways: Mapping[str, str]) -> None:
-        for name, text in ((config.CONFIG, config.render(self._settings, servers)), (config.MAP, config.render_map(self._settings, ways))):
+    def _write(self, servers: Collection[Server], ways: Mapping[str, str]) -> None:
+        for name, text in ((config.CONFIG, config.render(self._settings, servers)), (config.MAP, config.render_map(self._settings, servers, ways))):
             if _read(self._place / name) != text:
                 self._keep(self._place / name, text)
 

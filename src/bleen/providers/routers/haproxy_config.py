@@ -18,7 +18,7 @@ Sources: the configuration manual and the management guide of HAProxy 2.6.
 import re
 import resource
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from bleen.errors import Refused
@@ -40,7 +40,8 @@ class Settings(NamedTuple):
     """What a configuration is made for."""
 
     listener: Listener
-    probe: Probe
+    asked: Callable[[Environment], Probe]
+    """How the targets of an environment are checked."""
 
 
 class Server(NamedTuple):
@@ -107,7 +108,7 @@ def words(server: Server, settings: Settings) -> tuple[str, str]:
     """
     if not re.fullmatch(r"[A-Za-z0-9_.]+", server.environment.name):
         raise Refused(f"HAProxy cannot hold an environment named {server.environment.name!r}")
-    probe, pool = settings.probe, _pool(settings.listener.keep_alive)
+    probe, pool = settings.asked(server.environment), _pool(settings.listener.keep_alive)
     to = address(server.target)
     check = f"check inter {_ms(probe.interval)} fall {probe.fall} rise 1"
     return f"{to} {check} {pool}", f"{to} {pool}"
@@ -124,9 +125,15 @@ def address(target: Target) -> str:
     raise Refused(f"HAProxy can send to IP addresses only, and {target} is not one")
 
 
-def render_map(settings: Settings, entries: Mapping[str, str]) -> str:
-    """The text of the map, with what is missing in ``entries``: a listener leads nowhere, a berth is checked as the settings say."""
-    entries = {**dict.fromkeys(LISTENERS, NOWHERE), **dict.fromkeys(BERTHS, plain(settings.probe.path)), **entries}
+def path(settings: Settings, environment: Environment) -> str:
+    """Where the targets of an environment are asked whether they are well. Raises Refused for what cannot be one."""
+    return plain(settings.asked(environment).path)
+
+
+def render_map(settings: Settings, servers: Iterable[Server], entries: Mapping[str, str]) -> str:
+    """The text of the map, with what is missing in ``entries``: a listener leads nowhere, a berth is checked as its environment is asked."""
+    paths = {each.berth: path(settings, each.environment) for each in servers if each.berth not in entries}
+    entries = {**dict.fromkeys(LISTENERS, NOWHERE), **dict.fromkeys(BERTHS, "/"), **paths, **entries}
     return "".join(f"{key} {entries[key]}\n" for key in (*LISTENERS, *BERTHS))
 
 
@@ -148,7 +155,7 @@ def read_servers(text: str) -> list[Server]:
     return found
 
 
-def render(settings: Settings, servers: Iterable[Server]) -> str:
+def render(settings: Settings, servers: Collection[Server]) -> str:
     """The whole configuration. Every path in it is relative to the directory that HAProxy is started in: a socket's own path may have 107 bytes (unix(7))."""
     held = {}
     for berth in BERTHS:
@@ -162,7 +169,7 @@ def render(settings: Settings, servers: Iterable[Server]) -> str:
         socket=SOCKET,
         maxconn=_most_connections(),
         extra="ssl-load-extra-files key" if settings.listener.tls else "",
-        check_timeout=_ms(settings.probe.patience),
+        check_timeout=_ms(max((settings.asked(each.environment).patience for each in servers), default=Probe().patience)),
         production=_frontend("production", f"{_quoted(settings.listener.listen)} {tls}", settings.listener.trusted),
         preview=_frontend("preview", _quoted(settings.listener.preview), settings.listener.trusted),
         nobody=NOBODY,
