@@ -56,7 +56,7 @@ class TestHAProxy(ProxyContract):
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
         assert {live.get()[1] for _ in range(20)} == {"blue"}
 
-    @pytest.mark.parametrize("way", ["berth8:100:none", "berth9:100:none", "x", "berth1:100"])
+    @pytest.mark.parametrize("way", ["berth8:100:none", "berth99:100:none", "x", "berth1:100"])
     def test_a_way_that_is_not_ours_is_drift_and_a_route_sets_it_right(self, live: Site, fleet: Fleet, way: str) -> None:
         self.say(live, f"set map routes.map production {way}")
         seen = live.router.routing()
@@ -115,13 +115,20 @@ class TestHAProxy(ProxyContract):
         live.prepare(fleet.routing({BLUE: 100}))
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
 
-    def test_there_is_room_for_eight_environments_and_the_ninth_waits(self, live: Site, fleet: Fleet) -> None:
+    def test_there_is_room_for_an_environment_in_each_berth_and_one_more_waits(self, live: Site, fleet: Fleet) -> None:
         many = {Environment("green", n): fleet.targets(GREEN)[GREEN] for n in range(10, 10 + len(BERTHS) - 2)}
         live.prepare(Routing({BLUE: 100}, None, many))
         with pytest.raises(Unavailable, match="no room"):
             live.router.prepare(Routing({BLUE: 100}, None, fleet.targets(LATER)), 1)
         live.router.settle(fleet.routing({BLUE: 100}), 1)
         live.prepare(Routing({BLUE: 100}, None, fleet.targets(LATER)))
+
+    def test_a_proxy_that_an_earlier_bleen_started_has_the_first_eight_berths_only(self, live: Site, fleet: Fleet) -> None:
+        self.say(live, *[f"del map routes.map {berth}" for berth in BERTHS[8:]])
+        live.probe = live.probe._replace(patience=3.0)
+        live.prepare(Routing({BLUE: 100}, LATER, fleet.targets(BLUE, LATER)))
+        assert self.server(live, LATER).partition("/")[0] in BERTHS[:8]
+        assert live.get(preview=True)[1] == "later"
 
     def test_a_request_that_never_ends_keeps_down_waiting_for_a_few_seconds_only(self, live: Site, fleet: Fleet) -> None:
         before = sum(each.facts()["busy"] for each in fleet.blue)
@@ -252,7 +259,7 @@ def test_a_way_is_read_as_it_was_written() -> None:
     for way in (Way(), Way("berth1"), Way("berth1", 90, "berth8"), Way("berth3", 0, "berth2")):
         assert Way.parse(str(way)) == way
     assert Way("berth3", 0, "berth2").shares == {"berth2": 100}
-    for text in ("", "x", "berth1:101:none", "berth1:-1:none", "berth1:100", "berth9:100:none", "a:b:c:d"):
+    for text in ("", "x", "berth1:101:none", "berth1:-1:none", "berth1:100", "berth99:100:none", "a:b:c:d"):
         with pytest.raises(ValueError, match=r"."):
             Way.parse(text)
 

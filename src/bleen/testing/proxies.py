@@ -297,6 +297,24 @@ class ProxyContract(RouterContract):
         finally:
             ill.ask("/be?health=ok")
 
+    def test_a_check_may_take_as_long_as_its_own_release_says_whenever_the_proxy_was_started(self, make: Make, fleet: Fleet) -> None:
+        """Each environment is asked as was right when it was started."""
+        site = make(probe=QUICK._replace(patience=5.0))
+        site.up()
+        site.probes = {BLUE: QUICK._replace(patience=0.2), GREEN: QUICK}
+        with Recital(b"HTTP/1.1 200 OK\r\nContent-Length: 80\r\nConnection: close\r\n\r\n", *[b"x"] * 80) as slow:  # 5 ms for each
+            both = (fleet.blue[0].target, slow.target)
+            wanted = Routing({BLUE: 100}, GREEN, {BLUE: both, GREEN: both})
+            site.prepare(wanted)
+            site.route(wanted)
+            for _ in range(2):
+                until("what answers later than its release allows is not sent to", lambda: {site.get()[1] for _ in range(6)} == {"blue"})
+                looks = len(slow.ends)
+                until("both have looked at it more often than they may fail", lambda looks=looks: len(slow.ends) > looks + 8)  # type: ignore[misc]
+                assert {site.get(preview=True)[1] for _ in range(6)} == {"blue", "recital"}
+                self.kill(site)
+                site.up()
+
     @pytest.mark.parametrize(
         "pieces",
         [
