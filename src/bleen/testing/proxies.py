@@ -527,15 +527,21 @@ class ProxyContract(RouterContract):
             assert "x-served-by" not in fields
             assert sum(int(each.ask(f"/seen?id={id}")) for each in fleet.blue) == 1
 
-    def test_an_idle_connection_is_closed_before_the_application_would(self, make: Make) -> None:
+    @pytest.mark.parametrize("was", [1.0, 60.0], ids=["from-the-beginning", "once-that-was-corrected"])
+    def test_an_idle_connection_is_closed_before_the_application_would(self, make: Make, was: float) -> None:
         """Idle upstream connections are closed before the application's keep-alive would."""
         keep_alive = 1.0
-        site = make(keep_alive=keep_alive)
+        site = make(keep_alive=was)
         with Application("blue", "--keep-alive", str(keep_alive)) as application:
             wanted = Routing({BLUE: 100}, None, {BLUE: (application.target,)})
             site.up()
             site.prepare(wanted)
             site.route(wanted)
+            if was != keep_alive:
+                done(lambda: site.router.down(1))
+                site.listener = site.listener._replace(keep_alive=keep_alive)
+                site.router = site.again()
+                site.up()
             with Load(site.listen, clients=16, mix=("get", "post")) as load:
                 load.wait(200)
             ended = time.monotonic()

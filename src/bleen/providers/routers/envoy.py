@@ -226,8 +226,7 @@ class Envoy:
         at = [config.address(a) for a in (self._listener.listen, self._listener.preview)]
         for each in at:
             _require_free(*each)
-        if self._memory() is None:
-            self._begin(routing)
+        self._begin(self._memory() or routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
         settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100), self._listener.trusted)
         self._keep(self._files / "bootstrap.json", json.dumps(config.bootstrap(settings)))
@@ -251,7 +250,7 @@ class Envoy:
         return process is not None and process.alive
 
     def _begin(self, routing: Routing) -> None:
-        """Gives Envoy its first memory; the routes come after the clusters that they name."""
+        """Gives Envoy its memory, with settings of now; the routes come after the clusters that they name."""
         for environment in {*(e for e, s in routing.shares.items() if s), *([routing.preview] if routing.preview else [])}:
             if not routing.targets.get(environment):
                 raise Refused(f"the router cannot be started: {environment} is to get traffic and has no targets")
