@@ -643,11 +643,11 @@ class ProxyContract(RouterContract):
         assert patience.socket.echo(b"still there?") == b"still there?"
 
 
-def self_signed(place: Path) -> dict[str, str]:
+def self_signed(place: Path, curve: str = "prime256v1") -> dict[str, str]:
     """The paths of a certificate for localhost, signed by itself, and of its key; made by the openssl that is installed."""
     place.mkdir(exist_ok=True)
     files = {"certificate": str(place / "cert.pem"), "key": str(place / "key.pem")}
-    argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    argv = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:{curve} -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
     subprocess.run([*argv.split(), "-out", files["certificate"], "-keyout", files["key"]], check=True, capture_output=True)
     Path(files["key"]).chmod(0o600)
     return files

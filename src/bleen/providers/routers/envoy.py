@@ -66,7 +66,7 @@ class Envoy:
         self._files, self._fence, self._reserve = place / "envoy", fence, reserve
         self._record, self._log = place / "envoy.json", place / "envoy.log"
         self._listener, self._asked = listener, asked
-        self._certificate = Certificate(place, listener.tls) if listener.tls else None
+        self._certificate = Certificate(place, listener.tls, fault) if listener.tls else None
 
     # what it is asked
 
@@ -302,6 +302,19 @@ class Envoy:
     def _last_words(self) -> str:
         lines = logs.tail(self._log, 1)
         return f"{lines[-1].strip()} ({self._log})" if lines else f"nothing in {self._log}"
+
+
+def fault(chain: str, key: str) -> str:
+    """What Envoy finds wrong with a certificate and its key; empty if nothing. With one that it cannot use it would listen, and reset every connection."""
+    import subprocess  # only here: nothing of it on the way of a rollback
+
+    argv = [_binary(), "--mode", "validate", "-l", "critical", "--config-yaml", json.dumps(config.trial(chain, key))]
+    try:
+        found = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=5, check=False)
+    except subprocess.TimeoutExpired:
+        return "Envoy takes more than 5 s to look at them"
+    said = found.stderr.strip().rpartition("'': ")[2][-300:]  # after where it says so, and of which file of its own, that has no name
+    return f"Envoy says: {said}" if found.returncode else ""
 
 
 def _routing(admin: Admin) -> Routing:
