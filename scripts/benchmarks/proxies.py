@@ -23,8 +23,8 @@ def routers(place: Path) -> Iterator[tuple[Mapping[str, Site], Fleet]]:
     """Envoy and HAProxy, up, serving blue and knowing green."""
     fleet = Fleet()
     sites = {
-        "envoy": Site(place / "e", lambda s: Envoy(s.place, s.fence, s.reserve, s.listener, s.probe)),
-        "haproxy": Site(place / "h", lambda s: HAProxy(s.place, s.fence, s.reserve, s.listener, s.probe)),
+        "envoy": Site(place / "e", lambda s: Envoy(s.place, s.fence, s.reserve, s.listener, s.asked)),
+        "haproxy": Site(place / "h", lambda s: HAProxy(s.place, s.fence, s.reserve, s.listener, s.asked)),
     }
     try:
         for site in sites.values():

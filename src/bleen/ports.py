@@ -15,7 +15,7 @@ from bleen.model import Environment, Health, Memo, NotYet, Routing, Running, Tra
 
 if TYPE_CHECKING:
     from bleen.lifecycle import Answer, Ask, Event, Release, ReleaseId, Service, Verb
-    from bleen.plan import Plan
+    from bleen.plan import Plan, Probe
 
 
 SILENT = 15.0
@@ -96,6 +96,10 @@ class Platform(Protocol):
         An old process on the port does not pass for the new one. Each environment is asked as was right when it was started: what a later release
         says of its own version is no news of this one.
         """
+        ...
+
+    def probe(self, environment: Environment) -> "Probe":
+        """How its targets are asked whether they are well, which the router does too; as this plan says for one of which that is not known. Never raises."""
         ...
 
     def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:

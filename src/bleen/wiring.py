@@ -1,13 +1,14 @@
 """The only place where a name in a Plan meets a class."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bleen.errors import UserError
 from bleen.host.files import Fence, Reserve
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
+from bleen.model import Environment
 from bleen.plan import Listener, Plan, Probe
 from bleen.ports import Check, Journal, Migrator, Platform, Providers, Router
 
@@ -24,10 +25,9 @@ SMOKE = "bleen.providers.checks.smoke:Smoke"
 def build(place: Place, service: Service, release: Release | None) -> Providers:
     """What drives a service: its router as ``up`` set it, its platform and checks as the plan of a release has them."""
     plan = release.plan if release else None
-    probe = plan.probe if plan else Probe()
-    platform = _platform(place, plan, probe)
+    platform = _platform(place, plan)
     return Providers(
-        _router(place, service, probe),
+        _router(place, service, platform.probe),
         platform,
         _check(place, service, release),
         _migrator(place, release),
@@ -41,19 +41,19 @@ def journal(place: Place) -> Journal:
     return opened
 
 
-def _router(place: Place, service: Service, probe: Probe) -> Router:
+def _router(place: Place, service: Service, asked: Callable[[Environment], Probe]) -> Router:
     settings = service.router
     if not settings:
         raise UserError(f"{service.name} has no router yet: `bleen up` starts it")
     listener = Listener(settings["listen"], settings["preview"], settings["tls"], settings["keep_alive"], settings.get("trusted", ()))
-    router: Router = _named(ROUTERS, settings["kind"], "router")(place.router, Fence(place.fence), Reserve(place.reserve), listener, probe)
+    router: Router = _named(ROUTERS, settings["kind"], "router")(place.router, Fence(place.fence), Reserve(place.reserve), listener, asked)
     return router
 
 
-def _platform(place: Place, plan: Plan | None, probe: Probe) -> Platform:
+def _platform(place: Place, plan: Plan | None) -> Platform:
     settings: Mapping[str, Any] = plan.platform if plan else {"kind": "process"}
     platform: Platform = _named(PLATFORMS, settings["kind"], "platform")(
-        place.environments, Fence(place.fence), Reserve(place.reserve), place.ports, settings, probe
+        place.environments, Fence(place.fence), Reserve(place.reserve), place.ports, settings, plan.probe if plan else Probe()
     )
     return platform
 

@@ -1,6 +1,7 @@
 """Envoy keeps the router contract; and what holds of Envoy alone."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,14 +11,14 @@ from bleen.plan import Probe
 from bleen.ports import Router
 from bleen.providers.routers.envoy import Envoy
 from bleen.testing.load import Client, Load
-from bleen.testing.proxies import ProxyContract
+from bleen.testing.proxies import ProxyContract, self_signed
 from bleen.testing.routers import BLUE, GREEN, Fleet, Make, settled
 from bleen.testing.site import Site, WebSocket, done, until
 
 
 class TestEnvoy(ProxyContract):
     def build(self, site: Site) -> Router:
-        return Envoy(site.place, site.fence, site.reserve, site.listener, site.probe)
+        return Envoy(site.place, site.fence, site.reserve, site.listener, site.asked)
 
     def write(self, site: Site, name: str, text: str) -> None:
         """A hand that edits one of Envoy's files, as an editor does: beside it, then renamed."""
@@ -122,3 +123,8 @@ class TestEnvoy(ProxyContract):
         with pytest.raises(Refused, match=r"admin\.sock"):
             site.up()
         assert self.copies(site) == 0
+
+    def test_a_certificate_that_only_openssl_can_use_is_refused(self, make: Make, tmp_path: Path) -> None:
+        """`tls: {certificate, key}` for the listener. Envoy would be up, and reset every connection."""
+        with pytest.raises(Refused, match=r"cert\.pem .* cannot be used: Envoy says: Failed to load certificate chain"):
+            make(tls=self_signed(tmp_path, "secp256k1")).up()

@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from bleen.testing.site import Application, Site, done, until
 
 class TestHAProxy(ProxyContract):
     def build(self, site: Site) -> Router:
-        return HAProxy(site.place, site.fence, site.reserve, site.listener, site.probe)
+        return HAProxy(site.place, site.fence, site.reserve, site.listener, site.asked)
 
     def say(self, site: Site, *commands: str) -> str:
         """Somebody else at the stats socket."""
@@ -56,7 +56,7 @@ class TestHAProxy(ProxyContract):
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
         assert {live.get()[1] for _ in range(20)} == {"blue"}
 
-    @pytest.mark.parametrize("way", ["berth8:100:none", "berth9:100:none", "x", "berth1:100"])
+    @pytest.mark.parametrize("way", ["berth8:100:none", "berth99:100:none", "x", "berth1:100"])
     def test_a_way_that_is_not_ours_is_drift_and_a_route_sets_it_right(self, live: Site, fleet: Fleet, way: str) -> None:
         self.say(live, f"set map routes.map production {way}")
         seen = live.router.routing()
@@ -115,13 +115,20 @@ class TestHAProxy(ProxyContract):
         live.prepare(fleet.routing({BLUE: 100}))
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
 
-    def test_there_is_room_for_eight_environments_and_the_ninth_waits(self, live: Site, fleet: Fleet) -> None:
+    def test_there_is_room_for_an_environment_in_each_berth_and_one_more_waits(self, live: Site, fleet: Fleet) -> None:
         many = {Environment("green", n): fleet.targets(GREEN)[GREEN] for n in range(10, 10 + len(BERTHS) - 2)}
         live.prepare(Routing({BLUE: 100}, None, many))
         with pytest.raises(Unavailable, match="no room"):
             live.router.prepare(Routing({BLUE: 100}, None, fleet.targets(LATER)), 1)
         live.router.settle(fleet.routing({BLUE: 100}), 1)
         live.prepare(Routing({BLUE: 100}, None, fleet.targets(LATER)))
+
+    def test_a_proxy_that_an_earlier_bleen_started_has_the_first_eight_berths_only(self, live: Site, fleet: Fleet) -> None:
+        self.say(live, *[f"del map routes.map {berth}" for berth in BERTHS[8:]])
+        live.probe = live.probe._replace(patience=3.0)
+        live.prepare(Routing({BLUE: 100}, LATER, fleet.targets(BLUE, LATER)))
+        assert self.server(live, LATER).partition("/")[0] in BERTHS[:8]
+        assert live.get(preview=True)[1] == "later"
 
     def test_a_request_that_never_ends_keeps_down_waiting_for_a_few_seconds_only(self, live: Site, fleet: Fleet) -> None:
         before = sum(each.facts()["busy"] for each in fleet.blue)
@@ -225,30 +232,34 @@ class TestHAProxy(ProxyContract):
 
 def test_haproxy_has_no_complaint_about_any_path_or_address(tmp_path: Path) -> None:
     """Bad input is data: no shell, no way out of a word of the configuration."""
+
+    def asking(path: str) -> Callable[[Environment], Probe]:
+        return lambda _: Probe(path, interval=0.0001, patience=1.5, fall=1)
+
     for path in ("/", "/it's", '/a"b', "/#x", "/a\\b", "/%[env(HOME)]", "/$HOME", "/${HOME}", "/a?b=c&d=%20"):
-        probe = Probe(path, interval=0.0001, patience=1.5, fall=1)
         servers = [Server("berth2", GREEN, Target("::1", 80)), Server("berth1", BLUE, Target("127.0.0.1", 81))]
         for keep_alive in (None, 0.0, 75.0):
-            text = render(Settings(Listener("127.0.0.1:18080", "[::1]:18081", keep_alive=keep_alive), probe), servers)
+            settings = Settings(Listener("127.0.0.1:18080", "[::1]:18081", keep_alive=keep_alive), asking(path))
+            text = render(settings, servers)
             (tmp_path / "haproxy.cfg").write_text(text)
             entries = {"production": str(Way("berth1", 90, "berth2")), "preview": str(Way())}
-            (tmp_path / "routes.map").write_text(render_map(Settings(Listener("x", "y"), probe), entries))
-            assert read_map((tmp_path / "routes.map").read_text()) == {**entries, **dict.fromkeys(BERTHS, path)}
+            (tmp_path / "routes.map").write_text(render_map(settings, servers, entries))
+            assert read_map((tmp_path / "routes.map").read_text()) == {**dict.fromkeys(BERTHS, "/"), **entries, "berth1": path, "berth2": path}
             found = subprocess.run(["haproxy", "-c", "-f", "haproxy.cfg"], cwd=tmp_path, capture_output=True, text=True, check=False, env=_PATH)
             assert (found.returncode, "WARNING" in found.stderr) == (0, False), found.stderr
             assert sorted(read_servers(text)) == sorted(servers)
     for path in ("/a b", "/a\nb", "/é", "", "/a\0"):
         with pytest.raises(Refused):
-            render_map(Settings(Listener("x", "y"), Probe(path)), {})
+            render_map(Settings(Listener("x", "y"), asking(path)), servers, {})
         with pytest.raises(Refused):
-            render(Settings(Listener(path, "y"), Probe()), [])
+            render(Settings(Listener(path, "y"), asking("/")), [])
 
 
 def test_a_way_is_read_as_it_was_written() -> None:
     for way in (Way(), Way("berth1"), Way("berth1", 90, "berth8"), Way("berth3", 0, "berth2")):
         assert Way.parse(str(way)) == way
     assert Way("berth3", 0, "berth2").shares == {"berth2": 100}
-    for text in ("", "x", "berth1:101:none", "berth1:-1:none", "berth1:100", "berth9:100:none", "a:b:c:d"):
+    for text in ("", "x", "berth1:101:none", "berth1:-1:none", "berth1:100", "berth99:100:none", "a:b:c:d"):
         with pytest.raises(ValueError, match=r"."):
             Way.parse(text)
 

@@ -20,8 +20,8 @@ from bleen.testing.site import Site
 from http2 import Cut, Http2
 
 ROUTERS: Mapping[str, Callable[[Site], Router]] = {
-    "envoy": lambda s: Envoy(s.place, s.fence, s.reserve, s.listener, s.probe),
-    "haproxy": lambda s: HAProxy(s.place, s.fence, s.reserve, s.listener, s.probe),
+    "envoy": lambda s: Envoy(s.place, s.fence, s.reserve, s.listener, s.asked),
+    "haproxy": lambda s: HAProxy(s.place, s.fence, s.reserve, s.listener, s.asked),
 }
 
 

@@ -178,11 +178,11 @@ def where(release: Release) -> str:
 
 
 def envoy(site: Site) -> Router:
-    return Envoy(site.place, site.fence, site.reserve, site.listener, site.probe)
+    return Envoy(site.place, site.fence, site.reserve, site.listener, site.asked)
 
 
 def haproxy(site: Site) -> Router:
-    return HAProxy(site.place, site.fence, site.reserve, site.listener, site.probe)
+    return HAProxy(site.place, site.fence, site.reserve, site.listener, site.asked)
 
 
 BUILDS = {"envoy": envoy, "haproxy": haproxy}

@@ -2,9 +2,11 @@
 
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
+from bleen.testing.proxies import self_signed
 from bleen.testing.site import free_address, until
 from shop import ROUTERS, Shop
 
@@ -42,22 +44,21 @@ def test_what_was_taken_down_stays_down_although_a_deploy_follows_its_release(sh
     assert shop.serves() == "1.0"
 
 
-@pytest.mark.parametrize("fault", ["certificate", "address"])
+@pytest.mark.parametrize("fault", ["certificate", "curve", "address"])
 def test_settings_with_which_no_router_could_listen_are_refused_before_the_listener_is_closed(shop: Shop, fault: str) -> None:
     """ "2 usage, configuration or a refusal (drift, an address that is taken), nothing touched" """
     shop.up("1.0")
-    (shop.root / "broken.pem").write_text("this is no certificate")
-    unusable = (
-        {"tls": {"certificate": "broken.pem", "key": "broken.pem"}} if fault == "certificate" else {"listen": f"192.0.2.1:{shop.listen.rpartition(':')[2]}"}
-    )
+    only_openssl_takes_it = "".join(Path(each).read_text() for each in self_signed(shop.root / "tls", "secp256k1").values())
+    (shop.root / "broken.pem").write_text(only_openssl_takes_it if fault == "curve" else "this is no certificate")
+    unusable = {"listen": f"192.0.2.1:{shop.listen.rpartition(':')[2]}"} if fault == "address" else {"tls": {"certificate": "broken.pem", "key": "broken.pem"}}
     shop.configure(router={shop.router: {**shop.settings["router"][shop.router], **unusable}})
     proxy = shop.proxy()
     with shop.load() as users:
         users.wait(10)
         refused = shop.bleen("up", "--apply", code=2).err
         users.wait(10)
-    looked = shop.bleen("doctor", code=1 if fault == "certificate" else 0).out
-    assert ("broken.pem" in refused, "broken.pem" in looked) == (fault == "certificate",) * 2
+    looked = shop.bleen("doctor", code=0 if fault == "address" else 1).out
+    assert ("broken.pem" in refused, "broken.pem" in looked) == (fault != "address",) * 2
     assert not users.report().failures, users.report()
     assert proxy.alive
     assert shop.engine().alive

@@ -275,7 +275,9 @@ def test_a_living_router_without_its_journal_is_refused_and_named(either: Shop) 
 
 def test_another_address_is_refused_by_deploy_and_made_by_up_apply(either: Shop) -> None:
     """ "The router's kind and addresses do not: a change there is refused by `deploy`; `up --apply` makes it, and says first what it cuts." """
-    either.up("1.0", "1.1")
+    either.up("1.0")
+    either.configure(checks={"health": {**either.settings["checks"]["health"], "path": "/"}})
+    either.bleen("deploy", either.ship("1.1"))
     was = either.listen
     other = {"envoy": "haproxy", "haproxy": "envoy"}[either.router]
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -290,6 +292,8 @@ def test_another_address_is_refused_by_deploy_and_made_by_up_apply(either: Shop)
     said = either.bleen("up", "--apply").out
     assert f"connections to {was} are cut now" in said
     assert either.serves() == "1.1"
+    memory = either.place.router / {"envoy": "envoy/clusters.json", "haproxy": "routes.map"}[other]
+    assert "/health" in memory.read_text(), "the warm version is not asked as its own release says"
     either.bleen("rollback")
     assert either.serves() == "1.0"
     assert [line for line in _proxies(either) if either.router == line] == []

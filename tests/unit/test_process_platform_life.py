@@ -24,6 +24,7 @@ from bleen.testing.site import done, until
 
 GREEN = Environment("green", 5)
 BLUE = Environment("blue", 4)
+PROBE = Probe("/health", patience=1.0)
 
 
 class Clock:
@@ -46,12 +47,12 @@ class Host:
         self.version = root / "versions"
         self.version.mkdir(exist_ok=True)
 
-    def platform(self, *command: str, **settings: Any) -> ProcessPlatform:
+    def platform(self, *command: str, probe: Probe = PROBE, **settings: Any) -> ProcessPlatform:
         """A new instance, as every process makes one; its command is ``sleep`` if not said."""
         wanted = {"kind": "process", "command": command or ("sleep", "1000"), "directory": str(self.version), "replicas": 2, "ports": self.ports}
         wanted |= {"stop": {"signal": "TERM", "timeout": 1.0}, **settings}
         fence, reserve = Fence(self.place.parent / "fence"), Reserve(self.place.parent / "reserve")
-        return ProcessPlatform(self.place, fence, reserve, self.root / "ports.lock", wanted, Probe("/health", patience=1.0), self.clock)
+        return ProcessPlatform(self.place, fence, reserve, self.root / "ports.lock", wanted, probe, self.clock)
 
     def record(self, environment: Environment, instance: int) -> Path:
         return self.place / str(environment) / f"{instance}.json"
@@ -106,6 +107,18 @@ def host(tmp_path: Path, claimed: list[int]) -> Iterator[Host]:
 
 def application(*options: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "bleen.testing.application", *options)
+
+
+# Whatever today's plan says
+
+
+def test_an_environment_is_asked_as_was_right_when_it_was_started(host: Host) -> None:
+    """Each environment is asked as was right when it was started; one of which nobody knows, as the plan says."""
+    later = Probe("/later", patience=2.0)
+    host.platform().provision(BLUE, "1.0", 1, 1)
+    assert [host.platform(probe=later).probe(each) for each in (BLUE, GREEN)] == [PROBE, later]
+    (host.place / str(BLUE) / "environment.json").write_text("no record")
+    assert host.platform(probe=later).probe(BLUE) == later
 
 
 # Restarts

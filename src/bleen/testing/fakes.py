@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from bleen.errors import PortError, Refused, Unavailable
 from bleen.host.files import Fence, locked
 from bleen.model import Environment, Health, Memo, NotYet, Result, Routing, Running, Target, Traffic, Verdict
+from bleen.plan import Probe
 from bleen.ports import Shipping
 
 Row = dict[str, Any]
@@ -481,6 +482,9 @@ class FakePlatform(Fake):
 
     def running(self) -> Mapping[Environment, Running]:
         return _running(self._look())
+
+    def probe(self, environment: Environment) -> Probe:
+        return Probe()
 
     def provision(self, environment: Environment, version: str, replicas: int, epoch: int) -> None:
         with self._effect("provision", epoch, environment=str(environment), version=version, replicas=replicas) as row:

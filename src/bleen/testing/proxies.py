@@ -281,6 +281,40 @@ class ProxyContract(RouterContract):
             for each in fleet.blue:
                 each.ask("/be?health=ok")
 
+    def test_a_proxy_that_starts_anew_asks_each_environment_as_was_right_for_it(self, make: Make, fleet: Fleet) -> None:
+        """Each environment is asked as was right when it was started."""
+        ill, well = fleet.green
+        name = well.ask("/")
+        ill.ask("/be?health=fail")
+        try:
+            site = make(probe=QUICK._replace(path="/"))
+            site.probes[GREEN] = QUICK
+            for _ in range(2):
+                site.up(fleet.routing({GREEN: 100}))
+                until("only the copy that is well, as its own release asks, is sent to", lambda: {site.get()[2] for _ in range(6)} == {name})
+                self.kill(site)
+                self.forget(site)
+        finally:
+            ill.ask("/be?health=ok")
+
+    def test_a_check_may_take_as_long_as_its_own_release_says_whenever_the_proxy_was_started(self, make: Make, fleet: Fleet) -> None:
+        """Each environment is asked as was right when it was started."""
+        site = make(probe=QUICK._replace(patience=5.0))
+        site.up()
+        site.probes = {BLUE: QUICK._replace(patience=0.2), GREEN: QUICK}
+        with Recital(b"HTTP/1.1 200 OK\r\nContent-Length: 80\r\nConnection: close\r\n\r\n", *[b"x"] * 80) as slow:  # 5 ms for each
+            both = (fleet.blue[0].target, slow.target)
+            wanted = Routing({BLUE: 100}, GREEN, {BLUE: both, GREEN: both})
+            site.prepare(wanted)
+            site.route(wanted)
+            for _ in range(2):
+                until("what answers later than its release allows is not sent to", lambda: {site.get()[1] for _ in range(6)} == {"blue"})
+                looks = len(slow.ends)
+                until("both have looked at it more often than they may fail", lambda looks=looks: len(slow.ends) > looks + 8)  # type: ignore[misc]
+                assert {site.get(preview=True)[1] for _ in range(6)} == {"blue", "recital"}
+                self.kill(site)
+                site.up()
+
     @pytest.mark.parametrize(
         "pieces",
         [
@@ -493,15 +527,21 @@ class ProxyContract(RouterContract):
             assert "x-served-by" not in fields
             assert sum(int(each.ask(f"/seen?id={id}")) for each in fleet.blue) == 1
 
-    def test_an_idle_connection_is_closed_before_the_application_would(self, make: Make) -> None:
+    @pytest.mark.parametrize("was", [1.0, 60.0], ids=["from-the-beginning", "once-that-was-corrected"])
+    def test_an_idle_connection_is_closed_before_the_application_would(self, make: Make, was: float) -> None:
         """Idle upstream connections are closed before the application's keep-alive would."""
         keep_alive = 1.0
-        site = make(keep_alive=keep_alive)
+        site = make(keep_alive=was)
         with Application("blue", "--keep-alive", str(keep_alive)) as application:
             wanted = Routing({BLUE: 100}, None, {BLUE: (application.target,)})
             site.up()
             site.prepare(wanted)
             site.route(wanted)
+            if was != keep_alive:
+                done(lambda: site.router.down(1))
+                site.listener = site.listener._replace(keep_alive=keep_alive)
+                site.router = site.again()
+                site.up()
             with Load(site.listen, clients=16, mix=("get", "post")) as load:
                 load.wait(200)
             ended = time.monotonic()
@@ -603,11 +643,11 @@ class ProxyContract(RouterContract):
         assert patience.socket.echo(b"still there?") == b"still there?"
 
 
-def self_signed(place: Path) -> dict[str, str]:
+def self_signed(place: Path, curve: str = "prime256v1") -> dict[str, str]:
     """The paths of a certificate for localhost, signed by itself, and of its key; made by the openssl that is installed."""
     place.mkdir(exist_ok=True)
     files = {"certificate": str(place / "cert.pem"), "key": str(place / "key.pem")}
-    argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    argv = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:{curve} -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
     subprocess.run([*argv.split(), "-out", files["certificate"], "-keyout", files["key"]], check=True, capture_output=True)
     Path(files["key"]).chmod(0o600)
     return files

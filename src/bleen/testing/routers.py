@@ -4,7 +4,7 @@
 
     class TestMine(ProxyContract):
         def build(self, site: Site) -> Router:
-            return Mine(site.place, site.fence, site.listen, site.preview, site.probe)
+            return Mine(site.place, site.fence, site.listen, site.preview, site.asked)
 """
 
 import os

@@ -23,7 +23,7 @@ from bleen.errors import Unavailable
 from bleen.host import launch
 from bleen.host.files import Fence, Reserve
 from bleen.host.processes import Process
-from bleen.model import NotYet, Routing, Target
+from bleen.model import Environment, NotYet, Routing, Target
 from bleen.plan import Listener, Probe
 from bleen.ports import Router
 from bleen.testing.application import frame
@@ -227,6 +227,7 @@ class Site:
     """A router on trial: a directory, two addresses, and what the suite does with them again and again.
 
     ``build`` makes a router of this site; it is called for every instance that the suite wants, as every process of a service makes one of its own.
+    Targets are asked by ``probe``, but for those of ``probes``.
     """
 
     def __init__(
@@ -244,8 +245,13 @@ class Site:
         self.reserve = Reserve(root / "reserve")
         self.listen, self.preview = free_address(), free_address()
         self.listener, self.probe = Listener(self.listen, self.preview, tls, keep_alive, trusted), probe
+        self.probes = dict[Environment, Probe]()
         self._build = build
         self.router = build(self)
+
+    def asked(self, environment: Environment) -> Probe:
+        """How the targets of an environment are."""
+        return self.probes.get(environment, self.probe)
 
     def again(self) -> Router:
         """Another instance over the same directory."""

@@ -101,6 +101,13 @@ class ProcessPlatform:
             why = _keeps_crashing(environment, [states[n] for n in wanted])
         return Health(record.replicas - len(found), record.replicas, record.targets, why, crashing)
 
+    def probe(self, environment: Environment) -> Probe:
+        try:
+            record = process_record.read(self._path(environment))
+        except Unavailable:
+            record = None
+        return (record.probe if record else None) or self._probe
+
     def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
         path = self._path(environment)
         with self._effect(epoch):

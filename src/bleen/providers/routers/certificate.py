@@ -18,24 +18,31 @@ _BLOCK = r"(?s)-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----"
 
 
 class Certificate:
-    """``tls`` holds the paths ``certificate`` (with its chain) and ``key``, both PEM; ``place`` is the directory of the router."""
+    """``tls`` holds the paths ``certificate`` (with its chain) and ``key``, both PEM; ``place`` is the directory of the router.
 
-    def __init__(self, place: Path, tls: Mapping[str, str]) -> None:
+    ``fault`` is what the proxy finds wrong with a certificate and a key, empty if nothing, where it takes less than OpenSSL does.
+    """
+
+    def __init__(self, place: Path, tls: Mapping[str, str], fault: Callable[[str, str], str] = lambda chain, key: "") -> None:
         self.chain, self.key = (os.path.abspath(tls[name]) for name in ("certificate", "key"))
         self.mark = place / "certificate.taken"
+        self._fault = fault
 
     def state(self) -> str:
         """Changes whenever one of the files is replaced or written to. Raises Refused for one that is not there."""
         return "".join(f"{found.st_ino} {found.st_size} {found.st_ctime_ns}\n" for found in map(_stat, (self.chain, self.key)))
 
     def check(self) -> None:
-        """Raises Refused, naming the files, unless the key is the certificate's and can be read without a passphrase."""
+        """Raises Refused, naming the files, unless the key is the certificate's and can be read without a passphrase, and the proxy can use both."""
         import ssl  # 15 ms, only where there is something to check
 
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, password="")
+            why = self._fault(self.chain, self.key)
         except (OSError, ValueError) as error:
-            raise Refused(f"the certificate {self.chain} with the key {self.key} cannot be used: {error}") from None
+            why = str(error)
+        if why:
+            raise Refused(f"the certificate {self.chain} with the key {self.key} cannot be used: {why}")
 
     def renew(self, listen: str, give: Callable[[], None], keep: Callable[[Path, str], None]) -> None:
         """If the files are not those that the proxy has: checks them, gives them to it, and waits until its listener shows them.

@@ -55,16 +55,18 @@ _LOG = 4 << 20
 
 
 class Envoy:
-    """A ``Router``. ``place`` is its own directory, which exists. Where nobody knows how long the application keeps an idle connection: ``envoy_config.IDLE``.
+    """A ``Router``. ``place`` is its own directory, which exists; ``asked`` is how the targets of an environment are.
+
+    Where nobody knows how long the application keeps an idle connection: ``envoy_config.IDLE``.
 
     An instance holds nothing but what it is given: whatever it says was asked of the running proxy, and any number of processes may have one.
     """
 
-    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, probe: Probe) -> None:
+    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, asked: Callable[[Environment], Probe]) -> None:
         self._files, self._fence, self._reserve = place / "envoy", fence, reserve
         self._record, self._log = place / "envoy.json", place / "envoy.log"
-        self._listener, self._probe = listener, probe
-        self._certificate = Certificate(place, listener.tls) if listener.tls else None
+        self._listener, self._asked = listener, asked
+        self._certificate = Certificate(place, listener.tls, fault) if listener.tls else None
 
     # what it is asked
 
@@ -161,7 +163,7 @@ class Envoy:
         """Adds the environments that are new or have other targets. Those that are known stay as they are, for their checks are of their release."""
         known = _clusters(admin, "active", "warming")
         new = {
-            str(e): config.cluster(e, t, self._probe, self._listener.keep_alive)
+            str(e): config.cluster(e, t, self._asked(e), self._listener.keep_alive)
             for e, t in wanted.targets.items()
             if str(e) not in known or sorted(config.targets_of(known[str(e)])) != sorted(t)
         }
@@ -224,8 +226,7 @@ class Envoy:
         at = [config.address(a) for a in (self._listener.listen, self._listener.preview)]
         for each in at:
             _require_free(*each)
-        if self._memory() is None:
-            self._begin(routing)
+        self._begin(self._memory() or routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
         settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100), self._listener.trusted)
         self._keep(self._files / "bootstrap.json", json.dumps(config.bootstrap(settings)))
@@ -249,11 +250,11 @@ class Envoy:
         return process is not None and process.alive
 
     def _begin(self, routing: Routing) -> None:
-        """Gives Envoy its first memory; the routes come after the clusters that they name."""
+        """Gives Envoy its memory, with settings of now; the routes come after the clusters that they name."""
         for environment in {*(e for e, s in routing.shares.items() if s), *([routing.preview] if routing.preview else [])}:
             if not routing.targets.get(environment):
                 raise Refused(f"the router cannot be started: {environment} is to get traffic and has no targets")
-        self._write("clusters", [config.cluster(e, t, self._probe, self._listener.keep_alive) for e, t in routing.targets.items() if t])
+        self._write("clusters", [config.cluster(e, t, self._asked(e), self._listener.keep_alive) for e, t in routing.targets.items() if t])
         self._write("preview", [config.routes("preview", {routing.preview: 100} if routing.preview else {})])
         self._write("production", [config.routes("production", routing.shares)])
 
@@ -301,6 +302,19 @@ class Envoy:
     def _last_words(self) -> str:
         lines = logs.tail(self._log, 1)
         return f"{lines[-1].strip()} ({self._log})" if lines else f"nothing in {self._log}"
+
+
+def fault(chain: str, key: str) -> str:
+    """What Envoy finds wrong with a certificate and its key; empty if nothing. With one that it cannot use it would listen, and reset every connection."""
+    import subprocess  # only here: nothing of it on the way of a rollback
+
+    argv = [_binary(), "--mode", "validate", "-l", "critical", "--config-yaml", json.dumps(config.trial(chain, key))]
+    try:
+        found = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=5, check=False)
+    except subprocess.TimeoutExpired:
+        return "Envoy takes more than 5 s to look at them"
+    said = found.stderr.strip().rpartition("'': ")[2][-300:]  # after where it says so, and of which file of its own, that has no name
+    return f"Envoy says: {said}" if found.returncode else ""
 
 
 def _routing(admin: Admin) -> Routing:

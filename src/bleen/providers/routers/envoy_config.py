@@ -141,6 +141,17 @@ def _tls() -> Config:
     }
 
 
+def trial(chain: str, key: str) -> Config:
+    """A bootstrap that is good if this certificate and key are: Envoy reads the files of one that follows another file when it is too late to refuse them."""
+    context = {"tls_certificates": [{"certificate_chain": {"filename": chain}, "private_key": {"filename": key}}]}
+    tls = {"@type": _API + "extensions.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": context}
+    listener = {
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"transport_socket": {"name": "tls", "typed_config": tls}}],
+    }
+    return {"static_resources": {"listeners": [listener]}}
+
+
 def certificate(chain: str, key: str) -> Config:
     """A secret that names the files and holds neither. Envoy reads them again when something is renamed into ``RENEWED``, and only then."""
     files = {"certificate_chain": {"filename": chain}, "private_key": {"filename": key}, "watched_directory": {"path": f"./{RENEWED}"}}

@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from bleen.plan import Listener, Probe
 from bleen.providers.routers import haproxy_config as config
 from bleen.providers.routers import unanswering
 from bleen.providers.routers.certificate import Certificate
-from bleen.providers.routers.haproxy_config import BERTHS, Server, Settings, Way
+from bleen.providers.routers.haproxy_config import BERTHS, PATIENCE, Server, Settings, Way
 
 OLDEST = (2, 6)
 """The version that this is written for."""
@@ -122,6 +122,12 @@ class _Seen(NamedTuple):
         return next((s.berth for s in self.of(environment)), None)
 
     @property
+    def free(self) -> list[str]:
+        """The berths that hold nobody. Each is in the map; the first eight are there in any case."""
+        taken = {s.berth for s in self.servers}
+        return [b for b in BERTHS if b not in taken and (b in self.ways or b in BERTHS[:8])]
+
+    @property
     def targets(self) -> dict[Environment, tuple[Target, ...]]:
         """The environments that requests can be sent to."""
         found: dict[Environment, tuple[Target, ...]] = {}
@@ -157,12 +163,12 @@ class _Seen(NamedTuple):
 
 
 class HAProxy:
-    """One HAProxy for one service. ``place`` is a directory of its own."""
+    """One HAProxy for one service. ``place`` is a directory of its own; ``asked`` is how the targets of an environment are."""
 
-    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, probe: Probe) -> None:
+    def __init__(self, place: Path, fence: Fence, reserve: Reserve, listener: Listener, asked: Callable[[Environment], Probe]) -> None:
         self._place, self._fence, self._reserve = place, fence, reserve
         self._certificate = Certificate(place, listener.tls) if listener.tls else None
-        self._settings = Settings(listener, probe)
+        self._settings = Settings(listener, asked)
         self._record, self._log, self._ending = place / "haproxy.json", place / "haproxy.log", place / "ending"
 
     def routing(self) -> Routing:
@@ -172,7 +178,7 @@ class HAProxy:
         """As the port says. An environment without traffic then has the targets named and no others; one that serves keeps those that it has."""
         with self._fence.passing(epoch):
             seen = self._look()
-            berths = _allotted(seen, wanted.targets)
+            berths = _allotted(seen, wanted.targets, self._settings.asked)
             preview = _way({wanted.preview: 100} if wanted.preview else {}, {**seen.targets, **wanted.targets}, berths)
             commands = [c for e, targets in wanted.targets.items() for c in self._completion(seen, e, berths[e], targets)]
             self._remember(self._tell([*commands, seen.entry("preview", str(preview))]))
@@ -268,7 +274,8 @@ class HAProxy:
             raise Unavailable(f"HAProxy in {self._place} ended before it had answered")
         lines = answer.splitlines()
         names = lines[0].removeprefix("# ").split(",")
-        rows = [dict(zip(names, line.split(","), strict=False)) for line in lines if line.startswith(BERTHS)]
+        held = tuple(f"{s.backend}," for s in seen.servers)
+        rows = [dict(zip(names, line.split(","), strict=False)) for line in lines if line.startswith(held)]
         open = {row["pxname"]: int(row["scur"]) + int(row["qcur"]) for row in rows if row["svname"] == "BACKEND"}
         whose = {(s.backend, s.name): s.environment for s in seen.servers if s.environment}
         found = {s.environment: Traffic(0, 0, open.get(s.berth, 0) + open.get(s.berth + config.BACKUP, 0)) for s in seen.servers if s.environment}
@@ -284,7 +291,7 @@ class HAProxy:
     def _completion(self, seen: _Seen, environment: Environment, berth: str, targets: Sequence[Target]) -> list[str]:
         """What makes these the targets of an environment, all of them in service."""
         there = {s.id: s for s in seen.of(environment)}
-        commands = [] if there and berth in seen.ways else [seen.entry(berth, config.plain(self._settings.probe.path))]
+        commands = [] if there and berth in seen.ways else [seen.entry(berth, config.path(self._settings, environment))]
         for target in targets:
             server = Server(berth, environment, target)
             for id, text in zip(server.ids, config.words(server, self._settings), strict=True):
@@ -323,8 +330,8 @@ class HAProxy:
         servers = [Server(s.berth, s.environment, s.target) for s in seen.servers if s.environment and not s.backup and not s.admin]
         self._write(servers, seen.ways)
 
-    def _write(self, servers: Iterable[Server], ways: Mapping[str, str]) -> None:
-        for name, text in ((config.CONFIG, config.render(self._settings, servers)), (config.MAP, config.render_map(self._settings, ways))):
+    def _write(self, servers: Collection[Server], ways: Mapping[str, str]) -> None:
+        for name, text in ((config.CONFIG, config.render(self._settings, servers)), (config.MAP, config.render_map(self._settings, servers, ways))):
             if _read(self._place / name) != text:
                 self._keep(self._place / name, text)
 
@@ -375,7 +382,7 @@ class HAProxy:
         try:
             servers, ways = config.read_servers((self._place / config.CONFIG).read_text()), config.read_map((self._place / config.MAP).read_text())
         except FileNotFoundError:
-            servers, ways = _from_nothing(routing)
+            servers, ways = _from_nothing(routing, self._settings.asked)
         except ValueError as error:
             raise Refused(f"{self._place / config.CONFIG} was changed by hand ({error}): undo that, or remove it to start from what is journalled") from None
         self._link_certificate()
@@ -517,15 +524,19 @@ def _berths(seen: _Seen) -> dict[Environment, str]:
     return {s.environment: s.berth for s in seen.servers if s.environment}
 
 
-def _allotted(seen: _Seen, environments: Iterable[Environment]) -> dict[Environment, str]:
-    """A berth for each, its own or a free one. Raises Unavailable if there is none, which a request that ends may change."""
-    berths = _berths(seen)
-    free = [b for b in BERTHS if b not in {s.berth for s in seen.servers}]
+def _allotted(seen: _Seen, environments: Iterable[Environment], asked: Callable[[Environment], Probe]) -> dict[Environment, str]:
+    """A berth for each: its own, or the free one where checks may take as long as they are to, or else longer, or else the longest.
+
+    Raises Unavailable if there is none, which a request that ends may change.
+    """
+    berths, free = _berths(seen), seen.free
     for environment in environments:
         if environment not in berths:
             if not free:
                 raise Unavailable(f"HAProxy has no room for {environment}: requests are still in flight to {', '.join(map(str, berths))}")
-            berths[environment] = free.pop(0)
+            patience = asked(environment).patience
+            berths[environment] = min(free, key=lambda berth: (PATIENCE[berth] < patience, abs(PATIENCE[berth] - patience)))
+            free.remove(berths[environment])
     return berths
 
 
@@ -547,9 +558,9 @@ def _taking_out(servers: Iterable[_Live]) -> list[str]:
     return [c for s in servers for c in (f"set server {s.id} weight 0", f"set server {s.id} state maint")]
 
 
-def _from_nothing(routing: Routing) -> tuple[list[Server], dict[str, str]]:
+def _from_nothing(routing: Routing, asked: Callable[[Environment], Probe]) -> tuple[list[Server], dict[str, str]]:
     """The servers and the ways for a proxy that has no memory."""
-    berths = _allotted(_Seen({}, ()), routing.targets)
+    berths = _allotted(_Seen(dict.fromkeys(BERTHS, ""), ()), routing.targets, asked)
     servers = [Server(berths[e], e, target) for e, targets in routing.targets.items() for target in targets]
     preview = {routing.preview: 100} if routing.preview else {}
     return servers, {at: str(_way(shares, routing.targets, berths)) for at, shares in (("production", routing.shares), ("preview", preview))}

@@ -1,9 +1,12 @@
 """What HAProxy is told: the text of its configuration, and the words in which servers and ways are written there and on its socket. Pure.
 
-The configuration has eight *berths*: backends that each hold the servers of one environment, whichever it is. An environment keeps its berth for as long as
+The configuration has *berths*: backends that each hold the servers of one environment, whichever it is. An environment keeps its berth for as long as
 it is known, so that blue-4 and blue-6 can be there at once and no request for the one reaches the other. Which berth production and preview lead to stands
 in a map, as a *way*: ``berth3:100:none``, or ``berth3:90:berth1`` for 90 percent to the first and the rest to the second. A way is one entry of the map, so
-that any change of traffic is one atomic change. The path of the health checks of each berth stands in the same map, because it belongs to a release.
+that any change of traffic is one atomic change.
+
+How a target is checked belongs to a release. The path of the checks of each berth stands in the same map, and a server has its own interval; but how long a
+check may take is said of a backend, when HAProxy starts. So there are berths of many lengths, and an environment is given one that is long enough.
 
 Beside each berth is its *backup*, which holds the same targets without checks: where requests go while every target of the berth fails its checks. It is a
 backend of its own because HAProxy waits before it tries the only server that it can choose again, for up to a second each time ("retries" in the manual):
@@ -18,7 +21,7 @@ Sources: the configuration manual and the management guide of HAProxy 2.6.
 import re
 import resource
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from bleen.errors import Refused
@@ -27,7 +30,9 @@ from bleen.plan import Listener, Probe
 
 CONFIG, MAP, SOCKET = "haproxy.cfg", "routes.map", "haproxy.sock"
 CERTIFICATE = "certificate.pem"
-BERTHS = tuple(f"berth{n}" for n in range(1, 9))
+PATIENCE = {f"berth{n}": s for n, s in enumerate(8 * (1.0,) + 3 * (0.1, 0.2, 0.3, 0.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0), 1)}
+"""Seconds that a check may take in each berth. The first eight are all that a proxy has which an earlier bleen started."""
+BERTHS = tuple(PATIENCE)
 LISTENERS = ("production", "preview")
 NOBODY = "none"
 NOWHERE = f"{NOBODY}:100:{NOBODY}"
@@ -40,7 +45,8 @@ class Settings(NamedTuple):
     """What a configuration is made for."""
 
     listener: Listener
-    probe: Probe
+    asked: Callable[[Environment], Probe]
+    """How the targets of an environment are checked."""
 
 
 class Server(NamedTuple):
@@ -107,7 +113,7 @@ def words(server: Server, settings: Settings) -> tuple[str, str]:
     """
     if not re.fullmatch(r"[A-Za-z0-9_.]+", server.environment.name):
         raise Refused(f"HAProxy cannot hold an environment named {server.environment.name!r}")
-    probe, pool = settings.probe, _pool(settings.listener.keep_alive)
+    probe, pool = settings.asked(server.environment), _pool(settings.listener.keep_alive)
     to = address(server.target)
     check = f"check inter {_ms(probe.interval)} fall {probe.fall} rise 1"
     return f"{to} {check} {pool}", f"{to} {pool}"
@@ -124,9 +130,15 @@ def address(target: Target) -> str:
     raise Refused(f"HAProxy can send to IP addresses only, and {target} is not one")
 
 
-def render_map(settings: Settings, entries: Mapping[str, str]) -> str:
-    """The text of the map, with what is missing in ``entries``: a listener leads nowhere, a berth is checked as the settings say."""
-    entries = {**dict.fromkeys(LISTENERS, NOWHERE), **dict.fromkeys(BERTHS, plain(settings.probe.path)), **entries}
+def path(settings: Settings, environment: Environment) -> str:
+    """Where the targets of an environment are asked whether they are well. Raises Refused for what cannot be one."""
+    return plain(settings.asked(environment).path)
+
+
+def render_map(settings: Settings, servers: Iterable[Server], entries: Mapping[str, str]) -> str:
+    """The text of the map, with what is missing in ``entries``: a listener leads nowhere, a berth is checked as its environment is asked."""
+    paths = {each.berth: path(settings, each.environment) for each in servers if each.berth not in entries}
+    entries = {**dict.fromkeys(LISTENERS, NOWHERE), **dict.fromkeys(BERTHS, "/"), **paths, **entries}
     return "".join(f"{key} {entries[key]}\n" for key in (*LISTENERS, *BERTHS))
 
 
@@ -148,11 +160,12 @@ def read_servers(text: str) -> list[Server]:
     return found
 
 
-def render(settings: Settings, servers: Iterable[Server]) -> str:
+def render(settings: Settings, servers: Collection[Server]) -> str:
     """The whole configuration. Every path in it is relative to the directory that HAProxy is started in: a socket's own path may have 107 bytes (unix(7))."""
     held = {}
     for berth in BERTHS:
-        held[berth] = _BERTH.format(name=berth, map=MAP, well=_WELL)
+        wanted = (settings.asked(each.environment).patience for each in servers if each.berth == berth)  # longer where none that is long enough was free
+        held[berth] = _BERTH.format(name=berth, patience=_ms(max([PATIENCE[berth], *wanted])), map=MAP, well=_WELL)
         held[berth + BACKUP] = _BACKUP_OF.format(name=berth + BACKUP)
     for server in sorted(servers):
         for backend, text in zip((server.berth, server.berth + BACKUP), words(server, settings), strict=True):
@@ -162,7 +175,6 @@ def render(settings: Settings, servers: Iterable[Server]) -> str:
         socket=SOCKET,
         maxconn=_most_connections(),
         extra="ssl-load-extra-files key" if settings.listener.tls else "",
-        check_timeout=_ms(settings.probe.patience),
         production=_frontend("production", f"{_quoted(settings.listener.listen)} {tls}", settings.listener.trusted),
         preview=_frontend("preview", _quoted(settings.listener.preview), settings.listener.trusted),
         nobody=NOBODY,
@@ -221,7 +233,6 @@ defaults
     timeout queue 60s
     timeout http-request 5m
     timeout http-keep-alive 1h
-    timeout check {check_timeout}
     option clitcpka
     option srvtcpka
     clitcpka-idle 60s
@@ -254,6 +265,7 @@ _WELL = r"^(HTTP/1[.][01] 1[0-9][0-9][^\n]*\n([^\r\n]+\r\n)*\r\n)*HTTP/1[.][01] 
 # be told to wait for a body ("http-check expect ! string"), but then an answer without one is a failure. A check that is given up ends without a reset
 # too, because of ``linger``.
 _BERTH = r"""backend {name}
+    timeout check {patience}
     option tcp-check
     tcp-check connect linger
     tcp-check send-lf "GET %[str({name}),map({map})] HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bleen\r\nConnection: close\r\n\r\n"
