@@ -332,6 +332,75 @@ def test_a_table_that_a_role_finds_in_the_place_of_one_of_before_is_warned_of(us
     assert foresight.risks(migration(expand="CREATE SCHEMA staging; CREATE VIEW staging.users AS SELECT 1; CREATE TABLE more (id int);")) == []
 
 
+KEEPS = """CREATE TABLE kept (LIKE users); CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN NULL; END $$;
+CREATE TRIGGER keep AFTER UPDATE ON users {} EXECUTE FUNCTION keep();"""
+SPREADS = {
+    "OLD.*": ("INSERT INTO kept SELECT OLD.*;", "", "refused"),
+    "(NEW).* as VALUES": ("INSERT INTO kept VALUES ((new) . *);", "", "refused"),
+    "within something, and with what PL/pgSQL says behind it": ("IF true THEN INSERT INTO kept SELECT OLD.* RETURNING id INTO OLD.id; END IF;", "", "refused"),
+    "a row of the table": ("INSERT INTO kept SELECT u.* FROM users u WHERE id = new.id;", "", "refused"),
+    "all that was updated": ("INSERT INTO kept SELECT * FROM was;", "", "refused"),
+    "with a value behind it": ("INSERT INTO kept SELECT OLD.*, now();", "ALTER TABLE kept ADD COLUMN full_name text;", "refused"),
+    "with its columns named": ("INSERT INTO kept (id, first_name, last_name) SELECT OLD.*;", "ALTER TABLE kept ADD COLUMN full_name text;", "refused"),
+    "that comes to both": ("INSERT INTO kept SELECT OLD.*;", "ALTER TABLE kept ADD COLUMN full_name text;", ""),
+    "that says what it takes": ("INSERT INTO kept SELECT OLD.id, OLD.first_name, OLD.last_name;", "", ""),
+    "into what it makes itself": ("CREATE TEMP TABLE own (LIKE users); INSERT INTO own SELECT OLD.*; DROP TABLE own;", "", "warned of"),
+    "in a text": ("EXECUTE 'INSERT INTO kept SELECT ($1).*' USING OLD;", "", "warned of"),
+    "into a variable": ("SELECT OLD.* INTO NEW;", "", "warned of"),
+    "compared": ("IF (OLD.*) IS DISTINCT FROM (NEW.*) THEN NULL; END IF;", "", ""),
+    "as JSON": ("INSERT INTO kept (last_name) SELECT to_jsonb(OLD.*);", "", ""),
+    "in a comment": ("-- INSERT INTO kept SELECT OLD.*;\n", "", ""),
+}
+
+
+@pytest.mark.parametrize(("body", "first", "found"), SPREADS.values(), ids=SPREADS)
+def test_a_trigger_function_that_gives_all_columns_of_a_row_is_known_before_a_column_comes(base: Base, body: str, first: str, found: str) -> None:
+    """An expand lets the version that serves write on."""
+    each = "REFERENCING OLD TABLE AS was FOR EACH STATEMENT" if "FROM was" in body else "FOR EACH ROW"
+    rows(base, USERS + KEEPS.format(body, each))
+    foresight, wanted = Foresight(Schema(base.open())), migration(expand=first + FULL_NAME["expand.sql"])
+    why = "trigger keep on table users runs keep(), wh"
+    refused, warned = (any(why in each for each in said) for said in (foresight.foreseen(wanted), foresight.risks(wanted)))
+    assert (refused, warned) == (found == "refused", found == "warned of")
+
+
+def test_a_column_that_is_there_already_where_all_columns_of_a_row_go_fits(base: Base) -> None:
+    rows(base, USERS + KEEPS.format("INSERT INTO kept SELECT OLD.*;", "FOR EACH ROW") + "ALTER TABLE kept ADD COLUMN full_name text, ADD COLUMN at date;")
+    foresight = Foresight(Schema(base.open()))
+    assert foresight.foreseen(migration(expand=FULL_NAME["expand.sql"])) == []
+    assert "with full_name, seen, every write fails" in foresight.foreseen(migration(expand="ALTER TABLE users ADD COLUMN full_name text, ADD seen date;"))[0]
+
+
+def test_what_inherits_gets_the_column_that_a_trigger_gives_it(base: Base) -> None:
+    rows(base, USERS + KEEPS.format("INSERT INTO kept VALUES (NEW.*);", "FOR EACH ROW") + "ALTER TABLE kept INHERIT users;")
+    assert Foresight(Schema(base.open())).foreseen(migration(expand=FULL_NAME["expand.sql"])) == []
+
+
+def test_a_trigger_function_may_name_a_schema_that_the_migrating_role_may_not_use(base: Base) -> None:
+    """Roles: the migrating role needs ownership and nothing more."""
+    made = KEEPS.replace("CREATE TABLE kept", "CREATE SCHEMA away; CREATE TABLE away.kept").format("INSERT INTO away.kept SELECT OLD.*;", "FOR EACH ROW")
+    with base.connect() as admin:
+        admin.execute(f"{USERS} {made} CREATE ROLE owner_11 LOGIN; ALTER TABLE users OWNER TO owner_11")
+        schema = Schema(postgres.Postgres(base.server.url(base.name, "owner_11")))
+        try:
+            (said,) = Foresight(schema).foreseen(migration(expand=FULL_NAME["expand.sql"]))
+        finally:
+            schema.server.close()
+            admin.execute("DROP OWNED BY owner_11 CASCADE; DROP ROLE owner_11")
+    assert "whose INSERT INTO kept gives all columns" in said
+
+
+def test_a_trigger_function_that_gives_all_columns_of_a_row_keeps_the_gate_of_a_contract_that_drops_one_shut(base: Base) -> None:
+    """Nor, unless a reason is named, while a trigger function speaks of it."""
+    rows(base, USERS + KEEPS.format("INSERT INTO kept SELECT OLD.*;", "FOR EACH ROW"))
+    schema, wanted = Schema(base.open()), migration(contract="ALTER TABLE users DROP COLUMN first_name;")
+    (told,) = [each for each in Foresight(schema).risks(wanted) if "trigger keep" in each]
+    assert "INSERT INTO kept gives all columns of a row without naming them: without first_name, values land in other columns, unseen" in told
+    schema.expand([wanted], "shop", 2, SHIPS)
+    ((obstacle,),) = (each.obstacles for each in pending(schema))
+    assert ("without first_name" in obstacle.why, obstacle.unseen) == (True, True)
+
+
 def test_a_release_that_was_planned_before_a_contract_is_refused_after_it(users: Base) -> None:
     """After it, deploy, promote and rollback refuse a version that does not."""
     schema = Schema(users.open())

@@ -23,6 +23,16 @@ class Needing(NamedTuple):
         return not self.trigger
 
 
+class Spreading(NamedTuple):
+    """A trigger that gives all columns of a row without naming them, of a table that a statement gives another column, or takes one from."""
+
+    statement: Statement
+    why: str
+    trigger: str
+    fails: bool
+    """Whether each write fails then that fires it; else it may, or put values into other columns."""
+
+
 class Catalogue:
     """Knows nothing; that of a dialect says what it can. Raises what ``server.Server`` does."""
 
@@ -51,6 +61,10 @@ class Catalogue:
 
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         """What is there and stands in the way of ``statements`` that drop, when their turn comes behind ``before``: neither takes it away first."""
+        return []
+
+    def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
+        """The triggers whose rows have other columns behind ``statements``, when their turn comes behind ``before``."""
         return []
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:

@@ -92,6 +92,7 @@ class Foresight:
         said += self._merged(migration)
         said += self._there(migration, before)
         said += self._alike(migration)
+        said += (each for each, fails in self._spreading(migration, before) if fails)
         for part in ("contract", "revert"):
             try:
                 list(groups(self._server, self._statements(migration, part), migration.pairs))
@@ -249,6 +250,7 @@ class Foresight:
             *self._needing(migration, before),
             *self._firing(migration),
             *self._hiding(migration),
+            *(each for each, fails in self._spreading(migration, before) if not fails),
         )
         return found + [f"{migration.name}: {each}" for each in own]
 
@@ -257,6 +259,12 @@ class Foresight:
         for each in self._statements(migration, "expand"):
             if why := self._server.catalogue.hides(each):
                 yield f"{each.brief}: {why}"
+
+    def _spreading(self, migration: Migration, before: Sequence[Migration]) -> Iterator[tuple[str, bool]]:
+        """Triggers that its expand makes fail, or that may, as they give all columns of a row; and whether they do."""
+        past = [s for each in before for s in self._statements(each, "expand")]
+        for each in self._server.catalogue.spreading(self._statements(migration, "expand"), past):
+            yield f"expand.sql: {each.statement.brief}: {each.why}; let the function name its columns before this", each.fails
 
     def _firing(self, migration: Migration) -> Iterator[str]:
         """The triggers that its backfill fires, and the times that it sets: rows that nobody has written look as if somebody had, or are noted as changed."""

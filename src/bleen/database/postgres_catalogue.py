@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from bleen.database.catalogue import Catalogue, Needing
+from bleen.database.catalogue import Catalogue, Needing, Spreading
 from bleen.database.postgres_leftovers import Rows
 from bleen.database.postgres_needing import needing
 from bleen.database.postgres_objects import held
+from bleen.database.postgres_spreads import spreading
 from bleen.database.postgres_trees import dropped, named, node_of
 from bleen.database.postgres_triggers import fired
 from bleen.database.statements import Statement
@@ -58,7 +59,11 @@ class PostgresCatalogue(Catalogue):
         return [str(each) for (each,) in self._rows(_MERGED, [table, node.unique, columns])]
 
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
-        return list(needing(self._rows, statements, before))
+        spread = (Needing(each.statement, each.why, each.trigger) for each in spreading(self._rows, statements, before))
+        return [*needing(self._rows, statements, before), *spread]
+
+    def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
+        return list(spreading(self._rows, statements, before))
 
     def hides(self, statement: Statement) -> str:
         (node, name), made = node_of(statement), None
