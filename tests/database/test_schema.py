@@ -1044,6 +1044,47 @@ def test_what_a_later_migration_builds_on_is_not_reverted_before_it(base: Base) 
     assert [entry.name for entry in schema.ledger.entries()] == ["0003_elsewhere"]
 
 
+RUNS = "CREATE FUNCTION k() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN new; END $$; CREATE TABLE v (a text);"
+BUILT = {
+    "a type of a column": (
+        "CREATE TYPE mood AS ENUM ('a'); ALTER TABLE users ADD m mood;",
+        "CREATE TABLE v (m2 mood);",
+        "column m2 of table v needs type mood",
+    ),
+    "a type in a function": ("CREATE DOMAIN mood AS text;", RUNS.format("new.a := new.a::mood;"), "builds on"),
+    "a function in a function": ("CREATE FUNCTION norm(text) RETURNS text LANGUAGE sql AS 'SELECT $1';", RUNS.format("new.a := norm(new.a);"), "builds on"),
+    "a view in a function": ("CREATE VIEW vx AS SELECT 1 AS a;", RUNS.format("new.a := (SELECT a FROM vx);"), "builds on"),
+    "a column that has the name of a type": ("CREATE TYPE mood AS ENUM ('a');", "CREATE TABLE v (mood text);", ""),
+    "a column that has the name of a function": ("CREATE FUNCTION norm() RETURNS int LANGUAGE sql AS 'SELECT 1';", "CREATE TABLE v (norm text);", ""),
+}
+
+
+@pytest.mark.parametrize(("made", "later", "why"), BUILT.values(), ids=BUILT)
+def test_a_function_a_view_or_a_type_that_a_later_migration_builds_on_stays_until_that_is_reverted(base: Base, made: str, later: str, why: str) -> None:
+    """`revert` refuses while […] a later migration builds on it"""
+    rows(base, USERS)
+    schema = Schema(base.open())
+    schema.expand([migration("0001_made", expand=made), migration("0002_later", expand=later)], "shop", 2, {})
+    if why:
+        with pytest.raises(Refused, match=why):
+            schema.revert("0001_made")
+        assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED] * 2
+        schema.revert("0002_later")
+    schema.revert("0001_made")
+
+
+def test_what_somebody_has_put_on_a_new_column_by_hand_is_told_before_anything_is_reverted(base: Base) -> None:
+    rows(base, USERS)
+    schema = Schema(base.open())
+    schema.expand([migration(expand="CREATE TABLE notes (a int); ALTER TABLE users ADD COLUMN full_name text;", revert="")], "shop", 2, {})
+    rows(base, "CREATE VIEW whole AS SELECT full_name FROM users; CREATE VIEW noted AS SELECT a FROM notes;")
+    with pytest.raises(Refused, match=r"0007_full_name cannot be reverted yet, .*view whole needs column full_name of table users; revert the migration"):
+        schema.revert("0007_full_name")
+    assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED]
+    rows(base, "DROP VIEW whole, noted")
+    schema.revert("0007_full_name")
+
+
 NOT_NULL = """
 ALTER TABLE users ADD CONSTRAINT full_name_there CHECK (full_name IS NOT NULL) NOT VALID;
 ALTER TABLE users VALIDATE CONSTRAINT full_name_there;

@@ -9,7 +9,7 @@ from bleen.database.migration import Locks, Migration, speaks_of
 from bleen.database.pairs import kept
 from bleen.database.reverting_names import Thing, called, taken
 from bleen.database.server import Missing, Server, Told
-from bleen.database.statements import Statement
+from bleen.database.statements import Statement, in_a_line
 from bleen.errors import PortError, Refused
 
 CLEARING = Locks(patience=5.0)
@@ -67,21 +67,25 @@ class Retracing:
         return left
 
     def built_upon(self, entry: Entry) -> str:
-        """The newest migration that names a table, or a column, which the way back of an earlier one takes away, or that its command takes back as well; empty
-        if there is none.
+        """Why what the way back takes away cannot go yet: a migration since then that names it, or that its command takes back as well, or what there needs
+        it; empty if nothing does.
         """
-        things = [each for statement in self.way_back(entry.migration) for each in taken(statement.text, self._server.dialect) or ()]
-        gone = [each.names for each in things if each.kind in ("TABLE", "COLUMN")]  # what holds rows
-        calls = [each for statement in self.way_back(entry.migration) for each in self._server.takes(statement)]
+        back = self.way_back(entry.migration)
+        things = [each for statement in back for each in taken(statement.text, self._server.dialect) or ()]
+        calls = [each for statement in back for each in self._server.takes(statement)]
         entries = self._ledger.entries()
         later = entries[[each.name for each in entries].index(entry.name) + 1 :]
         ran = [each for each in (entry, *later) if each.service == entry.service and command.step("expand") in self._ledger.steps(each.name)]
         if entry in ran and (upon := command.upon(entry.migration, [each.migration for each in ran[1:]])):
-            return upon
+            return f"{entry.name} made what {upon} builds on: `bleen migrate revert {upon}` first"
         for each in reversed(later):
             said = "\n".join(text for file, text in each.sources.items() if file != "revert.sql")
-            if any(all(speaks_of(said, name) for name in names) for names in gone) or any(called(calls, pair.said) for pair in each.migration.pairs):
-                return each.name
+            if any(_upon(thing, said) for thing in things) or any(called(calls, pair.said) for pair in each.migration.pairs):
+                return f"{entry.name} made what {each.name} builds on: `bleen migrate revert {each.name}` first"
+        for need in self._server.catalogue.needing(back, ()):
+            if need.certain:  # half of the way back would be gone, with what was in it, before the server refuses
+                way = "revert the migration that made that first, or drop it by hand"
+                return f"{entry.name} cannot be reverted yet, {in_a_line(need.statement.text)[:100]}: {need.why}; {way}"
         return ""
 
     def tidy(self, entry: Entry, locks: Locks) -> list[str]:
@@ -139,6 +143,13 @@ class Retracing:
 
     def _undoing(self, statements: Sequence[Statement]) -> str:
         return reverting.derived("".join(f"{s.text};\n" for s in statements), self._server.dialect).text
+
+
+def _upon(thing: Thing, said: str) -> bool:
+    """Whether a text builds on a thing; of a type, what needs it the catalogue knows, and its name is often that of a column, too."""
+    if thing.kind in ("TABLE", "VIEW", "SEQUENCE", "COLUMN"):
+        return all(speaks_of(said, name) for name in thing.names)
+    return called([thing], said)
 
 
 def _unmade(thing: Thing, made: frozenset[Thing], unmade: frozenset[Thing], done: Sequence[Statement], others: Sequence[Statement]) -> bool:

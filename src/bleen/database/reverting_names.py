@@ -12,7 +12,7 @@ _BEFORE_KIND = words("MATERIALIZED FOREIGN TEMPORARY")
 _PARTS = {"CONSTRAINT": "CONSTRAINT", "CHECK": "CONSTRAINT", "FOREIGN": "CONSTRAINT", "INDEX": "INDEX", "KEY": "INDEX", "COLUMN": "COLUMN"}
 
 
-_NAMED = dict.fromkeys(("FUNCTION", "ROUTINE"), r"""(?<!\w){}["`]?\s*\(""")
+_NAMED = dict.fromkeys(("FUNCTION", "PROCEDURE", "ROUTINE"), r"""(?<!\w){}["`]?\s*\(""")
 _NAMED |= dict.fromkeys(("TYPE", "DOMAIN", "COLLATION"), r"""(?:::|\bAS\b|\bCOLLATE\b)\s*(?:["\w]+\s*\.\s*)?"?{}(?!\w)""")
 """By its kind, how an expression names something; its name is left open."""
 

@@ -130,8 +130,8 @@ class Schema:
                 raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
             if command.words(entry.migration, "expand") and not command.words(entry.migration, "revert"):
                 raise Refused(f"{name} cannot be reverted: no command undoes that of its expand; the way on is a new migration")
-            if upon := self._retracing.built_upon(entry):
-                raise Refused(f"{name} made what {upon} builds on: `bleen migrate revert {upon}` first")
+            if why := self._retracing.built_upon(entry):
+                raise Refused(why)
             if command.step("expand") in self.ledger.steps(name):
                 self._steps.startable(entry.migration, "revert", home)
                 self._straight(entry.migration, "revert", home)
