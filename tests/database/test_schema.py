@@ -1085,6 +1085,18 @@ def test_what_somebody_has_put_on_a_new_column_by_hand_is_told_before_anything_i
     schema.revert("0007_full_name")
 
 
+def test_what_another_service_has_built_since_stays_whatever_its_number(base: Base) -> None:
+    """`revert` refuses while […] a later migration builds on it"""
+    schema = Schema(base.open())
+    schema.expand([migration("0001_old", expand="CREATE TABLE old (shared int);")], "other", 1, {})
+    schema.expand([migration("0005_shared", expand="CREATE TABLE shared (id int);")], "shop", 2, {})
+    schema.expand([migration("0002_more", expand="ALTER TABLE shared ADD COLUMN more text;")], "other", 2, {})
+    with pytest.raises(Refused, match="0005_shared made what 0002_more builds on: `bleen migrate revert 0002_more` first"):
+        schema.revert("0005_shared")
+    schema.revert("0002_more")
+    schema.revert("0005_shared")
+
+
 NOT_NULL = """
 ALTER TABLE users ADD CONSTRAINT full_name_there CHECK (full_name IS NOT NULL) NOT VALID;
 ALTER TABLE users VALIDATE CONSTRAINT full_name_there;

@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     """Whose release brought it; empty if it was done by hand."""
     release: int
     at: float
-    """When it came to this state, in seconds since the epoch; while it is contracting, when it was expanded."""
+    """When it came to this state, in seconds since the epoch; while it is contracting or reverting, when it was expanded."""
     sources: Mapping[str, str]
 
     @property

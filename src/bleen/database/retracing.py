@@ -73,8 +73,7 @@ class Retracing:
         back = self.way_back(entry.migration)
         things = [each for statement in back for each in taken(statement.text, self._server.dialect) or ()]
         calls = [each for statement in back for each in self._server.takes(statement)]
-        entries = self._ledger.entries()
-        later = entries[[each.name for each in entries].index(entry.name) + 1 :]
+        later = [other for other in self._ledger.entries() if _since(other, entry)]
         ran = [each for each in (entry, *later) if each.service == entry.service and command.step("expand") in self._ledger.steps(each.name)]
         if entry in ran and (upon := command.upon(entry.migration, [each.migration for each in ran[1:]])):
             return f"{entry.name} made what {upon} builds on: `bleen migrate revert {upon}` first"
@@ -143,6 +142,11 @@ class Retracing:
 
     def _undoing(self, statements: Sequence[Statement]) -> str:
         return reverting.derived("".join(f"{s.text};\n" for s in statements), self._server.dialect).text
+
+
+def _since(other: Entry, entry: Entry) -> bool:
+    """Whether a migration may build on another: two services number theirs as they like, and then the time counts."""
+    return other.migration.number > entry.migration.number or (other.service != entry.service and other.at > entry.at)
 
 
 def _upon(thing: Thing, said: str) -> bool:

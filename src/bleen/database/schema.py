@@ -140,7 +140,7 @@ class Schema:
                 self._retracing.put_back(entry.migration, Refused(f"{name}: its contract was begun, and had added something"))
                 self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
             self._retracing.settle(entry.migration)
-            self.server.rows(*self.ledger.reached(name, State.REVERTING))
+            self.server.rows(*self.ledger.reached(name, State.REVERTING, entry.at))
             self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))
             if command.step("expand") in self.ledger.steps(name):
                 self._steps.command(entry.migration, "revert", home)
