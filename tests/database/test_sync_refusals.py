@@ -103,6 +103,26 @@ def test_a_new_column_that_is_too_short_for_what_the_old_version_may_write_is_wa
     assert bool(found) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("event", "expand", "said"),
+    [
+        ("AFTER UPDATE OF first", "", "trigger told fires on UPDATE OF first, and not on an UPDATE of full_name that changes first"),
+        ("BEFORE UPDATE OF id, full_name", "", "trigger told fires on UPDATE OF full_name, and not on an UPDATE of first, last"),
+        ("AFTER UPDATE OF first", "CREATE OR REPLACE TRIGGER told ...", ""),
+        ("AFTER UPDATE OF first, last, full_name", "", ""),
+        ("AFTER UPDATE OF id", "", ""),
+        ("AFTER INSERT OR UPDATE", "", ""),
+    ],
+)
+def test_a_trigger_of_columns_that_a_pair_changes_unseen_is_warned_of(base: Base, event: str, expand: str, said: str) -> None:
+    server = base.open()
+    for each in (USERS, TRIGGER[0], TRIGGER[1].format("told", event)):
+        server.rows(each)
+    found = "\n".join(sync.risks(server, NAMES, expand))
+    server.close()
+    assert (said in found, bool(found)) == (True, bool(said))
+
+
 def test_a_foreign_table_is_refused(base: Base) -> None:
     made = ("CREATE FOREIGN DATA WRAPPER nothing", "CREATE SERVER s FOREIGN DATA WRAPPER nothing", "CREATE FOREIGN TABLE t (a text, b text) SERVER s")
     assert "t is a foreign table" in refused(base, a_pair(), *made)

@@ -1,4 +1,4 @@
-"""The triggers of others on PostgreSQL, as its catalogue knows them (manual: pg_trigger): which a write fires, and whose functions speak of what goes."""
+"""Triggers of others on PostgreSQL (manual: pg_trigger): which a write fires, or does not, and whose functions speak of what goes."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -30,6 +30,10 @@ _CALLING = f"""
     FROM lost JOIN pg_proc p ON strpos(lower(p.prosrc), lower(coalesce(part, lost.name))) > 0 JOIN pg_trigger t ON t.tgfoid = p.oid
     WHERE {_OTHERS} AND t.tgenabled <> 'D' ORDER BY 1, lost.name, part"""
 """What a text may name of what goes, and the functions of triggers that it stands in somewhere."""
+_OF_COLUMNS = """
+    SELECT tgname, array_agg(a.attname::text ORDER BY a.attnum) FROM pg_trigger t JOIN pg_attribute a ON a.attrelid = t.tgrelid AND a.attnum = ANY(t.tgattr)
+    WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & %s <> 0 AND NOT starts_with(tgname, %s)
+    GROUP BY 1 ORDER BY 1"""
 
 
 def fired(rows: Rows, table: str, columns: Sequence[str]) -> list[str]:
@@ -59,3 +63,16 @@ def _spoken(source: str, table: str, column: str, own: bool, transition: bool) -
     if own and (found := re.search(rf"""\(?\b(?:NEW|OLD)\s*\)?\s*\.\s*(?:"{re.escape(column)}"|{re.escape(column)}(?![\w$]))""", source, re.IGNORECASE)):
         return f"says {found[0]}"
     return f"speaks of {column} of {table}" if speaks_of(source, table) or (own and (transition or speaks_of(source, "EXECUTE"))) else ""
+
+
+def unfired(rows: Rows, table: str, one: Sequence[str], other: Sequence[str]) -> list[tuple[str, list[str], list[str]]]:
+    """The triggers UPDATE OF columns that a pair changes without firing them: it goes by what an UPDATE sets, not by what a trigger then makes of the row. With
+    each, its columns of one side of the pair, and those of the other side whose UPDATE it does not see.
+    """
+    found = []
+    for name, columns in rows(_OF_COLUMNS, [table, _UPDATE, PREFIX]):
+        for side, written in ((one, other), (other, one)):
+            seen, unseen = [each for each in side if each in columns], [each for each in written if each not in columns]
+            if seen and unseen:
+                found.append((str(name), seen, unseen))
+    return found

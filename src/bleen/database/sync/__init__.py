@@ -107,8 +107,8 @@ def refusals(server: Server, pair: Pair) -> list[str]:
 
 
 def risks(server: Server, pair: Pair, expand: str = "") -> list[str]:
-    """What of a pair may fail a write of the old version that the server took before, a line each; told on PostgreSQL alone. Also before expand, whose
-    statements say how the new columns will be.
+    """What of a pair may fail a write of the old version that the server took before, or pass by a trigger, a line each; told on PostgreSQL alone. Also before
+    expand, whose statements say how the new columns will be.
     """
     if server.dialect != "postgres":
         return []

@@ -7,6 +7,7 @@ from typing import Any
 
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.postgres_parser import limits
+from bleen.database.postgres_triggers import unfired
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
 from bleen.database.sync import postgres
@@ -51,8 +52,8 @@ _DIGITS = {"smallint": 6, "integer": 11, "bigint": 20}
 
 
 def risks(server: Server, pair: Pair, expand: str) -> list[str]:
-    """Implements ``sync.risks``: casts from a string to what is none, and to a number that is narrower; and new columns that take fewer characters than
-    forward may make.
+    """Implements ``sync.risks``: casts from a string to what is none, and to a number that is narrower; new columns that take fewer characters than forward
+    may make; and triggers that do not see what the pair changes.
     """
     types = {name: column.type.partition("(")[0] for name, column in server.columns(pair.table).items()}
     found = []
@@ -64,7 +65,14 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
                     f"{name} is made by a cast of {column} to {kind}: a write of the old version fails whose value cannot be cast;"
                     f" if there may be one, look first: CASE WHEN ... THEN {expression} END"
                 )
-    return [*found, *_narrow(server, pair, expand)]
+    return [*found, *_narrow(server, pair, expand), *_unseen(server, pair, expand)]
+
+
+def _unseen(server: Server, pair: Pair, expand: str) -> Iterator[str]:
+    for name, seen, unseen in unfired(server.rows, pair.table, pair.old, pair.new):
+        if not speaks_of(expand, name):
+            fires = f"trigger {name} fires on UPDATE OF {', '.join(seen)}, and not on an UPDATE of {', '.join(unseen)} that changes {', '.join(seen)}"
+            yield f"{fires} through the pair: let it fire on each UPDATE until contract"
 
 
 def _narrow(server: Server, pair: Pair, expand: str) -> Iterator[str]:
