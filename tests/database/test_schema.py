@@ -1544,6 +1544,29 @@ def test_a_migration_that_takes_a_column_from_the_pair_of_another_is_refused_by_
     assert Foresight(schema).foreseen(later) == said
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("CREATE TABLE c (extra text) INHERITS (users);", "users inherits, or is inherited from"),
+        ("ALTER TABLE public.others INHERIT users;", "users inherits, or is inherited from"),
+        ("ALTER TABLE users INHERIT others;", "users inherits, or is inherited from"),
+        ("ALTER TABLE parted ATTACH PARTITION users DEFAULT;", "users becomes a partition"),
+        ("CREATE PUBLICATION p FOR TABLE others, users;", "users is published"),
+        ("CREATE TABLE c () INHERITS (others);", ""),
+        ("CREATE PUBLICATION p FOR TABLE others;", ""),
+        ("CREATE TABLE c PARTITION OF parted DEFAULT;", ""),
+    ],
+)
+def test_what_a_later_migration_makes_of_the_table_of_a_pair_that_no_pair_could_be_of_is_refused_by_the_plan(base: Base, text: str, why: str) -> None:
+    """sync.md: "What it cannot keep in step is refused by expand" """
+    rows(base, USERS + "CREATE TABLE others (id int); CREATE TABLE parted (id int) PARTITION BY LIST (id);")
+    schema, later = Schema(base.open()), migration("0008_heir", expand=text)
+    said = [Foresight(schema).foreseen(later, [migration()])]
+    schema.expand([migration()], "shop", 2, {})
+    said.append(Foresight(schema).foreseen(later))
+    assert [[f"is kept in step for 0007_full_name, and {why}" in each for each in found] for found in said] == [[True] * bool(why)] * 2
+
+
 NAMED = [
     ("DROP FUNCTION tidy(text);", "public.tidy(first_name || last_name)"),
     ("DROP ROUTINE IF EXISTS tidy;", '"tidy" (first_name || last_name)'),

@@ -89,6 +89,7 @@ class Foresight:
             given = past["expand" if part == "revert" else part]  # it may well take what its own expand has given
             said += [f"{part}.sql: {why}" for why in self._server.catalogue.forgets(given, self._statements(migration, part))]
         said += self._lacking(migration, before) if migration.pairs else ()
+        said += self._hampered(migration, before)
         said += self._merged(migration)
         said += self._there(migration, before)
         said += self._alike(migration)
@@ -234,6 +235,15 @@ class Foresight:
                     by = "these names" if named else "an expression that names what this takes away"
                     return f"{statement.brief}: {words(pair)} is kept in step for {other.name}, by {by}; {way}"
         return ""
+
+    def _hampered(self, migration: Migration, before: Sequence[Migration]) -> Iterator[str]:
+        """What its expand makes of the table of a pair, be it of another migration, that no pair could be of when that was expanded."""
+        for statement in self._statements(migration, "expand"):
+            for other in (migration, *self._beside(migration, before)):
+                for pair in other.pairs:
+                    if why := self._server.catalogue.hampers(statement, pair.table):
+                        way = f"say it in a release after the contract of {other.name}"
+                        yield f"expand.sql: {statement.brief}: {words(pair)} is kept in step for {other.name}, and {why}; {way}"
 
     def risks(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
         """What of its pairs may fail a write of the version that serves, what its contract does unseen, and what it leaves that fails the INSERTs of the new

@@ -1,6 +1,9 @@
 """What PostgreSQL's catalogue says of statements before they run."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import postgast
 
 from bleen.database.catalogue import Catalogue, Needing, Spreading
 from bleen.database.postgres_leftovers import Rows
@@ -61,6 +64,26 @@ class PostgresCatalogue(Catalogue):
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         spread = (Needing(each.statement, each.why, each.trigger) for each in spreading(self._rows, statements, before))
         return [*needing(self._rows, statements, before), *spread]
+
+    def hampers(self, statement: Statement, table: str) -> str:
+        (node, name), pb = node_of(statement), postgast.pg_query_pb2
+        heirs, parts, published = list[Any](), list[Any](), list[Any]()
+        if name == "create_stmt" and not node.HasField("partbound"):
+            heirs = [each.range_var for each in node.inh_relations]
+        elif name == "alter_table_stmt":
+            commands = [each.alter_table_cmd for each in node.cmds]
+            heirs = [each for it in commands if it.subtype == pb.AT_AddInherit for each in (node.relation, getattr(it, "def").range_var)]
+            parts = [getattr(it, "def").partition_cmd.name for it in commands if it.subtype == pb.AT_AttachPartition]
+        elif name in ("create_publication_stmt", "alter_publication_stmt") and getattr(node, "action", pb.AP_AddObjects) != pb.AP_DropObjects:
+            published = [each.publication_obj_spec.pubtable.relation for each in node.pubobjects]
+        for relations, why in (
+            (heirs, "inherits, or is inherited from, by it: an UPDATE of the parent would pass by the trigger"),
+            (parts, "becomes a partition by it, and a trigger must not move a row to another"),
+            (published, "is published by it, and subscribers have neither the columns nor the trigger"),
+        ):
+            if any(each.relname and self._rows("SELECT 1 WHERE to_regclass(%s) = to_regclass(%s)", [named(each), table]) for each in relations):
+                return f"{table} {why}"
+        return ""
 
     def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
         return list(spreading(self._rows, statements, before))
