@@ -1654,10 +1654,11 @@ def test_what_was_there_before_and_becomes_part_of_what_is_made_wants_a_revert_s
     assert schema.expand([parse("0008_key", {"expand.sql": f"{expand};", "revert.sql": "SELECT 1;"}, "")], "shop", 2, {}) == ["0008_key"]
 
 
-def test_what_an_expand_makes_may_become_part_of_one_another(base: Base) -> None:
+@pytest.mark.parametrize("revert", ["", "DROP TABLE IF EXISTS n;"], ids=["derived", "written"])
+def test_what_an_expand_makes_may_become_part_of_one_another(base: Base, revert: str) -> None:
     schema = Schema(base.open())
     made = "CREATE TABLE p (x int PRIMARY KEY); CREATE TABLE n (x int PRIMARY KEY) PARTITION BY LIST (x); ALTER TABLE n ATTACH PARTITION p FOR VALUES IN (1);"
-    schema.expand([parse("0008_parts", {"expand.sql": made}, "")], "shop", 2, {})
+    schema.expand([parse("0008_parts", {"expand.sql": made, "revert.sql": revert}, "")], "shop", 2, {})
     with base.connect() as db:
         db.execute("CREATE TABLE other PARTITION OF n FOR VALUES IN (2)")
     with pytest.raises(Refused, match="the table other, which the expand does not name, would be dropped with it; DETACH or drop it first"):

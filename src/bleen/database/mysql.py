@@ -146,7 +146,9 @@ class MySQL:
     def split(self, text: str) -> list[Statement]:
         return split(text, "mysql")
 
-    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "") -> None:
+    def change(
+        self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "", named: str = ""
+    ) -> None:
         """Statements that change the schema come first, one by one; the others are one transaction, with the record. None takes along what no text names."""
         for statement in statements:
             if not self.transactional(statement):

@@ -176,7 +176,9 @@ class Postgres:
             if not self._connection.closed:
                 self.rows("SELECT pg_advisory_unlock(%s)", [LOCK])
 
-    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "") -> None:
+    def change(
+        self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "", named: str = ""
+    ) -> None:
         deadline = time.monotonic() + locks.patience
         pause = locks.timeout
         while True:
@@ -184,10 +186,10 @@ class Postgres:
                 try:
                     with self.transaction():
                         self.rows(f"SET LOCAL lock_timeout = {round(locks.timeout * 1000)}")
-                        belongings = Belongings(self.rows) if spoken else None
+                        belongings = Belongings(self.rows) if spoken or named else None
                         for statement in statements:
                             self._run(statement)
-                        if belongings and (untold := list(belongings.untold(spoken))):
+                        if belongings and (untold := [*belongings.taken_in(spoken), *belongings.gone(named)]):
                             raise Refused(f"{statements[0].brief}: {'; '.join(untold)}")
                         for text, values in record:
                             self.rows(text, values)

@@ -31,15 +31,18 @@ class Belongings:
     def __init__(self, rows: Rows) -> None:
         self._rows, self._tables = rows, rows(_TABLES, ())
 
-    def untold(self, spoken: str) -> Iterator[str]:
-        """What the statements have made part of something else, or dropped, and a text does not name."""
+    def taken_in(self, spoken: str) -> Iterator[str]:
+        """What the statements have made part of something else, and a text does not name."""
         made = _made(spoken)
-        for name, table in self._rows(_TAKEN_IN, ()):
+        for name, table in self._rows(_TAKEN_IN, ()) if spoken else ():
             if not speaks_of(spoken, name) and table not in made:
                 yield f"{name}{f' of {table}' if table != name else ''}, there before, becomes part of what it makes, and would be dropped with it; {HOW}"
-        left, ours = ({oid for oid, *_ in self._rows(query, ())} for query in (_TABLES, _OURS))
+
+    def gone(self, named: str) -> Iterator[str]:
+        """The tables that the statements have dropped, and a text does not name."""
+        left, ours = ({oid for oid, *_ in self._rows(query, ())} for query in (_TABLES, _OURS)) if named else (set(), set())
         for oid, name in self._tables:
-            if oid in ours - left and not speaks_of(spoken, name):
+            if oid in ours - left and not speaks_of(named, name):
                 yield f"the table {name}, which the expand does not name, would be dropped with it; DETACH or drop it first, if it may go"
 
 

@@ -94,11 +94,13 @@ class Server(Protocol):
         """Raises ``statements.Unreadable``."""
         ...
 
-    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "") -> None:
+    def change(
+        self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "", named: str = ""
+    ) -> None:
         """Runs statements and ``record`` as one: in one transaction where the dialect can, waiting for locks only ``locks.timeout`` at a time.
 
-        ``spoken``: the text that their way back goes by. What was there and is not named in it shall not become part of what they make, nor go with what they
-        drop: Refused, if it would.
+        ``spoken``: the text that their way back goes by; what was there and is not named in it shall not become part of what they make. ``named``: a table that
+        is not named in it shall not go with what they drop. Refused, if it would.
 
         Raises Refused, with nothing changed where the dialect can, for a statement that fails, and NotGiven, saying who was in the way, once
         ``locks.patience`` is over.

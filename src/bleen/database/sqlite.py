@@ -145,7 +145,9 @@ class SQLite:
         finally:
             os.close(handle)
 
-    def change(self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "") -> None:
+    def change(
+        self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "", named: str = ""
+    ) -> None:
         """Whoever waits to begin keeps nobody waiting; whoever waits to commit keeps all who begin to read, where there is no WAL: ``locks.timeout``.
 
         Nothing is taken along here that no text names.

@@ -112,7 +112,7 @@ class Steps:
         gone = [each for number in ends for each in self._ledger.unmark(migration.name, "sync", number)]
         for number in ends:
             self._pairs.half(migration, number)
-        self._server.change([*removal, *group], [*gone, *done], migration.locks, self._told, _spoken(migration, part))
+        self._server.change([*removal, *group], [*gone, *done], migration.locks, self._told, *_spoken(migration, part))
 
     def _by_itself(self, migration: Migration, part: Part, number: int, statement: Statement, step: Step | None) -> None:
         """Runs a statement that no transaction can hold, if it was not run; marked as begun before, with what there was then."""
@@ -164,10 +164,15 @@ def mend(migration: Migration) -> str:
     return f"`bleen migrate revert {migration.name}` undoes what was done of it; then mend it, and try again"
 
 
-def _spoken(migration: Migration, part: Part) -> str:
-    """The text by which a statement of this part is undone, or undoes; empty if somebody has written that, or says that nothing undoes it."""
-    written = part == "contract" or migration.holds("revert") or reverting.irreversible(migration.sql("revert"))
-    return "" if written else migration.sql("expand")
+def _spoken(migration: Migration, part: Part) -> tuple[str, str]:
+    """The text by which a statement of this part is undone, or undoes; empty if somebody has written that, or says that nothing undoes it. And the text that
+    names each table which may go with it: what is written does not know, either, what others hang on it later.
+    """
+    expand, revert = migration.sql("expand"), migration.sql("revert")
+    written = migration.holds("revert") or reverting.irreversible(revert)
+    if part == "revert":
+        return "" if written else expand, f"{expand}\n{revert}"
+    return ("", "") if part == "contract" or written else (expand, expand)
 
 
 @contextmanager
