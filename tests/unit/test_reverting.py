@@ -6,7 +6,7 @@ import pytest
 
 from bleen.cli import main
 from bleen.database.reverting import derived, lint, takes
-from bleen.database.reverting_names import taken
+from bleen.database.reverting_names import taken, taken_among
 from bleen.database.statements import DIALECTS, Dialect
 
 UNDONE: list[tuple[Dialect, str, list[str]]] = [
@@ -264,3 +264,16 @@ TAKEN: list[tuple[Dialect, str, set[tuple[str, ...]] | None]] = [
 def test_what_a_statement_takes_away_is_told_by_its_names(dialect: Dialect, text: str, things: set[tuple[str, ...]] | None) -> None:
     found = taken(text, dialect)
     assert (None if found is None else {(each.kind, *each.names) for each in found}) == things
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text", "things"),
+    [
+        ("postgres", "ALTER TABLE t DROP COLUMN IF EXISTS z, ALTER COLUMN y DROP DEFAULT", {("COLUMN", "t", "z")}),
+        ("postgres", "ALTER TABLE t ADD CHECK (y IN (1, 2)), DROP CONSTRAINT c", {("CONSTRAINT", "t", "c")}),
+        ("mysql", "ALTER TABLE t DROP PRIMARY KEY, MODIFY `a` decimal(9, 2) DEFAULT '1', DROP INDEX i", {("INDEX", "t", "i")}),
+        ("sqlite", "ALTER TABLE t RENAME COLUMN a TO b", set()),
+    ],
+)
+def test_what_a_statement_takes_away_among_other_things_is_told_too(dialect: Dialect, text: str, things: set[tuple[str, ...]]) -> None:
+    assert {(each.kind, *each.names) for each in taken_among(text, dialect)} == things

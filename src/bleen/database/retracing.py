@@ -7,7 +7,7 @@ from bleen.database import command, parts, reverting
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
 from bleen.database.migration import Locks, Migration, speaks_of
 from bleen.database.pairs import kept
-from bleen.database.reverting_names import Thing, called, taken
+from bleen.database.reverting_names import Thing, called, taken, taken_among
 from bleen.database.server import Missing, Server, Told
 from bleen.database.statements import Statement, in_a_line
 from bleen.errors import PortError, Refused
@@ -71,7 +71,7 @@ class Retracing:
         it; empty if nothing does.
         """
         back = self.way_back(entry.migration)
-        things = [each for statement in back for each in taken(statement.text, self._server.dialect) or ()]
+        things = [each for statement in back for each in taken_among(statement.text, self._server.dialect)]
         calls = [each for statement in back for each in self._server.takes(statement)]
         later = [other for other in self._ledger.entries() if _since(other, entry)]
         ran = [each for each in (entry, *later) if each.service == entry.service and command.step("expand") in self._ledger.steps(each.name)]

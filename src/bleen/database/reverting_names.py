@@ -34,7 +34,12 @@ class Thing(NamedTuple):
 
 def taken(text: str, dialect: Dialect) -> frozenset[Thing] | None:
     """What a statement takes away, without what qualifies it; None if it does anything else, or cannot be read."""
-    return _taken(text, dialect, lambda names: tuple(each.identifier.lower() for each in names[-1:]))
+    return _taken(text, dialect, _lowered)
+
+
+def taken_among(text: str, dialect: Dialect) -> frozenset[Thing]:
+    """As ``taken``, also of an ALTER TABLE that does other things beside."""
+    return _taken(text, dialect, _lowered, mixed=True) or frozenset()
 
 
 def taken_as_written(text: str, dialect: Dialect) -> frozenset[Thing] | None:
@@ -42,7 +47,7 @@ def taken_as_written(text: str, dialect: Dialect) -> frozenset[Thing] | None:
     return _taken(text, dialect, lambda names: tuple(each.identifier for each in names))
 
 
-def _taken(text: str, dialect: Dialect, spelt: _Spelt) -> frozenset[Thing] | None:
+def _taken(text: str, dialect: Dialect, spelt: _Spelt, mixed: bool = False) -> frozenset[Thing] | None:
     try:
         tokens = read(text, "mysql" if dialect == "mysql" else "sqlite").sentences[0].tokens  # whose names in quotes are those of PostgreSQL
         cursor = Cursor(tokens, text)
@@ -51,7 +56,7 @@ def _taken(text: str, dialect: Dialect, spelt: _Spelt) -> frozenset[Thing] | Non
         cursor.expect("ALTER")
         cursor.accept("ONLINE")
         cursor.expect("TABLE")
-        return frozenset(_altered(cursor, spelt))
+        return frozenset(_altered(cursor, spelt, mixed))
     except (Unreadable, Puzzled, IndexError):
         return None
 
@@ -81,23 +86,47 @@ def _dropped(cursor: Cursor, spelt: _Spelt) -> list[Thing]:
             return found
 
 
-def _altered(cursor: Cursor, spelt: _Spelt) -> list[Thing]:
+def _altered(cursor: Cursor, spelt: _Spelt, mixed: bool) -> list[Thing]:
     cursor.accept("IF", "EXISTS")
     cursor.accept("ONLY")
     table, found = spelt(cursor.table()), list[Thing]()
     while True:
-        if cursor.accept_one(words("ALGORITHM LOCK")):
-            cursor.accept("=")
-            cursor.name()
-        else:
-            cursor.expect("DROP")
-            kind = "COLUMN"
-            if cursor.now.word in _PARTS and cursor.ahead(1).kind in ("word", "name"):  # else it is a column of that name
-                kind = _PARTS[cursor.name().word]
-                cursor.expect(*["KEY"] * (cursor.ahead(-1).word == "FOREIGN"))
-            cursor.accept("IF", "EXISTS")
-            found.append(Thing(kind, (*table, *spelt((cursor.name(),)))))
-            cursor.accept_one(words("CASCADE RESTRICT"))
+        begin = cursor.at
+        try:
+            found += _command(cursor, table, spelt)
+        except Puzzled:
+            if not mixed:
+                raise
+            cursor.at = begin
+            while not (cursor.done or cursor.sees(",")):
+                if cursor.sees("("):
+                    cursor.group()
+                else:
+                    cursor.at += 1
         if cursor.done:
             return found
         cursor.expect(",")
+
+
+def _command(cursor: Cursor, table: tuple[str, ...], spelt: _Spelt) -> list[Thing]:
+    """What one of the commands of an ALTER TABLE drops; nothing of one that only says how."""
+    if cursor.accept_one(words("ALGORITHM LOCK")):
+        cursor.accept("=")
+        cursor.name()
+        return []
+    cursor.expect("DROP")
+    kind = "COLUMN"
+    if cursor.now.word in _PARTS and cursor.ahead(1).kind in ("word", "name"):  # else it is a column of that name
+        kind = _PARTS[cursor.name().word]
+        cursor.expect(*["KEY"] * (cursor.ahead(-1).word == "FOREIGN"))
+    cursor.accept("IF", "EXISTS")
+    name = cursor.name()
+    cursor.accept_one(words("CASCADE RESTRICT"))
+    if not (cursor.done or cursor.sees(",")):
+        raise Puzzled(cursor.now)
+    return [Thing(kind, (*table, *spelt((name,))))]
+
+
+def _lowered(names: tuple[Token, ...]) -> tuple[str, ...]:
+    """Without what qualifies it."""
+    return tuple(each.identifier.lower() for each in names[-1:])
