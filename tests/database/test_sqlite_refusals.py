@@ -62,6 +62,26 @@ def test_what_cannot_be_kept_in_step_is_refused(file: File, what: str) -> None:
     assert re.search(words, refused(file, USERS, *statements, pair=pair))
 
 
+GUARDS = {
+    "of what a row is": ("BEFORE UPDATE ON users WHEN OLD.note = 'paid'", True),
+    "of every row": ("AFTER UPDATE ON users", True),
+    "of a column of ours that changes": ("BEFORE UPDATE OF note, first ON users WHEN OLD.first <> NEW.first", True),
+    "of another column that changes": ("BEFORE UPDATE ON users WHEN OLD.note <> NEW.note", False),
+    "of what a row becomes": ("BEFORE UPDATE ON users WHEN NEW.note = 'wrong'", False),
+    "that fires for other columns": ("BEFORE UPDATE OF note ON users WHEN OLD.note = 'paid'", False),
+    "of what is inserted": ("BEFORE INSERT ON users WHEN NEW.note = 'wrong'", False),
+    "of what is deleted": ("BEFORE DELETE ON users WHEN OLD.note = 'paid'", False),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_a_trigger_that_may_refuse_what_ours_writes_is_refused(file: File, guard: str) -> None:
+    """An UPDATE of ours fills what an INSERT leaves out: the INSERTs of both versions would fail."""
+    fires, refuses = GUARDS[guard]
+    said = refused(file, USERS, f"CREATE TRIGGER closed {fires} BEGIN SELECT RAISE(ABORT, 'no'); END")
+    assert ("the trigger closed of users may refuse an UPDATE, and ours is one" in said) == refuses, said
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [

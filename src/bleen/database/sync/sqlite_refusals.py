@@ -10,7 +10,7 @@ from bleen.database.sqlite_values import MOMENTS, Table, default, look, named, q
 from bleen.database.statements import Unreadable
 from bleen.database.sync import sqlite
 from bleen.database.sync.sqlite import PREFIX, Sync
-from bleen.database.tokens import Token, read
+from bleen.database.tokens import Cursor, Token, read
 from bleen.errors import Refused
 
 
@@ -86,7 +86,14 @@ def _others(server: Server, sync: Sync) -> Iterator[str]:
     """Whoever else has a hand in the table's rows."""
     table, ours = sync.table, (*sync.pair.old, *sync.pair.new)
     for name, text in server.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s COLLATE NOCASE ORDER BY name", [table.name]):
-        if not name.startswith(PREFIX) and (what := _writes(text, table, {each.lower() for each in ours})):
+        if name.startswith(PREFIX):
+            continue
+        if _guards(text, {each.lower() for each in ours}):
+            yield (
+                f"the trigger {name} of {table.name} may refuse an UPDATE, and ours is one, in an INSERT too: let it fire for UPDATE OF the columns that it"
+                " is about, none of the pair's, or let the application do it, and drop the trigger first"
+            )
+        if what := _writes(text, table, {each.lower() for each in ours}):
             yield f"the trigger {name} of {table.name} {what}, also when we have written the row: let the application do it, and drop the trigger first"
     if not server.columns("bleen_sync"):
         return
@@ -111,6 +118,30 @@ def _writes(trigger: str, table: Table, ours: set[str]) -> str:
         if verb == "update" and (set_ := ours & {*_assigned(names)}):
             return f"writes {', '.join(sorted(set_))}"
     return ""
+
+
+def _guards(trigger: str, ours: set[str]) -> bool:
+    """Whether a trigger may refuse that we write a row which only others have changed: for what it is, or that these columns change; not for what it becomes,
+    as a CHECK would too.
+    """
+    tokens = read(trigger, "sqlite").sentences[0].tokens
+    if "RAISE" not in (token.word for token in tokens):
+        return False
+    cursor = Cursor(tokens, trigger)
+    cursor.expect("CREATE", "TRIGGER")
+    cursor.accept("IF", "NOT", "EXISTS")
+    cursor.table()
+    cursor.accept_one(frozenset(["BEFORE", "AFTER"]))
+    if not cursor.accept("UPDATE"):
+        return False
+    of = set[str]()
+    while cursor.accept("OF") or cursor.accept(","):
+        of.add(cursor.name().identifier.lower())
+    if of and not of & ours:
+        return False
+    said = [(row.word, column.identifier.lower()) for row, dot, column in zip(tokens, tokens[1:], tokens[2:], strict=False) if dot.text == "."]
+    was, becomes = ({column for row, column in said if row == which} for which in ("OLD", "NEW"))
+    return not becomes or bool(was & ours or was - becomes)
 
 
 def _statements(body: Sequence[Token]) -> Iterator[list[Token]]:
