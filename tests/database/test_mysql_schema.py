@@ -136,6 +136,26 @@ def test_a_statement_that_fails_leaves_what_was_done_and_a_retry_goes_on(users: 
     assert list(schema.server.columns("users"))[-2:] == ["a", "b"]
 
 
+LOST = {
+    "a dump without triggers": ("CREATE TABLE anew LIKE users", "INSERT INTO anew SELECT * FROM users", "DROP TABLE users", "RENAME TABLE anew TO users"),
+    "a swap": ("CREATE TABLE anew LIKE users", "INSERT INTO anew SELECT * FROM users", "RENAME TABLE users TO aside, anew TO users"),
+}
+
+
+@pytest.mark.parametrize("by", LOST)
+def test_triggers_that_a_table_has_lost_are_made_again_and_rows_written_meanwhile_are_told(users: MariaBase, schema: Schema, by: str) -> None:
+    """Whatever the environments were when they were made."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    told: list[str] = []
+    with users.connect("blue") as blue:
+        blue.run(*LOST[by], "UPDATE users SET first_name = 'Ada' WHERE id = 1")
+        Schema(schema.server, told.append).expand([], "shop", 3, {"green-2": SHIPS["green-2"]})
+        said = [each for each in told if "keep users (first_name+last_name <-> full_name) in step were gone" in each]
+        assert ["1 rows written meanwhile are out of step" in each for each in said] == [True]
+        blue.run("UPDATE users SET first_name = 'Ada' WHERE id = 2")
+        assert blue.only("SELECT full_name FROM users WHERE id = 2") == "Ada L2"
+
+
 def test_what_was_there_before_is_no_work_of_ours(schema: Schema) -> None:
     """Begun and not done, and its column is there: but so it was before."""
     schema.server.rows("ALTER TABLE users ADD COLUMN a int")

@@ -63,8 +63,8 @@ class Schema:
             self._refuse_outdated(release, environments)
             self._refuse_stranger(service, release)
             self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
+            self._pairs.restore()  # else what a rewrite makes anew on MySQL is not missed
             self._pairs.rewrite(service)
-            self._pairs.restore()
             together = self.together(migrations)
             return [m.name for m in migrations if self._expand(m, service, release, home, together)]
 
