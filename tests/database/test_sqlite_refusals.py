@@ -122,3 +122,23 @@ def test_rows_that_lose_something_are_refused_unless_it_is_declared(file: File) 
 def test_a_row_for_which_an_expression_fails_is_refused(file: File) -> None:
     pair = Pair("users", ("first",), ("full_name",), {"full_name": "json_extract(first, '$.x')"}, {"first": "json_object('x', full_name)"}, "old", True)
     assert "fails for a row of the table: malformed JSON" in refused(file, USERS, "INSERT INTO users (id, first) VALUES (1, 'no')", pair=pair)
+
+
+RISKS = {
+    "a CHECK that the default breaks": ("first int NOT NULL DEFAULT 0 CHECK (first > 0)", "CHECK (first > 0) of users is asked before first, last is made"),
+    "one that it holds for": ("first int NOT NULL DEFAULT 1 CHECK (first > 0)", ""),
+    "one that NULL holds for": ("first int CHECK (first > 0)", ""),
+    "one over another column too": ("first text, CHECK (note <> 'x' OR first IS NOT NULL)", "CHECK (note <> 'x' OR first IS NOT NULL) of users is asked"),
+    "one over other columns": ("first text, CHECK (note <> 'x')", ""),
+    "a unique column with a default": ("first text UNIQUE DEFAULT ''", "that first is unique of users is asked before"),
+    "a unique column without": ("first text UNIQUE", ""),
+}
+
+
+@pytest.mark.parametrize("what", RISKS)
+def test_a_constraint_that_is_asked_before_our_trigger_has_filled_the_old_side_is_told(file: File, what: str) -> None:
+    column, words = RISKS[what]
+    with file.connect() as connection:
+        connection.execute(f"CREATE TABLE users (id integer PRIMARY KEY, note text, last text, full_name text, {column})")
+    with file.opened() as server:
+        assert [words in each for each in sync.risks(server, NAMES)] == [True] * bool(words)

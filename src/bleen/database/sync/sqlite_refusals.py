@@ -38,6 +38,56 @@ def refusals(server: Server, pair: Pair) -> list[str]:
         return [str(error)]
 
 
+def risks(server: Server, pair: Pair, expand: str) -> list[str]:
+    """Implements ``sync.risks``: constraints on the old side that are asked before our trigger has filled it, when it still is what its defaults make it."""
+    try:
+        table = look(server, pair.table)
+    except Refused:  # as ``foreseen`` says
+        return []
+    if table is None or any(name not in table.columns for name in pair.old):
+        return []
+    defaults = {name: default(table.columns[name].default) or "NULL" for name in pair.old}
+    given = ", ".join(f"{value} AS {quoted(name)}" for name, value in defaults.items())
+    broken = [f"CHECK {text}" for text in _checks(server, table) if _breaks(server, text, table, defaults, given)]
+    for (index,) in server.rows("SELECT name FROM pragma_index_list(%s) WHERE \"unique\" AND NOT partial AND origin <> 'pk' ORDER BY name", [table.name]):
+        columns = [name for (name,) in server.rows("SELECT name FROM pragma_index_info(%s) ORDER BY seqno", [index])]
+        if all(defaults.get(name, "NULL").upper().strip("()") != "NULL" for name in columns):
+            broken.append(f"that {', '.join(columns)} is unique")
+    way = "let the new version give that side too, or rebuild the table with another default in a release before this one"
+    return [
+        f"{each} of {table.name} is asked before {', '.join(pair.old)} is made from {', '.join(pair.new)}, and while it has its default: an INSERT of the new"
+        f" version may fail; {way}"
+        for each in broken
+    ]
+
+
+def _checks(server: Server, table: Table) -> Iterator[str]:
+    """The CHECKs of a table, with their brackets."""
+    ((text,),) = server.rows("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s", [table.name])
+    cursor = Cursor(read(text, "sqlite").sentences[0].tokens, text)
+    while not cursor.done:
+        if cursor.accept("CHECK") and cursor.sees("("):
+            begin = cursor.at
+            cursor.group()
+            yield cursor.written(begin)
+        else:
+            cursor.at += 1
+
+
+def _breaks(server: Server, check: str, table: Table, defaults: Mapping[str, str], given: str) -> bool:
+    """Whether a CHECK does not hold for these columns alone, or, where it names others too, may not."""
+    names = {token.identifier.lower() for token in sqlite_values.tokens(check) if token.kind in ("word", "name")}
+    ours = {name.lower() for name in defaults}
+    if not names & ours:
+        return False
+    if names & ({name.lower() for name in table.columns} - ours):
+        return True
+    try:
+        return server.rows(f"SELECT {check} FROM (SELECT {given})") == [(0,)]
+    except Refused:
+        return False
+
+
 def _undecided(pair: Pair) -> list[str]:
     if pair.on_conflict is not None:
         return []
