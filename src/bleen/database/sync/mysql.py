@@ -81,9 +81,12 @@ class Sync(NamedTuple):
         wanted = {self._trigger(event): (event, self._body(event)) for event in ("UPDATE", "INSERT")}
         found = {each.name for each in self.ours()}
         counters = [f"CREATE SEQUENCE {self.named(name)} NOCACHE ENGINE=InnoDB" for name in self._sequences() if name not in self.counting]
-        # one of that name may be on another table, which was swapped for this one
-        made = [text for name, each in wanted.items() if name not in found for text in (self._drop(name), self._create(name, *each))]
-        return [*counters, *made, *(self._drop(each.name) for each in self.ours() if each.name not in wanted)]
+        made = [self._create(name, event, body) for name, (event, body) in wanted.items() if name not in found]
+        astray = self.server.rows(  # on a table that was swapped for this one
+            "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = %s AND event_object_table <> %s AND trigger_name IN (%s, %s)",
+            [self.schema, self.table, *wanted],
+        )
+        return [*counters, *(self._drop(name) for (name,) in astray), *made, *(self._drop(each.name) for each in self.ours() if each.name not in wanted)]
 
     def loosen(self) -> list[str]:
         return []
