@@ -136,6 +136,26 @@ def test_a_statement_that_fails_leaves_what_was_done_and_a_retry_goes_on(users: 
     assert list(schema.server.columns("users"))[-2:] == ["a", "b"]
 
 
+LOST = {
+    "a dump without triggers": ("CREATE TABLE anew LIKE users", "INSERT INTO anew SELECT * FROM users", "DROP TABLE users", "RENAME TABLE anew TO users"),
+    "a swap": ("CREATE TABLE anew LIKE users", "INSERT INTO anew SELECT * FROM users", "RENAME TABLE users TO aside, anew TO users"),
+}
+
+
+@pytest.mark.parametrize("by", LOST)
+def test_triggers_that_a_table_has_lost_are_made_again_and_rows_written_meanwhile_are_told(users: MariaBase, schema: Schema, by: str) -> None:
+    """Whatever the environments were when they were made."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    told: list[str] = []
+    with users.connect("blue") as blue:
+        blue.run(*LOST[by], "UPDATE users SET first_name = 'Ada' WHERE id = 1")
+        Schema(schema.server, told.append).expand([], "shop", 3, {"green-2": SHIPS["green-2"]})
+        said = [each for each in told if "keep users (first_name+last_name <-> full_name) in step were gone" in each]
+        assert ["1 rows written meanwhile are out of step" in each for each in said] == [True]
+        blue.run("UPDATE users SET first_name = 'Ada' WHERE id = 2")
+        assert blue.only("SELECT full_name FROM users WHERE id = 2") == "Ada L2"
+
+
 def test_what_was_there_before_is_no_work_of_ours(schema: Schema) -> None:
     """Begun and not done, and its column is there: but so it was before."""
     schema.server.rows("ALTER TABLE users ADD COLUMN a int")
@@ -423,7 +443,7 @@ def test_who_is_killed_while_waiting_for_a_lock_is_out_of_the_way_soon(users: Ma
 
 def test_the_triggers_that_a_backfill_fires_are_warned_of(schema: Schema) -> None:
     for event in ("UPDATE", "INSERT"):
-        schema.server.rows(f"CREATE TRIGGER on_{event} BEFORE {event} ON users FOR EACH ROW SET NEW.last_name = NEW.last_name")
+        schema.server.rows(f"CREATE TRIGGER on_{event} BEFORE {event} ON users FOR EACH ROW SET @fired = NEW.id")
     (said,) = Foresight(schema).risks(migration())
     assert "the backfill updates the rows of users, and fires trigger on_UPDATE of yours" in said
 
@@ -434,6 +454,37 @@ def test_a_time_of_the_last_change_that_a_backfill_sets_is_warned_of_and_kept_by
     assert "sets seen_at of each row of users that it fills to the time then (ON UPDATE): SET seen_at = seen_at in it keeps" in said
     keeps = migration(expand="ALTER TABLE users ADD COLUMN a INT;", backfill="UPDATE users SET a = 1, Seen_At = seen_at WHERE a IS NULL")
     assert Foresight(schema).risks(keeps) == []
+
+
+TOUCH = "CREATE TRIGGER a_touch BEFORE UPDATE ON users FOR EACH ROW SET NEW.first_name = {}"
+COPY = "CREATE TRIGGER a_copy AFTER INSERT ON notes FOR EACH ROW UPDATE users SET {} = NEW.text WHERE id = NEW.id"
+LAST = "ALTER TABLE users DROP COLUMN last_name, ALGORITHM=INPLACE, LOCK=NONE;"
+NAMING = {
+    "a trigger of the table": (TOUCH.format("lower(Old . `last_name`)"), LAST, "trigger a_touch on table users says Old . `last_name`"),
+    "of another column": (TOUCH.format("lower(OLD.last_names)").replace("last_names", "first_name"), LAST, ""),
+    "whose trigger it drops": (TOUCH.format("OLD.last_name"), f"DROP TRIGGER a_touch; {LAST}", ""),
+    "whose table it drops too": (TOUCH.format("OLD.last_name"), "DROP TABLE users;", ""),
+    "a trigger of another table": (COPY.format("last_name"), LAST, "trigger a_copy on table notes speaks of last_name of users"),
+    "of another column there": (COPY.format("first_name"), LAST, ""),
+    "of a table that goes": (COPY.format("first_name"), "DROP TABLE users;", "trigger a_copy on table notes speaks of users"),
+    "a view": ("CREATE VIEW people AS SELECT u.last_name FROM users u", LAST, "view people reads last_name of users"),
+    "a view of a table that goes": ("CREATE VIEW people AS SELECT id FROM users", "DROP TABLE users;", "view people reads users"),
+    "of another column, and table": ("CREATE VIEW people AS SELECT n.last_name FROM users u JOIN notes n USING (id)", LAST, ""),
+    "which it drops first": ("CREATE VIEW people AS SELECT last_name FROM users", f"DROP VIEW people; {LAST}", ""),
+    "which it makes anew": ("CREATE VIEW people AS SELECT last_name FROM users", f"CREATE OR REPLACE VIEW people AS SELECT id FROM users; {LAST}", ""),
+}
+
+
+@pytest.mark.parametrize(("made", "contract", "why"), NAMING.values(), ids=NAMING)
+def test_what_names_that_which_a_contract_drops_is_told_and_keeps_its_gate_shut(schema: Schema, made: str, contract: str, why: str) -> None:
+    """Nor, unless a reason is named, while a trigger or a view names it."""
+    schema.server.rows("CREATE TABLE notes (id bigint PRIMARY KEY, text text, last_name text)")
+    schema.server.rows(made)
+    wanted = migration("0008_less", expand=FULL_NAME["expand.sql"], contract=contract)
+    assert [why in each for each in Foresight(schema).risks(wanted) if "drop that" in each] == [True] * bool(why)
+    schema.expand([wanted], "shop", 2, SHIPS)
+    (waits,) = pending(schema)
+    assert [why in o.why and o.unseen for o in waits.obstacles] == [True] * bool(why)
 
 
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:

@@ -263,6 +263,16 @@ class TestDefaultsAndNulls:
             jobs.anyone.run("INSERT INTO jobs (id) VALUES (4)", "INSERT INTO jobs (id, status) VALUES (5, 'new')")
             assert (jobs.row(4), jobs.row(5)) == (("new", 0), ("new", 0))
 
+    def test_an_upsert_that_keeps_what_it_does_not_give_has_to_say_who_writes(self, maria_base: MariaBase) -> None:
+        pair = Pair("jobs", ("status",), ("state",), {"state": "status"}, {"status": "state"}, "new")
+        table = "CREATE TABLE jobs (id int PRIMARY KEY, status varchar(9) DEFAULT 'new', note int, state varchar(9))"
+        upsert = "INSERT INTO jobs (id, note) VALUES (1, 1) ON DUPLICATE KEY UPDATE note = 1, state = coalesce(VALUES(state), state)"
+        with Table(maria_base, pair, table) as jobs:
+            jobs.new.run("INSERT INTO jobs (id, state) VALUES (1, 'done')", upsert)
+            assert jobs.row() == ("done", "done")
+            jobs.anyone.run(upsert)  # as one of the old version
+            assert jobs.row() == ("new", "new")
+
     def test_a_time_that_the_old_version_gives_is_kept_although_its_column_has_one_by_default(self, maria_base: MariaBase) -> None:
         pair = Pair("jobs", ("at",), ("made_at",), {"made_at": "at"}, {"at": "made_at"}, "new")
         table = "CREATE TABLE jobs (id int PRIMARY KEY, at timestamp NOT NULL DEFAULT current_timestamp, made_at timestamp NULL)"

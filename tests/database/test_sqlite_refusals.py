@@ -62,6 +62,26 @@ def test_what_cannot_be_kept_in_step_is_refused(file: File, what: str) -> None:
     assert re.search(words, refused(file, USERS, *statements, pair=pair))
 
 
+GUARDS = {
+    "of what a row is": ("BEFORE UPDATE ON users WHEN OLD.note = 'paid'", True),
+    "of every row": ("AFTER UPDATE ON users", True),
+    "of a column of ours that changes": ("BEFORE UPDATE OF note, first ON users WHEN OLD.first <> NEW.first", True),
+    "of another column that changes": ("BEFORE UPDATE ON users WHEN OLD.note <> NEW.note", False),
+    "of what a row becomes": ("BEFORE UPDATE ON users WHEN NEW.note = 'wrong'", False),
+    "that fires for other columns": ("BEFORE UPDATE OF note ON users WHEN OLD.note = 'paid'", False),
+    "of what is inserted": ("BEFORE INSERT ON users WHEN NEW.note = 'wrong'", False),
+    "of what is deleted": ("BEFORE DELETE ON users WHEN OLD.note = 'paid'", False),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_a_trigger_that_may_refuse_what_ours_writes_is_refused(file: File, guard: str) -> None:
+    """An UPDATE of ours fills what an INSERT leaves out: the INSERTs of both versions would fail."""
+    fires, refuses = GUARDS[guard]
+    said = refused(file, USERS, f"CREATE TRIGGER closed {fires} BEGIN SELECT RAISE(ABORT, 'no'); END")
+    assert ("the trigger closed of users may refuse an UPDATE, and ours is one" in said) == refuses, said
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
@@ -102,3 +122,23 @@ def test_rows_that_lose_something_are_refused_unless_it_is_declared(file: File) 
 def test_a_row_for_which_an_expression_fails_is_refused(file: File) -> None:
     pair = Pair("users", ("first",), ("full_name",), {"full_name": "json_extract(first, '$.x')"}, {"first": "json_object('x', full_name)"}, "old", True)
     assert "fails for a row of the table: malformed JSON" in refused(file, USERS, "INSERT INTO users (id, first) VALUES (1, 'no')", pair=pair)
+
+
+RISKS = {
+    "a CHECK that the default breaks": ("first int NOT NULL DEFAULT 0 CHECK (first > 0)", "CHECK (first > 0) of users is asked before first, last is made"),
+    "one that it holds for": ("first int NOT NULL DEFAULT 1 CHECK (first > 0)", ""),
+    "one that NULL holds for": ("first int CHECK (first > 0)", ""),
+    "one over another column too": ("first text, CHECK (note <> 'x' OR first IS NOT NULL)", "CHECK (note <> 'x' OR first IS NOT NULL) of users is asked"),
+    "one over other columns": ("first text, CHECK (note <> 'x')", ""),
+    "a unique column with a default": ("first text UNIQUE DEFAULT ''", "that first is unique of users is asked before"),
+    "a unique column without": ("first text UNIQUE", ""),
+}
+
+
+@pytest.mark.parametrize("what", RISKS)
+def test_a_constraint_that_is_asked_before_our_trigger_has_filled_the_old_side_is_told(file: File, what: str) -> None:
+    column, words = RISKS[what]
+    with file.connect() as connection:
+        connection.execute(f"CREATE TABLE users (id integer PRIMARY KEY, note text, last text, full_name text, {column})")
+    with file.opened() as server:
+        assert [words in each for each in sync.risks(server, NAMES)] == [True] * bool(words)

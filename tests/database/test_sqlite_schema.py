@@ -171,6 +171,44 @@ def test_what_is_done_before_a_contract_is_done_before_it_on_the_copy_too(schema
     assert "error in index more" in "; ".join(foresight.foreseen(second, [index]))
 
 
+KINDS = "CREATE TABLE kinds (id integer PRIMARY KEY, code text); CREATE UNIQUE INDEX by_code ON kinds (code); "
+OF_KIND = KINDS + "CREATE TABLE things (id integer PRIMARY KEY, kind integer REFERENCES kinds);"
+LEFT_OVER = {
+    "a table that another refers to": (
+        OF_KIND,
+        "DROP TABLE kinds;",
+        "an INSERT into things, an UPDATE of things, a DELETE from things fail (no such table: main.kinds, where foreign_keys are on)",
+    ),
+    "which goes too": (OF_KIND, "DROP TABLE kinds; DROP TABLE things;", ""),
+    "which is made anew": (OF_KIND, "DROP TABLE kinds; CREATE TABLE kinds (id integer PRIMARY KEY);", ""),
+    "an index that a key needs": (
+        KINDS + "CREATE TABLE o (c REFERENCES kinds (code))",
+        "DROP INDEX by_code;",
+        "a DELETE from kinds, an INSERT into o, an UPDATE of o, a DELETE from o fail (foreign key mismatch",
+    ),
+    "a trigger of another table": (
+        KINDS + "CREATE TRIGGER noted AFTER INSERT ON users BEGIN INSERT INTO kinds (code) VALUES (NEW.id); END",
+        "DROP TABLE kinds;",
+        "after it an INSERT into users fails (no such table: main.kinds)",
+    ),
+    "a view": (KINDS + "CREATE VIEW codes AS SELECT code FROM kinds", "DROP TABLE kinds;", "after it a SELECT from codes fails (no such table: main.kinds)"),
+    "a view that failed before": ("CREATE VIEW codes AS SELECT code FROM kinds; CREATE TABLE others (id)", "DROP TABLE others;", ""),
+}
+
+
+@pytest.mark.parametrize(("made", "contract", "why"), LEFT_OVER.values(), ids=LEFT_OVER)
+def test_what_fails_for_what_a_contract_drops_is_told_and_keeps_its_gate_shut(users: File, schema: Schema, made: str, contract: str, why: str) -> None:
+    """On SQLite while writes, or a view, would fail for it."""
+    with users.connect() as connection:
+        connection.executescript(made)
+    wanted = migration("0008_less", contract=contract)
+    told = [each for each in Foresight(schema).risks(wanted) if "drop that" in each]
+    assert [why in each for each in told] == [True] * bool(why)
+    schema.expand([wanted], "shop", 2, {})
+    (waits,) = schema.pending(NOBODY)
+    assert [why in o.why and o.unseen for o in waits.obstacles] == [True] * bool(why)
+
+
 def test_what_was_done_is_not_done_again_and_changed_files_are_refused(schema: Schema) -> None:
     schema.expand([migration()], "shop", 2, SHIPS)
     assert schema.expand([migration()], "shop", 3, SHIPS) == []

@@ -304,9 +304,10 @@ class Foresight:
             given = [name for name in pair.old if name in columns and columns[name].default]
             if given and not _DEFAULT.search(migration.sql("expand")) and not any(columns[name].default for name in pair.new if name in columns):
                 lacks = ", ".join(pair.new)
+                way = "in the ADD COLUMN" if self._server.dialect == "sqlite" else "with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
                 yield (
                     f"{', '.join(given)} of {pair.table} has a default, and {lacks} none: an INSERT of the new version that leaves {lacks} out says NULL, on"
-                    " both sides; give it one in expand.sql, with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
+                    f" both sides; give it one in expand.sql, {way}"
                 )
 
     def _demanding(self, migration: Migration) -> Iterator[str]:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bleen.database import mysql_statements
-from bleen.database.catalogue import Catalogue
+from bleen.database.catalogue import Catalogue, Needing
 from bleen.database.migration import Locks
 from bleen.database.mysql_empty import Connect, refused, tried
+from bleen.database.mysql_needing import needing
 from bleen.database.reverting_names import taken_as_written
 from bleen.database.server import Told
 from bleen.database.statements import Statement
@@ -58,6 +59,9 @@ class MySQLCatalogue(Catalogue):
 
     def tries(self, statements: Sequence[Statement], locks: Locks, told: Told) -> None:
         tried(self._server, statements, locks, told)
+
+    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
+        return list(needing(self._server, statements, before))
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         found = self._server.rows(

@@ -105,6 +105,20 @@ def drops(statement: Statement, columns: Sequence[str]) -> list[tuple[str, ...]]
     return []
 
 
+def takes(statement: Statement) -> list[tuple[tuple[str, ...], str]]:
+    """The tables, or views, that a statement takes away, each with an empty word; or the columns, each behind its table."""
+    cursor = _cursor(statement.text)
+    try:
+        if cursor.sees("ALTER", "TABLE"):
+            alter = alter_table(cursor)
+            return [(_identifiers(alter.table), spec.names[0].identifier) for spec in alter.specs if spec.kind == "drop-column"]
+        if cursor.accept("DROP") and cursor.accept_one(words("TABLE TABLES VIEW")):
+            return [(_identifiers(each), "") for each in _listed(cursor)]
+    except Puzzled:
+        return []
+    return []
+
+
 def defaults(statement: Statement) -> list[Default]:
     """What an ALTER TABLE says of the defaults of columns, in order."""
     cursor = _cursor(statement.text)

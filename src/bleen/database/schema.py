@@ -63,8 +63,8 @@ class Schema:
             self._refuse_outdated(release, environments)
             self._refuse_stranger(service, release)
             self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
+            self._pairs.restore()  # else what a rewrite makes anew on MySQL is not missed
             self._pairs.rewrite(service)
-            self._pairs.restore()
             together = self.together(migrations)
             return [m.name for m in migrations if self._expand(m, service, release, home, together)]
 
@@ -171,7 +171,7 @@ class Schema:
 
     def _needing(self, migration: Migration) -> list[Obstacle]:
         """What a contract would fail on, or make fail, after all that it has waited for; its files do not change any more: the way is one past them."""
-        way = "drop that, or make it anew such that it does without, by hand (psql), then contract again"
+        way = "drop that, or make it anew such that it does without, by hand, then contract again"
         found = self.server.catalogue.needing(parts.statements(self.server, migration, "contract"), ())
         return [Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}", not each.certain, each.trigger) for each in found]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bleen.database import sqlite_copy
-from bleen.database.catalogue import Catalogue
+from bleen.database.catalogue import Catalogue, Needing
 from bleen.database.reverting_names import taken
 from bleen.database.server import Server
 from bleen.database.statements import Statement
@@ -27,3 +27,6 @@ class SQLiteCatalogue(Catalogue):
 
     def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
         return sqlite_copy.refused(self._server, before, statements)
+
+    def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
+        return list(sqlite_copy.needing(self._server, statements, before))

@@ -2,9 +2,10 @@
 
 import re
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 
+from bleen.database.catalogue import Needing
 from bleen.database.server import Server
 from bleen.database.sqlite_values import quoted
 from bleen.database.statements import Statement
@@ -21,21 +22,79 @@ _WITHIN = re.compile(r"cannot drop .*column|error in table .* after drop column"
 
 
 def refused(server: Server, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
-    """Implements ``Catalogue.refuses``. Nothing is known where the copy cannot be made, for want of a function of the application's, say."""
+    """Implements ``Catalogue.refuses``."""
+    with _copied(server, before, statements) as copy:
+        for statement in statements:
+            if copy and (error := _carried_out(copy, statement)):
+                return f"{statement.brief}: SQLite refuses it on an empty copy of the schema: {error}; {_way(error)}"
+    return ""
+
+
+def needing(server: Server, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Needing]:
+    """Implements ``Catalogue.needing``: a write or a view that SQLite takes before the statements, and not once all of them were carried out."""
+    with _copied(server, before, statements) as copy:
+        if copy is None:
+            return
+        known = now = _failing(copy)
+        since = dict[tuple[str, str], Statement]()
+        for statement in statements:
+            if _carried_out(copy, statement):
+                return  # as ``refused`` says
+            now = _failing(copy)
+            since = {what: since.get(what, statement) for what in now if what not in known}
+        reasons = dict.fromkeys((statement, now[what]) for what, statement in since.items())
+        for statement, why in reasons:
+            failing, names = zip(*((" ".join(what), what[1]) for what, by in since.items() if (by, now[what]) == (statement, why)), strict=True)
+            yield Needing(statement, f"after it {', '.join(failing)} {'fails' if len(failing) == 1 else 'fail'} ({why})", names[0])
+
+
+@contextmanager
+def _copied(server: Server, before: Sequence[Statement], statements: Sequence[Statement]) -> Iterator[sqlite3.Connection | None]:
+    """The schema once those ``before`` were run; None where that cannot be made, for want of a function of the application's, say."""
     if any(server.passing(each) for each in (*before, *statements)):  # another file may be there then, or other rules
-        return ""
+        yield None
+        return
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         try:
             for text in (*(text for (text,) in server.rows(_SCHEMA)), *(each.text for each in before if _CHANGES.match(each.text))):
                 copy.execute(text)
         except sqlite3.Error:
-            return ""
-        for statement in statements:
-            try:
-                copy.execute(statement.text if _CHANGES.match(statement.text) else "")
-            except sqlite3.Error as error:
-                return f"{statement.brief}: SQLite refuses it on an empty copy of the schema: {error}; {_way(str(error))}"
+            yield None
+            return
+        yield copy
+
+
+def _carried_out(copy: sqlite3.Connection, statement: Statement) -> str:
+    """What SQLite says against a statement; empty if it takes it."""
+    try:
+        copy.execute(statement.text if _CHANGES.match(statement.text) else "")
+    except sqlite3.Error as error:
+        return str(error)
     return ""
+
+
+def _failing(copy: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """What cannot be compiled, with all that its triggers and foreign keys say: by the verb and the name of a table or a view, and why."""
+    found: dict[tuple[str, str], str] = {}
+    for name, kind in copy.execute("SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND name NOT GLOB 'sqlite_*' ORDER BY name").fetchall():
+        if kind == "view":
+            asked = {"a SELECT from": f"SELECT * FROM {quoted(name)}"}
+        elif kind == "table":
+            columns = [quoted(c) for (c,) in copy.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", [name])]
+            sets = ", ".join(f"{each} = {each}" for each in columns)
+            into = f"INSERT INTO {quoted(name)} ({', '.join(columns)}) VALUES ({', '.join(['NULL'] * len(columns))})"
+            asked = {"an INSERT into": into, "an UPDATE of": f"UPDATE {quoted(name)} SET {sets}", "a DELETE from": f"DELETE FROM {quoted(name)}"}
+        else:
+            continue
+        for verb, text in asked.items():
+            for enforced, condition in ((0, ""), (1, ", where foreign_keys are on")):
+                copy.execute(f"PRAGMA foreign_keys = {enforced}")
+                try:
+                    copy.execute(f"EXPLAIN {text}").close()
+                except sqlite3.Error as error:
+                    found.setdefault((verb, name), f"{error}{condition}")
+            copy.execute("PRAGMA foreign_keys = 0")
+    return found
 
 
 def _way(said: str) -> str:

@@ -107,14 +107,10 @@ def refusals(server: Server, pair: Pair) -> list[str]:
 
 
 def risks(server: Server, pair: Pair, expand: str = "") -> list[str]:
-    """What of a pair may fail a write of the old version that the server took before, or pass by a trigger, a line each; told on PostgreSQL alone. Also before
-    expand, whose statements say how the new columns will be.
+    """What of a pair may fail, make wrong or pass by a trigger a write that the server took before, a line each. Also before expand, whose statements say how
+    the new columns will be.
     """
-    if server.dialect != "postgres":
-        return []
-    from bleen.database.sync import postgres_refusals
-
-    return postgres_refusals.risks(server, pair, expand)
+    return _module(server).risks(server, pair, expand)
 
 
 class _Refusals(Protocol):
@@ -122,6 +118,7 @@ class _Refusals(Protocol):
 
     def foreseen(self, server: Server, pair: Pair, coming: str | None = "") -> list[str]: ...
     def refusals(self, server: Server, pair: Pair) -> list[str]: ...
+    def risks(self, server: Server, pair: Pair, expand: str) -> list[str]: ...
 
 
 def _module(server: Server) -> _Refusals:

@@ -1,6 +1,7 @@
 """What two-way sync on MySQL and MariaDB cannot keep in step, or not without harm; each reason with a way."""
 
 import json
+import re
 from typing import cast
 
 from bleen.database.migration import Pair, speaks_of
@@ -47,6 +48,23 @@ def refusals(server: Server, pair: Pair) -> list[str]:
     except Refused as error:
         return [str(error)]
     return foreseen(server, pair) or missing(pair, sync.table, sync.shapes) or _expressions(given, sync) or _values(given, sync)
+
+
+def risks(server: Server, pair: Pair, expand: str) -> list[str]:
+    """Implements ``sync.risks``: triggers that read the old side before ours, which fires last, has made it."""
+    if not server.columns(pair.table):
+        return []
+    try:
+        sync = mysql.of(server, "", 0, pair, {})
+    except Refused:  # as ``foreseen`` says
+        return []
+    found = []
+    for trigger in sync.there:
+        reads = [name for name in pair.old if re.search(rf"\bNEW\s*\.\s*`?{re.escape(name)}`?(?![\w$])", trigger.body, re.IGNORECASE)]
+        if reads and not trigger.name.startswith(PREFIX):
+            what = f"the trigger {trigger.name}, BEFORE {trigger.event}, says NEW.{', NEW.'.join(reads)}, and fires before ours"
+            found.append(f"{what}: when the new version writes, it does not see what {', '.join(pair.new)} makes of that; let the application do it")
+    return found
 
 
 def _table(server: MySQL, sync: Sync) -> list[str]:

@@ -10,7 +10,7 @@ from bleen.database.sqlite_values import MOMENTS, Table, default, look, named, q
 from bleen.database.statements import Unreadable
 from bleen.database.sync import sqlite
 from bleen.database.sync.sqlite import PREFIX, Sync
-from bleen.database.tokens import Token, read
+from bleen.database.tokens import Cursor, Token, read
 from bleen.errors import Refused
 
 
@@ -36,6 +36,56 @@ def refusals(server: Server, pair: Pair) -> list[str]:
         return [*_values(server, sqlite.of(server, "", 0, pair))]
     except Refused as error:
         return [str(error)]
+
+
+def risks(server: Server, pair: Pair, expand: str) -> list[str]:
+    """Implements ``sync.risks``: constraints on the old side that are asked before our trigger has filled it, when it still is what its defaults make it."""
+    try:
+        table = look(server, pair.table)
+    except Refused:  # as ``foreseen`` says
+        return []
+    if table is None or any(name not in table.columns for name in pair.old):
+        return []
+    defaults = {name: default(table.columns[name].default) or "NULL" for name in pair.old}
+    given = ", ".join(f"{value} AS {quoted(name)}" for name, value in defaults.items())
+    broken = [f"CHECK {text}" for text in _checks(server, table) if _breaks(server, text, table, defaults, given)]
+    for (index,) in server.rows("SELECT name FROM pragma_index_list(%s) WHERE \"unique\" AND NOT partial AND origin <> 'pk' ORDER BY name", [table.name]):
+        columns = [name for (name,) in server.rows("SELECT name FROM pragma_index_info(%s) ORDER BY seqno", [index])]
+        if all(defaults.get(name, "NULL").upper().strip("()") != "NULL" for name in columns):
+            broken.append(f"that {', '.join(columns)} is unique")
+    way = "let the new version give that side too, or rebuild the table with another default in a release before this one"
+    return [
+        f"{each} of {table.name} is asked before {', '.join(pair.old)} is made from {', '.join(pair.new)}, and while it has its default: an INSERT of the new"
+        f" version may fail; {way}"
+        for each in broken
+    ]
+
+
+def _checks(server: Server, table: Table) -> Iterator[str]:
+    """The CHECKs of a table, with their brackets."""
+    ((text,),) = server.rows("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s", [table.name])
+    cursor = Cursor(read(text, "sqlite").sentences[0].tokens, text)
+    while not cursor.done:
+        if cursor.accept("CHECK") and cursor.sees("("):
+            begin = cursor.at
+            cursor.group()
+            yield cursor.written(begin)
+        else:
+            cursor.at += 1
+
+
+def _breaks(server: Server, check: str, table: Table, defaults: Mapping[str, str], given: str) -> bool:
+    """Whether a CHECK does not hold for these columns alone, or, where it names others too, may not."""
+    names = {token.identifier.lower() for token in sqlite_values.tokens(check) if token.kind in ("word", "name")}
+    ours = {name.lower() for name in defaults}
+    if not names & ours:
+        return False
+    if names & ({name.lower() for name in table.columns} - ours):
+        return True
+    try:
+        return server.rows(f"SELECT {check} FROM (SELECT {given})") == [(0,)]
+    except Refused:
+        return False
 
 
 def _undecided(pair: Pair) -> list[str]:
@@ -86,7 +136,14 @@ def _others(server: Server, sync: Sync) -> Iterator[str]:
     """Whoever else has a hand in the table's rows."""
     table, ours = sync.table, (*sync.pair.old, *sync.pair.new)
     for name, text in server.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s COLLATE NOCASE ORDER BY name", [table.name]):
-        if not name.startswith(PREFIX) and (what := _writes(text, table, {each.lower() for each in ours})):
+        if name.startswith(PREFIX):
+            continue
+        if _guards(text, {each.lower() for each in ours}):
+            yield (
+                f"the trigger {name} of {table.name} may refuse an UPDATE, and ours is one, in an INSERT too: let it fire for UPDATE OF the columns that it"
+                " is about, none of the pair's, or let the application do it, and drop the trigger first"
+            )
+        if what := _writes(text, table, {each.lower() for each in ours}):
             yield f"the trigger {name} of {table.name} {what}, also when we have written the row: let the application do it, and drop the trigger first"
     if not server.columns("bleen_sync"):
         return
@@ -111,6 +168,30 @@ def _writes(trigger: str, table: Table, ours: set[str]) -> str:
         if verb == "update" and (set_ := ours & {*_assigned(names)}):
             return f"writes {', '.join(sorted(set_))}"
     return ""
+
+
+def _guards(trigger: str, ours: set[str]) -> bool:
+    """Whether a trigger may refuse that we write a row which only others have changed: for what it is, or that these columns change; not for what it becomes,
+    as a CHECK would too.
+    """
+    tokens = read(trigger, "sqlite").sentences[0].tokens
+    if "RAISE" not in (token.word for token in tokens):
+        return False
+    cursor = Cursor(tokens, trigger)
+    cursor.expect("CREATE", "TRIGGER")
+    cursor.accept("IF", "NOT", "EXISTS")
+    cursor.table()
+    cursor.accept_one(frozenset(["BEFORE", "AFTER"]))
+    if not cursor.accept("UPDATE"):
+        return False
+    of = set[str]()
+    while cursor.accept("OF") or cursor.accept(","):
+        of.add(cursor.name().identifier.lower())
+    if of and not of & ours:
+        return False
+    said = [(row.word, column.identifier.lower()) for row, dot, column in zip(tokens, tokens[1:], tokens[2:], strict=False) if dot.text == "."]
+    was, becomes = ({column for row, column in said if row == which} for which in ("OLD", "NEW"))
+    return not becomes or bool(was & ours or was - becomes)
 
 
 def _statements(body: Sequence[Token]) -> Iterator[list[Token]]:
