@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from bleen.database.postgres import Postgres as Opened
+from bleen.database.postgres.server import Postgres as Opened
 
 VERSIONS = (15, 16, 18)
 

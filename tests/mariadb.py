@@ -16,7 +16,7 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
-from bleen.database.mysql import MySQL
+from bleen.database.mysql.server import MySQL
 
 _numbers = itertools.count(1)
 

@@ -14,7 +14,7 @@ from benchmarks.table import Row, Table
 from bleen.database import backfill, sync
 from bleen.database.ledger import Ledger
 from bleen.database.migration import Backfill, Locks, Migration, Pace, Pair
-from bleen.database.postgres import Postgres
+from bleen.database.postgres.server import Postgres
 from bleen.database.statements import Place, Statement
 from bleen.testing.site import until
 

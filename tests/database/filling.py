@@ -10,7 +10,7 @@ from bleen.database import backfill
 from bleen.database.backfill import Filled, Progress
 from bleen.database.ledger import Ledger
 from bleen.database.migration import Backfill, Locks, Migration, Pace, Pair
-from bleen.database.postgres import Postgres
+from bleen.database.postgres.server import Postgres
 from databases import Base
 
 FULL_NAME = Backfill("users", {"full_name": "first_name || ' ' || last_name"})

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from bleen.database import sync
 from bleen.database.migration import Locks, Pair
-from bleen.database.mysql import MySQL
+from bleen.database.mysql.server import MySQL
 from bleen.database.statements import Place, Statement
 from bleen.database.sync import mysql
 from mariadb import MariaBase

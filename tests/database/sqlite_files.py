@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from bleen.database import sync
 from bleen.database.migration import Pair
-from bleen.database.sqlite import SQLite
+from bleen.database.sqlite.server import SQLite
 
 MODES = ("wal", "delete")
 

@@ -14,7 +14,7 @@ from bleen.database import backfill
 from bleen.database.backfill import Filled, Progress
 from bleen.database.ledger import Ledger
 from bleen.database.migration import Backfill, Pace, Pair
-from bleen.database.postgres import Postgres
+from bleen.database.postgres.server import Postgres
 from bleen.errors import Refused
 from bleen.testing.site import until
 from databases import Base

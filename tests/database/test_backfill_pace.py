@@ -12,7 +12,7 @@ import databases
 from bleen.database.backfill import Filled, Progress
 from bleen.database.backfill.postgres import CROWD
 from bleen.database.migration import Locks, Pace
-from bleen.database.postgres import Postgres
+from bleen.database.postgres.server import Postgres
 from bleen.errors import Refused
 from bleen.testing.site import until
 from databases import Base

@@ -132,7 +132,7 @@ def test_a_role_that_may_do_nothing_is_told_what_it_needs(base: Base, role: str)
 
 def test_a_transaction_of_ours_whose_client_stands_still_is_ended(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that was stopped keeps nobody waiting for its locks."""
-    monkeypatch.setattr("bleen.database.postgres._IDLE", 100)
+    monkeypatch.setattr("bleen.database.postgres.server._IDLE", 100)
     server = connect(base.url)
     with base.connect() as db:
         db.execute("CREATE TABLE people (id int)")

@@ -15,7 +15,7 @@ from bleen.database.backfill.mysql import CROWD
 from bleen.database.backfill.tokens_update import update
 from bleen.database.ledger import Ledger
 from bleen.database.migration import Backfill, Locks, Migration, Pace, Pair
-from bleen.database.mysql import MySQL
+from bleen.database.mysql.server import MySQL
 from bleen.database.statements import Unreadable
 from bleen.errors import Refused
 from bleen.testing.site import until

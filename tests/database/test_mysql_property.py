@@ -8,7 +8,7 @@ from pymysql import err
 from test_sync_property import LEVEL, NAMES, OPEN, RENAMED, STATUS, Mapped, Model, Op, Rows, _told, ops
 
 from bleen.database.migration import OnConflict
-from bleen.database.mysql import MySQL
+from bleen.database.mysql.server import MySQL
 from mariadb import Client, MariaBase
 
 SHAPES = {

@@ -13,7 +13,7 @@ from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, parse
-from bleen.database.mysql import MySQL
+from bleen.database.mysql.server import MySQL
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
 from bleen.errors import Refused

@@ -10,7 +10,7 @@ from poolers import pooler
 from bleen.database import connect
 from bleen.database.gate import Around, obstacles
 from bleen.database.migration import Locks
-from bleen.database.mysql import MySQL
+from bleen.database.mysql.server import MySQL
 from bleen.database.server import Contended, Missing, Session, TookTooLong
 from bleen.database.statements import Place, Statement
 from bleen.errors import Refused, Unavailable

@@ -9,7 +9,7 @@ from itertools import count
 import pymysql
 from in_step_mysql import NAMES, change, made
 
-from bleen.database.mysql import MySQL
+from bleen.database.mysql.server import MySQL
 from mariadb import MariaBase
 
 OLD = (

@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from bleen.database.postgres_catalogue import PostgresCatalogue
-from bleen.database.postgres_parser import split
+from bleen.database.postgres.catalogue import PostgresCatalogue
+from bleen.database.postgres.parser import split
 from databases import Base
 
 USERS = "CREATE TABLE users (id int PRIMARY KEY, a text, b text);"

@@ -11,11 +11,12 @@ import pytest
 
 from bleen.cli import main
 from bleen.cli.database import allowed
-from bleen.database import postgres, reverting
+from bleen.database import reverting
 from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Backfill, Locks, Migration, parse
+from bleen.database.postgres import server as postgres
 from bleen.database.rules.postgres_columns import required
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken

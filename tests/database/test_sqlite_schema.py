@@ -19,7 +19,7 @@ from sqlite_files import FIRST, LAST, MODES, File, made
 from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.cli.migrating import agreed
-from bleen.database import connect, sqlite_processes
+from bleen.database import connect
 from bleen.database.command import Home
 from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
@@ -28,6 +28,7 @@ from bleen.database.migration import Locks, Migration, Pair, parse
 from bleen.database.operations import template
 from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
+from bleen.database.sqlite import processes as sqlite_processes
 from bleen.database.statements import Place, Statement
 from bleen.errors import Refused, UserError
 from bleen.testing.site import until

@@ -10,7 +10,7 @@ from psycopg import errors
 
 from bleen.database import sync
 from bleen.database.migration import OnConflict, Pair
-from bleen.database.postgres import Postgres
+from bleen.database.postgres.server import Postgres
 from databases import Base
 
 PROGRAMS = "/usr/lib/postgresql/15/bin"

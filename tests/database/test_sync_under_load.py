@@ -12,7 +12,7 @@ from in_step import NAMES, WRITERS
 
 from bleen.database import sync
 from bleen.database.migration import Locks
-from bleen.database.postgres import Postgres
+from bleen.database.postgres.server import Postgres
 from bleen.database.statements import Place, Statement
 from bleen.database.sync import postgres
 from bleen.errors import Refused

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from bleen.database.statements import Dialect
 
 _SCHEMES: dict[str, "Dialect"] = {"postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
-_SERVERS = {"postgres": "bleen.database.postgres:Postgres", "sqlite": "bleen.database.sqlite:SQLite", "mysql": "bleen.database.mysql:MySQL"}
+_SERVERS = {
+    "postgres": "bleen.database.postgres.server:Postgres",
+    "sqlite": "bleen.database.sqlite.server:SQLite",
+    "mysql": "bleen.database.mysql.server:MySQL",
+}
 
 
 def dialect(url: str) -> "Dialect":

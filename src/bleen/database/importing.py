@@ -175,7 +175,7 @@ def _halves(file: str, text: str, dialect: Dialect) -> tuple[str, str]:
 
 def _comments_of(text: str, dialect: Dialect) -> list[Comment]:
     if dialect == "postgres":
-        from bleen.database import postgres_parser
+        from bleen.database.postgres import parser as postgres_parser
 
         return postgres_parser.comments(text)
     return tokens.comments(text, dialect)

@@ -8,7 +8,7 @@ from postgast import walk
 
 from bleen.database.backfill.postgres_update import update
 from bleen.database.importing import Assigned, Fill, Names, Part
-from bleen.database.postgres_parser import Parsed, Source
+from bleen.database.postgres.parser import Parsed, Source
 from bleen.database.rules.findings import Phase
 from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, signature, type_name, words
 from bleen.database.statements import Comment, Dialect, Unreadable, in_a_line, place

@@ -61,7 +61,7 @@ def place(text: str, offset: int) -> Place:
 def split(text: str, dialect: Dialect = "postgres") -> list[Statement]:
     """The statements of a text, in order; raises ``Unreadable`` if they cannot be told apart for certain."""
     if dialect == "postgres":
-        from bleen.database import postgres_parser
+        from bleen.database.postgres import parser as postgres_parser
 
         return postgres_parser.split(text)
     from bleen.database import tokens
@@ -74,7 +74,7 @@ def whole(expression: str, dialect: Dialect) -> bool:
     text = f"(\n{expression}\n)"
     try:
         if dialect == "postgres":
-            from bleen.database.postgres_parser import Source
+            from bleen.database.postgres.parser import Source
 
             words = [text[each.begin : each.end] for each in Source(text).tokens]
         else:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
 
-from bleen.database import mysql_statements
 from bleen.database.backfill import Bound, Estimate, Group, filled, groups
 from bleen.database.migration import Backfill, Pair
-from bleen.database.mysql import MySQL
-from bleen.database.mysql_columns import shapes
+from bleen.database.mysql import statements as mysql_statements
+from bleen.database.mysql.columns import shapes
+from bleen.database.mysql.server import MySQL
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
 from bleen.database.sync.mysql_expression import constant

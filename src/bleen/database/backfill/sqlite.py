@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from bleen.database import sqlite_values
 from bleen.database.backfill import LARGEST, Bound, Estimate, Group, filled, groups
 from bleen.database.migration import Backfill, Pair
-from bleen.database.sqlite import SQLite
-from bleen.database.sqlite_values import MOMENTS, look, named, quoted
+from bleen.database.sqlite import values as sqlite_values
+from bleen.database.sqlite.server import SQLite
+from bleen.database.sqlite.values import MOMENTS, look, named, quoted
 from bleen.database.statements import Unreadable, whole
 from bleen.errors import Refused
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
-from bleen.database.postgres_parser import Parsed, Source, comments
+from bleen.database.postgres.parser import Parsed, Source, comments
 from bleen.database.rules import postgres_domains as domains
 from bleen.database.rules import postgres_indexes as indexes
 from bleen.database.rules import postgres_objects as objects

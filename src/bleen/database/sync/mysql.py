@@ -25,8 +25,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from bleen.database.migration import Pair
-from bleen.database.mysql import MySQL
-from bleen.database.mysql_columns import INTEGERS, Shape, shapes
+from bleen.database.mysql.columns import INTEGERS, Shape, shapes
+from bleen.database.mysql.server import MySQL
 from bleen.database.rules.mysql_adding import ONLINE
 from bleen.database.server import Server
 from bleen.database.sync.expression import Expression

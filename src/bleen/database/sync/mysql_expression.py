@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from bleen.database.mysql_statements import expression, whole
+from bleen.database.mysql.statements import expression, whole
 from bleen.database.statements import Unreadable
 from bleen.database.sync.expression import Expression, Reference
 from bleen.database.tokens import Token, words

@@ -5,7 +5,7 @@ import re
 from typing import cast
 
 from bleen.database.migration import Pair, speaks_of
-from bleen.database.mysql import MySQL
+from bleen.database.mysql.server import MySQL
 from bleen.database.server import Server
 from bleen.database.sync import mysql
 from bleen.database.sync.mysql import PREFIX, Sync

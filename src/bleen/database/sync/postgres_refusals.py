@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bleen.database.migration import Pair, speaks_of
-from bleen.database.postgres_parser import limits
-from bleen.database.postgres_triggers import unfired
+from bleen.database.postgres.parser import limits
+from bleen.database.postgres.triggers import unfired
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
 from bleen.database.sync import postgres

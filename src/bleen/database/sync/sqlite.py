@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from bleen.database.migration import Pair
 from bleen.database.server import Server
-from bleen.database.sqlite_values import Table, default, literal, look, quoted
+from bleen.database.sqlite.values import Table, default, literal, look, quoted
 from bleen.database.sync.table import Side
 from bleen.errors import Refused
 

@@ -3,10 +3,10 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
-from bleen.database import sqlite_values
 from bleen.database.migration import Pair
 from bleen.database.server import Server
-from bleen.database.sqlite_values import MOMENTS, Table, default, look, named, quoted
+from bleen.database.sqlite import values as sqlite_values
+from bleen.database.sqlite.values import MOMENTS, Table, default, look, named, quoted
 from bleen.database.statements import Unreadable
 from bleen.database.sync import sqlite
 from bleen.database.sync.sqlite import PREFIX, Sync

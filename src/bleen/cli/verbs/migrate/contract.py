@@ -61,7 +61,7 @@ def _notes(opened: migrating.Opened, name: str) -> list[str]:
     entry = opened.schema.ledger.entry(name)
     if entry is None or opened.schema.server.dialect != "postgres":
         return []
-    from bleen.database.postgres_parser import STALE, reshaped
+    from bleen.database.postgres.parser import STALE, reshaped
 
     return [
         f"{name} changes the columns of {table}: a `SELECT *` from it that is prepared on an open connection {STALE}"

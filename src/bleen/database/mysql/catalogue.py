@@ -4,17 +4,17 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bleen.database import mysql_statements
 from bleen.database.catalogue import Catalogue, Needing
 from bleen.database.migration import Locks
-from bleen.database.mysql_empty import Connect, refused, tried
-from bleen.database.mysql_needing import needing
+from bleen.database.mysql import statements as mysql_statements
+from bleen.database.mysql.empty import Connect, refused, tried
+from bleen.database.mysql.needing import needing
 from bleen.database.reverting_names import taken_as_written
 from bleen.database.server import Told
 from bleen.database.statements import Statement
 
 if TYPE_CHECKING:
-    from bleen.database.mysql import MySQL
+    from bleen.database.mysql.server import MySQL
 
 _HOLDS = {
     **dict.fromkeys(("TABLE", "VIEW", "SEQUENCE"), "table_name FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"),

@@ -9,10 +9,10 @@ import postgast
 
 from bleen.database.catalogue import Needing
 from bleen.database.migration import speaks_of
-from bleen.database.postgres_leftovers import Rows
-from bleen.database.postgres_objects import GIVEN, Key, columns_of, keys, made, steps, understood
-from bleen.database.postgres_trees import node_of
-from bleen.database.postgres_triggers import calling
+from bleen.database.postgres.leftovers import Rows
+from bleen.database.postgres.objects import GIVEN, Key, columns_of, keys, made, steps, understood
+from bleen.database.postgres.trees import node_of
+from bleen.database.postgres.triggers import calling
 from bleen.database.statements import Statement
 from bleen.database.sync.postgres import PREFIX
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import postgast
 
-from bleen.database.postgres_leftovers import Rows
-from bleen.database.postgres_trees import named, parts, written
+from bleen.database.postgres.leftovers import Rows
+from bleen.database.postgres.trees import named, parts, written
 
 _PB = postgast.pg_query_pb2
 

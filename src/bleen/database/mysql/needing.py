@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bleen.database import mysql_statements
 from bleen.database.catalogue import Needing
 from bleen.database.migration import speaks_of
+from bleen.database.mysql import statements as mysql_statements
 from bleen.database.statements import Statement
 
 if TYPE_CHECKING:
-    from bleen.database.mysql import MySQL
+    from bleen.database.mysql.server import MySQL
 
 _TRIGGERS = """
     SELECT trigger_schema, trigger_name, event_object_schema, event_object_table, action_statement FROM information_schema.triggers

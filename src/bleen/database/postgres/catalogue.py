@@ -6,12 +6,12 @@ from typing import Any
 import postgast
 
 from bleen.database.catalogue import Catalogue, Needing, Spreading
-from bleen.database.postgres_leftovers import Rows
-from bleen.database.postgres_needing import needing
-from bleen.database.postgres_objects import held
-from bleen.database.postgres_spreads import spreading
-from bleen.database.postgres_trees import dropped, named, node_of
-from bleen.database.postgres_triggers import fired
+from bleen.database.postgres.leftovers import Rows
+from bleen.database.postgres.needing import needing
+from bleen.database.postgres.objects import held
+from bleen.database.postgres.spreads import spreading
+from bleen.database.postgres.trees import dropped, named, node_of
+from bleen.database.postgres.triggers import fired
 from bleen.database.statements import Statement
 
 _MERGED = """

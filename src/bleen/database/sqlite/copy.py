@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 from bleen.database.catalogue import Needing
 from bleen.database.server import Server
-from bleen.database.sqlite_values import quoted
+from bleen.database.sqlite.values import quoted
 from bleen.database.statements import Statement
 
 _SCHEMA = """

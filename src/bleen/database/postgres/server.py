@@ -12,11 +12,11 @@ import postgast
 import psycopg
 from psycopg import errors, sql
 
-from bleen.database import postgres_leftovers as leftovers
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.postgres_belongings import Belongings
-from bleen.database.postgres_catalogue import PostgresCatalogue
-from bleen.database.postgres_trees import dropped, last, node_of
+from bleen.database.postgres import leftovers
+from bleen.database.postgres.belongings import Belongings
+from bleen.database.postgres.catalogue import PostgresCatalogue
+from bleen.database.postgres.trees import dropped, last, node_of
 from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, in_a_line

@@ -11,9 +11,9 @@ import postgast
 
 from bleen.database.catalogue import Spreading
 from bleen.database.migration import speaks_of
-from bleen.database.postgres_leftovers import Rows
-from bleen.database.postgres_parser import Source, Token
-from bleen.database.postgres_trees import named, node_of
+from bleen.database.postgres.leftovers import Rows
+from bleen.database.postgres.parser import Source, Token
+from bleen.database.postgres.trees import named, node_of
 from bleen.database.statements import Place, Statement, Unreadable
 from bleen.database.sync.postgres import PREFIX
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from bleen.database.migration import speaks_of
-from bleen.database.postgres_leftovers import Rows
-from bleen.database.postgres_objects import GIVEN, Key, columns_of, keys
+from bleen.database.postgres.leftovers import Rows
+from bleen.database.postgres.objects import GIVEN, Key, columns_of, keys
 from bleen.database.sync.postgres import PREFIX
 
 _ROW, _UPDATE = 1, 16

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from bleen.database.mysql import MySQL
+from bleen.database.mysql.server import MySQL
 
 INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit")
 

@@ -13,12 +13,12 @@ from pymysql import err
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
-from bleen.database import mysql_statements
 from bleen.database.backfill.tokens_update import update
 from bleen.database.catalogue import Catalogue
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.mysql_catalogue import MySQLCatalogue
-from bleen.database.mysql_waits import Guard, blockers
+from bleen.database.mysql import statements as mysql_statements
+from bleen.database.mysql.catalogue import MySQLCatalogue
+from bleen.database.mysql.waits import Guard, blockers
 from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line

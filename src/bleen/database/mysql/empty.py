@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pymysql
 
-from bleen.database import mysql_statements
 from bleen.database.migration import Locks, speaks_of
+from bleen.database.mysql import statements as mysql_statements
 from bleen.database.parts import own
 from bleen.database.rules.mysql_grammar import Spec, alter_table
 from bleen.database.server import Missing, NotGiven, Told, TookTooLong
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pymysql.connections import Connection
     from pymysql.cursors import Cursor as Rows
 
-    from bleen.database.mysql import MySQL
+    from bleen.database.mysql.server import MySQL
 
 _COPY = "bleen_empty"
 _HOW = ("algorithm", "lock", "drop-foreign")

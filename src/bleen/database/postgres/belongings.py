@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import postgast
 
 from bleen.database.migration import speaks_of
-from bleen.database.postgres_leftovers import Rows
+from bleen.database.postgres.leftovers import Rows
 from bleen.database.reverting import HOW
 
 _TAKEN_IN = """

@@ -10,7 +10,7 @@ from typing import Any
 import postgast
 from psycopg import sql
 
-from bleen.database.postgres_trees import named
+from bleen.database.postgres.trees import named
 from bleen.database.server import Values
 
 Rows = Callable[[str, Values], list[tuple[Any, ...]]]

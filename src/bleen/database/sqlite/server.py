@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bleen.database import sqlite_processes, sqlite_values
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.reverting_names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
-from bleen.database.sqlite_catalogue import SQLiteCatalogue
-from bleen.database.sqlite_processes import Lock
+from bleen.database.sqlite import processes as sqlite_processes
+from bleen.database.sqlite import values as sqlite_values
+from bleen.database.sqlite.catalogue import SQLiteCatalogue
+from bleen.database.sqlite.processes import Lock
 from bleen.database.statements import Dialect, Statement, split
 from bleen.database.tokens import Cursor, Puzzled, read
 from bleen.errors import Refused, Unavailable
