@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bleen.errors import Gone, Unavailable, UserError
+from bleen.host.state import Place
 from bleen.lifecycle import Phase, Verb
 from bleen.providers.journals.sqlite import FORMAT, SQLite, router_of
 from bleen.testing.interrupt import Point, stopped
@@ -55,6 +56,13 @@ def test_a_journal_of_a_newer_format_is_refused_and_left_as_it_is(service: FakeS
         SQLite(service.place)
     with sqlite3.connect(service.place.journal) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (FORMAT + 1,)
+
+
+def test_a_journal_below_a_path_that_is_too_long_says_what_to_set(tmp_path: Path) -> None:
+    place = Place(NAME, tmp_path / ("x" * 200) / ("y" * 200) / ("z" * 200))
+    place.path.mkdir(parents=True)
+    with pytest.raises(UserError, match="SQLite opens no path of more than 511 bytes: set BLEEN_STATE to a shorter one"):
+        SQLite(place)
 
 
 def test_a_journal_that_is_damaged_is_said_to_be_with_the_way_out(service: FakeService) -> None:

@@ -80,7 +80,11 @@ class SQLite:
         self._reserve = Reserve(place.reserve)
         self._create_file()
         self._file = os.stat(place.journal)
-        self._db = sqlite3.connect(place.journal, timeout=patience, isolation_level=None, cached_statements=64)
+        try:
+            self._db = sqlite3.connect(place.journal, timeout=patience, isolation_level=None, cached_statements=64)
+        except sqlite3.OperationalError as error:
+            way = "SQLite opens no path of more than 511 bytes: set BLEEN_STATE to a shorter one" if len(os.fsencode(place.journal)) > 511 else "`ls -l` it"
+            raise UserError(f"the journal {place.journal} cannot be opened: {error}; {way}") from None
         self._with_room(self._attach, spends=True)
         self._migrate()
         self._clock(boot_id())

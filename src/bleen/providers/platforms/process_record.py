@@ -191,10 +191,12 @@ def write(path: Path, record: Record) -> None:
 def _sound(record: Record) -> Record:
     """Raises ValueError for a field that holds what nobody of us writes there."""
     texts = (record.version, record.directory, record.user, *record.command)
-    numbers = (record.replicas, record.stop_signal, record.stop_timeout, record.log_bytes, *record.ports)
-    kinds = all(isinstance(each, str) for each in texts) and all(isinstance(each, int | float) for each in numbers) and isinstance(record.env, dict)
-    if not kinds or not 0 <= record.replicas <= len(record.ports):
-        raise ValueError("a field is of the wrong kind, or it has fewer ports than replicas")
+    numbers = (record.replicas, record.stop_signal, record.log_bytes, *record.ports)
+    kinds = all(isinstance(each, str) for each in texts) and all(isinstance(each, int) for each in numbers)
+    if not (kinds and isinstance(record.stop_timeout, int | float) and isinstance(record.env, dict) and record.command):
+        raise ValueError("a field is of the wrong kind")
+    if not 0 <= record.replicas <= len(record.ports):
+        raise ValueError(f"replicas is {record.replicas}, and there are {len(record.ports)} ports")
     return record
 
 
