@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bleen.engine.drive import holder
+from bleen.engine.drive import Driver, holder
 from bleen.errors import Unavailable
 from bleen.host.processes import Process, find
 from bleen.lifecycle import Event, Phase, Release, Verb
@@ -225,6 +225,27 @@ def test_a_driver_goes_on_when_its_journal_cannot_be_written_for_a_while(service
             lock.execute("ROLLBACK")
         holds(service)
         assert other.alive
+
+
+def test_a_bug_in_what_watches_is_said_once_and_who_watches_goes_on(service: FakeService) -> None:
+    """What it does not know how to do is no reason to leave all else undone."""
+    service.claim()
+    ends, tend = time.monotonic() + 20, service.platform.tend
+    met, told = list[int](), list[str]()
+    driver = Driver(service.journal, service.engine, NAME, service.me, told.append)
+
+    def stumbles(epoch: int) -> None:
+        met.append(epoch)
+        raise TypeError("it has no legs")
+
+    service.platform.tend = stumbles  # type: ignore[method-assign]
+    driver.stay(lambda: len(met) > 2 or time.monotonic() > ends)
+    assert len(met) > 2
+    assert told == ["a bug in bleen, please report it: TypeError: it has no legs"]
+    service.platform.tend = tend  # type: ignore[method-assign]
+    service.platform.crash(BLUE)
+    driver.stay(lambda: service.platform.running()[BLUE].alive == 2 or time.monotonic() > ends)
+    assert service.platform.running()[BLUE].alive == 2
 
 
 def test_a_journal_that_cannot_be_written_keeps_nobody_from_starting_again_what_has_crashed(service: FakeService) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from bleen.engine.tick import Engine
 from bleen.engine.upkeep import TEND_EVERY, Upkeep
-from bleen.errors import Fenced, Held, Refused, StaleWriter, Unavailable
+from bleen.errors import BleenError, Fenced, Held, Refused, StaleWriter, Unavailable, trace
 from bleen.host.processes import Process, command_line, is_bleen, me
 from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Service, Verb
 from bleen.ports import SILENT, Holder, Journal
@@ -101,6 +101,11 @@ class Driver:
                     self._turn()
                 except OSError as error:  # a disk without room, say: who watches goes on
                     self._tell(str(error))
+                    self._journal.changed(TEND_EVERY)
+                except BleenError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - a bug of ours leaves nobody without who watches: said once, with its traceback in the log
+                    self._tell(f"a bug in bleen, please report it: {type(error).__name__}: {error}", trace())
                     self._journal.changed(TEND_EVERY)
             elif self._driven(service):
                 self._journal.changed(0.2)
@@ -192,10 +197,12 @@ class Driver:
         newest = self._journal.latest(self._name)
         return [newest.id] if newest and newest.halted else []
 
-    def _tell(self, trouble: str) -> None:
+    def _tell(self, trouble: str, more: str = "") -> None:
         if trouble not in self._troubles:
             self._troubles.add(trouble)
             self._trouble(trouble)
+            if more:
+                self._engine.log(more)
 
 
 def end(process: Process) -> None:
