@@ -41,7 +41,7 @@ class ProcessPlatform:
     ) -> None:
         self._place, self._fence, self._reserve, self._ports = place, fence, reserve, ports
         self._settings, self._probe, self._now = settings, probe, now
-        self._owners = process_health.Owners()
+        self._owners, self._probes = process_health.Owners(), dict[Environment, Probe]()
 
     def running(self) -> Mapping[Environment, Running]:
         found = {}
@@ -102,11 +102,16 @@ class ProcessPlatform:
         return Health(record.replicas - len(found), record.replicas, record.targets, why, crashing)
 
     def probe(self, environment: Environment) -> Probe:
-        try:
-            record = process_record.read(self._path(environment))
-        except Unavailable:
-            record = None
-        return (record.probe if record else None) or self._probe
+        """One that its record says stays as it is: a router asks in every change of traffic."""
+        if environment not in self._probes:
+            try:
+                record = process_record.read(self._path(environment))
+            except Unavailable:
+                record = None
+            if record is None or record.probe is None:
+                return self._probe
+            self._probes[environment] = record.probe
+        return self._probes[environment]
 
     def retire(self, environment: Environment, replicas: int, epoch: int) -> NotYet | None:
         path = self._path(environment)

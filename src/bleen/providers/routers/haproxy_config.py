@@ -22,6 +22,7 @@ import re
 import resource
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from bleen.errors import Refused
@@ -162,11 +163,10 @@ def read_servers(text: str) -> list[Server]:
 
 def render(settings: Settings, servers: Collection[Server]) -> str:
     """The whole configuration. Every path in it is relative to the directory that HAProxy is started in: a socket's own path may have 107 bytes (unix(7))."""
-    held = {}
-    for berth in BERTHS:
-        wanted = (settings.asked(each.environment).patience for each in servers if each.berth == berth)  # longer where none that is long enough was free
-        held[berth] = _BERTH.format(name=berth, patience=_ms(max([PATIENCE[berth], *wanted])), map=MAP, well=_WELL)
-        held[berth + BACKUP] = _BACKUP_OF.format(name=berth + BACKUP)
+    patience = dict(PATIENCE)
+    for server in servers:  # longer where none that is long enough was free
+        patience[server.berth] = max(patience[server.berth], settings.asked(server.environment).patience)
+    held = {name: text for berth in BERTHS for name, text in _backends(berth, patience[berth])}
     for server in sorted(servers):
         for backend, text in zip((server.berth, server.berth + BACKUP), words(server, settings), strict=True):
             held[backend] += f"    server {server.name} {text}\n"
@@ -180,6 +180,13 @@ def render(settings: Settings, servers: Collection[Server]) -> str:
         nobody=NOBODY,
         backends="\n".join(held.values()),
     )
+
+
+@cache
+def _backends(berth: str, patience: float) -> list[tuple[str, str]]:
+    """A berth and its backup, without servers."""
+    checked = _BERTH.format(name=berth, patience=_ms(patience), map=MAP, well=_WELL)
+    return [(berth, checked), (berth + BACKUP, _BACKUP_OF.format(name=berth + BACKUP))]
 
 
 def _frontend(name: str, bind: str, trusted: Sequence[str]) -> str:
