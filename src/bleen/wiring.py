@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bleen.errors import UserError
 from bleen.host.files import Fence, Reserve
@@ -11,6 +11,9 @@ from bleen.lifecycle import Release, Service
 from bleen.model import Environment
 from bleen.plan import Listener, Plan, Probe
 from bleen.ports import Check, Journal, Migrator, Platform, Providers, Router
+
+if TYPE_CHECKING:
+    from bleen.providers.routers.certificate import Certificate
 
 ROUTERS = {
     "envoy": "bleen.providers.routers.envoy:Envoy",
@@ -39,6 +42,14 @@ def journal(place: Place) -> Journal:
     """The journal of a service. Raises UserError if a newer bleen wrote it."""
     opened: Journal = _load(JOURNAL)(place)
     return opened
+
+
+def certificate(place: Place, settings: Mapping[str, Any]) -> "Certificate":
+    """The certificate that a router's settings name, with what its kind asks of one."""
+    from bleen.providers.routers import envoy
+    from bleen.providers.routers.certificate import Certificate
+
+    return Certificate(place.router, settings["tls"], *([envoy.fault] if settings["kind"] == "envoy" else []))
 
 
 def _router(place: Place, service: Service, asked: Callable[[Environment], Probe]) -> Router:

@@ -516,9 +516,28 @@ def test_what_is_to_go_for_good_goes_although_its_record_cannot_be_read(host: Ho
     assert host.carriers() == ["blue-4/1"]
     assert list(platform.running()) == [BLUE, Environment("green", 6)]
     assert (host.place / "green-6").exists()
-    (host.place / "blue-4" / "environment.json").write_text("{")
+    (host.place / "blue-4" / "environment.json").unlink()
     done(lambda: platform.down(1))
     assert host.carriers() == []
+
+
+def test_what_has_lost_its_record_is_ended_and_buried_with_its_secrets(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(GREEN, "1.0", 2, 1)
+    (host.place / "green-5" / "environment.json").unlink()
+    host.retire(GREEN)
+    assert host.carriers() == []
+    assert not list(host.place.glob("**/green-5/secrets.json"))
+    assert not (host.place / "green-5").exists()
+
+
+def test_a_burial_that_was_cut_short_is_ended_by_the_next_one(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(GREEN, "1.0", 1, 1)
+    host.retire(GREEN)
+    (left := host.place / ".ended" / "green-5" / "environment.json").write_text("{}")  # as who was killed behind the rename left it
+    host.retire(GREEN)
+    assert not left.exists()
 
 
 def test_what_lies_in_the_place_of_a_new_environment_is_named_at_once_and_left(host: Host) -> None:
@@ -529,6 +548,10 @@ def test_what_lies_in_the_place_of_a_new_environment_is_named_at_once_and_left(h
         platform.provision(GREEN, "1.0", 1, 1)
     host.retire(GREEN)
     assert (host.place / "green-5" / "environment.json").exists()
+    (host.place / "green-6").mkdir()
+    (host.place / "green-6" / "notes").write_text("1.0 was bad")
+    host.retire(Environment("green", 6))
+    assert (host.place / "green-6" / "notes").exists()
     assert host.carriers() == ["blue-4/1"]
 
 

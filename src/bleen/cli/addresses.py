@@ -4,17 +4,15 @@ import errno
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from bleen import wiring
 from bleen.errors import Refused, UserError
 from bleen.host import launch, processes, state
 from bleen.host.state import Place
 from bleen.plan import duration
 from bleen.providers.journals.sqlite import router_of
 from bleen.providers.routers import haproxy
-
-if TYPE_CHECKING:
-    from bleen.providers.routers.certificate import Certificate
 
 
 def of_nobody_else(place: Place, wanted: Mapping[str, Any]) -> None:
@@ -54,20 +52,12 @@ def usable(place: Place, wanted: Mapping[str, Any], but: Sequence[str] = ()) -> 
         raise UserError("haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched")
     if wanted["tls"]:
         try:
-            certificate(place, wanted).check()
+            wiring.certificate(place, wanted).check()
         except Refused as error:
             raise UserError(f"{error}; nothing was touched") from None
     for address in (wanted["listen"], wanted["preview"]):
         if address not in but:
             _free(place, address)
-
-
-def certificate(place: Place, wanted: Mapping[str, Any]) -> "Certificate":
-    """The certificate of a router's settings, for the kind of router that they name."""
-    from bleen.providers.routers import envoy
-    from bleen.providers.routers.certificate import Certificate
-
-    return Certificate(place.router, wanted["tls"], *([envoy.fault] if wanted["kind"] == "envoy" else []))
 
 
 class Taken(NamedTuple):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
 from bleen.cli.access import Access, described, open_service, outdated
-from bleen.cli.addresses import certificate, taken
+from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
 from bleen.host import state
 from bleen.host.files import Reserve, room
@@ -122,7 +122,7 @@ def _service(args: Namespace) -> Iterator[Finding]:
         yield from _database(args)
     place = Place(loaded.service)
     if wanted["tls"]:
-        yield _certificate(certificate(place, wanted))
+        yield _certificate(wiring.certificate(place, wanted))
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
     if not place.journal.exists():
@@ -146,14 +146,14 @@ def _database(args: Namespace) -> Iterator[Finding]:
         yield Finding("no", "the database cannot be worked with", str(error))
 
 
-def _certificate(named: Certificate) -> Finding:
+def _certificate(certificate: Certificate) -> Finding:
     try:
-        named.check()
+        certificate.check()
     except Refused as error:
         return Finding(
             "no", str(error), "put a certificate there that can be used, with its key; a running router keeps the one that it has until it is started again"
         )
-    return Finding("ok", f"certificate: {named.chain} fits its key")
+    return Finding("ok", f"certificate: {certificate.chain} fits its key")
 
 
 def _addresses(*addresses: str) -> Iterator[Finding]:

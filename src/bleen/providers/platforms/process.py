@@ -123,7 +123,7 @@ class ProcessPlatform:
                 raise Refused(f"{environment} cannot be brought down to {replicas}: {error}; {way}") from None
             if record is None:
                 if replicas == 0:
-                    self._reserve.within(lambda: self._forbid(environment))
+                    self._reserve.within(lambda: self._close(environment))
                 return None
             if replicas < record.replicas:
                 record = record._replace(replicas=replicas)
@@ -290,19 +290,20 @@ class ProcessPlatform:
         with suppress(OSError), open(path / f"{n}.log", "a", encoding="utf-8") as log:  # on a full disk what is to be killed is killed
             log.write(f"bleen: instance {n} {what}\n")
 
-    def _forbid(self, environment: Environment) -> None:
-        """Leaves of an environment that was never started, or is gone, that it has ended."""
-        ended = self._ended(environment)
-        ended.parent.mkdir(mode=0o700, exist_ok=True)
-        ended.mkdir(mode=0o700, exist_ok=True)
-
     def _bury(self, environment: Environment, path: Path) -> None:
-        """Leaves of an environment only the end of its logs, under a name that shows that it has ended; older ones are forgotten."""
+        """Takes what is left of an environment to those that have ended."""
         ended = self._ended(environment)
         ended.parent.mkdir(mode=0o700, exist_ok=True)
         (path / "secrets.json").unlink(missing_ok=True)
         path.rename(ended)
         files.sync_directory(self._place)
+        self._close(environment)
+
+    def _close(self, environment: Environment) -> None:
+        """Leaves of an environment only that it has ended, and the end of its logs, also where a burial was cut short; older ones are forgotten."""
+        ended = self._ended(environment)
+        ended.parent.mkdir(mode=0o700, exist_ok=True)
+        ended.mkdir(mode=0o700, exist_ok=True)
         for file in ended.iterdir():
             if _instance(file, ".log"):
                 logs.shrink(file, KEPT_BYTES)

@@ -157,17 +157,20 @@ def going(path: Path) -> Record | None:
     the instances that have a launch record: what they started says so itself, in its environment. They get SIGTERM, and have 10 s, as where nothing is planned.
     Raises Damaged if one is of somebody else.
     """
-    why = Damaged(f"{path} has no record of an environment")
+    why = None
     try:
-        record = read(path)
-    except Damaged as error:
-        record, why = None, error
-    else:
-        if record or not path.is_dir() or (path / "environment.json").exists():
+        if record := read(path):
             return record
+    except Damaged as error:
+        why = error
+    if why is None and (path / "environment.json").exists():
+        return None
     launched = {int(file.stem): file for file in path.glob("*.json") if file.stem.isdecimal()}
-    if any((process := launch.recorded(file)) and process.alive and not launch.is_of(process.pid, file) for file in launched.values()):
-        raise why
+    alive = [(process, file) for file in launched.values() if (process := launch.recorded(file)) and process.alive]
+    if why is None and not alive and not any(file.with_suffix(".ended").exists() for file in launched.values()):
+        return None  # nothing of it runs, or was being ended: somebody's own
+    if any(not launch.is_of(process.pid, file) for process, file in alive):
+        raise why or Damaged(f"{path} has no record of an environment")
     return Record("", 0, (0,) * max(launched, default=0), (), "", {}, "", signal.SIGTERM, 10.0, 0)
 
 
