@@ -6,7 +6,7 @@ import pytest
 
 from bleen.cli import main
 from bleen.database.reverting import derived, lint, takes
-from bleen.database.reverting_names import taken, taken_among
+from bleen.database.reverting.names import taken, taken_among
 from bleen.database.statements import DIALECTS, Dialect
 
 UNDONE: list[tuple[Dialect, str, list[str]]] = [

@@ -7,13 +7,14 @@ from typing import Any
 from bleen import config
 from bleen.config import Config
 from bleen.config.fields import filled
-from bleen.database import command, connect, dialect, reverting, way_back
+from bleen.database import command, connect, dialect, reverting
 from bleen.database.command import Home
 from bleen.database.foresight import Foresight
 from bleen.database.gate import named
 from bleen.database.ledger import Entry, State, check
 from bleen.database.migration import Command, Migration, Pair, read_all
 from bleen.database.parts import contracts, words
+from bleen.database.reverting import way_back
 from bleen.database.rules import Finding, Script, lint_release
 from bleen.database.rules.findings import PHASES
 from bleen.database.schema import Schema

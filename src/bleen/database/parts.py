@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from bleen.database import reverting
 from bleen.database.migration import Backfill, Migration, Pair
-from bleen.database.reverting_names import called
+from bleen.database.reverting.names import called
 from bleen.database.server import Server
 from bleen.database.statements import Place, Statement, Unreadable
 from bleen.errors import Refused

@@ -7,7 +7,7 @@ from bleen.database import command, parts, reverting
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
 from bleen.database.migration import Locks, Migration, speaks_of
 from bleen.database.pairs import kept
-from bleen.database.reverting_names import Thing, called, taken, taken_among
+from bleen.database.reverting.names import Thing, called, taken, taken_among
 from bleen.database.server import Missing, Server, Told
 from bleen.database.statements import Statement, in_a_line
 from bleen.errors import PortError, Refused

@@ -9,7 +9,7 @@ from bleen.database.migration import Locks
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.empty import Connect, refused, tried
 from bleen.database.mysql.needing import needing
-from bleen.database.reverting_names import taken_as_written
+from bleen.database.reverting.names import taken_as_written
 from bleen.database.server import Told
 from bleen.database.statements import Statement
 

@@ -19,7 +19,7 @@ from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.catalogue import MySQLCatalogue
 from bleen.database.mysql.waits import Guard, blockers
-from bleen.database.reverting_names import Thing, taken
+from bleen.database.reverting.names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split

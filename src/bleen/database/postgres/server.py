@@ -17,7 +17,7 @@ from bleen.database.postgres import leftovers
 from bleen.database.postgres.belongings import Belongings
 from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.trees import dropped, last, node_of
-from bleen.database.reverting_names import Thing, taken
+from bleen.database.reverting.names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, in_a_line
 from bleen.errors import Refused, Unavailable

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bleen.database.catalogue import Catalogue, Needing
-from bleen.database.reverting_names import taken
+from bleen.database.reverting.names import taken
 from bleen.database.server import Server
 from bleen.database.sqlite import copy as sqlite_copy
 from bleen.database.statements import Statement

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.reverting_names import Thing, taken
+from bleen.database.reverting.names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
 from bleen.database.sqlite import processes as sqlite_processes
 from bleen.database.sqlite import values as sqlite_values

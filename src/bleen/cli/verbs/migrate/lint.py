@@ -22,8 +22,9 @@ from pathlib import Path
 
 from bleen.cli import exits
 from bleen.cli.verbs.migrate import text
-from bleen.database import connect, dialect, migration, reverting, trace, way_back
+from bleen.database import connect, dialect, migration, reverting, trace
 from bleen.database.rehearsal import must_be_another
+from bleen.database.reverting import way_back
 from bleen.database.rules import Finding, Script, findings, lint_release, rules
 from bleen.database.server import Server
 from bleen.database.statements import DIALECTS, Dialect, Unreadable, whole

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
-from bleen.database import reverting, statements, tokens
+from bleen.database import reverting, statements
+from bleen.database import tokens as sql_tokens
 from bleen.database.rules import Script, lint_release
 from bleen.database.rules.findings import PHASES, Finding, Phase
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable
@@ -178,7 +179,7 @@ def _comments_of(text: str, dialect: Dialect) -> list[Comment]:
         from bleen.database.postgres import parser as postgres_parser
 
         return postgres_parser.comments(text)
-    return tokens.comments(text, dialect)
+    return sql_tokens.comments(text, dialect)
 
 
 def _alone(text: str, comment: Comment) -> bool:
@@ -225,9 +226,9 @@ def same(one: Names, other: Names) -> bool:
 def read(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
     """The parts of a text, in its order, and its comments. Raises Unreadable."""
     if dialect == "postgres":
-        from bleen.database import importing_postgres as reader
+        from bleen.database.importing import postgres as reader
     else:
-        from bleen.database import importing_tokens as reader  # type: ignore[no-redef]
+        from bleen.database.importing import tokens as reader  # type: ignore[no-redef]
     return reader.read(text, dialect)
 
 

@@ -78,13 +78,13 @@ def _undone(text: str, dialect: Dialect) -> tuple[list[Undo], list[Stays]]:
     undone: list[Undo] = []
     stays: list[Stays] = []
     if dialect == "postgres":
-        from bleen.database import reverting_postgres
+        from bleen.database.reverting import postgres
 
-        reverting_postgres.undo(text, undone, stays)
+        postgres.undo(text, undone, stays)
     else:
-        from bleen.database import reverting_tokens
+        from bleen.database.reverting import tokens
 
-        reverting_tokens.undo(text, dialect, undone, stays)
+        tokens.undo(text, dialect, undone, stays)
     return undone, stays
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bleen.database.importing import Names, read, same
-from bleen.database.reverting_names import taken_as_written
+from bleen.database.reverting.names import taken_as_written
 from bleen.database.statements import Dialect, Unreadable
 
 _ALIKE = {"view": "table", "function": "routine", "procedure": "routine"}
@@ -70,9 +70,9 @@ def _alike(names: Names, dialect: Dialect) -> Names:
 
 def _changes(text: str, dialect: Dialect) -> Iterator[Names]:
     if dialect == "postgres":
-        from bleen.database import changes_postgres
+        from bleen.database.deeds import postgres
 
-        return changes_postgres.changes(text)
-    from bleen.database import changes_tokens
+        return postgres.changes(text)
+    from bleen.database.deeds import tokens
 
-    return changes_tokens.changes(text, dialect)
+    return tokens.changes(text, dialect)

@@ -7,7 +7,7 @@ from bleen.database import reverting
 from bleen.database.deeds import Deed, among, deed
 from bleen.database.importing import Names
 from bleen.database.migration import says
-from bleen.database.picking import picked
+from bleen.database.reverting.picking import picked
 from bleen.database.rules import Finding, Script, lint_back
 from bleen.database.statements import Dialect, Statement, Unreadable, split
 

@@ -1,0 +1,138 @@
+"""What stands against the pairs of a migration, be it in the way of those of another: columns that go, take another name, or have no default."""
+
+import re
+from collections.abc import Iterator
+
+from bleen.database import reverting, sync
+from bleen.database.foresight.prospect import Prospect
+from bleen.database.migration import Pair, speaks_of
+from bleen.database.parts import groups, words
+from bleen.database.reverting.names import called
+from bleen.database.statements import Statement
+from bleen.errors import Refused
+
+_DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
+_RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
+
+
+def unkept(it: Prospect) -> Iterator[str]:
+    """Pairs that no trigger could keep in step."""
+    for pair in it.migration.pairs:
+        for why in sync.foreseen(it.server, pair, it.coming) or _absent(it, pair):
+            yield f"{words(pair)} cannot be kept in step: {why}"
+
+
+def ungrouped(it: Prospect) -> Iterator[str]:
+    """What a contract or a revert cannot do together with the triggers of the pairs."""
+    for part in ("contract", "revert"):
+        try:
+            list(groups(it.server, it.statements(part), it.migration.pairs))
+        except Refused as error:
+            yield f"{part}.sql: {error}"
+
+
+def failing(it: Prospect) -> Iterator[str]:
+    """What may fail somebody's write while a pair is kept in step."""
+    for pair in it.migration.pairs:
+        for each in sync.risks(it.server, pair, it.migration.sql("expand")):
+            yield f"{words(pair)}: {each}"
+
+
+def lacking(it: Prospect) -> Iterator[str]:
+    """What the contract of another migration drops, the table to rebuild it included, and a pair of this one is over, or names; a line each."""
+    for other in it.beside:
+        for statement in it.statements("contract", other):
+            for pair in it.migration.pairs:
+                if it.server.drops(statement, pair):
+                    way = f"say it in a release after the contract of {other.name}"
+                    yield f"{words(pair)} is of what contract.sql of {other.name} takes away ({statement.brief}): {way}"
+                elif _needs(it, pair, statement):
+                    way = f"let it do without, or drop that in a release after the contract of {it.migration.name}"
+                    yield f"{words(pair)} names what contract.sql of {other.name} takes away ({statement.brief}): {way}"
+
+
+def pulled(it: Prospect, statement: Statement) -> str:
+    """That a statement gives another name to, or drops, a column that the pair of another migration keeps in step by its name, or drops what an expression
+    of such a pair names; empty if it does not.
+    """
+    for other in it.beside:
+        for pair in other.pairs:
+            renames = _RENAMES.search(statement.text) and speaks_of(statement.text, pair.table.rpartition(".")[2])
+            named = it.server.drops(statement, pair) or (renames and any(speaks_of(statement.text, name) for name in (*pair.old, *pair.new)))
+            if named or _needs(it, pair, statement):
+                way = f"say it in {other.name}, if no database has seen that yet, or in a release after its contract"
+                by = "these names" if named else "an expression that names what this takes away"
+                return f"{statement.brief}: {words(pair)} is kept in step for {other.name}, by {by}; {way}"
+    return ""
+
+
+def hampered(it: Prospect) -> Iterator[str]:
+    """What its expand makes of the table of a pair, be it of another migration, that no pair could be of when that was expanded."""
+    for statement in it.statements("expand"):
+        for other in (it.migration, *it.beside):
+            for pair in other.pairs:
+                if why := it.server.catalogue.hampers(statement, pair.table):
+                    way = f"say it in a release after the contract of {other.name}"
+                    yield f"expand.sql: {statement.brief}: {words(pair)} is kept in step for {other.name}, and {why}; {way}"
+
+
+def defaultless(it: Prospect) -> Iterator[str]:
+    """Pairs whose old side has a default, and the new one none: what the new version leaves out is NULL, or refused, on both."""
+    for pair in it.migration.pairs:
+        columns = it.server.columns(pair.table)
+        given = [name for name in pair.old if name in columns and columns[name].default]
+        if given and not _DEFAULT.search(it.migration.sql("expand")) and not any(columns[name].default for name in pair.new if name in columns):
+            lacks = ", ".join(pair.new)
+            way = "in the ADD COLUMN" if it.server.dialect == "sqlite" else "with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
+            yield (
+                f"{', '.join(given)} of {pair.table} has a default, and {lacks} none: an INSERT of the new version that leaves {lacks} out says NULL, on"
+                f" both sides; give it one in expand.sql, {way}"
+            )
+
+
+def demanding(it: Prospect) -> Iterator[str]:
+    """Columns that every INSERT has to give, and the new version does not know: those that contract drops, and those of a pair that it leaves."""
+    expand, contract = it.migration.sql("expand"), it.statements("contract")
+    for table in dict.fromkeys(reverting.altered(each.text) for each in contract):
+        for name in _demanded(it, table) if table else ():
+            gone = [each for each in contract if it.server.drops(each, _of(table, name))]
+            if gone and not speaks_of(expand, name) and not any(name in p.old and it.server.drops(gone[0], p) for p in it.migration.pairs):
+                alter = f"ALTER TABLE {table} ALTER COLUMN {it.server.quoted(name)}"
+                way = f"let expand.sql say {alter} SET DEFAULT, and revert.sql DROP DEFAULT"
+                if it.server.dialect == "sqlite":
+                    way = "SQLite gives one to no column that is there, so rebuild the table in a release before this one"
+                yield f"contract.sql drops {name} of {table}, NOT NULL without a default: until then an INSERT fails that does not give it; {way}"
+    if it.server.dialect != "postgres" or it.migration.command.contract:  # MySQL's sync leaves a default behind, and SQLite's refuses such a pair
+        return
+    for pair in it.migration.pairs:
+        for name in _demanded(it, pair.table):
+            left = name in pair.old and not any(it.server.drops(each, _of(pair.table, name)) for each in contract)
+            if left and not speaks_of(expand + it.migration.sql("contract"), name):
+                way = f"drop it there, or say ALTER TABLE {pair.table} ALTER COLUMN {it.server.quoted(name)} DROP NOT NULL"
+                yield f"contract.sql leaves {name} of {pair.table}, NOT NULL without a default: after it an INSERT fails that does not give it; {way}"
+
+
+def _absent(it: Prospect, pair: Pair) -> list[str]:
+    """Says which columns of a pair its table, if it is there, has not, and what is coming does not speak of; a line, or none."""
+    known, coming = it.server.columns(pair.table), it.coming
+    if not known or coming is None:
+        return []
+    there = {*map(str.lower, known)}
+    gone = [name for name in (*pair.old, *pair.new) if name.lower() not in there and not speaks_of(coming, name)]
+    return [f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}"] if gone else []
+
+
+def _needs(it: Prospect, pair: Pair, statement: Statement) -> bool:
+    """Whether a statement drops a function, a type or a collation that an expression of a pair names: its triggers are a text to the server, which lets it
+    go. Of one that has several signatures, it may be another.
+    """
+    return called(it.server.takes(statement), pair.said)
+
+
+def _demanded(it: Prospect, table: str) -> list[str]:
+    return [name for name, each in it.server.columns(table).items() if not (each.nullable or each.default or each.generated)]
+
+
+def _of(table: str, column: str) -> Pair:
+    """A column as ``Server.drops`` is asked for it."""
+    return Pair(table, (column,), (), {}, {})

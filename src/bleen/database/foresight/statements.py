@@ -1,0 +1,96 @@
+"""What the server would make of the statements of a migration, and of its backfill: by the catalogue, with nothing touched."""
+
+import shlex
+from collections.abc import Iterator
+
+from bleen.database import backfill, parts
+from bleen.database.command import HALVES
+from bleen.database.foresight.pairs import pulled
+from bleen.database.foresight.prospect import Prospect
+from bleen.errors import Refused
+
+
+def unfilled(it: Prospect) -> Iterator[str]:
+    """What no backfill could do."""
+    try:
+        if fill := parts.fill(it.server, it.migration):
+            backfill.check(it.server, it.migration, fill, it.coming)
+    except Refused as error:
+        yield str(error)
+
+
+def unable(it: Prospect) -> Iterator[str]:
+    """What this server cannot do, what a pair of another migration stands in the way of, and what a statement forgets of those before it."""
+    for part in HALVES:
+        for statement in it.statements(part):
+            for why in (it.server.catalogue.unable(statement), pulled(it, statement)):
+                if why:
+                    yield f"{part}.sql: {why}"
+        given = it.past["expand" if part == "revert" else part]  # it may well take what its own expand has given
+        for why in it.server.catalogue.forgets(given, it.statements(part)):
+            yield f"{part}.sql: {why}"
+
+
+def refused(it: Prospect) -> Iterator[str]:
+    """What of its files the server will refuse for the shape that the schema has by then, which no text of them shows: an index over a column that contract
+    drops, say. Asked last, as it may only follow from what else is wrong.
+    """
+    if any(m.command.expand for m in it.made) or it.ledger.entry(it.migration.name):
+        return  # what is there by then, only they know; or it was begun
+    derived, unknown = not it.migration.holds("revert"), any(m.command.contract for m in it.earlier)
+    for part, past in it.past.items():
+        if (part == "revert" and derived) or (part == "contract" and unknown):
+            continue
+        if why := it.server.catalogue.refuses(past, it.statements(part)):
+            yield f"{part}.sql: {why}"
+
+
+def spreads(it: Prospect) -> Iterator[str]:
+    """Triggers that its expand makes fail, as they give all columns of a row."""
+    yield from (said for said, fails in _spreading(it) if fails)
+
+
+def may_spread(it: Prospect) -> Iterator[str]:
+    """Triggers that its expand may make fail so, as far as their text tells."""
+    yield from (said for said, fails in _spreading(it) if not fails)
+
+
+def _spreading(it: Prospect) -> Iterator[tuple[str, bool]]:
+    for each in it.server.catalogue.spreading(it.statements("expand"), it.past["expand"]):
+        yield f"expand.sql: {each.statement.brief}: {each.why}; let the function name its columns before this", each.fails
+
+
+def unseen(it: Prospect) -> Iterator[str]:
+    """What another tool takes away in contract."""
+    if argv := it.migration.command.contract:
+        unknown = f"what `{shlex.join(argv)}` takes away in contract, bleen does not know, and nothing brings it back"
+        yield f"{unknown}: look that no other migration needs it, in a pair, a backfill or a contract of its own"
+
+
+def hiding(it: Prospect) -> Iterator[str]:
+    """What its expand makes that somebody finds in the place of what was there before."""
+    for each in it.statements("expand"):
+        if why := it.server.catalogue.hides(each):
+            yield f"{each.brief}: {why}"
+
+
+def firing(it: Prospect) -> Iterator[str]:
+    """The triggers that its backfill fires, and the times that it sets: rows that nobody has written look as if somebody had, or are noted as changed."""
+    fill = parts.fill(it.server, it.migration)
+    if fill is None:
+        return
+    if fired := it.server.catalogue.fires(fill.table, tuple(fill.set)):
+        which = f"{'trigger' if len(fired) == 1 else 'triggers'} {', '.join(fired)}"
+        way = "see that it may do what it does (a time of the last change, a line in a log) for each of them, or let it pass such an UPDATE by"
+        yield f"the backfill updates the rows of {fill.table}, and fires {which} of yours: {way}"
+    for name in it.server.catalogue.stamps(fill.table, tuple(fill.set)):
+        way = f"SET {name} = {name} in it keeps what is there"
+        yield f"the backfill sets {name} of each row of {fill.table} that it fills to the time then (ON UPDATE): {way}"
+
+
+def needing(it: Prospect) -> Iterator[str]:
+    """What will keep the gate of its contract shut, unless what runs before it has taken that away."""
+    past = it.past["revert"] + [s for each in it.beside for s in it.statements("contract", each)]
+    for each in it.server.catalogue.needing(it.statements("contract"), past):
+        way = "drop that, or make it anew such that it does without, before this in contract.sql"
+        yield f"contract.sql, {each.statement.brief}: {each.why}, and the contract waits while it does; {way}"
