@@ -39,6 +39,19 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
 
 
+def test_a_write_of_which_somebody_is_not_sure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    write_durably(file, "old")
+
+    def unsure() -> None:
+        raise Unavailable("not now")
+
+    with pytest.raises(Unavailable):
+        write_durably(file, "new", sure=unsure)
+    assert file.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
 def test_writers_that_are_killed_in_the_middle_leave_one_file_at_most_and_are_in_nobodys_way(tmp_path: Path) -> None:
     file = tmp_path / "x"
     script = (

@@ -29,11 +29,11 @@ def room(path: Path) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def write_durably(path: Path, text: str, mode: int = 0o600) -> None:
+def write_durably(path: Path, text: str, mode: int = 0o600, sure: Callable[[], object] = lambda: None) -> None:
     """Replaces a file whole: written beside it, synced, renamed over it, the directory synced. Readers see the old text or the new.
 
-    Of several who write the same file at once each has its turn, and the last one's text stays. One that is killed leaves at most ``.NAME.new``, which the next
-    one uses. Raises Unavailable if somebody else is in the middle of it for 5 s.
+    ``sure`` is called before the rename; what it raises leaves the old text. Of several who write the same file at once each has its turn, and the last one's
+    text stays. One that is killed leaves at most ``.NAME.new``, which the next one uses. Raises Unavailable if somebody else is in the middle of it for 5 s.
     """
     beside = path.with_name(f".{path.name}.new")
     handle = _mine(beside, mode)
@@ -42,8 +42,9 @@ def write_durably(path: Path, text: str, mode: int = 0o600) -> None:
         os.ftruncate(handle, 0)
         _write_all(handle, text.encode())
         os.fsync(handle)
+        sure()
         os.rename(beside, path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             os.unlink(beside)
         raise

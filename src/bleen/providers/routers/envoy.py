@@ -111,10 +111,13 @@ class Envoy:
             shares = {e: s for e, s in wanted.shares.items() if s}
             if shares and (sum(shares.values()) != 100 or min(shares.values()) < 0):
                 raise Refused(f"shares must add up to 100, not {sum(shares.values())}; the traffic was left where it is")
-            known = _targets(admin)
-            for environment in shares:
-                _require(environment, known)
-            self._write("production", [config.routes("production", shares)])
+            told = admin.ask(_TARGETS)  # Envoy answers while the disk writes
+
+            def known() -> None:
+                for environment in shares:
+                    _require(environment, _read_targets(told()))
+
+            self._write("production", [config.routes("production", shares)], known)
 
     def settle(self, wanted: Routing, epoch: int) -> None:
         with self._fence.passing(epoch), self._admin() as admin:
@@ -188,13 +191,13 @@ class Envoy:
 
     # files
 
-    def _write(self, name: str, resources: Iterable[Config]) -> None:
-        self._keep(self._files / f"{name}.json", config.response(resources))
+    def _write(self, name: str, resources: Iterable[Config], sure: Callable[[], object] = lambda: None) -> None:
+        self._keep(self._files / f"{name}.json", config.response(resources), sure)
 
-    def _keep(self, path: Path, text: str) -> None:
+    def _keep(self, path: Path, text: str, sure: Callable[[], object] = lambda: None) -> None:
         def write() -> None:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            write_durably(path, text)
+            write_durably(path, text, sure=sure)
 
         try:
             self._reserve.within(write)

@@ -49,6 +49,18 @@ class Admin:
         self._send(target)
         return self._told(target, unready)
 
+    def ask(self, target: str) -> Callable[[], bytes]:
+        """The same of a GET that is answered while the caller does something else: what waits for it, and is called before anything else is asked."""
+        self._send(target)
+        answer: list[bytes] = []
+
+        def told() -> bytes:
+            if not answer:
+                answer.append(self._told(target))
+            return answer[0]
+
+        return told
+
     def get_all(self, *targets: str) -> list[bytes]:
         """The same of several, asked at once, each on a connection of its own: Envoy's administration knows no pipelining."""
         with ExitStack() as beside:

@@ -128,6 +128,11 @@ class _Seen(NamedTuple):
         return [b for b in BERTHS if b not in taken and (b in self.ways or b in BERTHS[:8])]
 
     @property
+    def remembered(self) -> list[Server]:
+        """The servers that one that starts again is to have."""
+        return [Server(s.berth, s.environment, s.target) for s in self.servers if s.environment and not s.backup and not s.admin]
+
+    @property
     def targets(self) -> dict[Environment, tuple[Target, ...]]:
         """The environments that requests can be sent to."""
         found: dict[Environment, tuple[Target, ...]] = {}
@@ -144,8 +149,9 @@ class _Seen(NamedTuple):
             berths = Way.parse(self.ways[listener]).shares
         except (KeyError, ValueError):
             return {}, [f"{listener} is led to {self.ways.get(listener)!r}, which is not of our making"]
+        known = self.targets
         for berth, share in berths.items():
-            there = {e for e in self.targets if self.berth(e) == berth}
+            there = {e for e in known if self.berth(e) == berth}
             if len(there) == 1:
                 shares[there.pop()] = share
             else:
@@ -194,7 +200,8 @@ class HAProxy:
             way = _way(wanted.shares, {**seen.targets, **{e: t for e, t in wanted.targets.items() if not t}}, _berths(seen))
             strangers = [s for s in seen.servers if s.berth in way.shares and s.environment is None and not s.leaving]
             opening = [f"enable frontend {name}" for name in seen.closed]
-            self._remember(self._tell([*opening, *_taking_out(strangers), seen.entry("production", str(way))]))
+            now = self._tell([*opening, *_taking_out(strangers), seen.entry("production", str(way))])
+            self._write_map(now.remembered, now.ways)  # the servers are as they were
 
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         """The map in the running proxy is what every thread of it looks the next request up in: what it says is served."""
@@ -327,13 +334,18 @@ class HAProxy:
         """Deletes what has left, and writes down what the running proxy does, for one that starts again. Raises Unavailable if the disk is full."""
         if leaving := [s for s in seen.servers if s.leaving]:
             self._ask([f"del server {s.id}" for s in leaving[:_COMMANDS]])  # refused for those with requests in flight: their turn comes later
-        servers = [Server(s.berth, s.environment, s.target) for s in seen.servers if s.environment and not s.backup and not s.admin]
-        self._write(servers, seen.ways)
+        self._write(seen.remembered, seen.ways)
 
     def _write(self, servers: Collection[Server], ways: Mapping[str, str]) -> None:
-        for name, text in ((config.CONFIG, config.render(self._settings, servers)), (config.MAP, config.render_map(self._settings, servers, ways))):
-            if _read(self._place / name) != text:
-                self._keep(self._place / name, text)
+        self._keep_changed(self._place / config.CONFIG, config.render(self._settings, servers))
+        self._write_map(servers, ways)
+
+    def _write_map(self, servers: Collection[Server], ways: Mapping[str, str]) -> None:
+        self._keep_changed(self._place / config.MAP, config.render_map(self._settings, servers, ways))
+
+    def _keep_changed(self, path: Path, text: str) -> None:
+        if _read(path) != text:
+            self._keep(path, text)
 
     def _keep(self, path: Path, text: str) -> None:
         try:
@@ -492,9 +504,11 @@ def _understood(answer: str) -> tuple[_Seen | None, list[str]]:
     """What the commands of ``_look`` say, None if they were not answered to the end; and the complaints of the commands before them."""
     ways, servers, complaints, columns, frontend, closed = {}, [], [], False, [""], []
     for line in answer.splitlines():
-        word = line.split()
         if line.startswith("0x"):
-            ways[word[1]] = word[2]
+            _, key, value = line.split(maxsplit=2)
+            ways[key] = value
+        elif columns and len(word := line.split()) > 18:
+            servers.append(_live(word))
         elif line.startswith("# pxname,"):
             frontend = line.removeprefix("# ").split(",")
         elif ",FRONTEND," in line:
@@ -502,8 +516,6 @@ def _understood(answer: str) -> tuple[_Seen | None, list[str]]:
             closed += [row["pxname"]] if row["pxname"] in config.LISTENERS and row["status"] not in ("OPEN", "FULL") else []
         elif line.startswith("# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"):
             columns = True
-        elif columns and len(word) > 18:
-            servers.append(_live(word))
         elif line not in _QUIET and not line.endswith(_DONE):
             complaints.append(line)
     complete = columns and answer.endswith("\n\n")
