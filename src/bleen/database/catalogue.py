@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bleen.database.migration import Locks
+from bleen.database.migration import Locks, Pair
 from bleen.database.statements import Statement
 
 if TYPE_CHECKING:
@@ -54,6 +54,14 @@ class Catalogue:
         """Runs statements on something as like what they are about as can be made for a moment, where none of them can be taken back. Raises what they would:
         Refused, with what to do, and NotGiven once ``locks.patience`` is over.
         """
+
+    def retypes(self, statement: Statement, pair: Pair) -> bool:
+        """Whether a statement gives a column of a pair another type, which a condition of its triggers may stand in the way of."""
+        return False
+
+    def loosens(self, statement: Statement, pair: Pair) -> str:
+        """What takes NOT NULL off columns of the new side again, for a statement that puts it on them and does nothing else; empty where nobody knows."""
+        return ""
 
     def merges(self, statement: Statement) -> list[str]:
         """The indexes of now that become part of what a statement makes, and are dropped with it."""

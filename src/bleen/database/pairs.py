@@ -99,7 +99,7 @@ class Pairs:
             for number, pair in enumerate(entry.migration.pairs, 1)
             if kept(self._ledger.steps(entry.name), number)
         ]
-        return [each for each in found if any(self._server.retypes(statement, each.pair) for statement in group)]
+        return [each for each in found if any(self._server.catalogue.retypes(statement, each.pair) for statement in group)]
 
     def loosened(self, retyped: Sequence[Kept]) -> list[Statement]:
         """What takes the conditions off their triggers that would be in the way."""

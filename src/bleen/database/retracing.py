@@ -128,7 +128,7 @@ class Retracing:
         """
         loose, others = [], list[Statement]()
         for statement in self.done(migration, "contract"):
-            if undo := next(filter(None, (self._server.loosens(statement, pair) for pair in migration.pairs)), ""):
+            if undo := next(filter(None, (self._server.catalogue.loosens(statement, pair) for pair in migration.pairs)), ""):
                 loose.append(undo)
             elif not self._server.passing(statement):
                 others.append(statement)

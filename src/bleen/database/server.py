@@ -147,14 +147,6 @@ class Server(Protocol):
         """What a statement takes away or puts out of reach, by name, with what goes along unnamed as part of an extension; none where it does nothing else."""
         ...
 
-    def retypes(self, statement: Statement, pair: Pair) -> bool:
-        """Whether a statement gives a column of a pair another type, which a condition of its triggers may stand in the way of."""
-        ...
-
-    def loosens(self, statement: Statement, pair: Pair) -> str:
-        """What takes NOT NULL off columns of the new side again, for a statement that puts it on them and does nothing else; else empty."""
-        ...
-
     def columns(self, table: str) -> Mapping[str, Column]:
         """The columns of a table, by name, in their order; none if there is no such table."""
         ...

@@ -268,14 +268,6 @@ class MySQL:
     def takes(self, statement: Statement) -> frozenset[Thing]:
         return taken(statement.text, self.dialect) or frozenset()
 
-    def retypes(self, statement: Statement, pair: Pair) -> bool:
-        """Nothing of a trigger is in its way."""
-        return False
-
-    def loosens(self, statement: Statement, pair: Pair) -> str:
-        """A MODIFY says all of a column: what it was before, nobody knows."""
-        return ""
-
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows(
             "SELECT column_name, column_type, is_nullable = 'YES', column_default, extra, coalesce(generation_expression, '') <> '', data_type"

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import postgast
+from psycopg import sql
 
 from bleen.database.catalogue import Catalogue, Needing, Spreading
+from bleen.database.migration import Pair
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.needing import needing
-from bleen.database.postgres.objects import held
+from bleen.database.postgres.objects import alters, held
 from bleen.database.postgres.spreads import spreading
 from bleen.database.postgres.trees import dropped, named, node_of
 from bleen.database.postgres.triggers import fired
@@ -51,6 +53,17 @@ class PostgresCatalogue(Catalogue):
 
     def holds(self, drop: Statement) -> list[str]:
         return held(self._rows, *node_of(drop))
+
+    def retypes(self, statement: Statement, pair: Pair) -> bool:
+        retype = postgast.pg_query_pb2.AT_AlterColumnType
+        return any(each.subtype == retype and each.name in (*pair.old, *pair.new) for each in alters(self._rows, statement, pair.table))
+
+    def loosens(self, statement: Statement, pair: Pair) -> str:
+        commands = alters(self._rows, statement, pair.table)
+        if any(each.subtype != postgast.pg_query_pb2.AT_SetNotNull or each.name not in pair.new for each in commands):
+            return ""
+        loose = ", ".join(f"ALTER COLUMN {sql.Identifier(each.name).as_string()} DROP NOT NULL" for each in commands)
+        return loose and f"ALTER TABLE {pair.table} {loose}"
 
     def merges(self, statement: Statement) -> list[str]:
         """Of partitions, for one of the whole table: those of the same columns, in their order, be they names or expressions."""

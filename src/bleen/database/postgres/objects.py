@@ -4,9 +4,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import postgast
+from psycopg import sql
 
 from bleen.database.postgres.leftovers import Rows
-from bleen.database.postgres.trees import named, parts, written
+from bleen.database.postgres.trees import named, node_of, parts, written
+from bleen.database.statements import Statement
 
 _PB = postgast.pg_query_pb2
 
@@ -188,3 +190,17 @@ _UNDERSTOOD = frozenset(
 
 def _type(name: Any) -> str:
     return written([part.string.sval for part in name.names]) + "[]" * len(name.array_bounds)
+
+
+def same(rows: Rows, parts: Sequence[str], table: str) -> bool:
+    """Whether two ways to write a table mean the same one."""
+    written = sql.Identifier(*parts).as_string()
+    return bool(rows("SELECT to_regclass(%s) = to_regclass(%s)", [written, table])[0][0])
+
+
+def alters(rows: Rows, statement: Statement, table: str) -> list[Any]:
+    """The commands of a statement that is an ALTER TABLE of this table; else none."""
+    node, name = node_of(statement)
+    if name != "alter_table_stmt" or not same(rows, [part for part in (node.relation.schemaname, node.relation.relname) if part], table):
+        return []
+    return [each.alter_table_cmd for each in node.cmds]

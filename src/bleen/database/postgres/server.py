@@ -16,6 +16,7 @@ from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.postgres import leftovers
 from bleen.database.postgres.belongings import Belongings
 from bleen.database.postgres.catalogue import PostgresCatalogue
+from bleen.database.postgres.objects import alters, same
 from bleen.database.postgres.trees import dropped, last, node_of
 from bleen.database.reverting.names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
@@ -314,9 +315,9 @@ class Postgres:
         node, name = node_of(statement)
         if name == "drop_stmt":
             tables = [[part.string.sval for part in each.list.items] for each in node.objects]
-            return node.remove_type == postgast.pg_query_pb2.OBJECT_TABLE and any(self._same(parts, pair.table) for parts in tables)
+            return node.remove_type == postgast.pg_query_pb2.OBJECT_TABLE and any(same(self.rows, parts, pair.table) for parts in tables)
         drop = postgast.pg_query_pb2.AT_DropColumn
-        return any(each.subtype == drop and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))
+        return any(each.subtype == drop and each.name in (*pair.old, *pair.new) for each in alters(self.rows, statement, pair.table))
 
     def takes(self, statement: Statement) -> frozenset[Thing]:
         (node, name), pb = node_of(statement), postgast.pg_query_pb2
@@ -329,17 +330,6 @@ class Postgres:
             kind = node.rename_type if name == "rename_stmt" else node.object_type
             return frozenset([Thing(_NAMED_ALONE[kind], (last(node.object),))] if kind in _NAMED_ALONE else [])
         return taken(statement.text, self.dialect) or frozenset()
-
-    def retypes(self, statement: Statement, pair: Pair) -> bool:
-        retype = postgast.pg_query_pb2.AT_AlterColumnType
-        return any(each.subtype == retype and each.name in (*pair.old, *pair.new) for each in self._alters(statement, pair.table))
-
-    def loosens(self, statement: Statement, pair: Pair) -> str:
-        commands = self._alters(statement, pair.table)
-        if any(each.subtype != postgast.pg_query_pb2.AT_SetNotNull or each.name not in pair.new for each in commands):
-            return ""
-        loose = ", ".join(f"ALTER COLUMN {self.quoted(each.name)} DROP NOT NULL" for each in commands)
-        return loose and f"ALTER TABLE {pair.table} {loose}"
 
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows(
@@ -379,18 +369,6 @@ class Postgres:
                 " AND pid <> pg_backend_pid() ORDER BY pid"
             )
         ]
-
-    def _alters(self, statement: Statement, table: str) -> list[Any]:
-        """The commands of a statement that is an ALTER TABLE of this table; else none."""
-        node, name = node_of(statement)
-        if name != "alter_table_stmt" or not self._same([part for part in (node.relation.schemaname, node.relation.relname) if part], table):
-            return []
-        return [each.alter_table_cmd for each in node.cmds]
-
-    def _same(self, parts: Sequence[str], table: str) -> bool:
-        """Whether two ways to write a table mean the same one."""
-        written = sql.Identifier(*parts).as_string()
-        return bool(self.rows("SELECT to_regclass(%s) = to_regclass(%s)", [written, table])[0][0])
 
     def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
         unreadable = Refused("the database's url cannot be read; it is like postgresql://user:password@host:5432/name, special characters as %XX")

@@ -234,14 +234,6 @@ class SQLite:
     def takes(self, statement: Statement) -> frozenset[Thing]:
         return taken(statement.text, self.dialect) or frozenset()
 
-    def retypes(self, statement: Statement, pair: Pair) -> bool:
-        """Nothing of a trigger is in its way."""
-        return False
-
-    def loosens(self, statement: Statement, pair: Pair) -> str:
-        """There is no such statement."""
-        return ""
-
     def columns(self, table: str) -> Mapping[str, Column]:
         found = self.rows('SELECT name, type, "notnull", dflt_value, hidden FROM pragma_table_xinfo(%s)', [sqlite_values.named(table)])
         return {name: Column(name, type, not required, default or "", hidden != 0) for name, type, required, default, hidden in found}
