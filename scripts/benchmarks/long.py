@@ -1,8 +1,8 @@
 """Many releases of one service: what grows, and what must not.
 
 Sizes are taken while a release holds, so with as much running each time: early, in the middle, at the end. The journal grows with every release; that is told,
-and has no limit; nor have the logs of engine and proxy, which are cut at a MiB each, after more releases than these. Disk is all the rest of the service's
-state but the reserve.
+and has no limit; nor have the logs of engine and proxy, which are cut at a MiB each, after more releases than these, and of the copies, which say what they
+like. Disk is all the rest of the service's state but the reserve.
 """
 
 import os
@@ -59,7 +59,7 @@ def _sizes(service: Service) -> dict[str, float]:
     """With the release before retired, so that what runs is the same each time."""
     files = [path for path in service.state.rglob("*") if path.is_file() and path.name != "reserve"]
     journal = sum(path.stat().st_size for path in files if path.name.startswith("journal.db"))
-    logs = sum(path.stat().st_size for path in files if path.name.startswith(("engine.log", f"{service.router}.log")))
+    logs = sum(path.stat().st_size for path in files if ".log" in path.name)
     until("two environments run", lambda: len(_processes(service)) == 4)
     return {
         "memory of the engine": _memory(service.engine),
