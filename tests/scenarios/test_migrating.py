@@ -160,7 +160,7 @@ def test_the_plan_warns_of_a_cast_that_may_fail_a_write_of_the_version_that_serv
         'forward = { number = "first_name::integer" }\nbackward = { first_name = "number::text" }\n',
     }
     registry.put("1.2", "old", {"0007_number": files})
-    said = "0007_number, people (first_name <-> number): number is made by a cast of first_name to int4: a write of the old version fails"
+    said = "0007_number: people (first_name <-> number): number is made by a cast of first_name to int4: a write of the old version fails"
     assert f"note: {said}" in registry.bleen("plan", "1.2").out
     assert f"  beware    {said}" in registry.bleen("migrate", "plan", "1.2").out
 
