@@ -13,11 +13,9 @@ An effect replaces a file durably; whether it happened is read from the running 
 Envoy that is killed at any instant finds a memory that it can start from.
 """
 
-import errno
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +30,7 @@ from bleen.providers.routers import unanswering
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.envoy_admin import Absent, Admin
 from bleen.providers.routers.envoy_config import Config
+from bleen.providers.routers.listening import require_free
 
 _PROMPT = 0.03
 """Seconds that a call waits for Envoy to take a file up, which takes it 1-3 ms, before it answers that it is not there yet."""
@@ -48,8 +47,6 @@ _START = 1.0
 """Seconds that ``up`` waits for a new Envoy, which usually needs 0.2."""
 _END = 2.0
 """Seconds that ``down`` gives Envoy to end by itself."""
-_LETTING_GO = 3.0
-"""Seconds that an address may be held by nobody who can be seen: a process that was killed is a zombie 0.1 s, or more under load, before its sockets close."""
 _LOG = 4 << 20
 """Bytes that Envoy's complaints may take, and as many of those before them."""
 
@@ -227,8 +224,8 @@ class Envoy:
 
         _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         at = [config.address(a) for a in (self._listener.listen, self._listener.preview)]
-        for each in at:
-            _require_free(*each)
+        for each in (self._listener.listen, self._listener.preview):
+            require_free(each)
         self._begin(self._memory() or routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
         settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100), self._listener.trusted)
@@ -435,31 +432,6 @@ def _unready(admin: Admin, wanted: Routing) -> str:
 def _require(environment: Environment, known: Mapping[str, tuple[Target, ...]]) -> None:
     if not known.get(str(environment)):
         raise Refused(f"Envoy knows no target of {environment}; the traffic was left where it is")
-
-
-def _require_free(host: str, port: int) -> None:
-    """Raises Refused, naming the holder, for an address that is taken or is not ours to take."""
-    from bleen.host.processes import command_line, owner
-
-    deadline = time.monotonic() + _LETTING_GO
-    while error := _cannot_bind(host, port):
-        if error.errno != errno.EADDRINUSE:
-            raise Refused(f"the router cannot listen on {host}:{port}: {error.strerror}")
-        if pid := owner(port):
-            raise Refused(f"the router cannot listen on {host}:{port}: it is held by pid {pid}: {command_line(pid)}")
-        if time.monotonic() > deadline:
-            raise Refused(f"the router cannot listen on {host}:{port}: it is held by a process that we may not see")
-        time.sleep(0.01)
-
-
-def _cannot_bind(host: str, port: int) -> OSError | None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Envoy does: connections that linger from before are no hindrance
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error
-    return None
 
 
 def _binary() -> str:

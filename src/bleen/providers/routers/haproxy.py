@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bleen.errors import Refused, Unavailable
-from bleen.host import launch, logs, processes
+from bleen.host import launch, logs
 from bleen.host.clock import since_boot
 from bleen.host.files import Fence, Reserve, write_durably
 from bleen.host.launch import Program
@@ -36,6 +36,7 @@ from bleen.providers.routers import haproxy_config as config
 from bleen.providers.routers import unanswering
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.haproxy_config import BERTHS, PATIENCE, Server, Settings, Way
+from bleen.providers.routers.listening import require_free
 
 OLDEST = (2, 6)
 """The version that this is written for."""
@@ -44,8 +45,6 @@ _ANSWER = 2.0
 """Seconds that HAProxy may take to answer; it usually takes 0.1 ms."""
 _GRACE = 3.0
 """Seconds that requests in flight get when HAProxy is to end."""
-_LETTING_GO = 3.0
-"""Seconds that an address may be held by nobody who can be seen: a process that was killed is a zombie 0.1 s, or more under load, before its sockets close."""
 _LOG = 4 << 20
 """Bytes that its output may take, and as many of what was before it."""
 _COMMANDS = 40
@@ -390,7 +389,7 @@ class HAProxy:
         if binary is None:
             raise Refused("there is no haproxy on PATH: install it (Debian: apt-get install haproxy), or choose another router")
         for address in (self._settings.listener.listen, self._settings.listener.preview):
-            _must_be_free(address)
+            require_free(address)
         try:
             servers, ways = config.read_servers((self._place / config.CONFIG).read_text()), config.read_map((self._place / config.MAP).read_text())
         except FileNotFoundError:
@@ -576,30 +575,6 @@ def _from_nothing(routing: Routing, asked: Callable[[Environment], Probe]) -> tu
     servers = [Server(berths[e], e, target) for e, targets in routing.targets.items() for target in targets]
     preview = {routing.preview: 100} if routing.preview else {}
     return servers, {at: str(_way(shares, routing.targets, berths)) for at, shares in (("production", routing.shares), ("preview", preview))}
-
-
-def _must_be_free(address: str) -> None:
-    """Raises Refused if we could not listen there, and says who does."""
-    host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + _LETTING_GO
-    while (problem := _listening_problem(host.strip("[]*") or "0.0.0.0", int(port))) is not None:
-        holder = processes.owner(int(port)) if problem.errno == errno.EADDRINUSE else None
-        if holder is not None:
-            raise Refused(f"{address} is held by pid {holder} ({processes.command_line(holder)}): stop it, or listen elsewhere")
-        if problem.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-            raise Refused(f"HAProxy cannot listen on {address}: {problem.strerror or problem}")
-        time.sleep(0.01)
-
-
-def _listening_problem(host: str, port: int) -> OSError | None:
-    try:
-        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind(where)
-    except OSError as error:
-        return error
-    return None
 
 
 def _must_be_sound(binary: str, place: Path) -> None:

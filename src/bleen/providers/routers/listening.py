@@ -1,0 +1,36 @@
+"""Whether a proxy that is to be started could listen, and who is in the way."""
+
+import errno
+import socket
+import time
+
+from bleen.errors import Refused
+from bleen.host import processes
+
+_LETTING_GO = 3.0
+"""Seconds that an address may be held by nobody who can be seen: a process that was killed is a zombie 0.1 s, or more under load, before its sockets close."""
+
+
+def require_free(address: str) -> None:
+    """Raises Refused, naming the holder, for an address ("host:port") that is taken or is not ours to take."""
+    deadline = time.monotonic() + _LETTING_GO
+    while error := _cannot_bind(address):
+        if error.errno != errno.EADDRINUSE:
+            raise Refused(f"the router cannot listen on {address}: {error.strerror or error}")
+        if holder := processes.owner(int(address.rpartition(":")[2])):
+            raise Refused(f"{address} is held by pid {holder} ({processes.command_line(holder)}): stop it, or listen elsewhere")
+        if time.monotonic() > deadline:
+            raise Refused(f"{address} is held by a process that we may not see: stop it, or listen elsewhere")
+        time.sleep(0.01)
+
+
+def _cannot_bind(address: str) -> OSError | None:
+    host, _, port = address.rpartition(":")
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host.strip("[]*") or "0.0.0.0", int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as proxies do: connections that linger from before are no hindrance
+            probe.bind(where)
+    except OSError as error:
+        return error
+    return None
