@@ -20,7 +20,7 @@ from bleen.testing.interrupt import Interrupt, Point, killed
 from bleen.testing.load import Load
 from bleen.testing.stages import ProxiedStage
 
-TRIES = 40
+TRIES = 30
 """Crashes of each story."""
 DRAIN = 30.0
 """Seconds of a clock that runs far ahead of the host's: what is in flight gets the milliseconds that it needs."""
