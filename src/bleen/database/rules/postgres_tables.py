@@ -32,6 +32,7 @@ from bleen.database.rules.postgres_look import (
     temporary,
     wrapped,
 )
+from bleen.database.rules.postgres_objects import numbers_change
 from bleen.database.statements import Place
 
 Command = Callable[[Look, Message, Message, Place], Iterator[Finding]]
@@ -204,6 +205,7 @@ def _later(statement: Message, command: Message) -> str:
 def _default(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
     column, table = quoted(command.name), quoted(*name)
+    (look.known.unlearns if command.HasField("def") else look.known.learns)("default gone", *name, command.name)
     if not look.expanding:
         return
     if look.known.made("column", *name, command.name):
@@ -215,6 +217,8 @@ def _default(look: Look, statement: Message, command: Message, at: Place) -> Ite
             why = f"every INSERT of the old version into {table} fails from here on: it does not know {column}, which is NOT NULL and has no default any more"
             yield look.finding("drop-default", why, _later(statement, command), at=at)
         return
+    if any(each.alter_table_cmd.subtype == pb.AT_AddIdentity and each.alter_table_cmd.name == command.name for each in statement.cmds):
+        return  # which is told of both
     if command.HasField("def"):
         yield look.warning("set-default", f"the old version's INSERTs without {column} get this value too; see that it can read it", at=at)
     else:
@@ -548,11 +552,62 @@ def _detach(look: Look, statement: Message, command: Message, at: Place) -> Iter
         )
 
 
+_OTHER_RULE = "the old version's INSERTs with or without {} meet another rule than before"
+
+
 def _identity(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    """Of a column that is in use, by the version that serves too once the contract is run."""
+    name, column = relation(statement.relation), quoted(command.name)
+    options = {each.def_elem.defname: inner(each.def_elem.arg) for each in getattr(command, "def").list.items}
+    always = options.pop("generated", None)
+    if command.subtype == pb.AT_SetIdentity:
+        yield from numbers_change(look, f"{quoted(*name)}.{column}", options, at)
+        if always is None:
+            return
+    if command.subtype == pb.AT_AddIdentity:
+        yield from _add_identity(look, statement, command, at)
+    elif look.expanding:
+        yield look.finding("identity", _OTHER_RULE.format(column), "" if options else _later(statement, command), at=at)
+    elif command.subtype == pb.AT_DropIdentity and not any(_defaults(each.alter_table_cmd, command.name) for each in statement.cmds):
+        yield look.warning("identity", f"INSERTs into {quoted(*name)} without {column} fail from here on: see that the version that serves says it", at=at)
+    elif always is not None and chr(always.ival) == "a":
+        yield _always(look, name, column, at)
+
+
+def _add_identity(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    """It brings a sequence of its own, which knows nothing of the numbers that are there."""
+    name, column, identity = relation(statement.relation), quoted(command.name), getattr(command, "def").constraint
+    dropping = [each.alter_table_cmd for each in statement.cmds if _defaults(each.alter_table_cmd, command.name)]
+    gap = not dropping and look.known.knows("default gone", *name, command.name)
+    if gap:  # the safe way drops it itself
+        dropping = [pb.AlterTableCmd(subtype=pb.AT_ColumnDefault, name=command.name, behavior=pb.DROP_RESTRICT)]
+    start = next((inner(each.def_elem.arg) for each in identity.options if each.def_elem.defname == "start"), None)
+    anew = start is None or (kind(start) == "Integer" and start.ival == 1)
+    adding, above = changed(command), ""
+    if anew:
+        others = [each for each in identity.options if each.def_elem.defname != "start"]
+        number = pb.DefElem(defname="start", arg=wrapped(pb.Float(fval="NUMBER")), defaction=pb.DEFELEM_UNSPEC)
+        getattr(adding, "def").constraint.CopyFrom(changed(identity, options=[*others, wrapped(number)]))
+        above = f"-- NUMBER is to be above all that {column} has come to by then: ".replace("\n", " ")
+    safe = above + " ".join(sql(changed(statement, cmds=list(map(wrapped, (*dropping, adding))))).split())
     if look.expanding:
-        yield look.finding(
-            "identity", f"the old version's INSERTs with or without {quoted(command.name)} meet another rule than before", _later(statement, command), at=at
-        )
+        yield look.finding("identity", _OTHER_RULE.format(column), f"-- contract.sql\n{safe}", at=at)
+    elif anew:
+        why = f"its numbers begin at 1, and an INSERT into {quoted(*name)} fails for each that is taken; say START WITH a number that is above them all"
+        yield look.finding("identity", why, safe, at=at)
+    elif gap:
+        why = f"INSERTs into {quoted(*name)} without {column} fail between its DROP DEFAULT and this; say both in one ALTER TABLE"
+        yield look.finding("identity", why, safe, at=at)
+    if not look.expanding and identity.generated_when == "a":
+        yield _always(look, name, column, at)
+
+
+def _always(look: Look, name: tuple[str, ...], column: str, at: Place) -> Finding:
+    return look.warning("identity", f"INSERTs into {quoted(*name)} that say {column} fail from here on: see that the version that serves does not", at=at)
+
+
+def _defaults(command: Message, column: str) -> bool:
+    return bool(command.subtype == pb.AT_ColumnDefault and command.name == column)
 
 
 COMMANDS: dict[str, Command] = {
