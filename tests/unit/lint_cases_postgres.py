@@ -239,6 +239,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ALTER CONSTRAINT fk ENFORCED"),
     ],
     "foreign-key": [
+        ("expand", "CREATE TABLE n (u int NOT NULL REFERENCES users ON DELETE SET NULL)"),
+        ("expand", "CREATE TABLE n (u int, v int, FOREIGN KEY (u, v) REFERENCES users (a, b) ON DELETE SET NULL (v), PRIMARY KEY (v))"),
+        ("expand", "CREATE TABLE n (u int DEFAULT 1 REFERENCES users ON DELETE SET DEFAULT)"),
+        ("expand", "CREATE TABLE n (u int REFERENCES users ON DELETE SET NULL); ALTER TABLE n ALTER u SET NOT NULL"),
+        ("expand", "CREATE TABLE n (u int CHECK (u IS NOT NULL)); ALTER TABLE n ADD FOREIGN KEY (u) REFERENCES users ON DELETE SET NULL"),
         (
             "contract",
             "CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE users ADD CONSTRAINT f FOREIGN KEY (n_id) REFERENCES n (id) NOT VALID; "

@@ -4,6 +4,11 @@ from lint_cases_postgres import VALIDATED
 
 GOOD: list[tuple[str, str]] = [
     ("both", "CREATE TABLE n (id int); WITH ins AS (INSERT INTO n VALUES (1) RETURNING id) SELECT id FROM ins"),
+    (
+        "expand",
+        "CREATE TABLE n (v int NOT NULL, u int, FOREIGN KEY (u, v) REFERENCES users (a, b) ON DELETE SET NULL (u)); "
+        "ALTER TABLE n ALTER v DROP NOT NULL; ALTER TABLE n ADD FOREIGN KEY (v) REFERENCES users ON DELETE SET NULL",
+    ),
     ("contract", "DROP SERVER s"),
     ("both", ""),
     ("both", "-- nothing\n/* at /* all */ */ ;;"),

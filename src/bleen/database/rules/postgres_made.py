@@ -66,6 +66,8 @@ class Tie(NamedTuple):
     """Of the free table; none if it refers to the primary key without a name."""
     other: tuple[str, ...]
     """The table in use."""
+    emptied: tuple[str, ...] = ()
+    """The columns that are set to NULL when the row goes that they refer to."""
 
 
 def makes_table(look: Look, name: tuple[str, ...]) -> None:
@@ -156,7 +158,7 @@ def refers(look: Look, name: tuple[str, ...], tree: Message) -> None:
         if not is_free(look, name):
             _tie(look, parent, Tie(constraint, words(key.pk_attrs), name))
         elif not is_free(look, parent):
-            _tie(look, name, Tie(constraint, columns, parent))
+            _tie(look, name, Tie(constraint, columns, parent, emptied(key, columns)))
 
 
 def foreign_keys(tree: Message) -> Iterator[tuple[Message, tuple[str, ...]]]:
@@ -166,6 +168,11 @@ def foreign_keys(tree: Message) -> Iterator[tuple[Message, tuple[str, ...]]]:
             yield from ((each.constraint, (node.colname,)) for each in node.constraints if each.constraint.contype == pb.CONSTR_FOREIGN)
         elif kind(node) == "Constraint" and node.contype == pb.CONSTR_FOREIGN and node.fk_attrs:
             yield node, words(node.fk_attrs)
+
+
+def emptied(key: Message, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """By ON DELETE SET NULL."""
+    return (words(key.fk_del_set_cols) or columns) if key.fk_del_action == "n" else ()
 
 
 def _tie(look: Look, name: tuple[str, ...], tie: Tie) -> None:

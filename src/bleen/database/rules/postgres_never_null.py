@@ -3,9 +3,13 @@
 Source: PostgreSQL 18, "ALTER TABLE", SET NOT NULL; tablecmds.c, NotNullImpliedByRelConstraints.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from bleen.database.rules.postgres_look import Look
+from postgast import pg_query_pb2 as pb
+from postgast import walk
+
+from bleen.database.rules.postgres_holds import check, never_null
+from bleen.database.rules.postgres_look import SERIAL, Look, Message, kind, type_name, words
 
 _REQUIRED, _PROMISED, _PROVEN = "required", "promises not null", "proves not null"
 
@@ -21,6 +25,31 @@ def requires(look: Look, table: tuple[str, ...], column: str) -> None:
 
 def allows(look: Look, table: tuple[str, ...], column: str) -> None:
     look.known.unlearns(_REQUIRED, *table, column)
+
+
+def follows(look: Look, table: tuple[str, ...], tree: Message) -> list[str]:
+    """The columns that CREATE TABLE, or a part of an ALTER of a table that nobody uses yet, requires from here on."""
+    subtype = pb.AlterTableType.Name(tree.subtype) if kind(tree) == "AlterTableCmd" else ""
+    if subtype in ("AT_DropNotNull", "AT_DropColumn"):
+        allows(look, table, tree.name)
+    elif subtype == "AT_DropConstraint":
+        loses_constraint(look, table, tree.name, False)
+    required = [tree.name] if subtype == "AT_SetNotNull" else list(_required(tree))
+    for column in required:
+        requires(look, table, column)
+    return required
+
+
+def _required(tree: Message) -> Iterator[str]:
+    for _, node in walk(tree):
+        if kind(node) == "ColumnDef":
+            said = {each.constraint.contype for each in node.constraints}
+            if said & {pb.CONSTR_NOTNULL, pb.CONSTR_PRIMARY, pb.CONSTR_IDENTITY} or type_name(node.type_name) in SERIAL:
+                yield node.colname
+        elif kind(node) == "Constraint" and node.contype == pb.CONSTR_PRIMARY:
+            yield from words(node.keys)
+        elif kind(node) == "Constraint" and node.contype in (pb.CONSTR_CHECK, pb.CONSTR_NOTNULL) and not (node.skip_validation or node.is_no_inherit):
+            yield from never_null(check(node, "").parts)
 
 
 def promises(look: Look, table: tuple[str, ...], constraint: str, columns: Iterable[str], over: Iterable[str]) -> None:

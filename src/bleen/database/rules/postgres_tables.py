@@ -77,7 +77,7 @@ def _part(look: Look, statement: Message, command: Message, at: Place, free: boo
     rule = COMMANDS.get(subtype)
     made.refers(look, name, command)
     if free:
-        yield from _refers(look, name, command, at)
+        yield from _refers(look, name, command, at, nulls.follows(look, name, command))
         yield from _tied(look, name, command, at)
         made.makes_numbers(look, name, command)
         yield from _calls(look, name, command, at)
@@ -136,13 +136,20 @@ def _turn(command: Message) -> int:
     return {"AT_AlterColumnType": 1, "AT_AddColumn": 2, "AT_SetNotNull": 3, "AT_AddConstraint": 4, "AT_ColumnDefault": 4}.get(subtype, 5)
 
 
-def _refers(look: Look, name: tuple[str, ...], tree: Message, at: Place) -> Iterator[Finding]:
+def _refers(look: Look, name: tuple[str, ...], tree: Message, at: Place, required: Sequence[str]) -> Iterator[Finding]:
     """A row that the new version writes to a new table keeps the old version from the DELETE of what it refers to."""
-    for key, _ in made.foreign_keys(tree):
-        other = relation(key.pktable)
-        if look.expanding and key.fk_del_action in ("a", "r") and not made.is_free(look, other):
-            why = f"a DELETE of the old version from {quoted(*other)} fails where a row of {quoted(*name)} refers to what it deletes"
-            yield look.warning("foreign-key", f"{why}; say ON DELETE CASCADE or SET NULL, or add the foreign key in contract", at=at)
+    keys = list(made.foreign_keys(tree))
+    stay = [(relation(key.pktable), columns, made.emptied(key, columns), key.fk_del_action) for key, columns in keys if key.fk_del_action != "c"]
+    if not keys:  # those that are there, once what they set to NULL is required
+        stay = [(tie.other, tie.columns, tie.emptied, "n") for tie in made.ties(look, name) if {*tie.emptied} & {*required}]
+    for other, columns, emptied, action in stay if look.expanding else ():
+        never = [quoted(each) for each in emptied or columns if nulls.is_never_null(look, name, each)]
+        if made.is_free(look, other) or (action == "n" and not never):
+            continue
+        how = {"n": f", as {', '.join(never)} cannot be NULL", "d": ", but where the default refers to a row that stays"}.get(action, "")
+        why = f"a DELETE of the old version from {quoted(*other)} fails where a row of {quoted(*name)} refers to what it deletes{how}"
+        safe = "ON DELETE CASCADE" if never else "ON DELETE CASCADE or SET NULL"
+        yield look.warning("foreign-key", f"{why}; say {safe}, or add the foreign key in contract", at=at)
 
 
 def _tied(look: Look, name: tuple[str, ...], command: Message, at: Place) -> Iterator[Finding]:
@@ -649,7 +656,7 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
         made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
         made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
-        yield from _refers(look, name, statement, look.parsed.statement.at)
+        yield from _refers(look, name, statement, look.parsed.statement.at, nulls.follows(look, name, statement))
         for each in statement.inh_relations:
             made.takes_in(look, relation(each.range_var), name)
     yield from _parented(look, statement, parents)
