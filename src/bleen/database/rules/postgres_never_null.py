@@ -59,19 +59,19 @@ def promises(look: Look, table: tuple[str, ...], constraint: str, columns: Itera
 
 
 def validated(look: Look, table: tuple[str, ...], constraint: str) -> None:
-    for column in _promised(look, table, constraint):
+    for column in promised_by(look, table, constraint):
         look.known.learns(_PROVEN, *table, column, constraint)
 
 
 def doubts(look: Look, table: tuple[str, ...], constraint: str) -> None:
     """It is there, but proves nothing any more: NOT ENFORCED, NO INHERIT."""
-    for column in _promised(look, table, constraint):
+    for column in promised_by(look, table, constraint):
         look.known.unlearns(_PROVEN, *table, column, constraint)
 
 
 def loses_constraint(look: Look, table: tuple[str, ...], constraint: str, named: bool) -> None:
     """One that is not ``named`` by this release may be a NOT NULL, which has a name from PostgreSQL 18 on."""
-    promised = _promised(look, table, constraint)
+    promised = promised_by(look, table, constraint)
     for column in promised:
         look.known.unlearns(_PROMISED, *table, column, constraint)
         look.known.unlearns(_PROVEN, *table, column, constraint)
@@ -95,5 +95,5 @@ def loses_column(look: Look, table: tuple[str, ...], column: str) -> None:
             loses_constraint(look, table, names[-1], named=True)
 
 
-def _promised(look: Look, table: tuple[str, ...], constraint: str) -> list[str]:
+def promised_by(look: Look, table: tuple[str, ...], constraint: str) -> list[str]:
     return [names[-2] for names in look.known.facts(_PROMISED) if names[:-2] == table and names[-1] == constraint]

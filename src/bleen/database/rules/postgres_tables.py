@@ -63,7 +63,7 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
 def _parts(look: Look, statement: Message, what: str, name: tuple[str, ...]) -> Iterator[tuple[Message, list[Finding]]]:
     """What is found in each subcommand, in the order in which they are carried out."""
     free = made.is_free(look, name) or (what in ("OBJECT_VIEW", "OBJECT_FOREIGN_TABLE") and look.known.made(made.NAME, *name))
-    for node, at in sorted(zip(statement.cmds, look.parts(), strict=False), key=lambda part: _turn(part[0].alter_table_cmd)):
+    for node, at in sorted(zip(statement.cmds, look.parts(), strict=False), key=lambda part: _turn(statement, part[0].alter_table_cmd)):
         command = node.alter_table_cmd
         subtype = pb.AlterTableType.Name(command.subtype)
         if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions") and what in ("OBJECT_VIEW", "OBJECT_MATVIEW"):
@@ -128,9 +128,11 @@ def _behind(more: str, fix: str, look: Look) -> str:
     return f"{file}\n{more}\n{fix}" if look.expanding else f"{fix}\n{file}\n{more}"
 
 
-def _turn(command: Message) -> int:
+def _turn(statement: Message, command: Message) -> int:
     """When PostgreSQL carries out a part, wherever it stands: what drops comes first (tablecmds.c, AT_PASS_*)."""
     subtype = pb.AlterTableType.Name(command.subtype)
+    if subtype == "AT_DropConstraint" and any(each.name == command.name for each in _validations(statement)):
+        return 6  # which PostgreSQL refuses: it was meant to come last
     if subtype.startswith("AT_Drop") or (subtype == "AT_ColumnDefault" and not command.HasField("def")):
         return 0
     return {"AT_AlterColumnType": 1, "AT_AddColumn": 2, "AT_SetNotNull": 3, "AT_AddConstraint": 4, "AT_ColumnDefault": 4}.get(subtype, 5)
@@ -239,8 +241,9 @@ def _not_null(look: Look, statement: Message, command: Message, at: Place) -> It
     if look.known.made("column", *name, command.name):
         look.known.makes("column", *name, command.name, what=look.known.of("column", *name, command.name)._replace(required=True))
     if not proven:
-        steps = required(name, command.name)
-        fix = "\n".join(["-- contract.sql", *steps] if look.expanding else steps)
+        told = any(command.name in nulls.promised_by(look, name, each.name) for each in _validations(statement))  # by ``_validate``, which comes before it
+        steps = [] if told else required(name, command.name)
+        fix = "\n".join(["-- contract.sql", *steps] if look.expanding and steps else steps)
         yield look.finding(
             "set-not-null",
             f"all rows of {quoted(*name)} are read while nobody reads or writes it; PostgreSQL skips that for a CHECK ({quoted(command.name)} "
@@ -306,13 +309,18 @@ def _foreign(look: Look, statement: Message, constraint: Message, at: Place) -> 
 
 def _waits_in_company(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
     """A foreign key waits for its lock on the other table under the locks that the other parts have."""
-    table, other = relation(statement.relation), relation(constraint.pktable)
-    beside = [each.alter_table_cmd for each in statement.cmds if getattr(each.alter_table_cmd, "def").constraint != constraint]
-    if made.is_free(look, other) or other == table or all(_is_gentle(each) for each in beside):
+    if not _waits(look, statement, constraint):
         return
+    table, other = relation(statement.relation), relation(constraint.pktable)
     why = f"{quoted(*table)} is locked against everything by the other parts of this statement while this waits for its lock on {quoted(*other)}"
-    fix = f"{sql(changed(statement, cmds=list(map(wrapped, beside))))}\n{added(statement, _not_valid(constraint))}"
+    fix = added(statement, constraint) if constraint.skip_validation else ""  # else that is told by ``_unvalidated``
     yield look.finding("inline-constraint", f"{why}; add the foreign key in a statement of its own", fix, at=at)
+
+
+def _waits(look: Look, statement: Message, constraint: Message) -> bool:
+    other = relation(constraint.pktable)
+    beside = [each.alter_table_cmd for each in statement.cmds if getattr(each.alter_table_cmd, "def").constraint != constraint]
+    return not made.is_free(look, other) and other != relation(statement.relation) and not all(_is_gentle(each) for each in beside)
 
 
 def _is_gentle(command: Message) -> bool:
@@ -355,15 +363,12 @@ def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place)
 
 def _validate(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    if any(each.alter_table_cmd.subtype != pb.AT_ValidateConstraint for each in statement.cmds):
-        alone = [each.alter_table_cmd for each in statement.cmds if each.alter_table_cmd.subtype == pb.AT_ValidateConstraint]
-        rest = [each for each in statement.cmds if each.alter_table_cmd.subtype != pb.AT_ValidateConstraint]
-        steps = [sql(changed(statement, cmds=rest)), *(_alone(statement, each) for each in alone)]
+    if not only_validates(statement):
         if not made.is_free(look, name):
             yield look.finding(
                 "validate-alone",
                 f"all rows of {quoted(*name)} are checked under the locks of the other parts of this statement; validate in a statement of its own",
-                "\n".join(steps),
+                "\n".join(_alone(statement, each) for each in _around(look, statement, command)),
                 at=at,
             )
     elif look.known.locked(look.parsed.statement.offset) and not made.is_free(look, name):
@@ -377,9 +382,24 @@ def _validate(look: Look, statement: Message, command: Message, at: Place) -> It
     nulls.validated(look, name, command.name)
 
 
+def _around(look: Look, statement: Message, command: Message) -> list[Message]:
+    """A validation between those parts of its statement that it waits for, and those that wait for it."""
+    name, parts = relation(statement.relation), [each.alter_table_cmd for each in statement.cmds]
+    adds = [each for each in parts if each.subtype == pb.AT_AddConstraint and getattr(each, "def").constraint.conname == command.name]
+    adds = [each for each in adds if (it := getattr(each, "def").constraint).skip_validation and not (it.fk_attrs and _waits(look, statement, it))]
+    proven = nulls.promised_by(look, name, command.name)
+    requires = [each for each in parts if each.subtype == pb.AT_SetNotNull and each.name in proven]
+    drops = [each for each in parts if each.subtype == pb.AT_DropConstraint and each.name == command.name]
+    return [*adds, command, *requires, *drops]
+
+
+def _validations(statement: Message) -> list[Message]:
+    return [each.alter_table_cmd for each in statement.cmds if each.alter_table_cmd.subtype == pb.AT_ValidateConstraint]
+
+
 def only_validates(statement: Message) -> bool:
     """Whether it does nothing but what lets everybody read and write."""
-    return kind(statement) == "AlterTableStmt" and all(each.alter_table_cmd.subtype == pb.AT_ValidateConstraint for each in statement.cmds)
+    return kind(statement) == "AlterTableStmt" and len(_validations(statement)) == len(statement.cmds)
 
 
 def _alter_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
