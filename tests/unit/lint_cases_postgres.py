@@ -574,6 +574,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "SELECT set_config('lock_timeout', '0', false)"),
         ("both", "SELECT pg_catalog.set_config('search_path', '', false)"),
         ("both", "SELECT setval('s', 1)"),
+        ("both", "CREATE TABLE n (id int GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME s)); SELECT setval('n_id_seq', 1)"),
+        ("both", "CREATE TABLE n (id serial); SELECT setval(pg_get_serial_sequence('\"N\"', 'id'), 1)"),
         ("both", "CREATE TABLE n (id serial); SELECT setval('n_id_seq', 1), setval(pg_get_serial_sequence('users', 'id'), 1)"),
         ("both", "SELECT 1 WHERE lo_unlink(1) = 1"),
         ("both", "SELECT app.count(1)"),

@@ -84,11 +84,18 @@ def makes_copy(look: Look, name: tuple[str, ...]) -> None:
 
 
 def makes_numbers(look: Look, name: tuple[str, ...], tree: Message) -> None:
-    """The sequences of a new table's serial and identity columns, as PostgreSQL calls them."""
+    """The sequences of a new table's serial and identity columns, as they are called or as PostgreSQL calls them."""
     for _, node in walk(tree):
-        identity = any(each.constraint.contype == pb.CONSTR_IDENTITY for each in node.constraints) if kind(node) == "ColumnDef" else False
-        if identity or (kind(node) == "ColumnDef" and type_name(node.type_name) in SERIAL):
-            makes_copy(look, (*name[:-1], called(name[-1], node.colname, "seq")))
+        if kind(node) == "ColumnDef":
+            identity = next((each.constraint for each in node.constraints if each.constraint.contype == pb.CONSTR_IDENTITY), None)
+            numbered, column = identity is not None or type_name(node.type_name) in SERIAL, node.colname
+        else:
+            numbered = kind(node) == "AlterTableCmd" and node.subtype == pb.AT_AddIdentity
+            identity, column = (getattr(node, "def").constraint, node.name) if numbered else (None, "")
+        options = identity.options if identity is not None else ()
+        said = next((words(each.def_elem.arg.list.items) for each in options if each.def_elem.defname == "sequence_name"), (called(name[-1], column, "seq"),))
+        if numbered:
+            makes_copy(look, said if len(said) > 1 else (*name[:-1], *said))  # its schema is the table's
 
 
 def makes_name(look: Look, name: tuple[str, ...]) -> None:
