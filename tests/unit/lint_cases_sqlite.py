@@ -116,6 +116,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "CREATE TABLE notes (id INTEGER PRIMARY KEY, author TEXT REFERENCES users (email) ON DELETE CASCADE)"),
         ("expand", "CREATE TABLE IF NOT EXISTS notes (a INT, b INT, FOREIGN KEY (a, b) REFERENCES [users] (id, kind) ON DELETE SET NULL)"),
         ("expand", "CREATE TABLE main.notes (a INT REFERENCES users (id) ON DELETE CASCADE, b INT REFERENCES users (ID) ON UPDATE CASCADE)"),
+        ("expand", "CREATE TABLE notes (a INT REFERENCES users ON DELETE SET NULL NOT NULL)"),
+        ("expand", "CREATE TABLE notes (a INTEGER PRIMARY KEY REFERENCES users ON DELETE SET NULL)"),
+        ("expand", "CREATE TABLE notes (A INT, b INT, PRIMARY KEY (a, b), CONSTRAINT f FOREIGN KEY (a) REFERENCES users ON DELETE SET NULL) WITHOUT ROWID"),
+        ("expand", "CREATE TABLE notes (b INT); ALTER TABLE notes ADD a INT NOT NULL DEFAULT 1 REFERENCES users ON DELETE SET NULL"),
     ],
     "index-blocks-writers": [
         ("both", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\nALTER TABLE users ADD COLUMN c INT;\nCREATE UNIQUE INDEX i ON users (a, c)"),

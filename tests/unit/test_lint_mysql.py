@@ -82,6 +82,38 @@ def test_the_safe_way_is_written_for_this_statement() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("phase", "changes", "fix"),
+    [
+        (
+            "expand",
+            "ADD COLUMN (x INT NOT NULL, y INT), COMMENT = 't', ADD INDEX i (x), ALGORITHM=INPLACE, LOCK=NONE",
+            "ALTER TABLE users ADD COLUMN x INT NULL, ALGORITHM=INSTANT;\n"
+            "ALTER TABLE users ADD COLUMN y INT, COMMENT = 't', ADD INDEX i (x), ALGORITHM=INPLACE, LOCK=NONE;\n-- backfill.sql\n",
+        ),
+        (
+            "contract",
+            "ADD COLUMN x INT NOT NULL, DROP COLUMN y, ALGORITHM=INSTANT",
+            "-- expand.sql\nALTER TABLE users ADD COLUMN x INT NULL, ALGORITHM=INSTANT;\n-- backfill.sql\nUPDATE users SET x = 0 WHERE x IS NULL;\n"
+            "-- contract.sql\nALTER TABLE users MODIFY COLUMN x INT NOT NULL, ALGORITHM=INPLACE, LOCK=NONE;\n"
+            "ALTER TABLE users DROP COLUMN y, ALGORITHM=INSTANT;",
+        ),
+        ("expand", "COMMENT = 't', DROP COLUMN w", "-- expand.sql\nALTER TABLE users COMMENT = 't';\n-- contract.sql\nALTER TABLE users DROP COLUMN w"),
+        (
+            "expand",
+            "DROP COLUMN w, ADD COLUMN w INT, ALGORITHM=INSTANT",
+            "-- contract.sql\nALTER TABLE users DROP COLUMN w, ALGORITHM=INPLACE, LOCK=NONE;\n"
+            "-- in a release after that, as the name is taken until then: ALTER TABLE users ADD COLUMN w INT;",
+        ),
+    ],
+)
+def test_the_safe_way_of_one_part_says_the_harmless_ones_too(phase: Phase, changes: str, fix: str) -> None:
+    """A safe way says all that the statement says"""
+    (finding,) = found(f"ALTER TABLE users {changes}", phase)
+    assert finding.fix.startswith(fix)
+    assert [each for each in lint_release(parts(finding.fix, phase), "mysql") if each.severity == "error"] == []
+
+
 def test_a_finding_points_at_the_part_that_is_wrong() -> None:
     sql = "ALTER TABLE users\n  ADD COLUMN a INT,\n  DROP COLUMN b,\n  ALGORITHM=INSTANT;\n  DROP TABLE users;"
     assert [(finding.line, finding.column, finding.rule) for finding in found(sql, "expand")] == [(3, 3, "drop-in-expand"), (5, 3, "drop-in-expand")]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from bleen.database.rules.conditions import UNKNOWN, value
-from bleen.database.rules.findings import Known, Phase
+from bleen.database.rules.findings import PHASES, Known, Phase
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.mysql_adding import INSTANT, ONLINE, added, defined, nullable, required
 from bleen.database.rules.mysql_column import Column, is_constant
@@ -85,6 +85,8 @@ def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
         return
     unnamed: list[Spec] = []
     left: list[Spec] = []
+    found: list[Fault] = []
+    unsaid: list[Spec] = []
     for spec in alter.specs:
         if spec.column is not None and spec.kind == "add-column":
             _remember(spec.column, context)
@@ -93,21 +95,61 @@ def judged(alter: Alter, phase: Phase, known: Known) -> Iterator[Fault]:
         elif spec.kind in ("add-index", "add-unique") and spec.names and "EXISTS" not in _words(spec):
             known.makes("index", *context.key, spec.names[0].identifier.lower())
         faults = list(_SPECS[spec.kind](spec, context))
-        yield from faults
+        found += faults
         if spec.kind in ("algorithm", "lock") or any(fault.severity == "error" for fault in faults):
             continue
         left.append(spec)
+        if not any(fault.fix for fault in faults):
+            unsaid.append(spec)
         if not online and spec.kind in _NAMED:
             unnamed.append(spec)
+    nameless = bool(unnamed) and algorithm != "COPY" and lock not in ("SHARED", "EXCLUSIVE")
+    yield from found if nameless else _with_the_rest(found, unsaid, alter, context)
     for kind in ("algorithm", "lock"):
         again = [spec for spec in alter.specs if spec.kind == kind][1:]
         if again:
             yield Fault(again[-1].at, "algorithm", f"{kind.upper()} is named more than once, and the last one counts: name it once")
-    if unnamed and algorithm != "COPY" and lock not in ("SHARED", "EXCLUSIVE"):
+    if nameless:  # which says the rest
         yield _unnamed(unnamed, left, context)
     for spec in alter.specs:
         if spec.kind == "add-foreign":
             known.forgets("table", *(token.identifier for token in spec.names))  # what it cascades to is in use
+
+
+def _with_the_rest(found: Sequence[Fault], unsaid: Sequence[Spec], alter: Alter, context: Context) -> Iterator[Fault]:
+    """The last safe way of a statement says the parts too against which there is nothing to be said: a column or an index among them may need those before."""
+    last = max((fault for fault in found if fault.severity == "error" and fault.fix), key=lambda fault: fault.at.offset, default=None)
+    dropped = {_target(spec) for spec in alter.specs if spec.kind in ("drop-column", "drop-index")}
+    apart = [spec for spec in unsaid if spec.kind in ("add-column", "add-index", "add-unique") and spec.names and _target(spec) in dropped]
+    rest = [spec for spec in unsaid if spec not in apart]
+    how = [spec.text for spec in alter.specs if spec.kind in ("algorithm", "lock")] if context.online else []
+    if not how and any(spec.kind in _NAMED for spec in rest):
+        how = [INSTANT if all(spec.kind == "add-column" for spec in rest) else ONLINE]
+    for fault in found:
+        fix = fault.fix
+        if fault is last and rest:
+            fix = _followed(fix, context.alter(", ".join([*(spec.text for spec in rest), *how])), context.phase)
+        if fault is last and apart:
+            later = " ".join(context.alter(", ".join(spec.text for spec in apart)).split())
+            fix += f"\n-- in a release after that, as the name is taken until then: {later}"
+        yield fault._replace(fix=fix)
+
+
+def _target(spec: Spec) -> tuple[bool, str]:
+    return spec.kind.endswith("column"), spec.names[0].identifier.lower()
+
+
+def _followed(fix: str, more: str, phase: Phase) -> str:
+    """A safe way with a statement behind all that it does in this phase."""
+    file, lines = f"-- {phase}.sql", fix.splitlines()
+    files = [at for at, line in enumerate(lines) if line in (f"-- {each}.sql" for each in PHASES)]
+    if file in lines:
+        at = next((each for each in files if each > lines.index(file)), len(lines))
+    elif not files or (phase == "expand" and files[0] > 0):
+        at = files[0] if files else len(lines)
+    else:
+        return f"{file}\n{more}\n{fix}" if phase == "expand" else f"{fix}\n{file}\n{more}"
+    return "\n".join([*lines[:at], more, *lines[at:]])
 
 
 _NAMED = frozenset(["add-column", "add-index", "add-unique", "drop-column", "modify", "change"])

@@ -42,7 +42,7 @@ RULES = {
     "validate-alone": "VALIDATE CONSTRAINT stands in an ALTER TABLE that does nothing else, and in a command behind nothing else in one transaction.",
     "alter-constraint": "When a constraint is checked does not change under the old version.",
     "generated-expression": "A generated column keeps its expression.",
-    "identity": "Identity is not added to, changed on, or taken from a column that the old version writes.",
+    "identity": "Identity is not added to, changed on, or taken from a column before contract; one that is added then begins above the numbers that are taken.",
     "index-without-concurrently": "An index of a table in use is built CONCURRENTLY.",
     "unnamed-index": "An index has a name, so that a build that failed is found again.",
     "index-if-not-exists": "CREATE INDEX CONCURRENTLY IF NOT EXISTS takes an INVALID index for a good one.",

@@ -66,6 +66,8 @@ class Tie(NamedTuple):
     """Of the free table; none if it refers to the primary key without a name."""
     other: tuple[str, ...]
     """The table in use."""
+    emptied: tuple[str, ...] = ()
+    """The columns that are set to NULL when the row goes that they refer to."""
 
 
 def makes_table(look: Look, name: tuple[str, ...]) -> None:
@@ -82,11 +84,18 @@ def makes_copy(look: Look, name: tuple[str, ...]) -> None:
 
 
 def makes_numbers(look: Look, name: tuple[str, ...], tree: Message) -> None:
-    """The sequences of a new table's serial and identity columns, as PostgreSQL calls them."""
+    """The sequences of a new table's serial and identity columns, as they are called or as PostgreSQL calls them."""
     for _, node in walk(tree):
-        identity = any(each.constraint.contype == pb.CONSTR_IDENTITY for each in node.constraints) if kind(node) == "ColumnDef" else False
-        if identity or (kind(node) == "ColumnDef" and type_name(node.type_name) in SERIAL):
-            makes_copy(look, (*name[:-1], called(name[-1], node.colname, "seq")))
+        if kind(node) == "ColumnDef":
+            identity = next((each.constraint for each in node.constraints if each.constraint.contype == pb.CONSTR_IDENTITY), None)
+            numbered, column = identity is not None or type_name(node.type_name) in SERIAL, node.colname
+        else:
+            numbered = kind(node) == "AlterTableCmd" and node.subtype == pb.AT_AddIdentity
+            identity, column = (getattr(node, "def").constraint, node.name) if numbered else (None, "")
+        options = identity.options if identity is not None else ()
+        said = next((words(each.def_elem.arg.list.items) for each in options if each.def_elem.defname == "sequence_name"), (called(name[-1], column, "seq"),))
+        if numbered:
+            makes_copy(look, said if len(said) > 1 else (*name[:-1], *said))  # its schema is the table's
 
 
 def makes_name(look: Look, name: tuple[str, ...]) -> None:
@@ -156,7 +165,7 @@ def refers(look: Look, name: tuple[str, ...], tree: Message) -> None:
         if not is_free(look, name):
             _tie(look, parent, Tie(constraint, words(key.pk_attrs), name))
         elif not is_free(look, parent):
-            _tie(look, name, Tie(constraint, columns, parent))
+            _tie(look, name, Tie(constraint, columns, parent, emptied(key, columns)))
 
 
 def foreign_keys(tree: Message) -> Iterator[tuple[Message, tuple[str, ...]]]:
@@ -166,6 +175,11 @@ def foreign_keys(tree: Message) -> Iterator[tuple[Message, tuple[str, ...]]]:
             yield from ((each.constraint, (node.colname,)) for each in node.constraints if each.constraint.contype == pb.CONSTR_FOREIGN)
         elif kind(node) == "Constraint" and node.contype == pb.CONSTR_FOREIGN and node.fk_attrs:
             yield node, words(node.fk_attrs)
+
+
+def emptied(key: Message, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """By ON DELETE SET NULL."""
+    return (words(key.fk_del_set_cols) or columns) if key.fk_del_action == "n" else ()
 
 
 def _tie(look: Look, name: tuple[str, ...], tie: Tie) -> None:

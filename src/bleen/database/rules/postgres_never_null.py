@@ -3,9 +3,13 @@
 Source: PostgreSQL 18, "ALTER TABLE", SET NOT NULL; tablecmds.c, NotNullImpliedByRelConstraints.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from bleen.database.rules.postgres_look import Look
+from postgast import pg_query_pb2 as pb
+from postgast import walk
+
+from bleen.database.rules.postgres_holds import check, never_null
+from bleen.database.rules.postgres_look import SERIAL, Look, Message, kind, type_name, words
 
 _REQUIRED, _PROMISED, _PROVEN = "required", "promises not null", "proves not null"
 
@@ -23,6 +27,31 @@ def allows(look: Look, table: tuple[str, ...], column: str) -> None:
     look.known.unlearns(_REQUIRED, *table, column)
 
 
+def follows(look: Look, table: tuple[str, ...], tree: Message) -> list[str]:
+    """The columns that CREATE TABLE, or a part of an ALTER of a table that nobody uses yet, requires from here on."""
+    subtype = pb.AlterTableType.Name(tree.subtype) if kind(tree) == "AlterTableCmd" else ""
+    if subtype in ("AT_DropNotNull", "AT_DropColumn"):
+        allows(look, table, tree.name)
+    elif subtype == "AT_DropConstraint":
+        loses_constraint(look, table, tree.name, False)
+    required = [tree.name] if subtype == "AT_SetNotNull" else list(_required(tree))
+    for column in required:
+        requires(look, table, column)
+    return required
+
+
+def _required(tree: Message) -> Iterator[str]:
+    for _, node in walk(tree):
+        if kind(node) == "ColumnDef":
+            said = {each.constraint.contype for each in node.constraints}
+            if said & {pb.CONSTR_NOTNULL, pb.CONSTR_PRIMARY, pb.CONSTR_IDENTITY} or type_name(node.type_name) in SERIAL:
+                yield node.colname
+        elif kind(node) == "Constraint" and node.contype == pb.CONSTR_PRIMARY:
+            yield from words(node.keys)
+        elif kind(node) == "Constraint" and node.contype in (pb.CONSTR_CHECK, pb.CONSTR_NOTNULL) and not (node.skip_validation or node.is_no_inherit):
+            yield from never_null(check(node, "").parts)
+
+
 def promises(look: Look, table: tuple[str, ...], constraint: str, columns: Iterable[str], over: Iterable[str]) -> None:
     """A constraint that is NOT VALID yet says of ``columns`` that they are never NULL; it goes when one goes that it is ``over``."""
     for column in columns:
@@ -30,19 +59,19 @@ def promises(look: Look, table: tuple[str, ...], constraint: str, columns: Itera
 
 
 def validated(look: Look, table: tuple[str, ...], constraint: str) -> None:
-    for column in _promised(look, table, constraint):
+    for column in promised_by(look, table, constraint):
         look.known.learns(_PROVEN, *table, column, constraint)
 
 
 def doubts(look: Look, table: tuple[str, ...], constraint: str) -> None:
     """It is there, but proves nothing any more: NOT ENFORCED, NO INHERIT."""
-    for column in _promised(look, table, constraint):
+    for column in promised_by(look, table, constraint):
         look.known.unlearns(_PROVEN, *table, column, constraint)
 
 
 def loses_constraint(look: Look, table: tuple[str, ...], constraint: str, named: bool) -> None:
     """One that is not ``named`` by this release may be a NOT NULL, which has a name from PostgreSQL 18 on."""
-    promised = _promised(look, table, constraint)
+    promised = promised_by(look, table, constraint)
     for column in promised:
         look.known.unlearns(_PROMISED, *table, column, constraint)
         look.known.unlearns(_PROVEN, *table, column, constraint)
@@ -66,5 +95,5 @@ def loses_column(look: Look, table: tuple[str, ...], column: str) -> None:
             loses_constraint(look, table, names[-1], named=True)
 
 
-def _promised(look: Look, table: tuple[str, ...], constraint: str) -> list[str]:
+def promised_by(look: Look, table: tuple[str, ...], constraint: str) -> list[str]:
     return [names[-2] for names in look.known.facts(_PROMISED) if names[:-2] == table and names[-1] == constraint]

@@ -1,6 +1,6 @@
 """Everything on PostgreSQL that is neither a table nor a row: DROP, RENAME, rights, types, functions, roles, settings, the database as a whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
@@ -27,6 +27,7 @@ from bleen.database.rules.postgres_look import (
     words,
     wrapped,
 )
+from bleen.database.statements import Place
 
 _RELATIONS = ("TABLE", "VIEW", "MATVIEW", "INDEX", "SEQUENCE", "FOREIGN_TABLE")
 _ON_RELATION = ("TRIGGER", "POLICY", "RULE")
@@ -354,18 +355,20 @@ def sequence(look: Look, statement: Message) -> Iterator[Finding]:
 def alter_sequence(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.sequence)
     options = {each.def_elem.defname: each.def_elem for each in statement.options}
-    changes = [each for each in options if each not in ("owned_by", "cache")]
     if look.known.made(made.NAME, *name):
         return
     owner = words(options["owned_by"].arg.list.items) if "owned_by" in options else ()
     if look.expanding and len(owner) > 1 and (look.known.made(made.NAME, *owner[:-1]) or look.known.made("column", *owner)):
         why = f"{quoted(*name)} goes once {quoted(*owner)} does, by a DROP of the release that made that, or by its revert; say it in contract"
         yield look.finding("alter-sequence", why, look.later())
-    if changes:
-        yield look.finding(
-            "alter-sequence",
-            f"the numbers that {quoted(*name)} gives out change at once ({', '.join(changes)}), perhaps to some that are taken; make another sequence",
-        )
+    yield from numbers_change(look, quoted(*name), [each for each in options if each != "owned_by"])
+
+
+def numbers_change(look: Look, sequence: str, options: Iterable[str], at: Place | None = None) -> Iterator[Finding]:
+    """By ALTER SEQUENCE, or as those of an identity column."""
+    if changes := [each for each in options if each != "cache"]:
+        why = f"the numbers that {sequence} gives out change at once ({', '.join(changes)}), perhaps to some that are taken; make another sequence"
+        yield look.finding("alter-sequence", why, at=at)
 
 
 def statistics(look: Look, statement: Message) -> Iterator[Finding]:

@@ -32,6 +32,7 @@ from bleen.database.rules.postgres_look import (
     temporary,
     wrapped,
 )
+from bleen.database.rules.postgres_objects import numbers_change
 from bleen.database.statements import Place
 
 Command = Callable[[Look, Message, Message, Place], Iterator[Finding]]
@@ -62,7 +63,7 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
 def _parts(look: Look, statement: Message, what: str, name: tuple[str, ...]) -> Iterator[tuple[Message, list[Finding]]]:
     """What is found in each subcommand, in the order in which they are carried out."""
     free = made.is_free(look, name) or (what in ("OBJECT_VIEW", "OBJECT_FOREIGN_TABLE") and look.known.made(made.NAME, *name))
-    for node, at in sorted(zip(statement.cmds, look.parts(), strict=False), key=lambda part: _turn(part[0].alter_table_cmd)):
+    for node, at in sorted(zip(statement.cmds, look.parts(), strict=False), key=lambda part: _turn(statement, part[0].alter_table_cmd)):
         command = node.alter_table_cmd
         subtype = pb.AlterTableType.Name(command.subtype)
         if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions") and what in ("OBJECT_VIEW", "OBJECT_MATVIEW"):
@@ -76,7 +77,7 @@ def _part(look: Look, statement: Message, command: Message, at: Place, free: boo
     rule = COMMANDS.get(subtype)
     made.refers(look, name, command)
     if free:
-        yield from _refers(look, name, command, at)
+        yield from _refers(look, name, command, at, nulls.follows(look, name, command))
         yield from _tied(look, name, command, at)
         made.makes_numbers(look, name, command)
         yield from _calls(look, name, command, at)
@@ -127,21 +128,30 @@ def _behind(more: str, fix: str, look: Look) -> str:
     return f"{file}\n{more}\n{fix}" if look.expanding else f"{fix}\n{file}\n{more}"
 
 
-def _turn(command: Message) -> int:
+def _turn(statement: Message, command: Message) -> int:
     """When PostgreSQL carries out a part, wherever it stands: what drops comes first (tablecmds.c, AT_PASS_*)."""
     subtype = pb.AlterTableType.Name(command.subtype)
+    if subtype == "AT_DropConstraint" and any(each.name == command.name for each in _validations(statement)):
+        return 6  # which PostgreSQL refuses: it was meant to come last
     if subtype.startswith("AT_Drop") or (subtype == "AT_ColumnDefault" and not command.HasField("def")):
         return 0
     return {"AT_AlterColumnType": 1, "AT_AddColumn": 2, "AT_SetNotNull": 3, "AT_AddConstraint": 4, "AT_ColumnDefault": 4}.get(subtype, 5)
 
 
-def _refers(look: Look, name: tuple[str, ...], tree: Message, at: Place) -> Iterator[Finding]:
+def _refers(look: Look, name: tuple[str, ...], tree: Message, at: Place, required: Sequence[str]) -> Iterator[Finding]:
     """A row that the new version writes to a new table keeps the old version from the DELETE of what it refers to."""
-    for key, _ in made.foreign_keys(tree):
-        other = relation(key.pktable)
-        if look.expanding and key.fk_del_action in ("a", "r") and not made.is_free(look, other):
-            why = f"a DELETE of the old version from {quoted(*other)} fails where a row of {quoted(*name)} refers to what it deletes"
-            yield look.warning("foreign-key", f"{why}; say ON DELETE CASCADE or SET NULL, or add the foreign key in contract", at=at)
+    keys = list(made.foreign_keys(tree))
+    stay = [(relation(key.pktable), columns, made.emptied(key, columns), key.fk_del_action) for key, columns in keys if key.fk_del_action != "c"]
+    if not keys:  # those that are there, once what they set to NULL is required
+        stay = [(tie.other, tie.columns, tie.emptied, "n") for tie in made.ties(look, name) if {*tie.emptied} & {*required}]
+    for other, columns, emptied, action in stay if look.expanding else ():
+        never = [quoted(each) for each in emptied or columns if nulls.is_never_null(look, name, each)]
+        if made.is_free(look, other) or (action == "n" and not never):
+            continue
+        how = {"n": f", as {', '.join(never)} cannot be NULL", "d": ", but where the default refers to a row that stays"}.get(action, "")
+        why = f"a DELETE of the old version from {quoted(*other)} fails where a row of {quoted(*name)} refers to what it deletes{how}"
+        safe = "ON DELETE CASCADE" if never else "ON DELETE CASCADE or SET NULL"
+        yield look.warning("foreign-key", f"{why}; say {safe}, or add the foreign key in contract", at=at)
 
 
 def _tied(look: Look, name: tuple[str, ...], command: Message, at: Place) -> Iterator[Finding]:
@@ -204,6 +214,7 @@ def _later(statement: Message, command: Message) -> str:
 def _default(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
     column, table = quoted(command.name), quoted(*name)
+    (look.known.unlearns if command.HasField("def") else look.known.learns)("default gone", *name, command.name)
     if not look.expanding:
         return
     if look.known.made("column", *name, command.name):
@@ -215,6 +226,8 @@ def _default(look: Look, statement: Message, command: Message, at: Place) -> Ite
             why = f"every INSERT of the old version into {table} fails from here on: it does not know {column}, which is NOT NULL and has no default any more"
             yield look.finding("drop-default", why, _later(statement, command), at=at)
         return
+    if any(each.alter_table_cmd.subtype == pb.AT_AddIdentity and each.alter_table_cmd.name == command.name for each in statement.cmds):
+        return  # which is told of both
     if command.HasField("def"):
         yield look.warning("set-default", f"the old version's INSERTs without {column} get this value too; see that it can read it", at=at)
     else:
@@ -228,8 +241,9 @@ def _not_null(look: Look, statement: Message, command: Message, at: Place) -> It
     if look.known.made("column", *name, command.name):
         look.known.makes("column", *name, command.name, what=look.known.of("column", *name, command.name)._replace(required=True))
     if not proven:
-        steps = required(name, command.name)
-        fix = "\n".join(["-- contract.sql", *steps] if look.expanding else steps)
+        told = any(command.name in nulls.promised_by(look, name, each.name) for each in _validations(statement))  # by ``_validate``, which comes before it
+        steps = [] if told else required(name, command.name)
+        fix = "\n".join(["-- contract.sql", *steps] if look.expanding and steps else steps)
         yield look.finding(
             "set-not-null",
             f"all rows of {quoted(*name)} are read while nobody reads or writes it; PostgreSQL skips that for a CHECK ({quoted(command.name)} "
@@ -295,13 +309,18 @@ def _foreign(look: Look, statement: Message, constraint: Message, at: Place) -> 
 
 def _waits_in_company(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
     """A foreign key waits for its lock on the other table under the locks that the other parts have."""
-    table, other = relation(statement.relation), relation(constraint.pktable)
-    beside = [each.alter_table_cmd for each in statement.cmds if getattr(each.alter_table_cmd, "def").constraint != constraint]
-    if made.is_free(look, other) or other == table or all(_is_gentle(each) for each in beside):
+    if not _waits(look, statement, constraint):
         return
+    table, other = relation(statement.relation), relation(constraint.pktable)
     why = f"{quoted(*table)} is locked against everything by the other parts of this statement while this waits for its lock on {quoted(*other)}"
-    fix = f"{sql(changed(statement, cmds=list(map(wrapped, beside))))}\n{added(statement, _not_valid(constraint))}"
+    fix = added(statement, constraint) if constraint.skip_validation else ""  # else that is told by ``_unvalidated``
     yield look.finding("inline-constraint", f"{why}; add the foreign key in a statement of its own", fix, at=at)
+
+
+def _waits(look: Look, statement: Message, constraint: Message) -> bool:
+    other = relation(constraint.pktable)
+    beside = [each.alter_table_cmd for each in statement.cmds if getattr(each.alter_table_cmd, "def").constraint != constraint]
+    return not made.is_free(look, other) and other != relation(statement.relation) and not all(_is_gentle(each) for each in beside)
 
 
 def _is_gentle(command: Message) -> bool:
@@ -344,15 +363,12 @@ def _unvalidated(look: Look, statement: Message, constraint: Message, at: Place)
 
 def _validate(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    if any(each.alter_table_cmd.subtype != pb.AT_ValidateConstraint for each in statement.cmds):
-        alone = [each.alter_table_cmd for each in statement.cmds if each.alter_table_cmd.subtype == pb.AT_ValidateConstraint]
-        rest = [each for each in statement.cmds if each.alter_table_cmd.subtype != pb.AT_ValidateConstraint]
-        steps = [sql(changed(statement, cmds=rest)), *(_alone(statement, each) for each in alone)]
+    if not only_validates(statement):
         if not made.is_free(look, name):
             yield look.finding(
                 "validate-alone",
                 f"all rows of {quoted(*name)} are checked under the locks of the other parts of this statement; validate in a statement of its own",
-                "\n".join(steps),
+                "\n".join(_alone(statement, each) for each in _around(look, statement, command)),
                 at=at,
             )
     elif look.known.locked(look.parsed.statement.offset) and not made.is_free(look, name):
@@ -366,9 +382,24 @@ def _validate(look: Look, statement: Message, command: Message, at: Place) -> It
     nulls.validated(look, name, command.name)
 
 
+def _around(look: Look, statement: Message, command: Message) -> list[Message]:
+    """A validation between those parts of its statement that it waits for, and those that wait for it."""
+    name, parts = relation(statement.relation), [each.alter_table_cmd for each in statement.cmds]
+    adds = [each for each in parts if each.subtype == pb.AT_AddConstraint and getattr(each, "def").constraint.conname == command.name]
+    adds = [each for each in adds if (it := getattr(each, "def").constraint).skip_validation and not (it.fk_attrs and _waits(look, statement, it))]
+    proven = nulls.promised_by(look, name, command.name)
+    requires = [each for each in parts if each.subtype == pb.AT_SetNotNull and each.name in proven]
+    drops = [each for each in parts if each.subtype == pb.AT_DropConstraint and each.name == command.name]
+    return [*adds, command, *requires, *drops]
+
+
+def _validations(statement: Message) -> list[Message]:
+    return [each.alter_table_cmd for each in statement.cmds if each.alter_table_cmd.subtype == pb.AT_ValidateConstraint]
+
+
 def only_validates(statement: Message) -> bool:
     """Whether it does nothing but what lets everybody read and write."""
-    return kind(statement) == "AlterTableStmt" and all(each.alter_table_cmd.subtype == pb.AT_ValidateConstraint for each in statement.cmds)
+    return kind(statement) == "AlterTableStmt" and len(_validations(statement)) == len(statement.cmds)
 
 
 def _alter_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -548,11 +579,62 @@ def _detach(look: Look, statement: Message, command: Message, at: Place) -> Iter
         )
 
 
+_OTHER_RULE = "the old version's INSERTs with or without {} meet another rule than before"
+
+
 def _identity(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    """Of a column that is in use, by the version that serves too once the contract is run."""
+    name, column = relation(statement.relation), quoted(command.name)
+    options = {each.def_elem.defname: inner(each.def_elem.arg) for each in getattr(command, "def").list.items}
+    always = options.pop("generated", None)
+    if command.subtype == pb.AT_SetIdentity:
+        yield from numbers_change(look, f"{quoted(*name)}.{column}", options, at)
+        if always is None:
+            return
+    if command.subtype == pb.AT_AddIdentity:
+        yield from _add_identity(look, statement, command, at)
+    elif look.expanding:
+        yield look.finding("identity", _OTHER_RULE.format(column), "" if options else _later(statement, command), at=at)
+    elif command.subtype == pb.AT_DropIdentity and not any(_defaults(each.alter_table_cmd, command.name) for each in statement.cmds):
+        yield look.warning("identity", f"INSERTs into {quoted(*name)} without {column} fail from here on: see that the version that serves says it", at=at)
+    elif always is not None and chr(always.ival) == "a":
+        yield _always(look, name, column, at)
+
+
+def _add_identity(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    """It brings a sequence of its own, which knows nothing of the numbers that are there."""
+    name, column, identity = relation(statement.relation), quoted(command.name), getattr(command, "def").constraint
+    dropping = [each.alter_table_cmd for each in statement.cmds if _defaults(each.alter_table_cmd, command.name)]
+    gap = not dropping and look.known.knows("default gone", *name, command.name)
+    if gap:  # the safe way drops it itself
+        dropping = [pb.AlterTableCmd(subtype=pb.AT_ColumnDefault, name=command.name, behavior=pb.DROP_RESTRICT)]
+    start = next((inner(each.def_elem.arg) for each in identity.options if each.def_elem.defname == "start"), None)
+    anew = start is None or (kind(start) == "Integer" and start.ival == 1)
+    adding, above = changed(command), ""
+    if anew:
+        others = [each for each in identity.options if each.def_elem.defname != "start"]
+        number = pb.DefElem(defname="start", arg=wrapped(pb.Float(fval="NUMBER")), defaction=pb.DEFELEM_UNSPEC)
+        getattr(adding, "def").constraint.CopyFrom(changed(identity, options=[*others, wrapped(number)]))
+        above = f"-- NUMBER is to be above all that {column} has come to by then: ".replace("\n", " ")
+    safe = above + " ".join(sql(changed(statement, cmds=list(map(wrapped, (*dropping, adding))))).split())
     if look.expanding:
-        yield look.finding(
-            "identity", f"the old version's INSERTs with or without {quoted(command.name)} meet another rule than before", _later(statement, command), at=at
-        )
+        yield look.finding("identity", _OTHER_RULE.format(column), f"-- contract.sql\n{safe}", at=at)
+    elif anew:
+        why = f"its numbers begin at 1, and an INSERT into {quoted(*name)} fails for each that is taken; say START WITH a number that is above them all"
+        yield look.finding("identity", why, safe, at=at)
+    elif gap:
+        why = f"INSERTs into {quoted(*name)} without {column} fail between its DROP DEFAULT and this; say both in one ALTER TABLE"
+        yield look.finding("identity", why, safe, at=at)
+    if not look.expanding and identity.generated_when == "a":
+        yield _always(look, name, column, at)
+
+
+def _always(look: Look, name: tuple[str, ...], column: str, at: Place) -> Finding:
+    return look.warning("identity", f"INSERTs into {quoted(*name)} that say {column} fail from here on: see that the version that serves does not", at=at)
+
+
+def _defaults(command: Message, column: str) -> bool:
+    return bool(command.subtype == pb.AT_ColumnDefault and command.name == column)
 
 
 COMMANDS: dict[str, Command] = {
@@ -594,7 +676,7 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
         made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
         made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
-        yield from _refers(look, name, statement, look.parsed.statement.at)
+        yield from _refers(look, name, statement, look.parsed.statement.at, nulls.follows(look, name, statement))
         for each in statement.inh_relations:
             made.takes_in(look, relation(each.range_var), name)
     yield from _parented(look, statement, parents)

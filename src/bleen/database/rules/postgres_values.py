@@ -47,6 +47,8 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     ">=": lambda a, b: bool(a >= b),
 }
 _NULL_OF_NULL = (*_COMPARED, "+", "-", "*", "/", "%", "~", "~*", "!~", "!~*", "~~", "!~~", "~~*", "!~~*")
+_NAME = re.compile(r'"((?:[^"]|"")+)"|([^\s".]+)')
+_NAMES = re.compile(rf"(?:{_NAME.pattern})(?:\.(?:{_NAME.pattern}))*")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _WHOLE = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
 _TEXT, _NUMERIC = ("text", "varchar"), ("numeric", "float4", "float8")
@@ -112,10 +114,11 @@ def _constant(it: Message) -> Value:
 
 
 def relation_said(node: Message) -> tuple[str, ...]:
-    """The relation that a literal names, as nextval and setval take it: 's', 'app.s'::regclass; empty where that cannot be told."""
+    """The relation that a literal names, as nextval and setval take it: 's', 'app."S"'::regclass; empty where that cannot be told."""
     it = inner(node)
     said = value(it.arg if kind(it) == "TypeCast" else node)
-    return tuple(said.lower().split(".")) if isinstance(said, str) and '"' not in said else ()
+    names = said if isinstance(said, str) and _NAMES.fullmatch(said) else ""
+    return tuple(quoted.replace('""', '"') if quoted else plain.lower() for quoted, plain in _NAME.findall(names))
 
 
 def _number(written: str) -> Value:

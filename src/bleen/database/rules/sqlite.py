@@ -189,7 +189,7 @@ class _Sqlite:
             self.known.makes("column", *_key(table), added.name.identifier.lower())
             yield from self.remembered(at, added, table)
             if added.reference:
-                yield from self.refers(table, added.reference)
+                yield from self.refers(table, added.reference._replace(required=(added.name,) if added.not_null else ()))
                 self.known.forgets("table", *_key((added.reference.table,)))  # what it cascades to is in use
         elif cursor.accept("RENAME", "TO"):
             yield from self.renamed(at, table, self.last_name(cursor))
@@ -363,7 +363,9 @@ class _Sqlite:
             message = f"{told.format('each')} unless {', '.join(unsure)} is its PRIMARY KEY or UNIQUE there (foreign key mismatch): see that it is"
             yield Fault(to.at, "foreign-key", message, "", "warn")
         if not to.yields:
-            message = f"{told.format('a')} if a row of {_name(table)} refers to what it deletes; say ON DELETE CASCADE or SET NULL"
+            never = f", as {', '.join(each.text for each in to.required)} cannot be NULL" if to.then == "NULL" else ""
+            safe = "ON DELETE CASCADE" if to.required else "ON DELETE CASCADE or SET NULL"
+            message = f"{told.format('a')} if a row of {_name(table)} refers to what it deletes{never}; say {safe}"
             yield Fault(to.at, "foreign-key", message, "", "warn")
 
     def create_index(self, cursor: Cursor, begin: Token, *, unique: bool) -> Iterator[Fault]:

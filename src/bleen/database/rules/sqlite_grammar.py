@@ -5,6 +5,7 @@ Sources: SQLite, "ALTER TABLE", "CREATE TABLE" (column-def), ``parse.y``. What S
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from bleen.database.tokens import Cursor, Puzzled, Token, words
@@ -17,8 +18,14 @@ class Reference(NamedTuple):
     table: Token
     columns: tuple[Token, ...]
     """None where it is the primary key."""
-    yields: bool
-    """Whether a row goes, or is left without a value, when the row goes that it refers to."""
+    then: str
+    """What becomes of a row when the row goes that it refers to: CASCADE, NULL, or nothing, which keeps that one."""
+    required: tuple[Token, ...] = ()
+    """Those of its own columns that cannot be NULL."""
+
+    @property
+    def yields(self) -> bool:
+        return self.then == "CASCADE" or (self.then == "NULL" and not self.required)
 
 
 class Column(NamedTuple):
@@ -144,19 +151,54 @@ def is_constant(default: tuple[Token, ...]) -> bool:
 
 
 def references(tokens: Sequence[Token]) -> Iterator[Reference]:
-    """All that a new table refers to."""
+    """All that a new table refers to; ``tokens`` are what stands behind its name."""
     cursor = Cursor(tuple(tokens), "")
-    while not cursor.done:
-        if cursor.sees("REFERENCES"):
-            yield _reference(cursor)
+    parts = list(_parts(cursor.group())) if cursor.sees("(") else []
+    required = _required(parts, keyed=any(token.word in ("WITHOUT", "STRICT") for token in cursor.rest()))
+    for part in parts:
+        for at in (at for at, token in enumerate(part) if token.word == "REFERENCES"):
+            own = _listed(part[:at], "FOREIGN") or part[:1]
+            yield _reference(Cursor(part[at:], ""))._replace(required=tuple(each for each in own if each.identifier.lower() in required))
+
+
+def _parts(body: Sequence[Token]) -> Iterator[tuple[Token, ...]]:
+    """The columns and constraints of a table."""
+    part, depth = list[Token](), 0
+    for token in body:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if token.word == "," and not depth:
+            yield tuple(part)
+            part = []
         else:
-            cursor.at += 1
+            part.append(token)
+    yield tuple(part)
+
+
+def _required(parts: Sequence[Sequence[Token]], keyed: bool) -> set[str]:
+    """The columns of a new table that cannot be NULL. Those of a PRIMARY KEY can be, but for the number of the row, and where a table is ``keyed`` by it."""
+    required, numbers, key = set[str](), set[str](), set[str]()
+    for part in parts:
+        said, name = [token.word for token in part], part[0].identifier.lower() if part else ""
+        if not part or part[0].word in _CONSTRAINTS_OF_TABLES:
+            key |= {each.identifier.lower() for each in _listed(part, "PRIMARY")}
+            continue
+        required |= {name} if ("NOT", "NULL") in pairwise(said) else set()
+        numbers |= {name} if said[1:2] == ["INTEGER"] else set()
+        key |= {name} if "PRIMARY" in said else set()
+    return required | (key if keyed else key & numbers if len(key) == 1 else set())
+
+
+def _listed(part: Sequence[Token], constraint: str) -> tuple[Token, ...]:
+    """The columns in the parentheses of a table's constraint, by its first word."""
+    begin = max((at for at, token in enumerate(part) if token.word == constraint), default=None)
+    cursor = Cursor(tuple(part[begin + 2 :]) if begin is not None else (), "")
+    return tuple(token for token in cursor.group() if token.kind != "sign") if cursor.sees("(") else ()
 
 
 def _reference(cursor: Cursor) -> Reference:
     at = cursor.now
     cursor.expect("REFERENCES")
-    table, columns, yields = cursor.name(), cursor.group() if cursor.sees("(") else (), False
+    table, columns, then = cursor.name(), cursor.group() if cursor.sees("(") else (), ""
     while True:
         if cursor.accept("MATCH"):
             cursor.name()
@@ -164,15 +206,15 @@ def _reference(cursor: Cursor) -> Reference:
             when = cursor.accept_one(words("DELETE UPDATE"))
             if not when:
                 raise Puzzled(cursor.now)
-            goes = cursor.accept("CASCADE") or cursor.accept("SET", "NULL")
+            goes = "CASCADE" if cursor.accept("CASCADE") else "NULL" if cursor.accept("SET", "NULL") else ""
             if not (goes or cursor.accept("RESTRICT") or cursor.accept("NO", "ACTION")):
                 cursor.expect("SET", "DEFAULT")
-            yields = goes if when == "DELETE" else yields
+            then = goes if when == "DELETE" else then
         elif cursor.accept("DEFERRABLE") or cursor.accept("NOT", "DEFERRABLE"):
             if cursor.accept("INITIALLY") and not cursor.accept_one(words("DEFERRED IMMEDIATE")):
                 raise Puzzled(cursor.now)
         else:
-            return Reference(at, table, tuple(token for token in columns if token.kind != "sign"), yields)
+            return Reference(at, table, tuple(token for token in columns if token.kind != "sign"), then)
 
 
 class Scratch:
