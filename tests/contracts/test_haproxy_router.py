@@ -170,12 +170,42 @@ class TestHAProxy(ProxyContract):
         secret = Path(certificate["key"]).read_text().splitlines()[1]
         assert not [path for path in site.place.iterdir() if path.is_file() and not path.is_symlink() and secret in path.read_text(errors="replace")]
 
+    def test_a_mark_of_the_certificate_that_cannot_be_read_has_it_given_once_more(self, make: Make, certificate: Mapping[str, str]) -> None:
+        site = make(tls=certificate)
+        site.up()
+        taken = (mark := site.place / "certificate.taken").read_text()
+        mark.write_bytes(b"\xff")
+        site.up()
+        assert mark.read_text() == taken
+
     def test_a_configuration_that_was_damaged_by_hand_is_refused(self, live: Site) -> None:
         live.signal(signal.SIGKILL)
         path = live.place / "haproxy.cfg"
         path.write_text(path.read_text().replace(f"server {BLUE}:", "server mine"))
         with pytest.raises(Refused, match="by hand"):
             live.up()
+
+    @pytest.mark.parametrize("name", ["haproxy.cfg", "routes.map"])
+    def test_a_file_that_cannot_be_read_keeps_nobody_from_the_way_back_and_is_written_again(self, live: Site, fleet: Fleet, name: str) -> None:
+        """From PROMOTING to HOLDING it always works."""
+        sound = (live.place / name).read_text()
+        (live.place / name).write_bytes(b"\xff")
+        live.prepare(fleet.routing({GREEN: 100}))
+        live.route(fleet.routing({GREEN: 100}))
+        (live.place / name).write_bytes(b"\xff")
+        live.prepare(fleet.routing({BLUE: 100}))
+        live.route(fleet.routing({BLUE: 100}))
+        live.settle(fleet.routing({BLUE: 100}, know=(BLUE, GREEN)))
+        assert live.get()[1] == "blue"
+        assert (live.place / name).read_text() == sound
+
+    @pytest.mark.parametrize("note", [b"\xff", b"x"])
+    def test_a_note_of_its_ending_that_nobody_of_us_wrote_says_nothing(self, live: Site, fleet: Fleet, note: bytes) -> None:
+        (live.place / "ending").write_bytes(note)
+        live.up()
+        assert live.get()[1] == "blue"
+        done(lambda: live.router.down(1))
+        assert live.processes() == []
 
     def test_a_host_name_is_refused_as_a_target(self, live: Site, fleet: Fleet) -> None:
         with pytest.raises(Refused, match="localhost"):

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from bleen.errors import Refused, Unavailable
 from bleen.host import launch, logs
 from bleen.host.clock import since_boot
-from bleen.host.files import Fence, Reserve, write_durably
+from bleen.host.files import Fence, Reserve, text_of, write_durably
 from bleen.host.launch import Program
 from bleen.host.processes import Process
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
@@ -343,7 +343,7 @@ class HAProxy:
         self._keep_changed(self._place / config.MAP, config.render_map(self._settings, servers, ways))
 
     def _keep_changed(self, path: Path, text: str) -> None:
-        if _read(path) != text:
+        if text_of(path) != text:
             self._keep(path, text)
 
     def _keep(self, path: Path, text: str) -> None:
@@ -443,8 +443,11 @@ class HAProxy:
 
     def _asked_to_end(self, process: Process) -> float | None:
         """When this process was asked to end, since boot."""
-        pid, start, at = (_read(self._ending) or "0 0 0").split()
-        return float(at) if (int(pid), int(start)) == (process.pid, process.start) else None
+        try:
+            pid, start, at = (text_of(self._ending) or "").split()
+            return float(at) if (int(pid), int(start)) == (process.pid, process.start) else None
+        except ValueError:  # nobody was, or it is not as we wrote it
+            return None
 
     def _link_certificate(self) -> None:
         """HAProxy looks for the key beside the certificate, under its name and ``.key`` (configuration manual, "ssl-load-extra-files")."""
@@ -592,10 +595,3 @@ def _must_be_sound(binary: str, place: Path) -> None:
 
 def _in_words(shares: Mapping[Environment, int]) -> str:
     return " and ".join(f"{share} % to {e}" for e, share in sorted(shares.items())) or "nothing"
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return None
