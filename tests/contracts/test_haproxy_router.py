@@ -1,9 +1,10 @@
 """HAProxy keeps the router contract; and what is HAProxy's own."""
 
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -178,12 +179,23 @@ class TestHAProxy(ProxyContract):
         site.up()
         assert mark.read_text() == taken
 
-    def test_a_configuration_that_was_damaged_by_hand_is_refused(self, live: Site) -> None:
-        live.signal(signal.SIGKILL)
-        path = live.place / "haproxy.cfg"
-        path.write_text(path.read_text().replace(f"server {BLUE}:", "server mine"))
-        with pytest.raises(Refused, match="by hand"):
-            live.up()
+    @pytest.mark.parametrize("name", ["haproxy.cfg", "routes.map"])
+    def test_a_file_that_is_damaged_is_no_memory(self, live: Site, fleet: Fleet, name: str) -> None:
+        journalled = [fleet.routing({GREEN: 100}), fleet.routing({BLUE: 100})]
+        for number, damage in enumerate(_DAMAGES[name]):
+            self.kill(live)
+            (live.place / name).write_text(damage((live.place / name).read_text()))
+            live.up(journalled[number % 2])
+            assert settled(live.router.routing()) == settled(journalled[number % 2]), number
+
+    def test_a_map_that_a_hand_has_led_elsewhere_is_what_it_starts_with(self, live: Site, fleet: Fleet) -> None:
+        live.prepare(fleet.routing({}, GREEN))
+        there = (live.place / "routes.map").read_text()
+        before, after = (self.server(live, each).partition("/")[0] for each in (BLUE, GREEN))
+        self.kill(live)
+        (live.place / "routes.map").write_text(there.replace(f"production {before}:", f"production {after}:"))
+        live.up(fleet.routing({BLUE: 100}))
+        assert live.get()[1] == "green"
 
     @pytest.mark.parametrize("name", ["haproxy.cfg", "routes.map"])
     def test_a_file_that_cannot_be_read_keeps_nobody_from_the_way_back_and_is_written_again(self, live: Site, fleet: Fleet, name: str) -> None:
@@ -294,4 +306,25 @@ def test_a_way_is_read_as_it_was_written() -> None:
             Way.parse(text)
 
 
+_SERVER = "    server "
+_DAMAGES: Mapping[str, Sequence[Callable[[str], str]]] = {
+    "haproxy.cfg": (
+        lambda text: "",
+        lambda text: "\0" * len(text),
+        lambda text: text[: text.index(_SERVER, text.index(_SERVER) + 1)],
+        lambda text: text[: text.index(" check") - 1],
+        lambda text: text.replace(_SERVER, f"{_SERVER}mine:"),
+        lambda text: re.sub(rf"({_SERVER}\S+) .*", r"\1", text),
+    ),
+    "routes.map": (
+        lambda text: "",
+        lambda text: "\0" * len(text),
+        lambda text: text[:-2],
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("production", "product"),
+        lambda text: re.sub(r"production \S+", "production berth9:100:none", text),
+        lambda text: text.replace("/health", "/he\0\0\0\0"),
+    ),
+}
+"""What a disk, or a hand, does to the text of a file."""
 _PATH = {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"}

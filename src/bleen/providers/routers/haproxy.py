@@ -383,19 +383,24 @@ class HAProxy:
 
     # Its life
 
+    def _memory(self) -> tuple[list[Server], dict[str, str]] | None:
+        """What it would start with; None if its files are not there, or are not ours any more: a way that leads to nobody answers 503 to everybody."""
+        try:
+            servers = config.read_servers(text_of(self._place / config.CONFIG) or "")
+            ways = config.read_map(text_of(self._place / config.MAP) or "")
+        except (ValueError, LookupError):
+            return None
+        started = _Seen(ways, tuple(_Live(s.berth, s.name, s.target, 0, 1, 1, s.environment) for s in servers))
+        return None if started.routing.unknown else (servers, ways)
+
     def _start(self, routing: Routing) -> Process:
-        """Starts it from its own files, or from ``routing`` if there are none. Raises Refused if it could not listen, or finds fault with them."""
+        """Starts it from its memory, or from ``routing`` if it has none. Raises Refused if it could not listen, or finds fault with them."""
         binary = installed()
         if binary is None:
             raise Refused("there is no haproxy on PATH: install it (Debian: apt-get install haproxy), or choose another router")
         for address in (self._settings.listener.listen, self._settings.listener.preview):
             require_free(address)
-        try:
-            servers, ways = config.read_servers((self._place / config.CONFIG).read_text()), config.read_map((self._place / config.MAP).read_text())
-        except FileNotFoundError:
-            servers, ways = _from_nothing(routing, self._settings.asked)
-        except ValueError as error:
-            raise Refused(f"{self._place / config.CONFIG} was changed by hand ({error}): undo that, or remove it to start from what is journalled") from None
+        servers, ways = self._memory() or _from_nothing(routing, self._settings.asked)
         self._link_certificate()
         self._write(servers, ways)
         _must_be_sound(binary, self._place)
