@@ -497,6 +497,8 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) ->
     until("it is dead", lambda: platform.running()[GREEN].alive == 0)
     assert (platform.health(GREEN).ready, said in platform.health(GREEN).why) == (0, True)
     wrong: list[dict[str, object]] = [{"replicas": 3}, {"replicas": 1.0}, {"ports": ["x"]}, {"command": []}, {"stop_timeout": None}, {"env": []}]
+    wrong += [{"environment": 5}, {"env": {"A": 5}}]
+    wrong += [{"probe": {**PROBE._asdict(), name: None}} for name in PROBE._fields]
     for other in ("[]", '"x"', '{"version": null}', *(json.dumps({**json.loads(text), **fields}) for fields in wrong)):
         file.write_text(other)
         assert said in platform.running()[GREEN].damaged

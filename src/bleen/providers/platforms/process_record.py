@@ -143,7 +143,7 @@ def read(path: Path) -> Record | None:
         known = {name: row[name] for name in Record._fields if name in row}  # another version of bleen may have written more, or less, of it
         probe = Probe(**row["probe"]) if row.get("probe") else None
         record = Record(**{**known, "ports": tuple(row["ports"]), "command": tuple(row["command"]), "probe": probe})
-        return _sound(record) if record.environment in ("", path.name) else None
+        return record if _sound(record).environment in ("", path.name) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -193,10 +193,12 @@ def write(path: Path, record: Record) -> None:
 
 def _sound(record: Record) -> Record:
     """Raises ValueError for a field that holds what nobody of us writes there."""
-    texts = (record.version, record.directory, record.user, *record.command)
-    numbers = (record.replicas, record.stop_signal, record.log_bytes, *record.ports)
-    kinds = all(isinstance(each, str) for each in texts) and all(isinstance(each, int) for each in numbers)
-    if not (kinds and isinstance(record.stop_timeout, int | float) and isinstance(record.env, dict) and record.command):
+    probe = record.probe or Probe()
+    texts = (record.version, record.directory, record.user, record.environment, *record.command, *record.env.values(), probe.path)
+    numbers = (record.replicas, record.stop_signal, record.log_bytes, *record.ports, probe.fall)
+    seconds = (record.stop_timeout, probe.interval, probe.patience, probe.timeout)
+    kinds = ((texts, str), (numbers, int), (seconds, (int, float)))
+    if not (all(isinstance(each, kind) for fields, kind in kinds for each in fields) and record.command):
         raise ValueError("a field is of the wrong kind")
     if not 0 <= record.replicas <= len(record.ports):
         raise ValueError(f"replicas is {record.replicas}, and there are {len(record.ports)} ports")
