@@ -235,13 +235,15 @@ class TestHAProxy(ProxyContract):
             assert site.get()[:2] == (200, "blue")
             site.router.settle(wanted, 1)
 
-    def test_each_environment_is_checked_as_its_own_release_says(self, live: Site, fleet: Fleet) -> None:
+    @pytest.mark.parametrize("why", ["x;y\\z'\"%20#", "<<", "\\<<"])
+    def test_each_environment_is_checked_as_its_own_release_says(self, live: Site, fleet: Fleet, why: str) -> None:
         """Command, variables, directory and replicas belong to a release."""
         live.router.settle(fleet.routing({BLUE: 100}, know=(BLUE,)), 1)
-        live.probe = live.probe._replace(path="/status?code=500&why=x;y\\z'\"%20#")
+        live.probe = live.probe._replace(path=f"/status?code=500&why={why}")
         live.router = live.again()
         live.prepare(fleet.routing({BLUE: 100}, GREEN))
         for _ in range(2):
+            assert f" {live.probe.path}\n" in self.say(live, "show map routes.map")
             until("green is found unwell", lambda: self.well(live, GREEN) == {False})
             assert self.well(live, BLUE) == {True}
             live.signal(signal.SIGKILL)

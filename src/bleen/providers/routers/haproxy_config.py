@@ -326,8 +326,8 @@ def plain(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """One word of a command on the stats socket (management guide, 9.3)."""
-    return re.sub(r"([\\; ])", r"\\\1", text)
+    """One word of a command on the stats socket (management guide, 9.3). A line that ends in ``<<`` would have it wait for more."""
+    return re.sub(r"([\\; <])", r"\\\1", text)
 
 
 def _quoted(text: str) -> str:
