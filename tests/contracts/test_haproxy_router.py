@@ -1,9 +1,10 @@
 """HAProxy keeps the router contract; and what is HAProxy's own."""
 
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -170,12 +171,53 @@ class TestHAProxy(ProxyContract):
         secret = Path(certificate["key"]).read_text().splitlines()[1]
         assert not [path for path in site.place.iterdir() if path.is_file() and not path.is_symlink() and secret in path.read_text(errors="replace")]
 
-    def test_a_configuration_that_was_damaged_by_hand_is_refused(self, live: Site) -> None:
-        live.signal(signal.SIGKILL)
-        path = live.place / "haproxy.cfg"
-        path.write_text(path.read_text().replace(f"server {BLUE}:", "server mine"))
-        with pytest.raises(Refused, match="by hand"):
-            live.up()
+    def test_a_mark_of_the_certificate_that_cannot_be_read_has_it_given_once_more(self, make: Make, certificate: Mapping[str, str]) -> None:
+        site = make(tls=certificate)
+        site.up()
+        taken = (mark := site.place / "certificate.taken").read_text()
+        mark.write_bytes(b"\xff")
+        site.up()
+        assert mark.read_text() == taken
+
+    @pytest.mark.parametrize("name", ["haproxy.cfg", "routes.map"])
+    def test_a_file_that_is_damaged_is_no_memory(self, live: Site, fleet: Fleet, name: str) -> None:
+        journalled = [fleet.routing({GREEN: 100}), fleet.routing({BLUE: 100})]
+        for number, damage in enumerate(_DAMAGES[name]):
+            self.kill(live)
+            (live.place / name).write_text(damage((live.place / name).read_text()))
+            live.up(journalled[number % 2])
+            assert settled(live.router.routing()) == settled(journalled[number % 2]), number
+
+    def test_a_map_that_a_hand_has_led_elsewhere_is_what_it_starts_with(self, live: Site, fleet: Fleet) -> None:
+        live.prepare(fleet.routing({}, GREEN))
+        there = (live.place / "routes.map").read_text()
+        before, after = (self.server(live, each).partition("/")[0] for each in (BLUE, GREEN))
+        self.kill(live)
+        (live.place / "routes.map").write_text(there.replace(f"production {before}:", f"production {after}:"))
+        live.up(fleet.routing({BLUE: 100}))
+        assert live.get()[1] == "green"
+
+    @pytest.mark.parametrize("name", ["haproxy.cfg", "routes.map"])
+    def test_a_file_that_cannot_be_read_keeps_nobody_from_the_way_back_and_is_written_again(self, live: Site, fleet: Fleet, name: str) -> None:
+        """From PROMOTING to HOLDING it always works."""
+        sound = (live.place / name).read_text()
+        (live.place / name).write_bytes(b"\xff")
+        live.prepare(fleet.routing({GREEN: 100}))
+        live.route(fleet.routing({GREEN: 100}))
+        (live.place / name).write_bytes(b"\xff")
+        live.prepare(fleet.routing({BLUE: 100}))
+        live.route(fleet.routing({BLUE: 100}))
+        live.settle(fleet.routing({BLUE: 100}, know=(BLUE, GREEN)))
+        assert live.get()[1] == "blue"
+        assert (live.place / name).read_text() == sound
+
+    @pytest.mark.parametrize("note", [b"\xff", b"x"])
+    def test_a_note_of_its_ending_that_nobody_of_us_wrote_says_nothing(self, live: Site, fleet: Fleet, note: bytes) -> None:
+        (live.place / "ending").write_bytes(note)
+        live.up()
+        assert live.get()[1] == "blue"
+        done(lambda: live.router.down(1))
+        assert live.processes() == []
 
     def test_a_host_name_is_refused_as_a_target(self, live: Site, fleet: Fleet) -> None:
         with pytest.raises(Refused, match="localhost"):
@@ -193,13 +235,15 @@ class TestHAProxy(ProxyContract):
             assert site.get()[:2] == (200, "blue")
             site.router.settle(wanted, 1)
 
-    def test_each_environment_is_checked_as_its_own_release_says(self, live: Site, fleet: Fleet) -> None:
+    @pytest.mark.parametrize("why", ["x;y\\z'\"%20#", "<<", "\\<<"])
+    def test_each_environment_is_checked_as_its_own_release_says(self, live: Site, fleet: Fleet, why: str) -> None:
         """Command, variables, directory and replicas belong to a release."""
         live.router.settle(fleet.routing({BLUE: 100}, know=(BLUE,)), 1)
-        live.probe = live.probe._replace(path="/status?code=500&why=x;y\\z'\"%20#")
+        live.probe = live.probe._replace(path=f"/status?code=500&why={why}")
         live.router = live.again()
         live.prepare(fleet.routing({BLUE: 100}, GREEN))
         for _ in range(2):
+            assert f" {live.probe.path}\n" in self.say(live, "show map routes.map")
             until("green is found unwell", lambda: self.well(live, GREEN) == {False})
             assert self.well(live, BLUE) == {True}
             live.signal(signal.SIGKILL)
@@ -264,4 +308,25 @@ def test_a_way_is_read_as_it_was_written() -> None:
             Way.parse(text)
 
 
+_SERVER = "    server "
+_DAMAGES: Mapping[str, Sequence[Callable[[str], str]]] = {
+    "haproxy.cfg": (
+        lambda text: "",
+        lambda text: "\0" * len(text),
+        lambda text: text[: text.index(_SERVER, text.index(_SERVER) + 1)],
+        lambda text: text[: text.index(" check") - 1],
+        lambda text: text.replace(_SERVER, f"{_SERVER}mine:"),
+        lambda text: re.sub(rf"({_SERVER}\S+) .*", r"\1", text),
+    ),
+    "routes.map": (
+        lambda text: "",
+        lambda text: "\0" * len(text),
+        lambda text: text[:-2],
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("production", "product"),
+        lambda text: re.sub(r"production \S+", "production berth9:100:none", text),
+        lambda text: text.replace("/health", "/he\0\0\0\0"),
+    ),
+}
+"""What a disk, or a hand, does to the text of a file."""
 _PATH = {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"}

@@ -10,6 +10,7 @@ import pytest
 
 from bleen import config
 from bleen.cli import main
+from bleen.errors import UserError
 from bleen.host.state import Place, find
 
 HUGE = "99999999999999999999"
@@ -77,6 +78,19 @@ def test_a_service_of_a_path_that_is_no_utf_8_is_found_by_it(typed: Typed) -> No
     place.journal.touch()
     for _ in range(2):
         place.remember(file)
+    assert find(file).service == "shop"
+
+
+def test_a_note_of_a_service_that_cannot_be_read_is_none_and_is_written_again(typed: Typed) -> None:
+    file, place = Path("bleen.yaml"), Place("shop")
+    place.make()
+    place.journal.touch()
+    place.remember(file)
+    [note] = (place.root / "files").iterdir()
+    note.write_bytes(b"\xff")
+    with pytest.raises(UserError, match="no service is known for"):
+        find(file)
+    place.remember(file)
     assert find(file).service == "shop"
 
 

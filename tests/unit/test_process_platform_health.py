@@ -148,6 +148,12 @@ def test_a_look_that_could_not_be_made_says_nothing_of_the_target() -> None:
     assert said == "127.0.0.1:1 could not be asked how it is: Too many open files\n"
 
 
+def test_a_bug_of_ours_in_a_look_is_no_news_of_the_target() -> None:
+    """A bug of ours is neither health nor death."""
+    with answering(b"HTTP/1.1 200 OK\r\n\r\n") as (well, _), pytest.raises(TypeError):
+        look_at_all({1: well, 2: Target("127.0.0.1", "no port")}, PROBE)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[tuple[Path, processes.Process, int]]:
     """A launched program that listens with SO_REUSEPORT: its record, process and port."""

@@ -19,7 +19,9 @@ from bleen.host.clock import since_boot
 from bleen.host.files import Fence, Reserve
 from bleen.model import Environment
 from bleen.plan import Probe
+from bleen.providers.platforms import process_record
 from bleen.providers.platforms.process import KEPT, ProcessPlatform
+from bleen.providers.platforms.process_record import State
 from bleen.testing.site import done, until
 
 GREEN = Environment("green", 5)
@@ -497,10 +499,42 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) ->
     until("it is dead", lambda: platform.running()[GREEN].alive == 0)
     assert (platform.health(GREEN).ready, said in platform.health(GREEN).why) == (0, True)
     wrong: list[dict[str, object]] = [{"replicas": 3}, {"replicas": 1.0}, {"ports": ["x"]}, {"command": []}, {"stop_timeout": None}, {"env": []}]
+    wrong += [{"environment": 5}, {"env": {"A": 5}}]
+    wrong += [{"probe": {**PROBE._asdict(), name: None}} for name in PROBE._fields]
     for other in ("[]", '"x"', '{"version": null}', *(json.dumps({**json.loads(text), **fields}) for fields in wrong)):
         file.write_text(other)
         assert said in platform.running()[GREEN].damaged
     file.write_text(text)
+
+
+def test_how_instances_fare_is_as_good_as_unknown_where_a_field_is_of_the_wrong_kind(host: Host) -> None:
+    """It is no truth, and damaged as good as absent."""
+    platform = host.platform()
+    platform.provision(GREEN, "1.0", 1, 1)
+    file = host.place / str(GREEN) / "instances.json"
+    row = json.loads(file.read_text())
+    for name in State._fields:
+        file.write_text(json.dumps({**row, "states": {"1": {**row["states"]["1"], name: [{}]}}}))
+        assert process_record.states(file.parent) == {}, name
+    host.kill(GREEN, 1)
+    platform.tend(1)
+    assert platform.running()[GREEN].alive == 1
+
+
+def test_an_environment_that_cannot_be_seen_to_keeps_nobody_from_the_others(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(BLUE, "0.9", 1, 1)
+    platform.provision(GREEN, "1.0", 1, 1)
+    (states := host.place / str(BLUE) / "instances.json").unlink()
+    states.mkdir()
+    host.kill(GREEN, 1)
+    with pytest.raises(Unavailable, match=f"Is a directory .*{states}"):
+        platform.tend(1)
+    assert host.carriers() == ["blue-4/1", "green-5/1"]
+    with pytest.raises(Unavailable, match=f"Is a directory .*{states}"):
+        until("green is gone", lambda: platform.down(1) is None)
+    assert host.carriers() == ["blue-4/1"]
+    states.rmdir()
 
 
 def test_what_is_to_go_for_good_goes_although_its_record_cannot_be_read(host: Host) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bleen.errors import Unavailable
 from bleen.host.clock import boot_id, since_boot
-from bleen.host.files import write_durably
+from bleen.host.files import text_of, write_durably
 from bleen.host.processes import Process
 from bleen.model import Memo, NotYet
 
@@ -105,10 +105,8 @@ class Errand:
         return NotYet(self._said(what), 0.05, memo={"key": key, **process._asdict(), "until": until})
 
     def _said(self, what: str) -> str:
-        try:
-            return f"{what}: {self._way.read_text()}"
-        except FileNotFoundError:
-            return what
+        way = text_of(self._way)
+        return what if way is None else f"{what}: {way}"
 
     def _doing(self) -> str:
         """Which run the program under way is."""

@@ -53,6 +53,14 @@ def write_durably(path: Path, text: str, mode: int = 0o600, sure: Callable[[], o
     sync_directory(path.parent)
 
 
+def text_of(path: Path) -> str | None:
+    """What a file of ours holds; None if it is not there or cannot be read, as a disk or another hand may leave it: then it holds nothing that we wrote."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
 def sync_directory(path: Path) -> None:
     """Makes creations and renames in a directory durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -18,11 +18,10 @@
 
 import os
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 from bleen.errors import UserError
-from bleen.host.files import write_durably, write_in_place
+from bleen.host.files import text_of, write_durably, write_in_place
 
 
 def root() -> Path:
@@ -63,10 +62,8 @@ class Place:
     def remember(self, file: Path) -> None:
         """Maps a bleen.yaml to this service, for the verbs that do not read it."""
         note, text = _note(file), f"{self.service}\n{os.fsencode(os.path.realpath(file)).decode(errors='backslashreplace')}\n"
-        with suppress(OSError):
-            if note.read_text() == text:
-                return
-        write_durably(note, text)
+        if text_of(note) != text:
+            write_durably(note, text)
 
 
 def find(file: Path) -> Place:
@@ -74,11 +71,10 @@ def find(file: Path) -> Place:
 
     Raises UserError if no service is known by that path.
     """
-    try:
-        service = _note(file).read_text().splitlines()[0]
-    except (OSError, IndexError):
+    service, _, _ = (text_of(_note(file)) or "").partition("\n")
+    if not service:
         known = f"--service names one of {', '.join(services())}" if services() else f"there is none yet under {root()}"
-        raise UserError(f"no service is known for {os.path.abspath(file)}: `bleen up` makes one known; {known}") from None
+        raise UserError(f"no service is known for {os.path.abspath(file)}: `bleen up` makes one known; {known}")
     return named(service)
 
 

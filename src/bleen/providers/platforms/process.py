@@ -138,36 +138,33 @@ class ProcessPlatform:
             return None
 
     def tend(self, epoch: int) -> None:
-        damaged: list[Unavailable] = []
+        failed = list[Exception]()
         with self._effect(epoch):
             for environment, path, record in self._records():
-                if isinstance(record, Unavailable):
-                    damaged.append(record)
-                    continue
-                self._stop(environment, path, record, record.unwanted)
-                self._start(environment, path, record, eager=False)  # what cannot be started is in its state, and told by health()
-                for n in record.instances:
-                    logs.rotate(path / f"{n}.log", record.log_bytes)
-        if damaged:
-            raise damaged[0]
+                with _noting(failed):
+                    if isinstance(record, Unavailable):
+                        raise record
+                    self._stop(environment, path, record, record.unwanted)
+                    self._start(environment, path, record, eager=False)  # what cannot be started is in its state, and told by health()
+                    for n in record.instances:
+                        logs.rotate(path / f"{n}.log", record.log_bytes)
+            if failed:
+                raise failed[0]
 
     def down(self, epoch: int) -> NotYet | None:
         with self._effect(epoch):
-            left, damaged = list[str](), list[Damaged]()
+            left, failed = list[str](), list[Exception]()
             for environment, path in _named(self._place):
-                try:
+                with _noting(failed):
                     record = process_record.going(path)
-                except Damaged as error:
-                    damaged.append(error)
-                    continue
-                if record is None:
-                    continue
-                left += self._stop(environment, path, record, record.instances)
-                if not left:
-                    for n in record.instances:
-                        (path / f"{n}.json").unlink(missing_ok=True)  # ended, not crashed: the next `tend` starts it at once
-            if damaged and not left:
-                raise damaged[0]
+                    if record is None:
+                        continue
+                    left += self._stop(environment, path, record, record.instances)
+                    if not left:
+                        for n in record.instances:
+                            (path / f"{n}.json").unlink(missing_ok=True)  # ended, not crashed: the next `tend` starts it at once
+            if failed and not left:
+                raise failed[0]
             return NotYet("; ".join(left[:3])) if left else None
 
     def logs(self, environment: Environment, lines: int) -> Sequence[str]:
@@ -375,6 +372,15 @@ def _in_words(what: str, whom: object) -> Iterator[None]:
     except OSError as error:
         where = f" ({error.filename})" if error.filename not in (None, str(whom)) else ""
         raise Unavailable(f"could not {what} {whom}: {error.strerror or error}{where}") from error
+
+
+@contextmanager
+def _noting(failed: list[Exception]) -> Iterator[None]:
+    """Notes what fails, to be raised at the end, a bug of ours too: an environment that cannot be seen to keeps nobody from the others."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - as above
+        failed.append(error)
 
 
 def _named(place: Path) -> list[tuple[Environment, Path]]:

@@ -63,14 +63,14 @@ def _refusal(port: int) -> str:
 
 
 def look_at_all(targets: Mapping[int, Target], probe: Probe) -> dict[int, str]:
-    """``look`` at all of them at once."""
-    found = dict.fromkeys(targets, "was not looked at")  # what a thread that broke leaves behind is not a pass
-    failed: list[Unavailable] = []
+    """``look`` at all of them at once. Raises what one of the looks did: a bug of ours is no news of the target either."""
+    found = dict[int, str]()
+    failed = list[Exception]()
 
     def one(instance: int, target: Target) -> None:
         try:
             found[instance] = look(target, probe)
-        except Unavailable as error:
+        except Exception as error:  # noqa: BLE001 - raised below, where somebody hears of it
             failed.append(error)
 
     threads = [threading.Thread(target=one, args=item, daemon=True) for item in targets.items()]

@@ -14,7 +14,7 @@
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,7 +143,7 @@ def read(path: Path) -> Record | None:
         known = {name: row[name] for name in Record._fields if name in row}  # another version of bleen may have written more, or less, of it
         probe = Probe(**row["probe"]) if row.get("probe") else None
         record = Record(**{**known, "ports": tuple(row["ports"]), "command": tuple(row["command"]), "probe": probe})
-        return _sound(record) if record.environment in ("", path.name) else None
+        return record if _sound(record).environment in ("", path.name) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -193,14 +193,22 @@ def write(path: Path, record: Record) -> None:
 
 def _sound(record: Record) -> Record:
     """Raises ValueError for a field that holds what nobody of us writes there."""
-    texts = (record.version, record.directory, record.user, *record.command)
-    numbers = (record.replicas, record.stop_signal, record.log_bytes, *record.ports)
-    kinds = all(isinstance(each, str) for each in texts) and all(isinstance(each, int) for each in numbers)
-    if not (kinds and isinstance(record.stop_timeout, int | float) and isinstance(record.env, dict) and record.command):
-        raise ValueError("a field is of the wrong kind")
+    probe = record.probe or Probe()
+    texts = (record.version, record.directory, record.user, record.environment, *record.command, *record.env.values(), probe.path)
+    numbers = (record.replicas, record.stop_signal, record.log_bytes, *record.ports, probe.fall)
+    seconds = (record.stop_timeout, probe.interval, probe.patience, probe.timeout)
+    _must_be((texts, str), (numbers, int), (seconds, (int, float)))
+    if not record.command:
+        raise ValueError("there is no command")
     if not 0 <= record.replicas <= len(record.ports):
         raise ValueError(f"replicas is {record.replicas}, and there are {len(record.ports)} ports")
     return record
+
+
+def _must_be(*fields: tuple[Iterable[object], type | tuple[type, ...]]) -> None:
+    """Raises ValueError unless all of each are of their kind."""
+    if not all(isinstance(each, kind) for those, kind in fields for each in those):
+        raise ValueError("a field is of the wrong kind")
 
 
 def states(path: Path) -> dict[int, State]:
@@ -215,7 +223,10 @@ def states(path: Path) -> dict[int, State]:
 def _state(row: Mapping[str, Any]) -> State:
     known = {name: row[name] for name in State._fields if name in row}  # another version of bleen may have written more, or less, of it
     family = tuple((int(pid), int(start)) for pid, start in row.get("family", ()))
-    return State(**{**known, "restarts": tuple(row["restarts"]), "told": tuple(row["told"]), "family": family})
+    state = State(**{**known, "restarts": tuple(row["restarts"]), "told": tuple(row["told"]), "family": family})
+    times = (state.started, *state.restarts, *(each for each in (state.due, state.ending) if each is not None))
+    _must_be((times, (int, float)), ((state.crashes, *state.told), int), ((state.crashing, state.killed), bool), ((state.why,), str))
+    return state
 
 
 def write_states(path: Path, found: Mapping[int, State]) -> None:

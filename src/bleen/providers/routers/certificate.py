@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bleen.errors import Refused, Unavailable
+from bleen.host.files import text_of
 
 _SHOWN = 0.1
 """Seconds in which a proxy shows what it was given; it takes milliseconds."""
@@ -51,7 +52,7 @@ class Certificate:
         """
         try:
             now = self.state()  # before they are read: what changes meanwhile is looked at again
-            if self._taken() == now:
+            if text_of(self.mark) == now:
                 return
             self.check()
             give()
@@ -66,12 +67,6 @@ class Certificate:
         certificates = [text for label, text in blocks if label.endswith(("CERTIFICATE", "DH PARAMETERS"))]
         keys = [text for label, text in blocks if label.endswith("PRIVATE KEY")]
         return "".join(f"{line}\n" for text in dict.fromkeys(certificates + keys) for line in text.splitlines() if line.strip())
-
-    def _taken(self) -> str:
-        try:
-            return self.mark.read_text()
-        except FileNotFoundError:
-            return ""
 
     def _shown(self, listen: str) -> None:
         import ssl

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from bleen.errors import Refused, Unavailable
 from bleen.host import launch, logs
 from bleen.host.clock import since_boot
-from bleen.host.files import Fence, Reserve, write_durably
+from bleen.host.files import Fence, Reserve, text_of, write_durably
 from bleen.host.launch import Program
 from bleen.host.processes import Process
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
@@ -343,7 +343,7 @@ class HAProxy:
         self._keep_changed(self._place / config.MAP, config.render_map(self._settings, servers, ways))
 
     def _keep_changed(self, path: Path, text: str) -> None:
-        if _read(path) != text:
+        if text_of(path) != text:
             self._keep(path, text)
 
     def _keep(self, path: Path, text: str) -> None:
@@ -383,19 +383,24 @@ class HAProxy:
 
     # Its life
 
+    def _memory(self) -> tuple[list[Server], dict[str, str]] | None:
+        """What it would start with; None if its files are not there, or are not ours any more: a way that leads to nobody answers 503 to everybody."""
+        try:
+            servers = config.read_servers(text_of(self._place / config.CONFIG) or "")
+            ways = config.read_map(text_of(self._place / config.MAP) or "")
+        except (ValueError, LookupError):
+            return None
+        started = _Seen(ways, tuple(_Live(s.berth, s.name, s.target, 0, 1, 1, s.environment) for s in servers))
+        return None if started.routing.unknown else (servers, ways)
+
     def _start(self, routing: Routing) -> Process:
-        """Starts it from its own files, or from ``routing`` if there are none. Raises Refused if it could not listen, or finds fault with them."""
+        """Starts it from its memory, or from ``routing`` if it has none. Raises Refused if it could not listen, or finds fault with them."""
         binary = installed()
         if binary is None:
             raise Refused("there is no haproxy on PATH: install it (Debian: apt-get install haproxy), or choose another router")
         for address in (self._settings.listener.listen, self._settings.listener.preview):
             require_free(address)
-        try:
-            servers, ways = config.read_servers((self._place / config.CONFIG).read_text()), config.read_map((self._place / config.MAP).read_text())
-        except FileNotFoundError:
-            servers, ways = _from_nothing(routing, self._settings.asked)
-        except ValueError as error:
-            raise Refused(f"{self._place / config.CONFIG} was changed by hand ({error}): undo that, or remove it to start from what is journalled") from None
+        servers, ways = self._memory() or _from_nothing(routing, self._settings.asked)
         self._link_certificate()
         self._write(servers, ways)
         _must_be_sound(binary, self._place)
@@ -443,8 +448,11 @@ class HAProxy:
 
     def _asked_to_end(self, process: Process) -> float | None:
         """When this process was asked to end, since boot."""
-        pid, start, at = (_read(self._ending) or "0 0 0").split()
-        return float(at) if (int(pid), int(start)) == (process.pid, process.start) else None
+        try:
+            pid, start, at = (text_of(self._ending) or "").split()
+            return float(at) if (int(pid), int(start)) == (process.pid, process.start) else None
+        except ValueError:  # nobody was, or it is not as we wrote it
+            return None
 
     def _link_certificate(self) -> None:
         """HAProxy looks for the key beside the certificate, under its name and ``.key`` (configuration manual, "ssl-load-extra-files")."""
@@ -592,10 +600,3 @@ def _must_be_sound(binary: str, place: Path) -> None:
 
 def _in_words(shares: Mapping[Environment, int]) -> str:
     return " and ".join(f"{share} % to {e}" for e, share in sorted(shares.items())) or "nothing"
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return None

@@ -144,21 +144,32 @@ def render_map(settings: Settings, servers: Iterable[Server], entries: Mapping[s
 
 
 def read_map(text: str) -> dict[str, str]:
-    """The inverse of ``render_map``. Raises ValueError for a line that is not an entry."""
+    """The inverse of ``render_map``. Raises ValueError for a line that is not an entry, or was cut short."""
+    if not text.endswith("\n") or "\0" in text:  # as a host that crashed may leave a file
+        raise ValueError("this is a part of a map")
     return dict(line.split(maxsplit=1) for line in text.splitlines())
 
 
 def read_servers(text: str) -> list[Server]:
-    """The servers that a configuration holds: the inverse of ``render`` as far as traffic is concerned."""
-    found, berth = [], ""
+    """The servers that a configuration holds: the inverse of ``render`` as far as traffic is concerned.
+
+    Raises ValueError or IndexError for one of which a part is missing, or that names a server as we do not.
+    """
+    found, held, berth = dict[str, list[Server]](), list[Server](), ""
     for line in text.splitlines():
         word = line.split()
         if word[:1] == ["backend"]:
-            berth = word[1]
-        elif word[:1] == ["server"] and berth in BERTHS:
+            held = found.setdefault(word[1], [])
+            berth = word[1].removesuffix(BACKUP)
+        elif word[:1] == ["server"]:
             host, _, port = word[2].rpartition(":")
-            found.append(Server(berth, whose(word[1]), Target(host.strip("[]"), int(port))))
-    return found
+            server = Server(berth, whose(word[1]), Target(host.strip("[]"), int(port)))
+            if server.name != word[1]:
+                raise ValueError(f"the server {word[1]} is led to {server.target}")
+            held.append(server)
+    if any(found.get(berth, []) != found.get(berth + BACKUP, []) for berth in BERTHS):
+        raise ValueError("a berth and its backup differ")
+    return [server for berth in BERTHS for server in found.get(berth, [])]
 
 
 def render(settings: Settings, servers: Collection[Server]) -> str:
@@ -315,8 +326,8 @@ def plain(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """One word of a command on the stats socket (management guide, 9.3)."""
-    return re.sub(r"([\\; ])", r"\\\1", text)
+    """One word of a command on the stats socket (management guide, 9.3). A line that ends in ``<<`` would have it wait for more."""
+    return re.sub(r"([\\; <])", r"\\\1", text)
 
 
 def _quoted(text: str) -> str:
