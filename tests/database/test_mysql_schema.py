@@ -212,6 +212,27 @@ def test_what_is_contracted_cannot_be_reverted(schema: Schema) -> None:
         schema.revert("0007_full_name")
 
 
+@pytest.mark.parametrize("alter", ["ALTER ONLINE TABLE", "ALTER IGNORE TABLE", "ALTER ONLINE IGNORE TABLE IF EXISTS"])
+def test_the_triggers_of_a_pair_go_with_its_columns_however_mariadb_lets_say_that(users: MariaBase, schema: Schema, alter: str) -> None:
+    contract = f"{alter} users DROP COLUMN first_name; {alter} users DROP COLUMN last_name;"
+    schema.expand([parse("0007_full_name", FULL_NAME | {"contract.sql": contract}, "")], "shop", 2, SHIPS)
+    schema.contract("0007_full_name")
+    with users.connect() as client:
+        client.run("INSERT INTO users (full_name) VALUES ('Ada Lovelace')", "UPDATE users SET full_name = 'Alan Turing' WHERE id = 2")
+
+
+def test_a_contract_that_took_the_columns_and_left_the_triggers_is_ended_by_the_next(users: MariaBase, schema: Schema) -> None:
+    """As an earlier bleen did, that did not know by what a pair ends."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with users.connect() as client:
+        client.run("ALTER TABLE users DROP COLUMN first_name, DROP COLUMN last_name")
+        done = [mark for number in (1, 2) for mark in schema.ledger.mark("0007_full_name", "contract", number, True)]
+        schema.ledger.note([*done, schema.ledger.reached("0007_full_name", State.CONTRACTING)])
+        schema.contract("0007_full_name")
+        assert schema.ledger.entries()[0].state is State.CONTRACTED
+        client.run("INSERT INTO users (full_name) VALUES ('Ada Lovelace')", "UPDATE users SET full_name = 'Alan Turing' WHERE id = 2")
+
+
 def test_pending_contracts_come_in_order(schema: Schema) -> None:
     """Pending contracts run in order."""
     second = migration("0008_note", expand="ALTER TABLE users ADD COLUMN note text", contract="ALTER TABLE users DROP COLUMN note")

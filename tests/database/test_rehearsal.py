@@ -119,6 +119,25 @@ def test_what_a_killed_rehearsal_left_is_undone_first(stand: Stand) -> None:
     assert stand.states() == ([], [])
 
 
+def test_what_a_rehearsal_that_was_broken_off_had_ended_is_undone_by_the_next_and_nothing_else(stand: Stand) -> None:
+    there = parse("0006_there", {"expand.sql": "CREATE TABLE there (id integer PRIMARY KEY);"}, "")
+    Schema(stand.clone).expand([there], "shop", 1, {})
+
+    more = parse("0008_more", {"expand.sql": "CREATE TABLE more (id integer PRIMARY KEY);"}, "")
+
+    def breaks_off(schema: Schema, some: Sequence[Migration], _: object) -> object:
+        if some[0].name == more.name:
+            raise KeyboardInterrupt
+        return schema.expand(some, "shop", 2, {})
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearse(stand.server, stand.url, [there, full_name(stand), more], breaks_off, None, lambda _: None)
+    assert stand.states()[1] == [("0006_there", "expanded"), ("0007_full_name", "expanded")]
+    mended = full_name(stand, **{"backfill.sql": ""})
+    assert list(stand.rehearse(there, mended)) == ["0007_full_name"]
+    assert stand.states()[1] == [("0006_there", "expanded")]
+
+
 def _half(stand: Stand) -> str:
     return f"{FULL_NAME[stand.server.dialect][0]}\nALTER TABLE nobody ADD COLUMN a int;"
 

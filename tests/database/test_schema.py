@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bleen.cli.database import allowed
 from bleen.database import reverting
 from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
-from bleen.database.ledger import State
+from bleen.database.ledger import Part, State
 from bleen.database.migration import Backfill, Locks, Migration, parse
 from bleen.database.postgres import server as postgres
 from bleen.database.rules.postgres_columns import required
@@ -1620,6 +1621,41 @@ def test_an_index_of_a_partitioned_table_is_not_to_be_dropped_concurrently(base:
         db.execute("CREATE INDEX ev_x ON ev (x)")
     said = Foresight(Schema(base.open())).foreseen(parse("0008_gone", {"contract.sql": "DROP INDEX CONCURRENTLY ev_x;"}, ""))
     assert "is an index of a partitioned table, which PostgreSQL does not drop CONCURRENTLY" in said[0]
+
+
+UNNAMED_INDEX = "CREATE INDEX CONCURRENTLY ON users (last_name);"
+STUCK: dict[Part, State] = {"expand": State.EXPANDING, "contract": State.CONTRACTING}
+HALVES: dict[Part, str] = {"expand": "ALTER TABLE users ADD COLUMN x int;", "contract": "ALTER TABLE users DROP COLUMN last_name;"}
+
+
+@pytest.mark.parametrize("part", HALVES)
+def test_an_index_without_a_name_is_refused_before_anything_of_its_part_is_done(users: Base, part: Part) -> None:
+    schema, of = Schema(users.open()), migration("0008_index", **HALVES | {part: HALVES[part] + UNNAMED_INDEX})
+    assert "CREATE INDEX CONCURRENTLY ON users (last_name): PostgreSQL would name this index" in Foresight(schema).foreseen(of)[0]
+    with pytest.raises(Refused, match=f"^0008_index/{part}.sql: line 1, CREATE INDEX CONCURRENTLY .* give it one"):
+        _ = schema.expand([of], "shop", 2, {}), schema.contract("0008_index")
+    assert list(schema.server.columns("users"))[:3] == ["id", "first_name", "last_name"]
+    assert schema.ledger.entries()[0].state is (State.EXPANDING if part == "expand" else State.EXPANDED)
+
+
+@pytest.mark.parametrize("part", HALVES)
+def test_what_an_earlier_bleen_left_stuck_on_an_index_without_a_name_can_be_reverted(users: Base, part: Part) -> None:
+    schema, of = Schema(users.open()), migration("0008_index", **HALVES | {part: UNNAMED_INDEX + HALVES[part]})
+    with suppress(Refused):
+        schema.expand([of], "shop", 2, {})
+    schema.ledger.note([*schema.ledger.mark(of.name, part, 1, False), schema.ledger.reached(of.name, STUCK[part])])
+    schema.revert("0008_index")
+    assert schema.ledger.entries() == []
+    assert list(schema.server.columns("users")) == ["id", "first_name", "last_name"]
+
+
+def test_what_cannot_be_undone_can_be_reverted_while_nothing_of_it_was_done(users: Base) -> None:
+    schema, forever = Schema(users.open()), {"revert": "-- bleen: irreversible nobody knows what it was like"}
+    for expand, why in (("SELECT 1 / 0; ALTER TABLE users ADD COLUMN x int;", ""), ("ALTER TABLE users ADD COLUMN x int; SELECT 1 / 0;", "nobody knows")):
+        with pytest.raises(Refused, match="division by zero"):
+            schema.expand([migration("0008_x", expand=expand, **forever)], "shop", 2, {})
+        with pytest.raises(Refused, match=f"cannot be reverted: {why}") if why else nullcontext():
+            schema.revert("0008_x")
 
 
 def test_an_index_of_before_that_would_become_part_of_a_new_one_wants_a_revert_sql(base: Base) -> None:

@@ -445,6 +445,14 @@ def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> Non
     assert [o.why for o in found.obstacles] == ["3 rows of users (first_name+last_name <-> full_name) are out of step"]
 
 
+def test_who_only_looks_is_in_no_writer_s_way_nor_waits_for_one(users: File, schema: Schema) -> None:
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with users.connect() as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert [each.migration for each in schema.pending(NOBODY)] == ["0007_full_name"]
+        assert (list(schema.losses("0007_full_name").values()), len(schema.written(["0007_full_name"]))) == ([0], 1)
+
+
 def test_two_releases_never_interleave_by_whatever_path_they_come(users: File, schema: Schema) -> None:
     """One advisory lock per database, so that two releases never interleave."""
     link = users.path.with_name("link.db")

@@ -371,7 +371,7 @@ SARIF = _closed(
 
 
 def test_sarif_is_what_the_standard_says_it_is(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (release / "ü 1.sql").write_text("DROP TABLE a; CREATE INDEX CONCURRENTLY ON users (email); ALTER TABEL x")
+    (release / "ü 1.sql").write_text("DROP TABLE a; CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON users (email); ALTER TABEL x")
     code, out, _ = run("--dialect", "postgres", "--phase", "expand", "--format", "sarif", "ü 1.sql", capsys=capsys)
     written = json.loads(out)
     jsonschema.validate(written, SARIF)
@@ -379,7 +379,7 @@ def test_sarif_is_what_the_standard_says_it_is(release: Path, capsys: pytest.Cap
     assert code == 1
     assert [(each["ruleId"], each["level"]) for each in only["results"]] == [
         ("drop-in-expand", "error"),
-        ("unnamed-index", "warning"),
+        ("index-if-not-exists", "warning"),
         ("not-understood", "error"),
     ]
     assert all(only["tool"]["driver"]["rules"][each["ruleIndex"]]["id"] == each["ruleId"] for each in only["results"])

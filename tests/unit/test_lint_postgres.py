@@ -51,7 +51,7 @@ def test_every_rule_has_a_case_and_every_finding_a_rule() -> None:
 
 
 WARNS = {
-    *("unnamed-index", "index-if-not-exists", "partition-of", "replaces", "alter-constraint", "long-query", "delete-in-contract"),
+    *("index-if-not-exists", "partition-of", "replaces", "alter-constraint", "long-query", "delete-in-contract"),
     "default-partition",
 }
 

@@ -108,7 +108,7 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
     ),
     (
         "mysql",
-        "ALTER TABLE `users` ADD COLUMN note text, ADD INDEX users_note (note(9)), ALGORITHM=INPLACE, LOCK=NONE",
+        "ALTER ONLINE TABLE `users` ADD COLUMN note text, ADD INDEX users_note (note(9)), ALGORITHM=INPLACE, LOCK=NONE",
         [
             "ALTER TABLE `users` DROP INDEX users_note, ALGORITHM=INPLACE, LOCK=NONE;",
             "ALTER TABLE `users` DROP COLUMN note, ALGORITHM=INPLACE, LOCK=NONE;",
@@ -252,7 +252,7 @@ TAKEN: list[tuple[Dialect, str, set[tuple[str, ...]] | None]] = [
     ("postgres", "ALTER TABLE users ALTER COLUMN a DROP NOT NULL", None),
     ("postgres", "DO $$ BEGIN DROP TABLE users; END $$", None),
     ("mysql", "ALTER TABLE `a b` DROP COLUMN `c`, DROP INDEX i, ALGORITHM=INPLACE, LOCK=NONE", {("COLUMN", "a b", "c"), ("INDEX", "a b", "i")}),
-    ("mysql", "ALTER TABLE t DROP FOREIGN KEY f", {("CONSTRAINT", "t", "f")}),
+    ("mysql", "ALTER IGNORE TABLE t DROP FOREIGN KEY f", {("CONSTRAINT", "t", "f")}),
     ("mysql", "ALTER TABLE t DROP PRIMARY KEY", None),
     ("mysql", "DROP INDEX i ON t ALGORITHM=INPLACE", {("INDEX", "t", "i")}),
     ("sqlite", "DROP TABLE IF EXISTS [old notes]", {("TABLE", "old notes")}),

@@ -37,7 +37,7 @@ class Catalogue:
     """Knows nothing; that of a dialect says what it can. Raises what ``server.Server`` does."""
 
     def unable(self, statement: Statement) -> str:
-        """Why the server will not take a statement; empty if nothing is known against it."""
+        """Why the server will not take a statement, or we do not run it, so that it cannot have been done; empty if nothing is known against it."""
         return ""
 
     def holds(self, drop: Statement) -> list[str]:

@@ -19,7 +19,7 @@ from bleen.database.server import Server, Values
 from bleen.database.statements import Dialect
 from bleen.errors import Refused
 
-Part = Literal["expand", "sync", "backfill", "contract", "revert", "command"]
+Part = Literal["expand", "sync", "backfill", "contract", "revert", "command", "rehearsal"]
 
 
 class State(StrEnum):

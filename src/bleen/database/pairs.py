@@ -1,7 +1,7 @@
 """The pairs of every migration on one database, kept in step by triggers: put there, made to follow what becomes of their columns, counted, taken away."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 from bleen.database import sync
@@ -190,8 +190,9 @@ class Pairs:
         return int(self._asked(of, query)[0][0])
 
     def _asked(self, of: sync.Sync, query: str) -> list[tuple[Any, ...]]:
-        with self._server.transaction():
-            for text in of.session():
+        session = of.session()
+        with self._server.transaction() if session else nullcontext():  # on SQLite it would keep all writers waiting for the whole scan
+            for text in session:
                 self._server.rows(text)
             return self._server.rows(query)
 

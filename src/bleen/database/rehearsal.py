@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from bleen.database import command, connect, reverting
 from bleen.database.backfill import LONGEST
 from bleen.database.command import Home
-from bleen.database.ledger import Entry, State
+from bleen.database.ledger import Entry, Part, State
 from bleen.database.migration import Migration
 from bleen.database.schema import Schema
 from bleen.database.server import Server, Taken, Told
@@ -16,10 +16,15 @@ from bleen.errors import PortError, Refused
 Expand = Callable[[Schema, Sequence[Migration], Home | None], object]
 """Expands migrations on the schema of the clone; where their commands run."""
 
+_UNDER_WAY: tuple[Part, int] = ("rehearsal", 0)
+"""The step, of no migration, by which the ledger of the clone tells which ones are there for a rehearsal only."""
+_HALF = (State.EXPANDING, State.REVERTING)
+
 
 def rehearse(database: Server, url: str, migrations: Sequence[Migration], expand: Expand, home: Home | None, told: Told) -> Mapping[str, float]:
     """Expands what the clone at ``url`` does not have, one by one, then undoes it, so that the next rehearsal begins where this one did. Seconds that each
-    expand took; nobody is there who must not feel it, so a backfill does not pause. One that cannot be undone stays.
+    expand took; nobody is there who must not feel it, so a backfill does not pause. One that cannot be undone stays. What one leaves that is broken off, the
+    next one undoes first.
 
     ``home``: where commands run, with the clone's url, and kept to it. Raises Refused for what fails, with all undone that can be, and if the clone is the
     database itself; Unavailable.
@@ -51,8 +56,13 @@ def must_be_another(database: Server, clone: Server, instead: str) -> None:
 
 def _there_and_back(schema: Schema, migrations: Sequence[Migration], expand: Expand, home: Home | None) -> Mapping[str, float]:
     names = [migration.name for migration in migrations]
-    _back(schema, [e for e in schema.ledger.entries() if e.name in names and e.state in (State.EXPANDING, State.REVERTING)], home)  # of one that was killed
+    begun = schema.ledger.steps("").get(_UNDER_WAY)
+    left = begun.memo["names"] if begun else ()  # by a rehearsal that was broken off
+    _back(schema, [e for e in schema.ledger.entries() if e.name in left or (e.name in names and e.state in _HALF)], home)
     known = {entry.name for entry in schema.ledger.entries()}
+    with schema.server.alone():
+        schema.ledger.make()
+        schema.ledger.note(schema.ledger.mark("", *_UNDER_WAY, False, memo={"names": [name for name in names if name not in known]}))
     took: dict[str, float] = {}
     try:
         for migration in migrations:
@@ -72,6 +82,7 @@ def _there_and_back(schema: Schema, migrations: Sequence[Migration], expand: Exp
 
 def _undo(schema: Schema, names: Sequence[str], known: Collection[str], home: Home | None) -> None:
     _back(schema, [entry for entry in schema.ledger.entries() if entry.name in names and entry.name not in known], home)
+    schema.ledger.note(schema.ledger.unmark("", *_UNDER_WAY))
 
 
 def _back(schema: Schema, entries: Sequence[Entry], home: Home | None) -> None:

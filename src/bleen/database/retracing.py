@@ -27,9 +27,14 @@ class Retracing:
         steps, found = self._ledger.steps(migration.name), []
         for number, statement in enumerate(parts.statements(self._server, migration, part), 1):
             step = steps.get((part, number))
-            if step and (step.done or not (sight := self._server.sight(statement)) or sight != step.memo.get("seen")):
+            if step and (step.done or self._may_be_done(statement, step)):
                 found.append(statement)
         return found
+
+    def _may_be_done(self, statement: Statement, begun: Step) -> bool:
+        if self._server.catalogue.unable(statement):  # an earlier bleen has marked it, and run it no more than this one would
+            return False
+        return not (sight := self._server.sight(statement)) or sight != begun.memo.get("seen")
 
     def settle(self, migration: Migration) -> None:
         """Says of each statement that was begun by itself whether it was done, while the catalogue still shows it: the way back is counted by them."""
@@ -40,6 +45,11 @@ class Retracing:
                 self._ledger.note(self._ledger.mark(migration.name, "expand", number, True, statement.text))
             elif step and not step.done:
                 self._ledger.note(self._ledger.unmark(migration.name, "expand", number))
+
+    def begun(self, entry: Entry) -> bool:
+        """Whether something of a migration was done, or may be: else nothing has to be undone, be that possible or not."""
+        others = any(part != "expand" and (part, number) != command.VERSION for part, number in self._ledger.steps(entry.name))
+        return entry.state is not State.EXPANDING or others or bool(self.done(entry.migration, "expand"))
 
     def way_back(self, migration: Migration) -> list[Statement]:
         """What undoes the part of an expand that was done: what its other statements would have made was there before, or is not there."""

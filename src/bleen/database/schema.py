@@ -124,12 +124,8 @@ class Schema:
                 raise Refused(why)
             if self._retracing.taken(entry):
                 raise Refused(f"{name} is {entry.state}: the old shape is gone; the way on is a new migration")
-            if why := reverting.irreversible(entry.migration.sql("revert")):
-                raise Refused(f"{name} cannot be reverted: {why}; the way on is a new migration")
-            if found := reverting.lint(entry.migration.sql("expand"), entry.migration.sql("revert"), name, self.server.dialect):
-                raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
-            if command.words(entry.migration, "expand") and not command.words(entry.migration, "revert"):
-                raise Refused(f"{name} cannot be reverted: no command undoes that of its expand; the way on is a new migration")
+            if self._retracing.begun(entry):
+                self._refuse_irreversible(entry.migration)
             if why := self._retracing.built_upon(entry):
                 raise Refused(why)
             if command.step("expand") in self.ledger.steps(name):
@@ -222,6 +218,15 @@ class Schema:
                 way = f"give one of the two another name; if that one is gone for good, or this is a copy of its database, `bleen migrate forget {service}`"
                 said = f"this database knows {each.environment} of {service} ({each.version}), and no release here has made it: another host, or another state"
                 raise Refused(f"{said}, releases a service of that name on it; {way}")
+
+    def _refuse_irreversible(self, migration: Migration) -> None:
+        name, expand, revert = migration.name, migration.sql("expand"), migration.sql("revert")
+        if why := reverting.irreversible(revert):
+            raise Refused(f"{name} cannot be reverted: {why}; the way on is a new migration")
+        if found := reverting.lint(expand, revert, name, self.server.dialect):
+            raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
+        if command.words(migration, "expand") and not command.words(migration, "revert"):
+            raise Refused(f"{name} cannot be reverted: no command undoes that of its expand; the way on is a new migration")
 
     def _contract(self, name: str, because: str, home: Home | None, shut: Callable[[], Sequence[str]], again: str) -> Sequence[str]:
         entry = self._entry(name)

@@ -25,7 +25,10 @@ class Steps:
 
     def expand(self, migration: Migration) -> None:
         """Runs the statements of an expand that were not run. What fails says how it is undone."""
-        for number, statement in enumerate(parts.statements(self._server, migration, "expand"), 1):
+        statements = parts.statements(self._server, migration, "expand")
+        with _to_be_mended(migration):
+            self._able(migration, "expand", statements)
+        for number, statement in enumerate(statements, 1):
             with _to_be_mended(migration):
                 self._run(migration, "expand", number, [statement])
 
@@ -33,6 +36,7 @@ class Steps:
         """Runs those of contract or revert. The sync of a pair ends in the transaction in which its columns go, where the dialect can, so that no writer fails
         between the two; else it ends in a way that leaves none to fail.
         """
+        self._able(migration, part, statements)
         steps = self._ledger.steps(migration.name)
         left = {number: pair for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps}
         number = 0
@@ -48,6 +52,15 @@ class Steps:
                 self._server.change([], self._done(migration, part, first, group), migration.locks, self._told)
         for n in left:
             self._change(migration, part, [], [n], [])
+
+    def _able(self, migration: Migration, part: Part, statements: Sequence[Statement]) -> None:
+        """Refuses what the server will not take of a part before any of it is begun: half of it would be there, or gone, for good."""
+        steps = self._ledger.steps(migration.name)
+        with _named_in(migration, part):
+            for number, statement in enumerate(statements, 1):
+                step = steps.get((part, number))
+                if not (step and step.done) and (why := self._server.catalogue.unable(statement)):
+                    raise Refused(why)
 
     def startable(self, migration: Migration, half: Half, home: Home | None) -> None:
         """Raises Refused for a command that is still to be run and cannot be started: to be asked before the statements that go before it."""
@@ -81,6 +94,8 @@ class Steps:
         with _named_in(migration, part), self._pairs.followed():
             steps = self._ledger.steps(migration.name)
             if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))) and not self._server.passing(group[0]):
+                if ends:  # whoever has done it did not know that they end by it
+                    self._change(migration, part, [], ends, [])
                 return
             for statement in group:
                 self._told(f"{migration.name}: {part}, {in_a_line(statement.text)[:100]}")

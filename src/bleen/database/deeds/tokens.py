@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bleen.database.importing import Names
-from bleen.database.rules.mysql_grammar import alter_table
+from bleen.database.rules.mysql_grammar import alter_table, alters_table
 from bleen.database.statements import Dialect
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
@@ -22,7 +22,7 @@ def changes(text: str, dialect: Dialect) -> Iterator[Names]:
 
 def _changes(cursor: Cursor, dialect: Dialect) -> Iterator[Names]:
     verb = cursor.now.word
-    if dialect == "mysql" and cursor.sees("ALTER", "TABLE"):
+    if dialect == "mysql" and alters_table(cursor):
         alter = alter_table(cursor)
         yield from (("default", *_names(alter.table), *_names(spec.names[:1])) for spec in alter.specs if spec.kind in _DEFAULTS)
     elif cursor.accept_one(words("INSERT REPLACE UPDATE DELETE")):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from bleen.database.importing import Assigned, Fill, Names, Part
-from bleen.database.rules.mysql_grammar import Spec, alter_table
+from bleen.database.rules.mysql_grammar import Spec, alter_table, alters_table
 from bleen.database.rules.sentences import update
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Sentence, Token, comments, words
@@ -24,7 +24,7 @@ def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
     cursor, statement = Cursor(sentence.tokens, text), sentence.statement
     first = cursor.now.word
     try:
-        if cursor.sees("ALTER", "TABLE"):
+        if alters_table(cursor):
             yield from _mysql_alter(statement, cursor) if dialect == "mysql" else _sqlite_alter(statement, cursor)
         elif first == "DROP":
             yield Part("contract", statement, statement.text, drops=_dropped(cursor))

@@ -14,10 +14,10 @@ import pymysql
 from bleen.database.migration import Locks, speaks_of
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.parts import own
-from bleen.database.rules.mysql_grammar import Spec, alter_table
+from bleen.database.rules.mysql_grammar import Spec
 from bleen.database.server import Missing, NotGiven, Told, TookTooLong
 from bleen.database.statements import Statement, in_a_line
-from bleen.database.tokens import Cursor, Puzzled, Token, read
+from bleen.database.tokens import Puzzled, Token, read
 from bleen.errors import PortError, Refused
 
 if TYPE_CHECKING:
@@ -205,11 +205,8 @@ class _Copy:
 
     def _specs(self, statement: Statement) -> Sequence[Spec]:
         """The parts of an ALTER TABLE of the table; none of another statement."""
-        cursor = Cursor(read(statement.text, "mysql").sentences[0].tokens, statement.text)
-        if not (cursor.sees("ALTER") and cursor.ahead(1).word in ("TABLE", "ONLINE")):
-            return ()
-        alter = alter_table(cursor)
-        return alter.specs if self._named(alter.table) else ()
+        alter = mysql_statements.altered(statement)
+        return alter.specs if alter and self._named(alter.table) else ()
 
     def _named(self, name: Sequence[Token]) -> bool:
         return self._server.qualified(_names(name)) == self._table

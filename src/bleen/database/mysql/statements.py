@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bleen.database.rules.mysql_grammar import Spec, alter_table
+from bleen.database.rules.mysql_grammar import Alter, Spec, alter_table
 from bleen.database.statements import Place, Statement, Unreadable, closed
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
 _ROWS = words("INSERT REPLACE UPDATE DELETE SELECT WITH DO VALUES TABLE ( SHOW DESCRIBE DESC EXPLAIN")
 _OBJECTS = {"TABLES": "TABLE", "VIEW": "TABLE", "SEQUENCE": "TABLE"} | {each: each for each in words("TABLE TRIGGER PROCEDURE FUNCTION EVENT")}
 """What is created or dropped, and by which word SHOW CREATE shows it."""
+_BETWEEN = words("ONLINE IGNORE")
+"""What stands between ALTER and TABLE on MariaDB; of IGNORE, which deletes rows, the linter wants a reason."""
 _UNNAMED = frozenset(["algorithm", "lock"])
 _BEYOND = frozenset(["add-foreign", "option", "partition", "convert", "force", "order", "keys", "tablespace", "drop-primary", "add-primary", "versioning"])
 """Parts of an ALTER TABLE whose names are not those of what they change."""
@@ -74,12 +76,18 @@ def changes_session(statement: Statement) -> bool:
     return _cursor(statement.text).now.word == "SET"
 
 
+def altered(statement: Statement) -> Alter | None:
+    """What an ALTER TABLE does; None for any other statement. Raises ``Puzzled`` for one that cannot be read."""
+    cursor = _cursor(statement.text)
+    alters = cursor.sees("ALTER") and next((token.word for token in cursor.tokens[1:] if token.word not in _BETWEEN), "") == "TABLE"
+    return alter_table(cursor, _BETWEEN) if alters else None
+
+
 def about(statement: Statement) -> list[About]:
     """What a statement changes; nothing if that is not to be seen in the catalogue by SHOW CREATE."""
     cursor = _cursor(statement.text)
     try:
-        if cursor.sees("ALTER") and cursor.ahead(1).word in ("TABLE", "ONLINE"):
-            alter = alter_table(cursor)
+        if alter := altered(statement):
             specs = [spec for spec in alter.specs if spec.kind not in _UNNAMED]
             known = all(spec.names and spec.kind not in _BEYOND for spec in specs)
             return [About("TABLE", alter.table, tuple(name.identifier for spec in specs for name in spec.names) if known else ())]
@@ -94,8 +102,7 @@ def drops(statement: Statement, columns: Sequence[str]) -> list[tuple[str, ...]]
     """The tables that a statement takes away, or takes one of these columns from."""
     cursor = _cursor(statement.text)
     try:
-        if cursor.sees("ALTER", "TABLE"):
-            alter = alter_table(cursor)
+        if alter := altered(statement):
             gone = {spec.names[0].identifier.lower() for spec in alter.specs if spec.kind == "drop-column"}
             return [_identifiers(alter.table)] if gone & {name.lower() for name in columns} else []
         if cursor.accept("DROP") and cursor.accept_one(words("TABLE TABLES")):
@@ -109,8 +116,7 @@ def takes(statement: Statement) -> list[tuple[tuple[str, ...], str]]:
     """The tables, or views, that a statement takes away, each with an empty word; or the columns, each behind its table."""
     cursor = _cursor(statement.text)
     try:
-        if cursor.sees("ALTER", "TABLE"):
-            alter = alter_table(cursor)
+        if alter := altered(statement):
             return [(_identifiers(alter.table), spec.names[0].identifier) for spec in alter.specs if spec.kind == "drop-column"]
         if cursor.accept("DROP") and cursor.accept_one(words("TABLE TABLES VIEW")):
             return [(_identifiers(each), "") for each in _listed(cursor)]
@@ -121,14 +127,11 @@ def takes(statement: Statement) -> list[tuple[tuple[str, ...], str]]:
 
 def defaults(statement: Statement) -> list[Default]:
     """What an ALTER TABLE says of the defaults of columns, in order."""
-    cursor = _cursor(statement.text)
-    if not cursor.sees("ALTER", "TABLE"):
-        return []
     try:
-        alter = alter_table(cursor)
+        alter = altered(statement)
     except Puzzled:
         return []
-    return [found for spec in alter.specs if (found := _default(_identifiers(alter.table), spec))]
+    return [found for spec in alter.specs if (found := _default(_identifiers(alter.table), spec))] if alter else []
 
 
 def _default(table: tuple[str, ...], spec: Spec) -> Default | None:

@@ -43,6 +43,8 @@ class PostgresCatalogue(Catalogue):
             return f"{statement.brief}: {many[0]} {why}" if many else ""
         if name != "index_stmt" or not node.concurrent:
             return ""
+        if not node.idxname:
+            return f"{statement.brief}: PostgreSQL would name this index, and one that is left INVALID is found again by its name: give it one"
         table = named(node.relation)
         if not self._rows("SELECT 1 FROM pg_class WHERE oid = to_regclass(%s) AND relkind = 'p'", [table]):
             return ""

@@ -29,8 +29,8 @@ def built(create: Any) -> str:
 
 def invalid(rows: Rows, node: Any, kind: str) -> Sequence[str]:
     """The INVALID indexes that a CREATE INDEX or REINDEX has left; none for any other statement."""
-    if kind == "index_stmt":
-        return [name for (name,) in rows(_INVALID + "i.indexrelid = to_regclass(%s)", [built(node)])]
+    if kind == "index_stmt":  # without a name, it was never begun
+        return [name for (name,) in rows(_INVALID + "i.indexrelid = to_regclass(%s)", [built(node)])] if node.idxname else []
     if kind != "reindex_stmt":
         return []
     pb, transient = postgast.pg_query_pb2, _INVALID + "c.relname ~ '_cc(new|old)[0-9]*$'"

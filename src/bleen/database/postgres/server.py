@@ -250,12 +250,9 @@ class Postgres:
         for left in leftovers.invalid(self.rows, node, name):
             told(f"{left} was left invalid by an earlier try: drops it, builds it again")
             self._lengthy(f"DROP INDEX CONCURRENTLY {left}", statement, locks)
-        if name == "index_stmt":
-            if not node.idxname:
-                raise Refused(f"{statement.brief}: give the index a name, so that it can be found again after a failure")
-        elif name == "drop_stmt" and not any(self._there(each) for each in dropped(node)):
+        if name == "drop_stmt" and not any(self._there(each) for each in dropped(node)):
             return
-        elif name == "alter_table_stmt" and again:
+        if name == "alter_table_stmt" and again:
             text = leftovers.undetached(self.rows, node, text)
         if text:
             self._lengthy(text, statement, locks)

@@ -9,6 +9,7 @@ from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
 _KINDS = words("TABLE VIEW INDEX SEQUENCE TYPE DOMAIN SCHEMA EXTENSION COLLATION FUNCTION PROCEDURE ROUTINE TRIGGER POLICY STATISTICS EVENT")
 _BEFORE_KIND = words("MATERIALIZED FOREIGN TEMPORARY")
+_BEFORE_TABLE = words("ONLINE IGNORE")
 _PARTS = {"CONSTRAINT": "CONSTRAINT", "CHECK": "CONSTRAINT", "FOREIGN": "CONSTRAINT", "INDEX": "INDEX", "KEY": "INDEX", "COLUMN": "COLUMN"}
 
 
@@ -54,7 +55,8 @@ def _taken(text: str, dialect: Dialect, spelt: _Spelt, mixed: bool = False) -> f
         if cursor.accept("DROP"):
             return frozenset(_dropped(cursor, spelt))
         cursor.expect("ALTER")
-        cursor.accept("ONLINE")
+        while cursor.accept_one(_BEFORE_TABLE):
+            pass
         cursor.expect("TABLE")
         return frozenset(_altered(cursor, spelt, mixed))
     except (Unreadable, Puzzled, IndexError):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bleen.database.reverting import Beyond, Stays, Undo
 from bleen.database.rules.mysql_adding import ONLINE
-from bleen.database.rules.mysql_grammar import Spec, alter_table
+from bleen.database.rules.mysql_grammar import Spec, alter_table, alters_table
 from bleen.database.statements import Dialect
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
@@ -36,7 +36,7 @@ class _Undoing:
         """Each with its table."""
 
     def statement(self, cursor: Cursor) -> Iterator[Undo]:
-        if cursor.sees("ALTER", "TABLE") and self.dialect == "mysql":
+        if self.dialect == "mysql" and alters_table(cursor):
             yield from self.altered(cursor)
         elif cursor.accept("ALTER", "TABLE"):
             table = _name(cursor.table())

@@ -12,7 +12,7 @@ from bleen.database.rules import mysql_alter, triggers
 from bleen.database.rules.findings import Finding, Known, Phase
 from bleen.database.rules.mysql_adding import ONLINE
 from bleen.database.rules.mysql_alter import Context, computed, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
-from bleen.database.rules.mysql_grammar import Alter, alter_table, create_table, index_parts, is_primary, table_option
+from bleen.database.rules.mysql_grammar import Alter, alter_table, alters_table, create_table, index_parts, is_primary, table_option
 from bleen.database.rules.mysql_pipes import pipes
 from bleen.database.rules.queries import copies, only_reads, reads_new
 from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, unknown, unknown_call, update
@@ -177,7 +177,7 @@ class _Mysql:
 
     def statement(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.now
-        if self.unchecked is not None and not cursor.sees("SET") and not cursor.sees("ALTER", "TABLE"):
+        if self.unchecked is not None and not cursor.sees("SET") and not alters_table(cursor):
             yield self.still_unchecked(self.unchecked)
             self.unchecked = None
         if only_reads(cursor.tokens) or self.of_new_tables(cursor):

@@ -44,10 +44,16 @@ _PARTITIONING = words(
 )
 
 
-def alter_table(cursor: Cursor) -> Alter:
-    """ALTER TABLE, whose first word is next; all of it, or ``Puzzled``."""
+def alters_table(cursor: Cursor) -> bool:
+    """Whether an ALTER TABLE is next, by itself or as ALTER ONLINE TABLE, which is how MariaDB lets say LOCK=NONE."""
+    return cursor.sees("ALTER", "TABLE") or cursor.sees("ALTER", "ONLINE", "TABLE")
+
+
+def alter_table(cursor: Cursor, between: frozenset[str] = words("ONLINE")) -> Alter:
+    """ALTER TABLE, whose first word is next, with these words ``between`` the two; all of it, or ``Puzzled``."""
     cursor.expect("ALTER")
-    cursor.accept("ONLINE")
+    while cursor.accept_one(between):
+        pass
     cursor.expect("TABLE")
     cursor.accept("IF", "EXISTS")
     table = cursor.table()

@@ -103,7 +103,7 @@ def create_index(look: Look, statement: Message) -> Iterator[Finding]:
     elif not statement.concurrent:
         yield look.finding("index-without-concurrently", f"nobody writes {quoted(*table)} while the index is built; CREATE INDEX CONCURRENTLY", safe)
     elif not statement.idxname:
-        yield look.warning("unnamed-index", "an index that PostgreSQL names is not found again if its build fails; name it", safe)
+        yield look.finding("unnamed-index", "an index that PostgreSQL names is not found again if its build fails; name it", safe)
     elif statement.if_not_exists:
         yield look.warning(
             "index-if-not-exists", "an INVALID index that a failed build left counts as existing, and is left invalid; bleen builds it again itself", safe

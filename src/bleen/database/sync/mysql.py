@@ -102,7 +102,8 @@ class Sync(NamedTuple):
         value, then ours go, then it has that value as its default, and that trigger goes too. Where one value for all would not do, it may be NULL before. The
         trigger for UPDATE is gone before what is inserted is not filled any more: it would take the side that nobody gave for the one that is right.
         """
-        demanded = [name for name in (self.pair.old if leaves == "old" else self.pair.new) if self._shape(name).demanded]
+        leaving = self.pair.old if leaves == "old" else self.pair.new
+        demanded = [name for name in leaving if name in self.shapes and self._shape(name).demanded]  # gone already, nobody has to give it
         held = [name for name in demanded if self._held(name)]
         freed = [name for name in demanded if name not in held]
         there = [each.name for each in sorted(self.ours(), key=lambda trigger: trigger.event != "UPDATE")]
