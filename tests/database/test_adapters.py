@@ -12,6 +12,7 @@ import pytest
 
 from bleen.cli import main
 from bleen.cli.database import allowed
+from bleen.database import alembic as revisions
 from bleen.database import django as planning
 from bleen.database.command import Home, home
 from bleen.database.ledger import State
@@ -103,9 +104,8 @@ def alembic(directory: Path, place: Home) -> Project:
         "e1": ("r0", ("expand",), "ALTER TABLE shop_user ADD COLUMN note text", "ALTER TABLE shop_user DROP COLUMN note"),
         "c1": ("r0", ("contract",), "ALTER TABLE shop_user DROP COLUMN surname", "SELECT 1"),
     }
-    for name, (before, labels, up, down) in revisions.items():
-        text = REVISION.format(revision=name, before=before, labels=labels, up=up, down=down)
-        (directory / "revisions" / "versions" / f"{name}.py").write_text(text)
+    for name, revision in revisions.items():
+        revise(directory, name, *revision)
     run = ["alembic"]
     files = {
         "migration.toml": toml(
@@ -118,6 +118,11 @@ def alembic(directory: Path, place: Home) -> Project:
     }
     slow = directory / "revisions" / "versions" / "e1.py"
     return Project(place, parse(NAME, files, NAME), slow, ("ADD COLUMN note text", "ALTER COLUMN id TYPE bigint"), "change-type")
+
+
+def revise(directory: Path, name: str, before: str | None, labels: tuple[str, ...], up: str, down: str) -> None:
+    text = REVISION.format(revision=name, before=before, labels=labels, up=up, down=down)
+    (directory / "revisions" / "versions" / f"{name}.py").write_text(text)
 
 
 def django(directory: Path, place: Home) -> Project:
@@ -372,6 +377,67 @@ def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, pro
 def by_hand(project: Project, name: str) -> None:
     where, env = project.home.directory, dict(project.home.env)
     subprocess.run([str(Path(BIN, "python")), "manage.py", "migrate", "shop", name], cwd=where, env=env, check=True, capture_output=True)
+
+
+def branch(name: str, to: str, before: str = "e1") -> Migration:
+    """The next migration of Alembic's branch of expands."""
+    run = ["alembic"]
+    commands = toml(expand=[*run, "upgrade", to], revert=[*run, "downgrade", f"expand@{before}"], sql=[*run, "upgrade", f"{before}:{to}", "--sql"])
+    return parse(name, {"migration.toml": commands + "branched = true\n"}, name)
+
+
+def version(project: Project, name: str, revision: str, up: str = "") -> Home:
+    """Another version with these revisions and one more, which adds a column behind e1."""
+    there = Path(project.home.directory, name)
+    for each in ("alembic.ini", "revisions/env.py", *(f"revisions/versions/{known}.py" for known in ("r0", "e1", "c1"))):
+        (there / each).parent.mkdir(parents=True, exist_ok=True)
+        (there / each).write_text(Path(project.home.directory, each).read_text())
+    revise(there, revision, "e1", (), up or f"ALTER TABLE shop_user ADD COLUMN {revision} text", f"ALTER TABLE shop_user DROP COLUMN {revision}")
+    return project.home._replace(version=name, directory=str(there))
+
+
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_a_version_that_lacks_the_revision_of_the_database_is_refused_with_who_brought_it(base: Base, project: Project) -> None:
+    """A rollback leaves the database ahead of what serves, and a hotfix is made of that."""
+    schema, rolled_back, hotfix = Schema(base.open()), version(project, "1.3", "more"), version(project, "1.2.1", "hot")
+    more, hot = branch("0008_more", "more"), branch("0009_hot", "hot")
+    schema.expand([project.migration, more], "shop", 3, {}, {}, rolled_back)
+    said = r"0009_hot: expand, .*is at revision more \(0008_more\), which is not among the files of 1\.2\.1 .*`bleen migrate revert 0008_more`, or ship that"
+    with pytest.raises(UserError, match=said):
+        allowed(schema, "1.2.1", [project.migration, hot], hotfix)
+    with pytest.raises(Refused, match=said):
+        schema.expand([hot], "shop", 4, {}, {}, hotfix)
+    schema.revert("0008_more", rolled_back)
+    allowed(schema, "1.2.1", [project.migration, hot], hotfix)
+    assert schema.expand([hot], "shop", 4, {}, {}, hotfix) == ["0009_hot"]
+    assert columns(base) == [*BOTH, "hot"]
+
+
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_an_expand_that_has_changed_nothing_is_no_reason_not_to_go_back(base: Base, project: Project) -> None:
+    """`revert` undoes what was done: of a command that failed and left its tool's book as it was, that is nothing."""
+    schema, hotfix = Schema(base.open()), version(project, "1.2.1", "hot", up="SELECT 1 / 0")
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    with pytest.raises(Refused, match="division by zero"):
+        schema.expand([branch("0008_hot", "hot")], "shop", 3, {}, {}, hotfix)
+    schema.revert(NAME, project.home)
+    schema.revert("0008_hot", hotfix._replace(directory="/nowhere"))
+    assert columns(base) == OLD
+    assert [entry.name for entry in schema.ledger.entries()] == ["0001_first"]
+
+
+@pytest.mark.parametrize(
+    ("words", "goal"),
+    [
+        ("alembic upgrade 1a2b", "1a2b"),
+        ("python -m alembic -c my.ini -x a=b downgrade --tag t expand@0f0f", "expand@0f0f"),
+        (".venv/bin/alembic upgrade --sql 0f0f:1a2b", "0f0f:1a2b"),
+        ("alembic stamp 1a2b", ""),
+        ("flask db upgrade 1a2b", ""),
+    ],
+)
+def test_alembic_s_commands_are_known_by_their_words(words: str, goal: str) -> None:
+    assert revisions.goal(words.split()) == goal
 
 
 def test_a_tool_that_fails_says_why(base: Base, project: Project) -> None:

@@ -283,7 +283,8 @@ class Schema:
         """Refuses a command that would go the wrong way, or too far, before anything of its half is done."""
         step = self.ledger.steps(migration.name).get(command.step(half))
         if home and not (step and step.done):
-            command.straight(self.server, migration, half, home)
+            others = [entry.migration for entry in self.ledger.entries() if entry.name != migration.name]
+            command.straight(self.server, migration, half, home, others)
 
     def _finish(self, migration: Migration, home: Home | None, together: frozenset[str]) -> None:
         """Contracts what comes before an expand that would run the contract of one that came together with it."""
