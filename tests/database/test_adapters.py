@@ -14,7 +14,7 @@ from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database import alembic as revisions
 from bleen.database import django as planning
-from bleen.database.command import Home, home
+from bleen.database.command import Home, fitting, home
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse, read
 from bleen.database.rehearsal import rehearse
@@ -424,6 +424,23 @@ def test_an_expand_that_has_changed_nothing_is_no_reason_not_to_go_back(base: Ba
     schema.revert("0008_hot", hotfix._replace(directory="/nowhere"))
     assert columns(base) == OLD
     assert [entry.name for entry in schema.ledger.entries()] == ["0001_first"]
+
+
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_a_contract_runs_where_the_revision_of_the_database_is_known(base: Base, project: Project) -> None:
+    """A rollback leaves the database ahead of what serves, and the contract of an earlier release is pending still."""
+    schema, newer = Schema(base.open()), version(project, "1.2", "more")
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    schema.expand([branch("0008_more", "more")], "shop", 3, {}, {}, newer)
+    assert schema.versions() == ["1.2", "1.1"]
+    said = rf"is at revision more \(0008_more\), which is not among the files of 1\.1 .*in place that has it, then `bleen migrate contract {NAME}`"
+    with pytest.raises(Refused, match=said):
+        schema.contract(NAME, home=fitting(schema.server, project.migration, [project.home, newer._replace(directory="/nowhere")]))
+    assert schema.contracted() == []
+    home = fitting(schema.server, project.migration, [project.home, newer])
+    assert home == newer
+    schema.contract(NAME, home=home)
+    assert columns(base) == ["id", "name", "note", "more"]
 
 
 @pytest.mark.parametrize(

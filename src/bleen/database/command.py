@@ -428,6 +428,16 @@ def placed(server: Server, migrations: Sequence[Migration], home: Home | None, o
         _current(server, first, "expand", home, others)
 
 
+def fitting(server: Server, migration: Migration, homes: Sequence[Home]) -> Home:
+    """The first home that has the revision of Alembic's at which the database is: after a rollback, what serves does not. Else the first."""
+    half = next((half for half in HALVES if alembic.goal(words(migration, half))), None)
+    for home in homes if half and len(homes) > 1 else ():
+        with suppress(Refused):
+            _current(server, migration, half or "expand", home, ())
+            return home
+    return homes[0]
+
+
 def _current(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration]) -> str:
     """What Alembic says of where the database is. Raises Refused if that is nowhere in the files of the version."""
     argv = words(migration, half)

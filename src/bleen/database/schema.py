@@ -184,6 +184,12 @@ class Schema:
         step = self.ledger.steps(name).get(command.VERSION)
         return str(step.memo["version"]) if step else ""
 
+    def versions(self) -> list[str]:
+        """Of which versions commands have expanded something, the newest first: their files have what those commands have noted."""
+        steps = [self.ledger.steps(entry.name) for entry in reversed(self.ledger.entries())]
+        done = [each for each in steps if (expand := each.get(command.step("expand"))) and expand.done and command.VERSION in each]
+        return list(dict.fromkeys(str(each[command.VERSION].memo["version"]) for each in done))
+
     def users(self, name: str) -> list[Known]:
         """Environments that ship a migration, and so need what a revert would take away."""
         return [known for known in self.ledger.environments() if name in known.migrations]
