@@ -443,6 +443,58 @@ def test_a_contract_runs_where_the_revision_of_the_database_is_known(base: Base,
     assert columns(base) == ["id", "name", "note", "more"]
 
 
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_what_others_have_brought_by_alembic_is_not_taken_back_with_a_migration(base: Base, project: Project) -> None:
+    """`revert` refuses while a later migration builds on it: Alembic takes back all that is behind a revision."""
+    schema, newer = Schema(base.open()), version(project, "1.2", "more")
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    subprocess.run([str(Path(BIN, "alembic")), "upgrade", "more"], cwd=newer.directory, env=dict(newer.env), check=True, capture_output=True)
+    with pytest.raises(Refused, match=r"0007_note: revert, .* would take back more too, and what they hold: take that back first"):
+        schema.revert(NAME, newer)
+    assert columns(base) == [*BOTH, "more"]
+    assert schema.ledger.entries()[-1].state is State.EXPANDED
+    subprocess.run([str(Path(BIN, "alembic")), "downgrade", "expand@e1"], cwd=newer.directory, env=dict(newer.env), check=True, capture_output=True)
+    schema.revert(NAME, newer)
+    assert columns(base) == OLD
+
+
+HISTORY = """\
+settings.local
+<base> -> x9 (head), of another line
+m1, c2 -> m2 (head) (mergepoint), both
+e3 -> e4 (expand) (head), not run
+e2 (c1) -> e3 (expand), needs a contract -> first
+e1 -> e2 (expand), by hand
+r0 -> e1 (expand), note
+c1 -> c2 (contract), no name
+r0 -> c1 (contract), no surname
+<base> -> r0 (branchpoint), first
+"""
+
+
+@pytest.mark.parametrize(
+    ("expand", "revert", "current", "others", "gone"),
+    [
+        ("e1", "expand@r0", "e1", [], []),
+        ("e1", "expand@r0", "e2\nc2", [], ["e2"]),
+        ("e1", "r0", "e1\nc1", [], ["c1"]),
+        ("e1", "e1", "e2", [], ["e2"]),
+        ("e2", "expand@r0", "e2", ["r0", "e1"], ["e1"]),
+        ("e3", "expand@e2", "settings.local\ne3 (head)", ["c1"], []),
+        ("c1", "contract@r0", "e3", [], ["e3"]),
+        ("r0", "base", "r0\nx9 (head)", [], ["x9"]),
+        ("gone", "expand@e1", "e2", [], ["e2"]),
+        ("expand@head", "expand@e1", "e3\nc1", ["e1", "c1"], []),
+        ("e1", "-1", "e2", [], []),
+        ("e", "expand@r0", "e1", [], ["e1"]),
+        ("e1", "expand@r0", "", [], []),
+    ],
+)
+def test_what_a_downgrade_takes_back_beyond_what_an_upgrade_has_brought(expand: str, revert: str, current: str, others: list[str], gone: list[str]) -> None:
+    book = revisions.Book(HISTORY, current)
+    assert [each for each in book.taken(revert) if each not in book.brought(expand, others)] == gone
+
+
 @pytest.mark.parametrize(
     ("words", "goal"),
     [

@@ -409,16 +409,25 @@ class Printing:
 
 
 def straight(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration] = ()) -> None:
-    """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is. So for a
-    command of Alembic's whose directory does not have what the database is at. ``others``: what else is there.
+    """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is. So does a
+    ``downgrade`` of Alembic's; and what its directory does not have, it cannot go from. ``others``: what else is on the database.
     """
     planned = _planned(server, migration, half, home)
     expanded = django.goal(words(migration, "expand"))
-    if half == "revert" and expanded and (more := planned[: max(expanded.among(planned), 0)]):
+    gone = planned[: max(expanded.among(planned), 0)] if half == "revert" and expanded else []
+    if to := alembic.goal(words(migration, half)):
+        current = _current(server, migration, half, home, others)
+        if half == "revert":
+            try:
+                history = _asked(server, migration, half, alembic.asking(words(migration, half), "history"), home)
+            except UserError as error:
+                raise Refused(str(error)) from None
+            book = alembic.Book(history, current)
+            mine = book.brought(alembic.goal(words(migration, "expand")), [alembic.goal(words(m, h)) for m in others for h in HALVES[:2]])
+            gone = [each for each in book.taken(to) if each not in mine]
+    if gone:
         way = "take that back first, by the migration that brought it, or by hand"
-        raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(more)} too, and what they hold: {way}")
-    if alembic.goal(words(migration, half)):
-        _current(server, migration, half, home, others)
+        raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(gone)} too, and what they hold: {way}")
 
 
 def placed(server: Server, migrations: Sequence[Migration], home: Home | None, others: Sequence[Migration]) -> None:
