@@ -374,6 +374,48 @@ def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, pro
     assert schema.expand([whole], "shop", 2, {}, {}, home) == [NAME]
 
 
+KEYED = """
+from django.db import migrations, models
+
+def key(**only):
+    return migrations.AddField("user", "parent", models.ForeignKey("shop.User", models.CASCADE, null=True, **only))
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0001_initial")]
+    operations = [
+        migrations.SeparateDatabaseAndState(database_operations=[key(db_constraint=False, db_index=False)], state_operations=[key()]),
+        migrations.SeparateDatabaseAndState(state_operations=[migrations.AddIndex("user", models.Index(fields=["name"], name="by_name"))]),
+    ]
+"""
+KEYS = """
+CREATE INDEX CONCURRENTLY by_name ON shop_user (name);
+CREATE INDEX CONCURRENTLY by_parent ON shop_user (parent_id);
+ALTER TABLE shop_user ADD CONSTRAINT parent_fk FOREIGN KEY (parent_id) REFERENCES shop_user (id) DEFERRABLE INITIALLY DEFERRED NOT VALID;
+ALTER TABLE shop_user VALIDATE CONSTRAINT parent_fk;
+"""
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_a_foreign_key_and_an_index_are_made_by_expand_sql_and_django_s_state_knows_them(base: Base, project: Project) -> None:
+    """As the guide has it: what Django itself would do, the rules forbid."""
+    (project.slow.parent / "0003_surname.py").unlink()
+    project.slow.write_text(KEYED)
+    (folder,) = spanning((NAME, "0001", "0002"))
+    keyed = parse(NAME, {**folder.sources, "expand.sql": KEYS}, NAME)
+    schema = Schema(base.open())
+    allowed(schema, "1.1", [keyed], project.home)
+    schema.expand([keyed], "shop", 2, {}, {}, project.home)
+    made = "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'f'"
+    with base.connect() as db:
+        assert db.execute(made).fetchall() == [("parent_fk", True)]
+    schema.revert(NAME, project.home)
+    assert columns(base) == OLD
+    project.slow.write_text(KEYED.replace("key(db_constraint=False, db_index=False)", "key()"))
+    with pytest.raises(UserError, match=r"\[inline-constraint\]") as refused:
+        allowed(schema, "1.1", [keyed], project.home)
+    assert "not-understood" not in str(refused.value), "Django puts SET CONSTRAINTS behind it"
+
+
 def by_hand(project: Project, name: str) -> None:
     where, env = project.home.directory, dict(project.home.env)
     subprocess.run([str(Path(BIN, "python")), "manage.py", "migrate", "shop", name], cwd=where, env=env, check=True, capture_output=True)
