@@ -185,12 +185,14 @@ OLD, BOTH, NEW = ["id", "name", "surname"], ["id", "name", "surname", "note"], [
 
 @pytest.mark.parametrize(("tool", "option"), [("alembic", "--alembic=r0:e1:c1"), ("django", "--django=shop:0001:0002:0003")])
 def test_new_writes_the_folder_of_a_tool(tmp_path: Path, tool: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`bleen migrate new NAME` writes what the tests below carry out, but for what only its owner knows: the labels of branches."""
+    """`bleen migrate new NAME` writes what the tests below carry out, but for what only its owner knows: the labels of branches, and where Python is."""
     assert main(["migrate", "new", "note", option, "--to", str(tmp_path / "to")]) == 0
     place = Home("1.1", str(tmp_path), {}, "", ())
-    mine = TOOLS[tool](tmp_path, place).migration.command
+    mine = TOOLS[tool](tmp_path, place).migration.command._replace(branched=False)
     wrote = read(tmp_path / "to" / "0001_note").command
-    assert wrote == mine._replace(branched=False, revert=tuple(word.removeprefix("expand@") for word in mine.revert))
+    owners = {"python": ".venv/bin/python", "expand@r0": "r0"}
+    for half in ("expand", "contract", "revert", "sql"):
+        assert getattr(wrote, half) == tuple(owners.get(word, word) for word in getattr(mine, half))
 
 
 def test_what_people_have_expands_goes_back_expands_and_contracts(base: Base, project: Project) -> None:
