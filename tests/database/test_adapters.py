@@ -376,6 +376,30 @@ def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, pro
     assert schema.expand([whole], "shop", 2, {}, {}, home) == [NAME]
 
 
+@pytest.mark.parametrize(("to", "kept"), [("0001_initial", True), ("0001", True), ("0001_initial", False)], ids=["kept", "kept, short", "deleted"])
+def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(base: Base, tmp_path: Path, to: str, kept: bool) -> None:
+    """Known names are gone where none of what a squash replaces was run: the plan says so, and which way leads there."""
+    secrets = {"base": {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
+    place = home("1.1", {"directory": str(tmp_path), "env": {}, "user": ""}, secrets, base.url)
+    migrations = django(tmp_path, place).slow.parent
+    schema, (first,) = Schema(base.open()), spanning(("0001_first", "zero", to))
+    replaces = [("shop", each.stem) for each in sorted(migrations.glob("0*.py"))]
+    initial = (migrations / "0001_initial.py").read_text()
+    squash = migrations / "0001_squashed.py"
+    squash.write_text(f"{initial}    replaces = {replaces}\n")
+    for _, name in () if kept else replaces:
+        (migrations / f"{name}.py").rename(tmp_path / f"{name}.py")
+    with pytest.raises(UserError, match="deploy a version from before that squash onto this database first"):
+        allowed(schema, "1.4", [first], place)
+    for _, name in () if kept else replaces:
+        (tmp_path / f"{name}.py").rename(migrations / f"{name}.py")
+    squash.rename(tmp_path / "later.py")
+    allowed(schema, "1.3", [first], place)
+    schema.expand([first], "shop", 1, {}, {}, place)
+    (tmp_path / "later.py").rename(squash)
+    allowed(schema, "1.4", [first], place)
+
+
 KEYED = """
 from django.db import migrations, models
 

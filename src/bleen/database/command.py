@@ -397,12 +397,14 @@ class Printing:
     def _all(self, migration: Migration, home: Home) -> list[Sequence[str]]:
         """The commands that print all of it."""
         argv = migration.command.sql
-        if django.printing(argv, "an.other") is None or migration.name in self._alone:
+        if django.printing(argv, "an.other") is None:
             return [argv]
         try:
             planned = _planned(self._server, migration, "expand", home)
         except Refused as error:
             raise UserError(str(error)) from None
+        if migration.name in self._alone:
+            return [argv]
         new = [each for each in planned if each not in self._earlier]
         self._earlier |= {*new}
         return [django.printing(argv, each) or argv for each in new] or [argv]
@@ -497,7 +499,8 @@ def _asked(server: Server, migration: Migration, key: str, argv: Sequence[str], 
     text = output.decode(errors="replace")
     if code:
         clean = str(Redaction(home.hidden).clean({"said": said + text})["said"])
-        raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:])]))
+        way = filter(None, [django.lost(clean)])
+        raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:]), *way]))
     return text
 
 
