@@ -12,8 +12,9 @@ import pytest
 
 from bleen.cli import main
 from bleen.cli.database import allowed
+from bleen.database import alembic as revisions
 from bleen.database import django as planning
-from bleen.database.command import Home, home
+from bleen.database.command import Home, fitting, home
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse, read
 from bleen.database.rehearsal import rehearse
@@ -103,9 +104,8 @@ def alembic(directory: Path, place: Home) -> Project:
         "e1": ("r0", ("expand",), "ALTER TABLE shop_user ADD COLUMN note text", "ALTER TABLE shop_user DROP COLUMN note"),
         "c1": ("r0", ("contract",), "ALTER TABLE shop_user DROP COLUMN surname", "SELECT 1"),
     }
-    for name, (before, labels, up, down) in revisions.items():
-        text = REVISION.format(revision=name, before=before, labels=labels, up=up, down=down)
-        (directory / "revisions" / "versions" / f"{name}.py").write_text(text)
+    for name, revision in revisions.items():
+        revise(directory, name, *revision)
     run = ["alembic"]
     files = {
         "migration.toml": toml(
@@ -118,6 +118,11 @@ def alembic(directory: Path, place: Home) -> Project:
     }
     slow = directory / "revisions" / "versions" / "e1.py"
     return Project(place, parse(NAME, files, NAME), slow, ("ADD COLUMN note text", "ALTER COLUMN id TYPE bigint"), "change-type")
+
+
+def revise(directory: Path, name: str, before: str | None, labels: tuple[str, ...], up: str, down: str) -> None:
+    text = REVISION.format(revision=name, before=before, labels=labels, up=up, down=down)
+    (directory / "revisions" / "versions" / f"{name}.py").write_text(text)
 
 
 def django(directory: Path, place: Home) -> Project:
@@ -180,12 +185,14 @@ OLD, BOTH, NEW = ["id", "name", "surname"], ["id", "name", "surname", "note"], [
 
 @pytest.mark.parametrize(("tool", "option"), [("alembic", "--alembic=r0:e1:c1"), ("django", "--django=shop:0001:0002:0003")])
 def test_new_writes_the_folder_of_a_tool(tmp_path: Path, tool: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`bleen migrate new NAME` writes what the tests below carry out, but for what only its owner knows: the labels of branches."""
+    """`bleen migrate new NAME` writes what the tests below carry out, but for what only its owner knows: the labels of branches, and where Python is."""
     assert main(["migrate", "new", "note", option, "--to", str(tmp_path / "to")]) == 0
     place = Home("1.1", str(tmp_path), {}, "", ())
-    mine = TOOLS[tool](tmp_path, place).migration.command
+    mine = TOOLS[tool](tmp_path, place).migration.command._replace(branched=False)
     wrote = read(tmp_path / "to" / "0001_note").command
-    assert wrote == mine._replace(branched=False, revert=tuple(word.removeprefix("expand@") for word in mine.revert))
+    owners = {"python": ".venv/bin/python", "expand@r0": "r0"}
+    for half in ("expand", "contract", "revert", "sql"):
+        assert getattr(wrote, half) == tuple(owners.get(word, word) for word in getattr(mine, half))
 
 
 def test_what_people_have_expands_goes_back_expands_and_contracts(base: Base, project: Project) -> None:
@@ -369,9 +376,205 @@ def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, pro
     assert schema.expand([whole], "shop", 2, {}, {}, home) == [NAME]
 
 
+@pytest.mark.parametrize(("to", "kept"), [("0001_initial", True), ("0001", True), ("0001_initial", False)], ids=["kept", "kept, short", "deleted"])
+def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(base: Base, tmp_path: Path, to: str, kept: bool) -> None:
+    """Known names are gone where none of what a squash replaces was run: the plan says so, and which way leads there."""
+    secrets = {"base": {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
+    place = home("1.1", {"directory": str(tmp_path), "env": {}, "user": ""}, secrets, base.url)
+    migrations = django(tmp_path, place).slow.parent
+    schema, (first,) = Schema(base.open()), spanning(("0001_first", "zero", to))
+    replaces = [("shop", each.stem) for each in sorted(migrations.glob("0*.py"))]
+    initial = (migrations / "0001_initial.py").read_text()
+    squash = migrations / "0001_squashed.py"
+    squash.write_text(f"{initial}    replaces = {replaces}\n")
+    for _, name in () if kept else replaces:
+        (migrations / f"{name}.py").rename(tmp_path / f"{name}.py")
+    with pytest.raises(UserError, match="deploy a version from before that squash onto this database first"):
+        allowed(schema, "1.4", [first], place)
+    for _, name in () if kept else replaces:
+        (tmp_path / f"{name}.py").rename(migrations / f"{name}.py")
+    squash.rename(tmp_path / "later.py")
+    allowed(schema, "1.3", [first], place)
+    schema.expand([first], "shop", 1, {}, {}, place)
+    (tmp_path / "later.py").rename(squash)
+    allowed(schema, "1.4", [first], place)
+
+
+KEYED = """
+from django.db import migrations, models
+
+def key(**only):
+    return migrations.AddField("user", "parent", models.ForeignKey("shop.User", models.CASCADE, null=True, **only))
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0001_initial")]
+    operations = [
+        migrations.SeparateDatabaseAndState(database_operations=[key(db_constraint=False, db_index=False)], state_operations=[key()]),
+        migrations.SeparateDatabaseAndState(state_operations=[migrations.AddIndex("user", models.Index(fields=["name"], name="by_name"))]),
+    ]
+"""
+KEYS = """
+CREATE INDEX CONCURRENTLY by_name ON shop_user (name);
+CREATE INDEX CONCURRENTLY by_parent ON shop_user (parent_id);
+ALTER TABLE shop_user ADD CONSTRAINT parent_fk FOREIGN KEY (parent_id) REFERENCES shop_user (id) DEFERRABLE INITIALLY DEFERRED NOT VALID;
+ALTER TABLE shop_user VALIDATE CONSTRAINT parent_fk;
+"""
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_a_foreign_key_and_an_index_are_made_by_expand_sql_and_django_s_state_knows_them(base: Base, project: Project) -> None:
+    """As the guide has it: what Django itself would do, the rules forbid."""
+    (project.slow.parent / "0003_surname.py").unlink()
+    project.slow.write_text(KEYED)
+    (folder,) = spanning((NAME, "0001", "0002"))
+    keyed = parse(NAME, {**folder.sources, "expand.sql": KEYS}, NAME)
+    schema = Schema(base.open())
+    allowed(schema, "1.1", [keyed], project.home)
+    schema.expand([keyed], "shop", 2, {}, {}, project.home)
+    made = "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'f'"
+    with base.connect() as db:
+        assert db.execute(made).fetchall() == [("parent_fk", True)]
+    schema.revert(NAME, project.home)
+    assert columns(base) == OLD
+    project.slow.write_text(KEYED.replace("key(db_constraint=False, db_index=False)", "key()"))
+    with pytest.raises(UserError, match=r"\[inline-constraint\]") as refused:
+        allowed(schema, "1.1", [keyed], project.home)
+    assert "not-understood" not in str(refused.value), "Django puts SET CONSTRAINTS behind it"
+
+
 def by_hand(project: Project, name: str) -> None:
     where, env = project.home.directory, dict(project.home.env)
     subprocess.run([str(Path(BIN, "python")), "manage.py", "migrate", "shop", name], cwd=where, env=env, check=True, capture_output=True)
+
+
+def branch(name: str, to: str, before: str = "e1") -> Migration:
+    """The next migration of Alembic's branch of expands."""
+    run = ["alembic"]
+    commands = toml(expand=[*run, "upgrade", to], revert=[*run, "downgrade", f"expand@{before}"], sql=[*run, "upgrade", f"{before}:{to}", "--sql"])
+    return parse(name, {"migration.toml": commands + "branched = true\n"}, name)
+
+
+def version(project: Project, name: str, revision: str, up: str = "") -> Home:
+    """Another version with these revisions and one more, which adds a column behind e1."""
+    there = Path(project.home.directory, name)
+    for each in ("alembic.ini", "revisions/env.py", *(f"revisions/versions/{known}.py" for known in ("r0", "e1", "c1"))):
+        (there / each).parent.mkdir(parents=True, exist_ok=True)
+        (there / each).write_text(Path(project.home.directory, each).read_text())
+    revise(there, revision, "e1", (), up or f"ALTER TABLE shop_user ADD COLUMN {revision} text", f"ALTER TABLE shop_user DROP COLUMN {revision}")
+    return project.home._replace(version=name, directory=str(there))
+
+
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_a_version_that_lacks_the_revision_of_the_database_is_refused_with_who_brought_it(base: Base, project: Project) -> None:
+    """A rollback leaves the database ahead of what serves, and a hotfix is made of that."""
+    schema, rolled_back, hotfix = Schema(base.open()), version(project, "1.3", "more"), version(project, "1.2.1", "hot")
+    more, hot = branch("0008_more", "more"), branch("0009_hot", "hot")
+    schema.expand([project.migration, more], "shop", 3, {}, {}, rolled_back)
+    said = r"0009_hot: expand, .*is at revision more \(0008_more\), which is not among the files of 1\.2\.1 .*`bleen migrate revert 0008_more`, or ship that"
+    with pytest.raises(UserError, match=said):
+        allowed(schema, "1.2.1", [project.migration, hot], hotfix)
+    with pytest.raises(Refused, match=said):
+        schema.expand([hot], "shop", 4, {}, {}, hotfix)
+    schema.revert("0008_more", rolled_back)
+    allowed(schema, "1.2.1", [project.migration, hot], hotfix)
+    assert schema.expand([hot], "shop", 4, {}, {}, hotfix) == ["0009_hot"]
+    assert columns(base) == [*BOTH, "hot"]
+
+
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_an_expand_that_has_changed_nothing_is_no_reason_not_to_go_back(base: Base, project: Project) -> None:
+    """`revert` undoes what was done: of a command that failed and left its tool's book as it was, that is nothing."""
+    schema, hotfix = Schema(base.open()), version(project, "1.2.1", "hot", up="SELECT 1 / 0")
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    with pytest.raises(Refused, match="division by zero"):
+        schema.expand([branch("0008_hot", "hot")], "shop", 3, {}, {}, hotfix)
+    schema.revert(NAME, project.home)
+    schema.revert("0008_hot", hotfix._replace(directory="/nowhere"))
+    assert columns(base) == OLD
+    assert [entry.name for entry in schema.ledger.entries()] == ["0001_first"]
+
+
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_a_contract_runs_where_the_revision_of_the_database_is_known(base: Base, project: Project) -> None:
+    """A rollback leaves the database ahead of what serves, and the contract of an earlier release is pending still."""
+    schema, newer = Schema(base.open()), version(project, "1.2", "more")
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    schema.expand([branch("0008_more", "more")], "shop", 3, {}, {}, newer)
+    assert schema.versions() == ["1.2", "1.1"]
+    said = rf"is at revision more \(0008_more\), which is not among the files of 1\.1 .*in place that has it, then `bleen migrate contract {NAME}`"
+    with pytest.raises(Refused, match=said):
+        schema.contract(NAME, home=fitting(schema.server, project.migration, [project.home, newer._replace(directory="/nowhere")]))
+    assert schema.contracted() == []
+    home = fitting(schema.server, project.migration, [project.home, newer])
+    assert home == newer
+    schema.contract(NAME, home=home)
+    assert columns(base) == ["id", "name", "note", "more"]
+
+
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_what_others_have_brought_by_alembic_is_not_taken_back_with_a_migration(base: Base, project: Project) -> None:
+    """`revert` refuses while a later migration builds on it: Alembic takes back all that is behind a revision."""
+    schema, newer = Schema(base.open()), version(project, "1.2", "more")
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    subprocess.run([str(Path(BIN, "alembic")), "upgrade", "more"], cwd=newer.directory, env=dict(newer.env), check=True, capture_output=True)
+    with pytest.raises(Refused, match=r"0007_note: revert, .* would take back more too, and what they hold: take that back first"):
+        schema.revert(NAME, newer)
+    assert columns(base) == [*BOTH, "more"]
+    assert schema.ledger.entries()[-1].state is State.EXPANDED
+    subprocess.run([str(Path(BIN, "alembic")), "downgrade", "expand@e1"], cwd=newer.directory, env=dict(newer.env), check=True, capture_output=True)
+    schema.revert(NAME, newer)
+    assert columns(base) == OLD
+
+
+HISTORY = """\
+settings.local
+<base> -> x9 (head), of another line
+m1, c2 -> m2 (head) (mergepoint), both
+e3 -> e4 (expand) (head), not run
+e2 (c1) -> e3 (expand), needs a contract -> first
+e1 -> e2 (expand), by hand
+r0 -> e1 (expand), note
+c1 -> c2 (contract), no name
+r0 -> c1 (contract), no surname
+<base> -> r0 (branchpoint), first
+"""
+
+
+@pytest.mark.parametrize(
+    ("expand", "revert", "current", "others", "gone"),
+    [
+        ("e1", "expand@r0", "e1", [], []),
+        ("e1", "expand@r0", "e2\nc2", [], ["e2"]),
+        ("e1", "r0", "e1\nc1", [], ["c1"]),
+        ("e1", "e1", "e2", [], ["e2"]),
+        ("e2", "expand@r0", "e2", ["r0", "e1"], ["e1"]),
+        ("e3", "expand@e2", "settings.local\ne3 (head)", ["c1"], []),
+        ("c1", "contract@r0", "e3", [], ["e3"]),
+        ("r0", "base", "r0\nx9 (head)", [], ["x9"]),
+        ("gone", "expand@e1", "e2", [], ["e2"]),
+        ("expand@head", "expand@e1", "e3\nc1", ["e1", "c1"], []),
+        ("e1", "-1", "e2", [], []),
+        ("e", "expand@r0", "e1", [], ["e1"]),
+        ("e1", "expand@r0", "", [], []),
+    ],
+)
+def test_what_a_downgrade_takes_back_beyond_what_an_upgrade_has_brought(expand: str, revert: str, current: str, others: list[str], gone: list[str]) -> None:
+    book = revisions.Book(HISTORY, current)
+    assert [each for each in book.taken(revert) if each not in book.brought(expand, others)] == gone
+
+
+@pytest.mark.parametrize(
+    ("words", "goal"),
+    [
+        ("alembic upgrade 1a2b", "1a2b"),
+        ("python -m alembic -c my.ini -x a=b downgrade --tag t expand@0f0f", "expand@0f0f"),
+        (".venv/bin/alembic upgrade --sql 0f0f:1a2b", "0f0f:1a2b"),
+        ("alembic stamp 1a2b", ""),
+        ("flask db upgrade 1a2b", ""),
+    ],
+)
+def test_alembic_s_commands_are_known_by_their_words(words: str, goal: str) -> None:
+    assert revisions.goal(words.split()) == goal
 
 
 def test_a_tool_that_fails_says_why(base: Base, project: Project) -> None:

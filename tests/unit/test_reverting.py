@@ -20,7 +20,7 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
     (
         "postgres",
         "CREATE TABLE notes (id int); CREATE INDEX i ON notes (id); WITH d AS (DELETE FROM notes RETURNING 1) INSERT INTO notes SELECT 1;"
-        " GRANT SELECT ON notes TO app; COMMENT ON TABLE notes IS 'x'",
+        " GRANT SELECT ON notes TO app; COMMENT ON TABLE notes IS 'x'; SET CONSTRAINTS ALL IMMEDIATE",
         ["DROP TABLE IF EXISTS notes;"],
     ),
     (

@@ -145,6 +145,11 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     waits = [(m, [each for each in command.overtaken(m, others) if not {m.name, each} <= together]) for m in new]
     if early := [command.overtakes(m, earlier, names) for m, earlier in waits if earlier]:
         raise UserError("\n".join(early))
+    try:
+        begun = [m for m in migrations if m in new or entries[m.name].state is State.EXPANDING]
+        command.placed(schema.server, begun, home, [entry.migration for entry in entries.values()])
+    except Refused as error:
+        raise UserError(str(error)) from None
     if wrong := _forbidden(new, schema.server, home, together):
         piped = "; for what a command prints, `COMMAND | bleen migrate lint --phase expand -` does" if any(m.command.sql for m in new) else ""
         raise UserError("\n".join([*wrong, f"the rules forbid this; `bleen migrate lint` shows the safe way for each statement{piped}"]))

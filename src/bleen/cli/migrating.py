@@ -11,7 +11,7 @@ from bleen import config
 from bleen.cli import database, picture, show
 from bleen.cli.access import Access, described, open_service
 from bleen.config import Config
-from bleen.database import connect
+from bleen.database import command, connect
 from bleen.database.command import Home
 from bleen.database.gate import Around
 from bleen.database.migration import Migration, read_all
@@ -54,11 +54,16 @@ class Opened(NamedTuple):
         return Around(self.service, tuple(shipping(self.access, newest)), picture.window(self.access, newest))
 
     def home(self, migration: str) -> Home | None:
-        """Where a migration's commands run: in the newest version that ships it, else in the one whose expand it was; None if it has no commands."""
-        version = self.schema.version(migration)
+        """Where a migration's commands run: in the newest version that ships it, else in the one whose expand it was, else, where Alembic has gone further
+        than that one's files, in the one that brought it there; None if it has no commands.
+        """
+        version, entry = self.schema.version(migration), self.schema.ledger.entry(migration)
         ships = [e for e in self.around().environments if migration in e.migrations]
         newest = max(ships, key=lambda e: e.environment.release).version if ships else version
-        return database.home(self.config, newest) if version else None
+        if not version or entry is None:
+            return None
+        homes = [database.home(self.config, each) for each in dict.fromkeys([newest, *self.schema.versions()])]
+        return command.fitting(self.schema.server, entry.migration, homes)
 
     def pending(self) -> list[Pending]:
         """The contracts that are pending, which `bleen status` knows from now on; whether the way back is open it looks up itself, each time."""

@@ -24,14 +24,16 @@ def django(given: str) -> Imported:
     """From ``APP:BEFORE:EXPAND`` or ``APP:BEFORE:EXPAND:CONTRACT``, migrations of a Django app. Raises UserError for anything else."""
     app, _, names = given.partition(":")
     before, expand, contract = _revisions(names, "--django", "APP:BEFORE:EXPAND:CONTRACT, migrations of an app: shop:0006:0007:0008")
-    migrate = ["python", "manage.py", "migrate", app]
+    manage = [".venv/bin/python", "manage.py"]
+    migrate = [*manage, "migrate", app]
     commands = {
         "expand": [*migrate, expand],
         "contract": [*migrate, contract] if contract else [],
         "revert": [*migrate, before],
-        "sql": ["python", "manage.py", "sqlmigrate", app, expand],
+        "sql": [*manage, "sqlmigrate", app, expand],
     }
-    return Imported({"migration.toml": _toml("Django", commands)}, ())
+    python = "# .venv/bin/python: the Python that has Django, as it is called in that directory.\n"
+    return Imported({"migration.toml": _toml("Django", commands) + python}, ())
 
 
 def template() -> Imported:

@@ -4,6 +4,7 @@ Such a tool keeps a book of its own, so that its command may be run again wherev
 """
 
 import codecs
+import hashlib
 import os
 import random
 import re
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import unquote
 
-from bleen.database import django, importing, reverting
+from bleen.database import alembic, django, importing, reverting
 from bleen.database.ledger import Part
 from bleen.database.migration import Migration
 from bleen.database.rules import IRREVERSIBLE, Script, rules
@@ -334,6 +335,16 @@ def _environment(server: Server, home: Home, session: str, timeout: float) -> di
     return env
 
 
+def books(server: Server) -> str:
+    """Another one whenever a tool has noted something in a book that is known; empty where there is none, or nobody may read it."""
+    there = [book for book in importing.BOOKS if server.columns(book)]
+    try:
+        noted = [sorted(map(repr, server.rows(f"SELECT * FROM {book}"))) for book in there]
+    except Refused:
+        return ""
+    return hashlib.sha256(repr(noted).encode()).hexdigest()[:16] if there else ""
+
+
 def judge(server: Server, migration: Migration) -> list[str]:
     """What is wrong with the commands of a migration, a line each, whatever they do: there is a way back, and sync ends as its columns go."""
     command, where = migration.command, f"{migration.name}/migration.toml"
@@ -386,24 +397,72 @@ class Printing:
     def _all(self, migration: Migration, home: Home) -> list[Sequence[str]]:
         """The commands that print all of it."""
         argv = migration.command.sql
-        if django.printing(argv, "an.other") is None or migration.name in self._alone:
+        if django.printing(argv, "an.other") is None:
             return [argv]
         try:
             planned = _planned(self._server, migration, "expand", home)
         except Refused as error:
             raise UserError(str(error)) from None
+        if migration.name in self._alone:
+            return [argv]
         new = [each for each in planned if each not in self._earlier]
         self._earlier |= {*new}
         return [django.printing(argv, each) or argv for each in new] or [argv]
 
 
-def straight(server: Server, migration: Migration, half: Half, home: Home) -> None:
-    """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is."""
+def straight(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration] = ()) -> None:
+    """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is. So does a
+    ``downgrade`` of Alembic's; and what its directory does not have, it cannot go from. ``others``: what else is on the database.
+    """
     planned = _planned(server, migration, half, home)
     expanded = django.goal(words(migration, "expand"))
-    if half == "revert" and expanded and (others := planned[: max(expanded.among(planned), 0)]):
+    gone = planned[: max(expanded.among(planned), 0)] if half == "revert" and expanded else []
+    if to := alembic.goal(words(migration, half)):
+        current = _current(server, migration, half, home, others)
+        if half == "revert":
+            try:
+                history = _asked(server, migration, half, alembic.asking(words(migration, half), "history"), home)
+            except UserError as error:
+                raise Refused(str(error)) from None
+            book = alembic.Book(history, current)
+            mine = book.brought(alembic.goal(words(migration, "expand")), [alembic.goal(words(m, h)) for m in others for h in HALVES[:2]])
+            gone = [each for each in book.taken(to) if each not in mine]
+    if gone:
         way = "take that back first, by the migration that brought it, or by hand"
-        raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(others)} too, and what they hold: {way}")
+        raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(gone)} too, and what they hold: {way}")
+
+
+def placed(server: Server, migrations: Sequence[Migration], home: Home | None, others: Sequence[Migration]) -> None:
+    """Raises Refused if the database is at a revision of Alembic's that a version does not have. One of its migrations asks for all."""
+    first = next((m for m in migrations if alembic.goal(words(m, "expand"))), None)
+    if first and home:
+        _current(server, first, "expand", home, others)
+
+
+def fitting(server: Server, migration: Migration, homes: Sequence[Home]) -> Home:
+    """The first home that has the revision of Alembic's at which the database is: after a rollback, what serves does not. Else the first."""
+    half = next((half for half in HALVES if alembic.goal(words(migration, half))), None)
+    for home in homes if half and len(homes) > 1 else ():
+        with suppress(Refused):
+            _current(server, migration, half or "expand", home, ())
+            return home
+    return homes[0]
+
+
+def _current(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration]) -> str:
+    """What Alembic says of where the database is. Raises Refused if that is nowhere in the files of the version."""
+    argv = words(migration, half)
+    try:
+        return _asked(server, migration, half, alembic.asking(argv, "current"), home)
+    except UserError as error:
+        if not (lost := alembic.unknown(str(error))):
+            raise Refused(str(error)) from None
+    brought = next((m.name for m in others if lost == alembic.goal(words(m, "expand")).rpartition("@")[2]), "")
+    way = f"have the files of a version in place that has it, then `bleen migrate {half} {migration.name}`"
+    if half == "expand":
+        way = f"{f'`bleen migrate revert {brought}`' if brought else 'take that back by hand'}, or ship that revision too and build on it"
+    at = f"the database is at revision {lost}{f' ({brought})' if brought else ''}, which is not among the files of {home.version} ({home.directory})"
+    raise Refused(f"{migration.name}: {half}, `{shlex.join(argv)}`: {at}; {way}")
 
 
 def _planned(server: Server, migration: Migration, half: Half, home: Home) -> list[str]:
@@ -440,7 +499,8 @@ def _asked(server: Server, migration: Migration, key: str, argv: Sequence[str], 
     text = output.decode(errors="replace")
     if code:
         clean = str(Redaction(home.hidden).clean({"said": said + text})["said"])
-        raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:])]))
+        way = filter(None, [django.lost(clean)])
+        raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:]), *way]))
     return text
 
 

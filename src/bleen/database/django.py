@@ -9,6 +9,8 @@ _VALUED = ("--database", "--settings", "--pythonpath", "--verbosity", "-v")
 _HEADING = re.compile(r"^(\w+\.\w+)\s*$", re.MULTILINE)
 """A migration in what ``--plan`` prints; what it does is indented below."""
 
+_LOST = re.compile(r"NodeNotFoundError|More than one migration matches|Cannot find a migration matching")
+
 
 class Goal(NamedTuple):
     """The state to which a command goes."""
@@ -48,6 +50,12 @@ def printing(argv: Sequence[str], migration: str) -> list[str] | None:
         return None
     at = next(n for n in range(argv.index("sqlmigrate"), len(argv)) if [*argv[n : n + 2]] == said)
     return [*argv[:at], *migration.split(".", 1), *argv[at + 2 :]]
+
+
+def lost(said: str) -> str:
+    """What to do where Django does not find a migration, or finds two, in what it says as it fails; empty if that is not why."""
+    way = "if a squash has taken its place, deploy a version from before that squash onto this database first (docs/guide/adapters.md)"
+    return way if _LOST.search(said) else ""
 
 
 def _is(argv: Sequence[str], command: str) -> bool:

@@ -180,6 +180,12 @@ class Schema:
         step = self.ledger.steps(name).get(command.VERSION)
         return str(step.memo["version"]) if step else ""
 
+    def versions(self) -> list[str]:
+        """Of which versions commands have expanded something, the newest first: their files have what those commands have noted."""
+        steps = [self.ledger.steps(entry.name) for entry in reversed(self.ledger.entries())]
+        done = [each for each in steps if (expand := each.get(command.step("expand"))) and expand.done and command.VERSION in each]
+        return list(dict.fromkeys(str(each[command.VERSION].memo["version"]) for each in done))
+
     def users(self, name: str) -> list[Known]:
         """Environments that ship a migration, and so need what a revert would take away."""
         return [known for known in self.ledger.environments() if name in known.migrations]
@@ -288,7 +294,8 @@ class Schema:
         """Refuses a command that would go the wrong way, or too far, before anything of its half is done."""
         step = self.ledger.steps(migration.name).get(command.step(half))
         if home and not (step and step.done):
-            command.straight(self.server, migration, half, home)
+            others = [entry.migration for entry in self.ledger.entries() if entry.name != migration.name]
+            command.straight(self.server, migration, half, home, others)
 
     def _finish(self, migration: Migration, home: Home | None, together: frozenset[str]) -> None:
         """Contracts what comes before an expand that would run the contract of one that came together with it."""

@@ -77,7 +77,8 @@ class Steps:
         home = command.startable(migration, half, home)
         if half == "expand" and (earlier := command.overtaken(migration, self._ledger.uncontracted())):
             raise Refused(command.overtakes(migration, earlier))
-        self._mark(migration, key, False, shlex.join(argv), {"shape": step.memo.get("shape", "") if step else self._server.shape()})
+        before = step.memo if step else {"shape": self._server.shape(), "books": command.books(self._server)}
+        self._mark(migration, key, False, shlex.join(argv), before)
         try:
             with self._pairs.followed():
                 command.run(self._server, migration, half, home, self._told)
@@ -86,8 +87,15 @@ class Steps:
             raise
         except Refused:
             self._pairs.restore()  # it may have come as far as a rebuild
+            if half == "expand" and self._untouched(before):  # there is nothing to undo, and nothing that later undoing has to wait for
+                self._ledger.note(self._ledger.unmark(migration.name, *key))
             raise
         self._mark(migration, key, True, shlex.join(argv))
+
+    def _untouched(self, before: Mapping[str, Any]) -> bool:
+        """Whether a command that has failed has changed nothing; where the server cannot tell, or no book of a tool says so, it may have."""
+        now = {"shape": self._server.shape(), "books": command.books(self._server)}
+        return all(now.values()) and now == before
 
     def _run(self, migration: Migration, part: Part, first: int, group: Sequence[Statement], ends: Sequence[int] = ()) -> None:
         """Runs statements that belong together, if they were not run, and ends the sync of the pairs of these numbers."""

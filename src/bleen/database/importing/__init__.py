@@ -19,7 +19,7 @@ from bleen.errors import UserError
 _HALF = re.compile(r"(?:migrate:|\+\w+ +|rambler +|//@)?(?P<which>up|down|undo|rollback)(?: migration)?(?: \w+:\w+| notransaction)?|changeset .*", re.I)
 """A comment that begins a half of an up/down file: of dbmate, goose, sql-migrate, rambler, node-pg-migrate, MyBatis and Liquibase."""
 
-_BOOKS = ("alembic_version", "django_migrations", "flyway_schema_history", "databasechangelog", "goose_db_version", "schema_migrations")
+BOOKS = ("alembic_version", "django_migrations", "flyway_schema_history", "databasechangelog", "goose_db_version", "schema_migrations")
 """Tables in which other tools keep what they have done; the SQL that they write out names them."""
 
 Names = tuple[str, ...]
@@ -264,7 +264,7 @@ def _comments(text: str, comments: Sequence[Comment], statements: Sequence[State
 def _idle(part: Part) -> str:
     """Why a part is left out; empty if it is not."""
     named = {name[-1].lower() for name in (part.table, *part.makes) if name}
-    book = next((each for each in _BOOKS if each in named), "")
+    book = next((each for each in BOOKS if each in named), "")
     return f"{book} is another tool's book: have it written there when this is expanded (alembic stamp, migrate --fake)" if book else part.idle
 
 

@@ -183,7 +183,8 @@ _UNDERSTOOD = frozenset(
     for kind in (
         *("drop", "alter_table", "view", "create_function", "create_trig", "rule", "alter_policy"),
         *("create", "create_table_as", "create_seq", "create_enum", "create_domain", "create_schema", "create_policy", "create_stats", "index", "reindex"),
-        *("insert", "update", "delete", "merge", "truncate", "lock", "comment", "grant", "variable_set", "vacuum", "refresh_mat_view", "cluster"),
+        *("insert", "update", "delete", "merge", "truncate", "lock", "comment", "grant", "vacuum", "refresh_mat_view", "cluster"),
+        *("variable_set", "constraints_set"),
     )
 )
 

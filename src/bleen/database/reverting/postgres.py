@@ -11,7 +11,7 @@ from bleen.database.rules.postgres_look import Message, changed, inner, kind, ob
 
 _PERHAPS = "IF NOT EXISTS: the text does not say whether it was there before"
 _OTHER = "OR REPLACE: the text does not say what was there before"
-_WITHOUT_A_TRACE = frozenset("CommentStmt SelectStmt ExplainStmt VacuumStmt ReindexStmt RefreshMatViewStmt VariableShowStmt".split())
+_WITHOUT_A_TRACE = frozenset("CommentStmt SelectStmt ExplainStmt VacuumStmt ReindexStmt RefreshMatViewStmt VariableShowStmt ConstraintsSetStmt".split())
 """Changes nothing that a version could notice, or that could be taken back."""
 _WRITES = frozenset("InsertStmt UpdateStmt DeleteStmt MergeStmt".split())
 _QUERIES = _WRITES | {"SelectStmt", "ExplainStmt", "CreateTableAsStmt"}

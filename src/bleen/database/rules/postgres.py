@@ -152,11 +152,13 @@ STATEMENTS: dict[str, Rule] = {
     "ClusterStmt": objects.cluster,
     "VariableSetStmt": objects.setting,
     "TransactionStmt": objects.transaction,
-    **dict.fromkeys(("CommentStmt", "CreateExtensionStmt", "VariableShowStmt"), objects.nothing),
+    **dict.fromkeys(("CommentStmt", "CreateExtensionStmt", "VariableShowStmt", "ConstraintsSetStmt"), objects.nothing),
 }
 """Every statement that a rule knows."""
 
-_LOCKS_NOBODY = frozenset(("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "CommentStmt", "VariableSetStmt", "VariableShowStmt", "TransactionStmt"))
+_LOCKS_NOBODY = frozenset(
+    f"{each}Stmt" for each in ("Select", "Insert", "Update", "Delete", "Comment", "VariableSet", "VariableShow", "ConstraintsSet", "Transaction")
+)
 """Statements whose locks let everybody read and write, but for the rows that they change."""
 
 
