@@ -142,3 +142,15 @@ def test_a_constraint_that_is_asked_before_our_trigger_has_filled_the_old_side_i
         connection.execute(f"CREATE TABLE users (id integer PRIMARY KEY, note text, last text, full_name text, {column})")
     with file.opened() as server:
         assert [words in each for each in sync.risks(server, NAMES)] == [True] * bool(words)
+
+
+@pytest.mark.parametrize(("fires", "told"), [("AFTER UPDATE ON", True), ("AFTER UPDATE OF note ON", False)])
+def test_a_trigger_that_can_see_a_row_only_after_we_have_written_it_again_is_told(file: File, fires: str, told: bool) -> None:
+    with file.connect() as connection:
+        connection.execute(USERS)
+        connection.execute("CREATE TABLE log (id integer PRIMARY KEY)")
+        connection.execute(f"CREATE TRIGGER au {fires} users BEGIN REPLACE INTO log VALUES (NEW.id); END")
+        does = "INSERT INTO log VALUES (NEW.id); UPDATE users SET note = 'x' WHERE id = NEW.id;"
+        connection.execute(f"CREATE TRIGGER ai AFTER INSERT ON users BEGIN {does} END")
+    with file.opened() as server:
+        assert ["the trigger ai of users sees a row only after we" in each for each in sync.risks(server, NAMES)] == [True] * told
