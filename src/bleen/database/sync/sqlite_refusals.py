@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bleen.database.migration import Pair
 from bleen.database.server import Server
 from bleen.database.sqlite import values as sqlite_values
-from bleen.database.sqlite.triggers import Trigger, before_ours, triggers
+from bleen.database.sqlite.triggers import Trigger, Write, before_ours, chain, triggers
 from bleen.database.sqlite.values import MOMENTS, Table, default, look, named, quoted
 from bleen.database.statements import Unreadable
 from bleen.database.sync import sqlite
@@ -157,6 +157,10 @@ def _others(server: Server, sync: Sync) -> Iterator[str]:
             yield f"the trigger {trigger.name} of {table.name} may refuse an UPDATE, and ours is one, in an INSERT too: {_NARROWER}, or {_OTHERWISE}"
         if what := _writes(trigger, table, known):
             yield f"the trigger {trigger.name} of {table.name} {what}, also when we have written the row: {_OTHERWISE}"
+    for trigger, by in chain(there, Write("UPDATE", table.name.lower(), known)).items():
+        if by and trigger.table != table.name.lower() and (what := _writes(trigger, table, known)):
+            fired = f"which {by.name} of {by.table} fires"
+            yield f"the trigger {trigger.name} of {trigger.table}, {fired}, {what}, also when we write a row, and ours does not fire again then: {_OTHERWISE}"
     if not server.columns("bleen_sync"):
         return
     for name, columns in server.rows("SELECT name, columns FROM bleen_sync WHERE of_table = %s ORDER BY name", [table.name]):
