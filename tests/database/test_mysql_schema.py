@@ -539,6 +539,15 @@ def test_a_contract_waits_for_a_trigger_that_gives_whole_rows_of_what_loses_a_co
     assert not [each for each in Foresight(schema).risks(migration("0008_less", contract=f"DROP TRIGGER t; {LAST}")) if "drop that" in each]
 
 
+def test_a_trigger_that_somebody_has_made_since_and_that_names_what_a_revert_takes_away_is_told(schema: Schema) -> None:
+    schema.expand([migration()], "shop", 2, SHIPS)
+    assert schema.breaking("0007_full_name") == []
+    schema.server.rows(TOUCH.format("NEW.full_name"))
+    (told,) = schema.breaking("0007_full_name")
+    assert "DROP COLUMN full_name: trigger a_touch on table users says NEW.full_name: writes would fail that fire it" in told.why
+    assert (told.opened("as it is"), told.opened("a_touch: dropped tonight")) == (False, True)
+
+
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
     (said,) = Foresight(schema).risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
     assert "drops last_name of users, NOT NULL without a default" in said

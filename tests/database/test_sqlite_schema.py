@@ -428,6 +428,19 @@ def test_the_gate_is_asked_again_after_the_person(
     assert schema.server.columns("of_ann")
 
 
+def test_a_revert_waits_for_what_would_fail_afterwards_until_a_reason_names_it(bleen: Bleen, schema: Schema) -> None:
+    """`revert` refuses while […], unless a reason that names it is given, a trigger or a view would fail without what it takes away."""
+    assert bleen("ann", "expand", "1")[0] == 0
+    schema.server.rows("CREATE TRIGGER noted AFTER UPDATE ON users BEGIN INSERT INTO of_ann VALUES (NEW.id); END")
+    revert = ("revert", "0001_init", "--yes")
+    for because in ((), ("--because", "nobody writes now")):
+        code, said = bleen("ann", *revert, *because)
+        assert (code, "DROP TABLE IF EXISTS of_ann: after it an UPDATE of users fails (no such table: main.of_ann); drop that" in said) == (2, True), said
+        assert "--because REASON opens it all the same, if it names users" in said
+    assert schema.server.columns("of_ann")
+    assert bleen("ann", *revert, "--because", "users is written by nobody now") == (0, "0001_init: revert, DROP TABLE IF EXISTS of_ann\n0001_init is reverted\n")
+
+
 def test_a_migration_of_another_service_on_this_database_is_told_as_that(bleen: Bleen) -> None:
     assert bleen("ann", "expand", "1")[0] == 0
     for words in ("plan", "expand"):
