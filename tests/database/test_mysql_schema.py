@@ -1,6 +1,7 @@
 """Expand, contract and revert on a real MariaDB, where every change of the schema commits by itself."""
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -506,6 +507,66 @@ def test_what_names_that_which_a_contract_drops_is_told_and_keeps_its_gate_shut(
     schema.expand([wanted], "shop", 2, SHIPS)
     (waits,) = pending(schema)
     assert [why in o.why and o.unseen for o in waits.obstacles] == [True] * bool(why)
+
+
+FULL, FEWER = "ADD COLUMN full_name int", "DROP COLUMN last_name"
+SPREAD = {
+    "a history": ("users", "INSERT INTO history SELECT * FROM users WHERE id = NEW.id", FULL, "to history .*: 4 values for 3 columns", True),
+    "of some columns": ("users", "INSERT INTO history SELECT id, u.last_name, 'x, y' FROM users u", FULL, "", False),
+    "of values": ("users", "INSERT IGNORE shop.history VALUES (NEW.id, concat(NEW.first_name, ''), '')", FULL, "", False),
+    "its own rows": ("history", "BEGIN IF NEW.id > 1 THEN REPLACE INTO users VALUES (NEW.id, '', ''); END IF; END", FULL, "3 values for 4 columns", True),
+    "with its columns": ("users", "INSERT INTO history (id, a, b) SELECT u.* FROM users AS u JOIN notes n ON n.id = u.id", FULL, "4 values", True),
+    "of two tables": ("users", "INSERT INTO both_of SELECT * FROM notes n, users WHERE n.id = 1 ORDER BY 1, 2", FULL, "6 values for 5 columns", True),
+    "no row": ("users", "SET @n = (SELECT count(*) FROM users), @s = INSERT('abc', 1, 1, 'x')", FULL, "", False),
+    "an EXISTS": ("users", "SET @n = EXISTS (SELECT * FROM users)", FULL, "", False),
+    "that an invisible column leaves alone": ("users", "INSERT INTO history SELECT * FROM users", f"{FULL} INVISIBLE", "", False),
+    "that failed before": ("users", "INSERT INTO notes SELECT * FROM users", FULL, "", False),
+    "in another order": (
+        "users",
+        "INSERT INTO history SELECT * FROM users",
+        f"{FEWER}, {FULL} FIRST",
+        "land in other columns from then on, unseen, as in id",
+        False,
+    ),
+    "in the same": ("users", "INSERT INTO history SELECT * FROM users", f"{FEWER}, {FULL} AFTER first_name", "as in b", False),
+}
+
+
+@pytest.mark.parametrize(("table", "body", "expand", "why", "fails"), SPREAD.values(), ids=SPREAD)
+def test_a_trigger_that_gives_whole_rows_refuses_an_expand_that_makes_it_fail(
+    users: MariaBase, schema: Schema, table: str, body: str, expand: str, why: str, fails: bool
+) -> None:
+    """It refuses an expand whose new column such a function would fail on, on MySQL and MariaDB a trigger, on SQLite a write or a view."""
+    body = body.replace("shop", schema.server.rows("SELECT database()")[0][0])
+    with users.connect() as client:
+        for name, columns in {"history": "a text, b text", "notes": "n int", "both_of": "n int, i int, a text, b text"}.items():
+            client.run(f"CREATE TABLE {name} (id bigint, {columns})")
+        client.run(f"CREATE TRIGGER t AFTER UPDATE ON {table} FOR EACH ROW {body}")
+    wanted = migration("0008_full", expand=f"ALTER TABLE users {expand};")
+    foresight = Foresight(schema)
+    told = [[each for each in said if "let the trigger name its columns" in each] for said in (foresight.foreseen(wanted), foresight.risks(wanted))]
+    assert [len(each) for each in told] == [fails, bool(why) and not fails], told
+    assert re.search(why, "".join(told[0] + told[1]))
+
+
+def test_a_contract_waits_for_a_trigger_that_gives_whole_rows_of_what_loses_a_column(users: MariaBase, schema: Schema) -> None:
+    with users.connect() as client:
+        client.run(
+            "CREATE TABLE history (id bigint, a text, b text)", "CREATE TRIGGER t AFTER UPDATE ON users FOR EACH ROW INSERT INTO history SELECT * FROM users"
+        )
+    wanted = migration("0008_less", contract=LAST)
+    (told,) = [each for each in Foresight(schema).risks(wanted) if "drop that" in each]
+    assert "trigger t on table users gives whole rows to history without naming their columns: 2 values for 3 columns" in told
+    assert not [each for each in Foresight(schema).risks(migration("0008_less", contract=f"DROP TRIGGER t; {LAST}")) if "drop that" in each]
+
+
+def test_a_trigger_that_somebody_has_made_since_and_that_names_what_a_revert_takes_away_is_told(schema: Schema) -> None:
+    schema.expand([migration()], "shop", 2, SHIPS)
+    assert schema.breaking("0007_full_name") == []
+    schema.server.rows(TOUCH.format("NEW.full_name"))
+    (told,) = schema.breaking("0007_full_name")
+    assert "DROP COLUMN full_name: trigger a_touch on table users says NEW.full_name: writes would fail that fire it" in told.why
+    assert (told.opened("as it is"), told.opened("a_touch: dropped tonight")) == (False, True)
 
 
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:

@@ -51,6 +51,25 @@ REFUSED = {
         NAMES,
         "the trigger u of users inserts rows",
     ),
+    "an UPDATE of our columns by way of another table": (
+        (
+            "CREATE TABLE log (id, last)",
+            "CREATE TRIGGER u AFTER UPDATE OF last ON users BEGIN INSERT INTO log VALUES (NEW.id + 1, NEW.last); END",
+            "CREATE TRIGGER l AFTER INSERT ON log BEGIN UPDATE users SET last = NEW.last WHERE id = NEW.id; END",
+        ),
+        NAMES,
+        "the trigger l of log, which u of users fires, writes last, also when we write a row, and ours does not fire again",
+    ),
+    "an INSERT into the table by way of another column of it and of a view": (
+        (
+            "CREATE VIEW v AS SELECT * FROM users",
+            "CREATE TRIGGER i INSTEAD OF UPDATE ON v BEGIN INSERT INTO users (note) VALUES (NEW.note); END",
+            "CREATE TRIGGER n AFTER UPDATE OF note ON users BEGIN UPDATE v SET note = 'x'; END",
+            "CREATE TRIGGER u AFTER UPDATE ON users BEGIN UPDATE users SET note = NEW.last WHERE id = NEW.id; END",
+        ),
+        NAMES,
+        "the trigger i of v, which n of users fires, inserts rows into users",
+    ),
 }
 
 
@@ -101,7 +120,8 @@ def test_columns_that_a_trigger_cannot_fill_are_refused(file: File, column: str,
 def test_a_trigger_that_writes_other_columns_or_other_tables_is_none_of_ours(file: File) -> None:
     touched = "CREATE TRIGGER u AFTER UPDATE ON users BEGIN UPDATE users SET note = NEW.last || coalesce(full_name, '') WHERE first = NEW.first; END"
     log = "CREATE TRIGGER l AFTER INSERT ON users BEGIN INSERT INTO log (last) VALUES (NEW.last); DELETE FROM log WHERE last IS NULL; END"
-    assert refused(file, USERS, "CREATE TABLE log (last text)", touched, log) == ""
+    back = "CREATE TRIGGER b AFTER UPDATE ON log BEGIN UPDATE users SET last = NEW.last; END"
+    assert refused(file, USERS, "CREATE TABLE log (last text)", touched, log, back) == ""
 
 
 def test_a_column_that_another_pair_keeps_is_refused_and_the_same_pair_is_not(file: File) -> None:
@@ -142,3 +162,15 @@ def test_a_constraint_that_is_asked_before_our_trigger_has_filled_the_old_side_i
         connection.execute(f"CREATE TABLE users (id integer PRIMARY KEY, note text, last text, full_name text, {column})")
     with file.opened() as server:
         assert [words in each for each in sync.risks(server, NAMES)] == [True] * bool(words)
+
+
+@pytest.mark.parametrize(("fires", "told"), [("AFTER UPDATE ON", True), ("AFTER UPDATE OF note ON", False)])
+def test_a_trigger_that_can_see_a_row_only_after_we_have_written_it_again_is_told(file: File, fires: str, told: bool) -> None:
+    with file.connect() as connection:
+        connection.execute(USERS)
+        connection.execute("CREATE TABLE log (id integer PRIMARY KEY)")
+        connection.execute(f"CREATE TRIGGER au {fires} users BEGIN REPLACE INTO log VALUES (NEW.id); END")
+        does = "INSERT INTO log VALUES (NEW.id); UPDATE users SET note = 'x' WHERE id = NEW.id;"
+        connection.execute(f"CREATE TRIGGER ai AFTER INSERT ON users BEGIN {does} END")
+    with file.opened() as server:
+        assert ["the trigger ai of users sees a row only after we" in each for each in sync.risks(server, NAMES)] == [True] * told

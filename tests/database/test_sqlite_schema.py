@@ -210,6 +210,40 @@ def test_what_fails_for_what_a_contract_drops_is_told_and_keeps_its_gate_shut(us
     assert [why in o.why and o.unseen for o in waits.obstacles] == [True] * bool(why)
 
 
+COPIES = "INSERT INTO history SELECT * FROM users WHERE id = OLD.id"
+HISTORY = f"CREATE TABLE history (id, first_name, last_name); CREATE TRIGGER t AFTER UPDATE ON users BEGIN {COPIES}; END"
+SPREAD = {
+    "a history": (HISTORY, "an UPDATE of users fails (table history has 3 columns but 4 values were supplied)"),
+    "one with a column more first": (HISTORY + "; ALTER TABLE history ADD COLUMN more text", ""),
+    "rows of another table": (
+        "CREATE TABLE log (a, b, c); CREATE TRIGGER t AFTER DELETE ON log BEGIN INSERT INTO users VALUES (OLD.a, OLD.b, OLD.c); END",
+        "a DELETE from log fails (table users has 4 columns but 3 values were supplied)",
+    ),
+    "a view of two tables": ("CREATE TABLE old (a, b, c); CREATE VIEW v AS SELECT * FROM users UNION ALL SELECT * FROM old", "a SELECT from v fails"),
+    "a name that means two columns": (
+        "CREATE TABLE o (full_name); CREATE VIEW v AS SELECT full_name FROM users, o",
+        "fails (ambiguous column name: full_name)",
+    ),
+    "one that failed before": ("CREATE VIEW v AS SELECT missing FROM users", ""),
+}
+
+
+@pytest.mark.parametrize(("made", "why"), SPREAD.values(), ids=SPREAD)
+def test_a_trigger_or_a_view_that_gives_all_columns_of_a_row_and_would_fail_refuses_the_expand(users: File, schema: Schema, made: str, why: str) -> None:
+    """It refuses an expand whose new column such a function would fail on, on MySQL and MariaDB a trigger, on SQLite a write or a view."""
+    with users.connect() as connection:
+        connection.executescript(made)
+    new = "CREATE TABLE things (id integer PRIMARY KEY, kind integer REFERENCES kinds);"  # which nobody writes yet
+    told = Foresight(schema).foreseen(migration(expand=FULL_NAME["expand.sql"] + new))
+    assert [why in each and "name its columns before this" in each for each in told] == [True] * bool(why), told
+
+
+def test_a_trigger_that_calls_a_function_of_the_application_is_only_told_of(users: File, schema: Schema) -> None:
+    wanted = migration(expand="CREATE TRIGGER t AFTER UPDATE ON users BEGIN SELECT slug(NEW.id); END;")
+    assert Foresight(schema).foreseen(wanted) == []
+    assert "no such function: slug" in "".join(Foresight(schema).risks(wanted))
+
+
 def test_what_was_done_is_not_done_again_and_changed_files_are_refused(schema: Schema) -> None:
     schema.expand([migration()], "shop", 2, SHIPS)
     assert schema.expand([migration()], "shop", 3, SHIPS) == []
@@ -392,6 +426,19 @@ def test_the_gate_is_asked_again_after_the_person(
     assert (ended, why in said) == (code, True)
     assert schema.server.columns("users")
     assert schema.server.columns("of_ann")
+
+
+def test_a_revert_waits_for_what_would_fail_afterwards_until_a_reason_names_it(bleen: Bleen, schema: Schema) -> None:
+    """`revert` refuses while […], unless a reason that names it is given, a trigger or a view would fail without what it takes away."""
+    assert bleen("ann", "expand", "1")[0] == 0
+    schema.server.rows("CREATE TRIGGER noted AFTER UPDATE ON users BEGIN INSERT INTO of_ann VALUES (NEW.id); END")
+    revert = ("revert", "0001_init", "--yes")
+    for because in ((), ("--because", "nobody writes now")):
+        code, said = bleen("ann", *revert, *because)
+        assert (code, "DROP TABLE IF EXISTS of_ann: after it an UPDATE of users fails (no such table: main.of_ann); drop that" in said) == (2, True), said
+        assert "--because REASON opens it all the same, if it names users" in said
+    assert schema.server.columns("of_ann")
+    assert bleen("ann", *revert, "--because", "users is written by nobody now") == (0, "0001_init: revert, DROP TABLE IF EXISTS of_ann\n0001_init is reverted\n")
 
 
 def test_a_migration_of_another_service_on_this_database_is_told_as_that(bleen: Bleen) -> None:

@@ -23,6 +23,24 @@ def file(tmp_path: Path) -> File:
     return made(tmp_path)
 
 
+KEPT = {
+    "an index for search, as the manual has it": """;
+        CREATE VIRTUAL TABLE kept USING fts5 (note, content = 'users', content_rowid = 'id');
+        CREATE TRIGGER ai AFTER INSERT ON users BEGIN INSERT INTO kept (rowid, note) VALUES (NEW.id, NEW.note); END;
+        CREATE TRIGGER au AFTER UPDATE ON users BEGIN
+            INSERT INTO kept (kept, rowid, note) VALUES ('delete', OLD.id, OLD.note); INSERT INTO kept (rowid, note) VALUES (NEW.id, NEW.note); END""",
+    "a table of a row each": """;
+        CREATE TABLE kept (id integer PRIMARY KEY, note text);
+        CREATE TRIGGER ai AFTER INSERT ON users BEGIN INSERT INTO kept VALUES (NEW.id, NEW.note); END;
+        CREATE TRIGGER au AFTER UPDATE ON users BEGIN INSERT OR REPLACE INTO kept VALUES (NEW.id, NEW.note); END""",
+    "a table by way of a view": """;
+        CREATE TABLE kept (id integer PRIMARY KEY, note text); CREATE VIEW way AS SELECT * FROM kept;
+        CREATE TRIGGER goes INSTEAD OF INSERT ON way BEGIN INSERT INTO kept VALUES (NEW.id, NEW.note); END;
+        CREATE TRIGGER ai AFTER INSERT ON users BEGIN INSERT INTO way VALUES (NEW.id, NEW.note); END;
+        CREATE TRIGGER au AFTER UPDATE ON users BEGIN DELETE FROM kept WHERE id = OLD.id; INSERT INTO way VALUES (NEW.id, NEW.note); END""",
+}
+
+
 class TestEveryRuleOfTheTable:
     def test_an_update_of_one_side_makes_the_other(self, users: Table) -> None:
         users.execute("INSERT INTO users (id, first, last) VALUES (1, 'Ada', 'King')")
@@ -199,6 +217,34 @@ class TestEveryWayToWrite:
                 other.execute("UPDATE users SET full_name = ?", [f"{name}g"])
             assert users.row(columns="first, last, full_name, note") == (name[0], f"{name[2]}g", f"{name}g", "x")
             users.execute("VACUUM")
+
+    @pytest.mark.parametrize("kept", KEPT)
+    def test_what_the_applications_triggers_keep_of_the_rows_elsewhere_is_kept(self, file: File, kept: str) -> None:
+        """SQLite, "FTS5", section 4.4.3: an entry that is deleted before it was made leaves a malformed index."""
+        with file.connect() as connection:
+            users = Table(file, connection, NAMES, USERS + KEPT[kept])
+            for name in ("first", "full_name"):
+                users.execute(f"INSERT INTO users ({name}, note) VALUES ('a b', 'some {name}')")
+                users.execute("UPDATE users SET note = note || ' more', full_name = 'c d'")
+            assert users.execute("SELECT note FROM kept ORDER BY 1") == [("some first more more",), ("some full_name more",)]
+            assert users.execute("SELECT count(*) FROM users WHERE full_name = 'c d' AND first = 'c'") == [(2,)]
+
+    def test_of_the_applications_triggers_only_those_that_keep_rows_elsewhere_come_before_ours_in_their_order(self, users: Table) -> None:
+        users.execute("CREATE TABLE log (id)")
+        users.execute("CREATE TRIGGER replaces AFTER UPDATE ON users BEGIN UPDATE log SET id = NEW.id WHERE id = OLD.id; END")
+        for name, does in {
+            "late": "INSERT INTO log VALUES (NEW.id)",
+            "again": "UPDATE users SET note = 'x' WHERE id = NEW.id",
+            "other": "SELECT 1",
+            "log": "INSERT INTO log VALUES (NEW.id)",
+            "more": "INSERT INTO log VALUES (NEW.id)",
+        }.items():
+            users.execute(f"CREATE TRIGGER {name} AFTER INSERT ON users BEGIN {does}; END")
+        ours = [f"~bleen_0007_full_name_1_{verb}" for verb in ("insert", "update")]
+        for _ in range(2):
+            installed(users.file)
+            found = [name for (name,) in users.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY rowid") if name != "replaces"]
+            assert found == ["late", "again", "other", *ours, "log", "more"]
 
 
 TYPES = {

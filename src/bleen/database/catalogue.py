@@ -24,7 +24,7 @@ class Needing(NamedTuple):
 
 
 class Spreading(NamedTuple):
-    """A trigger that gives all columns of a row without naming them, of a table that a statement gives another column, or takes one from."""
+    """A trigger, or a view, that gives all columns of a row without naming them, of a table that a statement gives another column, or takes one from."""
 
     statement: Statement
     why: str

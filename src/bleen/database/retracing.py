@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from bleen.database import command, parts, reverting
+from bleen.database.catalogue import Needing
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
 from bleen.database.migration import Locks, Migration, speaks_of
 from bleen.database.pairs import kept
@@ -96,6 +97,12 @@ class Retracing:
                 way = "revert the migration that made that first, or drop it by hand"
                 return f"{entry.name} cannot be reverted yet, {in_a_line(need.statement.text)[:100]}: {need.why}; {way}"
         return ""
+
+    def breaking(self, entry: Entry) -> list[Needing]:
+        """What the way back would make fail without a word of the server's: a trigger that somebody has made since, and names what goes, say."""
+        if reverting.irreversible(entry.migration.sql("revert")):
+            return []
+        return [need for need in self._server.catalogue.needing(self.way_back(entry.migration), ()) if not need.certain]
 
     def tidy(self, entry: Entry, locks: Locks) -> list[str]:
         """Takes away what statements that were begun by themselves have left half done; names it."""

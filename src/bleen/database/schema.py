@@ -12,6 +12,7 @@ from bleen.database.migration import Backfill, Locks, Migration
 from bleen.database.pairs import Pairs
 from bleen.database.retracing import CLEARING, Retracing
 from bleen.database.server import Server, Told
+from bleen.database.statements import in_a_line
 from bleen.database.steps import Steps, mend
 from bleen.errors import Refused
 from bleen.model import Environment
@@ -189,6 +190,17 @@ class Schema:
     def users(self, name: str) -> list[Known]:
         """Environments that ship a migration, and so need what a revert would take away."""
         return [known for known in self.ledger.environments() if name in known.migrations]
+
+    def breaking(self, name: str) -> list[Obstacle]:
+        """What a revert would make fail for whoever writes or reads then: a person may say why that does not matter. Of what stands in its way altogether,
+        ``revert`` tells.
+        """
+        way = "drop that, or make it anew such that it does without, then revert again"
+        try:
+            found = self._retracing.breaking(self._entry(name))
+        except Refused:
+            return []
+        return [Obstacle(f"{in_a_line(each.statement.text)[:100]}: {each.why}; {way}", True, each.trigger) for each in found]
 
     def losses(self, name: str) -> dict[str, int]:
         """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say. None of one that goes on: what it

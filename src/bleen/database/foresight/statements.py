@@ -9,6 +9,8 @@ from bleen.database.foresight.pairs import pulled
 from bleen.database.foresight.prospect import Prospect
 from bleen.errors import Refused
 
+_SPREADS = {"postgres": "the function", "mysql": "the trigger", "sqlite": "the trigger, or the view,"}
+
 
 def unfilled(it: Prospect) -> Iterator[str]:
     """What no backfill could do."""
@@ -46,7 +48,7 @@ def refused(it: Prospect) -> Iterator[str]:
 
 
 def spreads(it: Prospect) -> Iterator[str]:
-    """Triggers that its expand makes fail, as they give all columns of a row."""
+    """Triggers, on SQLite views too, that its expand makes fail, as they give all columns of a row."""
     yield from (said for said, fails in _spreading(it) if fails)
 
 
@@ -57,7 +59,7 @@ def may_spread(it: Prospect) -> Iterator[str]:
 
 def _spreading(it: Prospect) -> Iterator[tuple[str, bool]]:
     for each in it.server.catalogue.spreading(it.statements("expand"), it.past["expand"]):
-        yield f"expand.sql: {each.statement.brief}: {each.why}; let the function name its columns before this", each.fails
+        yield f"expand.sql: {each.statement.brief}: {each.why}; let {_SPREADS[it.server.dialect]} name its columns before this", each.fails
 
 
 def unseen(it: Prospect) -> Iterator[str]:

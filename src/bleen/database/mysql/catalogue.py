@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bleen.database.catalogue import Catalogue, Needing
+from bleen.database.catalogue import Catalogue, Needing, Spreading
 from bleen.database.migration import Locks
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.empty import Connect, refused, tried
 from bleen.database.mysql.needing import needing
+from bleen.database.mysql.spreads import spreading
 from bleen.database.reverting.names import taken_as_written
 from bleen.database.server import Told
 from bleen.database.statements import Statement
@@ -61,7 +62,11 @@ class MySQLCatalogue(Catalogue):
         tried(self._server, statements, locks, told)
 
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
-        return list(needing(self._server, statements, before))
+        spread = (Needing(each.statement, each.why, each.trigger) for each in spreading(self._server, statements, before))
+        return [*needing(self._server, statements, before), *spread]
+
+    def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
+        return list(spreading(self._server, statements, before))
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         found = self._server.rows(

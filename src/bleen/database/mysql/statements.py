@@ -134,6 +134,18 @@ def defaults(statement: Statement) -> list[Default]:
     return [found for spec in alter.specs if (found := _default(_identifiers(alter.table), spec))] if alter else []
 
 
+def reshaped(statement: Statement) -> tuple[tuple[str, ...], list[Spec]]:
+    """The table whose columns an ALTER TABLE makes more, or fewer, and what it says of them, in order; empty if it does not."""
+    cursor = _cursor(statement.text)
+    try:
+        if cursor.sees("ALTER", "TABLE"):
+            alter = alter_table(cursor)
+            return _identifiers(alter.table), [spec for spec in alter.specs if spec.kind in ("add-column", "drop-column")]
+    except Puzzled:
+        pass
+    return (), []
+
+
 def _default(table: tuple[str, ...], spec: Spec) -> Default | None:
     if spec.kind not in _OF_DEFAULTS:
         return None

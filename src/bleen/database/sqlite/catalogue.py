@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bleen.database.catalogue import Catalogue, Needing
+from bleen.database.catalogue import Catalogue, Needing, Spreading
 from bleen.database.reverting.names import taken
 from bleen.database.server import Server
 from bleen.database.sqlite import copy as sqlite_copy
@@ -30,3 +30,6 @@ class SQLiteCatalogue(Catalogue):
 
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         return list(sqlite_copy.needing(self._server, statements, before))
+
+    def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
+        return list(sqlite_copy.spreading(self._server, statements, before))

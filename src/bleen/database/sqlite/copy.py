@@ -2,10 +2,10 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from bleen.database.catalogue import Needing
+from bleen.database.catalogue import Needing, Spreading
 from bleen.database.server import Server
 from bleen.database.sqlite.values import quoted
 from bleen.database.statements import Statement
@@ -18,6 +18,8 @@ _SCHEMA = """
 _CHANGES = re.compile(r"(CREATE|ALTER|DROP)\b", re.IGNORECASE)
 """What asks for no row: an INSERT may be refused only because there is none."""
 _BESIDE = re.compile(r"error in (index|trigger|view) (.+?)(?: after \w+ \w+)?:")
+_OURS = ("no such function", "no such module", "no such collation")
+"""What an application may give its own connections."""
 _WITHIN = re.compile(r"cannot drop .*column|error in table .* after drop column")
 
 
@@ -33,19 +35,29 @@ def refused(server: Server, before: Sequence[Statement], statements: Sequence[St
 def needing(server: Server, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Needing]:
     """Implements ``Catalogue.needing``: a write or a view that SQLite takes before the statements, and not once all of them were carried out."""
     with _copied(server, before, statements) as copy:
-        if copy is None:
-            return
-        known = now = _failing(copy)
-        since = dict[tuple[str, str], Statement]()
-        for statement in statements:
-            if _carried_out(copy, statement):
-                return  # as ``refused`` says
-            now = _failing(copy)
-            since = {what: since.get(what, statement) for what in now if what not in known}
-        reasons = dict.fromkeys((statement, now[what]) for what, statement in since.items())
-        for statement, why in reasons:
-            failing, names = zip(*((" ".join(what), what[1]) for what, by in since.items() if (by, now[what]) == (statement, why)), strict=True)
-            yield Needing(statement, f"after it {', '.join(failing)} {'fails' if len(failing) == 1 else 'fail'} ({why})", names[0])
+        for statement, why, of, _ in _broken(copy, statements) if copy else ():
+            yield Needing(statement, why, of)
+
+
+def spreading(server: Server, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Spreading]:
+    """Implements ``Catalogue.spreading``, by what fails then of the tables and views that are there: a trigger, or a view, is compiled with all its columns."""
+    with _copied(server, before, statements) as copy:
+        for statement, why, of, error in _broken(copy, statements, {*_kinds(copy)}) if copy else ():
+            yield Spreading(statement, why, of, not error.startswith(_OURS))
+
+
+def _broken(copy: sqlite3.Connection, statements: Sequence[Statement], among: Container[str] | None = None) -> Iterator[tuple[Statement, str, str, str]]:
+    """What fails once all of the statements were carried out, of some tables and views or of all: since which, why, the first that fails, and the error."""
+    known = now = _failing(copy)
+    since = dict[tuple[str, str], Statement]()
+    for statement in statements:
+        if _carried_out(copy, statement):
+            return  # as ``refused`` says
+        now = _failing(copy)
+        since = {what: since.get(what, statement) for what in now if what not in known and (among is None or what[1] in among)}
+    for statement, error in dict.fromkeys((statement, now[what]) for what, statement in since.items()):
+        failing, names = zip(*((" ".join(what), what[1]) for what, by in since.items() if (by, now[what]) == (statement, error)), strict=True)
+        yield statement, f"after it {', '.join(failing)} {'fails' if len(failing) == 1 else 'fail'} ({error})", names[0], error
 
 
 @contextmanager
@@ -76,7 +88,7 @@ def _carried_out(copy: sqlite3.Connection, statement: Statement) -> str:
 def _failing(copy: sqlite3.Connection) -> dict[tuple[str, str], str]:
     """What cannot be compiled, with all that its triggers and foreign keys say: by the verb and the name of a table or a view, and why."""
     found: dict[tuple[str, str], str] = {}
-    for name, kind in copy.execute("SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND name NOT GLOB 'sqlite_*' ORDER BY name").fetchall():
+    for name, kind in _kinds(copy).items():
         if kind == "view":
             asked = {"a SELECT from": f"SELECT * FROM {quoted(name)}"}
         elif kind == "table":
@@ -95,6 +107,11 @@ def _failing(copy: sqlite3.Connection) -> dict[tuple[str, str], str]:
                     found.setdefault((verb, name), f"{error}{condition}")
             copy.execute("PRAGMA foreign_keys = 0")
     return found
+
+
+def _kinds(copy: sqlite3.Connection) -> dict[str, str]:
+    """What is there of tables and views: by the name of each what it is."""
+    return dict(copy.execute("SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND name NOT GLOB 'sqlite_*' ORDER BY name").fetchall())
 
 
 def _way(said: str) -> str:

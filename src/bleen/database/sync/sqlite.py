@@ -8,7 +8,8 @@ Why it is as it is:
 - Our own write fires triggers again: the AFTER UPDATE one from the AFTER INSERT one, those of the other pairs of the table, and all where an application
   has set ``recursive_triggers``. While we write a row, ``bleen_sync`` names it, and what is then no change, or makes the old side of the new one, is ours.
   Only that is let pass: a statement with OR FAIL can end in the middle, and leave the name there.
-- AFTER triggers fire newest first: ours, which are made last, see the row as it was written, before a trigger of the application writes it again.
+- AFTER triggers fire newest first: ours, which are made last, see the row as it was written, before a trigger of the application writes it again. But those
+  that keep something of the rows elsewhere (an index for search) have to see what was written before our UPDATE fires them: they are made anew behind ours.
 - At its end each trigger looks whether the row is in step: under OR IGNORE, which holds for the statements inside of triggers too, a constraint on the
   columns that we write is passed over in silence.
 - Only what SQLite has long had is used in them: the application may come with an older one, which has to read the whole schema.
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 from bleen.database.migration import Pair
 from bleen.database.server import Server
+from bleen.database.sqlite.triggers import Trigger, before_ours, triggers
 from bleen.database.sqlite.values import Table, default, literal, look, quoted
 from bleen.database.sync.table import Side
 from bleen.errors import Refused
@@ -41,11 +43,14 @@ class Sync(NamedTuple):
     number: int
     pair: Pair
     table: Table
+    before: tuple[Trigger, ...] = ()
+    """Those of the application's that have to fire before ours, oldest first."""
 
     def install(self) -> list[str]:
         columns = ", ".join(map(quoted, (*self.pair.old, *self.pair.new)))
         row = f"INSERT OR IGNORE INTO bleen_sync VALUES ({literal(self.name)}, {literal(self.table.name)}, {literal(columns)}, NULL, NULL, 0, 0)"
-        return [STATE, row, *self._drops(), self._trigger("INSERT", self._inserted()), self._trigger("UPDATE", self._updated())]
+        anew = [text for each in self.before for text in (f"DROP TRIGGER {quoted(each.name)}", each.text)]
+        return [STATE, row, *self._drops(), self._trigger("INSERT", self._inserted()), self._trigger("UPDATE", self._updated()), *anew]
 
     def remove(self, leaves: Side = "old") -> list[str]:
         return [STATE, *self._drops(), f"DELETE FROM bleen_sync WHERE name = {literal(self.name)}"]
@@ -229,4 +234,5 @@ def of(server: Server, migration: str, number: int, pair: Pair) -> Sync:
         raise Refused(f"there is no table {pair.table}")
     if missing := [name for name in (*pair.old, *pair.new) if name not in table.columns]:
         raise Refused(f"{table.name} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(table.columns)}")
-    return Sync(migration, number, pair, table)
+    first, _ = before_ours(triggers(server, PREFIX), table.name, (*pair.old, *pair.new))
+    return Sync(migration, number, pair, table, tuple(first))

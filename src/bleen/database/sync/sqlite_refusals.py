@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from bleen.database.migration import Pair
 from bleen.database.server import Server
 from bleen.database.sqlite import values as sqlite_values
+from bleen.database.sqlite.triggers import Trigger, Write, before_ours, chain, triggers
 from bleen.database.sqlite.values import MOMENTS, Table, default, look, named, quoted
 from bleen.database.statements import Unreadable
 from bleen.database.sync import sqlite
 from bleen.database.sync.sqlite import PREFIX, Sync
-from bleen.database.tokens import Cursor, Token, read
+from bleen.database.tokens import Cursor, read
 from bleen.errors import Refused
+
+_NARROWER = "let it fire for UPDATE OF the columns that it is about, none of the pair's"
+_OTHERWISE = "let the application do it, and drop the trigger first"
 
 
 def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:
@@ -54,11 +58,20 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
         if all(defaults.get(name, "NULL").upper().strip("()") != "NULL" for name in columns):
             broken.append(f"that {', '.join(columns)} is unique")
     way = "let the new version give that side too, or rebuild the table with another default in a release before this one"
-    return [
+    return [*_late(server, table, pair)] + [
         f"{each} of {table.name} is asked before {', '.join(pair.old)} is made from {', '.join(pair.new)}, and while it has its default: an INSERT of the new"
         f" version may fail; {way}"
         for each in broken
     ]
+
+
+def _late(server: Server, table: Table, pair: Pair) -> Iterator[str]:
+    """The triggers that keep something of the table's rows elsewhere, and see what was written only when our UPDATE has fired those that keep it up to date."""
+    for each in before_ours(triggers(server, PREFIX), table.name, (*pair.old, *pair.new))[1]:
+        yield (
+            f"the trigger {each.name} of {table.name} sees a row only after we have written it again, as it writes {table.name}, or fires behind one that does;"
+            f" of what it keeps elsewhere, which ours has updated by then, a write may fail, or leave it wrong: {_NARROWER}, or let it write nothing else"
+        )
 
 
 def _checks(server: Server, table: Table) -> Iterator[str]:
@@ -135,16 +148,19 @@ def _columns(server: Server, sync: Sync) -> Iterator[str]:
 def _others(server: Server, sync: Sync) -> Iterator[str]:
     """Whoever else has a hand in the table's rows."""
     table, ours = sync.table, (*sync.pair.old, *sync.pair.new)
-    for name, text in server.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s COLLATE NOCASE ORDER BY name", [table.name]):
-        if name.startswith(PREFIX):
+    known = frozenset(each.lower() for each in ours)
+    there = triggers(server, PREFIX)
+    for trigger in there:
+        if trigger.table != table.name.lower():
             continue
-        if _guards(text, {each.lower() for each in ours}):
-            yield (
-                f"the trigger {name} of {table.name} may refuse an UPDATE, and ours is one, in an INSERT too: let it fire for UPDATE OF the columns that it"
-                " is about, none of the pair's, or let the application do it, and drop the trigger first"
-            )
-        if what := _writes(text, table, {each.lower() for each in ours}):
-            yield f"the trigger {name} of {table.name} {what}, also when we have written the row: let the application do it, and drop the trigger first"
+        if _guards(trigger, known):
+            yield f"the trigger {trigger.name} of {table.name} may refuse an UPDATE, and ours is one, in an INSERT too: {_NARROWER}, or {_OTHERWISE}"
+        if what := _writes(trigger, table, known):
+            yield f"the trigger {trigger.name} of {table.name} {what}, also when we have written the row: {_OTHERWISE}"
+    for trigger, by in chain(there, Write("UPDATE", table.name.lower(), known)).items():
+        if by and trigger.table != table.name.lower() and (what := _writes(trigger, table, known)):
+            fired = f"which {by.name} of {by.table} fires"
+            yield f"the trigger {trigger.name} of {trigger.table}, {fired}, {what}, also when we write a row, and ours does not fire again then: {_OTHERWISE}"
     if not server.columns("bleen_sync"):
         return
     for name, columns in server.rows("SELECT name, columns FROM bleen_sync WHERE of_table = %s ORDER BY name", [table.name]):
@@ -153,68 +169,26 @@ def _others(server: Server, sync: Sync) -> Iterator[str]:
             yield f"{', '.join(both)}: kept in step by {name} already; contract that migration first"
 
 
-def _writes(trigger: str, table: Table, ours: set[str]) -> str:
-    """What a trigger on the table does to our columns of it; empty if nothing."""
-    body = read(trigger, "sqlite").sentences[0].tokens
-    at = next(number for number, token in enumerate(body) if token.word == "BEGIN")
-    for statement in _statements(body[at + 1 :]):
-        names = [token.identifier.lower() if token.kind in ("word", "name") else token.text for token in statement]
-        verb = names[0]
-        target = next((name for name in names[1:] if name not in ("or", "rollback", "abort", "fail", "ignore", "replace", "into")), "")
-        if target != table.name.lower():
-            continue
-        if verb in ("insert", "replace"):
+def _writes(trigger: Trigger, table: Table, ours: frozenset[str]) -> str:
+    """What a trigger does to our columns of the table; empty if nothing."""
+    for write in trigger.writes:
+        if write.table == table.name.lower() and write.verb == "INSERT":
             return f"inserts rows into {table.name}"
-        if verb == "update" and (set_ := ours & {*_assigned(names)}):
+        if write.table == table.name.lower() and (set_ := ours & write.columns):
             return f"writes {', '.join(sorted(set_))}"
     return ""
 
 
-def _guards(trigger: str, ours: set[str]) -> bool:
+def _guards(trigger: Trigger, ours: frozenset[str]) -> bool:
     """Whether a trigger may refuse that we write a row which only others have changed: for what it is, or that these columns change; not for what it becomes,
     as a CHECK would too.
     """
-    tokens = read(trigger, "sqlite").sentences[0].tokens
-    if "RAISE" not in (token.word for token in tokens):
-        return False
-    cursor = Cursor(tokens, trigger)
-    cursor.expect("CREATE", "TRIGGER")
-    cursor.accept("IF", "NOT", "EXISTS")
-    cursor.table()
-    cursor.accept_one(frozenset(["BEFORE", "AFTER"]))
-    if not cursor.accept("UPDATE"):
-        return False
-    of = set[str]()
-    while cursor.accept("OF") or cursor.accept(","):
-        of.add(cursor.name().identifier.lower())
-    if of and not of & ours:
+    tokens = trigger.tokens
+    if "RAISE" not in (token.word for token in tokens) or trigger.verb != "UPDATE" or (trigger.of and not trigger.of & ours):
         return False
     said = [(row.word, column.identifier.lower()) for row, dot, column in zip(tokens, tokens[1:], tokens[2:], strict=False) if dot.text == "."]
     was, becomes = ({column for row, column in said if row == which} for which in ("OLD", "NEW"))
     return not becomes or bool(was & ours or was - becomes)
-
-
-def _statements(body: Sequence[Token]) -> Iterator[list[Token]]:
-    statement: list[Token] = []
-    for token in body:
-        if token.text == ";" and statement:
-            yield statement
-            statement = []
-        else:
-            statement.append(token)
-
-
-def _assigned(names: list[str]) -> Iterator[str]:
-    """The columns that an UPDATE sets: what stands before a = that no bracket holds, up to its WHERE."""
-    depth, left = 0, True
-    for name in names[names.index("set") + 1 :]:
-        depth += {"(": 1, ")": -1}.get(name, 0)
-        if depth == 0 and name in ("where", "from"):
-            return
-        if depth == 0 and name in ("=", ","):
-            left = name == ","
-        elif left:
-            yield name
 
 
 def _expressions(sync: Sync) -> Iterator[str]:

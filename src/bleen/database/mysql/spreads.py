@@ -1,0 +1,186 @@
+"""Which triggers on MySQL and MariaDB give whole rows: an INSERT that names no columns, or takes all by ``SELECT *``. With a column more or less on one side of
+it, each write that fires it fails, or values land in other columns; a trigger is a text to the server, which looks at it only then.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from bleen.database.catalogue import Spreading
+from bleen.database.migration import speaks_of
+from bleen.database.mysql import statements as mysql_statements
+from bleen.database.rules.mysql_grammar import Spec
+from bleen.database.statements import Statement, Unreadable
+from bleen.database.tokens import Cursor, Puzzled, Token, read, words
+
+if TYPE_CHECKING:
+    from bleen.database.mysql.server import MySQL
+
+_TRIGGERS = """
+    SELECT trigger_schema, trigger_name, event_object_table, action_statement FROM information_schema.triggers
+    WHERE LEFT(trigger_name, 6) <> 'bleen_' AND trigger_schema NOT IN ('mysql', 'sys') ORDER BY 1, 2"""
+_COLUMNS = """
+    SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s AND extra NOT LIKE '%%INVISIBLE%%'
+    ORDER BY ordinal_position"""
+_MODIFIERS = words("LOW_PRIORITY DELAYED HIGH_PRIORITY IGNORE")
+_SELECTS = words("ALL DISTINCT DISTINCTROW HIGH_PRIORITY STRAIGHT_JOIN SQL_SMALL_RESULT SQL_BIG_RESULT SQL_BUFFER_RESULT SQL_NO_CACHE SQL_CALC_FOUND_ROWS")
+_JOINS = words("JOIN INNER CROSS LEFT RIGHT NATURAL STRAIGHT_JOIN ON USING FORCE USE IGNORE PARTITION")
+"""What stands behind a table, and is no other name for it."""
+_BEHIND = words("WHERE GROUP HAVING WINDOW ORDER LIMIT OFFSET FETCH UNION EXCEPT INTERSECT FOR LOCK PROCEDURE RETURNING")
+"""What stands behind all tables; and so does ON DUPLICATE KEY UPDATE."""
+
+Table = tuple[str, str]
+"""Its database and its name, as the catalogue has them."""
+
+
+class _Insert(NamedTuple):
+    """An INSERT of a trigger's."""
+
+    trigger: str
+    where: str
+    """The trigger and its table, for people."""
+    into: Table
+    columns: tuple[str, ...]
+    """Empty if it names none."""
+    values: tuple[str | Table, ...]
+    """What it gives: each value as it is written, or a table all of whose columns it gives."""
+
+
+def spreading(server: "MySQL", statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Spreading]:
+    """Implements ``Catalogue.spreading``. What a statement before it speaks of may be such by then that it is right; what fails already is not told."""
+    shapes, said = dict[Table, list[str]](), ""
+    left = [*_inserts(server)] if any(mysql_statements.reshaped(each)[1] for each in statements) else []
+    for number, statement in enumerate((*before, *statements)):
+        (written, specs), was = mysql_statements.reshaped(statement), dict(shapes)
+        if specs:
+            table = server.qualified(written)
+            shapes[table] = _with(specs, _shape(server, shapes, table))
+        for each in left if specs and number >= len(before) else ():
+            (columns, given), (had, gave) = (_matched(server, each, by) for by in (shapes, was))
+            if len(had) != len(gave) or (columns, given) == (had, gave) or speaks_of(said, each.trigger):
+                continue
+            does = f"trigger {each.where} gives whole rows to {each.into[1]} without naming their columns"
+            if len(columns) != len(given):
+                why = f"{does}: {len(given)} values for {len(columns)} columns from then on, so that every write fails that comes there"
+                yield Spreading(statement, why, each.trigger, fails=True)
+            elif moved := [name for name in columns if name in had and given[columns.index(name)] != gave[had.index(name)]]:
+                yield Spreading(statement, f"{does}: values land in other columns from then on, unseen, as in {moved[0]}", each.trigger, fails=False)
+        said += f"{statement.text};\n"
+
+
+def _with(specs: Sequence[Spec], columns: Sequence[str]) -> list[str]:
+    """What columns a table has behind the parts of an ALTER TABLE."""
+    found = [*columns]
+    for spec in specs:
+        name = spec.names[0].identifier.lower()
+        if spec.kind == "drop-column":
+            found = [each for each in found if each != name]
+        elif spec.column and name not in found and "INVISIBLE" not in spec.column.written():
+            behind = spec.column.position.removeprefix("AFTER ").strip("`").lower()
+            found.insert(0 if behind == "first" else found.index(behind) + 1 if behind in found else len(found), name)
+    return found
+
+
+def _shape(server: "MySQL", shapes: dict[Table, list[str]], table: Table) -> list[str]:
+    if table not in shapes:
+        shapes[table] = [str(name).lower() for (name,) in server.rows(_COLUMNS, table)]
+    return shapes[table]
+
+
+def _matched(server: "MySQL", insert: _Insert, shapes: dict[Table, list[str]]) -> tuple[list[str], list[str]]:
+    """The columns that an INSERT is for, and what it gives."""
+    given = list[str]()
+    for value in insert.values:
+        given += [value] if isinstance(value, str) else [f"{'.'.join(value)}.{name}" for name in _shape(server, shapes, value)]
+    return [*insert.columns] or _shape(server, shapes, insert.into), given
+
+
+def _inserts(server: "MySQL") -> Iterator[_Insert]:
+    """Those of all triggers that could be read."""
+    for schema, name, table, body in server.rows(_TRIGGERS):
+        head = "CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW "
+        try:
+            tokens = read(head + body, "mysql").sentences[0].tokens
+        except Unreadable:
+            continue
+        where = f"{name if schema == server.database else f'{schema}.{name}'} on table {table}"
+        for number, token in enumerate(tokens):
+            if number > 4 and token.word in ("INSERT", "REPLACE"):
+                end = next((at for at in range(number, len(tokens)) if tokens[at].text == ";"), len(tokens))
+                try:
+                    found = _insert(server, Cursor(tokens[number + 1 : end], head + body), schema)
+                except (Puzzled, Unreadable):  # a function of that name, or nothing that gives a row
+                    continue
+                if found:
+                    yield _Insert(name, where, *found)
+
+
+def _insert(server: "MySQL", cursor: Cursor, schema: str) -> tuple[Table, tuple[str, ...], tuple[str | Table, ...]] | None:
+    """What follows the word INSERT, up to the end of the statement; None if how many values it gives is not to be seen."""
+    while cursor.accept_one(_MODIFIERS):
+        pass
+    cursor.accept("INTO")
+    into = _table(server, cursor, schema)
+    if cursor.accept("PARTITION"):
+        cursor.group()
+    columns = tuple[str, ...]()
+    if cursor.sees("(") and cursor.ahead(1).word not in ("(", "SELECT", "VALUES", "WITH", "TABLE"):
+        columns = tuple(part[-1].identifier.lower() for part in _parts(cursor.group()))
+    if cursor.accept("VALUES") or cursor.accept("VALUE"):
+        return into, columns, tuple(" ".join(token.text for token in part) for part in _parts(cursor.group()))
+    if cursor.accept("TABLE"):
+        return into, columns, (_table(server, cursor, schema),)
+    inner = Cursor(cursor.group(), cursor.text) if cursor.sees("(") else cursor
+    inner.expect("SELECT")
+    while inner.accept_one(_SELECTS):
+        pass
+    rest = inner.rest()
+    end = next((at for at, token in _flat(rest) if token.word == "FROM"), len(rest))
+    behind = rest[end + 1 :]
+    last = next((at for at, token in _flat(behind) if token.word in _BEHIND or [each.word for each in behind[at : at + 2]] == ["ON", "DUPLICATE"]), len(behind))
+    tables = dict(_read(server, Cursor(behind[:last], cursor.text), schema))
+    values = list[str | Table]()
+    for part in _parts(rest[:end]):
+        if part[-1].word != "*" or (len(part) > 1 and part[-2].word != "."):
+            values.append(" ".join(token.text for token in part))
+        elif len(part) == 1:
+            values += tables.values()
+        elif (of := part[-3].identifier.lower()) in tables:
+            values.append(tables[of])
+        else:
+            return None
+    return into, columns, tuple(values)
+
+
+def _read(server: "MySQL", cursor: Cursor, schema: str) -> Iterator[tuple[str, Table]]:
+    """The tables behind FROM, by the names that they go by there. Raises Puzzled for one that is a query, or whose columns run into those of another."""
+    while not cursor.done:
+        table = _table(server, cursor, schema)
+        aliased = cursor.accept("AS") or (cursor.now.kind in ("word", "name") and cursor.now.word not in _JOINS)
+        yield (cursor.name().identifier if aliased else table[1]).lower(), table
+        ahead = cursor.at + next((at for at, token in _flat(cursor.tokens[cursor.at :]) if token.word in ("JOIN", ",", "NATURAL", "USING")), len(cursor.tokens))
+        if cursor.ahead(ahead - cursor.at).word in ("NATURAL", "USING"):
+            raise Puzzled(cursor.now)
+        cursor.at = ahead + 1
+
+
+def _table(server: "MySQL", cursor: Cursor, schema: str) -> Table:
+    names = [cursor.kind("word", "name", "string").identifier]  # a string is a name under ANSI_QUOTES
+    while cursor.accept("."):
+        names.append(cursor.kind("word", "name", "string").identifier)
+    return server.qualified(names if len(names) > 1 else (schema, *names))
+
+
+def _parts(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
+    """What commas part that no bracket holds."""
+    ends = [at for at, token in _flat(tokens) if token.word == ","]
+    return [tuple(tokens[begin:end]) for begin, end in zip([0, *(at + 1 for at in ends)], [*ends, len(tokens)], strict=True) if begin < end]
+
+
+def _flat(tokens: Sequence[Token]) -> Iterator[tuple[int, Token]]:
+    """The tokens that no bracket holds, with their numbers."""
+    depth = 0
+    for number, token in enumerate(tokens):
+        depth -= token.word == ")"
+        if not depth:
+            yield number, token
+        depth += token.word == "("
