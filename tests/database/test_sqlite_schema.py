@@ -438,7 +438,10 @@ def test_a_revert_waits_for_what_would_fail_afterwards_until_a_reason_names_it(b
         assert (code, "DROP TABLE IF EXISTS of_ann: after it an UPDATE of users fails (no such table: main.of_ann); drop that" in said) == (2, True), said
         assert "--because REASON opens it all the same, if it names users" in said
     assert schema.server.columns("of_ann")
-    assert bleen("ann", *revert, "--because", "users is written by nobody now") == (0, "0001_init: revert, DROP TABLE IF EXISTS of_ann\n0001_init is reverted\n")
+    assert bleen("ann", *revert, "--because", "users is written by nobody now") == (
+        0,
+        "0001_init: revert, DROP TABLE IF EXISTS of_ann\n0001_init is reverted\n",
+    )
 
 
 def test_a_migration_of_another_service_on_this_database_is_told_as_that(bleen: Bleen) -> None:
