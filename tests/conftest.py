@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import databases
 from databases import Base
@@ -19,6 +20,8 @@ pytest.register_assert_rewrite(
 
 
 def pytest_configure() -> None:
+    settings.register_profile("anywhere", deadline=None, derandomize=True, database=None)  # the same examples each time, however slow the host is
+    settings.load_profile("anywhere")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what tests have started is ended, as it is no child of ours
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and so would every bleen that it starts
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same under nohup

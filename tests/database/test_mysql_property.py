@@ -41,7 +41,7 @@ def test_any_interleaving_of_writes_by_both_versions_ends_as_the_table_says(mari
     server = maria_base.open()
     with maria_base.connect() as client:
 
-        @settings(max_examples=5, deadline=None, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+        @settings(max_examples=5, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
         @given(ops(mapped), st.sets(st.integers(1, 5)))
         def run(every: list[Op], unfilled: set[int]) -> None:
             _follow(client, server, mapped, choice, every, unfilled)

@@ -53,7 +53,7 @@ def test_any_interleaving_of_writes_by_both_versions_ends_as_the_table_says(
         for each in triggers:
             connection.execute(each)
 
-        @settings(max_examples=15, deadline=None, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+        @settings(max_examples=15, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
         @given(ops(mapped), st.sets(st.integers(1, 5)))
         def run(every: list[Op], unfilled: set[int]) -> None:
             _follow(file, connection, mapped, choice, every, unfilled)

@@ -203,7 +203,7 @@ def test_any_interleaving_of_writes_by_both_versions_ends_as_the_table_says(end_
         connection.execute(f"CREATE TABLE t (id int PRIMARY KEY, note int DEFAULT 0, {mapped.columns})".encode())
         made = installed(end_base, mapped.pair, WRITERS)
 
-        @settings(max_examples=30, deadline=None, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+        @settings(max_examples=30, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
         @given(ops(mapped), st.sets(st.integers(1, 5)))
         def run(every: list[Op], unfilled: set[int]) -> None:
             _follow(connection, mapped, choice, made, every, unfilled)

@@ -15,7 +15,7 @@ from bleen.errors import UserError
 from bleen.plan import Plan, lines
 from bleen.providers.checks.smoke_runner import run
 
-QUICK = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+QUICK = settings(max_examples=150)
 LOCATED = re.compile(r"(bleen\.yaml|smoke\.yml|x\.env):[1-9][0-9]*:[1-9][0-9]*: .+")
 NOT_THERE = re.compile("is no directory|is no program that can be executed in ")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lint_cases_postgres import BAD
 from lint_cases_postgres_safe import GOOD
@@ -81,7 +81,6 @@ def test_a_wrong_override_says_what_was_meant_and_where_it_stands() -> None:
     assert wrong == Finding("a.sql", 2, 3, "bad-override", "error", "the override there is no rule drop-in-expnad; did you mean drop-in-expand?")
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([sql for group in (*BAD.values(), GOOD) for _, sql in group] + ["-- bleen: allow rename x", "'", "$$", "/*", "\\", "\0", "é"]),
@@ -98,7 +97,6 @@ def test_no_text_breaks_the_linter(parts: list[str], any_text: str) -> None:
             assert finding.rule in rules("postgres")
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([sql for group in (*BAD.values(), GOOD) for _, sql in group]), min_size=1, max_size=4), st.data())
 def test_what_is_found_alone_is_found_in_company(parts: list[str], data: st.DataObject) -> None:
     """Unless what stands before made it, nothing that stands beside a statement hides what is wrong with it."""

@@ -8,7 +8,7 @@ from bleen.database.rules import Finding, Phase, Script, lint, lint_release
 from bleen.database.rules.mysql import RULES
 from lint_cases_mysql import BAD, GOOD, WARN, WITH_OTHERS
 
-QUICK = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+QUICK = settings(max_examples=300)
 
 
 def phases(told: str) -> list[Phase]:

@@ -10,7 +10,7 @@ from lint_cases_sqlite import BAD, GOOD, WARN, WITH_OTHERS
 from bleen.database.rules import Finding, Phase, Script, lint, lint_release
 from bleen.database.rules.sqlite import RULES, split
 
-QUICK = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+QUICK = settings(max_examples=300)
 
 
 def phases(told: str) -> list[Phase]:

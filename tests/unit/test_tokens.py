@@ -10,7 +10,7 @@ from bleen.database.statements import Comment, Dialect, Place, Unreadable, place
 from bleen.database.tokens import comments, read, split
 from lint_cases_mysql import BODIES
 
-QUICK = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+QUICK = settings(max_examples=200)
 
 BOTH = [
     "SELECT 1",
