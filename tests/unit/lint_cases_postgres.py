@@ -710,9 +710,7 @@ WITH_OTHERS = {
     "concurrently-in-transaction": {"transaction-control"},
     "attach-partition": {"default-partition"},
     "holds-the-old-version": {"inline-constraint"},
-    **{
-        rule: {"holds-the-old-version"}
-        for rule in ("set-not-null", "constraint-without-not-valid", "constraint-builds-index", "validate-alone", "index-without-concurrently")
-    },
+    **{rule: {"holds-the-old-version"} for rule in ("constraint-without-not-valid", "constraint-builds-index", "validate-alone", "index-without-concurrently")},
+    "set-not-null": {"holds-the-old-version", "made-again"},
 }
 """What cannot be found alone."""

@@ -70,7 +70,7 @@ GOOD: list[tuple[str, str]] = [
         VALIDATED + "ALTER TABLE users ALTER email SET NOT NULL; ALTER TABLE users DROP CONSTRAINT c; "
         "CREATE UNIQUE INDEX CONCURRENTLY i ON users (email); ALTER TABLE users ADD PRIMARY KEY USING INDEX i",
     ),
-    ("contract", VALIDATED + "ALTER TABLE users DROP age; ALTER TABLE users ALTER email SET NOT NULL, ADD age bigint"),
+    ("contract", VALIDATED + "ALTER TABLE users DROP age; ALTER TABLE users ALTER email SET NOT NULL, ADD years bigint"),
     ("contract", VALIDATED + VALIDATED.replace(" c", " d") + "ALTER TABLE users ALTER email SET NOT NULL, DROP CONSTRAINT d"),
     ("contract", VALIDATED.replace("email IS NOT NULL", "NOT users.email IS NULL") + "ALTER TABLE users ALTER email SET NOT NULL"),
     (

@@ -335,6 +335,41 @@ def test_a_contract_that_drops_what_its_own_expand_adds_is_an_error(dialect: Dia
     assert said("1_a") == [("1_a/contract.sql", 3, "error")]
 
 
+@pytest.mark.parametrize(
+    ("dialect", "contract", "severities"),
+    [
+        ("postgres", "DROP VIEW app.v;\nALTER TABLE users DROP name;\nCREATE VIEW v AS SELECT 1", ["error"]),
+        ("postgres", "DROP MATERIALIZED VIEW v;\nCREATE MATERIALIZED VIEW v AS SELECT 1", ["error"]),
+        ("postgres", "DROP FUNCTION f;\nCREATE OR REPLACE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'", ["error"]),
+        ("postgres", "DROP FUNCTION f(int);\nCREATE FUNCTION f(text) RETURNS int LANGUAGE sql AS 'SELECT 1'", []),
+        ("postgres", "ALTER TABLE users ADD COLUMN name varchar(20), DROP COLUMN name", ["error"]),
+        ("postgres", "DROP TABLE IF EXISTS t, u;\nCREATE TABLE u (a int)", ["error"]),
+        ("postgres", "DROP TABLE users;\nCREATE VIEW users AS SELECT * FROM people", ["error"]),
+        ("postgres", "CREATE TABLE n (a int);\nDROP TABLE users;\nALTER TABLE n RENAME TO users", ["error"]),
+        ("postgres", "CREATE TABLE n (a int);\nDROP TABLE n;\nCREATE TABLE n (b int)", []),
+        ("postgres", "DROP INDEX CONCURRENTLY i;\nCREATE INDEX CONCURRENTLY i ON users (a)", ["warn"]),
+        ("postgres", "DROP INDEX CONCURRENTLY i;\nALTER INDEX j RENAME TO i", []),
+        ("postgres", "DROP TRIGGER t ON users;\nCREATE TRIGGER t BEFORE INSERT ON users EXECUTE FUNCTION f()", []),
+        ("postgres", "ALTER TABLE users DROP CONSTRAINT c;\nALTER TABLE users ADD CONSTRAINT c CHECK (a > 0) NOT VALID", []),
+        ("postgres", "CREATE OR REPLACE VIEW v AS SELECT 1;\nDROP VIEW w", []),
+        ("mysql", "DROP VIEW v;\nCREATE VIEW V AS SELECT 1", ["error"]),
+        ("mysql", "ALTER TABLE users DROP COLUMN a, ADD COLUMN a TEXT, ALGORITHM=INPLACE, LOCK=NONE", ["error"]),
+        ("mysql", "DROP TABLE users;\nCREATE TABLE IF NOT EXISTS users (a INT)", ["error"]),
+        ("mysql", "DROP INDEX i ON users;\nCREATE INDEX i ON users (a) ALGORITHM=INPLACE LOCK=NONE", ["warn"]),
+        ("mysql", "ALTER TABLE users DROP INDEX i, ADD INDEX i (b), ALGORITHM=INPLACE, LOCK=NONE", []),
+        ("sqlite", "DROP VIEW v;\nCREATE VIEW v AS SELECT 1", ["error"]),
+        ("sqlite", "ALTER TABLE users DROP COLUMN a;\nALTER TABLE users ADD COLUMN a TEXT", ["error"]),
+        ("sqlite", "DROP INDEX i;\nCREATE INDEX i ON users (a)", ["warn"]),
+        ("sqlite", "DROP TABLE t;\nCREATE TABLE t (a)", []),  # which is a table-rebuild
+        ("sqlite", "DROP TABLE t;\nCREATE VIEW T AS SELECT 1 AS a", ["error"]),
+    ],
+)
+def test_what_a_contract_drops_and_makes_again_the_version_that_serves_does_without_meanwhile(dialect: Dialect, contract: str, severities: list[str]) -> None:
+    found = [each for each in lint_release([Script(contract, "1_a/contract.sql", "contract")], dialect) if each.rule == "made-again"]
+    assert [each.severity for each in found] == severities
+    assert not any(each.rule == "made-again" for each in lint_release([Script(contract, "1_a/expand.sql", "expand")], dialect))
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_backfill_of_what_no_expand_of_the_release_adds_is_warned_of(dialect: Dialect) -> None:
     """ "a backfill fills what was added" """

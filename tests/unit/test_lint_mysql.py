@@ -114,6 +114,10 @@ def test_the_safe_way_of_one_part_says_the_harmless_ones_too(phase: Phase, chang
     assert [each for each in lint_release(parts(finding.fix, phase), "mysql") if each.severity == "error"] == []
 
 
+def test_a_replace_has_no_safe_way_as_an_insert_is_another_change() -> None:
+    assert [each.fix for each in found("REPLACE INTO users (id) VALUES (1)", "expand")] == [""]
+
+
 def test_a_finding_points_at_the_part_that_is_wrong() -> None:
     sql = "ALTER TABLE users\n  ADD COLUMN a INT,\n  DROP COLUMN b,\n  ALGORITHM=INSTANT;\n  DROP TABLE users;"
     assert [(finding.line, finding.column, finding.rule) for finding in found(sql, "expand")] == [(3, 3, "drop-in-expand"), (5, 3, "drop-in-expand")]

@@ -109,6 +109,7 @@ def test_the_safe_way_is_sql_that_the_linter_itself_passes(phase: Phase, rule: s
             "INCLUDING INDEXES INCLUDING STATISTICS INCLUDING STORAGE);\nALTER TABLE events ATTACH PARTITION p DEFAULT;",
         ),
         ("ALTER VIEW v RENAME COLUMN a TO b", ""),
+        ("REFRESH MATERIALIZED VIEW v WITH NO DATA", ""),
         (
             "ALTER TABLE users ADD a int GENERATED ALWAYS AS (b * 2) VIRTUAL CHECK (a > 0)",
             "ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (b * 2) VIRTUAL;\n"

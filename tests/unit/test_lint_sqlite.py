@@ -105,6 +105,13 @@ def test_the_safe_way_is_written_for_this_statement_and_tells_what_it_leaves_out
     assert [finding.fix for finding in found(f"ALTER TABLE [u] ADD {column}", "expand") if finding.severity == "error"] == [fix]
 
 
+def test_a_safe_way_that_is_another_change_is_none_or_says_so() -> None:
+    """ "where a part of it cannot be had so, a comment in it tells which, and where it would be another change there is none" """
+    assert [found(f"{verb} INTO users (id) VALUES (1)", "expand")[0].fix for verb in ("REPLACE", "INSERT OR REPLACE")] == ["", ""]
+    view = "-- SQLite writes to no view but by its INSTEAD OF triggers: write what people is to get to users\nCREATE VIEW people AS SELECT * FROM users;"
+    assert [each.fix for each in found("ALTER TABLE users RENAME TO people", "expand")] == [view]
+
+
 def test_the_index_of_a_unique_column_is_in_the_database_of_its_table() -> None:
     (fix,) = (finding.fix for finding in found("ALTER TABLE main.u ADD a INT UNIQUE", "expand"))
     assert fix.splitlines()[1] == 'CREATE UNIQUE INDEX main."u_a_unique" ON u (a);'

@@ -28,6 +28,10 @@ DROPS_NEW = "drops-new"
 """The rule of expand.sql and contract.sql of one migration together, which ``together`` looks at."""
 
 
+MADE_AGAIN = "made-again"
+"""The rule of the statements of one contract.sql together, which ``together`` looks at."""
+
+
 FILLS_OLD = "backfill-old-column"
 """The rule of backfill.sql and every expand.sql of a release together, which ``together`` looks at."""
 
@@ -70,11 +74,13 @@ def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
         findings = module.lint(script.text, script.file, script.phase, known)
         if script.phase == "contract":
             dropped = together.dropped_new([each.text for each in given if _beside(each, script)], script.text, dialect)
+            again = together.made_again(script.text, dialect)
             findings = [*findings, *(Finding(script.file, *at, DROPS_NEW, "error", why) for at, why in dropped)]
+            findings += [Finding(script.file, *at, MADE_AGAIN, severity, why) for at, severity, why in again]
         if script.phase == "backfill" and any(_beside(each, script) for each in given):  # alone, nobody knows what is new
             filled = together.filled_old([each.text for each in given if each.phase == "expand"], script.text, dialect)
             findings = [*findings, *(Finding(script.file, *at, FILLS_OLD, "warn", why) for at, why in filled)]
-        left = overrides.applied(findings, script.text, script.file, module, (*module.RULES, DROPS_NEW, FILLS_OLD))
+        left = overrides.applied(findings, script.text, script.file, module, (*module.RULES, DROPS_NEW, MADE_AGAIN, FILLS_OLD))
         found[index] = sorted(left, key=lambda each: (each.line, each.column))
     return [finding for index in range(len(given)) for finding in found[index]]
 
@@ -103,6 +109,7 @@ def rules(dialect: Dialect) -> Mapping[str, str]:
     way_back = {
         IRREVERSIBLE: "What expand.sql does is undone by revert.sql, or by what is derived from it; else revert.sql says why not.",
         DROPS_NEW: "Contract drops no table and no column that the expand of the same migration adds, whatever it is called by then: the new version uses it.",
+        MADE_AGAIN: "Contract drops nothing that it makes again by the same name: the version that serves does without it meanwhile.",
         FILLS_OLD: "A backfill fills what this release adds: what it writes over elsewhere the old version may read, and no way back restores it.",
     }
     return {**_module(dialect).RULES, **way_back, **overrides.RULES}

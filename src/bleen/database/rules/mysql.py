@@ -442,8 +442,7 @@ class _Mysql:
         elif self.new(table):
             return
         elif verb.word == "REPLACE":
-            text = cursor.written(1)
-            yield Fault(verb, "replaces", f"deletes rows of {_name(table)} that are in use, and inserts others", f"INSERT {text};")
+            yield Fault(verb, "replaces", f"deletes rows of {_name(table)} that are in use, and inserts others; INSERT what is not there yet")
         elif any(token.word == "DUPLICATE" for token in rest):
             yield Fault(verb, "replaces", f"changes rows of {_name(table)} that are in use", "", "warn")
 

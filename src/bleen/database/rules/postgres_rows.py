@@ -187,11 +187,14 @@ def view(look: Look, statement: Message) -> Iterator[Finding]:
 
 def refresh(look: Look, statement: Message) -> Iterator[Finding]:
     name = relation(statement.relation)
-    if not statement.concurrent and not made.is_free(look, name):
+    if statement.skip_data and not made.is_free(look, name):
+        why = f"{quoted(*name)} is emptied, and each query of it fails until it is filled again; drop it in contract, once nobody reads it"
+        yield look.finding("refresh-without-concurrently", why)
+    elif not statement.concurrent and not made.is_free(look, name):
         yield look.finding(
             "refresh-without-concurrently",
             f"nobody reads {quoted(*name)} while it is filled; REFRESH MATERIALIZED VIEW CONCURRENTLY, which wants a unique index",
-            sql(changed(statement, concurrent=True, skip_data=False)),
+            sql(changed(statement, concurrent=True)),
         )
 
 

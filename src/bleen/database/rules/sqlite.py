@@ -273,7 +273,8 @@ class _Sqlite:
             yield self.rebuilt(at, new.text)
         elif not self.made(table):
             message = f"{_name(table)} is gone for the version that serves; a view lets the new one read the same rows under a second name"
-            yield Fault(at, "rename", message, f"CREATE VIEW {new.text} AS SELECT * FROM {_name(table)};")
+            unwritten = f"-- SQLite writes to no view but by its INSTEAD OF triggers: write what {new.text} is to get to {_name(table)}".replace("\n", " ")
+            yield Fault(at, "rename", message, f"{unwritten}\nCREATE VIEW {new.text} AS SELECT * FROM {_name(table)};")
         if self.made(table):
             self.known.forgets("table", *_key(table))
             self.known.makes("table", *_key(renamed))
@@ -465,7 +466,6 @@ class _Sqlite:
         begin = cursor.at
         verb = cursor.kind("word")
         way = cursor.accept_one(words("ROLLBACK ABORT FAIL IGNORE REPLACE")) if cursor.accept("OR") else ""
-        into = cursor.at
         cursor.expect("INTO")
         table = cursor.table()
         named = cursor.group() if cursor.sees("(") else ()
@@ -489,8 +489,7 @@ class _Sqlite:
         elif self.made(table):
             return
         elif "REPLACE" in (verb.word, way):
-            message = f"deletes rows of {_name(table)} that are in use, and inserts others"
-            yield Fault(verb, "replaces", message, " ".join(filter(None, (cursor.written(0, begin), f"INSERT OR IGNORE {cursor.written(into)};"))))
+            yield Fault(verb, "replaces", f"deletes rows of {_name(table)} that are in use, and inserts others; INSERT OR IGNORE leaves what is there")
         elif upsert is not None and any(token.word == "UPDATE" for token in cursor.tokens):
             yield Fault(verb, "replaces", f"changes rows of {_name(table)} that are in use", "", "warn")
 

@@ -1,12 +1,18 @@
-"""What no file of a migration is wrong with by itself: a contract that takes away what its own expand adds, as the down half of an up/down file does, and a
-backfill that writes over what no expand of its release adds.
+"""What no statement of a migration is wrong with by itself: a contract that takes away what its own expand adds, as the down half of an up/down file does, or
+what it makes again itself, and a backfill that writes over what no expand of its release adds.
 
 Contract and expand only within one migration: a database that is new gets all migrations at once, and a later one may well drop what an earlier one added.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
 
+from bleen.database.rules.findings import Severity
 from bleen.database.statements import Dialect, Place, Unreadable
+
+if TYPE_CHECKING:
+    from bleen.database.importing import Names, Part
 
 
 def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list[tuple[Place, str]]:
@@ -28,6 +34,59 @@ def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list
     why = "which expand.sql of this migration adds, with all that the new version wrote there; what undoes expand.sql is revert.sql"
     other = "; if these are two, of two schemas, say the schema of each"  # where a name without one is looked for, the search_path says
     return [(at, f"drops the {kind} {'.'.join(names)}, {why}{'' if plain else other}") for at, (kind, *names), plain in takes if kind in ("table", "column")]
+
+
+_ALIKE = {"view": "table", "function": "routine", "procedure": "routine"}
+_MISSED = ("table", "column", "routine", "sequence", "type")
+"""What statements fail without. While a trigger, a policy or a constraint is not there, something else is done or let through."""
+
+
+def made_again(contract: str, dialect: Dialect) -> list[tuple[Place, Severity, str]]:
+    """Where a contract drops what it makes again by the same name, and what that does to the version that serves: each statement is a transaction."""
+    from bleen.database.importing import read, same
+
+    found: list[tuple[Place, Severity, str]] = []
+    made: set[Names] = set()
+    gone: list[tuple[Part, Names]] = []
+    try:
+        for _, statement in groupby(read(contract, dialect)[0], key=lambda part: part.statement.offset):
+            parts = list(statement)
+            gone += [(part, thing) for part in parts for thing in part.drops if not any(same(thing, each) for each in made)]
+            for thing in {each: None for part in parts for each in (*part.makes, *part.brings, *(new for _, new in part.renames if new[0] == "table"))}:
+                for was, dropped in [each for each in gone if same(_kindred(each[1], dialect), _kindred(thing, dialect))]:
+                    gone.remove((was, dropped))
+                    if not (dialect == "sqlite" and dropped[0] == thing[0] == "table"):  # of which its own rules tell
+                        found += _gap(was, dropped, parts[0], dialect)
+            for part in parts:
+                made = part.leaves(made)
+    except Unreadable:
+        return []
+    return found
+
+
+def _kindred(thing: tuple[str, ...], dialect: Dialect) -> tuple[str, ...]:
+    """With one kind for all that have their names from one another."""
+    kind, *names = _folded(thing, dialect)
+    return _ALIKE.get(kind, kind), *names
+
+
+def _gap(was: "Part", dropped: tuple[str, ...], again: "Part", dialect: Dialect) -> list[tuple[Place, Severity, str]]:
+    """What it means that something is dropped and made again: for an index a warning, as it may only be slow."""
+    (kind, *names), words = dropped, was.text.upper().split()
+    query = words[1:3] == ["MATERIALIZED", "VIEW"]
+    view, rows = query or words[1:2] == ["VIEW"], kind in ("table", "column")
+    name = f"the {'view' if view else kind} {'.'.join(names).replace('.(', '(').removesuffix('(?)')}"
+    at_once = was.statement.offset == again.statement.offset
+    told = f"drops {name} and makes it again" if at_once else f"drops {name}, which line {again.statement.at.line} makes again"
+    other = "make the new one in expand, under another name, and drop this one here"
+    if kind == "index":
+        return [(was.statement.at, "warn", f"{told}: until then queries are slow, and fail where they count on it being unique; {other}")]
+    if _ALIKE.get(kind, kind) not in _MISSED:
+        return []
+    fails = "" if at_once else "what the version that serves does with it fails until then"
+    loses = "what it holds is lost" if rows and not view else "who may use it is forgotten" if dialect == "postgres" else ""
+    replace = "say CREATE OR REPLACE, or " if dialect != "sqlite" and not query and (view or kind in ("routine", "function", "procedure")) else ""
+    return [(was.statement.at, "error", f"{told}: {', and '.join(filter(None, (fails, loses)))}; {replace}{other}")]
 
 
 def filled_old(expands: Sequence[str], backfill: str, dialect: Dialect) -> list[tuple[Place, str]]:
