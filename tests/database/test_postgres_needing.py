@@ -161,6 +161,12 @@ WRITES = {
         "ALTER TABLE parts DROP COLUMN a;",
         "says NEW.a",
     ),
+    "a column with a comment within": (
+        NOTED.format("NEW.b := OLD /* of 2019 */ . -- or so\n a;", "BEFORE UPDATE ON users FOR EACH ROW"),
+        DROP,
+        "says OLD . a",
+    ),
+    "a column in a comment": (NOTED.format("NEW.b := 'x'; -- no more NEW.a of users\n", "BEFORE UPDATE ON users FOR EACH ROW"), DROP, ""),
     "a column of its transition table": (
         LOG + NOTED.format("INSERT INTO log SELECT a FROM fresh;", "AFTER UPDATE ON users REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT"),
         DROP,

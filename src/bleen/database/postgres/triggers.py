@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from bleen.database.migration import speaks_of
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.objects import GIVEN, Key, columns_of, keys
+from bleen.database.postgres.parser import comments
+from bleen.database.statements import Unreadable, in_a_line
 from bleen.database.sync.postgres import PREFIX
 
 _ROW, _UPDATE = 1, 16
@@ -49,9 +51,19 @@ def calling(rows: Rows, goes: Sequence[Key], gone: Collection[Key], said: str, a
     for what, function, name, called, source, table, column, own, transition, *key in rows(_CALLING, [*columns_of(goes), PREFIX]):
         trigger, runs = keys([(*key[:2], 0), (*key[2:], 0)])
         past = {trigger, runs} & {*gone, *told} or speaks_of(said, called) or speaks_of(said, name) or (not column and table in anew)
-        if not past and (speaks := _spoken(source, table, column, own, transition)):
+        if not past and (speaks := _spoken(_uncommented(source), table, column, own, transition)):
             told.add(trigger)
             yield name, f"{what} runs {function}, which {speaks}: writes would fail that come there"
+
+
+def _uncommented(source: str) -> str:
+    """A function without its comments, which say nothing, and may stand in the midst of a name."""
+    try:
+        found = comments(source)
+    except Unreadable:  # another language, with comments of its own
+        return source
+    ends = [0, *(each.end for each in found)]
+    return " ".join(source[begin:end] for begin, end in zip(ends, [*(each.begin for each in found), len(source)], strict=True))
 
 
 def _spoken(source: str, table: str, column: str, own: bool, transition: bool) -> str:
@@ -61,7 +73,7 @@ def _spoken(source: str, table: str, column: str, own: bool, transition: bool) -
     if not column:
         return f"speaks of {table}"
     if own and (found := re.search(rf"""\(?\b(?:NEW|OLD)\s*\)?\s*\.\s*(?:"{re.escape(column)}"|{re.escape(column)}(?![\w$]))""", source, re.IGNORECASE)):
-        return f"says {found[0]}"
+        return f"says {in_a_line(found[0])}"
     return f"speaks of {column} of {table}" if speaks_of(source, table) or (own and (transition or speaks_of(source, "EXECUTE"))) else ""
 
 
