@@ -214,3 +214,58 @@ def test_a_trigger_function_that_speaks_of_what_goes_is_told_where_writes_fail_a
             failed = str(error)
     assert bool(told) == bool(failed), (told, failed)
     assert [f"runs noted(), which {why}: writes would fail" in each for each in told] == [True] * bool(why), told
+
+
+OF_ROW = "CREATE FUNCTION f(users) RETURNS text LANGUAGE {} IMMUTABLE AS '{}';"
+OF_TEXT = "CREATE FUNCTION f(text) RETURNS bool LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM users WHERE a = $1)';"
+RUN = {
+    "an index": (OF_ROW.format("sql", "SELECT $1.a") + "CREATE INDEX i ON users (f(users));", "index i runs f(users)"),
+    "a CHECK": (
+        OF_ROW.format("plpgsql", "BEGIN RETURN $1.a; END") + "ALTER TABLE users ADD CONSTRAINT c CHECK (f(users) <> 'y');",
+        "constraint c on table users",
+    ),
+    "the CHECK of another table": (OF_TEXT + "ALTER TABLE log ADD CONSTRAINT c CHECK (NOT f(who));", "constraint c on table log runs f(text)"),
+    "the CHECK of a domain": (
+        OF_TEXT + "CREATE DOMAIN given AS text CONSTRAINT c CHECK (NOT f(value)); ALTER TABLE log ALTER who TYPE given;",
+        "constraint c runs f(text)",
+    ),
+    "a default": (OF_TEXT + "ALTER TABLE log ALTER was SET DEFAULT f('x');", "column was of table log runs f(text)"),
+    "a policy": (
+        OF_TEXT + "ALTER TABLE log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON log WITH CHECK (NOT f(who));",
+        "policy p on table log runs f(text)",
+    ),
+    "a generated column": (
+        "CREATE FUNCTION f(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN (SELECT max(a) FROM users); END';"
+        "ALTER TABLE log ADD made text GENERATED ALWAYS AS (f(who)) STORED;",
+        "column made of table log runs f(text)",
+    ),
+    "an index over another column": (OF_ROW.format("sql", "SELECT $1.b -- and not $1.a\n") + "CREATE INDEX i ON users (f(users));", ""),
+}
+
+
+@pytest.mark.parametrize(("made", "why"), RUN.values(), ids=RUN)
+def test_what_computes_by_a_function_that_speaks_of_what_goes_is_told_where_writes_fail_afterwards(base: Base, made: str, why: str) -> None:
+    """And likewise while the function of an index, a CHECK, a default, a generated column or a policy speaks of it."""
+    with base.connect() as db:
+        db.execute(f"{USERS} {LOG} INSERT INTO users VALUES (1); {made} CREATE ROLE writer_12 LOGIN; GRANT ALL ON users, log TO writer_12")
+        catalogue = PostgresCatalogue(lambda query, values: db.execute(query, values).fetchall())
+        told = [each.why for each in catalogue.needing(split(DROP), ())]
+        db.execute(DROP)
+        try:
+            with base.connect("writer_12") as writer:
+                writer.execute("UPDATE users SET b = 'z'; INSERT INTO log (who) VALUES ('x')")
+            failed = ""
+        except psycopg.errors.UndefinedColumn as error:
+            failed = str(error)
+        finally:
+            db.execute("DROP OWNED BY writer_12; DROP ROLE writer_12")
+    assert bool(told) == bool(failed), (told, failed)
+    assert [why in each and "speaks of a of users: writes would fail" in each for each in told] == [True] * bool(why), told
+
+
+def test_what_computes_by_such_a_function_and_goes_first_is_not_told(base: Base) -> None:
+    with base.connect() as db:
+        db.execute(f"{USERS} {LOG} {RUN['an index'][0]} {RUN['a default'][0]} {RUN['a policy'][0].removeprefix(OF_TEXT)}")
+        catalogue = PostgresCatalogue(lambda query, values: db.execute(query, values).fetchall())
+        assert len(catalogue.needing(split(DROP), ())) == 3
+        assert catalogue.needing(split(f"DROP INDEX i; ALTER TABLE log ALTER was DROP DEFAULT; DROP POLICY p ON log; {DROP}"), ()) == []

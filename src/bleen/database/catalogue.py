@@ -16,7 +16,7 @@ class Needing(NamedTuple):
     statement: Statement
     why: str
     trigger: str = ""
-    """Empty if the server refuses the statement; else which trigger may fail whoever writes from then on; or which view or table fails."""
+    """Empty if the server refuses the statement; else which trigger, index or the like may fail whoever writes from then on; or which view or table fails."""
 
     @property
     def certain(self) -> bool:

@@ -1,4 +1,6 @@
-"""Triggers of others on PostgreSQL (manual: pg_trigger): which a write fires, or does not, and whose functions speak of what goes."""
+"""Triggers of others on PostgreSQL (manual: pg_trigger): which a write fires, or does not, and whose functions speak of what goes; and so the functions of
+expressions that a write computes.
+"""
 
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -21,17 +23,31 @@ _FIRED = f"""
         SELECT FROM pg_attribute a WHERE a.attrelid = t.tgrelid AND a.attnum = ANY(t.tgattr) AND a.attname = ANY(%s)))
     ORDER BY 1"""
 """Those of a partition or a child too, where a row of it is written; one FOR EACH STATEMENT only by a write to its own table."""
+_RUNS = f"""
+    SELECT t.tableoid AS classid, t.oid AS objid, 0 AS objsubid, tgfoid AS function, tgname AS name, tgrelid AS relid,
+        coalesce(tgoldtable, tgnewtable) IS NOT NULL AS inside FROM pg_trigger t WHERE {_OTHERS} AND tgenabled <> 'D'
+    UNION SELECT CASE WHEN e.oid IS NULL THEN d.classid ELSE 'pg_class'::regclass END, coalesce(e.adrelid, d.objid), coalesce(e.adnum, 0), d.refobjid,
+        coalesce(i.relname, c.conname, a.attname, l.polname), NULL, true FROM pg_depend d
+    LEFT JOIN pg_class i ON d.classid = 'pg_class'::regclass AND i.oid = d.objid AND i.relkind IN ('i', 'I') AND NOT i.relispartition
+    LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid AND c.conislocal
+    LEFT JOIN pg_attrdef e ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid
+    LEFT JOIN pg_attribute a ON a.attrelid = e.adrelid AND a.attnum = e.adnum
+    LEFT JOIN pg_policy l ON d.classid = 'pg_policy'::regclass AND l.oid = d.objid
+    WHERE d.refclassid = 'pg_proc'::regclass AND coalesce(i.oid, c.oid, e.oid, l.oid) IS NOT NULL"""
+"""What runs a function when somebody writes: a trigger; an index, a CHECK, a default or generated column (to pg_depend, its expression), a policy. Of a
+partition or a child, not what it has of its table."""
 _CALLING = f"""
     WITH goes(classid, objid, objsubid) AS (SELECT * FROM {GIVEN}), lost(relid, name, part) AS (
         SELECT c.oid, c.relname, a.attname FROM goes JOIN pg_class c ON goes.classid = 'pg_class'::regclass AND c.oid = goes.objid
         LEFT JOIN pg_attribute a ON goes.objsubid > 0 AND a.attrelid = goes.objid AND a.attnum = goes.objsubid WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
         UNION SELECT 0, proname, NULL FROM goes JOIN pg_proc p ON goes.classid = 'pg_proc'::regclass AND p.oid = goes.objid
         UNION SELECT 0, typname, NULL FROM goes JOIN pg_type t ON goes.classid = 'pg_type'::regclass AND t.oid = goes.objid WHERE t.typtype IN ('d', 'e', 'r'))
-    SELECT pg_describe_object(t.tableoid, t.oid, 0), t.tgfoid::regprocedure::text, t.tgname, p.proname, p.prosrc, lost.name, coalesce(part, ''),
-        lost.relid = t.tgrelid, coalesce(t.tgoldtable, t.tgnewtable) IS NOT NULL, t.tableoid::bigint, t.oid::bigint, p.tableoid::bigint, p.oid::bigint
-    FROM lost JOIN pg_proc p ON strpos(lower(p.prosrc), lower(coalesce(part, lost.name))) > 0 JOIN pg_trigger t ON t.tgfoid = p.oid
-    WHERE {_OTHERS} AND t.tgenabled <> 'D' ORDER BY 1, lost.name, part"""
-"""What a text may name of what goes, and the functions of triggers that it stands in somewhere."""
+    SELECT pg_describe_object(r.classid, r.objid, r.objsubid), p.oid::regprocedure::text, r.name, p.proname, p.prosrc, lost.name, coalesce(part, ''),
+        coalesce(lost.relid = r.relid, lost.relid IN (SELECT typrelid FROM pg_type y WHERE y.oid = ANY(p.proargtypes))), r.inside,
+        r.classid::bigint, r.objid::bigint, r.objsubid, p.tableoid::bigint, p.oid::bigint, 0
+    FROM lost JOIN pg_proc p ON strpos(lower(p.prosrc), lower(coalesce(part, lost.name))) > 0 JOIN ({_RUNS}) r ON r.function = p.oid
+    ORDER BY 1, lost.name, part"""
+"""What a text may name of what goes, and the functions that it stands in somewhere, of what runs them."""
 _OF_COLUMNS = """
     SELECT tgname, array_agg(a.attname::text ORDER BY a.attnum) FROM pg_trigger t JOIN pg_attribute a ON a.attrelid = t.tgrelid AND a.attnum = ANY(t.tgattr)
     WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & %s <> 0 AND NOT starts_with(tgname, %s)
@@ -44,15 +60,15 @@ def fired(rows: Rows, table: str, columns: Sequence[str]) -> list[str]:
 
 
 def calling(rows: Rows, goes: Sequence[Key], gone: Collection[Key], said: str, anew: Collection[str]) -> Iterator[tuple[str, str]]:
-    """The triggers whose functions speak of what goes, and why that matters; perhaps where they never come to, or of another thing of that name. Not those that
-    are gone, or that what was ``said`` before may have made anew; nor what is made ``anew`` at once under the name that it has.
+    """What writes run and whose functions speak of what goes, by its name, and why that matters; perhaps where they never come to, or of another thing of that
+    name. Not what is gone, or what was ``said`` before may have made anew; nor what is made ``anew`` at once under the name that it has.
     """
     told = set[Key]()
-    for what, function, name, called, source, table, column, own, transition, *key in rows(_CALLING, [*columns_of(goes), PREFIX]):
-        trigger, runs = keys([(*key[:2], 0), (*key[2:], 0)])
-        past = {trigger, runs} & {*gone, *told} or speaks_of(said, called) or speaks_of(said, name) or (not column and table in anew)
-        if not past and (speaks := _spoken(_uncommented(source), table, column, own, transition)):
-            told.add(trigger)
+    for what, function, name, called, source, table, column, own, inside, *key in rows(_CALLING, [*columns_of(goes), PREFIX]):
+        runner, run = keys([key[:3], key[3:]])
+        past = {runner, run} & {*gone, *told} or speaks_of(said, called) or speaks_of(said, name) or (not column and table in anew)
+        if not past and (speaks := _spoken(_uncommented(source), table, column, own, inside)):
+            told.add(runner)
             yield name, f"{what} runs {function}, which {speaks}: writes would fail that come there"
 
 
@@ -66,15 +82,17 @@ def _uncommented(source: str) -> str:
     return " ".join(source[begin:end] for begin, end in zip(ends, [*(each.begin for each in found), len(source)], strict=True))
 
 
-def _spoken(source: str, table: str, column: str, own: bool, transition: bool) -> str:
-    """How a function speaks of a column of a table, or of what has no column; ``own``: it is the table of its trigger, whose rows it has by other names too."""
+def _spoken(source: str, table: str, column: str, own: bool, inside: bool) -> str:
+    """How a function speaks of a column of a table, or of what has no column; ``own``: it gets rows of the table, of its trigger or as an argument; ``inside``:
+    by other names than OLD and NEW too.
+    """
     if not speaks_of(source, column or table):
         return ""
     if not column:
         return f"speaks of {table}"
     if own and (found := re.search(rf"""\(?\b(?:NEW|OLD)\s*\)?\s*\.\s*(?:"{re.escape(column)}"|{re.escape(column)}(?![\w$]))""", source, re.IGNORECASE)):
         return f"says {in_a_line(found[0])}"
-    return f"speaks of {column} of {table}" if speaks_of(source, table) or (own and (transition or speaks_of(source, "EXECUTE"))) else ""
+    return f"speaks of {column} of {table}" if speaks_of(source, table) or (own and (inside or speaks_of(source, "EXECUTE"))) else ""
 
 
 def unfired(rows: Rows, table: str, one: Sequence[str], other: Sequence[str]) -> list[tuple[str, list[str], list[str]]]:
