@@ -733,6 +733,99 @@ def test_a_contract_that_the_server_would_refuse_leaves_the_pair_in_step(users: 
     assert list(schema.server.columns("users")) == ["id", "full_name"]
 
 
+class Meanwhile(MySQL):
+    """Has the new version write right before the ALTER that drops, when the triggers are gone."""
+
+    writes: Sequence[str] = ()
+    behind: Callable[[], object] = staticmethod(lambda: None)
+    """What somebody else does then."""
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        if sql.startswith("ALTER TABLE users DROP COLUMN first_name"):
+            assert not super().rows("SHOW TRIGGERS"), "they would name columns that are gone"
+            for each in self.writes:
+                super().rows(each)
+            self.behind()
+        return super().rows(sql, values)
+
+
+ROWS_IN_THE_WAY = {  # what else the ALTER does that drops, what is done to the table before the expand, what a row says that the ALTER fails on
+    "twice the same": ("ADD UNIQUE INDEX whole (full_name)", "COMMENT 'x'", "full_name = 'F1 L1'", "Duplicate entry 'F1 L1'"),
+    "a NULL": ("MODIFY full_name varchar(101) NOT NULL", "MODIFY first_name varchar(50), MODIFY last_name varchar(50)", "full_name = NULL", "full_name"),
+    "a CHECK": ("ADD CONSTRAINT named CHECK (full_name <> 'F2 X')", "COMMENT 'x'", "full_name = 'F2 X'", "`named`"),
+    "unique before": ("ADD UNIQUE INDEX w (full_name), DROP INDEX u", "ADD UNIQUE INDEX u (first_name, id)", "full_name = 'F3 L3'", "entry 'F3 L3'"),
+    "of no primary key": (
+        "ADD UNIQUE INDEX whole (full_name)",
+        "MODIFY id bigint NOT NULL, DROP PRIMARY KEY, ADD UNIQUE (id)",
+        "full_name = 'F1 L1'",
+        "Duplicate entry 'F1 L1'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROWS_IN_THE_WAY)
+def test_a_contract_that_fails_on_a_row_is_pending_and_the_pair_is_kept_in_step_as_before(users: MariaBase, case: str) -> None:
+    """So is one that failed before it took anything away"""
+    also, before, row, says = ROWS_IN_THE_WAY[case]
+    contract = f"ALTER TABLE users DROP COLUMN first_name, DROP COLUMN last_name, {also};"
+    with users.connect() as client:
+        client.run("DELETE FROM users WHERE id > 40", f"ALTER TABLE users {before}")
+    table = [line for line in shape(users)[0].split("\n") if "full_name" not in line]  # type: ignore[attr-defined]
+    server = Meanwhile(users.url)
+    schema = Schema(server)
+    schema.expand([parse("0007_full_name", {**FULL_NAME, "contract.sql": contract}, "")], "shop", 2, SHIPS)
+    expanded = shape(users)
+    server.writes = ["UPDATE users SET full_name = 'Jean Jacques Rousseau' WHERE id = 7", "INSERT INTO users (id, full_name) VALUES (50, 'Alan Turing')"]
+    with users.connect() as client:
+        client.run(f"UPDATE users SET {row} WHERE id = 2")
+        with pytest.raises(Refused, match=f"{says}.*; mend that by hand, then try again"):
+            schema.contract("0007_full_name")
+        server.writes = ()
+        assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED]
+        assert (shape(users)[0], shape(users)[1:-1]) == (expanded[0], expanded[1:-1]), "columns as they were, and both triggers"
+        assert not [o.why for each in schema.pending(NOBODY) for o in each.obstacles if "out of step" in o.why]
+        read = "SELECT first_name, last_name, full_name FROM users WHERE id = {}"
+        assert client.only(read.format(7)) == ("Jean", "Rousseau", "Jean Jacques Rousseau")
+        assert client.only(read.format(50)) == ("Alan", "Turing", "Alan Turing")
+        client.run("UPDATE users SET full_name = 'Ada Lovelace' WHERE id = 2", "UPDATE users SET first_name = 'Alonzo' WHERE id = 50")
+        assert (client.only(read.format(2)), client.only(read.format(50))) == (("Ada", "Lovelace", "Ada Lovelace"), ("Alonzo", "Turing", "Alonzo Turing"))
+    reverted = "unique" in case
+    if reverted:
+        schema.revert("0007_full_name")
+        assert shape(users)[0].split("\n") == table  # type: ignore[attr-defined]
+    else:
+        schema.contract("0007_full_name")
+        assert list(schema.server.columns("users")) == ["id", "full_name"]
+    assert schema.server.rows("SHOW TRIGGERS") == []
+    server.close()
+
+
+def test_a_contract_that_fails_on_a_row_and_is_killed_at_any_statement_can_be_reverted(maria: MariaDB) -> None:
+    """So is one that failed before it took anything away: until then, the way back is open."""
+    also = "ALTER TABLE users DROP COLUMN first_name, DROP COLUMN last_name, ADD UNIQUE INDEX whole (full_name);"
+    of = parse("0007_full_name", {**FULL_NAME, "contract.sql": also}, "")
+
+    def fails(schema: Schema) -> None:
+        with pytest.raises(Refused, match="Duplicate entry"):
+            schema.contract("0007_full_name")
+
+    for point in range(1, 1_000, 1 if os.environ.get("BLEEN_CRASHES") == "all" else 9):
+        with maria.database() as base, base.connect("green") as green:
+            green.run(USERS[0], USERS[1].replace("2500", "40"), "UPDATE users SET first_name = 'F1', last_name = 'L1' WHERE id = 2")
+            before = shape(base)
+            with opened(base) as schema:
+                schema.expand([of], "shop", 2, SHIPS)
+            died = killed(base, point, fails)
+            green.run("UPDATE users SET full_name = 'Jean Jacques Rousseau' WHERE id = 7")
+            with opened(base) as schema:
+                schema.revert("0007_full_name")
+                assert green.only("SELECT concat(first_name, ' ', last_name) FROM users WHERE id = 7") == "Jean Rousseau", f"after a kill at point {point}"
+            assert shape(base) == before, f"after a kill at point {point}"
+        if not died:
+            assert point > 10
+            return
+
+
 FREES = {"": False, "ALTER TABLE cards DROP FOREIGN KEY held;": True, "DROP TABLE cards;": True, "ALTER TABLE users DROP CONSTRAINT other;": False}
 
 
@@ -758,6 +851,33 @@ def test_a_contract_waits_for_its_table_before_it_asks_and_keeps_the_pair_where_
         client.run("UNLOCK TABLES")
     assert len(schema.server.rows("SHOW TRIGGERS")) == 2
     assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["for a trigger that goes", "for what drops, and for triggers that come back"])
+def test_a_contract_that_was_given_no_lock_is_pending_or_can_be_reverted(users: MariaBase, late: bool) -> None:
+    """So is one that failed before it took anything away, for a lock that was not given, say."""
+    of = parse("0007_full_name", {**FULL_NAME, "migration.toml": FULL_NAME["migration.toml"] + "[locks]\ntimeout = 0.05\npatience = 0.2\n"}, "")
+    server = Meanwhile(users.url)
+    schema = Schema(server)
+    before = shape(users)
+    schema.expand([of], "shop", 2, SHIPS)
+    with users.connect() as reader:
+        read = ("BEGIN", "SELECT count(*) FROM users")
+        server.behind = lambda: reader.run(*read)
+        if not late:
+            reader.run(*read)
+        with pytest.raises(
+            Refused, match="a lock was not given.*its pairs could not be kept in step again: .*`bleen migrate revert" if late else "a lock was not given"
+        ):
+            schema.contract("0007_full_name")
+        server.behind = lambda: None
+        assert [entry.state for entry in schema.ledger.entries()] == [State.CONTRACTING if late else State.EXPANDED]
+        assert (len(schema.server.rows("SHOW TRIGGERS")), schema.contracted()) == ((0, ["0007_full_name"]) if late else (2, []))
+        reader.run("COMMIT", "UPDATE users SET full_name = 'Alan Turing' WHERE id = 1")
+        schema.revert("0007_full_name")
+        assert reader.only("SELECT first_name FROM users WHERE id = 1") == "Alan"
+    assert shape(users) == before
+    server.close()
 
 
 def test_a_contract_that_cannot_be_tried_is_refused_and_says_what_it_lacks(users: MariaBase) -> None:

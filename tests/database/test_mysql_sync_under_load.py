@@ -2,14 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 
 import pymysql
-from in_step_mysql import NAMES, change, made
+import pytest
+from in_step_mysql import LOCKS, NAMES, change, made
 
+from bleen.database.migration import Locks
 from bleen.database.mysql.server import MySQL
+from bleen.database.server import Told, Values
+from bleen.database.statements import Statement
+from bleen.database.sync import mysql_return
 from mariadb import MariaBase
 
 OLD = (
@@ -125,6 +130,43 @@ def test_the_new_columns_go_in_a_revert_under_old_writers_without_a_failure(mari
         stepwise(server, writers, made(server).remove("new"))
         stepwise(server, writers, ["ALTER TABLE users DROP COLUMN full_name"])
         assert writers.failed == []
+    server.close()
+
+
+class Stepping(MySQL):
+    """Lets the writers come further behind each change."""
+
+    writers: Writers
+
+    def change(
+        self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "", named: str = ""
+    ) -> None:
+        for each in statements:
+            super().change([each], [], locks, told)
+            self.writers.go_on(6)
+        super().change([], record, locks, told)
+
+
+@pytest.mark.parametrize("last", ["NOT NULL", "NOT NULL UNIQUE COMMENT 'it''s NOT NULL' CHECK (last <> '')"])
+def test_sync_comes_back_under_new_writers_whose_rows_it_brings_into_step_without_a_failure(maria_base: MariaBase, last: str) -> None:
+    """A contract that has taken nothing away was in vain."""
+    server = Stepping(maria_base.url)
+    for text in (TABLE.replace("last varchar(40) NOT NULL", f"last varchar(40) {last}").replace("note text", "note text, full_name varchar(81)"), ROWS, FILL):
+        server.rows(text)
+    before = server.rows("SHOW CREATE TABLE users")
+    server.writers = Writers(maria_base, OLD)
+    with server.writers.running():
+        change(server, *made(server).install())
+        server.writers.version = NEW
+        server.writers.go_on()
+        was = made(server).demanded("old")
+        change(server, *made(server).remove())
+        mysql_return.put_back(server, "0007_full_name", 1, NAMES, {}, was, LOCKS, print)
+        server.writers.go_on()
+        assert server.writers.failed == []
+    assert server.rows(made(server).diverged()) == [(0,)]
+    assert server.rows("SHOW CREATE TABLE users") == before
+    assert [made(server).whole, len(server.rows("SHOW TRIGGERS"))] == [True, 2]
     server.close()
 
 

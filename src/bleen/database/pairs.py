@@ -86,10 +86,28 @@ class Pairs:
         if not self._server.atomic:
             self._ledger.note(self._ledger.mark(migration.name, "sync", number, False))
 
+    def parting(self, migration: Migration, part: Part, number: int) -> None:
+        """The same before an end that something may have to put back: with what that makes otherwise, as it was before the first try."""
+        steps = self._ledger.steps(migration.name)
+        if not self._server.atomic and not parted(steps, number):
+            was = self._sync(migration, number, migration.pairs[number - 1]).demanded(_leaves(part))
+            self._ledger.note(self._ledger.mark(migration.name, "sync", number, False, memo={"was": dict(was)}))
+
+    def put_back(self, migration: Migration) -> None:
+        """Keeps the pairs in step again whose sync was ended, or half ended, for a contract that then took none of their columns away."""
+        for number, pair in enumerate(migration.pairs, 1):
+            steps = self._ledger.steps(migration.name)
+            if not parted(steps, number):
+                continue
+            was = steps["sync", number].memo["was"]
+            self._ledger.note(self._ledger.mark(migration.name, "sync", number, False, memo={"was": was}))  # from here on it is not gone
+            sync.put_back(self._server, migration.name, number, pair, self._writers(migration), was, migration.locks, self._told)
+            self._ledger.note(self._ledger.mark(migration.name, "sync", number, True))
+            self._told(f"{migration.name}: keeps {words(pair)} in step again")
+
     def removal(self, migration: Migration, part: Part, numbers: Sequence[int]) -> list[Statement]:
         """What ends the sync of pairs, one side of which goes."""
-        leaves: sync.Side = "new" if part == "revert" else "old"
-        return own([text for n in numbers for text in self._sync(migration, n, migration.pairs[n - 1]).remove(leaves)])
+        return own([text for n in numbers for text in self._sync(migration, n, migration.pairs[n - 1]).remove(_leaves(part))])
 
     def retyped(self, group: Sequence[Statement]) -> list[Kept]:
         """The pairs in step whose columns get another type."""
@@ -130,10 +148,11 @@ class Pairs:
                 )
 
     def losses(self, migration: Migration) -> dict[str, int]:
-        """For each pair that is kept in step, how many rows hold what the old columns do not say."""
+        """For each pair that is kept in step, or can be again, how many rows hold what the old columns do not say."""
         steps = self._ledger.steps(migration.name)
-        kept_now = [(pair, self._sync(migration, number, pair)) for number, pair in enumerate(migration.pairs, 1) if kept(steps, number)]
-        return {words(pair): self._number(each, each.lost()) for pair, each in kept_now}
+        numbered = [(n, pair) for n, pair in enumerate(migration.pairs, 1) if kept(steps, n) or parted(steps, n)]
+        syncs = [(pair, self._sync(migration, number, pair)) for number, pair in numbered]
+        return {words(pair): self._number(each, each.lost()) for pair, each in syncs}
 
     def written(self, migration: Migration) -> dict[str, Mapping[str, int | str]]:
         """For each pair: see ``Schema.written``."""
@@ -201,3 +220,14 @@ def kept(steps: Mapping[tuple[Part, int], Step], number: int) -> bool:
     """Whether a pair is kept in step, by all of its triggers."""
     step = steps.get(("sync", number))
     return bool(step and step.done)
+
+
+def parted(steps: Mapping[tuple[Part, int], Step], number: int) -> bool:
+    """Whether the sync of a pair was ended, or half ended, before what takes its columns away, and can be put back until that has come."""
+    step = steps.get(("sync", number))
+    return bool(step and not step.done and "was" in step.memo)
+
+
+def _leaves(part: Part) -> sync.Side:
+    """The side that goes in a part."""
+    return "new" if part == "revert" else "old"

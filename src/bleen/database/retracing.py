@@ -7,7 +7,7 @@ from bleen.database import command, parts, reverting
 from bleen.database.catalogue import Needing
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
 from bleen.database.migration import Locks, Migration, speaks_of
-from bleen.database.pairs import kept
+from bleen.database.pairs import kept, parted
 from bleen.database.reverting.names import Thing, called, taken, taken_among
 from bleen.database.server import Missing, Server, Told
 from bleen.database.statements import Statement, in_a_line
@@ -112,13 +112,20 @@ class Retracing:
         return [each for statement in begun for each in self._server.clear(statement, locks, self._told)]
 
     def taken(self, entry: Entry) -> bool:
-        """Whether something of the old shape is gone, or may be: a contract that failed before it came to that can be put back."""
+        """Whether something of the old shape is gone, or may be: a contract that failed before it came to that can be put back, its pairs too."""
         if entry.state is not State.CONTRACTING:
             return entry.state is State.CONTRACTED
         steps = self._ledger.steps(entry.name)
-        if self._changed(steps.get(command.step("contract"))) or any(not kept(steps, number) for number, _ in enumerate(entry.migration.pairs, 1)):
+        if self._changed(steps.get(command.step("contract"))):
+            return True
+        if any(not (kept(steps, number) or parted(steps, number)) for number, _ in enumerate(entry.migration.pairs, 1)):
             return True
         return self._added(entry.migration)[1]
+
+    def unshared(self, entry: Entry) -> bool:
+        """Whether only versions that ship it can be on this database: something was taken, or its pairs are not kept in step, be it until they are again."""
+        steps = self._ledger.steps(entry.name) if entry.state is State.CONTRACTING else {}
+        return any(parted(steps, number) for number, _ in enumerate(entry.migration.pairs, 1)) or self.taken(entry)
 
     def _changed(self, step: Step | None) -> bool:
         """Whether a command has changed the schema, or may have: one that was rolled back, or was never started, has not."""

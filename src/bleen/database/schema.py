@@ -123,8 +123,8 @@ class Schema:
             entry = self._entry(name)
             if why := needed():
                 raise Refused(why)
-            if self._retracing.taken(entry):
-                raise Refused(f"{name} is {entry.state}: the old shape is gone; the way on is a new migration")
+            if why := self.beyond(name):
+                raise Refused(why)
             if self._retracing.begun(entry):
                 self._refuse_irreversible(entry.migration)
             if why := self._retracing.built_upon(entry):
@@ -134,8 +134,7 @@ class Schema:
                 self._straight(entry.migration, "revert", home)
             self._retracing.tidy(entry, CLEARING)
             if entry.state is State.CONTRACTING:
-                self._retracing.put_back(entry.migration, Refused(f"{name}: its contract was begun, and had added something"))
-                self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
+                self._put_back(entry, Refused(f"{name}: its contract was begun"))
             self._retracing.settle(entry.migration)
             self.server.rows(*self.ledger.reached(name, State.REVERTING, entry.at))
             self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))
@@ -174,7 +173,17 @@ class Schema:
 
     def contracted(self) -> list[str]:
         """The migrations without which a version cannot run any more."""
-        return [entry.name for entry in self.ledger.entries() if self._retracing.taken(entry) and parts.contracts(entry.migration)]
+        return [entry.name for entry in self.ledger.entries() if self._retracing.unshared(entry) and parts.contracts(entry.migration)]
+
+    def beyond(self, name: str) -> str:
+        """Why no revert leads back from where a migration has come; empty if one may."""
+        entry = self._entry(name)
+        if not self._retracing.taken(entry):
+            return ""
+        if entry.state is State.CONTRACTED:
+            return f"{name} is contracted: the old shape is gone; the way on is a new migration"
+        way = f"`bleen migrate contract {name}` ends that; the way on is a new migration"
+        return f"{name} is half contracted, and part of the old shape is gone, or may be: {way}"
 
     def version(self, name: str) -> str:
         """Of which version a migration with commands was expanded last; empty if it has none."""
@@ -266,19 +275,27 @@ class Schema:
             if self._retracing.taken(self._entry(name)):
                 way = again or f"bleen migrate contract {name}"
                 raise type(error)(f"{error}; part of the old shape may be gone already: `{way}` goes on from there") from None
-            self._retracing.put_back(entry.migration, error)
-            self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
+            self._put_back(entry, error)
             if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
                 way = f"rows that the old version has written since the expand are filled by `bleen migrate backfill {name}`"
                 raise type(error)(f"{error}; {way}") from None
             raise
         except KeyboardInterrupt:
             if not self._retracing.taken(self._entry(name)):
-                self._retracing.put_back(entry.migration, Refused(f"{name}: interrupted"))
-                self.server.rows(*self.ledger.reached(name, State.EXPANDED, entry.at))
+                self._put_back(entry, Refused(f"{name}: interrupted"))
             raise
         self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
         return ()
+
+    def _put_back(self, entry: Entry, why: Refused) -> None:
+        """Has a contract that has taken nothing away, and failed because of ``why``, be pending as before: what it added goes, the pairs are kept in step."""
+        self._retracing.put_back(entry.migration, why)
+        try:
+            self._pairs.put_back(entry.migration)
+        except Refused as trouble:
+            way = f"`bleen migrate revert {entry.name}` and `bleen migrate contract {entry.name}` try again"
+            raise Refused(f"{why}; its pairs could not be kept in step again: {trouble}; {way}") from None
+        self.server.rows(*self.ledger.reached(entry.name, State.EXPANDED, entry.at))
 
     def _expand(self, migration: Migration, service: str, release: int, home: Home | None, together: frozenset[str]) -> bool:
         entry = self.ledger.begin(migration, service, release)
@@ -321,7 +338,7 @@ class Schema:
         backfill.run(self.server, self.ledger, migration, fill, lambda progress: self.told(f"{migration.name}: {progress.line()}"), late=late)
 
     def _diverged(self, entry: Entry) -> dict[str, int]:
-        return {} if self._retracing.taken(entry) else self._pairs.diverged(entry.migration)  # its sync may be gone already, and its columns with it
+        return {} if self._retracing.unshared(entry) else self._pairs.diverged(entry.migration)  # its sync may be gone already, and its columns with it
 
     def _entry(self, name: str) -> Entry:
         entry = self.ledger.entry(name)

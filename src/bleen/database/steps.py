@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from bleen.database import command, parts, reverting
@@ -49,7 +49,7 @@ class Steps:
                 self._run(migration, part, first, group, ends)
             except Missing as error:
                 self._bear(migration, part, error)
-                self._server.change([], self._done(migration, part, first, group), migration.locks, self._told)
+                self._server.change([], [*self._ended(migration, ends), *self._done(migration, part, first, group)], migration.locks, self._told)
         for n in left:
             self._change(migration, part, [], [n], [])
 
@@ -101,41 +101,54 @@ class Steps:
         """Runs statements that belong together, if they were not run, and ends the sync of the pairs of these numbers."""
         with _named_in(migration, part), self._pairs.followed():
             steps = self._ledger.steps(migration.name)
+            parting = [n for n in ends if not steps["sync", n].memo.get("gone")]
             if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))) and not self._server.passing(group[0]):
-                if ends:  # whoever has done it did not know that they end by it
-                    self._change(migration, part, [], ends, [])
+                if parting:  # whoever has done it did not know that they end by it
+                    self._change(migration, part, [], parting, [])
+                if ends:
+                    self._ledger.note(self._ended(migration, ends))
                 return
             for statement in group:
                 self._told(f"{migration.name}: {part}, {in_a_line(statement.text)[:100]}")
-            for n in ends:
+            for n in parting:
                 self._told(f"{migration.name}: {part}, the triggers that kept {words(migration.pairs[n - 1])} in step")
             if all(self._server.transactional(statement) for statement in group):
                 retyped = self._pairs.retyped(group)
                 self._change(migration, part, [*self._pairs.loosened(retyped), *group], ends, self._done(migration, part, first, group))
                 self._pairs.tighten(retyped)
                 return
+            if parting:
+                self._ask(migration, part, group, parting)
+                self._part(migration, part, parting)
+            with _by_hand() if ends else nullcontext():
+                for number, statement in enumerate(group, first):
+                    self._by_itself(migration, part, number, statement, steps.get((part, number)))
             if ends:
-                self._ask(migration, part, group, ends)
-                self._change(migration, part, [], ends, [])
-            for number, statement in enumerate(group, first):
-                self._by_itself(migration, part, number, statement, steps.get((part, number)))
+                self._ledger.note(self._ended(migration, ends))
 
     def _ask(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int]) -> None:
-        """Refuses what the server would, before pairs are kept in step no more: behind that there is no way back."""
-        try:
+        """Refuses what the server would, before pairs are kept in step no more: rows that are written from then on have to be brought back into step."""
+        with _by_hand():
             self._server.catalogue.tries([*self._pairs.removal(migration, part, ends), *group], migration.locks, self._told)
-        except (NotGiven, TookTooLong):
-            raise
-        except Refused as error:
-            raise Refused(f"{error}; mend that by hand, then try again") from None
 
     def _change(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int], done: Sequence[tuple[str, Values]]) -> None:
         """Runs statements as one, with the end of the sync of pairs before them, and their marks."""
         removal = self._pairs.removal(migration, part, ends)
-        gone = [each for number in ends for each in self._ledger.unmark(migration.name, "sync", number)]
         for number in ends:
-            self._pairs.half(migration, number)
-        self._server.change([*removal, *group], [*gone, *done], migration.locks, self._told, *_spoken(migration, part))
+            self._pairs.parting(migration, part, number)
+        self._server.change([*removal, *group], [*self._ended(migration, ends), *done], migration.locks, self._told, *_spoken(migration, part))
+
+    def _part(self, migration: Migration, part: Part, ends: Sequence[int]) -> None:
+        """Ends the sync of pairs before what takes their columns away, which no transaction holds: their steps tell until then how it is put back."""
+        removal = self._pairs.removal(migration, part, ends)
+        for number in ends:
+            self._pairs.parting(migration, part, number)
+        steps, name = self._ledger.steps(migration.name), migration.name
+        gone = [each for n in ends for each in self._ledger.mark(name, "sync", n, False, memo={**steps["sync", n].memo, "gone": True})]
+        self._server.change(removal, gone, migration.locks, self._told, *_spoken(migration, part))
+
+    def _ended(self, migration: Migration, ends: Sequence[int]) -> list[tuple[str, Values]]:
+        return [each for number in ends for each in self._ledger.unmark(migration.name, "sync", number)]
 
     def _by_itself(self, migration: Migration, part: Part, number: int, statement: Statement, step: Step | None) -> None:
         """Runs a statement that no transaction can hold, if it was not run; marked as begun before, with what there was then."""
@@ -205,6 +218,17 @@ def _named_in(migration: Migration, part: str) -> Iterator[None]:
         yield
     except Refused as error:
         raise type(error)(f"{migration.name}/{part}.sql: {error}") from None
+
+
+@contextmanager
+def _by_hand() -> Iterator[None]:
+    """Says the next step where the files do not change any more; but for what was only in the way, or took too long."""
+    try:
+        yield
+    except (NotGiven, TookTooLong):
+        raise
+    except Refused as error:
+        raise type(error)(f"{error}; mend that by hand, then try again") from None
 
 
 @contextmanager

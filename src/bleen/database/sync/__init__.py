@@ -4,11 +4,11 @@ import importlib
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from bleen.database.migration import Pair
-from bleen.database.server import Server
+from bleen.database.migration import Locks, Pair
+from bleen.database.server import Server, Told
 from bleen.database.sync.table import Side
 
-__all__ = ["Side", "Sync", "foreseen", "of", "refusals", "risks"]
+__all__ = ["Side", "Sync", "foreseen", "of", "put_back", "refusals", "risks"]
 
 
 class Sync(Protocol):
@@ -34,6 +34,10 @@ class Sync(Protocol):
 
     def rewrite(self) -> list[str]:
         """For a sync that is installed: who writes which shape may have changed. Locks no table where the dialect can."""
+        ...
+
+    def demanded(self, leaves: Side) -> Mapping[str, str]:
+        """The columns that ``remove`` makes otherwise where it is in no transaction with what drops them, and how each was said: see ``put_back``."""
         ...
 
     def gone(self) -> str:
@@ -89,6 +93,15 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
     from bleen.database.sync import sqlite
 
     return sqlite.of(server, migration, number, pair)
+
+
+def put_back(server: Server, migration: str, number: int, pair: Pair, writers: Mapping[str, Side], was: Mapping[str, str], locks: Locks, told: Told) -> None:
+    """Brings back a sync, or what is missing of it, that was removed in no transaction with what was to drop the old side, which is there. What was written
+    meanwhile is the new version's. ``was``: what ``demanded`` said before. No statement of that version fails.
+    """
+    from bleen.database.sync import mysql_return
+
+    mysql_return.put_back(server, migration, number, pair, writers, was, locks, told)
 
 
 def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:

@@ -77,8 +77,10 @@ class Sync(NamedTuple):
     """The sequences that are there, of those that are ours."""
     writers: Mapping[str, Side]
 
-    def install(self) -> list[str]:
-        wanted = {self._trigger(event): (event, self._body(event)) for event in ("UPDATE", "INSERT")}
+    def install(self, returning: bool = False) -> list[str]:
+        """``returning``: see ``mysql_return``; a row that is out of step, and that an UPDATE leaves alone, is then as the new version wrote it."""
+        bodies = {("return" if returning else "update"): self._body("UPDATE", returning), "insert": self._body("INSERT", returning)}
+        wanted = {self._trigger(kind, body): ("INSERT" if kind == "insert" else "UPDATE", body) for kind, body in bodies.items()}
         found = {each.name for each in self.ours()}
         counters = [f"CREATE SEQUENCE {self.named(name)} NOCACHE ENGINE=InnoDB" for name in self._sequences() if name not in self.counting]
         made = [self._create(name, event, body) for name, (event, body) in wanted.items() if name not in found]
@@ -102,21 +104,35 @@ class Sync(NamedTuple):
         value, then ours go, then it has that value as its default, and that trigger goes too. Where one value for all would not do, it may be NULL before. The
         trigger for UPDATE is gone before what is inserted is not filled any more: it would take the side that nobody gave for the one that is right.
         """
-        leaving = self.pair.old if leaves == "old" else self.pair.new
-        demanded = [name for name in leaving if name in self.shapes and self._shape(name).demanded]  # gone already, nobody has to give it
+        demanded = self.demanded(leaves)
         held = [name for name in demanded if self._held(name)]
         freed = [name for name in demanded if name not in held]
         there = [each.name for each in sorted(self.ours(), key=lambda trigger: trigger.event != "UPDATE")]
         parting = self._parting in there
-        given = " ".join(f"IF NEW.{self._q(name)} IS NULL THEN SET NEW.{self._q(name)} = {self._empty(name)}; END IF;" for name in freed)
         return [
             *(f"ALTER TABLE {self.named(self.table)} MODIFY {self._q(name)} {_nullable(self._shape(name).definition)}, {ONLINE}" for name in held),
-            *([self._create(self._parting, "INSERT", f"BEGIN {given} END")] if freed and not parting else []),
+            *([self._part(freed)] if freed and not parting else []),
             *(self._drop(name) for name in there if name != self._parting),
             *(f"ALTER TABLE {self.named(self.table)} ALTER {self._q(name)} SET DEFAULT {self._empty(name)}" for name in freed),
             *([self._drop(self._parting)] if freed or parting else []),
             *(f"DROP SEQUENCE IF EXISTS {self.named(name)}" for name in self.counting),
         ]
+
+    def demanded(self, leaves: Side) -> dict[str, str]:
+        """The columns that ``remove`` makes otherwise, and how each was said. One that is gone already, nobody has to give."""
+        leaving = [name for name in (self.pair.old if leaves == "old" else self.pair.new) if name in self.shapes]
+        return {name: self._shape(name).definition for name in leaving if self._shape(name).demanded}
+
+    def regain(self, was: Mapping[str, str]) -> list[str]:
+        """Takes back the defaults that ``remove`` gave to columns, by the other trigger, to which the one of ``install`` comes before it goes."""
+        freed = [name for name in was if self._shape(name).default]
+        parting = [] if not freed or self._parting in [each.name for each in self.there] else [self._part(freed)]
+        return [*parting, *(f"ALTER TABLE {self.named(self.table)} ALTER {self._q(name)} DROP DEFAULT" for name in freed)]
+
+    def hold(self, was: Mapping[str, str]) -> list[str]:
+        """Says columns again as they were, that ``remove`` let be NULL."""
+        freed = [name for name in was if self._shape(name).nullable]
+        return [f"ALTER TABLE {self.named(self.table)} MODIFY {self._q(name)} {was[name]}, {ONLINE}" for name in freed]
 
     def gone(self) -> str:
         """A dump without triggers leaves them out; where a table was swapped for another (pt-online-schema-change, gh-ost), that one has them."""
@@ -169,7 +185,12 @@ class Sync(NamedTuple):
 
     def ours(self) -> list[Trigger]:
         """The triggers of this very sync that are there."""
-        return [each for each in self.there if re.fullmatch(self._named("insert|update|parts"), each.name)]
+        return [each for each in self.there if re.fullmatch(self._named("insert|update|parts|return"), each.name)]
+
+    @property
+    def whole(self) -> bool:
+        """Whether both triggers are there, so that no write has passed them by."""
+        return all(any(re.fullmatch(self._named(kind), each.name) for each in self.there) for kind in ("insert", "update"))
 
     def _named(self, events: str) -> str:
         """What the names of its triggers match, whatever their texts; the name of a migration has nothing in it that means something there."""
@@ -197,11 +218,17 @@ class Sync(NamedTuple):
     def _parting(self) -> str:
         return f"{self.name}_parts_00000000"
 
-    def _trigger(self, event: str) -> str:
-        return f"{self.name}_{event.lower()}_{hashlib.sha256(self._body(event).encode()).hexdigest()[:8]}"
+    def _trigger(self, kind: str, body: str) -> str:
+        return f"{self.name}_{kind}_{hashlib.sha256(body.encode()).hexdigest()[:8]}"
 
     def _create(self, name: str, event: str, body: str) -> str:
-        return f"CREATE TRIGGER {self.named(name)} BEFORE {event} ON {self.named(self.table)} FOR EACH ROW {body}"
+        first = f"PRECEDES {self._q(self._parting)} " if event == "INSERT" and self._parting in [each.name for each in self.there] else ""
+        return f"CREATE TRIGGER {self.named(name)} BEFORE {event} ON {self.named(self.table)} FOR EACH ROW {first}{body}"
+
+    def _part(self, freed: Sequence[str]) -> str:
+        """Makes the trigger that gives columns a value which an INSERT would have to give."""
+        given = " ".join(f"IF NEW.{self._q(name)} IS NULL THEN SET NEW.{self._q(name)} = {self._empty(name)}; END IF;" for name in freed)
+        return self._create(self._parting, "INSERT", f"BEGIN {given} END")
 
     def _drop(self, name: str) -> str:
         return f"DROP TRIGGER IF EXISTS {self.named(name)}"
@@ -222,7 +249,7 @@ class Sync(NamedTuple):
         except KeyError:
             raise Refused(f"{self.table} has no column {column}; it has {', '.join(self.shapes)}") from None
 
-    def _body(self, event: str) -> str:
+    def _body(self, event: str, returning: bool) -> str:
         insert = event == "INSERT"
         old, new = self.pair.old, self.pair.new
         filled, taken = self._variables("filled", new), self._variables("taken", old)
@@ -230,7 +257,9 @@ class Sync(NamedTuple):
         declared = {variable: f"{self._shape(name).declared}" for each in (filled, taken) for name, variable in each.items()}
         declared |= {variable: f"{self._shape(name).declared} DEFAULT {self._shape(name).default or 'NULL'}" for name, variable in empty.items()}
         fill = " ".join(f"SET NEW.{self._q(name)} = {variable};" for name, variable in filled.items())
+        take = " ".join([self._next(0), *(f"SET NEW.{self._q(name)} = {variable};" for name, variable in taken.items())]).strip()
         touched = [self._given(side, empty) if insert else self._changed(side) for side in (old, new)]
+        whole = " AND ".join(["TRUE", *(f"{variable} IS NOT NULL" for name, variable in taken.items() if not self._shape(name).nullable)])
         return _BODY.format(
             told=told(self.pair).replace("*/", r"*\/"),
             declared="\n".join(f"  DECLARE {variable} {kind};" for variable, kind in declared.items()),
@@ -241,11 +270,11 @@ class Sync(NamedTuple):
             old_touched=touched[0],
             new_touched=touched[1],
             fill=fill,
-            take=" ".join([self._next(0), *(f"SET NEW.{self._q(name)} = {variable};" for name, variable in taken.items())]).strip(),
+            take=take,
             writer=self._writer(),
             ungiven=_UNGIVEN.format(fill=fill) if insert else "",
             unwritten=_UNWRITTEN.format(fill=fill) if insert else "",
-            untouched="" if insert else _UNTOUCHED.format(fill=fill),
+            untouched="" if insert else _UNTOUCHED.format(fill=f"IF {whole} THEN {take} ELSE {fill} END IF;" if returning else fill),
             alone=_ALONE.format(only_old=self._only_old(), fill=fill) if insert else "",
             conflict=f"{self._next(1)} {self._conflict()}".strip(),
         )

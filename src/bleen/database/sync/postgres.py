@@ -193,6 +193,9 @@ class Sync(NamedTuple):
         matter = _TEXTS if speaks or not self.calls.steady or not bases <= {*_STEADY} else ()
         return {name: self.settings[name] for name in (*matter, *(_LOCALES if speaks else ()))}
 
+    def demanded(self, leaves: Side) -> dict[str, str]:
+        return {}
+
     def gone(self) -> str:
         """A dump of some tables leaves it out, and somebody who loads rows may have disabled it."""
         return (

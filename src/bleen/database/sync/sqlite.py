@@ -65,6 +65,9 @@ class Sync(NamedTuple):
         """Nothing in it depends on who writes."""
         return []
 
+    def demanded(self, leaves: Side) -> dict[str, str]:
+        return {}
+
     def gone(self) -> str:
         """A table that is made anew and given the old one's name, as SQLite's manual has it for ALTER TABLE, and Alembic and Django do it, has no triggers."""
         names = ", ".join(map(literal, self._triggers()))

@@ -19,9 +19,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     with migrating.opened(args) as opened:
         name = args.migration
-        if name in opened.schema.contracted():
-            raise UserError(f"{name} is contracted: the old shape is gone; the way on is a new migration")
-        if why := _needed(opened, args):
+        if why := opened.schema.beyond(name) or _needed(opened, args):
             raise UserError(why)
         lost = {pair: count for pair, count in opened.schema.losses(name).items() if count}
         warning = "; ".join(f"{count} values of {pair} would be lost" for pair, count in lost.items())
