@@ -180,11 +180,21 @@ def test_what_cannot_be_read_in_migration_toml_is_told_before_anything_is_touche
 
 
 @pytest.mark.parametrize(
-    ("does", "told"), [("SET NEW.note = lower(New.`first`)", True), ("SET NEW.note = lower(NEW.first_name)", False), ("SET @a = 1", False)]
+    ("does", "told"),
+    [
+        ("SET NEW.note = lower(New.`first`)", True),
+        ('SET NEW.note = NEW . "first"', True),
+        ("SET NEW.note = lower(NEW.first_name)", False),
+        ("SET @a = 1", False),
+    ],
 )
 def test_a_trigger_that_reads_the_old_side_before_ours_has_made_it_is_told(maria_base: MariaBase, does: str, told: bool) -> None:
     with maria_base.connect() as client:
-        client.run(USERS.replace("note text", "note text, first_name text"), f"CREATE TRIGGER noted BEFORE INSERT ON users FOR EACH ROW {does}")
+        client.run(
+            USERS.replace("note text", "note text, first_name text"),
+            "SET sql_mode = 'ANSI_QUOTES'",
+            f"CREATE TRIGGER noted BEFORE INSERT ON users FOR EACH ROW {does}",
+        )
     server = maria_base.open()
     try:
         said = sync.risks(server, NAMES)

@@ -483,6 +483,7 @@ COPY = "CREATE TRIGGER a_copy AFTER INSERT ON notes FOR EACH ROW UPDATE users SE
 LAST = "ALTER TABLE users DROP COLUMN last_name, ALGORITHM=INPLACE, LOCK=NONE;"
 NAMING = {
     "a trigger of the table": (TOUCH.format("lower(Old . `last_name`)"), LAST, "trigger a_touch on table users says Old . `last_name`"),
+    "made under ANSI_QUOTES": (TOUCH.format('lower(OLD."last_name")'), LAST, 'trigger a_touch on table users says OLD."last_name"'),
     "of another column": (TOUCH.format("lower(OLD.last_names)").replace("last_names", "first_name"), LAST, ""),
     "whose trigger it drops": (TOUCH.format("OLD.last_name"), f"DROP TRIGGER a_touch; {LAST}", ""),
     "whose table it drops too": (TOUCH.format("OLD.last_name"), "DROP TABLE users;", ""),
@@ -498,10 +499,11 @@ NAMING = {
 
 
 @pytest.mark.parametrize(("made", "contract", "why"), NAMING.values(), ids=NAMING)
-def test_what_names_that_which_a_contract_drops_is_told_and_keeps_its_gate_shut(schema: Schema, made: str, contract: str, why: str) -> None:
+def test_what_names_that_which_a_contract_drops_is_told_and_keeps_its_gate_shut(users: MariaBase, schema: Schema, made: str, contract: str, why: str) -> None:
     """Nor, unless a reason is named, while a trigger or a view names it."""
     schema.server.rows("CREATE TABLE notes (id bigint PRIMARY KEY, text text, last_name text)")
-    schema.server.rows(made)
+    with users.connect() as person:
+        person.run("SET sql_mode = 'ANSI_QUOTES'", made)
     wanted = migration("0008_less", expand=FULL_NAME["expand.sql"], contract=contract)
     assert [why in each for each in Foresight(schema).risks(wanted) if "drop that" in each] == [True] * bool(why)
     schema.expand([wanted], "shop", 2, SHIPS)

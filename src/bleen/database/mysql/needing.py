@@ -39,9 +39,15 @@ def needing(server: "MySQL", statements: Sequence[Statement], before: Sequence[S
         said += f"{statement.text};\n"
 
 
+def of_row(column: str, rows: str = "NEW|OLD") -> re.Pattern[str]:
+    """What in the body of a trigger says a column of its row; in double quotes too, as it may have been made under ANSI_QUOTES."""
+    quoted = "|".join(re.escape(f"{quote}{column.replace(quote, quote * 2)}{quote}") for quote in '`"')
+    return re.compile(rf"\b(?:{rows})\s*\.\s*(?:{quoted}|{re.escape(column)}(?![\w$]))", re.IGNORECASE)
+
+
 def _naming(server: "MySQL", table: Table, column: str, gone: set[Table]) -> Iterator[tuple[str, str, str, str]]:
     """What names a table, or its column: its kind, its database, its name and why it fails then."""
-    own = re.compile(rf"\b(?:NEW|OLD)\s*\.\s*(?:`{re.escape(column.replace('`', '``'))}`|{re.escape(column)}(?![\w$]))", re.IGNORECASE)
+    own = of_row(column)
     for schema, name, of_schema, of_table, body in server.rows(_TRIGGERS, [column or table[1]]):
         of = server.qualified((of_schema, of_table))
         if of in gone:

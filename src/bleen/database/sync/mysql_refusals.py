@@ -1,10 +1,10 @@
 """What two-way sync on MySQL and MariaDB cannot keep in step, or not without harm; each reason with a way."""
 
 import json
-import re
 from typing import cast
 
 from bleen.database.migration import Pair, speaks_of
+from bleen.database.mysql.needing import of_row
 from bleen.database.mysql.server import MySQL
 from bleen.database.server import Server
 from bleen.database.sync import mysql
@@ -60,7 +60,7 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
         return []
     found = []
     for trigger in sync.there:
-        reads = [name for name in pair.old if re.search(rf"\bNEW\s*\.\s*`?{re.escape(name)}`?(?![\w$])", trigger.body, re.IGNORECASE)]
+        reads = [name for name in pair.old if of_row(name, "NEW").search(trigger.body)]
         if reads and not trigger.name.startswith(PREFIX):
             what = f"the trigger {trigger.name}, BEFORE {trigger.event}, says NEW.{', NEW.'.join(reads)}, and fires before ours"
             found.append(f"{what}: when the new version writes, it does not see what {', '.join(pair.new)} makes of that; let the application do it")
