@@ -7,6 +7,7 @@ from in_step_mysql import NAMES, USERS, change, made
 
 from bleen.cli.database import allowed
 from bleen.database import sync
+from bleen.database.foresight import Foresight
 from bleen.database.migration import Pair, parse
 from bleen.database.schema import Schema
 from bleen.errors import UserError
@@ -58,6 +59,39 @@ def test_a_foreign_key_in_either_direction_is_refused_as_cascades_fire_no_trigge
     )
     assert "first is in the foreign key named of users" in said
     assert "last is in the foreign key held of cards" in said
+
+
+TOML = """
+table = "users"
+old = ["first", "last"]
+new = ["full_name"]
+forward = { full_name = "concat(first, ' ', last)" }
+backward = { first = "substring_index(full_name, ' ', 1)", last = "substring_index(full_name, ' ', -1)" }
+on_conflict = "new"
+"""
+LATER = {  # and the columns of a pair that it puts into a foreign key
+    "ALTER TABLE users ADD CONSTRAINT named FOREIGN KEY (note, Full_Name) REFERENCES names (a, b) ON DELETE SET NULL, LOCK=NONE;": "Full_Name",
+    "ALTER TABLE users ADD KEY (id), ADD FOREIGN KEY IF NOT EXISTS named (`last`) REFERENCES other.names (id);": "last",
+    "CREATE TABLE cards (id int, holder varchar(40) REFERENCES users (first) ON UPDATE CASCADE);": "first",
+    "CREATE TABLE cards (holder varchar(40), CONSTRAINT held FOREIGN KEY (holder) REFERENCES {db}.users (last));": "last",
+    "ALTER TABLE users DROP FOREIGN KEY gone, ADD COLUMN team int REFERENCES teams (first), ADD KEY (last);": "",
+    "CREATE TABLE cards (first int, FOREIGN KEY (first) REFERENCES users (id));": "",
+    "CREATE TABLE other.cards (holder varchar(40), FOREIGN KEY (holder) REFERENCES users (last));": "",
+}
+
+
+@pytest.mark.parametrize("text", LATER)
+def test_a_foreign_key_of_a_later_migration_is_refused_by_the_plan_while_the_pair_is_in_step(maria_base: MariaBase, text: str) -> None:
+    """A cascade fires no trigger."""
+    sources = {"expand.sql": "SELECT 1;", "migration.toml": f"[[sync]]\n{TOML}"}
+    earlier, later = parse("0001_names", sources, ""), parse("0002_key", {"expand.sql": text.replace("{db}", maria_base.name)}, "")
+    server = maria_base.open()
+    try:
+        server.rows(USERS)
+        said = Foresight(Schema(server)).foreseen(later, [earlier])
+    finally:
+        server.close()
+    assert [f"is kept in step for 0001_names, and {LATER[text]} is then in a foreign key" in each for each in said] == [True] * bool(LATER[text]), said
 
 
 def test_a_column_that_changes_by_itself_or_with_the_time_zone(maria_base: MariaBase) -> None:

@@ -7,6 +7,7 @@ from sqlite_files import NAMES, USERS, File, installed, made
 
 from bleen.database import sync
 from bleen.database.migration import Pair
+from bleen.database.statements import Place, Statement
 
 
 @pytest.fixture
@@ -79,6 +80,23 @@ def test_what_cannot_be_kept_in_step_is_refused(file: File, what: str) -> None:
     import re
 
     assert re.search(words, refused(file, USERS, *statements, pair=pair))
+
+
+LATER = {  # and the columns of a pair that it puts into a foreign key
+    "CREATE TABLE cards (holder REFERENCES Users (last) ON UPDATE CASCADE)": "last",
+    "ALTER TABLE users ADD COLUMN team REFERENCES users (first)": "first",
+    "ALTER TABLE users ADD COLUMN team REFERENCES users (id)": "",
+    "CREATE TABLE cards (first REFERENCES users (note))": "",
+}
+
+
+@pytest.mark.parametrize("text", LATER)
+def test_a_foreign_key_of_a_later_migration_hampers_the_pair(file: File, text: str) -> None:
+    with file.connect() as connection:
+        connection.execute(USERS)
+    with file.opened() as server:
+        said = server.catalogue.hampers(Statement(text, Place(1, 1), 0), NAMES)
+    assert said.partition(" is then in a foreign key")[0] == LATER[text]
 
 
 GUARDS = {

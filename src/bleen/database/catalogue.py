@@ -71,8 +71,8 @@ class Catalogue:
         """What is there and stands in the way of ``statements`` that drop, when their turn comes behind ``before``: neither takes it away first."""
         return []
 
-    def hampers(self, statement: Statement, table: str) -> str:
-        """Why no pair of a table can be kept in step once a statement was run; empty if nothing is known against it."""
+    def hampers(self, statement: Statement, pair: Pair) -> str:
+        """Why a pair cannot be kept in step once a statement was run; empty if nothing is known against it."""
         return ""
 
     def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:

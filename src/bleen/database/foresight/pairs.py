@@ -71,7 +71,7 @@ def hampered(it: Prospect) -> Iterator[str]:
     for statement in it.statements("expand"):
         for other in (it.migration, *it.beside):
             for pair in other.pairs:
-                if why := it.server.catalogue.hampers(statement, pair.table):
+                if why := it.server.catalogue.hampers(statement, pair):
                     way = f"say it in a release after the contract of {other.name}"
                     yield f"expand.sql: {statement.brief}: {words(pair)} is kept in step for {other.name}, and {why}; {way}"
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bleen.database.catalogue import Catalogue, Needing, Spreading
-from bleen.database.migration import Locks
+from bleen.database.migration import Locks, Pair
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.empty import Connect, refused, tried
 from bleen.database.mysql.needing import needing
@@ -13,6 +13,7 @@ from bleen.database.mysql.spreads import spreading
 from bleen.database.reverting.names import taken_as_written
 from bleen.database.server import Told
 from bleen.database.statements import Statement
+from bleen.errors import Refused
 
 if TYPE_CHECKING:
     from bleen.database.mysql.server import MySQL
@@ -67,6 +68,20 @@ class MySQLCatalogue(Catalogue):
 
     def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
         return list(spreading(self._server, statements, before))
+
+    def hampers(self, statement: Statement, pair: Pair) -> str:
+        made, ours = mysql_statements.references(statement), {name.lower() for name in (*pair.old, *pair.new)}
+        try:
+            table = self._server.named(pair.table)
+        except Refused:  # as ``sync.foreseen`` says
+            return ""
+        for each in made:
+            of = self._server.qualified(each.table)
+            to = self._server.qualified((*of[: 2 - len(each.to)], *each.to))
+            said = [*(each.columns if of == table else ()), *(each.referenced if to == table else ())]
+            if named := [name for name in said if name.lower() in ours]:
+                return f"{', '.join(named)} is then in a foreign key: a write that seems to leave it alone would change it, and a cascade fires no trigger"
+        return ""
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         found = self._server.rows(

@@ -28,6 +28,17 @@ class About(NamedTuple):
     """Only what is said of these columns, indexes and constraints; empty: all of it."""
 
 
+class Reference(NamedTuple):
+    """A foreign key that a statement makes."""
+
+    table: tuple[str, ...]
+    columns: tuple[str, ...]
+    """Empty if they are new with their table."""
+    to: tuple[str, ...]
+    referenced: tuple[str, ...]
+    """Empty if it does not say them."""
+
+
 class Default(NamedTuple):
     """What a part of an ALTER TABLE says of the default of a column."""
 
@@ -123,6 +134,43 @@ def takes(statement: Statement) -> list[tuple[tuple[str, ...], str]]:
     except Puzzled:
         return []
     return []
+
+
+def references(statement: Statement) -> list[Reference]:
+    """The foreign keys that a CREATE TABLE or an ALTER TABLE makes, at its end or with a column."""
+    try:
+        return _references(statement)
+    except Puzzled:
+        return []
+
+
+def _references(statement: Statement) -> list[Reference]:
+    tables = [each.name for each in about(statement) if each.kind == "TABLE"]
+    cursor, found, columns = _cursor(statement.text), list[Reference](), tuple[str, ...]()
+    alter = altered(statement)
+    specs = [spec for spec in alter.specs if spec.column] if alter else []
+    while tables and not cursor.done:
+        at, word = cursor.now, cursor.now.word
+        cursor.at += 1
+        if word == "FOREIGN":
+            while not (cursor.done or cursor.sees("(") or cursor.sees(",")):
+                cursor.at += 1
+            columns = _enclosed(cursor)
+        elif word == "REFERENCES":
+            to = cursor.table()
+            added = [spec.names[0].identifier for spec in specs if spec.at.offset <= at.offset < spec.at.offset + len(spec.text)]
+            found.append(Reference(_identifiers(tables[0]), columns or tuple(added), _identifiers(to), _enclosed(cursor)))
+            columns = ()
+    return found
+
+
+def _enclosed(cursor: Cursor) -> tuple[str, ...]:
+    """The names in the parentheses that come next; none if none come."""
+    begin = cursor.at
+    if not cursor.sees("("):
+        return ()
+    cursor.group()
+    return tuple(token.identifier for token in cursor.tokens[begin : cursor.at] if token.kind in ("word", "name"))
 
 
 def defaults(statement: Statement) -> list[Default]:

@@ -80,8 +80,8 @@ class PostgresCatalogue(Catalogue):
         spread = (Needing(each.statement, each.why, each.trigger) for each in spreading(self._rows, statements, before))
         return [*needing(self._rows, statements, before), *spread]
 
-    def hampers(self, statement: Statement, table: str) -> str:
-        (node, name), pb = node_of(statement), postgast.pg_query_pb2
+    def hampers(self, statement: Statement, pair: Pair) -> str:
+        (node, name), pb, table = node_of(statement), postgast.pg_query_pb2, pair.table
         heirs, parts, published = list[Any](), list[Any](), list[Any]()
         if name == "create_stmt" and not node.HasField("partbound"):
             heirs = [each.range_var for each in node.inh_relations]

@@ -1,12 +1,16 @@
 """What a SQLite file's schema says of statements before they run, and a copy of it without rows."""
 
+import re
 from collections.abc import Sequence
 
 from bleen.database.catalogue import Catalogue, Needing, Spreading
+from bleen.database.migration import Pair
 from bleen.database.reverting.names import taken
 from bleen.database.server import Server
 from bleen.database.sqlite import copy as sqlite_copy
+from bleen.database.sqlite.values import named as named_table
 from bleen.database.statements import Statement
+from bleen.errors import Refused
 
 
 class SQLiteCatalogue(Catalogue):
@@ -27,6 +31,16 @@ class SQLiteCatalogue(Catalogue):
 
     def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
         return sqlite_copy.refused(self._server, before, statements)
+
+    def hampers(self, statement: Statement, pair: Pair) -> str:
+        if not re.search(r"\bREFERENCES\b", statement.text, re.IGNORECASE):
+            return ""
+        try:
+            table, ours = named_table(pair.table), {name.lower() for name in (*pair.old, *pair.new)}
+        except Refused:  # as ``sync.foreseen`` says
+            return ""
+        named = [each for each in sqlite_copy.referring(self._server, statement, table) if each.lower() in ours]
+        return f"{', '.join(named)} is then in a foreign key: a write that seems to leave it alone would change it" if named else ""
 
     def needing(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Needing]:
         return list(sqlite_copy.needing(self._server, statements, before))

@@ -20,6 +20,11 @@ _CHANGES = re.compile(r"(CREATE|ALTER|DROP)\b", re.IGNORECASE)
 _BESIDE = re.compile(r"error in (index|trigger|view) (.+?)(?: after \w+ \w+)?:")
 _OURS = ("no such function", "no such module", "no such collation")
 """What an application may give its own connections."""
+REFERRING = """
+    SELECT k."from", 'the foreign key to ' || k."table" FROM pragma_foreign_key_list(?) k UNION ALL
+    SELECT k."to", 'a foreign key of ' || t.name FROM sqlite_master t, pragma_foreign_key_list(t.name) k
+    WHERE t.type = 'table' AND k."table" = ? COLLATE NOCASE AND k."to" IS NOT NULL"""
+"""The columns of a table that are in foreign keys, and in which."""
 _WITHIN = re.compile(r"cannot drop .*column|error in table .* after drop column")
 
 
@@ -58,6 +63,17 @@ def _broken(copy: sqlite3.Connection, statements: Sequence[Statement], among: Co
     for statement, error in dict.fromkeys((statement, now[what]) for what, statement in since.items()):
         failing, names = zip(*((" ".join(what), what[1]) for what, by in since.items() if (by, now[what]) == (statement, error)), strict=True)
         yield statement, f"after it {', '.join(failing)} {'fails' if len(failing) == 1 else 'fail'} ({error})", names[0], error
+
+
+def referring(server: Server, statement: Statement, table: str) -> list[str]:
+    """The columns of a table that are in a foreign key once a statement was run, of whichever side, and were in none before."""
+    with _copied(server, (), [statement]) as copy:
+        if copy is None:
+            return []
+        before = set(copy.execute(REFERRING, [table, table]))
+        if _carried_out(copy, statement):
+            return []
+        return [str(column) for column, of in copy.execute(REFERRING, [table, table]) if (column, of) not in before]
 
 
 @contextmanager

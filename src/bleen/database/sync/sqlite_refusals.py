@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bleen.database.migration import Pair
 from bleen.database.server import Server
 from bleen.database.sqlite import values as sqlite_values
+from bleen.database.sqlite.copy import REFERRING
 from bleen.database.sqlite.triggers import Trigger, Write, before_ours, chain, triggers
 from bleen.database.sqlite.values import MOMENTS, Table, default, look, named, quoted
 from bleen.database.statements import Unreadable
@@ -133,14 +134,8 @@ def _columns(server: Server, sync: Sync) -> Iterator[str]:
                 f"{name} is NOT NULL without a default: an INSERT of {other}, fails before a trigger of SQLite can fill it; give it a default (ALTER TABLE"
                 " cannot: rebuild the table in a release before this one), or let the expand make a new table"
             )
-    keys = server.rows(
-        """SELECT k."from", 'the foreign key to ' || k."table" FROM pragma_foreign_key_list(%s) k UNION ALL
-        SELECT k."to", 'a foreign key of ' || t.name FROM sqlite_master t, pragma_foreign_key_list(t.name) k
-        WHERE t.type = 'table' AND k."table" = %s COLLATE NOCASE AND k."to" IS NOT NULL""",
-        [table.name, table.name],
-    )
     known = {name.lower() for name in ours}
-    for column, words in keys:
+    for column, words in server.rows(REFERRING, [table.name, table.name]):
         if column.lower() in known:
             yield f"{column} is in {words}: a write that seems to leave it alone would change it; leave it out of the pair"
 
