@@ -571,6 +571,23 @@ def test_a_trigger_that_somebody_has_made_since_and_that_names_what_a_revert_tak
     assert (told.opened("as it is"), told.opened("a_touch: dropped tonight")) == (False, True)
 
 
+@pytest.mark.parametrize("sees", [True, False])
+def test_a_view_whose_text_the_role_may_not_see_keeps_the_gate_shut_as_one_that_may_read_what_goes(users: MariaBase, sees: bool) -> None:
+    """Nor, unless a reason is named, while a trigger or a view names it."""
+    few = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, TRIGGER, REFERENCES, CREATE TEMPORARY TABLES" + ", SHOW VIEW" * sees
+    wanted = parse("0007_full_name", FULL_NAME, "")
+    with users.connect() as client:
+        client.run("CREATE VIEW ids AS SELECT id FROM users", "CREATE USER few", f"GRANT {few} ON {users.name}.* TO few")
+        try:
+            with opened(users._replace(user="few")) as schema:
+                said = [each for each in Foresight(schema).risks(wanted) if "view ids" in each]
+                schema.expand([wanted], "shop", 2, SHIPS)
+                shut = [o.why for each in schema.pending(NOBODY) for o in each.obstacles if o.unseen and "view ids" in o.why]
+        finally:
+            client.run("DROP USER few")
+    assert [["its text is not shown to this role: GRANT SHOW VIEW ON" in each for each in found] for found in (said, shut)] == [[True] * (not sees)] * 2
+
+
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
     (said,) = Foresight(schema).risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
     assert "drops last_name of users, NOT NULL without a default" in said

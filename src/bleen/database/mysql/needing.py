@@ -18,6 +18,8 @@ _TRIGGERS = """
     SELECT trigger_schema, trigger_name, event_object_schema, event_object_table, action_statement FROM information_schema.triggers
     WHERE LEFT(trigger_name, 6) <> 'bleen_' AND trigger_schema NOT IN ('mysql', 'sys') AND LOCATE(%s, action_statement) > 0 ORDER BY 1, 2"""
 _VIEWS = "SELECT table_schema, table_name, view_definition FROM information_schema.views WHERE LOCATE(%s, view_definition) > 0 ORDER BY 1, 2"
+_HIDDEN = "SELECT table_schema, table_name FROM information_schema.views WHERE view_definition = '' AND table_schema <> 'sys' ORDER BY 1, 2"
+"""Those whose text is not for who asks."""
 
 Table = tuple[str, str]
 """Its database and its name, as the catalogue has them."""
@@ -25,17 +27,25 @@ Table = tuple[str, str]
 
 def needing(server: "MySQL", statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Needing]:
     """Implements ``Catalogue.needing``. What a statement before it speaks of, that may have made such that it does without."""
-    gone, said = set[Table](), ""
+    gone, said, hidden = set[Table](), "", set[Table]()
     for number, statement in enumerate((*before, *statements)):
         takes = [(server.qualified(name), column) for name, column in mysql_statements.takes(statement)]
         gone |= {table for table, column in takes if not column}
+        views = list[Table]()
         for table, column in takes if number >= len(before) else ():
             known = {name.lower() for name in server.columns(".".join(map(server.quoted, table)))}
             if column.lower() in known or (known and not column):
+                views = [server.qualified(each) for each in server.rows(_HIDDEN)]
                 for kind, schema, name, why in _naming(server, table, column, gone):
                     if not speaks_of(said, name):
                         shown = name if schema == server.database else f"{schema}.{name}"
                         yield Needing(statement, f"{kind} {shown} {why}", name)
+        for view in views:
+            if view not in gone | hidden and not speaks_of(said, view[1]):
+                shown = view[1] if view[0] == server.database else ".".join(view)
+                way = f"GRANT SHOW VIEW ON {server.quoted(view[0])}.* TO that role lets it be seen whether it does"
+                yield Needing(statement, f"view {shown} may read what that takes away, and its text is not shown to this role: {way}", view[1])
+                hidden.add(view)
         said += f"{statement.text};\n"
 
 
