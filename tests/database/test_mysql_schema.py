@@ -677,7 +677,7 @@ def test_a_name_that_something_has_already_is_known_before_expand(users: MariaBa
         ("ALTER TABLE Notes ADD COLUMN IF NOT EXISTS Body text;", "ALTER TABLE Notes DROP COLUMN IF EXISTS Body;", "Body of Notes"),
         ("CREATE TABLE IF NOT EXISTS {db}.users (id int);", "DROP TABLE IF EXISTS {db}.users;", "users"),
         ("ALTER TABLE {db}.users ADD COLUMN IF NOT EXISTS id int;", "ALTER TABLE {db}.users DROP COLUMN IF EXISTS id;", "id of users"),
-        ("CREATE TABLE audit (users int); CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE IF EXISTS users, audit;", "users"),
+        ("CREATE TABLE audit (users int); CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE IF EXISTS users; DROP TABLE audit;", "users"),
         ("CREATE OR REPLACE FUNCTION one() RETURNS int RETURN 2;", "DROP FUNCTION IF EXISTS one;", "one"),
         ("CREATE PROCEDURE IF NOT EXISTS one() SELECT 2;", "DROP PROCEDURE IF EXISTS one;", ""),
         ("RENAME TABLE users TO folk; CREATE TABLE IF NOT EXISTS users (id int);", "DROP TABLE users;", ""),
@@ -691,6 +691,24 @@ def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(
     files = {f"{name}.sql": text.format(db=users.name) for name, text in (("expand", expand), ("revert", revert))}
     said = Foresight(schema).foreseen(parse("0008_perhaps", files, "x"))
     assert [f": {there} is there already, and revert.sql would drop it" in each for each in said] == [True] * bool(there), said
+
+
+@pytest.mark.parametrize("part", ["expand", "contract", "revert"])
+def test_what_goes_by_one_statement_that_could_be_done_by_half_is_known_before_expand(users: MariaBase, schema: Schema, part: str) -> None:
+    files = {"expand": "CREATE TABLE notes (id int PRIMARY KEY);"}
+    both = migration("0008_less", **files | {part: files.get(part, "") + "DROP TABLE IF EXISTS notes, users;"})
+    assert f"{part}.sql: line 1, DROP TABLE IF EXISTS notes, users: write a statement of its own for each" in " ".join(Foresight(schema).foreseen(both))
+
+    def carried_out() -> None:
+        """As by an earlier bleen, it is in the ledger already."""
+        schema.expand([both], "shop", 2, {})
+        if part == "contract":
+            schema.contract("0008_less")
+        schema.revert("0008_less")
+
+    with pytest.raises(Refused, match=f"^0008_less/{part}.sql: line 1, .* of its own for each"):
+        carried_out()
+    assert [*schema.server.columns("users"), *schema.server.columns("notes")] == ["id", "first_name", "last_name"] + ["id"] * (part != "expand")
 
 
 NAMED = {

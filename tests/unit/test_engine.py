@@ -11,8 +11,8 @@ import pytest
 from bleen.engine.watch import Watch
 from bleen.errors import Fenced, StaleWriter
 from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Verb
-from bleen.model import Environment, NotYet, Result, Routing, Verdict
-from bleen.plan import Step
+from bleen.model import Environment, Health, NotYet, Result, Routing, Verdict
+from bleen.plan import Probe, Step
 from bleen.testing.service import FakeService
 
 P = Phase
@@ -942,6 +942,35 @@ def test_a_host_that_is_out_of_threads_for_a_while_neither_kills_nor_blinds(serv
         assert (service.release.phase, service.release.halted, served(service)) == (P.HOLDING, "", {GREEN: 100})
     service.platform.kill(GREEN)
     assert service.drive().phase is P.ROLLED_BACK
+
+
+def test_a_look_is_under_way_until_what_it_saw_is_there(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at environments no more often than their interval says, one look at a time each."""
+    watch, looks = Watch(taking=lambda look: look()), list[Environment]()
+
+    class Interrupted:
+        """A lock behind each turn of which somebody else looks, once the first look was taken."""
+
+        lock, inside = threading.Lock(), False
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+            if looks and not self.inside:
+                self.inside = True
+                watch.look(service.platform, BLUE, Probe(), 1.0)
+                self.inside = False
+
+    def health(environment: Environment) -> Health:
+        looks.append(environment)
+        return Health(1, 1, ())
+
+    monkeypatch.setattr(watch, "_lock", Interrupted())
+    monkeypatch.setattr(service.platform, "health", health)
+    assert watch.look(service.platform, BLUE, Probe(), 1.0).healthy
+    assert looks == [BLUE]
 
 
 # Another engine

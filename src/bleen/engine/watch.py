@@ -82,7 +82,8 @@ class Watch:
             self._sights = {e: s for e, s in self._sights.items() if e in keep}
 
     def _take(self, platform: Platform, environment: Environment, probe: Probe, now: float) -> None:
-        was = self._sights.get(environment, Sight())
+        with self._lock:
+            seen = was = self._sights.get(environment, Sight())
         try:
             health = platform.health(environment)
             seen = Sight(health, now, 0 if health.ready else was.failures + 1, probe.fall)
@@ -92,7 +93,6 @@ class Watch:
             self._log(f"a look at {environment}: {trace()}")
             seen = was._replace(at=now, fall=probe.fall, trouble=f"a bug in bleen, please report it: {type(error).__name__}: {error}")
         finally:
-            with self._lock:
+            with self._lock:  # at once: who came between the two would find that the next look is due
                 self._under_way.discard(environment)
-        with self._lock:
-            self._sights[environment] = seen
+                self._sights[environment] = seen

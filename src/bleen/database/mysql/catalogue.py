@@ -42,6 +42,8 @@ class MySQLCatalogue(Catalogue):
         self._server, self._connect = server, connect
 
     def unable(self, statement: Statement) -> str:
+        if len(mysql_statements.about(statement)) > 1:
+            return f"{statement.brief}: write a statement of its own for each: who is killed between two of them leaves one done, and one not"
         if self._server.mariadb and re.match(r"DROP\s+INDEX\b.*\b(ALGORITHM|LOCK)\b", statement.text, re.IGNORECASE | re.DOTALL):
             return f"{statement.brief}: MariaDB takes neither ALGORITHM nor LOCK here: write ALTER TABLE ... DROP INDEX ..., ALGORITHM=INPLACE, LOCK=NONE"
         return ""

@@ -228,8 +228,6 @@ class MySQL:
 
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """Every change of the schema commits by itself; whether an earlier try did so, ``sight`` tells."""
-        if len(mysql_statements.about(statement)) > 1:
-            raise Refused(f"{statement.brief}: write a statement of its own for each: who is killed between two of them leaves one done, and one not")
         self._patiently(statement, locks, told)
 
     def clear(self, statement: Statement, locks: Locks, told: Told) -> list[str]:
