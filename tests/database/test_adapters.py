@@ -237,6 +237,22 @@ def test_django_s_migrate_is_known_by_its_words(words: str, goal: tuple[str, str
     assert planning.goal(words.split()) == goal
 
 
+@pytest.mark.parametrize(
+    ("words", "beyond"),
+    [
+        ("manage.py migrate auth", ["shop.0002_note", "shop.0001_initial"]),
+        ("manage.py migrate shop 0001", ["shop.0002_note"]),
+        ("manage.py migrate shop 0002", []),
+        ("manage.py migrate", []),
+    ],
+)
+def test_what_django_takes_back_beyond_what_it_has_brought(words: str, beyond: list[str]) -> None:
+    """`revert` undoes what was done: of a whole app, not what others have built on it."""
+    goal = planning.goal(words.split())
+    assert goal
+    assert goal.beyond(["shop.0002_note", "shop.0001_initial", "auth.0001_initial"]) == beyond
+
+
 def test_the_plan_of_django_is_read_behind_what_its_settings_print() -> None:
     plan = "settings.local\nPlanned operations:\nshop.0002_note\n    Add field note to user\n    Raw Python operation -> Fills it.\nblog.0003_más\n"
     assert planning.planned(plan) == ["shop.0002_note", "blog.0003_más"]
@@ -560,7 +576,7 @@ r0 -> c1 (contract), no surname
 )
 def test_what_a_downgrade_takes_back_beyond_what_an_upgrade_has_brought(expand: str, revert: str, current: str, others: list[str], gone: list[str]) -> None:
     book = revisions.Book(HISTORY, current)
-    assert [each for each in book.taken(revert) if each not in book.brought(expand, others)] == gone
+    assert book.beyond(revert, expand, others) == gone
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,11 @@ class Book:
         at = [words[0] for line in current.splitlines() if (words := line.split())]  # env.py may print, too
         self._run = self._up_to(at)
 
-    def taken(self, goal: str) -> list[str]:
+    def beyond(self, goal: str, expanded: str, others: Sequence[str]) -> list[str]:
+        """What a ``downgrade`` would take back that the ``upgrade`` of the same migration has not brought; ``others``: where else Alembic was sent."""
+        return [each for each in self._taken(goal) if each not in self._brought(expanded, others)]
+
+    def _taken(self, goal: str) -> list[str]:
         """What a ``downgrade`` would take back, in its order; nothing if it goes to what no list tells, such as -1."""
         label, _, name = goal.rpartition("@")
         to = self._named(name)
@@ -37,7 +41,7 @@ class Book:
         gone = self._built_on(roots)
         return [each for each in self._known if each in gone]
 
-    def brought(self, goal: str, others: Sequence[str]) -> set[str]:
+    def _brought(self, goal: str, others: Sequence[str]) -> set[str]:
         """What an ``upgrade`` has run, where ``others`` were run as well; nothing if the directory does not have it."""
         name = goal.rpartition("@")[2]
         to = self._named(name)

@@ -414,19 +414,13 @@ def straight(server: Server, migration: Migration, half: Half, home: Home, other
     """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is. So does a
     ``downgrade`` of Alembic's; and what its directory does not have, it cannot go from. ``others``: what else is on the database.
     """
-    planned = _planned(server, migration, half, home)
-    expanded = django.goal(words(migration, "expand"))
-    gone = planned[: max(expanded.among(planned), 0)] if half == "revert" and expanded else []
+    planned, expanded = _planned(server, migration, half, home), words(migration, "expand")
+    gone = goal.beyond(planned) if half == "revert" and (goal := django.goal(expanded)) else []
     if to := alembic.goal(words(migration, half)):
         current = _current(server, migration, half, home, others)
         if half == "revert":
-            try:
-                history = _asked(server, migration, half, alembic.asking(words(migration, half), "history"), home)
-            except UserError as error:
-                raise Refused(str(error)) from None
-            book = alembic.Book(history, current)
-            mine = book.brought(alembic.goal(words(migration, "expand")), [alembic.goal(words(m, h)) for m in others for h in HALVES[:2]])
-            gone = [each for each in book.taken(to) if each not in mine]
+            book = alembic.Book(_history(server, migration, home), current)
+            gone = book.beyond(to, alembic.goal(expanded), [alembic.goal(words(m, each)) for m in others for each in HALVES if each != "revert"])
     if gone:
         way = "take that back first, by the migration that brought it, or by hand"
         raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(gone)} too, and what they hold: {way}")
@@ -463,6 +457,14 @@ def _current(server: Server, migration: Migration, half: Half, home: Home, other
         way = f"{f'`bleen migrate revert {brought}`' if brought else 'take that back by hand'}, or ship that revision too and build on it"
     at = f"the database is at revision {lost}{f' ({brought})' if brought else ''}, which is not among the files of {home.version} ({home.directory})"
     raise Refused(f"{migration.name}: {half}, `{shlex.join(argv)}`: {at}; {way}")
+
+
+def _history(server: Server, migration: Migration, home: Home) -> str:
+    """What Alembic says of the revisions in the files of a version."""
+    try:
+        return _asked(server, migration, "revert", alembic.asking(words(migration, "revert"), "history"), home)
+    except UserError as error:
+        raise Refused(str(error)) from None
 
 
 def _planned(server: Server, migration: Migration, half: Half, home: Home) -> list[str]:
