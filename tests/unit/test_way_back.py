@@ -66,6 +66,22 @@ SURE: list[tuple[Dialect, str]] = [
     ("sqlite", "INSERT INTO settings VALUES ('x');"),
 ]
 
+ELSEWHERE: list[tuple[Dialect, str, str, str]] = [
+    ("postgres", "CREATE TABLE audit.orders (id int);", "DROP TABLE IF EXISTS orders;", "orders may be another than audit.orders"),
+    ("postgres", "CREATE TABLE orders (id int);", "DROP TABLE IF EXISTS audit.orders, orders;", "audit.orders may be another than orders"),
+    ("postgres", "ALTER TABLE a.users ADD COLUMN x int;", "ALTER TABLE users DROP COLUMN IF EXISTS x;", "users.x may be another than a.users.x"),
+    ("postgres", "CREATE FUNCTION a.f(int) RETURNS int RETURN 1;", "DROP FUNCTION f(int);", "f(int4) may be another than a.f(int4)"),
+    ("postgres", "CREATE TYPE a.mood AS ENUM ('a');", "DROP TYPE mood;", "mood may be another than a.mood"),
+    ("postgres", "CREATE INDEX CONCURRENTLY i ON a.users (a);", "DROP INDEX CONCURRENTLY i;", "i may be another than a.i"),
+    ("postgres", "CREATE POLICY p ON a.users;", "DROP POLICY p ON users;", "users.p may be another than a.users.p"),
+    ("postgres", "ALTER TABLE a.t ALTER i SET DEFAULT 1;", "ALTER TABLE t ALTER i DROP DEFAULT;", "t.i may be another than a.t.i"),
+    ("postgres", "INSERT INTO a.kinds (id) VALUES (7);", "DELETE FROM kinds WHERE id = 7;", "kinds may be another than a.kinds"),
+    ("postgres", "ALTER TABLE a.t DROP CONSTRAINT c;", "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID;", "t.c may be another than a.t.c"),
+    ("postgres", "GRANT SELECT ON a.users TO app;", "REVOKE SELECT ON users FROM app;", "users may be another than a.users"),
+    ("mysql", "CREATE TABLE audit.orders (id int);", "DROP TABLE orders;", "orders may be another than audit.orders"),
+]
+"""What expand.sql names with its schema and revert.sql without, or the other way round."""
+
 BEYOND: list[tuple[Dialect, str, str, list[str]]] = [
     ("postgres", COLUMN, "ALTER TABLE users DROP COLUMN IF EXISTS x, DROP COLUMN IF EXISTS name;", ["drop-in-expand"]),
     ("postgres", COLUMN, "DELETE FROM users;", ["delete-without-where"]),
@@ -123,12 +139,12 @@ UNDOES: list[tuple[Dialect, str, str]] = [
     ("postgres", TRIGGER, "DROP TRIGGER t ON users; DROP FUNCTION f(); DROP TABLE log;"),
     ("postgres", "CREATE TABLE IF NOT EXISTS t (id int); CREATE OR REPLACE VIEW v AS SELECT 1;", "DROP VIEW v; DROP TABLE t;"),
     ("postgres", "ALTER TABLE users DROP CONSTRAINT c;", "ALTER TABLE users ADD CONSTRAINT c CHECK (a > 0) NOT VALID;"),
-    ("postgres", "CREATE TABLE app.t (id int); CREATE INDEX CONCURRENTLY i ON public.users (a);", "DROP TABLE t; DROP INDEX CONCURRENTLY i;"),
-    ("postgres", "CREATE OR REPLACE FUNCTION f(a int) RETURNS int RETURN 1;", "DROP FUNCTION app.f;"),
+    ("postgres", "CREATE TABLE app.t (id int); CREATE INDEX CONCURRENTLY i ON public.users (a);", "DROP TABLE app.t; DROP INDEX CONCURRENTLY public.i;"),
+    ("postgres", "CREATE OR REPLACE FUNCTION f(a int) RETURNS int RETURN 1;", "DROP FUNCTION f;"),
     ("postgres", "CREATE ROLE reader;", "DROP ROLE IF EXISTS reader;"),
-    ("postgres", "ALTER TABLE users ADD COLUMN IF NOT EXISTS x int;", "ALTER TABLE public.users DROP COLUMN x;"),
-    ("postgres", "INSERT INTO k VALUES (1, 'a'), (2, 'b');", "DELETE FROM public.k WHERE (k.id, name) IN ((1, 'a'), (2, 'b')) OR (id = 1 AND name = 'a');"),
-    ("mysql", "CREATE TABLE IF NOT EXISTS T1 (id int);", "DROP TABLE shop.T1;"),
+    ("postgres", "ALTER TABLE users ADD COLUMN IF NOT EXISTS x int;", "ALTER TABLE users DROP COLUMN x;"),
+    ("postgres", "INSERT INTO k VALUES (1, 'a'), (2, 'b');", "DELETE FROM k WHERE (k.id, name) IN ((1, 'a'), (2, 'b')) OR (id = 1 AND name = 'a');"),
+    ("mysql", "CREATE TABLE IF NOT EXISTS T1 (id int);", "DROP TABLE T1;"),
     ("mysql", "ALTER TABLE Users ADD COLUMN Nick int;", "ALTER TABLE Users DROP COLUMN nick, ALGORITHM=INPLACE, LOCK=NONE;"),
     ("mysql", "CREATE OR REPLACE VIEW V AS SELECT 1; INSERT INTO K VALUES (1);", "ALTER VIEW V AS SELECT 2; DELETE FROM K WHERE id = 1;"),
     ("mysql", "CREATE FUNCTION W() RETURNS int RETURN 1;", "DROP FUNCTION w;"),
@@ -136,7 +152,7 @@ UNDOES: list[tuple[Dialect, str, str]] = [
     ("mysql", "INSERT INTO k VALUES (1, -2);", "DELETE FROM k WHERE id = 1 AND b IN (-2);"),
     *((each, FLAG, f"DELETE FROM flags {where};") for each, where in OWN),
     *((each, insert, "DELETE FROM settings WHERE k = 'x';") for each, insert in SURE),
-    ("postgres", "ALTER TABLE users ALTER COLUMN a SET DEFAULT 1;", "ALTER TABLE public.users ALTER COLUMN a DROP DEFAULT;"),
+    ("postgres", "ALTER TABLE users ALTER COLUMN a SET DEFAULT 1;", "ALTER TABLE users ALTER COLUMN a DROP DEFAULT;"),
     ("postgres", "GRANT SELECT, INSERT ON users, orders TO reporting;", "REVOKE SELECT ON orders FROM reporting; REVOKE INSERT ON users FROM reporting;"),
     ("postgres", "GRANT UPDATE (a, b) ON users TO app;", "REVOKE UPDATE (b, a) ON users FROM app;"),
     ("postgres", "GRANT reader TO a, b;", "REVOKE reader FROM b;"),
@@ -172,6 +188,14 @@ def test_what_a_revert_does_beyond_undoing_is_an_error(dialect: Dialect, expand:
     found = lint(expand, revert, "0001_x", dialect)
     assert [each.rule for each in found if each.severity == "error"] == rules
     assert not [each for each in found if "in contract" in each.message or "contract.sql" in each.fix]
+
+
+@pytest.mark.parametrize(("dialect", "expand", "revert", "which"), ELSEWHERE, ids=[revert for _, _, revert, _ in ELSEWHERE])
+def test_what_only_one_of_the_two_names_with_its_schema_may_be_another(dialect: Dialect, expand: str, revert: str, which: str) -> None:
+    """ "what was there before stays" """
+    (found,) = lint(expand, revert, "0001_x", dialect)
+    assert found.message.endswith(f"; {which} of expand.sql: name it in both with its schema, or in both without")
+    assert (found.severity, found.fix) == ("warn" if found.rule == "holds-the-old-version" else "error", "")
 
 
 def test_what_a_revert_replaces_beyond_undoing_is_a_warning() -> None:

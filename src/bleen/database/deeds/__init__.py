@@ -59,10 +59,17 @@ def among(some: set[Names], others: set[Names]) -> bool:
     return all(any(same(each, other) for other in others) for each in some)
 
 
+def surely(some: set[Names], others: set[Names]) -> bool:
+    """As ``among``, where nobody has to guess: what one says with its schema, the other says with it too."""
+    return all(any(len(each) == len(other) and same(each, other) for other in others) for each in some)
+
+
 def _alike(names: Names, dialect: Dialect) -> Names:
     """Of MySQL and SQLite, in lower case where that is the same: on Linux, Audit and audit are two tables to MySQL."""
     kind, *own = names
     kind = _ALIKE.get(kind.lower(), kind.lower())
+    if dialect == "sqlite" and len(own) > 1 and own[0].lower() == "main":  # it is what a name without a schema means
+        own = own[1:]
     if dialect != "mysql" or kind in _ANY_CASE:
         return kind, *(each.lower() for each in own)
     return kind, *own[:-1], *(each.lower() if kind in _PARTS else each for each in own[-1:])

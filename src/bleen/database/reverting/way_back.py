@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from bleen.database import reverting
-from bleen.database.deeds import Deed, among, deed
+from bleen.database.deeds import Deed, among, deed, surely
 from bleen.database.importing import Names
 from bleen.database.migration import says
 from bleen.database.reverting.picking import picked
@@ -36,12 +36,13 @@ def lint(expand: str, revert: str, folder: str, dialect: Dialect) -> list[Findin
         back = deed(it.text, dialect)
         if f"{it.text};" in derived or (finding.rule == "holds-the-old-version" and _holds_again(back, touched)):
             return None
-        if not (back.whole and among(back.takes, made) and among(back.whole, touched)):
-            return _beyond(finding)
+        if not (back.whole and surely(back.takes, made) and surely(back.whole, touched)):
+            perhaps = {name for name in back.whole if not surely({name}, touched) and among({name}, touched)}
+            return _unsure(finding, perhaps, touched) if perhaps else _beyond(finding)
         if finding.rule == "set-not-null":  # it may, and there is a way that locks nobody out
             return finding._replace(fix=finding.fix.removeprefix("-- contract.sql\n"))
         if finding.rule == "delete-in-expand":
-            puts = [each.text for each, part in zip(done, parts, strict=True) if among(back.changes, part.changes)]
+            puts = [each.text for each, part in zip(done, parts, strict=True) if surely(back.changes, part.changes)]
             return None if picked(it.text, puts, dialect) else finding._replace(message=f"{_LATER.sub('', finding.message)}; {_PICK}", fix="")
         undoes = finding.rule in _PUTS_BACK or (finding.rule == "drop-in-expand" and back.takes)
         return None if undoes else _beyond(finding)
@@ -60,9 +61,17 @@ def _beyond(finding: Finding) -> Finding:
     return finding._replace(message=f"{told}; expand.sql did not make this, and a revert leaves what was there before: take it out", fix="")
 
 
+def _unsure(finding: Finding, perhaps: set[Names], touched: set[Names]) -> Finding:
+    """The one may be another of that name, which the search_path finds first, and was there before."""
+    told = {".".join(each[1:]).replace(".(", "("): next(".".join(one[1:]).replace(".(", "(") for one in touched if among({each}, {one})) for each in perhaps}
+    said = "; ".join(f"{here} may be another than {there} of expand.sql" for here, there in sorted(told.items()))
+    way = "name it in both with its schema, or in both without"
+    return finding._replace(message=f"{_LATER.sub('', finding.message)}; {said}: {way}", fix="")
+
+
 def _holds_again(back: Deed, touched: set[Names]) -> bool:
     """Whether a constraint is one that the expand dropped, or the CHECK with which a column is NOT NULL again that the expand let be NULL."""
-    return len(back.makes) == 1 and among(back.changes or back.makes, touched)
+    return len(back.makes) == 1 and surely(back.changes or back.makes, touched)
 
 
 def _at(finding: Finding, statements: list[Statement]) -> Statement:
