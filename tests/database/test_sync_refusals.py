@@ -57,6 +57,8 @@ def test_tables_and_columns_of_these_kinds_are_refused(base: Base, statements: t
         ("text", "a::integer", "b is made by a cast of a to int4: a write of the old version fails whose value cannot be cast"),
         ("varchar(20)", "CAST(a AS date)", "CASE WHEN ... THEN CAST(a AS date) END"),
         ("bigint", "a::integer", "cast of a to int4"),
+        ("varchar(20)[]", "a::integer[]", "cast of a to int4"),
+        ("char(3)[]", "a::text[]", ""),
         ("integer", "a::bigint", ""),
         ("integer", "a::text", ""),
         ("text", "CASE WHEN a ~ '^[0-9]{1,9}$' THEN a::integer END", ""),
@@ -85,6 +87,8 @@ def test_a_cast_that_may_fail_a_write_of_the_old_version_is_warned_of(base: Base
         ("varchar(127)", "varchar(255)", "a || ' ' || a", ""),
         ("text", "text", "a || ' ' || a", ""),
         ("text", "varchar(255)", "left(a, 255)", ""),
+        ("varchar(20)[]", "varchar(10)[]", "a", ""),
+        ("char(3)[]", "varchar(2)[]", "'{nothing}'", ""),
     ],
 )
 @pytest.mark.parametrize("made", [False, True], ids=["before expand", "afterwards"])

@@ -194,9 +194,9 @@ def limits(text: str, table: str) -> dict[str, int]:
     found = {}
     for node in (each.node.alter_table_stmt for each in Source(text).parsed() if each.node.HasField("alter_table_stmt")):
         for command in (each.alter_table_cmd for each in node.cmds if node.relation.relname == name):
-            column = getattr(command, "def").column_def
-            if column.type_name.names and column.type_name.names[-1].string.sval in ("varchar", "bpchar") and column.type_name.typmods:
-                found[column.colname] = column.type_name.typmods[0].a_const.ival.ival
+            column, type = getattr(command, "def").column_def, getattr(command, "def").column_def.type_name
+            if type.names and type.names[-1].string.sval in ("varchar", "bpchar") and type.typmods and not type.array_bounds:
+                found[column.colname] = type.typmods[0].a_const.ival.ival
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -48,6 +49,8 @@ _WIDTHS = {"smallint": 1, "int2": 1, "integer": 2, "int4": 2, "bigint": 3, "int8
 _STRINGS = ("text", "varchar", "bpchar", "char", "citext", "name", "character", "character varying")
 
 
+_LIMITED = re.compile(r"character(?: varying)?\((\d+)\)")
+"""As the catalogue shows it; an array of such has brackets behind it."""
 _DIGITS = {"smallint": 6, "integer": 11, "bigint": 20}
 
 
@@ -55,7 +58,7 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
     """Implements ``sync.risks``: casts from a string to what is none, and to a number that is narrower; new columns that take fewer characters than forward
     may make; and triggers that do not see what the pair changes.
     """
-    types = {name: column.type.partition("(")[0] for name, column in server.columns(pair.table).items()}
+    types = {name: re.sub(r"\(.*?\)|\[\]", "", column.type) for name, column in server.columns(pair.table).items()}
     found = []
     for name, expression in pair.forward.items():
         for column, kind in casts(expression):
@@ -95,10 +98,9 @@ def _narrow(server: Server, pair: Pair, expand: str) -> Iterator[str]:
 
 def _length(type: str) -> float:
     """How many characters a column of this type may have; 0 if its values are nothing that has a length."""
-    base, _, limit = type.partition("(")
-    if base in ("character varying", "character") and limit:
-        return int(limit.rstrip(")"))
-    return math.inf if base in ("text", "character varying") else _DIGITS.get(base, 0)
+    if limited := _LIMITED.fullmatch(type):
+        return int(limited[1])
+    return math.inf if type in ("text", "character varying") else _DIGITS.get(type, 0)
 
 
 def _table(server: Server, sync: Sync, oid: int) -> list[str]:
