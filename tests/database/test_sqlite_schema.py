@@ -278,6 +278,26 @@ def test_revert_takes_the_new_shape_away_and_forgets_the_migration(users: File, 
     assert schema.expand([migration()], "shop", 3, SHIPS) == ["0007_full_name"]
 
 
+@pytest.mark.parametrize("way", ["revert", "contract"])
+def test_a_migration_whose_table_somebody_has_dropped_is_led_out_of_and_is_in_no_other_s_way(schema: Schema, users: File, way: str) -> None:
+    schema.expand([migration()], "shop", 2, SHIPS)
+    schema.server.rows("ALTER TABLE users RENAME TO people")
+    with pytest.raises(Refused, match="users is people by now"):
+        schema.losses("0007_full_name")
+    schema.server.rows("DROP TABLE people")
+    notes = parse("0008_notes", {"expand.sql": "CREATE TABLE notes (id int PRIMARY KEY);"}, "")
+    assert schema.expand([notes], "shop", 3, {"blue-3": SHIPS["green-2"]}) == ["0008_notes"]
+    assert (schema.losses("0007_full_name"), schema.written(["0007_full_name"])) == ({}, {})
+    (found,) = schema.pending(NOBODY)
+    assert "there is no table users, whose columns 0007_full_name keeps in step" in found.obstacles[-1].why
+    if way == "revert":
+        schema.revert("0007_full_name")
+    else:
+        schema.contract("0007_full_name", "it was a trial")
+    assert schema.pending(NOBODY) == []
+    assert rows(users, "SELECT name FROM bleen_sync") == []
+
+
 def test_a_contract_that_sqlite_refuses_leaves_the_sync_in_place(users: File, schema: Schema) -> None:
     """DROP COLUMN is refused for what an index names (SQLite, "ALTER TABLE", section 5); the triggers go in the same transaction, or stay."""
     rows(users, "CREATE INDEX by_name ON users (last_name)")

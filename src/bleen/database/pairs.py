@@ -8,7 +8,7 @@ from bleen.database import sync
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
 from bleen.database.migration import Backfill, Migration, Pair
 from bleen.database.parts import own, words
-from bleen.database.server import Server, Told
+from bleen.database.server import Missing, Server, Told
 from bleen.database.statements import Statement
 from bleen.errors import Refused
 from bleen.model import Environment
@@ -45,7 +45,11 @@ class Pairs:
         for entry, number, pair in self._in_step():
             writers = self._writers(entry.migration)
             try:
-                self._server.change(own(self._sync(entry.migration, number, pair, writers).rewrite()), [], entry.migration.locks, self._told)
+                try:
+                    each = self._sync(entry.migration, number, pair, writers)
+                except Missing:  # with the table went its triggers
+                    continue
+                self._server.change(own(each.rewrite()), [], entry.migration.locks, self._told)
             except Refused as error:
                 way = f"; let its role have the rights of the one that owns them (GRANT … TO …), or ship {entry.name}" if "must be owner" in str(error) else ""
                 trouble = f"the triggers of {entry.name} cannot be told which environments {service} has now: {error}{way}"
@@ -90,7 +94,10 @@ class Pairs:
         """The same before an end that something may have to put back: with what that makes otherwise, as it was before the first try."""
         steps = self._ledger.steps(migration.name)
         if not self._server.atomic and not parted(steps, number):
-            was = self._sync(migration, number, migration.pairs[number - 1]).demanded(_leaves(part))
+            try:
+                was = self._sync(migration, number, migration.pairs[number - 1]).demanded(_leaves(part))
+            except Missing:  # nothing of it is put back
+                was = {}
             self._ledger.note(self._ledger.mark(migration.name, "sync", number, False, memo={"was": dict(was)}))
 
     def put_back(self, migration: Migration) -> None:
@@ -107,7 +114,19 @@ class Pairs:
 
     def removal(self, migration: Migration, part: Part, numbers: Sequence[int]) -> list[Statement]:
         """What ends the sync of pairs, one side of which goes."""
-        return own([text for n in numbers for text in self._sync(migration, n, migration.pairs[n - 1]).remove(_leaves(part))])
+        found = list[str]()
+        for number in numbers:
+            pair = migration.pairs[number - 1]
+            try:
+                found += self._sync(migration, number, pair).remove(_leaves(part))
+            except Missing:
+                found += sync.remains(self._server, migration.name, number, pair)
+        return own(found)
+
+    def absent(self, migration: Migration) -> list[str]:
+        """The tables of pairs that somebody has dropped: no row of theirs is out of step, or lost, and nothing needs their columns any more."""
+        standing = {pair.table for pair, _ in self._standing(migration)}
+        return sorted({pair.table for pair in migration.pairs} - standing)
 
     def retyped(self, group: Sequence[Statement]) -> list[Kept]:
         """The pairs in step whose columns get another type."""
@@ -130,12 +149,11 @@ class Pairs:
 
     def diverged(self, migration: Migration) -> dict[str, int]:
         """How many rows of each pair are out of step."""
-        kept_now = [(pair, self._sync(migration, number, pair)) for number, pair in enumerate(migration.pairs, 1)]
-        return {words(pair): self._number(each, each.diverged()) for pair, each in kept_now}
+        return {words(pair): self._number(each, each.diverged()) for pair, each in self._standing(migration)}
 
     def shown(self, migration: Migration) -> list[str]:
         """The queries that find the rows of each pair that are out of step."""
-        return [self._sync(migration, number, pair).diverged() for number, pair in enumerate(migration.pairs, 1)]
+        return [each.diverged() for _, each in self._standing(migration)]
 
     def refuse_left_out(self, migration: Migration, fill: Backfill) -> None:
         """Rows that somebody wrote are not filled where a backfill leaves them out; out of step, their next write would make one side from the other."""
@@ -150,15 +168,13 @@ class Pairs:
     def losses(self, migration: Migration) -> dict[str, int]:
         """For each pair that is kept in step, or can be again, how many rows hold what the old columns do not say."""
         steps = self._ledger.steps(migration.name)
-        numbered = [(n, pair) for n, pair in enumerate(migration.pairs, 1) if kept(steps, n) or parted(steps, n)]
-        syncs = [(pair, self._sync(migration, number, pair)) for number, pair in numbered]
-        return {words(pair): self._number(each, each.lost()) for pair, each in syncs}
+        numbers = [n for n, _ in enumerate(migration.pairs, 1) if kept(steps, n) or parted(steps, n)]
+        return {words(pair): self._number(each, each.lost()) for pair, each in self._standing(migration, numbers)}
 
     def written(self, migration: Migration) -> dict[str, Mapping[str, int | str]]:
         """For each pair: see ``Schema.written``."""
         told: dict[str, Mapping[str, int | str]] = {}
-        for number, pair in enumerate(migration.pairs, 1):
-            each = self._sync(migration, number, pair)
+        for pair, each in self._standing(migration):
             queries = {"written": each.written(), "conflicts": each.conflicts(), "unreadable": each.unreadable(), "lost": each.lost()}
             counts = {what: self._number(each, query) for what, query in queries.items() if query}
             if pair.lossy:  # declared: what does not come back the same is no news, and the old version has its own rows as it wrote them
@@ -172,6 +188,14 @@ class Pairs:
         query = f"SELECT {', '.join(f't.{self._server.quoted(name)}' for name in key)} {of.lost_rows()} LIMIT 1"
         found = self._asked(of, query) if key else []
         return ", ".join(f"{name} = {str(value)[:60]}" for row in found for name, value in zip(key, row, strict=True))
+
+    def _standing(self, migration: Migration, numbers: Sequence[int] | None = None) -> list[tuple[Pair, sync.Sync]]:
+        """The pairs, all or those of ``numbers``, whose table is there."""
+        found = []
+        for number, pair in enumerate(migration.pairs, 1):
+            with suppress(Missing):
+                found += [(pair, self._sync(migration, number, pair))] if numbers is None or number in numbers else []
+        return found
 
     def _in_step(self) -> Iterator[tuple[Entry, int, Pair]]:
         """Every pair that triggers keep in step now, whoever's it is; also of what is half contracted or reverted, for which releases do not wait."""

@@ -158,7 +158,9 @@ class Schema:
             if entry.state not in (State.EXPANDED, State.CONTRACTING) or not parts.contracts(entry.migration):
                 continue
             try:
-                diverged, uncounted = self._diverged(entry), []
+                absent = [] if self._retracing.taken(entry) else self._pairs.absent(entry.migration)
+                why = f"whose columns {entry.name} keeps in step: somebody has dropped it"
+                diverged, uncounted = self._diverged(entry), [Obstacle(f"there is no table {table}, {why}", unseen=True) for table in absent]
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
             shut = obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]) + uncounted + self._needing(entry.migration)

@@ -43,13 +43,14 @@ class Steps:
         for group in parts.groups(self._server, statements, list(left.values())):
             first, number = number + 1, number + len(group)
             ends = [n for n, pair in left.items() if any(parts.ends(self._server, s, pair) for s in group)]
-            for n in ends:
-                del left[n]
             try:
                 self._run(migration, part, first, group, ends)
             except Missing as error:
-                self._bear(migration, part, error)
-                self._server.change([], [*self._ended(migration, ends), *self._done(migration, part, first, group)], migration.locks, self._told)
+                self._bear(migration, part, group, error)
+                self._server.change([], self._done(migration, part, first, group), migration.locks, self._told)
+                continue
+            for n in ends:
+                del left[n]
         for n in left:
             self._change(migration, part, [], [n], [])
 
@@ -161,7 +162,7 @@ class Steps:
             try:
                 self._server.concurrently(statement, migration.locks, self._told, again=step is not None)
             except Missing as error:
-                self._bear(migration, part, error)
+                self._bear(migration, part, [statement], error)
             except Refused as error:
                 cleared = self._cleared(statement, error)
                 if sight and self._server.sight(statement) == seen:  # done or not done at all: not at all
@@ -177,8 +178,14 @@ class Steps:
             return Refused(f"{error}; what it left half done could not be taken away: {trouble}")
         return Refused(f"{error}; {', '.join(gone)}, which it left invalid, was dropped") if gone else error
 
-    def _bear(self, migration: Migration, part: Part, error: Missing) -> None:
-        """What a revert does not find is what the expand had not come to; anything else that is missing is an error."""
+    def _bear(self, migration: Migration, part: Part, group: Sequence[Statement], error: Missing) -> None:
+        """What a revert does not find is what the expand had not come to; what is of a pair's table that somebody has dropped went with that. Anything else
+        that is missing is an error.
+        """
+        absent = self._pairs.absent(migration) if part != "expand" else []
+        if absent and all((table := reverting.altered(each.text)) and not self._server.columns(table) for each in group):
+            self._told(f"{error}: somebody has dropped {', '.join(absent)}, and what it held")
+            return
         if part != "revert" or self._whole(migration, self._ledger.steps(migration.name)):
             raise error
         self._told(f"{error}: its expand had not come that far")

@@ -8,7 +8,7 @@ from bleen.database.migration import Locks, Pair
 from bleen.database.server import Server, Told
 from bleen.database.sync.table import Side
 
-__all__ = ["Side", "Sync", "foreseen", "of", "put_back", "refusals", "risks"]
+__all__ = ["Side", "Sync", "foreseen", "of", "put_back", "refusals", "remains", "risks"]
 
 
 class Sync(Protocol):
@@ -80,7 +80,7 @@ class Sync(Protocol):
 
 def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping[str, Side]) -> Sync:
     """The sync of the ``number``-th pair of a migration. ``writers``: which shape an environment writes, by name (``green``) or by name and release
-    (``green-5``, which is looked for first). Raises Refused if there is no such table, or an expression cannot be read.
+    (``green-5``, which is looked for first). Raises Missing if there is no such table; Refused if somebody has moved it, or an expression cannot be read.
     """
     if server.dialect == "postgres":
         from bleen.database.sync import postgres
@@ -102,6 +102,21 @@ def put_back(server: Server, migration: str, number: int, pair: Pair, writers: M
     from bleen.database.sync import mysql_return
 
     mysql_return.put_back(server, migration, number, pair, writers, was, locks, told)
+
+
+def remains(server: Server, migration: str, number: int, pair: Pair) -> list[str]:
+    """What takes away the rest of a sync whose table somebody has dropped: its triggers went with that."""
+    if server.dialect == "postgres":
+        from bleen.database.sync import postgres
+
+        return postgres.remains(server, migration, number, pair)
+    if server.dialect == "mysql":
+        from bleen.database.sync import mysql
+
+        return mysql.remains(server, migration, number, pair)
+    from bleen.database.sync import sqlite
+
+    return sqlite.remains(migration, number, pair)
 
 
 def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:

@@ -28,9 +28,10 @@ from bleen.database.migration import Pair
 from bleen.database.mysql.columns import INTEGERS, Shape, shapes
 from bleen.database.mysql.server import MySQL
 from bleen.database.rules.mysql_adding import ONLINE
-from bleen.database.server import Server
+from bleen.database.server import Missing, Server
 from bleen.database.sync.expression import Expression
 from bleen.database.sync.mysql_expression import constant, read
+from bleen.database.sync.reasons import moved
 from bleen.database.sync.table import Side
 from bleen.database.tokens import read as tokens
 from bleen.errors import Refused
@@ -136,7 +137,7 @@ class Sync(NamedTuple):
 
     def gone(self) -> str:
         """A dump without triggers leaves them out; where a table was swapped for another (pt-online-schema-change, gh-ost), that one has them."""
-        name = self.server.literal(f"^{self._named('insert|update')}$")
+        name = self.server.literal(f"^{self.called('insert|update')}$")
         of = f"event_object_schema = {self.server.literal(self.schema)} AND event_object_table = {self.server.literal(self.table)}"
         return f"SELECT 2 - count(DISTINCT event_manipulation) FROM information_schema.triggers WHERE {of} AND trigger_name REGEXP {name}"
 
@@ -185,14 +186,14 @@ class Sync(NamedTuple):
 
     def ours(self) -> list[Trigger]:
         """The triggers of this very sync that are there."""
-        return [each for each in self.there if re.fullmatch(self._named("insert|update|parts|return"), each.name)]
+        return [each for each in self.there if re.fullmatch(self.called("insert|update|parts|return"), each.name)]
 
     @property
     def whole(self) -> bool:
         """Whether both triggers are there, so that no write has passed them by."""
-        return all(any(re.fullmatch(self._named(kind), each.name) for each in self.there) for kind in ("insert", "update"))
+        return all(any(re.fullmatch(self.called(kind), each.name) for each in self.there) for kind in ("insert", "update"))
 
-    def _named(self, events: str) -> str:
+    def called(self, events: str) -> str:
         """What the names of its triggers match, whatever their texts; the name of a migration has nothing in it that means something there."""
         return f"{self.name}_({events})_[0-9a-f]{{8}}"
 
@@ -393,12 +394,16 @@ END"""
 
 
 def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping[str, Side]) -> Sync:
-    """The sync of a pair, with what the catalogue says of its columns. Raises Refused if there is no such table."""
+    """The sync of a pair, with what the catalogue says of its columns. See ``sync.of``."""
     mysql = cast(MySQL, server)
     schema, table = mysql.named(pair.table)
     columns = shapes(mysql, pair.table)
     if not columns:
-        raise Refused(f"there is no table {pair.table} in {schema}; name it with its database")
+        ours = f"^{Sync(mysql, migration, number, pair, schema, table, {}, (), (), {}).called('insert|update|parts|return')}$"
+        query = "SELECT event_object_table, trigger_name FROM information_schema.triggers WHERE trigger_schema = %s AND trigger_name REGEXP %s"
+        for to, trigger in mysql.rows(query, [schema, ours]):
+            raise Refused(moved(pair, to, trigger))
+        raise Missing(f"there is no table {pair.table} in {schema}; name it with its database")
     there = mysql.rows(
         "SELECT trigger_name, event_manipulation, action_statement FROM information_schema.triggers WHERE event_object_schema = %s"
         " AND event_object_table = %s AND action_timing = 'BEFORE' AND event_manipulation IN ('INSERT', 'UPDATE') ORDER BY event_manipulation, action_order",
@@ -410,6 +415,14 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
         [schema, *sequences(named.name)],
     )
     return named._replace(counting=tuple(row[0] for row in counting))
+
+
+def remains(server: Server, migration: str, number: int, pair: Pair) -> list[str]:
+    """See ``sync.remains``: what it counts by."""
+    mysql = cast(MySQL, server)
+    schema, table = mysql.named(pair.table)
+    without = Sync(mysql, migration, number, pair, schema, table, {}, (), (), {})
+    return [f"DROP SEQUENCE IF EXISTS {without.named(name)}" for name in sequences(without.name)] if mysql.mariadb else []
 
 
 def sequences(name: str) -> list[str]:

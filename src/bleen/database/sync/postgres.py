@@ -23,9 +23,10 @@ from typing import NamedTuple
 from psycopg import sql
 
 from bleen.database.migration import Pair
-from bleen.database.server import Server
+from bleen.database.server import Missing, Server
 from bleen.database.sync.expression import Expression
 from bleen.database.sync.postgres_expression import constant, read
+from bleen.database.sync.reasons import moved
 from bleen.database.sync.table import Side
 from bleen.errors import Refused
 
@@ -338,14 +339,17 @@ END
 
 
 def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping[str, Side]) -> Sync:
-    """The sync of a pair, with what the catalogue says of its columns. Raises Refused if there is no such table."""
+    """The sync of a pair, with what the catalogue says of its columns. See ``sync.of``."""
     found = server.rows(
         "SELECT n.nspname, c.relname, current_schemas(false)::text[] FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.oid = to_regclass(%s)",
         [pair.table],
     )
     if not found:
-        raise Refused(f"there is no table {pair.table}; name it with its schema, or set the search_path of the migrating role")
+        trigger = _without_table(migration, number, pair, "").name
+        for (table,) in server.rows("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = %s", [trigger]):
+            raise Refused(moved(pair, table, trigger))
+        raise Missing(f"there is no table {pair.table}; name it with its schema, or set the search_path of the migrating role")
     schema, table, path = found[0]
     shapes = server.rows(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typname, NOT (a.attnotnull OR t.typnotnull),"
@@ -361,6 +365,17 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
     settings = dict(server.rows("SELECT name, current_setting(name) FROM unnest(%s::text[]) name", [[*_TEXTS, *_LOCALES]]))
     first = installed(server, pair)
     return made._replace(calls=calls, path=first.pop("search_path", made.path), settings={**settings, **first})
+
+
+def remains(server: Server, migration: str, number: int, pair: Pair) -> list[str]:
+    """See ``sync.remains``: its function, and what it counts by."""
+    name = _without_table(migration, number, pair, "").name
+    schemas = server.rows("SELECT n.nspname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.proname = %s", [name])
+    return [text for (schema,) in schemas for text in _without_table(migration, number, pair, schema).remove()]
+
+
+def _without_table(migration: str, number: int, pair: Pair, schema: str) -> Sync:
+    return Sync(migration, number, pair, schema, pair.table, {}, "", {}, {}, Calls(True, False))
 
 
 def installed(server: Server, pair: Pair) -> dict[str, str]:

@@ -12,6 +12,11 @@ def undecided(pair: Pair) -> list[str]:
     return ['a writer that names no environment may change both sides at once, and then nothing tells which counts: say on_conflict = "old", "new" or "error"']
 
 
+def moved(pair: Pair, to: str, trigger: str) -> str:
+    """A pair whose table somebody has given another name or schema, triggers and all."""
+    return f"{pair.table} is {to} by now, with the trigger {trigger}: move it back; or, if it is to stay there without the pair, drop that trigger"
+
+
 def missing(pair: Pair, table: str, columns: Iterable[str]) -> list[str]:
     """Columns of a pair that its table, as the catalogue has it, does not have."""
     known = [*columns]

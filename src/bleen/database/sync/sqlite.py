@@ -20,9 +20,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bleen.database.migration import Pair
-from bleen.database.server import Server
+from bleen.database.server import Missing, Server
 from bleen.database.sqlite.triggers import Trigger, before_ours, triggers
 from bleen.database.sqlite.values import Table, default, literal, look, quoted
+from bleen.database.sync.reasons import moved
 from bleen.database.sync.table import Side
 from bleen.errors import Refused
 
@@ -70,7 +71,7 @@ class Sync(NamedTuple):
 
     def gone(self) -> str:
         """A table that is made anew and given the old one's name, as SQLite's manual has it for ALTER TABLE, and Alembic and Django do it, has no triggers."""
-        names = ", ".join(map(literal, self._triggers()))
+        names = ", ".join(map(literal, self.named()))
         of = f"tbl_name = {literal(self.table.name)} COLLATE NOCASE"
         return f"SELECT 2 - count(*) FROM sqlite_master WHERE type = 'trigger' AND {of} AND name IN ({names})"
 
@@ -133,9 +134,9 @@ class Sync(NamedTuple):
         return f"SELECT coalesce(max({what}), 0) FROM bleen_sync WHERE name = {literal(self.name)}"
 
     def _drops(self) -> list[str]:
-        return [f"DROP TRIGGER IF EXISTS {quoted(name)}" for name in self._triggers()]
+        return [f"DROP TRIGGER IF EXISTS {quoted(name)}" for name in self.named()]
 
-    def _triggers(self) -> list[str]:
+    def named(self) -> list[str]:
         return [f"{self.name}_{event}" for event in ("insert", "update")]
 
     def _inserted(self) -> str:
@@ -231,11 +232,23 @@ class _Given(NamedTuple):
 
 
 def of(server: Server, migration: str, number: int, pair: Pair) -> Sync:
-    """The sync of a pair, with what the catalogue says of its columns. Raises Refused if there is no such table."""
+    """The sync of a pair, with what the catalogue says of its columns. See ``sync.of``."""
     table = look(server, pair.table)
     if table is None:
-        raise Refused(f"there is no table {pair.table}")
+        ours = ", ".join(map(literal, _without_table(migration, number, pair).named()))
+        for to, trigger in server.rows(f"SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' AND name IN ({ours})"):
+            raise Refused(moved(pair, to, trigger))
+        raise Missing(f"there is no table {pair.table}")
     if missing := [name for name in (*pair.old, *pair.new) if name not in table.columns]:
         raise Refused(f"{table.name} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(table.columns)}")
     first, _ = before_ours(triggers(server, PREFIX), table.name, (*pair.old, *pair.new))
     return Sync(migration, number, pair, table, tuple(first))
+
+
+def remains(migration: str, number: int, pair: Pair) -> list[str]:
+    """See ``sync.remains``: its row of ours."""
+    return _without_table(migration, number, pair).remove()
+
+
+def _without_table(migration: str, number: int, pair: Pair) -> Sync:
+    return Sync(migration, number, pair, Table("", {}, ""))
