@@ -537,6 +537,29 @@ def test_the_function_is_not_called_for_a_row_in_step_where_that_is_the_same_in_
     server.close()
 
 
+READINGS = {
+    "a backslash": ("standard_conforming_strings", "off", r"regexp_replace(a, '\s+', '', 'g')", "s s", "ss"),
+    "a quote behind one": ("backslash_quote", "off", r"a || E'\''", "s", "s'"),
+    "a NULL of an array": ("array_nulls", "off", "array_to_string('{NULL}'::text[], ',', a)", "s", "s"),
+    "a comparison with NULL": ("transform_null_equals", "on", "CASE WHEN nullif(a, 's') = NULL THEN 'none' ELSE 'some' END", "s", "some"),
+}
+
+
+@pytest.mark.parametrize(("setting", "value", "forward", "given", "made"), READINGS.values(), ids=READINGS)
+def test_how_a_session_reads_a_text_has_no_say(base: Base, setting: str, value: str, forward: str, given: str, made: str) -> None:
+    """The text of a function is read anew in each session. Of backslashes not even the session has a say that installs it."""
+    pair = Pair("t", ("a",), ("b",), {"b": forward}, {"a": "b"}, "new", lossy=True)
+    ours = {setting: value} if setting == "standard_conforming_strings" else {}
+    with base.connect(**{setting: value}) as client:
+        client.execute("CREATE TABLE t (id int PRIMARY KEY, a text, b text)")
+        server = Postgres(base.server.url(base.name, **ours))
+        for text in sync.of(server, "0007_b", 1, pair, {}).install():
+            server.rows(text)
+        server.close()
+        client.execute("INSERT INTO t (id, a) VALUES (1, %s)", [given])
+        assert client.execute("SELECT b FROM t").fetchall() == [(made,)]
+
+
 SETTINGS = {
     "moments": ("timestamptz", "timestamp", "a::timestamp", "b::timestamptz", "'2020-01-01 12:00+00'"),
     "the text of a day": ("int", "text", "make_date(a, 2, 4)::text", "split_part(b, '-', 1)::int", "2020"),

@@ -380,7 +380,8 @@ class Postgres:
                 if _UNWELCOME.search(str(error)):
                     raise Refused(f"the database does not let us in: {_words(error)}") from None
                 raise
-            connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE}")
+            # and a backslash in quotes is what our parser takes it for, whatever the database is set to
+            connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE}; SET standard_conforming_strings = on")
             with suppress(errors.InvalidParameterValue):  # a server on Windows cannot look
                 # a statement whose client was killed is not gone on with (PostgreSQL manual, "Connection Settings")
                 connection.execute(f"SET client_connection_check_interval = {_CHECKED}")

@@ -36,6 +36,13 @@ _TEXTS = ("DateStyle", "IntervalStyle", "TimeZone", "bytea_output", "extra_float
 """The settings of a session on which the text of some type depends (PostgreSQL manual, "Client Connection Defaults", "Locale and Formatting")."""
 _LOCALES = ("lc_monetary", "lc_numeric", "lc_time")
 """And those on which ``to_char`` and its like depend, and the type money."""
+_READINGS = {
+    "standard_conforming_strings": re.compile(r"\\"),
+    "backslash_quote": re.compile(r"\\'"),
+    "array_nulls": re.compile(r"\{|\[\]"),
+    "transform_null_equals": re.compile(r"(?<!:)=[\s(]*NULL\b|\bNULL[\s)]*=", re.IGNORECASE),
+}
+"""And those by which a session reads the text of a function that it calls for the first time, each with what it makes something else of."""
 
 _STEADY = ("bool", "bpchar", "int2", "int4", "int8", "json", "jsonb", "name", "numeric", "text", "uuid", "varchar")
 """Types whose text is the same in every session."""
@@ -110,7 +117,7 @@ class Sync(NamedTuple):
         mark = "$bleen$"
         while mark in body:
             mark = f"$b{mark[1:]}"
-        pinned = [f"SET {_quoted(name)} TO {_literal(value)}" for name, value in self.pinned.items()]
+        pinned = [f"SET {_quoted(name)} TO {_literal(value)}" for name, value in {**self.pinned, **self._read_by(body)}.items()]
         head = f"CREATE OR REPLACE FUNCTION {self.named(self.name)}() RETURNS trigger LANGUAGE plpgsql SET search_path TO {self.path} {' '.join(pinned)}"
         grants = [f"GRANT USAGE ON SEQUENCE {self.named(name)} TO PUBLIC" for name in self._sequences()]
         return [f"{head} AS {mark}\n{body}{mark}", *grants]
@@ -197,6 +204,10 @@ class Sync(NamedTuple):
     def demanded(self, leaves: Side) -> dict[str, str]:
         return {}
 
+    def _read_by(self, body: str) -> Mapping[str, str]:
+        """The settings by which the text of its function might be read otherwise, each with its value; its condition is read once, when it is made."""
+        return {name: self.settings[name] for name, said in _READINGS.items() if said.search(body)}
+
     def gone(self) -> str:
         """A dump of some tables leaves it out, and somebody who loads rows may have disabled it."""
         return (
@@ -206,7 +217,7 @@ class Sync(NamedTuple):
 
     def session(self) -> list[str]:
         """See ``sync.Sync``. How long the count of a large table takes is no reason to keep a gate shut."""
-        pinned = [f"SET LOCAL {_quoted(name)} = {_literal(value)}" for name, value in self.pinned.items()]
+        pinned = [f"SET LOCAL {_quoted(name)} = {_literal(value)}" for name, value in {**self.pinned, **self._read_by(self._body())}.items()]
         # a policy that would hide rows from us is an error: they would not be counted
         return [*pinned, "SET LOCAL statement_timeout = 0", "SET LOCAL row_security = off"]
 
@@ -362,7 +373,7 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
     path = ", ".join(map(_quoted, ("pg_catalog", *path, "pg_temp")))
     made = Sync(migration, number, pair, schema, table, columns, path, {}, dict(writers), Calls(True, False))
     calls = _calls(server, [*made.forward().values(), *made.backward().values()])
-    settings = dict(server.rows("SELECT name, current_setting(name) FROM unnest(%s::text[]) name", [[*_TEXTS, *_LOCALES]]))
+    settings = dict(server.rows("SELECT name, current_setting(name) FROM unnest(%s::text[]) name", [[*_TEXTS, *_LOCALES, *_READINGS]]))
     first = installed(server, pair)
     return made._replace(calls=calls, path=first.pop("search_path", made.path), settings={**settings, **first})
 
