@@ -96,7 +96,8 @@ def _running(version: int, make: list[str], settings: tuple[str, ...]) -> Iterat
         subprocess.run([str(programs / make[0]), *make[1:], str(data)], check=True, capture_output=True, cwd=place, user=user)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        chosen = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={place}", "fsync=off", "max_connections=60", *settings]
+        limits = ["max_connections=60", "max_prepared_transactions=2"]
+        chosen = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={place}", "fsync=off", *limits, *settings]
         start = [str(programs / "postgres"), "-D", str(data), *(word for each in chosen for word in ("-c", each))]
         with (place / "log").open("w") as log:
             server = subprocess.Popen(start, stdout=log, stderr=log, cwd=place, user=user, start_new_session=True)

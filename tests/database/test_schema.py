@@ -1,6 +1,7 @@
 """Expand, contract and revert on a real server, by the ledger."""
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -451,6 +452,24 @@ def test_a_pair_that_loses_is_refused_with_the_way_out_which_loses_nothing(users
     assert schema.losses("0007_full_name") == {}
     schema.revert("0007_full_name")
     assert schema.expand([lossy], "shop", 4, SHIPS) == ["0007_full_name"]
+
+
+@pytest.mark.parametrize("held", ["SELECT FROM users", "UPDATE users SET last_name = 'x' WHERE id = 1"], ids=["a table", "a row"])
+def test_a_prepared_transaction_in_the_way_is_named_and_how_it_is_ended(base: Base, held: str) -> None:
+    rows(base, USERS)
+    schema = Schema(base.open())
+    text = "ALTER TABLE users ADD COLUMN note text;" if held.startswith("SELECT") else "DELETE FROM users WHERE id = 1;"
+    quick = migration("0008_note", expand=text)._replace(locks=Locks(timeout=0.1, patience=1.0))
+    with base.connect() as client:
+        client.execute(f"BEGIN; {held}; PREPARE TRANSACTION 'it''s {base.name}'".encode())
+        try:
+            with pytest.raises(NotGiven) as raised:
+                schema.expand([quick], "shop", 2, {})
+        finally:
+            client.execute(f"ROLLBACK PREPARED 'it''s {base.name}'".encode())
+            schema.server.close()
+    assert re.search(r"; in the way: the prepared transaction it's \S+ \(postgres, \d+ s old\)", str(raised.value))
+    assert f"or ROLLBACK PREPARED 'it''s {base.name}'; nothing was changed by it" in str(raised.value)
 
 
 def test_who_is_in_the_way_is_named_to_a_role_that_may_not_see_what_others_do(base: Base) -> None:

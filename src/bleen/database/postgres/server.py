@@ -64,6 +64,18 @@ _SHAPE = (
     + ") SELECT md5(coalesce(string_agg(parts::text, ',' ORDER BY parts::text), '')) FROM parts"
 )
 """Which transaction wrote each row of the catalogue that speaks of something of a person's; VACUUM and ANALYZE, which write in place, leave it as it is."""
+_BLOCKING = (
+    "SELECT b.pid, a.application_name, coalesce(a.usename, ''), a.state, round(extract(epoch FROM now() - a.xact_start)), left(a.query, 80)"
+    " FROM unnest(pg_blocking_pids(%s)) b (pid) LEFT JOIN pg_stat_activity a USING (pid) WHERE a.pid IS NOT NULL OR b.pid = 0"
+)
+"""Who keeps a session waiting; 0 is a prepared transaction, which no session has any more (PostgreSQL manual, "Session Information Functions")."""
+_PREPARED = """
+    SELECT DISTINCT x.gid, x.owner, round(extract(epoch FROM now() - x.prepared)) FROM pg_locks w JOIN pg_locks h ON h.granted AND h.pid IS NULL
+    AND (h.locktype, h.database, h.relation, h.page, h.tuple, h.virtualxid, h.transactionid, h.classid, h.objid, h.objsubid)
+    IS NOT DISTINCT FROM (w.locktype, w.database, w.relation, w.page, w.tuple, w.virtualxid, w.transactionid, w.classid, w.objid, w.objsubid)
+    JOIN pg_locks t ON t.virtualtransaction = h.virtualtransaction AND t.pid IS NULL AND t.granted AND t.locktype = 'transactionid'
+    JOIN pg_prepared_xacts x ON x.transaction = t.transactionid WHERE w.pid = %s AND NOT w.granted ORDER BY 1"""
+"""Those that hold what a session waits for."""
 _CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _AWAY = (
     errors.AdminShutdown,
@@ -123,30 +135,26 @@ class Postgres:
     @contextmanager
     def watch(self) -> Iterator[Callable[[], str]]:
         pid, stop = self._connection.info.backend_pid, threading.Event()
-        seen: list[tuple[Any, ...]] = []
+        seen: list[str] = []
 
         def look() -> None:
             with psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application) as other:
                 while not stop.wait(0.02):
-                    found = other.execute(
-                        "SELECT pid, application_name, coalesce(usename, ''), state, round(extract(epoch FROM now() - xact_start)), left(query, 80)"
-                        " FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s))",
-                        [pid],
-                    ).fetchall()
-                    if found:
-                        seen[:] = found
+                    found = other.execute(_BLOCKING, [pid]).fetchall()
+                    said = [_told(*session) for session in found if session[0]]
+                    if len(said) < len(found):
+                        said += [_told_prepared(*each) for each in other.execute(_PREPARED, [pid]).fetchall()]
+                    if said:
+                        seen[:] = said
 
         def guarded() -> None:
             try:
                 look()
             except psycopg.Error as error:  # the change goes on; it only cannot say who was in the way
-                seen[:] = [(0, f"unknown: {_words(error)}", "", "", 0, "")]
+                seen[:] = [f"unknown: {_words(error)}"]
 
         def words() -> str:
-            if not seen:
-                return ""
-            said = "; ".join(_told(*session) for session in seen)
-            return f"; in the way: {said}"
+            return f"; in the way: {'; '.join(seen)}" if seen else ""
 
         thread = threading.Thread(target=guarded, daemon=True)
         thread.start()
@@ -413,6 +421,11 @@ def _told(pid: int, application: str | None, user: str, state: str | None, age: 
     """A session; of another role's only a member of pg_read_all_stats sees what it does ("pg_stat_activity" in the manual)."""
     who = f"backend {pid} ({application or 'no application_name'}, {user}"
     return f"{who})" if state is None else f"{who}, {state}, its transaction {age or 0:g} s old): {in_a_line(query or '')}"
+
+
+def _told_prepared(gid: str, owner: str, age: float) -> str:
+    end = f"PREPARED {sql.Literal(gid).as_string().strip()}"
+    return f"the prepared transaction {gid} ({owner}, {age:g} s old), which no session ends by itself: COMMIT {end}, or ROLLBACK {end}"
 
 
 def _words(error: psycopg.Error) -> str:
