@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.postgres.parser import Parsed, Source, comments
+from bleen.database.rules import postgres_creates as creates
 from bleen.database.rules import postgres_domains as domains
 from bleen.database.rules import postgres_indexes as indexes
 from bleen.database.rules import postgres_objects as objects
@@ -98,14 +99,14 @@ Rule = Callable[[Look, Message], Iterator[Finding]]
 
 STATEMENTS: dict[str, Rule] = {
     "AlterTableStmt": tables.alter_table,
-    "CreateStmt": tables.create_table,
-    "CreateForeignTableStmt": tables.create_foreign_table,
+    "CreateStmt": creates.create_table,
+    "CreateForeignTableStmt": creates.create_foreign_table,
     "IndexStmt": indexes.create_index,
     "ReindexStmt": indexes.reindex,
-    "CreateTrigStmt": tables.trigger,
-    "CreatePolicyStmt": tables.policy,
-    "AlterPolicyStmt": tables.policy,
-    "RuleStmt": tables.rule,
+    "CreateTrigStmt": creates.trigger,
+    "CreatePolicyStmt": creates.policy,
+    "AlterPolicyStmt": creates.policy,
+    "RuleStmt": creates.rule,
     "ViewStmt": rows.view,
     "SelectStmt": rows.select,
     "InsertStmt": rows.insert,

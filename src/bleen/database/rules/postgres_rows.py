@@ -10,9 +10,9 @@ from postgast import walk
 
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
+from bleen.database.rules.postgres_creates import temporary_table
 from bleen.database.rules.postgres_look import FREE, Look, Message, called, changed, functions, inner, kind, quoted, relation, sql, tables, temporary, words
 from bleen.database.rules.postgres_many import how_many, named
-from bleen.database.rules.postgres_tables import temporary_table
 from bleen.database.rules.postgres_values import Unsure, relation_said, value
 
 _MANY = 1000

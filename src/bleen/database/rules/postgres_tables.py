@@ -1,4 +1,4 @@
-"""ALTER TABLE and CREATE TABLE on PostgreSQL, subcommand by subcommand. What is not listed in ``COMMANDS`` or ``TABLES`` is not understood.
+"""ALTER TABLE on PostgreSQL, subcommand by subcommand. What is not listed in ``COMMANDS`` is not understood.
 
 Sources: PostgreSQL 18, "ALTER TABLE" (Notes), "Explicit Locking"; tablecmds.c, AlterTableGetLockLevel.
 """
@@ -29,7 +29,6 @@ from bleen.database.rules.postgres_look import (
     quoted,
     relation,
     sql,
-    temporary,
     wrapped,
 )
 from bleen.database.rules.postgres_objects import numbers_change
@@ -39,7 +38,6 @@ Command = Callable[[Look, Message, Message, Place], Iterator[Finding]]
 """The rules of one subcommand of ALTER TABLE, on a table that is in use."""
 
 _ALTERED = ("OBJECT_TABLE", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE")
-_INCLUDING_ALL, _IDENTITY = 0x7FFFFFFF, 1 << 5
 MOMENT = frozenset(
     "AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetStorage AT_SetCompression AT_ClusterOn AT_DropCluster AT_SetRelOptions "
     "AT_ResetRelOptions AT_DetachPartitionFinalize AT_DropOids".split()
@@ -77,7 +75,7 @@ def _part(look: Look, statement: Message, command: Message, at: Place, free: boo
     rule = COMMANDS.get(subtype)
     made.refers(look, name, command)
     if free:
-        yield from _refers(look, name, command, at, nulls.follows(look, name, command))
+        yield from refers(look, name, command, at, nulls.follows(look, name, command))
         yield from _tied(look, name, command, at)
         made.makes_numbers(look, name, command)
         yield from _calls(look, name, command, at)
@@ -138,7 +136,7 @@ def _turn(statement: Message, command: Message) -> int:
     return {"AT_AlterColumnType": 1, "AT_AddColumn": 2, "AT_SetNotNull": 3, "AT_AddConstraint": 4, "AT_ColumnDefault": 4}.get(subtype, 5)
 
 
-def _refers(look: Look, name: tuple[str, ...], tree: Message, at: Place, required: Sequence[str]) -> Iterator[Finding]:
+def refers(look: Look, name: tuple[str, ...], tree: Message, at: Place, required: Sequence[str]) -> Iterator[Finding]:
     """A row that the new version writes to a new table keeps the old version from the DELETE of what it refers to."""
     keys = list(made.foreign_keys(tree))
     stay = [(relation(key.pktable), columns, made.emptied(key, columns), key.fk_del_action) for key, columns in keys if key.fk_del_action != "c"]
@@ -663,98 +661,3 @@ COMMANDS: dict[str, Command] = {
     "AT_DetachPartition": _detach,
     **dict.fromkeys(("AT_AddIdentity", "AT_SetIdentity", "AT_DropIdentity"), _identity),
 }
-
-
-def create_table(look: Look, statement: Message) -> Iterator[Finding]:
-    """A new table is free; not so one that is perhaps not new, and one whose rows are those of a table in use."""
-    name = relation(statement.relation)
-    yield from temporary_table(look, statement.relation)
-    parents = _parents(look, statement)
-    if not statement.if_not_exists and not parents and not temporary(statement.relation):
-        made.makes_table(look, name)
-        made.makes_numbers(look, name, statement)
-        made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
-        made.calls_by_check(look, name, statement)
-        made.refers(look, name, statement)
-        yield from _refers(look, name, statement, look.parsed.statement.at, nulls.follows(look, name, statement))
-        for each in statement.inh_relations:
-            made.takes_in(look, relation(each.range_var), name)
-    yield from _parented(look, statement, parents)
-
-
-def _parents(look: Look, statement: Message) -> list[Message]:
-    """The tables in use whose rows those of a new one are too."""
-    return [each.range_var for each in statement.inh_relations if not look.known.made(made.NAME, *relation(each.range_var))]
-
-
-def _parented(look: Look, statement: Message, parents: list[Message], foreign: bool = False) -> Iterator[Finding]:
-    for parent in parents:
-        told = quoted(*relation(parent))
-        if statement.HasField("partbound"):
-            yield look.warning(
-                "partition-of",
-                f"nobody reads or writes {told} until this has its lock and is done; a table that is made first and attached then locks out nobody",
-                "" if foreign else _attached(statement, parent),
-            )
-        else:
-            yield look.warning("inheritance", f"who reads {told} reads the rows of {quoted(*relation(statement.relation))} too; give it no parent")
-
-
-def _attached(statement: Message, parent: Message) -> str:
-    """A partition that is made as a table, partitioned itself if it was to be, and then attached."""
-    if any(kind(inner(each)) == "ColumnDef" for each in statement.table_elts):
-        return ""  # a default of its own, which LIKE does not take
-    like = wrapped(pb.TableLikeClause(relation=parent, options=_INCLUDING_ALL & ~_IDENTITY))  # it has its parent's; PostgreSQL 18 refuses one of its own
-    table = changed(statement, inh_relations=[], table_elts=[like, *statement.table_elts])
-    table.ClearField("partbound")
-    part = wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))
-    command = pb.AlterTableCmd(subtype=pb.AT_AttachPartition, behavior=pb.DROP_RESTRICT, **{"def": part})
-    return f"{sql(table)}\n{sql(pb.AlterTableStmt(relation=parent, objtype=pb.OBJECT_TABLE, cmds=[wrapped(command)]))}"
-
-
-def create_foreign_table(look: Look, statement: Message) -> Iterator[Finding]:
-    """Its rows are somewhere else, and in use there."""
-    table = statement.base_stmt
-    yield from temporary_table(look, table.relation)
-    parents = _parents(look, table)
-    if not table.if_not_exists and not parents:
-        made.makes_name(look, relation(table.relation))
-    yield from _parented(look, table, parents, foreign=True)
-
-
-def temporary_table(look: Look, table: Message) -> Iterator[Finding]:
-    if temporary(table):
-        yield look.temporary(table.relname)
-
-
-def trigger(look: Look, statement: Message) -> Iterator[Finding]:
-    table = relation(statement.relation)
-    if not look.known.made(made.NAME, *table) or made.in_use_below(look, table):
-        why = f"{quoted(statement.trigname)} runs for the writes of the old version too: an error in it fails them"
-        sync = "two-way sync is better left to [[sync]] in migration.toml"
-        if look.expanding:
-            yield look.finding("trigger", f"{why}; {sync}, and any other trigger to contract", look.later())
-        else:
-            yield look.warning("trigger", f"{quoted(statement.trigname)} runs for every write of {quoted(*table)}: an error in it fails them; {sync}")
-        look.known.uses()
-    made.reaches_further(look, table)
-    made.fires(look, table, statement)
-    if not statement.replace:
-        look.known.makes("on relation", *table, statement.trigname)
-
-
-def policy(look: Look, statement: Message) -> Iterator[Finding]:
-    table = relation(statement.table)
-    if look.known.made(made.NAME, *table):
-        return
-    why = f"the rows of {quoted(*table)} that a role sees or writes change at once"
-    yield look.finding("row-security", f"{why}, for the old version too", look.later()) if look.expanding else look.warning("row-security", why)
-
-
-def rule(look: Look, statement: Message) -> Iterator[Finding]:
-    """Of a new table too: what it writes then is another one."""
-    table = relation(statement.relation)
-    yield look.finding("rule", f"the statements on {quoted(*table)} do something else from now on; use a trigger, or a view with a trigger")
-    if not look.known.made(made.NAME, *table):
-        look.known.uses()
-    made.reaches_further(look, table)
