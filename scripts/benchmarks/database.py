@@ -31,7 +31,7 @@ COUNTS = ("UPDATE users SET visits = visits + 1 WHERE id = %s",)
 RENAMES = (*COUNTS, "UPDATE users SET last_name = last_name || 'x' WHERE id = %s")
 """And those who write what is being changed; without sync a backfill would never end."""
 
-SETTINGS = ("fsync=on", "shared_buffers=512MB", "max_wal_size=8GB", "checkpoint_timeout=30min")
+SETTINGS = ("fsync=on", "shared_buffers=512MB", "min_wal_size=4GB", "max_wal_size=8GB", "checkpoint_timeout=30min")
 NAMES = Pair(
     "users",
     ("first_name", "last_name"),
@@ -119,6 +119,7 @@ def run(table: Table, place: Path, scale: float) -> None:
                 table.say(f"    {error}")
             return row
 
+        _wear(postgres)
         measured("as often done, ALTER TYPE", _statement("ALTER TABLE users ALTER visits TYPE bigint"))
         measured("as often done, UPDATE", _statement("UPDATE users SET full_name = first_name || ' ' || last_name"), [ADD])
         measured("bleen, without sync, duty 50 %", _fill(Pace()), [ADD], COUNTS, p99=1.5)
@@ -129,6 +130,14 @@ def run(table: Table, place: Path, scale: float) -> None:
         reader = max(1.0, READER * scale)
         measured(f"as often done, ADD COLUMN behind a reader of {reader:g} s", _behind(reader, lambda site: site.run(ADD)))
         measured(f"bleen, ADD COLUMN behind a reader of {reader:g} s", _behind(reader, lambda site: _change(site, [ADD])), longest=Locks().timeout * 1000 + 50)
+
+
+def _wear(postgres: databases.Postgres) -> None:
+    """What a server has that runs for some days: segments of its log that are used again. To fill a new one with zeros stops every commit beside it."""
+    with postgres.connect() as server:
+        for _ in range(128):
+            server.execute("SELECT pg_switch_wal() FROM pg_current_xact_id()")
+        server.execute("CHECKPOINT")
 
 
 @contextmanager
