@@ -6,7 +6,6 @@ Such a tool keeps a book of its own, so that its command may be run again wherev
 import codecs
 import hashlib
 import os
-import random
 import re
 import shlex
 import tempfile
@@ -20,6 +19,7 @@ from urllib.parse import unquote
 from bleen.database import alembic, django, importing, reverting
 from bleen.database.ledger import Part
 from bleen.database.migration import Migration
+from bleen.database.patience import Patience
 from bleen.database.rules import IRREVERSIBLE, Script, rules
 from bleen.database.server import Server, Taken, Told
 from bleen.database.statements import Statement, Unreadable
@@ -152,7 +152,7 @@ def run(server: Server, migration: Migration, half: Half, home: Home, told: Told
     away meanwhile; Taken if what an earlier try has left in the database does not end.
     """
     command = _Command(server, migration, half, home, told)
-    deadline, pause = time.monotonic() + migration.locks.patience, migration.locks.timeout
+    patience = Patience(migration.locks, told)
     while True:
         command.alone()
         code = command.run()
@@ -164,11 +164,9 @@ def run(server: Server, migration: Migration, half: Half, home: Home, told: Told
         command.alone()  # what the server still does of it may yet be committed, and who asks what it has changed is to see that
         if code == kept.NOT_STARTED or not command.contended:
             raise Refused(f"{command.name} ended with {code}:\n{command.said}")
-        if time.monotonic() >= deadline:
+        if patience.over:
             raise Refused(f"{command.name} was not given its locks for {migration.locks.patience:g} s{command.blockers()}; it says:\n{command.said}")
-        told(f"{command.name}: a lock was not given within {round(migration.locks.timeout * 1000)} ms{command.blockers()}; tries again")
-        time.sleep(random.uniform(0.5, 1.5) * pause)
-        pause = min(pause * 1.5, 2.0)
+        patience.again(f"{command.name}: a lock was not given within {round(migration.locks.timeout * 1000)} ms{command.blockers()}")
 
 
 class _Command:

@@ -1,8 +1,6 @@
 """MySQL 8 and MariaDB 10.6 and later, over one direct connection."""
 
-import random
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,8 +17,9 @@ from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.catalogue import MySQLCatalogue
 from bleen.database.mysql.waits import Guard, blockers
+from bleen.database.patience import Patience
 from bleen.database.reverting.names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import Refused, Unavailable
@@ -154,7 +153,7 @@ class MySQL:
             if not self.transactional(statement):
                 self._patiently(statement, locks, told)
         rows = [statement for statement in statements if self.transactional(statement)]
-        deadline = time.monotonic() + locks.patience
+        patience = Patience(locks, told)
         while True:
             try:
                 with self.transaction():
@@ -166,16 +165,13 @@ class MySQL:
             except Contended as late:
                 with self.watch() as who:
                     waited = f"{late}{who()}"
-            if time.monotonic() >= deadline:
-                raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
-            told(f"{waited}; tries again")
-            time.sleep(random.uniform(0.5, 1.5) * locks.timeout)
+            patience.again(waited)
 
     def _patiently(self, statement: Statement, locks: Locks, told: Told) -> None:
         """A statement that changes the schema. It is done or it is not: both servers' are atomic (MySQL manual, "Atomic Data Definition Statement
         Support"; MariaDB, "Atomic DDL"). So one that was ended while it waited, be it at its end, has left nothing.
         """
-        deadline, pause = time.monotonic() + locks.patience, locks.timeout
+        patience = Patience(locks, told)
         self.rows(f"SET lock_wait_timeout = {int(locks.timeout) + 1}")  # what is left of us when we are killed waits for no longer
         while True:
             with Guard(self._connect, self._id, locks.timeout, locks.concurrently) as guard:
@@ -187,12 +183,7 @@ class MySQL:
             self._settle()
             if guard.ended != "lock" and not isinstance(late, Contended):
                 raise TookTooLong(f"{statement.brief}: took longer than {locks.concurrently:g} s, and was ended" if guard.ended else str(late))
-            waited = f"{statement.brief}: a lock was not given within {round(locks.timeout * 1000)} ms{guard.blockers}"
-            if time.monotonic() >= deadline:
-                raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
-            told(f"{waited}; tries again")
-            time.sleep(random.uniform(0.5, 1.5) * pause)
-            pause = min(pause * 1.5, 2.0)
+            patience.again(f"{statement.brief}: a lock was not given within {round(locks.timeout * 1000)} ms{guard.blockers}")
 
     def _settle(self) -> None:
         """Lets a KILL QUERY that came too late hit nothing."""

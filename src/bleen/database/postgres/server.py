@@ -1,6 +1,5 @@
 """PostgreSQL 14 and later, over one direct connection."""
 
-import random
 import re
 import threading
 import time
@@ -13,13 +12,14 @@ import psycopg
 from psycopg import errors, sql
 
 from bleen.database.migration import Backfill, Locks, Pair
+from bleen.database.patience import Patience
 from bleen.database.postgres import leftovers
 from bleen.database.postgres.belongings import Belongings
 from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.objects import alters, same
 from bleen.database.postgres.trees import dropped, last, node_of
 from bleen.database.reverting.names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, in_a_line
 from bleen.errors import Refused, Unavailable
 
@@ -188,8 +188,7 @@ class Postgres:
     def change(
         self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "", named: str = ""
     ) -> None:
-        deadline = time.monotonic() + locks.patience
-        pause = locks.timeout
+        patience = Patience(locks, told)
         while True:
             with self.watch() as blockers:
                 try:
@@ -206,11 +205,7 @@ class Postgres:
                 except Contended as late:
                     within = f" within {round(locks.timeout * 1000)} ms" if isinstance(late, _LockTimeout) else ""
                     waited = f"{late}{within}{blockers()}"
-            if time.monotonic() >= deadline:
-                raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
-            told(f"{waited}; tries again")
-            time.sleep(random.uniform(0.5, 1.5) * pause)
-            pause = min(pause * 1.5, 2.0)
+            patience.again(waited)
 
     def transactional(self, statement: Statement) -> bool:
         node, name = node_of(statement)
@@ -242,16 +237,13 @@ class Postgres:
 
         It waits for locks without an end, as each wait begun anew would cost all that was built; a deadlock that it is ended in, it begins anew after.
         """
-        deadline = time.monotonic() + locks.patience
+        patience = Patience(locks, told)
         while True:
             try:
                 return self._concurrently(statement, locks, told, again)
             except Contended as late:
                 waited, again = str(late), True
-            if time.monotonic() >= deadline:
-                raise NotGiven(f"{waited}; tried for {locks.patience:g} s")
-            told(f"{waited}; tries again")
-            time.sleep(random.uniform(0.5, 1.5) * locks.timeout)
+            patience.again(waited, "what it has begun, the next try clears away")
 
     def _concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         (node, name), text = node_of(statement), statement.text

@@ -7,7 +7,6 @@ The journal mode (WAL or not) is the application's, and is left as it is.
 
 import fcntl
 import os
-import random
 import sqlite3
 import threading
 import time
@@ -18,8 +17,9 @@ from typing import Any
 from urllib.parse import quote
 
 from bleen.database.migration import Backfill, Locks, Pair
+from bleen.database.patience import Patience
 from bleen.database.reverting.names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, NotGiven, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.sqlite import processes as sqlite_processes
 from bleen.database.sqlite import values as sqlite_values
 from bleen.database.sqlite.catalogue import SQLiteCatalogue
@@ -190,19 +190,14 @@ class SQLite:
         return []
 
     def _until_given(self, once: Callable[[], None], what: str, locks: Locks, told: Told) -> None:
-        deadline = time.monotonic() + locks.patience
-        pause = locks.timeout
+        patience = Patience(locks, told)
         while True:
             with self.watch() as blockers:
                 try:
                     return once()
                 except Contended:
                     waited = f"{what}: others were reading or writing all the time{blockers()}"
-            if time.monotonic() >= deadline:
-                raise NotGiven(f"{waited}; nothing was changed by it; tried for {locks.patience:g} s")
-            told(f"{waited}; tries again")
-            time.sleep(random.uniform(0.5, 1.5) * pause)
-            pause = min(pause * 1.5, 2.0)
+            patience.again(waited)
 
     def _run(self, statement: Statement) -> None:
         try:
