@@ -12,9 +12,10 @@ import pytest
 
 from bleen.cli import main
 from bleen.cli.database import allowed
-from bleen.database import alembic as revisions
-from bleen.database import django as planning
-from bleen.database.command import Home, fitting, home
+from bleen.database.command import alembic as revisions
+from bleen.database.command import django as planning
+from bleen.database.command.home import Home, home_of
+from bleen.database.command.revisions import fitting
 from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse, read
 from bleen.database.rehearsal import rehearse
@@ -164,7 +165,7 @@ FIRST = {"alembic": ["alembic", "upgrade", "r0"], "django": ["python", "manage.p
 def project(request: pytest.FixtureRequest, base: Base, tmp_path: Path) -> Project:
     """A project whose database the tool has made itself, as it was before bleen came."""
     secrets = {"base": {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
-    place = home("1.1", {"directory": str(tmp_path), "env": {}, "user": ""}, secrets, base.url)
+    place = home_of("1.1", {"directory": str(tmp_path), "env": {}, "user": ""}, secrets, base.url)
     made = TOOLS[request.param](tmp_path, place)
     before = toml(expand=FIRST[request.param]) + 'unjudged = "the first"\n'
     first = parse("0001_first", {"migration.toml": before, "revert.sql": "-- bleen: irreversible it is the first\n"}, "")
@@ -396,7 +397,7 @@ def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, pro
 def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(base: Base, tmp_path: Path, to: str, kept: bool) -> None:
     """Known names are gone where none of what a squash replaces was run: the plan says so, and which way leads there."""
     secrets = {"base": {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
-    place = home("1.1", {"directory": str(tmp_path), "env": {}, "user": ""}, secrets, base.url)
+    place = home_of("1.1", {"directory": str(tmp_path), "env": {}, "user": ""}, secrets, base.url)
     migrations = django(tmp_path, place).slow.parent
     schema, (first,) = Schema(base.open()), spanning(("0001_first", "zero", to))
     replaces = [("shop", each.stem) for each in sorted(migrations.glob("0*.py"))]

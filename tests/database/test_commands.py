@@ -14,7 +14,7 @@ import pytest
 
 from bleen.cli import main
 from bleen.cli.database import allowed
-from bleen.database.command import Home, home
+from bleen.database.command.home import Home, home_of
 from bleen.database.foresight import Foresight
 from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, parse
@@ -69,7 +69,7 @@ def script(directory: Path, text: str) -> None:
 
 def at(directory: Path, url: str, env: dict[str, str] = {}, **values: str) -> Home:
     secrets = {"base": {"PATH": os.environ["PATH"], "HOME": str(directory)}, "values": values}
-    return home("1.1", {"directory": str(directory), "env": env, "user": ""}, secrets, url)
+    return home_of("1.1", {"directory": str(directory), "env": env, "user": ""}, secrets, url)
 
 
 def ran(place: Home) -> list[str]:

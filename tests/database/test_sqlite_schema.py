@@ -20,7 +20,7 @@ from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.cli.migrating import agreed
 from bleen.database import connect
-from bleen.database.command import Home
+from bleen.database.command.home import Home
 from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State

@@ -7,8 +7,9 @@ from typing import Any
 from bleen import config
 from bleen.config import Config
 from bleen.config.fields import filled
-from bleen.database import command, connect, dialect, reverting
-from bleen.database.command import Home
+from bleen.database import connect, dialect, reverting
+from bleen.database.command import judging, revisions
+from bleen.database.command.home import Home, home_of
 from bleen.database.foresight import Foresight
 from bleen.database.gate import named
 from bleen.database.ledger import Entry, State, check
@@ -104,7 +105,7 @@ def home(loaded: Config, version: str, url: str = "") -> Home:
     shared = config.database(loaded, version)
     assert shared is not None, "who has no database has no commands"
     try:
-        return command.home(version, _settings(loaded, version), config.secrets(loaded), url or shared.url)
+        return home_of(version, _settings(loaded, version), config.secrets(loaded), url or shared.url)
     except Refused as error:
         raise UserError(str(error)) from None
 
@@ -142,12 +143,12 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
         raise UserError("\n".join(f"{m.name}: nothing is written in it yet: fill in {m.name}/{_first(m)}, or take the folder away" for m in empty))
     names, together = {m.name for m in new}, schema.together(new)
     others = [*schema.ledger.uncontracted(), *new]
-    waits = [(m, [each for each in command.overtaken(m, others) if not {m.name, each} <= together]) for m in new]
-    if early := [command.overtakes(m, earlier, names) for m, earlier in waits if earlier]:
+    waits = [(m, [each for each in revisions.overtaken(m, others) if not {m.name, each} <= together]) for m in new]
+    if early := [revisions.overtakes(m, earlier, names) for m, earlier in waits if earlier]:
         raise UserError("\n".join(early))
     try:
         begun = [m for m in migrations if m in new or entries[m.name].state is State.EXPANDING]
-        command.placed(schema.server, begun, home, [entry.migration for entry in entries.values()])
+        revisions.placed(schema.server, begun, home, [entry.migration for entry in entries.values()])
     except Refused as error:
         raise UserError(str(error)) from None
     if wrong := _forbidden(new, schema.server, home, together):
@@ -185,7 +186,7 @@ def _claimed(migrations: Sequence[Migration]) -> list[str]:
 
 def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | None, together: Collection[str]) -> list[str]:
     """What the rules find wrong with migrations, a line each."""
-    printing = command.Printing(server, home, together)
+    printing = judging.Printing(server, home, together)
     printed = [printing.of(m) for m in migrations]
     may = {script.file: m.command.allow for m, own in zip(migrations, printed, strict=True) for script in own}
     scripts: list[Script] = []
@@ -197,7 +198,7 @@ def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | Non
         found += reverting.lint(m.sql("expand"), m.sql("revert"), m.name, server.dialect)
     found += _way_back(migrations, server.dialect)
     said = [f"{f.file}:{f.line}:{f.column}: [{f.rule}] {f.message}" for f in found if f.severity == "error"]
-    return said + [line for m in migrations for line in command.judge(server, m)]
+    return said + [line for m in migrations for line in judging.judge(server, m)]
 
 
 def _signed(plan: Plan, loaded: Config, kind: str) -> dict[str, object]:

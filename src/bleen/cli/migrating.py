@@ -11,8 +11,9 @@ from bleen import config
 from bleen.cli import database, picture, show
 from bleen.cli.access import Access, described, open_service
 from bleen.config import Config
-from bleen.database import command, connect
-from bleen.database.command import Home
+from bleen.database import connect
+from bleen.database.command import revisions
+from bleen.database.command.home import Home
 from bleen.database.gate import Around
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
@@ -63,7 +64,7 @@ class Opened(NamedTuple):
         if not version or entry is None:
             return None
         homes = [database.home(self.config, each) for each in dict.fromkeys([newest, *self.schema.versions()])]
-        return command.fitting(self.schema.server, entry.migration, homes)
+        return revisions.fitting(self.schema.server, entry.migration, homes)
 
     def pending(self) -> list[Pending]:
         """The contracts that are pending, which `bleen status` knows from now on; whether the way back is open it looks up itself, each time."""

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 
-from bleen.database import command, connect, reverting
+from bleen.database import connect, reverting
 from bleen.database.backfill import LONGEST
-from bleen.database.command import Home
+from bleen.database.command import running
+from bleen.database.command.home import Home
 from bleen.database.ledger import Entry, Part, State
 from bleen.database.migration import Migration
 from bleen.database.schema import Schema
@@ -34,7 +35,7 @@ def rehearse(database: Server, url: str, migrations: Sequence[Migration], expand
         try:
             schema = Schema(clone, lambda text: told(f"on the clone: {text}"))
             must_be_another(database, clone, "give `database.clone` the url of a copy")
-            with command.kept_to(clone, home) if home else nullcontext() as there:
+            with running.kept_to(clone, home) if home else nullcontext() as there:
                 return _there_and_back(schema, [m._replace(pace=m.pace._replace(duty=1.0, target=LONGEST)) for m in migrations], expand, there)
         finally:
             clone.close()

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from bleen.database import command, parts, reverting
 from bleen.database.catalogue import Needing
+from bleen.database.command import revisions
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
 from bleen.database.migration import Locks, Migration, speaks_of
 from bleen.database.pairs import kept, parted
@@ -86,7 +87,7 @@ class Retracing:
         calls = [each for statement in back for each in self._server.takes(statement)]
         later = [other for other in self._ledger.entries() if _since(other, entry)]
         ran = [each for each in (entry, *later) if each.service == entry.service and command.step("expand") in self._ledger.steps(each.name)]
-        if entry in ran and (upon := command.upon(entry.migration, [each.migration for each in ran[1:]])):
+        if entry in ran and (upon := revisions.upon(entry.migration, [each.migration for each in ran[1:]])):
             return f"{entry.name} made what {upon} builds on: `bleen migrate revert {upon}` first"
         for each in reversed(later):
             said = "\n".join(text for file, text in each.sources.items() if file != "revert.sql")

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
-from bleen.database.command import HALVES, Half, Home
+from bleen.database.command import HALVES, Half, revisions
+from bleen.database.command.home import Home
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, State
 from bleen.database.migration import Backfill, Locks, Migration
@@ -326,11 +327,11 @@ class Schema:
         step = self.ledger.steps(migration.name).get(command.step(half))
         if home and not (step and step.done):
             others = [entry.migration for entry in self.ledger.entries() if entry.name != migration.name]
-            command.straight(self.server, migration, half, home, others)
+            revisions.straight(self.server, migration, half, home, others)
 
     def _finish(self, migration: Migration, home: Home | None, together: frozenset[str]) -> None:
         """Contracts what comes before an expand that would run the contract of one that came together with it."""
-        overtaken = [name for name in command.overtaken(migration, self.ledger.uncontracted()) if name in together]
+        overtaken = [name for name in revisions.overtaken(migration, self.ledger.uncontracted()) if name in together]
         pending = [entry.name for entry in self.ledger.entries() if entry.state is not State.CONTRACTED and parts.contracts(entry.migration)]
         for name in pending[: pending.index(overtaken[-1]) + 1] if overtaken else ():
             self._contract(name, "", home, tuple, "")

@@ -6,7 +6,8 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from bleen.database import command, parts, reverting
-from bleen.database.command import Half, Home
+from bleen.database.command import Half, revisions, running
+from bleen.database.command.home import Home, startable
 from bleen.database.ledger import Ledger, Part, Step
 from bleen.database.migration import Migration
 from bleen.database.pairs import Pairs
@@ -67,7 +68,7 @@ class Steps:
         """Raises Refused for a command that is still to be run and cannot be started: to be asked before the statements that go before it."""
         step = self._ledger.steps(migration.name).get(command.step(half))
         if command.words(migration, half) and not (step and step.done):
-            command.startable(migration, half, home)
+            startable(migration, half, home)
 
     def command(self, migration: Migration, half: Half, home: Home | None) -> None:
         """Runs the half of a migration that is another tool's, if it was not run to its end; marked as begun before, with what the schema was like then."""
@@ -75,15 +76,15 @@ class Steps:
         step = self._ledger.steps(migration.name).get(key)
         if not argv or (step and step.done):
             return
-        home = command.startable(migration, half, home)
-        if half == "expand" and (earlier := command.overtaken(migration, self._ledger.uncontracted())):
-            raise Refused(command.overtakes(migration, earlier))
-        before = step.memo if step else {"shape": self._server.shape(), "books": command.books(self._server)}
+        home = startable(migration, half, home)
+        if half == "expand" and (earlier := revisions.overtaken(migration, self._ledger.uncontracted())):
+            raise Refused(revisions.overtakes(migration, earlier))
+        before = step.memo if step else {"shape": self._server.shape(), "books": revisions.books(self._server)}
         self._mark(migration, key, False, shlex.join(argv), before)
         try:
             with self._pairs.followed():
-                command.run(self._server, migration, half, home, self._told)
-        except command.Elsewhere:
+                running.run(self._server, migration, half, home, self._told)
+        except running.Elsewhere:
             self._ledger.note(self._ledger.unmark(migration.name, *key))
             raise
         except Refused:
@@ -95,7 +96,7 @@ class Steps:
 
     def _untouched(self, before: Mapping[str, Any]) -> bool:
         """Whether a command that has failed has changed nothing; where the server cannot tell, or no book of a tool says so, it may have."""
-        now = {"shape": self._server.shape(), "books": command.books(self._server)}
+        now = {"shape": self._server.shape(), "books": revisions.books(self._server)}
         return all(now.values()) and now == before
 
     def _run(self, migration: Migration, part: Part, first: int, group: Sequence[Statement], ends: Sequence[int] = ()) -> None:

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bleen.database import command, connect, rehearsal
+from bleen.database import connect, rehearsal
+from bleen.database.command.home import Home, home_of
 from bleen.database.gate import Around, Obstacle
 from bleen.database.ledger import Known, State
 from bleen.database.migration import Migration, read_all
@@ -33,7 +34,7 @@ def expand(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     versions = {name: version for name, (version, _) in spec["environments"].items()}
     migrations = _planned(spec)
 
-    def on(schema: Schema, migrations: Sequence[Migration], home: command.Home | None) -> list[str]:
+    def on(schema: Schema, migrations: Sequence[Migration], home: Home | None) -> list[str]:
         return schema.expand(migrations, spec["service"], spec["release"], environments, versions, home)
 
     facts: dict[str, Any] = {}
@@ -94,11 +95,11 @@ def _around(schema: Schema, spec: Mapping[str, Any]) -> Around:
     return around
 
 
-def _home(spec: Mapping[str, Any], which: str = "url") -> command.Home | None:
+def _home(spec: Mapping[str, Any], which: str = "url") -> Home | None:
     """Where the commands of the version run that is released: it ships all that may be contracted. ``which`` of the urls they are given."""
     if not spec.get("home"):  # none, or begun by a bleen that knew no commands
         return None
-    return command.home(spec["home"]["version"], spec["home"], json.loads(Path(spec["secrets"]).read_text()), _urls(spec)[which])
+    return home_of(spec["home"]["version"], spec["home"], json.loads(Path(spec["secrets"]).read_text()), _urls(spec)[which])
 
 
 def _waits(schema: Schema, around: Around, name: str) -> list[str]:

@@ -18,7 +18,8 @@ from typing import Any, get_type_hints
 
 from bleen.cli import exits
 from bleen.cli.verbs.migrate import place, text
-from bleen.database import adapters, folder, operations
+from bleen.database import folder, operations
+from bleen.database.command import adapters
 from bleen.database.importing import Imported
 from bleen.database.statements import DIALECTS
 from bleen.errors import UserError

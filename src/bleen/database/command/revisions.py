@@ -1,0 +1,128 @@
+"""What a command takes along: most tools have one line of revisions, and go to a place on it wherever the database is."""
+
+import hashlib
+import shlex
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+
+from bleen.database import importing
+from bleen.database.command import HALVES, Half, alembic, django, words
+from bleen.database.command.home import Home
+from bleen.database.command.running import asked
+from bleen.database.migration import Migration
+from bleen.database.server import Server
+from bleen.errors import Refused, UserError
+
+
+def overtaken(migration: Migration, others: Sequence[Migration]) -> list[str]:
+    """Those of earlier migrations, in their order, whose contract command is still to be run which a tool with one line of revisions would run with this
+    expand.
+    """
+    if not migration.command.expand or migration.command.branched:
+        return []
+    earlier = sorted((m for m in others if m.command.contract and m.number < migration.number), key=lambda m: m.number)
+    return list(dict.fromkeys(m.name for m in earlier))
+
+
+def overtakes(migration: Migration, earlier: Sequence[str], new: Collection[str] = ()) -> str:
+    """Why an expand has to wait for contracts. ``new``: what comes with it."""
+    names = ", ".join(earlier)
+    way = f"release a version first that ships {names} and not {migration.name}, and contract it" if new and {*earlier} <= {*new} else "contract first"
+    apart = "" if django.goal(migration.command.expand) else ", or say branched = true in [command] if its revisions are in a branch of their own"
+    return f"{migration.name}: the contract of {names} is pending, and a tool with one line of revisions would run it now; {way}{apart}"
+
+
+def upon(migration: Migration, others: Sequence[Migration]) -> str:
+    """The newest of later migrations that goes along when the command of this one goes back, as far as the words tell: the same tool has one line of them,
+    and Django one an app. Empty if there is none.
+    """
+    ours, its = migration.command.expand, django.goal(migration.command.expand)
+    for other in reversed(others):
+        goal = django.goal(other.command.expand)
+        apart = its and goal and its.app and goal.app and its.app != goal.app
+        if ours and other.command.expand[:1] == ours[:1] and not apart:
+            return other.name
+    return ""
+
+
+def straight(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration] = ()) -> None:
+    """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is. So does a
+    ``downgrade`` of Alembic's; and what its directory does not have, it cannot go from. ``others``: what else is on the database.
+    """
+    planned, expanded = would_run(server, migration, half, home), words(migration, "expand")
+    gone = goal.beyond(planned) if half == "revert" and (goal := django.goal(expanded)) else []
+    if to := alembic.goal(words(migration, half)):
+        current = _current(server, migration, half, home, others)
+        if half == "revert":
+            book = alembic.Book(_history(server, migration, home), current)
+            gone = book.beyond(to, alembic.goal(expanded), [alembic.goal(words(m, each)) for m in others for each in HALVES if each != "revert"])
+    if gone:
+        way = "take that back first, by the migration that brought it, or by hand"
+        raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(gone)} too, and what they hold: {way}")
+
+
+def placed(server: Server, migrations: Sequence[Migration], home: Home | None, others: Sequence[Migration]) -> None:
+    """Raises Refused if the database is at a revision of Alembic's that a version does not have. One of its migrations asks for all."""
+    first = next((m for m in migrations if alembic.goal(words(m, "expand"))), None)
+    if first and home:
+        _current(server, first, "expand", home, others)
+
+
+def fitting(server: Server, migration: Migration, homes: Sequence[Home]) -> Home:
+    """The first home that has the revision of Alembic's at which the database is: after a rollback, what serves does not. Else the first."""
+    half = next((half for half in HALVES if alembic.goal(words(migration, half))), None)
+    for home in homes if half and len(homes) > 1 else ():
+        with suppress(Refused):
+            _current(server, migration, half or "expand", home, ())
+            return home
+    return homes[0]
+
+
+def _current(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration]) -> str:
+    """What Alembic says of where the database is. Raises Refused if that is nowhere in the files of the version."""
+    argv = words(migration, half)
+    try:
+        return asked(server, migration, half, alembic.asking(argv, "current"), home)
+    except UserError as error:
+        if not (lost := alembic.unknown(str(error))):
+            raise Refused(str(error)) from None
+    brought = next((m.name for m in others if lost == alembic.goal(words(m, "expand")).rpartition("@")[2]), "")
+    way = f"have the files of a version in place that has it, then `bleen migrate {half} {migration.name}`"
+    if half == "expand":
+        way = f"{f'`bleen migrate revert {brought}`' if brought else 'take that back by hand'}, or ship that revision too and build on it"
+    at = f"the database is at revision {lost}{f' ({brought})' if brought else ''}, which is not among the files of {home.version} ({home.directory})"
+    raise Refused(f"{migration.name}: {half}, `{shlex.join(argv)}`: {at}; {way}")
+
+
+def _history(server: Server, migration: Migration, home: Home) -> str:
+    """What Alembic says of the revisions in the files of a version."""
+    try:
+        return asked(server, migration, "revert", alembic.asking(words(migration, "revert"), "history"), home)
+    except UserError as error:
+        raise Refused(str(error)) from None
+
+
+def would_run(server: Server, migration: Migration, half: Half, home: Home) -> list[str]:
+    """What Django would run, or take back, for a half; nothing if that is no command of its. Raises Refused if it would take back what is to be there."""
+    argv = words(migration, half)
+    goal = django.goal(argv)
+    if goal is None:
+        return []
+    try:
+        planned = django.planned(asked(server, migration, half, django.plan(argv), home))
+    except UserError as error:
+        raise Refused(str(error)) from None
+    if half != "revert" and goal.ahead(planned):
+        way = "let the command go as far as the database has come, or take that back by hand first"
+        raise Refused(f"{migration.name}: {half}, `{shlex.join(argv)}` would take back {', '.join(planned)}, which the database has already: {way}")
+    return planned
+
+
+def books(server: Server) -> str:
+    """Another one whenever a tool has noted something in a book that is known; empty where there is none, or nobody may read it."""
+    there = [book for book in importing.BOOKS if server.columns(book)]
+    try:
+        noted = [sorted(map(repr, server.rows(f"SELECT * FROM {book}"))) for book in there]
+    except Refused:
+        return ""
+    return hashlib.sha256(repr(noted).encode()).hexdigest()[:16] if there else ""
