@@ -759,18 +759,18 @@ def test_a_unique_index_that_cannot_be_built_is_not_left_to_refuse_rows(users: B
 
 
 DEADLOCKS = {
-    "one in a transaction": ("ALTER TABLE cards ADD CONSTRAINT held FOREIGN KEY (holder) REFERENCES users (id) NOT VALID", "INSERT INTO cards VALUES (1)"),
-    "one that no transaction can hold": ("CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name)", "LOCK TABLE users IN SHARE MODE"),
+    "one in a transaction": ("ALTER TABLE cards ADD CONSTRAINT held FOREIGN KEY (holder) REFERENCES users (id) NOT VALID", "INSERT INTO cards VALUES (1)", 60),
+    "one that no transaction can hold": ("CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name)", "LOCK TABLE users IN SHARE MODE", 0.1),
 }
 
 
-@pytest.mark.parametrize(("statement", "crosswise"), DEADLOCKS.values(), ids=DEADLOCKS)
-def test_a_statement_that_the_server_ends_in_a_deadlock_is_tried_again(base: Base, statement: str, crosswise: str) -> None:
-    """ "the server ended a deadlock or a serialization failure: tried again, the transaction may succeed" """
+@pytest.mark.parametrize(("statement", "crosswise", "patience"), DEADLOCKS.values(), ids=DEADLOCKS)
+def test_a_statement_that_the_server_ends_in_a_deadlock_is_tried_again(base: Base, statement: str, crosswise: str, patience: float) -> None:
+    """ "the server ended a deadlock or a serialization failure: tried again, the transaction may succeed"; a build has "its own deadline" """
     rows(base, f"{USERS} CREATE TABLE cards (holder bigint);")
     told: list[str] = []
     schema = Schema(postgres.Postgres(base.server.url(base.name, deadlock_timeout="1s")), told.append)
-    made = parse("0009_made", {"expand.sql": f"{statement};", "migration.toml": "[locks]\ntimeout = 2.0\n"}, "0009_made")
+    made = parse("0009_made", {"expand.sql": f"{statement};", "migration.toml": f"[locks]\ntimeout = 2.0\npatience = {patience}\n"}, "0009_made")
     begun = threading.Event()
 
     def other() -> None:

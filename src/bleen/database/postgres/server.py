@@ -235,9 +235,10 @@ class Postgres:
     def concurrently(self, statement: Statement, locks: Locks, told: Told, again: bool) -> None:
         """What was left INVALID is dropped, and built again; whether an earlier try built the index, ``sight`` tells.
 
-        It waits for locks without an end, as each wait begun anew would cost all that was built; a deadlock that it is ended in, it begins anew after.
+        It waits for locks without an end, as each wait begun anew would cost all that was built; a deadlock that it is ended in, it begins anew after, as
+        long as it would have gone on: most of that time it builds, and waits for nobody.
         """
-        patience = Patience(locks, told)
+        patience = Patience(locks._replace(patience=locks.concurrently), told)
         while True:
             try:
                 return self._concurrently(statement, locks, told, again)
