@@ -192,6 +192,18 @@ WRITES = {
         "ALTER TABLE users DISABLE TRIGGER t; DROP TABLE log;",
         "",
     ),
+    "a column behind a statement that says nothing of it": (NOTED.format("NEW.b := NEW.a;", EACH.format("users")), f"SELECT 1; {DROP}", "says NEW.a"),
+    "a column behind a sequence that gets an owner": (
+        "CREATE SEQUENCE s;" + NOTED.format("NEW.b := NEW.a;", EACH.format("users")),
+        f"ALTER SEQUENCE s OWNED BY users.b; {DROP}",
+        "says NEW.a",
+    ),
+    "a column behind another search_path": (NOTED.format("NEW.b := NEW.a;", EACH.format("users")), f"SET search_path = public; {DROP}", "says NEW.a"),
+    "a column behind a DO that drops the trigger": (
+        NOTED.format("NEW.b := NEW.a;", EACH.format("users")),
+        f"DO $$ BEGIN DROP TRIGGER t ON users; END $$; {DROP}",
+        "",
+    ),
 }
 
 

@@ -43,18 +43,19 @@ _APART = (_PB.AT_DropInherit, _PB.AT_DetachPartition, _PB.AT_DetachPartitionFina
 
 
 def needing(rows: Rows, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Needing]:
-    """Implements ``Catalogue.needing``. What a statement before it makes anew may do without; and where one is not understood, what it speaks of."""
-    gone, said = set[Key](), ""
+    """Implements ``Catalogue.needing``. What a statement before it makes anew may do without; and where one is not understood, what it speaks of. Behind one
+    that we are blind to, what the server refuses is left to the server; what a function speaks of it would never refuse, so that is told all the same.
+    """
+    gone, said, blind = set[Key](), "", False
     everything = (*before, *statements)
     trees = [node_of(statement) for statement in everything]
     for number, (statement, (node, kind)) in enumerate(zip(everything, trees, strict=True)):
-        if _blind(node, kind):
-            return
+        blind = blind or _blind(node, kind)
         for step in steps(rows, node, kind):
             goes = keys(rows(_GOES, [*columns_of(step.keys), step.cascades])) if step.drops and step.keys else []
             gone |= {*step.keys, *goes}
             if goes and number >= len(before):
-                for what, names, of in rows(_NEEDS, [*columns_of(goes), *columns_of(gone)]):
+                for what, names, of in [] if blind else rows(_NEEDS, [*columns_of(goes), *columns_of(gone)]):
                     name = str(names[-1]).rpartition(".")[2].strip('"') if names else PREFIX  # gone since it was found
                     if not speaks_of(said, name) and not name.startswith(PREFIX):
                         yield Needing(statement, f"{what} needs {of}")
