@@ -419,6 +419,19 @@ def test_a_trigger_function_may_name_a_schema_that_the_migrating_role_may_not_us
     assert "whose INSERT INTO kept gives all columns" in said
 
 
+@pytest.mark.parametrize(
+    ("path", "refused"), [("away, pg_temp", True), ('pg_temp, "Far, ""away", public', True), ("public, away", False), ("''", False), ("nowhere", False)]
+)
+def test_a_trigger_function_finds_what_it_names_where_its_own_search_path_leads(base: Base, path: str, refused: bool) -> None:
+    """And refuses an expand whose new column such a function would fail on."""
+    rows(base, USERS + KEEPS.format("INSERT INTO kept SELECT OLD.*;", "FOR EACH ROW") + "ALTER TABLE kept ADD COLUMN full_name text;")
+    for schema in ("away", '"Far, ""away"'):
+        rows(base, f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.kept (LIKE users)")
+    rows(base, f"ALTER FUNCTION keep() SET search_path = {path}")
+    said = Foresight(Schema(base.open())).foreseen(migration(expand=FULL_NAME["expand.sql"]))
+    assert ["whose INSERT INTO kept gives all columns" in each for each in said] == [True] * refused, said
+
+
 def test_a_trigger_function_that_gives_all_columns_of_a_row_keeps_the_gate_of_a_contract_that_drops_one_shut(base: Base) -> None:
     """Nor, unless a reason is named, while a trigger function speaks of it."""
     rows(base, USERS + KEEPS.format("INSERT INTO kept SELECT OLD.*;", "FOR EACH ROW"))

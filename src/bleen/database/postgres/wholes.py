@@ -19,8 +19,9 @@ _PB = postgast.pg_query_pb2
 HEIRS = "heirs(relid) AS (SELECT %s::oid UNION SELECT i.inhrelid FROM heirs JOIN pg_inherits i ON i.inhparent = heirs.relid)"
 _FAMILY = f"WITH RECURSIVE {HEIRS} SELECT relid::bigint FROM heirs"
 _NAMED = """
-    SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relname = %s AND CASE WHEN %s = '' THEN pg_table_is_visible(c.oid) ELSE n.nspname = %s END"""
+    SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN (SELECT %s AS schema, %s::text[] AS path) it
+    WHERE c.relname = %s AND CASE WHEN schema <> '' THEN n.nspname = schema WHEN path IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = ANY(path) END
+    ORDER BY array_position(path, n.nspname::text)"""
 """What a function names, also in a schema that this role may not use: to_regclass() would be refused."""
 _WIDTH = "SELECT count(*) FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
 
@@ -61,6 +62,8 @@ class Function(NamedTuple):
     old: str | None
     new: str | None
     """What it calls the transition tables."""
+    path: list[str] | None
+    """The search_path that it sets for itself, as one with the rights of its owner should; None if it looks where its caller does."""
 
 
 class Insert(NamedTuple):
@@ -265,4 +268,4 @@ class _Reader:
         return self._named(relation.relname, relation.schemaname)
 
     def _named(self, name: str, schema: str) -> int:
-        return next((int(oid) for (oid,) in self._rows(_NAMED, [name, schema, schema])), 0)
+        return next((int(oid) for (oid,) in self._rows(_NAMED, [schema, self._of.path, name])), 0)
