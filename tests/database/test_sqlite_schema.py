@@ -244,6 +244,40 @@ def test_a_trigger_that_calls_a_function_of_the_application_is_only_told_of(user
     assert "no such function: slug" in "".join(Foresight(schema).risks(wanted))
 
 
+EXTENDED = """PRAGMA writable_schema = ON; INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql)
+VALUES ('table', 'near', 'near', 0, 'CREATE VIRTUAL TABLE near USING vec0 (place float[3])'); PRAGMA writable_schema = OFF;
+CREATE TRIGGER moved AFTER UPDATE ON users BEGIN DELETE FROM near WHERE place = OLD.id; END"""
+SHORT = "CREATE TABLE books (id integer PRIMARY KEY, title text, short AS (slug(title))); CREATE INDEX by_slug ON users (slug(last_name))"
+BEYOND = {
+    "a table of a module of the application's": (
+        EXTENDED,
+        "the table near (no such module: vec0), the trigger moved (speaks of near)",
+        "ALTER TABLE near RENAME TO far; DROP TABLE far; DROP TRIGGER moved;",
+    ),
+    "a table and an index with a function of it": (
+        SHORT,
+        "the table books (no such function: slug), the index by_slug (no such function: slug)",
+        "DROP INDEX by_slug; ALTER TABLE books ADD COLUMN more text;",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "left", "touching"), BEYOND.values(), ids=BEYOND)
+def test_what_only_the_application_can_make_is_told_and_hides_nothing_else(users: File, schema: Schema, made: str, left: str, touching: str) -> None:
+    """On SQLite while a write of a table, or a view, would fail for it; the plan tells all of that before the expand, and refuses an expand."""
+    with users.connect() as connection:
+        connection.create_function("slug", 1, str, deterministic=True)
+        connection.executescript(f"{HISTORY}; {made}")
+    foresight = Foresight(schema)
+    assert f"bleen cannot make {left} on its copy" in "".join(foresight.risks(migration()))
+    assert foresight.risks(migration(expand="CREATE TABLE more (id integer PRIMARY KEY);")) == []
+    assert "table history has 3 columns but 4 values" in "".join(foresight.foreseen(migration(expand=FULL_NAME["expand.sql"])))
+    assert foresight.foreseen(migration(expand=touching)) == []
+    less = migration("0008_less", expand="CREATE TABLE more (id integer PRIMARY KEY);", contract="DROP TABLE history;")
+    schema.expand([less], "shop", 2, {})
+    assert ["an UPDATE of users fails" in o.why for o in schema.pending(NOBODY)[0].obstacles] == [True]
+
+
 def test_what_was_done_is_not_done_again_and_changed_files_are_refused(schema: Schema) -> None:
     schema.expand([migration()], "shop", 2, SHIPS)
     assert schema.expand([migration()], "shop", 3, SHIPS) == []

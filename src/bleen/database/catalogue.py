@@ -79,6 +79,10 @@ class Catalogue:
         """The triggers whose rows have other columns behind ``statements``, when their turn comes behind ``before``."""
         return []
 
+    def overlooks(self, statements: Sequence[Statement]) -> list[str]:
+        """What of the schema no look ahead sees that these statements may stand in the way of, or make fail; each with why."""
+        return []
+
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         """The triggers, but for ours, that an UPDATE of these columns fires."""
         return []

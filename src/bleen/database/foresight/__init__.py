@@ -36,6 +36,7 @@ _RISKS: tuple[_Question, ...] = (
     pairs.defaultless,
     pairs.demanding,
     statements.needing,
+    statements.overlooked,
     statements.firing,
     statements.hiding,
     statements.may_spread,

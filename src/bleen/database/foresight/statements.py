@@ -76,6 +76,13 @@ def hiding(it: Prospect) -> Iterator[str]:
             yield f"{each.brief}: {why}"
 
 
+def overlooked(it: Prospect) -> Iterator[str]:
+    """What of the schema is in no look ahead."""
+    if left := it.server.catalogue.overlooks([each for part in ("expand", "contract") for each in it.statements(part)]):
+        way = "what breaks of that, or stands in the way for it, is not foreseen: try the files on a copy of the file, by what the application opens it with"
+        yield f"bleen cannot make {', '.join(left)} on its copy of the schema; {way}"
+
+
 def firing(it: Prospect) -> Iterator[str]:
     """The triggers that its backfill fires, and the times that it sets: rows that nobody has written look as if somebody had, or are noted as changed."""
     fill = parts.fill(it.server, it.migration)

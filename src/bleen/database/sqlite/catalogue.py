@@ -47,3 +47,6 @@ class SQLiteCatalogue(Catalogue):
 
     def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
         return list(sqlite_copy.spreading(self._server, statements, before))
+
+    def overlooks(self, statements: Sequence[Statement]) -> list[str]:
+        return sqlite_copy.overlooked(self._server, statements)

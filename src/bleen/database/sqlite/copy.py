@@ -2,21 +2,24 @@
 
 import re
 import sqlite3
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from typing import NamedTuple
 
 from bleen.database.catalogue import Needing, Spreading
+from bleen.database.migration import speaks_of
 from bleen.database.server import Server
 from bleen.database.sqlite.values import quoted
 from bleen.database.statements import Statement
 
 _SCHEMA = """
-    SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*' AND NOT (type = 'trigger' AND name GLOB '~bleen_*')
+    SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*' AND NOT (type = 'trigger' AND name GLOB '~bleen_*')
     AND name NOT IN (SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow')
     ORDER BY CASE type WHEN 'table' THEN 1 WHEN 'view' THEN 2 WHEN 'index' THEN 3 ELSE 4 END, rowid"""
 """Without what comes with another: a sequence, the tables of a virtual one; and without sync, which is away when its columns go."""
 _CHANGES = re.compile(r"(CREATE|ALTER|DROP)\b", re.IGNORECASE)
 """What asks for no row: an INSERT may be refused only because there is none."""
+_ALTERS = re.compile(r"(ALTER|DROP)\b", re.IGNORECASE)
 _BESIDE = re.compile(r"error in (index|trigger|view) (.+?)(?: after \w+ \w+)?:")
 _OURS = ("no such function", "no such module", "no such collation")
 """What an application may give its own connections."""
@@ -32,23 +35,32 @@ def refused(server: Server, before: Sequence[Statement], statements: Sequence[St
     """Implements ``Catalogue.refuses``."""
     with _copied(server, before, statements) as copy:
         for statement in statements:
-            if copy and (error := _carried_out(copy, statement)):
-                return f"{statement.brief}: SQLite refuses it on an empty copy of the schema: {error}; {_way(error)}"
+            if copy and (error := _carried_out(copy.schema, statement)):
+                why = f"{statement.brief}: SQLite refuses it on an empty copy of the schema: {error}; {_way(error)}"
+                return "" if copy.lacks(f"{statement.text}\n{error}") else why
     return ""
 
 
 def needing(server: Server, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Needing]:
     """Implements ``Catalogue.needing``: a write or a view that SQLite takes before the statements, and not once all of them were carried out."""
     with _copied(server, before, statements) as copy:
-        for statement, why, of, _ in _broken(copy, statements) if copy else ():
+        for statement, why, of, _ in _broken(copy.schema, statements) if copy else ():
             yield Needing(statement, why, of)
 
 
 def spreading(server: Server, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Spreading]:
     """Implements ``Catalogue.spreading``, by what fails then of the tables and views that are there: a trigger, or a view, is compiled with all its columns."""
     with _copied(server, before, statements) as copy:
-        for statement, why, of, error in _broken(copy, statements, {*_kinds(copy)}) if copy else ():
+        for statement, why, of, error in _broken(copy.schema, statements, {*_kinds(copy.schema)}) if copy else ():
             yield Spreading(statement, why, of, not error.startswith(_OURS))
+
+
+def overlooked(server: Server, statements: Sequence[Statement]) -> list[str]:
+    """Implements ``Catalogue.overlooks``."""
+    if not any(_ALTERS.match(each.text) for each in statements):
+        return []
+    with _copied(server, (), statements) as copy:
+        return [*copy.left.values()] if copy else []
 
 
 def _broken(copy: sqlite3.Connection, statements: Sequence[Statement], among: Container[str] | None = None) -> Iterator[tuple[Statement, str, str, str]]:
@@ -57,7 +69,7 @@ def _broken(copy: sqlite3.Connection, statements: Sequence[Statement], among: Co
     since = dict[tuple[str, str], Statement]()
     for statement in statements:
         if _carried_out(copy, statement):
-            return  # as ``refused`` says
+            return  # as ``refused`` says, or ``overlooked``
         now = _failing(copy)
         since = {what: since.get(what, statement) for what in now if what not in known and (among is None or what[1] in among)}
     for statement, error in dict.fromkeys((statement, now[what]) for what, statement in since.items()):
@@ -70,32 +82,54 @@ def referring(server: Server, statement: Statement, table: str) -> list[str]:
     with _copied(server, (), [statement]) as copy:
         if copy is None:
             return []
-        before = set(copy.execute(REFERRING, [table, table]))
-        if _carried_out(copy, statement):
+        before = set(copy.schema.execute(REFERRING, [table, table]))
+        if _carried_out(copy.schema, statement):
             return []
-        return [str(column) for column, of in copy.execute(REFERRING, [table, table]) if (column, of) not in before]
+        return [str(column) for column, of in copy.schema.execute(REFERRING, [table, table]) if (column, of) not in before]
+
+
+class _Copy(NamedTuple):
+    schema: sqlite3.Connection
+    left: Mapping[str, str]
+    """What of it could not be made, by name: what that is, and why."""
+
+    def lacks(self, said: str) -> bool:
+        """Whether a statement, or what is said against it, is about what is not there."""
+        return any(speaks_of(said, name) for name in self.left)
 
 
 @contextmanager
-def _copied(server: Server, before: Sequence[Statement], statements: Sequence[Statement]) -> Iterator[sqlite3.Connection | None]:
-    """The schema once those ``before`` were run; None where that cannot be made, for want of a function of the application's, say."""
+def _copied(server: Server, before: Sequence[Statement], statements: Sequence[Statement]) -> Iterator[_Copy | None]:
+    """The schema once those ``before`` were run; None where they cannot be."""
     if any(server.passing(each) for each in (*before, *statements)):  # another file may be there then, or other rules
         yield None
         return
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
-        try:
-            for text in (*(text for (text,) in server.rows(_SCHEMA)), *(each.text for each in before if _CHANGES.match(each.text))):
-                copy.execute(text)
-        except sqlite3.Error:
-            yield None
-            return
-        yield copy
+        left = _left(copy, server)
+        yield None if any(_carried_out(copy, each) for each in before) else _Copy(copy, left)
+
+
+def _left(copy: sqlite3.Connection, server: Server) -> dict[str, str]:
+    """Makes the schema, but for what wants a module or a function of the application's, and for the triggers and views that speak of such a table: they would
+    fail already, whatever a statement does, and hide what else it fails.
+    """
+    left, tables = dict[str, str](), list[str]()
+    for kind, name, text in server.rows(_SCHEMA):
+        of = [each for each in tables if kind in ("view", "trigger") and speaks_of(text, each)]
+        if why := f"speaks of {of[0]}" if of else _executed(copy, text):
+            left[name] = f"the {kind} {name} ({why})"
+            tables += [name] if kind in ("table", "view") else []
+    return left
 
 
 def _carried_out(copy: sqlite3.Connection, statement: Statement) -> str:
     """What SQLite says against a statement; empty if it takes it."""
+    return _executed(copy, statement.text) if _CHANGES.match(statement.text) else ""
+
+
+def _executed(copy: sqlite3.Connection, text: str) -> str:
     try:
-        copy.execute(statement.text if _CHANGES.match(statement.text) else "")
+        copy.execute(text)
     except sqlite3.Error as error:
         return str(error)
     return ""
