@@ -1580,6 +1580,30 @@ def test_a_statement_timeout_of_the_role_neither_fails_an_expand_nor_shuts_the_g
     assert found.obstacles == ()
 
 
+ENDS = {
+    "a setting of the database": ("PERFORM pg_sleep(0.5);", ""),
+    "somebody": ("PERFORM pg_cancel_backend(pg_backend_pid()), pg_sleep(1);", "0008_long/expand.sql: line 1, DO .*: somebody ended it; try again$"),
+}
+
+
+@pytest.mark.parametrize(("body", "why"), ENDS.values(), ids=ENDS)
+def test_a_statement_that_somebody_ended_is_to_be_tried_again_and_a_setting_of_the_database_ends_none(base: Base, body: str, why: str) -> None:
+    """Errors say what happened, where, and what to do next."""
+    rows(base, f"ALTER DATABASE {base.name} SET statement_timeout = '300ms'")
+    schema = Schema(base.open())
+    with pytest.raises(Refused, match=why) if why else nullcontext():
+        assert schema.expand([migration("0008_long", expand=f"DO $$ BEGIN {body} END $$;")], "shop", 2, {}) == ["0008_long"]
+
+
+def test_an_index_that_takes_longer_than_its_migration_lets_it_says_which_setting_that_is(base: Base) -> None:
+    """Errors say what happened, where, and what to do next."""
+    slow = "CREATE FUNCTION slow(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN $1; END $$;"
+    rows(base, USERS + slow)
+    wanted = migration("0008_long", expand="CREATE INDEX CONCURRENTLY by_first ON users (slow(first_name));")._replace(locks=Locks(concurrently=0.3))
+    with pytest.raises(Refused, match=r"took longer than 0.3 s \(\[locks\] concurrently\), and was ended; .*`bleen migrate revert 0008_long` undoes"):
+        Schema(base.open()).expand([wanted], "shop", 2, {})
+
+
 NAMES = {
     "a key": ({"key": ("uid",)}, "uid"),
     "what it fills": ({"set": {"ful_name": "first_name"}}, "ful_name"),

@@ -193,7 +193,8 @@ class Postgres:
             with self.watch() as blockers:
                 try:
                     with self.transaction():
-                        self.rows(f"SET LOCAL lock_timeout = {round(locks.timeout * 1000)}")
+                        # how long it takes once it has its locks is nobody's to limit: a setting of the database would end it each time
+                        self.rows(f"SET LOCAL lock_timeout = {round(locks.timeout * 1000)}; SET LOCAL statement_timeout = 0")
                         belongings = Belongings(self.rows) if spoken or named else None
                         for statement in statements:
                             self._run(statement)
@@ -268,9 +269,14 @@ class Postgres:
     def _lengthy(self, text: str, statement: Statement, locks: Locks) -> None:
         self.rows("SET lock_timeout = 0")
         self.rows(f"SET statement_timeout = {round(locks.concurrently * 1000)}")
+        began = time.monotonic()
         try:
             with _mapped():
                 self._run(statement._replace(text=text))
+        except TookTooLong:
+            if time.monotonic() - began < locks.concurrently:
+                raise
+            raise Refused(f"{statement.brief}: took longer than {locks.concurrently:g} s ([locks] concurrently), and was ended") from None
         finally:
             if not self._connection.closed:
                 self.rows("RESET lock_timeout")
@@ -287,7 +293,7 @@ class Postgres:
         except _CONTENDED as error:
             raise Contended(f"{statement.brief}: {_words(error)}") from None
         except errors.QueryCanceled:
-            raise Refused(f"{statement.brief}: took longer than it may, and was ended") from None
+            raise TookTooLong(f"{statement.brief}: somebody ended it; try again") from None
         except _AWAY:
             raise
         except _MISSING as error:
