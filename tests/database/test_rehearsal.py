@@ -1,7 +1,7 @@
 """An expand is rehearsed on a clone: carried out and undone there, while the database itself is left as it is."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,9 +9,9 @@ import pytest
 import databases
 from bleen.database import connect
 from bleen.database.migration import Migration, parse
-from bleen.database.rehearsal import rehearse
+from bleen.database.rehearsal import must_be_another, rehearse
 from bleen.database.schema import Schema
-from bleen.database.server import Server
+from bleen.database.server import Server, Taken
 from bleen.errors import Refused, Unavailable
 from dialects import urls
 
@@ -154,6 +154,21 @@ def test_the_database_itself_is_no_clone(stand: Stand) -> None:
     with pytest.raises(Refused, match="on the clone: it is the database itself"):
         stand.rehearse(full_name(stand), url=stand.own)
     assert stand.columns() == before
+
+
+def test_a_clone_that_another_rehearsal_has_only_just_left_is_another_database(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused [...] if the clone is the database itself."""
+    left, alone = iter([Taken("another migration of this database is under way")]), stand.clone.alone
+
+    @contextmanager
+    def in_turn() -> Iterator[None]:
+        for taken in left:
+            raise taken
+        with alone():
+            yield
+
+    monkeypatch.setattr(stand.clone, "alone", in_turn)
+    must_be_another(stand.server, stand.clone, "give another")
 
 
 def test_a_clone_that_is_away_is_said_to_be_the_clone(base: databases.Base) -> None:

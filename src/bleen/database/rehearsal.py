@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from bleen.database import connect, reverting
 from bleen.database.backfill import LONGEST
@@ -45,14 +45,11 @@ def rehearse(database: Server, url: str, migrations: Sequence[Migration], expand
 
 def must_be_another(database: Server, clone: Server, instead: str) -> None:
     """Raises Refused, with what to do ``instead``, if the two are one database: who has the lock of the one has not that of the other."""
-    with database.alone():
-        try:
-            with clone.alone():
-                return
-        except Taken:
-            pass
-    with clone.alone():  # somebody else has it, else
-        raise Refused(f"it is the database itself: {instead}")
+    with database.alone(), suppress(Taken), clone.alone():
+        return
+    with clone.alone(), suppress(Taken), database.alone():  # somebody else had it, and has ended meanwhile
+        return
+    raise Refused(f"it is the database itself: {instead}")
 
 
 def _there_and_back(schema: Schema, migrations: Sequence[Migration], expand: Expand, home: Home | None) -> Mapping[str, float]:
