@@ -608,6 +608,26 @@ def test_a_view_whose_text_the_role_may_not_see_keeps_the_gate_shut_as_one_that_
     assert [["its text is not shown to this role: GRANT SHOW VIEW ON" in each for each in found] for found in (said, shut)] == [[True] * (not sees)] * 2
 
 
+@pytest.mark.parametrize("contract", [LAST, "DROP TABLE notes;"])
+@pytest.mark.parametrize("sees", [True, False])
+def test_a_trigger_whose_text_the_role_may_not_see_keeps_the_gate_shut_as_one_that_may_name_what_goes(users: MariaBase, sees: bool, contract: str) -> None:
+    """Nor, unless a reason is named, while a view or a trigger may name it whose text is not shown to them."""
+    few = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE TEMPORARY TABLES" + ", TRIGGER" * sees
+    wanted = migration("0008_less", expand=FULL_NAME["expand.sql"], contract=contract)
+    with users.connect() as client:
+        client.run("CREATE TABLE notes (id bigint)", "CREATE TRIGGER no_row BEFORE UPDATE ON users FOR EACH ROW SET @n = 1")
+        client.run("CREATE USER few", f"GRANT {few} ON {users.name}.* TO few")
+        try:
+            with opened(users._replace(user="few")) as schema:
+                said = [each for each in Foresight(schema).risks(wanted) if "trigger no_row on table users may" in each]
+                schema.expand([wanted], "shop", 2, SHIPS)
+                shut = [o for each in schema.pending(NOBODY) for o in each.obstacles if "no_row" in o.why]
+        finally:
+            client.run("DROP USER few")
+    assert ["its text is not shown to this role: GRANT TRIGGER ON" in each for each in said] == [True] * 2 * (not sees)
+    assert [o.opened("no_row: it counts") for o in shut] == [True] * (not sees)
+
+
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
     (said,) = Foresight(schema).risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
     assert "drops last_name of users, NOT NULL without a default" in said

@@ -405,7 +405,7 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
             raise Refused(moved(pair, to, trigger))
         raise Missing(f"there is no table {pair.table} in {schema}; name it with its database")
     there = mysql.rows(
-        "SELECT trigger_name, event_manipulation, action_statement FROM information_schema.triggers WHERE event_object_schema = %s"
+        "SELECT trigger_name, event_manipulation, coalesce(action_statement, '') FROM information_schema.triggers WHERE event_object_schema = %s"
         " AND event_object_table = %s AND action_timing = 'BEFORE' AND event_manipulation IN ('INSERT', 'UPDATE') ORDER BY event_manipulation, action_order",
         [schema, table],
     )
