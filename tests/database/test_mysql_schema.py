@@ -877,6 +877,50 @@ def test_a_contract_that_fails_on_a_row_is_pending_and_the_pair_is_kept_in_step_
     server.close()
 
 
+def test_what_the_new_version_wrote_while_a_contract_failed_stays_though_no_old_side_can_be_made_of_it(users: MariaBase) -> None:
+    """What a writer wrote is never overwritten by its own echo."""
+    one = """[[sync]]
+        table = "users"
+        old = "first_name"
+        new = "full_name"
+        forward = { full_name = "first_name" }
+        backward = { first_name = "nullif(full_name, 'paused')" }
+        on_conflict = "new"
+    """
+    contract = "ALTER TABLE users DROP COLUMN first_name, ADD UNIQUE INDEX (last_name);"
+    with users.connect() as client:
+        client.run("DELETE FROM users WHERE id > 5", "UPDATE users SET last_name = 'L1' WHERE id = 2")
+        client.run("ALTER TABLE users ADD COLUMN at datetime NOT NULL DEFAULT '2020-01-01' ON UPDATE current_timestamp")
+    server, said = Meanwhile(users.url), list[str]()
+    schema = Schema(server, said.append)
+    wanted = parse("0007_full_name", {"expand.sql": FULL_NAME["expand.sql"], "contract.sql": contract, "migration.toml": one}, "")
+    schema.expand([wanted], "shop", 2, SHIPS)
+    server.rows("UPDATE users SET at = '2020-01-01'")
+    server.writes = [
+        "UPDATE users SET full_name = 'paused', at = at WHERE id = 3",
+        "INSERT INTO users (id, last_name, full_name) VALUES (50, 'L50', 'paused')",
+        "UPDATE users SET full_name = 'Ada', at = at WHERE id = 4",
+    ]
+    with pytest.raises(Refused, match="Duplicate entry 'L1'"):
+        schema.contract("0007_full_name")
+    server.writes = ()
+    (told,) = [each for each in said if "backward makes nothing of" in each]
+    assert "2 rows of users (first_name <-> full_name), written while nothing kept them in step" in told
+    schema.expand([wanted], "shop", 3, SHIPS)  # who writes which shape is told to the triggers anew
+    with users.connect() as client:
+        assert client.only("SELECT count(*) FROM users WHERE at = '2020-01-01'") == 6
+        client.run("UPDATE users SET last_name = id")
+        read = "SELECT id, first_name, full_name FROM users WHERE id > 2"
+        assert client.rows(read) == [(3, "F3", "paused"), (4, "Ada", "Ada"), (5, "F5", "F5"), (50, "", "paused")]
+        client.run("UPDATE users SET full_name = 'Jean' WHERE id = 3", "UPDATE users SET first_name = 'Alan' WHERE id = 50")
+        assert client.rows(read)[::3] == [(3, "Jean", "Jean"), (50, "Alan", "Alan")]
+    assert not [o.why for each in schema.pending(NOBODY) for o in each.obstacles if "out of step" in o.why]
+    schema.contract("0007_full_name")
+    assert list(server.columns("users")) == ["id", "last_name", "at", "full_name"]
+    assert server.rows("SHOW TRIGGERS") == []
+    server.close()
+
+
 def test_a_contract_that_fails_on_a_row_and_is_killed_at_any_statement_can_be_reverted(maria: MariaDB) -> None:
     """So is one that failed before it took anything away: until then, the way back is open."""
     also = "ALTER TABLE users DROP COLUMN first_name, DROP COLUMN last_name, ADD UNIQUE INDEX whole (full_name);"
