@@ -608,6 +608,26 @@ def test_a_view_whose_text_the_role_may_not_see_keeps_the_gate_shut_as_one_that_
     assert [["its text is not shown to this role: GRANT SHOW VIEW ON" in each for each in found] for found in (said, shut)] == [[True] * (not sees)] * 2
 
 
+@pytest.mark.parametrize("contract", [LAST, "DROP TABLE notes;"])
+@pytest.mark.parametrize("sees", [True, False])
+def test_a_trigger_whose_text_the_role_may_not_see_keeps_the_gate_shut_as_one_that_may_name_what_goes(users: MariaBase, sees: bool, contract: str) -> None:
+    """Nor, unless a reason is named, while a view or a trigger may name it whose text is not shown to them."""
+    few = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE TEMPORARY TABLES" + ", TRIGGER" * sees
+    wanted = migration("0008_less", expand=FULL_NAME["expand.sql"], contract=contract)
+    with users.connect() as client:
+        client.run("CREATE TABLE notes (id bigint)", "CREATE TRIGGER no_row BEFORE UPDATE ON users FOR EACH ROW SET @n = 1")
+        client.run("CREATE USER few", f"GRANT {few} ON {users.name}.* TO few")
+        try:
+            with opened(users._replace(user="few")) as schema:
+                said = [each for each in Foresight(schema).risks(wanted) if "trigger no_row on table users may" in each]
+                schema.expand([wanted], "shop", 2, SHIPS)
+                shut = [o for each in schema.pending(NOBODY) for o in each.obstacles if "no_row" in o.why]
+        finally:
+            client.run("DROP USER few")
+    assert ["its text is not shown to this role: GRANT TRIGGER ON" in each for each in said] == [True] * 2 * (not sees)
+    assert [o.opened("no_row: it counts") for o in shut] == [True] * (not sees)
+
+
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
     (said,) = Foresight(schema).risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
     assert "drops last_name of users, NOT NULL without a default" in said
@@ -854,6 +874,50 @@ def test_a_contract_that_fails_on_a_row_is_pending_and_the_pair_is_kept_in_step_
         schema.contract("0007_full_name")
         assert list(schema.server.columns("users")) == ["id", "full_name"]
     assert schema.server.rows("SHOW TRIGGERS") == []
+    server.close()
+
+
+def test_what_the_new_version_wrote_while_a_contract_failed_stays_though_no_old_side_can_be_made_of_it(users: MariaBase) -> None:
+    """What a writer wrote is never overwritten by its own echo."""
+    one = """[[sync]]
+        table = "users"
+        old = "first_name"
+        new = "full_name"
+        forward = { full_name = "first_name" }
+        backward = { first_name = "nullif(full_name, 'paused')" }
+        on_conflict = "new"
+    """
+    contract = "ALTER TABLE users DROP COLUMN first_name, ADD UNIQUE INDEX (last_name);"
+    with users.connect() as client:
+        client.run("DELETE FROM users WHERE id > 5", "UPDATE users SET last_name = 'L1' WHERE id = 2")
+        client.run("ALTER TABLE users ADD COLUMN at datetime NOT NULL DEFAULT '2020-01-01' ON UPDATE current_timestamp")
+    server, said = Meanwhile(users.url), list[str]()
+    schema = Schema(server, said.append)
+    wanted = parse("0007_full_name", {"expand.sql": FULL_NAME["expand.sql"], "contract.sql": contract, "migration.toml": one}, "")
+    schema.expand([wanted], "shop", 2, SHIPS)
+    server.rows("UPDATE users SET at = '2020-01-01'")
+    server.writes = [
+        "UPDATE users SET full_name = 'paused', at = at WHERE id = 3",
+        "INSERT INTO users (id, last_name, full_name) VALUES (50, 'L50', 'paused')",
+        "UPDATE users SET full_name = 'Ada', at = at WHERE id = 4",
+    ]
+    with pytest.raises(Refused, match="Duplicate entry 'L1'"):
+        schema.contract("0007_full_name")
+    server.writes = ()
+    (told,) = [each for each in said if "backward makes nothing of" in each]
+    assert "2 rows of users (first_name <-> full_name), written while nothing kept them in step" in told
+    schema.expand([wanted], "shop", 3, SHIPS)  # who writes which shape is told to the triggers anew
+    with users.connect() as client:
+        assert client.only("SELECT count(*) FROM users WHERE at = '2020-01-01'") == 6
+        client.run("UPDATE users SET last_name = id")
+        read = "SELECT id, first_name, full_name FROM users WHERE id > 2"
+        assert client.rows(read) == [(3, "F3", "paused"), (4, "Ada", "Ada"), (5, "F5", "F5"), (50, "", "paused")]
+        client.run("UPDATE users SET full_name = 'Jean' WHERE id = 3", "UPDATE users SET first_name = 'Alan' WHERE id = 50")
+        assert client.rows(read)[::3] == [(3, "Jean", "Jean"), (50, "Alan", "Alan")]
+    assert not [o.why for each in schema.pending(NOBODY) for o in each.obstacles if "out of step" in o.why]
+    schema.contract("0007_full_name")
+    assert list(server.columns("users")) == ["id", "last_name", "at", "full_name"]
+    assert server.rows("SHOW TRIGGERS") == []
     server.close()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bleen.database.catalogue import Spreading
 from bleen.database.migration import speaks_of
 from bleen.database.mysql import statements as mysql_statements
+from bleen.database.mysql.triggers import Table, Trigger, triggers, unshown
 from bleen.database.rules.mysql_grammar import Spec
 from bleen.database.statements import Statement, Unreadable
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
@@ -15,9 +16,6 @@ from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 if TYPE_CHECKING:
     from bleen.database.mysql.server import MySQL
 
-_TRIGGERS = """
-    SELECT trigger_schema, trigger_name, event_object_table, action_statement FROM information_schema.triggers
-    WHERE LEFT(trigger_name, 6) <> 'bleen_' AND trigger_schema NOT IN ('mysql', 'sys') ORDER BY 1, 2"""
 _COLUMNS = """
     SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s AND extra NOT LIKE '%%INVISIBLE%%'
     ORDER BY ordinal_position"""
@@ -27,9 +25,6 @@ _JOINS = words("JOIN INNER CROSS LEFT RIGHT NATURAL STRAIGHT_JOIN ON USING FORCE
 """What stands behind a table, and is no other name for it."""
 _BEHIND = words("WHERE GROUP HAVING WINDOW ORDER LIMIT OFFSET FETCH UNION EXCEPT INTERSECT FOR LOCK PROCEDURE RETURNING")
 """What stands behind all tables; and so does ON DUPLICATE KEY UPDATE."""
-
-Table = tuple[str, str]
-"""Its database and its name, as the catalogue has them."""
 
 
 class _Insert(NamedTuple):
@@ -48,7 +43,8 @@ class _Insert(NamedTuple):
 def spreading(server: "MySQL", statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Spreading]:
     """Implements ``Catalogue.spreading``. What a statement before it speaks of may be such by then that it is right; what fails already is not told."""
     shapes, said = dict[Table, list[str]](), ""
-    left = [*_inserts(server)] if any(mysql_statements.reshaped(each)[1] for each in statements) else []
+    there = triggers(server) if any(mysql_statements.reshaped(each)[1] for each in statements) else []
+    left, hidden = [*_inserts(server, there)], [each for each in there if not each.body]
     for number, statement in enumerate((*before, *statements)):
         (written, specs), was = mysql_statements.reshaped(statement), dict(shapes)
         if specs:
@@ -64,6 +60,12 @@ def spreading(server: "MySQL", statements: Sequence[Statement], before: Sequence
                 yield Spreading(statement, why, each.trigger, fails=True)
             elif moved := [name for name in columns if name in had and given[columns.index(name)] != gave[had.index(name)]]:
                 yield Spreading(statement, f"{does}: values land in other columns from then on, unseen, as in {moved[0]}", each.trigger, fails=False)
+        if number >= len(before) and any(spec.kind == "add-column" for spec in specs):  # of one that goes, ``needing`` tells
+            for trigger in hidden:
+                if not speaks_of(said, trigger.name):
+                    does = f"trigger {trigger.where(server)} may give whole rows without naming their columns, and fail then"
+                    yield Spreading(statement, f"{does}: {unshown(server, 'TRIGGER', trigger.schema)}", trigger.name, fails=False)
+            hidden = []
         said += f"{statement.text};\n"
 
 
@@ -94,24 +96,23 @@ def _matched(server: "MySQL", insert: _Insert, shapes: dict[Table, list[str]]) -
     return [*insert.columns] or _shape(server, shapes, insert.into), given
 
 
-def _inserts(server: "MySQL") -> Iterator[_Insert]:
+def _inserts(server: "MySQL", there: Sequence[Trigger]) -> Iterator[_Insert]:
     """Those of all triggers that could be read."""
-    for schema, name, table, body in server.rows(_TRIGGERS):
-        head = "CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW "
+    for trigger in there:
+        head, body = "CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW ", trigger.body
         try:
             tokens = read(head + body, "mysql").sentences[0].tokens
         except Unreadable:
             continue
-        where = f"{name if schema == server.database else f'{schema}.{name}'} on table {table}"
         for number, token in enumerate(tokens):
             if number > 4 and token.word in ("INSERT", "REPLACE"):
                 end = next((at for at in range(number, len(tokens)) if tokens[at].text == ";"), len(tokens))
                 try:
-                    found = _insert(server, Cursor(tokens[number + 1 : end], head + body), schema)
+                    found = _insert(server, Cursor(tokens[number + 1 : end], head + body), trigger.schema)
                 except (Puzzled, Unreadable):  # a function of that name, or nothing that gives a row
                     continue
                 if found:
-                    yield _Insert(name, where, *found)
+                    yield _Insert(trigger.name, trigger.where(server), *found)
 
 
 def _insert(server: "MySQL", cursor: Cursor, schema: str) -> tuple[Table, tuple[str, ...], tuple[str | Table, ...]] | None:

@@ -79,7 +79,9 @@ class Sync(NamedTuple):
     writers: Mapping[str, Side]
 
     def install(self, returning: bool = False) -> list[str]:
-        """``returning``: see ``mysql_return``; a row that is out of step, and that an UPDATE leaves alone, is then as the new version wrote it."""
+        """``returning``: see ``mysql_return``; a row that is out of step, and that an UPDATE leaves alone, is then as the new version wrote it: the old side is
+        made from that, or stays as it is where that gives none.
+        """
         bodies = {("return" if returning else "update"): self._body("UPDATE", returning), "insert": self._body("INSERT", returning)}
         wanted = {self._trigger(kind, body): ("INSERT" if kind == "insert" else "UPDATE", body) for kind, body in bodies.items()}
         found = {each.name for each in self.ours()}
@@ -98,7 +100,7 @@ class Sync(NamedTuple):
         return []
 
     def rewrite(self) -> list[str]:
-        return self.install()
+        return self.install(self.returning)
 
     def remove(self, leaves: Side = "old") -> list[str]:
         """Without its trigger, an INSERT that does not give a column which is NOT NULL and has no default would fail. So first another trigger gives it a
@@ -137,7 +139,7 @@ class Sync(NamedTuple):
 
     def gone(self) -> str:
         """A dump without triggers leaves them out; where a table was swapped for another (pt-online-schema-change, gh-ost), that one has them."""
-        name = self.server.literal(f"^{self.called('insert|update')}$")
+        name = self.server.literal(f"^{self.called('insert|update|return')}$")
         of = f"event_object_schema = {self.server.literal(self.schema)} AND event_object_table = {self.server.literal(self.table)}"
         return f"SELECT 2 - count(DISTINCT event_manipulation) FROM information_schema.triggers WHERE {of} AND trigger_name REGEXP {name}"
 
@@ -146,8 +148,18 @@ class Sync(NamedTuple):
         return []
 
     def diverged(self) -> str:
+        """Nobody has to say which side is right of what a sync that has come back found: the new one, as the trigger knows that is there for it."""
+        return "SELECT 0" if self.returning else f"SELECT count(*) {self.diverged_rows()}"
+
+    def diverged_rows(self) -> str:
+        """Those out of step, from FROM on; ``t`` is the table."""
         back = [self._same(name, f"t.{self._q(name)}", self._shape(name).cast(each.over(self._of("t")))) for name, each in self.backward().items()]
-        return f"{self.lost()} AND NOT ({' AND '.join(back)})"
+        return f"{self.lost_rows()} AND NOT ({' AND '.join(back)})"
+
+    def returning_rows(self) -> str:
+        """Those of them that have an old side to be made from the new one."""
+        needed = [f" AND {each.over(self._of('t'))} IS NOT NULL" for name, each in self.backward().items() if not self._shape(name).nullable]
+        return self.diverged_rows() + "".join(needed)
 
     def lost(self) -> str:
         return f"SELECT count(*) {self.lost_rows()}"
@@ -192,6 +204,11 @@ class Sync(NamedTuple):
     def whole(self) -> bool:
         """Whether both triggers are there, so that no write has passed them by."""
         return all(any(re.fullmatch(self.called(kind), each.name) for each in self.there) for kind in ("insert", "update"))
+
+    @property
+    def returning(self) -> bool:
+        """Whether the trigger for UPDATE is the one of a sync that comes back: see ``mysql_return``."""
+        return any(re.fullmatch(self.called("return"), each.name) for each in self.there)
 
     def called(self, events: str) -> str:
         """What the names of its triggers match, whatever their texts; the name of a migration has nothing in it that means something there."""
@@ -275,7 +292,7 @@ class Sync(NamedTuple):
             writer=self._writer(),
             ungiven=_UNGIVEN.format(fill=fill) if insert else "",
             unwritten=_UNWRITTEN.format(fill=fill) if insert else "",
-            untouched="" if insert else _UNTOUCHED.format(fill=f"IF {whole} THEN {take} ELSE {fill} END IF;" if returning else fill),
+            untouched="" if insert else _UNTOUCHED.format(fill=f"IF {whole} THEN {take} END IF;" if returning else fill),
             alone=_ALONE.format(only_old=self._only_old(), fill=fill) if insert else "",
             conflict=f"{self._next(1)} {self._conflict()}".strip(),
         )
@@ -405,7 +422,7 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
             raise Refused(moved(pair, to, trigger))
         raise Missing(f"there is no table {pair.table} in {schema}; name it with its database")
     there = mysql.rows(
-        "SELECT trigger_name, event_manipulation, action_statement FROM information_schema.triggers WHERE event_object_schema = %s"
+        "SELECT trigger_name, event_manipulation, coalesce(action_statement, '') FROM information_schema.triggers WHERE event_object_schema = %s"
         " AND event_object_table = %s AND action_timing = 'BEFORE' AND event_manipulation IN ('INSERT', 'UPDATE') ORDER BY event_manipulation, action_order",
         [schema, table],
     )
