@@ -146,6 +146,7 @@ MORE = [
     "ALTER TABLE users ADD CONSTRAINT u UNIQUE (id) WITH (fillfactor = 70) USING INDEX TABLESPACE pg_default",
     "ALTER TABLE users ADD COLUMN a text UNIQUE DEFERRABLE",
     "ALTER TABLE users ALTER email TYPE varchar(10) COLLATE \"C\" USING 'x'",
+    "ALTER TABLE users RENAME TO folk",
 ]
 VIRTUAL = [
     "ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (id * 2) VIRTUAL CHECK (a > 0) NOT NULL",

@@ -186,7 +186,7 @@ def rename(look: Look, statement: Message) -> Iterator[Finding]:
 def _both(what: str, on: tuple[str, ...], old: str, new: str) -> str:
     """Two names for one thing, while two versions run."""
     if what in ("TABLE", "VIEW", "MATVIEW", "FOREIGN_TABLE"):
-        return f"CREATE VIEW {quoted(*on[:-1], new)} AS SELECT * FROM {quoted(*on)};"
+        return _view((*on[:-1], new), on)
     if what == "COLUMN" and on:
         table, is_new, is_old = quoted(*on), quoted(new), quoted(old)
         lines = [
@@ -202,6 +202,13 @@ def _both(what: str, on: tuple[str, ...], old: str, new: str) -> str:
     return ""
 
 
+def _view(new: tuple[str, ...], of: tuple[str, ...]) -> str:
+    """Without security_invoker it is read as its owner, whom no policy of the table holds."""
+    rights = f"-- GRANT on {quoted(*new)} each role what it may do with {quoted(*of)}; before PostgreSQL 15, which knows no security_invoker, the policies of"
+    said = f"{rights} {quoted(*of)} hide nothing in a view".replace("\n", " ")
+    return f"{said}\nCREATE VIEW {quoted(*new)} WITH (security_invoker=true) AS SELECT * FROM {quoted(*of)};"
+
+
 def set_schema(look: Look, statement: Message) -> Iterator[Finding]:
     what = pb.ObjectType.Name(statement.object_type).removeprefix("OBJECT_")
     name = relation(statement.relation) if statement.HasField("relation") else object_name(statement.object)
@@ -211,7 +218,7 @@ def set_schema(look: Look, statement: Message) -> Iterator[Finding]:
     else:
         look.known.forgets(*_known(what, name))
     if not free:
-        fix = f"CREATE VIEW {quoted(statement.newschema, name[-1])} AS SELECT * FROM {quoted(*name)};" if what in ("TABLE", "VIEW", "MATVIEW") else ""
+        fix = _view((statement.newschema, name[-1]), name) if what in ("TABLE", "VIEW", "MATVIEW") else ""
         yield look.finding("set-schema", f"the version that runs does not find {_list(what, [name])} in another schema", fix)
 
 

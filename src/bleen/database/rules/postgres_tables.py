@@ -15,6 +15,7 @@ from bleen.database.rules.postgres_columns import add_column, added, required
 from bleen.database.rules.postgres_holds import check, columns_of, default_changes, drops, foreign_key, held, never_null, refuses_inserts
 from bleen.database.rules.postgres_indexes import exclusion, indexed
 from bleen.database.rules.postgres_look import (
+    BUILT_IN,
     FREE,
     Look,
     Message,
@@ -29,6 +30,7 @@ from bleen.database.rules.postgres_look import (
     quoted,
     relation,
     sql,
+    type_name,
     wrapped,
 )
 from bleen.database.rules.postgres_objects import numbers_change
@@ -43,6 +45,8 @@ MOMENT = frozenset(
     "AT_ResetRelOptions AT_DetachPartitionFinalize AT_DropOids".split()
 )
 """Changes the catalogue and nothing else, and no version notices."""
+_CUT = ("varchar", "bpchar", "bit", "varbit")
+"""The types to whose length a cast cuts a value; a domain may be one of them."""
 
 
 def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
@@ -456,10 +460,12 @@ def _change_type(look: Look, statement: Message, command: Message, at: Place) ->
     )
     value = definition.raw_default if definition.HasField("raw_default") else wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))]))
     own = expression(wrapped(pb.TypeCast(arg=value.type_cast.arg if kind(inner(value)) == "TypeCast" else value, type_name=definition.type_name)))
-    # cast, as what is wider than the new type never equals what the column holds of it
-    cast = own if own == expression(value) else expression(wrapped(pb.TypeCast(arg=value, type_name=definition.type_name)))
+    # cast, as what is wider than the new type never equals what the column holds of it; but where a cast cuts off what ALTER TYPE, and an assignment, refuse
+    base = type_name(definition.type_name).removesuffix("[]")
+    as_it_is = own == expression(value) or base in _CUT or base not in BUILT_IN
+    cast = expression(value if as_it_is else wrapped(pb.TypeCast(arg=value, type_name=definition.type_name)))
     back = f"CAST({new} AS OLD_TYPE)"
-    along = f"{default_along(table, old, new)} OLD_TYPE is the type of {old}"
+    along = f"{default_along(table, old, new)} OLD_TYPE is the type of {old}, without the length of a varchar: a cast cuts off what is longer"
     fix = (
         f"-- expand.sql\n{made}\n{kept_equal(table, command.name, called(command.name, 'new'), cast, back, along)}\n"
         f"-- backfill.sql\nUPDATE {table} SET {new} = {cast};\n"  # of all rows: json, xml and point have no IS DISTINCT FROM
