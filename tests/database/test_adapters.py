@@ -377,6 +377,33 @@ def test_what_others_have_brought_is_not_taken_back_with_a_migration(base: Base,
 
 
 @pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("needs", ["0002_note", "0003_surname"])
+def test_a_contract_of_one_app_keeps_another_waiting_only_where_django_would_run_it_on_its_way(base: Base, project: Project, needs: str) -> None:
+    """A pending contract holds nothing up."""
+    schema, home, directory = Schema(base.open()), project.home, project.slow.parents[2]
+    crm, settings = directory / "crm" / "migrations", directory / "settings.py"
+    crm.mkdir(parents=True)
+    (crm / "__init__.py").touch()
+    operation = "migrations.CreateModel('Customer', [('id', models.IntegerField(primary_key=True))])"
+    (crm / "0001_initial.py").write_text(DJANGO_MIGRATION.format(before=[("shop", needs)], operation=operation))
+    settings.write_text(settings.read_text().replace('["shop"]', '["shop", "crm"]'))
+    words = {"expand": ["migrate", "crm", "0001"], "revert": ["migrate", "crm", "zero"], "sql": ["sqlmigrate", "crm", "0001"]}
+    other = parse("0008_crm", {"migration.toml": toml(**{half: [*SPAN, *each] for half, each in words.items()})}, "")
+    schema.expand([project.migration], "shop", 2, {}, {}, home)
+    if needs == "0002_note":
+        allowed(schema, "1.1", [project.migration, other], home)
+        assert schema.expand([other], "shop", 3, {}, {}, home) == ["0008_crm"]
+        assert columns(base) == BOTH
+        return
+    with pytest.raises(UserError, match=r"sqlmigrate shop 0003_surname` prints.*drop-in-expand"):
+        allowed(schema, "1.1", [project.migration, other], home)
+    with pytest.raises(Refused, match=r"0008_crm: the contract of 0007_note is pending, and Django would run it now; contract first$"):
+        schema.expand([other], "shop", 3, {}, {}, home)
+    schema.contract(NAME, home=home)
+    assert schema.expand([other], "shop", 3, {}, {}, home) == ["0008_crm"]
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
 def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, project: Project) -> None:
     schema, home = Schema(base.open()), grown(project).home
     by_hand(project, "0003")

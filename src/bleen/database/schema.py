@@ -331,7 +331,7 @@ class Schema:
 
     def _finish(self, migration: Migration, home: Home | None, together: frozenset[str]) -> None:
         """Contracts what comes before an expand that would run the contract of one that came together with it."""
-        overtaken = [name for name in revisions.overtaken(migration, self.ledger.uncontracted()) if name in together]
+        overtaken = [name for name in revisions.overtaken(migration, self.ledger.uncontracted(), across=True) if name in together]
         pending = [entry.name for entry in self.ledger.entries() if entry.state is not State.CONTRACTED and parts.contracts(entry.migration)]
         for name in pending[: pending.index(overtaken[-1]) + 1] if overtaken else ():
             self._contract(name, "", home, tuple, "")

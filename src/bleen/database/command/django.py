@@ -40,6 +40,12 @@ def goal(argv: Sequence[str]) -> Goal | None:
     return Goal(*(*_arguments(argv, "migrate"), "", "")[:2]) if _is(argv, "migrate") else None
 
 
+def apart(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two commands go along the lines of two apps, each of its own."""
+    apps = [found.app if (found := goal(each)) else "" for each in (one, other)]
+    return all(apps) and len({*apps}) == 2
+
+
 def plan(argv: Sequence[str]) -> list[str]:
     """The command that says what a ``migrate`` would do."""
     return [*argv, "--plan", "--no-color"]

@@ -14,13 +14,14 @@ from bleen.database.server import Server
 from bleen.errors import Refused, UserError
 
 
-def overtaken(migration: Migration, others: Sequence[Migration]) -> list[str]:
+def overtaken(migration: Migration, others: Sequence[Migration], across: bool = False) -> list[str]:
     """Those of earlier migrations, in their order, whose contract command is still to be run which a tool with one line of revisions would run with this
-    expand.
+    expand. ``across``: of Django's other apps too, which it runs where this one needs them; ``straight`` asks it for those.
     """
     if not migration.command.expand or migration.command.branched:
         return []
-    earlier = sorted((m for m in others if m.command.contract and m.number < migration.number), key=lambda m: m.number)
+    ahead = [m for m in others if m.command.contract and (across or not django.apart(migration.command.expand, m.command.contract))]
+    earlier = sorted((m for m in ahead if m.number < migration.number), key=lambda m: m.number)
     return list(dict.fromkeys(m.name for m in earlier))
 
 
@@ -28,28 +29,32 @@ def overtakes(migration: Migration, earlier: Sequence[str], new: Collection[str]
     """Why an expand has to wait for contracts. ``new``: what comes with it."""
     names = ", ".join(earlier)
     way = f"release a version first that ships {names} and not {migration.name}, and contract it" if new and {*earlier} <= {*new} else "contract first"
-    apart = "" if django.goal(migration.command.expand) else ", or say branched = true in [command] if its revisions are in a branch of their own"
-    return f"{migration.name}: the contract of {names} is pending, and a tool with one line of revisions would run it now; {way}{apart}"
+    tool, apart = "a tool with one line of revisions", ", or say branched = true in [command] if its revisions are in a branch of their own"
+    if django.goal(migration.command.expand):
+        tool, apart = "Django", ""
+    return f"{migration.name}: the contract of {names} is pending, and {tool} would run it now; {way}{apart}"
 
 
 def upon(migration: Migration, others: Sequence[Migration]) -> str:
     """The newest of later migrations that goes along when the command of this one goes back, as far as the words tell: the same tool has one line of them,
     and Django one an app. Empty if there is none.
     """
-    ours, its = migration.command.expand, django.goal(migration.command.expand)
+    ours = migration.command.expand
     for other in reversed(others):
-        goal = django.goal(other.command.expand)
-        apart = its and goal and its.app and goal.app and its.app != goal.app
-        if ours and other.command.expand[:1] == ours[:1] and not apart:
+        if ours and other.command.expand[:1] == ours[:1] and not django.apart(ours, other.command.expand):
             return other.name
     return ""
 
 
 def straight(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration] = ()) -> None:
     """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is. So does a
-    ``downgrade`` of Alembic's; and what its directory does not have, it cannot go from. ``others``: what else is on the database.
+    ``downgrade`` of Alembic's; and what its directory does not have, it cannot go from. Nor does a ``migrate`` run a contract on its way.
+    ``others``: what else is on the database.
     """
     planned, expanded = would_run(server, migration, half, home), words(migration, "expand")
+    due = [m.name for m in others if half == "expand" and (by := django.goal(words(m, "contract"))) and by.among(planned) >= 0]
+    if due:
+        raise Refused(overtakes(migration, due))
     gone = goal.beyond(planned) if half == "revert" and (goal := django.goal(expanded)) else []
     if to := alembic.goal(words(migration, half)):
         current = _current(server, migration, half, home, others)
