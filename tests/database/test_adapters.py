@@ -376,11 +376,9 @@ def test_what_others_have_brought_is_not_taken_back_with_a_migration(base: Base,
     assert columns(base) == OLD
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
-@pytest.mark.parametrize("needs", ["0002_note", "0003_surname"])
-def test_a_contract_of_one_app_keeps_another_waiting_only_where_django_would_run_it_on_its_way(base: Base, project: Project, needs: str) -> None:
-    """A pending contract holds nothing up."""
-    schema, home, directory = Schema(base.open()), project.home, project.slow.parents[2]
+def customers(project: Project, needs: str) -> Migration:
+    """The first one of another app, which needs one of the shop's."""
+    directory = project.slow.parents[2]
     crm, settings = directory / "crm" / "migrations", directory / "settings.py"
     crm.mkdir(parents=True)
     (crm / "__init__.py").touch()
@@ -388,7 +386,14 @@ def test_a_contract_of_one_app_keeps_another_waiting_only_where_django_would_run
     (crm / "0001_initial.py").write_text(DJANGO_MIGRATION.format(before=[("shop", needs)], operation=operation))
     settings.write_text(settings.read_text().replace('["shop"]', '["shop", "crm"]'))
     words = {"expand": ["migrate", "crm", "0001"], "revert": ["migrate", "crm", "zero"], "sql": ["sqlmigrate", "crm", "0001"]}
-    other = parse("0008_crm", {"migration.toml": toml(**{half: [*SPAN, *each] for half, each in words.items()})}, "")
+    return parse("0008_crm", {"migration.toml": toml(**{half: [*SPAN, *each] for half, each in words.items()})}, "")
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("needs", ["0002_note", "0003_surname"])
+def test_a_contract_of_one_app_keeps_another_waiting_only_where_django_would_run_it_on_its_way(base: Base, project: Project, needs: str) -> None:
+    """A pending contract holds nothing up."""
+    schema, home, other = Schema(base.open()), project.home, customers(project, needs)
     schema.expand([project.migration], "shop", 2, {}, {}, home)
     if needs == "0002_note":
         allowed(schema, "1.1", [project.migration, other], home)
@@ -568,6 +573,38 @@ def test_what_others_have_brought_by_alembic_is_not_taken_back_with_a_migration(
     subprocess.run([str(Path(BIN, "alembic")), "downgrade", "expand@e1"], cwd=newer.directory, env=dict(newer.env), check=True, capture_output=True)
     schema.revert(NAME, newer)
     assert columns(base) == OLD
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_what_another_migration_has_brought_of_another_app_is_not_taken_back(base: Base, project: Project) -> None:
+    """`revert` refuses [...] where its command (Alembic, Django) would take back what others have brought."""
+    schema, (more,), home = Schema(base.open()), spanning((NAME, "0001", "0003")), grown(project).home
+    other = customers(project, "0002_note")
+    schema.expand([more, other], "shop", 2, {}, {}, home)
+    with pytest.raises(Refused, match=r"0007_note: revert, .* would take back crm\.0001_initial too, and what they hold: take that back first"):
+        schema.revert(NAME, home)
+    assert columns(base) == [*BOTH, "more"]
+    schema.revert("0008_crm", home)
+    schema.revert(NAME, home)
+    assert columns(base) == OLD
+
+
+def test_what_was_brought_by_hand_before_an_expand_is_not_taken_back_with_it(base: Base, project: Project) -> None:
+    """What was there before stays."""
+    schema, django = Schema(base.open()), project.rule == "drop-default"
+    home = grown(project).home if django else version(project, "1.2", "more")
+    subprocess.run(
+        [str(Path(BIN, "python")), "manage.py", "migrate", "shop", "0002"] if django else [str(Path(BIN, "alembic")), "upgrade", "e1"],
+        cwd=home.directory,
+        env=dict(home.env),
+        check=True,
+        capture_output=True,
+    )
+    (whole,) = spanning((NAME, "0001", "0003")) if django else [branch(NAME, "more", "r0")]
+    schema.expand([whole], "shop", 2, {}, {}, home)
+    with pytest.raises(Refused, match=f"would take back {r'shop.0002_note' if django else 'e1'} too, and what they hold"):
+        schema.revert(NAME, home)
+    assert columns(base) == [*BOTH, "more"]
 
 
 HISTORY = """\

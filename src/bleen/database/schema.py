@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
 from bleen.database.command import HALVES, Half, revisions
@@ -311,8 +311,8 @@ class Schema:
             self.ledger.note(self.ledger.mark(migration.name, *command.VERSION, True, "", memo))
         if migration.name in together:
             self._finish(migration, home, together)
-        self._straight(migration, "expand", home)
-        self._steps.command(migration, "expand", home)
+        note = self._straight(migration, "expand", home)
+        self._steps.command(migration, "expand", home, note)
         self._steps.expand(migration)
         self._pairs.install(migration, mend(migration))
         if fill := parts.fill(self.server, migration):
@@ -322,12 +322,14 @@ class Schema:
         self.told(f"{migration.name}: expanded")
         return True
 
-    def _straight(self, migration: Migration, half: Half, home: Home | None) -> None:
-        """Refuses a command that would go the wrong way, or too far, before anything of its half is done."""
-        step = self.ledger.steps(migration.name).get(command.step(half))
-        if home and not (step and step.done):
-            others = [entry.migration for entry in self.ledger.entries() if entry.name != migration.name]
-            revisions.straight(self.server, migration, half, home, others)
+    def _straight(self, migration: Migration, half: Half, home: Home | None) -> Mapping[str, Any]:
+        """Refuses a command that would go the wrong way, or too far, before anything of its half is done. Gives what its tool says is there before it."""
+        steps = self.ledger.steps(migration.name)
+        step, expanded = steps.get(command.step(half)), steps.get(command.step("expand"))
+        if home is None or (step and step.done):
+            return {}
+        others = [entry.migration for entry in self.ledger.entries() if entry.name != migration.name]
+        return revisions.straight(self.server, migration, half, home, others, expanded.memo if expanded else {})
 
     def _finish(self, migration: Migration, home: Home | None, together: frozenset[str]) -> None:
         """Contracts what comes before an expand that would run the contract of one that came together with it."""

@@ -70,8 +70,10 @@ class Steps:
         if command.words(migration, half) and not (step and step.done):
             startable(migration, half, home)
 
-    def command(self, migration: Migration, half: Half, home: Home | None) -> None:
-        """Runs the half of a migration that is another tool's, if it was not run to its end; marked as begun before, with what the schema was like then."""
+    def command(self, migration: Migration, half: Half, home: Home | None, note: Mapping[str, Any] = {}) -> None:
+        """Runs the half of a migration that is another tool's, if it was not run to its end; marked as begun before, with what the schema was like then, and
+        a ``note`` that is kept: of what was there before it was begun for the first time.
+        """
         argv, key = command.words(migration, half), command.step(half)
         step = self._ledger.steps(migration.name).get(key)
         if not argv or (step and step.done):
@@ -79,7 +81,7 @@ class Steps:
         home = startable(migration, half, home)
         if half == "expand" and (earlier := revisions.overtaken(migration, self._ledger.uncontracted())):
             raise Refused(revisions.overtakes(migration, earlier))
-        before = step.memo if step else {"shape": self._server.shape(), "books": revisions.books(self._server)}
+        before = step.memo if step else {"shape": self._server.shape(), "books": revisions.books(self._server), **note}
         self._mark(migration, key, False, shlex.join(argv), before)
         try:
             with self._pairs.followed():
@@ -92,12 +94,12 @@ class Steps:
             if half == "expand" and self._untouched(before):  # there is nothing to undo, and nothing that later undoing has to wait for
                 self._ledger.note(self._ledger.unmark(migration.name, *key))
             raise
-        self._mark(migration, key, True, shlex.join(argv))
+        self._mark(migration, key, True, shlex.join(argv), before)
 
     def _untouched(self, before: Mapping[str, Any]) -> bool:
         """Whether a command that has failed has changed nothing; where the server cannot tell, or no book of a tool says so, it may have."""
         now = {"shape": self._server.shape(), "books": revisions.books(self._server)}
-        return all(now.values()) and now == before
+        return all(now.values()) and now.items() <= before.items()
 
     def _run(self, migration: Migration, part: Part, first: int, group: Sequence[Statement], ends: Sequence[int] = ()) -> None:
         """Runs statements that belong together, if they were not run, and ends the sync of the pairs of these numbers."""

@@ -22,12 +22,14 @@ class Book:
 
     def __init__(self, history: str, current: str) -> None:
         self._known = {each["name"]: _revision(each) for each in _LINE.finditer(history)}  # the newest first
-        at = [words[0] for line in current.splitlines() if (words := line.split())]  # env.py may print, too
-        self._run = self._up_to(at)
+        self._run = self._up_to(places(current))
 
-    def beyond(self, goal: str, expanded: str, others: Sequence[str]) -> list[str]:
-        """What a ``downgrade`` would take back that the ``upgrade`` of the same migration has not brought; ``others``: where else Alembic was sent."""
-        return [each for each in self._taken(goal) if each not in self._brought(expanded, others)]
+    def beyond(self, goal: str, expanded: str, others: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+        """What a ``downgrade`` would take back that the ``upgrade`` of the same migration has not brought; ``others``: where else Alembic was sent;
+        ``before``: where it was as that upgrade began, if that is known.
+        """
+        brought = self._brought(expanded, others) - self._up_to(before)
+        return [each for each in self._taken(goal) if each not in brought]
 
     def _taken(self, goal: str) -> list[str]:
         """What a ``downgrade`` would take back, in its order; nothing if it goes to what no list tells, such as -1."""
@@ -74,6 +76,11 @@ def goal(argv: Sequence[str]) -> str:
         elif not word.startswith("--"):
             return word
     return ""
+
+
+def places(current: str) -> list[str]:
+    """The revisions in what ``current`` prints, and perhaps words of env.py, which may print, too."""
+    return [words[0] for line in current.splitlines() if (words := line.split())]
 
 
 def asking(argv: Sequence[str], verb: str) -> list[str]:

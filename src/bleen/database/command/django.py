@@ -24,8 +24,12 @@ class Goal(NamedTuple):
         """Where its migration is among those of a plan; -1 if it is not one of them."""
         return next((at for at, each in enumerate(planned) if self.name and each.startswith(f"{self.app}.{self.name}")), -1)
 
-    def beyond(self, planned: Sequence[str]) -> list[str]:
-        """What a plan takes back that is not of a migration which went here: all that lies behind it, or in other apps."""
+    def beyond(self, planned: Sequence[str], brought: Sequence[str] | None = None) -> list[str]:
+        """What a plan takes back that is not of a migration which went here, and then has ``brought`` that; where nobody has noted it: all that lies behind
+        it, or in other apps.
+        """
+        if brought is not None:
+            return [each for each in planned if each not in brought]
         if self.name:
             return [*planned[: max(self.among(planned), 0)]]
         return [each for each in planned if self.app and not each.startswith(f"{self.app}.")]

@@ -2,8 +2,9 @@
 
 import hashlib
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from bleen.database import importing
 from bleen.database.command import HALVES, Half, alembic, django, words
@@ -46,24 +47,30 @@ def upon(migration: Migration, others: Sequence[Migration]) -> str:
     return ""
 
 
-def straight(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration] = ()) -> None:
+def straight(
+    server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration] = (), noted: Mapping[str, Any] = {}
+) -> Mapping[str, Any]:
     """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is. So does a
     ``downgrade`` of Alembic's; and what its directory does not have, it cannot go from. Nor does a ``migrate`` run a contract on its way.
-    ``others``: what else is on the database.
+    ``others``: what else is on the database. ``noted``: what this gave before the expand: what was there, or what was not, as the tool itself said.
     """
     planned, expanded = would_run(server, migration, half, home), words(migration, "expand")
     due = [m.name for m in others if half == "expand" and (by := django.goal(words(m, "contract"))) and by.among(planned) >= 0]
     if due:
         raise Refused(overtakes(migration, due))
-    gone = goal.beyond(planned) if half == "revert" and (goal := django.goal(expanded)) else []
+    gone = goal.beyond(planned, noted.get("brings")) if half == "revert" and (goal := django.goal(expanded)) else []
+    note: dict[str, Any] = {"brings": planned} if django.goal(expanded) else {}
     if to := alembic.goal(words(migration, half)):
         current = _current(server, migration, half, home, others)
         if half == "revert":
             book = alembic.Book(_history(server, migration, home), current)
-            gone = book.beyond(to, alembic.goal(expanded), [alembic.goal(words(m, each)) for m in others for each in HALVES if each != "revert"])
+            sent = [alembic.goal(words(m, each)) for m in others for each in HALVES if each != "revert"]
+            gone = book.beyond(to, alembic.goal(expanded), sent, noted.get("at", ()))
+        note = {"at": alembic.places(current)}
     if gone:
         way = "take that back first, by the migration that brought it, or by hand"
         raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(gone)} too, and what they hold: {way}")
+    return note
 
 
 def placed(server: Server, migrations: Sequence[Migration], home: Home | None, others: Sequence[Migration]) -> None:
