@@ -599,6 +599,27 @@ def test_a_trigger_that_somebody_has_made_since_and_that_names_what_a_revert_tak
     assert (told.opened("as it is"), told.opened("a_touch: dropped tonight")) == (False, True)
 
 
+def test_what_somebody_has_dropped_by_hand_is_in_the_way_of_no_contract_and_no_revert(users: MariaBase, schema: Schema) -> None:
+    """The way past a file that the server refuses, and that does not change any more."""
+    wanted = migration("0008_less", expand=FULL_NAME["expand.sql"], contract=LAST)
+    schema.expand([wanted, migration("0009_note", expand="ALTER TABLE users ADD COLUMN note int;")], "shop", 2, SHIPS)
+    with users.connect() as client:
+        client.run("ALTER TABLE users ADD FULLTEXT (first_name)")
+        for refused, says in {"contract": "0008_less/contract.sql", "revert": "0009_note, its way back as the plan shows it"}.items():
+            with pytest.raises(Refused, match=rf"{says}: line 1, .*LOCK=NONE is not supported.*; mend that by hand, then try again"):
+                getattr(schema, refused)(says[:9])
+        client.run("ALTER TABLE users DROP COLUMN last_name, DROP COLUMN note")
+    schema.revert("0009_note")
+    schema.contract("0008_less")
+    assert [(entry.name, entry.state) for entry in schema.ledger.entries()] == [("0008_less", State.CONTRACTED)]
+
+
+def test_a_name_that_is_misspelt_in_a_revert_is_none_that_somebody_has_dropped(schema: Schema) -> None:
+    schema.expand([migration("0008_full", expand=FULL_NAME["expand.sql"], revert="ALTER TABLE users DROP COLUMN ful_name;")], "shop", 2, SHIPS)
+    with pytest.raises(Refused, match="Can't DROP COLUMN `ful_name`"):
+        schema.revert("0008_full")
+
+
 @pytest.mark.parametrize("sees", [True, False])
 def test_a_view_whose_text_the_role_may_not_see_keeps_the_gate_shut_as_one_that_may_read_what_goes(users: MariaBase, sees: bool) -> None:
     """Nor, unless a reason is named, while a trigger or a view names it."""
