@@ -116,6 +116,14 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
     ),
     (
         "mysql",
+        "ALTER TABLE posts ADD COLUMN note text, ADD INDEX a_note (note(9)), ALGORITHM=INPLACE, LOCK=SHARED",
+        [
+            "ALTER TABLE posts DROP INDEX a_note, ALGORITHM=INPLACE, LOCK=NONE;",
+            "ALTER TABLE posts DROP COLUMN note, ALGORITHM=INPLACE, LOCK=SHARED;",
+        ],
+    ),
+    (
+        "mysql",
         "SET foreign_key_checks = 0; ALTER TABLE a ADD CONSTRAINT to_b FOREIGN KEY (b) REFERENCES b (id), ALGORITHM=INPLACE; SET foreign_key_checks = 1",
         ["ALTER TABLE a DROP FOREIGN KEY to_b, ALGORITHM=INPLACE, LOCK=NONE;"],
     ),

@@ -17,6 +17,9 @@ from bleen.database.server import Missing, NotGiven, Server, Told, TookTooLong, 
 from bleen.database.statements import Statement, in_a_line
 from bleen.errors import PortError, Refused
 
+_CATALOGUED = frozenset(["TABLE", "VIEW", "SEQUENCE", "COLUMN", "INDEX", "CONSTRAINT"])
+"""The kinds of things of which every catalogue says whether they are there."""
+
 
 class Steps:
     """Runs what migrations say on one database. To be used by who is ``alone`` on the server."""
@@ -124,7 +127,7 @@ class Steps:
             if parting:
                 self._ask(migration, part, group, parting)
                 self._part(migration, part, parting)
-            with _by_hand() if ends else nullcontext():
+            with nullcontext() if part == "expand" or self._server.atomic else _by_hand():
                 for number, statement in enumerate(group, first):
                     self._by_itself(migration, part, number, statement, steps.get((part, number)))
             if ends:
@@ -182,16 +185,25 @@ class Steps:
         return Refused(f"{error}; {', '.join(gone)}, which it left invalid, was dropped") if gone else error
 
     def _bear(self, migration: Migration, part: Part, group: Sequence[Statement], error: Missing) -> None:
-        """What a revert does not find is what the expand had not come to; what is of a pair's table that somebody has dropped went with that. Anything else
-        that is missing is an error.
+        """What a revert does not find is what the expand had not come to; what is of a pair's table that somebody has dropped went with that; what only drops
+        what is not there has nothing left to do. Anything else that is missing is an error.
         """
         absent = self._pairs.absent(migration) if part != "expand" else []
         if absent and all((table := reverting.altered(each.text)) and not self._server.columns(table) for each in group):
             self._told(f"{error}: somebody has dropped {', '.join(absent)}, and what it held")
             return
+        if part != "expand" and all(self._idle(migration, part, each) for each in group):
+            self._told(f"{error}: somebody has dropped it already, as it seems")
+            return
         if part != "revert" or self._whole(migration, self._ledger.steps(migration.name)):
             raise error
         self._told(f"{error}: its expand had not come that far")
+
+    def _idle(self, migration: Migration, part: Part, statement: Statement) -> bool:
+        """Whether a statement only drops what the catalogue knows, and has no more; of a revert, what its expand made: another name may be misspelt there."""
+        things, undoing = self._server.takes(statement), reverting.derived(migration.sql("expand"), self._server.dialect).text
+        made = {thing for each in self._server.split(undoing) for thing in self._server.takes(each)} if part == "revert" else things
+        return bool(things) and all(thing in made and thing.kind in _CATALOGUED for thing in things) and not self._server.catalogue.holds(statement)
 
     def _whole(self, migration: Migration, steps: Mapping[tuple[Part, int], Step]) -> bool:
         """Whether every statement of the expand was done."""
@@ -224,10 +236,11 @@ def _spoken(migration: Migration, part: Part) -> tuple[str, str]:
 @contextmanager
 def _named_in(migration: Migration, part: str) -> Iterator[None]:
     """Says in which file stands what a server refuses: a release may bring many."""
+    derived = part == "revert" and not migration.holds("revert")
     try:
         yield
     except Refused as error:
-        raise type(error)(f"{migration.name}/{part}.sql: {error}") from None
+        raise type(error)(f"{migration.name}{', its way back as the plan shows it' if derived else f'/{part}.sql'}: {error}") from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@ it, each write that fires it fails, or values land in other columns; a trigger i
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from bleen.database.catalogue import Spreading
@@ -38,13 +39,15 @@ class _Insert(NamedTuple):
     """Empty if it names none."""
     values: tuple[str | Table, ...]
     """What it gives: each value as it is written, or a table all of whose columns it gives."""
+    uncounted: str = ""
+    """The text of what gives them instead, if nobody sees how many those are."""
 
 
 def spreading(server: "MySQL", statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Spreading]:
     """Implements ``Catalogue.spreading``. What a statement before it speaks of may be such by then that it is right; what fails already is not told."""
     shapes, said = dict[Table, list[str]](), ""
     there = triggers(server) if any(mysql_statements.reshaped(each)[1] for each in statements) else []
-    left, hidden = [*_inserts(server, there)], [each for each in there if not each.body]
+    left, hidden = _inserts(server, there), [each for each in there if not each.body]
     for number, statement in enumerate((*before, *statements)):
         (written, specs), was = mysql_statements.reshaped(statement), dict(shapes)
         if specs:
@@ -52,9 +55,21 @@ def spreading(server: "MySQL", statements: Sequence[Statement], before: Sequence
             shapes[table] = _with(specs, _shape(server, shapes, table))
         for each in left if specs and number >= len(before) else ():
             (columns, given), (had, gave) = (_matched(server, each, by) for by in (shapes, was))
-            if len(had) != len(gave) or (columns, given) == (had, gave) or speaks_of(said, each.trigger):
+            if speaks_of(said, each.trigger):
                 continue
             does = f"trigger {each.where} gives whole rows to {each.into[1]} without naming their columns"
+            if each.uncounted:
+                gives_too = speaks_of(each.uncounted, table[1])
+                if had and len(columns) != len(had):
+                    fails = "may fail" if gives_too else "fails"
+                    why = f"{does}, of which there are {len(columns)} then, and were {len(had)}: every write {fails} that comes there"
+                    yield Spreading(statement, why, each.trigger, fails=not gives_too)
+                elif gives_too:
+                    why = f"trigger {each.where} gives whole rows to {each.into[1]}, and how many columns of {table[1]}, is not to be seen"
+                    yield Spreading(statement, f"{why}: every write may fail that comes there", each.trigger, fails=False)
+                continue
+            if len(had) != len(gave) or (columns, given) == (had, gave):
+                continue
             if len(columns) != len(given):
                 why = f"{does}: {len(given)} values for {len(columns)} columns from then on, so that every write fails that comes there"
                 yield Spreading(statement, why, each.trigger, fails=True)
@@ -96,8 +111,9 @@ def _matched(server: "MySQL", insert: _Insert, shapes: dict[Table, list[str]]) -
     return [*insert.columns] or _shape(server, shapes, insert.into), given
 
 
-def _inserts(server: "MySQL", there: Sequence[Trigger]) -> Iterator[_Insert]:
+def _inserts(server: "MySQL", there: Sequence[Trigger]) -> list[_Insert]:
     """Those of all triggers that could be read."""
+    found = list[_Insert]()
     for trigger in there:
         head, body = "CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW ", trigger.body
         try:
@@ -107,55 +123,78 @@ def _inserts(server: "MySQL", there: Sequence[Trigger]) -> Iterator[_Insert]:
         for number, token in enumerate(tokens):
             if number > 4 and token.word in ("INSERT", "REPLACE"):
                 end = next((at for at in range(number, len(tokens)) if tokens[at].text == ";"), len(tokens))
-                try:
-                    found = _insert(server, Cursor(tokens[number + 1 : end], head + body), trigger.schema)
-                except (Puzzled, Unreadable):  # a function of that name, or nothing that gives a row
-                    continue
-                if found:
-                    yield _Insert(trigger.name, trigger.where(server), *found)
+                with suppress(Puzzled):  # a function of that name
+                    found += _insert(server, Cursor(tokens[number + 1 : end], head + body), trigger)
+    return found
 
 
-def _insert(server: "MySQL", cursor: Cursor, schema: str) -> tuple[Table, tuple[str, ...], tuple[str | Table, ...]] | None:
-    """What follows the word INSERT, up to the end of the statement; None if how many values it gives is not to be seen."""
+def _insert(server: "MySQL", cursor: Cursor, trigger: Trigger) -> list[_Insert]:
+    """What follows the word INSERT, up to the end of the statement; none if it says SET, which names what it gives. Raises Puzzled if it is none."""
+    into, columns = _into(server, cursor, trigger.schema)
+    if cursor.sees("SET"):
+        return []
+    begin, made = cursor.now.offset, _Insert(trigger.name, trigger.where(server), into, columns, ())
+    try:
+        return [made._replace(values=_values(server, cursor, trigger.schema))]
+    except Puzzled:
+        return [made._replace(uncounted=cursor.text[begin : cursor.last.offset])]
+
+
+def _into(server: "MySQL", cursor: Cursor, schema: str) -> tuple[Table, tuple[str, ...]]:
+    """The table that an INSERT is for, and the columns that it names."""
     while cursor.accept_one(_MODIFIERS):
         pass
     cursor.accept("INTO")
     into = _table(server, cursor, schema)
     if cursor.accept("PARTITION"):
         cursor.group()
-    columns = tuple[str, ...]()
     if cursor.sees("(") and cursor.ahead(1).word not in ("(", "SELECT", "VALUES", "WITH", "TABLE"):
-        columns = tuple(part[-1].identifier.lower() for part in _parts(cursor.group()))
+        return into, tuple(part[-1].identifier.lower() for part in _parts(cursor.group()))
+    return into, ()
+
+
+def _values(server: "MySQL", cursor: Cursor, schema: str) -> tuple[str | Table, ...]:
+    """What an INSERT gives, up to the end of the statement. Raises Puzzled if how many values that are is not to be seen."""
     if cursor.accept("VALUES") or cursor.accept("VALUE"):
-        return into, columns, tuple(" ".join(token.text for token in part) for part in _parts(cursor.group()))
+        return tuple(" ".join(token.text for token in part) for part in _parts(cursor.group()))
     if cursor.accept("TABLE"):
-        return into, columns, (_table(server, cursor, schema),)
+        return (_table(server, cursor, schema),)
     inner = Cursor(cursor.group(), cursor.text) if cursor.sees("(") else cursor
     inner.expect("SELECT")
     while inner.accept_one(_SELECTS):
         pass
     rest = inner.rest()
-    end = next((at for at, token in _flat(rest) if token.word == "FROM"), len(rest))
+    end = next((at for at, token in _flat(rest) if token.word in ("FROM", "UNION")), len(rest))
+    given = _parts(rest[:end])
+    if not any(map(_whole, given)):
+        return tuple(" ".join(token.text for token in part) for part in given)
     behind = rest[end + 1 :]
     last = next((at for at, token in _flat(behind) if token.word in _BEHIND or [each.word for each in behind[at : at + 2]] == ["ON", "DUPLICATE"]), len(behind))
     tables = dict(_read(server, Cursor(behind[:last], cursor.text), schema))
     values = list[str | Table]()
-    for part in _parts(rest[:end]):
-        if part[-1].word != "*" or (len(part) > 1 and part[-2].word != "."):
+    for part in given:
+        if not _whole(part):
             values.append(" ".join(token.text for token in part))
         elif len(part) == 1:
             values += tables.values()
         elif (of := part[-3].identifier.lower()) in tables:
             values.append(tables[of])
         else:
-            return None
-    return into, columns, tuple(values)
+            raise Puzzled(part[-3])
+    return tuple(values)
+
+
+def _whole(part: Sequence[Token]) -> bool:
+    """Whether a value stands for all columns of a table, or of all."""
+    return part[-1].word == "*" and (len(part) == 1 or part[-2].word == ".")
 
 
 def _read(server: "MySQL", cursor: Cursor, schema: str) -> Iterator[tuple[str, Table]]:
     """The tables behind FROM, by the names that they go by there. Raises Puzzled for one that is a query, or whose columns run into those of another."""
     while not cursor.done:
         table = _table(server, cursor, schema)
+        if cursor.sees("("):  # JSON_TABLE, say
+            raise Puzzled(cursor.now)
         aliased = cursor.accept("AS") or (cursor.now.kind in ("word", "name") and cursor.now.word not in _JOINS)
         yield (cursor.name().identifier if aliased else table[1]).lower(), table
         ahead = cursor.at + next((at for at, token in _flat(cursor.tokens[cursor.at :]) if token.word in ("JOIN", ",", "NATURAL", "USING")), len(cursor.tokens))

@@ -184,14 +184,11 @@ def defaults(statement: Statement) -> list[Default]:
 
 def reshaped(statement: Statement) -> tuple[tuple[str, ...], list[Spec]]:
     """The table whose columns an ALTER TABLE makes more, or fewer, and what it says of them, in order; empty if it does not."""
-    cursor = _cursor(statement.text)
     try:
-        if cursor.sees("ALTER", "TABLE"):
-            alter = alter_table(cursor)
-            return _identifiers(alter.table), [spec for spec in alter.specs if spec.kind in ("add-column", "drop-column")]
+        alter = altered(statement)
     except Puzzled:
-        pass
-    return (), []
+        return (), []
+    return (_identifiers(alter.table), [spec for spec in alter.specs if spec.kind in ("add-column", "drop-column")]) if alter else ((), [])
 
 
 def _default(table: tuple[str, ...], spec: Spec) -> Default | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bleen.database.reverting import Beyond, Stays, Undo
 from bleen.database.rules.mysql_adding import ONLINE
-from bleen.database.rules.mysql_grammar import Spec, alter_table, alters_table
+from bleen.database.rules.mysql_grammar import Alter, Spec, alter_table, alters_table
 from bleen.database.statements import Dialect
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
@@ -72,7 +72,7 @@ class _Undoing:
             if spec.kind == "add-column":
                 self.columns.add((table, spec.names[0].identifier))
             kind, gone = self.part(spec)
-            yield Undo(kind, table, f"ALTER TABLE {table} {gone}, {ONLINE};")
+            yield Undo(kind, table, f"ALTER TABLE {table} {gone}, {_how(alter) if kind == 'column' else ONLINE};")
 
     def part(self, spec: Spec) -> tuple[str, str]:
         if "IF NOT EXISTS" in " ".join(spec.text.upper().split()):
@@ -113,6 +113,13 @@ class _Undoing:
         else:
             self.made[name] = None
             yield Undo(kind.lower(), table, f"DROP {kind} IF EXISTS {name};")
+
+
+def _how(alter: Alter) -> str:
+    """How a column goes: as it came, where that was said to lock or to copy, as the server would do neither without."""
+    if alter.value("lock") in ("SHARED", "EXCLUSIVE") or alter.value("algorithm") == "COPY":
+        return ", ".join(spec.text for spec in alter.specs if spec.kind in ("algorithm", "lock"))
+    return ONLINE
 
 
 def _table_of(cursor: Cursor) -> str:
