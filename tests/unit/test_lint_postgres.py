@@ -94,9 +94,7 @@ def test_the_safe_way_is_sql_that_the_linter_itself_passes(phase: Phase, rule: s
     assert [finding for finding in found if finding.severity == "error" and finding.file != "before"] == []
 
 
-RIGHTS = (
-    "-- GRANT on {} each role what it may do with docs; before PostgreSQL 15, which knows no security_invoker, the policies of docs hide nothing in a view"
-)
+RIGHTS = "-- GRANT on {} each role what it may do with docs; before PostgreSQL 15, which knows no security_invoker, the policies of docs hide nothing in a view"
 
 
 @pytest.mark.parametrize(
