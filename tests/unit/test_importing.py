@@ -335,6 +335,29 @@ def test_a_contract_that_drops_what_its_own_expand_adds_is_an_error(dialect: Dia
     assert said("1_a") == [("1_a/contract.sql", 3, "error")]
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("expand", "contract", "lines"),
+    [
+        ("CREATE TABLE IF NOT EXISTS pets (id int PRIMARY KEY)", "DROP TABLE pets", [1]),
+        ("CREATE TABLE pets (id int PRIMARY KEY, age int)", "ALTER TABLE pets DROP COLUMN age", [1]),
+        ("CREATE TABLE IF NOT EXISTS pets (id int, age int)", "DROP TABLE users;\nALTER TABLE pets RENAME TO users;\nALTER TABLE users DROP COLUMN age", [3]),
+        ("CREATE TABLE pets (id int PRIMARY KEY, age int)", "ALTER TABLE users DROP COLUMN age;\nDROP TABLE pet", []),
+    ],
+)
+def test_a_contract_that_drops_a_part_of_a_new_table_or_one_that_is_perhaps_new_is_an_error(
+    expand: str, contract: str, lines: list[int], dialect: Dialect
+) -> None:
+    """ "Contract drops no table and no column that the expand of the same migration adds" """
+    scripts = [Script(expand, "1_a/expand.sql", "expand"), Script(contract, "1_a/contract.sql", "contract")]
+    assert [each.line for each in lint_release(scripts, dialect) if each.rule == "drops-new"] == lines
+
+
+def test_a_view_that_expand_replaces_may_go_in_contract() -> None:
+    scripts = [Script("CREATE OR REPLACE VIEW v AS SELECT 1", "1_a/expand.sql", "expand"), Script("DROP VIEW v", "1_a/contract.sql", "contract")]
+    assert not [each for each in lint_release(scripts, "postgres") if each.rule == "drops-new"]
+
+
 @pytest.mark.parametrize(
     ("dialect", "contract", "severities"),
     [

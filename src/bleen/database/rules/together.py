@@ -24,11 +24,12 @@ def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list
 
     takes = list[tuple[Place, tuple[str, ...], bool]]()
     try:
-        made = _made(expands, dialect)
+        made = _made(expands, dialect, perhaps=True)
         for part in read(contract, dialect)[0]:
             for thing in part.drops:
-                if alike := [each for each in made if same(_folded(thing, dialect), _folded(each, dialect))]:
-                    takes.append((part.statement.at, thing, any(len(each) == len(thing) for each in alike)))
+                whole = [_folded(each, dialect) for each in (thing, *_whole(thing))]
+                if alike := [(it, each) for each in made for it in whole if same(it, _folded(each, dialect))]:
+                    takes.append((part.statement.at, thing, any(len(each) == len(it) for it, each in alike)))
             made = part.leaves(made) - {*part.makes}
     except Unreadable:
         return []
@@ -72,8 +73,12 @@ def _new(thing: "Names", made: "set[Names]") -> bool:
     """Whether it, or the table that it is part of, is."""
     from bleen.database.importing import same
 
-    whole = [("table", *thing[1:-1])] if thing[0] in _PARTS and len(thing) > 2 else []
-    return any(same(each, other) for each in (thing, *whole) for other in made)
+    return any(same(each, other) for each in (thing, *_whole(thing)) for other in made)
+
+
+def _whole(thing: "Names") -> "list[Names]":
+    """The table that it is part of, if it is of one."""
+    return [("table", *thing[1:-1])] if thing[0] in _PARTS and len(thing) > 2 else []
 
 
 def _kindred(thing: tuple[str, ...], dialect: Dialect) -> tuple[str, ...]:
@@ -130,14 +135,14 @@ def filled_old(expands: Sequence[str], backfill: str, dialect: Dialect) -> list[
     return found
 
 
-def _made(expands: Sequence[str], dialect: Dialect) -> set[tuple[str, ...]]:
-    """What is new once they have run. Raises Unreadable."""
+def _made(expands: Sequence[str], dialect: Dialect, perhaps: bool = False) -> set[tuple[str, ...]]:
+    """What is new once they have run, or ``perhaps`` is, as a table that is made IF NOT EXISTS. Raises Unreadable."""
     from bleen.database.importing import read
 
     made = set[tuple[str, ...]]()
     for text in expands:
         for part in read(text, dialect)[0]:
-            made = part.leaves(made)
+            made = part.leaves(made) | {each for each in part.brings if perhaps and "TABLE" in part.text.upper().split()[:4]}
     return made
 
 
