@@ -1462,6 +1462,54 @@ def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(
 
 
 @pytest.mark.parametrize(
+    ("expand", "revert", "told"),
+    [
+        ("GRANT SELECT ON users TO app_14;", "REVOKE SELECT ON users FROM app_14;", "app_14 has SELECT on users already"),
+        ("GRANT SELECT ON TABLE users TO app_14;", "REVOKE GRANT OPTION FOR SELECT ON users FROM app_14;", ""),
+        ("GRANT UPDATE ON users TO app_14;", "REVOKE UPDATE ON users FROM app_14;", "app_14 has UPDATE on last_name of users already"),
+        ("GRANT UPDATE (last_name) ON users TO app_14;", "REVOKE UPDATE (last_name) ON users FROM app_14;", "app_14 has UPDATE on last_name of users already"),
+        ("GRANT UPDATE (first_name) ON users TO app_14;", "REVOKE UPDATE (first_name) ON users FROM app_14;", ""),
+        ("GRANT ALL ON users TO PUBLIC;", "REVOKE ALL ON users FROM PUBLIC;", ""),
+        ("GRANT DELETE ON users TO app_14;", "REVOKE DELETE ON users FROM app_14;", ""),
+        ("CREATE TABLE n (id int); GRANT SELECT ON n TO app_14;", "DROP TABLE n;", ""),
+        ("GRANT SELECT ON ALL TABLES IN SCHEMA public TO app_14;", "REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM app_14;", "app_14 has SELECT on users"),
+        ("GRANT INSERT ON ALL TABLES IN SCHEMA public TO app_14;", "REVOKE INSERT ON ALL TABLES IN SCHEMA public FROM app_14;", ""),
+        ("GRANT USAGE ON SCHEMA public TO PUBLIC;", "REVOKE USAGE ON SCHEMA public FROM PUBLIC;", "PUBLIC has USAGE on public already"),
+        ("GRANT EXECUTE ON FUNCTION tax(int) TO PUBLIC;", "REVOKE EXECUTE ON FUNCTION tax(int) FROM PUBLIC;", r"PUBLIC has EXECUTE on tax\(integer\) already"),
+        ("GRANT USAGE ON SEQUENCE n_14 TO app_14;", "REVOKE USAGE ON SEQUENCE n_14 FROM app_14;", ""),
+        ("GRANT rw_14 TO app_14;", "REVOKE rw_14 FROM app_14;", "app_14 is a member of rw_14 already"),
+        ("GRANT pg_monitor TO app_14;", "REVOKE pg_monitor FROM app_14;", ""),
+        (
+            "ALTER TABLE users ALTER age SET DEFAULT 5;",
+            "ALTER TABLE users ALTER age DROP DEFAULT;",
+            "has the default 3 now, .* before: let it say SET DEFAULT 3",
+        ),
+        ("ALTER TABLE users ALTER age SET DEFAULT 5;", "ALTER TABLE users ALTER age SET DEFAULT 3;", ""),
+        ("ALTER TABLE users ALTER last_name SET DEFAULT '';", "ALTER TABLE users ALTER last_name DROP DEFAULT;", ""),
+        ("ALTER TABLE users ALTER last_name SET DEFAULT '';", "ALTER TABLE users ALTER last_name SET DEFAULT 'x';", "has no default now"),
+        ("ALTER TABLE users ALTER age DROP NOT NULL;", "ALTER TABLE users ALTER age SET NOT NULL;", "age of users may be NULL already"),
+        ("ALTER TABLE users ALTER last_name DROP NOT NULL;", "ALTER TABLE users ALTER last_name SET NOT NULL;", ""),
+        ("ALTER TABLE users ENABLE ROW LEVEL SECURITY;", "ALTER TABLE users DISABLE ROW LEVEL SECURITY;", "row security of users is on already"),
+        ("ALTER TABLE users FORCE ROW LEVEL SECURITY;", "ALTER TABLE users NO FORCE ROW LEVEL SECURITY;", ""),
+    ],
+)
+def test_what_is_so_already_and_revert_sql_would_take_back_is_known_before_expand(users: Base, expand: str, revert: str, told: str) -> None:
+    """undoes what was done: what was there before stays"""
+    roles = ("app_14", "rw_14")
+    rows(users, "CREATE FUNCTION tax(int) RETURNS int RETURN 1; CREATE SEQUENCE n_14; ALTER TABLE users ADD COLUMN age int DEFAULT 3")
+    rows(users, "ALTER TABLE users ENABLE ROW LEVEL SECURITY")
+    try:
+        rows(users, "".join(f"CREATE ROLE {role};" for role in roles) + "GRANT SELECT, UPDATE (last_name) ON users TO app_14; GRANT rw_14 TO app_14")
+        schema, made = Schema(users.open()), parse("0008_so", {"expand.sql": expand, "revert.sql": revert}, "")
+        said = Foresight(schema).foreseen(made)
+        assert [bool(re.search(told, each)) for each in said] == [True] * bool(told), said
+        first = migration("0007_first", expand=expand)
+        assert Foresight(schema).foreseen(made, [first] if "CREATE" not in expand else []) == [], "what was there before it is of an earlier one"
+    finally:
+        rows(users, "".join(f"DROP OWNED BY {role}; DROP ROLE {role};" for role in roles))
+
+
+@pytest.mark.parametrize(
     ("where", "refused"),
     [
         ("name = 'dark'", True),

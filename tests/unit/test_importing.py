@@ -335,6 +335,29 @@ def test_a_contract_that_drops_what_its_own_expand_adds_is_an_error(dialect: Dia
     assert said("1_a") == [("1_a/contract.sql", 3, "error")]
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("expand", "contract", "lines"),
+    [
+        ("CREATE TABLE IF NOT EXISTS pets (id int PRIMARY KEY)", "DROP TABLE pets", [1]),
+        ("CREATE TABLE pets (id int PRIMARY KEY, age int)", "ALTER TABLE pets DROP COLUMN age", [1]),
+        ("CREATE TABLE IF NOT EXISTS pets (id int, age int)", "DROP TABLE users;\nALTER TABLE pets RENAME TO users;\nALTER TABLE users DROP COLUMN age", [3]),
+        ("CREATE TABLE pets (id int PRIMARY KEY, age int)", "ALTER TABLE users DROP COLUMN age;\nDROP TABLE pet", []),
+    ],
+)
+def test_a_contract_that_drops_a_part_of_a_new_table_or_one_that_is_perhaps_new_is_an_error(
+    expand: str, contract: str, lines: list[int], dialect: Dialect
+) -> None:
+    """ "Contract drops no table and no column that the expand of the same migration adds" """
+    scripts = [Script(expand, "1_a/expand.sql", "expand"), Script(contract, "1_a/contract.sql", "contract")]
+    assert [each.line for each in lint_release(scripts, dialect) if each.rule == "drops-new"] == lines
+
+
+def test_a_view_that_expand_replaces_may_go_in_contract() -> None:
+    scripts = [Script("CREATE OR REPLACE VIEW v AS SELECT 1", "1_a/expand.sql", "expand"), Script("DROP VIEW v", "1_a/contract.sql", "contract")]
+    assert not [each for each in lint_release(scripts, "postgres") if each.rule == "drops-new"]
+
+
 @pytest.mark.parametrize(
     ("dialect", "contract", "severities"),
     [
@@ -351,11 +374,18 @@ def test_a_contract_that_drops_what_its_own_expand_adds_is_an_error(dialect: Dia
         ("postgres", "DROP INDEX CONCURRENTLY i;\nALTER INDEX j RENAME TO i", []),
         ("postgres", "DROP TRIGGER t ON users;\nCREATE TRIGGER t BEFORE INSERT ON users EXECUTE FUNCTION f()", []),
         ("postgres", "ALTER TABLE users DROP CONSTRAINT c;\nALTER TABLE users ADD CONSTRAINT c CHECK (a > 0) NOT VALID", []),
+        ("postgres", "ALTER TABLE users DROP CONSTRAINT u;\nALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX u", ["error"]),
+        ("postgres", 'ALTER TABLE users DROP CONSTRAINT "p-k";\nALTER TABLE users ADD CONSTRAINT "p-k" PRIMARY KEY USING INDEX i', ["error"]),
+        ("postgres", "ALTER TABLE users DROP CONSTRAINT u, ADD CONSTRAINT u UNIQUE USING INDEX i", []),
+        ("postgres", "DROP POLICY p ON users;\nCREATE POLICY p ON users USING (a > 0)", ["error"]),
+        ("postgres", "CREATE POLICY q ON users USING (a > 0);\nDROP POLICY p ON users", []),
         ("postgres", "CREATE OR REPLACE VIEW v AS SELECT 1;\nDROP VIEW w", []),
         ("mysql", "DROP VIEW v;\nCREATE VIEW V AS SELECT 1", ["error"]),
         ("mysql", "ALTER TABLE users DROP COLUMN a, ADD COLUMN a TEXT, ALGORITHM=INPLACE, LOCK=NONE", ["error"]),
         ("mysql", "DROP TABLE users;\nCREATE TABLE IF NOT EXISTS users (a INT)", ["error"]),
         ("mysql", "DROP INDEX i ON users;\nCREATE INDEX i ON users (a) ALGORITHM=INPLACE LOCK=NONE", ["warn"]),
+        ("mysql", "ALTER TABLE users DROP INDEX i;\nALTER TABLE users ADD UNIQUE INDEX i (b), ALGORITHM=INPLACE, LOCK=NONE", ["warn"]),
+        ("mysql", "DROP INDEX i ON users;\nALTER TABLE users ADD FULLTEXT (b), ADD KEY i (b), ALGORITHM=INPLACE, LOCK=NONE", ["warn"]),
         ("mysql", "ALTER TABLE users DROP INDEX i, ADD INDEX i (b), ALGORITHM=INPLACE, LOCK=NONE", []),
         ("sqlite", "DROP VIEW v;\nCREATE VIEW v AS SELECT 1", ["error"]),
         ("sqlite", "ALTER TABLE users DROP COLUMN a;\nALTER TABLE users ADD COLUMN a TEXT", ["error"]),

@@ -94,9 +94,7 @@ def test_the_safe_way_is_sql_that_the_linter_itself_passes(phase: Phase, rule: s
     assert [finding for finding in found if finding.severity == "error" and finding.file != "before"] == []
 
 
-RIGHTS = (
-    "-- GRANT on {} each role what it may do with docs; before PostgreSQL 15, which knows no security_invoker, the policies of docs hide nothing in a view"
-)
+RIGHTS = "-- GRANT on {} each role what it may do with docs; before PostgreSQL 15, which knows no security_invoker, the policies of docs hide nothing in a view"
 
 
 @pytest.mark.parametrize(
@@ -155,6 +153,16 @@ RIGHTS = (
             "ALTER TABLE users VALIDATE CONSTRAINT c, ALTER a SET NOT NULL, DROP CONSTRAINT c",
             "ALTER TABLE users VALIDATE CONSTRAINT c;\nALTER TABLE users ALTER COLUMN a SET NOT NULL;\nALTER TABLE users DROP CONSTRAINT c;",
         ),
+        (
+            "ALTER TABLE users DROP CONSTRAINT u, ADD CONSTRAINT u UNIQUE (email) INCLUDE (tenant)",
+            "CREATE UNIQUE INDEX CONCURRENTLY u_new ON users USING btree (email) INCLUDE (tenant);\n"
+            "ALTER TABLE users DROP CONSTRAINT u, ADD CONSTRAINT u UNIQUE USING INDEX u_new;",
+        ),
+        (
+            "ALTER TABLE users DROP CONSTRAINT a, DROP CONSTRAINT b, ADD CONSTRAINT c UNIQUE (x), ADD CONSTRAINT b UNIQUE (y)",
+            "CREATE UNIQUE INDEX CONCURRENTLY c ON users USING btree (x);\nALTER TABLE users DROP CONSTRAINT a, ADD CONSTRAINT c UNIQUE USING INDEX c;",
+        ),
+        ("ALTER TABLE users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (a)", "CREATE UNIQUE INDEX CONCURRENTLY users_pkey_new ON users USING btree (a);\n"),
         ("ALTER TABLE users ADD a int; ALTER TABLE users ALTER a TYPE bigint", ""),
         ("ALTER TABLE docs RENAME TO papers", f"{RIGHTS.format('papers')}\nCREATE VIEW papers WITH (security_invoker=true) AS SELECT * FROM docs;"),
         ("ALTER TABLE docs SET SCHEMA app", f"{RIGHTS.format('app.docs')}\nCREATE VIEW app.docs WITH (security_invoker=true) AS SELECT * FROM docs;"),

@@ -33,6 +33,13 @@ class Spreading(NamedTuple):
     """Whether each write fails then that fires it; else it may, or put values into other columns."""
 
 
+class Otherwise(NamedTuple):
+    """What is now, before an expand, and would not be any more behind a statement of its way back; ``way``: what to do about it."""
+
+    told: str
+    way: str
+
+
 class Catalogue:
     """Knows nothing; that of a dialect says what it can. Raises what ``server.Server`` does."""
 
@@ -42,6 +49,10 @@ class Catalogue:
 
     def holds(self, drop: Statement) -> list[str]:
         """Which of the relations, types, columns, constraints and the like that a DROP, or an ALTER that only drops, names are there."""
+        return []
+
+    def otherwise(self, back: Statement) -> list[Otherwise]:
+        """What a statement of a way back would leave otherwise than it is now."""
         return []
 
     def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:

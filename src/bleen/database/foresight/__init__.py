@@ -27,6 +27,7 @@ _REFUSALS: tuple[_Question, ...] = (
     names.merged,
     names.there,
     names.alike,
+    names.otherwise,
     statements.spreads,
     pairs.ungrouped,
 )

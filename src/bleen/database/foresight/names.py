@@ -88,6 +88,22 @@ def alike(it: Prospect) -> Iterator[str]:
                 yield f"revert.sql: {back.brief}: {told.table} has such a row already, and a revert leaves what was there before: {way}"
 
 
+def otherwise(it: Prospect) -> Iterator[str]:
+    """Rights, defaults and the like that are now, before the expand, and that revert.sql takes back as if the expand had brought them; nothing that what runs
+    before changes.
+    """
+    if not it.migration.holds("revert") or it.coming is None or it.ledger.entry(it.migration.name):
+        return  # they may be its own, from a try before
+    backs = it.statements("revert")
+    before = [deed(s.text, it.server.dialect).changes for m in it.before for s in it.statements("expand", m)]
+    after = [deed(back.text, it.server.dialect).changes for back in backs]
+    for number, back in enumerate(backs, 1):
+        if any(among({thing}, changes) for thing in after[number - 1] for changes in (*before, *after[number:])):
+            continue
+        for told, way in it.server.catalogue.otherwise(back):
+            yield f"revert.sql: {back.brief}: {told}, and a revert leaves what was there before: {way}"
+
+
 def _undone(it: Prospect, statement: Statement) -> list[Statement]:
     """What undoes a statement names what it makes."""
     return it.server.split("" if _TEMPORARY.match(statement.text) else reverting.derived(f"{statement.text};", it.server.dialect).text)

@@ -11,6 +11,7 @@ from bleen.database.tokens import Cursor, Puzzled, Sentence, Token, comments, wo
 from bleen.database.tokens import read as sentences
 
 _TAKES = words("drop-column drop-index drop-foreign drop-constraint drop-default drop-primary")
+_ADDS = {"add-column": "column", **dict.fromkeys(("add-index", "add-unique", "add-fulltext", "add-spatial"), "index")}
 _KINDS = words("TABLE VIEW INDEX TRIGGER SEQUENCE PROCEDURE FUNCTION EVENT")
 _IDLE = words("BEGIN COMMIT START END")
 
@@ -56,7 +57,7 @@ def _mysql_alter(statement: Statement, cursor: Cursor) -> Iterator[Part]:
         text = statement.text if len(runs) == 1 else f"{head} {', '.join([*(spec.text for spec in run), *how])}"
         renames = tuple(_renamed_by(table, run))
         called = next((new[1:] for _, new in renames if new[0] == "table"), table)
-        makes = tuple(("column", *called, _key(spec.names[0])) for spec in run if spec.kind == "add-column")
+        makes = tuple((what, *called, _key(spec.names[0])) for spec in run if spec.names and (what := _ADDS.get(spec.kind)))
         drops = tuple((spec.kind.removeprefix("drop-"), *table, _key(spec.names[0])) for spec in run if takes and spec.names)
         yield Part("contract" if takes else "expand", statement, text, table, makes, drops, renames=renames)
 

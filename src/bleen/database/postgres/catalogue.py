@@ -6,12 +6,13 @@ from typing import Any
 import postgast
 from psycopg import sql
 
-from bleen.database.catalogue import Catalogue, Needing, Spreading
+from bleen.database.catalogue import Catalogue, Needing, Otherwise, Spreading
 from bleen.database.migration import Pair
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.needing import needing
 from bleen.database.postgres.objects import alters, held
 from bleen.database.postgres.spreads import spreading
+from bleen.database.postgres.standing import otherwise
 from bleen.database.postgres.trees import dropped, named, node_of
 from bleen.database.postgres.triggers import fired
 from bleen.database.statements import Statement
@@ -55,6 +56,9 @@ class PostgresCatalogue(Catalogue):
 
     def holds(self, drop: Statement) -> list[str]:
         return held(self._rows, *node_of(drop))
+
+    def otherwise(self, back: Statement) -> list[Otherwise]:
+        return list(otherwise(self._rows, back))
 
     def retypes(self, statement: Statement, pair: Pair) -> bool:
         retype = postgast.pg_query_pb2.AT_AlterColumnType

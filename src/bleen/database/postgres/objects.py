@@ -88,7 +88,7 @@ class Step(NamedTuple):
 def steps(rows: Rows, node: Any, kind: str) -> Iterator[Step]:
     """What a statement takes away, or makes anew, of what is there."""
     if kind == "drop_stmt":
-        yield Step([key for each in node.objects for key in _dropped(rows, node.remove_type, each)], True, node.behavior == _PB.DROP_CASCADE)
+        yield Step([key for each in node.objects for key in meant(rows, node.remove_type, each)], True, node.behavior == _PB.DROP_CASCADE)
     elif kind == "alter_table_stmt":
         for command in (each.alter_table_cmd for each in node.cmds):
             if query := (_DROPS | _CHANGES).get(command.subtype):
@@ -112,7 +112,7 @@ def held(rows: Rows, node: Any, kind: str) -> list[str]:
         table, commands = named(node.relation), [each.alter_table_cmd for each in node.cmds]
         return [f"{each.name} of {table}" for each in commands if each.subtype in _DROPS and _asked(rows, _DROPS[each.subtype], table, each.name)]
     here = "n.nspname = current_schema()"
-    return [parts(each)[-1] for each in node.objects if _dropped(rows, node.remove_type, each, here)] if kind == "drop_stmt" else []
+    return [parts(each)[-1] for each in node.objects if meant(rows, node.remove_type, each, here)] if kind == "drop_stmt" else []
 
 
 def there(rows: Rows, kind: Kind, name: Sequence[str], where: str = "", signature: Sequence[str] | None = None) -> list[Key]:
@@ -146,7 +146,8 @@ def _asked(rows: Rows, query: str, table: str, name: str = "", heirs: bool = Fal
     return keys(rows(query, [table, name, heirs]))
 
 
-def _dropped(rows: Rows, kind: int, what: Any, where: str = "") -> list[Key]:
+def meant(rows: Rows, kind: int, what: Any, where: str = "") -> list[Key]:
+    """Which objects of a kind, OBJECT_VIEW, say, a name of the parse tree means; ``where`` as for ``there``."""
     name = parts(what)
     if kind in _OF_TABLES:
         return _asked(rows, _OF_TABLES[kind], written(name[:-1]), name[-1])

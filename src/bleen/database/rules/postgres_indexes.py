@@ -11,7 +11,7 @@ from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_columns import added, apart, required
 from bleen.database.rules.postgres_holds import Holding, computed, held, unique_index
-from bleen.database.rules.postgres_look import Look, Message, called_alone, changed, options, quoted, relation, sql, wrapped
+from bleen.database.rules.postgres_look import Look, Message, called, called_alone, changed, options, quoted, relation, sql, wrapped
 from bleen.database.rules.postgres_never_null import is_never_null
 from bleen.database.statements import Place
 
@@ -30,16 +30,30 @@ def indexed(look: Look, statement: Message, constraint: Message, at: Place) -> I
         return
     columns = [each.string.sval for each in constraint.keys]
     chosen = constraint.conname or called_alone(look, name[-1], *([] if primary else columns), "pkey" if primary else "key")
-    index, use = apart(statement, constraint, chosen, columns)
+    stands_for = _replaced(statement, constraint)
+    taken = any(each.name == chosen for each in stands_for)
+    index, use = apart(statement, constraint, called(chosen, "new") if taken else chosen, columns)
     before = _required(look, name, columns) if primary else []
-    fix = "\n".join([sql(index), *before, added(statement, use)])
+    together = [*map(wrapped, stands_for), wrapped(pb.AlterTableCmd(subtype=pb.AT_AddConstraint, **{"def": wrapped(changed(use, conname=chosen))}))]
+    fix = "\n".join([sql(index), *before, sql(changed(statement, cmds=together))])
     yield look.finding(
         "constraint-builds-index",
         f"its index is built while nobody reads or writes {quoted(*name)}; build it CONCURRENTLY, then make it a constraint",
-        f"-- contract.sql\n{fix}" if before and look.expanding else fix,
+        f"-- contract.sql\n{fix}" if (before or stands_for) and look.expanding else fix,
         at=at,
     )
     yield from held(look, name, unique_index(index, fix), at)
+
+
+def _replaced(statement: Message, constraint: Message) -> list[Message]:
+    """The constraints that the same statement drops for this one, by the same name, or none that another of it has: nobody is to do without meanwhile."""
+    commands = [each.alter_table_cmd for each in statement.cmds]
+    adds = [getattr(each, "def").constraint for each in commands if each.subtype == pb.AT_AddConstraint]
+    adds = [each for each in adds if each.contype in (pb.CONSTR_UNIQUE, pb.CONSTR_PRIMARY) and not each.indexname]
+    named = {each.conname for each in adds[:1] if each != constraint} | {each.conname for each in adds[1:]}
+    first = adds[:1] == [constraint]
+    drops = [each for each in commands if each.subtype == pb.AT_DropConstraint]
+    return [each for each in drops if each.name == constraint.conname or (first and each.name not in named)]
 
 
 def _required(look: Look, table: tuple[str, ...], columns: Iterable[str]) -> list[str]:

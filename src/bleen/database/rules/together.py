@@ -4,6 +4,7 @@ what it makes again itself, and a backfill that writes over what no expand of it
 Contract and expand only within one migration: a database that is new gets all migrations at once, and a later one may well drop what an earlier one added.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -23,11 +24,12 @@ def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list
 
     takes = list[tuple[Place, tuple[str, ...], bool]]()
     try:
-        made = _made(expands, dialect)
+        made = _made(expands, dialect, perhaps=True)
         for part in read(contract, dialect)[0]:
             for thing in part.drops:
-                if alike := [each for each in made if same(_folded(thing, dialect), _folded(each, dialect))]:
-                    takes.append((part.statement.at, thing, any(len(each) == len(thing) for each in alike)))
+                whole = [_folded(each, dialect) for each in (thing, *_whole(thing))]
+                if alike := [(it, each) for each in made for it in whole if same(it, _folded(each, dialect))]:
+                    takes.append((part.statement.at, thing, any(len(each) == len(it) for it, each in alike)))
             made = part.leaves(made) - {*part.makes}
     except Unreadable:
         return []
@@ -37,8 +39,11 @@ def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list
 
 
 _ALIKE = {"view": "table", "function": "routine", "procedure": "routine"}
+_PARTS = ("column", "constraint", "trigger", "policy", "rule")
+"""Of a table, whose name goes before their own where a statement says it."""
 _MISSED = ("table", "column", "routine", "sequence", "type")
-"""What statements fail without. While a trigger, a policy or a constraint is not there, something else is done or let through."""
+"""What statements fail without. While a trigger or a CHECK is not there, something else is done or let through."""
+_KEY = r"""CONSTRAINT\s+"?{}"?\s+(UNIQUE|PRIMARY|EXCLUDE)\b"""
 
 
 def made_again(contract: str, dialect: Dialect) -> list[tuple[Place, Severity, str]]:
@@ -51,7 +56,7 @@ def made_again(contract: str, dialect: Dialect) -> list[tuple[Place, Severity, s
     try:
         for _, statement in groupby(read(contract, dialect)[0], key=lambda part: part.statement.offset):
             parts = list(statement)
-            gone += [(part, thing) for part in parts for thing in part.drops if not any(same(thing, each) for each in made)]
+            gone += [(part, thing) for part in parts for thing in part.drops if not _new(thing, made)]
             for thing in {each: None for part in parts for each in (*part.makes, *part.brings, *(new for _, new in part.renames if new[0] == "table"))}:
                 for was, dropped in [each for each in gone if same(_kindred(each[1], dialect), _kindred(thing, dialect))]:
                     gone.remove((was, dropped))
@@ -62,6 +67,18 @@ def made_again(contract: str, dialect: Dialect) -> list[tuple[Place, Severity, s
     except Unreadable:
         return []
     return found
+
+
+def _new(thing: "Names", made: "set[Names]") -> bool:
+    """Whether it, or the table that it is part of, is."""
+    from bleen.database.importing import same
+
+    return any(same(each, other) for each in (thing, *_whole(thing)) for other in made)
+
+
+def _whole(thing: "Names") -> "list[Names]":
+    """The table that it is part of, if it is of one."""
+    return [("table", *thing[1:-1])] if thing[0] in _PARTS and len(thing) > 2 else []
 
 
 def _kindred(thing: tuple[str, ...], dialect: Dialect) -> tuple[str, ...]:
@@ -79,6 +96,15 @@ def _gap(was: "Part", dropped: tuple[str, ...], again: "Part", dialect: Dialect)
     at_once = was.statement.offset == again.statement.offset
     told = f"drops {name} and makes it again" if at_once else f"drops {name}, which line {again.statement.at.line} makes again"
     other = "make the new one in expand, under another name, and drop this one here"
+    if at_once and kind in ("index", "constraint"):
+        return []
+    if kind == "constraint" and re.search(_KEY.format(re.escape(names[-1])), again.statement.text, re.IGNORECASE):
+        lacks = "ON CONFLICT over it fails until then, and a duplicate that gets in keeps it from being made again"
+        way = "build the index CONCURRENTLY under another name, then say DROP CONSTRAINT and ADD CONSTRAINT ... USING INDEX in one ALTER TABLE"
+        return [(was.statement.at, "error", f"{told}: {lacks}; {way}")]
+    if kind == "policy":
+        lacks = "until then it lets nobody read or write the rows that it is to let through, or keeps nobody from those that it is to keep back"
+        return [(was.statement.at, "error", f"{told}: {lacks}; say ALTER POLICY, or make the new one under another name, and then drop this one")]
     if kind == "index":
         return [(was.statement.at, "warn", f"{told}: until then queries are slow, and fail where they count on it being unique; {other}")]
     if _ALIKE.get(kind, kind) not in _MISSED:
@@ -109,14 +135,14 @@ def filled_old(expands: Sequence[str], backfill: str, dialect: Dialect) -> list[
     return found
 
 
-def _made(expands: Sequence[str], dialect: Dialect) -> set[tuple[str, ...]]:
-    """What is new once they have run. Raises Unreadable."""
+def _made(expands: Sequence[str], dialect: Dialect, perhaps: bool = False) -> set[tuple[str, ...]]:
+    """What is new once they have run, or ``perhaps`` is, as a table that is made IF NOT EXISTS. Raises Unreadable."""
     from bleen.database.importing import read
 
     made = set[tuple[str, ...]]()
     for text in expands:
         for part in read(text, dialect)[0]:
-            made = part.leaves(made)
+            made = part.leaves(made) | {each for each in part.brings if perhaps and "TABLE" in part.text.upper().split()[:4]}
     return made
 
 
