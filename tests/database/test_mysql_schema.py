@@ -1030,6 +1030,32 @@ def test_a_contract_that_was_given_no_lock_is_pending_or_can_be_reverted(users: 
     server.close()
 
 
+def test_a_pair_over_columns_of_one_whose_contract_has_not_ended_is_refused(users: MariaBase) -> None:
+    """ "what a writer wrote is never overwritten by its own echo": triggers that went for a contract come back when it fails."""
+    of = parse("0007_full_name", {**FULL_NAME, "migration.toml": FULL_NAME["migration.toml"] + "[locks]\ntimeout = 0.05\npatience = 0.2\n"}, "")
+    pair = '[[sync]]\ntable = "users"\nold = ["full_name"]\nnew = ["whole"]\nforward = { whole = "full_name" }\nbackward = { full_name = "whole" }\n'
+    add = "ALTER TABLE users ADD COLUMN whole varchar(101), ALGORITHM=INSTANT;"
+    later = parse("0008_whole", {"expand.sql": add, "migration.toml": pair + 'on_conflict = "new"\n'}, "")
+    server = Meanwhile(users.url)
+    schema = Schema(server)
+    schema.expand([of], "shop", 2, SHIPS)
+    with users.connect() as reader:
+        server.behind = lambda: reader.run("BEGIN", "SELECT count(*) FROM users")
+        with pytest.raises(Refused, match="its pairs could not be kept in step again"):
+            schema.contract("0007_full_name")
+    server.behind = lambda: None
+    assert server.rows("SHOW TRIGGERS") == []
+    why = "users (full_name <-> whole) cannot be kept in step: full_name: 0007_full_name keeps that in step, and its contract has not ended; contract"
+    assert [each for each in Foresight(schema).foreseen(later) if each.startswith(why)]
+    drops = migration("0008_less", contract="ALTER TABLE users DROP COLUMN full_name, ALGORITHM=INPLACE, LOCK=NONE;")
+    assert [each for each in Foresight(schema).foreseen(drops) if "is kept in step for 0007_full_name" in each]
+    with pytest.raises(Refused, match=re.escape(why)):
+        schema.expand([later], "shop", 3, SHIPS)
+    schema.contract("0007_full_name")
+    assert schema.expand([later], "shop", 3, SHIPS) == ["0008_whole"]
+    server.close()
+
+
 def test_a_contract_that_cannot_be_tried_is_refused_and_says_what_it_lacks(users: MariaBase) -> None:
     """A table of another database can be one on which the user has rights, and no others there."""
     with users.server.database() as aside, users.connect() as client:

@@ -208,6 +208,43 @@ class TestDefaultsAndNulls:
     )
     JOBS = "CREATE TABLE jobs (id int PRIMARY KEY, status varchar(9) NOT NULL DEFAULT 'paused', active boolean)"
 
+    LAX = ("INSERT IGNORE INTO t (id, a) VALUES (2, 'q')", "INSERT IGNORE INTO t (id, b, n) VALUES (3, 7, 'x')", "INSERT IGNORE INTO t (id) VALUES (4)")
+
+    @pytest.mark.parametrize("mode", ["", "STRICT_ALL_TABLES"])
+    def test_what_the_server_puts_where_there_must_be_a_value_is_on_both_sides(self, maria_base: MariaBase, mode: str) -> None:
+        """It does so behind every trigger."""
+        types = {"a": "varchar(9)", "b": "int", "c": "date", "d": "enum('x','y')", "e": "binary(3)", "f": "year", "g": "datetime", "h": "decimal(9, 2)"}
+        old, new = tuple(types), tuple(f"new_{name}" for name in types)
+        pair = Pair("t", old, new, dict(zip(new, old, strict=True)), dict(zip(old, new, strict=True)), "error")
+        said = ", ".join(f"{name} {kind} NOT NULL, new_{name} {kind}" for name, kind in types.items())
+        with Table(maria_base, pair, f"CREATE TABLE t (id int PRIMARY KEY, n text, {said})") as t:
+            t.new.run("INSERT INTO t (id, new_a, new_b, new_c, new_d, new_e, new_f, new_g, new_h) VALUES (1, 'q', 1, now(), 'y', 'abc', 1999, now(), 1.5)")
+            for writer in (t.old, t.anyone):
+                writer.run(f"SET sql_mode = '{mode}'", *self.LAX, f"UPDATE IGNORE t SET {', '.join(f'{name} = NULL' for name in old)} WHERE id = 1")
+                assert t.diverged() == 0
+                assert t.anyone.rows("SELECT new_a, new_b, new_d, new_f, n FROM t ORDER BY id") == [
+                    ("", 0, "x", 0, None),
+                    ("q", 0, "x", 0, None),
+                    ("", 7, "x", 0, "x"),
+                    ("", 0, "x", 0, None),
+                ]
+                t.anyone.run("DELETE FROM t WHERE id > 1")
+            with pytest.raises(err.OperationalError, match="doesn't have a default value"):
+                t.old.run("SET sql_mode = 'STRICT_ALL_TABLES'", "INSERT INTO t (id, a) VALUES (2, 'q')")
+
+    def test_a_session_may_write_a_date_that_the_server_s_own_mode_forbids(self, maria_base: MariaBase) -> None:
+        pair = Pair("t", ("a",), ("b",), {"b": "a"}, {"a": "b"}, "error")
+        with maria_base.connect() as admin:
+            before = admin.only("SELECT @@GLOBAL.sql_mode")
+            admin.run("SET GLOBAL sql_mode = 'TRADITIONAL'")
+            try:
+                with Table(maria_base, pair, "CREATE TABLE t (id int PRIMARY KEY, a date, b date)") as t:
+                    t.anyone.run("SET sql_mode = ''", "INSERT INTO t (id, a) VALUES (1, '0000-00-00')", "INSERT INTO t (id, b) VALUES (2, '2020-00-00')")
+                    assert t.anyone.only("SELECT count(*) FROM t WHERE a = b") == 2
+                    assert t.server.rows(t.sync.diverged()) == [(0,)]
+            finally:
+                admin.run(f"SET GLOBAL sql_mode = '{before}'")
+
     def test_an_old_default_does_not_hide_a_new_value(self, maria_base: MariaBase) -> None:
         """The issue: 'A plain "fill if NULL" trigger lets an old DEFAULT and a new value diverge: ours must not.'"""
         with Table(maria_base, self.STATUS, self.JOBS) as jobs:

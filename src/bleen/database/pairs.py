@@ -28,12 +28,14 @@ class Pairs:
     def __init__(self, server: Server, ledger: Ledger, told: Told) -> None:
         self._server, self._ledger, self._told = server, ledger, told
 
-    def install(self, migration: Migration, mend: str) -> None:
-        """Keeps the pairs of a migration in step from now on, those that are not yet. Raises Refused, with ``mend`` behind it, for one that cannot be."""
+    def install(self, migration: Migration, beside: Sequence[Migration], mend: str) -> None:
+        """Keeps the pairs of a migration in step from now on, those that are not yet. Raises Refused, with ``mend`` behind it, for one that cannot be.
+        ``beside``: see ``shared``.
+        """
         for number, pair in enumerate(migration.pairs, 1):
             if kept(self._ledger.steps(migration.name), number):
                 continue
-            if refused := sync.refusals(self._server, pair):
+            if refused := sync.refusals(self._server, pair) or shared(self._server, pair, beside):
                 raise Refused(f"{migration.name}: {words(pair)} cannot be kept in step: {'; '.join(refused)}. {mend}")
             texts = self._sync(migration, number, pair, self._writers(migration)).install()
             self._told(f"{migration.name}: keeps {words(pair)} in step")
@@ -250,6 +252,17 @@ def parted(steps: Mapping[tuple[Part, int], Step], number: int) -> bool:
     """Whether the sync of a pair was ended, or half ended, before what takes its columns away, and can be put back until that has come."""
     step = steps.get(("sync", number))
     return bool(step and not step.done and "was" in step.memo)
+
+
+def shared(server: Server, pair: Pair, beside: Sequence[Migration]) -> list[str]:
+    """The columns of a pair that other migrations have in theirs, a line for each of those; asked of the text, as triggers that are gone may come back."""
+    said = []
+    for other, theirs in [(migration, each) for migration in beside for each in migration.pairs]:
+        names = (*theirs.old, *theirs.new)
+        gone = own([f"ALTER TABLE {theirs.table} DROP COLUMN {server.quoted(name)}" for name in names])
+        if both := [name for name, each in zip(names, gone, strict=True) if server.drops(each, pair)]:
+            said.append(f"{', '.join(both)}: {other.name} keeps that in step, and its contract has not ended; contract, or revert, that migration first")
+    return said
 
 
 def _leaves(part: Part) -> sync.Side:

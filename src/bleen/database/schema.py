@@ -188,6 +188,12 @@ class Schema:
         way = f"`bleen migrate contract {name}` ends that; the way on is a new migration"
         return f"{name} is half contracted, and part of the old shape is gone, or may be: {way}"
 
+    def beside(self, name: str) -> list[Migration]:
+        """The other migrations whose pairs are kept in step, or come back to that: a contract that has taken nothing away may yet be put back."""
+        others = [entry for entry in self.ledger.entries() if entry.name != name]
+        begun = [each for each in others if each.state is State.CONTRACTING and not self._retracing.taken(each)]
+        return [each.migration for each in others if each.state in (State.EXPANDING, State.EXPANDED) or each in begun]
+
     def version(self, name: str) -> str:
         """Of which version a migration with commands was expanded last; empty if it has none."""
         step = self.ledger.steps(name).get(command.VERSION)
@@ -314,7 +320,7 @@ class Schema:
         note = self._straight(migration, "expand", home)
         self._steps.command(migration, "expand", home, note)
         self._steps.expand(migration)
-        self._pairs.install(migration, mend(migration))
+        self._pairs.install(migration, self.beside(migration.name), mend(migration))
         if fill := parts.fill(self.server, migration):
             self._go_over(migration, fill)
             self._pairs.refuse_left_out(migration, fill)

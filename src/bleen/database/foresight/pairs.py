@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from bleen.database import reverting, sync
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Pair, speaks_of
+from bleen.database.pairs import shared
 from bleen.database.parts import groups, words
 from bleen.database.reverting.names import called
 from bleen.database.statements import Statement
@@ -17,8 +18,9 @@ _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 
 def unkept(it: Prospect) -> Iterator[str]:
     """Pairs that no trigger could keep in step."""
+    known = [other for other in it.beside if other not in it.before]  # what comes together is compared before
     for pair in it.migration.pairs:
-        for why in sync.foreseen(it.server, pair, it.coming) or _absent(it, pair):
+        for why in sync.foreseen(it.server, pair, it.coming) or _absent(it, pair) or shared(it.server, pair, known):
             yield f"{words(pair)} cannot be kept in step: {why}"
 
 

@@ -14,7 +14,7 @@ class Prospect:
     """``before``: the migrations that are about to be expanded before it, or with it."""
 
     def __init__(self, schema: Schema, migration: Migration, before: Sequence[Migration]) -> None:
-        self.server, self.ledger = schema.server, schema.ledger
+        self._schema, self.server, self.ledger = schema, schema.server, schema.ledger
         self.migration, self.before = migration, before
 
     def statements(self, part: str, of: Migration | None = None) -> list[Statement]:
@@ -34,8 +34,7 @@ class Prospect:
     @cached_property
     def beside(self) -> list[Migration]:
         """The other migrations that are expanded, or about to be."""
-        kept = [entry.migration for entry in self.ledger.entries() if entry.state in (State.EXPANDING, State.EXPANDED)]
-        return list({m.name: m for m in (*kept, *self.before) if m.name != self.migration.name}.values())
+        return list({m.name: m for m in (*self._schema.beside(self.migration.name), *self.before)}.values())
 
     @cached_property
     def earlier(self) -> list[Migration]:

@@ -38,6 +38,9 @@ _MISSING = frozenset([1049, 1051, 1054, 1091, 1146, 1176, 1305, 1360])
 
 _OTHER_SQL = frozenset(["ANSI", "ANSI_QUOTES", "DB2", "MAXDB", "MSSQL", "NO_BACKSLASH_ESCAPES", "ORACLE", "POSTGRESQL"])
 """What ``sql_mode`` may hold that makes another text of a statement: what the rules have read is what is run."""
+_NO_ZERO = frozenset(["NO_ZERO_DATE", "NO_ZERO_IN_DATE", "TRADITIONAL"])
+"""What it may hold that refuses '0000-00-00', or has CAST make NULL of it: sessions without that write it, and triggers keep the mode of ours. The rest of
+TRADITIONAL stands beside it."""
 
 _OPTIONS = ("charset", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket")
 _NOT_USERS = "('system user', 'event_scheduler', 'unauthenticated user')"
@@ -335,7 +338,7 @@ class MySQL:
                 raise Refused(f"what the database's url names as ssl_ca, ssl_cert or ssl_key cannot be used: {error}") from None
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@GLOBAL.sql_mode")
-                modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL]
+                modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL | _NO_ZERO]
                 cursor.execute("SET sql_mode = %s, innodb_lock_wait_timeout = 1, wait_timeout = 28800", [",".join(modes)])
             return connection
 

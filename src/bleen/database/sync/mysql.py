@@ -9,6 +9,7 @@ Why it is as it is:
 - Triggers of one kind fire in the order of their creation (MySQL manual, "CREATE TRIGGER Statement"): ours is the last when it is installed.
 - A column that is NOT NULL and has no default is NULL for a BEFORE INSERT trigger if the statement does not give it, and may be set there. MariaDB looks
   earlier at INSERT ... SELECT (and at DEFAULT as a value): the new version has to name such old columns there, or expand has to give them a default.
+- Where that is allowed, as without a strict ``sql_mode`` or with IGNORE, the server puts 0, '' or such into it behind the trigger: ``forward`` is made of that.
 - Values are compared by their bytes, as collations call equal what is not the same.
 - A trigger keeps the ``sql_mode`` and the character sets that it was created with (MySQL manual, "Stored Object Access Control", "CREATE TRIGGER"): every
   client's write comes to the same. ``time_zone`` it does not keep: hence what depends on it is refused.
@@ -53,6 +54,8 @@ _EMPTY = {
     "inet6": "'::'",
 }
 """By type: a value for a column that nobody gives one any more, until it is dropped."""
+_ZERO = {"date": "'0000-00-00'", "datetime": "'0000-00-00 00:00:00'", "year": "0"}
+"""By type: what the server itself takes for such a value, where that is another."""
 
 
 class Trigger(NamedTuple):
@@ -287,6 +290,7 @@ class Sync(NamedTuple):
             in_step_backward=self._all_same(old, taken) + (self._complete(new) if insert else ""),
             old_touched=touched[0],
             new_touched=touched[1],
+            implied=self._implied(filled),
             fill=fill,
             take=take,
             writer=self._writer(),
@@ -314,6 +318,22 @@ class Sync(NamedTuple):
         """No column is NULL that must not be."""
         needed = [f"NEW.{self._q(name)} IS NOT NULL" for name in columns if not self._shape(name).nullable]
         return "".join(f" AND {each}" for each in needed)
+
+    def _implied(self, filled: Mapping[str, str]) -> str:
+        """Has ``forward`` made of what will be in the row, for old columns that are NULL and must not be; not for who gives the new side alone."""
+        ends = {name: self._shape(name).cast(value) for name in self.pair.old if (value := self._left(name))}
+        over = {name: f"COALESCE(NEW.{self._q(name)}, {value})" for name, value in ends.items()}
+        made = [f"SET {filled[name]} = {each.over(lambda column: over.get(column, f'NEW.{self._q(column)}'))};" for name, each in self.forward().items()]
+        return _IMPLIED.format(missing=" OR ".join(f"NEW.{self._q(name)} IS NULL" for name in ends), filled=" ".join(made)) if ends else ""
+
+    def _left(self, name: str) -> str:
+        """What the server puts into a column that must not be NULL and that is NULL behind the triggers; empty where it does not, or where that is not known: a
+        TIMESTAMP gets the time.
+        """
+        shape = self._shape(name)
+        if shape.nullable or shape.base == "timestamp" or (shape.base not in _EMPTY and shape.base != "enum"):
+            return ""
+        return _ZERO.get(shape.base) or self._empty(name)
 
     def _only_old(self) -> str:
         said = " OR ".join(f"NEW.{self._q(name)} IS NOT NULL" for name in self.pair.old)
@@ -348,6 +368,11 @@ class Sync(NamedTuple):
     def _of(self, row: str) -> Callable[[str], str]:
         return lambda column: f"{row}.{self._q(column)}"
 
+
+_IMPLIED = """
+  IF (bleen_old OR bleen_new IS NOT TRUE) AND ({missing}) THEN
+    {filled}
+  END IF;"""
 
 _UNGIVEN = """
   IF NOT bleen_new AND bleen_source = 'old' THEN
@@ -385,7 +410,7 @@ bleen: BEGIN
     LEAVE bleen;
   END IF;
   SET bleen_old = {old_touched};
-  SET bleen_new = {new_touched};
+  SET bleen_new = {new_touched};{implied}
   IF bleen_old AND NOT bleen_new THEN
     {fill}
     LEAVE bleen;
