@@ -47,6 +47,15 @@ REFUSED = {
         NAMES,
         "the trigger u of users writes last, also when we have written the row",
     ),
+    "an UPDATE of our columns behind a WHEN of a column that is called as what begins the body": (
+        (
+            "ALTER TABLE users ADD COLUMN begin",
+            "CREATE TRIGGER begin UPDATE OF begin, last ON users WHEN NEW.begin IS NOT (SELECT begin FROM users)"
+            " BEGIN UPDATE users SET last = 'x' WHERE id = NEW.id; END",
+        ),
+        NAMES,
+        "the trigger begin of users writes last, also when we have written the row",
+    ),
     "an INSERT into the table by its own trigger": (
         ("CREATE TRIGGER u AFTER UPDATE ON users BEGIN INSERT OR IGNORE INTO users (id) VALUES (7); END",),
         NAMES,
