@@ -47,6 +47,15 @@ REFUSED = {
         NAMES,
         "the trigger u of users writes last, also when we have written the row",
     ),
+    "an UPDATE of our columns behind a WHEN of a column that is called as what begins the body": (
+        (
+            "ALTER TABLE users ADD COLUMN begin",
+            "CREATE TRIGGER begin UPDATE OF begin, last ON users WHEN NEW.begin IS NOT (SELECT begin FROM users)"
+            " BEGIN UPDATE users SET last = 'x' WHERE id = NEW.id; END",
+        ),
+        NAMES,
+        "the trigger begin of users writes last, also when we have written the row",
+    ),
     "an INSERT into the table by its own trigger": (
         ("CREATE TRIGGER u AFTER UPDATE ON users BEGIN INSERT OR IGNORE INTO users (id) VALUES (7); END",),
         NAMES,
@@ -192,3 +201,26 @@ def test_a_trigger_that_can_see_a_row_only_after_we_have_written_it_again_is_tol
         connection.execute(f"CREATE TRIGGER ai AFTER INSERT ON users BEGIN {does} END")
     with file.opened() as server:
         assert ["the trigger ai of users sees a row only after we" in each for each in sync.risks(server, NAMES)] == [True] * told
+
+
+EARLY = {
+    "one that notes it elsewhere": ("AFTER INSERT ON users BEGIN INSERT INTO log VALUES (NEW.id, NEW.First); END", "and what it writes depends on that"),
+    "one that only then writes": ("AFTER INSERT ON users WHEN NEW.last <> '' BEGIN UPDATE users SET note = 'x' WHERE id = NEW.id; END", "depends on that"),
+    "a guard": ("BEFORE INSERT ON users WHEN NEW.first = '' BEGIN SELECT RAISE(ABORT, 'no'); END", "and may refuse that"),
+    "a guard of another column": ("BEFORE INSERT ON users WHEN NEW.note = '' BEGIN SELECT RAISE(ABORT, 'no'); END", ""),
+    "one that notes another column": ("AFTER INSERT ON users BEGIN INSERT INTO log VALUES (NEW.id, NEW.note); END", ""),
+    "one for a row that goes": ("AFTER DELETE ON users BEGIN INSERT INTO log VALUES (OLD.id, OLD.first); END", ""),
+    "one of another table": ("AFTER INSERT ON log BEGIN UPDATE users SET note = NEW.first; END", ""),
+    "one whose rows another keeps up to date": ("AFTER INSERT ON users BEGIN INSERT INTO kept VALUES (NEW.id, NEW.first); END", ""),
+}
+
+
+@pytest.mark.parametrize("what", EARLY)
+def test_a_trigger_that_sees_the_old_side_of_what_is_inserted_before_it_is_made_is_told(file: File, what: str) -> None:
+    does, words = EARLY[what]
+    with file.connect() as connection:
+        connection.executescript(f"{USERS}; CREATE TABLE log (id, first); CREATE TABLE kept (id, first); CREATE TRIGGER early {does}")
+        connection.execute("CREATE TRIGGER keeps AFTER UPDATE ON users BEGIN UPDATE kept SET first = NEW.first WHERE id = NEW.id; END")
+    with file.opened() as server:
+        said = [each for each in sync.risks(server, NAMES) if "the trigger early of users says NEW." in each]
+    assert [words in each for each in said] == [True] * bool(words)

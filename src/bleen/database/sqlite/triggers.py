@@ -6,6 +6,8 @@ from typing import NamedTuple
 from bleen.database.server import Server
 from bleen.database.tokens import Cursor, Token, read, words
 
+_STATEMENTS = words("INSERT REPLACE UPDATE DELETE SELECT VALUES WITH")
+
 
 class Write(NamedTuple):
     """What a statement does to rows of a table, or of a view. All names are in lower case."""
@@ -84,9 +86,18 @@ def _read(name: str, table: str, text: str) -> Trigger:
     verb, of = cursor.accept_one(words("INSERT UPDATE DELETE")), set[str]()
     while cursor.accept("OF") or cursor.accept(","):
         of.add(_name(cursor))
-    begin = next(number for number, token in enumerate(tokens) if token.word == "BEGIN")
-    writes = tuple(write for statement in _statements(tokens[begin + 1 :]) for write in _written(statement, text))
+    writes = tuple(write for statement in _statements(tokens[_begin(cursor) + 1 :]) for write in _written(statement, text))
     return Trigger(name, table.lower(), text, tokens, timing, verb, frozenset(of), writes)
+
+
+def _begin(cursor: Cursor) -> int:
+    """Where the body begins, from what the trigger fires on: BEGIN is a name too for SQLite, of a column in its WHEN, say, where no statement follows."""
+    while not cursor.done and not (cursor.sees("BEGIN") and cursor.ahead(1).word in _STATEMENTS):
+        if cursor.sees("("):
+            cursor.group()
+        else:
+            cursor.at += 1
+    return cursor.at
 
 
 def _name(cursor: Cursor) -> str:

@@ -10,6 +10,8 @@ Why it is as it is:
   Only that is let pass: a statement with OR FAIL can end in the middle, and leave the name there.
 - AFTER triggers fire newest first: ours, which are made last, see the row as it was written, before a trigger of the application writes it again. But those
   that keep something of the rows elsewhere (an index for search) have to see what was written before our UPDATE fires them: they are made anew behind ours.
+- A trigger that is made later and writes the row again, to note the time, say, fires ours for a row out of step of which nothing changed: as one that nobody
+  has filled, it is made from its old side. Only behind that, ours fires for what was written, and first writes the new side again.
 - At its end each trigger looks whether the row is in step: under OR IGNORE, which holds for the statements inside of triggers too, a constraint on the
   columns that we write is passed over in silence.
 - Only what SQLite has long had is used in them: the application may come with an older one, which has to read the whole schema.
@@ -119,7 +121,7 @@ class Sync(NamedTuple):
     def _of(self) -> str:
         return quoted(self.table.name)
 
-    def _values(self, source: Side, row: str) -> Mapping[str, str]:
+    def _values(self, source: Side, row: str) -> dict[str, str]:
         """The columns of the other side, and what each is made from."""
         columns, expressions = (self.pair.old, self.pair.forward) if source == "old" else (self.pair.new, self.pair.backward)
         given = {name: f"{row}.{quoted(name)}" for name in columns}
@@ -166,8 +168,8 @@ class Sync(NamedTuple):
         touched = f"({' OR '.join(closed) or '0'})"
         return _Given(touched, f"(NOT {touched})" if len(closed) == len(side) else "0")
 
-    def _changed(self, side: Sequence[str]) -> str:
-        return "(" + " OR ".join(f"NOT {self.table.same('NEW', name, f'OLD.{quoted(name)}')}" for name in side) + ")"
+    def _changed(self, side: Sequence[str], row: str = "NEW", since: str = "OLD") -> str:
+        return "(" + " OR ".join(f"NOT {self.table.same(row, name, f'{since}.{quoted(name)}')}" for name in side) + ")"
 
     def _key(self) -> str:
         return " || ',' || ".join(f"hex(quote(NEW.{name}))" for name in self.table.locator)
@@ -186,6 +188,7 @@ class Sync(NamedTuple):
         body = [f"UPDATE bleen_sync SET {_pushed('source', decided)}, {_pushed('writing', self._key())} WHERE name = {name}"]
         if known is None:
             body.append(f"SELECT RAISE(ABORT, {literal(self._undecided())}) WHERE {state} = 'conflict'")
+        body.append(f"{self._again(of)} AND {here} AND {state} IN {sources['new']}")
         for source in SIDES:
             made = ", ".join(f"{quoted(name)} = {value}" for name, value in self._values(source, "NEW").items())
             body.append(f"UPDATE {of} SET {made} WHERE {here} AND {state} IN {sources[source]}")
@@ -195,6 +198,15 @@ class Sync(NamedTuple):
         body.append(f"UPDATE bleen_sync SET {counts}, {_popped('source')}, {_popped('writing')} WHERE name = {name}")
         head = f"CREATE TRIGGER {quoted(f'{self.name}_{event.lower()}')} AFTER {event} ON {of} FOR EACH ROW WHEN ({decided}) <> 'leave'{ours}"
         return f"{head} BEGIN\n" + "".join(f"  {each};\n" for each in body) + "END"
+
+    def _again(self, row: str) -> str:
+        """Writes the new side as the statement did, where all that has been done to the row since is that it was made from the old side; and the old one, as
+        else this would count as a write of its own.
+        """
+        values = {name: f"NEW.{quoted(name)}" for name in self.pair.new} | self._values("new", "NEW")
+        written = ", ".join(f"{quoted(name)} = {value}" for name, value in values.items())
+        kept = f"NOT {self._changed(self.pair.old, row, 'NEW')} AND {self.in_step('old', row)}"
+        return f"UPDATE {row} SET {written} WHERE {self._changed(self.pair.new, row, 'NEW')} AND {kept}"
 
     def _undecided(self) -> str:
         return (

@@ -44,7 +44,7 @@ def refusals(server: Server, pair: Pair) -> list[str]:
 
 
 def risks(server: Server, pair: Pair, expand: str) -> list[str]:
-    """Implements ``sync.risks``: constraints on the old side that are asked before our trigger has filled it, when it still is what its defaults make it."""
+    """Implements ``sync.risks``: what is asked of the old side, or reads it, before our trigger has filled it, when it still is what its defaults make it."""
     try:
         table = look(server, pair.table)
     except Refused:  # as ``foreseen`` says
@@ -59,19 +59,42 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
         if all(defaults.get(name, "NULL").upper().strip("()") != "NULL" for name in columns):
             broken.append(f"that {', '.join(columns)} is unique")
     way = "let the new version give that side too, or rebuild the table with another default in a release before this one"
-    return [*_late(server, table, pair)] + [
+    there = triggers(server, PREFIX)
+    return [*_late(there, table, pair), *_early(there, table, pair)] + [
         f"{each} of {table.name} is asked before {', '.join(pair.old)} is made from {', '.join(pair.new)}, and while it has its default: an INSERT of the new"
         f" version may fail; {way}"
         for each in broken
     ]
 
 
-def _late(server: Server, table: Table, pair: Pair) -> Iterator[str]:
+def _late(there: Sequence[Trigger], table: Table, pair: Pair) -> Iterator[str]:
     """The triggers that keep something of the table's rows elsewhere, and see what was written only when our UPDATE has fired those that keep it up to date."""
-    for each in before_ours(triggers(server, PREFIX), table.name, (*pair.old, *pair.new))[1]:
+    for each in before_ours(there, table.name, (*pair.old, *pair.new))[1]:
         yield (
             f"the trigger {each.name} of {table.name} sees a row only after we have written it again, as it writes {table.name}, or fires behind one that does;"
             f" of what it keeps elsewhere, which ours has updated by then, a write may fail, or leave it wrong: {_NARROWER}, or let it write nothing else"
+        )
+
+
+def _early(there: Sequence[Trigger], table: Table, pair: Pair) -> Iterator[str]:
+    """The triggers that are given the old side of a row that the new version inserts as it was inserted, also where they fire behind ours. But what others keep
+    up to date, ours fires.
+    """
+    kept, _ = before_ours(there, table.name, (*pair.old, *pair.new))
+    for each in there:
+        reads = [name for name in pair.old if ("NEW", name.lower()) in _said(each)]
+        if not reads or (each.table, each.verb) != (table.name.lower(), "INSERT"):
+            continue
+        if refuses := _raises(each):
+            does = "and may refuse that"
+        elif each.writes and each not in kept:
+            does = "and what it writes depends on that"
+        else:
+            continue
+        way = "let the new version give that side too" if refuses else f"let the new version give that side too, or {_OTHERWISE}"
+        yield (
+            f"the trigger {each.name} of {table.name} says NEW.{', NEW.'.join(reads)} of what is inserted: when the new version inserts, it sees the default,"
+            f" not what {', '.join(pair.new)} makes of it, {does}; {way}"
         )
 
 
@@ -178,12 +201,20 @@ def _guards(trigger: Trigger, ours: frozenset[str]) -> bool:
     """Whether a trigger may refuse that we write a row which only others have changed: for what it is, or that these columns change; not for what it becomes,
     as a CHECK would too.
     """
-    tokens = trigger.tokens
-    if "RAISE" not in (token.word for token in tokens) or trigger.verb != "UPDATE" or (trigger.of and not trigger.of & ours):
+    if not _raises(trigger) or trigger.verb != "UPDATE" or (trigger.of and not trigger.of & ours):
         return False
-    said = [(row.word, column.identifier.lower()) for row, dot, column in zip(tokens, tokens[1:], tokens[2:], strict=False) if dot.text == "."]
-    was, becomes = ({column for row, column in said if row == which} for which in ("OLD", "NEW"))
+    was, becomes = ({column for row, column in _said(trigger) if row == which} for which in ("OLD", "NEW"))
     return not becomes or bool(was & ours or was - becomes)
+
+
+def _raises(trigger: Trigger) -> bool:
+    return "RAISE" in (token.word for token in trigger.tokens)
+
+
+def _said(trigger: Trigger) -> set[tuple[str, str]]:
+    """The columns that a trigger names with a row, or a table, before them: OLD or NEW, say."""
+    tokens = trigger.tokens
+    return {(row.word, column.identifier.lower()) for row, dot, column in zip(tokens, tokens[1:], tokens[2:], strict=False) if dot.text == "."}
 
 
 def _expressions(sync: Sync) -> Iterator[str]:
