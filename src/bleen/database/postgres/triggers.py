@@ -13,10 +13,12 @@ from bleen.database.postgres.wholes import handed
 from bleen.database.statements import Unreadable, in_a_line
 from bleen.database.sync.postgres import PREFIX
 
-_ROW, _UPDATE = 1, 16
+_ROW, _BEFORE, _INSERT, _UPDATE = 1, 2, 4, 16
 """In ``tgtype``; pg_trigger.h names them."""
 _OTHERS = "NOT t.tgisinternal AND t.tgparentid = 0 AND NOT starts_with(t.tgname, %s)"
 """Without ours, and without those that a partition has of its table."""
+_GIVEN = "CASE WHEN tgnargs > 0 THEN split_part(pg_get_triggerdef(t.oid), ' EXECUTE FUNCTION ', -1) ELSE '' END"
+"""The arguments of a trigger, behind its function's name."""
 _FIRED = f"""
     WITH RECURSIVE heirs(relid) AS (SELECT to_regclass(%s)::oid UNION SELECT i.inhrelid FROM heirs JOIN pg_inherits i ON i.inhparent = heirs.relid)
     SELECT DISTINCT tgname FROM heirs JOIN pg_trigger t ON t.tgrelid = relid WHERE {_OTHERS} AND tgenabled IN ('O', 'A') AND tgtype & %s <> 0
@@ -27,7 +29,7 @@ _FIRED = f"""
 _RUNS = f"""
     SELECT t.tableoid AS classid, t.oid AS objid, 0 AS objsubid, f.oid AS function, tgname AS name, CASE WHEN f.oid = tgfoid THEN tgrelid END AS relid,
         f.oid <> tgfoid OR coalesce(tgoldtable, tgnewtable) IS NOT NULL AS inside,
-        CASE WHEN f.oid = tgfoid AND tgnargs > 0 THEN split_part(pg_get_triggerdef(t.oid), ' EXECUTE FUNCTION ', -1) ELSE '' END AS given
+        CASE WHEN f.oid = tgfoid THEN {_GIVEN} ELSE '' END AS given
     FROM pg_trigger t CROSS JOIN LATERAL (
         SELECT tgfoid UNION SELECT refobjid FROM pg_depend WHERE classid = t.tableoid AND objid = t.oid AND refclassid = 'pg_proc'::regclass) f(oid)
     WHERE {_OTHERS} AND tgenabled <> 'D'
@@ -57,6 +59,12 @@ _OF_COLUMNS = """
     SELECT tgname, array_agg(a.attname::text ORDER BY a.attnum) FROM pg_trigger t JOIN pg_attribute a ON a.attrelid = t.tgrelid AND a.attnum = ANY(t.tgattr)
     WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & %s <> 0 AND NOT starts_with(tgname, %s)
     GROUP BY 1 ORDER BY 1"""
+_FIRST = f"""
+    SELECT tgname, CASE tgtype & {_INSERT | _UPDATE} WHEN {_INSERT} THEN 'INSERT' WHEN {_UPDATE} THEN 'UPDATE' ELSE 'INSERT OR UPDATE' END,
+        proname, prosrc, {_GIVEN}, split_part(pg_get_triggerdef(t.oid), ' EXECUTE FUNCTION ', 1)
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid WHERE tgrelid = to_regclass(%s) AND {_OTHERS} AND tgenabled IN ('O', 'A')
+    AND tgtype & {_ROW | _BEFORE} = {_ROW | _BEFORE} AND tgtype & {_INSERT | _UPDATE} <> 0 ORDER BY 1"""
+"""With the function's text and what it is given, the head of the trigger, in which its WHEN is."""
 
 
 def fired(rows: Rows, table: str, columns: Sequence[str]) -> list[str]:
@@ -81,28 +89,44 @@ def _spoken(source: str, given: str, table: str, column: str, own: bool, inside:
     """How a function, or what its trigger gives it, speaks of a column of a table, or of what has no column; ``own``: it gets rows of the table, of its trigger
     or as an argument; ``inside``: by other names than OLD and NEW too.
     """
-    text, hands = _read(source)
-    given = given.partition("(")[2]
+    text, words = _read(source)
     both = f"{text} {given}"
     if not speaks_of(both, column or table):
         return ""
     if not column:
         return f"speaks of {table}"
-    if own and (found := re.search(rf"""\(?\b(?:NEW|OLD)\s*\)?\s*\.\s*(?:"{re.escape(column)}"|{re.escape(column)}(?![\w$]))""", text, re.IGNORECASE)):
+    if own and (says := _of_row(text, words, given, table, column, "old", "new")):
+        return says
+    return f"speaks of {column} of {table}" if speaks_of(both, table) or (own and (inside or speaks_of(text, "EXECUTE"))) else ""
+
+
+def _of_row(text: str, words: Sequence[str] | None, given: str, table: str, column: str, *rows: str) -> str:
+    """How a function speaks of a column of one of its trigger's ``rows``: by that name, by one of its own, or by what it is given; empty if it does not."""
+    row, name = "|".join(rows), re.escape(column)
+    if found := re.search(rf"""(?:\(\s*(?:{row})\s*\)|\b(?:{row})"?)\s*\.\s*(?:"{name}"|{name}(?![\w$]))""", text, re.IGNORECASE):
         return f"says {in_a_line(found[0])}"
-    anywhere = inside or hands or speaks_of(given, column) or speaks_of(text, "EXECUTE")
-    return f"speaks of {column} of {table}" if speaks_of(both, table) or (own and anywhere) else ""
+    by_name = speaks_of(text, column) and (words is None or handed(words, *rows))
+    return f"speaks of {column} of {table}" if by_name or speaks_of(given.partition("(")[2], column) else ""
 
 
-def _read(source: str) -> tuple[str, bool]:
-    """A function without its comments, which say nothing, and may stand in the midst of a name; and whether it may have its row by names of its own."""
+def _read(source: str) -> tuple[str, list[str] | None]:
+    """A function without its comments, which say nothing, and may stand in the midst of a name; and its words, if they can be told."""
     try:
         read = Source(source)
     except Unreadable:  # another language, with comments of its own
-        return source, True
+        return source, None
     ends = [0, *(each.end for each in read.comments)]
     text = " ".join(source[begin:end] for begin, end in zip(ends, [*(each.begin for each in read.comments), len(source)], strict=True))
-    return text, handed([source[each.begin : each.end] for each in read.tokens])
+    return text, [source[each.begin : each.end] for each in read.tokens]
+
+
+def first(rows: Rows, table: str, columns: Sequence[str], said: str) -> Iterator[str]:
+    """The triggers that see a row before ours do and speak of one of its columns, as they do it; not those that ``said`` may make anew."""
+    for name, event, called, source, given, head in rows(_FIRST, [table, PREFIX]):
+        text, words = _read(source)
+        speaks = [found for each in columns if (found := _of_row(f"{text} {head}", words, given, table, each, "new"))]
+        if speaks and not (speaks_of(said, name) or speaks_of(said, called)):
+            yield f"trigger {name}, BEFORE {event}, {' and '.join(speaks)}"
 
 
 def unfired(rows: Rows, table: str, one: Sequence[str], other: Sequence[str]) -> list[tuple[str, list[str], list[str]]]:

@@ -133,11 +133,11 @@ def _end(tokens: Sequence[Token], at: int) -> int:
     return len(tokens)
 
 
-def handed(words: Sequence[str], *transitions: str) -> bool:
-    """Whether a row of a trigger may get into a variable of its function; RETURN NEW puts it nowhere."""
+def handed(words: Sequence[str], *rows: str) -> bool:
+    """Whether a row that a function calls so may get into a variable of it; RETURN NEW puts it nowhere."""
     words = ["", *(each.lower() for each in words), "", ""]
-    rows = [at for at, each in enumerate(words) if each.strip('"') in ("old", "new", *transitions)]
-    return any(words[at - 1] != "return" and (words[at + 1] != "." or words[at + 2] == "*") for at in rows)
+    found = [at for at, each in enumerate(words) if each.strip('"') in rows]
+    return any(words[at - 1] != "return" and (words[at + 1] != "." or words[at + 2] == "*") for at in found)
 
 
 class _Reader:
@@ -149,7 +149,7 @@ class _Reader:
         self._words = [of.source[each.begin : each.end] for each in source.tokens]
         self._with = dict[str, Any]()
         self._transitions = [each.lower() for each in (of.old, of.new) if each and of.own]
-        hands = of.own and handed(self._words, *self._transitions)
+        hands = of.own and handed(self._words, "old", "new", *self._transitions)
         self._reaches = Sure.MAYBE if hands or speaks_of(" ".join(self._words), name) else Sure.NO
         self._width = cache(lambda oid: int(rows(_WIDTH, [oid])[0][0]))
 
