@@ -143,6 +143,8 @@ KEYS = [
     ("a char(5)", "n::text"),
     ("a numeric", "(n - 50) / 7.0"),
     ("a float", "(n - 50) / 7.0"),
+    ("a float, b real", "n % 2, 1700000000.123454 + n * 1000"),
+    ("a interval", "(n - 50) * interval '1 day -02:03:04.000005'"),
     ("a uuid", "md5(n::text)::uuid"),
     ("a bytea", "decode(md5(n::text), 'hex')"),
     ("a timestamptz", "CASE n WHEN 1 THEN '-infinity' ELSE timestamptz '2026-10-25 00:00Z' + n * interval '7.000001 min' END"),
@@ -160,8 +162,17 @@ def test_it_goes_along_any_key(base: Base, columns: str, values: str) -> None:
     with base.connect() as client, opened(base) as server:
         client.execute(f"CREATE TABLE t ({columns}, done int NOT NULL DEFAULT 0, PRIMARY KEY ({names}))")
         client.execute(f"INSERT INTO t SELECT {values} FROM generate_series(1, 100) n")
+        server.rows("SET extra_float_digits = 0; SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'sql_standard'; SET TimeZone = 'Asia/Kolkata'")
         assert fill(server, Backfill("t", {"done": "1"}), migration(pace=Pace(batch=3, duty=1.0, target=1e-6))) == Filled(100, 100, 1)
         assert only(client, "SELECT min(done) FROM t") == 1
+
+
+def test_what_is_written_is_written_with_the_settings_of_the_session(base: Base) -> None:
+    with base.connect() as client, opened(base) as server:
+        client.execute("CREATE TABLE t (a date PRIMARY KEY, made text); INSERT INTO t VALUES ('2026-11-27')")
+        server.rows("SET DateStyle = 'SQL, DMY'")
+        assert fill(server, Backfill("t", {"made": "a::text"})) == Filled(1, 1, 1)
+        assert only(client, "SELECT made FROM t") == "27/11/2026"
 
 
 @pytest.mark.parametrize("key", ["1, n, n", "n / 4000, n, n"])

@@ -177,6 +177,21 @@ WRITES = {
         DROP,
         "speaks of a of users",
     ),
+    "a column of the row in a variable": (
+        NOTED.format("DECLARE one record; BEGIN one := NEW; NEW.b := one.a; END;", "BEFORE UPDATE ON users FOR EACH ROW"),
+        DROP,
+        "speaks of a of users",
+    ),
+    "a key of the row as JSON": (
+        NOTED.format("IF NOT to_jsonb(NEW) ? 'a' THEN RAISE EXCEPTION 'no a'; END IF;", "BEFORE UPDATE ON users FOR EACH ROW"),
+        DROP,
+        "speaks of a of users",
+    ),
+    "a word that is no column, where the row is in no variable": (
+        NOTED.format("DECLARE a text := NEW.b; BEGIN NEW.b := a; END;", "BEFORE UPDATE ON users FOR EACH ROW"),
+        DROP,
+        "",
+    ),
     "a view that is made anew": (
         PEOPLE + NOTED.format("NEW.b := (SELECT max(a) FROM people);", EACH.format("users")),
         "DROP VIEW people; CREATE VIEW people AS SELECT b AS a FROM users; ALTER TABLE users DROP COLUMN a;",
@@ -251,13 +266,22 @@ RUN = {
         "ALTER TABLE log ADD made text GENERATED ALWAYS AS (f(who)) STORED;",
         "column made of table log runs f(text)",
     ),
+    "a trigger that gives it the name": (
+        "ALTER TABLE users ADD v tsvector;"
+        "CREATE TRIGGER t BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION tsvector_update_trigger(v, 'pg_catalog.english', b, a);",
+        "trigger t on table users runs tsvector_update_trigger()",
+    ),
+    "the WHEN of a trigger": (
+        OF_TEXT + "CREATE TRIGGER t BEFORE INSERT ON log FOR EACH ROW WHEN (f(NEW.who)) EXECUTE FUNCTION suppress_redundant_updates_trigger();",
+        "trigger t on table log runs f(text)",
+    ),
     "an index over another column": (OF_ROW.format("sql", "SELECT $1.b -- and not $1.a\n") + "CREATE INDEX i ON users (f(users));", ""),
 }
 
 
 @pytest.mark.parametrize(("made", "why"), RUN.values(), ids=RUN)
 def test_what_computes_by_a_function_that_speaks_of_what_goes_is_told_where_writes_fail_afterwards(base: Base, made: str, why: str) -> None:
-    """And likewise while the function of an index, a CHECK, a default, a generated column or a policy speaks of it."""
+    """And likewise while the function of a trigger's WHEN, an index, a CHECK, a default, a generated column or a policy speaks of it."""
     with base.connect() as db:
         db.execute(f"{USERS} {LOG} INSERT INTO users VALUES (1); {made} CREATE ROLE writer_12 LOGIN; GRANT ALL ON users, log TO writer_12")
         catalogue = PostgresCatalogue(lambda query, values: db.execute(query, values).fetchall())

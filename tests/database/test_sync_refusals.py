@@ -127,6 +127,45 @@ def test_a_trigger_of_columns_that_a_pair_changes_unseen_is_warned_of(base: Base
     assert (said in found, bool(found)) == (True, bool(said))
 
 
+LOOKS = "CREATE FUNCTION looks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN NEW; END $$"
+
+
+@pytest.mark.parametrize(
+    ("body", "fires", "expand", "said"),
+    [
+        ("NEW.last := lower(NEW.first);", "BEFORE INSERT OR UPDATE", "", "BEFORE INSERT OR UPDATE, says NEW.first and says NEW.last, and fires before ours"),
+        ("IF NOT to_jsonb(NEW) ? 'last' THEN RAISE 'none'; END IF;", "BEFORE UPDATE", "", "a_look, BEFORE UPDATE, speaks of last of users, and fires"),
+        ("", "BEFORE INSERT", "", ""),
+        ("NEW.first := 'x';", "AFTER UPDATE", "", ""),
+        ("INSERT INTO log SELECT OLD.*, OLD.first;", "BEFORE UPDATE", "", ""),
+        ("NEW.first := 'x';", "BEFORE INSERT", "CREATE OR REPLACE FUNCTION looks() ...", ""),
+    ],
+)
+def test_a_trigger_that_sees_the_old_side_before_ours_has_made_it_is_warned_of(base: Base, body: str, fires: str, expand: str, said: str) -> None:
+    server = base.open()
+    for each in (USERS, LOOKS.format(body), f"CREATE TRIGGER a_look {fires} ON users FOR EACH ROW EXECUTE FUNCTION looks()"):
+        server.rows(each)
+    found = "\n".join(sync.risks(server, NAMES, expand))
+    server.close()
+    assert (said in found, bool(found)) == (True, bool(said)), found
+
+
+@pytest.mark.parametrize(
+    ("trigger", "said"),
+    [
+        ("WHEN (NEW.first IS NULL) EXECUTE FUNCTION suppress_redundant_updates_trigger()", "says new.first"),
+        ("EXECUTE FUNCTION tsvector_update_trigger(words, 'pg_catalog.english', last)", "speaks of last of users"),
+    ],
+)
+def test_so_is_one_that_speaks_of_the_old_side_itself(base: Base, trigger: str, said: str) -> None:
+    server = base.open()
+    server.rows(USERS)
+    server.rows(f"ALTER TABLE users ADD words tsvector; CREATE TRIGGER a_look BEFORE UPDATE ON users FOR EACH ROW {trigger}")
+    (found,) = sync.risks(server, NAMES)
+    server.close()
+    assert f"trigger a_look, BEFORE UPDATE, {said}, and fires before ours: when the new version writes, it does not see what full_name makes" in found
+
+
 def test_a_foreign_table_is_refused(base: Base) -> None:
     made = ("CREATE FOREIGN DATA WRAPPER nothing", "CREATE SERVER s FOREIGN DATA WRAPPER nothing", "CREATE FOREIGN TABLE t (a text, b text) SERVER s")
     assert "t is a foreign table" in refused(base, a_pair(), *made)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import postgast
-from psycopg import sql
+from psycopg import Rollback, sql
 
 from bleen.database.backfill import Bound, Estimate, Group, filled, groups
 from bleen.database.backfill.postgres_update import below
@@ -24,6 +24,9 @@ SAMPLE = 10_000
 
 _TO_A_PAGE = 50
 """Rows in a page of 8 KiB, roughly: so many have to be as they should for it to be left alone."""
+
+_EXACT = "SET LOCAL extra_float_digits = 1; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'"
+"""With these, a key as text is the same key again, whatever the session's settings are then."""
 
 _CLOCKS = ("now", "transaction_timestamp", "statement_timestamp")
 _TODAY = ("now", "today", "tomorrow", "yesterday")
@@ -91,20 +94,27 @@ class Rows:
             return bool(self._server.rows(f"SELECT 1 FROM {self.table} WHERE {self._out_of_step()} LIMIT 1"))
 
     def left(self) -> tuple[int, tuple[str, ...]]:
-        """Two questions, as one that asks for the lowest in order is answered along the index: row after row from all over a large table."""
-        with self._transaction(1.0, 0, jit="off"):
+        """Two questions, as one that asks for the lowest in order is answered along the index: row after row from all over a large table. Of what is seen then,
+        that row's key is asked for: with the settings of ``_exact``, another one may be out of step.
+        """
+        with self._transaction(1.0, 0, "REPEATABLE READ", jit="off"):
             ((number,),) = self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {self._out_of_step()}")
-            lowest = f"SELECT {self._names()} FROM {self.table} WHERE {self._out_of_step()} ORDER BY {self._names()} LIMIT 1"
-            found = self._server.rows(f"SELECT {self._texts()} FROM ({lowest}) AS lowest") if number else []
-        return (number, tuple(found[0])) if found else (0, ())
+            if not number:
+                return 0, ()
+            lowest = f"SELECT tableoid, ctid::text FROM {self.table} WHERE {self._out_of_step()} ORDER BY {self._names()} LIMIT 1"
+            ((of, at),) = self._server.rows(lowest)
+            with self._exact():
+                (key,) = self._server.rows(f"SELECT {self._texts()} FROM {self.table} WHERE tableoid = {of} AND ctid = '{at}'")
+        return number, tuple(key)
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         along = f"FROM {self.table} WHERE {self._after(begin)} ORDER BY {self._names()}"
-        found = self._server.rows(f"SELECT {self._texts()} FROM (SELECT {self._names()} {along} OFFSET {size - 1} LIMIT 1) AS last")
-        if found:
-            return tuple(found[0]), size
         numbered = f'SELECT {self._names()}, row_number() OVER (ORDER BY {self._names()}) AS "bleen number" {along}'
-        found = self._server.rows(f'SELECT {self._texts()}, "bleen number" FROM ({numbered}) AS rest ORDER BY "bleen number" DESC LIMIT 1')
+        with self._exact():
+            found = self._server.rows(f"SELECT {self._texts()} FROM (SELECT {self._names()} {along} OFFSET {size - 1} LIMIT 1) AS last")
+            if found:
+                return tuple(found[0]), size
+            found = self._server.rows(f'SELECT {self._texts()}, "bleen number" FROM ({numbered}) AS rest ORDER BY "bleen number" DESC LIMIT 1')
         return (tuple(found[0][:-1]), found[0][-1]) if found else None
 
     def fill(self, begin: Bound | None, last: tuple[str, ...]) -> int:
@@ -180,14 +190,22 @@ class Rows:
             yield "there are replicas whose lag this role may not see: GRANT pg_monitor to it, else the backfill does not wait for them"
 
     @contextmanager
-    def _transaction(self, lock: float, limit: float, **more: str) -> Iterator[None]:
+    def _transaction(self, lock: float, limit: float, isolation: str = "READ COMMITTED", **more: str) -> Iterator[None]:
         """Whatever the role's defaults are. A policy that would hide rows from us is an error: they would never be filled. One processor is enough for us."""
         waits = {"lock_timeout": round(lock * 1000), "statement_timeout": round(limit * 1000)}
         pinned = {name: sql.Literal(value).as_string() for name, value in self._pinned.items()}  # what a trigger makes, and what we make, is the same
         settings = {**pinned, **waits, "row_security": "off", "bleen.environment": "'backfill'", "max_parallel_workers_per_gather": "0", **more}
         with self._server.transaction():
-            self._server.rows("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; " + "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items()))
+            self._server.rows(f"SET TRANSACTION ISOLATION LEVEL {isolation}; " + "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items()))
             yield
+
+    @contextmanager
+    def _exact(self) -> Iterator[None]:
+        """For keys alone: expressions are computed with the settings that there are."""
+        with self._server.transaction():
+            self._server.rows(_EXACT)
+            yield
+            raise Rollback
 
     def _out_of_step(self) -> str:
         return f"({' OR '.join(differs for _, differs in self._groups())})"

@@ -133,6 +133,13 @@ def _end(tokens: Sequence[Token], at: int) -> int:
     return len(tokens)
 
 
+def handed(words: Sequence[str], *rows: str) -> bool:
+    """Whether a row that a function calls so may get into a variable of it; RETURN NEW puts it nowhere."""
+    words = ["", *(each.lower() for each in words), "", ""]
+    found = [at for at, each in enumerate(words) if each.strip('"') in rows]
+    return any(words[at - 1] != "return" and (words[at + 1] != "." or words[at + 2] == "*") for at in found)
+
+
 class _Reader:
     """Of one function. A name that is no table, nor one of WITH, is a variable of it."""
 
@@ -142,14 +149,9 @@ class _Reader:
         self._words = [of.source[each.begin : each.end] for each in source.tokens]
         self._with = dict[str, Any]()
         self._transitions = [each.lower() for each in (of.old, of.new) if each and of.own]
-        self._reaches = Sure.MAYBE if speaks_of(" ".join(self._words), name) or (of.own and self._handed()) else Sure.NO
+        hands = of.own and handed(self._words, "old", "new", *self._transitions)
+        self._reaches = Sure.MAYBE if hands or speaks_of(" ".join(self._words), name) else Sure.NO
         self._width = cache(lambda oid: int(rows(_WIDTH, [oid])[0][0]))
-
-    def _handed(self) -> bool:
-        """Whether a row of the trigger may get into a variable; RETURN NEW puts it nowhere."""
-        words = ["", *(each.lower() for each in self._words), "", ""]
-        rows = [at for at, each in enumerate(words) if each.strip('"') in ("old", "new", *self._transitions)]
-        return any(words[at - 1] != "return" and (words[at + 1] != "." or words[at + 2] == "*") for at in rows)
 
     def inserts(self, text: str, begins: bool) -> list[Insert]:
         """Those that give a row, of a statement; of one that nobody can read and that ``begins`` one, as in MERGE, it may."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.postgres.parser import limits
-from bleen.database.postgres.triggers import unfired
+from bleen.database.postgres.triggers import first, unfired
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
 from bleen.database.sync import postgres
@@ -56,7 +56,7 @@ _DIGITS = {"smallint": 6, "integer": 11, "bigint": 20}
 
 def risks(server: Server, pair: Pair, expand: str) -> list[str]:
     """Implements ``sync.risks``: casts from a string to what is none, and to a number that is narrower; new columns that take fewer characters than forward
-    may make; and triggers that do not see what the pair changes.
+    may make; and triggers that do not see what the pair changes, or not yet.
     """
     types = {name: re.sub(r"\(.*?\)|\[\]", "", column.type) for name, column in server.columns(pair.table).items()}
     found = []
@@ -76,6 +76,8 @@ def _unseen(server: Server, pair: Pair, expand: str) -> Iterator[str]:
         if not speaks_of(expand, name):
             fires = f"trigger {name} fires on UPDATE OF {', '.join(seen)}, and not on an UPDATE of {', '.join(unseen)} that changes {', '.join(seen)}"
             yield f"{fires} through the pair: let it fire on each UPDATE until contract"
+    for what in first(server.rows, pair.table, pair.old, expand):
+        yield f"{what}, and fires before ours: when the new version writes, it does not see what {', '.join(pair.new)} makes of that; let the application do it"
 
 
 def _narrow(server: Server, pair: Pair, expand: str) -> Iterator[str]:
