@@ -247,35 +247,56 @@ def test_a_trigger_that_calls_a_function_of_the_application_is_only_told_of(user
 EXTENDED = """PRAGMA writable_schema = ON; INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql)
 VALUES ('table', 'near', 'near', 0, 'CREATE VIRTUAL TABLE near USING vec0 (place float[3])'); PRAGMA writable_schema = OFF;
 CREATE TRIGGER moved AFTER UPDATE ON users BEGIN DELETE FROM near WHERE place = OLD.id; END"""
-SHORT = "CREATE TABLE books (id integer PRIMARY KEY, title text, short AS (slug(title))); CREATE INDEX by_slug ON users (slug(last_name))"
-BEYOND = {
-    "a table of a module of the application's": (
-        EXTENDED,
-        "the table near (no such module: vec0), the trigger moved (speaks of near)",
-        "ALTER TABLE near RENAME TO far; DROP TABLE far; DROP TRIGGER moved;",
-    ),
-    "a table and an index with a function of it": (
-        SHORT,
-        "the table books (no such function: slug), the index by_slug (no such function: slug)",
-        "DROP INDEX by_slug; ALTER TABLE books ADD COLUMN more text;",
-    ),
+
+
+def test_what_only_the_application_can_make_is_told_and_hides_nothing_else(users: File, schema: Schema) -> None:
+    """On SQLite while a write of a table, or a view, would fail for it; the plan tells all of that before the expand, and refuses an expand."""
+    with users.connect() as connection:
+        connection.executescript(f"{HISTORY}; {EXTENDED}")
+    foresight = Foresight(schema)
+    left = "the table near (no such module: vec0), the trigger moved (speaks of near)"
+    assert f"bleen cannot make {left} on its copy" in "".join(foresight.risks(migration()))
+    assert foresight.risks(migration(expand="CREATE TABLE more (id integer PRIMARY KEY);")) == []
+    _hides_nothing(foresight, schema, "ALTER TABLE near RENAME TO far; DROP TABLE far; DROP TRIGGER moved;")
+
+
+LENT = {
+    "a table with a function": ("CREATE TABLE books (id integer PRIMARY KEY, title text, short AS (slug(title)))", "ALTER TABLE books ADD COLUMN more text;"),
+    "a table that checks by one": ("CREATE TABLE books (title text CHECK (title REGEXP '.'))", "ALTER TABLE books RENAME COLUMN title TO name;"),
+    "an index with one": ("CREATE INDEX by_slug ON users (slug(last_name))", "DROP INDEX by_slug;"),
+    "a trigger that calls two": ("CREATE TRIGGER s BEFORE UPDATE ON users BEGIN SELECT slug(NEW.id), REGEXP(NEW.id, 'x'); END", "DROP TRIGGER s;"),
+    "an index of a collation": ("CREATE INDEX by_name ON users (last_name COLLATE german)", "DROP INDEX by_name; ALTER TABLE users RENAME TO people;"),
 }
 
 
-@pytest.mark.parametrize(("made", "left", "touching"), BEYOND.values(), ids=BEYOND)
-def test_what_only_the_application_can_make_is_told_and_hides_nothing_else(users: File, schema: Schema, made: str, left: str, touching: str) -> None:
-    """On SQLite while a write of a table, or a view, would fail for it; the plan tells all of that before the expand, and refuses an expand."""
+@pytest.mark.parametrize(("made", "touching"), LENT.values(), ids=LENT)
+def test_what_the_application_gives_its_connections_hides_nothing(users: File, schema: Schema, made: str, touching: str) -> None:
     with users.connect() as connection:
         connection.create_function("slug", 1, str, deterministic=True)
+        connection.create_function("regexp", 2, lambda *_: True, deterministic=True)
+        connection.create_collation("german", lambda *_: 0)
         connection.executescript(f"{HISTORY}; {made}")
-    foresight = Foresight(schema)
-    assert f"bleen cannot make {left} on its copy" in "".join(foresight.risks(migration()))
-    assert foresight.risks(migration(expand="CREATE TABLE more (id integer PRIMARY KEY);")) == []
+    assert "bleen cannot make" not in "".join(Foresight(schema).risks(migration()))
+    _hides_nothing(Foresight(schema), schema, touching)
+
+
+def _hides_nothing(foresight: Foresight, schema: Schema, touching: str) -> None:
     assert "table history has 3 columns but 4 values" in "".join(foresight.foreseen(migration(expand=FULL_NAME["expand.sql"])))
     assert foresight.foreseen(migration(expand=touching)) == []
     less = migration("0008_less", expand="CREATE TABLE more (id integer PRIMARY KEY);", contract="DROP TABLE history;")
     schema.expand([less], "shop", 2, {})
     assert ["an UPDATE of users fails" in o.why for o in schema.pending(NOBODY)[0].obstacles] == [True]
+
+
+def test_what_bleen_s_own_connection_cannot_do_for_a_collation_of_the_application_is_refused_by_the_plan(users: File, schema: Schema) -> None:
+    with users.connect() as connection:
+        connection.create_collation("german", lambda *_: 0)
+        connection.executescript("CREATE INDEX by_name ON users (last_name COLLATE german); CREATE TABLE people (age int, name text)")
+    less = "ALTER TABLE people DROP COLUMN age;"
+    (told,) = Foresight(schema).foreseen(migration("0008_less", contract=less))
+    assert 'error in index by_name: no such collation sequence: german; say DROP INDEX "by_name" before it, and let the application make it anew' in told
+    with pytest.raises(Refused, match="no such collation sequence: german"):
+        schema.server.rows(less)
 
 
 def test_what_was_done_is_not_done_again_and_changed_files_are_refused(schema: Schema) -> None:

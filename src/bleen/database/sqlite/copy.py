@@ -1,8 +1,9 @@
 """The schema of a SQLite database in memory, without a row: a change that is refused there, for what there is over a column, is refused in the file."""
 
+import itertools
 import re
 import sqlite3
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ _ALTERS = re.compile(r"(ALTER|DROP)\b", re.IGNORECASE)
 _BESIDE = re.compile(r"error in (index|trigger|view) (.+?)(?: after \w+ \w+)?:")
 _OURS = ("no such function", "no such module", "no such collation")
 """What an application may give its own connections."""
+_LENT = re.compile(r"no such (function|collation sequence): (\w+)")
+"""What of that something can stand in for, where nothing is carried out with it."""
+_NUMBERS = itertools.count()
 REFERRING = """
     SELECT k."from", 'the foreign key to ' || k."table" FROM pragma_foreign_key_list(?) k UNION ALL
     SELECT k."to", 'a foreign key of ' || t.name FROM sqlite_master t, pragma_foreign_key_list(t.name) k
@@ -44,14 +48,14 @@ def refused(server: Server, before: Sequence[Statement], statements: Sequence[St
 def needing(server: Server, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Needing]:
     """Implements ``Catalogue.needing``: a write or a view that SQLite takes before the statements, and not once all of them were carried out."""
     with _copied(server, before, statements) as copy:
-        for statement, why, of, _ in _broken(copy.schema, statements) if copy else ():
+        for statement, why, of, _ in _broken(copy, statements) if copy else ():
             yield Needing(statement, why, of)
 
 
 def spreading(server: Server, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Spreading]:
     """Implements ``Catalogue.spreading``, by what fails then of the tables and views that are there: a trigger, or a view, is compiled with all its columns."""
     with _copied(server, before, statements) as copy:
-        for statement, why, of, error in _broken(copy.schema, statements, {*_kinds(copy.schema)}) if copy else ():
+        for statement, why, of, error in _broken(copy, statements, {*_kinds(copy.schema)}) if copy else ():
             yield Spreading(statement, why, of, not error.startswith(_OURS))
 
 
@@ -63,14 +67,16 @@ def overlooked(server: Server, statements: Sequence[Statement]) -> list[str]:
         return [*copy.left.values()] if copy else []
 
 
-def _broken(copy: sqlite3.Connection, statements: Sequence[Statement], among: Container[str] | None = None) -> Iterator[tuple[Statement, str, str, str]]:
+def _broken(copy: "_Copy", statements: Sequence[Statement], among: Container[str] | None = None) -> Iterator[tuple[Statement, str, str, str]]:
     """What fails once all of the statements were carried out, of some tables and views or of all: since which, why, the first that fails, and the error."""
-    known = now = _failing(copy)
+    known = now = _failing(copy.theirs)
+    while copy.lends(known.values()):  # one that is missing hides what else fails
+        known = now = _failing(copy.theirs)
     since = dict[tuple[str, str], Statement]()
     for statement in statements:
-        if _carried_out(copy, statement):
+        if _carried_out(copy.schema, statement):
             return  # as ``refused`` says, or ``overlooked``
-        now = _failing(copy)
+        now = _failing(copy.theirs)
         since = {what: since.get(what, statement) for what in now if what not in known and (among is None or what[1] in among)}
     for statement, error in dict.fromkeys((statement, now[what]) for what, statement in since.items()):
         failing, names = zip(*((" ".join(what), what[1]) for what, by in since.items() if (by, now[what]) == (statement, error)), strict=True)
@@ -90,12 +96,28 @@ def referring(server: Server, statement: Statement, table: str) -> list[str]:
 
 class _Copy(NamedTuple):
     schema: sqlite3.Connection
-    left: Mapping[str, str]
-    """What of it could not be made, by name: what that is, and why."""
+    """As ours of the file."""
+    theirs: sqlite3.Connection
+    """As those of the application: it has stand-ins for the functions and collations that we know to be missing."""
+    lent: set[tuple[str, str]]
+    """Which these are."""
+    left: dict[str, str]
+    """What of the schema could not be made, by name: what that is, and why."""
 
     def lacks(self, said: str) -> bool:
         """Whether a statement, or what is said against it, is about what is not there."""
         return any(speaks_of(said, name) for name in self.left)
+
+    def lends(self, errors: Iterable[str]) -> bool:
+        """Has something stand in for what these say is missing; whether there was anything new."""
+        new = {(found[1], found[2]) for each in errors if (found := _LENT.search(each))} - self.lent
+        for kind, name in new:
+            if kind == "function":
+                self.theirs.create_function(name, -1, lambda *_: None, deterministic=True)
+            else:
+                self.theirs.create_collation(name, lambda *_: 0)
+        self.lent.update(new)
+        return bool(new)
 
 
 @contextmanager
@@ -104,22 +126,33 @@ def _copied(server: Server, before: Sequence[Statement], statements: Sequence[St
     if any(server.passing(each) for each in (*before, *statements)):  # another file may be there then, or other rules
         yield None
         return
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
-        left = _left(copy, server)
-        yield None if any(_carried_out(copy, each) for each in before) else _Copy(copy, left)
+    with _memory() as (schema, theirs):
+        copy = _Copy(schema, theirs, set(), {})
+        _make(copy, server)
+        yield None if any(_carried_out(schema, each) for each in before) else copy
 
 
-def _left(copy: sqlite3.Connection, server: Server) -> dict[str, str]:
-    """Makes the schema, but for what wants a module or a function of the application's, and for the triggers and views that speak of such a table: they would
-    fail already, whatever a statement does, and hide what else it fails.
+@contextmanager
+def _memory() -> Iterator[tuple[sqlite3.Connection, sqlite3.Connection]]:
+    """Two connections to an empty database that goes with them. What an application gives to one, no other has."""
+    name = f"file:/bleen-{next(_NUMBERS)}?vfs=memdb"
+    with closing(sqlite3.connect(name, uri=True, isolation_level=None)) as first, closing(sqlite3.connect(name, uri=True, isolation_level=None)) as second:
+        yield first, second
+
+
+def _make(copy: _Copy, server: Server) -> None:
+    """Makes the schema, but for what wants a module of the application's, and for the triggers and views that speak of such a table: they would fail already,
+    whatever a statement does, and hide what else it fails.
     """
-    left, tables = dict[str, str](), list[str]()
+    tables = list[str]()
     for kind, name, text in server.rows(_SCHEMA):
         of = [each for each in tables if kind in ("view", "trigger") and speaks_of(text, each)]
-        if why := f"speaks of {of[0]}" if of else _executed(copy, text):
-            left[name] = f"the {kind} {name} ({why})"
+        why = f"speaks of {of[0]}" if of else _executed(copy.theirs, text)
+        while copy.lends([why]):
+            why = _executed(copy.theirs, text)
+        if why:
+            copy.left[name] = f"the {kind} {name} ({why})"
             tables += [name] if kind in ("table", "view") else []
-    return left
 
 
 def _carried_out(copy: sqlite3.Connection, statement: Statement) -> str:
@@ -167,7 +200,8 @@ def _kinds(copy: sqlite3.Connection) -> dict[str, str]:
 def _way(said: str) -> str:
     if beside := _BESIDE.search(said):
         kind, name = beside.groups()
-        return f"say DROP {kind.upper()} {quoted(name)} before it, and make one without that column where it is needed"
+        anew = "let the application make it anew, whose connections have that" if _LENT.search(said) else "make one without that column where it is needed"
+        return f"say DROP {kind.upper()} {quoted(name)} before it, and {anew}"
     if _WITHIN.search(said):
         before = "drop a generated column over it before"
         return f"{before}; a key, UNIQUE or a CHECK goes with its table only: leave the column there, or let expand make a new table"
