@@ -33,6 +33,15 @@ class Spreading(NamedTuple):
     """Whether each write fails then that fires it; else it may, or put values into other columns."""
 
 
+class Outgrown(NamedTuple):
+    """What a table with more columns fails otherwise than ``Spreading``, and what to do."""
+
+    statement: Statement
+    why: str
+    fails: bool
+    """Whether each write fails then that comes there; else it may, or something else than a write."""
+
+
 class Otherwise(NamedTuple):
     """What is now, before an expand, and would not be any more behind a statement of its way back; ``way``: what to do about it."""
 
@@ -88,6 +97,10 @@ class Catalogue:
 
     def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
         """The triggers whose rows have other columns behind ``statements``, when their turn comes behind ``before``."""
+        return []
+
+    def outgrown(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Outgrown]:
+        """The functions that the columns fail which ``statements`` add, when their turn comes behind ``before``."""
         return []
 
     def overlooks(self, statements: Sequence[Statement]) -> list[str]:

@@ -29,6 +29,7 @@ _REFUSALS: tuple[_Question, ...] = (
     names.alike,
     names.otherwise,
     statements.spreads,
+    statements.outgrown,
     pairs.ungrouped,
 )
 _RISKS: tuple[_Question, ...] = (
@@ -41,6 +42,7 @@ _RISKS: tuple[_Question, ...] = (
     statements.firing,
     statements.hiding,
     statements.may_spread,
+    statements.may_outgrow,
 )
 
 

@@ -62,6 +62,21 @@ def _spreading(it: Prospect) -> Iterator[tuple[str, bool]]:
         yield f"expand.sql: {each.statement.brief}: {each.why}; let {_SPREADS[it.server.dialect]} name its columns before this", each.fails
 
 
+def outgrown(it: Prospect) -> Iterator[str]:
+    """Triggers whose function fails once a row has one of the columns that its expand adds."""
+    yield from (said for said, fails in _outgrown(it) if fails)
+
+
+def may_outgrow(it: Prospect) -> Iterator[str]:
+    """Those that may, and functions that only they know who call them."""
+    yield from (said for said, fails in _outgrown(it) if not fails)
+
+
+def _outgrown(it: Prospect) -> Iterator[tuple[str, bool]]:
+    for each in it.server.catalogue.outgrown(it.statements("expand"), it.past["expand"]):
+        yield f"expand.sql: {each.statement.brief}: {each.why}", each.fails
+
+
 def unseen(it: Prospect) -> Iterator[str]:
     """What another tool takes away in contract."""
     if argv := it.migration.command.contract:

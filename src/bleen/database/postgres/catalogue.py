@@ -6,11 +6,12 @@ from typing import Any
 import postgast
 from psycopg import sql
 
-from bleen.database.catalogue import Catalogue, Needing, Otherwise, Spreading
+from bleen.database.catalogue import Catalogue, Needing, Otherwise, Outgrown, Spreading
 from bleen.database.migration import Pair
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.needing import needing
 from bleen.database.postgres.objects import alters, held
+from bleen.database.postgres.outgrown import outgrown
 from bleen.database.postgres.spreads import spreading
 from bleen.database.postgres.standing import otherwise
 from bleen.database.postgres.trees import dropped, named, node_of
@@ -106,6 +107,9 @@ class PostgresCatalogue(Catalogue):
 
     def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
         return list(spreading(self._rows, statements, before))
+
+    def outgrown(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Outgrown]:
+        return list(outgrown(self._rows, statements, before))
 
     def hides(self, statement: Statement) -> str:
         (node, name), made = node_of(statement), None

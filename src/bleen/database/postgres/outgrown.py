@@ -1,0 +1,163 @@
+"""Which functions on PostgreSQL a row with one more column fails, beside those whose INSERTs ``spreads`` knows. To the server they are texts, which it reads
+when they run (manual: "Composite Types", "Row and Array Comparison", "PL/pgSQL under the Hood").
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import postgast
+
+from bleen.database.catalogue import Outgrown
+from bleen.database.migration import speaks_of
+from bleen.database.postgres.leftovers import Rows
+from bleen.database.postgres.parser import Source
+from bleen.database.postgres.trees import named, node_of, written
+from bleen.database.postgres.wholes import HEIRS
+from bleen.database.statements import Statement, Unreadable
+from bleen.database.sync.postgres import PREFIX
+
+_PB = postgast.pg_query_pb2
+_COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+_FUNCTIONS = rf"""
+    WITH RECURSIVE {HEIRS.replace("%s::oid", "to_regclass(%s)::oid")}
+    SELECT DISTINCT ON (p.oid, t.tgname, t.tgrelid) p.oid::regprocedure::text, p.proname, l.lanname,
+        coalesce(substring(pg_get_function_sqlbody(p.oid) FROM '^\s*BEGIN ATOMIC\s(.*)END\s*$'), p.prosrc),
+        p.prorettype = c.reltype, coalesce(p.proargnames, ARRAY[]::text[]), coalesce(t.tgname, ''), coalesce(t.tgrelid::regclass::text, ''),
+        coalesce(t.tgrelid IN (SELECT relid FROM heirs), false), coalesce(split_part(pg_get_triggerdef(t.oid), ' EXECUTE FUNCTION ', 1), ''),
+        (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname
+    FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype OR strpos(lower(p.prosrc), lower(c.relname)) > 0
+        OR EXISTS (SELECT FROM pg_trigger f WHERE f.tgfoid = p.oid AND f.tgrelid IN (SELECT relid FROM heirs))
+    JOIN pg_language l ON l.oid = p.prolang
+    LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+    WHERE c.oid = to_regclass(%s) AND l.lanname IN ('sql', 'plpgsql') AND p.pronamespace <> 'pg_catalog'::regnamespace
+    AND NOT starts_with(p.proname, %s) ORDER BY p.oid, t.tgname, t.tgrelid"""
+"""Those that return rows of the table, speak of it, or belong to its triggers; once for each trigger, with its head, in which its WHEN is."""
+_UNEQUAL = """
+    SELECT 1 FROM (SELECT CASE WHEN typelem <> 0 AND typlen = -1 THEN typelem ELSE oid END AS one FROM pg_type WHERE oid = to_regtype(%s)) given
+    JOIN pg_type t ON t.oid = one WHERE typtype = 'b' AND NOT EXISTS (
+        SELECT FROM pg_opclass JOIN pg_am m ON m.oid = opcmethod WHERE amname IN ('btree', 'hash') AND opcdefault AND (opcintype = t.oid OR opcintype IN (
+            SELECT casttarget FROM pg_cast WHERE castsource = t.oid AND castmethod = 'b' AND castcontext = 'i')))"""
+"""Whether values of a type cannot be compared, as json: rows that have one cannot either."""
+_ROW = r'\b(?:OLD|NEW)\b"?(?:\s*\.\s*\*)?(?!\s*\.)[)\s]*'
+_COMPARED = re.compile(rf'{_ROW}(?:IS\s+(?:NOT\s+)?DISTINCT\s+FROM|=|<>|!=)\s*(?:\bROW\b\s*)?[(\s]*"?{_ROW}', re.IGNORECASE)
+
+
+class _Function(NamedTuple):
+    shown: str
+    called: str
+    language: str
+    source: str
+    gives: bool
+    """Whether it returns rows of the table."""
+    arguments: list[str]
+    trigger: str
+    """One that runs it; empty if there is none."""
+    of: str
+    own: bool
+    """Whether that is a trigger of the table."""
+    head: str
+    schema: str
+    table: str
+
+
+def outgrown(rows: Rows, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Outgrown]:
+    """Implements ``Catalogue.outgrown``. A function of which a statement before it speaks may be made anew by then."""
+    said, told = "", set[str]()
+    for number, statement in enumerate((*before, *statements)):
+        node, kind = node_of(statement)
+        commands = [each.alter_table_cmd for each in node.cmds] if kind == "alter_table_stmt" else []
+        added = [getattr(each, "def").column_def for each in commands if each.subtype == _PB.AT_AddColumn]
+        if added and number >= len(before):
+            table = named(node.relation)
+            there = [name for (name,) in rows(_COLUMNS, [table])]
+            comes = [each for each in added if each.colname not in there]
+            for each in [_Function(*row) for row in rows(_FUNCTIONS, [table, table, PREFIX])] if there and comes else ():
+                if not (speaks_of(said, each.called) or (each.trigger and speaks_of(said, each.trigger))):
+                    for why, fails in _fails(rows, each, len(there), comes):
+                        if why not in told:
+                            told.add(why)
+                            yield Outgrown(statement, why, fails)
+        elif not added:
+            said += f"\n{statement.text};"
+
+
+def _fails(rows: Rows, of: _Function, wide: int, comes: Sequence[Any]) -> Iterator[tuple[str, bool]]:
+    try:
+        source = Source(of.source)
+    except Unreadable:  # it fails already
+        return
+    words = [of.source[each.begin : each.end] for each in source.tokens]
+    text, table, more = " ".join(words), of.table, ", ".join(each.colname for each in comes)
+    runs = f"trigger {of.trigger} on table {of.of} runs {of.shown}, which" if of.trigger else of.shown
+    unequal = [each.colname for each in comes if rows(_UNEQUAL, [_type(each.type_name)])] if of.own else []
+    if unequal and (_COMPARED.search(of.head) or _COMPARED.search(text)):
+        compares = f"trigger {of.trigger} on table {of.of} compares its rows whole, and values of {', '.join(unequal)} cannot be compared"
+        yield f"{compares}: an UPDATE fails that changes nothing before it, as that of a backfill does; take jsonb, say, or let it compare columns", False
+    if _cast(of, words, wide):
+        fails = "every write fails that comes there" if of.trigger else "it fails"
+        yield (
+            f"{runs} makes a row of {table} of values that it lists: with {more}, {fails}; let it set the columns of a row by name before this",
+            bool(of.trigger),
+        )
+    if of.gives and wide > 1 and wide in _listed(of, words):
+        yield f"{of.shown} returns rows of {table}, whose columns it lists: with {more}, it fails; let it say {table}.* before this", False
+    for each in comes if of.language == "plpgsql" else ():
+        if _ambiguous(of, words, each.colname):
+            why = f'has a variable {each.colname} where it reads {table}: with that as a column too, "column reference is ambiguous"'
+            yield f"{runs} {why}; give the variable another name before this", False
+
+
+def _cast(of: _Function, words: Sequence[str], wide: int) -> bool:
+    """Whether as many values as the table has columns are put together to a row of it: `(a, b)::users`."""
+    lower = ["", *(each.lower().strip('"') for each in words)]
+    for at, word in enumerate(lower):
+        named = lower[at + 1 : at + 4 : 2] if lower[at + 2 : at + 3] == ["."] else lower[at + 1 : at + 2]
+        if word == "::" and lower[at - 1] == ")" and named in ([of.table.lower()], [of.schema.lower(), of.table.lower()]):
+            depth, begin, values = 1, at - 1, 1
+            while depth and begin:
+                begin -= 1
+                depth += (lower[begin] == ")") - (lower[begin] == "(")
+                values += lower[begin] == "," and depth == 1
+            if values == wide > 1 and not (re.match(r"\w", lower[begin - 1]) and lower[begin - 1] not in ("row", "return", "select")):  # else a function's
+                return True
+    return False
+
+
+def _listed(of: _Function, words: Sequence[str]) -> Iterator[int]:
+    """How many columns each query gives whose rows a function returns; those with a star give what there is."""
+    queries = [of.source]
+    if of.language == "plpgsql":
+        queries = [
+            found[1] for each in " ".join(words).split(";") if (found := re.search(r"\bRETURN\s+QUERY\s+((?!EXECUTE\b).*)", each, re.IGNORECASE | re.DOTALL))
+        ]
+    for query in queries:
+        try:
+            node = Source(query).parsed()[-1].node
+        except (Unreadable, IndexError):
+            continue
+        kind = node.WhichOneof("node")
+        held = getattr(node, kind)
+        while kind == "select_stmt" and held.HasField("larg"):
+            held = held.larg
+        targets = held.target_list if kind == "select_stmt" else held.returning_clause.exprs if hasattr(held, "returning_clause") else ()
+        if not any(star for each in targets for star in postgast.find_nodes(each.res_target.val, _PB.A_Star)):
+            yield len(targets)
+
+
+def _ambiguous(of: _Function, words: Sequence[str], column: str) -> bool:
+    """Whether a variable of that name stands by itself in what reads the table: what it is assigned to, as INTO does too, cannot be a column."""
+    text = " ".join(each.strip('"') for each in words).lower()
+    name = re.escape(column.lower())
+    if not (re.search(rf"(?:\bdeclare|;) {name} ", text) or column.lower() in map(str.lower, of.arguments)) or "# variable_conflict use_variable" in text:
+        return False
+    for piece in re.sub(r"(?<!insert) into (?:strict )?[\w$]+(?: [.,] [\w$]+)*", " ", re.sub(rf"(?:\bdeclare|;) {name} ", "; ", text)).split(";"):
+        if re.search(rf"(?<!\. )(?<!\bas )(?<![\w$]){name}(?![\w$]| :=)", piece) and re.search(
+            rf"\b(?:from|join|update|using) (?:only )?(?:[\w$]+ \. )?{re.escape(of.table.lower())}(?![\w$])", piece
+        ):
+            return True
+    return False
+
+
+def _type(name: Any) -> str:
+    return written([part.string.sval for part in name.names]) + "[]" * len(name.array_bounds)
