@@ -990,6 +990,32 @@ def test_a_contract_that_drops_what_a_foreign_key_needs_is_foreseen(users: Maria
     assert [needs in each for each in said] == [True] * (not FREES[before])
 
 
+HELD = "with which the server does that under a lock only"
+FULLTEXT = {
+    "a column that goes": (LAST, HELD),
+    "that comes": ("ALTER TABLE users ADD COLUMN age int, ALGORITHM=INSTANT;", HELD),
+    "under a lock": (LAST.replace("NONE", "SHARED"), ""),
+    "behind its index": (f"DROP INDEX words ON users; {LAST}", ""),
+    "with its index": (LAST.replace(",", ", DROP INDEX words,", 1), ""),
+    "that no row holds": ("ALTER TABLE users ADD COLUMN age int AS (id) VIRTUAL, ALGORITHM=INPLACE, LOCK=NONE;", ""),
+    "an index": ("ALTER TABLE users ADD INDEX (last_name), ALGORITHM=INPLACE, LOCK=NONE;", ""),
+}
+
+
+@pytest.mark.parametrize(("contract", "why"), FULLTEXT.values(), ids=FULLTEXT)
+def test_what_a_server_refuses_of_a_table_with_a_fulltext_index_is_foreseen(users: MariaBase, schema: Schema, contract: str, why: str) -> None:
+    with users.connect() as client:
+        client.run("ALTER TABLE users ADD FULLTEXT INDEX words (first_name)")
+    wanted = migration("0008_less", expand="CREATE TABLE notes (id int);", contract=contract)
+    assert [why in each for each in Foresight(schema).foreseen(wanted)] == [True] * bool(why)
+    schema.expand([wanted], "shop", 2, SHIPS)
+    if why:
+        with pytest.raises(Refused, match=r"Fulltext index creation requires a lock|ALGORITHM=INSTANT is not supported"):
+            schema.contract("0008_less")
+    else:
+        schema.contract("0008_less")
+
+
 def test_a_contract_waits_for_its_table_before_it_asks_and_keeps_the_pair_where_that_is_in_vain(users: MariaBase, schema: Schema) -> None:
     """A contract "that failed before it took anything away, for a lock that was not given, say" is pending."""
     locks = "[locks]\ntimeout = 0.05\npatience = 0.2\n"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bleen.database.catalogue import Catalogue, Needing, Spreading
 from bleen.database.migration import Locks, Pair
+from bleen.database.mysql import fulltext
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.empty import Connect, refused, tried
 from bleen.database.mysql.needing import needing
@@ -59,7 +60,7 @@ class MySQLCatalogue(Catalogue):
         return found
 
     def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
-        return refused(self._connect, self._server, before, statements)
+        return refused(self._connect, self._server, before, statements) or fulltext.refused(self._server, before, statements)
 
     def tries(self, statements: Sequence[Statement], locks: Locks, told: Told) -> None:
         tried(self._server, statements, locks, told)
