@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from bleen.database.mysql.server import MySQL
+from bleen.database.tokens import read
 
 INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit")
 
@@ -48,22 +49,51 @@ class Shape(NamedTuple):
             return f"CAST({one} AS BINARY) <=> CAST({other} AS BINARY)"
         return f"{one} <=> {other}"
 
+    @property
+    def members(self) -> list[str]:
+        """What an ENUM or a SET may hold, each as a string of SQL."""
+        return [token.text for token in read(self.type, "mysql").sentences[0].tokens if token.kind == "string"]
+
     def cast(self, value: str) -> str:
-        """A value as it would be in the column, in a query. A string that is too long stays as it is."""
+        """A value as the column stores it, in a query; CAST makes another one of many. A string that is too long, or no member, stays as it is."""
         length = re.search(r"\(.*\)", self.type)
         sized = length[0] if length else ""
+        if self.base == "year":
+            return _YEAR.format(value=value)
         if self.base in INTEGERS:
-            return f"CAST({value} AS {'UNSIGNED' if 'unsigned' in self.type or self.base == 'bit' else 'SIGNED'})"
+            kind = "UNSIGNED" if "unsigned" in self.type or self.base == "bit" else "SIGNED"
+            return f"CAST({value} AS {kind})" if self.base == "bit" else _INTEGER.format(value=value, kind=kind)
+        if self.base in ("float", "double") and "," in sized:
+            return _ROUNDED.format(value=f"CAST({value} AS double)", digits=sized.strip("()").split(",")[1].strip(), kind=self.base)
         if self.base in ("decimal", "date", "time", "datetime", "float", "double", "uuid", "inet4", "inet6", "json"):
             return f"CAST({value} AS {self.base}{sized if self.base in ('decimal', 'time', 'datetime') else ''})"
         if self.base == "timestamp":
             return f"CAST({value} AS datetime{sized})"
         if self.base == "binary":
             return f"CAST({value} AS BINARY{sized})"
-        if self.charset:
-            given = f"CONVERT({value} USING {self.charset})"
-            return f"TRIM(TRAILING ' ' FROM {given})" if self.base == "char" else given
-        return value
+        if not self.charset:
+            return value
+        given = f"CONVERT({value} USING {self.charset})"
+        collated = f"{given} COLLATE {self.collation}"
+        members = [f"CONVERT({member} USING {self.charset})" for member in self.members] if self.base in ("enum", "set") else []
+        if self.base == "enum":
+            each = ", ".join(members)
+            return f"COALESCE(ELT(FIELD(TRIM(TRAILING ' ' FROM {collated}), {each}), {each}), {given})"
+        if self.base == "set":
+            chosen = ", ".join(f"IF(FIND_IN_SET({member}, {collated}), {member}, NULL)" for member in members)
+            return f"COALESCE(NULLIF(CONCAT_WS(',', {chosen}), ''), {given})"
+        return f"TRIM(TRAILING ' ' FROM {given})" if self.base == "char" else given
+
+
+_INTEGER = "IF(COERCIBILITY({value}) = 5, CAST({value} AS {kind}), CAST(ROUND(CAST({value} AS DECIMAL(65, 30))) AS {kind}))"
+"""A string is read as a number with all that it has, ``1e3`` and ``1.5``, and rounded; 5 is what is a number already, or a time."""
+_YEAR = (
+    "CASE WHEN CAST({value} AS SIGNED) BETWEEN 70 AND 99 THEN CAST({value} AS SIGNED) + 1900"
+    " WHEN CAST({value} AS SIGNED) BETWEEN 1 AND 69 THEN CAST({value} AS SIGNED) + 2000"
+    " WHEN CAST({value} AS SIGNED) = 0 AND COERCIBILITY({value}) <> 5 AND CHAR_LENGTH({value}) <> 4 THEN 2000 ELSE CAST({value} AS SIGNED) END"
+)
+_ROUNDED = "CAST(FLOOR({value}) + ROUND(({value} - FLOOR({value})) * 1e{digits}) / 1e{digits} AS {kind})"
+"""As the server does it, to the last bit."""
 
 
 def shapes(mysql: MySQL, written: str) -> Mapping[str, Shape]:

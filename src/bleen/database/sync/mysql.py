@@ -261,7 +261,7 @@ class Sync(NamedTuple):
     def _empty(self, name: str) -> str:
         shape = self._shape(name)
         if shape.base == "enum":
-            return next(token.text for token in tokens(shape.type, "mysql").sentences[0].tokens if token.kind == "string")
+            return shape.members[0]
         return _EMPTY["json" if shape.document else shape.base]
 
     def _shape(self, column: str) -> Shape:
