@@ -531,6 +531,17 @@ def test_what_names_that_which_a_contract_drops_is_told_and_keeps_its_gate_shut(
     assert [why in o.why and o.unseen for o in waits.obstacles] == [True] * bool(why)
 
 
+@pytest.mark.parametrize("said", ["users", "{}.users", "`{}` . `users`"])
+def test_a_trigger_of_another_database_names_a_table_of_this_one_only_with_its_database(users: MariaBase, schema: Schema, said: str) -> None:
+    """A schema for each tenant has the same names in it."""
+    with users.server.database() as aside, aside.connect() as person:
+        person.run("CREATE TABLE users (id bigint, last_name text)", "CREATE TABLE notes (id bigint, text text)")
+        body = f"INSERT INTO notes SELECT id, last_name FROM {said.format(users.name)} WHERE id = NEW.id"
+        person.run(f"CREATE TRIGGER tenant AFTER UPDATE ON users FOR EACH ROW {body}")
+        told = [each for each in Foresight(schema).risks(migration("0008_less", contract=LAST)) if f"trigger {aside.name}.tenant on table users" in each]
+    assert len(told) == (said != "users")
+
+
 FULL, FEWER = "ADD COLUMN full_name int", "DROP COLUMN last_name"
 SPREAD = {
     "a history": ("users", "INSERT INTO history SELECT * FROM users WHERE id = NEW.id", FULL, "to history .*: 4 values for 3 columns", True),

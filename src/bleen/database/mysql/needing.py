@@ -77,6 +77,8 @@ def _naming(server: "MySQL", there: Sequence[Trigger], table: Table, column: str
             continue
         if column and of == table and (found := own.search(body)):
             yield "trigger", schema, name, f"on table {of[1]} says {found[0]}: writes would fail that fire it"
+        elif of[0] != table[0] and not speaks_of(body, table[0]):  # without it, the name is of a table of its own database
+            continue
         elif speaks_of(body, table[1]) and speaks_of(body, column or table[1]):
             yield "trigger", schema, name, f"on table {of[1]} speaks of {f'{column} of {table[1]}' if column else table[1]}: writes may fail that fire it"
     for schema, name, text in server.rows(_VIEWS, [column or table[1]]):
