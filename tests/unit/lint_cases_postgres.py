@@ -261,6 +261,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE n (a int); ALTER TABLE n ADD u int REFERENCES users (id); ALTER TABLE n DROP u"),
         ("both", "CREATE TABLE n (u int REFERENCES users (id)); DROP TABLE n"),
         ("expand", "CREATE TABLE n (u int REFERENCES users (id))"),
+        ("expand", "CREATE TABLE IF NOT EXISTS n (id int PRIMARY KEY, u int REFERENCES users (id))"),
+        ("expand", "CREATE TABLE IF NOT EXISTS n (u int NOT NULL REFERENCES users ON DELETE SET NULL)"),
         ("expand", "CREATE TABLE n (u int); ALTER TABLE n ADD FOREIGN KEY (u) REFERENCES users ON DELETE RESTRICT"),
     ],
     "constraint-builds-index": [
@@ -461,6 +463,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "partition-of": [
         ("both", "CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"),
+        ("both", "CREATE TABLE IF NOT EXISTS p PARTITION OF events DEFAULT"),
         ("both", "CREATE FOREIGN TABLE p PARTITION OF events FOR VALUES IN (1) SERVER s"),
         ("both", "CREATE TABLE p PARTITION OF events (CHECK (a > 0)) FOR VALUES IN (1) PARTITION BY LIST (a)"),
         ("both", "CREATE UNLOGGED TABLE p PARTITION OF events (a DEFAULT 5) FOR VALUES IN (1) WITH (fillfactor = 70)"),

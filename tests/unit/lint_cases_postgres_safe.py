@@ -9,6 +9,7 @@ GOOD: list[tuple[str, str]] = [
         "CREATE TABLE n (v int NOT NULL, u int, FOREIGN KEY (u, v) REFERENCES users (a, b) ON DELETE SET NULL (u)); "
         "ALTER TABLE n ALTER v DROP NOT NULL; ALTER TABLE n ADD FOREIGN KEY (v) REFERENCES users ON DELETE SET NULL",
     ),
+    ("both", "CREATE TABLE IF NOT EXISTS n (id int PRIMARY KEY, top int REFERENCES n, u int REFERENCES users ON DELETE SET NULL)"),
     ("contract", "DROP SERVER s"),
     ("both", ""),
     ("both", "-- nothing\n/* at /* all */ */ ;;"),

@@ -147,8 +147,8 @@ def refers(look: Look, name: tuple[str, ...], tree: Message, at: Place, required
     if not keys:  # those that are there, once what they set to NULL is required
         stay = [(tie.other, tie.columns, tie.emptied, "n") for tie in made.ties(look, name) if {*tie.emptied} & {*required}]
     for other, columns, emptied, action in stay if look.expanding else ():
-        never = [quoted(each) for each in emptied or columns if nulls.is_never_null(look, name, each)]
-        if made.is_free(look, other) or (action == "n" and not never):
+        never = [quoted(each) for each in emptied or columns if each in required or nulls.is_never_null(look, name, each)]
+        if other == name or made.is_free(look, other) or (action == "n" and not never):
             continue
         how = {"n": f", as {', '.join(never)} cannot be NULL", "d": ", but where the default refers to a row that stays"}.get(action, "")
         why = f"a DELETE of the old version from {quoted(*other)} fails where a row of {quoted(*name)} refers to what it deletes{how}"
