@@ -97,6 +97,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "drop-default": [
         ("expand", "ALTER TABLE users ALTER COLUMN active DROP DEFAULT"),
+        ("expand", "ALTER TABLE users ALTER COLUMN active SET DEFAULT NULL"),
+        ("expand", "ALTER TABLE users ALTER COLUMN active SET DEFAULT NULL::boolean"),
         ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note DROP DEFAULT"),  # as Django writes it
         ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note SET DEFAULT NULL"),
         ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note SET DEFAULT nullif('', '')"),
