@@ -289,6 +289,14 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", 'CREATE UNIQUE INDEX CONCURRENTLY "Users email" ON app."Users" USING btree (lower(email)) INCLUDE (name) WHERE active'),
         ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a, b)"),
         ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a) NULLS NOT DISTINCT"),
+        *(
+            ("expand", f"CREATE INDEX CONCURRENTLY i ON users {over}")
+            for over in (
+                *("((at AT TIME ZONE zone))", "(regexp_replace(name, pattern, ''))", "(split_part(name, ',', n))", "(date_trunc(unit, at))"),
+                *("(id) WHERE name ~ pattern", "(id) WHERE name NOT ILIKE pattern", "(id) WHERE name SIMILAR TO pattern"),
+            )
+        ),
+        ("expand", "ALTER TABLE users ALTER body SET STORAGE PLAIN"),
         ("expand", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID"),
         (
             "expand",

@@ -42,7 +42,7 @@ Command = Callable[[Look, Message, Message, Place], Iterator[Finding]]
 
 _ALTERED = ("OBJECT_TABLE", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE")
 MOMENT = frozenset(
-    "AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetStorage AT_SetCompression AT_ClusterOn AT_DropCluster AT_SetRelOptions "
+    "AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetCompression AT_ClusterOn AT_DropCluster AT_SetRelOptions "
     "AT_ResetRelOptions AT_DetachPartitionFinalize AT_DropOids".split()
 )
 """Changes the catalogue and nothing else, and no version notices."""
@@ -280,6 +280,14 @@ def _drop_expression(look: Look, statement: Message, command: Message, at: Place
         yield look.finding(
             "generated-expression", f"the old version does not write {quoted(command.name)}, and counts on its expression", _later(statement, command), at=at
         )
+
+
+def _storage(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    """Changes the catalogue and nothing else; PLAIN keeps a value whole, and in the row."""
+    name, how = relation(statement.relation), getattr(command, "def").string.sval
+    if look.expanding and how.lower() == "plain" and not look.known.made("column", *name, command.name):
+        why = f"a write of the old version to {quoted(*name, command.name)} fails from here on whose row is larger than a page (8 kB)"
+        yield look.warning("holds-the-old-version", f"{why}; say it in contract", _later(statement, command), at=at)
 
 
 def _drop_column(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -650,6 +658,7 @@ COMMANDS: dict[str, Command] = {
     "AT_DropNotNull": _nullable,
     "AT_SetExpression": _expression,
     "AT_DropExpression": _drop_expression,
+    "AT_SetStorage": _storage,
     "AT_DropColumn": _drop_column,
     "AT_AddConstraint": _add_constraint,
     "AT_AlterConstraint": _alter_constraint,
