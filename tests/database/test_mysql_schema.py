@@ -773,6 +773,37 @@ def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(
     assert [f": {there} is there already, and revert.sql would drop it" in each for each in said] == [True] * bool(there), said
 
 
+@pytest.mark.parametrize(
+    ("expand", "revert", "told"),
+    [
+        ("GRANT SELECT ON users TO app_14;", "REVOKE SELECT ON users FROM app_14;", "'app_14'@'%' has SELECT on users already"),
+        ("GRANT SELECT ON {db}.users TO app_14@'%';", "REVOKE SELECT ON TABLE {db}.users FROM app_14@'%';", "has SELECT on {db}.users already"),
+        ("GRANT SELECT, DELETE ON users TO app_14;", "REVOKE DELETE, SELECT ON users FROM app_14;", "'app_14'@'%' has SELECT on users already"),
+        ("GRANT DELETE ON users TO app_14;", "REVOKE DELETE ON users FROM app_14;", ""),
+        ("GRANT UPDATE (id) ON users TO app_14;", "REVOKE UPDATE (id) ON users FROM app_14;", "has UPDATE on id of users already"),
+        ("GRANT UPDATE (first_name) ON users TO app_14;", "REVOKE UPDATE (first_name) ON users FROM app_14;", ""),
+        ("GRANT INSERT ON {db}.* TO app_14;", "REVOKE INSERT ON {db}.* FROM app_14;", "has INSERT on {db}.* already"),
+        ("GRANT INSERT ON users TO app_14;", "REVOKE INSERT ON users FROM app_14;", ""),
+        ("ALTER TABLE users ALTER age SET DEFAULT 5;", "ALTER TABLE users ALTER age DROP DEFAULT;", "age of users has the default 3 now"),
+        ("ALTER TABLE users ALTER age SET DEFAULT 5;", "ALTER TABLE users ALTER age SET DEFAULT 3;", ""),
+        ("ALTER TABLE users ALTER first_name SET DEFAULT '';", "ALTER TABLE users ALTER first_name DROP DEFAULT;", ""),
+        ("ALTER TABLE users ALTER first_name SET DEFAULT '';", "ALTER TABLE users ALTER first_name SET DEFAULT 'x';", "has no default now"),
+    ],
+)
+def test_what_is_so_already_and_revert_sql_would_take_back_is_known_before_expand(users: MariaBase, expand: str, revert: str, told: str) -> None:
+    """undoes what was done: what was there before stays"""
+    schema = Schema(users.open())
+    try:
+        for made in ("CREATE USER app_14", "GRANT SELECT, UPDATE (id) ON users TO app_14", f"GRANT INSERT ON {users.name}.* TO app_14"):
+            schema.server.rows(made)
+        schema.server.rows("ALTER TABLE users ADD COLUMN age int DEFAULT 3")
+        files = {f"{name}.sql": text.format(db=users.name) for name, text in (("expand", expand), ("revert", revert))}
+        said = Foresight(schema).foreseen(parse("0008_so", files, "x"))
+        assert [told.format(db=users.name) in each for each in said] == [True] * bool(told), said
+    finally:
+        schema.server.rows("DROP USER app_14")
+
+
 @pytest.mark.parametrize("part", ["expand", "contract", "revert"])
 def test_what_goes_by_one_statement_that_could_be_done_by_half_is_known_before_expand(users: MariaBase, schema: Schema, part: str) -> None:
     files = {"expand": "CREATE TABLE notes (id int PRIMARY KEY);"}

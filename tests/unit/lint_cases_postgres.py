@@ -97,6 +97,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "drop-default": [
         ("expand", "ALTER TABLE users ALTER COLUMN active DROP DEFAULT"),
+        ("expand", "ALTER TABLE users ALTER COLUMN active SET DEFAULT NULL"),
+        ("expand", "ALTER TABLE users ALTER COLUMN active SET DEFAULT NULL::boolean"),
         ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note DROP DEFAULT"),  # as Django writes it
         ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note SET DEFAULT NULL"),
         ("expand", "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users ALTER note SET DEFAULT nullif('', '')"),
@@ -261,6 +263,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE n (a int); ALTER TABLE n ADD u int REFERENCES users (id); ALTER TABLE n DROP u"),
         ("both", "CREATE TABLE n (u int REFERENCES users (id)); DROP TABLE n"),
         ("expand", "CREATE TABLE n (u int REFERENCES users (id))"),
+        ("expand", "CREATE TABLE IF NOT EXISTS n (id int PRIMARY KEY, u int REFERENCES users (id))"),
+        ("expand", "CREATE TABLE IF NOT EXISTS n (u int NOT NULL REFERENCES users ON DELETE SET NULL)"),
         ("expand", "CREATE TABLE n (u int); ALTER TABLE n ADD FOREIGN KEY (u) REFERENCES users ON DELETE RESTRICT"),
     ],
     "constraint-builds-index": [
@@ -285,6 +289,14 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", 'CREATE UNIQUE INDEX CONCURRENTLY "Users email" ON app."Users" USING btree (lower(email)) INCLUDE (name) WHERE active'),
         ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a, b)"),
         ("expand", "ALTER TABLE users ADD COLUMN a int; CREATE UNIQUE INDEX CONCURRENTLY i ON users (a) NULLS NOT DISTINCT"),
+        *(
+            ("expand", f"CREATE INDEX CONCURRENTLY i ON users {over}")
+            for over in (
+                *("((at AT TIME ZONE zone))", "(regexp_replace(name, pattern, ''))", "(split_part(name, ',', n))", "(date_trunc(unit, at))"),
+                *("(id) WHERE name ~ pattern", "(id) WHERE name NOT ILIKE pattern", "(id) WHERE name SIMILAR TO pattern"),
+            )
+        ),
+        ("expand", "ALTER TABLE users ALTER body SET STORAGE PLAIN"),
         ("expand", "ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID"),
         (
             "expand",
@@ -461,6 +473,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "partition-of": [
         ("both", "CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"),
+        ("both", "CREATE TABLE IF NOT EXISTS p PARTITION OF events DEFAULT"),
         ("both", "CREATE FOREIGN TABLE p PARTITION OF events FOR VALUES IN (1) SERVER s"),
         ("both", "CREATE TABLE p PARTITION OF events (CHECK (a > 0)) FOR VALUES IN (1) PARTITION BY LIST (a)"),
         ("both", "CREATE UNLOGGED TABLE p PARTITION OF events (a DEFAULT 5) FOR VALUES IN (1) WITH (fillfactor = 70)"),

@@ -9,6 +9,13 @@ GOOD: list[tuple[str, str]] = [
         "CREATE TABLE n (v int NOT NULL, u int, FOREIGN KEY (u, v) REFERENCES users (a, b) ON DELETE SET NULL (u)); "
         "ALTER TABLE n ALTER v DROP NOT NULL; ALTER TABLE n ADD FOREIGN KEY (v) REFERENCES users ON DELETE SET NULL",
     ),
+    ("both", "CREATE TABLE IF NOT EXISTS n (id int PRIMARY KEY, top int REFERENCES n, u int REFERENCES users ON DELETE SET NULL)"),
+    (
+        "expand",
+        "CREATE INDEX CONCURRENTLY i ON users ((at AT TIME ZONE 'utc'), regexp_replace(name, '[^a-z]', '', 'g'), split_part(name, ',', 1), "
+        "date_trunc('day', at)) WHERE name ~ '^a' AND name LIKE 'a%' AND name SIMILAR TO 'a%'",
+    ),
+    ("expand", "ALTER TABLE users ADD body text; ALTER TABLE users ALTER body SET STORAGE PLAIN, ALTER name SET STORAGE MAIN"),
     ("contract", "DROP SERVER s"),
     ("both", ""),
     ("both", "-- nothing\n/* at /* all */ */ ;;"),

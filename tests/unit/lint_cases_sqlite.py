@@ -135,6 +135,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("expand", "ALTER TABLE users ADD COLUMN a INT AS (b + 1) VIRTUAL NOT NULL"),
         ("expand", "ALTER TABLE users ADD COLUMN a TEXT AS (json_extract(data, '$.a'))"),
         ("expand", "CREATE INDEX i ON users (a, data ->> '$.a')"),
+        ("expand", "ALTER TABLE users ADD COLUMN a TEXT;\nCREATE INDEX i ON users (a) WHERE json_extract(name, '$.x') = 1"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0;\nCREATE UNIQUE INDEX i ON users (a) WHERE a > 0"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT CHECK (a IS NOT NULL)"),
         ("expand", "ALTER TABLE users ADD COLUMN a INT DEFAULT 0 CHECK (a > 0)"),

@@ -60,7 +60,7 @@ WARNS = {
 def test_only_what_may_be_right_is_a_warning(rule: str) -> None:
     severities = {finding.severity for told, sql in BAD[rule] for phase in phases(told) for finding in found(sql, phase) if finding.rule == rule}
     both = {
-        *("domain-column", "detach-partition", "row-security", "revoke", "inheritance", "holds-the-old-version", "many-rows", "trigger", "drop-cascade"),
+        *("domain-column", "row-security", "revoke", "inheritance", "holds-the-old-version", "many-rows", "trigger", "drop-cascade"),
         *("foreign-key", "side-effect", "set-default", "index-without-concurrently", "identity"),
     }
     assert severities == ({"warn"} if rule in WARNS else {"error", "warn"} if rule in both else {"error"})

@@ -111,7 +111,7 @@ def _command(table: Names, command: Message) -> tuple[Phase, tuple[Names, ...], 
     if what == "AddConstraint":
         return "expand", (("constraint", *table, getattr(command, "def").constraint.conname),), ()
     drops = {"DropColumn": (("column", *table, command.name),), "DropConstraint": (("constraint", *table, command.name),)}.get(what, ())
-    takes = what in _TAKES or (what == "ColumnDefault" and not command.HasField("def"))
+    takes = what in _TAKES or (what == "ColumnDefault" and (not command.HasField("def") or getattr(command, "def").a_const.isnull))
     return ("contract" if takes else "expand"), (), drops
 
 

@@ -4,13 +4,14 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bleen.database.catalogue import Catalogue, Needing, Spreading
+from bleen.database.catalogue import Catalogue, Needing, Otherwise, Spreading
 from bleen.database.migration import Locks, Pair
 from bleen.database.mysql import fulltext
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.empty import Connect, refused, tried
 from bleen.database.mysql.needing import needing
 from bleen.database.mysql.spreads import spreading
+from bleen.database.mysql.standing import otherwise
 from bleen.database.reverting.names import taken_as_written
 from bleen.database.server import Told
 from bleen.database.statements import Statement
@@ -58,6 +59,9 @@ class MySQLCatalogue(Catalogue):
                 rows = self._server.rows(f"SELECT DISTINCT {query}", (*self._server.qualified(of), *name))
                 found += [f"{its} of {of[-1]}" if name else its for (its,) in rows if name or kind not in _CASED or self._server.lowers or its == of[-1]]
         return found
+
+    def otherwise(self, back: Statement) -> list[Otherwise]:
+        return list(otherwise(self._server, back))
 
     def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
         return refused(self._connect, self._server, before, statements) or fulltext.refused(self._server, before, statements)

@@ -132,8 +132,9 @@ def _altered(rows: Rows, table: str, command: Any) -> Iterator[Otherwise]:
             if (forced if which else secured) is not on:
                 yield Otherwise(f"{which}row security of {told} is {'off' if on else 'on'} already", _OUT)
         return
+    sets = command.HasField("def") and not getattr(command, "def").a_const.isnull
     for told, default, required in rows(_COLUMN, [table, command.name]):
-        if what == _PB.AT_ColumnDefault and (default is None) is command.HasField("def"):
+        if what == _PB.AT_ColumnDefault and (default is None) is sets:
             now, say = ("no default", "DROP DEFAULT") if default is None else (f"the default {default}", f"SET DEFAULT {default}")
             yield Otherwise(f"{command.name} of {told} has {now} now", f"let it say {say}")
         elif what in (_PB.AT_SetNotNull, _PB.AT_DropNotNull) and required is not (what == _PB.AT_SetNotNull):

@@ -21,14 +21,17 @@ def create_table(look: Look, statement: Message) -> Iterator[Finding]:
     """A new table is free; not so one that is perhaps not new, and one whose rows are those of a table in use."""
     name = relation(statement.relation)
     yield from temporary_table(look, statement.relation)
-    parents = _parents(look, statement)
-    if not statement.if_not_exists and not parents and not temporary(statement.relation):
+    parents, at = _parents(look, statement), look.parsed.statement.at
+    alone = not parents and not temporary(statement.relation)
+    if alone and statement.if_not_exists:
+        yield from refers(look, name, statement, at, nulls.said(statement))
+    elif alone:
         made.makes_table(look, name)
         made.makes_numbers(look, name, statement)
         made.calls_by_default(look, name, [inner(each) for each in statement.table_elts if kind(inner(each)) == "ColumnDef"])
         made.calls_by_check(look, name, statement)
         made.refers(look, name, statement)
-        yield from refers(look, name, statement, look.parsed.statement.at, nulls.follows(look, name, statement))
+        yield from refers(look, name, statement, at, nulls.follows(look, name, statement))
         for each in statement.inh_relations:
             made.takes_in(look, relation(each.range_var), name)
     yield from _parented(look, statement, parents)
@@ -57,7 +60,7 @@ def _attached(statement: Message, parent: Message) -> str:
     if any(kind(inner(each)) == "ColumnDef" for each in statement.table_elts):
         return ""  # a default of its own, which LIKE does not take
     like = wrapped(pb.TableLikeClause(relation=parent, options=_INCLUDING_ALL & ~_IDENTITY))  # it has its parent's; PostgreSQL 18 refuses one of its own
-    table = changed(statement, inh_relations=[], table_elts=[like, *statement.table_elts])
+    table = changed(statement, inh_relations=[], table_elts=[like, *statement.table_elts], if_not_exists=False)  # only what is new is attached at once
     table.ClearField("partbound")
     part = wrapped(pb.PartitionCmd(name=statement.relation, bound=statement.partbound))
     command = pb.AlterTableCmd(subtype=pb.AT_AttachPartition, behavior=pb.DROP_RESTRICT, **{"def": part})

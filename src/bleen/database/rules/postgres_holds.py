@@ -21,10 +21,17 @@ _TOTAL = frozenset(
     """
     abs btrim ceil ceiling char_length character_length concat concat_ws date_part date_trunc extract floor hashtext initcap json_extract_path
     json_extract_path_text json_typeof jsonb_extract_path jsonb_extract_path_text jsonb_typeof left length lower lpad ltrim md5 nullif octet_length
-    regexp_replace replace reverse right round rpad rtrim sha256 sign split_part starts_with strpos timezone to_jsonb to_tsvector translate trim upper
+    regexp_replace replace reverse right round rpad rtrim sha256 sign similar_to_escape split_part starts_with strpos timezone to_jsonb to_tsvector
+    translate trim upper
     """.split()
 )
 """Functions of PostgreSQL that fail for no value of a column, used as an index uses them."""
+
+_TOTAL_BY = {"date_part": (0,), "date_trunc": (0, 2), "regexp_replace": (1, 3, 4, 5), "similar_to_escape": (0, 1), "split_part": (2,), "timezone": (0,)}
+"""Which arguments of those have to be constants for that: a unit, a pattern, a zone."""
+
+_PATTERNS = frozenset("~ ~* !~ !~* ~~ ~~* !~~ !~~*".split())
+"""Operators that fail for some patterns, LIKE among them."""
 
 _OF_THE_SESSION = frozenset(("currval", "lastval"))
 """They fail in a session that has had no number yet."""
@@ -154,10 +161,16 @@ def _fails(node: Message) -> bool:
             return kind(inner(node.arg)) != "A_Const" and type_name(node.type_name) not in _TOTAL_CASTS
         case "FuncCall":
             name = words(node.funcname)
-            return name[-1] not in _TOTAL or not (len(name) == 1 or name[0] == "pg_catalog")
-        case "A_Expr" if node.kind == pb.AEXPR_OP:
-            return words(node.name)[-1] in ("/", "%") and not _never_zero(node.rexpr)
+            by = [node.args[at] for at in _TOTAL_BY.get(name[-1], ()) if at < len(node.args)]
+            return name[-1] not in _TOTAL or not (len(name) == 1 or name[0] == "pg_catalog") or not all(map(_constant, by))
+        case "A_Expr" if node.kind in (pb.AEXPR_OP, pb.AEXPR_LIKE, pb.AEXPR_ILIKE, pb.AEXPR_SIMILAR):
+            operator = words(node.name)[-1]
+            return (operator in ("/", "%") and not _never_zero(node.rexpr)) or (operator in _PATTERNS and not _constant(node.rexpr))
     return False
+
+
+def _constant(tree: Message) -> bool:
+    return not any(kind(node) == "ColumnRef" for _, node in walk(tree))
 
 
 def _never_zero(divisor: Message) -> bool:

@@ -34,10 +34,15 @@ def follows(look: Look, table: tuple[str, ...], tree: Message) -> list[str]:
         allows(look, table, tree.name)
     elif subtype == "AT_DropConstraint":
         loses_constraint(look, table, tree.name, False)
-    required = [tree.name] if subtype == "AT_SetNotNull" else list(_required(tree))
+    required = [tree.name] if subtype == "AT_SetNotNull" else said(tree)
     for column in required:
         requires(look, table, column)
     return required
+
+
+def said(tree: Message) -> list[str]:
+    """The columns that a CREATE TABLE, or a part of an ALTER, says are never NULL."""
+    return list(_required(tree))
 
 
 def _required(tree: Message) -> Iterator[str]:

@@ -34,6 +34,7 @@ from bleen.database.rules.postgres_look import (
     wrapped,
 )
 from bleen.database.rules.postgres_objects import numbers_change
+from bleen.database.rules.postgres_values import value
 from bleen.database.statements import Place
 
 Command = Callable[[Look, Message, Message, Place], Iterator[Finding]]
@@ -41,7 +42,7 @@ Command = Callable[[Look, Message, Message, Place], Iterator[Finding]]
 
 _ALTERED = ("OBJECT_TABLE", "OBJECT_INDEX", "OBJECT_SEQUENCE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE")
 MOMENT = frozenset(
-    "AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetStorage AT_SetCompression AT_ClusterOn AT_DropCluster AT_SetRelOptions "
+    "AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetCompression AT_ClusterOn AT_DropCluster AT_SetRelOptions "
     "AT_ResetRelOptions AT_DetachPartitionFinalize AT_DropOids".split()
 )
 """Changes the catalogue and nothing else, and no version notices."""
@@ -147,8 +148,8 @@ def refers(look: Look, name: tuple[str, ...], tree: Message, at: Place, required
     if not keys:  # those that are there, once what they set to NULL is required
         stay = [(tie.other, tie.columns, tie.emptied, "n") for tie in made.ties(look, name) if {*tie.emptied} & {*required}]
     for other, columns, emptied, action in stay if look.expanding else ():
-        never = [quoted(each) for each in emptied or columns if nulls.is_never_null(look, name, each)]
-        if made.is_free(look, other) or (action == "n" and not never):
+        never = [quoted(each) for each in emptied or columns if each in required or nulls.is_never_null(look, name, each)]
+        if other == name or made.is_free(look, other) or (action == "n" and not never):
             continue
         how = {"n": f", as {', '.join(never)} cannot be NULL", "d": ", but where the default refers to a row that stays"}.get(action, "")
         why = f"a DELETE of the old version from {quoted(*other)} fails where a row of {quoted(*name)} refers to what it deletes{how}"
@@ -216,7 +217,8 @@ def _later(statement: Message, command: Message) -> str:
 def _default(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
     column, table = quoted(command.name), quoted(*name)
-    (look.known.unlearns if command.HasField("def") else look.known.learns)("default gone", *name, command.name)
+    sets = command.HasField("def") and value(getattr(command, "def")) is not None  # SET DEFAULT NULL leaves none either
+    (look.known.unlearns if sets else look.known.learns)("default gone", *name, command.name)
     if not look.expanding:
         return
     if look.known.made("column", *name, command.name):
@@ -230,7 +232,7 @@ def _default(look: Look, statement: Message, command: Message, at: Place) -> Ite
         return
     if any(each.alter_table_cmd.subtype == pb.AT_AddIdentity and each.alter_table_cmd.name == command.name for each in statement.cmds):
         return  # which is told of both
-    if command.HasField("def"):
+    if sets:
         yield look.warning("set-default", f"the old version's INSERTs without {column} get this value too; see that it can read it", at=at)
     else:
         yield look.finding("drop-default", f"the old version's INSERTs into {table} may count on the default of {column}", _later(statement, command), at=at)
@@ -278,6 +280,14 @@ def _drop_expression(look: Look, statement: Message, command: Message, at: Place
         yield look.finding(
             "generated-expression", f"the old version does not write {quoted(command.name)}, and counts on its expression", _later(statement, command), at=at
         )
+
+
+def _storage(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
+    """Changes the catalogue and nothing else; PLAIN keeps a value whole, and in the row."""
+    name, how = relation(statement.relation), getattr(command, "def").string.sval
+    if look.expanding and how.lower() == "plain" and not look.known.made("column", *name, command.name):
+        why = f"a write of the old version to {quoted(*name, command.name)} fails from here on whose row is larger than a page (8 kB)"
+        yield look.warning("holds-the-old-version", f"{why}; say it in contract", _later(statement, command), at=at)
 
 
 def _drop_column(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
@@ -458,12 +468,12 @@ def _change_type(look: Look, statement: Message, command: Message, at: Place) ->
             ],
         )
     )
-    value = definition.raw_default if definition.HasField("raw_default") else wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))]))
-    own = expression(wrapped(pb.TypeCast(arg=value.type_cast.arg if kind(inner(value)) == "TypeCast" else value, type_name=definition.type_name)))
+    given = definition.raw_default if definition.HasField("raw_default") else wrapped(pb.ColumnRef(fields=[pb.Node(string=pb.String(sval=command.name))]))
+    own = expression(wrapped(pb.TypeCast(arg=given.type_cast.arg if kind(inner(given)) == "TypeCast" else given, type_name=definition.type_name)))
     # cast, as what is wider than the new type never equals what the column holds of it; but where a cast cuts off what ALTER TYPE, and an assignment, refuse
     base = type_name(definition.type_name).removesuffix("[]")
-    as_it_is = own == expression(value) or base in _CUT or base not in BUILT_IN
-    cast = expression(value if as_it_is else wrapped(pb.TypeCast(arg=value, type_name=definition.type_name)))
+    as_it_is = own == expression(given) or base in _CUT or base not in BUILT_IN
+    cast = expression(given if as_it_is else wrapped(pb.TypeCast(arg=given, type_name=definition.type_name)))
     back = f"CAST({new} AS OLD_TYPE)"
     along = f"{default_along(table, old, new)} OLD_TYPE is the type of {old}, without the length of a varchar: a cast cuts off what is longer"
     fix = (
@@ -575,9 +585,9 @@ def _detach(look: Look, statement: Message, command: Message, at: Place) -> Iter
             at=at,
         )
     elif look.expanding:
-        yield look.warning(
+        yield look.finding(
             "detach-partition",
-            f"the old version does not see the rows of {quoted(*relation(how.name))} in {table} any more; detach it in contract",
+            f"the old version does not find the rows of {quoted(*relation(how.name))} in {table} any more, nor can it write such; detach it in contract",
             _later(statement, command),
             at=at,
         )
@@ -648,6 +658,7 @@ COMMANDS: dict[str, Command] = {
     "AT_DropNotNull": _nullable,
     "AT_SetExpression": _expression,
     "AT_DropExpression": _drop_expression,
+    "AT_SetStorage": _storage,
     "AT_DropColumn": _drop_column,
     "AT_AddConstraint": _add_constraint,
     "AT_AlterConstraint": _alter_constraint,

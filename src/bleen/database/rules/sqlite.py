@@ -385,7 +385,9 @@ class _Sqlite:
         unfilled = [part for part in named if not self.known.knows("filled", *_key(table), part.identifier.lower())]
         same = collide(parts, unfilled)
         filled = bool(named) and not used and (same is True or not unfilled)
-        partial = any(token.word == "WHERE" for token in cursor.rest())
+        rest = cursor.rest()
+        partial = any(token.word == "WHERE" for token in rest)
+        read_as_json = self.used(table, [name for each in (parts, rest) if _wants_json(each) for name in within(each)])
         if unique and self.phase == "expand" and filled and not partial:
             yield same_again(begin, _name(table[-1:]), named, later)
         elif unique and self.phase == "expand" and len(used) == len(named):
@@ -396,8 +398,8 @@ class _Sqlite:
             yield Fault(begin, "index-blocks-writers", message, "", "warn")
             if unique and self.phase == "expand" and (used or same is not False):
                 yield held(begin, _name(table[-1:]), used, later) if used else left(begin, _name(table[-1:]), named, later)
-            elif self.phase == "expand" and used and _wants_json((*parts, *cursor.rest())):
-                told = ", ".join(dict.fromkeys(token.text for token in used))
+            elif self.phase == "expand" and read_as_json:
+                told = ", ".join(dict.fromkeys(token.text for token in read_as_json))
                 message = f"from here on a write of the old version to {_name(table[-1:])} fails if {told} is no JSON in it; {_GUARD}, or build it in contract"
                 yield Fault(begin, "holds-the-old-version", message, f"-- contract.sql\n{later}", "warn")
 
