@@ -1472,6 +1472,36 @@ def test_a_name_that_something_has_already_is_known_before_expand(base: Base, ex
     assert [each.partition(" is there already")[1] for each in said] == [" is there already"] * refused, said
 
 
+PATH = "CREATE SCHEMA app; CREATE FUNCTION public.score(text) RETURNS int RETURN 1; ALTER {} SET search_path = app, public"
+
+
+@pytest.mark.parametrize(
+    ("expand", "hidden"),
+    [
+        ("CREATE TABLE users (id int);", "public.users"),
+        ("CREATE VIEW app.users AS SELECT 1 AS id;", "public.users"),
+        ("CREATE FUNCTION score(text) RETURNS int RETURN 2;", "public.score(pg_catalog.text)"),
+        ("CREATE FUNCTION score(int) RETURNS int RETURN 2;", ""),
+        ("CREATE SCHEMA away; CREATE TABLE away.users (id int);", ""),
+        ("CREATE TABLE users_pkey (id int);", ""),
+    ],
+)
+def test_what_would_be_found_in_the_place_of_something_in_use_is_known_before_expand(base: Base, expand: str, hidden: str) -> None:
+    """A new name "and not one that something in the database has already": the old version would write what a revert drops."""
+    rows(base, f"{USERS}{PATH.format(f'DATABASE {base.name}')}")
+    said = Foresight(Schema(base.open())).foreseen(migration("0008_again", expand=expand))
+    assert [f": {hidden} is looked for behind it by the search_path" in each for each in said] == [True] * bool(hidden), said
+
+
+def test_what_a_role_would_find_in_the_place_of_something_is_warned_of(base: Base) -> None:
+    rows(base, f"{USERS} CREATE ROLE finder_8 LOGIN; {PATH.format('ROLE finder_8')}")
+    try:
+        (said,) = Foresight(Schema(base.open())).risks(migration(expand="CREATE TABLE app.users (id int); CREATE TABLE app.more (id int);"))
+    finally:
+        rows(base, "DROP ROLE finder_8")
+    assert "by the search_path of the role finder_8 (app, public), users is this from here on, and not public.users: if the version that serves" in said
+
+
 NAMESAKES = "ALTER TABLE users DROP COLUMN IF EXISTS last_name; ALTER TABLE n DROP COLUMN IF EXISTS last_name;"
 
 
