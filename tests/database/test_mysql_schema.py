@@ -178,6 +178,16 @@ def test_revert_takes_the_new_shape_away_and_forgets_the_migration(users: MariaB
     assert schema.expand([migration()], "shop", 3, SHIPS) == ["0007_full_name"]
 
 
+def test_a_pair_whose_table_is_one_of_before_by_now_is_reverted(schema: Schema, users: MariaBase) -> None:
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with users.connect() as client:
+        client.run("DROP TABLE users", *USERS)
+    with pytest.raises(Refused, match=r"users has no column full_name any more, .*`bleen migrate revert 0007_full_name`"):
+        schema.expand([migration()], "shop", 3, {"blue-3": SHIPS["green-2"]})
+    schema.revert("0007_full_name")
+    assert schema.ledger.entries() == []
+
+
 @pytest.mark.parametrize("way", ["revert", "contract"])
 def test_a_migration_whose_table_somebody_has_dropped_is_led_out_of_and_is_in_no_other_s_way(schema: Schema, users: MariaBase, way: str) -> None:
     schema.expand([migration()], "shop", 2, SHIPS)

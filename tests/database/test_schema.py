@@ -960,6 +960,52 @@ def test_a_migration_whose_table_somebody_has_dropped_is_led_out_of_and_is_in_no
     assert rows(users, "SELECT relname FROM pg_class WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace") == []
 
 
+RESTORED = "DROP TABLE users; CREATE TABLE users (id bigint PRIMARY KEY, first_name text, last_name text); INSERT INTO users VALUES (1, 'A', 'B');"
+
+
+@pytest.mark.parametrize("by", [RESTORED, "ALTER TABLE users RENAME full_name TO fullname;"], ids=["a dump of before", "another name"])
+@pytest.mark.parametrize("way", ["revert", "by hand"])
+def test_a_pair_whose_new_column_somebody_has_taken_away_is_led_out_of(users: Base, way: str, by: str) -> None:
+    """Errors say what to do next, and that leads out."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    rows(users, by)
+    said = r"users has no column full_name any more, which 0007_full_name keeps in step: give it back by hand .*`bleen migrate revert 0007_full_name` take"
+    with pytest.raises(Refused, match=said):
+        schema.expand([migration()], "shop", 3, {"blue-3": SHIPS["green-2"]})
+    with pytest.raises(Refused, match=said):
+        schema.backfill("0007_full_name")
+    (obstacle,) = pending(schema)[0].obstacles
+    assert re.search(said, obstacle.why)
+    assert schema.losses("0007_full_name") == {}
+    if way == "revert":
+        schema.revert("0007_full_name")
+        assert (schema.ledger.entries(), rows(users, "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")) == ([], [])
+        return
+    rows(users, "ALTER TABLE users ADD COLUMN full_name text;")
+    schema.expand([migration()], "shop", 3, {"blue-3": SHIPS["green-2"]})
+    schema.backfill("0007_full_name")
+    assert rows(users, "SELECT count(*) FROM users WHERE full_name = first_name || ' ' || last_name IS NOT TRUE") == [(0,)]
+    assert pending(schema)[0].obstacles == ()
+
+
+@pytest.mark.parametrize("way", ["revert", "contract"])
+def test_a_table_that_was_swapped_for_another_keeps_no_trigger_of_a_pair_that_ends(users: Base, way: str) -> None:
+    """Else the function of that trigger cannot be dropped: neither way would come to its end."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, SHIPS)
+    rows(
+        users,
+        "ALTER TABLE users RENAME TO users_old; CREATE TABLE users (LIKE users_old INCLUDING ALL); INSERT INTO users (id, first_name, last_name)"
+        " OVERRIDING SYSTEM VALUE SELECT id, first_name, last_name FROM users_old",
+    )
+    schema.expand([migration()], "shop", 3, {"blue-3": SHIPS["green-2"]})
+    schema.backfill("0007_full_name")
+    getattr(schema, way)("0007_full_name")
+    assert rows(users, "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal") == []
+    assert rows(users, "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace") == []
+
+
 def test_the_later_release_tells_the_triggers_who_writes_what(users: Base) -> None:
     """A conflict is decided by the writer: green knew the new shape in release 2; in release 3 blue knows it too."""
     schema = Schema(users.open())
@@ -1424,6 +1470,36 @@ def test_a_name_that_something_has_already_is_known_before_expand(base: Base, ex
     rows(base, 'CREATE SCHEMA "Other"; CREATE SCHEMA other; CREATE STATISTICS other.st ON id, last_name FROM users')
     said = Foresight(Schema(base.open())).foreseen(migration("0008_again", expand=expand))
     assert [each.partition(" is there already")[1] for each in said] == [" is there already"] * refused, said
+
+
+PATH = "CREATE SCHEMA app; CREATE FUNCTION public.score(text) RETURNS int RETURN 1; ALTER {} SET search_path = app, public"
+
+
+@pytest.mark.parametrize(
+    ("expand", "hidden"),
+    [
+        ("CREATE TABLE users (id int);", "public.users"),
+        ("CREATE VIEW app.users AS SELECT 1 AS id;", "public.users"),
+        ("CREATE FUNCTION score(text) RETURNS int RETURN 2;", "public.score(pg_catalog.text)"),
+        ("CREATE FUNCTION score(int) RETURNS int RETURN 2;", ""),
+        ("CREATE SCHEMA away; CREATE TABLE away.users (id int);", ""),
+        ("CREATE TABLE users_pkey (id int);", ""),
+    ],
+)
+def test_what_would_be_found_in_the_place_of_something_in_use_is_known_before_expand(base: Base, expand: str, hidden: str) -> None:
+    """A new name "and not one that something in the database has already": the old version would write what a revert drops."""
+    rows(base, f"{USERS}{PATH.format(f'DATABASE {base.name}')}")
+    said = Foresight(Schema(base.open())).foreseen(migration("0008_again", expand=expand))
+    assert [f": {hidden} is looked for behind it by the search_path" in each for each in said] == [True] * bool(hidden), said
+
+
+def test_what_a_role_would_find_in_the_place_of_something_is_warned_of(base: Base) -> None:
+    rows(base, f"{USERS} CREATE ROLE finder_8 LOGIN; {PATH.format('ROLE finder_8')}")
+    try:
+        (said,) = Foresight(Schema(base.open())).risks(migration(expand="CREATE TABLE app.users (id int); CREATE TABLE app.more (id int);"))
+    finally:
+        rows(base, "DROP ROLE finder_8")
+    assert "by the search_path of the role finder_8 (app, public), users is this from here on, and not public.users: if the version that serves" in said
 
 
 NAMESAKES = "ALTER TABLE users DROP COLUMN IF EXISTS last_name; ALTER TABLE n DROP COLUMN IF EXISTS last_name;"

@@ -60,6 +60,10 @@ class Catalogue:
         """Which of the relations, types, columns, constraints and the like that a DROP, or an ALTER that only drops, names are there."""
         return []
 
+    def behind(self, drop: Statement) -> list[str]:
+        """What is found by a name without its schema now, and would not be any more once what a DROP names was made, in a schema that is looked in first."""
+        return []
+
     def otherwise(self, back: Statement) -> list[Otherwise]:
         """What a statement of a way back would leave otherwise than it is now."""
         return []

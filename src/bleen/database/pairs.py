@@ -10,6 +10,7 @@ from bleen.database.migration import Backfill, Migration, Pair
 from bleen.database.parts import own, words
 from bleen.database.server import Missing, Server, Told
 from bleen.database.statements import Statement
+from bleen.database.sync.reasons import torn
 from bleen.errors import Refused
 from bleen.model import Environment
 
@@ -47,6 +48,7 @@ class Pairs:
         for entry, number, pair in self._in_step():
             writers = self._writers(entry.migration)
             try:
+                self.refuse_torn(entry.migration)
                 try:
                     each = self._sync(entry.migration, number, pair, writers)
                 except Missing:  # with the table went its triggers
@@ -78,6 +80,8 @@ class Pairs:
             try:
                 each = self._sync(entry.migration, number, pair, self._writers(entry.migration))
             except Refused:  # its table is gone, or on its way
+                continue
+            if self._gone(pair):  # whoever needs it is told
                 continue
             if not (gone := each.gone()) or not self._number(each, gone):
                 continue
@@ -151,11 +155,18 @@ class Pairs:
 
     def diverged(self, migration: Migration) -> dict[str, int]:
         """How many rows of each pair are out of step."""
+        self.refuse_torn(migration)
         return {words(pair): self._number(each, each.diverged()) for pair, each in self._standing(migration)}
 
     def shown(self, migration: Migration) -> list[str]:
         """The queries that find the rows of each pair that are out of step."""
         return [each.diverged() for _, each in self._standing(migration)]
+
+    def refuse_torn(self, migration: Migration) -> None:
+        """Says the ways out where somebody has taken columns of a pair away, or restored its table from a dump of before: no server names them."""
+        for pair in migration.pairs:
+            if gone := self._gone(pair):
+                raise Refused(torn(pair, migration.name, gone))
 
     def refuse_left_out(self, migration: Migration, fill: Backfill) -> None:
         """Rows that somebody wrote are not filled where a backfill leaves them out; out of step, their next write would make one side from the other."""
@@ -168,9 +179,9 @@ class Pairs:
                 )
 
     def losses(self, migration: Migration) -> dict[str, int]:
-        """For each pair that is kept in step, or can be again, how many rows hold what the old columns do not say."""
+        """For each pair that is kept in step, or can be again, how many rows hold what the old columns do not say; none where the new ones are gone already."""
         steps = self._ledger.steps(migration.name)
-        numbers = [n for n, _ in enumerate(migration.pairs, 1) if kept(steps, n) or parted(steps, n)]
+        numbers = [n for n, p in enumerate(migration.pairs, 1) if (kept(steps, n) or parted(steps, n)) and {*p.new} - {*self._gone(p)}]
         return {words(pair): self._number(each, each.lost()) for pair, each in self._standing(migration, numbers)}
 
     def written(self, migration: Migration) -> dict[str, Mapping[str, int | str]]:
@@ -210,6 +221,11 @@ class Pairs:
     def _there(self, pair: Pair) -> bool:
         """Whether a pair has both sides: where DDL is in no transaction, a side is gone before the ledger knows, and the triggers before it."""
         return {name.lower() for name in (*pair.old, *pair.new)} <= {name.lower() for name in self._server.columns(pair.table)}
+
+    def _gone(self, pair: Pair) -> list[str]:
+        """Those of its columns that its table, if that is there, has not."""
+        there = {name.lower() for name in self._server.columns(pair.table)}
+        return [name for name in (*pair.old, *pair.new) if name.lower() not in there] if there else []
 
     def _triggers(self) -> dict[tuple[str, int], tuple[Migration, list[str]]]:
         """What makes the triggers of each pair anew, by its columns as they are; without those that cannot be made, as their table is gone, say."""

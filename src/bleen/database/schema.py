@@ -91,6 +91,7 @@ class Schema:
                 raise Refused(f"{name} has no backfill")
             if entry.state is not State.EXPANDED:
                 raise Refused(f"{name} is {entry.state}: there is nothing to fill")
+            self._pairs.refuse_torn(entry.migration)
             self._pairs.restore()
             self.ledger.note(self.ledger.unmark(name, "backfill", 1))
             self._go_over(entry.migration, fill, late=True)

@@ -20,8 +20,8 @@ _TEMPORARY = re.compile(r"\s*CREATE\s+((GLOBAL|LOCAL)\s+)?TEMP", re.IGNORECASE)
 
 
 def there(it: Prospect) -> Iterator[str]:
-    """What its expand makes anew though something has that name already, or will have; nothing that what runs before may have taken away, or given another
-    name.
+    """What its expand makes anew though something has that name already, or will have, or would not be found by it any more; nothing that what runs before may
+    have taken away, or given another name.
     """
     if any(m.command.expand or speaks_of(m.sql("expand"), "search_path") for m in it.made):
         return  # what is there by then, or where it is made, only they know
@@ -38,6 +38,9 @@ def there(it: Prospect) -> Iterator[str]:
                 yield f"expand.sql: {statement.brief}: {', '.join(found)} is there already; {way}"
             elif drop.text in made and not freed:
                 yield f"expand.sql: {statement.brief}: {made[drop.text]}, which is expanded before it, makes that too; {way}"
+            elif found := [] if freed else it.server.catalogue.behind(drop):
+                why = "is looked for behind it by the search_path, and whoever does not name its schema finds this instead, the version that serves too"
+                yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}; give what is new another name"
         yield from _kept(it, statement, past)
         past.append((it.migration.name, statement))
 

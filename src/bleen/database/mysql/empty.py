@@ -112,7 +112,7 @@ def _try(server: "MySQL", copy: "_Copy", statement: Statement, locks: Locks, tol
     except (NotGiven, TookTooLong):
         raise
     except Refused as error:
-        raise Refused(f"{statement.brief}{str(error).removeprefix(instead.brief)}{copy.naming(statement)}") from None
+        raise type(error)(f"{statement.brief}{str(error).removeprefix(instead.brief)}{copy.naming(statement)}") from None
     if why := copy.lacks(statement):
         raise Refused(f"{statement.brief}: {why}")
 

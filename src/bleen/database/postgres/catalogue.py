@@ -10,7 +10,7 @@ from bleen.database.catalogue import Catalogue, Needing, Otherwise, Outgrown, Sp
 from bleen.database.migration import Pair
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.needing import needing
-from bleen.database.postgres.objects import alters, held
+from bleen.database.postgres.objects import alters, behind, held
 from bleen.database.postgres.outgrown import outgrown
 from bleen.database.postgres.spreads import spreading
 from bleen.database.postgres.standing import otherwise
@@ -29,6 +29,17 @@ _HIDDEN = """
     WHERE r.rolname = %s AND r.rolcanlogin AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     AND n.nspname = ANY(current_schemas(false)) AND n.nspname <> r.rolname ORDER BY array_position(current_schemas(false), n.nspname) LIMIT 1"""
 """PostgreSQL, "Schemas": the search_path is "$user", public by default."""
+_BEHIND = """
+    WITH made AS (SELECT coalesce(nullif(%s, ''), current_schema()) AS schema, %s AS name, current_schemas(false)::text[] AS ours), paths AS (
+        SELECT CASE setrole WHEN 0 THEN 'this database' ELSE 'the role ' || setrole::regrole END AS who, substr(config, 13) AS said,
+        string_to_array(translate(replace(substr(config, 13), '"$user"', coalesce(rolname, '')), '"', ''), ', ') AS path
+        FROM pg_db_role_setting CROSS JOIN unnest(setconfig) config LEFT JOIN pg_roles r ON r.oid = setrole
+        WHERE starts_with(config, 'search_path=') AND (setrole = 0 OR rolcanlogin)
+        AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
+    SELECT who, said, n.nspname FROM made CROSS JOIN paths JOIN pg_class c ON c.relname = name JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND array_position(path, n.nspname::text) > array_position(path, schema)
+    AND (array_position(ours, n.nspname::text) > array_position(ours, schema)) IS NOT TRUE ORDER BY 1, array_position(path, n.nspname::text) LIMIT 1"""
+"""What is refused by our own path is no risk any more."""
 
 
 class PostgresCatalogue(Catalogue):
@@ -57,6 +68,9 @@ class PostgresCatalogue(Catalogue):
 
     def holds(self, drop: Statement) -> list[str]:
         return held(self._rows, *node_of(drop))
+
+    def behind(self, drop: Statement) -> list[str]:
+        return behind(self._rows, *node_of(drop))
 
     def otherwise(self, back: Statement) -> list[Otherwise]:
         return list(otherwise(self._rows, back))
@@ -117,8 +131,13 @@ class PostgresCatalogue(Catalogue):
             made = node.relation if name == "create_stmt" else node.base_stmt.relation
         elif name in ("view_stmt", "create_table_as_stmt"):
             made = node.view if name == "view_stmt" else node.into.rel
-        found = self._rows(_HIDDEN, [made.schemaname, made.relname]) if made is not None and made.schemaname else []
+        if made is None:
+            return ""
+        found = self._rows(_HIDDEN, [made.schemaname, made.relname]) if made.schemaname else []
         if not found:
+            for who, path, of in self._rows(_BEHIND, [made.schemaname, made.relname]):
+                why = f"by the search_path of {who} ({path}), {made.relname} is this from here on, and not {of}.{made.relname}"
+                return f"{why}: if the version that serves looks by that, give it another name"
             return ""
         ((schema, of, table),) = found
         why = f"to the role {schema}, whose search_path begins with the schema of its name, {table} is this from here on, and not {of}.{table}"

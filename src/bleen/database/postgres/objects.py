@@ -115,6 +115,22 @@ def held(rows: Rows, node: Any, kind: str) -> list[str]:
     return [parts(each)[-1] for each in node.objects if meant(rows, node.remove_type, each, here)] if kind == "drop_stmt" else []
 
 
+def behind(rows: Rows, node: Any, kind: str) -> list[str]:
+    """Implements ``Catalogue.behind``, for what a name without its schema may mean: the objects of a name that come later in our own search path."""
+    known = _KINDS.get(node.remove_type) if kind == "drop_stmt" and node.remove_type != _PB.OBJECT_INDEX else None
+    if known not in (_RELATION, _TYPE, _FUNCTION):
+        return []
+    found = list[Key]()
+    for each in node.objects:
+        *schema, name = parts(each)
+        at = sql.Literal(schema[-1]).as_string().replace("%", "%%") if schema else "current_schema()"
+        where = f"array_position(current_schemas(false), n.nspname) > array_position(current_schemas(false), {at}::name)"
+        if known is _RELATION:
+            where += " AND o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"
+        found += there(rows, known, [name], where, _signature(known, each))
+    return [str(rows("SELECT identity FROM pg_identify_object(%s::oid, %s::oid, %s)", key)[0][0]) for key in found]
+
+
 def there(rows: Rows, kind: Kind, name: Sequence[str], where: str = "", signature: Sequence[str] | None = None) -> list[Key]:
     """Which objects have a name; without its schema, those that the search path leads to, or ``where`` says. Of functions, all, or the one that takes these."""
     query = f"SELECT '{kind.catalogue}'::regclass::oid::bigint, o.oid::bigint, 0 FROM {kind.catalogue} o"
@@ -153,8 +169,12 @@ def meant(rows: Rows, kind: int, what: Any, where: str = "") -> list[Key]:
         return _asked(rows, _OF_TABLES[kind], written(name[:-1]), name[-1])
     if (known := _KINDS.get(kind)) is None:
         return []
-    signed = what.object_with_args if known is _FUNCTION and not what.object_with_args.args_unspecified else None
-    return there(rows, known, name, where, signed and [_type(each.type_name) for each in signed.objargs])
+    return there(rows, known, name, where, _signature(known, what))
+
+
+def _signature(kind: Kind, what: Any) -> list[str] | None:
+    signed = what.object_with_args if kind is _FUNCTION and not what.object_with_args.args_unspecified else None
+    return signed and [_type(each.type_name) for each in signed.objargs]
 
 
 def made(node: Any, kind: str) -> str:

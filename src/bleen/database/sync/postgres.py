@@ -86,6 +86,8 @@ class Sync(NamedTuple):
     """Of the session that it was first made in; those are pinned that matter."""
     writers: Mapping[str, Side]
     calls: "Calls"
+    astray: tuple[tuple[str, str, str], ...] = ()
+    """Its triggers on tables that others were swapped for, which call its function: each with its schema and its table."""
 
     def install(self) -> list[str]:
         sequences = [f"CREATE SEQUENCE IF NOT EXISTS {self.named(name)}" for name in self._sequences()]
@@ -107,6 +109,7 @@ class Sync(NamedTuple):
     def remove(self, leaves: Side = "old") -> list[str]:
         return [
             f"DROP TRIGGER IF EXISTS {_quoted(self.name)} ON {self.named(self.table)}",
+            *(f"DROP TRIGGER IF EXISTS {_quoted(name)} ON {sql.Identifier(*table).as_string()}" for *table, name in self.astray),
             f"DROP FUNCTION IF EXISTS {self.named(self.name)}()",
             *(f"DROP SEQUENCE IF EXISTS {self.named(name)}" for name in self._sequences()),
         ]
@@ -375,7 +378,12 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
     calls = _calls(server, [*made.forward().values(), *made.backward().values()])
     settings = dict(server.rows("SELECT name, current_setting(name) FROM unnest(%s::text[]) name", [[*_TEXTS, *_LOCALES, *_READINGS]]))
     first = installed(server, pair)
-    return made._replace(calls=calls, path=first.pop("search_path", made.path), settings={**settings, **first})
+    astray = server.rows(
+        "SELECT n.nspname, c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE t.tgfoid = to_regproc(%s) AND c.oid <> to_regclass(%s) ORDER BY 1, 2, 3",
+        [made.named(made.name), pair.table],
+    )
+    return made._replace(calls=calls, path=first.pop("search_path", made.path), settings={**settings, **first}, astray=tuple(map(tuple, astray)))
 
 
 def remains(server: Server, migration: str, number: int, pair: Pair) -> list[str]:

@@ -17,6 +17,13 @@ def moved(pair: Pair, to: str, trigger: str) -> str:
     return f"{pair.table} is {to} by now, with the trigger {trigger}: move it back; or, if it is to stay there without the pair, drop that trigger"
 
 
+def torn(pair: Pair, migration: str, gone: Iterable[str]) -> str:
+    """A pair that was kept in step, and columns of which somebody has taken away since, or has given another name; its table may be one of before, restored."""
+    way = f"give it back by hand (RENAME COLUMN, or ADD COLUMN as expand.sql says), then `bleen migrate expand` and `bleen migrate backfill {migration}`"
+    end = "" if {*pair.new} - {*gone} else f"; or let `bleen migrate revert {migration}` take away what is left of it"
+    return f"{pair.table} has no column {', '.join(gone)} any more, which {migration} keeps in step: {way}{end}"
+
+
 def missing(pair: Pair, table: str, columns: Iterable[str]) -> list[str]:
     """Columns of a pair that its table, as the catalogue has it, does not have."""
     known = [*columns]

@@ -252,7 +252,7 @@ def of(server: Server, migration: str, number: int, pair: Pair) -> Sync:
             raise Refused(moved(pair, to, trigger))
         raise Missing(f"there is no table {pair.table}")
     if missing := [name for name in (*pair.old, *pair.new) if name not in table.columns]:
-        raise Refused(f"{table.name} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(table.columns)}")
+        raise Missing(f"{table.name} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(table.columns)}")
     first, _ = before_ours(triggers(server, PREFIX), table.name, (*pair.old, *pair.new))
     return Sync(migration, number, pair, table, tuple(first))
 
