@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen.errors import Refused, Unavailable
-from bleen.host import processes
+from bleen.host import launcher, processes
 from bleen.host.files import locked
 from bleen.host.processes import Process
 
@@ -108,13 +108,8 @@ def found(program: Program) -> str:
 
 def recorded(record: Path) -> Process | None:
     """The process that a record names, dead or alive."""
-    try:
-        row = json.loads(record.read_text())
-        return Process(row["pid"], row["start"], row["boot"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError):  # cut short by a crash of the host, which took the process along; or by another hand
-        return None
+    row = launcher.read(str(record))
+    return Process(row["pid"], row["start"], row["boot"]) if row else None
 
 
 def is_of(pid: int, record: Path) -> bool:
