@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
 from bleen.model import Environment, Routing
 from bleen.plan import Probe
 from bleen.ports import Router
@@ -54,6 +54,19 @@ class TestEnvoy(ProxyContract):
             self.write(live, "production", damage)
             live.up(fleet.routing({GREEN: 100}))
             assert settled(live.router.routing()) == settled(fleet.routing({GREEN: 100}))
+
+    @pytest.mark.parametrize("name", ["envoy/preview.json", "envoy/bootstrap.json", "envoy.json"])
+    def test_a_directory_in_place_of_a_file_is_said_with_the_way_out(self, live: Site, fleet: Fleet, name: str) -> None:
+        self.kill(live)
+        (live.place / name).unlink()
+        (live.place / name).mkdir()
+        with pytest.raises(Unavailable, match=f"/{name} cannot be (read|written): Is a directory; remove it"):
+            live.router.up(fleet.routing({BLUE: 100}), 1)
+        with pytest.raises(Unavailable):
+            live.router.routing()
+        (live.place / name).rmdir()
+        live.up(fleet.routing({BLUE: 100}))
+        assert live.get()[1] == "blue"
 
     def test_an_environment_keeps_the_checks_of_its_own_release(self, live: Site, fleet: Fleet) -> None:
         """Command, variables, directory and replicas belong to a release."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from bleen.errors import Refused, Unavailable
 from bleen.host import launcher, processes
-from bleen.host.files import locked
+from bleen.host.files import in_words, locked
 from bleen.host.processes import Process
 
 MARK = "BLEEN_RECORD"
@@ -107,8 +107,13 @@ def found(program: Program) -> str:
 
 
 def recorded(record: Path) -> Process | None:
-    """The process that a record names, dead or alive."""
-    row = launcher.read(str(record))
+    """The process that a record names, dead or alive. Raises Unavailable for one that cannot be read, PermissionError for one that is another user's."""
+    try:
+        row = launcher.read(str(record))
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise Unavailable(f"{record} cannot be read: {in_words(error)}") from None
     return Process(row["pid"], row["start"], row["boot"]) if row else None
 
 

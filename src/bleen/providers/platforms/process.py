@@ -421,7 +421,7 @@ def _known_to_live(path: Path, instances: Iterable[int]) -> int:
     alive = 0
     with suppress(OSError):
         for n in instances:
-            with suppress(OSError):
+            with suppress(OSError, Unavailable):
                 alive += _is_alive(path, n)
     return alive
 
