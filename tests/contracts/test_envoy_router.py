@@ -9,6 +9,7 @@ from bleen.errors import Refused, Unavailable
 from bleen.model import Environment, Routing
 from bleen.plan import Probe
 from bleen.ports import Router
+from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.envoy import Envoy
 from bleen.testing.load import Client, Load
 from bleen.testing.proxies import ProxyContract, self_signed
@@ -141,3 +142,21 @@ class TestEnvoy(ProxyContract):
         """`tls: {certificate, key}` for the listener. Envoy would be up, and reset every connection."""
         with pytest.raises(Refused, match=r"cert\.pem .* cannot be used: Envoy says: Failed to load certificate chain"):
             make(tls=self_signed(tmp_path, "secp256k1")).up()
+
+    def test_a_certificate_that_was_refused_is_looked_at_again_once_it_changes(self, tmp_path: Path) -> None:
+        """The engine asks several times a second, and Envoy takes a tenth of one to answer."""
+        tls, answers = self_signed(tmp_path), ["it hangs", "a curve", "none"]
+
+        def fault(chain: str, key: str) -> str:
+            answer = answers.pop(0)
+            if answer == "it hangs":
+                raise Unavailable(answer)
+            return answer
+
+        certificate = Certificate(tmp_path, tls, fault)
+        for wrong in ("it hangs", "a curve", "a curve", "a curve"):
+            with pytest.raises(Refused, match=wrong):
+                certificate.check()
+        Path(tls["certificate"]).touch()
+        with pytest.raises(Refused, match="none"):
+            certificate.check()

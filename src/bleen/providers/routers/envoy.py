@@ -312,7 +312,7 @@ def fault(chain: str, key: str) -> str:
     try:
         found = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=5, check=False)
     except subprocess.TimeoutExpired:
-        return "Envoy takes more than 5 s to look at them"
+        raise Unavailable("Envoy takes more than 5 s to look at them") from None
     said = found.stderr.strip().rpartition("'': ")[2][-300:]  # after where it says so, and of which file of its own, that has no name
     return f"Envoy says: {said}" if found.returncode else ""
 
