@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
 from bleen.model import Environment, Routing
 from bleen.plan import Probe
 from bleen.ports import Router
+from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.envoy import Envoy
 from bleen.testing.load import Client, Load
 from bleen.testing.proxies import ProxyContract, self_signed
@@ -54,6 +55,19 @@ class TestEnvoy(ProxyContract):
             self.write(live, "production", damage)
             live.up(fleet.routing({GREEN: 100}))
             assert settled(live.router.routing()) == settled(fleet.routing({GREEN: 100}))
+
+    @pytest.mark.parametrize("name", ["envoy/preview.json", "envoy/bootstrap.json", "envoy.json"])
+    def test_a_directory_in_place_of_a_file_is_said_with_the_way_out(self, live: Site, fleet: Fleet, name: str) -> None:
+        self.kill(live)
+        (live.place / name).unlink()
+        (live.place / name).mkdir()
+        with pytest.raises(Unavailable, match=f"/{name} cannot be (read|written): Is a directory; remove it"):
+            live.router.up(fleet.routing({BLUE: 100}), 1)
+        with pytest.raises(Unavailable):
+            live.router.routing()
+        (live.place / name).rmdir()
+        live.up(fleet.routing({BLUE: 100}))
+        assert live.get()[1] == "blue"
 
     def test_an_environment_keeps_the_checks_of_its_own_release(self, live: Site, fleet: Fleet) -> None:
         """Command, variables, directory and replicas belong to a release."""
@@ -128,3 +142,21 @@ class TestEnvoy(ProxyContract):
         """`tls: {certificate, key}` for the listener. Envoy would be up, and reset every connection."""
         with pytest.raises(Refused, match=r"cert\.pem .* cannot be used: Envoy says: Failed to load certificate chain"):
             make(tls=self_signed(tmp_path, "secp256k1")).up()
+
+    def test_a_certificate_that_was_refused_is_looked_at_again_once_it_changes(self, tmp_path: Path) -> None:
+        """The engine asks several times a second, and Envoy takes a tenth of one to answer."""
+        tls, answers = self_signed(tmp_path), ["it hangs", "a curve", "none"]
+
+        def fault(chain: str, key: str) -> str:
+            answer = answers.pop(0)
+            if answer == "it hangs":
+                raise Unavailable(answer)
+            return answer
+
+        certificate = Certificate(tmp_path, tls, fault)
+        for wrong in ("it hangs", "a curve", "a curve", "a curve"):
+            with pytest.raises(Refused, match=wrong):
+                certificate.check()
+        Path(tls["certificate"]).touch()
+        with pytest.raises(Refused, match="none"):
+            certificate.check()

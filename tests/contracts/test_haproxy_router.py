@@ -219,6 +219,27 @@ class TestHAProxy(ProxyContract):
         done(lambda: live.router.down(1))
         assert live.processes() == []
 
+    @pytest.mark.parametrize("name", ["haproxy.cfg", "routes.map", "haproxy.json"])
+    def test_a_directory_in_place_of_a_file_is_said_with_the_way_out(self, live: Site, fleet: Fleet, name: str) -> None:
+        self.kill(live)
+        (live.place / name).unlink()
+        (live.place / name).mkdir()
+        with pytest.raises(Unavailable, match=f"/{name} cannot be (read|written): Is a directory; remove it"):
+            live.router.up(fleet.routing({BLUE: 100}), 1)
+        with pytest.raises(Unavailable):
+            live.router.routing()
+        (live.place / name).rmdir()
+        live.up(fleet.routing({BLUE: 100}))
+        assert live.get()[1] == "blue"
+
+    def test_a_directory_in_place_of_the_note_of_its_ending_says_nothing(self, live: Site, fleet: Fleet) -> None:
+        self.kill(live)
+        (live.place / "ending").mkdir()
+        live.up(fleet.routing({BLUE: 100}))
+        assert live.get()[1] == "blue"
+        with pytest.raises(Unavailable, match="/ending cannot be written: Is a directory; remove it"):
+            live.router.down(1)
+
     def test_a_host_name_is_refused_as_a_target(self, live: Site, fleet: Fleet) -> None:
         with pytest.raises(Refused, match="localhost"):
             live.router.prepare(Routing({BLUE: 100}, None, {GREEN: (Target("localhost", fleet.green[0].target.port),)}), 1)

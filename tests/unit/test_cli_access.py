@@ -2,13 +2,14 @@
 
 import json
 import os
+import pwd
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from bleen import wiring
-from bleen.cli import planning
+from bleen import config, wiring
+from bleen.cli import main, planning
 from bleen.cli.access import Access
 from bleen.host import processes
 from bleen.host.processes import me
@@ -37,6 +38,32 @@ def test_what_a_verb_drove_goes_on_under_an_engine_but_what_was_taken_down_stays
     monkeypatch.setattr(os, "posix_spawn", spawn)
     Access(service.place, service.journal).leave(driver, release)
     assert len(started) == starts
+    service.close()
+
+
+@pytest.mark.parametrize("verb", ["rollback", "retire", "wait", "up", "down --yes", "engine"])
+def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """ "State belongs to the user whose directory it is: what acts refuses everybody else, root too, exit 2, naming that user and how to become it." """
+    service = FakeService(tmp_path)
+    service.stand()
+    service.deploy("1.1", Phase.HOLDING)
+    (file := tmp_path / "bleen.yaml").write_text(config.template("envoy", NAME))
+    before, place, stat = service.release, service.place, os.stat
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path))
+    if os.geteuid() == 0:
+        os.chown(place.path, 65534, -1)
+    else:  # nobody else can give a directory away
+        monkeypatch.setattr(os, "stat", lambda path, **more: stat("/" if path == place.path else path, **more))
+    files = sorted(place.path.rglob("*"))
+    assert main([*verb.split(), "--service", NAME, "-f", str(file)]) == 2
+    name = pwd.getpwuid(os.stat(place.path).st_uid).pw_name
+    assert f"{place.path} belongs to {name}: nothing was changed; run this as that user: `" in capsys.readouterr().err
+    assert (service.release, sorted(place.path.rglob("*"))) == (before, files)
+    theirs = os.stat(place.path)
+    monkeypatch.setattr(os, "fstat", lambda _: theirs)
+    place.must_be_ours()  # on a share that gives every file to one user it means nothing
     service.close()
 
 

@@ -1,5 +1,6 @@
 """What nobody should type and somebody does: told in a line, with the way on, and never as a bug of ours."""
 
+import errno
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 from bleen import config
 from bleen.cli import main
 from bleen.errors import UserError
+from bleen.host import state
 from bleen.host.state import Place, find
 
 HUGE = "99999999999999999999"
@@ -55,6 +57,23 @@ def test_what_cannot_be_meant_is_refused(typed: Typed, case: str) -> None:
     words, says = REFUSED[case]
     code, said = typed(*words)
     assert (code, says in said) == (2, True), said
+
+
+@pytest.mark.parametrize(
+    ("number", "way"),
+    [
+        (errno.ENOSPC, "make room, then try again"),
+        (errno.EACCES, "run this as the user that it belongs to"),
+        (errno.EMFILE, "raise the limit (`ulimit -n`)"),
+    ],
+)
+def test_what_the_host_does_not_let_us_do_is_said_with_the_way_out(typed: Typed, monkeypatch: pytest.MonkeyPatch, number: int, way: str) -> None:
+    def find(file: Path) -> Place:
+        raise OSError(number, os.strerror(number), "/x")
+
+    monkeypatch.setattr(state, "find", find)
+    code, said = typed("status")
+    assert (code, said.startswith(f"bleen: /x: {os.strerror(number)}; {way}")) == (2, True), said
 
 
 def test_options_may_stand_between_what_is_not_one(typed: Typed) -> None:

@@ -2,18 +2,19 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bleen.engine.upkeep import Upkeep
 from bleen.engine.watch import Watch
-from bleen.errors import Fenced, StaleWriter
+from bleen.errors import Fenced, StaleWriter, Unavailable
 from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Verb
-from bleen.model import Environment, Health, NotYet, Result, Routing, Verdict
+from bleen.model import Environment, Health, NotYet, Result, Routing, Running, Verdict
 from bleen.plan import Probe, Step
-from bleen.testing.service import FakeService
+from bleen.testing.service import NAME, FakeService
 
 P = Phase
 BLUE, GREEN = Environment("blue", 1), Environment("green", 2)
@@ -535,6 +536,50 @@ def test_rollback_to_a_version_that_is_not_healthy_halts_until_forced(service: F
     assert service.clock.now() - began >= 30.0
     assert service.ask(Verb.ROLLBACK, {"force": True}).obeyed
     assert (service.drive().phase, served(service)) == (P.ROLLED_BACK, {BLUE: 100})
+
+
+def test_a_rollback_while_nobody_can_look_at_what_runs_ends_in_words_and_is_forced_with_what_the_router_knows(service: FakeService) -> None:
+    """ "An old version that is not healthy within `checks.health.timeout`: halted in ROLLING_BACK, exit 5, saying what was found" """
+    service.deploy("1.1", P.HOLDING)
+    service.platform.break_down("Permission denied")
+    service.ask(Verb.ROLLBACK)
+    halted = service.drive().halted
+    assert ("Permission denied" in halted, "--force" in halted, served(service)) == (True, True, {GREEN: 100})
+    service.ask(Verb.ROLLBACK, {"force": True})
+    assert (service.drive(P.UNDOING).phase, served(service)) == (P.UNDOING, {BLUE: 100})
+    assert set(service.router.truth().targets) == {BLUE, GREEN}, "what is in flight to green goes on"
+    service.platform.mend()
+    assert service.drive().phase is P.ROLLED_BACK
+
+
+def test_a_list_of_what_runs_that_nobody_can_read_keeps_no_rollback_from_a_version_that_is_well(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From PROMOTING to HOLDING it always works."""
+    service.deploy("1.1", P.HOLDING)
+
+    def running() -> Mapping[Environment, Running]:
+        raise Unavailable("Permission denied")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(service.platform, "running", running)
+        service.ask(Verb.ROLLBACK)
+        assert service.drive(P.UNDOING).phase is P.UNDOING
+    assert served(service) == {BLUE: 100}
+    assert service.drive().phase is P.ROLLED_BACK
+
+
+def test_a_release_is_acted_on_though_nobody_can_look_at_anything_for_a_minute(service: FakeService) -> None:
+    """It says itself what it lacks: who waits for a rollback is told."""
+    service.deploy("1.1", P.HOLDING)
+    for each in (service.router, service.platform):
+        each.break_down("Permission denied")
+    upkeep = Upkeep(service.journal, service.engine, NAME)
+    assert not upkeep.back(service.service)
+    service.clock.advance(59.0)
+    assert not upkeep.back(service.service)
+    service.clock.advance(1.0)
+    assert upkeep.back(service.service)
+    service.router.mend()
+    assert Upkeep(service.journal, service.engine, NAME).back(service.service), "a listener that answers says that there was no reboot"
 
 
 def test_a_rollback_that_is_forced_to_an_environment_that_is_lost_leaves_no_drift_and_a_deploy_is_the_way_on(service: FakeService) -> None:

@@ -114,6 +114,13 @@ def test_a_program_that_ended_is_started_anew(record: Path) -> None:
     assert launch.launch(program(record, "sleep", "1000"), record) != first
 
 
+@pytest.mark.parametrize("held", ["", "5", "[]", "[1]", "{}", '{"pid": "x", "start": 1, "boot": ""}', '{"pid": 1, "start": null, "boot": ""}'])
+def test_a_record_that_names_no_process_keeps_its_program_from_nothing(record: Path, held: str) -> None:
+    record.write_text(held)
+    assert launch.recorded(record) is None
+    assert launch.launch(program(record, "sleep", "1000"), record).alive
+
+
 def test_what_was_ended_for_good_is_never_started_again(record: Path) -> None:
     process = launch.launch(program(record, "sleep", "1000"), record)
     until("it is gone", lambda: launch.end(record, forever=True))

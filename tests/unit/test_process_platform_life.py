@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -22,6 +23,7 @@ from bleen.plan import Probe
 from bleen.providers.platforms import process_record
 from bleen.providers.platforms.process import KEPT, ProcessPlatform
 from bleen.providers.platforms.process_record import State
+from bleen.testing.interrupt import fork
 from bleen.testing.site import done, until
 
 GREEN = Environment("green", 5)
@@ -505,6 +507,33 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(host: Host) ->
         file.write_text(other)
         assert said in platform.running()[GREEN].damaged
     file.write_text(text)
+
+
+def test_a_file_and_a_directory_that_nobody_may_look_into_hide_no_other(host: Host) -> None:
+    """ "From PROMOTING to HOLDING it always works": what cannot be looked at bars nobody's way back to another."""
+    platform = host.platform()
+    platform.provision(BLUE, "0.9", 2, 1)
+    platform.provision(GREEN, "1.0", 1, 1)
+    blue, green = host.place / str(BLUE), host.place / str(GREEN)
+    (blue / "1.json").rename(blue / "1.json.kept")
+    (blue / "1.json").symlink_to("1.json")  # which nobody can open, root neither
+    green.chmod(0)
+
+    def looks() -> None:
+        os.chdir(host.place)
+        if os.geteuid() == 0:
+            entry = pwd.getpwnam("nobody")
+            for path in (blue, *blue.iterdir()):
+                os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+            os.setuid(entry.pw_uid)
+        running = ProcessPlatform(Path(), Fence(Path("f")), Reserve(Path("r")), Path("p"), {}, PROBE).running()
+        assert (running[BLUE].version, running[BLUE].alive, len(running[BLUE].targets), running[BLUE].damaged) == ("0.9", 1, 2, "")
+        assert (running[GREEN].alive, running[GREEN].targets) == (0, ())
+        assert running[GREEN].damaged == "green-5/environment.json cannot be read: Permission denied"
+
+    assert os.waitpid(fork(looks), 0)[1] == 0
+    green.chmod(0o700)
+    (blue / "1.json.kept").rename(blue / "1.json")
 
 
 def test_how_instances_fare_is_as_good_as_unknown_where_a_field_is_of_the_wrong_kind(host: Host) -> None:

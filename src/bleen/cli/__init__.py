@@ -180,6 +180,7 @@ def _run(verb: str, rest: list[str]) -> int:
         ways = {
             **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS), "make room, then try again (`bleen rollback` has a reserve)"),
             **dict.fromkeys((errno.EACCES, errno.EPERM), "run this as the user that it belongs to"),
+            **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit (`ulimit -n`)"),
         }
         if error.errno == errno.ENOENT and not os.stat(os.curdir).st_nlink:
             return _refused(rest, UserError("the directory that this was typed in is gone: go to another one, or name the service with --service"))

@@ -97,6 +97,7 @@ class Access(NamedTuple):
         return wiring.build(self.place, self.service, release)
 
     def driver(self) -> "Driver":
+        self.place.must_be_ours()
         from bleen.engine.drive import Driver, holder  # verbs that only look, `status` above all, load no engine
 
         return Driver(self.journal, self.engine(), self.name, holder(__version__), lambda trouble: print(f"bleen: {trouble}", file=sys.stderr))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from bleen.engine.watch import Sight, Watch
+from bleen.errors import Unavailable
 from bleen.lifecycle import Phase, Release, Service, step
-from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Verdict
+from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Running, Verdict
 from bleen.plan import duration
 from bleen.ports import Migrator, Providers, Router, Shipping
 
@@ -40,11 +41,18 @@ class World(NamedTuple):
         sight = self.watch.look(self.providers.platform, environment, release.plan.probe, self.now, release.entered)
         return sight if sight.at >= release.entered else Sight(trouble="looking")
 
-    def wanted(self, shares: Mapping[Environment, int], preview: Environment | None = None) -> Routing:
+    def known(self) -> Mapping[Environment, Running]:
+        """What runs; while the platform cannot say it, what the router knows, as damaged: that keeps nobody from going back to what is well."""
+        try:
+            return self.providers.platform.running()
+        except Unavailable as error:
+            return {e: Running("", 0, 0, (), damaged=str(error)) for e in self.router.routing().targets}
+
+    def wanted(self, shares: Mapping[Environment, int], preview: Environment | None = None, running: Mapping[Environment, Running] | None = None) -> Routing:
         """A routing with these shares, that knows the addresses of every environment which runs. One that is to get traffic and does not run has those that the
         router knows, and so has one of which the platform knows none: what serves is then what was wished for, and no drift that nobody can undo.
         """
-        running = self.providers.platform.running()
+        running = self.providers.platform.running() if running is None else running
         targets = {e: r.targets for e, r in running.items() if r.targets and not r.stopping}
         if lost := (shares.keys() | {e for e, r in running.items() if r.damaged}) - targets.keys():
             targets |= {e: ts for e, ts in self.router.routing().targets.items() if e in lost and ts}
@@ -242,10 +250,11 @@ def contracting(release: Release, world: World) -> Outcome:
 def rolling_back(release: Release, world: World) -> Outcome:
     plan, old, platform = release.plan, release.plan.old, world.providers.platform
     assert old is not None, "a release without an old environment halts instead"
-    runs = platform.running().get(old)
+    running = world.known()
+    runs = running.get(old)
     if runs and runs.replicas < plan.old_replicas and not runs.damaged:
         platform.provision(old, plan.old_version, plan.old_replicas, world.epoch)
-    wanted = world.wanted({old: 100})
+    wanted = world.wanted({old: 100}, running=running)
     if not world.router.routing().same_production(wanted):
         sight = world.sight_now(release, old)
         if not _able(release, world, sight) and not release.forced:

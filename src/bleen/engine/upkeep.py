@@ -3,7 +3,7 @@
 import time
 from contextlib import suppress
 
-from bleen.engine.tick import Engine
+from bleen.engine.tick import PATIENCE, Engine
 from bleen.errors import Unavailable
 from bleen.lifecycle import Release, Service
 from bleen.model import Environment
@@ -29,15 +29,17 @@ class Upkeep:
     def back(self, service: Service) -> bool:
         """Whether releases may be acted on: after a reboot everything looks dead until it has been started again.
 
-        A listener that answers, or a process that is alive, says that there was none.
+        A listener that answers, or a process that is alive, says that there was none. While neither can be asked, it is not known; a minute later each
+        release says for itself what it lacks.
         """
         if self._back is None:
-            _, providers = self._providers(service)
-            self._back = not service.up or any(runs.alive for runs in providers.platform.running().values())
+            with suppress(Unavailable):
+                _, providers = self._providers(service)
+                self._back = not service.up or any(runs.alive for runs in providers.platform.running().values())
             with suppress(Unavailable):
                 providers.router.routing()
                 self._back = True
-        return self._back
+        return self._journal.now() >= self._began + PATIENCE if self._back is None else self._back
 
     def tend(self, service: Service) -> None:
         """Starts again what should run and does not: the environments first, then, with something to send to, the listener. Raises Unavailable or Refused."""

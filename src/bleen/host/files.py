@@ -23,6 +23,16 @@ _LEAST = 4
 """Slices of a reserve that a rollback can be done with, and a proxy that is killed meanwhile be started again."""
 
 
+_LIMIT = "raise the limit (`ulimit -n`)"
+_WAYS = {errno.EISDIR: "remove it", errno.EMFILE: _LIMIT, errno.ENFILE: _LIMIT}
+
+
+def in_words(error: OSError) -> str:
+    """What the operating system says of a file of ours, and the way on where only a person has one."""
+    way = _WAYS.get(error.errno or 0)
+    return f"{error.strerror or error}{f'; {way}' if way else ''}"
+
+
 def room(path: Path) -> int:
     """Bytes that the disk of a path has left for whoever is not root (statvfs(3))."""
     disk = os.statvfs(path)
@@ -94,7 +104,7 @@ def locked(path: Path, seconds: float, why: str) -> Iterator[int]:
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
-        raise Unavailable(f"{path} cannot be opened: {error.strerror}; raise the limit (`ulimit -n`)") from None
+        raise Unavailable(f"{path} cannot be opened: {in_words(error)}") from None
     try:
         _lock(handle, path, time.monotonic() + seconds, why)
         yield handle

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen.errors import Refused, Unavailable
-from bleen.host import processes
-from bleen.host.files import locked
+from bleen.host import launcher, processes
+from bleen.host.files import in_words, locked
 from bleen.host.processes import Process
 
 MARK = "BLEEN_RECORD"
@@ -107,14 +107,14 @@ def found(program: Program) -> str:
 
 
 def recorded(record: Path) -> Process | None:
-    """The process that a record names, dead or alive."""
+    """The process that a record names, dead or alive. Raises Unavailable for one that cannot be read, PermissionError for one that is another user's."""
     try:
-        row = json.loads(record.read_text())
-        return Process(row["pid"], row["start"], row["boot"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError):  # cut short by a crash of the host, which took the process along; or by another hand
-        return None
+        row = launcher.read(str(record))
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise Unavailable(f"{record} cannot be read: {in_words(error)}") from None
+    return Process(row["pid"], row["start"], row["boot"]) if row else None
 
 
 def is_of(pid: int, record: Path) -> bool:

@@ -91,13 +91,16 @@ def become_user(name: str) -> None:
 
 
 def read(path: str) -> dict | None:
+    """What a record names: a pid, a start time and a boot id; None if it is not there, or holds anything else."""
     try:
         with open(path) as f:
-            return json.load(f)
+            row = json.load(f)
     except FileNotFoundError:
         return None
-    except ValueError:  # cut short by a crash of the host, which took the process along
+    except ValueError:  # cut short by a crash of the host, which took the process along; or by another hand, as what is of another kind
         return None
+    kinds = [type(row.get(name)) for name in ("pid", "start", "boot")] if type(row) is dict else []
+    return row if kinds == [int, int, str] else None
 
 
 def alive(process: dict) -> bool:

@@ -17,6 +17,7 @@
 """
 
 import os
+import sys
 import zlib
 from pathlib import Path
 
@@ -59,6 +60,28 @@ class Place:
             if each == self.path:  # before there is anything in it, as only what is made afterwards goes by it
                 write_in_place(each)
 
+    def must_be_ours(self) -> None:
+        """Raises UserError if it belongs to another user than who we are, root too: with what we would make there, and start, its own could not go on."""
+        try:
+            owner = os.stat(self.path).st_uid
+        except OSError:  # nothing is there yet; or nobody may look, which is said where somebody has to
+            return
+        if owner == os.geteuid() or _would_own(owner, self.path):
+            return
+        import pwd  # only to say whose it is
+        import shlex
+
+        root = os.geteuid() == 0
+        try:
+            name = pwd.getpwuid(owner).pw_name
+            become = ["runuser" if root else "sudo", "-u", name]
+        except KeyError:
+            name = f"user {owner}"
+            become = ["setpriv", "--reuid", str(owner), "--clear-groups"] if root else ["sudo", "-u", f"#{owner}"]
+        state = [] if "BLEEN_STATE" in os.environ else ["env", f"BLEEN_STATE={self.root}"]
+        way = shlex.join([*become, "--", *state, "bleen", *sys.argv[1:]])
+        raise UserError(f"{self.path} belongs to {name}: nothing was changed; run this as that user: `{way}`")
+
     def remember(self, file: Path) -> None:
         """Maps a bleen.yaml to this service, for the verbs that do not read it."""
         note, text = _note(file), f"{self.service}\n{os.fsencode(os.path.realpath(file)).decode(errors='backslashreplace')}\n"
@@ -89,6 +112,22 @@ def named(service: str) -> Place:
 def services() -> list[str]:
     """The services of this host that have a journal."""
     return sorted(p.parent.name for p in (root() / "services").glob("*/journal.db"))
+
+
+def _would_own(owner: int, directory: Path) -> bool:
+    """Whether a user owns whatever is made in a directory, as on a share that knows no other: then nobody can be told from anybody by it."""
+    probe = directory / f".{os.getpid()}.owner"
+    try:
+        handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except PermissionError:
+        return False
+    except OSError:  # a full disk keeps nobody from a rollback
+        return True
+    try:
+        return os.fstat(handle).st_uid == owner
+    finally:
+        os.close(handle)
+        os.unlink(probe)
 
 
 def _note(file: Path) -> Path:

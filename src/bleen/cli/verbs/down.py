@@ -21,6 +21,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     access = open_service(args)
+    access.place.must_be_ours()
     if not args.yes:
         if not sys.stdin.isatty():
             raise UserError(f"nothing was touched: nobody is there to ask. This would end {access.name} for its users; --yes says that it may")

@@ -19,6 +19,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     access = open_service(args)
+    access.place.must_be_ours()
     if args.start:
         if access.service.up:
             if access.hung:

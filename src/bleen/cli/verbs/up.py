@@ -34,6 +34,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     place, wanted = _wanted(args)
+    place.must_be_ours()
     addresses.of_nobody_else(place, wanted)
     if not place.journal.exists():
         addresses.usable(place, wanted)

@@ -5,7 +5,7 @@ Whatever starts or ends processes holds the service's fence, and is the only one
 """
 
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,10 @@ class ProcessPlatform:
         with _in_words("look at", self._place):
             for environment, path, record in self._records():
                 if isinstance(record, Unavailable):
-                    alive = _alive(path)
+                    alive = _known_to_live(path, _launched(path))
                     found[environment] = Running("", alive, alive, (), damaged=str(record))
                     continue
-                alive = sum(_is_alive(path, n) for n in record.instances)
+                alive = _known_to_live(path, record.instances)
                 found[environment] = Running(record.version, record.replicas, alive, record.targets, stopping=record.replicas == 0)
         return found
 
@@ -83,7 +83,7 @@ class ProcessPlatform:
             try:
                 record = process_record.read(path)
             except Unavailable as error:
-                if _alive(path):
+                if any(_is_alive(path, n) for n in _launched(path)):
                     raise
                 return Health(0, 1, (), f"none of its copies is alive, and {error}")
             if record is None or record.replicas == 0:
@@ -409,9 +409,21 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _alive(path: Path) -> int:
-    """How many instances are, whatever the record of their environment says."""
-    return sum(_is_alive(path, n) for file in path.iterdir() if (n := _instance(file, ".json")))
+def _launched(path: Path) -> Iterator[int]:
+    """The instances that have a launch record, whatever the record of their environment says."""
+    for file in path.iterdir():
+        if n := _instance(file, ".json"):
+            yield n
+
+
+def _known_to_live(path: Path, instances: Iterable[int]) -> int:
+    """How many of these are seen to: a directory or a file that cannot be looked into hides no other, and bars nobody's way back to it."""
+    alive = 0
+    with suppress(OSError):
+        for n in instances:
+            with suppress(OSError, Unavailable):
+                alive += _is_alive(path, n)
+    return alive
 
 
 def _is_alive(path: Path, n: int) -> bool:

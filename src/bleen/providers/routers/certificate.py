@@ -21,13 +21,13 @@ _BLOCK = r"(?s)-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----"
 class Certificate:
     """``tls`` holds the paths ``certificate`` (with its chain) and ``key``, both PEM; ``place`` is the directory of the router.
 
-    ``fault`` is what the proxy finds wrong with a certificate and a key, empty if nothing, where it takes less than OpenSSL does.
+    ``fault`` is what the proxy finds wrong with a certificate and a key, empty if nothing, where it takes less than OpenSSL does; it may raise Unavailable.
     """
 
     def __init__(self, place: Path, tls: Mapping[str, str], fault: Callable[[str, str], str] = lambda chain, key: "") -> None:
         self.chain, self.key = (os.path.abspath(tls[name]) for name in ("certificate", "key"))
         self.mark = place / "certificate.taken"
-        self._fault = fault
+        self._fault, self._judged = fault, ("", "")
 
     def state(self) -> str:
         """Changes whenever one of the files is replaced or written to. Raises Refused for one that is not there."""
@@ -39,11 +39,18 @@ class Certificate:
 
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, password="")
-            why = self._fault(self.chain, self.key)
-        except (OSError, ValueError) as error:
+            why = self._wrong()
+        except (OSError, ValueError, Unavailable) as error:
             why = str(error)
         if why:
             raise Refused(f"the certificate {self.chain} with the key {self.key} cannot be used: {why}")
+
+    def _wrong(self) -> str:
+        """What the proxy finds wrong with the files. It is not asked again before they change: who refuses them may be asked several times a second."""
+        now = self.state()  # before they are read
+        if self._judged[0] != now:
+            self._judged = now, self._fault(self.chain, self.key)
+        return self._judged[1]
 
     def renew(self, listen: str, give: Callable[[], None], keep: Callable[[Path, str], None]) -> None:
         """If the files are not those that the proxy has: checks them, gives them to it, and waits until its listener shows them.

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bleen.errors import Refused, Unavailable
 from bleen.host import logs
-from bleen.host.files import Fence, Reserve, sync_directory, write_durably
+from bleen.host.files import Fence, Reserve, in_words, sync_directory, write_durably
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Listener, Probe
 from bleen.providers.routers import envoy_config as config
@@ -199,7 +199,7 @@ class Envoy:
         try:
             self._reserve.within(write)
         except OSError as error:
-            raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
+            raise Unavailable(f"{path} cannot be written: {in_words(error)}") from None
 
     def _memory(self) -> Routing | None:
         """What Envoy would start with; None if its files are not there, or are not ours any more."""
@@ -312,7 +312,7 @@ def fault(chain: str, key: str) -> str:
     try:
         found = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=5, check=False)
     except subprocess.TimeoutExpired:
-        return "Envoy takes more than 5 s to look at them"
+        raise Unavailable("Envoy takes more than 5 s to look at them") from None
     said = found.stderr.strip().rpartition("'': ")[2][-300:]  # after where it says so, and of which file of its own, that has no name
     return f"Envoy says: {said}" if found.returncode else ""
 

@@ -19,7 +19,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from typing import NamedTuple
 from bleen.errors import Refused, Unavailable
 from bleen.host import launch, logs
 from bleen.host.clock import since_boot
-from bleen.host.files import Fence, Reserve, text_of, write_durably
+from bleen.host.files import Fence, Reserve, in_words, text_of, write_durably
 from bleen.host.launch import Program
 from bleen.host.processes import Process
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
@@ -264,7 +264,7 @@ class HAProxy:
             process = launch.recorded(self._record)
             waiting = self._end(process) if process and process.alive else None
             if waiting is None:
-                self._ending.unlink(missing_ok=True)
+                self._forget_its_ending()
             return waiting
 
     # What it says
@@ -350,7 +350,7 @@ class HAProxy:
         try:
             self._reserve.within(partial(write_durably, path, text))
         except OSError as error:
-            raise Unavailable(f"{path} cannot be written: {error.strerror}; what HAProxy does would not survive a restart of it") from error
+            raise Unavailable(f"{path} cannot be written: {in_words(error)}; what HAProxy does would not survive a restart of it") from error
 
     def _ask(self, commands: Sequence[str]) -> str:
         """Sends a line of commands to the stats socket, and reads all that it answers. Raises Unavailable at once if it does not run, after 2 s if it hangs."""
@@ -404,7 +404,7 @@ class HAProxy:
         self._link_certificate()
         self._write(servers, ways)
         _must_be_sound(binary, self._place)
-        self._ending.unlink(missing_ok=True)
+        self._forget_its_ending()
         program = Program([binary, "-q", "-db", "-f", config.CONFIG], str(self._place), {"PATH": os.environ.get("PATH", os.defpath)}, str(self._log))
         try:
             return self._reserve.within(lambda: launch.launch(program, self._record))
@@ -445,6 +445,10 @@ class HAProxy:
         if launch.end(self._record, number):
             return None
         return NotYet(f"HAProxy (pid {process.pid}) to end; requests in flight get {_GRACE:g} s", 0.05)
+
+    def _forget_its_ending(self) -> None:
+        with suppress(IsADirectoryError):  # which says nothing of any ending
+            self._ending.unlink(missing_ok=True)
 
     def _asked_to_end(self, process: Process) -> float | None:
         """When this process was asked to end, since boot."""
