@@ -78,8 +78,7 @@ class Place:
         except KeyError:
             name = f"user {owner}"
             become = ["setpriv", "--reuid", str(owner), "--clear-groups"] if root else ["sudo", "-u", f"#{owner}"]
-        state = [] if "BLEEN_STATE" in os.environ else ["env", f"BLEEN_STATE={self.root}"]
-        way = shlex.join([*become, "--", *state, "bleen", *sys.argv[1:]])
+        way = shlex.join([*become, "--", "env", f"BLEEN_STATE={self.root}", "bleen", *sys.argv[1:]])  # sudo keeps no variable
         raise UserError(f"{self.path} belongs to {name}: nothing was changed; run this as that user: `{way}`")
 
     def remember(self, file: Path) -> None:
