@@ -1502,6 +1502,18 @@ def test_what_a_role_would_find_in_the_place_of_something_is_warned_of(base: Bas
     assert "by the search_path of the role finder_8 (app, public), users is this from here on, and not public.users: if the version that serves" in said
 
 
+@pytest.mark.parametrize("published", ["FOR TABLE users", "FOR ALL TABLES", "FOR TABLES IN SCHEMA public"])
+def test_a_column_that_subscribers_have_not_is_warned_of(base: Base, published: str) -> None:
+    """adds "nothing that the old one could notice": its subscribers stop."""
+    rows(base, f"{USERS} CREATE PUBLICATION p {published}; CREATE PUBLICATION q FOR TABLE users (id, first_name); CREATE SCHEMA o; CREATE TABLE o.t (a int)")
+    foresight = Foresight(Schema(base.open()))
+    (said,) = foresight.risks(migration(expand="ALTER TABLE users ADD COLUMN a int, ADD COLUMN b int;"))
+    assert said.endswith("ADD COLUMN b int: users is in the publication p: a subscriber that has no a, b stops at the next row; add it there first")
+    quiet = migration(expand="ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (1) STORED; ALTER TABLE users ALTER COLUMN id SET DEFAULT 1;")
+    assert foresight.risks(quiet) == []
+    assert len(foresight.risks(migration(expand="ALTER TABLE o.t ADD COLUMN b int;"))) == ("ALL" in published)
+
+
 NAMESAKES = "ALTER TABLE users DROP COLUMN IF EXISTS last_name; ALTER TABLE n DROP COLUMN IF EXISTS last_name;"
 
 

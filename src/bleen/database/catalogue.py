@@ -119,9 +119,9 @@ class Catalogue:
         """The other columns that the server itself sets when an UPDATE sets these."""
         return []
 
-    def hides(self, statement: Statement) -> str:
-        """What a statement makes that a role, which names it without its schema, finds in the place of another, and what to do; empty if there is none."""
-        return ""
+    def risks(self, statement: Statement) -> list[str]:
+        """What a statement of an expand hides from, or makes fail for, whoever uses the database, and no error tells of when it runs; each with what to do."""
+        return []
 
     def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:
         """Which of ``statements``, behind those ``before``, take the default of a column away without a word, as they say all of it anew; a line each, with

@@ -40,7 +40,7 @@ _RISKS: tuple[_Question, ...] = (
     statements.needing,
     statements.overlooked,
     statements.firing,
-    statements.hiding,
+    statements.silent,
     statements.may_spread,
     statements.may_outgrow,
 )

@@ -84,11 +84,10 @@ def unseen(it: Prospect) -> Iterator[str]:
         yield f"{unknown}: look that no other migration needs it, in a pair, a backfill or a contract of its own"
 
 
-def hiding(it: Prospect) -> Iterator[str]:
-    """What its expand makes that somebody finds in the place of what was there before."""
+def silent(it: Prospect) -> Iterator[str]:
+    """What its expand does to others without a word of the server's."""
     for each in it.statements("expand"):
-        if why := it.server.catalogue.hides(each):
-            yield f"{each.brief}: {why}"
+        yield from (f"{each.brief}: {why}" for why in it.server.catalogue.risks(each))
 
 
 def overlooked(it: Prospect) -> Iterator[str]:

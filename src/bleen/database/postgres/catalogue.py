@@ -12,6 +12,7 @@ from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.needing import needing
 from bleen.database.postgres.objects import alters, behind, held
 from bleen.database.postgres.outgrown import outgrown
+from bleen.database.postgres.risks import risks
 from bleen.database.postgres.spreads import spreading
 from bleen.database.postgres.standing import otherwise
 from bleen.database.postgres.trees import dropped, named, node_of
@@ -24,22 +25,6 @@ _MERGED = """
         SELECT coalesce(a.attname, '')::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, at)
         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.at)
     ORDER BY 1"""
-_HIDDEN = """
-    SELECT r.rolname, n.nspname, c.relname FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE r.rolname = %s AND r.rolcanlogin AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-    AND n.nspname = ANY(current_schemas(false)) AND n.nspname <> r.rolname ORDER BY array_position(current_schemas(false), n.nspname) LIMIT 1"""
-"""PostgreSQL, "Schemas": the search_path is "$user", public by default."""
-_BEHIND = """
-    WITH made AS (SELECT coalesce(nullif(%s, ''), current_schema()) AS schema, %s AS name, current_schemas(false)::text[] AS ours), paths AS (
-        SELECT CASE setrole WHEN 0 THEN 'this database' ELSE 'the role ' || setrole::regrole END AS who, substr(config, 13) AS said,
-        string_to_array(translate(replace(substr(config, 13), '"$user"', coalesce(rolname, '')), '"', ''), ', ') AS path
-        FROM pg_db_role_setting CROSS JOIN unnest(setconfig) config LEFT JOIN pg_roles r ON r.oid = setrole
-        WHERE starts_with(config, 'search_path=') AND (setrole = 0 OR rolcanlogin)
-        AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
-    SELECT who, said, n.nspname FROM made CROSS JOIN paths JOIN pg_class c ON c.relname = name JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND array_position(path, n.nspname::text) > array_position(path, schema)
-    AND (array_position(ours, n.nspname::text) > array_position(ours, schema)) IS NOT TRUE ORDER BY 1, array_position(path, n.nspname::text) LIMIT 1"""
-"""What is refused by our own path is no risk any more."""
 
 
 class PostgresCatalogue(Catalogue):
@@ -125,23 +110,8 @@ class PostgresCatalogue(Catalogue):
     def outgrown(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Outgrown]:
         return list(outgrown(self._rows, statements, before))
 
-    def hides(self, statement: Statement) -> str:
-        (node, name), made = node_of(statement), None
-        if name in ("create_stmt", "create_foreign_table_stmt"):
-            made = node.relation if name == "create_stmt" else node.base_stmt.relation
-        elif name in ("view_stmt", "create_table_as_stmt"):
-            made = node.view if name == "view_stmt" else node.into.rel
-        if made is None:
-            return ""
-        found = self._rows(_HIDDEN, [made.schemaname, made.relname]) if made.schemaname else []
-        if not found:
-            for who, path, of in self._rows(_BEHIND, [made.schemaname, made.relname]):
-                why = f"by the search_path of {who} ({path}), {made.relname} is this from here on, and not {of}.{made.relname}"
-                return f"{why}: if the version that serves looks by that, give it another name"
-            return ""
-        ((schema, of, table),) = found
-        why = f"to the role {schema}, whose search_path begins with the schema of its name, {table} is this from here on, and not {of}.{table}"
-        return f"{why}: if the version that serves logs in as {schema}, give it another name or schema"
+    def risks(self, statement: Statement) -> list[str]:
+        return list(risks(self._rows, statement))
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         return fired(self._rows, table, columns)

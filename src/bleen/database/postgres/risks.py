@@ -1,0 +1,75 @@
+"""What a statement of an expand does to whoever uses the database, and no error tells of when it runs: a line each, with what to do."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import postgast
+
+from bleen.database.postgres.leftovers import Rows
+from bleen.database.postgres.trees import named, node_of
+from bleen.database.statements import Statement
+
+_PB = postgast.pg_query_pb2
+
+_HIDDEN = """
+    SELECT r.rolname, n.nspname, c.relname FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE r.rolname = %s AND r.rolcanlogin AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND n.nspname = ANY(current_schemas(false)) AND n.nspname <> r.rolname ORDER BY array_position(current_schemas(false), n.nspname) LIMIT 1"""
+"""PostgreSQL, "Schemas": the search_path is "$user", public by default."""
+_BEHIND = """
+    WITH made AS (SELECT coalesce(nullif(%s, ''), current_schema()) AS schema, %s AS name, current_schemas(false)::text[] AS ours), paths AS (
+        SELECT CASE setrole WHEN 0 THEN 'this database' ELSE 'the role ' || setrole::regrole END AS who, substr(config, 13) AS said,
+        string_to_array(translate(replace(substr(config, 13), '"$user"', coalesce(rolname, '')), '"', ''), ', ') AS path
+        FROM pg_db_role_setting CROSS JOIN unnest(setconfig) config LEFT JOIN pg_roles r ON r.oid = setrole
+        WHERE starts_with(config, 'search_path=') AND (setrole = 0 OR rolcanlogin)
+        AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
+    SELECT who, said, n.nspname FROM made CROSS JOIN paths JOIN pg_class c ON c.relname = name JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND array_position(path, n.nspname::text) > array_position(path, schema)
+    AND (array_position(ours, n.nspname::text) > array_position(ours, schema)) IS NOT TRUE ORDER BY 1, array_position(path, n.nspname::text) LIMIT 1"""
+"""What is refused by our own path is no risk any more."""
+_PUBLISHED = """
+    WITH those AS (SELECT to_regclass(%s)::oid AS relid UNION SELECT relid FROM pg_partition_tree(to_regclass(%s)))
+    SELECT pubname FROM pg_publication p WHERE EXISTS (SELECT FROM those JOIN pg_class c ON c.oid = relid WHERE relpersistence = 'p' AND (
+        puballtables OR EXISTS (SELECT FROM pg_publication_rel WHERE prpubid = p.oid AND prrelid = relid AND prattrs IS NULL)
+        OR EXISTS (SELECT FROM pg_publication_namespace WHERE pnpubid = p.oid AND pnnspid = relnamespace)))
+    ORDER BY 1"""
+"""Which publications have each column of a table, be it added later: no list of columns says which."""
+
+
+def risks(rows: Rows, statement: Statement) -> Iterator[str]:
+    """Implements ``Catalogue.risks``."""
+    node, kind = node_of(statement)
+    yield from _hides(rows, node, kind)
+    yield from _strands(rows, node, kind)
+
+
+def _hides(rows: Rows, node: Any, kind: str) -> Iterator[str]:
+    """What a role, which names it without its schema, finds in the place of another."""
+    made = None
+    if kind in ("create_stmt", "create_foreign_table_stmt"):
+        made = node.relation if kind == "create_stmt" else node.base_stmt.relation
+    elif kind in ("view_stmt", "create_table_as_stmt"):
+        made = node.view if kind == "view_stmt" else node.into.rel
+    if made is None:
+        return
+    own = rows(_HIDDEN, [made.schemaname, made.relname]) if made.schemaname else []
+    for schema, of, table in own:
+        why = f"to the role {schema}, whose search_path begins with the schema of its name, {table} is this from here on, and not {of}.{table}"
+        yield f"{why}: if the version that serves logs in as {schema}, give it another name or schema"
+    for who, path, of in [] if own else rows(_BEHIND, [made.schemaname, made.relname]):
+        why = f"by the search_path of {who} ({path}), {made.relname} is this from here on, and not {of}.{made.relname}"
+        yield f"{why}: if the version that serves looks by that, give it another name"
+
+
+def _strands(rows: Rows, node: Any, kind: str) -> Iterator[str]:
+    """Columns that subscribers have not, who stop then at the next row; a generated column is not published."""
+    added = [getattr(each.alter_table_cmd, "def").column_def for each in _commands(node, kind) if each.alter_table_cmd.subtype == _PB.AT_AddColumn]
+    sent = [each.colname for each in added if not any(it.constraint.contype == _PB.CONSTR_GENERATED for it in each.constraints)]
+    table = named(node.relation) if sent else ""
+    if table and (found := [name for (name,) in rows(_PUBLISHED, [table, table])]):
+        of = f"{'the publication' if len(found) == 1 else 'the publications'} {', '.join(found)}"
+        yield f"{node.relation.relname} is in {of}: a subscriber that has no {', '.join(sent)} stops at the next row; add it there first"
+
+
+def _commands(node: Any, kind: str) -> Any:
+    return node.cmds if kind == "alter_table_stmt" else ()
