@@ -1514,6 +1514,42 @@ def test_a_column_that_subscribers_have_not_is_warned_of(base: Base, published: 
     assert len(foresight.risks(migration(expand="ALTER TABLE o.t ADD COLUMN b int;"))) == ("ALL" in published)
 
 
+SEED = "INSERT INTO roles {};"
+SETVAL = "(id, name) VALUES (4, 'auditor'); SELECT setval('roles_id_seq', 4)"
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("(id, name) VALUES (DEFAULT, 'd'), (4, 'auditor')", "it gives id by hand, and roles_id_seq, which stands at 3, comes to that too"),
+        ("VALUES (4, 'auditor')", "it gives id by hand"),
+        ("(id, name) SELECT max(id) + 1, 'auditor' FROM roles", "it gives id by hand"),
+        ("(id, name) VALUES (0, 'nobody'), (-1, 'none')", ""),
+        ("(id, name) VALUES (DEFAULT, 'auditor')", ""),
+        ("(name) VALUES ('auditor')", ""),
+        ("DEFAULT VALUES", ""),
+        (SETVAL, ""),
+    ],
+)
+def test_a_key_that_a_sequence_will_come_to_is_warned_of(base: Base, statement: str, told: str) -> None:
+    """The old version's INSERT would fail that comes to it."""
+    rows(base, "CREATE TABLE roles (id serial PRIMARY KEY, name text); INSERT INTO roles (name) VALUES ('a'), ('b'), ('c')")
+    said = Foresight(Schema(base.open())).risks(migration(expand=SEED.format(statement)))
+    assert [told in each for each in said] == [True] * bool(told), said
+
+
+def test_an_index_over_what_may_be_too_long_for_it_is_warned_of(base: Base) -> None:
+    """The old version's INSERT would fail of what it could write before."""
+    rows(
+        base, "CREATE TABLE posts (id int, title text, body text); INSERT INTO posts SELECT n, 'a title', repeat(md5(n::text), 20) FROM generate_series(1, 9) n"
+    )
+    rows(base, "ANALYZE posts")
+    foresight = Foresight(Schema(base.open()))
+    (said,) = foresight.risks(migration(expand="CREATE INDEX CONCURRENTLY i ON posts (title, body);"))
+    assert "(title, body): body has 644 bytes on average, and a write fails from here on whose body is longer than 2704 bytes, compressed" in said
+    assert foresight.risks(migration(expand="CREATE INDEX CONCURRENTLY i ON posts USING hash (body); CREATE INDEX CONCURRENTLY j ON posts (md5(body));")) == []
+
+
 NAMESAKES = "ALTER TABLE users DROP COLUMN IF EXISTS last_name; ALTER TABLE n DROP COLUMN IF EXISTS last_name;"
 
 

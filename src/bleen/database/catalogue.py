@@ -119,8 +119,8 @@ class Catalogue:
         """The other columns that the server itself sets when an UPDATE sets these."""
         return []
 
-    def risks(self, statement: Statement) -> list[str]:
-        """What a statement of an expand hides from, or makes fail for, whoever uses the database, and no error tells of when it runs; each with what to do."""
+    def risks(self, statement: Statement, expand: str) -> list[str]:
+        """What a statement of an ``expand`` hides from, or makes fail for, whoever uses the database, and no error tells of then; each with what to do."""
         return []
 
     def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:

@@ -87,7 +87,7 @@ def unseen(it: Prospect) -> Iterator[str]:
 def silent(it: Prospect) -> Iterator[str]:
     """What its expand does to others without a word of the server's."""
     for each in it.statements("expand"):
-        yield from (f"{each.brief}: {why}" for why in it.server.catalogue.risks(each))
+        yield from (f"{each.brief}: {why}" for why in it.server.catalogue.risks(each, it.migration.sql("expand")))
 
 
 def overlooked(it: Prospect) -> Iterator[str]:

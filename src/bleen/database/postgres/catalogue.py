@@ -110,8 +110,8 @@ class PostgresCatalogue(Catalogue):
     def outgrown(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Outgrown]:
         return list(outgrown(self._rows, statements, before))
 
-    def risks(self, statement: Statement) -> list[str]:
-        return list(risks(self._rows, statement))
+    def risks(self, statement: Statement, expand: str) -> list[str]:
+        return list(risks(self._rows, statement, expand))
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         return fired(self._rows, table, columns)

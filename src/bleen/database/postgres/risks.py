@@ -1,5 +1,6 @@
 """What a statement of an expand does to whoever uses the database, and no error tells of when it runs: a line each, with what to do."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from bleen.database.postgres.trees import named, node_of
 from bleen.database.statements import Statement
 
 _PB = postgast.pg_query_pb2
+
+_MOVES = re.compile(r"\b(setval|RESTART)\b", re.IGNORECASE)
 
 _HIDDEN = """
     SELECT r.rolname, n.nspname, c.relname FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -35,12 +38,25 @@ _PUBLISHED = """
     ORDER BY 1"""
 """Which publications have each column of a table, be it added later: no list of columns says which."""
 
+_COUNTED = """
+    SELECT attname, seq::regclass::text, CASE WHEN has_sequence_privilege(seq, 'SELECT') THEN coalesce(pg_sequence_last_value(seq), 0) END
+    FROM (SELECT attname, attnum, pg_get_serial_sequence(%s, attname)::regclass::oid AS seq FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+        WHERE attrelid = to_regclass(%s) AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped) those ORDER BY attnum"""
+"""The columns of a table, each with the sequence that it is counted by, and where that stands."""
+_WIDE = """
+    SELECT s.attname, avg_width FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
+    JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname AND NOT s.inherited
+    WHERE c.oid = to_regclass(%s) AND s.attname = ANY(%s) AND avg_width >= 100 AND attlen = -1 AND (atttypmod = -1 OR atttypmod > 2000) ORDER BY attnum"""
+"""Columns whose values are long, as the statistics say, and may be longer than a page of a btree lets them (2704 bytes): not of an address or a name."""
 
-def risks(rows: Rows, statement: Statement) -> Iterator[str]:
+
+def risks(rows: Rows, statement: Statement, expand: str) -> Iterator[str]:
     """Implements ``Catalogue.risks``."""
     node, kind = node_of(statement)
     yield from _hides(rows, node, kind)
     yield from _strands(rows, node, kind)
+    yield from _collides(rows, node, kind, expand)
+    yield from _limits(rows, node, kind)
 
 
 def _hides(rows: Rows, node: Any, kind: str) -> Iterator[str]:
@@ -69,6 +85,35 @@ def _strands(rows: Rows, node: Any, kind: str) -> Iterator[str]:
     if table and (found := [name for (name,) in rows(_PUBLISHED, [table, table])]):
         of = f"{'the publication' if len(found) == 1 else 'the publications'} {', '.join(found)}"
         yield f"{node.relation.relname} is in {of}: a subscriber that has no {', '.join(sent)} stops at the next row; add it there first"
+
+
+def _collides(rows: Rows, node: Any, kind: str, expand: str) -> Iterator[str]:
+    """Keys by hand that a sequence will come to, and then an INSERT of the version that serves fails; whoever moves the sequence has thought of it."""
+    if kind != "insert_stmt" or not node.HasField("select_stmt") or _MOVES.search(expand):
+        return
+    table, given = named(node.relation), [each.list.items for each in node.select_stmt.select_stmt.values_lists]
+    columns = rows(_COUNTED, [table, table])
+    order = [each.res_target.name for each in node.cols] or [name for name, _, _ in columns]
+    for name, sequence, stands in columns:
+        if not sequence or name not in order:
+            continue
+        at = order.index(name)
+        values = [row[at] for row in given if at < len(row) and row[at].WhichOneof("node") != "set_to_default"]
+        numbers = [each.a_const.ival.ival for each in values if each.a_const.WhichOneof("val") == "ival"]
+        past = stands is not None and len(numbers) == len(values) and max(numbers, default=0) <= stands
+        if (values and not past) or not given:
+            where = "" if stands is None else f", which stands at {stands},"
+            why = f"it gives {name} by hand, and {sequence}{where} comes to that too: an INSERT of the version that serves fails then"
+            yield f"{why}; leave {name} out, so that the sequence gives it"
+
+
+def _limits(rows: Rows, node: Any, kind: str) -> Iterator[str]:
+    """A btree over values that may be longer than it takes: an INSERT of the version that serves fails for those from then on."""
+    if kind == "index_stmt" and node.access_method == "btree":
+        columns = [each.index_elem.name for each in (*node.index_params, *node.index_including_params)]
+        for name, width in rows(_WIDE, [named(node.relation), columns]):
+            why = f"{name} has {width} bytes on average, and a write fails from here on whose {name} is longer than 2704 bytes, compressed"
+            yield f"{why}: index md5({name}) instead, or the beginning of it"
 
 
 def _commands(node: Any, kind: str) -> Any:
