@@ -249,9 +249,10 @@ def test_django_s_migrate_is_known_by_its_words(words: str, goal: tuple[str, str
 )
 def test_what_django_takes_back_beyond_what_it_has_brought(words: str, beyond: list[str]) -> None:
     """`revert` undoes what was done: of a whole app, not what others have built on it."""
-    goal = planning.goal(words.split())
+    goal, planned = planning.goal(words.split()), ["shop.0002_note", "shop.0001_initial", "auth.0001_initial"]
     assert goal
-    assert goal.beyond(["shop.0002_note", "shop.0001_initial", "auth.0001_initial"]) == beyond
+    assert goal.beyond(planned) == beyond
+    assert goal.beyond(planned, ["shop.0002_note", "crm.0001"]) == planned[1:], "what was noted, whatever the words say"
 
 
 def test_the_plan_of_django_is_read_behind_what_its_settings_print() -> None:
@@ -409,6 +410,38 @@ def test_a_contract_of_one_app_keeps_another_waiting_only_where_django_would_run
 
 
 @pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_what_another_migration_has_brought_in_between_is_not_taken_back(base: Base, project: Project) -> None:
+    """The version that serves needs it: 0008_more was written to begin where 0007_note begins, too."""
+    schema, (note, more) = Schema(base.open()), spanning((NAME, "0001", "0002"), ("0008_more", "0001", "0003"))
+    home = grown(project).home
+    schema.expand([note, more], "shop", 2, {}, {}, home)
+    with pytest.raises(Refused, match=r"0008_more: revert, .* would take back shop\.0002_note too, and what they hold: take that back first"):
+        schema.revert("0008_more", home)
+    assert columns(base) == [*BOTH, "more"]
+
+
+@pytest.mark.parametrize("already", ["part", "all"])
+def test_what_was_there_before_an_expand_stays_where_it_is_reverted(base: Base, project: Project, already: str) -> None:
+    """`revert` undoes what was done: what was there before stays. Somebody has brought part of it by hand before bleen came, or all of it."""
+    schema, told = Schema(base.open()), list[str]()
+    if tool_of(project) == "django":
+        home, (whole,), steps = grown(project).home, spanning((NAME, "0001", "0003")), ("0002", "0003")
+    else:
+        home, whole, steps = version(project, "1.2", "more"), branch(NAME, "more", "r0"), ("e1", "more")
+    by_hand(project._replace(home=home), steps[already == "all"])
+    schema.expand([whole], "shop", 2, {}, {}, home)
+    if already == "part":
+        with pytest.raises(Refused, match=r"0007_note: revert, .* would take back (e1|shop\.0002_note) too, and what they hold: take that back first"):
+            schema.revert(NAME, home)
+        assert schema.ledger.entries()[-1].state is State.EXPANDED
+    else:
+        Schema(schema.server, told.append).revert(NAME, home)
+        assert any("its expand has brought nothing of that: it is not run, and what was there before stays" in line for line in told)
+        assert schema.ledger.entry(NAME) is None
+    assert columns(base) == [*BOTH, "more"]
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
 def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, project: Project) -> None:
     schema, home = Schema(base.open()), grown(project).home
     by_hand(project, "0003")
@@ -493,7 +526,12 @@ def test_a_foreign_key_and_an_index_are_made_by_expand_sql_and_django_s_state_kn
 
 def by_hand(project: Project, name: str) -> None:
     where, env = project.home.directory, dict(project.home.env)
-    subprocess.run([str(Path(BIN, "python")), "manage.py", "migrate", "shop", name], cwd=where, env=env, check=True, capture_output=True)
+    words = [str(Path(BIN, "python")), "manage.py", "migrate", "shop"] if tool_of(project) == "django" else [str(Path(BIN, "alembic")), "upgrade"]
+    subprocess.run([*words, name], cwd=where, env=env, check=True, capture_output=True)
+
+
+def tool_of(project: Project) -> str:
+    return "django" if "manage.py" in project.migration.command.expand else "alembic"
 
 
 def branch(name: str, to: str, before: str = "e1") -> Migration:
@@ -565,7 +603,7 @@ def test_what_others_have_brought_by_alembic_is_not_taken_back_with_a_migration(
     """`revert` refuses while a later migration builds on it: Alembic takes back all that is behind a revision."""
     schema, newer = Schema(base.open()), version(project, "1.2", "more")
     schema.expand([project.migration], "shop", 2, {}, {}, project.home)
-    subprocess.run([str(Path(BIN, "alembic")), "upgrade", "more"], cwd=newer.directory, env=dict(newer.env), check=True, capture_output=True)
+    by_hand(project._replace(home=newer), "more")
     with pytest.raises(Refused, match=r"0007_note: revert, .* would take back more too, and what they hold: take that back first"):
         schema.revert(NAME, newer)
     assert columns(base) == [*BOTH, "more"]
@@ -642,6 +680,7 @@ r0 -> c1 (contract), no surname
 def test_what_a_downgrade_takes_back_beyond_what_an_upgrade_has_brought(expand: str, revert: str, current: str, others: list[str], gone: list[str]) -> None:
     book = revisions.Book(HISTORY, current)
     assert book.beyond(revert, expand, others) == gone
+    assert book.beyond("r0", "e2", [], ["e1", "r0"]) == [each for each in book.taken("r0") if each != "e2"], "what was noted, whatever the words say"
 
 
 @pytest.mark.parametrize(

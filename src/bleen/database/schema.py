@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
 from bleen.database.command import HALVES, Half, revisions
 from bleen.database.command.home import Home
+from bleen.database.command.revisions import Standing
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, State
 from bleen.database.migration import Backfill, Locks, Migration
@@ -131,9 +132,10 @@ class Schema:
                 self._refuse_irreversible(entry.migration)
             if why := self._retracing.built_upon(entry):
                 raise Refused(why)
+            standing = Standing()
             if command.step("expand") in self.ledger.steps(name):
                 self._steps.startable(entry.migration, "revert", home)
-                self._straight(entry.migration, "revert", home)
+                standing = self._straight(entry.migration, "revert", home)
             self._retracing.tidy(entry, CLEARING)
             if entry.state is State.CONTRACTING:
                 self._put_back(entry, Refused(f"{name}: its contract was begun"))
@@ -141,7 +143,7 @@ class Schema:
             self.server.rows(*self.ledger.reached(name, State.REVERTING, entry.at))
             self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))
             if command.step("expand") in self.ledger.steps(name):
-                self._steps.command(entry.migration, "revert", home)
+                self._steps.command(entry.migration, "revert", home, standing)
             self.ledger.note(self.ledger.forgotten(name))
 
     def forget(self, service: str) -> None:
@@ -275,12 +277,12 @@ class Schema:
         if waits := shut():
             return waits
         self._steps.startable(entry.migration, "contract", home)
-        self._straight(entry.migration, "contract", home)
+        standing = self._straight(entry.migration, "contract", home)
         reason = self.ledger.mark(name, "contract", 0, True, because) if because else []
         self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
         try:
             self._steps.take_away(entry.migration, "contract", parts.statements(self.server, entry.migration, "contract"))
-            self._steps.command(entry.migration, "contract", home)
+            self._steps.command(entry.migration, "contract", home, standing)
         except Refused as error:
             if self._retracing.taken(self._entry(name)):
                 way = again or f"bleen migrate contract {name}"
@@ -318,8 +320,7 @@ class Schema:
             self.ledger.note(self.ledger.mark(migration.name, *command.VERSION, True, "", memo))
         if migration.name in together:
             self._finish(migration, home, together)
-        note = self._straight(migration, "expand", home)
-        self._steps.command(migration, "expand", home, note)
+        self._steps.command(migration, "expand", home, self._straight(migration, "expand", home))
         self._steps.expand(migration)
         self._pairs.install(migration, self.beside(migration.name), mend(migration))
         if fill := parts.fill(self.server, migration):
@@ -329,12 +330,12 @@ class Schema:
         self.told(f"{migration.name}: expanded")
         return True
 
-    def _straight(self, migration: Migration, half: Half, home: Home | None) -> Mapping[str, Any]:
-        """Refuses a command that would go the wrong way, or too far, before anything of its half is done. Gives what its tool says is there before it."""
+    def _straight(self, migration: Migration, half: Half, home: Home | None) -> Standing:
+        """Refuses a command that would go the wrong way, or too far, before anything of its half is done; else tells where its tool stands."""
         steps = self.ledger.steps(migration.name)
         step, expanded = steps.get(command.step(half)), steps.get(command.step("expand"))
         if home is None or (step and step.done):
-            return {}
+            return Standing()
         others = [entry.migration for entry in self.ledger.entries() if entry.name != migration.name]
         return revisions.straight(self.server, migration, half, home, others, expanded.memo if expanded else {})
 

@@ -8,6 +8,7 @@ from typing import Any
 from bleen.database import command, parts, reverting
 from bleen.database.command import Half, revisions, running
 from bleen.database.command.home import Home, startable
+from bleen.database.command.revisions import Standing
 from bleen.database.ledger import Ledger, Part, Step
 from bleen.database.migration import Migration
 from bleen.database.pairs import Pairs
@@ -73,9 +74,9 @@ class Steps:
         if command.words(migration, half) and not (step and step.done):
             startable(migration, half, home)
 
-    def command(self, migration: Migration, half: Half, home: Home | None, note: Mapping[str, Any] = {}) -> None:
+    def command(self, migration: Migration, half: Half, home: Home | None, standing: Standing) -> None:
         """Runs the half of a migration that is another tool's, if it was not run to its end; marked as begun before, with what the schema was like then, and
-        a ``note`` that is kept: of what was there before it was begun for the first time.
+        what was found of the tool's before it was begun for the first time, which is kept.
         """
         argv, key = command.words(migration, half), command.step(half)
         step = self._ledger.steps(migration.name).get(key)
@@ -84,7 +85,11 @@ class Steps:
         home = startable(migration, half, home)
         if half == "expand" and (earlier := revisions.overtaken(migration, self._ledger.uncontracted())):
             raise Refused(revisions.overtakes(migration, earlier))
-        before = step.memo if step else {"shape": self._server.shape(), "books": revisions.books(self._server), **note}
+        before = step.memo if step else {"shape": self._server.shape(), "books": revisions.books(self._server), **standing.note}
+        if standing.idle:
+            self._told(standing.idle)
+            self._mark(migration, key, True, shlex.join(argv), before)
+            return
         self._mark(migration, key, False, shlex.join(argv), before)
         try:
             with self._pairs.followed():

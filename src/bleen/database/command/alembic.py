@@ -8,6 +8,9 @@ _LINE = re.compile(r"^(?P<before>\S.*?)(?: \((?P<needs>[^)]*)\))? -> (?P<name>\S
 """A revision in what ``history`` prints: those before it, those that it depends on, its name, its labels and whether it is a head, what it does."""
 _UNKNOWN = re.compile(r"Can't locate revision identified by '([^']*)'")
 
+_NO_NAME = re.compile(r"[@:/]")
+"""What the name of a revision has not, and a url has, which is not to be noted."""
+
 
 class Revision(NamedTuple):
     """One that a directory has."""
@@ -29,9 +32,9 @@ class Book:
         ``before``: where it was as that upgrade began, if that is known.
         """
         brought = self._brought(expanded, others) - self._up_to(before)
-        return [each for each in self._taken(goal) if each not in brought]
+        return [each for each in self.taken(goal) if each not in brought]
 
-    def _taken(self, goal: str) -> list[str]:
+    def taken(self, goal: str) -> list[str]:
         """What a ``downgrade`` would take back, in its order; nothing if it goes to what no list tells, such as -1."""
         label, _, name = goal.rpartition("@")
         to = self._named(name)
@@ -80,7 +83,7 @@ def goal(argv: Sequence[str]) -> str:
 
 def places(current: str) -> list[str]:
     """The revisions in what ``current`` prints, and perhaps words of env.py, which may print, too."""
-    return [words[0] for line in current.splitlines() if (words := line.split())]
+    return [word for line in current.splitlines() for word in line.split()[:1] if not _NO_NAME.search(word)]
 
 
 def asking(argv: Sequence[str], verb: str) -> list[str]:

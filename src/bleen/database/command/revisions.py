@@ -4,7 +4,7 @@ import hashlib
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from bleen.database import importing
 from bleen.database.command import HALVES, Half, alembic, django, words
@@ -47,30 +47,48 @@ def upon(migration: Migration, others: Sequence[Migration]) -> str:
     return ""
 
 
-def straight(
-    server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration] = (), noted: Mapping[str, Any] = {}
-) -> Mapping[str, Any]:
+class Standing(NamedTuple):
+    """What a command finds of its tool's as its half begins."""
+
+    note: Mapping[str, Any] = {}
+    """What was there, or what was not, as the tool itself says."""
+    idle: str = ""
+    """Why it is not to be run, as there is nothing for it to do; empty if it is."""
+
+
+def straight(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration] = (), noted: Mapping[str, Any] = {}) -> Standing:
     """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is. So does a
     ``downgrade`` of Alembic's; and what its directory does not have, it cannot go from. Nor does a ``migrate`` run a contract on its way.
-    ``others``: what else is on the database. ``noted``: what this gave before the expand: what was there, or what was not, as the tool itself said.
+    ``others``: what else is on the database. ``noted``: what this gave before the expand.
     """
-    planned, expanded = would_run(server, migration, half, home), words(migration, "expand")
+    argv, planned = words(migration, half), would_run(server, migration, half, home)
     due = [m.name for m in others if half == "expand" and (by := django.goal(words(m, "contract"))) and by.among(planned) >= 0]
     if due:
         raise Refused(overtakes(migration, due))
-    gone = goal.beyond(planned, noted.get("brings")) if half == "revert" and (goal := django.goal(expanded)) else []
-    note: dict[str, Any] = {"brings": planned} if django.goal(expanded) else {}
-    if to := alembic.goal(words(migration, half)):
-        current = _current(server, migration, half, home, others)
-        if half == "revert":
-            book = alembic.Book(_history(server, migration, home), current)
-            sent = [alembic.goal(words(m, each)) for m in others for each in HALVES if each != "revert"]
-            gone = book.beyond(to, alembic.goal(expanded), sent, noted.get("at", ()))
-        note = {"at": alembic.places(current)}
+    current = _current(server, migration, half, home, others) if alembic.goal(argv) else ""
+    if half == "revert":
+        return _back(server, migration, home, others, noted, planned, current)
+    return Standing({"at": alembic.places(current)} if alembic.goal(argv) else {"brings": planned} if django.goal(argv) else {})
+
+
+def _back(
+    server: Server, migration: Migration, home: Home, others: Sequence[Migration], noted: Mapping[str, Any], planned: Sequence[str], current: str
+) -> Standing:
+    """What ``straight`` says of a revert, of which Django has ``planned`` this, or Alembic is at ``current``."""
+    argv, upgrade = words(migration, "revert"), words(migration, "expand")
+    taken, gone = planned, list[str]()
+    if to := alembic.goal(argv):
+        book = alembic.Book(_history(server, migration, home), current)
+        sent = [alembic.goal(words(m, each)) for m in others for each in HALVES if each != "revert"]
+        taken, gone = book.taken(to), book.beyond(to, alembic.goal(upgrade), sent, noted.get("at", ()))
+    elif goal := django.goal(upgrade):
+        gone = goal.beyond(planned, noted.get("brings"))
+    would = f"{migration.name}: revert, `{shlex.join(argv)}` would take back {', '.join(gone)}"
+    if noted.keys() & {"at", "brings"} and gone and gone == taken:
+        return Standing(idle=f"{would}, and its expand has brought nothing of that: it is not run, and what was there before stays")
     if gone:
-        way = "take that back first, by the migration that brought it, or by hand"
-        raise Refused(f"{migration.name}: revert, `{shlex.join(words(migration, half))}` would take back {', '.join(gone)} too, and what they hold: {way}")
-    return note
+        raise Refused(f"{would} too, and what they hold: take that back first, by the migration that brought it, or by hand")
+    return Standing()
 
 
 def placed(server: Server, migrations: Sequence[Migration], home: Home | None, others: Sequence[Migration]) -> None:
