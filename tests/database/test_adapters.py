@@ -441,6 +441,26 @@ def test_what_was_there_before_an_expand_stays_where_it_is_reverted(base: Base, 
     assert columns(base) == [*BOTH, "more"]
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["at once", "after an earlier try"])
+def test_a_revert_that_its_tool_refuses_leaves_the_migration_as_it_was(base: Base, project: Project, begun: bool) -> None:
+    """As with a contract that has taken nothing away: versions that ship it can be deployed as before."""
+    schema, text = Schema(base.open()), project.slow.read_text()
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    there, refuses = text.index("def downgrade") if "def downgrade" in text else 0, "migrations.RunPython(lambda apps, editor: None), migrations.AddField"
+    project.slow.write_text(text[:there] + text[there:].replace("op.execute", "raise NotImplementedError").replace("migrations.AddField", refuses))
+    if begun:
+        schema.ledger.note([schema.ledger.reached(NAME, State.REVERTING)])
+    state = "expanding" if begun else "expanded"
+    with pytest.raises(Refused, match=rf"(?s)(NotImplementedError|IrreversibleError).*nothing was taken back: {NAME} is {state}$"):
+        schema.revert(NAME, project.home)
+    allowed(schema, "1.1", [project.migration], project.home)
+    assert schema.expand([project.migration], "shop", 2, {}, {}, project.home) == [NAME] * begun
+    assert schema.ledger.entries()[-1].state is State.EXPANDED
+    project.slow.write_text(text)
+    schema.revert(NAME, project.home)
+    assert columns(base) == OLD
+
+
 @pytest.mark.parametrize("project", ["django"], indirect=True)
 def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, project: Project) -> None:
     schema, home = Schema(base.open()), grown(project).home

@@ -1,6 +1,6 @@
 """The way back from wherever a migration has come: what was done of it, by the ledger and the catalogue, and what undoes that and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from bleen.database import command, parts, reverting
@@ -122,6 +122,12 @@ class Retracing:
         if any(not (kept(steps, number) or parted(steps, number)) for number, _ in enumerate(entry.migration.pairs, 1)):
             return True
         return self._added(entry.migration)[1]
+
+    def taken_back(self, name: str, before: Mapping[tuple[Part, int], Step]) -> bool:
+        """Whether a revert has taken something back, or may have; ``before``: the steps as it began."""
+        steps = self._ledger.steps(name)
+        ran = any(part == "revert" or (part, number) == command.step("revert") for part, number in steps)
+        return ran or any(step != steps.get(key) for key, step in before.items() if key[0] == "sync")
 
     def unshared(self, entry: Entry) -> bool:
         """Whether only versions that ship it can be on this database: something was taken, or its pairs are not kept in step, be it until they are again."""

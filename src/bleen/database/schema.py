@@ -140,10 +140,16 @@ class Schema:
             if entry.state is State.CONTRACTING:
                 self._put_back(entry, Refused(f"{name}: its contract was begun"))
             self._retracing.settle(entry.migration)
+            entry, steps = self._entry(name), self.ledger.steps(name)
             self.server.rows(*self.ledger.reached(name, State.REVERTING, entry.at))
             self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))
-            if command.step("expand") in self.ledger.steps(name):
-                self._steps.command(entry.migration, "revert", home, standing)
+            try:
+                if command.step("expand") in steps:
+                    self._steps.command(entry.migration, "revert", home, standing)
+            except Refused as error:
+                if self._retracing.taken_back(name, steps):
+                    raise
+                raise type(error)(self._still(entry, str(error))) from None
             self.ledger.note(self.ledger.forgotten(name))
 
     def forget(self, service: str) -> None:
@@ -308,6 +314,14 @@ class Schema:
             way = f"`bleen migrate revert {entry.name}` and `bleen migrate contract {entry.name}` try again"
             raise Refused(f"{why}; its pairs could not be kept in step again: {trouble}; {way}") from None
         self.server.rows(*self.ledger.reached(entry.name, State.EXPANDED, entry.at))
+
+    def _still(self, entry: Entry, why: str) -> str:
+        """Has a migration whose revert has taken nothing back be as it was, and says so behind why that failed. Of one that an earlier try has begun nobody
+        knows whether its expand had ended: whoever goes on with that finds it done.
+        """
+        back = State.EXPANDING if entry.state is State.REVERTING else entry.state
+        self.server.rows(*self.ledger.reached(entry.name, back, entry.at))
+        return f"{why}\nnothing was taken back: {entry.name} is {back}"
 
     def _expand(self, migration: Migration, service: str, release: int, home: Home | None, together: frozenset[str]) -> bool:
         entry = self.ledger.begin(migration, service, release)

@@ -99,7 +99,7 @@ class Steps:
             raise
         except Refused:
             self._pairs.restore()  # it may have come as far as a rebuild
-            if half == "expand" and self._untouched(before):  # there is nothing to undo, and nothing that later undoing has to wait for
+            if half != "contract" and self._untouched(before):  # there is nothing to undo, or all of it still, and nothing that later undoing has to wait for
                 self._ledger.note(self._ledger.unmark(migration.name, *key))
             raise
         self._mark(migration, key, True, shlex.join(argv), before)
