@@ -462,6 +462,25 @@ def test_a_revert_that_its_tool_refuses_leaves_the_migration_as_it_was(base: Bas
 
 
 @pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_what_a_failed_expand_has_left_is_not_said_to_be_reverted(base: Base, project: Project) -> None:
+    """Half of a migration that is not atomic: Django has not noted it, so that going back finds nothing to do."""
+    schema, text = Schema(base.open()), project.slow.read_text()
+    fails = text.rstrip().removesuffix("]") + ", migrations.RunPython(lambda apps, editor: 1 / 0)]\n    atomic = False\n"
+    project.slow.write_text(fails)
+    with pytest.raises(Refused, match="ZeroDivisionError"):
+        schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    with pytest.raises(Refused, match=rf"`bleen migrate revert {NAME} --because REASON`\nnothing was taken back: {NAME} is expanding"):
+        schema.revert(NAME, project.home)
+    assert columns(base) == BOTH
+    with base.connect() as db:
+        db.execute("ALTER TABLE shop_user DROP COLUMN note")
+    schema.revert(NAME, project.home, because="dropped by hand")
+    project.slow.write_text(text)
+    schema.expand([project.migration], "shop", 3, {}, {}, project.home)
+    assert columns(base) == BOTH
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
 def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, project: Project) -> None:
     schema, home = Schema(base.open()), grown(project).home
     by_hand(project, "0003")

@@ -118,9 +118,9 @@ class Schema:
         with self.server.alone():
             return self._contract(name, because, home, shut, again)
 
-    def revert(self, name: str, home: Home | None = None, needed: Callable[[], str] = str) -> None:
+    def revert(self, name: str, home: Home | None = None, needed: Callable[[], str] = str, because: str = "") -> None:
         """Undoes an expand, and forgets the migration; see ``losses``. ``home``: see ``contract``. ``needed``: says by whom it is needed, see ``users``, when
-        nobody else changes the database any more.
+        nobody else changes the database any more. ``because``: why it does not matter what a command has left that its tool does not know of.
         """
         with self.server.alone():
             entry = self._entry(name)
@@ -145,7 +145,7 @@ class Schema:
             self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))
             try:
                 if command.step("expand") in steps:
-                    self._steps.command(entry.migration, "revert", home, standing)
+                    self._steps.command(entry.migration, "revert", home, standing, because)
             except Refused as error:
                 if self._retracing.taken_back(name, steps):
                     raise

@@ -74,26 +74,31 @@ class Steps:
         if command.words(migration, half) and not (step and step.done):
             startable(migration, half, home)
 
-    def command(self, migration: Migration, half: Half, home: Home | None, standing: Standing) -> None:
+    def command(self, migration: Migration, half: Half, home: Home | None, standing: Standing, because: str = "") -> None:
         """Runs the half of a migration that is another tool's, if it was not run to its end; marked as begun before, with what the schema was like then, and
-        what was found of the tool's before it was begun for the first time, which is kept.
+        what was found of the tool's before it was begun for the first time, which is kept. ``because``: why a revert's need not take back what is left of its
+        expand.
         """
         argv, key = command.words(migration, half), command.step(half)
-        step = self._ledger.steps(migration.name).get(key)
+        steps = self._ledger.steps(migration.name)
+        step = steps.get(key)
         if not argv or (step and step.done):
             return
         home = startable(migration, half, home)
         if half == "expand" and (earlier := revisions.overtaken(migration, self._ledger.uncontracted())):
             raise Refused(revisions.overtakes(migration, earlier))
         before = step.memo if step else {"shape": self._server.shape(), "books": revisions.books(self._server), **standing.note}
-        if standing.idle:
-            self._told(standing.idle)
-            self._mark(migration, key, True, shlex.join(argv), before)
-            return
         self._mark(migration, key, False, shlex.join(argv), before)
         try:
-            with self._pairs.followed():
-                running.run(self._server, migration, half, home, self._told)
+            if standing.idle:
+                self._told(standing.idle)
+            else:
+                with self._pairs.followed():
+                    running.run(self._server, migration, half, home, self._told)
+            if half == "revert" and not because and self._left(steps.get(command.step("expand")), before):
+                why = "though the expand, which has failed, had changed the schema: its tool knows nothing of what that has left"
+                way = f"take that back by hand, or see that nothing is left, then `bleen migrate revert {migration.name} --because REASON`"
+                raise Refused(f"{migration.name}: revert, `{shlex.join(argv)}` changed nothing, {why}; {way}")
         except running.Elsewhere:
             self._ledger.note(self._ledger.unmark(migration.name, *key))
             raise
@@ -108,6 +113,11 @@ class Steps:
         """Whether a command that has failed has changed nothing; where the server cannot tell, or no book of a tool says so, it may have."""
         now = {"shape": self._server.shape(), "books": revisions.books(self._server)}
         return all(now.values()) and now.items() <= before.items()
+
+    def _left(self, expand: Step | None, before: Mapping[str, Any]) -> bool:
+        """Whether an expand that has not ended has changed the schema, and what was to undo it, begun when all was as in ``before``, has changed nothing."""
+        changed = expand and not expand.done and expand.memo.get("shape", before.get("shape")) != before.get("shape")
+        return bool(changed) and self._untouched(before)
 
     def _run(self, migration: Migration, part: Part, first: int, group: Sequence[Statement], ends: Sequence[int] = ()) -> None:
         """Runs statements that belong together, if they were not run, and ends the sync of the pairs of these numbers."""

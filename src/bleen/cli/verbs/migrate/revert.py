@@ -1,7 +1,8 @@
 """Undo an expand: run revert.sql, end its two-way sync, forget the migration. Only until its contract.
 
 Refused while an environment exists whose version ships the migration; and while a trigger, say, would fail for what goes, until --because names it, and why it
-does not matter. Says first how many rows hold what the old columns cannot say, which is lost.
+does not matter; and where a command that has failed may have left what its tool knows nothing of, until --because says who has seen to it. Says first how many
+rows hold what the old columns cannot say, which is lost.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -26,7 +27,7 @@ def run(args: Namespace) -> int:
         if not migrating.agreed(args, f"revert {name}{': ' + warning if warning else ''}"):
             migrating.tell(args, False, "nothing was changed")
             return exits.USAGE
-        opened.schema.revert(name, opened.home(name), lambda: _needed(opened, args))
+        opened.schema.revert(name, opened.home(name), lambda: _needed(opened, args), args.because or "")
         opened.pending()
         migrating.tell(args, True, f"{name} is reverted", lost=lost)
     return exits.DONE
