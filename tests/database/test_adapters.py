@@ -415,9 +415,13 @@ def test_what_another_migration_has_brought_in_between_is_not_taken_back(base: B
     schema, (note, more) = Schema(base.open()), spanning((NAME, "0001", "0002"), ("0008_more", "0001", "0003"))
     home = grown(project).home
     schema.expand([note, more], "shop", 2, {}, {}, home)
-    with pytest.raises(Refused, match=r"0008_more: revert, .* would take back shop\.0002_note too, and what they hold: take that back first"):
+    way = r"take only its own back by hand, `python manage\.py migrate shop 0002_note`, then revert again"
+    with pytest.raises(Refused, match=rf"0008_more: revert, .* would take back shop\.0002_note too, and what they hold: {way}"):
         schema.revert("0008_more", home)
     assert columns(base) == [*BOTH, "more"]
+    by_hand(project, "0002_note")
+    schema.revert("0008_more", home)
+    assert columns(base) == BOTH
 
 
 @pytest.mark.parametrize("already", ["part", "all"])
@@ -431,7 +435,7 @@ def test_what_was_there_before_an_expand_stays_where_it_is_reverted(base: Base, 
     by_hand(project._replace(home=home), steps[already == "all"])
     schema.expand([whole], "shop", 2, {}, {}, home)
     if already == "part":
-        with pytest.raises(Refused, match=r"0007_note: revert, .* would take back (e1|shop\.0002_note) too, and what they hold: take that back first"):
+        with pytest.raises(Refused, match=r"0007_note: revert, .* would take back (e1|shop\.0002_note) too, and what they hold: take only its own back"):
             schema.revert(NAME, home)
         assert schema.ledger.entries()[-1].state is State.EXPANDED
     else:
@@ -563,9 +567,9 @@ def test_a_foreign_key_and_an_index_are_made_by_expand_sql_and_django_s_state_kn
     assert "not-understood" not in str(refused.value), "Django puts SET CONSTRAINTS behind it"
 
 
-def by_hand(project: Project, name: str) -> None:
+def by_hand(project: Project, name: str, verb: str = "upgrade") -> None:
     where, env = project.home.directory, dict(project.home.env)
-    words = [str(Path(BIN, "python")), "manage.py", "migrate", "shop"] if tool_of(project) == "django" else [str(Path(BIN, "alembic")), "upgrade"]
+    words = [str(Path(BIN, "python")), "manage.py", "migrate", "shop"] if tool_of(project) == "django" else [str(Path(BIN, "alembic")), verb]
     subprocess.run([*words, name], cwd=where, env=env, check=True, capture_output=True)
 
 
@@ -682,6 +686,26 @@ def test_what_was_brought_by_hand_before_an_expand_is_not_taken_back_with_it(bas
     with pytest.raises(Refused, match=f"would take back {r'shop.0002_note' if django else 'e1'} too, and what they hold"):
         schema.revert(NAME, home)
     assert columns(base) == [*BOTH, "more"]
+
+
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_a_hotfix_beside_a_migration_is_not_taken_for_something_that_builds_on_it(base: Base, project: Project) -> None:
+    """Rolled back, reverted, hotfixed, and released again with both: nobody is sent from one to the other, and round."""
+    schema, newer = Schema(base.open()), version(project, "1.2", "more")
+    version(project, "1.2", "hot")
+    more, hot, again = branch("0008_more", "more"), branch("0009_hot", "hot"), branch("0010_more", "more")
+    schema.expand([project.migration, hot, more], "shop", 2, {}, {}, newer)
+    with pytest.raises(Refused, match=r"take back hot too, .*: take only its own back by hand, `alembic downgrade more@e1`, then revert again"):
+        schema.revert("0008_more", newer)
+    with pytest.raises(Refused, match=r"0007_note: .* would take back hot, more too, and what they hold: `bleen migrate revert 0009_hot` first"):
+        schema.revert(NAME, newer)
+    by_hand(project._replace(home=newer), "more@e1", "downgrade")
+    schema.revert("0008_more", newer)
+    assert columns(base) == [*BOTH, "hot"]
+    again = parse(again.name, {"migration.toml": again.sources["migration.toml"].replace("expand@e1", "more@e1")}, again.name)
+    schema.expand([again], "shop", 3, {}, {}, newer)
+    schema.revert("0010_more", newer)
+    assert columns(base) == [*BOTH, "hot"]
 
 
 HISTORY = """\

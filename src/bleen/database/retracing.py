@@ -86,7 +86,8 @@ class Retracing:
         things = [each for statement in back for each in taken_among(statement.text, self._server.dialect)]
         calls = [each for statement in back for each in self._server.takes(statement)]
         later = [other for other in self._ledger.entries() if _since(other, entry)]
-        ran = [each for each in (entry, *later) if each.service == entry.service and command.step("expand") in self._ledger.steps(each.name)]
+        behind = [each for each in later if each.at > entry.at or each.state is State.CONTRACTED]  # and not there before, as that was reverted, and came again
+        ran = [each for each in (entry, *behind) if each.service == entry.service and command.step("expand") in self._ledger.steps(each.name)]
         if entry in ran and (upon := revisions.upon(entry.migration, [each.migration for each in ran[1:]])):
             return f"{entry.name} made what {upon} builds on: `bleen migrate revert {upon}` first"
         for each in reversed(later):

@@ -16,7 +16,7 @@ def alembic(given: str) -> Imported:
         "revert": ["alembic", "downgrade", before],
         "sql": ["alembic", "upgrade", f"{before}:{expand}", "--sql"],
     }
-    branches = "# Two branches, labelled expand and contract: then revert downgrades to expand@REVISION, and the next expand need not wait for this contract.\n"
+    branches = "# Two branches, labelled expand and contract: then revert downgrades to EXPAND@BEFORE, and the next expand need not wait for this contract.\n"
     return Imported({"migration.toml": _toml("Alembic", commands) + branches + "# branched = true\n"}, ())
 
 

@@ -34,6 +34,11 @@ class Book:
         brought = self._brought(expanded, others) - self._up_to(before)
         return [each for each in self.taken(goal) if each not in brought]
 
+    def only(self, own: Sequence[str]) -> str:
+        """Where a ``downgrade`` goes that takes back these and no others; empty if there is no such place."""
+        below = {each for name in own for each in self._known[name].before} - {*own}
+        return f"{own[0]}@{min(below)}" if len(below) == 1 and self._built_on(own) == {*own} else ""
+
     def taken(self, goal: str) -> list[str]:
         """What a ``downgrade`` would take back, in its order; nothing if it goes to what no list tells, such as -1."""
         label, _, name = goal.rpartition("@")
@@ -84,6 +89,11 @@ def goal(argv: Sequence[str]) -> str:
 def places(current: str) -> list[str]:
     """The revisions in what ``current`` prints, and perhaps words of env.py, which may print, too."""
     return [word for line in current.splitlines() for word in line.split()[:1] if not _NO_NAME.search(word)]
+
+
+def sent(argv: Sequence[str], goal: str) -> list[str]:
+    """The command that goes somewhere else."""
+    return [*argv[: _verb(argv) + 1], goal]
 
 
 def asking(argv: Sequence[str], verb: str) -> list[str]:

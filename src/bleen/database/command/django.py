@@ -39,6 +39,14 @@ class Goal(NamedTuple):
         return bool(planned and self.name) and self.among(planned) < 0
 
 
+def only(argv: Sequence[str], planned: Sequence[str], gone: Sequence[str]) -> list[str]:
+    """The ``migrate`` that takes back what a plan does before it comes to ``gone``; empty if no state of the app is between the two."""
+    own = planned[: len(planned) - len(gone)]
+    app, _, name = gone[0].partition(".")
+    apart = own and [*own, *gone] == [*planned] and all(each.startswith(f"{app}.") for each in planned)
+    return [*argv[: argv.index("migrate") + 1], app, name] if apart else []
+
+
 def goal(argv: Sequence[str]) -> Goal | None:
     """That of a command, if it is Django's ``migrate``."""
     return Goal(*(*_arguments(argv, "migrate"), "", "")[:2]) if _is(argv, "migrate") else None

@@ -38,11 +38,13 @@ def overtakes(migration: Migration, earlier: Sequence[str], new: Collection[str]
 
 def upon(migration: Migration, others: Sequence[Migration]) -> str:
     """The newest of later migrations that goes along when the command of this one goes back, as far as the words tell: the same tool has one line of them,
-    and Django one an app. Empty if there is none.
+    and Django one an app. Empty if there is none. Of Alembic, which has branches, ``straight`` asks what builds on what, but for a step such as -1.
     """
     ours = migration.command.expand
+    told = alembic.goal(ours) and (to := alembic.goal(migration.command.revert)) and not to.rpartition("@")[2].startswith("-")
     for other in reversed(others):
-        if ours and other.command.expand[:1] == ours[:1] and not django.apart(ours, other.command.expand):
+        theirs = other.command.expand
+        if ours and theirs[:1] == ours[:1] and not django.apart(ours, theirs) and not (told and alembic.goal(theirs)):
             return other.name
     return ""
 
@@ -76,18 +78,25 @@ def _back(
 ) -> Standing:
     """What ``straight`` says of a revert, of which Django has ``planned`` this, or Alembic is at ``current``."""
     argv, upgrade = words(migration, "revert"), words(migration, "expand")
-    taken, gone = planned, list[str]()
+    taken, gone, only = planned, list[str](), list[str]()
     if to := alembic.goal(argv):
         book = alembic.Book(_history(server, migration, home), current)
         sent = [alembic.goal(words(m, each)) for m in others for each in HALVES if each != "revert"]
         taken, gone = book.taken(to), book.beyond(to, alembic.goal(upgrade), sent, noted.get("at", ()))
+        only = alembic.sent(argv, place) if gone and (place := book.only([each for each in taken if each not in gone])) else []
     elif goal := django.goal(upgrade):
         gone = goal.beyond(planned, noted.get("brings"))
+        only = django.only(argv, planned, gone) if gone else []
+    known = bool(noted.keys() & {"at", "brings"})
     would = f"{migration.name}: revert, `{shlex.join(argv)}` would take back {', '.join(gone)}"
-    if noted.keys() & {"at", "brings"} and gone and gone == taken:
+    if known and gone and gone == taken:
         return Standing(idle=f"{would}, and its expand has brought nothing of that: it is not run, and what was there before stays")
     if gone:
-        raise Refused(f"{would} too, and what they hold: take that back first, by the migration that brought it, or by hand")
+        goals = {alembic.goal(words(m, "expand")).rpartition("@")[2]: m.name for m in others}
+        by = next((goals[each] for each in gone if each in goals), "")
+        way = f"`bleen migrate revert {by}` first" if by else "take that back first, by the migration that brought it, or by hand"
+        way = f"take only its own back by hand, `{shlex.join(only)}`, then revert again" if only and known else way
+        raise Refused(f"{would} too, and what they hold: {way}")
     return Standing()
 
 
