@@ -75,7 +75,7 @@ class Printing:
         if django.printing(argv, "an.other") is None:
             return [argv]
         try:
-            planned = would_run(self._server, migration, "expand", home)
+            planned = would_run(self._server, migration, home)
         except Refused as error:
             raise UserError(str(error)) from None
         if migration.name in self._alone:

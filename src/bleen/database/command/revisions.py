@@ -59,18 +59,22 @@ class Standing(NamedTuple):
 
 
 def straight(server: Server, migration: Migration, half: Half, home: Home, others: Sequence[Migration] = (), noted: Mapping[str, Any] = {}) -> Standing:
-    """Raises Refused for a ``migrate`` of Django's that would take away what its half is not about: it goes to a state, wherever the database is. So does a
+    """Raises Refused for a ``migrate`` of Django's that would take away what its revert is not about: it goes to a state, wherever the database is. So does a
     ``downgrade`` of Alembic's; and what its directory does not have, it cannot go from. Nor does a ``migrate`` run a contract on its way.
     ``others``: what else is on the database. ``noted``: what this gave before the expand.
     """
-    argv, planned = words(migration, half), would_run(server, migration, half, home)
-    due = [m.name for m in others if half == "expand" and (by := django.goal(words(m, "contract"))) and by.among(planned) >= 0]
-    if due:
-        raise Refused(overtakes(migration, due))
+    argv, planned = words(migration, half), _planned(server, migration, half, home)
     current = _current(server, migration, half, home, others) if alembic.goal(argv) else ""
     if half == "revert":
         return _back(server, migration, home, others, noted, planned, current)
-    return Standing({"at": alembic.places(current)} if alembic.goal(argv) else {"brings": planned} if django.goal(argv) else {})
+    goal = django.goal(argv)
+    if goal and goal.ahead(planned):
+        would = f"{migration.name}: {half}, `{shlex.join(argv)}` would take back {', '.join(planned)}"
+        return Standing({"brings": []}, f"{would}: the database has come further already, and it is not run")
+    due = [m.name for m in others if half == "expand" and (by := django.goal(words(m, "contract"))) and by.among(planned) >= 0]
+    if due:
+        raise Refused(overtakes(migration, due))
+    return Standing({"at": alembic.places(current)} if alembic.goal(argv) else {"brings": planned} if goal else {})
 
 
 def _back(
@@ -141,20 +145,21 @@ def _history(server: Server, migration: Migration, home: Home) -> str:
         raise Refused(str(error)) from None
 
 
-def would_run(server: Server, migration: Migration, half: Half, home: Home) -> list[str]:
-    """What Django would run, or take back, for a half; nothing if that is no command of its. Raises Refused if it would take back what is to be there."""
+def would_run(server: Server, migration: Migration, home: Home) -> list[str]:
+    """What Django would run for an expand; nothing if that is no command of its, or if the database has come as far, or further."""
+    planned, goal = _planned(server, migration, "expand", home), django.goal(words(migration, "expand"))
+    return [] if goal and goal.ahead(planned) else planned
+
+
+def _planned(server: Server, migration: Migration, half: Half, home: Home) -> list[str]:
+    """What Django would run, or take back, for a half; nothing if that is no command of its."""
     argv = words(migration, half)
-    goal = django.goal(argv)
-    if goal is None:
+    if django.goal(argv) is None:
         return []
     try:
-        planned = django.planned(asked(server, migration, half, django.plan(argv), home))
+        return django.planned(asked(server, migration, half, django.plan(argv), home))
     except UserError as error:
         raise Refused(str(error)) from None
-    if half != "revert" and goal.ahead(planned):
-        way = "let the command go as far as the database has come, or take that back by hand first"
-        raise Refused(f"{migration.name}: {half}, `{shlex.join(argv)}` would take back {', '.join(planned)}, which the database has already: {way}")
-    return planned
 
 
 def books(server: Server) -> str:
