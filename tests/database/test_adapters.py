@@ -522,6 +522,18 @@ def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(base: B
     allowed(schema, "1.4", [first], place)
 
 
+@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+def test_a_revision_that_a_squash_has_taken_the_place_of_names_the_way(base: Base, project: Project) -> None:
+    """On a new database: where what it replaces was run, the folders that name it are not carried out again."""
+    for gone in ("r0", "e1", "c1"):
+        (project.slow.parent / f"{gone}.py").unlink()
+    revise(Path(project.home.directory), "squashed", None, (), "CREATE TABLE shop_user (id int PRIMARY KEY)", "DROP TABLE shop_user")
+    with base.connect() as db:
+        db.execute("DROP TABLE shop_user, alembic_version")
+    with pytest.raises(UserError, match=r"(?s)Can't locate revision identified by 'r0'.*deploy a version from before that squash onto this database first"):
+        allowed(Schema(base.open()), "1.4", [project.migration], project.home)
+
+
 KEYED = """
 from django.db import migrations, models
 

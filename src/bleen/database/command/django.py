@@ -76,10 +76,9 @@ def printing(argv: Sequence[str], migration: str) -> list[str] | None:
     return [*argv[:at], *migration.split(".", 1), *argv[at + 2 :]]
 
 
-def lost(said: str) -> str:
-    """What to do where Django does not find a migration, or finds two, in what it says as it fails; empty if that is not why."""
-    way = "if a squash has taken its place, deploy a version from before that squash onto this database first (docs/guide/adapters.md)"
-    return way if _LOST.search(said) else ""
+def lost(said: str) -> bool:
+    """Whether Django does not find a migration, or finds two, by what it says as it fails."""
+    return bool(_LOST.search(said))
 
 
 def _is(argv: Sequence[str], command: str) -> bool:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from bleen.database.command import Half, django, words
+from bleen.database.command import Half, alembic, django, words
 from bleen.database.command.home import Home, environment, must_be_there
 from bleen.database.migration import Migration
 from bleen.database.patience import Patience
@@ -20,6 +20,8 @@ from bleen.host import kept
 from bleen.host.redaction import Redaction
 
 _BY_URL = "it has to connect by DATABASE_URL (docs/guide/adapters.md)"
+_SQUASHED = "if a squash has taken its place, deploy a version from before that squash onto this database first (docs/guide/adapters.md)"
+"""The way where a tool does not find what a folder names."""
 _ONLY = "bleen_clone_"
 _OVERDUE = 0.4
 """Seconds beyond ``locks.timeout`` after which a command that waits for a lock has not taken it up."""
@@ -216,6 +218,6 @@ def asked(server: Server, migration: Migration, key: str, argv: Sequence[str], h
     text = output.decode(errors="replace")
     if code:
         clean = str(Redaction(home.hidden).clean({"said": said + text})["said"])
-        way = filter(None, [django.lost(clean)])
+        way = [_SQUASHED] if django.lost(clean) or alembic.unknown(clean) else []
         raise UserError("\n".join([f"{name}: it ended with {code}:", *(f"  {line}" for line in clean.splitlines()[-_LAST:]), *way]))
     return text
