@@ -82,7 +82,7 @@ def _migrator(place: Place, release: Release | None) -> Migrator | None:
     if release is None or not release.plan.database:
         return None
     plan, number = release.plan, release.id.number
-    migrator: Migrator = _load(MIGRATOR)(place.releases / str(number), plan.service, number, plan.database, plan.platform["secrets"])
+    migrator: Migrator = _load(MIGRATOR)(place.releases / str(number), plan.service, number, plan.database, plan.platform["secrets"], identity=place.identity)
     return migrator
 
 

@@ -1289,6 +1289,24 @@ def test_a_service_that_another_state_releases_on_the_same_database_is_not_taken
     assert schema.expand([migration("0008_more", expand="CREATE TABLE more (a int);")], "shop", 2, {"blue-2": frozenset({"0008_more"})}) == ["0008_more"]
 
 
+def test_what_another_state_says_of_a_service_stands_until_it_is_forgotten(users: Base) -> None:
+    """A name is one service's, on one host: a release stops before it expands, however many there were; and no contract is done meanwhile."""
+    here, there = Schema(users.open(), identity="here"), Schema(users.open(), identity="there")
+    here.expand([migration()], "shop", 2, {"green-2": frozenset({"0007_full_name"})})
+    known = here.ledger.environments()
+    for release in (1, 3):
+        with pytest.raises(Refused, match=r"this database knows green-2 of shop \(\), and no release here has made it"):
+            there.expand([migration()], "shop", release, {f"blue-{release}": frozenset({"0007_full_name"})})
+        there.ledger.exists("shop", [])  # as the errands of a release that was refused say it
+    assert there.ledger.environments() == known
+    assert "no release here has made it" in there.pending(NOBODY)[0].obstacles[0].why
+    here.expand([migration()], "shop", 4, {"green-2": frozenset({"0007_full_name"}), "blue-4": frozenset({"0007_full_name"})})
+    there.forget("shop")
+    there.expand([migration()], "shop", 3, {"blue-3": frozenset({"0007_full_name"})})
+    with pytest.raises(Refused, match="this database knows blue-3 of shop"):
+        here.expand([migration()], "shop", 5, {"green-5": frozenset({"0007_full_name"})})
+
+
 def test_a_revert_that_goes_on_does_not_ask_what_it_cannot_know_any_more(base: Base) -> None:
     rows(base, USERS)
     schema = Schema(base.open())

@@ -84,9 +84,11 @@ def opened(args: Namespace) -> Iterator[Opened]:
     if shared is None:
         raise UserError(f"{args.file} names no database; add `database: {{url: ${{DATABASE_URL}}}}`")
     try:
-        schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), lambda text: None if args.json else print(text, flush=True))
+        known = _known(args, loaded)
+        told, identity = (lambda text: None if args.json else print(text, flush=True)), known.place.identity if known else ""
+        schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity)
         try:
-            yield Opened(schema, loaded, _known(args, loaded))
+            yield Opened(schema, loaded, known)
         finally:
             schema.server.close()
     except PortError as error:

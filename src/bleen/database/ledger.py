@@ -19,7 +19,7 @@ from bleen.database.server import Server, Values
 from bleen.database.statements import Dialect
 from bleen.errors import Refused
 
-Part = Literal["expand", "sync", "backfill", "contract", "revert", "command", "rehearsal"]
+Part = Literal["expand", "sync", "backfill", "contract", "revert", "command", "rehearsal", "service"]
 
 
 class State(StrEnum):
@@ -93,8 +93,9 @@ _EVERYWHERE = (
 class Ledger:
     """The ledger of the database behind ``server``. What only reads makes no table."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, server: Server, identity: str = "") -> None:
+        """``identity``: that of the state which speaks of its services, see ``host.state``; empty if nobody knows."""
+        self._server, self._identity = server, identity
 
     def make(self) -> None:
         """Creates the tables that are missing; to be called by who is ``alone``."""
@@ -192,14 +193,27 @@ class Ledger:
         return known
 
     def exists(self, service: str, known: Sequence[Known]) -> None:
-        """Replaces what is said of a service's environments; where nobody has migrated yet, nobody asks."""
-        if not self._there():
+        """Replaces what is said of a service's environments; where nobody has migrated yet, nobody asks. What another state says of them stays."""
+        if not self._there() or self.elsewhere(service):
             return
         with self._server.transaction():
             self._server.rows("DELETE FROM bleen_environment WHERE service = %s", [service])
+            for text, whose in self.mark(*_of(service), True, memo={"identity": self._identity}) if self._identity else ():
+                self._server.rows(text, whose)
             for each in known:
                 values = [service, each.environment, each.version, time.time(), json.dumps(sorted(each.migrations))]
                 self._server.rows("INSERT INTO bleen_environment (service, environment, version, at, migrations) VALUES (%s, %s, %s, %s, %s)", values)
+
+    def gone(self, service: str) -> None:
+        """Takes out what is said of a service's environments, whoever says it."""
+        for text, values in [("DELETE FROM bleen_environment WHERE service = %s", [service]), *self.unmark(*_of(service))]:
+            self._server.rows(text, values)
+
+    def elsewhere(self, service: str) -> list[Known]:
+        """The environments of a service of which another state speaks: one on another host, or one that is lost."""
+        noted = self.steps(_of(service)[0]).get(_of(service)[1:])
+        other = noted and self._identity and noted.memo["identity"] != self._identity
+        return [each for each in self.environments() if each.service == service] if other else []
 
     def _there(self) -> bool:
         """Raises Refused for a ledger that is not the only one of its database, or that this role cannot use: it would go by half of what is known."""
@@ -217,6 +231,11 @@ class Ledger:
             if grants:
                 raise Refused(f"the ledger of this database is in the schema {schema}, and the role {role} cannot use it; this lets it: {'; '.join(grants)}")
         return bool(found)
+
+
+def _of(service: str) -> tuple[str, Part, int]:
+    """The step that holds which state speaks of a service; no migration has a name with a blank."""
+    return f"service {service}", "service", 0
 
 
 @contextmanager

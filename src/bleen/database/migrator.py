@@ -27,12 +27,13 @@ class Migrator:
         secrets: str,
         python: Sequence[str] | None = None,
         patience: float = PATIENCE,
+        identity: str = "",
     ) -> None:
         """``plan``: what the plan says of the database; ``secrets``: the file that holds its url; ``patience``: seconds for which a database that does not
-        answer is asked again, from when it last did.
+        answer is asked again, from when it last did; ``identity``: that of the state, see ``host.state``.
         """
         self._place, self._plan, self._python = place, plan, python
-        self._common = {"service": service, "release": release, "secrets": secrets, "patience": patience}
+        self._common = {"service": service, "release": release, "secrets": secrets, "patience": patience, "identity": identity}
 
     def expand(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         """See ``ports.Migrator``."""

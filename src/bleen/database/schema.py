@@ -40,8 +40,9 @@ class Pending(NamedTuple):
 class Schema:
     """What migrations do to one database. Every method that changes it holds the database's lock, and raises ``server.Taken`` if another of us does."""
 
-    def __init__(self, server: Server, told: Told = lambda _: None) -> None:
-        self.server, self.ledger, self.told = server, Ledger(server), told
+    def __init__(self, server: Server, told: Told = lambda _: None, identity: str = "") -> None:
+        """``identity``: see ``Ledger``."""
+        self.server, self.ledger, self.told = server, Ledger(server, identity), told
         self._pairs = Pairs(server, self.ledger, told)
         self._retracing = Retracing(server, self.ledger, told)
         self._steps = Steps(server, self.ledger, self._pairs, told)
@@ -157,12 +158,14 @@ class Schema:
         with self.server.alone():
             if there := [s for s in self.server.sessions() if s.application.startswith(named(service, ""))]:
                 raise Refused(f"{service} is not gone: session {there[0].id} ({there[0].application}, user {there[0].user}) is connected")
-            self.ledger.exists(service, [])
+            with self.server.transaction():
+                self.ledger.gone(service)
 
     def pending(self, around: Around) -> list[Pending]:
         """Every contract that has not been done, in their order, and what keeps its gate shut."""
         found: list[Pending] = []
         others = self.ledger.environments()
+        strange = [Obstacle(_strange(each)) for each in self.ledger.elsewhere(around.service)[:1] if around.known]
         sessions = self.server.sessions()
         for entry in self.ledger.entries():
             if entry.state not in (State.EXPANDED, State.CONTRACTING) or not parts.contracts(entry.migration):
@@ -173,7 +176,8 @@ class Schema:
                 diverged, uncounted = self._diverged(entry), [Obstacle(f"there is no table {table}, {why}", unseen=True) for table in absent]
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
-            shut = obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]) + uncounted + self._needing(entry.migration)
+            shut = [*strange, *obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]), *uncounted]
+            shut += self._needing(entry.migration)
             found.append(Pending(entry.name, entry.migration.description, entry.at, entry.service, tuple(shut)))
         return found
 
@@ -256,13 +260,11 @@ class Schema:
                 raise Refused(f"{name} is of a version that does not ship {', '.join(missing)}, which is contracted: what it needs of the schema is gone")
 
     def _refuse_stranger(self, service: str, release: int) -> None:
-        """Releases are counted up: an environment of a later one is not of this state, and would be forgotten, with the gates that it keeps shut."""
+        """An environment that is not of this state would be forgotten, with the gates that it keeps shut. Releases are counted up: so is one of a later one."""
         known = [each for each in self.ledger.environments() if each.service == service] if release else []
-        for each in known:
-            if Environment.parse(each.environment).release > release:
-                way = f"give one of the two another name; if that one is gone for good, or this is a copy of its database, `bleen migrate forget {service}`"
-                said = f"this database knows {each.environment} of {service} ({each.version}), and no release here has made it: another host, or another state"
-                raise Refused(f"{said}, releases a service of that name on it; {way}")
+        later = [each for each in known if Environment.parse(each.environment).release > release]
+        if others := self.ledger.elsewhere(service) or later:
+            raise Refused(_strange(others[0]))
 
     def _refuse_irreversible(self, migration: Migration) -> None:
         name, expand, revert = migration.name, migration.sql("expand"), migration.sql("revert")
@@ -373,3 +375,10 @@ class Schema:
             known = ", ".join(each.name for each in self.ledger.entries())
             raise Refused(f"this database knows no migration {name}" + (f"; it knows {known}" if known else ""))
         return entry
+
+
+def _strange(known: Known) -> str:
+    """What is wrong with an environment of a service's that its state does not know."""
+    way = f"give one of the two another name; if that one is gone for good, or this is a copy of its database, `bleen migrate forget {known.service}`"
+    said = f"this database knows {known.environment} of {known.service} ({known.version}), and no release here has made it: another host, or another state"
+    return f"{said}, releases a service of that name on it; {way}"

@@ -7,6 +7,7 @@
     ROOT/services/NAME/
         journal.db             what we know and intend
         fence  reserve         see ``files``
+        identity               what tells this state from another one of the service, on another host, say
         beat                   an empty file; its time, on the journal's clock, is when who drives was last heard of
         engine.json            the resident engine's process
         engine.log             what it has to say
@@ -45,6 +46,7 @@ class Place:
         self.fence = self.path / "fence"
         self.reserve = self.path / "reserve"
         self.beat = self.path / "beat"
+        self._identity = self.path / "identity"
         self.engine = self.path / "engine.json"
         self.log = self.path / "engine.log"
         self.secrets = self.path / "secrets"
@@ -59,6 +61,13 @@ class Place:
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
             if each == self.path:  # before there is anything in it, as only what is made afterwards goes by it
                 write_in_place(each)
+        if not self.identity:
+            write_durably(self._identity, os.urandom(8).hex())
+
+    @property
+    def identity(self) -> str:
+        """What tells this state from another one of the service; empty for one that an earlier bleen has made, until the next release."""
+        return text_of(self._identity) or ""
 
     def must_be_ours(self) -> None:
         """Raises UserError if it belongs to another user than who we are, root too: with what we would make there, and start, its own could not go on."""

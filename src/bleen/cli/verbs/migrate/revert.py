@@ -37,8 +37,9 @@ def _needed(opened: migrating.Opened, args: Namespace) -> str:
     """Why it must not be reverted now; empty if it may."""
     name = args.migration
     around = opened.around()
+    elsewhere = opened.schema.ledger.elsewhere(opened.service)
     using = [f"{e.environment} ({e.version})" for e in around.environments if name in e.migrations]
-    using += [f"{k.service}'s {k.environment}" for k in opened.schema.users(name) if k.service != opened.service]
+    using += [f"{k.service}'s {k.environment}" for k in opened.schema.users(name) if k.service != opened.service or k in elsewhere]
     if using:
         return f"{name} is needed: {', '.join(using)} ships it{around.hearsay}"
     if around.window:
