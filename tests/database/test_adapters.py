@@ -14,6 +14,7 @@ from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database.command import alembic as revisions
 from bleen.database.command import django as planning
+from bleen.database.command import revisions as commanding
 from bleen.database.command.home import Home, home_of
 from bleen.database.command.revisions import fitting
 from bleen.database.ledger import State
@@ -443,6 +444,21 @@ def test_what_was_there_before_an_expand_stays_where_it_is_reverted(base: Base, 
         assert any("its expand has brought nothing of that: it is not run, and what was there before stays" in line for line in told)
         assert schema.ledger.entry(NAME) is None
     assert columns(base) == [*BOTH, "more"]
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_a_hotfix_of_what_was_rolled_back_to_is_told_to_revert_what_it_does_not_ship(base: Base, project: Project) -> None:
+    """The gate of that contract is shut as long as the older version is there, so that nobody can contract first."""
+    schema, (hot,) = Schema(base.open()), spanning(("0008_hot", "0001", "0002"))
+    schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+    said = r"0008_hot: the contract of 0007_note is pending, and Django would run it now; "
+    with pytest.raises(UserError, match=rf"{said}`bleen migrate revert 0007_note` first, as this version does not ship it"):
+        allowed(schema, "1.0.1", [hot], project.home)
+    with pytest.raises(UserError, match=rf"{said}contract first$"):
+        allowed(schema, "1.2", [project.migration, hot], project.home)
+    commands = branch("0008_other", "e1", "r0").sources["migration.toml"].replace("branched = true", "")
+    other = parse("0008_other", {"migration.toml": commands}, "")
+    assert commanding.overtaken(other, [project.migration]) == [], "another tool has a line of its own"
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["at once", "after an earlier try"])

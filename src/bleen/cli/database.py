@@ -144,7 +144,7 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     names, together = {m.name for m in new}, schema.together(new)
     others = [*schema.ledger.uncontracted(), *new]
     waits = [(m, [each for each in revisions.overtaken(m, others) if not {m.name, each} <= together]) for m in new]
-    if early := [revisions.overtakes(m, earlier, names) for m, earlier in waits if earlier]:
+    if early := [revisions.overtakes(m, earlier, names, {each.name for each in migrations}) for m, earlier in waits if earlier]:
         raise UserError("\n".join(early))
     try:
         begun = [m for m in migrations if m in new or entries[m.name].state is State.EXPANDING]

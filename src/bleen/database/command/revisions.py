@@ -21,15 +21,24 @@ def overtaken(migration: Migration, others: Sequence[Migration], across: bool = 
     """
     if not migration.command.expand or migration.command.branched:
         return []
-    ahead = [m for m in others if m.command.contract and (across or not django.apart(migration.command.expand, m.command.contract))]
+    ours = migration.command.expand
+    ahead = [m for m in others if m.command.contract and (across or not django.apart(ours, m.command.contract)) and not _of_two(ours, m.command.contract)]
     earlier = sorted((m for m in ahead if m.number < migration.number), key=lambda m: m.number)
     return list(dict.fromkeys(m.name for m in earlier))
 
 
-def overtakes(migration: Migration, earlier: Sequence[str], new: Collection[str] = ()) -> str:
-    """Why an expand has to wait for contracts. ``new``: what comes with it."""
-    names = ", ".join(earlier)
-    way = f"release a version first that ships {names} and not {migration.name}, and contract it" if new and {*earlier} <= {*new} else "contract first"
+def _of_two(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two commands are of two tools, that each keep a book of their own."""
+    return bool((django.goal(one) and alembic.goal(other)) or (alembic.goal(one) and django.goal(other)))
+
+
+def overtakes(migration: Migration, earlier: Sequence[str], new: Collection[str] = (), ships: Collection[str] | None = None) -> str:
+    """Why an expand has to wait for contracts. ``new``: what comes with it; ``ships``: what its version knows, which no contract of another can wait for."""
+    names, way = ", ".join(earlier), "contract first"
+    if new and {*earlier} <= {*new}:
+        way = f"release a version first that ships {names} and not {migration.name}, and contract it"
+    elif lacks := [each for each in earlier if ships is not None and each not in ships]:
+        way = f"`bleen migrate revert {lacks[-1]}` first, as this version does not ship it (after a rollback, say), or let it ship that, and contract first"
     tool, apart = "a tool with one line of revisions", ", or say branched = true in [command] if its revisions are in a branch of their own"
     if django.goal(migration.command.expand):
         tool, apart = "Django", ""
