@@ -178,6 +178,7 @@ INTO_SOMETHING_NEW: list[tuple[Dialect, str, str]] = [
     ("postgres", "ALTER TABLE events INHERIT made", "how it was before"),
     ("postgres", "ALTER SEQUENCE numbers OWNED BY made.a", "AlterSeq"),
     ("postgres", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX by_email", "USING INDEX by_email: it was there before"),
+    ("postgres", "CREATE TABLE p (); ALTER TABLE events ATTACH PARTITION p DEFAULT", "ATTACH PARTITION p: the old version may write rows to it by events"),
     ("postgres", "CREATE TABLE y2026 PARTITION OF app.events FOR VALUES IN (2026)", "PARTITION OF app.events: rows of the old version may go into it"),
     ("postgres", "CREATE TABLE p PARTITION OF made DEFAULT; CREATE FOREIGN TABLE q PARTITION OF events DEFAULT SERVER s", "PARTITION OF events"),
     ("postgres", "WITH d AS (DELETE FROM events RETURNING a) INSERT INTO made SELECT a FROM d", "what WITH changes in events"),

@@ -15,6 +15,7 @@ from operation_cases import CASES, Case
 
 COLUMN = "ALTER TABLE users ADD COLUMN x int;"
 ATTACHED = "CREATE TABLE new (a int) PARTITION BY LIST (a); ALTER TABLE new ATTACH PARTITION users FOR VALUES IN (1);"
+PARTITION = "CREATE TABLE p (LIKE events INCLUDING ALL); ALTER TABLE events ATTACH PARTITION p FOR VALUES IN (1);"
 TRIGGER = """
 CREATE TABLE log (id int);
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
@@ -127,6 +128,8 @@ BEYOND: list[tuple[Dialect, str, str, list[str]]] = [
     ("mysql", "INSERT INTO kinds VALUES (1);", "ALTER VIEW v AS SELECT 1;", ["replaces"]),
     ("sqlite", AUDIT, "REPLACE INTO settings (k, v) VALUES (1, 1);", ["replaces"]),
     ("postgres", ATTACHED, "DROP TABLE IF EXISTS new;", ["attach-partition"]),
+    ("postgres", PARTITION, "ALTER TABLE events DETACH PARTITION p;", ["detach-partition"]),
+    ("postgres", PARTITION, "ALTER TABLE events DETACH PARTITION q CONCURRENTLY;", ["detach-partition"]),
     ("mysql", COLUMN, "/*!50000 DROP TABLE users */;", ["executable-comment"]),
     ("mysql", COLUMN, "DELETE FROM users;", ["delete-without-where"]),
     ("sqlite", COLUMN, "DROP TABLE users;", ["drop-in-expand"]),
@@ -175,6 +178,7 @@ UNDOES: list[tuple[Dialect, str, str]] = [
     ("mysql", "CREATE OR REPLACE VIEW v AS SELECT 1;", "ALTER VIEW v AS SELECT 2;"),
     ("mysql", "REPLACE INTO settings (k, v) VALUES (1, 2);", "REPLACE INTO settings (k, v) VALUES (1, 1);"),
     ("sqlite", "INSERT OR REPLACE INTO settings (k, v) VALUES (1, 2);", "INSERT OR REPLACE INTO settings (k, v) VALUES (1, 1);"),
+    ("postgres", PARTITION, "ALTER TABLE events DETACH PARTITION p CONCURRENTLY; DROP TABLE IF EXISTS p;"),
     ("postgres", ATTACHED, "ALTER TABLE new DETACH PARTITION users; DROP TABLE new;"),
     ("postgres", "INSERT INTO app.kinds VALUES (7);", "DELETE FROM app.kinds WHERE id = 7;"),
     ("mysql", "CREATE FUNCTION w() RETURNS int RETURN 1; ALTER TABLE users ADD INDEX i (a), ALGORITHM=INPLACE;", "DROP FUNCTION w; DROP INDEX i ON users;"),

@@ -81,8 +81,12 @@ class _Undoing:
         ours, since = ("relation", *table) in self.made, self.since(table)
         for each in node.cmds:
             command, what = each.alter_table_cmd, pb.AlterTableType.Name(each.alter_table_cmd.subtype).removeprefix("AT_")
-            if ours and what == "AttachPartition" and ("relation", *(part := relation(getattr(command, "def").partition_cmd.name))) not in self.made:
+            part = relation(getattr(command, "def").partition_cmd.name) if what == "AttachPartition" else ()
+            if ours and part and ("relation", *part) not in self.made:
                 raise Beyond(f"ATTACH PARTITION {quoted(*part)}: it was there before, and would be dropped with {quoted(*table)}; DETACH it first")
+            if part and not ours and node.objtype != pb.OBJECT_INDEX:
+                why = f"the old version may write rows to it by {quoted(*table)}, and does not find them once it is detached"
+                raise Beyond(f"ATTACH PARTITION {quoted(*part)}: {why}")
             if ours and not (since and _hangs(command, what, since)):
                 continue
             if ours and what == "ColumnDefault":

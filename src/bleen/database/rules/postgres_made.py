@@ -119,6 +119,11 @@ def lets_go(look: Look, whole: tuple[str, ...], part: tuple[str, ...]) -> None:
     look.known.learns(PARTS, whole[-1], what={each: used for each, used in _parts(look, whole).items() if each != part})
 
 
+def took_in(look: Look, whole: tuple[str, ...], part: tuple[str, ...]) -> bool:
+    """Whether it came to the table by a statement of this release, and is there still."""
+    return part in _parts(look, whole)
+
+
 def _parts(look: Look, whole: tuple[str, ...]) -> dict[tuple[str, ...], bool]:
     return look.known.of(PARTS, whole[-1]) or {}
 

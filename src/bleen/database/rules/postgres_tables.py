@@ -571,8 +571,9 @@ def _attach(look: Look, statement: Message, command: Message, at: Place) -> Iter
 
 def _detach(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     how, whole = getattr(command, "def").partition_cmd, relation(statement.relation)
-    table = quoted(*whole)
-    made.lets_go(look, whole, relation(how.name))
+    table, part = quoted(*whole), relation(how.name)
+    ours = made.took_in(look, whole, part)  # the old version did without it before
+    made.lets_go(look, whole, part)
     if look.known.made(made.NAME, *whole):
         return
     if not how.concurrent:
@@ -581,13 +582,13 @@ def _detach(look: Look, statement: Message, command: Message, at: Place) -> Iter
         yield look.finding(
             "detach-partition",
             f"nobody reads or writes {table} until this has its lock and is done; DETACH ... CONCURRENTLY",
-            _later(statement, safe) if look.expanding else _alone(statement, safe),
+            _later(statement, safe) if look.expanding and not ours else _alone(statement, safe),
             at=at,
         )
-    elif look.expanding:
+    elif look.expanding and not ours:
         yield look.finding(
             "detach-partition",
-            f"the old version does not find the rows of {quoted(*relation(how.name))} in {table} any more, nor can it write such; detach it in contract",
+            f"the old version does not find the rows of {quoted(*part)} in {table} any more, nor can it write such; detach it in contract",
             _later(statement, command),
             at=at,
         )
