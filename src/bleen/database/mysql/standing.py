@@ -67,12 +67,13 @@ def _revoked(text: str) -> Iterator[_Revoked]:
     if words[0] != "REVOKE" or not 0 < len(things) <= 2 or things[0].word in ("FUNCTION", "PROCEDURE", "PACKAGE"):
         return
     for right in _listed(tokens[1:on]):
-        said = [token.word for token in right if token.word != "PRIVILEGES"]
+        said = [token.word for token in right]
         bracket = said.index("(") if "(" in said else len(said)
+        what = " ".join(said[:bracket]).replace("ALL PRIVILEGES", "ALL")
         columns = tuple(token.identifier for token in right[bracket:] if token.kind in ("word", "name"))
         for who in _listed(tokens[to + 1 :]):
             for host in [_bare(who[2])] if len(who) > 2 else ["%", ""]:  # a role of MariaDB has none
-                yield _Revoked(" ".join(said[:bracket]), columns, tuple(_bare(each) for each in things), f"'{_bare(who[0])}'@'{host}'")
+                yield _Revoked(what, columns, tuple(_bare(each) for each in things), f"'{_bare(who[0])}'@'{host}'")
 
 
 def _listed(tokens: list[Token]) -> list[list[Token]]:
