@@ -1498,6 +1498,7 @@ PATH = "CREATE SCHEMA app; CREATE FUNCTION public.score(text) RETURNS int RETURN
     [
         ("CREATE TABLE users (id int);", "public.users"),
         ("CREATE VIEW app.users AS SELECT 1 AS id;", "public.users"),
+        ("CREATE TABLE place (id int);", ""),
         ("CREATE FUNCTION score(text) RETURNS int RETURN 2;", "public.score(pg_catalog.text)"),
         ("CREATE FUNCTION score(int) RETURNS int RETURN 2;", ""),
         ("CREATE SCHEMA away; CREATE TABLE away.users (id int);", ""),
@@ -1506,9 +1507,19 @@ PATH = "CREATE SCHEMA app; CREATE FUNCTION public.score(text) RETURNS int RETURN
 )
 def test_what_would_be_found_in_the_place_of_something_in_use_is_known_before_expand(base: Base, expand: str, hidden: str) -> None:
     """A new name "and not one that something in the database has already": the old version would write what a revert drops."""
-    rows(base, f"{USERS}{PATH.format(f'DATABASE {base.name}')}")
+    rows(base, f"{USERS}CREATE TABLE place (id int); ALTER EXTENSION plpgsql ADD TABLE place; {PATH.format(f'DATABASE {base.name}')}")
     said = Foresight(Schema(base.open())).foreseen(migration("0008_again", expand=expand))
     assert [f": {hidden} is looked for behind it by the search_path" in each for each in said] == [True] * bool(hidden), said
+
+
+def test_what_a_new_table_is_meant_to_hide_it_may_if_the_migrating_role_does_not_look_there(base: Base) -> None:
+    rows(base, f"{USERS}{PATH.format(f'DATABASE {base.name}')}")
+    schema, made = Schema(base.open()), migration("0008_again", expand="CREATE TABLE users (id int);")
+    assert "let the search_path of the migrating role end before that schema" in Foresight(schema).foreseen(made)[0]
+    schema.server.rows("SET search_path = app")
+    assert Foresight(schema).foreseen(made) == []
+    (said,) = Foresight(schema).risks(made)
+    assert "by the search_path of this database (app, public), users is this from here on, and not public.users" in said
 
 
 def test_what_a_role_would_find_in_the_place_of_something_is_warned_of(base: Base) -> None:

@@ -40,7 +40,8 @@ def there(it: Prospect) -> Iterator[str]:
                 yield f"expand.sql: {statement.brief}: {made[drop.text]}, which is expanded before it, makes that too; {way}"
             elif found := [] if freed else it.server.catalogue.behind(drop):
                 why = "is looked for behind it by the search_path, and whoever does not name its schema finds this instead, the version that serves too"
-                yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}; give what is new another name"
+                other = "give what is new another name, or, if it is meant so, let the search_path of the migrating role end before that schema"
+                yield f"expand.sql: {statement.brief}: {', '.join(found)} {why}; {other}"
         yield from _kept(it, statement, past)
         past.append((it.migration.name, statement))
 

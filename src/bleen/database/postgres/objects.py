@@ -76,6 +76,10 @@ _CHANGES = {
 }
 
 
+_OF_NO_EXTENSION = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = o.oid AND d.deptype = 'e')"
+"""Whose own tables an application does not read by a name that it thinks of, such as place and state of PostGIS."""
+
+
 class Step(NamedTuple):
     """What the server does at once: of an ALTER TABLE, one command after the other."""
 
@@ -126,7 +130,7 @@ def behind(rows: Rows, node: Any, kind: str) -> list[str]:
         at = sql.Literal(schema[-1]).as_string().replace("%", "%%") if schema else "current_schema()"
         where = f"array_position(current_schemas(false), n.nspname) > array_position(current_schemas(false), {at}::name)"
         if known is _RELATION:
-            where += " AND o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"
+            where += f" AND o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND {_OF_NO_EXTENSION}"
         found += there(rows, known, [name], where, _signature(known, each))
     return [str(rows("SELECT identity FROM pg_identify_object(%s::oid, %s::oid, %s)", key)[0][0]) for key in found]
 
