@@ -401,6 +401,21 @@ def test_what_a_contract_drops_and_makes_again_the_version_that_serves_does_with
     assert not any(each.rule == "made-again" for each in lint_release([Script(contract, "1_a/expand.sql", "expand")], dialect))
 
 
+@pytest.mark.parametrize(
+    ("drop", "make"),
+    [
+        ("DROP POLICY{} p ON users", "CREATE POLICY p ON users USING (a > 0)"),
+        ("DROP VIEW{} v", "CREATE VIEW v AS SELECT 1 AS a"),
+        ("ALTER TABLE users DROP CONSTRAINT{} u", "ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX u"),
+    ],
+)
+def test_what_a_contract_drops_if_it_exists_and_makes_may_be_new_and_then_needs_no_drop(drop: str, make: str) -> None:
+    for perhaps in ("", " IF EXISTS"):
+        scripts = [Script(f"{drop.format(perhaps)};\n{make}", "1_a/contract.sql", "contract")]
+        (found,) = [each for each in lint_release(scripts, "postgres") if each.rule == "made-again"]
+        assert found.message.endswith("; where there is none, leave this DROP out") is bool(perhaps)
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_backfill_of_what_no_expand_of_the_release_adds_is_warned_of(dialect: Dialect) -> None:
     """ "a backfill fills what was added" """

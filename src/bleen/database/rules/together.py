@@ -43,6 +43,8 @@ _PARTS = ("column", "constraint", "trigger", "policy", "rule")
 """Of a table, whose name goes before their own where a statement says it."""
 _MISSED = ("table", "column", "routine", "sequence", "type")
 """What statements fail without. While a trigger or a CHECK is not there, something else is done or let through."""
+_PERHAPS = re.compile(r"\bIF\s+EXISTS\b", re.IGNORECASE)
+"""Scripts say it of what is new too, so that they may run twice; only the database knows."""
 _KEY = r"""CONSTRAINT\s+"?{}"?\s+(UNIQUE|PRIMARY|EXCLUDE)\b"""
 
 
@@ -95,16 +97,18 @@ def _gap(was: "Part", dropped: tuple[str, ...], again: "Part", dialect: Dialect)
     name = f"the {'view' if view else kind} {'.'.join(names).replace('.(', '(').removesuffix('(?)')}"
     at_once = was.statement.offset == again.statement.offset
     told = f"drops {name} and makes it again" if at_once else f"drops {name}, which line {again.statement.at.line} makes again"
-    other = "make the new one in expand, under another name, and drop this one here"
+    none = "; where there is none, leave this DROP out" if _PERHAPS.search(was.text) else ""
+    other = f"make the new one in expand, under another name, and drop this one here{none}"
     if at_once and kind in ("index", "constraint"):
         return []
     if kind == "constraint" and re.search(_KEY.format(re.escape(names[-1])), again.statement.text, re.IGNORECASE):
         lacks = "ON CONFLICT over it fails until then, and a duplicate that gets in keeps it from being made again"
         way = "build the index CONCURRENTLY under another name, then say DROP CONSTRAINT and ADD CONSTRAINT ... USING INDEX in one ALTER TABLE"
-        return [(was.statement.at, "error", f"{told}: {lacks}; {way}")]
+        return [(was.statement.at, "error", f"{told}: {lacks}; {way}{none}")]
     if kind == "policy":
         lacks = "until then it lets nobody read or write the rows that it is to let through, or keeps nobody from those that it is to keep back"
-        return [(was.statement.at, "error", f"{told}: {lacks}; say ALTER POLICY, or make the new one under another name, and then drop this one")]
+        way = f"say ALTER POLICY, or make the new one under another name, and then drop this one{none}"
+        return [(was.statement.at, "error", f"{told}: {lacks}; {way}")]
     if kind == "index":
         return [(was.statement.at, "warn", f"{told}: until then queries are slow, and fail where they count on it being unique; {other}")]
     if _ALIKE.get(kind, kind) not in _MISSED:
