@@ -1614,6 +1614,9 @@ def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(
     assert ["is there already, and revert.sql would drop it" in each for each in said] == [True] * refused, said
 
 
+BY_DEFAULT = "ALTER DEFAULT PRIVILEGES IN SCHEMA public "
+
+
 @pytest.mark.parametrize(
     ("expand", "revert", "told"),
     [
@@ -1629,6 +1632,19 @@ def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(
         ("GRANT INSERT ON ALL TABLES IN SCHEMA public TO app_14;", "REVOKE INSERT ON ALL TABLES IN SCHEMA public FROM app_14;", ""),
         ("GRANT USAGE ON SCHEMA public TO PUBLIC;", "REVOKE USAGE ON SCHEMA public FROM PUBLIC;", "PUBLIC has USAGE on public already"),
         ("GRANT EXECUTE ON FUNCTION tax(int) TO PUBLIC;", "REVOKE EXECUTE ON FUNCTION tax(int) FROM PUBLIC;", r"PUBLIC has EXECUTE on tax\(integer\) already"),
+        ("GRANT CONNECT ON DATABASE {db} TO app_14;", "REVOKE CONNECT ON DATABASE {db} FROM app_14;", "app_14 has CONNECT on the database .* already"),
+        ("GRANT TEMP ON DATABASE {db} TO PUBLIC;", "REVOKE TEMP ON DATABASE {db} FROM PUBLIC;", "PUBLIC has TEMPORARY on the database .* already"),
+        ("GRANT CREATE ON DATABASE {db} TO app_14;", "REVOKE CREATE ON DATABASE {db} FROM app_14;", ""),
+        ("GRANT USAGE ON TYPE mood TO app_14;", "REVOKE USAGE ON TYPE public.mood FROM app_14;", "app_14 has USAGE on mood already"),
+        ("GRANT USAGE ON TYPE mood TO rw_14;", "REVOKE USAGE ON TYPE mood FROM rw_14;", ""),
+        (BY_DEFAULT + "GRANT SELECT ON TABLES TO app_14;", BY_DEFAULT + "REVOKE SELECT ON TABLES FROM app_14;", "SELECT on tables to come in public already"),
+        (BY_DEFAULT + "GRANT INSERT ON TABLES TO app_14;", BY_DEFAULT + "REVOKE INSERT ON TABLES FROM app_14;", ""),
+        ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO app_14;", "ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM app_14;", ""),
+        (
+            "ALTER DEFAULT PRIVILEGES FOR ROLE rw_14 GRANT USAGE ON SEQUENCES TO app_14;",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE rw_14 REVOKE USAGE ON SEQUENCES FROM app_14;",
+            "app_14 has USAGE on sequences to come already",
+        ),
         ("GRANT USAGE ON SEQUENCE n_14 TO app_14;", "REVOKE USAGE ON SEQUENCE n_14 FROM app_14;", ""),
         ("GRANT rw_14 TO app_14;", "REVOKE rw_14 FROM app_14;", "app_14 is a member of rw_14 already"),
         ("GRANT pg_monitor TO app_14;", "REVOKE pg_monitor FROM app_14;", ""),
@@ -1653,6 +1669,9 @@ def test_what_is_so_already_and_revert_sql_would_take_back_is_known_before_expan
     rows(users, "ALTER TABLE users ENABLE ROW LEVEL SECURITY")
     try:
         rows(users, "".join(f"CREATE ROLE {role};" for role in roles) + "GRANT SELECT, UPDATE (last_name) ON users TO app_14; GRANT rw_14 TO app_14")
+        rows(users, f"CREATE TYPE mood AS ENUM (); GRANT USAGE ON TYPE mood TO app_14; GRANT CONNECT ON DATABASE {users.name} TO app_14")
+        rows(users, f"{BY_DEFAULT}GRANT SELECT ON TABLES TO app_14; ALTER DEFAULT PRIVILEGES FOR ROLE rw_14 GRANT USAGE ON SEQUENCES TO app_14")
+        expand, revert = (each.format(db=users.name) for each in (expand, revert))
         schema, made = Schema(users.open()), parse("0008_so", {"expand.sql": expand, "revert.sql": revert}, "")
         said = Foresight(schema).foreseen(made)
         assert [bool(re.search(told, each)) for each in said] == [True] * bool(told), said

@@ -40,6 +40,7 @@ _KINDS = {
     _PB.OBJECT_COLLATION: Kind("pg_collation", "collname", "collnamespace", "pg_collation_is_visible"),
     _PB.OBJECT_STATISTIC_EXT: Kind("pg_statistic_ext", "stxname", "stxnamespace", "pg_statistics_obj_is_visible"),
     _PB.OBJECT_SCHEMA: Kind("pg_namespace", "nspname"),
+    _PB.OBJECT_DATABASE: Kind("pg_database", "datname"),
     _PB.OBJECT_EXTENSION: Kind("pg_extension", "extname"),
     _PB.OBJECT_PUBLICATION: Kind("pg_publication", "pubname"),
 }

@@ -37,6 +37,16 @@ _RELATIONS = _Rights(
 _COLUMNS = _RELATIONS._replace(of="pg_class o JOIN pg_attribute c ON c.attrelid = o.oid", told="c.attname || ' of ' || o.oid::regclass", rights="c.attacl")
 _FUNCTIONS = _Rights("pg_proc o", "o.oid::regprocedure::text", "coalesce(o.proacl, acldefault('f', o.proowner))", "o.proowner", "o.pronamespace")
 _SCHEMAS = _Rights("pg_namespace o", "o.nspname::text", "coalesce(o.nspacl, acldefault('n', o.nspowner))", "o.nspowner")
+_DATABASES = _Rights("pg_database o", "'the database ' || o.datname", "coalesce(o.datacl, acldefault('d', o.datdba))", "o.datdba")
+_TYPES = _Rights("pg_type o", "o.oid::regtype::text", "coalesce(o.typacl, acldefault('T', o.typowner))", "o.typowner")
+_DEFAULTS = _Rights(
+    "pg_default_acl o",
+    """CASE o.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions' WHEN 'T' THEN 'types' ELSE 'schemas' END
+    || ' to come' || coalesce(' in ' || nullif(o.defaclnamespace, 0)::regnamespace, '')""",
+    "o.defaclacl",
+    "o.defaclrole",
+)
+"""For what somebody makes later."""
 _ON = {
     _PB.OBJECT_TABLE: _RELATIONS,
     _PB.OBJECT_SEQUENCE: _RELATIONS._replace(kind="o.relkind = 'S'"),
@@ -44,7 +54,11 @@ _ON = {
     _PB.OBJECT_PROCEDURE: _FUNCTIONS._replace(kind="o.prokind = 'p'"),
     _PB.OBJECT_ROUTINE: _FUNCTIONS,
     _PB.OBJECT_SCHEMA: _SCHEMAS,
+    _PB.OBJECT_DATABASE: _DATABASES,
+    **dict.fromkeys((_PB.OBJECT_TYPE, _PB.OBJECT_DOMAIN), _TYPES),
 }
+_MADE_LATER = {_PB.OBJECT_TABLE: "r", _PB.OBJECT_SEQUENCE: "S", _PB.OBJECT_FUNCTION: "f", _PB.OBJECT_TYPE: "T", _PB.OBJECT_SCHEMA: "n"}
+_BY_DEFAULT = "SELECT oid::bigint FROM pg_default_acl WHERE defaclobjtype::text = %s AND defaclrole = ANY(%s) AND defaclnamespace = ANY(%s)"
 _GIVEN = """
     SELECT DISTINCT coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC'), a.privilege_type, {told} FROM {of} CROSS JOIN aclexplode({rights}) a
     WHERE {which} = ANY(%s) AND a.grantee = ANY(%s) AND a.grantor IN ({owner}, current_user::regrole) AND (a.is_grantable OR NOT %s)
@@ -65,6 +79,8 @@ _SECURED = {
     _PB.AT_ForceRowSecurity: ("forced ", True),
     _PB.AT_NoForceRowSecurity: ("forced ", False),
 }
+_OURS = _PB.Node(role_spec=_PB.RoleSpec(roletype=_PB.ROLESPEC_CURRENT_USER))
+_SHORT = {"temp": "temporary"}
 _OUT = "take it out of both"
 _MANY = 3
 
@@ -73,7 +89,9 @@ def otherwise(rows: Rows, statement: Statement) -> Iterator[Otherwise]:
     """Implements ``Catalogue.otherwise``."""
     node, kind = node_of(statement)
     if kind == "grant_stmt" and not node.is_grant:
-        yield from _rights(rows, node)
+        yield from _revoked(rows, node)
+    elif kind == "alter_default_privileges_stmt" and not node.action.is_grant:
+        yield from _no_default(rows, node)
     elif kind == "grant_role_stmt" and not node.is_grant and not node.opt:
         roles = [each.access_priv.priv_name for each in node.granted_roles]
         yield from (Otherwise(f"{who} is a member of {of} already", _OUT) for who, of in rows(_MEMBERS, [roles, _roles(rows, node.grantee_roles)]))
@@ -82,13 +100,28 @@ def otherwise(rows: Rows, statement: Statement) -> Iterator[Otherwise]:
             yield from _altered(rows, named(node.relation), each.alter_table_cmd)
 
 
-def _rights(rows: Rows, node: Any) -> Iterator[Otherwise]:
+def _revoked(rows: Rows, node: Any) -> Iterator[Otherwise]:
     if (on := _ON.get(node.objtype)) is None:
         return
-    if every := node.targtype == _PB.ACL_TARGET_ALL_IN_SCHEMA:
+    way = _OUT
+    if node.targtype == _PB.ACL_TARGET_ALL_IN_SCHEMA:
+        way = "name in both what it is to be given on, and not ALL"
         where, which = f"{on.kind} AND {on.schema}", [oid for each in node.objects for _, oid, _ in meant(rows, _PB.OBJECT_SCHEMA, each)]
     else:
         where, which = "o.oid", [oid for each in node.objects for oid in _oids(rows, node.objtype, each)]
+    yield from _rights(rows, node, on, where, which, way)
+
+
+def _no_default(rows: Rows, node: Any) -> Iterator[Otherwise]:
+    said = {each.def_elem.defname: list(each.def_elem.arg.list.items) for each in node.options}
+    schemas = [oid for each in said.get("schemas", []) for _, oid, _ in meant(rows, _PB.OBJECT_SCHEMA, each)] if "schemas" in said else [0]
+    makers = _roles(rows, said.get("roles", [_OURS]))
+    found = [oid for (oid,) in rows(_BY_DEFAULT, [_MADE_LATER.get(node.action.objtype, ""), makers, schemas])]
+    yield from _rights(rows, node.action, _DEFAULTS, "o.oid", found, _OUT)
+
+
+def _rights(rows: Rows, node: Any, on: _Rights, where: str, which: Sequence[int], way: str) -> Iterator[Otherwise]:
+    """Those that a REVOKE takes on some objects: where their oids stand, and which."""
     to = _roles(rows, node.grantees)
     given = dict[tuple[str, str], list[str]]()
     for right, columns in [(each.access_priv.priv_name, [name.string.sval for name in each.access_priv.cols]) for each in node.privileges] or [("", [])]:
@@ -99,12 +132,11 @@ def _rights(rows: Rows, node: Any) -> Iterator[Otherwise]:
         for source, condition in sources:
             query = _GIVEN.format(told=source.told, of=source.of, rights=source.rights, which=condition, owner=source.owner)
             asked = [columns] if columns else []
-            for who, what, thing in rows(query, [*asked, which, to, node.grant_option, right]):
+            for who, what, thing in rows(query, [*asked, which, to, node.grant_option, _SHORT.get(right, right)]):
                 things = given.setdefault((who, what), [])
                 things += [thing] if thing not in things else []
     for (who, what), things in given.items():
         more = f" and {len(things) - _MANY} more" if len(things) > _MANY else ""
-        way = "name in both what it is to be given on, and not ALL" if every else _OUT
         yield Otherwise(f"{who} has {what} on {', '.join(things[:_MANY])}{more} already", way)
 
 
