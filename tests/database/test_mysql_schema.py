@@ -796,6 +796,12 @@ def test_what_is_there_already_and_revert_sql_would_drop_is_known_before_expand(
         ("GRANT UPDATE (id) ON users TO app_14;", "REVOKE UPDATE (id) ON users FROM app_14;", "has UPDATE on id of users already"),
         ("GRANT UPDATE (first_name) ON users TO app_14;", "REVOKE UPDATE (first_name) ON users FROM app_14;", ""),
         ("GRANT INSERT ON {db}.* TO app_14;", "REVOKE INSERT ON {db}.* FROM app_14;", "has INSERT on {db}.* already"),
+        ("GRANT EXECUTE ON PROCEDURE pr TO app_14;", "REVOKE EXECUTE ON PROCEDURE {db}.pr FROM app_14;", "has EXECUTE on {db}.pr already"),
+        ("GRANT ALTER ROUTINE ON PROCEDURE pr TO app_14;", "REVOKE ALTER ROUTINE ON PROCEDURE pr FROM app_14;", ""),
+        ("GRANT EXECUTE ON FUNCTION pr TO app_14;", "REVOKE EXECUTE ON FUNCTION pr FROM app_14;", ""),
+        ("GRANT ro_14 TO app_14;", "REVOKE ro_14 FROM app_14@'%';", "'app_14'@'%' has the role ro_14 already"),
+        ("GRANT rw_14 TO app_14;", "REVOKE rw_14 FROM app_14;", ""),
+        ("GRANT ro_14 TO app_14 WITH ADMIN OPTION;", "REVOKE ADMIN OPTION FOR ro_14 FROM app_14;", ""),
         ("GRANT INSERT ON users TO app_14;", "REVOKE INSERT ON users FROM app_14;", ""),
         ("ALTER TABLE users ALTER age SET DEFAULT 5;", "ALTER TABLE users ALTER age DROP DEFAULT;", "age of users has the default 3 now"),
         ("ALTER TABLE users ALTER age SET DEFAULT 5;", "ALTER TABLE users ALTER age SET DEFAULT 3;", ""),
@@ -809,12 +815,17 @@ def test_what_is_so_already_and_revert_sql_would_take_back_is_known_before_expan
     try:
         for made in ("CREATE USER app_14", "GRANT SELECT, UPDATE (id) ON users TO app_14", f"GRANT INSERT ON {users.name}.* TO app_14"):
             schema.server.rows(made)
+        for made in ("PROCEDURE pr() SELECT 1", "FUNCTION pr() RETURNS int RETURN 1", "ROLE ro_14", "ROLE rw_14"):
+            schema.server.rows(f"CREATE {made}")
+        for made in ("EXECUTE ON PROCEDURE pr", "ro_14"):
+            schema.server.rows(f"GRANT {made} TO app_14")
         schema.server.rows("ALTER TABLE users ADD COLUMN age int DEFAULT 3")
         files = {f"{name}.sql": text.format(db=users.name) for name, text in (("expand", expand), ("revert", revert))}
         said = Foresight(schema).foreseen(parse("0008_so", files, "x"))
         assert [told.format(db=users.name) in each for each in said] == [True] * bool(told), said
     finally:
         schema.server.rows("DROP USER app_14")
+        schema.server.rows("DROP ROLE IF EXISTS ro_14, rw_14")
 
 
 @pytest.mark.parametrize("part", ["expand", "contract", "revert"])

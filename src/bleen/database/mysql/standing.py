@@ -1,12 +1,14 @@
-"""What a statement of a way back would leave otherwise than it is now: rights on tables and databases, and defaults of columns."""
+"""What a statement of a way back would leave otherwise than it is now: rights on tables, databases and routines, roles, and defaults of columns."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from bleen.database.catalogue import Otherwise
 from bleen.database.mysql.statements import defaults
 from bleen.database.statements import Statement, Unreadable
 from bleen.database.tokens import Puzzled, Token, read
+from bleen.errors import Refused
 
 if TYPE_CHECKING:
     from bleen.database.mysql.server import MySQL
@@ -21,13 +23,34 @@ class _Revoked(NamedTuple):
     """With * for all."""
     who: str
     """As information_schema has it."""
+    routine: str = ""
+    """FUNCTION or PROCEDURE, if it is on one."""
+
+
+class _Left(NamedTuple):
+    """One role of a REVOKE."""
+
+    role: str
+    who: str
+
+
+_ROUTINE = "SELECT proc_priv FROM mysql.procs_priv WHERE concat(quote(user), '@', quote(host)) = %s AND db = %s AND routine_name = %s AND routine_type = %s"
+_MEMBER = {
+    True: "SELECT 1 FROM mysql.roles_mapping WHERE concat(quote(user), '@', quote(host)) = %s AND role = %s",
+    False: "SELECT 1 FROM mysql.role_edges WHERE concat(quote(to_user), '@', quote(to_host)) = %s AND from_user = %s",
+}
+"""By whether it is MariaDB."""
 
 
 def otherwise(server: "MySQL", statement: Statement) -> Iterator[Otherwise]:
     """Implements ``Catalogue.otherwise``. Of others' rights a role sees none that may not read those of the database mysql."""
     for each in _revoked(statement.text):
         for what, on in _has(server, each):
-            yield Otherwise(f"{each.who} has {what} on {on} already", "take it out of both")
+            yield Otherwise(f"{each.who} has {what} on {on} already", _OUT)
+    for role, who in _left(statement.text):
+        with suppress(Refused):
+            if server.rows(_MEMBER[server.mariadb], [who, role]):
+                yield Otherwise(f"{who} has the role {role} already", _OUT)
     for said in defaults(statement):
         columns = server.columns(".".join(map(server.quoted, said.table)))
         had = next((column.default for name, column in columns.items() if name.lower() == said.column.lower()), None)
@@ -37,8 +60,17 @@ def otherwise(server: "MySQL", statement: Statement) -> Iterator[Otherwise]:
             yield Otherwise(f"{said.column} of {said.table[-1]} has {now} now", f"let it say {say}")
 
 
+_OUT = "take it out of both"
+
+
 def _has(server: "MySQL", it: _Revoked) -> Iterator[tuple[str, str]]:
     """Those of a right, or of ALL, that are there, and what they are on."""
+    if it.routine:
+        with suppress(Refused):
+            for (rights,) in server.rows(_ROUTINE, [it.who, *server.qualified(it.on), it.routine]):
+                there = [each for each in rights.upper().split(",") if each != "GRANT"]
+                yield from ((each, ".".join(it.on)) for each in there if it.right in ("ALL", each))
+        return
     everywhere, whole = it.on == ("*", "*"), it.on[-1] == "*"
     names = () if everywhere else server.qualified(it.on)
     of = "user" if everywhere else "schema" if whole else "column" if it.columns else "table"
@@ -56,24 +88,48 @@ def _has(server: "MySQL", it: _Revoked) -> Iterator[tuple[str, str]]:
 
 
 def _revoked(text: str) -> Iterator[_Revoked]:
-    """Of tables and databases; of routines and roles nothing."""
-    try:
-        tokens = [token for sentence in read(text, "mysql").sentences[:1] for token in sentence.tokens]
-        words = [token.word for token in tokens]
-        on, to = words.index("ON"), words.index("FROM")
-    except (Unreadable, Puzzled, ValueError):
+    """Of tables, databases and routines."""
+    takes, of = _taken(text)
+    words = [token.word for token in takes]
+    if "ON" not in words:
         return
-    things = [token for token in tokens[on + 1 : to] if token.word not in ("TABLE", ".")]
-    if words[0] != "REVOKE" or not 0 < len(things) <= 2 or things[0].word in ("FUNCTION", "PROCEDURE", "PACKAGE"):
+    on = words.index("ON")
+    routine = next((word for word in words[on + 1 : on + 2] if word in ("FUNCTION", "PROCEDURE")), "")
+    things = [token for token in takes[on + 1 + bool(routine) :] if token.word not in ("TABLE", ".")]
+    if not 0 < len(things) <= 2 or things[0].word == "PACKAGE":
         return
-    for right in _listed(tokens[1:on]):
+    for right in _listed(takes[:on]):
         said = [token.word for token in right]
         bracket = said.index("(") if "(" in said else len(said)
         what = " ".join(said[:bracket]).replace("ALL PRIVILEGES", "ALL")
         columns = tuple(token.identifier for token in right[bracket:] if token.kind in ("word", "name"))
-        for who in _listed(tokens[to + 1 :]):
-            for host in [_bare(who[2])] if len(who) > 2 else ["%", ""]:  # a role of MariaDB has none
-                yield _Revoked(what, columns, tuple(_bare(each) for each in things), f"'{_bare(who[0])}'@'{host}'")
+        for who in _grantees(of):
+            yield _Revoked(what, columns, tuple(_bare(each) for each in things), who, routine)
+
+
+def _left(text: str) -> Iterator[_Left]:
+    """None where it only takes the right to give a role on."""
+    takes, of = _taken(text)
+    if takes and not {"ON", "ALL", "OPTION"}.intersection(token.word for token in takes):
+        yield from (_Left(_bare(role[0]), who) for role in _listed(takes) for who in _grantees(of))
+
+
+def _taken(text: str) -> tuple[list[Token], list[Token]]:
+    """What a REVOKE takes, and from whom; of anything else nothing."""
+    try:
+        tokens = [token for sentence in read(text, "mysql").sentences[:1] for token in sentence.tokens]
+        words = [token.word for token in tokens]
+        to = words.index("FROM")
+    except (Unreadable, Puzzled, ValueError):
+        return [], []
+    begin = 3 if words[1:3] == ["IF", "EXISTS"] else 1
+    return (tokens[begin:to], tokens[to + 1 :]) if words[0] == "REVOKE" else ([], [])
+
+
+def _grantees(tokens: list[Token]) -> Iterator[str]:
+    for who in _listed(tokens):
+        for host in [_bare(who[2])] if len(who) > 2 else ["%", ""]:  # a role of MariaDB has none
+            yield f"'{_bare(who[0])}'@'{host}'"
 
 
 def _listed(tokens: list[Token]) -> list[list[Token]]:
@@ -85,7 +141,7 @@ def _listed(tokens: list[Token]) -> list[list[Token]]:
             found.append([])
         else:
             found[-1].append(token)
-    return found
+    return [each for each in found if each]
 
 
 def _bare(token: Token) -> str:
