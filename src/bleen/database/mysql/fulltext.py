@@ -18,6 +18,8 @@ _INDEXES = """
     SELECT lower(index_name), lower(column_name) FROM information_schema.statistics
     WHERE table_schema = %s AND table_name = %s AND index_type = 'FULLTEXT' ORDER BY 1, seq_in_index"""
 
+_NEVER = ("INSTANT", "NOCOPY")
+
 Indexes = dict[str, set[str]]
 """By name, in lower case, their columns."""
 
@@ -37,9 +39,11 @@ def refused(server: "MySQL", before: Sequence[Statement], statements: Sequence[S
         left = _of(server, known, written)
         rebuilds = bool(left) and _rebuilds(server, alter)
         _follow(alter, left)
-        if left and rebuilds and number >= len(before) and (alter.value("lock") == "NONE" or alter.value("algorithm") in ("INSTANT", "NOCOPY")):
-            way = "say ALGORITHM=INPLACE, LOCK=SHARED, below a line `-- bleen: allow table-rewrite REASON`; who writes waits for as long as it takes"
-            return f"{statement.brief}: {written[-1]} has the FULLTEXT index {next(iter(left))}, with which the server does that under a lock only: {way}"
+        several = len(left) > 1  # of which InnoDB makes one at a time
+        which, how = f"index{'es' * several} {', '.join(left)}", "COPY" if several else "INPLACE"
+        if left and rebuilds and number >= len(before) and (alter.value("lock") == "NONE" or alter.value("algorithm") in _NEVER + ("INPLACE",) * several):
+            way = f"say ALGORITHM={how}, LOCK=SHARED, below a line `-- bleen: allow table-rewrite REASON`; who writes waits for as long as it takes"
+            return f"{statement.brief}: {written[-1]} has the FULLTEXT {which}, with which the server does that under a lock only: {way}"
     return ""
 
 
