@@ -633,7 +633,7 @@ def test_a_trigger_that_somebody_has_made_since_and_that_names_what_a_revert_tak
 def test_what_somebody_has_dropped_by_hand_is_in_the_way_of_no_contract_and_no_revert(users: MariaBase, schema: Schema) -> None:
     """The way past a file that the server refuses, and that does not change any more."""
     wanted = migration("0008_less", expand=FULL_NAME["expand.sql"], contract=LAST)
-    schema.expand([wanted, migration("0009_note", expand="ALTER TABLE users ADD COLUMN note int;")], "shop", 2, SHIPS)
+    schema.expand([wanted, migration("0009_note", expand="ALTER TABLE users ADD COLUMN note int, ALGORITHM=INSTANT;")], "shop", 2, SHIPS)
     with users.connect() as client:
         client.run("ALTER TABLE users ADD FULLTEXT (first_name)")
         for refused, says in {"contract": "0008_less/contract.sql", "revert": "0009_note, its way back as the plan shows it"}.items():
@@ -1053,7 +1053,7 @@ def test_a_contract_that_drops_what_a_foreign_key_needs_is_foreseen(users: Maria
 
 
 HELD = "has the FULLTEXT index words, with which the server does that under a lock only: say ALGORITHM=INPLACE, LOCK=SHARED"
-TWO = "/* two */"
+TWO, QUICK = "/* two */", "ALTER TABLE users DROP COLUMN last_name, ALGORITHM=INSTANT;"
 FULLTEXT = {
     "a column that goes": (LAST, HELD),
     "that comes": ("ALTER TABLE users ADD COLUMN age int, ALGORITHM=INSTANT;", HELD),
@@ -1062,6 +1062,9 @@ FULLTEXT = {
     "with its index": (LAST.replace(",", ", DROP INDEX words,", 1), ""),
     "that no row holds": ("ALTER TABLE users ADD COLUMN age int AS (id) VIRTUAL, ALGORITHM=INPLACE, LOCK=NONE;", ""),
     "an index": ("ALTER TABLE users ADD INDEX (last_name), ALGORITHM=INPLACE, LOCK=NONE;", ""),
+    "at once, behind its index": (f"DROP INDEX words ON users; {QUICK}", "users had its FULLTEXT index by is hidden .*: say ALGORITHM=INPLACE, LOCK=NONE"),
+    "at once, with its index": (QUICK.replace(",", ", DROP INDEX words,", 1), "is hidden in its rows until it is built anew"),
+    "at once, once it was built anew": (f"DROP INDEX words ON users; {LAST} ALTER TABLE users ADD COLUMN age int, ALGORITHM=INSTANT;", ""),
     "of two indexes": (f"{TWO} {LAST.replace('NONE', 'SHARED')}", "has the FULLTEXT indexes more, words, .*: say ALGORITHM=COPY, LOCK=SHARED"),
     "of two indexes, by a copy": (f"{TWO} {LAST.replace('NONE', 'SHARED').replace('INPLACE', 'COPY')}", ""),
     "of two indexes, with one of them": (f"{TWO} {LAST.replace('NONE', 'SHARED').replace(',', ', DROP INDEX more,', 1)}", ""),
@@ -1082,6 +1085,21 @@ def test_what_a_server_refuses_of_a_table_with_a_fulltext_index_is_foreseen(user
             schema.contract("0008_less")
     else:
         schema.contract("0008_less")
+
+
+@pytest.mark.parametrize("also", ["", "ADD FULLTEXT INDEX more (first_name, last_name)"])
+def test_a_column_of_a_table_with_a_fulltext_index_that_comes_without_a_word_is_warned_of_and_goes_again(users: MariaBase, schema: Schema, also: str) -> None:
+    """As Django, Rails and Alembic write it."""
+    with users.connect() as client:
+        client.run("ALTER TABLE users ADD FULLTEXT INDEX words (first_name)", *([f"ALTER TABLE users {also}"] if also else []))
+    wanted = migration("0008_age", expand="ALTER TABLE users ADD COLUMN age int;")
+    (said,) = Foresight(schema).risks(wanted)
+    assert "words, and is built anew under a lock: who writes waits" in said
+    aloud = migration("0008_age", expand="ALTER TABLE users ADD COLUMN age int, ALGORITHM=COPY, LOCK=SHARED;")
+    assert Foresight(schema).risks(aloud) == []
+    schema.expand([wanted], "shop", 2, SHIPS)
+    schema.revert("0008_age")
+    assert "age" not in schema.server.columns("users")
 
 
 def test_a_contract_waits_for_its_table_before_it_asks_and_keeps_the_pair_where_that_is_in_vain(users: MariaBase, schema: Schema) -> None:
