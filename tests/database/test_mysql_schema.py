@@ -688,6 +688,26 @@ def test_a_trigger_whose_text_the_role_may_not_see_keeps_the_gate_shut_as_one_th
     assert [o.opened("no_row: it counts") for o in shut] == [True] * (not sees)
 
 
+def test_hidden_triggers_of_another_database_are_told_as_one_and_a_reason_that_names_it_passes_them_all(users: MariaBase) -> None:
+    """A role that may write another service's rows, of whose triggers it is shown no text."""
+    with users.server.database() as aside, users.connect() as client:
+        client.run(f"CREATE TABLE {aside.name}.invoice (id bigint, at datetime)", "CREATE USER few", f"GRANT ALL ON {users.name}.* TO few")
+        for event in ("INSERT", "UPDATE"):
+            client.run(f"CREATE TRIGGER {aside.name}.at_{event} BEFORE {event} ON {aside.name}.invoice FOR EACH ROW SET NEW.at = now()")
+        client.run(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {aside.name}.* TO few")
+        wanted = migration("0008_less", expand="ALTER TABLE users ADD COLUMN age int, ALGORITHM=INSTANT;", contract=LAST)
+        try:
+            with opened(users._replace(user="few")) as schema:
+                said = [each for each in Foresight(schema).risks(wanted) if aside.name in each]
+                schema.expand([wanted], "shop", 2, SHIPS)
+                (shut,) = [o for each in schema.pending(NOBODY) for o in each.obstacles if o.unseen and aside.name in o.why]
+        finally:
+            client.run("DROP USER few")
+    assert [f"triggers at_INSERT, at_UPDATE of {aside.name} may {does}" in each for each, does in zip(said, ("name", "give"), strict=True)] == [True] * 2
+    assert f"their texts are not shown to this role: GRANT TRIGGER ON `{aside.name}`.*" in shut.why
+    assert [shut.opened(because) for because in ("at_INSERT: theirs", f"{aside.name} is another service's")] == [False, True]
+
+
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
     (said,) = Foresight(schema).risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
     assert "drops last_name of users, NOT NULL without a default" in said

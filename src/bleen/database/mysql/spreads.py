@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bleen.database.catalogue import Spreading
 from bleen.database.migration import speaks_of
 from bleen.database.mysql import statements as mysql_statements
-from bleen.database.mysql.triggers import Table, Trigger, triggers, unshown
+from bleen.database.mysql.triggers import Table, Trigger, together, triggers, unshown
 from bleen.database.rules.mysql_grammar import Spec
 from bleen.database.statements import Statement, Unreadable
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
@@ -79,12 +79,22 @@ def spreading(server: "MySQL", statements: Sequence[Statement], before: Sequence
             elif moved := [name for name in columns if name in had and given[columns.index(name)] != gave[had.index(name)]]:
                 yield Spreading(statement, f"{does}: values land in other columns from then on, unseen, as in {moved[0]}", each.trigger, fails=False)
         if number >= len(before) and any(spec.kind == "add-column" for spec in specs):  # of one that goes, ``needing`` tells
-            for trigger in hidden:
-                if not speaks_of(said, trigger.name):
-                    does = f"trigger {trigger.where(server)} may give whole rows without naming their columns, and fail then"
-                    yield Spreading(statement, f"{does}: {unshown(server, 'TRIGGER', trigger.schema)}", trigger.name, fails=False)
+            yield from _may(server, statement, [each for each in hidden if not speaks_of(said, each.name)], table[0])
             hidden = []
         said += f"{statement.text};\n"
+
+
+def _may(server: "MySQL", statement: Statement, hidden: Sequence[Trigger], own: str) -> Iterator[Spreading]:
+    """As in ``needing``: those of another database than the ``own`` one are told as one."""
+    aside, does = dict[str, list[str]](), "may give whole rows without naming their columns, and fail then"
+    for each in hidden:
+        if each.schema == own:
+            yield Spreading(statement, f"trigger {each.where(server)} {does}: {unshown(server, 'TRIGGER', own)}", each.name, fails=False)
+        else:
+            aside.setdefault(each.schema, []).append(each.name)
+    for schema, names in aside.items():
+        why = f"{together('trigger', schema, names)} {does}: {unshown(server, 'TRIGGER', schema, len(names) > 1)}"
+        yield Spreading(statement, why, schema, fails=False)
 
 
 def _with(specs: Sequence[Spec], columns: Sequence[str]) -> list[str]:
