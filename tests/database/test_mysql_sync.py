@@ -219,7 +219,7 @@ class TestDefaultsAndNulls:
         said = ", ".join(f"{name} {kind} NOT NULL, new_{name} {kind}" for name, kind in types.items())
         with Table(maria_base, pair, f"CREATE TABLE t (id int PRIMARY KEY, n text, {said})") as t:
             t.new.run("INSERT INTO t (id, new_a, new_b, new_c, new_d, new_e, new_f, new_g, new_h) VALUES (1, 'q', 1, now(), 'y', 'abc', 1999, now(), 1.5)")
-            for writer in (t.old, t.anyone):
+            for writer in (t.old, t.anyone, t.new):
                 writer.run(f"SET sql_mode = '{mode}'", *self.LAX, f"UPDATE IGNORE t SET {', '.join(f'{name} = NULL' for name in old)} WHERE id = 1")
                 assert t.diverged() == 0
                 assert t.anyone.rows("SELECT new_a, new_b, new_d, new_f, n FROM t ORDER BY id") == [

@@ -412,6 +412,19 @@ def test_triggers_that_go_with_a_table_that_is_rebuilt_are_made_again_and_rows_w
         assert rows(users, "SELECT full_name FROM users WHERE id = 2") == [("Alan L2",)]
 
 
+def test_triggers_that_an_earlier_bleen_made_otherwise_are_made_anew_by_the_next_expand_and_not_again(users: File, schema: Schema) -> None:
+    schema.expand([migration()], "shop", 2, SHIPS)
+    texts = "SELECT name, sql, rowid FROM sqlite_master WHERE type = 'trigger' ORDER BY 1"
+    made = schema.server.rows(texts)
+    schema.expand([migration()], "shop", 3, SHIPS)
+    assert schema.server.rows(texts) == made
+    name, text, _ = made[1]
+    with users.connect() as client:
+        client.executescript(f'DROP TRIGGER "{name}"; {text.replace("cannot both hold", "do not hold")}')
+        schema.expand([migration()], "shop", 4, SHIPS)
+        assert [each[:2] for each in client.execute(texts)] == [each[:2] for each in made]
+
+
 def test_a_pair_of_a_table_that_a_pending_contract_rebuilds_is_refused_by_the_plan(schema: Schema) -> None:
     said = "is of what contract.sql of 0006_less takes away (line 4, DROP TABLE users): say it in a release after the contract of 0006_less"
     assert said in "; ".join(Foresight(schema).foreseen(migration(), [migration("0006_less", contract=REBUILD)]))

@@ -114,6 +114,7 @@ UNDONE: list[tuple[Dialect, str, list[str]]] = [
             "ALTER TABLE `users` DROP COLUMN note, ALGORITHM=INPLACE, LOCK=NONE;",
         ],
     ),
+    ("mysql", "ALTER TABLE posts ADD COLUMN note text", ["ALTER TABLE posts DROP COLUMN note;"]),
     (
         "mysql",
         "ALTER TABLE posts ADD COLUMN note text, ADD INDEX a_note (note(9)), ALGORITHM=INPLACE, LOCK=SHARED",

@@ -90,6 +90,9 @@ class MySQLCatalogue(Catalogue):
                 return f"{', '.join(named)} is then in a foreign key: a write that seems to leave it alone would change it, and a cascade fires no trigger"
         return ""
 
+    def risks(self, statement: Statement, expand: str) -> list[str]:
+        return [why] if (why := fulltext.waits(self._server, statement)) else []
+
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         found = self._server.rows(
             "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = %s AND event_object_table = %s"

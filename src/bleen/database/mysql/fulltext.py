@@ -18,13 +18,25 @@ _INDEXES = """
     SELECT lower(index_name), lower(column_name) FROM information_schema.statistics
     WHERE table_schema = %s AND table_name = %s AND index_type = 'FULLTEXT' ORDER BY 1, seq_in_index"""
 
+_NEVER = ("INSTANT", "NOCOPY")
+
 Indexes = dict[str, set[str]]
 """By name, in lower case, their columns."""
 
 
+class _Known:
+    """What is known of a table: its indexes, and whether it has the column for them that InnoDB hides in its rows until it is built anew without any."""
+
+    def __init__(self, server: "MySQL", table: Table) -> None:
+        self.indexes: Indexes = {}
+        for name, column in server.rows(_INDEXES, table):
+            self.indexes.setdefault(name, set()).add(column)
+        self.hides = bool(self.indexes) and "FTS_DOC_ID" not in server.columns(".".join(map(server.quoted, table)))
+
+
 def refused(server: "MySQL", before: Sequence[Statement], statements: Sequence[Statement]) -> str:
     """Implements ``Catalogue.refuses``, as far as it is about that."""
-    known = dict[Table, Indexes]()
+    known = dict[Table, _Known]()
     for number, statement in enumerate((*before, *statements)):
         try:
             alter = mysql_statements.altered(statement)
@@ -34,29 +46,50 @@ def refused(server: "MySQL", before: Sequence[Statement], statements: Sequence[S
             _drop(server, known, statement)
             continue
         written = tuple(each.identifier for each in alter.table)
-        left = _of(server, known, written)
-        rebuilds = bool(left) and _rebuilds(server, alter)
+        of = _of(server, known, written)
+        left, rebuilds = of.indexes, (of.hides or bool(of.indexes)) and _rebuilds(server, alter)
         _follow(alter, left)
-        if left and rebuilds and number >= len(before) and (alter.value("lock") == "NONE" or alter.value("algorithm") in ("INSTANT", "NOCOPY")):
-            way = "say ALGORITHM=INPLACE, LOCK=SHARED, below a line `-- bleen: allow table-rewrite REASON`; who writes waits for as long as it takes"
-            return f"{statement.brief}: {written[-1]} has the FULLTEXT index {next(iter(left))}, with which the server does that under a lock only: {way}"
+        looked, algorithm = rebuilds and number >= len(before), alter.value("algorithm")
+        several = len(left) > 1  # of which InnoDB makes one at a time
+        if looked and left and (alter.value("lock") == "NONE" or algorithm in _NEVER + ("INPLACE",) * several):
+            which, how = f"index{'es' * several} {', '.join(left)}", "COPY" if several else "INPLACE"
+            way = f"say ALGORITHM={how}, LOCK=SHARED, below a line `-- bleen: allow table-rewrite REASON`; who writes waits for as long as it takes"
+            return f"{statement.brief}: {written[-1]} has the FULLTEXT {which}, with which the server does that under a lock only: {way}"
+        if looked and not left and algorithm in _NEVER:
+            way = "say ALGORITHM=INPLACE, LOCK=NONE"
+            return f"{statement.brief}: what {written[-1]} had its FULLTEXT index by is hidden in its rows until it is built anew: {way}"
+        of.hides &= bool(left) or not rebuilds
     return ""
 
 
-def _of(server: "MySQL", known: dict[Table, Indexes], written: Sequence[str]) -> Indexes:
+def waits(server: "MySQL", statement: Statement) -> str:
+    """Whom a statement keeps waiting that says nothing of it: the server builds a table with such an index anew under a lock where it may choose."""
+    try:
+        alter = mysql_statements.altered(statement)
+    except Puzzled:
+        return ""
+    if not alter or alter.value("lock") not in ("", "DEFAULT") or alter.value("algorithm") == "COPY":
+        return ""
+    left = dict(_Known(server, server.qualified([each.identifier for each in alter.table])).indexes)
+    if not left or not _rebuilds(server, alter):
+        return ""
+    _follow(alter, left)
+    named = f"{alter.table[-1].identifier} has the FULLTEXT index{'es' * (len(left) > 1)} {', '.join(left)}"
+    return f"{named}, and is built anew under a lock: who writes waits for as long as it takes" if left else ""
+
+
+def _of(server: "MySQL", known: dict[Table, _Known], written: Sequence[str]) -> _Known:
     table = server.qualified(written)
     if table not in known:
-        known[table] = {}
-        for name, column in server.rows(_INDEXES, table):
-            known[table].setdefault(name, set()).add(column)
+        known[table] = _Known(server, table)
     return known[table]
 
 
-def _drop(server: "MySQL", known: dict[Table, Indexes], statement: Statement) -> None:
+def _drop(server: "MySQL", known: dict[Table, _Known], statement: Statement) -> None:
     """A DROP INDEX takes what it names."""
     for about in mysql_statements.about(statement) if statement.text[:4].upper() == "DROP" else ():
         for name in about.parts:
-            _of(server, known, [each.identifier for each in about.name]).pop(name.lower(), None)
+            _of(server, known, [each.identifier for each in about.name]).indexes.pop(name.lower(), None)
 
 
 def _rebuilds(server: "MySQL", alter: Alter) -> bool:

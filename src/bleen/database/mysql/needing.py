@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bleen.database.catalogue import Needing
 from bleen.database.migration import speaks_of
 from bleen.database.mysql import statements as mysql_statements
-from bleen.database.mysql.triggers import Table, Trigger, called, triggers, unshown
+from bleen.database.mysql.triggers import Table, Trigger, called, together, triggers, unshown
 from bleen.database.statements import Statement
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class _Hidden(NamedTuple):
     name: str
     goes_with: Table
     """The table, or view, that takes it along."""
+    kind: str
     may: str
     """What it is, and what it may do; the privilege that shows it."""
     privilege: str
@@ -47,11 +48,9 @@ def needing(server: "MySQL", statements: Sequence[Statement], before: Sequence[S
                 for kind, schema, name, why in _naming(server, there, table, column, gone):
                     if not speaks_of(said, name):
                         yield Needing(statement, f"{kind} {called(server, schema, name)} {why}", name)
-        for each in hidden:
-            if each.goes_with not in gone and each not in told and not speaks_of(said, each.name):
-                why = f"{each.may} what that takes away, and {unshown(server, each.privilege, each.schema)}"
-                yield Needing(statement, why, each.name)
-                told.add(each)
+        hidden = [each for each in hidden if each.goes_with not in gone and each not in told and not speaks_of(said, each.name)]
+        told.update(hidden)
+        yield from _may(server, statement, hidden, {table[0] for table, _ in takes})
         said += f"{statement.text};\n"
 
 
@@ -61,12 +60,25 @@ def of_row(column: str, rows: str = "NEW|OLD") -> re.Pattern[str]:
     return re.compile(rf"\b(?:{rows})\s*\.\s*(?:{quoted}|{re.escape(column)}(?![\w$]))", re.IGNORECASE)
 
 
+def _may(server: "MySQL", statement: Statement, hidden: Sequence[_Hidden], own: set[str]) -> Iterator[Needing]:
+    """What is hidden may need what a statement takes of databases of its ``own``; what is of another one is seldom about these, and told as one."""
+    aside = dict[tuple[str, str, str], list[str]]()
+    for each in hidden:
+        if each.schema in own:
+            yield Needing(statement, f"{each.kind} {each.may} what that takes away, and {unshown(server, each.privilege, each.schema)}", each.name)
+        else:
+            aside.setdefault((each.schema, each.kind, each.privilege), []).append(each.name)
+    for (schema, kind, privilege), names in aside.items():
+        does = f"may {'name' if kind == 'trigger' else 'read'} what that takes away"
+        yield Needing(statement, f"{together(kind, schema, names)} {does}, and {unshown(server, privilege, schema, len(names) > 1)}", schema)
+
+
 def _unseen(server: "MySQL", there: Sequence[Trigger]) -> Iterator[_Hidden]:
     for schema, name in server.rows(_HIDDEN):
-        yield _Hidden(schema, name, server.qualified((schema, name)), f"view {called(server, schema, name)} may read", "SHOW VIEW")
+        yield _Hidden(schema, name, server.qualified((schema, name)), "view", f"{called(server, schema, name)} may read", "SHOW VIEW")
     for each in there:
         if not each.body:
-            yield _Hidden(each.schema, each.name, each.of, f"trigger {each.where(server)} may name", "TRIGGER")
+            yield _Hidden(each.schema, each.name, each.of, "trigger", f"{each.where(server)} may name", "TRIGGER")
 
 
 def _naming(server: "MySQL", there: Sequence[Trigger], table: Table, column: str, gone: set[Table]) -> Iterator[tuple[str, str, str, str]]:

@@ -2,14 +2,14 @@
 it, each write that fires it fails, or values land in other columns; a trigger is a text to the server, which looks at it only then.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from bleen.database.catalogue import Spreading
 from bleen.database.migration import speaks_of
 from bleen.database.mysql import statements as mysql_statements
-from bleen.database.mysql.triggers import Table, Trigger, triggers, unshown
+from bleen.database.mysql.triggers import Table, Trigger, together, triggers, unshown
 from bleen.database.rules.mysql_grammar import Spec
 from bleen.database.statements import Statement, Unreadable
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
@@ -40,7 +40,10 @@ class _Insert(NamedTuple):
     values: tuple[str | Table, ...]
     """What it gives: each value as it is written, or a table all of whose columns it gives."""
     uncounted: str = ""
-    """The text of what gives them instead, if nobody sees how many those are."""
+    """What gives them instead, but for its strings, if nobody sees how many those are."""
+
+
+_Values = tuple[str | Table, ...]
 
 
 def spreading(server: "MySQL", statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Spreading]:
@@ -76,12 +79,22 @@ def spreading(server: "MySQL", statements: Sequence[Statement], before: Sequence
             elif moved := [name for name in columns if name in had and given[columns.index(name)] != gave[had.index(name)]]:
                 yield Spreading(statement, f"{does}: values land in other columns from then on, unseen, as in {moved[0]}", each.trigger, fails=False)
         if number >= len(before) and any(spec.kind == "add-column" for spec in specs):  # of one that goes, ``needing`` tells
-            for trigger in hidden:
-                if not speaks_of(said, trigger.name):
-                    does = f"trigger {trigger.where(server)} may give whole rows without naming their columns, and fail then"
-                    yield Spreading(statement, f"{does}: {unshown(server, 'TRIGGER', trigger.schema)}", trigger.name, fails=False)
+            yield from _may(server, statement, [each for each in hidden if not speaks_of(said, each.name)], table[0])
             hidden = []
         said += f"{statement.text};\n"
+
+
+def _may(server: "MySQL", statement: Statement, hidden: Sequence[Trigger], own: str) -> Iterator[Spreading]:
+    """As in ``needing``: those of another database than the ``own`` one are told as one."""
+    aside, does = dict[str, list[str]](), "may give whole rows without naming their columns, and fail then"
+    for each in hidden:
+        if each.schema == own:
+            yield Spreading(statement, f"trigger {each.where(server)} {does}: {unshown(server, 'TRIGGER', own)}", each.name, fails=False)
+        else:
+            aside.setdefault(each.schema, []).append(each.name)
+    for schema, names in aside.items():
+        why = f"{together('trigger', schema, names)} {does}: {unshown(server, 'TRIGGER', schema, len(names) > 1)}"
+        yield Spreading(statement, why, schema, fails=False)
 
 
 def _with(specs: Sequence[Spec], columns: Sequence[str]) -> list[str]:
@@ -133,11 +146,11 @@ def _insert(server: "MySQL", cursor: Cursor, trigger: Trigger) -> list[_Insert]:
     into, columns = _into(server, cursor, trigger.schema)
     if cursor.sees("SET"):
         return []
-    begin, made = cursor.now.offset, _Insert(trigger.name, trigger.where(server), into, columns, ())
+    begin, made = cursor.at, _Insert(trigger.name, trigger.where(server), into, columns, ())
     try:
-        return [made._replace(values=_values(server, cursor, trigger.schema))]
+        return [made._replace(values=_values(server, cursor, trigger.schema, {}))]
     except Puzzled:
-        return [made._replace(uncounted=cursor.text[begin : cursor.last.offset])]
+        return [made._replace(uncounted=" ".join(token.text for token in cursor.tokens[begin:] if not token.text.startswith("'")))]
 
 
 def _into(server: "MySQL", cursor: Cursor, schema: str) -> tuple[Table, tuple[str, ...]]:
@@ -153,35 +166,59 @@ def _into(server: "MySQL", cursor: Cursor, schema: str) -> tuple[Table, tuple[st
     return into, ()
 
 
-def _values(server: "MySQL", cursor: Cursor, schema: str) -> tuple[str | Table, ...]:
-    """What an INSERT gives, up to the end of the statement. Raises Puzzled if how many values that are is not to be seen."""
+def _values(server: "MySQL", cursor: Cursor, schema: str, known: Mapping[str, _Values | None]) -> _Values:
+    """What a query gives, up to the end of the statement; ``known``: what the queries do that WITH has named. Raises Puzzled if how many values that are is
+    not to be seen.
+    """
     if cursor.accept("VALUES") or cursor.accept("VALUE"):
         return tuple(" ".join(token.text for token in part) for part in _parts(cursor.group()))
     if cursor.accept("TABLE"):
-        return (_table(server, cursor, schema),)
-    inner = Cursor(cursor.group(), cursor.text) if cursor.sees("(") else cursor
-    inner.expect("SELECT")
-    while inner.accept_one(_SELECTS):
+        return _counted(_all(server, cursor, schema, known)[1], cursor)
+    if cursor.sees("("):
+        return _values(server, Cursor(cursor.group(), cursor.text), schema, known)
+    if cursor.accept("WITH"):
+        cursor.accept("RECURSIVE")
+        known = dict(known)
+        while True:
+            name, named = cursor.name().identifier.lower(), bool(cursor.sees("(") and cursor.group())
+            cursor.expect("AS")
+            known[name] = _queried(server, cursor, schema, known, named)
+            if not cursor.accept(","):
+                return _values(server, cursor, schema, known)
+    cursor.expect("SELECT")
+    while cursor.accept_one(_SELECTS):
         pass
-    rest = inner.rest()
+    rest = cursor.rest()
     end = next((at for at, token in _flat(rest) if token.word in ("FROM", "UNION")), len(rest))
     given = _parts(rest[:end])
     if not any(map(_whole, given)):
         return tuple(" ".join(token.text for token in part) for part in given)
     behind = rest[end + 1 :]
     last = next((at for at, token in _flat(behind) if token.word in _BEHIND or [each.word for each in behind[at : at + 2]] == ["ON", "DUPLICATE"]), len(behind))
-    tables = dict(_read(server, Cursor(behind[:last], cursor.text), schema))
+    tables = dict(_read(server, Cursor(behind[:last], cursor.text), schema, known))
     values = list[str | Table]()
     for part in given:
         if not _whole(part):
             values.append(" ".join(token.text for token in part))
-        elif len(part) == 1:
-            values += tables.values()
-        elif (of := part[-3].identifier.lower()) in tables:
-            values.append(tables[of])
-        else:
-            raise Puzzled(part[-3])
+            continue
+        for each in tables.values() if len(part) == 1 else [tables.get(part[-3].identifier.lower())]:
+            values += _counted(each, cursor)
     return tuple(values)
+
+
+def _counted(values: _Values | None, cursor: Cursor) -> _Values:
+    if values is None:
+        raise Puzzled(cursor.now)
+    return values
+
+
+def _queried(server: "MySQL", cursor: Cursor, schema: str, known: Mapping[str, _Values | None], named: bool) -> _Values | None:
+    """What the query in the brackets that come next gives; none if that is not to be seen, or is to be as many as it has names."""
+    try:
+        values = _values(server, Cursor(cursor.group(), cursor.text), schema, known)
+    except Puzzled:
+        return None
+    return None if named and not all(isinstance(each, str) for each in values) else values
 
 
 def _whole(part: Sequence[Token]) -> bool:
@@ -189,18 +226,32 @@ def _whole(part: Sequence[Token]) -> bool:
     return part[-1].word == "*" and (len(part) == 1 or part[-2].word == ".")
 
 
-def _read(server: "MySQL", cursor: Cursor, schema: str) -> Iterator[tuple[str, Table]]:
-    """The tables behind FROM, by the names that they go by there. Raises Puzzled for one that is a query, or whose columns run into those of another."""
+def _read(server: "MySQL", cursor: Cursor, schema: str, known: Mapping[str, _Values | None]) -> Iterator[tuple[str, _Values | None]]:
+    """What the tables and queries behind FROM give, by the names that they go by there; none if that is not to be seen, as where columns run into those of
+    another.
+    """
     while not cursor.done:
-        table = _table(server, cursor, schema)
+        name, values = ("", _queried(server, cursor, schema, known, False)) if cursor.sees("(") else _all(server, cursor, schema, known)
         if cursor.sees("("):  # JSON_TABLE, say
-            raise Puzzled(cursor.now)
+            cursor.group()
+            values = None
         aliased = cursor.accept("AS") or (cursor.now.kind in ("word", "name") and cursor.now.word not in _JOINS)
-        yield (cursor.name().identifier if aliased else table[1]).lower(), table
-        ahead = cursor.at + next((at for at, token in _flat(cursor.tokens[cursor.at :]) if token.word in ("JOIN", ",", "NATURAL", "USING")), len(cursor.tokens))
-        if cursor.ahead(ahead - cursor.at).word in ("NATURAL", "USING"):
-            raise Puzzled(cursor.now)
-        cursor.at = ahead + 1
+        yield (cursor.name().identifier.lower() if aliased else name), None if aliased and cursor.sees("(") else values
+        rest = [*_flat(cursor.tokens[cursor.at :])]
+        to = next((at for at, token in rest if token.word in ("JOIN", "STRAIGHT_JOIN", ",")), len(cursor.tokens))
+        if any(token.word in ("NATURAL", "USING") for at, token in rest if at < to):
+            yield "", None
+        cursor.at += to + 1
+
+
+def _all(server: "MySQL", cursor: Cursor, schema: str, known: Mapping[str, _Values | None]) -> tuple[str, _Values | None]:
+    """All columns of the table that comes next, or of what WITH has named so, and its name."""
+    name = cursor.now.identifier.lower()
+    if name in known and cursor.ahead(1).word != ".":
+        cursor.at += 1
+        return name, known[name]
+    table = _table(server, cursor, schema)
+    return table[1].lower(), (table,)
 
 
 def _table(server: "MySQL", cursor: Cursor, schema: str) -> Table:

@@ -1,5 +1,6 @@
 """The triggers of others on MySQL and MariaDB, as far as a role is shown them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ def called(server: "MySQL", schema: str, name: str) -> str:
     return name if schema == server.database else f"{schema}.{name}"
 
 
-def unshown(server: "MySQL", privilege: str, schema: str) -> str:
+def unshown(server: "MySQL", privilege: str, schema: str, several: bool = False) -> str:
     """That the text of a trigger or a view is not for who asks, and what to do."""
-    return f"its text is not shown to this role: GRANT {privilege} ON {server.quoted(schema)}.* TO that role lets it be seen whether it does"
+    said, does = ("their texts are", "they do") if several else ("its text is", "it does")
+    return f"{said} not shown to this role: GRANT {privilege} ON {server.quoted(schema)}.* TO that role lets it be seen whether {does}"
+
+
+def together(kind: str, schema: str, names: Sequence[str]) -> str:
+    """Triggers or views of a database that holds nothing of what a statement is about, for people: of them it is enough to say that they are there."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{kind}{'s' * (len(names) > 1)} {', '.join(names[:3])}{more} of {schema}"

@@ -72,7 +72,7 @@ class _Undoing:
             if spec.kind == "add-column":
                 self.columns.add((table, spec.names[0].identifier))
             kind, gone = self.part(spec)
-            yield Undo(kind, table, f"ALTER TABLE {table} {gone}, {_how(alter) if kind == 'column' else ONLINE};")
+            yield Undo(kind, table, f"ALTER TABLE {', '.join(filter(None, (f'{table} {gone}', _how(alter) if kind == 'column' else ONLINE)))};")
 
     def part(self, spec: Spec) -> tuple[str, str]:
         if "IF NOT EXISTS" in " ".join(spec.text.upper().split()):
@@ -116,8 +116,11 @@ class _Undoing:
 
 
 def _how(alter: Alter) -> str:
-    """How a column goes: as it came, where that was said to lock or to copy, as the server would do neither without."""
-    if alter.value("lock") in ("SHARED", "EXCLUSIVE") or alter.value("algorithm") == "COPY":
+    """How a column goes: as it came, where that was said to lock or to copy, as the server would do neither without; and where nothing was said, so that the
+    server may have done both.
+    """
+    said = {alter.value("lock"), alter.value("algorithm")}
+    if said & {"SHARED", "EXCLUSIVE", "COPY"} or said == {""}:
         return ", ".join(spec.text for spec in alter.specs if spec.kind in ("algorithm", "lock"))
     return ONLINE
 

@@ -295,7 +295,7 @@ class Sync(NamedTuple):
             take=take,
             writer=self._writer(),
             ungiven=_UNGIVEN.format(fill=fill) if insert else "",
-            unwritten=_UNWRITTEN.format(fill=fill) if insert else "",
+            unwritten=_UNWRITTEN.format(ends=f"({missing})" if (missing := self._missing()) else "FALSE", fill=fill) if insert else "",
             untouched="" if insert else _UNTOUCHED.format(fill=f"IF {whole} THEN {take} END IF;" if returning else fill),
             alone=_ALONE.format(only_old=self._only_old(), fill=fill) if insert else "",
             conflict=f"{self._next(1)} {self._conflict()}".strip(),
@@ -321,10 +321,17 @@ class Sync(NamedTuple):
 
     def _implied(self, filled: Mapping[str, str]) -> str:
         """Has ``forward`` made of what will be in the row, for old columns that are NULL and must not be; not for who gives the new side alone."""
-        ends = {name: self._shape(name).cast(value) for name in self.pair.old if (value := self._left(name))}
+        ends = self._ends()
         over = {name: f"COALESCE(NEW.{self._q(name)}, {value})" for name, value in ends.items()}
         made = [f"SET {filled[name]} = {each.over(lambda column: over.get(column, f'NEW.{self._q(column)}'))};" for name, each in self.forward().items()]
-        return _IMPLIED.format(missing=" OR ".join(f"NEW.{self._q(name)} IS NULL" for name in ends), filled=" ".join(made)) if ends else ""
+        return _IMPLIED.format(missing=self._missing(), filled=" ".join(made)) if ends else ""
+
+    def _ends(self) -> dict[str, str]:
+        """The old columns in which no NULL stays, and what the server puts there."""
+        return {name: self._shape(name).cast(value) for name in self.pair.old if (value := self._left(name))}
+
+    def _missing(self) -> str:
+        return " OR ".join(f"NEW.{self._q(name)} IS NULL" for name in self._ends())
 
     def _left(self, name: str) -> str:
         """What the server puts into a column that must not be NULL and that is NULL behind the triggers; empty where it does not, or where that is not known: a
@@ -381,7 +388,7 @@ _UNGIVEN = """
   END IF;"""
 
 _UNWRITTEN = """
-    IF NOT bleen_old AND NOT bleen_new AND bleen_source IS NULL THEN
+    IF NOT bleen_old AND NOT bleen_new AND (bleen_source IS NULL OR {ends}) THEN
       {fill}
     END IF;"""
 

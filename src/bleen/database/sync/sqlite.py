@@ -48,12 +48,14 @@ class Sync(NamedTuple):
     table: Table
     before: tuple[Trigger, ...] = ()
     """Those of the application's that have to fire before ours, oldest first."""
+    there: frozenset[str] = frozenset()
+    """The texts of its own triggers, as the catalogue has them."""
 
     def install(self) -> list[str]:
         columns = ", ".join(map(quoted, (*self.pair.old, *self.pair.new)))
         row = f"INSERT OR IGNORE INTO bleen_sync VALUES ({literal(self.name)}, {literal(self.table.name)}, {literal(columns)}, NULL, NULL, 0, 0)"
         anew = [text for each in self.before for text in (f"DROP TRIGGER {quoted(each.name)}", each.text)]
-        return [STATE, row, *self._drops(), self._trigger("INSERT", self._inserted()), self._trigger("UPDATE", self._updated()), *anew]
+        return [STATE, row, *self._drops(), *self._triggers(), *anew]
 
     def remove(self, leaves: Side = "old") -> list[str]:
         return [STATE, *self._drops(), f"DELETE FROM bleen_sync WHERE name = {literal(self.name)}"]
@@ -65,8 +67,8 @@ class Sync(NamedTuple):
         return []
 
     def rewrite(self) -> list[str]:
-        """Nothing in it depends on who writes."""
-        return []
+        """Nothing in it depends on who writes; but an earlier version of bleen may have made them otherwise."""
+        return [] if self.there == {*self._triggers()} else self.install()
 
     def demanded(self, leaves: Side) -> dict[str, str]:
         return {}
@@ -140,6 +142,9 @@ class Sync(NamedTuple):
 
     def named(self) -> list[str]:
         return [f"{self.name}_{event}" for event in ("insert", "update")]
+
+    def _triggers(self) -> list[str]:
+        return [self._trigger("INSERT", self._inserted()), self._trigger("UPDATE", self._updated())]
 
     def _inserted(self) -> str:
         """The side that counts, by the decision table, for an INSERT; 'leave' or 'conflict' where none does."""
@@ -254,7 +259,9 @@ def of(server: Server, migration: str, number: int, pair: Pair) -> Sync:
     if missing := [name for name in (*pair.old, *pair.new) if name not in table.columns]:
         raise Missing(f"{table.name} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(table.columns)}")
     first, _ = before_ours(triggers(server, PREFIX), table.name, (*pair.old, *pair.new))
-    return Sync(migration, number, pair, table, tuple(first))
+    sync = Sync(migration, number, pair, table, tuple(first))
+    there = server.rows(f"SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name IN ({', '.join(map(literal, sync.named()))})")
+    return sync._replace(there=frozenset(text for (text,) in there))
 
 
 def remains(migration: str, number: int, pair: Pair) -> list[str]:
