@@ -8,17 +8,36 @@ from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.parser import split
 from databases import Base
 
-COLUMNS = "user_id action name status created_at old new".split()
+COLUMNS = "user_id action name status created_at".split()
 POSTS = f"""
     CREATE TABLE posts (id int PRIMARY KEY, body text, updated_at timestamptz, {", ".join(f"{each} text" for each in COLUMNS)});
     CREATE TABLE audits (id serial, auditable_type text, auditable_id int, user_id text, action text, name text, status text, old jsonb, new jsonb,
         created_at timestamptz DEFAULT now());
     CREATE TABLE lasts (post_id int, status text, data json);
     CREATE UNIQUE INDEX ON audits (id);
+    CREATE SCHEMA audit; CREATE EXTENSION hstore;
+    CREATE TABLE audit.logged_actions (event_id bigint, schema_name text, table_name text, action text, row_data hstore, changed_fields hstore, client text);
     INSERT INTO posts (id) VALUES (1);"""
 RUNS = "CREATE FUNCTION runs() RETURNS trigger LANGUAGE plpgsql AS $f$ {} $f$;"
 BEFORE = "CREATE TRIGGER runs BEFORE INSERT OR UPDATE ON posts FOR EACH ROW EXECUTE FUNCTION runs();"
 AFTER = "CREATE TRIGGER runs AFTER INSERT OR UPDATE OR DELETE ON posts FOR EACH ROW EXECUTE FUNCTION runs('id');"
+WIKI = """
+DECLARE
+    audit_row audit.logged_actions; -- a row of the log
+    excluded_cols text[] = ARRAY[]::text[];
+BEGIN
+    audit_row = ROW(1, TG_TABLE_SCHEMA::text, TG_TABLE_NAME::text, substring(TG_OP, 1, 1), NULL, NULL, current_query());
+    IF (TG_OP = 'UPDATE' AND TG_LEVEL = 'ROW') THEN
+        audit_row.row_data = hstore(OLD.*) - excluded_cols;
+        audit_row.changed_fields = (hstore(NEW.*) - audit_row.row_data) - excluded_cols;
+    ELSIF (TG_OP = 'DELETE' AND TG_LEVEL = 'ROW') THEN
+        audit_row.row_data = hstore(OLD.*) - excluded_cols;
+    ELSE
+        audit_row.row_data = hstore(NEW.*) - excluded_cols;
+    END IF;
+    INSERT INTO audit.logged_actions VALUES (audit_row.*);
+    RETURN NULL;
+END;"""
 ORDINARY = {
     "updated_at": ("BEGIN NEW.updated_at = now(); RETURN NEW; END", BEFORE),
     "updated_at of a row that changes, and a job": (
@@ -49,6 +68,11 @@ ORDINARY = {
     "an update of the log": ("BEGIN UPDATE lasts SET status = 'old', data = row_to_json(NEW.*) WHERE post_id = NEW.id; RETURN NULL; END", AFTER),
     "a notice": (
         "BEGIN PERFORM pg_notify('posts', json_build_object('action', TG_OP, 'name', TG_TABLE_NAME, 'new', row_to_json(NEW))::text); RETURN NULL; END",
+        AFTER,
+    ),
+    "the audit of the wiki": (WIKI, AFTER),
+    "the row of the log in a variable": (
+        "DECLARE one audits; BEGIN one.id := 9; one.new := to_jsonb(NEW) - 'id'; INSERT INTO audits SELECT one.* ON CONFLICT DO NOTHING; RETURN NULL; END",
         AFTER,
     ),
 }

@@ -222,14 +222,14 @@ class _Reader:
         return [_Value(Sure.YES if oid in self._family else Sure.NO, self._width(oid))] if oid else [_Value(self._reaches, None)]
 
     def _variable(self, name: str) -> Sure:
-        """It is a row of the table if its declaration says so: `name users%ROWTYPE;` or `name users;`. Else it may have been given one."""
-        words = [each.lower() for each in self._words]
+        """Whether it is a row of the table, by its declaration: `name users%ROWTYPE;` or `name users;`. If that says nothing, it may have been given one."""
+        words, found = [each.lower() for each in self._words], list[Sure]()
         for at, word in enumerate(words[1:-1], 1):
             if word == name and words[at - 1] in ("declare", ";"):
                 parts = re.match(r"""(?:"?(\w+)"? \. )?"?(\w+)"?(?: % rowtype)? (?:;|:=|=|default|not)""", " ".join(words[at + 1 : at + 7]))
-                if parts and self._named(parts[2], parts[1] or "") in self._family:
-                    return Sure.YES
-        return self._reaches
+                if parts and (table := self._named(parts[2], parts[1] or "")):
+                    found.append(Sure.YES if table in self._family else Sure.NO)
+        return max(found, default=self._reaches)
 
     def _made_of(self, node: Any) -> bool:
         """Whether an expression may be a row: it casts to the type of the table, or reads it, or has OLD or NEW in it."""
