@@ -1,5 +1,8 @@
 """What is told of functions that another column fails is what PostgreSQL does: each is asked of the catalogue first, then called."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -88,6 +91,23 @@ def test_a_function_that_another_column_fails_is_told_and_no_other(base: Base, m
     assert [why in each.why for each in told] == [True] * bool(why), told
     assert bool(told) == bool(failed), (told, failed)
     assert [each.fails for each in told] == [why == MAKES and then == UPDATE] * bool(why), told
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_function_that_many_tables_share_is_looked_at_and_told_once(base: Base, own: bool) -> None:
+    shares = "".join(f"CREATE TABLE m{n} (); CREATE TRIGGER t BEFORE UPDATE ON m{n} FOR EACH ROW EXECUTE FUNCTION f();" for n in range(10))
+    looked = list[int]()
+    with base.connect() as db:
+        db.execute(USERS + (FIRES if own else RUNS).format("DECLARE full_name text; BEGIN PERFORM 1 FROM users WHERE name = full_name;") + shares)
+
+        def rows(query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+            found = db.execute(query, values).fetchall()
+            looked.append(len(found) if "pg_proc" in query else 0)
+            return found
+
+        told = [each.why for each in PostgresCatalogue(rows).outgrown(split(TEXT), ())]
+    assert [NAMED in each and f"trigger t on table {'users' if own else 'm0'} runs f()" in each for each in told] == [True]
+    assert sum(looked) == 1 + own
 
 
 def test_a_function_that_is_made_anew_before_the_column_comes_is_not_told(base: Base) -> None:

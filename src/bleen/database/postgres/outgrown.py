@@ -4,6 +4,7 @@ when they run (manual: "Composite Types", "Row and Array Comparison", "PL/pgSQL 
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import postgast
@@ -20,19 +21,23 @@ from bleen.database.sync.postgres import PREFIX
 _PB = postgast.pg_query_pb2
 _COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
 _FUNCTIONS = rf"""
-    WITH RECURSIVE {HEIRS.replace("%s::oid", "to_regclass(%s)::oid")}
-    SELECT DISTINCT ON (p.oid, t.tgname, t.tgrelid) p.oid::regprocedure::text, p.proname, l.lanname,
+    WITH RECURSIVE {HEIRS.replace("%s::oid", "to_regclass(%s)::oid")}, fires AS (
+        SELECT DISTINCT ON (t.tgfoid, own, CASE WHEN own THEN t.oid END) t.oid, t.tgfoid, t.tgname, t.tgrelid, own
+        FROM pg_trigger t CROSS JOIN LATERAL (SELECT t.tgrelid IN (SELECT relid FROM heirs)) it(own)
+        WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled <> 'D' ORDER BY t.tgfoid, own, CASE WHEN own THEN t.oid END, t.oid)
+    SELECT p.oid::bigint, p.oid::regprocedure::text, p.proname, l.lanname,
         coalesce(substring(pg_get_function_sqlbody(p.oid) FROM '^\s*BEGIN ATOMIC\s(.*)END\s*$'), p.prosrc),
         p.prorettype = c.reltype, coalesce(p.proargnames, ARRAY[]::text[]), coalesce(t.tgname, ''), coalesce(t.tgrelid::regclass::text, ''),
-        coalesce(t.tgrelid IN (SELECT relid FROM heirs), false), coalesce(split_part(pg_get_triggerdef(t.oid), ' EXECUTE FUNCTION ', 1), ''),
+        coalesce(t.own, false), coalesce(split_part(pg_get_triggerdef(t.oid), ' EXECUTE FUNCTION ', 1), ''),
         (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname
     FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype OR strpos(lower(p.prosrc), lower(c.relname)) > 0
-        OR EXISTS (SELECT FROM pg_trigger f WHERE f.tgfoid = p.oid AND f.tgrelid IN (SELECT relid FROM heirs))
-    JOIN pg_language l ON l.oid = p.prolang
-    LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+        OR p.oid IN (SELECT tgfoid FROM fires WHERE own)
+    JOIN pg_language l ON l.oid = p.prolang LEFT JOIN fires t ON t.tgfoid = p.oid
     WHERE c.oid = to_regclass(%s) AND l.lanname IN ('sql', 'plpgsql') AND p.pronamespace <> 'pg_catalog'::regnamespace
-    AND NOT starts_with(p.proname, %s) ORDER BY p.oid, t.tgname, t.tgrelid"""
-"""Those that return rows of the table, speak of it, or belong to its triggers; once for each trigger, with its head, in which its WHEN is."""
+    AND NOT starts_with(p.proname, %s) ORDER BY p.oid, t.own DESC, t.tgname, t.tgrelid"""
+"""Those that return rows of the table, speak of it, or belong to its triggers; once for each trigger of the table, with its head, in which its WHEN is, and
+for one of the others.
+"""
 _UNEQUAL = """
     SELECT 1 FROM (SELECT CASE WHEN typelem <> 0 AND typlen = -1 THEN typelem ELSE oid END AS one FROM pg_type WHERE oid = to_regtype(%s)) given
     JOIN pg_type t ON t.oid = one WHERE typtype = 'b' AND NOT EXISTS (
@@ -44,6 +49,7 @@ _COMPARED = re.compile(rf'{_ROW}(?:IS\s+(?:NOT\s+)?DISTINCT\s+FROM|=|<>|!=)\s*(?
 
 
 class _Function(NamedTuple):
+    oid: int
     shown: str
     called: str
     language: str
@@ -63,7 +69,7 @@ class _Function(NamedTuple):
 
 def outgrown(rows: Rows, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Outgrown]:
     """Implements ``Catalogue.outgrown``. A function of which a statement before it speaks may be made anew by then."""
-    said, told = "", set[str]()
+    said, told = "", set[tuple[int, str]]()
     for number, statement in enumerate((*before, *statements)):
         node, kind = node_of(statement)
         commands = [each.alter_table_cmd for each in node.cmds] if kind == "alter_table_stmt" else []
@@ -74,38 +80,44 @@ def outgrown(rows: Rows, statements: Sequence[Statement], before: Sequence[State
             comes = [each for each in added if each.colname not in there]
             for each in [_Function(*row) for row in rows(_FUNCTIONS, [table, table, PREFIX])] if there and comes else ():
                 if not (speaks_of(said, each.called) or (each.trigger and speaks_of(said, each.trigger))):
-                    for why, fails in _fails(rows, each, len(there), comes):
-                        if why not in told:
-                            told.add(why)
+                    for what, why, fails in _fails(rows, each, len(there), comes):
+                        if (key := (each.oid, what)) not in told:
+                            told.add(key)
                             yield Outgrown(statement, why, fails)
         elif not added:
             said += f"\n{statement.text};"
 
 
-def _fails(rows: Rows, of: _Function, wide: int, comes: Sequence[Any]) -> Iterator[tuple[str, bool]]:
+@lru_cache(maxsize=1024)
+def _words(source: str) -> tuple[str, ...]:
+    """Of a function, which many tables may share; none if it cannot be read, and so fails already."""
     try:
-        source = Source(of.source)
-    except Unreadable:  # it fails already
-        return
-    words = [of.source[each.begin : each.end] for each in source.tokens]
+        return tuple(source[each.begin : each.end] for each in Source(source).tokens)
+    except Unreadable:
+        return ()
+
+
+def _fails(rows: Rows, of: _Function, wide: int, comes: Sequence[Any]) -> Iterator[tuple[str, str, bool]]:
+    """How it does so, by a name, why, and whether each write fails then."""
+    words = _words(of.source)
     text, table, more = " ".join(words), of.table, ", ".join(each.colname for each in comes)
     runs = f"trigger {of.trigger} on table {of.of} runs {of.shown}, which" if of.trigger else of.shown
-    unequal = [each.colname for each in comes if rows(_UNEQUAL, [_type(each.type_name)])] if of.own else []
-    if unequal and (_COMPARED.search(of.head) or _COMPARED.search(text)):
+    compared = of.own and bool(_COMPARED.search(of.head) or _COMPARED.search(text))
+    unequal = [each.colname for each in comes if rows(_UNEQUAL, [_type(each.type_name)])] if compared else []
+    if unequal:
         compares = f"trigger {of.trigger} on table {of.of} compares its rows whole, and values of {', '.join(unequal)} cannot be compared"
-        yield f"{compares}: an UPDATE fails that changes nothing before it, as that of a backfill does; take jsonb, say, or let it compare columns", False
+        why = f"{compares}: an UPDATE fails that changes nothing before it, as that of a backfill does; take jsonb, say, or let it compare columns"
+        yield f"compares {of.of} {of.trigger}", why, False
     if _cast(of, words, wide):
         fails = "every write fails that comes there" if of.trigger else "it fails"
-        yield (
-            f"{runs} makes a row of {table} of values that it lists: with {more}, {fails}; let it set the columns of a row by name before this",
-            bool(of.trigger),
-        )
+        why = f"{runs} makes a row of {table} of values that it lists: with {more}, {fails}; let it set the columns of a row by name before this"
+        yield f"makes {of.schema}.{table}", why, bool(of.trigger)
     if of.gives and wide > 1 and wide in _listed(of, words):
-        yield f"{of.shown} returns rows of {table}, whose columns it lists: with {more}, it fails; let it say {table}.* before this", False
+        yield "lists", f"{of.shown} returns rows of {table}, whose columns it lists: with {more}, it fails; let it say {table}.* before this", False
     for each in comes if of.language == "plpgsql" else ():
         if _ambiguous(of, words, each.colname):
             why = f'has a variable {each.colname} where it reads {table}: with that as a column too, "column reference is ambiguous"'
-            yield f"{runs} {why}; give the variable another name before this", False
+            yield f"{each.colname} {of.schema}.{table}", f"{runs} {why}; give the variable another name before this", False
 
 
 def _cast(of: _Function, words: Sequence[str], wide: int) -> bool:
@@ -147,6 +159,8 @@ def _listed(of: _Function, words: Sequence[str]) -> Iterator[int]:
 
 def _ambiguous(of: _Function, words: Sequence[str], column: str) -> bool:
     """Whether a variable of that name stands by itself in what reads the table: what it is assigned to, as INTO does too, cannot be a column."""
+    if not speaks_of(of.source, column) and column.lower() not in map(str.lower, of.arguments):  # most
+        return False
     text = " ".join(each.strip('"') for each in words).lower()
     name = re.escape(column.lower())
     if not (re.search(rf"(?:\bdeclare|;) {name} ", text) or column.lower() in map(str.lower, of.arguments)) or "# variable_conflict use_variable" in text:
