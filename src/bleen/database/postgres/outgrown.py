@@ -39,13 +39,18 @@ _FUNCTIONS = rf"""
 for one of the others.
 """
 _UNEQUAL = """
-    SELECT 1 FROM (SELECT CASE WHEN typelem <> 0 AND typlen = -1 THEN typelem ELSE oid END AS one FROM pg_type WHERE oid = to_regtype(%s)) given
-    JOIN pg_type t ON t.oid = one WHERE typtype = 'b' AND NOT EXISTS (
+    WITH RECURSIVE of(oid) AS (SELECT to_regtype(%s)::oid UNION SELECT CASE WHEN typtype = 'd' THEN typbasetype ELSE typelem END
+        FROM of JOIN pg_type t ON t.oid = of.oid WHERE typtype = 'd' OR (typelem <> 0 AND typlen = -1))
+    SELECT 1 FROM of JOIN pg_type t ON t.oid = of.oid WHERE typtype = 'b' AND NOT (typelem <> 0 AND typlen = -1) AND NOT EXISTS (
         SELECT FROM pg_opclass JOIN pg_am m ON m.oid = opcmethod WHERE amname IN ('btree', 'hash') AND opcdefault AND (opcintype = t.oid OR opcintype IN (
             SELECT casttarget FROM pg_cast WHERE castsource = t.oid AND castmethod = 'b' AND castcontext = 'i')))"""
-"""Whether values of a type cannot be compared, as json: rows that have one cannot either."""
+"""Whether values of a type cannot be compared, as json, its arrays and domains: rows that have one cannot either."""
 _ROW = r'\b(?:OLD|NEW)\b"?(?:\s*\.\s*\*)?(?!\s*\.)[)\s]*'
-_COMPARED = re.compile(rf'{_ROW}(?:IS\s+(?:NOT\s+)?DISTINCT\s+FROM|=|<>|!=)\s*(?:\bROW\b\s*)?[(\s]*"?{_ROW}', re.IGNORECASE)
+_WITH = r"(?:IS\s+(?:NOT\s+)?DISTINCT\s+FROM|=|<>|!=)\s*"
+_COMPARED = re.compile(rf'{_ROW}{_WITH}(?:\bROW\b\s*)?[(\s]*"?{_ROW}', re.IGNORECASE)
+_LISTED = r'\bROW\s*\(\s*"?(?:OLD|NEW)\b"?\s*\.\s*\*\s*\)\s*'
+_EACH = re.compile(f"{_LISTED}{_WITH}{_LISTED}", re.IGNORECASE)
+"""Rows compared column by column: for that, PostgreSQL looks for an operator of each before it looks at a value."""
 
 
 class _Function(NamedTuple):
@@ -105,19 +110,20 @@ def _fails(rows: Rows, of: _Function, wide: int, comes: Sequence[Any]) -> Iterat
     compared = of.own and bool(_COMPARED.search(of.head) or _COMPARED.search(text))
     unequal = [each.colname for each in comes if rows(_UNEQUAL, [_type(each.type_name)])] if compared else []
     if unequal:
+        each = bool(_EACH.search(text))
+        fails = "every write fails that comes there" if each else "an UPDATE fails that changes nothing before it, as that of a backfill does"
         compares = f"trigger {of.trigger} on table {of.of} compares its rows whole, and values of {', '.join(unequal)} cannot be compared"
-        why = f"{compares}: an UPDATE fails that changes nothing before it, as that of a backfill does; take jsonb, say, or let it compare columns"
-        yield f"compares {of.of} {of.trigger}", why, False
+        yield f"compares {of.of} {of.trigger}", f"{compares}: {fails}; take jsonb, say, or let it compare columns before this", each
     if _cast(of, words, wide):
         fails = "every write fails that comes there" if of.trigger else "it fails"
         why = f"{runs} makes a row of {table} of values that it lists: with {more}, {fails}; let it set the columns of a row by name before this"
         yield f"makes {of.schema}.{table}", why, bool(of.trigger)
     if of.gives and wide > 1 and wide in _listed(of, words):
         yield "lists", f"{of.shown} returns rows of {table}, whose columns it lists: with {more}, it fails; let it say {table}.* before this", False
-    for each in comes if of.language == "plpgsql" else ():
-        if _ambiguous(of, words, each.colname):
-            why = f'has a variable {each.colname} where it reads {table}: with that as a column too, "column reference is ambiguous"'
-            yield f"{each.colname} {of.schema}.{table}", f"{runs} {why}; give the variable another name before this", False
+    for column in comes if of.language == "plpgsql" else ():
+        if _ambiguous(of, words, column.colname):
+            why = f'has a variable {column.colname} where it reads {table}: with that as a column too, "column reference is ambiguous"'
+            yield f"{column.colname} {of.schema}.{table}", f"{runs} {why}; give the variable another name before this", False
 
 
 def _cast(of: _Function, words: Sequence[str], wide: int) -> bool:
