@@ -5,6 +5,7 @@ when they run (manual: "Composite Types", "Row and Array Comparison", "PL/pgSQL 
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import postgast
@@ -51,6 +52,8 @@ _COMPARED = re.compile(rf'{_ROW}{_WITH}(?:\bROW\b\s*)?[(\s]*"?{_ROW}', re.IGNORE
 _LISTED = r'\bROW\s*\(\s*"?(?:OLD|NEW)\b"?\s*\.\s*\*\s*\)\s*'
 _EACH = re.compile(f"{_LISTED}{_WITH}{_LISTED}", re.IGNORECASE)
 """Rows compared column by column: for that, PostgreSQL looks for an operator of each before it looks at a value."""
+_BEGINS = frozenset(("begin", ";", "then", "else", "loop"))
+"""Behind what a statement of PL/pgSQL begins."""
 
 
 class _Function(NamedTuple):
@@ -114,7 +117,7 @@ def _fails(rows: Rows, of: _Function, wide: int, comes: Sequence[Any]) -> Iterat
         fails = "every write fails that comes there" if each else "an UPDATE fails that changes nothing before it, as that of a backfill does"
         compares = f"trigger {of.trigger} on table {of.of} compares its rows whole, and values of {', '.join(unequal)} cannot be compared"
         yield f"compares {of.of} {of.trigger}", f"{compares}: {fails}; take jsonb, say, or let it compare columns before this", each
-    if _cast(of, words, wide):
+    if _makes(of, words, wide):
         fails = "every write fails that comes there" if of.trigger else "it fails"
         why = f"{runs} makes a row of {table} of values that it lists: with {more}, {fails}; let it set the columns of a row by name before this"
         yield f"makes {of.schema}.{table}", why, bool(of.trigger)
@@ -126,20 +129,60 @@ def _fails(rows: Rows, of: _Function, wide: int, comes: Sequence[Any]) -> Iterat
             yield f"{column.colname} {of.schema}.{table}", f"{runs} {why}; give the variable another name before this", False
 
 
-def _cast(of: _Function, words: Sequence[str], wide: int) -> bool:
-    """Whether as many values as the table has columns are put together to a row of it: `(a, b)::users`."""
-    lower = ["", *(each.lower().strip('"') for each in words)]
-    for at, word in enumerate(lower):
-        named = lower[at + 1 : at + 4 : 2] if lower[at + 2 : at + 3] == ["."] else lower[at + 1 : at + 2]
-        if word == "::" and lower[at - 1] == ")" and named in ([of.table.lower()], [of.schema.lower(), of.table.lower()]):
-            depth, begin, values = 1, at - 1, 1
-            while depth and begin:
-                begin -= 1
-                depth += (lower[begin] == ")") - (lower[begin] == "(")
-                values += lower[begin] == "," and depth == 1
-            if values == wide > 1 and not (re.match(r"\w", lower[begin - 1]) and lower[begin - 1] not in ("row", "return", "select")):  # else a function's
-                return True
-    return False
+def _makes(of: _Function, words: Sequence[str], wide: int) -> bool:
+    """Whether as many values as the table has columns are put together to a row of it: `(a, b)::users`; or to the one that a trigger returns."""
+    lower = ["", *(each.lower().strip('"') for each in words), "", ""]
+    returned = of.own and " FOR EACH ROW" in of.head
+    return wide > 1 and any(wide == values for at in range(len(lower)) for values in (_cast(of, lower, at), returned and _returned(lower, at)))
+
+
+def _cast(of: _Function, lower: Sequence[str], at: int) -> int:
+    """How many values are cast to a row of the table here: `(a, b)::users`, `CAST(ROW(a, b) AS users)`."""
+    named = lower[at + 1 : at + 4 : 2] if lower[at + 2 : at + 3] == ["."] else lower[at + 1 : at + 2]
+    if lower[at] not in ("::", "as") or lower[at - 1] != ")" or named not in ([of.table.lower()], [of.schema.lower(), of.table.lower()]):
+        return 0
+    begin = at - 1
+    depth = 1
+    while depth and begin:
+        begin -= 1
+        depth += (lower[begin] == ")") - (lower[begin] == "(")
+    before = begin - (lower[begin - 1] == "row")
+    if lower[at] == "as":
+        return _values(lower, begin) if lower[before - 2 : before] == ["cast", "("] else 0
+    calls = before == begin and re.match(r"\w", lower[begin - 1]) and lower[begin - 1] not in ("return", "select")
+    return 0 if calls else _values(lower, begin)
+
+
+def _returned(lower: Sequence[str], at: int) -> int:
+    """How many values come to be the row that a trigger returns: `NEW := (a, b);`, `RETURN ROW(a, b);`, `SELECT a, b INTO NEW`."""
+    if lower[at] == "return" or (lower[at] == "new" and _gives_new(lower, at) and lower[at + 1] in (":=", "=") and lower[at - 1] in _BEGINS):
+        begin = at + (1 if lower[at] == "return" else 2)
+        begin += lower[begin] == "row"
+        return _values(lower, begin, ";") if lower[begin] == "(" else 0
+    if lower[at] == "select" and lower[at - 1] in _BEGINS and _gives_new(lower, at):
+        into = next((number for number in range(at, len(lower)) if lower[number] in ("into", ";")), at)
+        name = into + 1 + (lower[into + 1] == "strict")
+        if lower[into] == "into" and lower[name : name + 1] == ["new"] and lower[name + 1] not in (".", ","):
+            listed = lower[at + 1 : into] if into > at + 1 else lower[name + 1 :]
+            return _values(["(", *listed, ";"], 0)
+    return 0
+
+
+def _gives_new(lower: Sequence[str], at: int) -> bool:
+    return ("return", "new") in pairwise(lower[at:])
+
+
+def _values(lower: Sequence[str], begin: int, behind: str = "") -> int:
+    """How many values a parenthesis has, behind which nothing else stands, or a list, up to its FROM; none if one of them is all of something."""
+    depth, values = 0, 1
+    for at in range(begin, len(lower)):
+        depth += (lower[at] == "(") - (lower[at] == ")")
+        if lower[at] == "*" and lower[at - 1] in (".", "(", ","):
+            return 0
+        if depth == 0 or (depth == 1 and lower[at] in ("from", ";")):
+            return values if not behind or lower[at + 1 : at + 2] == [behind] else 0
+        values += depth == 1 and lower[at] == ","
+    return 0
 
 
 def _listed(of: _Function, words: Sequence[str]) -> Iterator[int]:
