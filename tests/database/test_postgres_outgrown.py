@@ -62,6 +62,25 @@ CASES = {
         UPDATE,
         "",
     ),
+    "a row of a table that its search_path names": (
+        "CREATE SCHEMA old; CREATE TABLE old.users (LIKE users);"
+        + FIRES.replace("LANGUAGE", "SET search_path = old, public LANGUAGE").format("BEGIN NEW.name := ((NEW.id, upper(NEW.name))::users).name;"),
+        TEXT,
+        UPDATE,
+        "",
+    ),
+    "a row of the table that its search_path names": (
+        FIRES.replace("LANGUAGE", "SET search_path = old, public LANGUAGE").format("BEGIN NEW := (NEW.id, upper(NEW.name))::users;"),
+        TEXT,
+        UPDATE,
+        MAKES,
+    ),
+    "a row of values on a replica": (
+        FIRES.format("BEGIN NEW := (NEW.id, upper(NEW.name))::users;") + "ALTER TABLE users ENABLE REPLICA TRIGGER t;",
+        TEXT,
+        UPDATE,
+        "",
+    ),
     "a row of values, called": (GIVES.format("sql", "SELECT ROW(id, name)::users FROM users"), TEXT, CALL, MAKES),
     "columns by name": (GIVES.format("sql", "SELECT id, name FROM users WHERE id = 1"), TEXT, CALL, LISTS),
     "columns that RETURNING names": (GIVES.format("sql", "INSERT INTO users VALUES (2) RETURNING id, name"), TEXT, CALL, LISTS),

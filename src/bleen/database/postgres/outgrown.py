@@ -15,7 +15,7 @@ from bleen.database.migration import speaks_of
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.parser import Source
 from bleen.database.postgres.trees import named, node_of, written
-from bleen.database.postgres.wholes import HEIRS
+from bleen.database.postgres.wholes import HEIRS, NAMED, PATH
 from bleen.database.statements import Statement, Unreadable
 from bleen.database.sync.postgres import PREFIX
 
@@ -25,17 +25,17 @@ _FUNCTIONS = rf"""
     WITH RECURSIVE {HEIRS.replace("%s::oid", "to_regclass(%s)::oid")}, fires AS (
         SELECT DISTINCT ON (t.tgfoid, own, CASE WHEN own THEN t.oid END) t.oid, t.tgfoid, t.tgname, t.tgrelid, own
         FROM pg_trigger t CROSS JOIN LATERAL (SELECT t.tgrelid IN (SELECT relid FROM heirs)) it(own)
-        WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled <> 'D' ORDER BY t.tgfoid, own, CASE WHEN own THEN t.oid END, t.oid)
+        WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled IN ('O', 'A') ORDER BY t.tgfoid, own, CASE WHEN own THEN t.oid END, t.oid)
     SELECT p.oid::bigint, p.oid::regprocedure::text, p.proname, l.lanname,
         coalesce(substring(pg_get_function_sqlbody(p.oid) FROM '^\s*BEGIN ATOMIC\s(.*)END\s*$'), p.prosrc),
         p.prorettype = c.reltype, coalesce(p.proargnames, ARRAY[]::text[]), coalesce(t.tgname, ''), coalesce(t.tgrelid::regclass::text, ''),
         coalesce(t.own, false), coalesce(split_part(pg_get_triggerdef(t.oid), ' EXECUTE FUNCTION ', 1), ''),
-        (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname
+        (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, c.oid::bigint, {PATH}
     FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype OR strpos(lower(p.prosrc), lower(c.relname)) > 0
         OR p.oid IN (SELECT tgfoid FROM fires WHERE own)
     JOIN pg_language l ON l.oid = p.prolang LEFT JOIN fires t ON t.tgfoid = p.oid
     WHERE c.oid = to_regclass(%s) AND l.lanname IN ('sql', 'plpgsql') AND p.pronamespace <> 'pg_catalog'::regnamespace
-    AND NOT starts_with(p.proname, %s) ORDER BY p.oid, t.own DESC, t.tgname, t.tgrelid"""
+    AND NOT starts_with(p.proname, %s) AND (t.oid IS NOT NULL OR p.prorettype <> 'trigger'::regtype) ORDER BY p.oid, t.own DESC, t.tgname, t.tgrelid"""
 """Those that return rows of the table, speak of it, or belong to its triggers; once for each trigger of the table, with its head, in which its WHEN is, and
 for one of the others.
 """
@@ -73,6 +73,10 @@ class _Function(NamedTuple):
     head: str
     schema: str
     table: str
+    relid: int
+    """Of the table."""
+    path: list[str] | None
+    """The search_path that it sets for itself."""
 
 
 def outgrown(rows: Rows, statements: Sequence[Statement], before: Sequence[Statement]) -> Iterator[Outgrown]:
@@ -117,7 +121,7 @@ def _fails(rows: Rows, of: _Function, wide: int, comes: Sequence[Any]) -> Iterat
         fails = "every write fails that comes there" if each else "an UPDATE fails that changes nothing before it, as that of a backfill does"
         compares = f"trigger {of.trigger} on table {of.of} compares its rows whole, and values of {', '.join(unequal)} cannot be compared"
         yield f"compares {of.of} {of.trigger}", f"{compares}: {fails}; take jsonb, say, or let it compare columns before this", each
-    if _makes(of, words, wide):
+    if _makes(rows, of, words, wide):
         fails = "every write fails that comes there" if of.trigger else "it fails"
         why = f"{runs} makes a row of {table} of values that it lists: with {more}, {fails}; let it set the columns of a row by name before this"
         yield f"makes {of.schema}.{table}", why, bool(of.trigger)
@@ -129,17 +133,18 @@ def _fails(rows: Rows, of: _Function, wide: int, comes: Sequence[Any]) -> Iterat
             yield f"{column.colname} {of.schema}.{table}", f"{runs} {why}; give the variable another name before this", False
 
 
-def _makes(of: _Function, words: Sequence[str], wide: int) -> bool:
+def _makes(rows: Rows, of: _Function, words: Sequence[str], wide: int) -> bool:
     """Whether as many values as the table has columns are put together to a row of it: `(a, b)::users`; or to the one that a trigger returns."""
     lower = ["", *(each.lower().strip('"') for each in words), "", ""]
+    casts = of.path is None or (of.relid,) in rows(NAMED, ["", of.path, of.table])[:1]
     returned = of.own and " FOR EACH ROW" in of.head
-    return wide > 1 and any(wide == values for at in range(len(lower)) for values in (_cast(of, lower, at), returned and _returned(lower, at)))
+    return wide > 1 and any(wide == values for at in range(len(lower)) for values in (_cast(of, lower, at, casts), returned and _returned(lower, at)))
 
 
-def _cast(of: _Function, lower: Sequence[str], at: int) -> int:
-    """How many values are cast to a row of the table here: `(a, b)::users`, `CAST(ROW(a, b) AS users)`."""
+def _cast(of: _Function, lower: Sequence[str], at: int, by_name: bool) -> int:
+    """How many values are cast to a row of the table here: `(a, b)::users`, `CAST(ROW(a, b) AS users)`; ``by_name``: its name alone means the table."""
     named = lower[at + 1 : at + 4 : 2] if lower[at + 2 : at + 3] == ["."] else lower[at + 1 : at + 2]
-    if lower[at] not in ("::", "as") or lower[at - 1] != ")" or named not in ([of.table.lower()], [of.schema.lower(), of.table.lower()]):
+    if lower[at] not in ("::", "as") or lower[at - 1] != ")" or named not in ([of.table.lower()] * by_name, [of.schema.lower(), of.table.lower()]):
         return 0
     begin = at - 1
     depth = 1

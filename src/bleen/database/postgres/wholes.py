@@ -18,8 +18,13 @@ from bleen.database.statements import Unreadable, in_a_line
 
 _PB = postgast.pg_query_pb2
 HEIRS = "heirs(relid) AS (SELECT %s::oid UNION SELECT i.inhrelid FROM heirs JOIN pg_inherits i ON i.inhparent = heirs.relid)"
+PATH = r"""
+            (SELECT array_agg(coalesce(replace(part[1], '""', '"'), part[2], '') ORDER BY at) FROM pg_options_to_table(p.proconfig)
+            LEFT JOIN regexp_matches(option_value, '"((?:[^"]|"")+)"|([^\s,"]+)', 'g') WITH ORDINALITY r(part, at) ON true
+            WHERE option_name = 'search_path') AS path"""
+"""Of a function, as it is kept: names with a comma between them, in quotes where SQL needs them."""
 _FAMILY = f"WITH RECURSIVE {HEIRS} SELECT relid::bigint FROM heirs"
-_NAMED = """
+NAMED = """
     SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN (SELECT %s AS schema, %s::text[] AS path) it
     WHERE c.relname = %s AND CASE WHEN schema <> '' THEN n.nspname = schema WHEN path IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = ANY(path) END
     ORDER BY array_position(path, n.nspname::text)"""
@@ -251,4 +256,4 @@ class _Reader:
         return self._named(relation.relname, relation.schemaname)
 
     def _named(self, name: str, schema: str) -> int:
-        return next((int(oid) for (oid,) in self._rows(_NAMED, [schema, self._of.path, name])), 0)
+        return next((int(oid) for (oid,) in self._rows(NAMED, [schema, self._of.path, name])), 0)
