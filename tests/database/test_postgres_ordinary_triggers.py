@@ -3,9 +3,11 @@
 import pytest
 
 from bleen.database import sync
-from bleen.database.migration import Pair
+from bleen.database.foresight import Foresight
+from bleen.database.migration import Pair, parse
 from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.parser import split
+from bleen.database.schema import Schema
 from databases import Base
 
 COLUMNS = "user_id action name status created_at".split()
@@ -70,6 +72,18 @@ ORDINARY = {
         "BEGIN PERFORM pg_notify('posts', json_build_object('action', TG_OP, 'name', TG_TABLE_NAME, 'new', row_to_json(NEW))::text); RETURN NULL; END",
         AFTER,
     ),
+    "a notice in a variable": (
+        "DECLARE data json; told json; BEGIN IF TG_OP = 'DELETE' THEN data = row_to_json(OLD); ELSE data = row_to_json(NEW); END IF;"
+        " told = json_build_object('name', TG_TABLE_NAME, 'action', lower(TG_OP), 'status', data); PERFORM pg_notify('posts', told::text); RETURN NULL; END",
+        AFTER,
+    ),
+    "a record of versions": (
+        "DECLARE record_jsonb jsonb = to_jsonb(NEW); old_record jsonb = to_jsonb(OLD); BEGIN INSERT INTO audits (auditable_id, action, name, status, old, new)"
+        " SELECT coalesce((record_jsonb ->> 'id')::int, (old_record ->> 'id')::int), TG_OP, TG_TABLE_NAME, 'x', old_record, record_jsonb"
+        " WHERE coalesce(record_jsonb, old_record) IS NOT NULL; RETURN coalesce(NEW, OLD); END",
+        AFTER,
+    ),
+    "a counter": ("BEGIN UPDATE lasts SET status = coalesce(status, '') || 'x' WHERE post_id = NEW.id; RETURN NEW; END", BEFORE),
     "the audit of the wiki": (WIKI, AFTER),
     "the row of the log in a variable": (
         "DECLARE one audits; BEGIN one.id := 9; one.new := to_jsonb(NEW) - 'id'; INSERT INTO audits SELECT one.* ON CONFLICT DO NOTHING; RETURN NULL; END",
@@ -80,7 +94,7 @@ ORDINARY = {
 
 @pytest.mark.parametrize(("body", "trigger"), ORDINARY.values(), ids=ORDINARY)
 def test_of_an_ordinary_trigger_nobody_is_told_anything(base: Base, body: str, trigger: str) -> None:
-    """While its function speaks of what goes: not of what is called so elsewhere."""
+    """While its function speaks of it: not of what is called so elsewhere. What a gate or a revert waits for, it asks of ``needing``."""
     writes = "INSERT INTO posts (id, body) VALUES (2, 'x'); UPDATE posts SET body = 'y'; DELETE FROM posts WHERE id = 2"
     comes, goes = "ALTER TABLE posts ADD COLUMN phone text;", [f"ALTER TABLE posts DROP COLUMN {each};" for each in COLUMNS]
     server = base.open()
@@ -89,8 +103,10 @@ def test_of_an_ordinary_trigger_nobody_is_told_anything(base: Base, body: str, t
     catalogue = PostgresCatalogue(server.rows)
     told = [*catalogue.outgrown(split(comes), ()), *catalogue.spreading(split(comes), ()), *catalogue.spreading(split("".join(goes)), ())]
     needing = [found.why for each in goes for found in catalogue.needing(split(each), ())]
+    migration, foresight = parse("0001_x", {"expand.sql": comes, "contract.sql": "".join(goes)}, ""), Foresight(Schema(server))
+    plan = [each for each in (*foresight.foreseen(migration), *foresight.risks(migration)) if "runs" in each]
     pairs = [sync.risks(server, Pair("posts", (each,), ("full",), {"full": each}, {each: "full"}), "full") for each in ("name", "status")]
     for each in (comes, *goes, writes):
         server.rows(each)
     server.close()
-    assert (told, needing, pairs) == ([], [], [[], []])
+    assert (told, needing, plan, pairs) == ([], [], [], [[], []])

@@ -55,9 +55,11 @@ def without_targets(source: Source, table: str) -> str:
 
 @lru_cache(maxsize=64)
 def _written(text: str) -> tuple[list[tuple[tuple[int, int], str]], list[tuple[int, int]]]:
-    """Where the columns are named that a function gives to a table, with the table's name; and the rows among the values, as a whole or as JSON."""
+    """Where the columns are named that a function gives to a table, with the table's name, or the keys that it gives to JSON; and the rows among the values,
+    as a whole or as JSON.
+    """
     source, at = Source(text), 0
-    names, values = list[tuple[tuple[int, int], str]](), list[tuple[int, int]]()
+    names, values = [(span, "") for span in _keys(source)], list[tuple[int, int]]()
     while at < len(source.tokens):
         token = source.tokens[at]
         performs = text[token.begin : token.end].lower() == "perform"
@@ -80,6 +82,19 @@ def _written(text: str) -> tuple[list[tuple[tuple[int, int], str]], list[tuple[i
         else:
             at += 1
     return names, values
+
+
+def _keys(source: Source) -> Iterator[tuple[int, int]]:
+    """Strings that are keys of what json_build_object() makes."""
+    for at, call in enumerate(source.tokens):
+        if source.text[call.begin : call.end].lower() in ("json_build_object", "jsonb_build_object"):
+            depth = commas = 0
+            inside = source.tokens[at : _closes(source.tokens, at) + 1]
+            for before, token, behind in zip(inside, inside[1:], inside[2:], strict=False):
+                depth += (token.kind == "ASCII_40") - (token.kind == "ASCII_41")
+                commas += depth == 1 and token.kind == "ASCII_44"
+                if depth == 1 and commas % 2 == 0 and token.kind == "SCONST" and before.kind in ("ASCII_40", "ASCII_44") and behind.kind == "ASCII_44":
+                    yield token.begin, token.end
 
 
 def _parsed(text: str) -> tuple[Source, Any] | None:
