@@ -1,5 +1,8 @@
 """What is told of functions that another column fails is what PostgreSQL does: each is asked of the catalogue first, then called."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -18,18 +21,62 @@ GIVES = "CREATE FUNCTION f() RETURNS SETOF users LANGUAGE {} AS $$ {} $$;"
 JSON, TEXT = "ALTER TABLE users ADD COLUMN full_name json", "ALTER TABLE users ADD COLUMN full_name text"
 UPDATE, CALL = "UPDATE users SET name = name", "SELECT * FROM f()"
 COMPARES, MAKES, LISTS = "compares its rows whole", "makes a row of users of values that it lists", "returns rows of users, whose columns it lists"
+EACH = "cannot be compared: every write fails that comes there"
 NAMED = "has a variable full_name where it reads users"
 CASES = {
     "rows compared": (FIRES.format("BEGIN IF NEW IS DISTINCT FROM OLD THEN NULL; END IF;"), JSON, UPDATE, COMPARES),
-    "all of rows compared": (FIRES.format("BEGIN IF ROW(NEW.*) = ROW(OLD.*) THEN NULL; END IF;"), JSON, UPDATE, COMPARES),
+    "all of rows compared": (FIRES.format("BEGIN IF NEW.* = OLD.* THEN NULL; END IF;"), JSON, UPDATE, COMPARES),
+    "rows compared column by column": (FIRES.format("BEGIN IF ROW(NEW.*) IS DISTINCT FROM ROW (OLD.*) THEN NULL; END IF;"), JSON, UPDATE, EACH),
+    "rows compared whose values are of a domain": (
+        "CREATE DOMAIN doc AS json;" + FIRES.format("BEGIN IF NEW = OLD THEN NULL; END IF;"),
+        JSON.replace("json", "doc"),
+        UPDATE,
+        COMPARES,
+    ),
+    "rows compared whose values are of a domain that can be": (
+        "CREATE DOMAIN doc AS jsonb;" + FIRES.format("BEGIN IF ROW(NEW.*) = ROW(OLD.*) THEN NULL; END IF;"),
+        JSON.replace("json", "doc"),
+        UPDATE,
+        "",
+    ),
     "rows compared by WHEN": (WHEN.format("OLD.* IS DISTINCT FROM NEW.*"), JSON, UPDATE, COMPARES),
     "rows compared whose values can be": (WHEN.format("OLD.* IS DISTINCT FROM NEW.*"), JSON.replace("json", "jsonb"), UPDATE, ""),
     "columns compared": (FIRES.format("BEGIN IF NEW.name = OLD.name THEN NULL; END IF;"), JSON, UPDATE, ""),
     "a row of values": (FIRES.format("BEGIN NEW := (NEW.id, upper(NEW.name))::users;"), TEXT, UPDATE, MAKES),
+    "a row of values that CAST makes": (FIRES.format("BEGIN NEW := CAST(ROW(NEW.id, upper(NEW.name)) AS users);"), TEXT, UPDATE, MAKES),
+    "a row of values without a name": (FIRES.format("BEGIN IF true THEN NEW = ROW(NEW.id, coalesce(NEW.name, '')); END IF;"), TEXT, UPDATE, MAKES),
+    "a row of values that is returned": (FIRES.format("BEGIN RETURN (NEW.id, upper(NEW.name));"), TEXT, UPDATE, MAKES),
+    "a row of values that is read": (FIRES.format("BEGIN SELECT NEW.id, n.name INTO NEW FROM (SELECT 1) u LEFT JOIN names n ON true;"), TEXT, UPDATE, MAKES),
+    "a row of values that INTO comes before": (FIRES.format("BEGIN SELECT INTO STRICT NEW NEW.id, upper(NEW.name);"), TEXT, UPDATE, MAKES),
+    "a row that is read as it is": (FIRES.format("BEGIN SELECT u.* INTO NEW FROM users u WHERE id = NEW.id;"), TEXT, UPDATE, ""),
+    "values that are read into columns": (FIRES.format("BEGIN SELECT NEW.id, upper(NEW.name) INTO NEW.id, NEW.name;"), TEXT, UPDATE, ""),
+    "values that are compared as a row": (FIRES.format("BEGIN IF (NEW.id, NEW.name) = (OLD.id, OLD.name) THEN RETURN NEW; END IF;"), TEXT, UPDATE, ""),
+    "a row that an AFTER trigger returns": (FIRES.replace("BEFORE", "AFTER").format("BEGIN RETURN (NEW.id, NEW.name);"), TEXT, UPDATE, MAKES),
+    "a row that is not returned": (FIRES.replace("NEW; END", "OLD; END").format("BEGIN NEW := (NEW.id, NEW.name);"), TEXT, UPDATE, ""),
+    "a row that nobody looks at": (FIRES.replace("EACH ROW", "EACH STATEMENT").format("BEGIN RETURN (1, 'x');"), TEXT, UPDATE, ""),
     "a row of a function": (FIRES.format("BEGIN NEW := jsonb_populate_record(NEW, to_jsonb(OLD))::users;"), TEXT, UPDATE, ""),
     "a row of another table": (FIRES.format("BEGIN NEW.name := ((NEW.id, upper(NEW.name))::names).name;"), TEXT, UPDATE, ""),
     "a row of a table of another schema": (
         "CREATE SCHEMA old; CREATE TABLE old.users (LIKE users);" + FIRES.format("BEGIN NEW.name := ((NEW.id, upper(NEW.name))::old.users).name;"),
+        TEXT,
+        UPDATE,
+        "",
+    ),
+    "a row of a table that its search_path names": (
+        "CREATE SCHEMA old; CREATE TABLE old.users (LIKE users);"
+        + FIRES.replace("LANGUAGE", "SET search_path = old, public LANGUAGE").format("BEGIN NEW.name := ((NEW.id, upper(NEW.name))::users).name;"),
+        TEXT,
+        UPDATE,
+        "",
+    ),
+    "a row of the table that its search_path names": (
+        FIRES.replace("LANGUAGE", "SET search_path = old, public LANGUAGE").format("BEGIN NEW := (NEW.id, upper(NEW.name))::users;"),
+        TEXT,
+        UPDATE,
+        MAKES,
+    ),
+    "a row of values on a replica": (
+        FIRES.format("BEGIN NEW := (NEW.id, upper(NEW.name))::users;") + "ALTER TABLE users ENABLE REPLICA TRIGGER t;",
         TEXT,
         UPDATE,
         "",
@@ -87,7 +134,24 @@ def test_a_function_that_another_column_fails_is_told_and_no_other(base: Base, m
             failed = str(error)
     assert [why in each.why for each in told] == [True] * bool(why), told
     assert bool(told) == bool(failed), (told, failed)
-    assert [each.fails for each in told] == [why == MAKES and then == UPDATE] * bool(why), told
+    assert [each.fails for each in told] == [why in (MAKES, EACH) and then == UPDATE] * bool(why), told
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_function_that_many_tables_share_is_looked_at_and_told_once(base: Base, own: bool) -> None:
+    shares = "".join(f"CREATE TABLE m{n} (); CREATE TRIGGER t BEFORE UPDATE ON m{n} FOR EACH ROW EXECUTE FUNCTION f();" for n in range(10))
+    looked = list[int]()
+    with base.connect() as db:
+        db.execute(USERS + (FIRES if own else RUNS).format("DECLARE full_name text; BEGIN PERFORM 1 FROM users WHERE name = full_name;") + shares)
+
+        def rows(query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+            found = db.execute(query, values).fetchall()
+            looked.append(len(found) if "pg_proc" in query else 0)
+            return found
+
+        told = [each.why for each in PostgresCatalogue(rows).outgrown(split(TEXT), ())]
+    assert [NAMED in each and f"trigger t on table {'users' if own else 'm0'} runs f()" in each for each in told] == [True]
+    assert sum(looked) == 1 + own
 
 
 def test_a_function_that_is_made_anew_before_the_column_comes_is_not_told(base: Base) -> None:

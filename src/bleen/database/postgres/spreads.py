@@ -11,21 +11,16 @@ from bleen.database.catalogue import Spreading
 from bleen.database.migration import speaks_of
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.trees import named, node_of, written
-from bleen.database.postgres.wholes import HEIRS, Function, inserts
+from bleen.database.postgres.wholes import HEIRS, PATH, Function, inserts
 from bleen.database.statements import Statement
 from bleen.database.sync.postgres import PREFIX
 
 _PB = postgast.pg_query_pb2
-_PATH = r"""
-            (SELECT array_agg(coalesce(replace(part[1], '""', '"'), part[2], '') ORDER BY at) FROM pg_options_to_table(p.proconfig)
-            LEFT JOIN regexp_matches(option_value, '"((?:[^"]|"")+)"|([^\s,"]+)', 'g') WITH ORDINALITY r(part, at) ON true
-            WHERE option_name = 'search_path') AS path"""
-"""Of a function, as it is kept: names with a comma between them, in quotes where SQL needs them."""
 _FUNCTIONS = rf"""
     WITH RECURSIVE {HEIRS}, fired AS (
         SELECT DISTINCT ON (p.oid, own, t.tgoldtable, t.tgnewtable)
             t.tgname, t.tgrelid::regclass::text AS of, t.tgrelid::bigint, p.oid::regprocedure::text AS function, p.proname, p.prosrc,
-            t.tgrelid IN (SELECT relid FROM heirs) AS own, t.tgoldtable, t.tgnewtable, {_PATH}
+            t.tgrelid IN (SELECT relid FROM heirs) AS own, t.tgoldtable, t.tgnewtable, {PATH}
         FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND NOT starts_with(t.tgname, %s) AND p.prosrc ~* '\*|\mTABLE\M'
         ORDER BY p.oid, own, t.tgoldtable, t.tgnewtable, t.tgrelid, t.tgname)

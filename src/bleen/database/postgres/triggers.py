@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from bleen.database.migration import speaks_of
+from bleen.database.postgres.handed import handed, without_targets
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.objects import GIVEN, Key, columns_of, keys
 from bleen.database.postgres.parser import Source
-from bleen.database.postgres.wholes import handed
 from bleen.database.statements import Unreadable, in_a_line
 from bleen.database.sync.postgres import PREFIX
 
@@ -66,6 +66,9 @@ _FIRST = f"""
     AND tgtype & {_ROW | _BEFORE} = {_ROW | _BEFORE} AND tgtype & {_INSERT | _UPDATE} <> 0 ORDER BY 1"""
 """With the function's text and what it is given, the head of the trigger, in which its WHEN is."""
 
+_WORD = re.compile(r"'[^\s']*'")
+"""A string that is no query: TG_TABLE_NAME = 'users', pg_notify('users', ...)."""
+
 
 def fired(rows: Rows, table: str, columns: Sequence[str]) -> list[str]:
     """Implements ``Catalogue.fires``."""
@@ -82,49 +85,51 @@ def calling(rows: Rows, goes: Sequence[Key], gone: Collection[Key], said: str, a
         past = {runner, run} & {*gone, *told} or speaks_of(said, called) or speaks_of(said, name) or (not column and table in anew)
         if not past and (speaks := _spoken(source, given, table, column, own, inside)):
             told.add(runner)
-            yield name, f"{what} runs {function}, which {speaks}: writes would fail that come there"
+            yield name, f"{what} runs {function}, which {speaks}: writes {'would' if speaks.startswith('says') else 'may'} fail that come there"
 
 
 def _spoken(source: str, given: str, table: str, column: str, own: bool, inside: bool) -> str:
     """How a function, or what its trigger gives it, speaks of a column of a table, or of what has no column; ``own``: it gets rows of the table, of its trigger
     or as an argument; ``inside``: by other names than OLD and NEW too.
     """
-    text, words = _read(source)
+    if not speaks_of(f"{source} {given}", column or table):  # most: no need to read it
+        return ""
+    text, read = _read(source, table)
     both = f"{text} {given}"
     if not speaks_of(both, column or table):
         return ""
     if not column:
         return f"speaks of {table}"
-    if own and (says := _of_row(text, words, given, table, column, "old", "new")):
+    if own and (says := _of_row(text, read, given, table, column, "old", "new")):
         return says
-    return f"speaks of {column} of {table}" if speaks_of(both, table) or (own and (inside or speaks_of(text, "EXECUTE"))) else ""
+    runs = speaks_of(text, "EXECUTE")
+    queries = both if runs else _WORD.sub(" ", both)
+    return f"speaks of {column} of {table}" if speaks_of(queries, table) or (own and (inside or runs)) else ""
 
 
-def _of_row(text: str, words: Sequence[str] | None, given: str, table: str, column: str, *rows: str) -> str:
+def _of_row(text: str, read: Source | None, given: str, table: str, column: str, *rows: str) -> str:
     """How a function speaks of a column of one of its trigger's ``rows``: by that name, by one of its own, or by what it is given; empty if it does not."""
     row, name = "|".join(rows), re.escape(column)
     if found := re.search(rf"""(?:\(\s*(?:{row})\s*\)|\b(?:{row})"?)\s*\.\s*(?:"{name}"|{name}(?![\w$]))""", text, re.IGNORECASE):
         return f"says {in_a_line(found[0])}"
-    by_name = speaks_of(text, column) and (words is None or handed(words, *rows))
+    by_name = speaks_of(text, column) and (read is None or handed(read, *rows))
     return f"speaks of {column} of {table}" if by_name or speaks_of(given.partition("(")[2], column) else ""
 
 
-def _read(source: str) -> tuple[str, list[str] | None]:
-    """A function without its comments, which say nothing, and may stand in the midst of a name; and its words, if they can be told."""
+def _read(source: str, table: str) -> tuple[str, Source | None]:
+    """What a function says that may be of a table; and the function as it is read, if it can be."""
     try:
         read = Source(source)
     except Unreadable:  # another language, with comments of its own
         return source, None
-    ends = [0, *(each.end for each in read.comments)]
-    text = " ".join(source[begin:end] for begin, end in zip(ends, [*(each.begin for each in read.comments), len(source)], strict=True))
-    return text, [source[each.begin : each.end] for each in read.tokens]
+    return without_targets(read, table), read
 
 
 def first(rows: Rows, table: str, columns: Sequence[str], said: str) -> Iterator[str]:
     """The triggers that see a row before ours do and speak of one of its columns, as they do it; not those that ``said`` may make anew."""
     for name, event, called, source, given, head in rows(_FIRST, [table, PREFIX]):
-        text, words = _read(source)
-        speaks = [found for each in columns if (found := _of_row(f"{text} {head}", words, given, table, each, "new"))]
+        text, read = _read(source, table.rpartition(".")[2])
+        speaks = [found for each in columns if (found := _of_row(f"{text} {head}", read, given, table, each, "new"))]
         if speaks and not (speaks_of(said, name) or speaks_of(said, called)):
             yield f"trigger {name}, BEFORE {event}, {' and '.join(speaks)}"
 

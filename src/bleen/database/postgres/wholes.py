@@ -11,14 +11,20 @@ from typing import Any, NamedTuple
 import postgast
 
 from bleen.database.migration import speaks_of
+from bleen.database.postgres.handed import OTHERWISE, end_of, handed
 from bleen.database.postgres.leftovers import Rows
-from bleen.database.postgres.parser import Source, Token
+from bleen.database.postgres.parser import Source
 from bleen.database.statements import Unreadable, in_a_line
 
 _PB = postgast.pg_query_pb2
 HEIRS = "heirs(relid) AS (SELECT %s::oid UNION SELECT i.inhrelid FROM heirs JOIN pg_inherits i ON i.inhparent = heirs.relid)"
+PATH = r"""
+            (SELECT array_agg(coalesce(replace(part[1], '""', '"'), part[2], '') ORDER BY at) FROM pg_options_to_table(p.proconfig)
+            LEFT JOIN regexp_matches(option_value, '"((?:[^"]|"")+)"|([^\s,"]+)', 'g') WITH ORDINALITY r(part, at) ON true
+            WHERE option_name = 'search_path') AS path"""
+"""Of a function, as it is kept: names with a comma between them, in quotes where SQL needs them."""
 _FAMILY = f"WITH RECURSIVE {HEIRS} SELECT relid::bigint FROM heirs"
-_NAMED = """
+NAMED = """
     SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN (SELECT %s AS schema, %s::text[] AS path) it
     WHERE c.relname = %s AND CASE WHEN schema <> '' THEN n.nspname = schema WHEN path IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = ANY(path) END
     ORDER BY array_position(path, n.nspname::text)"""
@@ -35,8 +41,6 @@ _HARMLESS = re.compile(
 """Rows that are compared, and those that are given to a function whole, such as to_jsonb(): they have another column, and that is all."""
 _RUN = re.compile(r"\bINSERT\b[^;]*?(?:\.|\bSELECT)\s*\*", re.IGNORECASE)
 """An INSERT in a text that EXECUTE may run."""
-_OTHERWISE = frozenset("to_jsonb to_json row_to_json hstore".split())
-"""Functions that make something else of a row."""
 
 
 class Sure(IntEnum):
@@ -103,7 +107,7 @@ def inserts(rows: Rows, table: int, name: str, of: Function) -> tuple[list[Inser
     reader, found, rest, at = _Reader(rows, table, name, of, source), list[Insert](), list[str](), 0
     while at < len(source.tokens):
         token = source.tokens[at]
-        end = _end(source.tokens, at) if token.kind in ("INSERT", "WITH") else at
+        end = end_of(source.tokens, at) if token.kind in ("INSERT", "WITH") else at
         given = reader.inserts(of.source[token.begin : source.tokens[end - 1].end], token.kind == "INSERT") if end > at else []
         found += given
         if not given:
@@ -122,24 +126,6 @@ def _run(text: str) -> str:
     return in_a_line(found[0]) if found else ""
 
 
-def _end(tokens: Sequence[Token], at: int) -> int:
-    """Where an INSERT ends that may be part of something, before its RETURNING: behind that, PL/pgSQL says INTO."""
-    depth = 0
-    for number in range(at + 1, len(tokens)):
-        kind = tokens[number].kind
-        depth += (kind == "ASCII_40") - (kind == "ASCII_41")
-        if depth < 0 or (depth == 0 and kind in ("ASCII_59", "RETURNING")):
-            return number
-    return len(tokens)
-
-
-def handed(words: Sequence[str], *rows: str) -> bool:
-    """Whether a row that a function calls so may get into a variable of it; RETURN NEW puts it nowhere."""
-    words = ["", *(each.lower() for each in words), "", ""]
-    found = [at for at, each in enumerate(words) if each.strip('"') in rows]
-    return any(words[at - 1] != "return" and (words[at + 1] != "." or words[at + 2] == "*") for at in found)
-
-
 class _Reader:
     """Of one function. A name that is no table, nor one of WITH, is a variable of it."""
 
@@ -149,7 +135,7 @@ class _Reader:
         self._words = [of.source[each.begin : each.end] for each in source.tokens]
         self._with = dict[str, Any]()
         self._transitions = [each.lower() for each in (of.old, of.new) if each and of.own]
-        hands = of.own and handed(self._words, "old", "new", *self._transitions)
+        hands = of.own and handed(source, "old", "new", *self._transitions)
         self._reaches = Sure.MAYBE if hands or speaks_of(" ".join(self._words), name) else Sure.NO
         self._width = cache(lambda oid: int(rows(_WIDTH, [oid])[0][0]))
 
@@ -241,14 +227,14 @@ class _Reader:
         return [_Value(Sure.YES if oid in self._family else Sure.NO, self._width(oid))] if oid else [_Value(self._reaches, None)]
 
     def _variable(self, name: str) -> Sure:
-        """It is a row of the table if its declaration says so: `name users%ROWTYPE;` or `name users;`. Else it may have been given one."""
-        words = [each.lower() for each in self._words]
+        """Whether it is a row of the table, by its declaration: `name users%ROWTYPE;` or `name users;`. If that says nothing, it may have been given one."""
+        words, found = [each.lower() for each in self._words], list[Sure]()
         for at, word in enumerate(words[1:-1], 1):
             if word == name and words[at - 1] in ("declare", ";"):
                 parts = re.match(r"""(?:"?(\w+)"? \. )?"?(\w+)"?(?: % rowtype)? (?:;|:=|=|default|not)""", " ".join(words[at + 1 : at + 7]))
-                if parts and self._named(parts[2], parts[1] or "") in self._family:
-                    return Sure.YES
-        return self._reaches
+                if parts and (table := self._named(parts[2], parts[1] or "")):
+                    found.append(Sure.YES if table in self._family else Sure.NO)
+        return max(found, default=self._reaches)
 
     def _made_of(self, node: Any) -> bool:
         """Whether an expression may be a row: it casts to the type of the table, or reads it, or has OLD or NEW in it."""
@@ -258,7 +244,7 @@ class _Reader:
         return any(self._named(*each) in self._family for each in tables) or (self._of.own and self._has_row(node))
 
     def _has_row(self, node: Any) -> bool:
-        if isinstance(node, _PB.FuncCall) and node.funcname[-1].string.sval in _OTHERWISE:
+        if isinstance(node, _PB.FuncCall) and node.funcname[-1].string.sval in OTHERWISE:
             return False
         if isinstance(node, _PB.ColumnRef):
             first = node.fields[0].string.sval.lower()
@@ -270,4 +256,4 @@ class _Reader:
         return self._named(relation.relname, relation.schemaname)
 
     def _named(self, name: str, schema: str) -> int:
-        return next((int(oid) for (oid,) in self._rows(_NAMED, [schema, self._of.path, name])), 0)
+        return next((int(oid) for (oid,) in self._rows(NAMED, [schema, self._of.path, name])), 0)
