@@ -631,7 +631,9 @@ def test_what_somebody_has_dropped_by_hand_is_in_the_way_of_no_contract_and_no_r
                 getattr(schema, refused)(says[:9])
         client.run("ALTER TABLE users DROP COLUMN last_name, DROP COLUMN note")
     schema.revert("0009_note")
-    schema.contract("0008_less")
+    with pytest.raises(Refused, match=r"if somebody has dropped that, .*--because REASON` goes on, with a reason that names last_name; mend that by hand"):
+        schema.contract("0008_less", "the on-call's shell")
+    schema.contract("0008_less", "last_name: dropped tonight")
     assert [(entry.name, entry.state) for entry in schema.ledger.entries()] == [("0008_less", State.CONTRACTED)]
 
 

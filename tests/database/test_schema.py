@@ -180,6 +180,62 @@ def test_a_column_that_every_insert_has_to_give_and_the_new_version_does_not_kno
     assert Foresight(Schema(users.open())).risks(made) == [said] * bool(said)
 
 
+@pytest.mark.parametrize(
+    ("contract", "said"),
+    [
+        ("ALTER TABLE users DROP COLUMN last_nam;", ": no last_nam is there"),
+        ("ALTER TABLE users DROP COLUMN first_name, DROP CONSTRAINT ckk;", ': only first_name of "users" is there'),
+        ("DROP TABLE logs;", ": no logs is there"),
+        ("ALTER TABLE users DROP COLUMN note;", ""),
+        ("DROP TABLE IF EXISTS logs;", ""),
+    ],
+)
+def test_what_a_contract_drops_and_nothing_has_is_warned_of_and_is_not_done(users: Base, contract: str, said: str) -> None:
+    schema, told = Schema(users.open()), migration("0001_x", expand="ALTER TABLE users ADD note int;", contract=contract)
+    rows(users, "CREATE SCHEMA app; CREATE TABLE app.logs (a int)")
+    assert [each for each in Foresight(schema).risks(told) if "is there" in each] == [
+        f"0001_x: contract.sql, line 1, {contract[:-1]}{said}, so that the contract will stop; write the name as the catalogue has it"
+    ] * bool(said)
+    schema.expand([told], "shop", 2, SHIPS)
+    if said.startswith(": no"):
+        with pytest.raises(Refused, match=r"if somebody has dropped that, and it is not misspelt, `bleen migrate contract 0001_x --because REASON` goes on"):
+            schema.contract("0001_x", "the on-call's psql")
+        assert [(entry.name, entry.state) for entry in schema.ledger.entries()] == [("0001_x", State.EXPANDED)]
+        schema.contract("0001_x", "last_nam, or logs: gone since tonight")
+
+
+CASED = {
+    "expand.sql": "ALTER TABLE users ADD COLUMN given text;",
+    "migration.toml": """
+[[sync]]
+table = "users"
+old = ["firstName"]
+new = ["given"]
+forward = { given = '"firstName"' }
+backward = { firstName = "given" }
+on_conflict = "new"
+""",
+}
+
+
+@pytest.mark.parametrize("because", ["", "firstName: gone since tonight"])
+@pytest.mark.parametrize("drop", ["DROP COLUMN firstName", "DROP COLUMN IF EXISTS firstName", "DROP COLUMN first_nam"])
+@pytest.mark.parametrize("required", [True, False])
+def test_a_misspelt_contract_leaves_the_triggers_that_fill_the_old_column(end_base: Base, required: bool, drop: str, because: str) -> None:
+    """Without them every INSERT of the version that serves fails, with no way back."""
+    schema = Schema(end_base.open())
+    rows(end_base, f'CREATE TABLE users (id int PRIMARY KEY, "firstName" text {"NOT NULL" * required})')
+    made = parse("0007_given", {**CASED, "contract.sql": f"ALTER TABLE users {drop};"}, "")
+    assert any("firstName" in each or "first_nam" in each for each in Foresight(schema).risks(made)) or (not required and "IF" in drop)
+    schema.expand([made], "shop", 2, {"green-2": frozenset(["0007_given"])})
+    if required or "IF" not in drop:
+        with pytest.raises(Refused, match="it drops firstName of users nowhere" if required else "does not exist"):
+            schema.contract("0007_given", because)
+        assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED]
+        rows(end_base, "INSERT INTO users (id, given) VALUES (1, 'Ada')")
+        assert rows(end_base, 'SELECT "firstName" FROM users') == [("Ada",)]
+
+
 NEEDS = {
     "a view": ("CREATE VIEW people AS SELECT id, first_name FROM users", "", "view people needs column first_name of table users"),
     "of which it makes another": (

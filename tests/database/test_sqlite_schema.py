@@ -417,6 +417,18 @@ def test_a_pair_of_a_table_that_a_pending_contract_rebuilds_is_refused_by_the_pl
     assert said in "; ".join(Foresight(schema).foreseen(migration(), [migration("0006_less", contract=REBUILD)]))
 
 
+def test_a_contract_that_drops_what_is_not_there_is_done_only_by_a_reason_that_names_it(users: File, schema: Schema) -> None:
+    """It may be misspelt as well as dropped by hand."""
+    wanted = migration("0008_less", contract="DROP TABLE logs;\nALTER TABLE users DROP COLUMN last_nam;")
+    assert len([each for each in Foresight(schema).risks(wanted) if "is there, so that the contract will stop" in each]) == 2
+    schema.expand([wanted], "shop", 2, SHIPS)
+    for because in ("", "last_nam: gone"):
+        with pytest.raises(Refused, match=r"if somebody has dropped that, and it is not misspelt, .* names logs$"):
+            schema.contract("0008_less", because)
+        assert schema.ledger.entries()[0].state == State.EXPANDED
+    schema.contract("0008_less", "logs, last_nam: gone")
+
+
 def test_the_age_of_a_pending_contract_is_that_of_its_expand_whatever_was_tried_since(schema: Schema) -> None:
     schema.expand([migration(expand="CREATE TABLE pets (id int);", contract="DROP TABLE IF EXISTS cats;\nALTER TABLE dogs ADD a int;")], "shop", 2, SHIPS)
     since = schema.ledger.entries()[0].at

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bleen.database import sync
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
-from bleen.database.migration import Backfill, Migration, Pair
+from bleen.database.migration import Backfill, Migration, Pair, speaks_of
 from bleen.database.parts import own, words
 from bleen.database.server import Missing, Server, Told
 from bleen.database.statements import Statement
@@ -128,6 +128,19 @@ class Pairs:
             except Missing:
                 found += sync.remains(self._server, migration.name, number, pair)
         return own(found)
+
+    def needed(self, pair: Pair, statements: Sequence[Statement]) -> list[str]:
+        """The old columns that every INSERT has to give, which these statements neither drop nor, as far as their text tells, loosen. None where the end of
+        the sync itself lets them be left out.
+        """
+        loosening = [each.text for each in statements if not self._server.takes(each)]
+        return [
+            name
+            for name, each in (self._server.columns(pair.table) if self._server.atomic else {}).items()
+            if name in pair.old and not (each.nullable or each.default or each.generated)
+            if not any(self._server.drops(s, Pair(pair.table, (name,), (), {}, {})) for s in statements)
+            if not any(speaks_of(text, name) for text in loosening)
+        ]
 
     def absent(self, migration: Migration) -> list[str]:
         """The tables of pairs that somebody has dropped: no row of theirs is out of step, or lost, and nothing needs their columns any more."""

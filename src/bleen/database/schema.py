@@ -286,7 +286,7 @@ class Schema:
             return waits
         self._steps.startable(entry.migration, "contract", home)
         standing = self._straight(entry.migration, "contract", home)
-        reason = self.ledger.mark(name, "contract", 0, True, because) if because else []
+        reason = self.ledger.mark(name, "contract", 0, True, because, {"because": because}) if because else []
         self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
         try:
             self._steps.take_away(entry.migration, "contract", parts.statements(self.server, entry.migration, "contract"))
