@@ -204,6 +204,13 @@ def test_what_a_contract_drops_and_nothing_has_is_warned_of_and_is_not_done(user
         schema.contract("0001_x", "last_nam, or logs: gone since tonight")
 
 
+@pytest.mark.parametrize("drop", ["DROP TABLE logs", "DROP INDEX logs_pkey", "ALTER TABLE logs DROP COLUMN a", "DROP VIEW a_view"])
+def test_what_a_contract_drops_is_there_wherever_the_search_path_leads_to_it(users: Base, drop: str) -> None:
+    schema = Schema(users.open())
+    schema.server.rows("CREATE SCHEMA app; CREATE TABLE logs (a int PRIMARY KEY); CREATE VIEW a_view AS SELECT 1; SET search_path = app, public")
+    assert not [each for each in Foresight(schema).risks(migration("0001_x", contract=f"{drop};")) if "is there" in each]
+
+
 CASED = {
     "expand.sql": "ALTER TABLE users ADD COLUMN given text;",
     "migration.toml": """
@@ -1043,6 +1050,25 @@ def test_a_pair_whose_new_column_somebody_has_taken_away_is_led_out_of(users: Ba
     schema.backfill("0007_full_name")
     assert rows(users, "SELECT count(*) FROM users WHERE full_name = first_name || ' ' || last_name IS NOT TRUE") == [(0,)]
     assert pending(schema)[0].obstacles == ()
+
+
+@pytest.mark.parametrize("contract", [FULL_NAME["contract.sql"], "ALTER TABLE users DROP COLUMN first_name, DROP COLUMN last_name;"], ids=["two", "one"])
+@pytest.mark.parametrize("dropped", [["first_name"], ["first_name", "last_name"]], ids=["half", "all"])
+def test_a_pair_whose_old_columns_somebody_has_dropped_is_led_out_of_by_its_contract(users: Base, dropped: list[str], contract: str) -> None:
+    """Errors say what to do next, and that leads out."""
+    schema, made = Schema(users.open()), parse("0007_full_name", {**FULL_NAME, "contract.sql": contract}, "")
+    schema.expand([made], "shop", 2, SHIPS)
+    rows(users, "".join(f"ALTER TABLE users DROP COLUMN {name} CASCADE;" for name in dropped))
+    with pytest.raises(Refused, match=r"give it back by hand \(RENAME COLUMN, or ADD COLUMN, and an UPDATE that fills it from the new ones\)"):
+        schema.losses("0007_full_name")
+    if dropped == ["first_name"]:  # what the other holds, nobody has said to be of no use
+        assert not any(each.opened("first_name, last_name: gone") for each in pending(schema)[0].obstacles)
+    else:
+        assert schema.expand([made], "shop", 3, {"blue-3": SHIPS["green-2"]}) == []
+        assert [(each.opened("gone"), each.opened("first_name, last_name: gone")) for each in pending(schema)[0].obstacles] == [(False, True)] * 2
+    schema.contract("0007_full_name", f"{', '.join(dropped)}: gone")
+    assert list(schema.server.columns("users")) == ["id", "full_name"]
+    assert (pending(schema), rows(users, "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")) == ([], [])
 
 
 @pytest.mark.parametrize("way", ["revert", "contract"])

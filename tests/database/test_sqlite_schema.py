@@ -417,6 +417,20 @@ def test_a_pair_of_a_table_that_a_pending_contract_rebuilds_is_refused_by_the_pl
     assert said in "; ".join(Foresight(schema).foreseen(migration(), [migration("0006_less", contract=REBUILD)]))
 
 
+def test_a_pair_whose_old_columns_somebody_has_dropped_is_led_out_of_by_its_contract(users: File, schema: Schema) -> None:
+    """Errors say what to do next, and that leads out."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    for (name,) in rows(users, "SELECT name FROM sqlite_master WHERE type = 'trigger'"):
+        rows(users, f'DROP TRIGGER "{name}"')
+    for name in ("first_name", "last_name"):
+        rows(users, f"ALTER TABLE users DROP COLUMN {name}")
+    assert schema.expand([migration()], "shop", 3, {"blue-3": SHIPS["green-2"]}) == []
+    (found,) = schema.pending(NOBODY)
+    assert [(each.opened("gone"), each.opened("first_name, last_name: gone")) for each in found.obstacles] == [(False, True)] * 2
+    schema.contract("0007_full_name", "first_name, last_name: gone")
+    assert (schema.pending(NOBODY), schema.contracted()) == ([], ["0007_full_name"])
+
+
 def test_a_contract_that_drops_what_is_not_there_is_done_only_by_a_reason_that_names_it(users: File, schema: Schema) -> None:
     """It may be misspelt as well as dropped by hand."""
     wanted = migration("0008_less", contract="DROP TABLE logs;\nALTER TABLE users DROP COLUMN last_nam;")

@@ -174,6 +174,8 @@ class Schema:
                 absent = [] if self._retracing.taken(entry) else self._pairs.absent(entry.migration)
                 why = f"whose columns {entry.name} keeps in step: somebody has dropped it"
                 diverged, uncounted = self._diverged(entry), [Obstacle(f"there is no table {table}, {why}", unseen=True) for table in absent]
+                spent = [] if self._retracing.taken(entry) else self._pairs.spent(entry.migration)
+                uncounted += [Obstacle(f"{pair.table} has no column {name} any more, {why}", True, name) for pair, name in spent]
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
             shut = [*strange, *obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]), *uncounted]

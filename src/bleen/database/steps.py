@@ -14,7 +14,7 @@ from bleen.database.migration import Migration, Pair, speaks_of
 from bleen.database.pairs import Pairs
 from bleen.database.parts import words
 from bleen.database.retracing import CLEARING
-from bleen.database.reverting.names import Thing
+from bleen.database.reverting.names import Thing, apart
 from bleen.database.server import Missing, NotGiven, Server, Told, TookTooLong, Values
 from bleen.database.statements import Statement, in_a_line
 from bleen.errors import PortError, Refused
@@ -147,12 +147,13 @@ class Steps:
             for n in parting:
                 self._told(f"{migration.name}: {part}, the triggers that kept {words(migration.pairs[n - 1])} in step")
             if all(self._server.transactional(statement) for statement in group):
-                retyped = self._pairs.retyped(group)
-                self._change(migration, part, [*self._pairs.loosened(retyped), *group], ends, self._done(migration, part, first, group))
+                left = [each for s in group if (each := self._still(migration, part, s))]
+                retyped = self._pairs.retyped(left)
+                self._change(migration, part, [*self._pairs.loosened(retyped), *left], ends, self._done(migration, part, first, group))
                 self._pairs.tighten(retyped)
                 return
             if parting:
-                self._ask(migration, part, group, parting)
+                self._ask(migration, part, [each for s in group if (each := self._still(migration, part, s))], parting)
                 self._part(migration, part, parting)
             with nullcontext() if part == "expand" or self._server.atomic else _by_hand():
                 for number, statement in enumerate(group, first):
@@ -191,9 +192,9 @@ class Steps:
         sight = self._server.sight(statement)
         seen = step.memo.get("seen", "") if step and not step.done else sight
         self._mark(migration, (part, number), False, statement.text, {"seen": seen})
-        if sight == seen:
+        if sight == seen and (left := self._still(migration, part, statement)):
             try:
-                self._server.concurrently(statement, migration.locks, self._told, again=step is not None)
+                self._server.concurrently(left, migration.locks, self._told, again=step is not None)
             except Missing as error:
                 self._bear(migration, part, [statement], error)
             except Refused as error:
@@ -213,32 +214,52 @@ class Steps:
 
     def _bear(self, migration: Migration, part: Part, group: Sequence[Statement], error: Missing) -> None:
         """What a revert does not find is what the expand had not come to; what is of a pair's table that somebody has dropped went with that; what only drops
-        what is not there has nothing left to do; in a contract only if a person's reason names it, as what is misspelt is not there either. Anything else that
-        is missing is an error.
+        what the expand made has nothing left to do. Anything else that is missing is an error: see ``_still``.
         """
         absent = self._pairs.absent(migration) if part != "expand" else []
         if absent and all((table := reverting.altered(each.text)) and not self._server.columns(table) for each in group):
             self._told(f"{error}: somebody has dropped {', '.join(absent)}, and what it held")
             return
-        gone = [self._gone(each) for each in group]
-        if part == "contract" and all(gone):
-            reason, names = self._ledger.because(migration.name), sorted({thing.names[-1] for things in gone for thing in things})
-            if not all(speaks_of(reason, name) for name in names):
-                way = f"`bleen migrate contract {migration.name} --because REASON` goes on, with a reason that names {', '.join(names)}"
-                raise Refused(f"{error}; if somebody has dropped that, and it is not misspelt, {way}")
-        if all(gone) and (part == "contract" or (part == "revert" and frozenset().union(*gone) <= self._made(migration))):
+        if part == "contract" and (names := sorted({t.names[-1] for s in group for each in self._alone(s) for t in self._gone(each)})):
+            way = f"`bleen migrate contract {migration.name} --because REASON` goes on, with a reason that names {', '.join(names)}"
+            raise Refused(f"{error}; if somebody has dropped that, and it is not misspelt, {way}")
+        if part == "revert" and all((gone := self._gone(each)) and gone <= self._made(migration) for each in group):
             self._told(f"{error}: somebody has dropped it already, as it seems")
             return
         if part != "revert" or self._whole(migration, self._ledger.steps(migration.name)):
             raise error
         self._told(f"{error}: its expand had not come that far")
 
+    def _still(self, migration: Migration, part: Part, statement: Statement) -> Statement | None:
+        """What a statement has left to do, if it has: in a contract not what somebody has dropped, of which a person's reason says so by its name. Without
+        one, it may be misspelt.
+        """
+        reason = self._ledger.because(migration.name) if part == "contract" else ""
+        alone = self._alone(statement) if reason else [statement]
+        names = [[thing.names[-1] for thing in self._gone(each)] if reason else [] for each in alone]
+        borne = {n: each for n, each in enumerate(names) if each and all(speaks_of(reason, name) for name in each)}
+        if not borne:
+            return statement
+        self._told(f"{statement.brief}: somebody has dropped {', '.join(name for each in borne.values() for name in each)} already")
+        left = [n for n, _ in enumerate(alone) if n not in borne]
+        if not any(self._server.takes(alone[n]) for n in left):  # nothing, or how that was to go
+            return None
+        head, commands = apart(statement.text, self._server.dialect)
+        return statement._replace(text=head + ", ".join(commands[n] for n in left))
+
+    def _alone(self, statement: Statement) -> list[Statement]:
+        """Each command of an ALTER that only drops as a statement of its own; any other statement as it is."""
+        head, commands = apart(statement.text, self._server.dialect)
+        return [statement._replace(text=head + each) for each in commands] or [statement]
+
     def _gone(self, statement: Statement) -> frozenset[Thing]:
         """What a statement drops that does nothing else, if the catalogue knows such things, and has none of them: a column in another case is one of them."""
         things, table = self._server.takes(statement), reverting.altered(statement.text)
+        if not things:
+            return things
         there = {Thing("COLUMN", (name.lower(),)) for name in (self._server.columns(table) if table else ())}
         cased = any(Thing(thing.kind, thing.names[-1:]) in there for thing in things)
-        if cased or any(thing.kind not in CATALOGUED for thing in things) or self._server.catalogue.holds(statement):
+        if cased or any(thing.kind not in CATALOGUED for thing in things) or self._server.catalogue.finds(statement):
             return frozenset()
         return things
 

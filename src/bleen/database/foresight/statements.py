@@ -132,6 +132,6 @@ def missed(it: Prospect) -> Iterator[str]:
         things = it.server.takes(each)
         coming = any(speaks_of(text, thing.names[-1]) for thing in things)
         unknown = _IF_EXISTS.search(each.text) or any(thing.kind not in CATALOGUED for thing in things)
-        if things and not (coming or unknown) and len(held := it.server.catalogue.holds(each)) < len(things):
+        if things and not (coming or unknown) and len(held := it.server.catalogue.finds(each)) < len(things):
             which = f"only {', '.join(held)} is there" if held else f"no {', '.join(sorted(thing.names[-1] for thing in things))} is there"
             yield f"contract.sql, {each.brief}: {which}, so that the contract will stop; write the name as the catalogue has it"
