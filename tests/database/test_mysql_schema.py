@@ -641,8 +641,33 @@ def test_what_somebody_has_dropped_by_hand_is_in_the_way_of_no_contract_and_no_r
                 getattr(schema, refused)(says[:9])
         client.run("ALTER TABLE users DROP COLUMN last_name, DROP COLUMN note")
     schema.revert("0009_note")
-    schema.contract("0008_less")
+    with pytest.raises(Refused, match=r"if somebody has dropped that, .*--because REASON` goes on, with a reason that names last_name; mend that by hand"):
+        schema.contract("0008_less", "the on-call's shell")
+    schema.contract("0008_less", "last_name: dropped tonight")
     assert [(entry.name, entry.state) for entry in schema.ledger.entries()] == [("0008_less", State.CONTRACTED)]
+
+
+ONE = "ALTER TABLE users DROP COLUMN first_name, DROP COLUMN `last_name`, ALGORITHM=INPLACE, LOCK=NONE;"
+
+
+@pytest.mark.parametrize("contract", [FULL_NAME["contract.sql"], ONE], ids=["two", "one"])
+@pytest.mark.parametrize("dropped", [["first_name"], ["first_name", "last_name"]], ids=["half", "all"])
+def test_a_pair_whose_old_columns_somebody_has_dropped_is_led_out_of_by_its_contract(
+    users: MariaBase, schema: Schema, dropped: list[str], contract: str
+) -> None:
+    """Errors say what to do next, and that leads out."""
+    made = parse("0007_full_name", {**FULL_NAME, "contract.sql": contract}, "")
+    schema.expand([made], "shop", 2, SHIPS)
+    with users.connect() as client:
+        client.run(*(f"ALTER TABLE users DROP COLUMN {name}" for name in dropped))
+    if len(dropped) == 2:
+        assert schema.expand([made], "shop", 3, {"blue-3": SHIPS["green-2"]}) == []
+        assert [(each.opened("gone"), each.opened("first_name, last_name: gone")) for each in pending(schema)[0].obstacles] == [(False, True)] * 2
+    schema.contract("0007_full_name", f"{', '.join(dropped)}: gone")
+    assert list(schema.server.columns("users")) == ["id", "full_name"]
+    with users.connect() as client:
+        client.run("INSERT INTO users (full_name) VALUES ('Ada Lovelace')")
+    assert (pending(schema), schema.ledger.entries()[0].state) == ([], State.CONTRACTED)
 
 
 def test_a_name_that_is_misspelt_in_a_revert_is_none_that_somebody_has_dropped(schema: Schema) -> None:

@@ -180,6 +180,69 @@ def test_a_column_that_every_insert_has_to_give_and_the_new_version_does_not_kno
     assert Foresight(Schema(users.open())).risks(made) == [said] * bool(said)
 
 
+@pytest.mark.parametrize(
+    ("contract", "said"),
+    [
+        ("ALTER TABLE users DROP COLUMN last_nam;", ": no last_nam is there"),
+        ("ALTER TABLE users DROP COLUMN first_name, DROP CONSTRAINT ckk;", ': only first_name of "users" is there'),
+        ("DROP TABLE logs;", ": no logs is there"),
+        ("ALTER TABLE users DROP COLUMN note;", ""),
+        ("DROP TABLE IF EXISTS logs;", ""),
+    ],
+)
+def test_what_a_contract_drops_and_nothing_has_is_warned_of_and_is_not_done(users: Base, contract: str, said: str) -> None:
+    schema, told = Schema(users.open()), migration("0001_x", expand="ALTER TABLE users ADD note int;", contract=contract)
+    rows(users, "CREATE SCHEMA app; CREATE TABLE app.logs (a int)")
+    assert [each for each in Foresight(schema).risks(told) if "is there" in each] == [
+        f"0001_x: contract.sql, line 1, {contract[:-1]}{said}, so that the contract will stop; write the name as the catalogue has it"
+    ] * bool(said)
+    schema.expand([told], "shop", 2, SHIPS)
+    if said.startswith(": no"):
+        with pytest.raises(Refused, match=r"if somebody has dropped that, and it is not misspelt, `bleen migrate contract 0001_x --because REASON` goes on"):
+            schema.contract("0001_x", "the on-call's psql")
+        assert [(entry.name, entry.state) for entry in schema.ledger.entries()] == [("0001_x", State.EXPANDED)]
+        schema.contract("0001_x", "last_nam, or logs: gone since tonight")
+
+
+@pytest.mark.parametrize("drop", ["DROP TABLE logs", "DROP INDEX logs_pkey", "ALTER TABLE logs DROP COLUMN a", "DROP VIEW a_view"])
+def test_what_a_contract_drops_is_there_wherever_the_search_path_leads_to_it(users: Base, drop: str) -> None:
+    schema = Schema(users.open())
+    schema.server.rows("CREATE SCHEMA app; CREATE TABLE logs (a int PRIMARY KEY); CREATE VIEW a_view AS SELECT 1; SET search_path = app, public")
+    assert not [each for each in Foresight(schema).risks(migration("0001_x", contract=f"{drop};")) if "is there" in each]
+
+
+CASED = {
+    "expand.sql": "ALTER TABLE users ADD COLUMN given text;",
+    "migration.toml": """
+[[sync]]
+table = "users"
+old = ["firstName"]
+new = ["given"]
+forward = { given = '"firstName"' }
+backward = { firstName = "given" }
+on_conflict = "new"
+""",
+}
+
+
+@pytest.mark.parametrize("because", ["", "firstName: gone since tonight"])
+@pytest.mark.parametrize("drop", ["DROP COLUMN firstName", "DROP COLUMN IF EXISTS firstName", "DROP COLUMN first_nam"])
+@pytest.mark.parametrize("required", [True, False])
+def test_a_misspelt_contract_leaves_the_triggers_that_fill_the_old_column(end_base: Base, required: bool, drop: str, because: str) -> None:
+    """Without them every INSERT of the version that serves fails, with no way back."""
+    schema = Schema(end_base.open())
+    rows(end_base, f'CREATE TABLE users (id int PRIMARY KEY, "firstName" text {"NOT NULL" * required})')
+    made = parse("0007_given", {**CASED, "contract.sql": f"ALTER TABLE users {drop};"}, "")
+    assert any("firstName" in each or "first_nam" in each for each in Foresight(schema).risks(made)) or (not required and "IF" in drop)
+    schema.expand([made], "shop", 2, {"green-2": frozenset(["0007_given"])})
+    if required or "IF" not in drop:
+        with pytest.raises(Refused, match="it drops firstName of users nowhere" if required else "does not exist"):
+            schema.contract("0007_given", because)
+        assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED]
+        rows(end_base, "INSERT INTO users (id, given) VALUES (1, 'Ada')")
+        assert rows(end_base, 'SELECT "firstName" FROM users') == [("Ada",)]
+
+
 NEEDS = {
     "a view": ("CREATE VIEW people AS SELECT id, first_name FROM users", "", "view people needs column first_name of table users"),
     "of which it makes another": (
@@ -987,6 +1050,25 @@ def test_a_pair_whose_new_column_somebody_has_taken_away_is_led_out_of(users: Ba
     schema.backfill("0007_full_name")
     assert rows(users, "SELECT count(*) FROM users WHERE full_name = first_name || ' ' || last_name IS NOT TRUE") == [(0,)]
     assert pending(schema)[0].obstacles == ()
+
+
+@pytest.mark.parametrize("contract", [FULL_NAME["contract.sql"], "ALTER TABLE users DROP COLUMN first_name, DROP COLUMN last_name;"], ids=["two", "one"])
+@pytest.mark.parametrize("dropped", [["first_name"], ["first_name", "last_name"]], ids=["half", "all"])
+def test_a_pair_whose_old_columns_somebody_has_dropped_is_led_out_of_by_its_contract(users: Base, dropped: list[str], contract: str) -> None:
+    """Errors say what to do next, and that leads out."""
+    schema, made = Schema(users.open()), parse("0007_full_name", {**FULL_NAME, "contract.sql": contract}, "")
+    schema.expand([made], "shop", 2, SHIPS)
+    rows(users, "".join(f"ALTER TABLE users DROP COLUMN {name} CASCADE;" for name in dropped))
+    with pytest.raises(Refused, match=r"give it back by hand \(RENAME COLUMN, or ADD COLUMN, and an UPDATE that fills it from the new ones\)"):
+        schema.losses("0007_full_name")
+    if dropped == ["first_name"]:  # what the other holds, nobody has said to be of no use
+        assert not any(each.opened("first_name, last_name: gone") for each in pending(schema)[0].obstacles)
+    else:
+        assert schema.expand([made], "shop", 3, {"blue-3": SHIPS["green-2"]}) == []
+        assert [(each.opened("gone"), each.opened("first_name, last_name: gone")) for each in pending(schema)[0].obstacles] == [(False, True)] * 2
+    schema.contract("0007_full_name", f"{', '.join(dropped)}: gone")
+    assert list(schema.server.columns("users")) == ["id", "full_name"]
+    assert (pending(schema), rows(users, "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")) == ([], [])
 
 
 @pytest.mark.parametrize("way", ["revert", "contract"])

@@ -430,6 +430,32 @@ def test_a_pair_of_a_table_that_a_pending_contract_rebuilds_is_refused_by_the_pl
     assert said in "; ".join(Foresight(schema).foreseen(migration(), [migration("0006_less", contract=REBUILD)]))
 
 
+def test_a_pair_whose_old_columns_somebody_has_dropped_is_led_out_of_by_its_contract(users: File, schema: Schema) -> None:
+    """Errors say what to do next, and that leads out."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    for (name,) in rows(users, "SELECT name FROM sqlite_master WHERE type = 'trigger'"):
+        rows(users, f'DROP TRIGGER "{name}"')
+    for name in ("first_name", "last_name"):
+        rows(users, f"ALTER TABLE users DROP COLUMN {name}")
+    assert schema.expand([migration()], "shop", 3, {"blue-3": SHIPS["green-2"]}) == []
+    (found,) = schema.pending(NOBODY)
+    assert [(each.opened("gone"), each.opened("first_name, last_name: gone")) for each in found.obstacles] == [(False, True)] * 2
+    schema.contract("0007_full_name", "first_name, last_name: gone")
+    assert (schema.pending(NOBODY), schema.contracted()) == ([], ["0007_full_name"])
+
+
+def test_a_contract_that_drops_what_is_not_there_is_done_only_by_a_reason_that_names_it(users: File, schema: Schema) -> None:
+    """It may be misspelt as well as dropped by hand."""
+    wanted = migration("0008_less", contract="DROP TABLE logs;\nALTER TABLE users DROP COLUMN last_nam;")
+    assert len([each for each in Foresight(schema).risks(wanted) if "is there, so that the contract will stop" in each]) == 2
+    schema.expand([wanted], "shop", 2, SHIPS)
+    for because in ("", "last_nam: gone"):
+        with pytest.raises(Refused, match=r"if somebody has dropped that, and it is not misspelt, .* names logs$"):
+            schema.contract("0008_less", because)
+        assert schema.ledger.entries()[0].state == State.EXPANDED
+    schema.contract("0008_less", "logs, last_nam: gone")
+
+
 def test_the_age_of_a_pending_contract_is_that_of_its_expand_whatever_was_tried_since(schema: Schema) -> None:
     schema.expand([migration(expand="CREATE TABLE pets (id int);", contract="DROP TABLE IF EXISTS cats;\nALTER TABLE dogs ADD a int;")], "shop", 2, SHIPS)
     since = schema.ledger.entries()[0].at

@@ -6,7 +6,7 @@ import pytest
 
 from bleen.cli import main
 from bleen.database.reverting import derived, lint, takes
-from bleen.database.reverting.names import taken, taken_among
+from bleen.database.reverting.names import apart, taken, taken_among
 from bleen.database.statements import DIALECTS, Dialect
 
 UNDONE: list[tuple[Dialect, str, list[str]]] = [
@@ -274,6 +274,24 @@ TAKEN: list[tuple[Dialect, str, set[tuple[str, ...]] | None]] = [
 def test_what_a_statement_takes_away_is_told_by_its_names(dialect: Dialect, text: str, things: set[tuple[str, ...]] | None) -> None:
     found = taken(text, dialect)
     assert (None if found is None else {(each.kind, *each.names) for each in found}) == things
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text", "commands"),
+    [
+        ("postgres", 'ALTER TABLE ONLY "a b" DROP COLUMN "c, d" CASCADE, DROP e', ['DROP COLUMN "c, d" CASCADE', "DROP e"]),
+        (
+            "mysql",
+            "ALTER TABLE t DROP COLUMN `a`, DROP INDEX i, ALGORITHM=INPLACE, LOCK = NONE",
+            ["DROP COLUMN `a`", "DROP INDEX i", "ALGORITHM=INPLACE", "LOCK = NONE"],
+        ),
+        ("postgres", "ALTER TABLE t DROP COLUMN a, ADD b int", []),
+        ("sqlite", "DROP TABLE a", []),
+    ],
+)
+def test_the_commands_of_an_alter_that_only_drops_are_told_apart(dialect: Dialect, text: str, commands: list[str]) -> None:
+    head, found = apart(text, dialect)
+    assert (found, head + ", ".join(found)) == (commands, text)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,10 @@ class Catalogue:
         """Which of the relations, types, columns, constraints and the like that a DROP, or an ALTER that only drops, names are there."""
         return []
 
+    def finds(self, drop: Statement) -> list[str]:
+        """As ``holds``, wherever the statement would find it: not only where what was made by such a name would be."""
+        return self.holds(drop)
+
     def behind(self, drop: Statement) -> list[str]:
         """What is found by a name without its schema now, and would not be any more once what a DROP names was made, in a schema that is looked in first."""
         return []

@@ -168,6 +168,11 @@ class Ledger:
             ),
         ]
 
+    def because(self, name: str) -> str:
+        """The reason for which a person has its contract done; empty if there is none."""
+        step = self.steps(name).get(("contract", 0))
+        return str(step.memo.get("because", "")) if step else ""
+
     def note(self, statements: Sequence[tuple[str, Values]]) -> None:
         """Runs statements of the ledger at once, as one."""
         with self._server.transaction():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bleen.database import sync
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
-from bleen.database.migration import Backfill, Migration, Pair
+from bleen.database.migration import Backfill, Migration, Pair, speaks_of
 from bleen.database.parts import own, words
 from bleen.database.server import Missing, Server, Told
 from bleen.database.statements import Statement
@@ -48,7 +48,9 @@ class Pairs:
         for entry, number, pair in self._in_step():
             writers = self._writers(entry.migration)
             try:
-                self.refuse_torn(entry.migration)
+                if self._spent(pair):  # with its old side went whoever wrote that
+                    continue
+                self.refuse_torn(entry.migration, but_spent=True)
                 try:
                     each = self._sync(entry.migration, number, pair, writers)
                 except Missing:  # with the table went its triggers
@@ -129,10 +131,23 @@ class Pairs:
                 found += sync.remains(self._server, migration.name, number, pair)
         return own(found)
 
+    def needed(self, pair: Pair, statements: Sequence[Statement]) -> list[str]:
+        """The old columns that every INSERT has to give, which these statements neither drop nor, as far as their text tells, loosen. None where the end of
+        the sync itself lets them be left out.
+        """
+        loosening = [each.text for each in statements if not self._server.takes(each)]
+        return [
+            name
+            for name, each in (self._server.columns(pair.table) if self._server.atomic else {}).items()
+            if name in pair.old and not (each.nullable or each.default or each.generated)
+            if not any(self._server.drops(s, Pair(pair.table, (name,), (), {}, {})) for s in statements)
+            if not any(speaks_of(text, name) for text in loosening)
+        ]
+
     def absent(self, migration: Migration) -> list[str]:
         """The tables of pairs that somebody has dropped: no row of theirs is out of step, or lost, and nothing needs their columns any more."""
         standing = {pair.table for pair, _ in self._standing(migration)}
-        return sorted({pair.table for pair in migration.pairs} - standing)
+        return sorted(table for table in {pair.table for pair in migration.pairs} - standing if not self._server.columns(table))
 
     def retyped(self, group: Sequence[Statement]) -> list[Kept]:
         """The pairs in step whose columns get another type."""
@@ -155,17 +170,23 @@ class Pairs:
 
     def diverged(self, migration: Migration) -> dict[str, int]:
         """How many rows of each pair are out of step."""
-        self.refuse_torn(migration)
-        return {words(pair): self._number(each, each.diverged()) for pair, each in self._standing(migration)}
+        self.refuse_torn(migration, but_spent=True)
+        return {words(pair): self._number(each, each.diverged()) for pair, each in self._standing(migration) if not self._spent(pair)}
+
+    def spent(self, migration: Migration) -> list[tuple[Pair, str]]:
+        """The old columns that somebody has dropped, of pairs that have no other: what contract was to take away is gone, and nothing else."""
+        return [(pair, name) for pair in migration.pairs if self._spent(pair) for name in pair.old]
 
     def shown(self, migration: Migration) -> list[str]:
         """The queries that find the rows of each pair that are out of step."""
         return [each.diverged() for _, each in self._standing(migration)]
 
-    def refuse_torn(self, migration: Migration) -> None:
-        """Says the ways out where somebody has taken columns of a pair away, or restored its table from a dump of before: no server names them."""
+    def refuse_torn(self, migration: Migration, but_spent: bool = False) -> None:
+        """Says the ways out where somebody has taken columns of a pair away, or restored its table from a dump of before: no server names them. ``but_spent``:
+        not for a pair that only waits for its contract, see ``spent``.
+        """
         for pair in migration.pairs:
-            if gone := self._gone(pair):
+            if (gone := self._gone(pair)) and not (but_spent and self._spent(pair)):
                 raise Refused(torn(pair, migration.name, gone))
 
     def refuse_left_out(self, migration: Migration, fill: Backfill) -> None:
@@ -182,6 +203,9 @@ class Pairs:
         """For each pair that is kept in step, or can be again, how many rows hold what the old columns do not say; none where the new ones are gone already."""
         steps = self._ledger.steps(migration.name)
         numbers = [n for n, p in enumerate(migration.pairs, 1) if (kept(steps, n) or parted(steps, n)) and {*p.new} - {*self._gone(p)}]
+        for pair in (migration.pairs[n - 1] for n in numbers):
+            if {*pair.old} & {*(gone := self._gone(pair))}:  # the new ones alone hold what the rows say
+                raise Refused(torn(pair, migration.name, gone))
         return {words(pair): self._number(each, each.lost()) for pair, each in self._standing(migration, numbers)}
 
     def written(self, migration: Migration) -> dict[str, Mapping[str, int | str]]:
@@ -226,6 +250,9 @@ class Pairs:
         """Those of its columns that its table, if that is there, has not."""
         there = {name.lower() for name in self._server.columns(pair.table)}
         return [name for name in (*pair.old, *pair.new) if name.lower() not in there] if there else []
+
+    def _spent(self, pair: Pair) -> bool:
+        return {*self._gone(pair)} == {*pair.old}
 
     def _triggers(self) -> dict[tuple[str, int], tuple[Migration, list[str]]]:
         """What makes the triggers of each pair anew, by its columns as they are; without those that cannot be made, as their table is gone, say."""

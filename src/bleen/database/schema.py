@@ -174,6 +174,8 @@ class Schema:
                 absent = [] if self._retracing.taken(entry) else self._pairs.absent(entry.migration)
                 why = f"whose columns {entry.name} keeps in step: somebody has dropped it"
                 diverged, uncounted = self._diverged(entry), [Obstacle(f"there is no table {table}, {why}", unseen=True) for table in absent]
+                spent = [] if self._retracing.taken(entry) else self._pairs.spent(entry.migration)
+                uncounted += [Obstacle(f"{pair.table} has no column {name} any more, {why}", True, name) for pair, name in spent]
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
             shut = [*strange, *obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]), *uncounted]
@@ -286,7 +288,7 @@ class Schema:
             return waits
         self._steps.startable(entry.migration, "contract", home)
         standing = self._straight(entry.migration, "contract", home)
-        reason = self.ledger.mark(name, "contract", 0, True, because) if because else []
+        reason = self.ledger.mark(name, "contract", 0, True, because, {"because": because}) if because else []
         self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
         try:
             self._steps.take_away(entry.migration, "contract", parts.statements(self.server, entry.migration, "contract"))

@@ -1,7 +1,7 @@
 """The steps of a migration: each statement and each command, marked in the ledger as one with what it does, and gone on with wherever it was killed."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -10,15 +10,16 @@ from bleen.database.command import Half, revisions, running
 from bleen.database.command.home import Home, startable
 from bleen.database.command.revisions import Standing
 from bleen.database.ledger import Ledger, Part, Step
-from bleen.database.migration import Migration
+from bleen.database.migration import Migration, Pair, speaks_of
 from bleen.database.pairs import Pairs
 from bleen.database.parts import words
 from bleen.database.retracing import CLEARING
+from bleen.database.reverting.names import Thing, apart
 from bleen.database.server import Missing, NotGiven, Server, Told, TookTooLong, Values
 from bleen.database.statements import Statement, in_a_line
 from bleen.errors import PortError, Refused
 
-_CATALOGUED = frozenset(["TABLE", "VIEW", "SEQUENCE", "COLUMN", "INDEX", "CONSTRAINT"])
+CATALOGUED = frozenset(["TABLE", "VIEW", "SEQUENCE", "COLUMN", "INDEX", "CONSTRAINT"])
 """The kinds of things of which every catalogue says whether they are there."""
 
 
@@ -44,6 +45,7 @@ class Steps:
         self._able(migration, part, statements)
         steps = self._ledger.steps(migration.name)
         left = {number: pair for number, pair in enumerate(migration.pairs, 1) if ("sync", number) in steps}
+        self._needed(migration, part, left.values(), statements)
         number = 0
         for group in parts.groups(self._server, statements, list(left.values())):
             first, number = number + 1, number + len(group)
@@ -56,8 +58,18 @@ class Steps:
                 continue
             for n in ends:
                 del left[n]
+        self._needed(migration, part, left.values(), [])
         for n in left:
             self._change(migration, part, [], [n], [])
+
+    def _needed(self, migration: Migration, part: Part, pairs: Iterable[Pair], statements: Sequence[Statement]) -> None:
+        """Refuses a contract that would leave an old column which only the triggers give: a misspelt name drops nothing, and every INSERT would fail then."""
+        if part == "contract" and not migration.command.contract:
+            with _named_in(migration, part):
+                for pair in pairs:
+                    for name in self._pairs.needed(pair, statements):
+                        way = f"drop it by hand, or say ALTER TABLE {pair.table} ALTER COLUMN {self._server.quoted(name)} DROP NOT NULL, then contract again"
+                        raise Refused(f"it drops {name} of {pair.table} nowhere, and without the triggers an INSERT fails that does not give it; {way}")
 
     def _able(self, migration: Migration, part: Part, statements: Sequence[Statement]) -> None:
         """Refuses what the server will not take of a part before any of it is begun: half of it would be there, or gone, for good."""
@@ -135,12 +147,13 @@ class Steps:
             for n in parting:
                 self._told(f"{migration.name}: {part}, the triggers that kept {words(migration.pairs[n - 1])} in step")
             if all(self._server.transactional(statement) for statement in group):
-                retyped = self._pairs.retyped(group)
-                self._change(migration, part, [*self._pairs.loosened(retyped), *group], ends, self._done(migration, part, first, group))
+                left = [each for s in group if (each := self._still(migration, part, s))]
+                retyped = self._pairs.retyped(left)
+                self._change(migration, part, [*self._pairs.loosened(retyped), *left], ends, self._done(migration, part, first, group))
                 self._pairs.tighten(retyped)
                 return
             if parting:
-                self._ask(migration, part, group, parting)
+                self._ask(migration, part, [each for s in group if (each := self._still(migration, part, s))], parting)
                 self._part(migration, part, parting)
             with nullcontext() if part == "expand" or self._server.atomic else _by_hand():
                 for number, statement in enumerate(group, first):
@@ -179,9 +192,9 @@ class Steps:
         sight = self._server.sight(statement)
         seen = step.memo.get("seen", "") if step and not step.done else sight
         self._mark(migration, (part, number), False, statement.text, {"seen": seen})
-        if sight == seen:
+        if sight == seen and (left := self._still(migration, part, statement)):
             try:
-                self._server.concurrently(statement, migration.locks, self._told, again=step is not None)
+                self._server.concurrently(left, migration.locks, self._told, again=step is not None)
             except Missing as error:
                 self._bear(migration, part, [statement], error)
             except Refused as error:
@@ -201,24 +214,59 @@ class Steps:
 
     def _bear(self, migration: Migration, part: Part, group: Sequence[Statement], error: Missing) -> None:
         """What a revert does not find is what the expand had not come to; what is of a pair's table that somebody has dropped went with that; what only drops
-        what is not there has nothing left to do. Anything else that is missing is an error.
+        what the expand made has nothing left to do. Anything else that is missing is an error: see ``_still``.
         """
         absent = self._pairs.absent(migration) if part != "expand" else []
         if absent and all((table := reverting.altered(each.text)) and not self._server.columns(table) for each in group):
             self._told(f"{error}: somebody has dropped {', '.join(absent)}, and what it held")
             return
-        if part != "expand" and all(self._idle(migration, part, each) for each in group):
+        if part == "contract" and (names := sorted({t.names[-1] for s in group for each in self._alone(s) for t in self._gone(each)})):
+            way = f"`bleen migrate contract {migration.name} --because REASON` goes on, with a reason that names {', '.join(names)}"
+            raise Refused(f"{error}; if somebody has dropped that, and it is not misspelt, {way}")
+        if part == "revert" and all((gone := self._gone(each)) and gone <= self._made(migration) for each in group):
             self._told(f"{error}: somebody has dropped it already, as it seems")
             return
         if part != "revert" or self._whole(migration, self._ledger.steps(migration.name)):
             raise error
         self._told(f"{error}: its expand had not come that far")
 
-    def _idle(self, migration: Migration, part: Part, statement: Statement) -> bool:
-        """Whether a statement only drops what the catalogue knows, and has no more; of a revert, what its expand made: another name may be misspelt there."""
-        things, undoing = self._server.takes(statement), reverting.derived(migration.sql("expand"), self._server.dialect).text
-        made = {thing for each in self._server.split(undoing) for thing in self._server.takes(each)} if part == "revert" else things
-        return bool(things) and all(thing in made and thing.kind in _CATALOGUED for thing in things) and not self._server.catalogue.holds(statement)
+    def _still(self, migration: Migration, part: Part, statement: Statement) -> Statement | None:
+        """What a statement has left to do, if it has: in a contract not what somebody has dropped, of which a person's reason says so by its name. Without
+        one, it may be misspelt.
+        """
+        reason = self._ledger.because(migration.name) if part == "contract" else ""
+        alone = self._alone(statement) if reason else [statement]
+        names = [[thing.names[-1] for thing in self._gone(each)] if reason else [] for each in alone]
+        borne = {n: each for n, each in enumerate(names) if each and all(speaks_of(reason, name) for name in each)}
+        if not borne:
+            return statement
+        self._told(f"{statement.brief}: somebody has dropped {', '.join(name for each in borne.values() for name in each)} already")
+        left = [n for n, _ in enumerate(alone) if n not in borne]
+        if not any(self._server.takes(alone[n]) for n in left):  # nothing, or how that was to go
+            return None
+        head, commands = apart(statement.text, self._server.dialect)
+        return statement._replace(text=head + ", ".join(commands[n] for n in left))
+
+    def _alone(self, statement: Statement) -> list[Statement]:
+        """Each command of an ALTER that only drops as a statement of its own; any other statement as it is."""
+        head, commands = apart(statement.text, self._server.dialect)
+        return [statement._replace(text=head + each) for each in commands] or [statement]
+
+    def _gone(self, statement: Statement) -> frozenset[Thing]:
+        """What a statement drops that does nothing else, if the catalogue knows such things, and has none of them: a column in another case is one of them."""
+        things, table = self._server.takes(statement), reverting.altered(statement.text)
+        if not things:
+            return things
+        there = {Thing("COLUMN", (name.lower(),)) for name in (self._server.columns(table) if table else ())}
+        cased = any(Thing(thing.kind, thing.names[-1:]) in there for thing in things)
+        if cased or any(thing.kind not in CATALOGUED for thing in things) or self._server.catalogue.finds(statement):
+            return frozenset()
+        return things
+
+    def _made(self, migration: Migration) -> frozenset[Thing]:
+        """What an expand makes: another name may be misspelt in its revert."""
+        undoing = reverting.derived(migration.sql("expand"), self._server.dialect).text
+        return frozenset(thing for each in self._server.split(undoing) for thing in self._server.takes(each))
 
     def _whole(self, migration: Migration, steps: Mapping[tuple[Part, int], Step]) -> bool:
         """Whether every statement of the expand was done."""

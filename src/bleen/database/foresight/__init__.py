@@ -38,6 +38,7 @@ _RISKS: tuple[_Question, ...] = (
     pairs.defaultless,
     pairs.demanding,
     statements.needing,
+    statements.missed,
     statements.overlooked,
     statements.firing,
     statements.silent,

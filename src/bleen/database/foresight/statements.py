@@ -1,5 +1,6 @@
 """What the server would make of the statements of a migration, and of its backfill: by the catalogue, with nothing touched."""
 
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -7,8 +8,11 @@ from bleen.database import backfill, parts
 from bleen.database.command import HALVES
 from bleen.database.foresight.pairs import pulled
 from bleen.database.foresight.prospect import Prospect
+from bleen.database.migration import speaks_of
+from bleen.database.steps import CATALOGUED
 from bleen.errors import Refused
 
+_IF_EXISTS = re.compile(r"\bIF\s+EXISTS\b", re.IGNORECASE)
 _SPREADS = {"postgres": "the function", "mysql": "the trigger", "sqlite": "the trigger, or the view,"}
 
 
@@ -117,3 +121,17 @@ def needing(it: Prospect) -> Iterator[str]:
     for each in it.server.catalogue.needing(it.statements("contract"), past):
         way = "drop that, or make it anew such that it does without, before this in contract.sql"
         yield f"contract.sql, {each.statement.brief}: {each.why}, and the contract waits while it does; {way}"
+
+
+def missed(it: Prospect) -> Iterator[str]:
+    """What contract drops, and nothing has: by then the files do not change any more."""
+    text = "\n".join(each.text for each in it.past["contract"])
+    if it.ledger.entry(it.migration.name) or any(m.command.expand for m in it.made) or any(m.command.contract for m in it.earlier):
+        return  # what is there by then, only they know; or it was begun
+    for each in it.statements("contract"):
+        things = it.server.takes(each)
+        coming = any(speaks_of(text, thing.names[-1]) for thing in things)
+        unknown = _IF_EXISTS.search(each.text) or any(thing.kind not in CATALOGUED for thing in things)
+        if things and not (coming or unknown) and len(held := it.server.catalogue.finds(each)) < len(things):
+            which = f"only {', '.join(held)} is there" if held else f"no {', '.join(sorted(thing.names[-1] for thing in things))} is there"
+            yield f"contract.sql, {each.brief}: {which}, so that the contract will stop; write the name as the catalogue has it"

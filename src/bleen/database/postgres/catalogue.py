@@ -54,6 +54,9 @@ class PostgresCatalogue(Catalogue):
     def holds(self, drop: Statement) -> list[str]:
         return held(self._rows, *node_of(drop))
 
+    def finds(self, drop: Statement) -> list[str]:
+        return held(self._rows, *node_of(drop), here="")
+
     def behind(self, drop: Statement) -> list[str]:
         return behind(self._rows, *node_of(drop))
 

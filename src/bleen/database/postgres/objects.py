@@ -111,12 +111,13 @@ def steps(rows: Rows, node: Any, kind: str) -> Iterator[Step]:
         yield Step(_asked(rows, _POLICY, named(node.table), node.policy_name))
 
 
-def held(rows: Rows, node: Any, kind: str) -> list[str]:
-    """Implements ``Catalogue.holds``; of a name without a schema, whether it is there where a CREATE would put it."""
+def held(rows: Rows, node: Any, kind: str, here: str = "n.nspname = current_schema()") -> list[str]:
+    """Implements ``Catalogue.holds``; of a name without a schema, whether it is there where a CREATE would put it, or, without ``here``, anywhere in the
+    search path.
+    """
     if kind == "alter_table_stmt":
         table, commands = named(node.relation), [each.alter_table_cmd for each in node.cmds]
         return [f"{each.name} of {table}" for each in commands if each.subtype in _DROPS and _asked(rows, _DROPS[each.subtype], table, each.name)]
-    here = "n.nspname = current_schema()"
     return [parts(each)[-1] for each in node.objects if meant(rows, node.remove_type, each, here)] if kind == "drop_stmt" else []
 
 

@@ -54,13 +54,26 @@ def _taken(text: str, dialect: Dialect, spelt: _Spelt, mixed: bool = False) -> f
         cursor = Cursor(tokens, text)
         if cursor.accept("DROP"):
             return frozenset(_dropped(cursor, spelt))
-        cursor.expect("ALTER")
-        while cursor.accept_one(_BEFORE_TABLE):
-            pass
-        cursor.expect("TABLE")
         return frozenset(_altered(cursor, spelt, mixed))
     except (Unreadable, Puzzled, IndexError):
         return None
+
+
+def apart(text: str, dialect: Dialect) -> tuple[str, list[str]]:
+    """An ALTER TABLE that only drops: what stands before its commands, and each of them; of any other statement all of it, and none."""
+    try:
+        cursor = Cursor(read(text, "mysql" if dialect == "mysql" else "sqlite").sentences[0].tokens, text)
+        table, found = _table(cursor, _lowered), list[str]()
+        head = text[: cursor.now.offset]
+        while True:
+            begin = cursor.now.offset
+            _command(cursor, table, _lowered)
+            found.append(text[begin : cursor.ahead(-1).end])
+            if cursor.done:
+                return head, found
+            cursor.expect(",")
+    except (Unreadable, Puzzled, IndexError):
+        return text, []
 
 
 def called(things: Iterable[Thing], text: str) -> bool:
@@ -88,10 +101,19 @@ def _dropped(cursor: Cursor, spelt: _Spelt) -> list[Thing]:
             return found
 
 
-def _altered(cursor: Cursor, spelt: _Spelt, mixed: bool) -> list[Thing]:
+def _table(cursor: Cursor, spelt: _Spelt) -> tuple[str, ...]:
+    """That an ALTER TABLE is of, whose first word is next."""
+    cursor.expect("ALTER")
+    while cursor.accept_one(_BEFORE_TABLE):
+        pass
+    cursor.expect("TABLE")
     cursor.accept("IF", "EXISTS")
     cursor.accept("ONLY")
-    table, found = spelt(cursor.table()), list[Thing]()
+    return spelt(cursor.table())
+
+
+def _altered(cursor: Cursor, spelt: _Spelt, mixed: bool) -> list[Thing]:
+    table, found = _table(cursor, spelt), list[Thing]()
     while True:
         begin = cursor.at
         try:

@@ -19,8 +19,13 @@ def moved(pair: Pair, to: str, trigger: str) -> str:
 
 def torn(pair: Pair, migration: str, gone: Iterable[str]) -> str:
     """A pair that was kept in step, and columns of which somebody has taken away since, or has given another name; its table may be one of before, restored."""
-    way = f"give it back by hand (RENAME COLUMN, or ADD COLUMN as expand.sql says), then `bleen migrate expand` and `bleen migrate backfill {migration}`"
-    end = "" if {*pair.new} - {*gone} else f"; or let `bleen migrate revert {migration}` take away what is left of it"
+    lost = {*gone}
+    how = "ADD COLUMN, and an UPDATE that fills it from the new ones" if lost & {*pair.old} else "ADD COLUMN as expand.sql says"
+    way = f"give it back by hand (RENAME COLUMN, or {how}), then `bleen migrate expand` and `bleen migrate backfill {migration}`"
+    if lost == {*pair.old}:
+        end = f"; or let `bleen migrate contract {migration} --because REASON` end it, with a reason that names it"
+    else:
+        end = "" if {*pair.new} - lost else f"; or let `bleen migrate revert {migration}` take away what is left of it"
     return f"{pair.table} has no column {', '.join(gone)} any more, which {migration} keeps in step: {way}{end}"
 
 
