@@ -83,6 +83,11 @@ ORDINARY = {
         " WHERE coalesce(record_jsonb, old_record) IS NOT NULL; RETURN coalesce(NEW, OLD); END",
         AFTER,
     ),
+    "an audit of what changes": (
+        "BEGIN IF TG_OP = 'UPDATE' THEN INSERT INTO audits (action, name, new) VALUES (TG_OP, 'x', hstore_to_jsonb(hstore(NEW) - hstore(OLD))); END IF;"
+        " RETURN NULL; END",
+        AFTER,
+    ),
     "a counter": ("BEGIN UPDATE lasts SET status = coalesce(status, '') || 'x' WHERE post_id = NEW.id; RETURN NEW; END", BEFORE),
     "the audit of the wiki": (WIKI, AFTER),
     "the row of the log in a variable": (

@@ -16,7 +16,9 @@ from bleen.database.statements import Unreadable
 _PB = postgast.pg_query_pb2
 OTHERWISE = frozenset("to_jsonb to_json row_to_json hstore".split())
 """Functions that make something else of a row."""
-_PASSES = frozenset("json_build_object jsonb_build_object json_build_array jsonb_build_array jsonb_strip_nulls json_strip_nulls pg_notify".split())
+_PASSES = frozenset(
+    "json_build_object jsonb_build_object json_build_array jsonb_build_array jsonb_strip_nulls hstore_to_json hstore_to_jsonb pg_notify".split()
+)
 """Those that read nothing of what they are given."""
 
 _ROW = r"(?<![\w.$] )\b(?:old|new)(?: \. \*)?(?= |$)(?! \.)"
@@ -134,7 +136,7 @@ def _rows(value: Any) -> Iterator[tuple[int, bool]]:
     elif kind == "type_cast":
         yield from _rows(held.arg)
     elif kind == "a_expr" and held.name and held.name[-1].string.sval == "-":
-        yield from _rows(held.lexpr)
+        yield from (found for each in (held.lexpr, held.rexpr) for found in _rows(each))
     elif kind == "coalesce_expr":
         yield from (found for each in held.args for found in _rows(each))
     elif kind == "case_expr":
