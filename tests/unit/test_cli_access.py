@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bleen import config, wiring
-from bleen.cli import main, planning
+from bleen.cli import main, picture, planning
 from bleen.cli.access import Access
 from bleen.host import processes
 from bleen.host.processes import me
@@ -64,6 +64,25 @@ def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
     theirs = os.stat(place.path)
     monkeypatch.setattr(os, "fstat", lambda _: theirs)
     place.must_be_ours()  # on a share that gives every file to one user it means nothing
+    service.close()
+
+
+def test_status_says_that_a_renewed_certificate_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router goes on with the one that it has, until that runs out."""
+    service, tls = FakeService(tmp_path), {name: str(tmp_path / f"{name}.pem") for name in ("certificate", "key")}
+    service.journal.register(NAME, {"kind": "haproxy", "tls": tls}, True)
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    for each in tls.values():
+        Path(each).write_text("this is none")
+    certificate, access = wiring.certificate(service.place, service.service.router), Access(service.place, service.journal)
+
+    def told() -> list[str]:
+        return [line for line in picture.lines(picture.of(access)) if line.startswith("CERTIFICATE: the router goes on with the one that it has: ")]
+
+    certificate.mark.write_text(certificate.state())
+    assert not told(), "the router has it"
+    Path(tls["key"]).write_text("nor is this")
+    assert tls["certificate"] in told()[0]
     service.close()
 
 

@@ -72,6 +72,15 @@ class Certificate:
             raise Refused(f"{refusal}; the router goes on with the certificate that it has") from None
         keep(self.mark, now)
 
+    def untaken(self) -> str:
+        """Why the proxy goes on with another certificate than what the files hold now; empty if it does not, or if nothing is wrong with them."""
+        try:
+            if text_of(self.mark) != self.state():
+                self.check()
+        except Refused as refusal:
+            return str(refusal)
+        return ""
+
     def pem(self) -> str:
         """Certificate, chain and key without anything around them, an empty line least of all. Raises Refused for a file that cannot be read."""
         blocks = [(each[1], each[0]) for path in (self.chain, self.key) for each in re.finditer(_BLOCK, _text(path))]
