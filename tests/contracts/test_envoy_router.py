@@ -9,6 +9,8 @@ from bleen.errors import Refused, Unavailable
 from bleen.model import Environment, Routing
 from bleen.plan import Probe
 from bleen.ports import Router
+from bleen.providers.routers import certificate as certificates
+from bleen.providers.routers import envoy
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.envoy import Envoy
 from bleen.testing.load import Client, Load
@@ -143,9 +145,22 @@ class TestEnvoy(ProxyContract):
         with pytest.raises(Refused, match=r"cert\.pem .* cannot be used: Envoy says: Failed to load certificate chain"):
             make(tls=self_signed(tmp_path, "secp256k1")).up()
 
-    def test_a_certificate_that_was_refused_is_looked_at_again_once_it_changes(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("ends", ["kill -9 $$", "kill -6 $$", "echo cannot execute >&2; exit 126"])
+    def test_an_envoy_that_did_not_come_to_look_at_a_certificate_has_not_refused_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+        """Killed for want of memory, say: what it was to look at may be good, and the old one runs out."""
+        (short := tmp_path / "envoy").write_text(f"#!/bin/sh\n{ends}\n")
+        short.chmod(0o755)
+        monkeypatch.setattr(envoy, "_binary", lambda: str(short))
+        tls = self_signed(tmp_path)
+        certificate = Certificate(tmp_path, tls, envoy.fault)
+        with pytest.raises(Refused, match=r"cannot be used: Envoy ended with .* before it had looked at them"):
+            certificate.check()
+        monkeypatch.undo()
+        certificate.check()
+
+    def test_a_certificate_that_was_refused_is_looked_at_again_once_it_changes_or_after_a_while(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The engine asks several times a second, and Envoy takes a tenth of one to answer."""
-        tls, answers = self_signed(tmp_path), ["it hangs", "a curve", "none"]
+        tls, answers = self_signed(tmp_path), ["it hangs", "a curve", "none", "short of memory"]
 
         def fault(chain: str, key: str) -> str:
             answer = answers.pop(0)
@@ -159,4 +174,7 @@ class TestEnvoy(ProxyContract):
                 certificate.check()
         Path(tls["certificate"]).touch()
         with pytest.raises(Refused, match="none"):
+            certificate.check()
+        monkeypatch.setattr(certificates, "JUDGED", 0.0)
+        with pytest.raises(Refused, match="short of memory"):
             certificate.check()

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -262,6 +262,19 @@ def test_the_plan_of_django_is_read_behind_what_its_settings_print() -> None:
     assert planning.planned("settings.local\nPlanned operations:\n  No planned migration operations.\n") == []
 
 
+def killed_as_it_waits(base: Base, work: Callable[[Schema], object]) -> None:
+    """Its tool has come to a table that somebody reads, and has done nothing."""
+    with base.connect() as reader, base.connect() as watcher, reader.transaction():
+        reader.execute("SELECT FROM shop_user")
+        pid = fork(lambda: work(Schema(base.open())))
+        waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND application_name = 'bleen migrate 0007_note'"
+        until("the tool waits for its lock", lambda: watcher.execute(waiting).fetchone() != (0,))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        # the lock is not given while it is being killed: Django commits a migration that it takes back before it notes that in its book
+        until("the tool has ended", lambda: watcher.execute(waiting).fetchone() == (0,))
+
+
 @pytest.mark.parametrize("half", ["expand", "contract", "revert"])
 def test_killed_in_the_middle_the_next_run_ends_where_the_first_would_have(base: Base, project: Project, half: str) -> None:
     """kill -9 in the middle, and again: the tool waits for a lock when it is killed, and has done nothing, or all."""
@@ -277,15 +290,7 @@ def test_killed_in_the_middle_the_next_run_ends_where_the_first_would_have(base:
         else:
             on.revert(NAME, project.home)
 
-    with base.connect() as reader, base.connect() as watcher, reader.transaction():
-        reader.execute("SELECT FROM shop_user")
-        pid = fork(lambda: work(Schema(base.open())))
-        waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND application_name = 'bleen migrate 0007_note'"
-        until("the tool waits for its lock", lambda: watcher.execute(waiting).fetchone() != (0,))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        # the lock is not given while it is being killed: Django commits a migration that it takes back before it notes that in its book
-        until("the tool has ended", lambda: watcher.execute(waiting).fetchone() == (0,))
+    killed_as_it_waits(base, work)
     work(schema)
     assert columns(base) == {"expand": BOTH, "contract": NEW, "revert": OLD}[half]
 
@@ -498,6 +503,49 @@ def test_what_a_failed_expand_has_left_is_not_said_to_be_reverted(base: Base, pr
     project.slow.write_text(text)
     schema.expand([project.migration], "shop", 3, {}, {}, project.home)
     assert columns(base) == BOTH
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("mended", ["another name, nothing done", "another name, half done", "one put before, half done"])
+def test_what_a_later_try_of_an_expand_brings_is_of_its_own_too(base: Base, project: Project, mended: str) -> None:
+    """`revert` undoes what was done, also where the files of the tool were mended between two tries."""
+    files, (whole,) = grown(project).slow.parent, spanning((NAME, "0001", "0003"))
+    schema, last = Schema(base.open()), files / "0003_more.py"
+    text = last.read_text()
+    if mended.endswith("nothing done"):
+        killed_as_it_waits(base, lambda schema: schema.expand([whole], "shop", 2, {}, {}, project.home))
+        last.unlink()
+        project.slow.rename(files / "0002_remark.py")
+        text, last = text.replace("0002_note", "0002_remark"), files / "0003_other.py"
+    else:
+        last.write_text(DJANGO_MIGRATION.format(before=[("shop", "0002_note")], operation="migrations.RunSQL('SELECT 1/0', '')"))
+        with pytest.raises(Refused, match="division by zero"):
+            schema.expand([whole], "shop", 2, {}, {}, project.home)
+        if mended.startswith("one put before"):
+            (files / "0002b_before.py").write_text(text.replace("more", "before"))
+            text = text.replace("0002_note", "0002b_before")
+        else:
+            last.unlink()
+            last = files / "0003_other.py"
+    last.write_text(text)
+    schema.expand([whole], "shop", 2, {}, {}, project.home)
+    assert "more" in columns(base)
+    schema.revert(NAME, project.home)
+    assert columns(base) == OLD
+    assert schema.ledger.entry(NAME) is None
+
+
+@pytest.mark.parametrize("project", ["django"], indirect=True)
+def test_what_an_expand_brought_under_another_name_is_not_said_to_have_been_there_before(base: Base, project: Project) -> None:
+    """By a note that an earlier bleen has made, or as somebody has given the file another name, and told Django's book."""
+    schema, (note,) = Schema(base.open()), spanning((NAME, "0001", "0002"))
+    schema.expand([note], "shop", 2, {}, {}, grown(project).home)
+    (project.slow.parent / "0003_more.py").unlink()
+    project.slow.rename(project.slow.parent / "0002_remark.py")
+    with base.connect() as db:
+        db.execute("UPDATE django_migrations SET name = '0002_remark' WHERE app = 'shop' AND name = '0002_note'")
+    with pytest.raises(Refused, match=r"would take back shop\.0002_remark too"):
+        schema.revert(NAME, project.home)
 
 
 @pytest.mark.parametrize("project", ["django"], indirect=True)

@@ -357,8 +357,9 @@ def test_a_deploy_waits_for_an_earlier_release_that_is_ending(shop: Shop) -> Non
     shop.up("1.0", "1.1", drain="10s")
     stream = shop.begun("/stream?s=6&every=0.1")
     shop.bleen("rollback")
-    said = shop.bleen("deploy", "1.1").out
-    assert "waits for release 2 (1.1), which is ending" in said
+    said = shop.bleen("deploy", "1.1")
+    assert "waits for release 2 (1.1), which is ending" in said.out
+    assert "UNDOING: waits for requests in flight to green-2 to end" in said.err
     assert stream.finish()[2].endswith(b"end")
     assert shop.serves() == "1.1"
 

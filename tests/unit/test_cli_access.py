@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bleen import config, wiring
-from bleen.cli import main, planning
+from bleen.cli import main, picture, planning
 from bleen.cli.access import Access
+from bleen.errors import UserError
 from bleen.host import processes
 from bleen.host.processes import me
 from bleen.lifecycle import Phase
@@ -53,17 +54,40 @@ def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
     before, place, stat = service.release, service.place, os.stat
     monkeypatch.setenv("BLEEN_STATE", str(tmp_path))
     if os.geteuid() == 0:
-        os.chown(place.path, 65534, -1)
+        for path in (place.path, place.journal):
+            os.chown(path, 65534, -1)
     else:  # nobody else can give a directory away
-        monkeypatch.setattr(os, "stat", lambda path, **more: stat("/" if path == place.path else path, **more))
+        monkeypatch.setattr(os, "stat", lambda path, **more: stat("/" if path in (place.path, place.journal) else path, **more))
     files = sorted(place.path.rglob("*"))
     assert main([*verb.split(), "--service", NAME, "-f", str(file)]) == 2
     name = pwd.getpwuid(os.stat(place.path).st_uid).pw_name
     assert f"{place.path} belongs to {name}: nothing was changed; run this as that user: `" in capsys.readouterr().err
     assert (service.release, sorted(place.path.rglob("*"))) == (before, files)
+    place.journal = place.fence  # which is ours, as where the directory alone was given away
+    with pytest.raises(UserError, match=rf"in it to .*: nothing was changed; as root, give all of it .* or `chown -R {name} {place.path}`"):
+        place.must_be_ours()
     theirs = os.stat(place.path)
     monkeypatch.setattr(os, "fstat", lambda _: theirs)
     place.must_be_ours()  # on a share that gives every file to one user it means nothing
+    service.close()
+
+
+def test_status_says_that_a_renewed_certificate_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router goes on with the one that it has, until that runs out."""
+    service, tls = FakeService(tmp_path), {name: str(tmp_path / f"{name}.pem") for name in ("certificate", "key")}
+    service.journal.register(NAME, {"kind": "haproxy", "tls": tls}, True)
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    for each in tls.values():
+        Path(each).write_text("this is none")
+    certificate, access = wiring.certificate(service.place, service.service.router), Access(service.place, service.journal)
+
+    def told() -> list[str]:
+        return [line for line in picture.lines(picture.of(access)) if line.startswith("CERTIFICATE: the router goes on with the one that it has: ")]
+
+    certificate.mark.write_text(certificate.state())
+    assert not told(), "the router has it"
+    Path(tls["key"]).write_text("nor is this")
+    assert tls["certificate"] in told()[0]
     service.close()
 
 

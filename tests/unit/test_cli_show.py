@@ -166,7 +166,7 @@ def test_requests_that_were_cut_are_told_of_the_phase_that_drained() -> None:
 def test_a_contract_that_many_sessions_keep_waiting_is_a_line_all_the_same() -> None:
     pending = {"migration": "0001_name", "since": clock.wall() - 90, "asked": clock.wall() - 30, "waits": [f"session {n}" for n in range(9)], "window": None}
     environment = {"environment": "blue", "version": "1.0", "release": 1, "running": True}
-    router = {"answers": True, "listens": True, "listen": "", "shares": {}}
+    router = {"answers": True, "listens": True, "listen": "", "shares": {}, "certificate": None}
     picture = {"service": "shop", "up": True, "active": environment, "router": router, "environments": {}, "release": None, "drift": None}
     rest = {"rollback": {"ready": False, "reason": "none"}, "engine": {"hung": False, "watches": True}}
     said = lines({**picture, **rest, "pending": [pending]})[-1]

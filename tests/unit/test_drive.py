@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from bleen.engine import drive
 from bleen.engine.drive import Driver, holder
-from bleen.errors import Unavailable
+from bleen.errors import Refused, Unavailable
 from bleen.host.processes import Process, find
 from bleen.lifecycle import Event, Phase, Release, Verb
 from bleen.model import Environment
@@ -246,6 +247,27 @@ def test_a_bug_in_what_watches_is_said_once_and_who_watches_goes_on(service: Fak
     service.platform.crash(BLUE)
     driver.stay(lambda: service.platform.running()[BLUE].alive == 2 or time.monotonic() > ends)
     assert service.platform.running()[BLUE].alive == 2
+
+
+def test_what_keeps_who_watches_from_acting_is_said_again_when_it_comes_again(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that cannot be used, then a good one, then another such: nobody was told of the second."""
+    service.claim()
+    met, told = list[int](), list[str]()
+    driver, tend = Driver(service.journal, service.engine, NAME, service.me, told.append), service.platform.tend
+
+    def refuses(epoch: int) -> None:
+        met.append(epoch)
+        raise Refused("no certificate")
+
+    service.platform.tend = refuses  # type: ignore[method-assign]
+    driver.stay(lambda: len(met) > 2)
+    assert told == ["no certificate"]
+    service.platform.tend = tend  # type: ignore[method-assign]
+    driver.stay(iter([False, False, True]).__next__)
+    service.platform.tend = refuses  # type: ignore[method-assign]
+    monkeypatch.setattr(drive, "GONE", 0.0)
+    driver.stay(lambda: len(met) > 3)
+    assert told == ["no certificate"] * 2
 
 
 def test_a_journal_that_cannot_be_written_keeps_nobody_from_starting_again_what_has_crashed(service: FakeService) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bleen.errors import Fenced, Unavailable
+from bleen.host import files
 from bleen.host.files import Fence, Reserve, locked, write_durably
 from bleen.host.state import Place
 from programs import child
@@ -221,3 +222,18 @@ def test_a_reserve_for_which_the_disk_has_no_file_left_is_done_without(tmp_path:
     assert not (tmp_path / "reserve").exists()
     reserve.keep()
     assert (tmp_path / "reserve").exists()
+
+
+def test_what_belongs_to_another_user_in_a_directory_of_ours_is_said_with_the_way_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both names are looked at: of a rename, either may be where it is not permitted."""
+    ours, theirs, lstat = tmp_path / "green-3", tmp_path / "ended", Path.lstat
+    theirs.mkdir()
+    root = os.stat_result((0, 0, 0, 1, os.geteuid() + 1, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "lstat", lambda path: root if path == theirs else lstat(path))
+    refused = PermissionError(errno.EACCES, "Permission denied", str(ours), None, str(theirs / "green-3"))
+    me = files.user(os.geteuid())
+    assert files.in_words(refused) == f"Permission denied; {theirs} belongs to {files.user(os.geteuid() + 1)}: `chown -R {me} {theirs}` as root"
+    assert files.in_words(PermissionError(errno.EACCES, "Permission denied", str(ours))) == "Permission denied"
+    assert files.in_words(PermissionError(errno.EACCES, "Permission denied", "/")) == "Permission denied", (
+        "what lies in no directory of ours is not ours to have"
+    )

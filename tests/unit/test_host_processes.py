@@ -7,7 +7,10 @@ import subprocess
 import sys
 from functools import partial
 
+import pytest
+
 from bleen.host import processes
+from bleen.testing.interrupt import fork
 from bleen.testing.site import until
 from programs import child
 
@@ -94,3 +97,17 @@ def test_ours_is_who_runs_our_program_and_not_who_has_its_name_in_a_path() -> No
 
 def _is_called(pid: int, word: str) -> bool:
     return word in processes.command_line(pid)
+
+
+def test_a_process_of_another_user_is_named_with_the_way_to_end_it() -> None:
+    """What runs may be of somebody who acted here before: no one but its user, and root, can end it."""
+
+    def ends() -> None:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        init = processes.find(1)
+        assert init
+        with pytest.raises(PermissionError, match=r"pid 1 \(.*\) is another user's; end it as root: `kill 1`"):
+            init.signal(0)
+
+    assert os.waitpid(fork(ends), 0)[1] == 0

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+from bleen import wiring
 from bleen.cli import show
 from bleen.cli.access import Access
 from bleen.errors import PortError
@@ -44,6 +45,7 @@ def of(access: Access) -> dict[str, Any]:
             "answers": routing is not None,
             "listens": listens,
             "shares": _shares(routing),
+            "certificate": _untaken(access, service) or None,
         },
         "environments": _environments(access, running, providers, routing, looks),
     }
@@ -183,6 +185,11 @@ def _drift(service: Service, newest: Release | None, routing: Routing | None, tr
     return None
 
 
+def _untaken(access: Access, service: Service) -> str:
+    """Why the router does not take up what has become of its certificate: users see it only when the one that it has runs out."""
+    return wiring.certificate(access.place, service.router).untaken() if service.up and service.router.get("tls") else ""
+
+
 def drifted(service: Service, newest: Release | None, routing: Routing) -> bool:
     """Whether the router does what we neither confirmed nor intend."""
     if routing.preview in routing.serving:
@@ -284,6 +291,8 @@ def lines(picture: dict[str, Any]) -> list[str]:
     said.append(f"rollback: ready, to {back['to']}{but}" if back["ready"] else f"rollback: not ready: {back['reason']}")
     if picture["drift"]:
         said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
+    if picture["router"]["certificate"]:
+        said.append(f"CERTIFICATE: the router goes on with the one that it has: {picture['router']['certificate']}")
     if picture["pending"]:
         said.append("pending contracts:")
         for each in picture["pending"]:

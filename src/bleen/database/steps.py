@@ -88,8 +88,7 @@ class Steps:
 
     def command(self, migration: Migration, half: Half, home: Home | None, standing: Standing, because: str = "") -> None:
         """Runs the half of a migration that is another tool's, if it was not run to its end; marked as begun before, with what the schema was like then, and
-        what was found of the tool's before it was begun for the first time, which is kept. ``because``: why a revert's need not take back what is left of its
-        expand.
+        what was found of the tool's. ``because``: why a revert's need not take back what is left of its expand.
         """
         argv, key = command.words(migration, half), command.step(half)
         steps = self._ledger.steps(migration.name)
@@ -99,7 +98,7 @@ class Steps:
         home = startable(migration, half, home)
         if half == "expand" and (earlier := revisions.overtaken(migration, self._ledger.uncontracted())):
             raise Refused(revisions.overtakes(migration, earlier))
-        before = step.memo if step else {"shape": self._server.shape(), "books": revisions.books(self._server), **standing.note}
+        before = self._before(step, standing)
         self._mark(migration, key, False, shlex.join(argv), before)
         try:
             if standing.idle:
@@ -120,6 +119,15 @@ class Steps:
                 self._ledger.note(self._ledger.unmark(migration.name, *key))
             raise
         self._mark(migration, key, True, shlex.join(argv), before)
+
+    def _before(self, step: Step | None, standing: Standing) -> Mapping[str, Any]:
+        """What there is as a command begins. An earlier try may have changed something: then what was there before that one is kept. Its files may be others
+        since: what it brings now is of its own, too.
+        """
+        if step is None or self._untouched(step.memo):
+            return {"shape": self._server.shape(), "books": revisions.books(self._server), **standing.note}
+        brings = dict.fromkeys([*step.memo.get("brings", ()), *standing.note.get("brings", ())])
+        return {**step.memo, "brings": [*brings]} if "brings" in step.memo else step.memo
 
     def _untouched(self, before: Mapping[str, Any]) -> bool:
         """Whether a command that has failed has changed nothing; where the server cannot tell, or no book of a tool says so, it may have."""

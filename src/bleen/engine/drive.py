@@ -23,6 +23,9 @@ ANSWER_WITHIN = 1.0
 TAKEN_UP_WITHIN = 5.0
 """Seconds in which a holder begins with a release that was recorded; nobody's site is down meanwhile."""
 
+GONE = 60.0
+"""Seconds without a trouble after which it is told anew when it comes again: what comes and goes in between is one trouble."""
+
 T = TypeVar("T")
 
 
@@ -36,9 +39,9 @@ class Driver:
     """Asks, follows and drives the releases of one service, as one process."""
 
     def __init__(self, journal: Journal, engine: Engine, service: str, by: Holder, trouble: Callable[[str], None] | None = None) -> None:
-        """``trouble`` is told, once each, what keeps this process from acting; it goes on trying. The engine's log, unless a person is to hear of it."""
+        """``trouble`` is told, once while it lasts, what keeps this process from acting; it goes on trying. The engine's log, unless a person is to hear."""
         self._journal, self._engine, self._name, self._me = journal, engine, service, by
-        self._trouble, self._troubles = trouble or engine.log, set[str]()
+        self._trouble, self._troubles = trouble or engine.log, dict[str, float]()  # and when they were met last
         self._holds = False
         self._upkeep, self._tended = Upkeep(journal, engine, service), time.monotonic()  # a command that it was made for comes first
         self.ended_resident = False
@@ -198,8 +201,9 @@ class Driver:
         return [newest.id] if newest and newest.halted else []
 
     def _tell(self, trouble: str, more: str = "") -> None:
-        if trouble not in self._troubles:
-            self._troubles.add(trouble)
+        met, now = self._troubles.get(trouble), time.monotonic()
+        self._troubles[trouble] = now
+        if met is None or now > met + GONE:
             self._trouble(trouble)
             if more:
                 self._engine.log(more)

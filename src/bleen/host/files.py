@@ -30,7 +30,30 @@ _WAYS = {errno.EISDIR: "remove it", errno.EMFILE: _LIMIT, errno.ENFILE: _LIMIT}
 def in_words(error: OSError) -> str:
     """What the operating system says of a file of ours, and the way on where only a person has one."""
     way = _WAYS.get(error.errno or 0)
-    return f"{error.strerror or error}{f'; {way}' if way else ''}"
+    return f"{error.strerror or error}{f'; {way}' if way else another_s(error)}"
+
+
+def another_s(error: OSError) -> str:
+    """What belongs to another user in a directory of ours, where that is why something is not permitted, and the way on; empty if nothing does."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    for path in (each for name in named for each in (name, *name.parents)):
+        with suppress(OSError):
+            owner, me = path.lstat().st_uid, os.geteuid()
+            if owner != me and path.parent.lstat().st_uid == me:
+                return f"; {path} belongs to {user(owner)}: `chown -R {user(me)} {path}` as root"
+    return ""
+
+
+def user(uid: int) -> str:
+    """The name of a user, or the number of one that has none."""
+    import pwd  # only to say who it is
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def room(path: Path) -> int:

@@ -53,6 +53,8 @@ class Process(NamedTuple):
             return True
         except ProcessLookupError:
             return False
+        except PermissionError:
+            raise PermissionError(errno.EPERM, f"pid {self.pid} ({command_line(self.pid)}) is another user's; end it as root: `kill {self.pid}`") from None
         finally:
             os.close(handle)
 

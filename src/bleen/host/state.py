@@ -20,10 +20,11 @@
 import os
 import sys
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from bleen.errors import UserError
-from bleen.host.files import text_of, write_durably, write_in_place
+from bleen.host.files import text_of, user, write_durably, write_in_place
 
 
 def root() -> Path:
@@ -80,6 +81,11 @@ class Place:
         import pwd  # only to say whose it is
         import shlex
 
+        with suppress(OSError):
+            if os.stat(self.journal).st_uid == os.geteuid():  # as that user nobody would get any further
+                mine, theirs = (f"`chown -R {user(uid)} {shlex.quote(str(self.path))}`" for uid in (os.geteuid(), owner))
+                way = f"as root, give all of it to the one as whom it runs, {mine} or {theirs}"
+                raise UserError(f"{self.path} belongs to {user(owner)}, and {self.journal.name} in it to {user(os.geteuid())}: nothing was changed; {way}")
         root = os.geteuid() == 0
         try:
             name = pwd.getpwuid(owner).pw_name

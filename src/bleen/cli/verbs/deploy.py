@@ -41,7 +41,7 @@ class Following:
 
     def __init__(self, args: Namespace, access: Access, driver: Driver) -> None:
         self._access, self._driver, self._teller = access, driver, _teller(args, access)
-        self._signal = 0
+        self._signal, self._waiting = 0, show.Waiting(args)
 
     def __enter__(self) -> "Following":
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -61,7 +61,8 @@ class Following:
             raise Detached
 
     def waits(self, release: Release, events: Sequence[Event]) -> None:
-        """While an earlier release ends, there is nothing of ours to abort."""
+        """While an earlier release ends, there is nothing of ours to abort. Says why that takes long."""
+        self._waiting.told(release, events)
         if self._signal:
             raise KeyboardInterrupt
 

@@ -91,7 +91,7 @@ def _back(
 ) -> Standing:
     """What ``straight`` says of a revert, of which Django has ``planned`` this, or Alembic is at ``current``."""
     argv, upgrade = words(migration, "revert"), words(migration, "expand")
-    taken, gone, only = planned, list[str](), list[str]()
+    taken, gone, only, strange = planned, list[str](), list[str](), False
     if to := alembic.goal(argv):
         book = alembic.Book(_history(server, migration, home), current)
         sent = [alembic.goal(words(m, each)) for m in others for each in HALVES if each != "revert"]
@@ -100,9 +100,10 @@ def _back(
     elif goal := django.goal(upgrade):
         gone = goal.beyond(planned, noted.get("brings"))
         only = django.only(argv, planned, gone) if gone else []
+        strange = bool(noted.get("brings")) and goal.among(gone) >= 0  # it has come there itself, by a migration that had another name then
     known = bool(noted.keys() & {"at", "brings"})
     would = f"{migration.name}: revert, `{shlex.join(argv)}` would take back {', '.join(gone)}"
-    if known and gone and gone == taken:
+    if known and gone and gone == taken and not strange:
         return Standing(idle=f"{would}, and its expand has brought nothing of that: it is not run, and what was there before stays")
     if gone:
         goals = {alembic.goal(words(m, "expand")).rpartition("@")[2]: m.name for m in others}

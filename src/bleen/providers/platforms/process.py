@@ -370,8 +370,8 @@ def _in_words(what: str, whom: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = f" ({error.filename})" if error.filename not in (None, str(whom)) else ""
-        raise Unavailable(f"could not {what} {whom}: {error.strerror or error}{where}") from error
+        where = " to ".join(str(name) for name in (error.filename, error.filename2) if name not in (None, str(whom)))
+        raise Unavailable(f"could not {what} {whom}: {error.strerror or error}{f' ({where})' if where else ''}{files.another_s(error)}") from error
 
 
 @contextmanager

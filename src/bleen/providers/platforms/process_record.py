@@ -147,7 +147,7 @@ def read(path: Path) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise Unavailable(f"{file} cannot be read: {error.strerror or error}") from None
+        raise Unavailable(f"{file} cannot be read: {files.in_words(error)}") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Damaged(f"{file} is not the record of an environment: {error}") from None
 

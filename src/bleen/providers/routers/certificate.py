@@ -15,6 +15,8 @@ from bleen.host.files import text_of
 
 _SHOWN = 0.1
 """Seconds in which a proxy shows what it was given; it takes milliseconds."""
+JUDGED = 120.0
+"""Seconds after which a proxy is asked again about files that did not change: it may have failed for another reason than them."""
 _BLOCK = r"(?s)-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----"
 
 
@@ -27,7 +29,7 @@ class Certificate:
     def __init__(self, place: Path, tls: Mapping[str, str], fault: Callable[[str, str], str] = lambda chain, key: "") -> None:
         self.chain, self.key = (os.path.abspath(tls[name]) for name in ("certificate", "key"))
         self.mark = place / "certificate.taken"
-        self._fault, self._judged = fault, ("", "")
+        self._fault, self._judged = fault, ("", "", 0.0)
 
     def state(self) -> str:
         """Changes whenever one of the files is replaced or written to. Raises Refused for one that is not there."""
@@ -46,10 +48,12 @@ class Certificate:
             raise Refused(f"the certificate {self.chain} with the key {self.key} cannot be used: {why}")
 
     def _wrong(self) -> str:
-        """What the proxy finds wrong with the files. It is not asked again before they change: who refuses them may be asked several times a second."""
+        """What the proxy finds wrong with the files. It is not asked again at once while they do not change: who refuses them may be asked several times a
+        second.
+        """
         now = self.state()  # before they are read
-        if self._judged[0] != now:
-            self._judged = now, self._fault(self.chain, self.key)
+        if self._judged[0] != now or time.monotonic() > self._judged[2] + JUDGED:
+            self._judged = now, self._fault(self.chain, self.key), time.monotonic()
         return self._judged[1]
 
     def renew(self, listen: str, give: Callable[[], None], keep: Callable[[Path, str], None]) -> None:
@@ -67,6 +71,15 @@ class Certificate:
         except Refused as refusal:
             raise Refused(f"{refusal}; the router goes on with the certificate that it has") from None
         keep(self.mark, now)
+
+    def untaken(self) -> str:
+        """Why the proxy goes on with another certificate than what the files hold now; empty if it does not, or if nothing is wrong with them."""
+        try:
+            if text_of(self.mark) != self.state():
+                self.check()
+        except Refused as refusal:
+            return str(refusal)
+        return ""
 
     def pem(self) -> str:
         """Certificate, chain and key without anything around them, an empty line least of all. Raises Refused for a file that cannot be read."""

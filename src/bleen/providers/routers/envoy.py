@@ -305,7 +305,10 @@ class Envoy:
 
 
 def fault(chain: str, key: str) -> str:
-    """What Envoy finds wrong with a certificate and its key; empty if nothing. With one that it cannot use it would listen, and reset every connection."""
+    """What Envoy finds wrong with a certificate and its key; empty if nothing. With one that it cannot use it would listen, and reset every connection.
+
+    Raises Unavailable if Envoy did not come to say so.
+    """
     import subprocess  # only here: nothing of it on the way of a rollback
 
     argv = [_binary(), "--mode", "validate", "-l", "critical", "--config-yaml", json.dumps(config.trial(chain, key))]
@@ -313,8 +316,10 @@ def fault(chain: str, key: str) -> str:
         found = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=5, check=False)
     except subprocess.TimeoutExpired:
         raise Unavailable("Envoy takes more than 5 s to look at them") from None
-    said = found.stderr.strip().rpartition("'': ")[2][-300:]  # after where it says so, and of which file of its own, that has no name
-    return f"Envoy says: {said}" if found.returncode else ""
+    _, refused, said = found.stderr.strip().rpartition("'': ")  # after where it says so, and of which file of its own, that has no name
+    if found.returncode < 0 or (found.returncode and not refused):  # killed for want of memory, say: that is no word on what it looks at
+        raise Unavailable(f"Envoy ended with {found.returncode} before it had looked at them: {said[-300:] or 'it said nothing'}")
+    return f"Envoy says: {said[-300:]}" if found.returncode else ""
 
 
 def _routing(admin: Admin) -> Routing:
