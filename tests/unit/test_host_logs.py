@@ -1,9 +1,11 @@
 """The last lines of logs, and the bound on what they take."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from bleen.host import logs
+from bleen.testing.site import until
 
 
 def write(path: Path, text: bytes) -> None:
@@ -44,6 +46,14 @@ def test_a_log_past_its_bound_is_cut_while_its_writer_goes_on(tmp_path: Path) ->
     assert found[-2:] == ["line 1999", "the last"]
     assert found[:-1] == [f"line {n}" for n in range(2000 - 59, 2000)]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["1.log", "1.log.old"]
+
+
+def test_what_is_appended_while_a_log_is_cut_breaks_no_bound(tmp_path: Path) -> None:
+    log, chatter = tmp_path / "1.log", "ulimit -f 20000; while :; do echo a line that is written again and again; done"
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as end, subprocess.Popen(["sh", "-c", chatter], stdout=end) as writer:
+        until("it was cut", lambda: logs.rotate(log, 1000))
+        writer.kill()
+    assert logs.old(log).stat().st_size == 1000
 
 
 def test_a_log_that_is_kept_is_shrunk_to_its_end(tmp_path: Path) -> None:

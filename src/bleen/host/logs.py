@@ -50,8 +50,8 @@ def old(path: Path) -> Path:
 def rotate(path: Path, limit: int) -> bool:
     """Cuts a log longer than ``limit`` bytes; its last ``limit`` bytes are then in ``old``. True if it was cut.
 
-    The file stays the same one, as its writers keep it open: copied and truncated; what they append between the two is lost. On a full disk the
-    copy is given up, not the bound.
+    The file stays the same one, as its writers keep it open: copied and truncated; what they append meanwhile is lost, however fast they write. On a full
+    disk the copy is given up, not the bound.
     """
     try:
         if os.stat(path).st_size <= limit:
@@ -63,8 +63,9 @@ def rotate(path: Path, limit: int) -> bool:
         try:
             with open(os.open(old(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy:
                 log.seek(-limit, os.SEEK_END)
-                while block := log.read(1 << 20):
-                    copy.write(block)
+                left = limit
+                while block := log.read(min(left, 1 << 20)):
+                    left -= copy.write(block)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
