@@ -14,6 +14,7 @@ from bleen.cli.access import Access
 from bleen.errors import UserError
 from bleen.host import processes
 from bleen.host.processes import me
+from bleen.host.state import Place
 from bleen.lifecycle import Phase
 from bleen.ports import Holder
 from bleen.testing.service import NAME, FakeService
@@ -70,6 +71,15 @@ def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
     monkeypatch.setattr(os, "fstat", lambda _: theirs)
     place.must_be_ours()  # on a share that gives every file to one user it means nothing
     service.close()
+
+
+def test_a_user_who_has_no_name_is_become_by_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, stat, nobody = Place(NAME, tmp_path), os.stat, 4_000_000
+    place.make()
+    monkeypatch.setattr(os, "stat", lambda path, **more: os.stat_result((*stat(place.path)[:4], nobody, *stat(place.path)[5:])))
+    way = f"(setpriv --reuid {nobody} --clear-groups|sudo -u '#{nobody}') -- env BLEEN_STATE={tmp_path} bleen "
+    with pytest.raises(UserError, match=f"belongs to user {nobody}: nothing was changed; run this as that user: `{way}"):
+        place.must_be_ours()
 
 
 def test_status_says_that_a_renewed_certificate_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

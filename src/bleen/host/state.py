@@ -78,7 +78,6 @@ class Place:
             return
         if owner == os.geteuid() or _would_own(owner, self.path):
             return
-        import pwd  # only to say whose it is
         import shlex
 
         with suppress(OSError):
@@ -86,13 +85,10 @@ class Place:
                 mine, theirs = (f"`chown -R {user(uid)} {shlex.quote(str(self.path))}`" for uid in (os.geteuid(), owner))
                 way = f"as root, give all of it to the one as whom it runs, {mine} or {theirs}"
                 raise UserError(f"{self.path} belongs to {user(owner)}, and {self.journal.name} in it to {user(os.geteuid())}: nothing was changed; {way}")
-        root = os.geteuid() == 0
-        try:
-            name = pwd.getpwuid(owner).pw_name
-            become = ["runuser" if root else "sudo", "-u", name]
-        except KeyError:
-            name = f"user {owner}"
-            become = ["setpriv", "--reuid", str(owner), "--clear-groups"] if root else ["sudo", "-u", f"#{owner}"]
+        name, root = user(owner), os.geteuid() == 0
+        become = ["runuser" if root else "sudo", "-u", name]
+        if name == str(owner):  # which has no name
+            name, become = f"user {owner}", ["setpriv", "--reuid", str(owner), "--clear-groups"] if root else ["sudo", "-u", f"#{owner}"]
         way = shlex.join([*become, "--", "env", f"BLEEN_STATE={self.root}", "bleen", *sys.argv[1:]])  # sudo keeps no variable
         raise UserError(f"{self.path} belongs to {name}: nothing was changed; run this as that user: `{way}`")
 
