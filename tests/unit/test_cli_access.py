@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,8 +77,9 @@ def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
 def test_a_user_who_has_no_name_is_become_by_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, stat, nobody = Place(NAME, tmp_path), os.stat, 4_000_000
     place.make()
+    monkeypatch.setattr(sys, "argv", ["bleen", "rollback"])
     monkeypatch.setattr(os, "stat", lambda path, **more: os.stat_result((*stat(place.path)[:4], nobody, *stat(place.path)[5:])))
-    way = f"(setpriv --reuid {nobody} --clear-groups|sudo -u '#{nobody}') -- env BLEEN_STATE={tmp_path} bleen "
+    way = f"(setpriv --reuid {nobody} --clear-groups|sudo -u '#{nobody}') -- env BLEEN_STATE={tmp_path} bleen rollback`"
     with pytest.raises(UserError, match=f"belongs to user {nobody}: nothing was changed; run this as that user: `{way}"):
         place.must_be_ours()
 
