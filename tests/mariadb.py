@@ -93,7 +93,7 @@ class MariaBase(NamedTuple):
         """A client as an application is one: ``environment`` is what it says of itself."""
         said = {"init_command": f"SET @bleen_environment = '{environment}'"} if environment else {}
         given = {"user": "root", "charset": "utf8mb4", **said, **options}
-        return Client(pymysql.connect(host="127.0.0.1", port=self.server.port, database=self.name, autocommit=True, **given))  # type: ignore[call-overload]
+        return Client(pymysql.connect(host="127.0.0.1", port=self.server.port, database=self.name, autocommit=True, ssl_disabled=True, **given))  # type: ignore[call-overload]
 
     def open(self, application: str = "bleen migrate") -> MySQL:
         """As bleen opens it."""
@@ -140,4 +140,4 @@ def _until_ready(server: "subprocess.Popen[bytes]", place: Path) -> None:
 
 def connect(server: Path) -> "Connection[Cursor]":
     """A connection as root, in no database."""
-    return pymysql.connect(unix_socket=str(server), user="root", autocommit=True, charset="utf8mb4")
+    return pymysql.connect(unix_socket=str(server), user="root", autocommit=True, charset="utf8mb4", ssl_disabled=True)

@@ -59,6 +59,7 @@ class Database:
             user=str(url.username),
             database=url.path[1:],
             autocommit=True,
+            ssl_disabled=True,
             charset="utf8mb4",
             cursorclass=DictCursor,
             program_name=os.environ["APPLICATION"],

@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+import databases
 from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database.command import alembic as revisions
@@ -162,18 +165,47 @@ TOOLS = {"alembic": alembic, "django": django}
 FIRST = {"alembic": ["alembic", "upgrade", "r0"], "django": ["python", "manage.py", "migrate", "shop", "0001"]}
 
 
+def home(directory: Path, url: str) -> Home:
+    secrets = {"base": {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
+    return home_of("1.1", {"directory": str(directory), "env": {}, "user": ""}, secrets, url)
+
+
+@pytest.fixture(scope="module")
+def first(oldest: databases.Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """The name of a database that a tool has made itself, as it was before bleen came; to be copied, as a tool takes its time."""
+    with ExitStack() as kept:
+
+        @cache
+        def made(tool: str) -> str:
+            base, directory = Base(oldest, kept.enter_context(oldest.database())), tmp_path_factory.mktemp(tool)
+            place = home(directory, base.url)
+            TOOLS[tool](directory, place)
+            before = toml(expand=FIRST[tool]) + 'unjudged = "the first"\n'
+            migration = parse("0001_first", {"migration.toml": before, "revert.sql": "-- bleen: irreversible it is the first\n"}, "")
+            with closing(base.open()) as server:
+                Schema(server).expand([migration], "shop", 1, {}, {}, place)
+            with base.connect() as db:
+                db.execute("INSERT INTO shop_user VALUES (1, 'Ada', 'Lovelace')")
+            return base.name
+
+        yield made
+
+
 @pytest.fixture(params=TOOLS)
-def project(request: pytest.FixtureRequest, base: Base, tmp_path: Path) -> Project:
-    """A project whose database the tool has made itself, as it was before bleen came."""
-    secrets = {"base": {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
-    place = home_of("1.1", {"directory": str(tmp_path), "env": {}, "user": ""}, secrets, base.url)
-    made = TOOLS[request.param](tmp_path, place)
-    before = toml(expand=FIRST[request.param]) + 'unjudged = "the first"\n'
-    first = parse("0001_first", {"migration.toml": before, "revert.sql": "-- bleen: irreversible it is the first\n"}, "")
-    Schema(base.open()).expand([first], "shop", 1, {}, {}, place)
-    with base.connect() as db:
-        db.execute("INSERT INTO shop_user VALUES (1, 'Ada', 'Lovelace')")
-    return made
+def tool(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def base(oldest: databases.Postgres, first: Callable[[str], str], tool: str) -> Iterator[Base]:
+    """A database of that tool's."""
+    with oldest.database(first(tool)) as name:
+        yield Base(oldest, name)
+
+
+@pytest.fixture
+def project(base: Base, tool: str, tmp_path: Path) -> Project:
+    return TOOLS[tool](tmp_path, home(tmp_path, base.url))
 
 
 def columns(base: Base) -> list[str]:
@@ -341,7 +373,7 @@ def spanning(*folders: tuple[str, str, str]) -> list[Migration]:
     return made
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 def test_all_that_django_would_run_is_judged(base: Base, project: Project) -> None:
     """`plan`, `deploy` and `migrate expand` run it, and refuse what the rules forbid: on the way to a migration Django runs all that comes before it."""
     (project.slow.parent / "0004_more.py").write_text(
@@ -364,7 +396,7 @@ def grown(project: Project) -> Project:
     return project
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 def test_what_others_have_brought_is_not_taken_back_with_a_migration(base: Base, project: Project) -> None:
     """`revert` refuses while a later migration builds on it: Django goes to a state, and takes back all that is behind it."""
     schema, (note, more) = Schema(base.open()), spanning((NAME, "0001", "0002"), ("0008_more", "0002", "0003"))
@@ -396,7 +428,7 @@ def customers(project: Project, needs: str) -> Migration:
     return parse("0008_crm", {"migration.toml": toml(**{half: [*SPAN, *each] for half, each in words.items()})}, "")
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 @pytest.mark.parametrize("needs", ["0002_note", "0003_surname"])
 def test_a_contract_of_one_app_keeps_another_waiting_only_where_django_would_run_it_on_its_way(base: Base, project: Project, needs: str) -> None:
     """A pending contract holds nothing up."""
@@ -415,7 +447,7 @@ def test_a_contract_of_one_app_keeps_another_waiting_only_where_django_would_run
     assert schema.expand([other], "shop", 3, {}, {}, home) == ["0008_crm"]
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 def test_what_another_migration_has_brought_in_between_is_not_taken_back(base: Base, project: Project) -> None:
     """The version that serves needs it: 0008_more was written to begin where 0007_note begins, too."""
     schema, (note, more) = Schema(base.open()), spanning((NAME, "0001", "0002"), ("0008_more", "0001", "0003"))
@@ -451,7 +483,7 @@ def test_what_was_there_before_an_expand_stays_where_it_is_reverted(base: Base, 
     assert columns(base) == [*BOTH, "more"]
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 def test_a_hotfix_of_what_was_rolled_back_to_is_told_to_revert_what_it_does_not_ship(base: Base, project: Project) -> None:
     """The gate of that contract is shut as long as the older version is there, so that nobody can contract first."""
     schema, (hot,) = Schema(base.open()), spanning(("0008_hot", "0001", "0002"))
@@ -486,7 +518,7 @@ def test_a_revert_that_its_tool_refuses_leaves_the_migration_as_it_was(base: Bas
     assert columns(base) == OLD
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 def test_what_a_failed_expand_has_left_is_not_said_to_be_reverted(base: Base, project: Project) -> None:
     """Half of a migration that is not atomic: Django has not noted it, so that going back finds nothing to do."""
     schema, text = Schema(base.open()), project.slow.read_text()
@@ -505,7 +537,7 @@ def test_what_a_failed_expand_has_left_is_not_said_to_be_reverted(base: Base, pr
     assert columns(base) == BOTH
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 @pytest.mark.parametrize("mended", ["another name, nothing done", "another name, half done", "one put before, half done"])
 def test_what_a_later_try_of_an_expand_brings_is_of_its_own_too(base: Base, project: Project, mended: str) -> None:
     """`revert` undoes what was done, also where the files of the tool were mended between two tries."""
@@ -535,7 +567,7 @@ def test_what_a_later_try_of_an_expand_brings_is_of_its_own_too(base: Base, proj
     assert schema.ledger.entry(NAME) is None
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 def test_what_an_expand_brought_under_another_name_is_not_said_to_have_been_there_before(base: Base, project: Project) -> None:
     """By a note that an earlier bleen has made, or as somebody has given the file another name, and told Django's book."""
     schema, (note,) = Schema(base.open()), spanning((NAME, "0001", "0002"))
@@ -548,7 +580,7 @@ def test_what_an_expand_brought_under_another_name_is_not_said_to_have_been_ther
         schema.revert(NAME, project.home)
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, project: Project) -> None:
     """Such as that of a staging, which Django itself has brought to the newest: what it has counts as expanded."""
     schema, home = Schema(base.open()), grown(project).home
@@ -563,10 +595,14 @@ def test_a_database_that_is_ahead_is_not_taken_back_by_an_expand(base: Base, pro
 
 
 @pytest.mark.parametrize(("to", "kept"), [("0001_initial", True), ("0001", True), ("0001_initial", False)], ids=["kept", "kept, short", "deleted"])
-def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(base: Base, tmp_path: Path, to: str, kept: bool) -> None:
+def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(oldest: databases.Postgres, tmp_path: Path, to: str, kept: bool) -> None:
     """Known names are gone where none of what a squash replaces was run: the plan says so, and which way leads there."""
-    secrets = {"base": {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
-    place = home_of("1.1", {"directory": str(tmp_path), "env": {}, "user": ""}, secrets, base.url)
+    with oldest.database() as name:
+        _squashed(Base(oldest, name), tmp_path, to, kept)
+
+
+def _squashed(base: Base, tmp_path: Path, to: str, kept: bool) -> None:
+    place = home(tmp_path, base.url)
     migrations = django(tmp_path, place).slow.parent
     schema, (first,) = Schema(base.open()), spanning(("0001_first", "zero", to))
     replaces = [("shop", each.stem) for each in sorted(migrations.glob("0*.py"))]
@@ -586,7 +622,7 @@ def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(base: B
     allowed(schema, "1.4", [first], place)
 
 
-@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+@pytest.mark.parametrize("tool", ["alembic"], indirect=True)
 def test_a_revision_that_a_squash_has_taken_the_place_of_names_the_way(base: Base, project: Project) -> None:
     """On a new database: where what it replaces was run, the folders that name it are not carried out again."""
     for gone in ("r0", "e1", "c1"):
@@ -619,7 +655,7 @@ ALTER TABLE shop_user VALIDATE CONSTRAINT parent_fk;
 """
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 def test_a_foreign_key_and_an_index_are_made_by_expand_sql_and_django_s_state_knows_them(base: Base, project: Project) -> None:
     """As the guide has it: what Django itself would do, the rules forbid."""
     (project.slow.parent / "0003_surname.py").unlink()
@@ -667,7 +703,7 @@ def version(project: Project, name: str, revision: str, up: str = "") -> Home:
     return project.home._replace(version=name, directory=str(there))
 
 
-@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+@pytest.mark.parametrize("tool", ["alembic"], indirect=True)
 def test_a_version_that_lacks_the_revision_of_the_database_is_refused_with_who_brought_it(base: Base, project: Project) -> None:
     """A rollback leaves the database ahead of what serves, and a hotfix is made of that."""
     schema, rolled_back, hotfix = Schema(base.open()), version(project, "1.3", "more"), version(project, "1.2.1", "hot")
@@ -684,7 +720,7 @@ def test_a_version_that_lacks_the_revision_of_the_database_is_refused_with_who_b
     assert columns(base) == [*BOTH, "hot"]
 
 
-@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+@pytest.mark.parametrize("tool", ["alembic"], indirect=True)
 def test_an_expand_that_has_changed_nothing_is_no_reason_not_to_go_back(base: Base, project: Project) -> None:
     """`revert` undoes what was done: of a command that failed and left its tool's book as it was, that is nothing."""
     schema, hotfix = Schema(base.open()), version(project, "1.2.1", "hot", up="SELECT 1 / 0")
@@ -697,7 +733,7 @@ def test_an_expand_that_has_changed_nothing_is_no_reason_not_to_go_back(base: Ba
     assert [entry.name for entry in schema.ledger.entries()] == ["0001_first"]
 
 
-@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+@pytest.mark.parametrize("tool", ["alembic"], indirect=True)
 def test_a_contract_runs_where_the_revision_of_the_database_is_known(base: Base, project: Project) -> None:
     """A rollback leaves the database ahead of what serves, and the contract of an earlier release is pending still."""
     schema, newer = Schema(base.open()), version(project, "1.2", "more")
@@ -714,7 +750,7 @@ def test_a_contract_runs_where_the_revision_of_the_database_is_known(base: Base,
     assert columns(base) == ["id", "name", "note", "more"]
 
 
-@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+@pytest.mark.parametrize("tool", ["alembic"], indirect=True)
 def test_what_others_have_brought_by_alembic_is_not_taken_back_with_a_migration(base: Base, project: Project) -> None:
     """`revert` refuses while a later migration builds on it: Alembic takes back all that is behind a revision."""
     schema, newer = Schema(base.open()), version(project, "1.2", "more")
@@ -729,7 +765,7 @@ def test_what_others_have_brought_by_alembic_is_not_taken_back_with_a_migration(
     assert columns(base) == OLD
 
 
-@pytest.mark.parametrize("project", ["django"], indirect=True)
+@pytest.mark.parametrize("tool", ["django"], indirect=True)
 def test_what_another_migration_has_brought_of_another_app_is_not_taken_back(base: Base, project: Project) -> None:
     """`revert` refuses [...] where its command (Alembic, Django) would take back what others have brought."""
     schema, (more,), home = Schema(base.open()), spanning((NAME, "0001", "0003")), grown(project).home
@@ -761,7 +797,7 @@ def test_what_was_brought_by_hand_before_an_expand_is_not_taken_back_with_it(bas
     assert columns(base) == [*BOTH, "more"]
 
 
-@pytest.mark.parametrize("project", ["alembic"], indirect=True)
+@pytest.mark.parametrize("tool", ["alembic"], indirect=True)
 def test_a_hotfix_beside_a_migration_is_not_taken_for_something_that_builds_on_it(base: Base, project: Project) -> None:
     """Rolled back, reverted, hotfixed, and released again with both: nobody is sent from one to the other, and round."""
     schema, newer = Schema(base.open()), version(project, "1.2", "more")

@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 from poolers import pooler
@@ -14,6 +15,7 @@ from bleen.database.mysql.server import MySQL
 from bleen.database.server import Contended, Missing, Session, TookTooLong
 from bleen.database.statements import Place, Statement
 from bleen.errors import Refused, Unavailable
+from bleen.testing.proxies import self_signed
 from mariadb import MariaBase, mariadb
 
 
@@ -65,6 +67,25 @@ def test_a_password_that_could_only_go_encrypted_is_refused_with_the_ways_to_do_
             MySQL(f"mysql://owner:s3cret@127.0.0.1:{listener.getsockname()[1]}/shop")
         assert "s3cret" not in str(raised.value)
         thread.join()
+
+
+def test_a_connection_is_encrypted_where_the_server_offers_it_and_asks_for_its_certificate_where_an_authority_is_named(tmp_path: Path) -> None:
+    """``REQUIRE SSL``: also of a user who may come no other way."""
+    files, others = self_signed(tmp_path / "tls"), self_signed(tmp_path / "others")
+    with mariadb(f"--ssl-cert={files['certificate']}", f"--ssl-key={files['key']}") as running, running.database() as base:
+        with base.connect() as admin:
+            admin.run("CREATE USER careful@'127.0.0.1' REQUIRE SSL", f"GRANT ALL ON {base.name}.* TO careful@'127.0.0.1'")
+        url = running.url(base.name, "careful")
+        for each in (url, f"{url}?ssl_ca={files['certificate']}"):
+            server = MySQL(each)
+            assert server.rows("SHOW STATUS LIKE 'Ssl_cipher'")[0][1]
+            server.close()
+        for wrong in (f"ssl_ca={others['certificate']}", f"ssl_ca={files['certificate']}&ssl_verify_identity=true"):
+            with pytest.raises(Unavailable, match="certificate"):
+                MySQL(f"{url}?{wrong}")
+        with pytest.raises(Refused, match="true wants ssl_ca="):
+            MySQL(f"{url}?ssl_verify_identity=true")
+        MySQL(f"{url.replace('127.0.0.1', 'localhost')}?ssl_ca={files['certificate']}&ssl_verify_identity=true").close()
 
 
 @pytest.mark.parametrize("option", ["ssl_ca", "ssl_cert"])

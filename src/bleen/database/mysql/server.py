@@ -1,6 +1,7 @@
 """MySQL 8 and MariaDB 10.6 and later, over one direct connection."""
 
 import re
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,7 +43,7 @@ _NO_ZERO = frozenset(["NO_ZERO_DATE", "NO_ZERO_IN_DATE", "TRADITIONAL"])
 """What it may hold that refuses '0000-00-00', or has CAST make NULL of it: sessions without that write it, and triggers keep the mode of ours. The rest of
 TRADITIONAL stands beside it."""
 
-_OPTIONS = ("charset", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket")
+_OPTIONS = ("charset", "ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_identity", "unix_socket")
 _NOT_USERS = "('system user', 'event_scheduler', 'unauthenticated user')"
 _URL = re.compile(r"[a-z]+://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?[^@]*)?")
 """A url of which no part is taken for another one, and told in an error: a password with a / or an @ in it."""
@@ -52,6 +53,17 @@ _PLAIN = (
     "the database takes this user's password only encrypted (caching_sha2_password), and the connection is not: let the server offer TLS and say"
     " ?ssl_ca=/path/ca.pem in the url, or ?unix_socket=/path on its host; or install the package cryptography beside bleen"
 )
+
+
+class _Connection(Connection):
+    """The driver's, which would read every authority that the host trusts (35 ms) for a connection that asks for the certificate of none."""
+
+    def _create_ssl_ctx(self, sslp: dict[str, Any]) -> ssl.SSLContext:
+        if sslp:
+            return super()._create_ssl_ctx(sslp)  # type: ignore[misc, no-any-return]
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
 
 
 class MySQL:
@@ -331,7 +343,7 @@ class MySQL:
     def _connect(self) -> "Connection[Cursor]":
         with _mapped():
             try:
-                connection = pymysql.connect(**self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application)
+                connection = _Connection(**self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application)
             except RuntimeError:  # the driver's way to say that it would need the package cryptography
                 raise Refused(_PLAIN) from None
             except OSError as error:  # of the socket, it makes errors of its own
@@ -350,7 +362,7 @@ def _where(url: str) -> dict[str, Any]:
     try:
         parts = urlsplit(url)
         port = parts.port or 3306
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)) if parts.query else {}
+        options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)) if parts.query else {}
     except ValueError:
         raise Refused(_SAY) from None
     if parts.fragment or "/" in parts.path[1:]:
@@ -358,6 +370,11 @@ def _where(url: str) -> dict[str, Any]:
     if unknown := sorted(set(options) - set(_OPTIONS)):
         raise Refused(f"the database's url has {', '.join(unknown)}, which bleen does not know; known are {', '.join(_OPTIONS)}")
     options.pop("charset", "")  # bleen speaks utf8mb4
+    identity = options.pop("ssl_verify_identity", "false")
+    if identity not in ("true", "false") or (identity == "true" and "ssl_ca" not in options):
+        raise Refused("the database's url says ssl_verify_identity, which is true or false, and true wants ssl_ca=/path/ca.pem beside it")
+    if "ssl_ca" in options:  # which the driver alone would only load
+        options |= {"ssl_verify_cert": True, "ssl_verify_identity": identity == "true"}
     where = {"host": parts.hostname or "localhost", "port": port, "user": unquote(parts.username or ""), "password": unquote(parts.password or "").encode()}
     return {**where, "database": unquote(parts.path[1:]) or None, **options}
 
