@@ -1,9 +1,10 @@
 """The backfill on real servers: what it fills, along which key, and what a kill leaves."""
 
+import itertools
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ from bleen.database.backfill import Filled, Progress
 from bleen.database.ledger import Ledger
 from bleen.database.migration import Backfill, Pace, Pair
 from bleen.database.postgres.server import Postgres
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
 from bleen.testing.site import until
 from databases import Base
 
@@ -121,6 +122,43 @@ class Listening(Postgres):
     def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
         self.asked.append(sql)
         return super().rows(sql, values)
+
+
+class Cut(Listening):
+    """Its server ends the session behind one of its statements."""
+
+    left = 0
+    admin: psycopg.Connection[tuple[Any, ...]]
+
+    def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        found = super().rows(sql, values)
+        self.left -= 1
+        if self.left == 0:
+            pid = self._connection.info.backend_pid
+            self.admin.execute("SELECT pg_terminate_backend(%s)", [pid])
+            until("it is gone", lambda: not only(self.admin, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"))
+        return found
+
+
+def test_a_server_that_goes_away_is_said_to_whenever_it_does_and_the_same_backfill_goes_on(base: Base) -> None:
+    """ "Methods raise Unavailable if the server is away, [...] and nothing else of the driver's." """
+    with users(base, 2) as client, opened(base) as server:
+        statements = 2
+        for left in itertools.count(0):  # the first of which is not cut
+            client.execute("UPDATE users SET full_name = NULL")
+            Ledger(server).make()
+            client.execute("DELETE FROM bleen_step")
+            cut = Cut(base.url)
+            cut.asked.clear()
+            cut.left, cut.admin = left, client
+            with pytest.raises(Unavailable, match="the database does not answer: ") if left else nullcontext(), cut.alone():
+                fill(cut)
+            statements = statements if left else len(cut.asked)
+            cut.close()
+            assert fill(server).rows == 2
+            if left == statements - 1:  # the last one lets go of the lock
+                break
+        assert statements > 20
 
 
 def test_a_table_whose_rows_are_all_right_is_looked_at_once(end_base: Base) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,27 @@ def users(end_base: Base) -> Base:
     return end_base
 
 
+@pytest.fixture
+def shop(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a service on the users of PostgreSQL 15; what is typed is typed there."""
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bleen.yaml").write_text(
+        "service: shop\nplatform: {process: {command: [x], ports: 20000-20009}}\nrouter: {haproxy: {listen: 127.0.0.1:20010, preview: 127.0.0.1:20011}}\n"
+        f"database: {{url: '{base.url}'}}\n"
+    )
+    rows(base, USERS)
+    return tmp_path
+
+
+def ship(shop: Path, name: str, files: Mapping[str, str]) -> None:
+    """Puts a migration beside those of version 1."""
+    folder = shop / "releases" / "1" / "migrations" / name
+    folder.mkdir(parents=True)
+    for file, text in files.items():
+        (folder / file).write_text(text)
+
+
 def pending(schema: Schema) -> list[Pending]:
     """What is pending once the server has seen that our own connections were closed."""
     until("nobody else is connected", lambda: not schema.server.sessions())
@@ -92,6 +113,31 @@ def test_the_article_s_example_goes_there_and_contracts(users: Base) -> None:
     assert schema.contracted() == ["0007_full_name"]
     assert rows(users, "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == [(0,)]
     assert rows(users, "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public'") == [(0,)]
+
+
+def test_a_database_that_goes_away_leaves_what_was_done_and_what_goes_on_with_it_is_named(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Any failure leaves a state from which expand resumes or reverts, and says so."""
+    ship(shop, "0007_full_name", FULL_NAME)
+    rows(
+        base,
+        "CREATE FUNCTION a_gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 2000 THEN PERFORM pg_terminate_backend(pg_backend_pid());"
+        " END IF; RETURN NEW; END $$; CREATE TRIGGER a_gone BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION a_gone()",
+    )
+    assert main(["migrate", "expand", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("bleen: the database does not answer: terminating connection due to administrator command; what was done stays")
+    assert "`bleen migrate expand 1` goes on from there" in said
+    assert rows(base, "SELECT count(full_name) BETWEEN 1000 AND 1999 FROM users") == [(True,)]
+    rows(base, "DROP TRIGGER a_gone ON users")
+    assert main(["migrate", "expand", "1"]) == 0
+    assert rows(base, "SELECT count(full_name) FROM users") == [(2500,)]
+
+
+def test_a_transaction_that_was_lost_is_not_taken_for_one_that_was_committed(base: Base) -> None:
+    server = base.open()
+    with pytest.raises(Unavailable, match="lost within a transaction"), server.transaction(), suppress(Unavailable):
+        server.rows("SELECT pg_terminate_backend(pg_backend_pid())")
+    server.close()
 
 
 def test_a_pair_without_a_backfill_is_filled_by_what_it_says_itself(users: Base) -> None:
@@ -343,20 +389,14 @@ def test_a_trigger_function_that_speaks_of_what_a_contract_drops_is_told_and_kee
 
 
 def test_a_reason_for_a_session_does_not_wave_a_trigger_through_and_what_one_lets_through_is_printed(
-    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    base: Base, shop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nor, unless a reason that names the trigger is given, while its function speaks of it."""
-    monkeypatch.setenv("BLEEN_STATE", str(tmp_path / "state"))
-    file = tmp_path / "bleen.yaml"
-    file.write_text(
-        "service: shop\nplatform: {process: {command: [x], ports: 20000-20009}}\nrouter: {haproxy: {listen: 127.0.0.1:20010, preview: 127.0.0.1:20011}}\n"
-        f"database: {{url: '{base.url}'}}\n"
-    )
-    rows(base, USERS + WRITES)
+    rows(base, WRITES)
     schema = Schema(base.open())
     schema.expand([migration(expand=FULL_NAME["expand.sql"], contract="ALTER TABLE users DROP COLUMN last_name;")], "shop", 2, {})
     schema.server.close()
-    contract = ["migrate", "contract", "--yes", "--file", str(file), "--because"]
+    contract = ["migrate", "contract", "--yes", "--because"]
     with base.connect(application_name="psql"):
         assert main([*contract, "psql of the on-call"]) == 1
         assert "opens it all the same, if it names a_touch" in capsys.readouterr().out

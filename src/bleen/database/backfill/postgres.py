@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import postgast
-from psycopg import Rollback, sql
+from psycopg import sql
 
 from bleen.database.backfill import Bound, Estimate, Group, filled, groups
 from bleen.database.backfill.postgres_update import below
@@ -25,7 +25,7 @@ SAMPLE = 10_000
 _TO_A_PAGE = 50
 """Rows in a page of 8 KiB, roughly: so many have to be as they should for it to be left alone."""
 
-_EXACT = "SET LOCAL extra_float_digits = 1; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'"
+_EXACT = "SAVEPOINT exact; SET LOCAL extra_float_digits = 1; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'"
 """With these, a key as text is the same key again, whatever the session's settings are then."""
 
 _CLOCKS = ("now", "transaction_timestamp", "statement_timestamp")
@@ -205,7 +205,7 @@ class Rows:
         with self._server.transaction():
             self._server.rows(_EXACT)
             yield
-            raise Rollback
+            self._server.rows("ROLLBACK TO exact")
 
     def _out_of_step(self) -> str:
         return f"({' OR '.join(differs for _, differs in self._groups())})"

@@ -3,7 +3,7 @@
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -155,7 +155,8 @@ class MySQL:
             yield
         finally:
             if self.connected:
-                self.rows("SELECT RELEASE_LOCK(%s)", [name])
+                with suppress(Unavailable):  # it has ended with the connection
+                    self.rows("SELECT RELEASE_LOCK(%s)", [name])
 
     def split(self, text: str) -> list[Statement]:
         return split(text, "mysql")

@@ -94,7 +94,7 @@ def blockers(connection: "Connection[Cursor]", id: int) -> str:
         exact = _holders(connection, id)
         which = f"AND p.id IN ({', '.join(str(each) for each in exact)})" if exact else ""
         found = _rows(connection, _WHO.format(join="LEFT" if exact else "", id=id, which=which, limit=_LISTED))
-    except pymysql.OperationalError as error:
+    except pymysql.Error as error:  # of a connection that is closed already, the driver has another kind
         return f"; who is in the way is not to be seen: {error.args[-1]}"
     named = [f"connection {n} ({user}@{host}, {command}{_age(age)}){f': {in_a_line(query)}' if query else ''}" for n, user, host, command, age, query in found]
     return f"; {'in the way' if exact else 'perhaps in the way'}: {'; '.join(named)}" if named else ""

@@ -1,5 +1,6 @@
 """PostgreSQL 14 and later, over one direct connection."""
 
+import logging
 import re
 import threading
 import time
@@ -91,6 +92,8 @@ _UNWELCOME = re.compile(r"authentication failed|no pg_hba.conf entry|no password
 _URL = re.compile(r"[a-z]+://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?[^@]*)?")
 """A url of which no part is taken for another one, and told in an error: a password with a / or an @ in it."""
 
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it says to nobody in particular would stand on a person's screen
+
 
 class Postgres:
     """Implements ``server.Server``."""
@@ -131,6 +134,8 @@ class Postgres:
     def transaction(self) -> Iterator[None]:
         with _mapped(), self._connection.transaction():
             yield
+            if self._connection.closed:  # the driver would take it for committed
+                raise Unavailable("the database does not answer: the connection was lost within a transaction")
 
     @contextmanager
     def watch(self) -> Iterator[Callable[[], str]]:
@@ -183,7 +188,8 @@ class Postgres:
             yield
         finally:
             if not self._connection.closed:
-                self.rows("SELECT pg_advisory_unlock(%s)", [LOCK])
+                with suppress(Unavailable):  # it has ended with the connection
+                    self.rows("SELECT pg_advisory_unlock(%s)", [LOCK])
 
     def change(
         self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "", named: str = ""

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -88,7 +88,8 @@ class SQLite:
             self.rows("COMMIT")
         finally:
             if self._connection.in_transaction:  # some errors end it themselves
-                self._connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # what was raised matters more: whoever opens the file next rolls back what is left
+                    self._connection.execute("ROLLBACK")
 
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:

@@ -13,7 +13,7 @@ from functools import partial
 from bleen.cli import exits, migrating
 from bleen.cli.asking import be_told_of_the_end
 from bleen.database.schema import Pending
-from bleen.errors import UserError
+from bleen.errors import PortError, UserError
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -41,7 +41,14 @@ def run(args: Namespace) -> int:
         be_told_of_the_end()  # what a contract has added until then is taken away again
         done: list[str] = []
         for name in [] if shut else wanted:
-            if shut := opened.schema.contract(name, args.because or "", opened.home(name), partial(_shut_now, opened, name, args)):
+            try:
+                with migrating.resumed(f"bleen migrate contract {name}"):
+                    shut = opened.schema.contract(name, args.because or "", opened.home(name), partial(_shut_now, opened, name, args))
+            except (PortError, UserError) as error:
+                if not done:
+                    raise
+                raise UserError(f"{error}\n{', '.join(done)}: contracted before it") from None
+            if shut:
                 break
             done.append(name)
         opened.pending()

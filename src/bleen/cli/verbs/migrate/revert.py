@@ -27,7 +27,8 @@ def run(args: Namespace) -> int:
         if not migrating.agreed(args, f"revert {name}{': ' + warning if warning else ''}"):
             migrating.tell(args, False, "nothing was changed")
             return exits.USAGE
-        opened.schema.revert(name, opened.home(name), lambda: _needed(opened, args), args.because or "")
+        with migrating.resumed(f"bleen migrate revert {name}"):
+            opened.schema.revert(name, opened.home(name), lambda: _needed(opened, args), args.because or "")
         opened.pending()
         migrating.tell(args, True, f"{name} is reverted", lost=lost)
     return exits.DONE
