@@ -1,5 +1,7 @@
 """What is told of a contract is what PostgreSQL does with it: each is asked of the catalogue first, then carried out."""
 
+from contextlib import nullcontext
+
 import psycopg
 import pytest
 
@@ -116,6 +118,42 @@ def test_what_needs_what_a_contract_drops_is_told_when_the_server_refuses_it_and
             refused = str(error)
     assert bool(told) == bool(refused), (told, refused)
     assert [why in each for each in told] == [True] * bool(why), told
+
+
+ADD = "ALTER TABLE users ADD n bigint;"
+REPLACE = "CREATE OR REPLACE VIEW people AS SELECT"
+VIEWS = {
+    "a name": ("", f"{REPLACE} b FROM users;", "column 1 of view people is a, which PostgreSQL does not rename in it: write `AS a` there"),
+    "a name that is given": ("", f"{REPLACE} b AS a FROM users;", ""),
+    "names behind that of the view": ("", "CREATE OR REPLACE VIEW people (a, m) AS SELECT b, id FROM users;", ""),
+    "another name behind that of the view": ("", "CREATE OR REPLACE VIEW people (m) AS SELECT a FROM users;", "column 1 of view people is a,"),
+    "a column more": ("", f"{REPLACE} users.a, id FROM users;", ""),
+    "a column less": ("CREATE VIEW two AS SELECT a, b FROM users;", "CREATE OR REPLACE VIEW two AS SELECT a FROM users;", "view two has a column b, which"),
+    "all columns": ("", f"{REPLACE} u.* FROM (SELECT a, b FROM users) u;", ""),
+    "the type of a new column": (ADD, f"{REPLACE} n AS a FROM users;", "column a of view people is text, and PostgreSQL gives it no other type"),
+    "the same type of a new column": ("ALTER TABLE users ADD n text;", f"{REPLACE} u.n AS a FROM users u JOIN users v USING (id);", ""),
+    "a type of another column": ("", f"{REPLACE} id AS a FROM users UNION SELECT 1 FROM users;", "column a of view people is text"),
+    "a column that has got another type since": (ADD + "ALTER TABLE users ALTER n TYPE text;", f"{REPLACE} n AS a FROM users;", ""),
+    "a cast": (ADD, f"{REPLACE} n::text AS a FROM users;", ""),
+    "a cast to another type": ("", f"{REPLACE} a::varchar AS a FROM users;", "write `CAST(… AS text)` there"),
+    "a view that goes first": ("DROP VIEW people;", f"{REPLACE} b FROM users;", ""),
+    "a view that goes first with what it reads": ("DROP TABLE users CASCADE; CREATE TABLE users (b text);", f"{REPLACE} b FROM users;", ""),
+    "a view that gets another name": ("ALTER VIEW people RENAME TO men;", f"{REPLACE} b FROM users;", ""),
+    "a view whose column gets another name": ("ALTER VIEW people RENAME COLUMN a TO b;", f"{REPLACE} b FROM users;", ""),
+    "a new view": ("", "CREATE OR REPLACE VIEW men AS SELECT b FROM users;", ""),
+}
+
+
+@pytest.mark.parametrize(("expand", "contract", "why"), VIEWS.values(), ids=VIEWS)
+def test_a_view_that_the_server_will_not_make_anew_is_told_and_no_other(base: Base, expand: str, contract: str, why: str) -> None:
+    with base.connect() as db:
+        made, _, expand = expand.rpartition("FROM users;")
+        db.execute(f"{USERS}{PEOPLE}{made and f'{made}FROM users;'}")
+        told = PostgresCatalogue(lambda query, values: db.execute(query, values).fetchall()).refuses(split(expand), split(contract))
+        db.execute(expand)
+        with pytest.raises(psycopg.errors.InvalidTableDefinition) if why else nullcontext():
+            db.execute(contract)
+    assert (why in told, bool(told)) == (True, bool(why)), told
 
 
 RUNS = "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN NEW; END $$;"

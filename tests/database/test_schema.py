@@ -133,6 +133,30 @@ def test_a_database_that_goes_away_leaves_what_was_done_and_what_goes_on_with_it
     assert rows(base, "SELECT count(full_name) FROM users") == [(2500,)]
 
 
+def test_a_contract_that_cannot_be_carried_out_as_it_was_released_says_the_way_which_is_one(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what was contracted before it. What could be known of it was told before the expand."""
+    contract = "CREATE OR REPLACE VIEW letters AS SELECT last_name AS name FROM users;"
+    ship(
+        shop, "0001_note", {"expand.sql": "ALTER TABLE users ADD COLUMN note text;", "contract.sql": "ALTER TABLE users ALTER COLUMN last_name DROP NOT NULL;"}
+    )
+    ship(shop, "0002_letters", {"expand.sql": "ALTER TABLE users ADD COLUMN size int;", "contract.sql": contract})
+    rows(base, "CREATE VIEW letters AS SELECT last_name FROM users")
+    assert main(["migrate", "expand", "1"]) == 2
+    assert "column 1 of view letters is last_name, which PostgreSQL does not rename in it: write `AS last_name` there" in capsys.readouterr().err
+    rows(base, "DROP VIEW letters")
+    assert main(["migrate", "expand", "1"]) == 0
+    rows(base, "CREATE VIEW letters AS SELECT last_name FROM users")
+    assert main(["migrate", "contract", "--yes", "--because", "of a test"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "bleen: 0002_letters/contract.sql: line 1, CREATE OR REPLACE VIEW letters AS SELECT last_name AS name FROM users: cannot change name"
+    )
+    assert "; mend that by hand, then try again (an edit of its files, which were applied, changes nothing)\n0001_note: contracted before it\n" in said
+    rows(base, "ALTER VIEW letters RENAME COLUMN last_name TO name")
+    assert main(["migrate", "contract", "--yes", "--because", "of a test"]) == 0
+    assert capsys.readouterr().out.endswith("contracted: 0002_letters\n")
+
+
 def test_a_transaction_that_was_lost_is_not_taken_for_one_that_was_committed(base: Base) -> None:
     server = base.open()
     with pytest.raises(Unavailable, match="lost within a transaction"), server.transaction(), suppress(Unavailable):

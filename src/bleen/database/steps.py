@@ -22,6 +22,8 @@ from bleen.errors import PortError, Refused
 CATALOGUED = frozenset(["TABLE", "VIEW", "SEQUENCE", "COLUMN", "INDEX", "CONSTRAINT"])
 """The kinds of things of which every catalogue says whether they are there."""
 
+_BY_HAND = "mend that by hand, then try again (an edit of its files, which were applied, changes nothing)"
+
 
 class Steps:
     """Runs what migrations say on one database. To be used by who is ``alone`` on the server."""
@@ -157,13 +159,14 @@ class Steps:
             if all(self._server.transactional(statement) for statement in group):
                 left = [each for s in group if (each := self._still(migration, part, s))]
                 retyped = self._pairs.retyped(left)
-                self._change(migration, part, [*self._pairs.loosened(retyped), *left], ends, self._done(migration, part, first, group))
+                with nullcontext() if part == "expand" else _by_hand():
+                    self._change(migration, part, [*self._pairs.loosened(retyped), *left], ends, self._done(migration, part, first, group))
                 self._pairs.tighten(retyped)
                 return
             if parting:
                 self._ask(migration, part, [each for s in group if (each := self._still(migration, part, s))], parting)
                 self._part(migration, part, parting)
-            with nullcontext() if part == "expand" or self._server.atomic else _by_hand():
+            with nullcontext() if part == "expand" else _by_hand():
                 for number, statement in enumerate(group, first):
                     self._by_itself(migration, part, number, statement, steps.get((part, number)))
             if ends:
@@ -235,7 +238,7 @@ class Steps:
             self._told(f"{error}: somebody has dropped it already, as it seems")
             return
         if part != "revert" or self._whole(migration, self._ledger.steps(migration.name)):
-            raise error
+            raise error if part == "expand" else Refused(f"{error}; {_BY_HAND}")
         self._told(f"{error}: its expand had not come that far")
 
     def _still(self, migration: Migration, part: Part, statement: Statement) -> Statement | None:
@@ -316,13 +319,13 @@ def _named_in(migration: Migration, part: str) -> Iterator[None]:
 
 @contextmanager
 def _by_hand() -> Iterator[None]:
-    """Says the next step where the files do not change any more; but for what was only in the way, or took too long."""
+    """Says the next step where the files do not change any more; but for what was only in the way, or took too long, or is missing, which says its own."""
     try:
         yield
-    except (NotGiven, TookTooLong):
+    except (NotGiven, TookTooLong, Missing):
         raise
     except Refused as error:
-        raise type(error)(f"{error}; mend that by hand, then try again") from None
+        raise error if _BY_HAND in str(error) else type(error)(f"{error}; {_BY_HAND}") from None
 
 
 @contextmanager

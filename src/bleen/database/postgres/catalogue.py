@@ -17,6 +17,7 @@ from bleen.database.postgres.spreads import spreading
 from bleen.database.postgres.standing import otherwise
 from bleen.database.postgres.trees import dropped, named, node_of
 from bleen.database.postgres.triggers import fired
+from bleen.database.postgres.views import changed
 from bleen.database.statements import Statement
 
 _MERGED = """
@@ -106,6 +107,10 @@ class PostgresCatalogue(Catalogue):
             if any(each.relname and self._rows("SELECT 1 WHERE to_regclass(%s) = to_regclass(%s)", [named(each), table]) for each in relations):
                 return f"{table} {why}"
         return ""
+
+    def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
+        """Of all that a shape may stand in the way of, a view that is to be another one: there is no copy of it to try the rest on."""
+        return changed(self._rows, before, statements)
 
     def spreading(self, statements: Sequence[Statement], before: Sequence[Statement]) -> list[Spreading]:
         return list(spreading(self._rows, statements, before))
