@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bleen import config
-from bleen.cli import main
+from bleen.cli import arguments, main
+from bleen.cli.verbs import migrate
 from bleen.errors import UserError
 from bleen.host import state
 from bleen.host.state import Place, find
@@ -74,6 +75,13 @@ def test_what_the_host_does_not_let_us_do_is_said_with_the_way_out(typed: Typed,
     monkeypatch.setattr(state, "find", find)
     code, said = typed("status")
     assert (code, said.startswith(f"bleen: /x: {os.strerror(number)}; {way}")) == (2, True), said
+
+
+@pytest.mark.parametrize("words", [("-f", "bleen.yaml", "plan", "1"), ("--json", "plan", "1"), ("--service", "shop", "plan")])
+def test_options_before_a_sub_verb_are_told_where_they_go_as_the_usage_has_them(typed: Typed, words: tuple[str, ...]) -> None:
+    code, said = typed("migrate", *words)
+    assert (code, "options come after the sub-verb: bleen migrate plan [options]" in said) == (2, True), said
+    assert arguments.parser("migrate", migrate).format_usage() == "usage: bleen migrate SUBVERB [options]\n"
 
 
 def test_options_may_stand_between_what_is_not_one(typed: Typed) -> None:

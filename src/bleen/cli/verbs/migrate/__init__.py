@@ -6,7 +6,7 @@ bleen migrate SUBVERB --help     tells all of one
 import os
 import re
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 
 from bleen.errors import UserError
@@ -29,7 +29,9 @@ SUBVERBS = {
 
 def arguments(parser: ArgumentParser) -> None:
     told = "; ".join(f"{subverb}: {words}" for subverb, words in SUBVERBS.items())
+    parser.usage = "bleen migrate SUBVERB [options]"
     parser.add_argument("subverb", choices=SUBVERBS, metavar="SUBVERB", help=told)
+    parser.add_argument("rest", nargs="*", default=(), help=SUPPRESS)
 
 
 def run(args: Namespace) -> int:
