@@ -576,7 +576,10 @@ def test_a_migration_of_another_service_on_this_database_is_told_as_that(bleen: 
         assert "0001_init is already a migration of ann, which is on this database too: give this one another number or name" in said
     code, said = bleen("bob", "contract", "--yes")
     assert code == 1
-    assert "it is a migration of ann, which is on this database too" in said
+    assert "it is a migration of ann, which is on this database too: contract it with the bleen.yaml of ann" in said
+    code, said = bleen("bob", "revert", "0001_init", "--yes")
+    assert code == 2
+    assert "0001_init: it is a migration of ann, which is on this database too: revert it with the bleen.yaml of ann" in said
     assert bleen("ann", "contract", "--yes")[0] == 0
 
 

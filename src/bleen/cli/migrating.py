@@ -136,6 +136,14 @@ def asks(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
+def foreign(owner: str, service: str, verb: str) -> str:
+    """Why a migration is another service's to contract or to revert; empty if it is the service's own."""
+    if owner in ("", service):
+        return ""
+    way = f"{verb} it with the bleen.yaml of {owner}, or, if that is gone for good, name it with --because REASON"
+    return f"it is a migration of {owner}, which is on this database too: {way}"
+
+
 def tell(args: Namespace, ok: bool, text: str, **more: Any) -> None:
     print(json.dumps({"ok": ok, "text": text, **more}) if args.json else text)
 

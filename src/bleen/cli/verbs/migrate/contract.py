@@ -91,7 +91,6 @@ def _shut_now(opened: migrating.Opened, name: str, args: Namespace) -> list[str]
 
 
 def _shut(pending: Pending, args: Namespace, service: str) -> list[str]:
-    if pending.service not in ("", service) and not (args.because and args.migration == pending.migration):
-        way = f"contract it with the bleen.yaml of {pending.service}, or, if that is gone for good, name it with --because REASON"
-        return [f"it is a migration of {pending.service}, which is on this database too: {way}"]
+    if (why := migrating.foreign(pending.service, service, "contract")) and not (args.because and args.migration == pending.migration):
+        return [why]
     return [o.told for o in pending.obstacles if not o.opened(args.because or "")]

@@ -1,8 +1,8 @@
 """Undo an expand: run revert.sql, end its two-way sync, forget the migration. Only until its contract.
 
 Refused while an environment exists whose version ships the migration; and while a trigger, say, would fail for what goes, until --because names it, and why it
-does not matter; and where a command that has failed may have left what its tool knows nothing of, until --because says who has seen to it. Says first how many
-rows hold what the old columns cannot say, which is lost.
+does not matter; and where a command that has failed may have left what its tool knows nothing of, until --because says who has seen to it; and of a migration
+of another service, until --because says why that does not do it. Says first how many rows hold what the old columns cannot say, which is lost.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -36,7 +36,9 @@ def run(args: Namespace) -> int:
 
 def _needed(opened: migrating.Opened, args: Namespace) -> str:
     """Why it must not be reverted now; empty if it may."""
-    name = args.migration
+    name, entry = args.migration, opened.schema.ledger.entry(args.migration)
+    if entry and (why := migrating.foreign(entry.service, opened.service, "revert")) and not args.because:
+        return f"{name}: {why}"
     around = opened.around()
     elsewhere = opened.schema.ledger.elsewhere(opened.service)
     using = [f"{e.environment} ({e.version})" for e in around.environments if name in e.migrations]
