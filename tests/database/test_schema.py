@@ -115,17 +115,26 @@ def test_the_article_s_example_goes_there_and_contracts(users: Base) -> None:
     assert rows(users, "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public'") == [(0,)]
 
 
-def test_a_database_that_goes_away_leaves_what_was_done_and_what_goes_on_with_it_is_named(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("PERFORM pg_terminate_backend(pg_backend_pid())", "does not answer: terminating connection due to administrator command"),
+        ("RAISE disk_full USING MESSAGE = 'could not extend file'", "says: could not extend file"),
+    ],
+)
+def test_a_database_that_goes_away_or_is_full_leaves_what_was_done_and_what_goes_on_with_it_is_named(
+    base: Base, shop: Path, capsys: pytest.CaptureFixture[str], does: str, says: str
+) -> None:
     """Any failure leaves a state from which expand resumes or reverts, and says so."""
     ship(shop, "0007_full_name", FULL_NAME)
     rows(
         base,
-        "CREATE FUNCTION a_gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 2000 THEN PERFORM pg_terminate_backend(pg_backend_pid());"
+        f"CREATE FUNCTION a_gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 2000 THEN {does};"
         " END IF; RETURN NEW; END $$; CREATE TRIGGER a_gone BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION a_gone()",
     )
     assert main(["migrate", "expand", "1"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("bleen: the database does not answer: terminating connection due to administrator command; what was done stays")
+    assert said.startswith(f"bleen: the database {says}; what was done stays")
     assert "`bleen migrate expand 1` goes on from there" in said
     assert rows(base, "SELECT count(full_name) BETWEEN 1000 AND 1999 FROM users") == [(True,)]
     rows(base, "DROP TRIGGER a_gone ON users")

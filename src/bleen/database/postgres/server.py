@@ -416,8 +416,8 @@ def _mapped() -> Iterator[None]:
         raise TookTooLong(f"the database says: {_words(error)}") from None
     except _AWAY as error:
         raise Unavailable(f"the database does not answer: {_words(error)}") from None
-    except psycopg.OperationalError as error:
-        raise Unavailable(f"the database does not answer: {_words(error)}") from None
+    except psycopg.OperationalError as error:  # one with a code is an answer: that the disk is full, say
+        raise Unavailable(f"the database {'says' if error.sqlstate else 'does not answer'}: {_words(error)}") from None
     except psycopg.Error as error:
         raise Refused(f"the database says: {_words(error)}") from None
 
