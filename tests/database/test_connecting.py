@@ -130,6 +130,19 @@ def test_a_role_that_may_do_nothing_is_told_what_it_needs(base: Base, role: str)
     schema.server.close()
 
 
+def test_what_a_role_limits_for_applications_ends_none_of_our_sessions(end_base: Base) -> None:
+    """A session that waits between two batches, and a transaction that has as long as it takes."""
+    limits = "SELECT name FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout') AND setting <> '0'"
+    with end_base.connect() as admin:
+        for (name,) in admin.execute(limits.replace("<> '0'", "= '0'")).fetchall():
+            admin.execute(f"ALTER DATABASE {end_base.name} SET {name} = '1min'")
+    with end_base.connect() as client:
+        assert len(client.execute(limits).fetchall()) == (2 if end_base.server.version >= 17 else 1)
+    server = end_base.open()
+    assert server.rows(limits) == []
+    server.close()
+
+
 def test_a_transaction_of_ours_whose_client_stands_still_is_ended(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that was stopped keeps nobody waiting for its locks."""
     monkeypatch.setattr("bleen.database.postgres.server._IDLE", 100)

@@ -395,6 +395,8 @@ class Postgres:
                 raise
             # and a backslash in quotes is what our parser takes it for, whatever the database is set to
             connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE}; SET standard_conforming_strings = on")
+            # a role's are for applications: we wait between batches, for a command, or for who is asked, and each transaction has limits of its own
+            connection.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')")
             with suppress(errors.InvalidParameterValue):  # a server on Windows cannot look
                 # a statement whose client was killed is not gone on with (PostgreSQL manual, "Connection Settings")
                 connection.execute(f"SET client_connection_check_interval = {_CHECKED}")
