@@ -159,7 +159,7 @@ class Steps:
             if all(self._server.transactional(statement) for statement in group):
                 left = [each for s in group if (each := self._still(migration, part, s))]
                 retyped = self._pairs.retyped(left)
-                with nullcontext() if part == "expand" else _by_hand():
+                with nullcontext() if part == "expand" else _by_hand(Missing):
                     self._change(migration, part, [*self._pairs.loosened(retyped), *left], ends, self._done(migration, part, first, group))
                 self._pairs.tighten(retyped)
                 return
@@ -318,14 +318,14 @@ def _named_in(migration: Migration, part: str) -> Iterator[None]:
 
 
 @contextmanager
-def _by_hand() -> Iterator[None]:
-    """Says the next step where the files do not change any more; but for what was only in the way, or took too long, or is missing, which says its own."""
+def _by_hand(*others: type[Refused]) -> Iterator[None]:
+    """Says the next step where the files do not change any more; but for what was only in the way, or took too long, and ``others``, which say their own."""
     try:
         yield
-    except (NotGiven, TookTooLong, Missing):
-        raise
     except Refused as error:
-        raise error if _BY_HAND in str(error) else type(error)(f"{error}; {_BY_HAND}") from None
+        if isinstance(error, (NotGiven, TookTooLong, *others)) or _BY_HAND in str(error):
+            raise
+        raise type(error)(f"{error}; {_BY_HAND}") from None
 
 
 @contextmanager
