@@ -188,6 +188,7 @@ def test_a_column_that_every_insert_has_to_give_and_the_new_version_does_not_kno
         ("DROP TABLE logs;", ": no logs is there"),
         ("ALTER TABLE users DROP COLUMN note;", ""),
         ("DROP TABLE IF EXISTS logs;", ""),
+        ("ALTER TABLE users ADD CONSTRAINT c CHECK (note IS NOT NULL) NOT VALID; ALTER TABLE users DROP CONSTRAINT c;", ""),
     ],
 )
 def test_what_a_contract_drops_and_nothing_has_is_warned_of_and_is_not_done(users: Base, contract: str, said: str) -> None:
