@@ -242,6 +242,24 @@ def test_warnings_alone_are_no_failure(release: Path, capsys: pytest.CaptureFixt
     assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warning")
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_byte_order_mark_is_no_part_of_a_file_nor_counted(
+    dialect: Dialect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ "located (file:line:col)": as editors count that save with one."""
+    folder, marked = tmp_path / "0001_a", b"\xef\xbb\xbf\tDROP TABLE a;"
+    folder.mkdir()
+    (folder / "expand.sql").write_bytes(marked)
+    (folder / "migration.toml").write_bytes(b"\xef\xbb\xbfdescription = 'a'\r\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(marked)))
+    for file in (str(folder / "expand.sql"), "-"):
+        code, out, _ = run("--dialect", dialect, "--phase", "expand", file, capsys=capsys)
+        assert code == 1
+        assert out.startswith(f"{file}:1:2: error [drop-in-expand]")
+    (read,) = read_all(tmp_path)
+    assert (read.sql("expand"), read.description) == ("\tDROP TABLE a;", "a")
+
+
 SETTINGS = {
     "a backfill that is in order": ('[backfill]\ntable = "users"\nset = { a = "upper(b)" }\n', []),
     "one that says more than an expression": ('\n[backfill]\ntable = "users"\nset = { a = "1); DROP TABLE users; --" }\n', [(2, 1, "not-understood")]),
