@@ -205,6 +205,15 @@ def test_what_a_contract_drops_and_nothing_has_is_warned_of_and_is_not_done(user
         schema.contract("0001_x", "last_nam, or logs: gone since tonight")
 
 
+def test_a_column_of_a_domain_that_writes_a_table_again_is_told_and_one_of_an_enum_is_not(users: Base) -> None:
+    """What the linter cannot tell apart, the catalogue can."""
+    domains = "CREATE DOMAIN age AS int CHECK (value > 0); CREATE DOMAIN old AS age; CREATE DOMAIN free AS int"
+    rows(users, f"CREATE TYPE mood AS ENUM ('ok'); {domains}")
+    made = [f"ALTER TABLE users ADD COLUMN {column}" for column in ("m mood DEFAULT 'ok' NOT NULL", "f free", "many age[]", "o public.old", "t text")]
+    (said,) = Foresight(Schema(users.open())).risks(migration("0001_x", expand=f"{'; '.join(made)}; CREATE TABLE a (b old); ALTER TABLE a ADD c old;"))
+    assert ": public.old is a domain with a constraint: PostgreSQL writes the whole of users again" in said
+
+
 @pytest.mark.parametrize("drop", ["DROP TABLE logs", "DROP INDEX logs_pkey", "ALTER TABLE logs DROP COLUMN a", "DROP VIEW a_view"])
 def test_what_a_contract_drops_is_there_wherever_the_search_path_leads_to_it(users: Base, drop: str) -> None:
     schema = Schema(users.open())
