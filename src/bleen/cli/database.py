@@ -151,8 +151,14 @@ def allowed(
     if half := [m.name for m in migrations if m.name in entries and entries[m.name].state is State.REVERTING]:
         raise UserError("\n".join(f"{name} is half reverted: `bleen migrate revert {name}` ends that, then try again" for name in half))
     new = [m for m in migrations if m.name not in entries]
-    if twice := [(m.name, each) for m in new for each in entries.values() if each.migration.number == m.number]:
-        raise UserError("\n".join(_same_number(name, each) for name, each in twice))
+    begun = [m for m in migrations if m in new or entries[m.name].state is State.EXPANDING]
+    behind = [_same_number(m.name, each) for m in new for each in entries.values() if each.migration.number == m.number]
+    try:
+        revisions.placed(schema.server, begun, home, [entry.migration for entry in entries.values()])
+    except Refused as error:
+        behind.append(str(error))
+    if behind:  # of a hotfix after a rollback often both, and one revert is the way out of both
+        raise UserError("\n".join(behind))
     if empty := [m for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
         raise UserError("\n".join(f"{m.name}: nothing is written in it yet: fill in {m.name}/{_first(m)}, or take the folder away" for m in empty))
     names, together = {m.name for m in new}, schema.together(new)
@@ -160,11 +166,6 @@ def allowed(
     waits = [(m, [each for each in revisions.overtaken(m, others) if not {m.name, each} <= together]) for m in new]
     if early := [revisions.overtakes(m, earlier, names, {each.name for each in migrations}) for m, earlier in waits if earlier]:
         raise UserError("\n".join(early))
-    try:
-        begun = [m for m in migrations if m in new or entries[m.name].state is State.EXPANDING]
-        revisions.placed(schema.server, begun, home, [entry.migration for entry in entries.values()])
-    except Refused as error:
-        raise UserError(str(error)) from None
     if wrong := _forbidden(new, schema.server, home, together):
         piped = "; for what a command prints, `COMMAND | bleen migrate lint --phase expand -` does" if any(m.command.sql for m in new) else ""
         raise UserError("\n".join([*wrong, f"the rules forbid this; `bleen migrate lint` shows the safe way for each statement{piped}"]))
