@@ -202,6 +202,7 @@ def test_a_database_that_was_restored_from_before_the_expand_is_expanded_by_the_
         said = registry.bleen(*verb, code=2).err  # it may as well have been dropped alone, with 1.0's columns gone
         assert "the ledger of this database is gone" in said
         assert "1.1 was released on with 0007_full_name" in said
+    assert "the ledger of this database is gone" in registry.bleen("doctor", code=1).out
     assert "all that 1.1 ships is expanded anew" in registry.bleen("plan", "1.1").out
     registry.bleen("deploy", "1.1", "--end-window")
     with oldest.connect(name) as db:

@@ -138,6 +138,13 @@ def _database(args: Namespace) -> Iterator[Finding]:
 
     try:
         with migrating.opened(args) as opened:
+            if lost := opened.schema.lost(opened.ships()):
+                yield Finding(
+                    "no",
+                    lost,
+                    "a version that lacks what was released is refused until then; how it is lost: docs/guide/adapters.md, A tool that compares",
+                )
+                return
             entries = opened.schema.ledger.entries()
             yield Finding("ok", f"database: {opened.schema.server.dialect}, answers, has seen {len(entries)} migrations")
             for entry in entries:
