@@ -94,6 +94,18 @@ def test_a_migration_of_commands_goes_there_and_contracts(users: Base, place: Ho
     assert len(ran(place)) == 2
 
 
+def test_a_command_that_drops_the_ledger_does_not_make_bleen_forget_what_is_contracted(users: Base, place: Home) -> None:
+    """The truth about the schema is a ledger table in the database itself: a tool that compares takes its tables for what its models have no more."""
+    told: list[str] = []
+    schema = Schema(users.open(), told.append)
+    drops = HALVES["migration.toml"].replace("IF EXISTS last_name", "last_name; DROP TABLE bleen_migration, bleen_step, bleen_environment")
+    schema.expand([migration(drops)], "shop", 2, {"blue-2": frozenset([NAME])}, {"blue-2": "1.1"}, place)
+    schema.contract(NAME, home=place)
+    assert schema.contracted() == [NAME]
+    assert [each.version for each in schema.ledger.environments()] == ["1.1"]
+    assert any("bleen_environment is there again: that is bleen's ledger; take it out of what the tool drops" in each for each in told)
+
+
 def test_a_migration_of_commands_goes_back_and_there_again(users: Base, place: Home) -> None:
     schema = Schema(users.open())
     schema.expand([migration()], "shop", 2, {}, {}, place)

@@ -189,6 +189,17 @@ class Schema:
         found = self.server.catalogue.needing(parts.statements(self.server, migration, "contract"), ())
         return [Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}", not each.certain, each.trigger) for each in found]
 
+    def lost(self, ships: Mapping[str, frozenset[str]]) -> str:
+        """That the ledger is gone, though versions that exist have had migrations carried out, and so it was there; empty if it is there, or there is nothing
+        that it could tell of. ``ships``: those versions, and what each ships.
+        """
+        brought = {version: ", ".join(sorted(names)) for version, names in ships.items() if names}
+        if not brought or self.ledger.there() or self.server.bare():
+            return ""
+        version, names = next(iter(brought.items()))
+        gone = f"the ledger of this database is gone (bleen_migration, bleen_step, bleen_environment), which {version} was released on with {names}"
+        return f"{gone}: nobody knows which of that is contracted; bring the three tables back from a backup"
+
     def contracted(self) -> list[str]:
         """The migrations without which a version cannot run any more."""
         return [entry.name for entry in self.ledger.entries() if self._retracing.unshared(entry) and parts.contracts(entry.migration)]
@@ -374,6 +385,8 @@ class Schema:
     def _entry(self, name: str) -> Entry:
         entry = self.ledger.entry(name)
         if entry is None:
+            if not self.ledger.there():
+                raise Refused(f"this database has no ledger of bleen's: nothing was ever migrated here, or somebody has dropped it, {name} and all")
             known = ", ".join(each.name for each in self.ledger.entries())
             raise Refused(f"this database knows no migration {name}" + (f"; it knows {known}" if known else ""))
         return entry

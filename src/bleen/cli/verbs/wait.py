@@ -14,7 +14,7 @@ from bleen.lifecycle import BEYOND, Phase, Release, ReleaseId
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("number", nargs="?", type=at_least(1), help="the release (default: the newest)")
     parser.add_argument("--until", choices=["holding", "completed"], default="holding", help="what to wait for (default: %(default)s)")
-    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="wait no longer than this; then exit 1")
+    parser.add_argument("--timeout", type=seconds, metavar="TIME", help="wait no longer than this, 20s or 15m, say; then exit 1")
 
 
 def run(args: Namespace) -> int:
