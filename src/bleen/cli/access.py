@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bleen.engine.drive import Driver
     from bleen.engine.tick import Engine
 
+_BLEEN = (sys.executable, "-P", "-m", "bleen")
+"""As a child of ours: without -P it would import what lies in the directory that the person stands in, a json.py of theirs or of a stranger's."""
+
 _LOG_BYTES = 1 << 20
 
 _FULL = 1 << 16
@@ -148,7 +151,7 @@ def start_engine(place: Place) -> Process:
 
     environment = {name: os.environ[name] for name in (*PASSED_ON, "TMPDIR", "XDG_STATE_HOME", "VIRTUAL_ENV") if name in os.environ}
     program = Program(
-        [sys.executable, "-m", "bleen", "engine", "--service", place.service],
+        [*_BLEEN, "engine", "--service", place.service],
         str(place.path),
         {**environment, "BLEEN_STATE": str(place.root)},
         str(place.log),
@@ -172,9 +175,15 @@ def outdated(engine: Holder | None) -> str:
 
 def _start_engine_behind(place: Place) -> None:
     """Has a resident engine started by a process that nobody waits for: a person whose site was down has their prompt back sooner."""
-    nothing = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
-    argv = [sys.executable, "-m", "bleen", "engine", "--start", "--service", place.service]
-    os.posix_spawn(sys.executable, argv, {**os.environ, "BLEEN_STATE": str(place.root)}, file_actions=nothing, setsid=True)
+    try:
+        log = os.open(place.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)  # nobody else hears why there is no engine
+    except OSError:  # a disk without room for it, say
+        log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    nothing = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
+    argv = [*_BLEEN, "engine", "--start", "--service", place.service]
+    streams = [*nothing, (os.POSIX_SPAWN_DUP2, log, 2)]
+    os.posix_spawn(sys.executable, argv, {**os.environ, "BLEEN_STATE": str(place.root)}, file_actions=streams, setsid=True)
+    os.close(log)
 
 
 def who() -> str:
