@@ -29,6 +29,10 @@ GONE = 60.0
 T = TypeVar("T")
 
 
+class Down(Unavailable):
+    """The service was taken down, and only a person brings it up again."""
+
+
 def holder(version: str, resident: bool = False) -> Holder:
     """This process, as one that drives."""
     process = me()
@@ -98,22 +102,24 @@ class Driver:
     def stay(self, stopping: Callable[[], bool]) -> None:
         """Drives the service until told to stop; stands by while somebody else does."""
         while not stopping():
-            service = self._journal.service(self._name)
-            if self._holds:
-                try:
+            try:
+                service = self._journal.service(self._name)
+                if self._holds:
                     self._turn()
-                except OSError as error:  # a disk without room, say: who watches goes on
-                    self._tell(str(error))
-                    self._journal.changed(TEND_EVERY)
-                except BleenError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - a bug of ours leaves nobody without who watches: said once, with its traceback in the log
-                    self._tell(f"a bug in bleen, please report it: {type(error).__name__}: {error}", trace())
-                    self._journal.changed(TEND_EVERY)
-            elif self._driven(service):
-                self._journal.changed(0.2)
-            else:  # nobody drives, or somebody has handed over to us
-                self._succeed(service, may_seize=False)
+                elif self._driven(service):
+                    self._journal.changed(0.2)
+                else:  # nobody drives, or somebody has handed over to us
+                    self._succeed(service, may_seize=False)
+            except Down:
+                raise
+            except (OSError, Unavailable) as error:  # a disk without room, or one that cannot be read, say: who watches goes on
+                self._tell(str(error))
+                self._pause()
+            except BleenError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug of ours leaves nobody without who watches: said once, with its traceback in the log
+                self._tell(f"a bug in bleen, please report it: {type(error).__name__}: {error}", trace())
+                self._pause()
 
     def _driven(self, service: Service) -> bool:
         """Whether somebody else drives: one that is alive, and has been heard of."""
@@ -158,11 +164,11 @@ class Driver:
     def _turn(self) -> None:
         """Everything that is due, once; then waits until something may be due, or somebody has written.
 
-        Raises Unavailable if the service was taken down: who follows a release must not start again what `down` has just stopped.
+        Raises Down if the service was taken down: who follows a release must not start again what `down` has just stopped.
         """
         service = self._journal.service(self._name)
         if not service.up:
-            raise Unavailable(f"{self._name} is down, and nothing goes on until `bleen up`")
+            raise Down(f"{self._name} is down, and nothing goes on until `bleen up`")
         again, began = TEND_EVERY, time.monotonic()
         try:
             if service.holder != self._me:
@@ -183,6 +189,12 @@ class Driver:
             self._tell(str(error))
         if again > 0:
             self._journal.changed(again)
+
+    def _pause(self) -> None:
+        try:
+            self._journal.changed(TEND_EVERY)
+        except Unavailable:  # it is the journal that cannot be asked
+            time.sleep(TEND_EVERY)
 
     def _advance(self, service: Service, id: ReleaseId) -> float:
         """In how many seconds the next tick is worth it. A journal that cannot be written keeps nobody from starting again what has crashed."""
