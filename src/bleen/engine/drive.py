@@ -45,7 +45,7 @@ class Driver:
     def __init__(self, journal: Journal, engine: Engine, service: str, by: Holder, trouble: Callable[[str], None] | None = None) -> None:
         """``trouble`` is told, once while it lasts, what keeps this process from acting; it goes on trying. The engine's log, unless a person is to hear."""
         self._journal, self._engine, self._name, self._me = journal, engine, service, by
-        self._trouble, self._troubles = trouble or engine.log, dict[str, float]()  # and when they were met last
+        self._trouble, self._troubles = trouble or engine.log, dict[str, float]()  # and when they were met last, not longer than GONE ago
         self._holds = False
         self._upkeep, self._tended = Upkeep(journal, engine, service), time.monotonic()  # a command that it was made for comes first
         self.ended_resident = False
@@ -213,9 +213,10 @@ class Driver:
         return [newest.id] if newest and newest.halted else []
 
     def _tell(self, trouble: str, more: str = "") -> None:
-        met, now = self._troubles.get(trouble), time.monotonic()
-        self._troubles[trouble] = now
-        if met is None or now > met + GONE:
+        now = time.monotonic()
+        last = {each: met for each, met in self._troubles.items() if now <= met + GONE}  # texts have pids and counts in them: to keep all is to grow for ever
+        self._troubles = {**last, trouble: now}
+        if trouble not in last:
             self._trouble(trouble)
             if more:
                 self._engine.log(more)
