@@ -16,7 +16,7 @@ from bleen.host import clock, logs, processes, state
 from bleen.host.files import Reserve, room
 from bleen.host.processes import Process
 from bleen.host.state import Place
-from bleen.lifecycle import UNMOVED, Release, ReleaseId, Service
+from bleen.lifecycle import UNMOVED, Phase, Release, ReleaseId, Service
 from bleen.model import Environment
 from bleen.ports import SILENT, Holder, Journal, Providers
 
@@ -80,8 +80,9 @@ class Access(NamedTuple):
         return release if release.environment == environment else None
 
     def as_it_is(self, release: Release) -> Release:
-        """A release whose row cannot say what it waits for: before its traffic has moved it gets nothing of the reserve, and no disk, no row."""
-        if release.phase not in UNMOVED or not self.full:
+        """A release whose row cannot say what it waits for: before its traffic has moved, and for the database behind that, it gets nothing of the reserve."""
+        behind = release.phase in (Phase.CONTRACTING, Phase.UNDOING) and release.plan.database
+        if not (release.phase in UNMOVED or behind) or release.halted or not self.full:
             return release
         return release._replace(why=f"room on the disk of {self.place.path}, which is full")
 
