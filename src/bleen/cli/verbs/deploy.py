@@ -150,6 +150,8 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
 
 def _must_have_room(access: Access) -> None:
     if room(access.place.path) < _ROOM:
+        planning.sweep(access)  # what has ended may be what takes it
+    if room(access.place.path) < _ROOM:
         raise UserError(f"the disk of {access.place.path} is full: nothing was changed; make room, then try again")
 
 
