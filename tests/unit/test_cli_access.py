@@ -3,7 +3,9 @@
 import json
 import os
 import pwd
+import sqlite3
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from bleen import config, wiring
 from bleen.cli import access, main, picture, planning
 from bleen.cli.access import Access
+from bleen.cli.verbs import deploy
 from bleen.errors import UserError
 from bleen.host import processes
 from bleen.host.processes import me
@@ -19,6 +22,7 @@ from bleen.host.state import Place
 from bleen.lifecycle import Phase
 from bleen.ports import Holder
 from bleen.testing.fakes import FakeMigrator
+from bleen.testing.journals import ELSEWHERE
 from bleen.testing.service import NAME, FakeService
 
 
@@ -121,6 +125,22 @@ def test_a_contract_that_waits_for_room_on_a_full_disk_says_so(
     main([*words.split(), "--service", NAME])
     said = capsys.readouterr()
     assert f"waits for room on the disk of {service.place.path}, which is full" in (said.err if words.startswith("wait") else said.out)
+    service.close()
+
+
+def test_a_deploy_that_cannot_be_recorded_leaves_no_secrets_and_says_who_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "Values live in a file of mode 0600 for each release until it ends", and "2 [...] nothing touched" """
+    service = FakeService(tmp_path, by=ELSEWHERE, patience=0.1)  # or who holds the lock would be ended for it
+    service.stand()
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    monkeypatch.setattr(config, "secrets", lambda loaded: {"values": {"KEY": "canary"}})
+    planned = planning.Planned(Access(service.place, service.journal), None, service.plan("1.1"), None)  # type: ignore[arg-type]
+    with sqlite3.connect(service.place.journal, isolation_level=None) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UserError, match=rf"nothing was changed: the journal .* is locked by another process: pid {os.getpid()} \("):
+            deploy._open(Namespace(), planned, service.driver(), None)  # type: ignore[arg-type]
+        lock.execute("ROLLBACK")
+    assert list(service.place.secrets.iterdir()) == []
     service.close()
 
 

@@ -61,7 +61,7 @@ class Driver:
 
         Raises Unavailable if the holder is silent on another host and the command is not ``rollback``, which alone may seize.
         """
-        number = self._unblocked(lambda: self._journal.ask(id, verb, who, options))
+        number = self.unblocked(lambda: self._journal.ask(id, verb, who, options))
         epoch, deadline = -1, 0.0
         while True:
             service = self._journal.service(self._name)
@@ -75,6 +75,21 @@ class Driver:
                 self._journal.changed(0.1)
             else:
                 self._succeed(service, may_seize=verb is Verb.ROLLBACK)
+
+    def unblocked(self, work: Callable[[], T]) -> T:
+        """Writes to the journal; a process of ours that was stopped inside a commit, and so keeps everybody from writing, is ended."""
+        try:
+            return work()
+        except Unavailable as error:
+            blocker = self._journal.blocker()
+            recorded = self._journal.service(self._name).holder
+            if blocker is not None:
+                if (recorded is None or blocker != recorded.process) and not is_bleen(blocker.pid):
+                    said = command_line(blocker.pid)
+                    raise Unavailable(f"{error}: pid {blocker.pid} ({said}), which is not bleen's; end it, or wait for it") from None
+                end(blocker)
+                self.ended_resident |= recorded is not None and blocker == recorded.process and recorded.resident
+            return work()
 
     def follow(self, id: ReleaseId, done: Callable[[Release], bool], told: Callable[[Release, Sequence[Event]], None]) -> Release:
         """Waits until ``done``, or the release has ended or needs a person; drives it whenever nobody else does.
@@ -141,25 +156,10 @@ class Driver:
                     f"{self._name} is driven by {service.holder.host}, which does not answer; `bleen rollback` alone may take over from another host"
                 )
         try:
-            self._unblocked(lambda: self._journal.claim(self._name, self._me, seize=service.epoch))
+            self.unblocked(lambda: self._journal.claim(self._name, self._me, seize=service.epoch))
             self._holds = True
         except (StaleWriter, Held) as error:
             self._engine.log(str(error))
-
-    def _unblocked(self, work: Callable[[], T]) -> T:
-        """Writes to the journal; a process of ours that was stopped inside a commit, and so keeps everybody from writing, is ended."""
-        try:
-            return work()
-        except Unavailable as error:
-            blocker = self._journal.blocker()
-            recorded = self._journal.service(self._name).holder
-            if blocker is not None:
-                if (recorded is None or blocker != recorded.process) and not is_bleen(blocker.pid):
-                    said = command_line(blocker.pid)
-                    raise Unavailable(f"{error}: pid {blocker.pid} ({said}), which is not bleen's; end it, or wait for it") from None
-                end(blocker)
-                self.ended_resident |= recorded is not None and blocker == recorded.process and recorded.resident
-            return work()
 
     def _turn(self) -> None:
         """Everything that is due, once; then waits until something may be due, or somebody has written.

@@ -17,7 +17,7 @@ from types import FrameType
 from bleen.cli import exits, picture, planning, show
 from bleen.cli.access import Access, start_engine, who
 from bleen.engine.drive import Driver
-from bleen.errors import Busy, UserError
+from bleen.errors import Busy, Unavailable, UserError
 from bleen.host.files import room
 from bleen.lifecycle import UNMOVED, Event, Phase, Release, Verb
 
@@ -113,15 +113,20 @@ def run(args: Namespace) -> int:
 
 
 def _open(args: Namespace, planned: planning.Planned, driver: Driver, following: Following) -> Release:
-    """Records the release; waits again if somebody else was faster."""
+    """Records the release; waits again if somebody else was faster. What was staged for one that was not recorded is removed."""
     access = planned.access
     planning.sweep(access)
     while True:
         secrets = planning.stage(access.place, planned.config)
+        plan = planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets})
         try:
-            return access.journal.open(access.name, planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets}), who())
-        except Busy:
+            return driver.unblocked(lambda plan=plan: access.journal.open(access.name, plan, who()))  # type: ignore[misc]
+        except Exception as error:
             Path(secrets).unlink(missing_ok=True)
+            if isinstance(error, Unavailable):
+                raise UserError(f"nothing was changed: {error}") from None
+            if not isinstance(error, Busy):
+                raise
             _make_way(args, access, driver, following)
             planned = planning.make(args)  # what is active may be another one now
 
