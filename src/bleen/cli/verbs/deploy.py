@@ -11,6 +11,7 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -120,7 +121,7 @@ def _open(args: Namespace, planned: planning.Planned, driver: Driver, following:
         secrets = planning.stage(access.place, planned.config)
         plan = planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets})
         try:
-            return driver.unblocked(lambda plan=plan: access.journal.open(access.name, plan, who()))  # type: ignore[misc]
+            return driver.unblocked(partial(access.journal.open, access.name, plan, who()))
         except Exception as error:
             Path(secrets).unlink(missing_ok=True)
             if isinstance(error, Unavailable):
