@@ -67,8 +67,8 @@ def script(directory: Path, text: str) -> None:
     (directory / "migrate").chmod(0o755)
 
 
-def at(directory: Path, url: str, env: dict[str, str] = {}, **values: str) -> Home:
-    secrets = {"base": {"PATH": os.environ["PATH"], "HOME": str(directory)}, "values": values}
+def at(directory: Path, url: str, env: dict[str, str] = {}, env_file: dict[str, str] = {}, **values: str) -> Home:
+    secrets = {"base": {"PATH": os.environ["PATH"], "HOME": str(directory), **env_file}, "values": values}
     return home_of("1.1", {"directory": str(directory), "env": env, "user": ""}, secrets, url)
 
 
@@ -223,6 +223,22 @@ def test_no_password_of_a_url_is_told_however_it_is_written(tmp_path: Path, url:
     hidden = Redaction(at(tmp_path, url).hidden)
     for each in (url, *passwords):
         assert hidden.clean({"line": f"no entry for <{each}>"})["line"] == "no entry for <[redacted]>"
+
+
+@pytest.mark.parametrize(
+    ("value", "printed", "shown"),
+    [
+        ("canary-of-env-file", "a canary-of-env-file", "a [redacted]"),
+        ("abcdefghijklmnop", "abcdefghijklmnop", "[redacted]"),
+        ("-- BEGIN KEY --\nMIIEvAIBADANBgkqhkiG9w0BAQ\n-- END KEY --", "MIIEvAIBADANBgkqhkiG9w0BAQ", "[redacted]"),
+        ("redis://:s3cret-of-ours@cache:6379", "not s3cret-of-ours", "not [redacted]"),
+        *((ordinary, f"it is {ordinary}", f"it is {ordinary}") for ordinary in ("", "true", "8080", "production", "http://localhost:8080", "127.0.0.1:5432")),
+    ],
+)
+def test_what_env_file_gives_is_hidden_where_it_is_neither_short_nor_ordinary(tmp_path: Path, value: str, printed: str, shown: str) -> None:
+    """ "Reports redact [...] what `env_file` gives and is neither short nor ordinary" """
+    hidden = Redaction(at(tmp_path, "sqlite:///shop.db", env_file={"GIVEN": value}).hidden)
+    assert hidden.clean({"line": printed})["line"] == shown
 
 
 def test_a_command_that_is_not_there_says_where_it_was_looked_for(users: Base, place: Home) -> None:

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -744,6 +745,43 @@ def test_who_has_the_file_open_is_evidence_for_the_gate(users: File, schema: Sch
             each.stdin.close() if each.stdin else None
     until("nobody has it open", lambda: not schema.server.sessions())
     assert [p.obstacles for p in schema.pending(NOBODY)] == [()]
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "group", "bits", "seen"),
+    [
+        ("wal", 0, 0, 0o600, "this host"),
+        ("delete", 1234, 1234, 0o644, "only root sees whether it has"),
+        ("delete", 1234, 1234, 0o640, ""),
+        ("delete", 999, os.getegid(), 0o640, "only root sees whether it has"),
+        ("delete", 999, 999, 0o644, ""),
+        ("delete", 999, 999, 0o646, "only root sees whether it has"),
+        ("delete", 0, 0, 0o666, ""),
+    ],
+    ids=["a lock of root's", "a person", "a person who may not", "a daemon of our group", "any daemon", "any daemon that may write", "root without a lock"],
+)
+def test_who_may_not_be_looked_into_and_may_have_the_file_open_keeps_the_gate_shut(
+    monkeypatch: pytest.MonkeyPatch, mode: str, uid: int, group: int, bits: int, seen: str
+) -> None:
+    """ "what is unseen keeps the gate shut until a person names the reason", and what runs on every host does not"""
+    with tempfile.TemporaryDirectory(prefix="bleen-open-") as place:
+        os.chmod(place, 0o755)
+        file = made(Path(place), mode)
+        os.chmod(file.path, bits)
+        with holding(file, "SELECT * FROM sqlite_master") as stranger, file.opened() as server:
+            server.rows("SELECT 1 FROM sqlite_master")
+            looked, acts = sqlite_processes._files, sqlite_processes._credentials
+
+            def files(pid: int) -> Iterator[os.stat_result]:
+                if pid == stranger.pid:
+                    raise PermissionError
+                return looked(pid)
+
+            monkeypatch.setattr(sqlite_processes, "_files", files)
+            monkeypatch.setattr(sqlite_processes, "_credentials", lambda pid: (uid, frozenset({group})) if pid == stranger.pid else acts(pid))
+            found = [session for session in server.sessions() if session.id == stranger.pid]
+            assert [seen in session.client for session in found] == [True] * bool(seen)
+            stranger.stdin.close() if stranger.stdin else None
 
 
 @pytest.mark.parametrize(

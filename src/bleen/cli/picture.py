@@ -119,6 +119,7 @@ def _idle(access: Access, active: Environment | None, running: Any) -> dict[str,
 
 
 def _release(access: Access, release: Release) -> dict[str, Any]:
+    release = access.as_it_is(release)
     told = show.of_release(release)
     if release.until is not None and not release.ended:
         left = release.until - access.journal.now()

@@ -20,7 +20,7 @@ def boot_id() -> str:
 
 
 def wall() -> float:
-    """Seconds since the epoch, for people to read; nothing is decided by it."""
+    """Seconds since the epoch, for people to read; no time that a release takes is decided by it."""
     return time.time()
 
 

@@ -4,11 +4,12 @@ By default until HOLDING is reached, or the release has ended, or a person is ne
 """
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
 from bleen.cli import exits, show
 from bleen.cli.access import open_service
 from bleen.cli.arguments import at_least, seconds
-from bleen.lifecycle import BEYOND, Phase, Release, ReleaseId
+from bleen.lifecycle import BEYOND, Event, Phase, Release, ReleaseId
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -28,9 +29,13 @@ def run(args: Namespace) -> int:
     def there(release: Release) -> bool:
         return release.ended or (args.until == "holding" and (release.phase is Phase.HOLDING or release.phase in BEYOND))
 
-    driver = access.driver()
+    def told(release: Release, events: Sequence[Event]) -> None:
+        if (stuck := access.as_it_is(release)) != release:  # no row says so, and nothing goes on until somebody acts
+            waiting.told(stuck, events)
+
+    driver, waiting = access.driver(), show.Waiting(args)
     try:
-        release = driver.follow(release.id, lambda release: there(release) or over(), lambda *_: None)
+        release = driver.follow(release.id, lambda release: there(release) or over(), told)
     finally:
         access.leave(driver, release)
     if not there(release) and not release.halted:
