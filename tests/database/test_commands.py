@@ -241,6 +241,12 @@ def test_what_env_file_gives_is_hidden_where_it_is_neither_short_nor_ordinary(tm
     assert hidden.clean({"line": printed})["line"] == shown
 
 
+@pytest.mark.parametrize("name", ["DB_PASSWORD", "SESSION_SECRET", "GITHUB_TOKEN", "API_KEY", "key"])
+def test_a_variable_whose_name_says_that_it_is_a_secret_is_hidden_however_ordinary(tmp_path: Path, name: str) -> None:
+    hidden = Redaction(at(tmp_path, "sqlite:///shop.db", env_file={name: "letmein", f"{name}_KEY": "1", "KEYBOARD": "german"}).hidden)
+    assert hidden.clean({"line": "letmein, 1 german"})["line"] == "[redacted], 1 german"
+
+
 def test_a_command_that_is_not_there_says_where_it_was_looked_for(users: Base, place: Home) -> None:
     Path(place.directory, "migrate").unlink()
     toml = JUDGED.format(sql='"true"').replace('"sh"', '"nobodys-alembic"')
