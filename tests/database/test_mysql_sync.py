@@ -1,5 +1,6 @@
 """Two-way sync on MariaDB: every rule of the decision table, every way to write a row, and the types and names that a table may have."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -193,6 +194,26 @@ class TestEveryWayToWrite:
         before = users.row(1), users.row(2)
         users.anyone.run("DELETE FROM users", "INSERT INTO users SELECT * FROM dump")
         assert (users.row(1), users.row(2)) == before
+
+    @pytest.mark.parametrize("event", ["insert", "update"])
+    def test_a_trigger_that_an_earlier_bleen_made_and_that_no_dump_can_rename_is_made_anew(self, users: Table, event: str) -> None:
+        """It named its database, and was called by a hash of its body alone."""
+        (ours,) = [each for each in users.sync.ours() if each.name.startswith(f"{users.sync.name}_{event}")]
+        name = f"{users.sync.name}_{event}_{hashlib.sha256(ours.body.encode()).hexdigest()[:8]}"
+        made, of = users.sync.named(name), users.sync.named("users")
+        change(users.server, f"DROP TRIGGER `{ours.name}`", f"CREATE TRIGGER {made} BEFORE {event} ON {of} FOR EACH ROW {ours.body}")
+        change(users.server, *users.sync.install())
+        shown = [str(users.anyone.rows(f"SHOW CREATE TRIGGER `{each.name}`")) for each in users.sync.ours()]
+        assert [users.base.name in each for each in shown] == [False, False]
+
+    def test_the_table_may_be_in_another_database_than_the_url_s(self, maria_base: MariaBase) -> None:
+        with (
+            maria_base.server.database() as aside,
+            Table(maria_base, NAMES._replace(table=f"{aside.name}.users"), USERS.replace("users", f"{aside.name}.users")) as users,
+        ):
+            users.new.run(f"INSERT INTO {aside.name}.users (id, full_name) VALUES (1, 'Ada King')")
+            assert (users.row(), users.counts) == (("Ada", "King", "Ada King"), (1, 0))
+            change(users.server, *users.sync.remove())
 
     def test_a_client_with_another_sql_mode_and_character_set_writes_the_same(self, users: Table, maria_base: MariaBase) -> None:
         with maria_base.connect(charset="latin1") as other:

@@ -15,6 +15,8 @@ Why it is as it is:
   client's write comes to the same. ``time_zone`` it does not keep: hence what depends on it is refused.
 - Who writes is known by ``@bleen_environment`` in the session: ``SET @bleen_environment = 'green'``, which drivers send for each connection
   (init_command, sessionVariables).
+- A dump keeps the text of a trigger as it was made. A name without its database is of the trigger's own, whoever fires it, and so of the one that a dump is
+  restored into: triggers name none, but for a table elsewhere than in the database of the url, where CREATE TRIGGER would not find it.
 - MariaDB counts with sequences, which nobody waits for and no rollback turns back. MySQL has none, and a row that is a counter would be one for which every
   writer waits until the one before has committed: there, nothing is counted.
 """
@@ -220,6 +222,10 @@ class Sync(NamedTuple):
     def named(self, name: str) -> str:
         return f"{self._q(self.schema)}.{self._q(name)}"
 
+    def dumped(self, name: str) -> str:
+        """As CREATE TRIGGER says it, which a dump repeats."""
+        return self._q(name) if self.server.qualified([self.table]) == (self.schema, self.table) else self.named(name)
+
     def forward(self) -> Mapping[str, Expression]:
         return {name: read(self.pair.forward[name], f"forward of {name}", self.table, self.pair.old) for name in self.pair.new}
 
@@ -233,18 +239,18 @@ class Sync(NamedTuple):
         return f"SELECT next_not_cached_value - 1 FROM {self.named(self._sequences()[which])}" if self.server.mariadb else ""
 
     def _next(self, which: int) -> str:
-        return f"SET bleen_count = NEXT VALUE FOR {self.named(self._sequences()[which])};" if self.server.mariadb else ""
+        return f"SET bleen_count = NEXT VALUE FOR {self._q(self._sequences()[which])};" if self.server.mariadb else ""
 
     @property
     def _parting(self) -> str:
         return f"{self.name}_parts_00000000"
 
     def _trigger(self, kind: str, body: str) -> str:
-        return f"{self.name}_{kind}_{hashlib.sha256(body.encode()).hexdigest()[:8]}"
+        return f"{self.name}_{kind}_{hashlib.sha256(f'{self.dumped(self.table)} {body}'.encode()).hexdigest()[:8]}"
 
     def _create(self, name: str, event: str, body: str) -> str:
         first = f"PRECEDES {self._q(self._parting)} " if event == "INSERT" and self._parting in [each.name for each in self.there] else ""
-        return f"CREATE TRIGGER {self.named(name)} BEFORE {event} ON {self.named(self.table)} FOR EACH ROW {first}{body}"
+        return f"CREATE TRIGGER {self.dumped(name)} BEFORE {event} ON {self.dumped(self.table)} FOR EACH ROW {first}{body}"
 
     def _part(self, freed: Sequence[str]) -> str:
         """Makes the trigger that gives columns a value which an INSERT would have to give."""
