@@ -1,6 +1,7 @@
 """Two-way sync on MariaDB: every rule of the decision table, every way to write a row, and the types and names that a table may have."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -524,9 +525,11 @@ class TestInstallAndRemove:
         users.anyone.run("UPDATE users SET note = 'x'")
         assert (users.diverged(), users.anyone.only(users.sync.unreadable())) == (0, 1)
 
-    def test_a_write_that_the_old_constraints_forbid_fails_for_the_new_version(self, maria_base: MariaBase) -> None:
-        with Table(maria_base, table=USERS.replace("last varchar(40)", "last varchar(5)")) as users, pytest.raises(err.DataError, match="Data too long"):
-            users.new.run("INSERT INTO users (id, full_name) VALUES (1, 'Ada Lovelace')")
+    @pytest.mark.parametrize(("short", "gives"), [("last", "full_name) VALUES (1, 'Ada Lovelace')"), ("full_name", "first, last) VALUES (1, 'Ada', 'King')")])
+    def test_a_write_that_does_not_fit_into_the_other_side_fails_and_names_the_column(self, maria_base: MariaBase, short: str, gives: str) -> None:
+        table = re.sub(rf"{short} varchar\(\d+\)", f"{short} varchar(5)", USERS)
+        with Table(maria_base, table=table) as users, pytest.raises(err.DataError, match=f"Data too long for column '{short}'"):
+            users.anyone.run(f"INSERT INTO users (id, {gives}")
 
     def test_many_pairs_on_one_table(self, users: Table) -> None:
         change(users.server, "ALTER TABLE users ADD age varchar(9), ADD years int")
