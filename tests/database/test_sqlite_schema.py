@@ -30,7 +30,7 @@ from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
 from bleen.database.sqlite import processes as sqlite_processes
 from bleen.database.statements import Place, Statement
-from bleen.errors import Refused, UserError
+from bleen.errors import Refused, Unavailable, UserError
 from bleen.testing.site import until
 
 USERS = """
@@ -780,3 +780,31 @@ def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warne
     (said,) = Foresight(schema).risks(parse("0001_x", {"contract.sql": "ALTER TABLE notes DROP COLUMN note; ALTER TABLE notes DROP at;"}, "0001_x"))
     assert "drops note of notes, NOT NULL without a default" in said
     assert "rebuild the table in a release before this one" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "way"),
+    [
+        ("expand", "expanded again, it goes on from there, and `bleen migrate revert 0007_full_name` undoes what was done of it"),
+        ("contract", "`bleen migrate contract 0007_full_name` goes on from there"),
+        ("revert", "`bleen migrate revert 0007_full_name` goes on from there"),
+    ],
+)
+def test_a_disk_that_is_full_breaks_off_and_what_goes_on_is_said(schema: Schema, verb: str, way: str) -> None:
+    """The issue: "Any failure leaves a state from which expand resumes or reverts, and says so"."""
+    grows = {"expand.sql": FULL_NAME["expand.sql"], verb + ".sql": FULL_NAME[f"{verb}.sql"] + "\nCREATE TABLE large AS SELECT zeroblob(1000000) AS all_of_it;"}
+    large = parse("0007_full_name", {**FULL_NAME, **grows}, "0007_full_name")
+    verbs: dict[str, Callable[[], object]] = {
+        "expand": lambda: schema.expand([large], "shop", 2, SHIPS),
+        "contract": lambda: schema.contract("0007_full_name"),
+        "revert": lambda: schema.revert("0007_full_name"),
+    }
+    if verb != "expand":
+        verbs["expand"]()
+    ((pages,),) = schema.server.rows("PRAGMA page_count")
+    schema.server.rows(f"PRAGMA max_page_count = {pages + 100}")
+    with pytest.raises(Unavailable, match=re.escape(f"0007_full_name: the database cannot be worked with: database or disk is full; {way}")):
+        verbs[verb]()
+    schema.server.rows("PRAGMA max_page_count = 100000")
+    verbs[verb]()
+    assert [entry.state for entry in schema.ledger.entries()] == {"expand": [State.EXPANDED], "contract": [State.CONTRACTED], "revert": []}[verb]
