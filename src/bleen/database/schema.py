@@ -14,7 +14,7 @@ from bleen.database.ledger import Entry, Known, Ledger, State
 from bleen.database.migration import Backfill, Locks, Migration
 from bleen.database.pairs import Pairs
 from bleen.database.retracing import CLEARING, Retracing
-from bleen.database.server import Server, Told
+from bleen.database.server import NotGiven, Server, Told, TookTooLong
 from bleen.database.statements import in_a_line
 from bleen.database.steps import Steps, mend
 from bleen.errors import Refused, Unavailable
@@ -346,14 +346,18 @@ class Schema:
             self.ledger.note(self.ledger.mark(migration.name, *command.VERSION, True, "", memo))
         if migration.name in together:
             self._finish(migration, home, together)
-        with _broken_off(migration.name, f"expanded again, it goes on from there, and `bleen migrate revert {migration.name}` undoes what was done of it"):
-            self._steps.command(migration, "expand", home, self._straight(migration, "expand", home))
-            self._steps.expand(migration)
-            self._pairs.install(migration, self.beside(migration.name), mend(migration))
-            if fill := parts.fill(self.server, migration):
-                self._go_over(migration, fill)
-                self._pairs.refuse_left_out(migration, fill)
-            self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
+        way = f"expanded again, it goes on from there, and `bleen migrate revert {migration.name}` undoes what was done of it"
+        try:
+            with _broken_off(migration.name, way):
+                self._steps.command(migration, "expand", home, self._straight(migration, "expand", home))
+                self._steps.expand(migration)
+                self._pairs.install(migration, self.beside(migration.name), mend(migration))
+                if fill := parts.fill(self.server, migration):
+                    self._go_over(migration, fill)
+                    self._pairs.refuse_left_out(migration, fill)
+                self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
+        except (NotGiven, TookTooLong) as error:
+            raise type(error)(f"{error}; {way}") from None
         self.told(f"{migration.name}: expanded")
         return True
 
