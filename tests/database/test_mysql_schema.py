@@ -1301,3 +1301,21 @@ def test_a_default_that_a_modify_does_not_say_again_is_known_before_expand(users
     schema.server.rows("ALTER TABLE users ADD COLUMN age int DEFAULT 1")
     said = Foresight(schema).foreseen(migration("0008_age", contract=contract))
     assert ["takes the default of age away" in each and "say DEFAULT 1 in it" in each for each in said] == [True] * forgets
+
+
+REQUIRED = """[[sync]]
+table = "users"
+old = ["phone"]
+new = ["tel"]
+forward = {{ tel = "{}" }}
+backward = {{ phone = "tel" }}
+on_conflict = "new"
+"""
+
+
+@pytest.mark.parametrize(("forward", "told"), [("phone", True), ("coalesce(phone, '')", False)])
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(schema: Schema, forward: str, told: bool) -> None:
+    schema.server.rows("ALTER TABLE users ADD COLUMN phone varchar(20)")
+    expand = {"expand.sql": "ALTER TABLE users ADD COLUMN tel varchar(20) NOT NULL DEFAULT '';", "migration.toml": REQUIRED.format(forward)}
+    said = [each for each in Foresight(schema).risks(parse("0008_tel", expand, "")) if "tel is NOT NULL from expand on" in each]
+    assert len(said) == told

@@ -2201,3 +2201,23 @@ def test_the_plan_tells_of_a_default_that_the_new_side_of_a_pair_lacks(base: Bas
     assert "age of users has a default, and years none" in Foresight(schema).risks(parse("0008_years", {"expand.sql": added, "migration.toml": pair}, ""))[0]
     more = f"{added}\nALTER TABLE users ALTER COLUMN years SET DEFAULT 3;"
     assert Foresight(schema).risks(parse("0008_years", {"expand.sql": more, "migration.toml": pair}, "")) == []
+
+
+REQUIRED = """[[sync]]
+table = "users"
+old = ["phone"]
+new = ["tel"]
+forward = {{ tel = "{}" }}
+backward = {{ phone = "tel" }}
+on_conflict = "new"
+"""
+
+
+@pytest.mark.parametrize(("forward", "told"), [("phone", True), ("coalesce(phone, '')", False)])
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(base: Base, forward: str, told: bool) -> None:
+    with base.connect() as db:
+        db.execute("CREATE TABLE users (id int PRIMARY KEY, phone varchar(20))")
+    schema = Schema(base.open())
+    expand = {"expand.sql": "ALTER TABLE users ADD COLUMN tel varchar(20) NOT NULL DEFAULT '';", "migration.toml": REQUIRED.format(forward)}
+    said = [each for each in Foresight(schema).risks(parse("0008_tel", expand, "")) if "tel is NOT NULL from expand on" in each]
+    assert len(said) == told

@@ -808,3 +808,27 @@ def test_a_disk_that_is_full_breaks_off_and_what_goes_on_is_said(schema: Schema,
     schema.server.rows("PRAGMA max_page_count = 100000")
     verbs[verb]()
     assert [entry.state for entry in schema.ledger.entries()] == {"expand": [State.EXPANDED], "contract": [State.CONTRACTED], "revert": []}[verb]
+
+
+ADDS = "ALTER TABLE users ADD COLUMN tel {};"
+NULLS = {
+    "what may be NULL": (ADDS.format("text NOT NULL DEFAULT ''"), "phone", True),
+    "what is put together of it": (ADDS.format("varchar(9, 9) DEFAULT '' NOT NULL"), "first_name || phone", True),
+    "what is never NULL": (ADDS.format("text NOT NULL DEFAULT ''"), "coalesce(phone, '')", False),
+    "another column": ("ALTER TABLE users ADD COLUMN n int NOT NULL DEFAULT 0;" + ADDS.format("text DEFAULT ''"), "phone", False),
+    "a condition": (ADDS.format("text") + " CREATE INDEX i ON users (tel) WHERE tel IS NOT NULL;", "phone", False),
+}
+
+
+@pytest.mark.parametrize("what", NULLS)
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(users: File, schema: Schema, what: str) -> None:
+    expand, forward, told = NULLS[what]
+    schema.server.rows("ALTER TABLE users ADD COLUMN phone text DEFAULT '0'")
+    pair = "[[sync]]\ntable = 'users'\nold = ['first_name', 'phone']\nnew = ['tel']\nbackward = { first_name = 'tel', phone = 'tel' }\non_conflict = 'new'\n"
+    wanted = parse("0008_tel", {"expand.sql": expand, "migration.toml": f'{pair}forward = {{ tel = "{forward}" }}\nlossy = true\n'}, "")
+    said = [each for each in Foresight(schema).risks(wanted) if "tel is NOT NULL from expand on, and what forward makes of phone may be NULL" in each]
+    assert len(said) == told
+    schema.expand([wanted], "shop", 2, SHIPS)
+    with users.connect() as old, pytest.raises(sqlite3.IntegrityError, match=r"users\.tel") if told else nullcontext():
+        old.execute("UPDATE users SET phone = '1'")
+        old.execute("UPDATE users SET phone = NULL")
