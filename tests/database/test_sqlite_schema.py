@@ -31,7 +31,7 @@ from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
 from bleen.database.sqlite import processes as sqlite_processes
 from bleen.database.statements import Place, Statement
-from bleen.errors import Refused, UserError
+from bleen.errors import Refused, Unavailable, UserError
 from bleen.testing.site import until
 
 USERS = """
@@ -818,3 +818,55 @@ def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warne
     (said,) = Foresight(schema).risks(parse("0001_x", {"contract.sql": "ALTER TABLE notes DROP COLUMN note; ALTER TABLE notes DROP at;"}, "0001_x"))
     assert "drops note of notes, NOT NULL without a default" in said
     assert "rebuild the table in a release before this one" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "way"),
+    [
+        ("expand", "expanded again, it goes on from there, and `bleen migrate revert 0007_full_name` undoes what was done of it"),
+        ("contract", "`bleen migrate contract 0007_full_name` goes on from there"),
+        ("revert", "`bleen migrate revert 0007_full_name` goes on from there"),
+    ],
+)
+def test_a_disk_that_is_full_breaks_off_and_what_goes_on_is_said(schema: Schema, verb: str, way: str) -> None:
+    """The issue: "Any failure leaves a state from which expand resumes or reverts, and says so"."""
+    grows = {"expand.sql": FULL_NAME["expand.sql"], verb + ".sql": FULL_NAME[f"{verb}.sql"] + "\nCREATE TABLE large AS SELECT zeroblob(1000000) AS all_of_it;"}
+    large = parse("0007_full_name", {**FULL_NAME, **grows}, "0007_full_name")
+    verbs: dict[str, Callable[[], object]] = {
+        "expand": lambda: schema.expand([large], "shop", 2, SHIPS),
+        "contract": lambda: schema.contract("0007_full_name"),
+        "revert": lambda: schema.revert("0007_full_name"),
+    }
+    if verb != "expand":
+        verbs["expand"]()
+    ((pages,),) = schema.server.rows("PRAGMA page_count")
+    schema.server.rows(f"PRAGMA max_page_count = {pages + 100}")
+    with pytest.raises(Unavailable, match=re.escape(f"0007_full_name: the database cannot be worked with: database or disk is full; {way}")):
+        verbs[verb]()
+    schema.server.rows("PRAGMA max_page_count = 100000")
+    verbs[verb]()
+    assert [entry.state for entry in schema.ledger.entries()] == {"expand": [State.EXPANDED], "contract": [State.CONTRACTED], "revert": []}[verb]
+
+
+ADDS = "ALTER TABLE users ADD COLUMN tel {};"
+NULLS = {
+    "what may be NULL": (ADDS.format("text NOT NULL DEFAULT ''"), "phone", True),
+    "what is put together of it": (ADDS.format("varchar(9, 9) DEFAULT '' NOT NULL"), "first_name || phone", True),
+    "what is never NULL": (ADDS.format("text NOT NULL DEFAULT ''"), "coalesce(phone, '')", False),
+    "another column": ("ALTER TABLE users ADD COLUMN n int NOT NULL DEFAULT 0;" + ADDS.format("text DEFAULT ''"), "phone", False),
+    "a condition": (ADDS.format("text") + " CREATE INDEX i ON users (tel) WHERE tel IS NOT NULL;", "phone", False),
+}
+
+
+@pytest.mark.parametrize("what", NULLS)
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(users: File, schema: Schema, what: str) -> None:
+    expand, forward, told = NULLS[what]
+    schema.server.rows("ALTER TABLE users ADD COLUMN phone text DEFAULT '0'")
+    pair = "[[sync]]\ntable = 'users'\nold = ['first_name', 'phone']\nnew = ['tel']\nbackward = { first_name = 'tel', phone = 'tel' }\non_conflict = 'new'\n"
+    wanted = parse("0008_tel", {"expand.sql": expand, "migration.toml": f'{pair}forward = {{ tel = "{forward}" }}\nlossy = true\n'}, "")
+    said = [each for each in Foresight(schema).risks(wanted) if "tel is NOT NULL from expand on, and what forward makes of phone may be NULL" in each]
+    assert len(said) == told
+    schema.expand([wanted], "shop", 2, SHIPS)
+    with users.connect() as old, pytest.raises(sqlite3.IntegrityError, match=r"users\.tel") if told else nullcontext():
+        old.execute("UPDATE users SET phone = '1'")
+        old.execute("UPDATE users SET phone = NULL")

@@ -36,6 +36,14 @@ def test_what_an_operation_writes_is_let_pass_in_its_phase(case: Case, dialect: 
     assert bool(case.contracted) == ("contract.sql" in made.files) or dialect != "postgres"
 
 
+@pytest.mark.parametrize("case", [case for name, case in CASES.items() if "with a default, of a column that is required" in name])
+def test_a_column_that_is_required_is_so_from_the_beginning_where_it_cannot_become_so(case: Case) -> None:
+    required = {
+        d: [part for part in ("expand.sql", "contract.sql") if "NOT NULL" in migrations(from_words(case.words), d, "")[0].files[part]] for d in DIALECTS
+    }
+    assert required == {"postgres": ["contract.sql"], "mysql": ["contract.sql"], "sqlite": ["expand.sql"]}
+
+
 def test_operations_that_fill_rows_are_a_migration_each() -> None:
     add = ["add_column", "table=people", "type=text", "fill=''"]
     first, second = migrations(from_words([*add, "column=a", "create_index", "table=people", "columns=b", *add, "column=c"]), "postgres", "")

@@ -105,9 +105,12 @@ class _Moved(NamedTuple):
         if self.not_null and say.dialect == "sqlite":  # and at once it would refuse what the old version writes
             raise UserError(f"SQLite makes no column NOT NULL that is there, as {', '.join(self.new)} is by then: leave not_null out")
         sets = ", ".join(f"{say.name(column)} = {self.forward[column]}" for column in self.new)
-        required = [line for column, type in self.new.items() if self.not_null for line in say.require(self.table, column, type, self.default)]
+        at_once = self.not_null and say.at_once(self.default)
+        later = self.not_null and not at_once
+        required = [line for column, type in self.new.items() if later for line in say.require(self.table, column, type, self.default)]
+        early = ["-- NOT NULL from the beginning, as SQLite makes no column so later: the old version must write no NULL either."] if at_once else []
         return Steps(
-            [line for column, type in self.new.items() for line in say.add_column(self.table, column, type, self.default, False)],
+            [*early, *(line for column, type in self.new.items() for line in say.add_column(self.table, column, type, self.default, at_once))],
             f"UPDATE {say.name(self.table)} SET {sets};",
             [*required, *(line for column in self.old for line in say.drop_column(self.table, column))],
             pair_toml(say.name(self.table), tuple(self.old), tuple(self.new), self.forward, self.backward),
