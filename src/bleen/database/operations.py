@@ -102,11 +102,12 @@ class _Moved(NamedTuple):
     not_null: bool = False
 
     def steps(self, say: Wording) -> Steps:
-        if self.not_null and say.dialect == "sqlite":  # and at once it would refuse what the old version writes
-            raise UserError(f"SQLite makes no column NOT NULL that is there, as {', '.join(self.new)} is by then: leave not_null out")
         sets = ", ".join(f"{say.name(column)} = {self.forward[column]}" for column in self.new)
         at_once = self.not_null and say.at_once(self.default)
         later = self.not_null and not at_once
+        if later and say.dialect == "sqlite":
+            way = "leave not_null out, or say a default where the operation takes one"
+            raise UserError(f"SQLite makes no column NOT NULL that is there, as {', '.join(self.new)} is by then: {way}")
         required = [line for column, type in self.new.items() if later for line in say.require(self.table, column, type, self.default)]
         early = ["-- NOT NULL from the beginning, as SQLite makes no column so later: the old version must write no NULL either."] if at_once else []
         return Steps(
