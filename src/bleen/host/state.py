@@ -20,6 +20,7 @@
 import os
 import sys
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -106,8 +107,9 @@ def find(file: Path) -> Place:
     """
     service, _, _ = (text_of(_note(file)) or "").partition("\n")
     if not service:
+        way = _elsewhere(lambda other: text_of(_note(file, other)) is not None)
         known = f"--service names one of {', '.join(services())}" if services() else f"there is none yet under {root()}"
-        raise UserError(f"no service is known for {os.path.abspath(file)}: `bleen up` makes one known; {known}")
+        raise UserError(f"no service is known for {os.path.abspath(file)}: {way or f'`bleen up` makes one known; {known}'}")
     return named(service)
 
 
@@ -115,8 +117,22 @@ def named(service: str) -> Place:
     """The place of a service. Raises UserError if there is none."""
     place = Place(service)
     if "/" in service or not os.path.exists(place.journal):  # which is False for a name that is too long, too
-        raise UserError(f"no service {service!r} under {root()}: run `bleen up` with its bleen.yaml first")
+        way = _elsewhere(lambda other: os.path.exists(Place(service, other).journal)) if "/" not in service else ""
+        raise UserError(f"no service {service!r} under {root()}: {way or 'run `bleen up` with its bleen.yaml first'}")
     return place
+
+
+def holding(record: str) -> Place | None:
+    """The place, of whatever state on this host, where the record of something that bleen launched lies; None if no journal is there, or we may not look."""
+    found = (p for p in Path(record).parents if p.parent.name == "services" and os.path.exists(p / "journal.db"))
+    return next((Place(p.name, p.parent.parent) for p in found), None)
+
+
+def chosen(at: Path, *words: str) -> str:
+    """A command line of bleen with the state at this root, whatever the shell has set."""
+    import shlex
+
+    return f"BLEEN_STATE={shlex.quote(str(at))} {shlex.join(['bleen', *words])}"
 
 
 def services() -> list[str]:
@@ -140,7 +156,16 @@ def _would_own(owner: int, directory: Path) -> bool:
         os.unlink(probe)
 
 
-def _note(file: Path) -> Path:
+def _elsewhere(known: Callable[[Path], bool]) -> str:
+    """The way to another state of this host, of which something runs and where that is known, in words; empty if there is none that we may see."""
+    from bleen.host import launch, processes
+
+    found = {place.root for record in processes.variables(launch.MARK).values() if (place := holding(record))}
+    others = sorted(each for each in found if os.path.realpath(each) != os.path.realpath(root()) and known(each))
+    return f"it is known under another BLEEN_STATE than {root()}: " + " or ".join(f"`{chosen(each, *sys.argv[1:])}`" for each in others) if others else ""
+
+
+def _note(file: Path, at: Path | None = None) -> Path:
     path = os.path.realpath(file)
     # the check sum keeps long paths with the same end apart; a hash function would cost more than the rest of the look-up
-    return root() / "files" / f"{zlib.crc32(os.fsencode(path)):08x}{path.replace('%', '%25').replace('/', '%2F')[-60:]}"
+    return (at or root()) / "files" / f"{zlib.crc32(os.fsencode(path)):08x}{path.replace('%', '%25').replace('/', '%2F')[-60:]}"

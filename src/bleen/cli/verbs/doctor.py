@@ -9,10 +9,10 @@ import re
 import resource
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
@@ -126,7 +126,7 @@ def _service(args: Namespace) -> Iterator[Finding]:
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
     if not place.journal.exists():
-        yield from _addresses(wanted["listen"], wanted["preview"])
+        yield from _addresses(place, wanted)
         yield Finding("warn", f"{loaded.service} is not up", "`bleen up` starts it")
         return
     yield from _running(Access(place, wiring.journal(place)))
@@ -156,21 +156,17 @@ def _certificate(certificate: Certificate) -> Finding:
     return Finding("ok", f"certificate: {certificate.chain} fits its key")
 
 
-def _addresses(*addresses: str) -> Iterator[Finding]:
-    for address in addresses:
-        held = taken(address)
-        if held is None:
-            yield Finding("ok", f"{address} is free")
-        else:
-            way = "end it, or" if held.by else "look as root whether somebody holds it, or"
-            yield Finding("no", f"{address} {held.why}", f"{way} choose another address in bleen.yaml")
+def _addresses(place: Place, wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    for address in (wanted[name] for name in ("listen", "preview") if name in wanted):
+        held = taken(place, address)
+        yield Finding("no", f"{address} {held.why}", held.way) if held else Finding("ok", f"{address} is free")
 
 
 def _running(access: Access) -> Iterator[Finding]:
     seen = picture.of(access)
     router = seen["router"]
     if not seen["up"]:
-        yield from _addresses(*(access.service.router[name] for name in ("listen", "preview") if name in access.service.router))
+        yield from _addresses(access.place, access.service.router)
         yield Finding("warn", f"{access.name} is down", "`bleen up` starts it")
         return
     yield (
