@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from bleen import config
 from bleen.cli import addresses, picture, show
-from bleen.cli.access import Access, described, open_service
+from bleen.cli.access import Access, described, moved, open_service
 from bleen.config import Config
 from bleen.errors import Unavailable, UserError
 from bleen.host import clock
@@ -55,7 +55,8 @@ def over(access: Access, loaded: Config, version: str) -> Planned:
     """The plan of a release over what serves. Raises as ``make`` does, but for another router."""
     active = _active(access)
     current = access.release_of(active.environment) if active else None
-    return Planned(access, loaded, _made(loaded, version, active, current), current)
+    plan, note = _made(loaded, version, active, current), moved(access.place, loaded.path)
+    return Planned(access, loaded, plan._replace(warnings=(note, *plan.warnings)) if note else plan, current)
 
 
 def first(loaded: Config, version: str) -> Plan:

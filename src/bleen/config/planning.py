@@ -210,6 +210,9 @@ def _warnings(config: Config, made: Plan, active: Active | None) -> Iterator[str
         yield f"{active.warm} stops being reachable: its warm environment is taken for {made.version}"
     if active and active.platform:
         yield from _differences(active.platform, made.platform)
+        was, now = active.platform.get("directory"), str(config.beside(filled(process.directory, {"version": active.version})))
+        if was and was != now:
+            yield f"directory changes: {active.version} runs in {was}, and would now run in {now}"
     if active and active.version == made.version and (shared := made.shared(active.platform)):
         yield f"{made.old_words} runs from {shared} too: if that was changed since, a copy of it that starts again after a rollback has what is there then"
     if active and made.window == 0:

@@ -9,6 +9,7 @@
         fence  reserve         see ``files``
         identity               what tells this state from another one of the service, on another host, say
         beat                   an empty file; its time, on the journal's clock, is when who drives was last heard of
+        file                   the path of the bleen.yaml that it was last brought up or released from
         engine.json            the resident engine's process
         engine.log             what it has to say
         secrets/               values for ``${NAME}``, a file (0600) for each release whose environment may run
@@ -49,6 +50,7 @@ class Place:
         self.reserve = self.path / "reserve"
         self.beat = self.path / "beat"
         self._identity = self.path / "identity"
+        self._file = self.path / "file"
         self.engine = self.path / "engine.json"
         self.log = self.path / "engine.log"
         self.secrets = self.path / "secrets"
@@ -92,6 +94,18 @@ class Place:
             name, become = f"user {owner}", ["setpriv", "--reuid", str(owner), "--clear-groups"] if root else ["sudo", "-u", f"#{owner}"]
         way = shlex.join([*become, "--", "env", f"BLEEN_STATE={self.root}", "bleen", *sys.argv[1:]])  # sudo keeps no variable
         raise UserError(f"{self.path} belongs to {name}: nothing was changed; run this as that user: `{way}`")
+
+    def came_from(self, file: Path) -> str:
+        """The bleen.yaml that it was last brought up or released from, where that is another one than this; else empty."""
+        known = text_of(self._file) or ""
+        return "" if os.path.realpath(known) == os.path.realpath(file) else known
+
+    def comes_from(self, file: Path) -> None:
+        """Writes down the bleen.yaml that it is brought up or released from."""
+        text = os.fsencode(os.path.abspath(file)).decode(errors="backslashreplace")
+        if text_of(self._file) != text:
+            with suppress(OSError):  # a full disk keeps nobody from bringing it up
+                write_durably(self._file, text)
 
     def remember(self, file: Path) -> None:
         """Maps a bleen.yaml to this service, for the verbs that do not read it."""

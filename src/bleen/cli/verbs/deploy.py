@@ -119,11 +119,14 @@ def _open(args: Namespace, planned: planning.Planned, driver: Driver, following:
     while True:
         secrets = planning.stage(access.place, planned.config)
         try:
-            return access.journal.open(access.name, planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets}), who())
+            release = access.journal.open(access.name, planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets}), who())
         except Busy:
             Path(secrets).unlink(missing_ok=True)
             _make_way(args, access, driver, following)
             planned = planning.make(args)  # what is active may be another one now
+        else:
+            access.place.comes_from(planned.config.path)
+            return release
 
 
 def _make_way(args: Namespace, access: Access, driver: Driver, following: Following) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
-from bleen.cli.access import Access, described, open_service, outdated
+from bleen.cli.access import Access, described, moved, open_service, outdated
 from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
 from bleen.host import state
@@ -121,6 +121,8 @@ def _service(args: Namespace) -> Iterator[Finding]:
     if loaded.file.database is not None:
         yield from _database(args)
     place = Place(loaded.service)
+    if note := moved(place, file):
+        yield Finding("warn", note)
     if wanted["tls"]:
         yield _certificate(wiring.certificate(place, wanted))
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:

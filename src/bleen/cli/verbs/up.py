@@ -16,7 +16,7 @@ from typing import Any
 
 from bleen import __version__, config, wiring
 from bleen.cli import addresses, exits, picture, show
-from bleen.cli.access import Access, described, open_service, outdated, start_engine
+from bleen.cli.access import Access, described, moved, open_service, outdated, start_engine
 from bleen.cli.stopping import finish, stop_engine, stop_router
 from bleen.engine.drive import holder
 from bleen.errors import PortError, StaleWriter, UserError
@@ -35,6 +35,8 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     place, wanted = _wanted(args)
     place.must_be_ours()
+    if note := moved(place, Path(args.file)):
+        print(f"note: {note}", file=sys.stderr)
     addresses.of_nobody_else(place, wanted)
     if not place.journal.exists():
         addresses.usable(place, wanted)
@@ -47,6 +49,7 @@ def run(args: Namespace) -> int:
         addresses.usable(place, wanted)
     access.journal.register(access.name, wanted, True)
     place.remember(Path(args.file))
+    place.comes_from(Path(args.file))
     if args.apply and _answers(access) and (drift := _drift(access)):
         _put_back(args, access, drift)
     _engine(access)
