@@ -163,7 +163,8 @@ def _known(args: Namespace, loaded: Config) -> Access:
 def another_router(access: Access, loaded: Config) -> str:
     """That the router is to be another one than it is, in words; empty if it is not."""
     changed = addresses.changes(access.service.router, config.router(loaded))
-    return f"the router's settings are not part of a release and have changed ({changed}): `bleen up --apply` makes that change" if changed else ""
+    way = "bleen up --apply" if access.service.up else "bleen up"
+    return f"the router's settings are not part of a release and have changed ({changed}): `{way}` makes that change" if changed else ""
 
 
 def _active(access: Access) -> config.Active | None:
