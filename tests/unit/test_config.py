@@ -175,6 +175,7 @@ rollback_window: *x
         "bleen.yaml:8:20: signal: `NOPE` is not a signal that ends a service; one of TERM, INT, QUIT, HUP, USR1, USR2, WINCH, KILL",
         "bleen.yaml:8:35: timeout: `10` has no unit; write 10s for seconds (units: ms s m h d)",
         "bleen.yaml:9:5: `listen` is not a key of platform.process; it belongs under `router.envoy`",
+        'bleen.yaml:11:46: preview: 0.0.0.0:8080 cannot be listened on beside `listen`, 127.0.0.1:8080; choose another port, such as "127.0.0.1:8081"',
         "bleen.yaml:11:67: `key` is missing in router.envoy.tls; for example `key: tls/shop.key`",
         "bleen.yaml:12:3: haproxy: is empty; give it a value, or remove the line",
         "bleen.yaml:14:11: health: is a list; it is a mapping with the keys path, interval, timeout, patience, fall",
@@ -185,6 +186,47 @@ rollback_window: *x
         "bleen.yaml:19:8: the anchor `&x`; anchors are not used here, write the value out where it is needed",
         "bleen.yaml:20:15: after_window: is not {replicas: N} with N from 1 to 100",
         "bleen.yaml:21:18: the alias `*x`; aliases are not used here, write the value out",
+    ]
+
+
+def test_a_value_that_is_wrong_by_itself_hides_none_that_do_not_go_together(faults: Callable[..., list[str]]) -> None:
+    """ "Every fault of the file is reported in one go": of the smoke tests that it names, too."""
+    Path("smoke-tests.yml").write_text("""\
+tests:
+  - {name: a, url: "http://127.0.0.1:8080/", frob: 1}
+  - {name: a, url: "/${capture.nope}/${NOPE}", expect_status: x}
+  - {name: b, url: /, capture: {token: {jsn: token}}}
+""")
+    said = faults("""\
+service: shop
+platform:
+  process: {command: [app], replicas: 5, ports: 20000-20001, log_size: 1}
+router:
+  envoy: {listen: "127.0.0.1:8080", preview: 8081}
+checks: {smoke: smoke-tests.yml}
+promotion: {mode: atuo, steps: [{share: 10}]}
+bake: -5s
+""")
+    assert [each.partition(";")[0].replace("-tests.yml", "") for each in said] == [
+        "bleen.yaml:3:49: ports: 2 ports are not enough",
+        "bleen.yaml:3:72: log_size: `1` is not a size from 10KB to 100GB",
+        "bleen.yaml:5:46: preview: `8081` is not an address",
+        "bleen.yaml:7:19: mode: `atuo` is not one of auto, manual",
+        "bleen.yaml:7:32: steps: the last step is not 100",
+        "bleen.yaml:8:7: bake: `-5s` is not a duration",
+        "smoke:2:20: 127.0.0.1:8080 is where users are served",
+        "smoke:2:46: `frob` is not a key of tests.0",
+        "smoke:3:12: `a` is the name of two tests",
+        "smoke:3:20: ${NOPE} is not set",
+        "smoke:3:20: ${capture.nope} is not captured by an earlier test",
+        "smoke:3:63: expect_status: `x` is not a status",
+        "smoke:4:41: `jsn` is not a key of tests.2.capture.token",
+    ]
+    both = '{envoy: {listen: "127.0.0.1:1", preview: 8081}, haproxy: {listen: "127.0.0.1:1", preview: "127.0.0.1:2"}}'
+    said = faults(f"service: shop\nplatform: {{process: {{command: [app]}}}}\nrouter: {both}\n")
+    assert [each.partition(";")[0] for each in said] == [
+        "bleen.yaml:3:50: preview: `8081` is not an address",
+        "bleen.yaml:3:67: haproxy: a service has one router",
     ]
 
 
