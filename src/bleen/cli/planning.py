@@ -100,8 +100,8 @@ def sweep(access: Access) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def in_the_way(access: Access, earlier: Release | None) -> str:
-    """Why a deploy would be refused until a person says what is to become of an earlier release; empty if nothing is in its way, or only an end."""
+def in_the_way(access: Access, earlier: Release | None, version: str) -> str:
+    """Why a deploy of a version would be refused until a person says what becomes of an earlier release; empty if nothing is in its way, or only an end."""
     if earlier is None or earlier.ended:
         return ""
     name = f"release {earlier.id.number} ({earlier.plan.version})"
@@ -111,7 +111,8 @@ def in_the_way(access: Access, earlier: Release | None) -> str:
         return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or `bleen deploy --replace` aborts it first"
     if earlier.phase is Phase.HOLDING:
         left = show.span((earlier.until or access.journal.now()) - access.journal.now())
-        return f"{name} keeps {earlier.plan.old_version} warm for {left} more; `bleen deploy --end-window` gives that up"
+        back = "; `bleen rollback` returns to it at once" if version == earlier.plan.old_version else ""
+        return f"{name} keeps {earlier.plan.old_version} warm for {left} more{back}; `bleen deploy --end-window` gives that up"
     if earlier.phase in REVERSIBLE:
         return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or take it back with `bleen rollback`"
     return ""
