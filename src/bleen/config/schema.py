@@ -6,6 +6,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import NullableSchema, WithDefaultSchema
 
 from bleen.config.fields import (
     UNFIT,
@@ -68,7 +70,7 @@ class Process(Strict):
     )
     env_file: Line | None = Field(default=None, description="A file of NAME=value lines, relative to this file: variables for the service, and for ${NAME}.")
     replicas: OneTo100 = Field(default=1, description="How many copies run in an environment.")
-    stop: Stop = Field(default=Stop(), description="How a copy is asked to end.")
+    stop: Stop = Field(default_factory=Stop, description="How a copy is asked to end.")
     keep_alive: Duration | None = Field(
         default=None, description="How long the application keeps an idle connection open; the proxy closes it before.", examples=["5s"]
     )
@@ -148,7 +150,7 @@ class Health(Strict):
 class Checks(Strict):
     """What must hold of an environment before it is promoted."""
 
-    health: Health = Field(default=Health(), description="The health check of each copy.")
+    health: Health = Field(default_factory=Health, description="The health check of each copy.")
     smoke: Line | None = Field(default=None, description="A file of smoke tests, relative to this file.", examples=["smoke-tests.yml"])
 
 
@@ -214,8 +216,8 @@ class File(Strict):
     platform: Platform = Field(description="Where environments run.")
     router: Router = Field(description="What moves production traffic; one of envoy, haproxy.")
     database: Database | None = Field(default=None, description="The database that the versions share; without it, no schema is changed.")
-    checks: Checks = Field(default=Checks(), description="What must hold of an environment before it is promoted.")
-    promotion: Promotion = Field(default=Promotion(), description="How users come to the new version.")
+    checks: Checks = Field(default_factory=Checks, description="What must hold of an environment before it is promoted.")
+    promotion: Promotion = Field(default_factory=Promotion, description="How users come to the new version.")
     bake: DurationOrNone = Field(default="10s", validate_default=True, description="How long the new version is judged under production traffic.")
     rollback_window: DurationOrNone = Field(
         default="15m", validate_default=True, description="How long the old version stays warm after the bake; `bleen rollback` returns to it at once."
@@ -226,9 +228,19 @@ class File(Strict):
     )
 
 
+class _Written(GenerateJsonSchema):
+    """A key that need not be there is left out, and not written as null."""
+
+    def nullable_schema(self, schema: NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        return {key: value for key, value in super().default_schema(schema).items() if (key, value) != ("default", None)}
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of bleen.yaml."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **File.model_json_schema(), "title": "bleen.yaml"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **File.model_json_schema(schema_generator=_Written), "title": "bleen.yaml"}
 
 
 def validated(model: type[M], source: Source) -> M | None:
