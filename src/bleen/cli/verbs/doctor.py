@@ -113,17 +113,18 @@ def _service(args: Namespace) -> Iterator[Finding]:
     try:
         loaded = config.load(file)
         described(args, loaded.service)
-        wanted = config.router(loaded)
     except UserError as error:
         yield Finding("no", f"{file} has faults", str(error))
         return
     yield Finding("ok", f"{file} is good: service {loaded.service}")
+    wanted, lacks = config.listener(loaded), config.lacking(loaded)
+    yield from (Finding("no", f"{fault}") for fault in lacks)
     if loaded.file.database is not None:
         yield from _database(args)
     place = Place(loaded.service)
     if note := moved(place, file):
         yield Finding("warn", note)
-    if wanted["tls"]:
+    if wanted["tls"] and all(os.path.isfile(path) for path in wanted["tls"].values()):
         yield _certificate(wiring.certificate(place, wanted))
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
