@@ -89,7 +89,8 @@ def _changed(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> Mapp
     """What the router is to be, once the old one is gone if that is another. Raises UserError for a change that would cut connections and was not asked for."""
     was = access.service.router
     changed = addresses.changes(was, wanted)
-    listens = [address for address in (was["listen"], was["preview"]) if (held := addresses.taken(access.place, address)) and held.ours]
+    both = (was["listen"], was["preview"])
+    listens = _answers(access) or any((held := addresses.taken(access.place, address)) and held.ours for address in both)  # one that hangs has connections, too
     if not args.apply and listens:
         raise UserError(
             f"the router runs with other settings ({changed}); `bleen up --apply` closes the listener, which cuts every connection, and opens it anew"
@@ -98,7 +99,7 @@ def _changed(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> Mapp
         print(f"bleen: {access.name} comes up with the settings that it had ({changed}); `bleen up --apply` makes that change", file=sys.stderr)
         addresses.usable(access.place, was)
         return was
-    addresses.usable(access.place, wanted, but=listens)
+    addresses.usable(access.place, wanted, but=both if listens else ())
     _taken_over(access)  # from a deploy that drives, too: it goes on once we have ended
     if not args.json:
         cut = f"connections to {was['listen']} are cut now" if listens else "nothing listens yet, and nothing is cut"
