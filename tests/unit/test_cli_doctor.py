@@ -38,6 +38,8 @@ def test_an_address_that_is_held_is_not_free(found: Found, seen: bool, monkeypat
         Path("bleen.yaml").write_text(config.template("envoy", "shop").replace("127.0.0.1:8080", listen).replace("127.0.0.1:8081", preview))
         said = found()
         assert said[f"{preview} is free"] == "ok"
+        lent = [what for what in said if what.endswith("to clients, one of which may have it when the proxy starts")]
+        assert [what.partition(":")[0] for what in lent] == [f"port {each.rpartition(':')[2]}" for each in (listen, preview)]
         (held,) = [what for what in said if what.startswith(listen)]
         assert said[held] == "no"
         assert f"is held by pid {os.getpid()} (" in held if seen else held.endswith("cannot be listened on: Address already in use")

@@ -34,7 +34,7 @@ def of(access: Access) -> dict[str, Any]:
         "up": service.up,
         "active": _environment(access, active, running) if active else None,
         "idle": _idle(access, active, running),
-        "release": show.of_release(newest, access.journal.now()) if newest else None,
+        "release": show.of_release(access.as_it_is(newest), access.journal.now()) if newest else None,
         "rollback": _rollback(access, newest, providers, looks, mute=routing is None and listens),
         "drift": _drift(service, newest, routing, trouble),
         "pending": [{**each, "window": window(access, newest) or None} for each in service.pending],

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from bleen.errors import UserError
+from bleen.errors import Unavailable, UserError
 from bleen.host.files import text_of, user, write_durably, write_in_place
 
 
@@ -104,7 +104,7 @@ class Place:
         """Writes down the bleen.yaml that it is brought up or released from."""
         text = os.fsencode(os.path.abspath(file)).decode(errors="backslashreplace")
         if text_of(self._file) != text:
-            with suppress(OSError):  # a full disk keeps nobody from bringing it up
+            with suppress(OSError, Unavailable):  # a full disk keeps nobody from bringing it up
                 write_durably(self._file, text)
 
     def remember(self, file: Path) -> None:

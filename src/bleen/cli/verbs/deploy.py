@@ -11,13 +11,14 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from bleen.cli import exits, picture, planning, show
 from bleen.cli.access import Access, start_engine, who
 from bleen.engine.drive import Driver
-from bleen.errors import Busy, UserError
+from bleen.errors import Busy, Unavailable, UserError
 from bleen.host.files import room
 from bleen.lifecycle import UNMOVED, Event, Phase, Release, Verb
 
@@ -113,15 +114,20 @@ def run(args: Namespace) -> int:
 
 
 def _open(args: Namespace, planned: planning.Planned, driver: Driver, following: Following) -> Release:
-    """Records the release; waits again if somebody else was faster."""
+    """Records the release; waits again if somebody else was faster. What was staged for one that was not recorded is removed."""
     access = planned.access
     planning.sweep(access)
     while True:
         secrets = planning.stage(access.place, planned.config)
+        plan = planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets})
         try:
-            release = access.journal.open(access.name, planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets}), who())
-        except Busy:
+            release = driver.unblocked(partial(access.journal.open, access.name, plan, who()))
+        except Exception as error:
             Path(secrets).unlink(missing_ok=True)
+            if isinstance(error, Unavailable):
+                raise UserError(f"nothing was changed: {error}") from None
+            if not isinstance(error, Busy):
+                raise
             _make_way(args, access, driver, following)
             planned = planning.make(args)  # what is active may be another one now
         else:
@@ -152,6 +158,8 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
 
 
 def _must_have_room(access: Access) -> None:
+    if room(access.place.path) < _ROOM:
+        planning.sweep(access)  # what has ended may be what takes it
     if room(access.place.path) < _ROOM:
         raise UserError(f"the disk of {access.place.path} is full: nothing was changed; make room, then try again")
 

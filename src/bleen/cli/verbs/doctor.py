@@ -19,7 +19,7 @@ from bleen.cli import exits, picture
 from bleen.cli.access import Access, described, moved, open_service, outdated
 from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
-from bleen.host import state
+from bleen.host import processes, state
 from bleen.host.files import Reserve, room
 from bleen.host.state import Place
 from bleen.providers.routers import haproxy
@@ -128,6 +128,7 @@ def _service(args: Namespace) -> Iterator[Finding]:
         yield _certificate(wiring.certificate(place, wanted))
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
+    yield from _lent(wanted["listen"], wanted["preview"])
     if not place.journal.exists():
         yield from _addresses(place, wanted)
         yield Finding("warn", f"{loaded.service} is not up", "`bleen up` starts it")
@@ -140,6 +141,13 @@ def _database(args: Namespace) -> Iterator[Finding]:
 
     try:
         with migrating.opened(args) as opened:
+            if lost := opened.schema.lost(opened.ships()):
+                yield Finding(
+                    "no",
+                    lost,
+                    "a version that lacks what was released is refused until then; how it is lost: docs/guide/adapters.md, A tool that compares",
+                )
+                return
             entries = opened.schema.ledger.entries()
             yield Finding("ok", f"database: {opened.schema.server.dialect}, answers, has seen {len(entries)} migrations")
             for entry in entries:
@@ -157,6 +165,15 @@ def _certificate(certificate: Certificate) -> Finding:
             "no", str(error), "put a certificate there that can be used, with its key; a running router keeps the one that it has until it is started again"
         )
     return Finding("ok", f"certificate: {certificate.chain} fits its key")
+
+
+def _lent(*addresses: str) -> Iterator[Finding]:
+    """Of ports that the kernel gives to clients: where one has it just then, the proxy cannot listen as it starts."""
+    kernel = processes.ephemeral()
+    for port in [int(each.rpartition(":")[2]) for each in addresses]:
+        if processes.lent(port):
+            said = f"port {port}: the kernel gives {kernel[0]}-{kernel[-1]} to clients, one of which may have it when the proxy starts"
+            yield Finding("warn", said, f"listen below {kernel[0]}, or keep it free: sysctl net.ipv4.ip_local_reserved_ports={port}")
 
 
 def _addresses(place: Place, wanted: Mapping[str, Any]) -> Iterator[Finding]:
