@@ -187,6 +187,9 @@ def test_every_verb_prints_one_json_document(tmp_path: Path) -> None:
         for what, each in said.items():
             assert isinstance(each.json, dict | list), what
         assert {name.split()[0] for name in said} == VERBS.keys()
+        for what in ("promote", "status"):  # which 1.1 holds
+            assert said[what].json["release"]["waiting"].keys() == {"until", "seconds", "why"}
+            assert 0 < said[what].json["release"]["waiting"]["seconds"] <= 900, what
 
 
 def test_a_refusal_is_one_json_document_too(tmp_path: Path) -> None:

@@ -62,3 +62,13 @@ def test_a_haproxy_that_is_older_than_what_it_is_written_for_stands_in_the_way(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert found()[f"{what}{program})"] == state
+
+
+def test_all_that_the_host_lacks_for_a_release_stands_in_the_way(found: Found) -> None:
+    """ "`doctor` looks at the machine": what `deploy` would refuse, and not what came first of it."""
+    text = config.template("envoy", "shop").replace("[python3, app.py,", "[no-such-program,").replace("    # user: shop ", "    user: nobody-of-that-name ")
+    Path("bleen.yaml").write_text(text.replace("    # tls: {", "    tls: {"))
+    said = found()
+    for part in ("`no-such-program` is no program", "this host has no user `nobody-of-that-name`", "fullchain.pem is no file", "key.pem is no file"):
+        assert [said[what] for what in said if part in what] == ["no"], part
+    assert said["bleen.yaml is good: service shop"] == "ok"

@@ -145,6 +145,16 @@ def described(args: Namespace, service: str) -> str:
     return service
 
 
+def moved(place: Place, file: Path) -> str:
+    """That a service was brought up or released from another bleen.yaml until now, in words; empty if it was not. A move is fine, a copied name is not."""
+    was = place.came_from(file)
+    if not was:
+        return ""
+    if not os.path.exists(was):
+        return f"{place.service} moves here from {was}, which is gone"
+    return f"{place.service} was run from {was} until now, which is still there: one name is one service; if this is another one, give it another `service`"
+
+
 def start_engine(place: Place) -> Process:
     """Starts a resident engine, re-parented to init; one that runs already is left as it is."""
     from bleen.host.errand import PASSED_ON

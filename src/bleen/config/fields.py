@@ -28,6 +28,18 @@ class Misfit(ValueError):
         self.key = key
 
 
+class _Unfit:
+    """Stands where a value was complained of, so that the rest is looked at all the same."""
+
+
+UNFIT: Any = _Unfit()
+
+
+def fit(*values: Any) -> bool:
+    """Whether nothing was complained of in any of them."""
+    return not any(value is UNFIT for value in values)
+
+
 def references(text: str) -> Iterator[str]:
     """The names in the ``${...}`` of a text that has been checked."""
     return (m["reference"] for m in TOKEN.finditer(text) if m["closed"])

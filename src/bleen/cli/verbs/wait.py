@@ -41,7 +41,7 @@ def run(args: Namespace) -> int:
     if not there(release) and not release.halted:
         why = access.as_it_is(release).why
         waits = f", and waits for {why}" if why else ""
-        show.result(args, f"release {release.id.number} is still in {release.phase}{waits}", ok=False, release=show.of_release(release))
+        show.result(args, f"release {release.id.number} is still in {release.phase}{waits}", ok=False, release=show.of_release(release, access.journal.now()))
         return exits.SAID_NO
     code = exits.of(release)
     if not args.json:
@@ -53,6 +53,6 @@ def run(args: Namespace) -> int:
         args,
         f"release {release.id.number} ({release.plan.version}): {release.phase}{f': {why}' if why else ''}",
         ok=code == 0,
-        release=show.of_release(release),
+        release=show.of_release(release, access.journal.now()),
     )
     return code
