@@ -99,6 +99,16 @@ CASES = {
         _has("people", "years", " AND data_type = 'bigint' AND is_nullable = 'NO'"),
         ("postgres", "mysql"),
     ),
+    "change_type with a default, of a column that is required": Case(
+        ["change_type", "table=people", "column=age", "type=bigint", "was=integer", "to=years", "not_null=true", "default=0"],
+        "SELECT bool_and(years = age) FROM people",
+        _has("people", "years", " AND is_nullable = 'NO' AND column_default = '0'"),
+    ),
+    "rename_column with a default, of a column that is required": Case(
+        ["rename_column", "table=people", "column=address", "to=place", "type=text", "not_null=true", "default=('')"],
+        "SELECT bool_and(place = address) FROM people",
+        _has("people", "place", " AND is_nullable = 'NO'"),
+    ),
     "change_type under a name of its own": Case(
         ["change_type", "table=people", "column=age", "type=text", "was=integer"],
         "SELECT bool_and(age_new = age::text) FROM people",

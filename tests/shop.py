@@ -172,7 +172,7 @@ class Shop:
         """Starts `bleen WORDS`."""
         out, err = os.memfd_create("out"), os.memfd_create("err")
         process = subprocess.Popen(
-            [sys.executable, "-m", "bleen", *words],
+            [sys.executable, "-P", "-m", "bleen", *words],
             cwd=self.root,
             env={**self.environ, **environ},
             stdin=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ class Door:
     """A server that answers 200 once it is opened; ``asked`` counts the requests."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked, self.says = 0, b"ok"
         self.open = threading.Event()
         self.closing = threading.Event()
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -53,7 +53,7 @@ class Door:
                 return
             self.asked += 1
             self.open.wait()
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.says), self.says))
 
     def close(self) -> None:
         self.closing.set()
@@ -128,13 +128,16 @@ def test_the_tests_run_beside_the_engine_and_their_verdict_is_found(door: Door, 
 
 def test_values_come_from_the_file_of_secrets_and_stand_in_no_other(door: Door, place: Path, tmp_path: Path) -> None:
     """Values live in a file of mode 0600 [...]; the journal, the plan, `--json`, logs, process arguments and proxy configuration hold references."""
+    door.says = b"in production with canary-9931-of-env-file"
     door.open.set()
     secrets = tmp_path / "secrets.json"
-    secrets.write_text(json.dumps({"base": {}, "values": {"KEY": "canary-9931"}}))
-    check = Smoke(place, [row(headers={"X-Key": "${KEY}"}, expect_body_contains=["${KEY}"])], door.url, str(secrets))
+    base = {"MODE": "production", "TOKEN": "canary-9931-of-env-file"}
+    secrets.write_text(json.dumps({"base": base, "values": {"KEY": "canary-9931"}}))
+    check = Smoke(place, [row(headers={"X-Key": "${KEY}"}, expect_body_contains=["${KEY} there"])], door.url, str(secrets))
     memo = begun(check)
     found = verdict(check, memo)
     assert found.result is Result.FAIL
+    assert found.evidence[0]["answer"]["body"] == "in production with [redacted]"
     assert "canary-9931" not in repr(found) + repr(memo)
     written = [path for path in place.rglob("*") if path.is_file()]
     assert {path.name for path in written} >= {"smoke.json", "smoke-spec.json", "smoke-report.json"}

@@ -224,7 +224,7 @@ def test_new_writes_the_folder_of_a_tool(tmp_path: Path, tool: str, option: str,
     place = Home("1.1", str(tmp_path), {}, "", ())
     mine = TOOLS[tool](tmp_path, place).migration.command._replace(branched=False)
     wrote = read(tmp_path / "to" / "0001_note").command
-    owners = {"python": ".venv/bin/python", "expand@r0": "r0"}
+    owners = {"python": ".venv/bin/python", "alembic": ".venv/bin/alembic", "expand@r0": "r0"}
     for half in ("expand", "contract", "revert", "sql"):
         assert getattr(wrote, half) == tuple(owners.get(word, word) for word in getattr(mine, half))
 
@@ -358,6 +358,14 @@ def test_what_the_tool_prints_is_judged(base: Base, project: Project) -> None:
     assert was in text
     project.slow.write_text(text.replace(was, now))
     with pytest.raises(UserError, match=rf"prints:\d+:\d+: \[{project.rule}\]"):
+        allowed(Schema(base.open()), "1.1", [project.migration], project.home)
+
+
+@pytest.mark.parametrize("tool", ["alembic"], indirect=True)
+def test_a_contract_that_alembic_has_found_bleen_s_tables_for_is_refused_before_it_runs(base: Base, project: Project) -> None:
+    """`alembic revision --autogenerate` finds tables that no model has, and writes that they are dropped."""
+    revise(Path(project.home.directory), "c1", "r0", ("contract",), 'ALTER TABLE shop_user DROP COLUMN surname; DROP TABLE "public".bleen_step', "SELECT 1")
+    with pytest.raises(UserError, match=r"upgrade r0:c1 --sql` prints:\d+:\d+: it drops bleen_step: that is bleen's ledger; take it out"):
         allowed(Schema(base.open()), "1.1", [project.migration], project.home)
 
 
@@ -712,6 +720,8 @@ def test_a_version_that_lacks_the_revision_of_the_database_is_refused_with_who_b
     said = r"0009_hot: expand, .*is at revision more \(0008_more\), which is not among the files of 1\.2\.1 .*`bleen migrate revert 0008_more`, or ship that"
     with pytest.raises(UserError, match=said):
         allowed(schema, "1.2.1", [project.migration, hot], hotfix)
+    with pytest.raises(UserError, match=r"0008_hot has the number of 0008_more, .*`bleen migrate revert 0008_more` first\n0008_hot: .*is at revision more"):
+        allowed(schema, "1.2.1", [project.migration, branch("0008_hot", "hot")], hotfix)
     with pytest.raises(Refused, match=said):
         schema.expand([hot], "shop", 4, {}, {}, hotfix)
     schema.revert("0008_more", rolled_back)

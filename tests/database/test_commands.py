@@ -67,8 +67,8 @@ def script(directory: Path, text: str) -> None:
     (directory / "migrate").chmod(0o755)
 
 
-def at(directory: Path, url: str, env: dict[str, str] = {}, **values: str) -> Home:
-    secrets = {"base": {"PATH": os.environ["PATH"], "HOME": str(directory)}, "values": values}
+def at(directory: Path, url: str, env: dict[str, str] = {}, env_file: dict[str, str] = {}, **values: str) -> Home:
+    secrets = {"base": {"PATH": os.environ["PATH"], "HOME": str(directory), **env_file}, "values": values}
     return home_of("1.1", {"directory": str(directory), "env": env, "user": ""}, secrets, url)
 
 
@@ -92,6 +92,18 @@ def test_a_migration_of_commands_goes_there_and_contracts(users: Base, place: Ho
     assert columns(users) == ["id", "first_name", "note"]
     assert schema.contracted() == [NAME]
     assert len(ran(place)) == 2
+
+
+def test_a_command_that_drops_the_ledger_does_not_make_bleen_forget_what_is_contracted(users: Base, place: Home) -> None:
+    """The truth about the schema is a ledger table in the database itself: a tool that compares takes its tables for what its models have no more."""
+    told: list[str] = []
+    schema = Schema(users.open(), told.append)
+    drops = HALVES["migration.toml"].replace("IF EXISTS last_name", "last_name; DROP TABLE bleen_migration, bleen_step, bleen_environment")
+    schema.expand([migration(drops)], "shop", 2, {"blue-2": frozenset([NAME])}, {"blue-2": "1.1"}, place)
+    schema.contract(NAME, home=place)
+    assert schema.contracted() == [NAME]
+    assert [each.version for each in schema.ledger.environments()] == ["1.1"]
+    assert any("bleen_environment is there again: that is bleen's ledger; take it out of what the tool drops" in each for each in told)
 
 
 def test_a_migration_of_commands_goes_back_and_there_again(users: Base, place: Home) -> None:
@@ -211,6 +223,28 @@ def test_no_password_of_a_url_is_told_however_it_is_written(tmp_path: Path, url:
     hidden = Redaction(at(tmp_path, url).hidden)
     for each in (url, *passwords):
         assert hidden.clean({"line": f"no entry for <{each}>"})["line"] == "no entry for <[redacted]>"
+
+
+@pytest.mark.parametrize(
+    ("value", "printed", "shown"),
+    [
+        ("canary-of-env-file", "a canary-of-env-file", "a [redacted]"),
+        ("abcdefghijklmnop", "abcdefghijklmnop", "[redacted]"),
+        ("-- BEGIN KEY --\nMIIEvAIBADANBgkqhkiG9w0BAQ\n-- END KEY --", "MIIEvAIBADANBgkqhkiG9w0BAQ", "[redacted]"),
+        ("redis://:s3cret-of-ours@cache:6379", "not s3cret-of-ours", "not [redacted]"),
+        *((ordinary, f"it is {ordinary}", f"it is {ordinary}") for ordinary in ("", "true", "8080", "production", "http://localhost:8080", "127.0.0.1:5432")),
+    ],
+)
+def test_what_env_file_gives_is_hidden_where_it_is_neither_short_nor_ordinary(tmp_path: Path, value: str, printed: str, shown: str) -> None:
+    """ "Reports redact [...] what `env_file` gives and is neither short nor ordinary" """
+    hidden = Redaction(at(tmp_path, "sqlite:///shop.db", env_file={"GIVEN": value}).hidden)
+    assert hidden.clean({"line": printed})["line"] == shown
+
+
+@pytest.mark.parametrize("name", ["DB_PASSWORD", "SESSION_SECRET", "GITHUB_TOKEN", "API_KEY", "key"])
+def test_a_variable_whose_name_says_that_it_is_a_secret_is_hidden_however_ordinary(tmp_path: Path, name: str) -> None:
+    hidden = Redaction(at(tmp_path, "sqlite:///shop.db", env_file={name: "letmein", f"{name}_KEY": "1", "KEYBOARD": "german"}).hidden)
+    assert hidden.clean({"line": "letmein, 1 german"})["line"] == "[redacted], 1 german"
 
 
 def test_a_command_that_is_not_there_says_where_it_was_looked_for(users: Base, place: Home) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -155,6 +156,25 @@ def test_triggers_that_a_table_has_lost_are_made_again_and_rows_written_meanwhil
         assert ["1 rows written meanwhile are out of step" in each for each in said] == [True]
         blue.run("UPDATE users SET first_name = 'Ada' WHERE id = 2")
         assert blue.only("SELECT full_name FROM users WHERE id = 2") == "Ada L2"
+
+
+def test_a_dump_of_before_the_contract_is_restored_beside_the_original_under_another_name(users: MariaBase, schema: Schema) -> None:
+    """Triggers and sequences are those of the copy, and what stands behind them in the dump comes too."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    schema.server.rows("CREATE TABLE zones (id int PRIMARY KEY)")
+    triggers = schema.server.rows("SHOW TRIGGERS")
+    with users.server.database() as copy:
+        as_root = ["--no-defaults", "--user=root", f"--socket={users.server.socket}"]
+        dump = subprocess.run(["mariadb-dump", *as_root, users.name], check=True, capture_output=True).stdout
+        subprocess.run(["mariadb", *as_root, copy.name], check=True, input=dump)
+        assert schema.server.rows("SHOW TRIGGERS") == triggers
+        with opened(copy) as restored, copy.connect("green") as green, users.connect("green") as original:
+            green.run("INSERT INTO users (full_name) VALUES ('Ada Lovelace')", "SELECT * FROM zones")
+            assert green.only("SELECT first_name FROM users WHERE full_name = 'Ada Lovelace'") == "Ada"
+            written = "SELECT next_not_cached_value - 1 FROM bleen_0007_full_name_1_written"
+            assert [client.only(written) for client in (green, original)] == [1, 0]
+            restored.revert("0007_full_name")
+    assert schema.server.rows("SHOW TRIGGERS") == triggers
 
 
 def test_what_was_there_before_is_no_work_of_ours(schema: Schema) -> None:
@@ -464,7 +484,8 @@ def test_a_lock_that_is_never_given_ends_it_with_nothing_changed(users: MariaBas
     with users.connect() as holder:
         holder.run("BEGIN", "SELECT count(*) FROM users")
         of = migration(expand="ALTER TABLE users ADD COLUMN a int", locks="[locks]\ntimeout = 0.05\npatience = 0.3\n")
-        with pytest.raises(Refused, match=r"within 50 ms; perhaps in the way: connection .*nothing was changed by it; tried for 0\.3 s"):
+        waited = r"within 50 ms; perhaps in the way: connection .*nothing was changed by it; tried for 0\.3 s"
+        with pytest.raises(Refused, match=f"{waited}; expanded again, it goes on from there, and `bleen migrate revert 0007_full_name` undoes"):
             schema.expand([of], "shop", 2, {})
         assert "a" not in schema.server.columns("users")
         holder.run("COMMIT")
@@ -1280,3 +1301,21 @@ def test_a_default_that_a_modify_does_not_say_again_is_known_before_expand(users
     schema.server.rows("ALTER TABLE users ADD COLUMN age int DEFAULT 1")
     said = Foresight(schema).foreseen(migration("0008_age", contract=contract))
     assert ["takes the default of age away" in each and "say DEFAULT 1 in it" in each for each in said] == [True] * forgets
+
+
+REQUIRED = """[[sync]]
+table = "users"
+old = ["phone"]
+new = ["tel"]
+forward = {{ tel = "{}" }}
+backward = {{ phone = "tel" }}
+on_conflict = "new"
+"""
+
+
+@pytest.mark.parametrize(("forward", "told"), [("phone", True), ("coalesce(phone, '')", False)])
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(schema: Schema, forward: str, told: bool) -> None:
+    schema.server.rows("ALTER TABLE users ADD COLUMN phone varchar(20)")
+    expand = {"expand.sql": "ALTER TABLE users ADD COLUMN tel varchar(20) NOT NULL DEFAULT '';", "migration.toml": REQUIRED.format(forward)}
+    said = [each for each in Foresight(schema).risks(parse("0008_tel", expand, "")) if "tel is NOT NULL from expand on" in each]
+    assert len(said) == told

@@ -267,6 +267,7 @@ def test_a_column_that_every_insert_has_to_give_and_the_new_version_does_not_kno
         ("DROP TABLE logs;", ": no logs is there"),
         ("ALTER TABLE users DROP COLUMN note;", ""),
         ("DROP TABLE IF EXISTS logs;", ""),
+        ("ALTER TABLE users ADD CONSTRAINT c CHECK (note IS NOT NULL) NOT VALID; ALTER TABLE users DROP CONSTRAINT c;", ""),
     ],
 )
 def test_what_a_contract_drops_and_nothing_has_is_warned_of_and_is_not_done(users: Base, contract: str, said: str) -> None:
@@ -281,6 +282,15 @@ def test_what_a_contract_drops_and_nothing_has_is_warned_of_and_is_not_done(user
             schema.contract("0001_x", "the on-call's psql")
         assert [(entry.name, entry.state) for entry in schema.ledger.entries()] == [("0001_x", State.EXPANDED)]
         schema.contract("0001_x", "last_nam, or logs: gone since tonight")
+
+
+def test_a_column_of_a_domain_that_writes_a_table_again_is_told_and_one_of_an_enum_is_not(users: Base) -> None:
+    """What the linter cannot tell apart, the catalogue can."""
+    domains = "CREATE DOMAIN age AS int CHECK (value > 0); CREATE DOMAIN old AS age; CREATE DOMAIN free AS int"
+    rows(users, f"CREATE TYPE mood AS ENUM ('ok'); {domains}")
+    made = [f"ALTER TABLE users ADD COLUMN {column}" for column in ("m mood DEFAULT 'ok' NOT NULL", "f free", "many age[]", "o public.old", "t text")]
+    (said,) = Foresight(Schema(users.open())).risks(migration("0001_x", expand=f"{'; '.join(made)}; CREATE TABLE a (b old); ALTER TABLE a ADD c old;"))
+    assert ": public.old is a domain with a constraint: PostgreSQL writes the whole of users again" in said
 
 
 @pytest.mark.parametrize("drop", ["DROP TABLE logs", "DROP INDEX logs_pkey", "ALTER TABLE logs DROP COLUMN a", "DROP VIEW a_view"])
@@ -427,16 +437,20 @@ def test_a_reason_for_a_session_does_not_wave_a_trigger_through_and_what_one_let
     """Nor, unless a reason that names the trigger is given, while its function speaks of it."""
     rows(base, WRITES)
     schema = Schema(base.open())
-    schema.expand([migration(expand=FULL_NAME["expand.sql"], contract="ALTER TABLE users DROP COLUMN last_name;")], "shop", 2, {})
+    more = migration("0008_more", expand="CREATE TABLE more (id int);", contract="DROP TABLE more;")
+    schema.expand([migration(expand=FULL_NAME["expand.sql"], contract="ALTER TABLE users DROP COLUMN last_name;"), more], "shop", 2, {})
     schema.server.close()
     contract = ["migrate", "contract", "--yes", "--because"]
     with base.connect(application_name="psql"):
         assert main([*contract, "psql of the on-call"]) == 1
-        assert "opens it all the same, if it names a_touch" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "opens it all the same, if it names a_touch" in said
+        assert "lets this pass" not in said, "nothing passed"
         assert main([*contract, "psql of the on-call, and a_touch, which is for rows of 2019"]) == 0
     said = capsys.readouterr().out
-    assert "note: 0007_full_name goes on all the same, --because it does not matter: session " in said
-    assert "--because it does not matter: contract.sql, line 1, ALTER TABLE users DROP COLUMN last_name: trigger a_touch on table users runs touch()" in said
+    assert "note: 0007_full_name, 0008_more: --because lets this pass: session " in said
+    passed = "contract.sql, line 1, ALTER TABLE users DROP COLUMN last_name: trigger a_touch on table users runs touch()"
+    assert f"note: 0007_full_name: --because lets this pass: {passed}" in said
 
 
 @pytest.mark.parametrize(
@@ -2270,3 +2284,23 @@ def test_the_plan_tells_of_a_default_that_the_new_side_of_a_pair_lacks(base: Bas
     assert "age of users has a default, and years none" in Foresight(schema).risks(parse("0008_years", {"expand.sql": added, "migration.toml": pair}, ""))[0]
     more = f"{added}\nALTER TABLE users ALTER COLUMN years SET DEFAULT 3;"
     assert Foresight(schema).risks(parse("0008_years", {"expand.sql": more, "migration.toml": pair}, "")) == []
+
+
+REQUIRED = """[[sync]]
+table = "users"
+old = ["phone"]
+new = ["tel"]
+forward = {{ tel = "{}" }}
+backward = {{ phone = "tel" }}
+on_conflict = "new"
+"""
+
+
+@pytest.mark.parametrize(("forward", "told"), [("phone", True), ("coalesce(phone, '')", False)])
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(base: Base, forward: str, told: bool) -> None:
+    with base.connect() as db:
+        db.execute("CREATE TABLE users (id int PRIMARY KEY, phone varchar(20))")
+    schema = Schema(base.open())
+    expand = {"expand.sql": "ALTER TABLE users ADD COLUMN tel varchar(20) NOT NULL DEFAULT '';", "migration.toml": REQUIRED.format(forward)}
+    said = [each for each in Foresight(schema).risks(parse("0008_tel", expand, "")) if "tel is NOT NULL from expand on" in each]
+    assert len(said) == told

@@ -1,5 +1,7 @@
 """What cannot be kept in step on SQLite is refused, each with its reason and its way."""
 
+import sqlite3
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -224,3 +226,37 @@ def test_a_trigger_that_sees_the_old_side_of_what_is_inserted_before_it_is_made_
     with file.opened() as server:
         said = [each for each in sync.risks(server, NAMES) if "the trigger early of users says NEW." in each]
     assert [words in each for each in said] == [True] * bool(words)
+
+
+NOTES = "UPDATE {} SET at = strftime('%f', 'now') WHERE id = NEW.id"
+SAME = "AFTER UPDATE ON users WHEN NEW.at IS OLD.at"
+ENDS = {
+    "as the time is another": (f"{SAME} BEGIN {NOTES.format('users')}; END", "touched of users ends as at changes"),
+    "as the time is later": (f"BEFORE UPDATE ON users WHEN NEW.at <= OLD.at BEGIN {NOTES.format('users')}; END", "touched of users ends as at changes"),
+    "as the time of what it is a part of is another": (
+        "AFTER UPDATE ON users BEGIN UPDATE teams SET note = 'x'; END; CREATE TRIGGER noted "
+        + f"{SAME} BEGIN {NOTES.format('users')}; END".replace("users", "teams"),
+        "noted of teams ends as at changes",
+    ),
+    "as it counts": (f"{SAME} BEGIN UPDATE users SET at = at + 1 WHERE id = NEW.id; END", ""),
+    "as it leaves alone what has the time": (f"{SAME} BEGIN {NOTES.format('users')} AND at IS NOT strftime('%f', 'now'); END", ""),
+    "as it is about other columns": (f"AFTER UPDATE OF note, first ON users WHEN NEW.at IS OLD.at BEGIN {NOTES.format('users')}; END", ""),
+    "as nothing else changes": (f"AFTER UPDATE ON users WHEN NEW.first IS NOT OLD.first BEGIN {NOTES.format('users')}; END", ""),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_trigger_that_would_not_end_where_triggers_are_recursive_is_told(file: File, how: str) -> None:
+    """Our write is the second one of a statement, in which the time is the same."""
+    does, words = ENDS[how]
+    with file.connect("recursive_triggers = ON") as connection:
+        connection.executescript(f"{USERS.replace('note', 'at DEFAULT 0, note')}; CREATE TABLE teams (id, at, note); INSERT INTO teams VALUES (1, 0, '')")
+        connection.executescript(
+            f"INSERT INTO users (id, first, last) VALUES (1, 'Ada', 'King'); CREATE TRIGGER touched {does}; UPDATE users SET first = 'Eva'"
+        )
+        connection.executescript("PRAGMA recursive_triggers = OFF; UPDATE users SET at = 0; UPDATE teams SET at = 0; PRAGMA recursive_triggers = ON")
+        with file.opened() as server:
+            assert [words in each for each in sync.risks(server, NAMES)] == [True] * bool(words)
+        installed(file)
+        with pytest.raises(sqlite3.OperationalError, match="recursion") if words else nullcontext():
+            connection.execute("UPDATE users SET first = 'Ada'")

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -30,7 +31,7 @@ from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
 from bleen.database.sqlite import processes as sqlite_processes
 from bleen.database.statements import Place, Statement
-from bleen.errors import Refused, UserError
+from bleen.errors import Refused, Unavailable, UserError
 from bleen.testing.site import until
 
 USERS = """
@@ -750,6 +751,43 @@ def test_who_has_the_file_open_is_evidence_for_the_gate(users: File, schema: Sch
 
 
 @pytest.mark.parametrize(
+    ("mode", "uid", "group", "bits", "seen"),
+    [
+        ("wal", 0, 0, 0o600, "this host"),
+        ("delete", 1234, 1234, 0o644, "only root sees whether it has"),
+        ("delete", 1234, 1234, 0o640, ""),
+        ("delete", 999, os.getegid(), 0o640, "only root sees whether it has"),
+        ("delete", 999, 999, 0o644, ""),
+        ("delete", 999, 999, 0o646, "only root sees whether it has"),
+        ("delete", 0, 0, 0o666, ""),
+    ],
+    ids=["a lock of root's", "a person", "a person who may not", "a daemon of our group", "any daemon", "any daemon that may write", "root without a lock"],
+)
+def test_who_may_not_be_looked_into_and_may_have_the_file_open_keeps_the_gate_shut(
+    monkeypatch: pytest.MonkeyPatch, mode: str, uid: int, group: int, bits: int, seen: str
+) -> None:
+    """ "what is unseen keeps the gate shut until a person names the reason", and what runs on every host does not"""
+    with tempfile.TemporaryDirectory(prefix="bleen-open-") as place:
+        os.chmod(place, 0o755)
+        file = made(Path(place), mode)
+        os.chmod(file.path, bits)
+        with holding(file, "SELECT * FROM sqlite_master") as stranger, file.opened() as server:
+            server.rows("SELECT 1 FROM sqlite_master")
+            looked, acts = sqlite_processes._files, sqlite_processes._credentials
+
+            def files(pid: int) -> Iterator[os.stat_result]:
+                if pid == stranger.pid:
+                    raise PermissionError
+                return looked(pid)
+
+            monkeypatch.setattr(sqlite_processes, "_files", files)
+            monkeypatch.setattr(sqlite_processes, "_credentials", lambda pid: (uid, frozenset({group})) if pid == stranger.pid else acts(pid))
+            found = [session for session in server.sessions() if session.id == stranger.pid]
+            assert [seen in session.client for session in found] == [True] * bool(seen)
+            stranger.stdin.close() if stranger.stdin else None
+
+
+@pytest.mark.parametrize(
     ("url", "words"),
     [
         ("sqlite:////nowhere/at/all.db", "there is no database at /nowhere/at/all.db"),
@@ -783,3 +821,55 @@ def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warne
     (said,) = Foresight(schema).risks(parse("0001_x", {"contract.sql": "ALTER TABLE notes DROP COLUMN note; ALTER TABLE notes DROP at;"}, "0001_x"))
     assert "drops note of notes, NOT NULL without a default" in said
     assert "rebuild the table in a release before this one" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "way"),
+    [
+        ("expand", "expanded again, it goes on from there, and `bleen migrate revert 0007_full_name` undoes what was done of it"),
+        ("contract", "`bleen migrate contract 0007_full_name` goes on from there"),
+        ("revert", "`bleen migrate revert 0007_full_name` goes on from there"),
+    ],
+)
+def test_a_disk_that_is_full_breaks_off_and_what_goes_on_is_said(schema: Schema, verb: str, way: str) -> None:
+    """The issue: "Any failure leaves a state from which expand resumes or reverts, and says so"."""
+    grows = {"expand.sql": FULL_NAME["expand.sql"], verb + ".sql": FULL_NAME[f"{verb}.sql"] + "\nCREATE TABLE large AS SELECT zeroblob(1000000) AS all_of_it;"}
+    large = parse("0007_full_name", {**FULL_NAME, **grows}, "0007_full_name")
+    verbs: dict[str, Callable[[], object]] = {
+        "expand": lambda: schema.expand([large], "shop", 2, SHIPS),
+        "contract": lambda: schema.contract("0007_full_name"),
+        "revert": lambda: schema.revert("0007_full_name"),
+    }
+    if verb != "expand":
+        verbs["expand"]()
+    ((pages,),) = schema.server.rows("PRAGMA page_count")
+    schema.server.rows(f"PRAGMA max_page_count = {pages + 100}")
+    with pytest.raises(Unavailable, match=re.escape(f"0007_full_name: the database cannot be worked with: database or disk is full; {way}")):
+        verbs[verb]()
+    schema.server.rows("PRAGMA max_page_count = 100000")
+    verbs[verb]()
+    assert [entry.state for entry in schema.ledger.entries()] == {"expand": [State.EXPANDED], "contract": [State.CONTRACTED], "revert": []}[verb]
+
+
+ADDS = "ALTER TABLE users ADD COLUMN tel {};"
+NULLS = {
+    "what may be NULL": (ADDS.format("text NOT NULL DEFAULT ''"), "phone", True),
+    "what is put together of it": (ADDS.format("varchar(9, 9) DEFAULT '' NOT NULL"), "first_name || phone", True),
+    "what is never NULL": (ADDS.format("text NOT NULL DEFAULT ''"), "coalesce(phone, '')", False),
+    "another column": ("ALTER TABLE users ADD COLUMN n int NOT NULL DEFAULT 0;" + ADDS.format("text DEFAULT ''"), "phone", False),
+    "a condition": (ADDS.format("text") + " CREATE INDEX i ON users (tel) WHERE tel IS NOT NULL;", "phone", False),
+}
+
+
+@pytest.mark.parametrize("what", NULLS)
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(users: File, schema: Schema, what: str) -> None:
+    expand, forward, told = NULLS[what]
+    schema.server.rows("ALTER TABLE users ADD COLUMN phone text DEFAULT '0'")
+    pair = "[[sync]]\ntable = 'users'\nold = ['first_name', 'phone']\nnew = ['tel']\nbackward = { first_name = 'tel', phone = 'tel' }\non_conflict = 'new'\n"
+    wanted = parse("0008_tel", {"expand.sql": expand, "migration.toml": f'{pair}forward = {{ tel = "{forward}" }}\nlossy = true\n'}, "")
+    said = [each for each in Foresight(schema).risks(wanted) if "tel is NOT NULL from expand on, and what forward makes of phone may be NULL" in each]
+    assert len(said) == told
+    schema.expand([wanted], "shop", 2, SHIPS)
+    with users.connect() as old, pytest.raises(sqlite3.IntegrityError, match=r"users\.tel") if told else nullcontext():
+        old.execute("UPDATE users SET phone = '1'")
+        old.execute("UPDATE users SET phone = NULL")

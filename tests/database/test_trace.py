@@ -52,6 +52,22 @@ def test_a_table_that_is_read_under_a_lock_is_found_and_a_validation_is_not(any_
     assert [f.rule for f in not_null.findings("f")] == ["traced-scan"]
 
 
+SAFE = """
+    CREATE INDEX CONCURRENTLY i ON users (id);
+    ALTER TABLE users ADD COLUMN note text;
+    ALTER TABLE users ADD CONSTRAINT c CHECK (name IS NOT NULL) NOT VALID;
+    ALTER TABLE users VALIDATE CONSTRAINT c;
+    ALTER TABLE users ALTER name SET NOT NULL;
+    ALTER TABLE users DROP CONSTRAINT c
+"""
+
+
+def test_a_statement_is_not_told_of_what_those_before_it_have_read(any_base: Base) -> None:
+    """ "the tables really rewritten": the server counts scans of earlier transactions for up to a second more. The safe way to NOT NULL passes."""
+    each = traced(any_base, SAFE)
+    assert [(e.scanned, e.findings("f")) for e in each] == [((), []), ((), []), ((), []), (("users",), []), ((), []), ((), [])]
+
+
 def test_after_a_statement_that_fails_no_other_is_run(any_base: Base) -> None:
     (failed,) = traced(any_base, "ALTER TABLE nobody ADD COLUMN a int; ALTER TABLE users ADD COLUMN a int")
     assert 'relation "nobody" does not exist' in failed.failure
@@ -83,6 +99,33 @@ def test_the_verb_tells_both_what_the_text_says_and_what_the_server_did(base: Ba
     found = json.loads(capsys.readouterr().out)
     assert ("traced-rewrite", 2) in {(each["rule"], each["line"]) for each in found}
     assert any(each["line"] == 2 and not each["rule"].startswith("traced") for each in found)
+
+
+def test_what_a_trace_finds_is_allowed_like_all_else_and_no_override_of_it_is_unused_without_one(
+    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ "Overridable by a comment that names the rule and a reason" """
+    with base.connect() as db:
+        db.execute(USERS)
+    server = base.open()
+    until("nobody else is connected", lambda: not server.sessions())
+    server.close()
+    allowed = "".join(f"-- bleen: allow {rule} it is tiny\n" for rule in ("index-without-concurrently", "traced-scan"))
+    (tmp_path / "expand.sql").write_text(
+        f"{allowed}CREATE INDEX i ON users (name);\n-- bleen: allow traced-rewrite it is tiny\nALTER TABLE users ADD COLUMN a int;"
+    )
+    lint = ["migrate", "lint", "--dialect", "postgres", "--phase", "expand", "--json", str(tmp_path / "expand.sql")]
+    assert main([*lint, "--trace", base.url]) == 0
+    assert [(each["rule"], each["line"]) for each in json.loads(capsys.readouterr().out)] == [("unused-override", 4)]
+    assert main(lint) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize("more", [(), ("--dialect", "postgres")])
+def test_a_server_of_another_dialect_is_told_before_it_is_asked_anything(more: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "expand.sql").write_text("SELECT 1")
+    assert main(["migrate", "lint", *more, "--trace", f"sqlite:///{tmp_path}/a.db", str(tmp_path / "expand.sql")]) == 2
+    assert "--trace reads the locks of PostgreSQL; for sqlite there is only the text" in "".join(capsys.readouterr())
 
 
 def test_the_database_of_a_bleen_yaml_is_no_scratch_database(

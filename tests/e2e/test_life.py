@@ -94,7 +94,7 @@ def _wait_for_a_person(shop: Shop) -> None:
     shop.configure(promotion={"mode": "manual", "deadline": "1h"})
     assert "1.1 waits for `bleen promote`" in shop.bleen("deploy", "1.1", code=7).out
     assert (shop.serves(), shop.serves(preview=True)) == ("1.0", "1.1")
-    assert "still in AWAITING_PROMOTION" in shop.bleen("wait", "--timeout", "0.1", code=1).err
+    assert "still in AWAITING_PROMOTION" in shop.bleen("wait", "--timeout", "100ms", code=1).err
     waiting = shop.start("wait")
     assert "--replace" in shop.bleen("deploy", "1.2", code=6).err
     assert shop.bleen("promote").out == "1.1 is promoted\n"
@@ -187,6 +187,9 @@ def test_every_verb_prints_one_json_document(tmp_path: Path) -> None:
         for what, each in said.items():
             assert isinstance(each.json, dict | list), what
         assert {name.split()[0] for name in said} == VERBS.keys()
+        for what in ("promote", "status"):  # which 1.1 holds
+            assert said[what].json["release"]["waiting"].keys() == {"until", "seconds", "why"}
+            assert 0 < said[what].json["release"]["waiting"]["seconds"] <= 900, what
 
 
 def test_a_refusal_is_one_json_document_too(tmp_path: Path) -> None:
@@ -212,7 +215,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
 USAGE = {
     "history --limit -3": "argument --limit: '-3' is not a number from 1 on; `bleen history --help` says what is right",
     "logs -n -1": "argument -n/--lines: '-1' is not a number from 0 on; `bleen logs --help` says what is right",
-    "wait --timeout nan": "argument --timeout: 'nan' is not a number of seconds; `bleen wait --help` says what is right",
+    "wait --timeout nan": "argument --timeout: 'nan' is no length of time: write 20s, 15m or 2h; `bleen wait --help` says what is right",
     "deploy": "the following arguments are required: version; `bleen deploy --help` says what is right",
     "migrate mend": "argument SUBVERB: invalid choice: 'mend'",
     "deplyo": "there is no verb 'deplyo' (did you mean `deploy`?)",

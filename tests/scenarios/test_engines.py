@@ -85,8 +85,11 @@ def test_an_engine_of_another_version_is_replaced_by_up_and_the_release_goes_on(
 
 
 def test_a_stopped_engine_is_succeeded_by_a_rollback_and_another_one_is_started(shop: Shop) -> None:
-    """ "one on this host that has not answered, even inside a call, is killed [...] and succeeded (who kills a resident engine starts another)" """
+    """ "one on this host that has not answered, even inside a call, is killed [...] and succeeded (who kills a resident engine starts another)", and
+    imports nothing from where the person stands.
+    """
     shop.up("1.0", "1.1")
+    (shop.root / "types.py").write_text("raise ImportError('somebody else's')")
     stopped = shop.engine()
     stopped.signal(signal.SIGSTOP)
     with shop.load() as users:

@@ -173,6 +173,25 @@ def test_an_address_of_another_service_is_refused_even_while_that_one_is_down(tm
         two.bleen("up")
 
 
+def test_a_service_that_comes_from_another_file_than_until_now_says_so(shop: Shop) -> None:
+    """ "One name is one service of a host: a bleen.yaml of another path than until now goes on with it, and that is said." """
+    shop.up("1.0")
+    copy = shop.root / "copy"
+    shutil.copytree(shop.releases, copy / "releases")
+    (copy / "bleen.yaml").write_text(shop.file.read_text())
+    there = f"shop was run from {shop.file} until now, which is still there: one name is one service"
+    words = ("-f", "copy/bleen.yaml")
+    planned = shop.bleen("plan", "1.0", *words).out
+    assert f"note: {there}" in planned
+    assert f"note: directory changes: 1.0 runs in {shop.releases}/1.0, and would now run in {copy}/releases/1.0" in planned
+    assert f"warn  {there}" in shop.bleen("doctor", *words).out
+    assert f"note: {there}" in shop.bleen("up", *words).err
+    assert shop.bleen("up", *words).err == ""
+    copy.rename(shop.root / "gone")
+    assert shop.bleen("up").err == f"note: shop moves here from {copy}/bleen.yaml, which is gone\n"
+    assert "note: shop" not in shop.bleen("plan", shop.ship("1.1")).out
+
+
 def test_an_old_process_on_a_port_does_not_pass_for_the_new_version(shop: Shop) -> None:
     """ "A target is healthy only if the listening socket belongs to its own process tree: an old process on the port must not pass for the new one." """
     shop.up("1.0").configure(checks={"health": {"path": "/health", "interval": "100ms", "timeout": "2s"}})

@@ -198,6 +198,12 @@ def test_a_database_that_was_restored_from_before_the_expand_is_expanded_by_the_
         db.execute("DROP TABLE people, bleen_migration, bleen_step, bleen_environment CASCADE")
         db.execute(people.TABLE)
         db.execute("INSERT INTO people (first_name, last_name) SELECT first_name, last_name FROM before")
+    for verb in (["migrate", "status"], ["migrate", "contract", "--yes"], ["plan", "1.0"]):
+        said = registry.bleen(*verb, code=2).err  # it may as well have been dropped alone, with 1.0's columns gone
+        assert "the ledger of this database is gone" in said
+        assert "1.1 was released on with 0007_full_name" in said
+    assert "the ledger of this database is gone" in registry.bleen("doctor", code=1).out
+    assert "all that 1.1 ships is expanded anew" in registry.bleen("plan", "1.1").out
     registry.bleen("deploy", "1.1", "--end-window")
     with oldest.connect(name) as db:
         assert db.execute("SELECT count(*) FROM people WHERE full_name = first_name || ' ' || last_name").fetchall() == [(1000,)]

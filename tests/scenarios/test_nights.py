@@ -64,6 +64,29 @@ def test_settings_with_which_no_router_could_listen_are_refused_before_the_liste
     assert shop.engine().alive
 
 
+def test_where_nothing_listens_a_change_of_the_router_cuts_nothing_and_is_made_only_after_down(shop: Shop) -> None:
+    """ "after `down`, `up` alone makes it; after a reboot `up` starts what was there, and says what `--apply` would change." """
+    shop.bleen("up")
+    shop.bleen("down", "--yes")
+    was, shop.listen = shop.listen, free_address()
+    shop.configure(router={"haproxy": {"listen": shop.listen, "preview": shop.preview}})
+    assert "have changed (kind: envoy -> haproxy" in (refused := shop.bleen("deploy", shop.ship("1.0"), code=2).err)
+    assert "`bleen up` makes that change" in refused
+    host, _, port = was.rpartition(":")
+    with socket.create_server((host, int(port))):  # somebody else by now, of whom nothing is cut
+        said = shop.bleen("up").out
+    assert "nothing is cut" in said
+    assert "are cut now" not in said
+    shop.router, moved = "haproxy", free_address()
+    shop.configure(router={"haproxy": {"listen": moved, "preview": shop.preview}})
+    assert "which cuts every connection" in shop.bleen("up", code=2).err
+    shop.kill(shop.engine())
+    shop.kill(shop.proxy())
+    said = shop.bleen("up").text
+    assert f"shop comes up with the settings that it had (listen: {shop.listen} -> {moved}); `bleen up --apply` makes that change" in said
+    assert shop.serves() == "503"
+
+
 def test_the_listener_moves_although_a_deploy_drives_and_the_release_goes_on(shop: Shop) -> None:
     """ "The router's kind and addresses do not: a change there is refused by `deploy`; `up --apply` makes it" """
     shop.up("1.0", bake="4s")

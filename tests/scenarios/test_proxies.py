@@ -273,6 +273,26 @@ def test_a_living_router_without_its_journal_is_refused_and_named(either: Shop) 
     assert either.serves() == "1.0"
 
 
+def test_a_router_of_another_state_is_named_with_its_state_and_nobody_is_told_to_end_it(shop: Shop, tmp_path: Path) -> None:
+    """ "`BLEEN_STATE` moves the root": somebody who has forgotten it is told where the service is known."""
+    shop.bleen("up")
+    shop.environ = {**shop.environ, "BLEEN_STATE": str(tmp_path / "empty")}
+    known = f"BLEEN_STATE={shop.state} bleen"
+    for words in ("rollback", "rollback --service shop"):
+        said = shop.bleen(*words.split(), code=2).err
+        assert f"it is known under another BLEEN_STATE than {tmp_path}/empty: " in said
+        assert f"`{known} {words}`" in said  # other tests have their shops, too
+    for verb, code in {"up": 2, "doctor": 1}.items():
+        said = shop.bleen(verb, code=code).text
+        assert f"{shop.listen} is held by pid {shop.proxy().pid} (" in said
+        assert f"which serves shop of another state, {shop.state}" in said
+        assert f"`{known} status --service shop` shows it" in said
+        assert "end it" not in said
+    shop.environ["BLEEN_STATE"] = str(tmp_path / "link")
+    (tmp_path / "link").symlink_to(shop.state)
+    shop.bleen("up")
+
+
 def test_another_address_is_refused_by_deploy_and_made_by_up_apply(either: Shop) -> None:
     """ "The router's kind and addresses do not: a change there is refused by `deploy`; `up --apply` makes it, and says first what it cuts." """
     either.up("1.0")

@@ -3,6 +3,7 @@
 from lint_cases_postgres import VALIDATED
 
 GOOD: list[tuple[str, str]] = [
+    ("both", "ALTER TABLE users ADD COLUMN tags public.hstore, ADD COLUMN spot postgis.geometry(Point, 4326)"),
     ("both", "CREATE TABLE n (id int); WITH ins AS (INSERT INTO n VALUES (1) RETURNING id) SELECT id FROM ins"),
     (
         "expand",

@@ -3,21 +3,26 @@
 import json
 import os
 import pwd
+import sqlite3
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from bleen import config, wiring
-from bleen.cli import main, picture, planning
+from bleen.cli import access, main, picture, planning
 from bleen.cli.access import Access
+from bleen.cli.verbs import deploy
 from bleen.errors import UserError
 from bleen.host import processes
 from bleen.host.processes import me
 from bleen.host.state import Place
 from bleen.lifecycle import Phase
 from bleen.ports import Holder
+from bleen.testing.fakes import FakeMigrator
+from bleen.testing.journals import ELSEWHERE
 from bleen.testing.service import NAME, FakeService
 
 
@@ -91,15 +96,51 @@ def test_status_says_that_a_renewed_certificate_cannot_be_used(tmp_path: Path, m
     monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
     for each in tls.values():
         Path(each).write_text("this is none")
-    certificate, access = wiring.certificate(service.place, service.service.router), Access(service.place, service.journal)
+    certificate, there = wiring.certificate(service.place, service.service.router), Access(service.place, service.journal)
 
     def told() -> list[str]:
-        return [line for line in picture.lines(picture.of(access)) if line.startswith("CERTIFICATE: the router goes on with the one that it has: ")]
+        return [line for line in picture.lines(picture.of(there)) if line.startswith("CERTIFICATE: the router goes on with the one that it has: ")]
 
     certificate.mark.write_text(certificate.state())
     assert not told(), "the router has it"
     Path(tls["key"]).write_text("nor is this")
     assert tls["certificate"] in told()[0]
+    service.close()
+
+
+@pytest.mark.parametrize("words", ["status", "wait --until completed --timeout 2"])
+def test_a_contract_that_waits_for_room_on_a_full_disk_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    """ "`bleen status` shows [...] what is waited for": no row can say it, where there is no room for rows."""
+    service = FakeService(tmp_path, migrator=(migrator := FakeMigrator({}, contract="auto")))
+    name = "0007_full_name"
+    database = {"migrations": {name: "sum"}, "expands": [name], "contracts": [name], "before": [], "contract": "auto"}
+    service.stand()
+    service.deploy("1.1", Phase.CONTRACTING, window=0.0, drain=0.0, database=database)
+    migrator.hold()
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path))
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    monkeypatch.setattr(access, "room", lambda path: 0)
+    main([*words.split(), "--service", NAME])
+    said = capsys.readouterr()
+    assert f"waits for room on the disk of {service.place.path}, which is full" in (said.err if words.startswith("wait") else said.out)
+    service.close()
+
+
+def test_a_deploy_that_cannot_be_recorded_leaves_no_secrets_and_says_who_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "Values live in a file of mode 0600 for each release until it ends", and "2 [...] nothing touched" """
+    service = FakeService(tmp_path, by=ELSEWHERE, patience=0.1)  # or who holds the lock would be ended for it
+    service.stand()
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    monkeypatch.setattr(config, "secrets", lambda loaded: {"values": {"KEY": "canary"}})
+    planned = planning.Planned(Access(service.place, service.journal), None, service.plan("1.1"), None)  # type: ignore[arg-type]
+    with sqlite3.connect(service.place.journal, isolation_level=None) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UserError, match=rf"nothing was changed: the journal .* is locked by another process: pid {os.getpid()} \("):
+            deploy._open(Namespace(), planned, service.driver(), None)  # type: ignore[arg-type]
+        lock.execute("ROLLBACK")
+    assert list(service.place.secrets.iterdir()) == []
     service.close()
 
 
@@ -123,6 +164,6 @@ def test_an_engine_that_stands_by_for_a_dead_one_and_hangs_watches_nothing(tmp_p
     service.clock.advance(16.0)
     service.place.engine.write_text(json.dumps(standing_by._asdict()))
     monkeypatch.setattr(processes, "since_boot", lambda: standing_by.start / os.sysconf("SC_CLK_TCK") + age)
-    access = Access(service.place, service.journal)
-    assert (access.hung, access.watched) == (hung, not hung)
+    there = Access(service.place, service.journal)
+    assert (there.hung, there.watched) == (hung, not hung)
     service.close()

@@ -38,6 +38,8 @@ def test_an_address_that_is_held_is_not_free(found: Found, seen: bool, monkeypat
         Path("bleen.yaml").write_text(config.template("envoy", "shop").replace("127.0.0.1:8080", listen).replace("127.0.0.1:8081", preview))
         said = found()
         assert said[f"{preview} is free"] == "ok"
+        lent = [what for what in said if what.endswith("to clients, one of which may have it when the proxy starts")]
+        assert [what.partition(":")[0] for what in lent] == [f"port {each.rpartition(':')[2]}" for each in (listen, preview)]
         (held,) = [what for what in said if what.startswith(listen)]
         assert said[held] == "no"
         assert f"is held by pid {os.getpid()} (" in held if seen else held.endswith("cannot be listened on: Address already in use")
@@ -60,3 +62,13 @@ def test_a_haproxy_that_is_older_than_what_it_is_written_for_stands_in_the_way(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert found()[f"{what}{program})"] == state
+
+
+def test_all_that_the_host_lacks_for_a_release_stands_in_the_way(found: Found) -> None:
+    """ "`doctor` looks at the machine": what `deploy` would refuse, and not what came first of it."""
+    text = config.template("envoy", "shop").replace("[python3, app.py,", "[no-such-program,").replace("    # user: shop ", "    user: nobody-of-that-name ")
+    Path("bleen.yaml").write_text(text.replace("    # tls: {", "    tls: {"))
+    said = found()
+    for part in ("`no-such-program` is no program", "this host has no user `nobody-of-that-name`", "fullchain.pem is no file", "key.pem is no file"):
+        assert [said[what] for what in said if part in what] == ["no"], part
+    assert said["bleen.yaml is good: service shop"] == "ok"

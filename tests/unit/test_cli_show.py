@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bleen.cli import main
+from bleen.cli.access import Access
 from bleen.cli.addresses import changes
 from bleen.cli.picture import lines
 from bleen.cli.show import Lines, Waiting, event_line, evidence_lines, span
@@ -149,9 +150,9 @@ def test_a_failure_of_many_lines_is_told_once_and_is_one_line_in_a_list(
     assert line.endswith("`alembic upgrade 7` ended with 1 ...")
     main(["history", "1", "--service", "shop"])
     assert "\n  RuntimeError: seven\n" in capsys.readouterr().out
-    deploy._end(Namespace(json=False), release)
+    deploy._end(Namespace(json=False), Access(service.place, service.journal), release)
     assert capsys.readouterr().err.splitlines() == [f"aborted, users saw nothing: {line.split('  ')[-1]}"]
-    deploy._end(Namespace(json=True), release)
+    deploy._end(Namespace(json=True), Access(service.place, service.journal), release)
     assert "RuntimeError: seven" in capsys.readouterr().out
     service.close()
 

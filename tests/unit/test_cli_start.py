@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,17 @@ def loads(name):
 importlib.import_module = loads
 raise SystemExit(main(["deploy", "1.0"]))
 """
+
+
+def test_a_bug_is_told_in_a_line_where_its_report_finds_no_room_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No traceback reaches a person."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    monkeypatch.setattr("bleen.cli.verbs.status.run", lambda args: args.nothing)
+    assert main(["status"]) == 70
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "bleen: a bug in `bleen status`: AttributeError: 'Namespace' object has no attribute 'nothing'\nplease report it; more could not be written"
+    )
 
 
 def test_ctrl_c_while_a_library_is_loaded_ends_the_verb_on_the_spot() -> None:

@@ -18,6 +18,7 @@ from bleen.config import Active, Config, Faults
 from bleen.config.fields import filled
 from bleen.config.source import read, typed
 from bleen.errors import UserError
+from bleen.host import processes
 from bleen.model import Environment
 from bleen.plan import Plan, Probe, Step, fill
 from bleen.testing.interrupt import fork
@@ -175,6 +176,7 @@ rollback_window: *x
         "bleen.yaml:8:20: signal: `NOPE` is not a signal that ends a service; one of TERM, INT, QUIT, HUP, USR1, USR2, WINCH, KILL",
         "bleen.yaml:8:35: timeout: `10` has no unit; write 10s for seconds (units: ms s m h d)",
         "bleen.yaml:9:5: `listen` is not a key of platform.process; it belongs under `router.envoy`",
+        'bleen.yaml:11:46: preview: 0.0.0.0:8080 cannot be listened on beside `listen`, 127.0.0.1:8080; choose another port, such as "127.0.0.1:8081"',
         "bleen.yaml:11:67: `key` is missing in router.envoy.tls; for example `key: tls/shop.key`",
         "bleen.yaml:12:3: haproxy: is empty; give it a value, or remove the line",
         "bleen.yaml:14:11: health: is a list; it is a mapping with the keys path, interval, timeout, patience, fall",
@@ -185,6 +187,47 @@ rollback_window: *x
         "bleen.yaml:19:8: the anchor `&x`; anchors are not used here, write the value out where it is needed",
         "bleen.yaml:20:15: after_window: is not {replicas: N} with N from 1 to 100",
         "bleen.yaml:21:18: the alias `*x`; aliases are not used here, write the value out",
+    ]
+
+
+def test_a_value_that_is_wrong_by_itself_hides_none_that_do_not_go_together(faults: Callable[..., list[str]]) -> None:
+    """ "Every fault of the file is reported in one go": of the smoke tests that it names, too."""
+    Path("smoke-tests.yml").write_text("""\
+tests:
+  - {name: a, url: "http://127.0.0.1:8080/", frob: 1}
+  - {name: a, url: "/${capture.nope}/${NOPE}", expect_status: x}
+  - {name: b, url: /, capture: {token: {jsn: token}}}
+""")
+    said = faults("""\
+service: shop
+platform:
+  process: {command: [app], replicas: 5, ports: 20000-20001, log_size: 1}
+router:
+  envoy: {listen: "127.0.0.1:8080", preview: 8081}
+checks: {smoke: smoke-tests.yml}
+promotion: {mode: atuo, steps: [{share: 10}]}
+bake: -5s
+""")
+    assert [each.partition(";")[0].replace("-tests.yml", "") for each in said] == [
+        "bleen.yaml:3:49: ports: 2 ports are not enough",
+        "bleen.yaml:3:72: log_size: `1` is not a size from 10KB to 100GB",
+        "bleen.yaml:5:46: preview: `8081` is not an address",
+        "bleen.yaml:7:19: mode: `atuo` is not one of auto, manual",
+        "bleen.yaml:7:32: steps: the last step is not 100",
+        "bleen.yaml:8:7: bake: `-5s` is not a duration",
+        "smoke:2:20: 127.0.0.1:8080 is where users are served",
+        "smoke:2:46: `frob` is not a key of tests.0",
+        "smoke:3:12: `a` is the name of two tests",
+        "smoke:3:20: ${NOPE} is not set",
+        "smoke:3:20: ${capture.nope} is not captured by an earlier test",
+        "smoke:3:63: expect_status: `x` is not a status",
+        "smoke:4:41: `jsn` is not a key of tests.2.capture.token",
+    ]
+    both = '{envoy: {listen: "127.0.0.1:1", preview: 8081}, haproxy: {listen: "127.0.0.1:1", preview: "127.0.0.1:2"}}'
+    said = faults(f"service: shop\nplatform: {{process: {{command: [app]}}}}\nrouter: {both}\n")
+    assert [each.partition(";")[0] for each in said] == [
+        "bleen.yaml:3:50: preview: `8081` is not an address",
+        "bleen.yaml:3:66: haproxy: a service has one router",
     ]
 
 
@@ -470,7 +513,6 @@ def test_a_version_whose_directory_is_missing_is_refused_by_name(load: Callable[
 @pytest.mark.parametrize(
     ("command", "settings", "where"),
     [
-        ("no-such-program", "", "'no-such-program' is no program that can be executed in PATH (/bin:/usr/bin)"),
         ("no-such-program", "env: {PATH: 'bin/{version}:${MORE}'}", "'no-such-program' is no program that can be executed in PATH (bin/1.0:/more)"),
         ("bin/{version}/{environment}-{instance}", "", "'bin/1.0/blue-1' is no program that can be executed in "),
         ("./plain", "", "'./plain' is no program that can be executed in "),
@@ -503,14 +545,24 @@ def test_a_program_that_is_named_by_its_port_is_looked_for_when_it_has_one(load:
     assert config.plan(loaded, "1.0", None).platform["command"] == ["./serve-{port}"]
 
 
-def test_a_user_or_a_certificate_that_is_not_there_is_a_located_fault(load: Callable[..., Config]) -> None:
-    text = SMALL.replace("[cat]", "[cat], user: nobody-of-that-name").replace('"127.0.0.1:8081"', '"127.0.0.1:8081", tls: {certificate: a.pem, key: a.key}')
-    loaded = load(text)
-    with pytest.raises(Faults, match=r"^bleen.yaml:2:44: this host has no user `nobody-of-that-name`"):
-        config.plan(loaded, "1", None)
+def test_all_that_the_host_lacks_is_located_and_told_in_one_go(load: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/bin:/usr/bin")
+    low = processes.ephemeral()[0]
+    text = SMALL.replace("[cat]", f"[no-such-program], user: nobody-of-that-name, ports: {low}-{low + 9}")
+    loaded = load(text.replace('"127.0.0.1:8081"', '"127.0.0.1:8081", tls: {certificate: a.pem, key: a.key}'))
     with pytest.raises(Faults) as found:
-        config.router(loaded)
-    assert len(found.value.faults) == 2
+        config.plan(loaded, "1", None)
+    assert found.value.faults == sorted(config.lacking(loaded))
+    said = "\n".join(map(str, found.value.faults))
+    for part in (
+        "bleen.yaml:2:32: `no-such-program` is no program that can be executed in PATH (/bin:/usr/bin); install it",
+        "bleen.yaml:2:56: this host has no user `nobody-of-that-name`; create it",
+        "bleen.yaml:2:84: two environments of 1 need 2 ports outside",
+        "a.pem is no file; create it",
+        "a.key is no file; create it",
+    ):
+        assert part in said
+    assert len(found.value.faults) == 5
     Path("a.pem").touch()
     Path("a.key").touch()
     assert config.router(loaded)["tls"] == {"certificate": str(Path("a.pem").absolute()), "key": str(Path("a.key").absolute())}
@@ -546,6 +598,8 @@ def test_the_plan_warns_of_what_a_person_would_want_to_know(load: Callable[..., 
     ):
         assert part in warnings
     assert "would run the same files" in "\n".join(config.plan(load(SMALL), "1", None).warnings)
+    (warm, *_) = config.plan(loaded, "1.0", Active(Environment("green", 3), "0.9", 2, warm="1.0")).warnings
+    assert warm == "1.0 is warm, and would be started anew: `bleen rollback` returns to it at once"
 
 
 def test_an_env_file_that_others_can_read_is_warned_of(load: Callable[..., Config]) -> None:
@@ -573,9 +627,14 @@ def test_the_schema_is_one_and_takes_what_loads(tmp_path: Path) -> None:
         EXAMPLE.replace('[python3, app.py, --port, "{port}"]', "python3"),
         SMALL.replace("router: {", 'router: {envoy: {listen: "127.0.0.1:1", preview: "127.0.0.1:2"}, '),
         SMALL.replace("service: shop\n", ""),
+        f"{SMALL}checks: {{smoke: }}\n",
     ]
     for text in bad:
         assert list(validator.iter_errors(tree(tmp_path, text)))
+    for name, model in {"File": schema, **schema["$defs"]}.items():
+        for key, field in model["properties"].items():
+            if "default" in field:  # which an editor writes
+                assert list(validator.evolve(schema={**field, "$defs": schema["$defs"]}).iter_errors(field["default"])) == [], f"{name}.{key}"
 
 
 def test_the_schema_describes_every_key() -> None:

@@ -16,7 +16,7 @@ from bleen.engine import drive
 from bleen.engine.drive import Driver, holder
 from bleen.errors import Refused, Unavailable
 from bleen.host.processes import Process, find
-from bleen.lifecycle import Event, Phase, Release, Verb
+from bleen.lifecycle import Event, Phase, Release, Service, Verb
 from bleen.model import Environment
 from bleen.plan import Step
 from bleen.testing.interrupt import fork
@@ -247,6 +247,25 @@ def test_a_bug_in_what_watches_is_said_once_and_who_watches_goes_on(service: Fak
     service.platform.crash(BLUE)
     driver.stay(lambda: service.platform.running()[BLUE].alive == 2 or time.monotonic() > ends)
     assert service.platform.running()[BLUE].alive == 2
+
+
+def test_a_journal_that_cannot_be_read_for_a_while_ends_nobody_who_watches(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that gives an I/O error, a host that is short of descriptors."""
+    service.claim()
+    told, looks, ends = list[str](), list[str](), time.monotonic() + 20
+    driver, read = Driver(service.journal, service.engine, NAME, service.me, told.append), service.journal.service
+
+    def fails(name: str) -> Service:
+        looks.append(name)
+        if len(looks) < 4:
+            raise Unavailable("the journal cannot be used: disk I/O error")
+        return read(name)
+
+    monkeypatch.setattr(service.journal, "service", fails)
+    service.platform.crash(BLUE)
+    driver.stay(lambda: service.platform.running()[BLUE].alive == 2 or time.monotonic() > ends)
+    assert service.platform.running()[BLUE].alive == 2
+    assert told == ["the journal cannot be used: disk I/O error"]
 
 
 def test_what_keeps_who_watches_from_acting_is_said_again_when_it_comes_again(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:

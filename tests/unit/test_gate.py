@@ -103,10 +103,11 @@ def test_a_reason_opens_what_is_unseen_and_of_triggers_only_those_that_it_names(
 
 
 def test_a_version_that_serves_and_has_no_session_of_its_name_is_unseen() -> None:
-    """Evidence, not proof."""
+    """Evidence, not proof. A reason that is typed each time is none: who reads it learns how the application's driver says who it is."""
     (found,) = shut(sessions=())
     assert found.unseen
     assert "no session says that it is of green-5" in found.why
+    assert "(docs/guide/database.md, How a connection says who it is)" in found.why
 
 
 def test_a_service_that_is_down_has_no_sessions_to_miss() -> None:

@@ -82,6 +82,19 @@ def test_who_follows_a_log_sees_each_finished_line_once_and_goes_on_after_it_was
     assert follower.fresh() == []
 
 
+def test_who_follows_a_log_is_shown_a_line_that_does_not_end_in_pieces_and_keeps_little_of_it(tmp_path: Path) -> None:
+    """A program that writes its progress over itself, with \\r, ends no line for hours."""
+    log = tmp_path / "1.log"
+    log.write_bytes(b"")
+    follower, written = logs.Follower(lambda: {"": log}), 0
+    for number in range(8):
+        with open(log, "ab") as end:
+            written += end.write(b"progress %d%%\r" % number * 10_000)
+        shown = follower.fresh()
+        assert [len(each) for each in shown] == [120_000]
+    assert not any(follower._begun.values())
+
+
 def test_who_follows_logs_sees_those_of_copies_that_are_started_later(tmp_path: Path) -> None:
     follower = logs.Follower(lambda: {f"{path.stem}| ": path for path in tmp_path.glob("*.log")})
     (tmp_path / "2.log").write_text("hello\n")

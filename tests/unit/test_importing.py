@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,13 @@ def test_columns_that_are_made_from_the_same_ones_are_one_pair_and_others_anothe
     assert [(pair.old, pair.new) for pair in pairs(made)] == [(("name",), ("first_name", "last_name")), (("age",), ("years",))]
 
 
+def test_sqlites_table_rebuild_is_called_so_with_what_to_write_instead() -> None:
+    """As `manage.py sqlmigrate` prints it."""
+    rebuild = 'CREATE TABLE "new__a" (id int);\nINSERT INTO "new__a" SELECT id FROM "a";\nDROP TABLE "a";\nALTER TABLE "new__a" RENAME TO "a";'
+    with pytest.raises(Unfit, match=r"^a\.sql:4:1: makes the table a again, which a\.sql:3:1 drops: .*it is SQLite's table rebuild"):
+        split([("a.sql", rebuild)], "sqlite")
+
+
 def test_a_backfill_that_nothing_keeps_in_step_is_told() -> None:
     made = one("ALTER TABLE users ADD a int;\nUPDATE users SET a = b;")
     assert "[[sync]]" not in made.files["migration.toml"]
@@ -144,6 +152,9 @@ def test_a_backfill_that_nothing_keeps_in_step_is_told() -> None:
         ("a = b", True),
         ("a = b WHERE a IS NULL", True),
         ("a = b WHERE c > 1", False),
+        ("a = b WHERE c IS NOT NULL", False),
+        ("a = b WHERE b IS NOT NULL AND c > 1", False),
+        ("a = b WHERE b IS NULL", False),
         ("a = (SELECT max(b) FROM x)", False),
         ("a = a || b", False),
         ("a = 1", False),
@@ -152,6 +163,24 @@ def test_a_backfill_that_nothing_keeps_in_step_is_told() -> None:
 def test_only_an_update_of_every_row_from_its_own_columns_is_a_pair(update: str, paired: bool) -> None:
     made = one(f"UPDATE users SET {update}; ALTER TABLE users DROP COLUMN b;")
     assert ("[[sync]]" in made.files["migration.toml"]) == paired
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("update", "forward"),
+    [
+        ("lower(b) WHERE b IS NOT NULL", "CASE WHEN b IS NOT NULL THEN lower(b) END"),
+        ("coalesce(b, c) WHERE a IS NULL AND b IS NOT NULL AND c IS NOT NULL", "CASE WHEN b IS NOT NULL AND c IS NOT NULL THEN coalesce(b, c) END"),
+        ("b WHERE b IS NOT NULL", "b"),
+        ("lower(b) WHERE a IS NULL", "lower(b)"),
+    ],
+)
+def test_an_update_that_leaves_out_what_has_nothing_to_say_is_a_pair_that_does_too(dialect: Dialect, update: str, forward: str) -> None:
+    """ "where the UPDATE makes new columns from old ones that are dropped, migration.toml gets a [[sync]]" """
+    (made,) = split([("a.sql", f"ALTER TABLE t ADD a text; UPDATE t SET a = {update}; ALTER TABLE t DROP COLUMN b; ALTER TABLE t DROP COLUMN c;")], dialect)
+    assert tomllib.loads(made.files["migration.toml"])["sync"][0]["forward"] == {"a": forward}
+    (alone,) = split([("a.sql", f"ALTER TABLE t ADD a text DEFAULT 'x'; UPDATE t SET a = {update}; ALTER TABLE t DROP COLUMN b;")], dialect)
+    assert ("[[sync]]" in alone.files["migration.toml"]) == ("b IS NOT NULL" not in update), "the rows left out keep the default"
 
 
 def test_parts_of_one_alter_table_go_each_into_its_phase() -> None:

@@ -3,14 +3,15 @@
 import json
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from bleen.errors import Gone, Unavailable, UserError
 from bleen.host.state import Place
-from bleen.lifecycle import Phase, Verb
+from bleen.lifecycle import Phase, ReleaseId, Verb
 from bleen.providers.journals.sqlite import FORMAT, SQLite, router_of
 from bleen.testing.interrupt import Point, stopped
 from bleen.testing.journals import ELSEWHERE, everything
@@ -72,6 +73,32 @@ def test_a_journal_that_is_damaged_is_said_to_be_with_the_way_out(service: FakeS
     service.place.journal.write_bytes(b"no database " * 1000)
     with pytest.raises(UserError, match=r"is damaged \(file is not a database\), and what serves goes on serving: put a copy of it back"):
         SQLite(service.place)
+
+
+@pytest.mark.parametrize(
+    ("table", "read"),
+    [
+        ("service", lambda journal, id: journal.service(NAME)),
+        ("release", lambda journal, id: journal.latest(NAME)),
+        ("release", lambda journal, id: journal.read(id)),
+        ("event", lambda journal, id: journal.events(id)),
+        ("ask", lambda journal, id: journal.answer(1)),
+        ("clock", lambda journal, id: journal.silence()),
+    ],
+    ids=["status", "history", "wait", "its events", "who asks", "who watches"],
+)
+def test_a_page_of_the_journal_that_is_damaged_is_said_to_whoever_reads_it(
+    service: FakeService, table: str, read: Callable[[SQLite, ReleaseId], object]
+) -> None:
+    """ "Errors say what happened, where, and what to do next"; it is no bug."""
+    service.close()
+    with closing(sqlite3.connect(service.place.journal)) as db:
+        ((page,), (size,)) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone(), db.execute("PRAGMA page_size").fetchone()
+    with open(service.place.journal, "r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+    with pytest.raises(UserError, match=r"is damaged \(.*\), and what serves goes on serving: put a copy of it back"):
+        read(SQLite(service.place), ReleaseId(NAME, 1))
 
 
 def test_the_router_of_another_service_is_read_and_its_journal_left_as_it_is(service: FakeService) -> None:

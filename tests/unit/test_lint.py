@@ -17,7 +17,9 @@ from lint_cases_postgres_safe import GOOD
 from bleen import config
 from bleen.cli import main
 from bleen.database.migration import read_all
+from bleen.database.reverting import way_back
 from bleen.database.rules import Finding, lint, rules
+from bleen.database.rules.findings import PHASES
 from bleen.database.rules.sarif import log
 from bleen.database.statements import DIALECTS, Dialect
 
@@ -110,6 +112,53 @@ def test_what_is_found_alone_is_found_in_company(parts: list[str], data: st.Data
 
 
 @pytest.mark.parametrize(
+    ("dialects", "sql", "name"),
+    [
+        (DIALECTS, "DROP TABLE bleen_migration", "bleen_migration"),
+        (DIALECTS, "DROP TABLE IF EXISTS main.Bleen_Step", "bleen_step"),
+        (DIALECTS, "ALTER TABLE bleen_environment RENAME TO old", "bleen_environment"),
+        (DIALECTS, "ALTER TABLE bleen_step ADD COLUMN a int", "bleen_step"),
+        (DIALECTS, "DELETE FROM bleen_step WHERE number = 1", "bleen_step"),
+        (DIALECTS, "UPDATE bleen_migration SET state = 'expanded'", "bleen_migration"),
+        (("postgres", "mysql"), "TRUNCATE bleen_step", "bleen_step"),
+        (("mysql",), "RENAME TABLE users TO u, bleen_step TO b", "bleen_step"),
+        (("mysql",), "DROP TRIGGER bleen_0001_n_1_insert_0a1b2c3d", "bleen_0001_n_1_insert_0a1b2c3d"),
+        (("postgres",), 'DROP TABLE users, "public"."bleen_step" CASCADE', "bleen_step"),
+        (("postgres",), 'DROP TRIGGER "~bleen_0001_n" ON users', "~bleen_0001_n"),
+        (("postgres",), 'ALTER TABLE users DISABLE TRIGGER "~bleen_0001_n"', "~bleen_0001_n"),
+        (("postgres",), 'DROP FUNCTION "~bleen_0001_n"()', "~bleen_0001_n"),
+        (("sqlite",), "DROP TABLE bleen_sync", "bleen_sync"),
+        (("sqlite",), 'DROP TRIGGER "~bleen_0001_n_1_insert"', "~bleen_0001_n_1_insert"),
+    ],
+)
+def test_what_is_bleens_own_is_in_no_migrations_hands(dialects: tuple[Dialect, ...], sql: str, name: str, tmp_path: Path) -> None:
+    """ "The truth about the schema is a ledger table in the database itself": autogenerate of Alembic finds tables that no model has, and drops them."""
+    for dialect in dialects:
+        for phase in PHASES:
+            (finding,) = lint(f"SELECT 1; {sql}", dialect, phase)[-1:]
+            assert (finding.rule, finding.severity, finding.line, finding.column) == ("bleens-own", "error", 1, 11)
+            assert finding.message.startswith(f"{name} is bleen's own, in contract too")
+            assert "include_name in env.py" in finding.message
+        (back,) = way_back.lint("CREATE TABLE a (id int);", f"DROP TABLE a; {sql};", str(tmp_path), dialect)
+        assert back.rule == "bleens-own"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE VIEW migrations AS SELECT name FROM bleen_migration",
+        "CREATE TABLE copied (id int); INSERT INTO copied VALUES (1)",
+        "ALTER TABLE users ADD COLUMN bleen_id int",
+        "CREATE TABLE a (note text DEFAULT 'bleen_step')",
+        *("-- bleen: allow bleens-own bleen goes\nDROP TABLE bleen_step", "DROP TABLE bleen_steps"),
+    ],
+)
+def test_what_only_speaks_of_it_passes_by(dialect: Dialect, sql: str) -> None:
+    assert "bleens-own" not in {each.rule for phase in PHASES for each in lint(sql, dialect, phase)}
+
+
+@pytest.mark.parametrize(
     ("dialect", "sql", "table", "old", "new"),
     [
         ("postgres", 'ALTER TABLE app."Users" ALTER "N""é" TYPE text', 'app."Users"', 'N"é', 'N"é_new'),
@@ -191,6 +240,24 @@ def test_warnings_alone_are_no_failure(release: Path, capsys: pytest.CaptureFixt
     (release / "expand.sql").write_text("ALTER TABLE users ADD COLUMN mood mood")
     code, out, _ = run("--dialect", "postgres", "expand.sql", capsys=capsys)
     assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warning")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_byte_order_mark_is_no_part_of_a_file_nor_counted(
+    dialect: Dialect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ "located (file:line:col)": as editors count that save with one."""
+    folder, marked = tmp_path / "0001_a", b"\xef\xbb\xbf\tDROP TABLE a;"
+    folder.mkdir()
+    (folder / "expand.sql").write_bytes(marked)
+    (folder / "migration.toml").write_bytes(b"\xef\xbb\xbfdescription = 'a'\r\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(marked)))
+    for file in (str(folder / "expand.sql"), "-"):
+        code, out, _ = run("--dialect", dialect, "--phase", "expand", file, capsys=capsys)
+        assert code == 1
+        assert out.startswith(f"{file}:1:2: error [drop-in-expand]")
+    (read,) = read_all(tmp_path)
+    assert (read.sql("expand"), read.description) == ("\tDROP TABLE a;", "a")
 
 
 SETTINGS = {

@@ -133,7 +133,7 @@ def test_a_backfill_is_said_once() -> None:
         parse("0001_a", sources, "0001_a")
 
 
-SILENT = ["", " \n\ufeff", "-- a\n-- b", "/* left empty: it is derived */", "/* a\nb */ -- c\n;", "# MySQL's\n", "/* a /* b */ c */", "/**/"]
+SILENT = ["", " \n", "-- a\n-- b", "/* left empty: it is derived */", "/* a\nb */ -- c\n;", "# MySQL's\n", "/* a /* b */ c */", "/**/"]
 LOUD = ["SELECT 1", "/* a */ SELECT 1", "-- /*\nDROP TABLE a; /* */", "/* a /* b */ DROP TABLE c", "/* no end", "/*! DROP TABLE a */", "/*M! SELECT 1 */", "*/"]
 
 

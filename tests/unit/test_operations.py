@@ -36,6 +36,14 @@ def test_what_an_operation_writes_is_let_pass_in_its_phase(case: Case, dialect: 
     assert bool(case.contracted) == ("contract.sql" in made.files) or dialect != "postgres"
 
 
+@pytest.mark.parametrize("case", [case for name, case in CASES.items() if "with a default, of a column that is required" in name])
+def test_a_column_that_is_required_is_so_from_the_beginning_where_it_cannot_become_so(case: Case) -> None:
+    required = {
+        d: [part for part in ("expand.sql", "contract.sql") if "NOT NULL" in migrations(from_words(case.words), d, "")[0].files[part]] for d in DIALECTS
+    }
+    assert required == {"postgres": ["contract.sql"], "mysql": ["contract.sql"], "sqlite": ["expand.sql"]}
+
+
 def test_operations_that_fill_rows_are_a_migration_each() -> None:
     add = ["add_column", "table=people", "type=text", "fill=''"]
     first, second = migrations(from_words([*add, "column=a", "create_index", "table=people", "columns=b", *add, "column=c"]), "postgres", "")
@@ -90,6 +98,21 @@ def test_what_a_person_has_to_say_is_open_and_refused_until_then() -> None:
 def test_what_is_wrong_with_an_operation_is_said(words: list[str], why: str) -> None:
     with pytest.raises(UserError, match=why):
         migrations(from_words(words), "postgres", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rename_column", "table=a", "column=b", "to=c", "type=int"],
+        ["change_type", "table=a", "column=b", "to=c", "type=bigint"],
+        ["split_column", "table=a", "column=b", "to.c=int", "forward.c=abs(b)"],
+        ["merge_columns", "table=a", "columns=b", "to=c", "type=int", "forward=abs(b)"],
+    ],
+)
+def test_a_column_that_takes_the_place_of_another_is_not_made_not_null_on_sqlite_and_what_is_said_leads_on(words: list[str]) -> None:
+    with pytest.raises(UserError, match="SQLite makes no column NOT NULL that is there, as c is by then: leave not_null out, or say a default where"):
+        migrations(from_words([*words, "not_null=true"]), "sqlite", "")
+    assert migrations(from_words(words), "sqlite", "")
 
 
 @pytest.mark.parametrize(

@@ -233,9 +233,13 @@ def _bug(verb: str, rest: list[str], error: Exception) -> int:
 
     from bleen.cli import exits
 
-    with tempfile.NamedTemporaryFile("w", prefix="bleen-bug-", suffix=".txt", delete=False) as report:
-        traceback.print_exc(file=report)
-    _tell(rest, f"a bug in `bleen {verb}`: {type(error).__name__}: {error}\nplease report it with {report.name}")
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="bleen-bug-", suffix=".txt", delete=False) as report:
+            traceback.print_exc(file=report)
+        way = f"please report it with {report.name}"
+    except OSError:  # the disk is full, say
+        way = "please report it; more could not be written to any temporary directory: make room, or set TMPDIR, and type it again"
+    _tell(rest, f"a bug in `bleen {verb}`: {type(error).__name__}: {error}\n{way}")
     return exits.BUG
 
 

@@ -16,13 +16,16 @@ from bleen.host import clock, logs, processes, state
 from bleen.host.files import Reserve, room
 from bleen.host.processes import Process
 from bleen.host.state import Place
-from bleen.lifecycle import UNMOVED, Release, ReleaseId, Service
+from bleen.lifecycle import UNMOVED, Phase, Release, ReleaseId, Service
 from bleen.model import Environment
 from bleen.ports import SILENT, Holder, Journal, Providers
 
 if TYPE_CHECKING:
     from bleen.engine.drive import Driver
     from bleen.engine.tick import Engine
+
+_BLEEN = (sys.executable, "-P", "-m", "bleen")
+"""As a child of ours: without -P it would import what lies in the directory that the person stands in, a json.py of theirs or of a stranger's."""
 
 _LOG_BYTES = 1 << 20
 
@@ -77,8 +80,9 @@ class Access(NamedTuple):
         return release if release.environment == environment else None
 
     def as_it_is(self, release: Release) -> Release:
-        """A release whose row cannot say what it waits for: before its traffic has moved it gets nothing of the reserve, and no disk, no row."""
-        if release.phase not in UNMOVED or not self.full:
+        """A release whose row cannot say what it waits for: before its traffic has moved, and for the database behind that, it gets nothing of the reserve."""
+        behind = release.phase in (Phase.CONTRACTING, Phase.UNDOING) and release.plan.database
+        if not (release.phase in UNMOVED or behind) or release.halted or not self.full:
             return release
         return release._replace(why=f"room on the disk of {self.place.path}, which is full")
 
@@ -141,6 +145,16 @@ def described(args: Namespace, service: str) -> str:
     return service
 
 
+def moved(place: Place, file: Path) -> str:
+    """That a service was brought up or released from another bleen.yaml until now, in words; empty if it was not. A move is fine, a copied name is not."""
+    was = place.came_from(file)
+    if not was:
+        return ""
+    if not os.path.exists(was):
+        return f"{place.service} moves here from {was}, which is gone"
+    return f"{place.service} was run from {was} until now, which is still there: one name is one service; if this is another one, give it another `service`"
+
+
 def start_engine(place: Place) -> Process:
     """Starts a resident engine, re-parented to init; one that runs already is left as it is."""
     from bleen.host.errand import PASSED_ON
@@ -148,7 +162,7 @@ def start_engine(place: Place) -> Process:
 
     environment = {name: os.environ[name] for name in (*PASSED_ON, "TMPDIR", "XDG_STATE_HOME", "VIRTUAL_ENV") if name in os.environ}
     program = Program(
-        [sys.executable, "-m", "bleen", "engine", "--service", place.service],
+        [*_BLEEN, "engine", "--service", place.service],
         str(place.path),
         {**environment, "BLEEN_STATE": str(place.root)},
         str(place.log),
@@ -172,9 +186,15 @@ def outdated(engine: Holder | None) -> str:
 
 def _start_engine_behind(place: Place) -> None:
     """Has a resident engine started by a process that nobody waits for: a person whose site was down has their prompt back sooner."""
-    nothing = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
-    argv = [sys.executable, "-m", "bleen", "engine", "--start", "--service", place.service]
-    os.posix_spawn(sys.executable, argv, {**os.environ, "BLEEN_STATE": str(place.root)}, file_actions=nothing, setsid=True)
+    try:
+        log = os.open(place.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)  # nobody else hears why there is no engine
+    except OSError:  # a disk without room for it, say
+        log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    nothing = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
+    argv = [*_BLEEN, "engine", "--start", "--service", place.service]
+    streams = [*nothing, (os.POSIX_SPAWN_DUP2, log, 2)]
+    os.posix_spawn(sys.executable, argv, {**os.environ, "BLEEN_STATE": str(place.root)}, file_actions=streams, setsid=True)
+    os.close(log)
 
 
 def who() -> str:

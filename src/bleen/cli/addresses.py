@@ -1,6 +1,7 @@
 """Whether a router may listen where it is to listen: asked before anything is touched."""
 
 import errno
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from bleen.host.state import Place
 from bleen.plan import duration
 from bleen.providers.journals.sqlite import router_of
 from bleen.providers.routers import haproxy
+
+_ANOTHER = "choose another address in bleen.yaml"
 
 
 def of_nobody_else(place: Place, wanted: Mapping[str, Any]) -> None:
@@ -56,8 +59,8 @@ def usable(place: Place, wanted: Mapping[str, Any], but: Sequence[str] = ()) -> 
         except Refused as error:
             raise UserError(f"{error}; nothing was touched") from None
     for address in (wanted["listen"], wanted["preview"]):
-        if address not in but:
-            _free(place, address)
+        if address not in but and (held := taken(place, address)) and not held.ours:
+            raise UserError(f"{address} {held.why}; {held.way}")
 
 
 class Taken(NamedTuple):
@@ -65,12 +68,14 @@ class Taken(NamedTuple):
 
     why: str
     """For people, after the address."""
-    by: int | None
-    """The pid of its holder, if it has one, and we may see whose it is."""
+    way: str
+    """What to do about it."""
+    ours: bool = False
+    """Whether the router of the service itself listens there, and can be asked."""
 
 
-def taken(address: str) -> Taken | None:
-    """What keeps us from listening on an address, by trying to; None if nothing does."""
+def taken(place: Place, address: str) -> Taken | None:
+    """What keeps a service from listening on an address, by trying to; None if nothing does."""
     host, _, port = address.rpartition(":")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -79,26 +84,25 @@ def taken(address: str) -> Taken | None:
         except OSError as error:
             pid = processes.owner(int(port)) if error.errno == errno.EADDRINUSE else None
             if pid is None:
-                return Taken(f"cannot be listened on: {error.strerror}", None)
-            return Taken(f"is held by pid {pid} ({processes.command_line(pid)[:100]})", pid)
+                return Taken(f"cannot be listened on: {error.strerror}", f"look as root whether somebody holds it, or {_ANOTHER}")
+            return _held(place, pid)
     return None
 
 
-def _free(place: Place, address: str) -> None:
-    """Raises UserError if an address is held by a process that is not this service's router; names it."""
-    held = taken(address)
-    if held is None:
-        return
-    if held.by is None:
-        raise UserError(f"{address} {held.why}")
-    record = Path(processes.variable(held.by, launch.MARK))
-    if not (record.is_relative_to(place.router) and place.journal.exists()):
-        raise UserError(f"{address} {held.why}; {_orphan(record)}end it, or choose another address in bleen.yaml")
-    if not record.exists():
-        raise UserError(
-            f"{address} {held.why}, which is the router of {place.service}; it serves, but its files are gone, and it cannot be asked any more:"
-            f" `kill -9 {held.by}` ends it, then `bleen up` starts it with the routing that it had"
-        )
+def _held(place: Place, pid: int) -> Taken:
+    why, record = f"is held by pid {pid} ({processes.command_line(pid)[:100]})", processes.variable(pid, launch.MARK)
+    owner = state.holding(record)
+    if owner is None:
+        return Taken(f"{why}{_orphan(Path(record))}", f"end it, or {_ANOTHER}")
+    if os.path.realpath(owner.path) != os.path.realpath(place.path):
+        way = f"`{state.chosen(owner.root, 'status', '--service', owner.service)}` shows it: go on with that state, or {_ANOTHER}"
+        return Taken(f"{why}, which serves {owner.service} of another state, {owner.root}", way)
+    if not Path(record).is_relative_to(owner.router):
+        return Taken(f"{why}, which is a copy of {place.service}", _ANOTHER)
+    if os.path.exists(record):
+        return Taken(f"{why}, which is the router of {place.service}", "`bleen up` goes on with it", True)
+    lost = "it serves, but its files are gone, and it cannot be asked any more"
+    return Taken(f"{why}, which is the router of {place.service}; {lost}", f"`kill -9 {pid}` ends it, then `bleen up` starts it with the routing that it had")
 
 
 def _orphan(record: Path) -> str:
@@ -108,4 +112,4 @@ def _orphan(record: Path) -> str:
     service = record.parent.parent
     started = {pid: Path(value) for pid, value in processes.variables(launch.MARK).items()}
     behind = [f"pid {pid} ({processes.command_line(pid)[:60]})" for pid, other in started.items() if other.is_relative_to(service / "environments")]
-    return f"it is a router that bleen started for {service.name}, whose journal is gone; behind it: {', '.join(behind) or 'nothing that runs'}; "
+    return f"; it is a router that bleen started for {service.name}, whose journal is gone; behind it: {', '.join(behind) or 'nothing that runs'}"

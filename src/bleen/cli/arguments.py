@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from bleen.errors import UserError
+from bleen.host import clock
 
 _MOST = (1 << 63) - 1
 """What the journal can hold."""
@@ -49,13 +50,14 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def seconds(text: str) -> float:
-    """A length of time, in seconds."""
+    """A length of time, as bleen.yaml has it, or a bare number of seconds."""
+    length = clock.duration(text)
     try:
-        length = float(text)
+        length = float(text) if length is None else length
     except ValueError:
         length = math.nan
     if not 0 <= length < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time: write 20s, 15m or 2h")
     return length
 
 

@@ -54,5 +54,5 @@ def tell(args: Namespace, commanded: Commanded, text: str = "", code: int | None
         code, text = exits.USAGE, answer.text
     elif release.halted:
         code, text = exits.HALTED, f"halted in {release.phase}: {release.halted}"
-    show.result(args, text or answer.text, ok=code in (None, exits.DONE), release=show.of_release(release))
+    show.result(args, text or answer.text, ok=code in (None, exits.DONE), release=show.of_release(release, commanded.access.journal.now()))
     return exits.DONE if code is None else code

@@ -1,6 +1,6 @@
 """What a version's migrations mean for a plan: read, judged by the rules, and compared with what the database has seen."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         schema = Schema(connect(shared.url))
         try:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
-            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service)
+            there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
+            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there)
+            lost = schema.lost(there)
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
             bare = schema.server.bare()
             risks = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
@@ -64,7 +66,8 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "secrets": before.platform.get("secrets", "") if before else "",
     }
     unjudged = [f"{m.name} is expanded by a command whose SQL nobody has judged: {m.command.unjudged}" for m in new if m.command.unjudged]
-    warnings = (*plan.warnings, *_warned(new, kind), *unjudged, *risks, *(_stars(new, before) if before and kind == "postgres" else ()))
+    anew = [f"{lost}; without them, all that {plan.version} ships is expanded anew"] if lost else []
+    warnings = (*plan.warnings, *anew, *_warned(new, kind), *unjudged, *risks, *(_stars(new, before) if before and kind == "postgres" else ()))
     return plan._replace(database=wanted, platform=_signed(plan, loaded, kind), warnings=warnings)
 
 
@@ -81,7 +84,8 @@ def _must_answer(clone: str, kind: Dialect) -> None:
 def _warned(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
     """What the rules say of migrations that they do not forbid: whom a new constraint holds, say."""
     scripts = [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for m in migrations for phase in PHASES if m.holds(phase)]
-    return [f"{f.file}:{f.line}: {f.message}" for f in (*lint_release(scripts, kind), *_way_back(migrations, kind)) if f.severity == "warn"]
+    found = [f for f in (*lint_release(scripts, kind), *_way_back(migrations, kind)) if f.severity == "warn"]
+    return [f"{f.file}:{f.line}: {f.message}" for f in found if f.rule != "domain-column"]  # of which the catalogue knows more
 
 
 def _way_back(migrations: Sequence[Migration], kind: Dialect) -> list[Finding]:
@@ -116,11 +120,22 @@ def _settings(loaded: Config, version: str) -> dict[str, Any]:
     return {"version": version, "directory": directory, "env": dict(process.env), "user": process.user or ""}
 
 
-def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None = None, service: str = "") -> None:
+def allowed(
+    schema: Schema,
+    version: str,
+    migrations: Sequence[Migration],
+    home: Home | None = None,
+    service: str = "",
+    there: Mapping[str, frozenset[str]] = {},
+) -> None:
     """Raises UserError if a version must not come onto this database: it does not know a contract that was done, brings a migration that was changed after
     it had been applied, or one that the rules forbid or that could never be kept in step or filled. What a command prints of its SQL is judged too; ``home``,
-    where it runs, is needed where there is one; ``service``: whose version it is.
+    where it runs, is needed where there is one; ``service``: whose version it is; ``there``: its versions that exist, and what each ships, which tell what the
+    ledger no longer can.
     """
+    lacks = {each: ships - {m.name for m in migrations} for each, ships in there.items()}
+    if lost := schema.lost({each: names for each, names in lacks.items() if names}):
+        raise UserError(f"version {version} does not ship all that was: {lost}, or release a version that ships it all")
     entries = {entry.name: entry for entry in schema.ledger.entries()}
     missing = [name for name in schema.contracted() if name not in {m.name for m in migrations}]
     if missing:
@@ -137,8 +152,14 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     if half := [m.name for m in migrations if m.name in entries and entries[m.name].state is State.REVERTING]:
         raise UserError("\n".join(f"{name} is half reverted: `bleen migrate revert {name}` ends that, then try again" for name in half))
     new = [m for m in migrations if m.name not in entries]
-    if twice := [(m.name, each) for m in new for each in entries.values() if each.migration.number == m.number]:
-        raise UserError("\n".join(_same_number(name, each) for name, each in twice))
+    begun = [m for m in migrations if m in new or entries[m.name].state is State.EXPANDING]
+    behind = [_same_number(m.name, each) for m in new for each in entries.values() if each.migration.number == m.number]
+    try:
+        revisions.placed(schema.server, begun, home, [entry.migration for entry in entries.values()])
+    except Refused as error:
+        behind.append(str(error))
+    if behind:  # of a hotfix after a rollback often both, and one revert is the way out of both
+        raise UserError("\n".join(behind))
     if empty := [m for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
         raise UserError("\n".join(f"{m.name}: nothing is written in it yet: fill in {m.name}/{_first(m)}, or take the folder away" for m in empty))
     names, together = {m.name for m in new}, schema.together(new)
@@ -146,11 +167,6 @@ def allowed(schema: Schema, version: str, migrations: Sequence[Migration], home:
     waits = [(m, [each for each in revisions.overtaken(m, others) if not {m.name, each} <= together]) for m in new]
     if early := [revisions.overtakes(m, earlier, names, {each.name for each in migrations}) for m, earlier in waits if earlier]:
         raise UserError("\n".join(early))
-    try:
-        begun = [m for m in migrations if m in new or entries[m.name].state is State.EXPANDING]
-        revisions.placed(schema.server, begun, home, [entry.migration for entry in entries.values()])
-    except Refused as error:
-        raise UserError(str(error)) from None
     if wrong := _forbidden(new, schema.server, home, together):
         piped = "; for what a command prints, `COMMAND | bleen migrate lint --phase expand -` does" if any(m.command.sql for m in new) else ""
         raise UserError("\n".join([*wrong, f"the rules forbid this; `bleen migrate lint` shows the safe way for each statement{piped}"]))
@@ -198,6 +214,7 @@ def _forbidden(migrations: Sequence[Migration], server: Server, home: Home | Non
         found += reverting.lint(m.sql("expand"), m.sql("revert"), m.name, server.dialect)
     found += _way_back(migrations, server.dialect)
     said = [f"{f.file}:{f.line}:{f.column}: [{f.rule}] {f.message}" for f in found if f.severity == "error"]
+    said += [line for m in migrations for line in printing.ledger(m)]
     return said + [line for m in migrations for line in judging.judge(server, m)]
 
 

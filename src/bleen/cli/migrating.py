@@ -55,6 +55,15 @@ class Opened(NamedTuple):
             return Around(self.service, tuple(Shipping(Environment.parse(k.environment), k.version, k.migrations, 0, 0) for k in told), known=False)
         return Around(self.service, tuple(shipping(self.access, newest)), picture.window(self.access, newest))
 
+    def ships(self) -> dict[str, frozenset[str]]:
+        """Every version of the service that exists, or serves again with the next `up`, and what it ships, as this host knows it without the database."""
+        newest = self.access.journal.latest(self.access.name) if self.access else None
+        if self.access is None or newest is None:
+            return {}
+        there = {*self.access.providers(newest).platform.running(), self.access.service.active}
+        plans = [release.plan for environment in there if environment and (release := self.access.release_of(environment))]
+        return {plan.version: frozenset(plan.database.get("migrations", ())) for plan in plans}
+
     def home(self, migration: str) -> Home | None:
         """Where a migration's commands run: in the newest version that ships it, else in the one whose expand it was, else, where Alembic has gone further
         than that one's files, in the one that brought it there; None if it has no commands.
@@ -68,7 +77,12 @@ class Opened(NamedTuple):
         return revisions.fitting(self.schema.server, entry.migration, homes)
 
     def pending(self) -> list[Pending]:
-        """The contracts that are pending, which `bleen status` knows from now on; whether the way back is open it looks up itself, each time."""
+        """The contracts that are pending, which `bleen status` knows from now on; whether the way back is open it looks up itself, each time.
+
+        Raises UserError if the ledger is gone.
+        """
+        if lost := self.schema.lost(self.ships()):
+            raise UserError(lost)
         around = self.around()
         found = self.schema.pending(around)
         if self.access:

@@ -34,7 +34,7 @@ def of(access: Access) -> dict[str, Any]:
         "up": service.up,
         "active": _environment(access, active, running) if active else None,
         "idle": _idle(access, active, running),
-        "release": _release(access, newest) if newest else None,
+        "release": show.of_release(access.as_it_is(newest), access.journal.now()) if newest else None,
         "rollback": _rollback(access, newest, providers, looks, mute=routing is None and listens),
         "drift": _drift(service, newest, routing, trouble),
         "pending": [{**each, "window": window(access, newest) or None} for each in service.pending],
@@ -116,14 +116,6 @@ def _idle(access: Access, active: Environment | None, running: Any) -> dict[str,
     if idle:
         return _environment(access, max(idle, key=lambda e: e.release), running)
     return {"environment": "green" if active and active.name == "blue" else "blue", "version": None, "release": None, "running": False}
-
-
-def _release(access: Access, release: Release) -> dict[str, Any]:
-    told = show.of_release(release)
-    if release.until is not None and not release.ended:
-        left = release.until - access.journal.now()
-        told["waiting"] = {"until": show.stamp(clock.wall() + left), "seconds": round(left, 1), "why": release.why or None}
-    return told
 
 
 def _rollback(access: Access, newest: Release | None, providers: Providers, looks: Mapping[Environment, Health | PortError], mute: bool) -> dict[str, Any]:
@@ -285,7 +277,7 @@ def lines(picture: dict[str, Any]) -> list[str]:
         if release["halted"]:
             said.append(f"  {release['halted']}")
         elif release["waiting"]["why"]:
-            left = release["waiting"].get("seconds")
+            left = release["waiting"]["seconds"]
             said.append(f"  waits for {release['waiting']['why']}" + (f", {show.span(left)} at the most" if left is not None else ""))
     but = f"; {back['reason']}" if back["reason"] else ""
     said.append(f"rollback: ready, to {back['to']}{but}" if back["ready"] else f"rollback: not ready: {back['reason']}")

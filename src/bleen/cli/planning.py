@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from bleen import config
 from bleen.cli import addresses, picture, show
-from bleen.cli.access import Access, described, open_service
+from bleen.cli.access import Access, described, moved, open_service
 from bleen.config import Config
 from bleen.errors import Unavailable, UserError
 from bleen.host import clock
@@ -55,7 +55,8 @@ def over(access: Access, loaded: Config, version: str) -> Planned:
     """The plan of a release over what serves. Raises as ``make`` does, but for another router."""
     active = _active(access)
     current = access.release_of(active.environment) if active else None
-    return Planned(access, loaded, _made(loaded, version, active, current), current)
+    plan, note = _made(loaded, version, active, current), moved(access.place, loaded.path)
+    return Planned(access, loaded, plan._replace(warnings=(note, *plan.warnings)) if note else plan, current)
 
 
 def first(loaded: Config, version: str) -> Plan:
@@ -99,8 +100,8 @@ def sweep(access: Access) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def in_the_way(access: Access, earlier: Release | None) -> str:
-    """Why a deploy would be refused until a person says what is to become of an earlier release; empty if nothing is in its way, or only an end."""
+def in_the_way(access: Access, earlier: Release | None, version: str) -> str:
+    """Why a deploy of a version would be refused until a person says what becomes of an earlier release; empty if nothing is in its way, or only an end."""
     if earlier is None or earlier.ended:
         return ""
     name = f"release {earlier.id.number} ({earlier.plan.version})"
@@ -110,7 +111,8 @@ def in_the_way(access: Access, earlier: Release | None) -> str:
         return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or `bleen deploy --replace` aborts it first"
     if earlier.phase is Phase.HOLDING:
         left = show.span((earlier.until or access.journal.now()) - access.journal.now())
-        return f"{name} keeps {earlier.plan.old_version} warm for {left} more; `bleen deploy --end-window` gives that up"
+        back = "; `bleen rollback` returns to it at once" if version == earlier.plan.old_version else ""
+        return f"{name} keeps {earlier.plan.old_version} warm for {left} more{back}; `bleen deploy --end-window` gives that up"
     if earlier.phase in REVERSIBLE:
         return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or take it back with `bleen rollback`"
     return ""
@@ -162,7 +164,8 @@ def _known(args: Namespace, loaded: Config) -> Access:
 def another_router(access: Access, loaded: Config) -> str:
     """That the router is to be another one than it is, in words; empty if it is not."""
     changed = addresses.changes(access.service.router, config.router(loaded))
-    return f"the router's settings are not part of a release and have changed ({changed}): `bleen up --apply` makes that change" if changed else ""
+    way = "bleen up --apply" if access.service.up else "bleen up"
+    return f"the router's settings are not part of a release and have changed ({changed}): `{way}` makes that change" if changed else ""
 
 
 def _active(access: Access) -> config.Active | None:

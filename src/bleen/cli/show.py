@@ -72,15 +72,17 @@ class Waiting(Silence):
             print(f"{release.phase!s}: waits for {release.why}", file=sys.stderr, flush=True)
 
 
-def of_release(release: Release) -> dict[str, Any]:
-    """A release as ``--json`` has it everywhere."""
+def of_release(release: Release, now: float) -> dict[str, Any]:
+    """A release as ``--json`` has it everywhere; ``now`` is the journal's."""
+    left = None if release.until is None or release.ended else release.until - now
+    until, seconds = (None, None) if left is None else (stamp(clock.wall() + left), round(left, 1))
     return {
         "number": release.id.number,
         "version": release.plan.version,
         "phase": str(release.phase),
         "halted": release.halted or None,
         "since": stamp(release.since),
-        "waiting": {"until": None, "why": release.why or None},
+        "waiting": {"until": until, "seconds": seconds, "why": release.why or None},
         "environment": release.plan.environment,
         "reason": release.reason or None,
     }

@@ -1,7 +1,7 @@
 """bleen.yaml: reading it with every fault located, and making a plan out of it. Only commands that make a plan load this package (pydantic, ruamel.yaml)."""
 
 from bleen.config.load import Config, load
-from bleen.config.planning import Active, Database, check_version, database, plan, program, router, secrets
+from bleen.config.planning import Active, Database, check_version, database, lacking, listener, plan, program, router, secrets
 from bleen.config.schema import json_schema as schema
 from bleen.config.smoke import Tests
 from bleen.config.smoke import load as load_tests
@@ -17,6 +17,8 @@ __all__ = [
     "Tests",
     "check_version",
     "database",
+    "lacking",
+    "listener",
     "load",
     "load_tests",
     "plan",

@@ -11,12 +11,11 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, WithJsonSchema
 
 from bleen.config.source import Scalar, shown, typed
+from bleen.host import clock
 
 TOKEN = re.compile(r"\$\$\{|\$\{(?P<reference>[^}]*)(?P<closed>\}?)|\{\{[a-z][a-z0-9_]*\}\}|\{(?P<template>[a-z][a-z0-9_]*)\}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TEMPLATES = ("port", "version", "environment", "instance")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
 _SIZES = {"KB": 1000, "MB": 1000**2, "GB": 1000**3}
 LONGEST = 365 * 86400.0
 
@@ -27,6 +26,18 @@ class Misfit(ValueError):
     def __init__(self, key: str, text: str) -> None:
         super().__init__(text)
         self.key = key
+
+
+class _Unfit:
+    """Stands where a value was complained of, so that the rest is looked at all the same."""
+
+
+UNFIT: Any = _Unfit()
+
+
+def fit(*values: Any) -> bool:
+    """Whether nothing was complained of in any of them."""
+    return not any(value is UNFIT for value in values)
 
 
 def references(text: str) -> Iterator[str]:
@@ -163,12 +174,11 @@ ServiceName = Annotated[str, BeforeValidator(service_name), WithJsonSchema({"typ
 
 def _seconds(value: Any, least: float) -> float:
     text = text_of(value, "30s")
-    found = _DURATION.fullmatch(text)
-    if not found and re.fullmatch(r"[0-9.]+", text):
+    seconds = clock.duration(text)
+    if seconds is None and re.fullmatch(r"[0-9.]+", text):
         raise ValueError(f"`{shown(text)}` has no unit; write {shown(text)}s for seconds (units: ms s m h d)")
-    if not found:
+    if seconds is None:
         raise ValueError(f"`{shown(text)}` is not a duration; write a number and one unit, such as 200ms 5s 15m 2h 1d")
-    seconds = round(float(found[1]) * _UNITS[found[2]], 6)
     if seconds < least:
         raise ValueError(f"`{text}` is too short; at least {_said(least)}")
     if seconds > LONGEST:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen.config import smoke
-from bleen.config.fields import NAME, Address
+from bleen.config.fields import NAME, Address, fit
 from bleen.config.schema import File, validated
 from bleen.config.source import Fault, Faults, Source, Way, read, read_text
 
@@ -75,8 +75,8 @@ def _tests(source: Source, path: Path, file: File | None, known: Mapping[str, st
 
 
 def _listener(file: File | None) -> Address | None:
-    proxy = (file.router.envoy or file.router.haproxy) if file else None
-    return proxy.listen if proxy else None
+    proxy = file.router.envoy or file.router.haproxy if file and fit(file.router) else None
+    return proxy.listen if proxy and fit(proxy, proxy.listen) else None
 
 
 def _variables(source: Source, path: Path) -> dict[str, str]:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from bleen.config.fields import filled, references
+from bleen.config.fields import TEMPLATES, filled, references
 from bleen.config.load import Config
-from bleen.config.source import Faults
+from bleen.config.source import Fault, Faults
 from bleen.errors import Refused, UserError
 from bleen.host import launch, processes
 from bleen.model import Environment
@@ -41,7 +41,7 @@ def check_version(text: str) -> str:
 def plan(config: Config, version: str, active: Active | None) -> Plan:
     """What releasing a version would do.
 
-    Raises UserError for a version that cannot be one, or whose directory or program is not there, and Faults for a user that is not there.
+    Raises UserError for a version that cannot be one, or whose directory or program is not there, and Faults with all that this host lacks for any version.
     """
     check_version(version)
     file = config.file
@@ -74,12 +74,16 @@ def secrets(config: Config, environ: Mapping[str, str] = os.environ) -> dict[str
 
     To be written to a file of mode 0600. HOME is that of ``user`` where there is one.
     """
-    base = {name: environ[name] for name in ("PATH", "HOME") if name in environ}
-    if config.file.platform.process.user:
-        base["HOME"] = _user(config).pw_dir
+    base = _base(config, environ)
+    if user := _user(config):
+        base["HOME"] = user.pw_dir
     shared = database(config, "")
     urls = {"database": {"url": shared.url, **({"clone": shared.clone} if shared.clone else {})}} if shared else {}
     return {"base": {**base, **config.variables}, "values": dict(config.values), **urls}
+
+
+def _base(config: Config, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    return {**{name: environ[name] for name in ("PATH", "HOME") if name in environ}, **config.variables}
 
 
 class Database(NamedTuple):
@@ -103,8 +107,29 @@ def database(config: Config, version: str) -> Database | None:
     return Database(filled(file.url, {}, config.values), folder, file.contract, filled(file.clone, {}, config.values) if file.clone else "")
 
 
+def lacking(config: Config) -> list[Fault]:
+    """What this host lacks for a release of any version: a certificate or its key, the user, enough ports, a program that is to lie in PATH."""
+    faults: list[Fault] = []
+    for look in (router, _user, _enough_ports, _in_path):
+        try:
+            look(config)
+        except Faults as error:
+            faults.extend(error.faults)
+    return faults
+
+
 def router(config: Config) -> dict[str, Any]:
     """The router's kind and settings. Raises Faults for a certificate or a key that is not there."""
+    settings = listener(config)
+    missing = [(name, path) for name, path in (settings["tls"] or {}).items() if not os.path.isfile(path)]
+    if missing:
+        way = ("router", settings["kind"], "tls")
+        raise Faults(config.source.fault((*way, name), f"{path} is no file; create it, or correct the path") for name, path in missing)
+    return settings
+
+
+def listener(config: Config) -> dict[str, Any]:
+    """The router's kind and settings, whether or not its files are there."""
     chosen = config.file.router
     kind = "envoy" if chosen.envoy else "haproxy"
     proxy = chosen.envoy or chosen.haproxy
@@ -112,9 +137,6 @@ def router(config: Config) -> dict[str, Any]:
     tls = None
     if proxy.tls:
         tls = {"certificate": str(config.beside(proxy.tls.certificate)), "key": str(config.beside(proxy.tls.key))}
-        missing = [(name, path) for name, path in tls.items() if not os.path.isfile(path)]
-        if missing:
-            raise Faults(config.source.fault(("router", kind, "tls", name), f"{path} is no file; create it, or correct the path") for name, path in missing)
     return {
         "kind": kind,
         "listen": str(proxy.listen),
@@ -131,9 +153,8 @@ def _platform(config: Config, version: str, environment: str) -> dict[str, Any]:
     if not os.path.isdir(directory):
         way = config.source.fault(("platform", "process", "directory"), "")
         raise UserError(f"version {version} is not there: {directory} is no directory; put it there, or correct `directory` ({way.file}:{way.line})")
-    if process.user:
-        _user(config)
-    _enough_ports(config)
+    if faults := lacking(config):
+        raise Faults(faults)
     _program(config, str(directory), version, environment)
     return {
         "kind": "process",
@@ -156,6 +177,20 @@ def _enough_ports(config: Config) -> None:
     if sum(port not in kernel for port in range(low, high + 1)) < 2 * process.replicas:
         why = f"two environments of {process.replicas} need {2 * process.replicas} ports outside {kernel[0]}-{kernel[-1]}, of which the kernel gives to clients"
         raise Faults([config.source.fault(("platform", "process", "ports"), f"{why}; write 20000-29999, say")])
+
+
+def _in_path(config: Config) -> None:
+    """Raises Faults for a program that no version brings along and that is not in PATH."""
+    process = config.file.platform.process
+    command = process.command[0]
+    if "/" in command or filled(command, dict.fromkeys(TEMPLATES, "")) != filled(command, dict.fromkeys(TEMPLATES, "x")) or "PATH" in process.env:
+        return
+    program = launch.Program([filled(command, {})], "/", _base(config), "")
+    places = os.get_exec_path(dict(program.env))
+    if all(map(os.path.isabs, places)) and not launch.found(program):
+        where = os.pathsep.join(places)
+        why = f"`{command}` is no program that can be executed in PATH ({where}); install it, or correct the name"
+        raise Faults([config.source.fault(("platform", "process", "command", 0), why)])
 
 
 def _program(config: Config, directory: str, version: str, environment: str) -> None:
@@ -182,14 +217,17 @@ def _started(config: Config, directory: str, version: str, environment: str) -> 
     if "{port}" in process.command[0].replace("{{port}}", ""):  # ports are given out when the release begins
         return None
     words = {"port": str(process.ports[0]), "version": version, "environment": environment, "instance": "1"}
-    env = secrets(config)["base"]
+    env = _base(config)
     if "PATH" in process.env:
         env["PATH"] = filled(process.env["PATH"], words, config.values)
     return launch.Program([filled(process.command[0], words)], directory, env, "")
 
 
-def _user(config: Config) -> pwd.struct_passwd:
-    name = config.file.platform.process.user or ""
+def _user(config: Config) -> pwd.struct_passwd | None:
+    """The user that the service runs as; None for whoever starts it. Raises Faults for one that is not there, or that only root can become."""
+    name = config.file.platform.process.user
+    if not name:
+        return None
     way = ("platform", "process", "user")
     try:
         entry = pwd.getpwnam(name)
@@ -206,10 +244,15 @@ def _warnings(config: Config, made: Plan, active: Active | None) -> Iterator[str
         yield "a first release has nothing to return to: if it fails after promotion it halts, still serving"
     elif not active.healthy:
         yield f"{active.version} ({active.environment.name}) is not healthy: once promoted, there is no rollback to it"
-    if active and active.warm:
+    if active and active.warm == made.version:
+        yield f"{active.warm} is warm, and would be started anew: `bleen rollback` returns to it at once"
+    elif active and active.warm:
         yield f"{active.warm} stops being reachable: its warm environment is taken for {made.version}"
     if active and active.platform:
         yield from _differences(active.platform, made.platform)
+        was, now = active.platform.get("directory"), str(config.beside(filled(process.directory, {"version": active.version})))
+        if was and was != now:
+            yield f"directory changes: {active.version} runs in {was}, and would now run in {now}"
     if active and active.version == made.version and (shared := made.shared(active.platform)):
         yield f"{made.old_words} runs from {shared} too: if that was changed since, a copy of it that starts again after a rollback has what is there then"
     if active and made.window == 0:

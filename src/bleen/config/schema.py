@@ -1,13 +1,16 @@
 """What a bleen.yaml may say: the models, and how their complaints become located faults with what would be right."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import NullableSchema, WithDefaultSchema
 
 from bleen.config.fields import (
+    UNFIT,
     AfterWindow,
     Command,
     DatabaseUrl,
@@ -26,6 +29,7 @@ from bleen.config.fields import (
     UrlPath,
     Variable,
     VariableName,
+    fit,
     one_of,
 )
 from bleen.config.source import Fault, Source, Way, shown
@@ -37,6 +41,11 @@ class Strict(BaseModel):
     """A mapping that knows all its keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _set_aside(cls, value: Any, validate: Callable[[Any], Any]) -> Any:
+        return value if value is UNFIT else validate(value)
 
 
 class Stop(Strict):
@@ -61,7 +70,7 @@ class Process(Strict):
     )
     env_file: Line | None = Field(default=None, description="A file of NAME=value lines, relative to this file: variables for the service, and for ${NAME}.")
     replicas: OneTo100 = Field(default=1, description="How many copies run in an environment.")
-    stop: Stop = Field(default=Stop(), description="How a copy is asked to end.")
+    stop: Stop = Field(default_factory=Stop, description="How a copy is asked to end.")
     keep_alive: Duration | None = Field(
         default=None, description="How long the application keeps an idle connection open; the proxy closes it before.", examples=["5s"]
     )
@@ -71,6 +80,8 @@ class Process(Strict):
 
     @model_validator(mode="after")
     def _enough_ports(self) -> "Process":
+        if not fit(self.ports, self.replicas):
+            return self
         low, high = self.ports
         if high - low + 1 < 2 * self.replicas:
             raise Misfit("ports", f"{high - low + 1} ports are not enough; two environments of {self.replicas} replicas need {2 * self.replicas}")
@@ -104,7 +115,7 @@ class Proxy(Strict):
 
     @model_validator(mode="after")
     def _two_addresses(self) -> "Proxy":
-        if self.listen.clashes(self.preview):
+        if fit(self.listen, self.preview) and self.listen.clashes(self.preview):
             raise Misfit("preview", f'{self.preview} cannot be listened on beside `listen`, {self.listen}; choose another port, such as "127.0.0.1:8081"')
         return self
 
@@ -139,7 +150,7 @@ class Health(Strict):
 class Checks(Strict):
     """What must hold of an environment before it is promoted."""
 
-    health: Health = Field(default=Health(), description="The health check of each copy.")
+    health: Health = Field(default_factory=Health, description="The health check of each copy.")
     smoke: Line | None = Field(default=None, description="A file of smoke tests, relative to this file.", examples=["smoke-tests.yml"])
 
 
@@ -166,7 +177,7 @@ class Promotion(Strict):
 
     @model_validator(mode="after")
     def _growing(self) -> "Promotion":
-        if self.steps is None:
+        if self.steps is None or not fit(self.steps, *(step.share for step in self.steps)):
             return self
         shares = [step.share for step in self.steps]
         if not shares or shares[-1] != 100:
@@ -205,8 +216,8 @@ class File(Strict):
     platform: Platform = Field(description="Where environments run.")
     router: Router = Field(description="What moves production traffic; one of envoy, haproxy.")
     database: Database | None = Field(default=None, description="The database that the versions share; without it, no schema is changed.")
-    checks: Checks = Field(default=Checks(), description="What must hold of an environment before it is promoted.")
-    promotion: Promotion = Field(default=Promotion(), description="How users come to the new version.")
+    checks: Checks = Field(default_factory=Checks, description="What must hold of an environment before it is promoted.")
+    promotion: Promotion = Field(default_factory=Promotion, description="How users come to the new version.")
     bake: DurationOrNone = Field(default="10s", validate_default=True, description="How long the new version is judged under production traffic.")
     rollback_window: DurationOrNone = Field(
         default="15m", validate_default=True, description="How long the old version stays warm after the bake; `bleen rollback` returns to it at once."
@@ -217,24 +228,79 @@ class File(Strict):
     )
 
 
+class _Written(GenerateJsonSchema):
+    """A key that need not be there is left out, and not written as null."""
+
+    def nullable_schema(self, schema: NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        return {key: value for key, value in super().default_schema(schema).items() if (key, value) != ("default", None)}
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of bleen.yaml."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **File.model_json_schema(), "title": "bleen.yaml"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **File.model_json_schema(schema_generator=_Written), "title": "bleen.yaml"}
 
 
 def validated(model: type[M], source: Source) -> M | None:
-    """The tree of a source as a model. None if it does not fit; why is then among the faults of the source."""
+    """The tree of a source as a model, with UNFIT where it does not fit; why is then among the faults of the source. None if nothing can be made of it.
+
+    What was complained of is set aside, and the rest looked at again: a value that is wrong by itself hides none that do not go together.
+    """
     if not source.whole:
         return None
     told = {(f.line, f.column) for f in source.faults}
-    found = list(_empty(source, model))
-    valid = None
-    try:
-        valid = model.model_validate(source.tree)
-    except ValidationError as error:
-        found.extend(_fault(source, model, dict(each)) for each in error.errors(include_url=False))
+    found, tree = list(_empty(source, model)), _copied(source.tree)
+    misspelt: set[Way] = set()
+    valid, going_on = None, True
+    while going_on:
+        try:
+            valid, going_on = model.model_validate(tree), False
+        except ValidationError as error:
+            errors: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
+            found.extend(_fault(source, model, each) for each in errors if each["loc"] not in misspelt or isinstance(each.get("ctx", {}).get("error"), Misfit))
+            misspelt.update(each["loc"][:-1] for each in errors if each["type"] == "extra_forbidden")  # what such a mapping lacks may be what was meant
+            set_aside = [_set_aside(tree, model, each) for each in errors]
+            going_on = all(set_aside)
     source.faults.extend(f for f in found if (f.line, f.column) not in told)  # what the reader could not take is said once
     return valid
+
+
+def _copied(tree: Any) -> Any:
+    """A tree whose mappings and lists are its own."""
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    return [_copied(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _set_aside(tree: Any, model: type[BaseModel], error: dict[str, Any]) -> bool:
+    """Puts UNFIT where a value was complained of, or takes a key away that nobody knows; False if that is all of the tree."""
+    way: Way = error["loc"]
+    if error["type"] != "extra_forbidden":
+        way = way[: _to_field(model, way)]
+    for step in way[:-1]:
+        if step != 0 or isinstance(tree, list):  # else it is the way into a single value that was taken for a list of one
+            tree = tree[step] if tree is not UNFIT else tree
+    if tree is UNFIT:
+        return True
+    if error["type"] == "extra_forbidden":
+        del tree[way[-1]]
+    elif way:
+        tree[way[-1]] = UNFIT
+    return bool(way)
+
+
+def _to_field(model: type[BaseModel], way: Way) -> int:
+    """How far a way leads to the last key on it that is a field of a model."""
+    at: type[BaseModel] | None = model
+    far, names_follow = 0, False
+    for length, step in enumerate(way, 1):
+        if names_follow:
+            names_follow = False
+        elif field := _fields(at).get(str(step)) if not isinstance(step, int) else None:
+            at, far, names_follow = _model_in(field.annotation), length, get_origin(field.annotation) is dict
+    return far
 
 
 def _empty(source: Source, model: type[BaseModel], way: Way = ()) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from bleen.config.fields import NAME, TOKEN, Address, Duration, Flag, Line, Misfit, check_tokens, one_of, references, text_of, whole
+from bleen.config.fields import NAME, TOKEN, Address, Duration, Flag, Line, Misfit, check_tokens, fit, one_of, references, text_of, whole
 from bleen.config.schema import Strict, validated
 from bleen.config.source import Source, read, shown, typed
 
@@ -218,18 +218,16 @@ def load(path: Path, production: Address | None, known: Callable[[str], bool] | 
     """
     source = read(path, "tests:")
     file = validated(SmokeFile, source)
-    if file is None:
-        return Tests(source, ())
-    rows = tuple(_row(test) for test in file.tests)
-    _check_order(source, file.tests)
-    for index, test in enumerate(file.tests):
-        if production and is_listener(test.url, production):
+    tests = file.tests if file and fit(file.tests) else []
+    _check_order(source, tests)
+    for index, test in enumerate(tests):
+        if production and fit(test.url) and is_listener(test.url, production):
             text = f"{production} is where users are served; write /path, which leads to the new environment through the preview"
             source.faults.append(source.fault(("tests", index, "url"), text))
     if known is not None:
-        wanting = [(way, name) for way, name in used(source.tree) if not name.startswith("capture.") and not known(name)]
+        wanting = [(way, name) for way, name in used(source.tree) if NAME.fullmatch(name) and not known(name)]
         source.faults.extend(source.fault(way, _untold(name) if name in GIVEN else unset(name)) for way, name in wanting)
-    return Tests(source, rows)
+    return Tests(source, () if source.faults else tuple(_row(test) for test in tests))
 
 
 def unset(name: str) -> str:
@@ -274,14 +272,14 @@ def _check_order(source: Source, tests: Sequence[Test]) -> None:
     names: dict[str, int] = {}
     captured: dict[str, int] = {}
     for index, test in enumerate(tests):
-        if names.setdefault(test.name, index) != index:
+        if fit(test.name) and names.setdefault(test.name, index) != index:
             source.faults.append(source.fault(("tests", index, "name"), f"`{shown(test.name)}` is the name of two tests; reports could not tell them apart"))
         for way, name in used(source.tree["tests"][index], ("tests", index)):
             wanted = name.removeprefix("capture.")
-            if name != wanted and wanted not in captured:
+            if name != wanted and wanted not in captured and fit(*(each.capture for each in tests[:index])):
                 text = f"${{{name}}} is not captured by an earlier test; add `capture: {{{wanted}: {{json: path}}}}` to one"
                 source.faults.append(source.fault(way, text))
-        for name in test.capture:
+        for name in test.capture if fit(test.capture) else ():
             if captured.setdefault(name, index) != index:
                 source.faults.append(source.fault(("tests", index, "capture", name), f"`{name}` is captured twice; choose another name", key=True))
 

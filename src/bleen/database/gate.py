@@ -104,6 +104,6 @@ def _sessions(migration: str, around: Around, others: Sequence[Known], sessions:
             found.append(Obstacle(f"{who} is of a version that does not ship {migration}"))
     serving = [e for e in around.environments if e.share]
     if serving and not any(s.application == named(around.service, e.environment.name) for e in serving for s in sessions):
-        why = f"no session says that it is of {serving[0].environment}, which serves: sessions are not seen as they are (a pooler?)"
-        found.append(Obstacle(why, unseen=True))
+        why = f"no session says that it is of {serving[0].environment}, which serves: sessions are not seen as they are (a pooler?), or its driver says nothing"
+        found.append(Obstacle(f"{why}, which can be mended (docs/guide/database.md, How a connection says who it is)", unseen=True))
     return found

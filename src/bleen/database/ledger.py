@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from bleen.database.migration import Migration, parse
-from bleen.database.server import Server, Values
+from bleen.database.server import Server, Told, Values
 from bleen.database.statements import Dialect
 from bleen.errors import Refused
 
@@ -68,6 +68,10 @@ class Step(NamedTuple):
     memo: Mapping[str, Any]
 
 
+TABLES = ("bleen_migration", "bleen_step", "bleen_environment")
+NOT_ITS_OWN = "that is bleen's ledger; take it out of what the tool drops, and have the tool leave it alone (docs/guide/adapters.md)"
+"""What to do where a tool drops the ledger, as its models know nothing of it."""
+
 _STORED: Mapping[Dialect, tuple[str, str]] = {"mysql": ("longtext", " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")}
 """Where a ``text`` ends with 64 KiB, and a table need not be part of transactions: what to say instead, and what goes behind."""
 
@@ -99,8 +103,10 @@ class Ledger:
 
     def make(self) -> None:
         """Creates the tables that are missing; to be called by who is ``alone``."""
-        if self._there():
-            return
+        if not self.there():
+            self._create()
+
+    def _create(self) -> None:
         kind, behind = _STORED.get(self._server.dialect, ("text", ""))
         try:
             for text in _TABLES:
@@ -109,9 +115,24 @@ class Ledger:
             needs = "to own the tables that it changes, and to be let make those of the ledger (GRANT CREATE ON SCHEMA)"
             raise Refused(f"{error}; the migrating role needs {needs}") from None
 
+    @contextmanager
+    def kept(self, told: Told) -> Iterator[None]:
+        """Has the ledger outlive another program, which may take its tables for what its own models lack, and drop them; says so then."""
+        before = {table: self._server.rows(f"SELECT * FROM {table}") for table in TABLES}
+        try:
+            yield
+        finally:
+            if dropped := [table for table in TABLES if not self._server.columns(table)]:
+                with self._server.transaction():
+                    self._create()
+                    for table, rows in [(each, before[each]) for each in dropped]:
+                        for row in rows:
+                            self._server.rows(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
+                told(f"what it has dropped of {', '.join(dropped)} is there again: {NOT_ITS_OWN}")
+
     def entries(self) -> list[Entry]:
         """Every migration that this database has seen, in their order."""
-        if not self._there():
+        if not self.there():
             return []
         found = self._server.rows("SELECT name, checksum, state, service, release_number, at, sources FROM bleen_migration")
         entries = []
@@ -151,7 +172,7 @@ class Ledger:
         return [("DELETE FROM bleen_step WHERE migration = %s", [name]), ("DELETE FROM bleen_migration WHERE name = %s", [name])]
 
     def steps(self, name: str) -> dict[tuple[Part, int], Step]:
-        found = self._server.rows("SELECT part, number, done, memo FROM bleen_step WHERE migration = %s", [name]) if self._there() else []
+        found = self._server.rows("SELECT part, number, done, memo FROM bleen_step WHERE migration = %s", [name]) if self.there() else []
         steps: dict[tuple[Part, int], Step] = {}
         for part, number, done, memo in found:
             with _legible("bleen_step", f"{name}, {part} {number}"):
@@ -190,7 +211,7 @@ class Ledger:
 
     def environments(self) -> list[Known]:
         """Every environment that says which migrations it ships, of every service that shares this database."""
-        found = self._server.rows("SELECT service, environment, version, migrations FROM bleen_environment") if self._there() else []
+        found = self._server.rows("SELECT service, environment, version, migrations FROM bleen_environment") if self.there() else []
         known = []
         for service, environment, version, names in found:
             with _legible("bleen_environment", f"{service}, {environment}"):
@@ -199,7 +220,7 @@ class Ledger:
 
     def exists(self, service: str, known: Sequence[Known]) -> None:
         """Replaces what is said of a service's environments; where nobody has migrated yet, nobody asks. What another state says of them stays."""
-        if not self._there() or self.elsewhere(service):
+        if not self.there() or self.elsewhere(service):
             return
         with self._server.transaction():
             self._server.rows("DELETE FROM bleen_environment WHERE service = %s", [service])
@@ -220,8 +241,10 @@ class Ledger:
         other = noted and self._identity and noted.memo["identity"] != self._identity
         return [each for each in self.environments() if each.service == service] if other else []
 
-    def _there(self) -> bool:
-        """Raises Refused for a ledger that is not the only one of its database, or that this role cannot use: it would go by half of what is known."""
+    def there(self) -> bool:
+        """Whether this database has one: whoever migrates first makes it, be there a migration or not, and nothing of bleen's takes it away.
+
+        Raises Refused for a ledger that is not the only one of its database, or that this role cannot use: it would go by half of what is known."""
         if self._server.dialect != "postgres":
             return bool(self._server.columns("bleen_environment"))
         found = self._server.rows(_EVERYWHERE)

@@ -137,7 +137,7 @@ def speaks_of(text: str, name: str) -> bool:
     return bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE))
 
 
-_SILENT = re.compile(r"(?:[\s;\ufeff]|(?:--|\#)[^\n]*)*+")
+_SILENT = re.compile(r"(?:[\s;]|(?:--|\#)[^\n]*)*+")
 _MARK = re.compile(r"/\*|\*/")
 
 
@@ -182,13 +182,15 @@ def folders(folder: Path) -> list[Path]:
 
 
 def read(folder: Path) -> Migration:
-    """The migration of a folder. Raises UserError, located, for what is wrong with it."""
+    """The migration of a folder; a byte order mark, as editors on Windows write it, is no part of a file. Raises UserError, located, for what is wrong
+    with it.
+    """
     if not _NAME.fullmatch(folder.name):
         raise UserError(f"{folder}: a migration is called by a number and a name: 0007_full_name")
     sources = {}
     for file in FILES:
         try:
-            with open(folder / file, encoding="utf-8", newline="") as given:  # a CR alone is no line end, but part of a string, say
+            with open(folder / file, encoding="utf-8-sig", newline="") as given:  # a CR alone is no line end, but part of a string, say
                 sources[file] = given.read().replace("\r\n", "\n")
         except FileNotFoundError:
             continue

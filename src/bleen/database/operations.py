@@ -103,9 +103,15 @@ class _Moved(NamedTuple):
 
     def steps(self, say: Wording) -> Steps:
         sets = ", ".join(f"{say.name(column)} = {self.forward[column]}" for column in self.new)
-        required = [line for column, type in self.new.items() if self.not_null for line in say.require(self.table, column, type, self.default)]
+        at_once = self.not_null and say.at_once(self.default)
+        later = self.not_null and not at_once
+        if later and say.dialect == "sqlite":
+            way = "leave not_null out, or say a default where the operation takes one"
+            raise UserError(f"SQLite makes no column NOT NULL that is there, as {', '.join(self.new)} is by then: {way}")
+        required = [line for column, type in self.new.items() if later for line in say.require(self.table, column, type, self.default)]
+        early = ["-- NOT NULL from the beginning, as SQLite makes no column so later: the old version must write no NULL either."] if at_once else []
         return Steps(
-            [line for column, type in self.new.items() for line in say.add_column(self.table, column, type, self.default, False)],
+            [*early, *(line for column, type in self.new.items() for line in say.add_column(self.table, column, type, self.default, at_once))],
             f"UPDATE {say.name(self.table)} SET {sets};",
             [*required, *(line for column in self.old for line in say.drop_column(self.table, column))],
             pair_toml(say.name(self.table), tuple(self.old), tuple(self.new), self.forward, self.backward),
@@ -221,6 +227,8 @@ class AddConstraint(NamedTuple):
             return Steps(say.check(self.table, self.name, self.check))
         if self.unique:
             return _refusing(say, say.unique(self.table, self.name or say.called(self.table, *self.unique, "key"), self.unique))
+        if say.dialect == "sqlite":
+            raise UserError(f"SQLite makes no column NOT NULL that is there: refuse NULL in {self.not_null} in the application, or with a trigger")
         if say.dialect == "mysql" and not self.type:
             raise UserError("type is missing: MySQL says it again with NOT NULL")
         again = "-- MODIFY says all of the column again: put behind NOT NULL what else SHOW CREATE TABLE says of it, such as its DEFAULT."

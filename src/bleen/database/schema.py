@@ -1,7 +1,8 @@
 """The schema of one database: expand, contract and revert as the ledger allows, each resumable from wherever it was killed."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
@@ -13,10 +14,10 @@ from bleen.database.ledger import Entry, Known, Ledger, State
 from bleen.database.migration import Backfill, Locks, Migration
 from bleen.database.pairs import Pairs
 from bleen.database.retracing import CLEARING, Retracing
-from bleen.database.server import Server, Told
+from bleen.database.server import NotGiven, Server, Told, TookTooLong
 from bleen.database.statements import in_a_line
 from bleen.database.steps import Steps, mend
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
 from bleen.model import Environment
 
 _TIDYING = Locks(patience=60.0)
@@ -143,15 +144,16 @@ class Schema:
             self._retracing.settle(entry.migration)
             entry, steps = self._entry(name), self.ledger.steps(name)
             self.server.rows(*self.ledger.reached(name, State.REVERTING, entry.at))
-            self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))
-            try:
-                if command.step("expand") in steps:
-                    self._steps.command(entry.migration, "revert", home, standing, because)
-            except Refused as error:
-                if self._retracing.taken_back(name, steps):
-                    raise
-                raise type(error)(self._still(entry, str(error))) from None
-            self.ledger.note(self.ledger.forgotten(name))
+            with _broken_off(name, f"`bleen migrate revert {name}` goes on from there"):
+                self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))
+                try:
+                    if command.step("expand") in steps:
+                        self._steps.command(entry.migration, "revert", home, standing, because)
+                except Refused as error:
+                    if self._retracing.taken_back(name, steps):
+                        raise
+                    raise type(error)(self._still(entry, str(error))) from None
+                self.ledger.note(self.ledger.forgotten(name))
 
     def forget(self, service: str) -> None:
         """Takes a service out of the books. Raises Refused if it has a session on this database."""
@@ -188,6 +190,17 @@ class Schema:
         way = "drop that, or make it anew such that it does without, by hand, then contract again"
         found = self.server.catalogue.needing(parts.statements(self.server, migration, "contract"), ())
         return [Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}", not each.certain, each.trigger) for each in found]
+
+    def lost(self, ships: Mapping[str, frozenset[str]]) -> str:
+        """That the ledger is gone, though versions that exist have had migrations carried out, and so it was there; empty if it is there, or there is nothing
+        that it could tell of. ``ships``: those versions, and what each ships.
+        """
+        brought = {version: ", ".join(sorted(names)) for version, names in ships.items() if names}
+        if not brought or self.ledger.there() or self.server.bare():
+            return ""
+        version, names = next(iter(brought.items()))
+        gone = f"the ledger of this database is gone (bleen_migration, bleen_step, bleen_environment), which {version} was released on with {names}"
+        return f"{gone}: nobody knows which of that is contracted; bring the three tables back from a backup"
 
     def contracted(self) -> list[str]:
         """The migrations without which a version cannot run any more."""
@@ -290,12 +303,20 @@ class Schema:
         standing = self._straight(entry.migration, "contract", home)
         reason = self.ledger.mark(name, "contract", 0, True, because, {"because": because}) if because else []
         self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
+        way = again or f"bleen migrate contract {name}"
+        with _broken_off(name, f"`{way}` goes on from there"):
+            self._take_away(entry, home, standing, way)
+            self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
+        return ()
+
+    def _take_away(self, entry: Entry, home: Home | None, standing: Standing, way: str) -> None:
+        """What a contract takes away; or else nothing, as far as that can be: ``way`` goes on."""
+        name = entry.name
         try:
             self._steps.take_away(entry.migration, "contract", parts.statements(self.server, entry.migration, "contract"))
             self._steps.command(entry.migration, "contract", home, standing)
         except Refused as error:
             if self._retracing.taken(self._entry(name)):
-                way = again or f"bleen migrate contract {name}"
                 raise type(error)(f"{error}; part of the old shape may be gone already: `{way}` goes on from there") from None
             self._put_back(entry, error)
             if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
@@ -306,8 +327,6 @@ class Schema:
             if not self._retracing.taken(self._entry(name)):
                 self._put_back(entry, Refused(f"{name}: interrupted"))
             raise
-        self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
-        return ()
 
     def _put_back(self, entry: Entry, why: Refused) -> None:
         """Has a contract that has taken nothing away, and failed because of ``why``, be pending as before: what it added goes, the pairs are kept in step."""
@@ -338,13 +357,18 @@ class Schema:
             self.ledger.note(self.ledger.mark(migration.name, *command.VERSION, True, "", memo))
         if migration.name in together:
             self._finish(migration, home, together)
-        self._steps.command(migration, "expand", home, self._straight(migration, "expand", home))
-        self._steps.expand(migration)
-        self._pairs.install(migration, self.beside(migration.name), mend(migration))
-        if fill := parts.fill(self.server, migration):
-            self._go_over(migration, fill)
-            self._pairs.refuse_left_out(migration, fill)
-        self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
+        way = f"expanded again, it goes on from there, and `bleen migrate revert {migration.name}` undoes what was done of it"
+        try:
+            with _broken_off(migration.name, way):
+                self._steps.command(migration, "expand", home, self._straight(migration, "expand", home))
+                self._steps.expand(migration)
+                self._pairs.install(migration, self.beside(migration.name), mend(migration))
+                if fill := parts.fill(self.server, migration):
+                    self._go_over(migration, fill)
+                    self._pairs.refuse_left_out(migration, fill)
+                self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
+        except (NotGiven, TookTooLong) as error:
+            raise type(error)(f"{error}; {way}") from None
         self.told(f"{migration.name}: expanded")
         return True
 
@@ -374,9 +398,20 @@ class Schema:
     def _entry(self, name: str) -> Entry:
         entry = self.ledger.entry(name)
         if entry is None:
+            if not self.ledger.there():
+                raise Refused(f"this database has no ledger of bleen's: nothing was ever migrated here, or somebody has dropped it, {name} and all")
             known = ", ".join(each.name for each in self.ledger.entries())
             raise Refused(f"this database knows no migration {name}" + (f"; it knows {known}" if known else ""))
         return entry
+
+
+@contextmanager
+def _broken_off(name: str, way: str) -> Iterator[None]:
+    """Says of which migration, and what goes on with it, where the server is away, or has no room, in the middle."""
+    try:
+        yield
+    except Unavailable as error:
+        raise type(error)(f"{name}: {error}; {way}") from None
 
 
 def _strange(known: Known) -> str:

@@ -106,7 +106,7 @@ class Steps:
             if standing.idle:
                 self._told(standing.idle)
             else:
-                with self._pairs.followed():
+                with self._pairs.followed(), self._ledger.kept(self._told):
                     running.run(self._server, migration, half, home, self._told)
             if half == "revert" and not because and self._left(steps.get(command.step("expand")), before):
                 why = "though the expand, which has failed, had changed the schema: its tool knows nothing of what that has left"

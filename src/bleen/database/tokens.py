@@ -135,7 +135,7 @@ class _Scanner:
     def __init__(self, text: str, dialect: Dialect) -> None:
         self.text, self.dialect = text, dialect
         self.delimiter = ";"
-        self.at = 1 if text.startswith("\ufeff") else 0
+        self.at = 0
         self.number, self.wording = re.compile(_NUMBER), re.compile(_WORD)
         self.quoted = _QUOTED if dialect == "mysql" else _PLAIN
 

@@ -4,18 +4,13 @@ The rules judge a statement by its text; this asks the server. Lock modes and wh
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 from bleen.database.rules.findings import Finding
 from bleen.database.server import Server
 from bleen.database.statements import Statement
 from bleen.errors import Refused
-
-RULES: Mapping[str, str] = {
-    "traced-failure": "The server does not take the statement.",
-    "traced-rewrite": "The statement writes a table again that was there before.",
-    "traced-scan": "The statement reads all of a table that was there before while nobody can write it.",
-}
 
 _MODES = (
     "AccessShareLock",
@@ -84,15 +79,12 @@ def trace(server: Server, statements: Sequence[Statement]) -> Iterator[Traced]:
 
 
 def _traced(server: Server, statement: Statement) -> Traced:
-    before = {name: (node, scans) for name, node, scans in server.rows(_TABLES)}
     try:
-        if not server.transactional(statement):
+        alone = not server.transactional(statement)
+        with nullcontext() if alone else server.transaction():
+            before = {name: (node, scans) for name, node, scans in server.rows(_TABLES)}  # a server may still count scans of earlier transactions
             server.rows(statement.text)
-            after, locks = server.rows(_TABLES), []
-        else:
-            with server.transaction():
-                server.rows(statement.text)
-                after, locks = server.rows(_TABLES), server.rows(_LOCKS)
+            after, locks = server.rows(_TABLES), [] if alone else server.rows(_LOCKS)
     except Refused as error:
         return Traced(statement, {}, (), (), str(error))
     held: dict[str, str] = {}
@@ -100,5 +92,5 @@ def _traced(server: Server, statement: Statement) -> Traced:
         if table in before and _MODES.index(mode) > _MODES.index(held.get(table, _MODES[0])):
             held[table] = mode
     rewritten = tuple(name for name, node, _ in after if name in before and node != before[name][0])
-    scanned = tuple(name for name, _, scans in after if name in before and scans and locks)
+    scanned = tuple(name for name, _, scans in after if name in before and scans > before[name][1] and locks)
     return Traced(statement, held, rewritten, scanned)

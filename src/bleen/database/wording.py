@@ -37,6 +37,10 @@ class Wording(Protocol):
         """NOT NULL, for a column that was added without; ``default`` is the one that it has."""
         ...
 
+    def at_once(self, default: str) -> bool:
+        """Whether a column that is to be NOT NULL, and has this default, has to be so from the beginning."""
+        ...
+
     def check(self, table: str, name: str, expression: str) -> list[str]: ...
     def unique(self, table: str, name: str, columns: Sequence[str]) -> list[str]: ...
     def foreign_key(self, table: str, name: str, columns: Sequence[str], references: str, to: Sequence[str], on_delete: str) -> list[str]: ...
@@ -72,6 +76,9 @@ class _Common:
         """A name of no more characters than the dialect lets it have."""
         *first, last = parts
         return f"{'_'.join(first)[: 63 - len(last)]}_{last}"
+
+    def at_once(self, default: str) -> bool:
+        return False
 
     def list(self, columns: Sequence[str]) -> str:
         return ", ".join(map(self.name, columns))
@@ -199,7 +206,10 @@ class _Sqlite(_Common):
         return [f"-- SQLite drops no column that an index names: DROP INDEX before this, if there is one of {column}.", drop]
 
     def require(self, table: str, column: str, type: str, default: str = "") -> list[str]:
-        raise UserError(f"SQLite makes no column NOT NULL that is there: add {column} with a default, and not_null=true")
+        raise UserError(f"SQLite makes no column NOT NULL that is there, and adds {column} so with a default alone: give one, or leave NULL to the application")
+
+    def at_once(self, default: str) -> bool:
+        return bool(default)
 
     def default(self, table: str, column: str, default: str) -> list[str]:
         raise UserError(f"SQLite gives {default} to every row that is there, and then nothing tells which to fill: leave out default, or fill")

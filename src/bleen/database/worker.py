@@ -4,11 +4,13 @@ It may be killed at any instant; begun again, it goes on where the ledger says. 
 INCONCLUSIVE the database could not be asked.
 """
 
+import errno
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,13 +152,28 @@ def main(spec: Mapping[str, Any], report: Path) -> None:
     way = report.with_name(report.name.replace("-report.json", "-progress"))
 
     def told(text: str) -> None:
-        part = way.with_suffix(".part")
-        part.write_text(text)
-        os.replace(part, way)
-        print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
+        with suppress(OSError):  # on a full disk nobody hears of it, and the work goes on
+            part = way.with_suffix(".part")
+            part.write_text(text)
+            os.replace(part, way)
+        with suppress(OSError):
+            print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
 
     verdict = _worked({"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]], _urls(spec)["url"], spec, told)
-    write_durably(report, json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence}))
+    answer = json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence})
+    while not _written(report, answer):
+        time.sleep(1)
+
+
+def _written(report: Path, answer: str) -> bool:
+    """Whether there was room for the report: what took hours is not begun again for a disk that is full."""
+    try:
+        write_durably(report, answer)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return False
+    return True
 
 
 if __name__ == "__main__":

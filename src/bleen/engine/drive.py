@@ -29,6 +29,10 @@ GONE = 60.0
 T = TypeVar("T")
 
 
+class Down(Unavailable):
+    """The service was taken down, and only a person brings it up again."""
+
+
 def holder(version: str, resident: bool = False) -> Holder:
     """This process, as one that drives."""
     process = me()
@@ -41,7 +45,7 @@ class Driver:
     def __init__(self, journal: Journal, engine: Engine, service: str, by: Holder, trouble: Callable[[str], None] | None = None) -> None:
         """``trouble`` is told, once while it lasts, what keeps this process from acting; it goes on trying. The engine's log, unless a person is to hear."""
         self._journal, self._engine, self._name, self._me = journal, engine, service, by
-        self._trouble, self._troubles = trouble or engine.log, dict[str, float]()  # and when they were met last
+        self._trouble, self._troubles = trouble or engine.log, dict[str, float]()  # and when they were met last, not longer than GONE ago
         self._holds = False
         self._upkeep, self._tended = Upkeep(journal, engine, service), time.monotonic()  # a command that it was made for comes first
         self.ended_resident = False
@@ -57,7 +61,7 @@ class Driver:
 
         Raises Unavailable if the holder is silent on another host and the command is not ``rollback``, which alone may seize.
         """
-        number = self._unblocked(lambda: self._journal.ask(id, verb, who, options))
+        number = self.unblocked(lambda: self._journal.ask(id, verb, who, options))
         epoch, deadline = -1, 0.0
         while True:
             service = self._journal.service(self._name)
@@ -71,6 +75,21 @@ class Driver:
                 self._journal.changed(0.1)
             else:
                 self._succeed(service, may_seize=verb is Verb.ROLLBACK)
+
+    def unblocked(self, work: Callable[[], T]) -> T:
+        """Writes to the journal; a process of ours that was stopped inside a commit, and so keeps everybody from writing, is ended."""
+        try:
+            return work()
+        except Unavailable as error:
+            blocker = self._journal.blocker()
+            recorded = self._journal.service(self._name).holder
+            if blocker is not None:
+                if (recorded is None or blocker != recorded.process) and not is_bleen(blocker.pid):
+                    said = command_line(blocker.pid)
+                    raise Unavailable(f"{error}: pid {blocker.pid} ({said}), which is not bleen's; end it, or wait for it") from None
+                end(blocker)
+                self.ended_resident |= recorded is not None and blocker == recorded.process and recorded.resident
+            return work()
 
     def follow(self, id: ReleaseId, done: Callable[[Release], bool], told: Callable[[Release, Sequence[Event]], None]) -> Release:
         """Waits until ``done``, or the release has ended or needs a person; drives it whenever nobody else does.
@@ -98,22 +117,24 @@ class Driver:
     def stay(self, stopping: Callable[[], bool]) -> None:
         """Drives the service until told to stop; stands by while somebody else does."""
         while not stopping():
-            service = self._journal.service(self._name)
-            if self._holds:
-                try:
+            try:
+                service = self._journal.service(self._name)
+                if self._holds:
                     self._turn()
-                except OSError as error:  # a disk without room, say: who watches goes on
-                    self._tell(str(error))
-                    self._journal.changed(TEND_EVERY)
-                except BleenError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - a bug of ours leaves nobody without who watches: said once, with its traceback in the log
-                    self._tell(f"a bug in bleen, please report it: {type(error).__name__}: {error}", trace())
-                    self._journal.changed(TEND_EVERY)
-            elif self._driven(service):
-                self._journal.changed(0.2)
-            else:  # nobody drives, or somebody has handed over to us
-                self._succeed(service, may_seize=False)
+                elif self._driven(service):
+                    self._journal.changed(0.2)
+                else:  # nobody drives, or somebody has handed over to us
+                    self._succeed(service, may_seize=False)
+            except Down:
+                raise
+            except (OSError, Unavailable) as error:  # a disk without room, or one that cannot be read, say: who watches goes on
+                self._tell(str(error))
+                self._pause()
+            except BleenError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug of ours leaves nobody without who watches: said once, with its traceback in the log
+                self._tell(f"a bug in bleen, please report it: {type(error).__name__}: {error}", trace())
+                self._pause()
 
     def _driven(self, service: Service) -> bool:
         """Whether somebody else drives: one that is alive, and has been heard of."""
@@ -135,34 +156,19 @@ class Driver:
                     f"{self._name} is driven by {service.holder.host}, which does not answer; `bleen rollback` alone may take over from another host"
                 )
         try:
-            self._unblocked(lambda: self._journal.claim(self._name, self._me, seize=service.epoch))
+            self.unblocked(lambda: self._journal.claim(self._name, self._me, seize=service.epoch))
             self._holds = True
         except (StaleWriter, Held) as error:
             self._engine.log(str(error))
 
-    def _unblocked(self, work: Callable[[], T]) -> T:
-        """Writes to the journal; a process of ours that was stopped inside a commit, and so keeps everybody from writing, is ended."""
-        try:
-            return work()
-        except Unavailable as error:
-            blocker = self._journal.blocker()
-            recorded = self._journal.service(self._name).holder
-            if blocker is not None:
-                if (recorded is None or blocker != recorded.process) and not is_bleen(blocker.pid):
-                    said = command_line(blocker.pid)
-                    raise Unavailable(f"{error}: pid {blocker.pid} ({said}), which is not bleen's; end it, or wait for it") from None
-                end(blocker)
-                self.ended_resident |= recorded is not None and blocker == recorded.process and recorded.resident
-            return work()
-
     def _turn(self) -> None:
         """Everything that is due, once; then waits until something may be due, or somebody has written.
 
-        Raises Unavailable if the service was taken down: who follows a release must not start again what `down` has just stopped.
+        Raises Down if the service was taken down: who follows a release must not start again what `down` has just stopped.
         """
         service = self._journal.service(self._name)
         if not service.up:
-            raise Unavailable(f"{self._name} is down, and nothing goes on until `bleen up`")
+            raise Down(f"{self._name} is down, and nothing goes on until `bleen up`")
         again, began = TEND_EVERY, time.monotonic()
         try:
             if service.holder != self._me:
@@ -184,6 +190,12 @@ class Driver:
         if again > 0:
             self._journal.changed(again)
 
+    def _pause(self) -> None:
+        try:
+            self._journal.changed(TEND_EVERY)
+        except Unavailable:  # it is the journal that cannot be asked
+            time.sleep(TEND_EVERY)
+
     def _advance(self, service: Service, id: ReleaseId) -> float:
         """In how many seconds the next tick is worth it. A journal that cannot be written keeps nobody from starting again what has crashed."""
         try:
@@ -201,9 +213,10 @@ class Driver:
         return [newest.id] if newest and newest.halted else []
 
     def _tell(self, trouble: str, more: str = "") -> None:
-        met, now = self._troubles.get(trouble), time.monotonic()
-        self._troubles[trouble] = now
-        if met is None or now > met + GONE:
+        now = time.monotonic()
+        last = {each: met for each, met in self._troubles.items() if now <= met + GONE}  # texts have pids and counts in them: to keep all is to grow for ever
+        self._troubles = {**last, trouble: now}
+        if trouble not in last:
             self._trouble(trouble)
             if more:
                 self._engine.log(more)

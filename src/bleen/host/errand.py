@@ -1,18 +1,22 @@
 """A program of our own that does what takes longer than a tick: it outlives the engine, and is found again by its record.
 
 ``NAME.json`` is the record of the program, ``NAME-spec.json`` what it is to do, ``NAME-progress`` what it says of its way, ``NAME-report.json`` its answer.
+``NAME.log`` is what it and all that it runs have printed, its end at least.
 """
 
+import errno
 import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bleen.errors import Unavailable
+from bleen.host import logs
 from bleen.host.clock import boot_id, since_boot
 from bleen.host.files import text_of, write_durably
 from bleen.host.processes import Process
@@ -20,6 +24,9 @@ from bleen.model import Memo, NotYet
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What an errand sees of our environment, whoever begins it."""
+
+LOG = 1 << 20
+"""Bytes after which a log is cut."""
 
 
 class Lost(Exception):
@@ -46,6 +53,8 @@ class Errand:
 
         from bleen.host.launch import recorded
 
+        with suppress(OSError):  # whoever reads it may do without
+            logs.rotate(self.log, LOG)
         key = hashlib.sha256(json.dumps(self._spec, sort_keys=True).encode()).hexdigest()[:16]
         process = recorded(self._record)
         running = process is not None and process.alive
@@ -97,6 +106,8 @@ class Errand:
             write_durably(self._asked, json.dumps({**self._spec, "key": key}))
             process = launch(Program(argv, str(self._place), env, str(self.log)), self._record)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Unavailable(f"{what}: there is no room to begin, the disk of {self._place} is full; make room on it") from None
             raise Unavailable(f"{self._module} cannot be started in {self._place}: {error}") from None
         return self._remember(key, process, what, longest)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 _REACH = 1 << 20
 """How many bytes from the end ``tail`` looks at."""
+_LONGEST = 1 << 16
+"""Bytes of a line that has not ended after which it is shown as it is: progress is written over itself, with \\r, for hours."""
 
 
 def tail(path: Path, lines: int) -> list[str]:
@@ -24,7 +26,7 @@ class Follower:
         self._begun: dict[Path, bytes] = {}
 
     def fresh(self) -> list[str]:
-        """The lines that were finished since the last call, or since this was made."""
+        """The lines that were finished since the last call, or since this was made; one that grows too long comes in pieces."""
         return [f"{prefix}{line}" for prefix, path in self._files().items() for line in self._lines(path)]
 
     def _lines(self, path: Path) -> list[str]:
@@ -38,7 +40,10 @@ class Follower:
         except FileNotFoundError:
             return []
         self._read[path] = at + len(written)
-        *lines, self._begun[path] = (self._begun.get(path, b"") + written).split(b"\n")
+        *lines, begun = (self._begun.get(path, b"") + written).split(b"\n")
+        if len(begun) > _LONGEST:
+            lines, begun = [*lines, begun], b""
+        self._begun[path] = begun
         return [line.decode(errors="replace") for line in lines]
 
 

@@ -108,6 +108,16 @@ def ephemeral() -> range:
     return range(int(low), int(high) + 1)
 
 
+def lent(port: int) -> bool:
+    """Whether the kernel may give a port to a client: one of those that is not reserved (ip_local_reserved_ports in its ip-sysctl)."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_reserved_ports", encoding="ascii") as f:
+            reserved = [each.partition("-") for each in f.read().strip().split(",") if each]
+    except OSError:  # a kernel that knows none
+        reserved = []
+    return port in ephemeral() and not any(int(low) <= port <= int(high or low) for low, _, high in reserved)
+
+
 def listening(port: int) -> dict[str, str]:
     """The sockets that listen on a TCP port: inode to local address as /proc/net/tcp writes it.
 

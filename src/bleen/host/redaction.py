@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 SENSITIVE = ("authorization", "proxy-authorization", "cookie", "set-cookie")
 INSTEAD = "[redacted]"
@@ -14,6 +14,32 @@ EXCERPT = 500
 _KEPT = 64 << 10
 _SHORTEST_PART = 6
 """Characters: shorter parts of a header that was not marked as secret word for word would blacken every report."""
+
+_SHORTEST_VALUE, _SHORTEST_NAMED = 8, 4
+_ORDINARY = re.compile(r"[^\W\d_]{,15}|(?:[a-z][a-z+]*://)?(?:localhost|\d+(?:\.\d+){3})(?::\d+)?/?")
+"""What of an env_file says something in a report and is hardly a secret: a word of letters alone, an address. Passwords for applications have 16 letters."""
+_NAMED = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|_KEY$|^KEY$|APIKEY", re.IGNORECASE)
+"""Of a variable whose value is a secret, however ordinary."""
+_PASSWORDS = re.compile(r"://[^:@/]*:([^@/]*)@|[?&](?:ssl)?password=([^&]*)")
+"""Before the host, and among the parameters (PostgreSQL manual, "Connection URIs")."""
+
+
+def passwords(url: str) -> set[str]:
+    """Those that a url has, as they are written there and as they are. Drivers take urls that ``urlsplit`` does not: with a [ in the password, say."""
+    written = {each for found in _PASSWORDS.findall(url) for each in found}
+    return written | {unquote(each) for each in written}
+
+
+def secret(secrets: Mapping[str, Any]) -> set[str]:
+    """What is not to be told of a release's secrets: every value of ``values``; of ``base``, what env_file gave, each whose name says that it is a secret, and
+    what is neither short nor ordinary.
+
+    Of all, the lines of a text and the password of a url, which tools print alone, where they are neither.
+    """
+    given = {name: value for name, value in secrets["base"].items() if name not in ("PATH", "HOME")}
+    named = {*secrets["values"].values(), *(value for name, value in given.items() if _NAMED.search(name) and len(value) >= _SHORTEST_NAMED)}
+    parts = {part.strip() for value in (*given.values(), *named) for part in (value, *value.splitlines(), *passwords(value))}
+    return {*named, *(part for part in parts if len(part) >= _SHORTEST_VALUE and not _ORDINARY.fullmatch(part))}
 
 
 class Excerpt(str):

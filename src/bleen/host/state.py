@@ -9,6 +9,7 @@
         fence  reserve         see ``files``
         identity               what tells this state from another one of the service, on another host, say
         beat                   an empty file; its time, on the journal's clock, is when who drives was last heard of
+        file                   the path of the bleen.yaml that it was last brought up or released from
         engine.json            the resident engine's process
         engine.log             what it has to say
         secrets/               values for ``${NAME}``, a file (0600) for each release whose environment may run
@@ -20,10 +21,11 @@
 import os
 import sys
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from bleen.errors import UserError
+from bleen.errors import Unavailable, UserError
 from bleen.host.files import text_of, user, write_durably, write_in_place
 
 
@@ -48,6 +50,7 @@ class Place:
         self.reserve = self.path / "reserve"
         self.beat = self.path / "beat"
         self._identity = self.path / "identity"
+        self._file = self.path / "file"
         self.engine = self.path / "engine.json"
         self.log = self.path / "engine.log"
         self.secrets = self.path / "secrets"
@@ -92,6 +95,18 @@ class Place:
         way = shlex.join([*become, "--", "env", f"BLEEN_STATE={self.root}", "bleen", *sys.argv[1:]])  # sudo keeps no variable
         raise UserError(f"{self.path} belongs to {name}: nothing was changed; run this as that user: `{way}`")
 
+    def came_from(self, file: Path) -> str:
+        """The bleen.yaml that it was last brought up or released from, where that is another one than this; else empty."""
+        known = text_of(self._file) or ""
+        return "" if os.path.realpath(known) == os.path.realpath(file) else known
+
+    def comes_from(self, file: Path) -> None:
+        """Writes down the bleen.yaml that it is brought up or released from."""
+        text = os.fsencode(os.path.abspath(file)).decode(errors="backslashreplace")
+        if text_of(self._file) != text:
+            with suppress(OSError, Unavailable):  # a full disk keeps nobody from bringing it up
+                write_durably(self._file, text)
+
     def remember(self, file: Path) -> None:
         """Maps a bleen.yaml to this service, for the verbs that do not read it."""
         note, text = _note(file), f"{self.service}\n{os.fsencode(os.path.realpath(file)).decode(errors='backslashreplace')}\n"
@@ -106,8 +121,9 @@ def find(file: Path) -> Place:
     """
     service, _, _ = (text_of(_note(file)) or "").partition("\n")
     if not service:
+        way = _elsewhere(lambda other: text_of(_note(file, other)) is not None)
         known = f"--service names one of {', '.join(services())}" if services() else f"there is none yet under {root()}"
-        raise UserError(f"no service is known for {os.path.abspath(file)}: `bleen up` makes one known; {known}")
+        raise UserError(f"no service is known for {os.path.abspath(file)}: {way or f'`bleen up` makes one known; {known}'}")
     return named(service)
 
 
@@ -115,8 +131,22 @@ def named(service: str) -> Place:
     """The place of a service. Raises UserError if there is none."""
     place = Place(service)
     if "/" in service or not os.path.exists(place.journal):  # which is False for a name that is too long, too
-        raise UserError(f"no service {service!r} under {root()}: run `bleen up` with its bleen.yaml first")
+        way = _elsewhere(lambda other: os.path.exists(Place(service, other).journal)) if "/" not in service else ""
+        raise UserError(f"no service {service!r} under {root()}: {way or 'run `bleen up` with its bleen.yaml first'}")
     return place
+
+
+def holding(record: str) -> Place | None:
+    """The place, of whatever state on this host, where the record of something that bleen launched lies; None if no journal is there, or we may not look."""
+    found = (p for p in Path(record).parents if p.parent.name == "services" and os.path.exists(p / "journal.db"))
+    return next((Place(p.name, p.parent.parent) for p in found), None)
+
+
+def chosen(at: Path, *words: str) -> str:
+    """A command line of bleen with the state at this root, whatever the shell has set."""
+    import shlex
+
+    return f"BLEEN_STATE={shlex.quote(str(at))} {shlex.join(['bleen', *words])}"
 
 
 def services() -> list[str]:
@@ -140,7 +170,16 @@ def _would_own(owner: int, directory: Path) -> bool:
         os.unlink(probe)
 
 
-def _note(file: Path) -> Path:
+def _elsewhere(known: Callable[[Path], bool]) -> str:
+    """The way to another state of this host, of which something runs and where that is known, in words; empty if there is none that we may see."""
+    from bleen.host import launch, processes
+
+    found = {place.root for record in processes.variables(launch.MARK).values() if (place := holding(record))}
+    others = sorted(each for each in found if os.path.realpath(each) != os.path.realpath(root()) and known(each))
+    return f"it is known under another BLEEN_STATE than {root()}: " + " or ".join(f"`{chosen(each, *sys.argv[1:])}`" for each in others) if others else ""
+
+
+def _note(file: Path, at: Path | None = None) -> Path:
     path = os.path.realpath(file)
     # the check sum keeps long paths with the same end apart; a hash function would cost more than the rest of the look-up
-    return root() / "files" / f"{zlib.crc32(os.fsencode(path)):08x}{path.replace('%', '%25').replace('/', '%2F')[-60:]}"
+    return (at or root()) / "files" / f"{zlib.crc32(os.fsencode(path)):08x}{path.replace('%', '%25').replace('/', '%2F')[-60:]}"

@@ -1,4 +1,4 @@
-"""Fakes of every port and the contract suites, so that anyone can prove a provider of theirs.
+"""Fakes of every port and the contract suites, so that anyone can prove a provider of theirs. The suites need pytest, which the extra ``testing`` brings.
 
 ::
 

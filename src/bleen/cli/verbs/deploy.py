@@ -11,13 +11,14 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from bleen.cli import exits, picture, planning, show
 from bleen.cli.access import Access, start_engine, who
 from bleen.engine.drive import Driver
-from bleen.errors import Busy, UserError
+from bleen.errors import Busy, Unavailable, UserError
 from bleen.host.files import room
 from bleen.lifecycle import UNMOVED, Event, Phase, Release, Verb
 
@@ -109,21 +110,29 @@ def run(args: Namespace) -> int:
         start_engine(access.place)
     if release.phase is Phase.HOLDING and release.plan.old and not release.halted:  # a first release holds nothing
         _tell_hold(args, access, release)
-    return _end(args, release)
+    return _end(args, access, release)
 
 
 def _open(args: Namespace, planned: planning.Planned, driver: Driver, following: Following) -> Release:
-    """Records the release; waits again if somebody else was faster."""
+    """Records the release; waits again if somebody else was faster. What was staged for one that was not recorded is removed."""
     access = planned.access
     planning.sweep(access)
     while True:
         secrets = planning.stage(access.place, planned.config)
+        plan = planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets})
         try:
-            return access.journal.open(access.name, planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets}), who())
-        except Busy:
+            release = driver.unblocked(partial(access.journal.open, access.name, plan, who()))
+        except Exception as error:
             Path(secrets).unlink(missing_ok=True)
+            if isinstance(error, Unavailable):
+                raise UserError(f"nothing was changed: {error}") from None
+            if not isinstance(error, Busy):
+                raise
             _make_way(args, access, driver, following)
             planned = planning.make(args)  # what is active may be another one now
+        else:
+            access.place.comes_from(planned.config.path)
+            return release
 
 
 def _make_way(args: Namespace, access: Access, driver: Driver, following: Following) -> None:
@@ -139,7 +148,7 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
         answer = driver.ask(earlier.id, Verb.RETIRE, f"{who()}, to deploy {args.version}")
         if not answer.obeyed:
             raise Busy(answer.text)
-    elif why := planning.in_the_way(access, earlier):
+    elif why := planning.in_the_way(access, earlier, args.version):
         raise Busy(why)
     if not args.json:
         print(f"waits for {name}, which is ending", flush=True)
@@ -149,6 +158,8 @@ def _make_way(args: Namespace, access: Access, driver: Driver, following: Follow
 
 
 def _must_have_room(access: Access) -> None:
+    if room(access.place.path) < _ROOM:
+        planning.sweep(access)  # what has ended may be what takes it
     if room(access.place.path) < _ROOM:
         raise UserError(f"the disk of {access.place.path} is full: nothing was changed; make room, then try again")
 
@@ -162,9 +173,14 @@ def _nothing_to_do(args: Namespace, planned: planning.Planned) -> int | None:
     if under_way or not planning.unchanged(planned):
         return None
     if newest is not None and newest.halted:
-        return _end(args, newest)
+        return _end(args, planned.access, newest)
     said, well = planning.serves_already(planned)
-    show.result(args, f"{said}; --again releases it once more" if well else said, ok=well, release=show.of_release(newest) if newest else None)
+    show.result(
+        args,
+        f"{said}; --again releases it once more" if well else said,
+        ok=well,
+        release=show.of_release(newest, planned.access.journal.now()) if newest else None,
+    )
     return exits.DONE if well else exits.USAGE
 
 
@@ -187,7 +203,7 @@ def _tell_hold(args: Namespace, access: Access, release: Release) -> None:
         print("nobody watches the hold: no resident engine runs; `bleen up` starts one")
 
 
-def _end(args: Namespace, release: Release) -> int:
+def _end(args: Namespace, access: Access, release: Release) -> int:
     code, why = exits.of(release), release.halted or release.reason
     if not args.json:  # the event that tells all of it has been printed
         why = show.headline(why)
@@ -198,5 +214,5 @@ def _end(args: Namespace, release: Release) -> int:
         exits.HALTED: f"halted in {release.phase}, needs a person: {why}",
         exits.WAITS: f"{release.plan.version} waits for `bleen promote`",
     }[code]
-    show.result(args, text, ok=code in (exits.DONE, exits.WAITS), release=show.of_release(release))
+    show.result(args, text, ok=code in (exits.DONE, exits.WAITS), release=show.of_release(release, access.journal.now()))
     return code

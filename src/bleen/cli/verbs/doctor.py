@@ -9,17 +9,17 @@ import re
 import resource
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bleen import __version__, config, wiring
 from bleen.cli import exits, picture
-from bleen.cli.access import Access, described, open_service, outdated
+from bleen.cli.access import Access, described, moved, open_service, outdated
 from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
-from bleen.host import state
+from bleen.host import processes, state
 from bleen.host.files import Reserve, room
 from bleen.host.state import Place
 from bleen.providers.routers import haproxy
@@ -113,20 +113,24 @@ def _service(args: Namespace) -> Iterator[Finding]:
     try:
         loaded = config.load(file)
         described(args, loaded.service)
-        wanted = config.router(loaded)
     except UserError as error:
         yield Finding("no", f"{file} has faults", str(error))
         return
     yield Finding("ok", f"{file} is good: service {loaded.service}")
+    wanted, lacks = config.listener(loaded), config.lacking(loaded)
+    yield from (Finding("no", f"{fault}") for fault in lacks)
     if loaded.file.database is not None:
         yield from _database(args)
     place = Place(loaded.service)
-    if wanted["tls"]:
+    if note := moved(place, file):
+        yield Finding("warn", note)
+    if wanted["tls"] and all(os.path.isfile(path) for path in wanted["tls"].values()):
         yield _certificate(wiring.certificate(place, wanted))
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
+    yield from _lent(wanted["listen"], wanted["preview"])
     if not place.journal.exists():
-        yield from _addresses(wanted["listen"], wanted["preview"])
+        yield from _addresses(place, wanted)
         yield Finding("warn", f"{loaded.service} is not up", "`bleen up` starts it")
         return
     yield from _running(Access(place, wiring.journal(place)))
@@ -137,6 +141,13 @@ def _database(args: Namespace) -> Iterator[Finding]:
 
     try:
         with migrating.opened(args) as opened:
+            if lost := opened.schema.lost(opened.ships()):
+                yield Finding(
+                    "no",
+                    lost,
+                    "a version that lacks what was released is refused until then; how it is lost: docs/guide/adapters.md, A tool that compares",
+                )
+                return
             entries = opened.schema.ledger.entries()
             yield Finding("ok", f"database: {opened.schema.server.dialect}, answers, has seen {len(entries)} migrations")
             for entry in entries:
@@ -156,21 +167,26 @@ def _certificate(certificate: Certificate) -> Finding:
     return Finding("ok", f"certificate: {certificate.chain} fits its key")
 
 
-def _addresses(*addresses: str) -> Iterator[Finding]:
-    for address in addresses:
-        held = taken(address)
-        if held is None:
-            yield Finding("ok", f"{address} is free")
-        else:
-            way = "end it, or" if held.by else "look as root whether somebody holds it, or"
-            yield Finding("no", f"{address} {held.why}", f"{way} choose another address in bleen.yaml")
+def _lent(*addresses: str) -> Iterator[Finding]:
+    """Of ports that the kernel gives to clients: where one has it just then, the proxy cannot listen as it starts."""
+    kernel = processes.ephemeral()
+    for port in [int(each.rpartition(":")[2]) for each in addresses]:
+        if processes.lent(port):
+            said = f"port {port}: the kernel gives {kernel[0]}-{kernel[-1]} to clients, one of which may have it when the proxy starts"
+            yield Finding("warn", said, f"listen below {kernel[0]}, or keep it free: sysctl net.ipv4.ip_local_reserved_ports={port}")
+
+
+def _addresses(place: Place, wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    for address in (wanted[name] for name in ("listen", "preview") if name in wanted):
+        held = taken(place, address)
+        yield Finding("no", f"{address} {held.why}", held.way) if held else Finding("ok", f"{address} is free")
 
 
 def _running(access: Access) -> Iterator[Finding]:
     seen = picture.of(access)
     router = seen["router"]
     if not seen["up"]:
-        yield from _addresses(*(access.service.router[name] for name in ("listen", "preview") if name in access.service.router))
+        yield from _addresses(access.place, access.service.router)
         yield Finding("warn", f"{access.name} is down", "`bleen up` starts it")
         return
     yield (

@@ -3,6 +3,7 @@
 Nothing is forgotten: `bleen up` starts what was running, and goes on with a release that was under way.
 """
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -42,6 +43,6 @@ def run(args: Namespace) -> int:
 
 def _left(access: Access) -> list[str]:
     """A proxy, or copies, whose records were removed under them: each still carries the path of its own."""
-    places = (access.place.router, access.place.environments)
+    places = [os.path.realpath(each) for each in (access.place.router, access.place.environments)]  # as the records are written
     found = [pid for pid, record in processes.variables(MARK).items() if any(Path(record).is_relative_to(place) for place in places)]
     return [f"  kill {pid}    # {processes.command_line(pid)[:100]}" for pid in found]

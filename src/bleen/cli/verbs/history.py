@@ -21,14 +21,14 @@ def run(args: Namespace) -> int:
         release = access.journal.read(ReleaseId(access.name, args.number))
         events = access.journal.events(release.id)
         if args.json:
-            print(json.dumps({**show.of_release(release), "plan": release.plan.to_json(), "events": [show.of_event(e) for e in events]}))
+            print(json.dumps({**show.of_release(release, access.journal.now()), "plan": release.plan.to_json(), "events": [show.of_event(e) for e in events]}))
             return exits.DONE
         for event in events:
             print("\n".join([show.event_line(event, release.plan), *show.failure_lines(event)]))
         return exits.DONE
     releases = access.journal.releases(access.name, args.limit)
     if args.json:
-        print(json.dumps([show.of_release(release) for release in releases]))
+        print(json.dumps([show.of_release(release, access.journal.now()) for release in releases]))
         return exits.DONE
     for release in releases:
         why, since = show.headline(release.halted or release.reason), clock.local(release.since)

@@ -45,7 +45,7 @@ def run(args: Namespace) -> int:
 
 def _units(args: Namespace, file: Path) -> int:
     service = config.load(file, None).service
-    name, bleen = f"bleen-{service}", f"{_word(sys.executable)} -m bleen"
+    name, bleen = f"bleen-{service}", f"{_word(sys.executable)} -P -m bleen"
     up = f"{bleen} up --file {_word(str(file.absolute()).replace('$', '$$'))}"
     values = {"service": service, "up": up, "watch": f"{bleen} engine --start --service {service}", "settings": _settings()}
     units = {Path(f"{name}{suffix}"): text.format(**values) for suffix, text in _UNITS.items()}

@@ -28,7 +28,7 @@ def run(args: Namespace) -> int:
         plan, unchanged = planned.plan, planning.unchanged(planned)
         if unchanged:
             already, well = planning.serves_already(planned)
-        refused = {exits.USAGE: changed, exits.BUSY: planning.in_the_way(access, access.journal.latest(access.name))}
+        refused = {exits.USAGE: changed, exits.BUSY: planning.in_the_way(access, access.journal.latest(access.name), args.version)}
         notes = [f"`deploy` would be refused now (exit {code}): {why}" for code, why in refused.items() if why]
         notes += [] if well else [already]
     plan = plan._replace(warnings=(*plan.warnings, *notes))

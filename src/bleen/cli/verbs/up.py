@@ -1,8 +1,8 @@
 """Start the router (503 until a first release), what should be running, and the resident engine. Returns when they run.
 
 What runs already is adopted: no second copy is started, nothing is cut. An address that somebody else holds is refused, and named.
-A change of the router's kind or addresses is made only with --apply, which says first what it cuts; and so is drift undone: what somebody else did to the
-router goes back to what bleen last saw it do, which cuts nothing.
+A change of the router's kind or addresses that cuts something is made only with --apply, which says first what; of a service that is down it cuts nothing.
+So is drift undone: what somebody else did to the router goes back to what bleen last saw it do, which cuts nothing.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from typing import Any
 
 from bleen import __version__, config, wiring
 from bleen.cli import addresses, exits, picture, show
-from bleen.cli.access import Access, described, open_service, outdated, start_engine
+from bleen.cli.access import Access, described, moved, open_service, outdated, start_engine
 from bleen.cli.stopping import finish, stop_engine, stop_router
 from bleen.engine.drive import holder
 from bleen.errors import PortError, StaleWriter, UserError
@@ -35,6 +35,8 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     place, wanted = _wanted(args)
     place.must_be_ours()
+    if note := moved(place, Path(args.file)):
+        print(f"note: {note}", file=sys.stderr)
     addresses.of_nobody_else(place, wanted)
     if not place.journal.exists():
         addresses.usable(place, wanted)
@@ -42,11 +44,12 @@ def run(args: Namespace) -> int:
     access = Access(place, wiring.journal(place))
     was = access.service.router
     if was and was != wanted:
-        _apply(args, access, wanted)
+        wanted = _changed(args, access, wanted)
     elif not _answers(access):
         addresses.usable(place, wanted)
     access.journal.register(access.name, wanted, True)
     place.remember(Path(args.file))
+    place.comes_from(Path(args.file))
     if args.apply and _answers(access) and (drift := _drift(access)):
         _put_back(args, access, drift)
     _engine(access)
@@ -82,21 +85,30 @@ def _engine(access: Access) -> None:
         access.journal.claim(access.name, engine, seize=service.epoch)
 
 
-def _apply(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> None:
+def _changed(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the router is to be, once the old one is gone if that is another. Raises UserError for a change that would cut connections and was not asked for."""
     was = access.service.router
     changed = addresses.changes(was, wanted)
-    if not args.apply:
+    both = (was["listen"], was["preview"])
+    listens = _answers(access) or any((held := addresses.taken(access.place, address)) and held.ours for address in both)  # one that hangs has connections, too
+    if not args.apply and listens:
         raise UserError(
             f"the router runs with other settings ({changed}); `bleen up --apply` closes the listener, which cuts every connection, and opens it anew"
         )
-    addresses.usable(access.place, wanted, but=(was["listen"], was["preview"]))
+    if not args.apply and access.service.up:  # after a reboot, say: it is needed, and not where nobody expects it
+        print(f"bleen: {access.name} comes up with the settings that it had ({changed}); `bleen up --apply` makes that change", file=sys.stderr)
+        addresses.usable(access.place, was)
+        return was
+    addresses.usable(access.place, wanted, but=both if listens else ())
     _taken_over(access)  # from a deploy that drives, too: it goes on once we have ended
     if not args.json:
-        print(f"{changed}: connections to {was['listen']} are cut now", flush=True)
+        cut = f"connections to {was['listen']} are cut now" if listens else "nothing listens yet, and nothing is cut"
+        print(f"{changed}: {cut}", flush=True)
     stop_engine(access)
     stop_router(access)
     if was["kind"] != wanted["kind"]:
         _forget(access.place)
+    return wanted
 
 
 def _forget(place: Place) -> None:

@@ -4,17 +4,18 @@ By default until HOLDING is reached, or the release has ended, or a person is ne
 """
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
 from bleen.cli import exits, show
 from bleen.cli.access import open_service
 from bleen.cli.arguments import at_least, seconds
-from bleen.lifecycle import BEYOND, Phase, Release, ReleaseId
+from bleen.lifecycle import BEYOND, Event, Phase, Release, ReleaseId
 
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("number", nargs="?", type=at_least(1), help="the release (default: the newest)")
     parser.add_argument("--until", choices=["holding", "completed"], default="holding", help="what to wait for (default: %(default)s)")
-    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="wait no longer than this; then exit 1")
+    parser.add_argument("--timeout", type=seconds, metavar="TIME", help="wait no longer than this, 20s or 15m, say; then exit 1")
 
 
 def run(args: Namespace) -> int:
@@ -28,15 +29,19 @@ def run(args: Namespace) -> int:
     def there(release: Release) -> bool:
         return release.ended or (args.until == "holding" and (release.phase is Phase.HOLDING or release.phase in BEYOND))
 
-    driver = access.driver()
+    def told(release: Release, events: Sequence[Event]) -> None:
+        if (stuck := access.as_it_is(release)) != release:  # no row says so, and nothing goes on until somebody acts
+            waiting.told(stuck, events)
+
+    driver, waiting = access.driver(), show.Waiting(args)
     try:
-        release = driver.follow(release.id, lambda release: there(release) or over(), lambda *_: None)
+        release = driver.follow(release.id, lambda release: there(release) or over(), told)
     finally:
         access.leave(driver, release)
     if not there(release) and not release.halted:
         why = access.as_it_is(release).why
         waits = f", and waits for {why}" if why else ""
-        show.result(args, f"release {release.id.number} is still in {release.phase}{waits}", ok=False, release=show.of_release(release))
+        show.result(args, f"release {release.id.number} is still in {release.phase}{waits}", ok=False, release=show.of_release(release, access.journal.now()))
         return exits.SAID_NO
     code = exits.of(release)
     if not args.json:
@@ -48,6 +53,6 @@ def run(args: Namespace) -> int:
         args,
         f"release {release.id.number} ({release.plan.version}): {release.phase}{f': {why}' if why else ''}",
         ok=code == 0,
-        release=show.of_release(release),
+        release=show.of_release(release, access.journal.now()),
     )
     return code

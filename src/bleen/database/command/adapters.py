@@ -10,14 +10,16 @@ from bleen.errors import UserError
 def alembic(given: str) -> Imported:
     """From ``BEFORE:EXPAND`` or ``BEFORE:EXPAND:CONTRACT``, revisions of Alembic. Raises UserError for anything else."""
     before, expand, contract = _revisions(given, "--alembic", "BEFORE:EXPAND:CONTRACT, the revisions of Alembic")
+    tool = ".venv/bin/alembic"
     commands = {
-        "expand": ["alembic", "upgrade", expand],
-        "contract": ["alembic", "upgrade", contract] if contract else [],
-        "revert": ["alembic", "downgrade", before],
-        "sql": ["alembic", "upgrade", f"{before}:{expand}", "--sql"],
+        "expand": [tool, "upgrade", expand],
+        "contract": [tool, "upgrade", contract] if contract else [],
+        "revert": [tool, "downgrade", before],
+        "sql": [tool, "upgrade", f"{before}:{expand}", "--sql"],
     }
+    program = f"# {tool}: as Alembic is called in that directory.\n"
     branches = "# Two branches, labelled expand and contract: then revert downgrades to EXPAND@BEFORE, and the next expand need not wait for this contract.\n"
-    return Imported({"migration.toml": _toml("Alembic", commands) + branches + "# branched = true\n"}, ())
+    return Imported({"migration.toml": _toml("Alembic", commands) + program + branches + "# branched = true\n"}, ())
 
 
 def django(given: str) -> Imported:

@@ -101,6 +101,13 @@ def asking(argv: Sequence[str], verb: str) -> list[str]:
     return [*argv[: _verb(argv)], verb]
 
 
+def printing(argv: Sequence[str], contract: str) -> list[str] | None:
+    """The command that prints the SQL up to a contract's revision, from an ``upgrade BEFORE:EXPAND --sql``; None if it is none."""
+    before, apart, _ = (span := goal(argv)).partition(":")
+    at = argv.index(span) if contract and apart and "--sql" in argv else 0
+    return [*argv[:at], f"{before}:{contract}", *argv[at + 1 :]] if at else None
+
+
 def unknown(said: str) -> str:
     """The revision that the directory does not have, as Alembic says when it fails; empty if that is not why."""
     return found[1] if (found := _UNKNOWN.search(said)) else ""

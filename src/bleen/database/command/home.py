@@ -5,17 +5,14 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from bleen.database.command import Half, words
 from bleen.database.migration import Migration
 from bleen.database.server import Server
 from bleen.errors import Refused
 from bleen.host import launch
+from bleen.host.redaction import passwords, secret
 from bleen.plan import fill
-
-_PASSWORDS = re.compile(r"://[^:@/]*:([^@/]*)@|[?&](?:ssl)?password=([^&]*)")
-"""Before the host, and among the parameters (PostgreSQL manual, "Connection URIs")."""
 
 
 class Home(NamedTuple):
@@ -42,14 +39,8 @@ def home_of(version: str, settings: Mapping[str, Any], secrets: Mapping[str, Any
             env[name] = fill(template, {"version": version}, secrets["values"])
         except KeyError:  # a port, an instance, an environment: a command is none of them
             env.pop(name, None)
-    hidden = {url, *_passwords(url), *secrets["values"].values()}
+    hidden = {url, *passwords(url), *secret(secrets)}
     return Home(version, settings["directory"], {**env, "DATABASE_URL": url}, settings["user"], tuple(hidden - {""}))
-
-
-def _passwords(url: str) -> set[str]:
-    """Those that a url has, as they are written there and as they are. Drivers take urls that ``urlsplit`` does not: with a [ in the password, say."""
-    written = {each for found in _PASSWORDS.findall(url) for each in found}
-    return written | {unquote(each) for each in written}
 
 
 def startable(migration: Migration, half: Half, home: Home | None) -> Home:

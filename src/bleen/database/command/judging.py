@@ -5,10 +5,11 @@ import shlex
 from collections.abc import Collection, Sequence
 
 from bleen.database import importing, reverting
-from bleen.database.command import django
+from bleen.database.command import alembic, django
 from bleen.database.command.home import Home
 from bleen.database.command.revisions import would_run
 from bleen.database.command.running import asked
+from bleen.database.ledger import NOT_ITS_OWN, TABLES
 from bleen.database.migration import Migration
 from bleen.database.rules import IRREVERSIBLE, Script, rules
 from bleen.database.server import Server
@@ -68,6 +69,21 @@ class Printing:
         if not any(self._server.split(each.text) for each in scripts):
             raise UserError(f"{scripts[0].file}: there is no statement in it, so that nothing was judged")
         return scripts
+
+    def ledger(self, migration: Migration) -> list[str]:
+        """What the command of a contract would take of bleen's own tables, a line each: an Alembic that compares them with models finds none for them, and
+        prints that of a contract as well. What cannot be printed is no fault.
+        """
+        argv = alembic.printing(migration.command.sql, alembic.goal(migration.command.contract))
+        if argv is None or self._home is None:
+            return []
+        try:
+            statements = self._server.split(asked(self._server, migration, "sql", argv, self._home))
+        except (UserError, Unreadable):
+            return []
+        taken = [(s, sorted({thing.names[-1] for thing in self._server.takes(s) if thing.kind == "TABLE"} & {*TABLES})) for s in statements]
+        where = f"{migration.name}, contract, what `{shlex.join(argv)}` prints"
+        return [f"{where}:{s.at.line}:{s.at.column}: it drops {', '.join(names)}: {NOT_ITS_OWN}" for s, names in taken if names]
 
     def _all(self, migration: Migration, home: Home) -> list[Sequence[str]]:
         """The commands that print all of it."""

@@ -34,6 +34,7 @@ _REFUSALS: tuple[_Question, ...] = (
 )
 _RISKS: tuple[_Question, ...] = (
     pairs.failing,
+    pairs.requiring,
     statements.unseen,
     pairs.defaultless,
     pairs.demanding,

@@ -1,7 +1,7 @@
 """What stands against the pairs of a migration, be it in the way of those of another: columns that go, take another name, or have no default."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bleen.database import reverting, sync
 from bleen.database.foresight.prospect import Prospect
@@ -38,6 +38,19 @@ def failing(it: Prospect) -> Iterator[str]:
     for pair in it.migration.pairs:
         for each in sync.risks(it.server, pair, it.migration.sql("expand")):
             yield f"{words(pair)}: {each}"
+
+
+def requiring(it: Prospect) -> Iterator[str]:
+    """New columns that are NOT NULL already while the old version runs, and of which forward makes NULL where its columns are."""
+    for pair in it.migration.pairs:
+        columns = it.server.columns(pair.table)
+        free = [name for name in pair.old if name in columns and columns[name].nullable]
+        for name, forward in pair.forward.items():
+            there = name in columns and not columns[name].nullable
+            if free and (there or _said_required(it.migration.sql("expand"), name)) and _null(it, pair, forward, free):
+                may = f"{words(pair)}: {name} is NOT NULL from expand on, and what forward makes of {', '.join(free)} may be NULL"
+                way = f"let {name} be NULL until contract, or forward say coalesce(..., '') and backward nullif(..., '')"
+                yield f"{may}: a write of the old version fails then; {way}"
 
 
 def lacking(it: Prospect) -> Iterator[str]:
@@ -113,6 +126,22 @@ def demanding(it: Prospect) -> Iterator[str]:
             if left and not speaks_of("\n".join([expand, *others]), name):
                 way = f"drop it there, or say ALTER TABLE {pair.table} ALTER COLUMN {it.server.quoted(name)} DROP NOT NULL"
                 yield f"contract.sql leaves {name} of {pair.table}, NOT NULL without a default: after it an INSERT fails that does not give it; {way}"
+
+
+def _said_required(expand: str, name: str) -> bool:
+    return bool(re.search(rf"(?<![\w$]){re.escape(name)}[\"`\]]?\s(?:\([^)]*\)|[^,();])*?(?<!\bIS )\bNOT\s+NULL\b", expand, re.IGNORECASE))
+
+
+def _null(it: Prospect, pair: Pair, forward: str, free: Sequence[str]) -> bool:
+    """Whether an expression makes NULL of a row whose ``free`` columns are; not if that cannot be tried, as a function is still to be made, say."""
+    columns, of = it.server.columns(pair.table), pair.table.rpartition(".")[2]
+    typed = {name: f"CAST(NULL AS {columns[name].type})" if it.server.dialect == "postgres" else "NULL" for name in free}
+    row = ", ".join(f"{typed.get(name, it.server.quoted(name))} AS {it.server.quoted(name)}" for name in pair.old)
+    some = "" if len(free) == len(pair.old) else f" FROM {pair.table} LIMIT 1"
+    try:
+        return any(null for (null,) in it.server.rows(f"SELECT ({forward}) IS NULL FROM (SELECT {row}{some}) AS {of}"))
+    except Refused:
+        return False
 
 
 def _absent(it: Prospect, pair: Pair) -> list[str]:

@@ -131,6 +131,7 @@ def missed(it: Prospect) -> Iterator[str]:
     for each in it.statements("contract"):
         things = it.server.takes(each)
         coming = any(speaks_of(text, thing.names[-1]) for thing in things)
+        text = f"{text}\n{each.text}"  # it may well take what it has made itself, as the safe way to NOT NULL does
         unknown = _IF_EXISTS.search(each.text) or any(thing.kind not in CATALOGUED for thing in things)
         if things and not (coming or unknown) and len(held := it.server.catalogue.finds(each)) < len(things):
             which = f"only {', '.join(held)} is there" if held else f"no {', '.join(sorted(thing.names[-1] for thing in things))} is there"

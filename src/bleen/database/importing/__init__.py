@@ -51,8 +51,17 @@ class Fill(NamedTuple):
     """As it is to be written."""
     names: Names
     set: Mapping[str, Assigned]
-    all: bool
-    """It is of every row that is not filled yet: without WHERE, or WHERE one of its columns IS NULL."""
+    given: Mapping[str, str] | None
+    """The columns that its WHERE wants NOT NULL, as they are to be written, where it is of every other row that is not filled yet: it says nothing but that,
+    and that one of the columns set IS NULL. None of any other WHERE.
+    """
+
+    def forward(self, column: str) -> str:
+        """What keeps a column in step with those that it is made from, in the rows that the WHERE leaves out too."""
+        expression = self.set[column].expression
+        if not self.given or self.set[column].back:  # which is NULL of NULL
+            return expression
+        return f"CASE WHEN {' AND '.join(f'{each} IS NOT NULL' for each in self.given.values())} THEN {expression} END"
 
 
 class Part(NamedTuple):
@@ -124,7 +133,7 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
     halves = [(file, *_halves(file, text, dialect)) for file, text in sources]
     placed = [each for file, up, _ in halves for each in _read(file, up, dialect)]
     idle = locks + [f"{each.at}: left out: {why}" for each in placed if (why := _idle(each.part))]
-    placed = _phased([each for each in placed if not _idle(each.part)])
+    placed = _phased([each for each in placed if not _idle(each.part)], dialect)
     if not placed:
         which = " that goes up" if any(down.strip() for *_, down in halves) else ""
         raise UserError(f"{', '.join(file for file, _ in sources)}: there is no statement in it{which}")
@@ -268,7 +277,7 @@ def _idle(part: Part) -> str:
     return f"{book} is another tool's book: have it written there when this is expanded (alembic stamp, migrate --fake)" if book else part.idle
 
 
-def _phased(placed: Sequence[Placed]) -> list[Placed]:
+def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
     """The parts with their phases, now that it is known what the release itself makes: it is free to change. Raises UserError where something that is dropped
     is made again, or whose name is given to another: the old version needs the one, the new version the other, and both have one name.
     """
@@ -280,7 +289,9 @@ def _phased(placed: Sequence[Placed]) -> list[Placed]:
         for thing in (*part.makes, *part.brings, *(new for _, new in part.renames)):
             if thing not in made and (gone := next((drop for name, drop in dropped.items() if _may_be(thing, name)), None)):
                 why = f"makes {_told(thing)} again, which {gone.at} drops: while both versions run, both need theirs"
-                raise Unfit(f"{each.at}: {why}; give the new one another name, or leave the DROP out if there is none yet")
+                rebuilt = dialect == "sqlite" and thing[0] == "table" and any(thing == new for _, new in part.renames)
+                way = _REBUILT if rebuilt else "give the new one another name, or leave the DROP out if there is none yet"
+                raise Unfit(f"{each.at}: {why}; {way}")
         own = (("table", *part.table) in made) if part.table else bool(part.drops) and all(thing in made for thing in part.drops)
         if own:
             part = part._replace(phase="expand", fill=None)
@@ -289,6 +300,12 @@ def _phased(placed: Sequence[Placed]) -> list[Placed]:
         made = part.leaves(made)
         found.append(each._replace(part=part))
     return found
+
+
+_REBUILT = (
+    "it is SQLite's table rebuild, as Django and Alembic write it: write what changes instead, as ADD COLUMN or DROP COLUMN; where a column changes,"
+    " that is a new one, an UPDATE that fills it, and DROP COLUMN for the old one"
+)
 
 
 def _may_be(one: Names, other: Names) -> bool:
@@ -320,18 +337,24 @@ def _pairs(fill: Placed, placed: Sequence[Placed], dialect: Dialect) -> list[_Pa
     told = fill.part.fill
     assert told is not None, "it is a backfill"
     gone = {name[-1] for each in placed if each.part.phase == "contract" for name in each.part.drops if name[:-1] == ("column", *told.names)}
-    if ("table", *told.names) in (name for each in placed for name in each.part.drops) or not told.all:
+    if ("table", *told.names) in (name for each in placed for name in each.part.drops) or told.given is None:
         return []
     pairs: list[_Pair] = []
     for column, assigned in told.set.items():
         if assigned.beyond or column in assigned.reads or not gone & set(assigned.reads):
             continue
+        if told.given and (told.given.keys() - set(assigned.reads) or _has_default(("column", *told.names, column), placed)):
+            continue  # in the rows left out, it is not NULL
         reads = assigned.reads if dialect == "postgres" else tuple(name for name in assigned.reads if name in gone)  # else words of all kinds
         shared = [pair for pair in pairs if set(pair.old) & set(reads)]
         new = (*(name for pair in shared for name in pair.new), column)
         old = dict.fromkeys((*(name for pair in shared for name in pair.old), *reads))
         pairs = [pair for pair in pairs if pair not in shared] + [_Pair(told, new, tuple(old))]
     return pairs
+
+
+def _has_default(column: Names, placed: Sequence[Placed]) -> bool:
+    return any(column in each.part.makes and re.search(r"\bDEFAULT\b", each.part.text, re.IGNORECASE) for each in placed)
 
 
 def _apart(fills: Sequence[Placed], pairs: Sequence[Sequence[_Pair]]) -> None:
@@ -390,7 +413,7 @@ def _whole(files: dict[str, str], pairs: Sequence[_Pair], notes: Sequence[str], 
     """One migration, with its revert.sql and its migration.toml."""
     back = reverting.derived(files["expand.sql"], dialect)
     files["revert.sql"] = revert_sql(back)
-    files["migration.toml"] = settings([pair_toml(p.fill.table, p.old, p.new, {n: p.fill.set[n].expression for n in p.new}, p.backward) for p in pairs])
+    files["migration.toml"] = settings([pair_toml(p.fill.table, p.old, p.new, {n: p.fill.forward(n) for n in p.new}, p.backward) for p in pairs])
     return Imported({name: text for name, text in files.items() if text or name == "revert.sql"}, tuple(notes))
 
 

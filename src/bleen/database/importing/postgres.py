@@ -223,10 +223,22 @@ def _fill(text: str, parsed: Parsed, node: Message) -> Fill:
         raise Unreadable(str(error), place(text, offset)) from None
     names, condition = relation(node.relation), inner(node.where_clause) if node.HasField("where_clause") else None
     targets = [each.res_target for each in node.target_list]
-    unfilled = condition is None or (
-        kind(condition) == "NullTest" and condition.nulltesttype == pb.IS_NULL and _column(condition.arg) in {each.name for each in targets}
-    )
-    return Fill(quoted(*names), names, {each.name: _assigned(each.name, each.val, filled.set[each.name]) for each in targets}, unfilled)
+    sets = {each.name: _assigned(each.name, each.val, filled.set[each.name]) for each in targets}
+    return Fill(quoted(*names), names, sets, _given(condition, {each.name for each in targets}))
+
+
+def _given(condition: Message | None, targets: set[str]) -> dict[str, str] | None:
+    """As ``Fill`` has it."""
+    if condition is None:
+        return {}
+    found = {}
+    for term in map(inner, condition.args) if kind(condition) == "BoolExpr" and condition.boolop == pb.AND_EXPR else [condition]:
+        column = _column(term.arg) if kind(term) == "NullTest" else ""
+        if not column or (term.nulltesttype == pb.IS_NULL and column not in targets):
+            return None
+        if term.nulltesttype == pb.IS_NOT_NULL:
+            found[column] = quoted(column)
+    return found
 
 
 def _assigned(column: str, value: Message, expression: str) -> Assigned:

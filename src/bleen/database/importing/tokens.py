@@ -1,6 +1,6 @@
 """The statements of a file of MySQL or SQLite, each in the phase in which it can run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import groupby
 
 from bleen.database.importing import Assigned, Fill, Names, Part
@@ -168,9 +168,23 @@ def _fill(cursor: Cursor) -> Fill:
         else:
             pieces[-1].append(tokens[at])
     assigned = dict(_assigned(piece, cursor.text) for piece in pieces)
-    condition = tokens[where + 1 :]
-    unfilled = not condition or (_key(condition[0]) in assigned and [each.word for each in condition[1:]] == ["IS", "NULL"])
-    return Fill(change.name, _names(change.table), assigned, unfilled and not change.batched)
+    return Fill(change.name, _names(change.table), assigned, None if change.batched else _given(tokens[where + 1 :], assigned.keys()))
+
+
+def _given(condition: Sequence[Token], targets: Set[str]) -> dict[str, str] | None:
+    """As ``Fill`` has it."""
+    found = {}
+    while condition:
+        column, rest = condition[0], [each.word for each in condition[1:5]]
+        if rest[:3] == ["IS", "NOT", "NULL"]:
+            found[_key(column)] = column.text
+        elif rest[:2] != ["IS", "NULL"] or _key(column) not in targets:
+            return None
+        end = 4 if rest[1] == "NOT" else 3
+        if len(condition) > end and (condition[end].word != "AND" or len(condition) == end + 1):
+            return None
+        condition = condition[end + 1 :]
+    return found
 
 
 def _assigned(piece: list[Token], text: str) -> tuple[str, Assigned]:

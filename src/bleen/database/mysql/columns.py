@@ -9,6 +9,15 @@ from bleen.database.tokens import read
 
 INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit")
 
+TEXTS = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215, "longtext": 4_294_967_295}
+_LENGTH = re.compile(r"(?:n?varchar|n?char|character(?: varying)?) *\( *(\d+) *\)", re.IGNORECASE)
+
+
+def characters(type: str) -> int:
+    """How many characters a column of this type takes, or bytes of a TEXT; 0 where it takes no text, or that is not known."""
+    found = _LENGTH.match(type)
+    return int(found[1]) if found else TEXTS.get(type.lower(), 0)
+
 
 class Shape(NamedTuple):
     """A column as the catalogue has it."""

@@ -94,6 +94,16 @@ def altered(statement: Statement) -> Alter | None:
     return alter_table(cursor, _BETWEEN) if alters else None
 
 
+def added(statement: Statement) -> tuple[tuple[str, ...], list[tuple[str, str]]] | None:
+    """The table to which a statement adds columns, and the name and the type of each; None if it adds none, as far as it can be read."""
+    try:
+        alter = altered(statement)
+    except Puzzled:
+        return None
+    columns = [(spec.column.name.identifier, spec.column.type) for spec in alter.specs if spec.column and spec.kind == "add-column"] if alter else []
+    return (_identifiers(alter.table), columns) if alter and columns else None
+
+
 def about(statement: Statement) -> list[About]:
     """What a statement changes; nothing if that is not to be seen in the catalogue by SHOW CREATE."""
     cursor = _cursor(statement.text)

@@ -148,7 +148,7 @@ class Source:
         if self.text[begin : begin + 1] == "\\":
             return f"{message}: a command of psql; bleen runs SQL and nothing else"
         if self.text[begin : begin + 1] == "\ufeff":
-            return "the file begins with a byte order mark; save it without"
+            return "a byte order mark stands here, inside of the text; take it out"
         return message
 
 

@@ -8,6 +8,7 @@ import postgast
 
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.trees import named, node_of
+from bleen.database.rules.postgres_look import quoted, words
 from bleen.database.statements import Statement
 
 _PB = postgast.pg_query_pb2
@@ -49,6 +50,13 @@ _WIDE = """
     WHERE c.oid = to_regclass(%s) AND s.attname = ANY(%s) AND avg_width >= 100 AND attlen = -1 AND (atttypmod = -1 OR atttypmod > 2000) ORDER BY attnum"""
 """Columns whose values are long, as the statistics say, and may be longer than a page of a btree lets them (2704 bytes): not of an address or a name."""
 
+_CONSTRAINED = """
+    WITH RECURSIVE type AS (SELECT t.* FROM pg_type t WHERE oid = to_regtype(%s)
+        UNION ALL SELECT base.* FROM pg_type base JOIN type t ON base.oid = t.typbasetype WHERE t.typtype = 'd')
+    SELECT EXISTS (SELECT FROM type WHERE typtype = 'd' AND (typnotnull OR EXISTS (SELECT FROM pg_constraint WHERE contypid = type.oid)))
+    AND to_regclass(%s) IS NOT NULL"""
+"""Whether a type is a domain with a constraint, or is made of one, and a table is there: ATExecAddColumn (tablecmds.c) goes by that, but not for arrays."""
+
 
 def risks(rows: Rows, statement: Statement, expand: str) -> Iterator[str]:
     """Implements ``Catalogue.risks``."""
@@ -57,6 +65,7 @@ def risks(rows: Rows, statement: Statement, expand: str) -> Iterator[str]:
     yield from _strands(rows, node, kind)
     yield from _collides(rows, node, kind, expand)
     yield from _limits(rows, node, kind)
+    yield from _rewrites(rows, node, kind)
 
 
 def _hides(rows: Rows, node: Any, kind: str) -> Iterator[str]:
@@ -114,6 +123,15 @@ def _limits(rows: Rows, node: Any, kind: str) -> Iterator[str]:
         for name, width in rows(_WIDE, [named(node.relation), columns]):
             why = f"{name} has {width} bytes on average, and a write fails from here on whose {name} is longer than 2704 bytes, compressed"
             yield f"{why}: index md5({name}) instead, or the beginning of it"
+
+
+def _rewrites(rows: Rows, node: Any, kind: str) -> Iterator[str]:
+    """Columns of domains that are there: their text looks as one of an enum does."""
+    for column in [getattr(each.alter_table_cmd, "def").column_def for each in _commands(node, kind) if each.alter_table_cmd.subtype == _PB.AT_AddColumn]:
+        of = quoted(*words(column.type_name.names))
+        if not column.type_name.array_bounds and rows(_CONSTRAINED, [of, named(node.relation)]) == [(True,)]:
+            why = f"{of} is a domain with a constraint: PostgreSQL writes the whole of {node.relation.relname} again, and nobody reads or writes it meanwhile"
+            yield f"{why}; use the domain's base type, and the constraint as a CHECK that is NOT VALID at first"
 
 
 def _commands(node: Any, kind: str) -> Any:

@@ -9,11 +9,11 @@ A dialect is a module of this package (``postgres``, ``mysql``, ``sqlite``; load
 """
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
-from bleen.database.rules import overrides, together
+from bleen.database.rules import overrides, own, together
 from bleen.database.rules.findings import PHASES, Finding, Known, Phase
 from bleen.database.statements import Comment, Dialect, Statement
 
@@ -34,6 +34,14 @@ MADE_AGAIN = "made-again"
 
 FILLS_OLD = "backfill-old-column"
 """The rule of backfill.sql and every expand.sql of a release together, which ``together`` looks at."""
+
+
+TRACED = {
+    "traced-failure": "The server does not take the statement (`--trace`).",
+    "traced-rewrite": "The statement writes a table again that was there before (`--trace`).",
+    "traced-scan": "The statement reads all of a table that was there before while nobody can write it (`--trace`).",
+}
+"""The rules of what a statement did to a scratch database of PostgreSQL, which ``database.trace`` looks at."""
 
 
 class DialectRules(Protocol):
@@ -61,8 +69,9 @@ def lint(text: str, dialect: Dialect, phase: Phase, file: str = "") -> list[Find
     return lint_release([Script(text, file, phase)], dialect)
 
 
-def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
-    """The findings in all files of one release, in the order given, and in each by their places.
+def lint_release(scripts: Iterable[Script], dialect: Dialect, traced: Mapping[str, Sequence[Finding]] | None = None) -> list[Finding]:
+    """The findings in all files of one release, in the order given, and in each by their places. ``traced``: those of each file on a scratch database; None
+    where there is none, so that nobody knows of them.
 
     They are read in the order in which a release runs them: all of expand before any contract.
     """
@@ -80,8 +89,8 @@ def lint_release(scripts: Iterable[Script], dialect: Dialect) -> list[Finding]:
         if script.phase == "backfill" and any(_beside(each, script) for each in given):  # alone, nobody knows what is new
             filled = together.filled_old([each.text for each in given if each.phase == "expand"], script.text, dialect)
             findings = [*findings, *(Finding(script.file, *at, FILLS_OLD, "warn", why) for at, why in filled)]
-        left = overrides.applied(findings, script.text, script.file, module, (*module.RULES, DROPS_NEW, MADE_AGAIN, FILLS_OLD))
-        found[index] = sorted(left, key=lambda each: (each.line, each.column))
+        findings = [*findings, *(traced or {}).get(script.file, ())]
+        found[index] = _left(findings, script, dialect, (DROPS_NEW, MADE_AGAIN, FILLS_OLD), traced is not None)
     return [finding for index in range(len(given)) for finding in found[index]]
 
 
@@ -100,19 +109,29 @@ def lint_back(expand: str, revert: Script, dialect: Dialect, judged: Callable[[F
     module.lint(expand, "", "expand", known)
     known.goes_back()
     findings = [found for each in module.lint(revert.text, revert.file, revert.phase, known) if (found := judged(each)) is not None]
-    left = overrides.applied(findings, revert.text, revert.file, module, module.RULES)
+    return _left(findings, revert, dialect)
+
+
+def _left(findings: Iterable[Finding], script: Script, dialect: Dialect, more: Iterable[str] = (), traced: bool = False) -> list[Finding]:
+    """The findings in a file, in the order of their places, without those that it allows; ``more`` are the rules that are not the dialect's."""
+    module, found = _module(dialect), [*findings, *own.found(script.text, script.file, dialect)]
+    of_traces = TRACED if dialect == "postgres" else {}
+    left = overrides.applied(found, script.text, script.file, module, (*module.RULES, own.RULE, *more, *of_traces), () if traced else of_traces)
+    if any(each.rule == own.RULE for each in left):
+        left = own.instead(left, script.text, module.split(script.text))
     return sorted(left, key=lambda each: (each.line, each.column))
 
 
 def rules(dialect: Dialect) -> Mapping[str, str]:
-    """Every rule of a dialect in one sentence, those of overrides and of the way back too."""
-    way_back = {
+    """Every rule of a dialect in one sentence, those of all dialects too."""
+    of_all = {
+        own.RULE: "No statement drops, renames, empties, changes or writes what is bleen's own: its ledger, and what keeps pairs in step.",
         IRREVERSIBLE: "What expand.sql does is undone by revert.sql, or by what is derived from it; else revert.sql says why not.",
         DROPS_NEW: "Contract drops no table and no column that the expand of the same migration adds, whatever it is called by then: the new version uses it.",
         MADE_AGAIN: "Contract drops nothing that it makes again by the same name: the version that serves does without it meanwhile.",
         FILLS_OLD: "A backfill fills what this release adds: what it writes over elsewhere the old version may read, and no way back restores it.",
     }
-    return {**_module(dialect).RULES, **way_back, **overrides.RULES}
+    return {**_module(dialect).RULES, **of_all, **(TRACED if dialect == "postgres" else {}), **overrides.RULES}
 
 
 def _module(dialect: Dialect) -> DialectRules:

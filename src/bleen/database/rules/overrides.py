@@ -5,7 +5,7 @@ A statement that cannot be parsed cannot be overridden: where it ends is not kno
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from bleen.database.rules.findings import Finding, Severity
@@ -34,8 +34,10 @@ class Override(NamedTuple):
     statement: Statement | None
 
 
-def applied(findings: Sequence[Finding], text: str, file: str, dialect: Reader, rules: Iterable[str]) -> list[Finding]:
-    """What is left of the findings in a file, and what is wrong with its overrides; ``rules`` are those that may be named."""
+def applied(findings: Sequence[Finding], text: str, file: str, dialect: Reader, rules: Iterable[str], unasked: Container[str] = ()) -> list[Finding]:
+    """What is left of the findings in a file, and what is wrong with its overrides; ``rules`` are those that may be named, ``unasked`` those of them of which
+    nobody knows here whether a statement breaks them.
+    """
     try:
         comments, statements = dialect.comments(text), dialect.split(text)
     except Unreadable:
@@ -53,7 +55,7 @@ def applied(findings: Sequence[Finding], text: str, file: str, dialect: Reader, 
     for override in allowed:
         hit = {finding for finding in findings if finding.rule == override.rule and _stands_in(finding, override.statement, text)}
         left = [finding for finding in left if finding not in hit]
-        if not hit:
+        if not hit and override.rule not in unasked:
             why = f"allows {override.rule}, which its statement does not break; remove it"
             left.append(_finding(file, text, override.comment, "unused-override", "warn", why))
     return left

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import BUILT_IN, FREE, STEADY, Look, Message, called, changed, functions, quoted, sql, words
+from bleen.database.rules.postgres_look import BUILT_IN, FREE, OF_EXTENSIONS, STEADY, Look, Message, called, changed, functions, quoted, sql, words
 from bleen.database.rules.postgres_made import OF_DOMAIN, unseen
 from bleen.database.rules.postgres_values import Value, as_type, value
 from bleen.database.rules.sentences import HELD
@@ -133,5 +133,5 @@ def domain_column(look: Look, type_name: Message, table: str, has_default: bool,
         )
     elif it is not None and it.volatile and not has_default and not type_name.array_bounds:
         yield look.finding("domain-column", f"{base} is a domain whose default differs, or may differ, from row to row: {rewrites}; say DEFAULT NULL", at=at)
-    elif not (it.sure if it is not None else look.known.made("type", *name)):
+    elif not (it.sure if it is not None else look.known.made("type", *name) or name[-1] in OF_EXTENSIONS):
         yield look.warning("domain-column", f"if {base} is a domain with a constraint, {rewrites}; an enum or a composite type is fine", at=at)

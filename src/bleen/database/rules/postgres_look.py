@@ -196,12 +196,15 @@ def _is_on(value: Message) -> bool:
     return str(getattr(value, "sval", "")).lower() not in ("false", "off")
 
 
-BUILT_IN = frozenset(
+OF_EXTENSIONS = frozenset("citext geography geometry hstore ltree vector".split())
+"""Types of well-known extensions, which lie in whatever schema an extension was made in."""
+
+BUILT_IN = OF_EXTENSIONS | frozenset(
     """
-    bit bool box bpchar bytea char cidr circle citext date daterange datemultirange float4 float8 geography geometry hstore inet int2 int4 int4range
-    int4multirange int8 int8range int8multirange interval json jsonb jsonpath line lseg ltree macaddr macaddr8 money name numeric numrange nummultirange
+    bit bool box bpchar bytea char cidr circle date daterange datemultirange float4 float8 inet int2 int4 int4range
+    int4multirange int8 int8range int8multirange interval json jsonb jsonpath line lseg macaddr macaddr8 money name numeric numrange nummultirange
     oid path pg_lsn point polygon regclass text time timestamp timestamptz timetz tsmultirange tsquery tsrange tstzmultirange tstzrange tsvector uuid
-    varbit varchar vector xml
+    varbit varchar xml
     """.split()
 )
 """Types of PostgreSQL and of its well-known extensions, none of which is a domain."""

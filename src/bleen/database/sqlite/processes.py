@@ -1,19 +1,21 @@
 """Who else has a SQLite database open: evidence of this host alone, as SQLite keeps no list of whom it serves."""
 
 import os
-import pwd
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bleen.database.server import Session
+from bleen.host.files import user
 from bleen.host.processes import command_line, variable
 
 APPLICATION = "BLEEN_APPLICATION"
 """The variable of a process's environment that says what it calls itself towards a database: ``bleen:shop:blue``."""
 
 _OURS = re.compile(r"bleen\.database\.worker|bleen\S* migrate\b")
+_PEOPLE = range(1000, 60001)
+"""Users that are no daemons' (UID_MIN and UID_MAX of login.defs(5))."""
 _WRITER = 120
 """The byte of the -shm file that a writer of a database in WAL mode locks (SQLite, "WAL-mode File Format", section 2.2)."""
 
@@ -26,13 +28,53 @@ class Lock(NamedTuple):
 
 
 def sessions(path: Path) -> list[Session]:
-    """The other processes that have the file open, as far as we may look into them."""
+    """The other processes that have the file open. Those that we may not look into are known by their locks, which in WAL mode all have who have read it.
+
+    Without WAL they have none between transactions: there, a user whose processes may have it open is one session more, whose ``client`` says what to do.
+    """
+    file, shared = os.stat(path), _stat(path.with_name(f"{path.name}-shm"))
+    pids = [pid for pid in _pids() if pid != os.getpid()]
+    opened = {pid: _has_open(pid, file) for pid in pids}
+    closed = [pid for pid in pids if opened[pid] is None]
+    locks = [(int(line[4]), line[5]) for line in _locks()] if closed else []
+    holding = {pid for pid, on in locks if pid in closed and (_is(on, file, pid) or _is(on, shared, pid))}
+    found = [Session(pid, _application(pid), _user(pid), "this host", command_line(pid)) for pid in pids if opened[pid] or pid in holding]
+    return found if shared else [*found, *_unseen(path.resolve(), [pid for pid in closed if pid not in holding])]
+
+
+def _unseen(path: Path, closed: Sequence[int]) -> Iterator[Session]:
+    """One session of each user whose processes could have the file open. Not of root, nor of our own: theirs that may not be looked into run on every host."""
+    told = {0, os.geteuid()}
+    for pid in closed:
+        uid, groups = _credentials(pid)
+        if uid not in told and _may_open(path, uid, groups):
+            told.add(uid)
+            yield Session(
+                pid, "", user(uid), f"this host: it may open {path.name}, and only root sees whether it has; chmod, if it need not", command_line(pid)
+            )
+    if 1 not in _pids() and _may_open(path, _PEOPLE[-1], {os.stat(path).st_gid}):
+        yield Session(0, "", "any other", f"this host, where /proc shows no processes of others, which may open {path.name}; chmod, if they need not", "")
+
+
+def _may_open(path: Path, uid: int, groups: Collection[int]) -> bool:
+    """Whether a user may open a file. What everybody may only read is nothing to daemons, which run on every host: there, people count."""
+
+    def bits(each: os.stat_result) -> int:
+        return each.st_mode >> (6 if each.st_uid == uid else 3 if each.st_gid in groups else 0)
+
     file = os.stat(path)
-    return [
-        Session(pid, _application(pid), _user(pid), "this host", command_line(pid))
-        for pid in _pids()
-        if pid != os.getpid() and any(os.path.samestat(file, each) for each in _files(pid))
-    ]
+    meant = uid == file.st_uid or file.st_gid in groups or uid in _PEOPLE
+    return bool(bits(file) & (6 if meant else 2)) and all(bits(os.stat(each)) & 1 for each in path.parents)
+
+
+def _credentials(pid: int) -> tuple[int, frozenset[int]]:
+    """The user and the groups that a process acts as; root, which is asked nothing, for one that is gone."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return int(lines["Uid"].split()[1]), frozenset(map(int, [lines["Gid"].split()[1], *lines["Groups"].split()]))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        there = _stat(Path(f"/proc/{pid}"))
+        return there.st_uid if there else 0, frozenset()
 
 
 def in_the_way(path: Path) -> list[Lock]:
@@ -66,25 +108,27 @@ def _application(pid: int) -> str:
 
 def _user(pid: int) -> str:
     try:
-        uid = os.stat(f"/proc/{pid}").st_uid
+        return user(os.stat(f"/proc/{pid}").st_uid)
     except FileNotFoundError:
         return ""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _pids() -> list[int]:
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
-def _files(pid: int) -> Iterator[os.stat_result]:
+def _has_open(pid: int, file: os.stat_result) -> bool | None:
+    """Whether a process has a file open; None if we may not look."""
     try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return
-    for name in names:
+        return any(os.path.samestat(file, each) for each in _files(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return None
+
+
+def _files(pid: int) -> Iterator[os.stat_result]:
+    for name in os.listdir(f"/proc/{pid}/fd"):
         try:
             yield os.stat(f"/proc/{pid}/fd/{name}")
         except OSError:  # closed meanwhile, or something that has no inode to look at
@@ -92,11 +136,11 @@ def _files(pid: int) -> Iterator[os.stat_result]:
 
 
 def _is(on: str, file: os.stat_result | None, pid: int) -> bool:
-    """Whether what a process has locked (device and inode) is a file. Some file systems (btrfs) tell stat(2) of another device: there, who has it open."""
+    """Whether what a process has locked (device and inode) is a file. Some file systems (btrfs) tell stat(2) of another device: there, who may have it open."""
     major, minor, inode = on.split(":")
     if file is None or int(inode) != file.st_ino:
         return False
-    return os.makedev(int(major, 16), int(minor, 16)) == file.st_dev or any(os.path.samestat(file, each) for each in _files(pid))
+    return os.makedev(int(major, 16), int(minor, 16)) == file.st_dev or _has_open(pid, file) is not False
 
 
 def _stat(path: Path) -> os.stat_result | None:

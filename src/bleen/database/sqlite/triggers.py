@@ -17,6 +17,8 @@ class Write(NamedTuple):
     table: str
     columns: frozenset[str] = frozenset()
     """What an UPDATE sets."""
+    anew: frozenset[str] = frozenset()
+    """Those of them that its statement names nowhere else: it sets them whatever they were."""
 
 
 class Trigger(NamedTuple):
@@ -127,7 +129,9 @@ def _written(statement: tuple[Token, ...], text: str) -> Iterator[Write]:
         yield Write("DELETE" if verb == "DELETE" else "INSERT", table)
     for number, token in enumerate(statement):  # an upsert has one too
         if token.word == "SET":
-            yield Write("UPDATE", table, frozenset(_assigned(statement[number + 1 :])))
+            columns = frozenset(_assigned(statement[number + 1 :]))
+            names = [token.identifier.lower() for token in statement if token.kind in ("word", "name", "string")]
+            yield Write("UPDATE", table, columns, frozenset(name for name in columns if names.count(name) == 1))
 
 
 def _assigned(tokens: Sequence[Token]) -> Iterator[str]:

@@ -13,8 +13,11 @@ Why it is as it is:
 - Values are compared by their bytes, as collations call equal what is not the same.
 - A trigger keeps the ``sql_mode`` and the character sets that it was created with (MySQL manual, "Stored Object Access Control", "CREATE TRIGGER"): every
   client's write comes to the same. ``time_zone`` it does not keep: hence what depends on it is refused.
+- The variables of what is made are called as the columns that it is for: what does not fit into one fails the write, and the server says the variable's name.
 - Who writes is known by ``@bleen_environment`` in the session: ``SET @bleen_environment = 'green'``, which drivers send for each connection
   (init_command, sessionVariables).
+- A dump keeps the text of a trigger as it was made. A name without its database is of the trigger's own, whoever fires it, and so of the one that a dump is
+  restored into: triggers name none, but for a table elsewhere than in the database of the url, where CREATE TRIGGER would not find it.
 - MariaDB counts with sequences, which nobody waits for and no rollback turns back. MySQL has none, and a row that is a counter would be one for which every
   writer waits until the one before has committed: there, nothing is counted.
 """
@@ -220,6 +223,10 @@ class Sync(NamedTuple):
     def named(self, name: str) -> str:
         return f"{self._q(self.schema)}.{self._q(name)}"
 
+    def dumped(self, name: str) -> str:
+        """As CREATE TRIGGER says it, which a dump repeats."""
+        return self._q(name) if self.server.qualified([self.table]) == (self.schema, self.table) else self.named(name)
+
     def forward(self) -> Mapping[str, Expression]:
         return {name: read(self.pair.forward[name], f"forward of {name}", self.table, self.pair.old) for name in self.pair.new}
 
@@ -233,18 +240,18 @@ class Sync(NamedTuple):
         return f"SELECT next_not_cached_value - 1 FROM {self.named(self._sequences()[which])}" if self.server.mariadb else ""
 
     def _next(self, which: int) -> str:
-        return f"SET bleen_count = NEXT VALUE FOR {self.named(self._sequences()[which])};" if self.server.mariadb else ""
+        return f"SET bleen_count = NEXT VALUE FOR {self._q(self._sequences()[which])};" if self.server.mariadb else ""
 
     @property
     def _parting(self) -> str:
         return f"{self.name}_parts_00000000"
 
     def _trigger(self, kind: str, body: str) -> str:
-        return f"{self.name}_{kind}_{hashlib.sha256(body.encode()).hexdigest()[:8]}"
+        return f"{self.name}_{kind}_{hashlib.sha256(f'{self.dumped(self.table)} {body}'.encode()).hexdigest()[:8]}"
 
     def _create(self, name: str, event: str, body: str) -> str:
         first = f"PRECEDES {self._q(self._parting)} " if event == "INSERT" and self._parting in [each.name for each in self.there] else ""
-        return f"CREATE TRIGGER {self.named(name)} BEFORE {event} ON {self.named(self.table)} FOR EACH ROW {first}{body}"
+        return f"CREATE TRIGGER {self.dumped(name)} BEFORE {event} ON {self.dumped(self.table)} FOR EACH ROW {first}{body}"
 
     def _part(self, freed: Sequence[str]) -> str:
         """Makes the trigger that gives columns a value which an INSERT would have to give."""
@@ -273,8 +280,8 @@ class Sync(NamedTuple):
     def _body(self, event: str, returning: bool) -> str:
         insert = event == "INSERT"
         old, new = self.pair.old, self.pair.new
-        filled, taken = self._variables("filled", new), self._variables("taken", old)
-        empty = self._variables("empty", [name for name in (*old, *new) if self._closed(name)]) if insert else {}
+        filled, taken = ({name: self._q(name) for name in side} for side in (new, old))
+        empty = {name: f"bleen_empty_{number}" for number, name in enumerate((*old, *new)) if self._closed(name)} if insert else {}
         declared = {variable: f"{self._shape(name).declared}" for each in (filled, taken) for name, variable in each.items()}
         declared |= {variable: f"{self._shape(name).declared} DEFAULT {self._shape(name).default or 'NULL'}" for name, variable in empty.items()}
         fill = " ".join(f"SET NEW.{self._q(name)} = {variable};" for name, variable in filled.items())
@@ -300,10 +307,6 @@ class Sync(NamedTuple):
             alone=_ALONE.format(only_old=self._only_old(), fill=fill) if insert else "",
             conflict=f"{self._next(1)} {self._conflict()}".strip(),
         )
-
-    def _variables(self, kind: str, names: Sequence[str]) -> dict[str, str]:
-        """A local variable for each column."""
-        return {name: f"bleen_{kind}_{(*self.pair.old, *self.pair.new).index(name)}" for name in names}
 
     def _same(self, name: str, one: str, other: str) -> str:
         return f"({self._shape(name).same(one, other)})"

@@ -1,11 +1,11 @@
 """The expressions of a pair as MySQL and MariaDB read them: which columns they name, and the same expression over other names."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from bleen.database.mysql.statements import expression, whole
 from bleen.database.statements import Unreadable
 from bleen.database.sync.expression import Expression, Reference
-from bleen.database.tokens import Token, words
+from bleen.database.tokens import Cursor, Puzzled, Token, words
 from bleen.errors import Refused
 
 _WORDS = words("""
@@ -18,6 +18,12 @@ _CLOCKS = words("CURRENT_TIMESTAMP CURRENT_DATE CURRENT_TIME LOCALTIME LOCALTIME
 _QUERIES = words("SELECT TABLE WITH EXISTS OVER DISTINCT")
 _NO_CALL = _WORDS - words("CHAR DATE TIME YEAR REGEXP MOD HOUR MINUTE SECOND MICROSECOND DAY WEEK MONTH QUARTER INTERVAL ROW") | words("VALUES VALUE")
 """Words before a parenthesis that call nothing."""
+_LENGTHS: Mapping[str, Callable[[list[int]], int]] = {
+    **dict.fromkeys(("TRIM", "LTRIM", "RTRIM", "LOWER", "LCASE", "UPPER", "UCASE", "COALESCE", "IFNULL"), max),
+    "CONCAT": sum,
+    "CONCAT_WS": lambda made: sum(made) + made[0] * (len(made) - 3),
+}
+"""What the length of a string follows from, those of what a function is given."""
 
 
 def read(text: str, what: str, table: str, columns: Collection[str]) -> Expression:
@@ -50,6 +56,34 @@ def read(text: str, what: str, table: str, columns: Collection[str]) -> Expressi
             raise Refused(f"{what} names {written}; it can be made from {', '.join(columns)} only")
         references.append(Reference(known[name.lower()], names[0].offset - first, names[-1].end - first))
     return Expression(text[first:last], tuple(references), tuple(functions))
+
+
+def longest(text: str, lengths: Mapping[str, int]) -> int | None:
+    """How many characters a string may have that an expression makes of columns with so many, their names in lower case; None if that is not known."""
+    try:
+        cursor = Cursor(expression(text), text)
+        made = _longest(cursor, lengths)
+    except (Unreadable, Puzzled):
+        return None
+    return made if cursor.done else None
+
+
+def _longest(cursor: Cursor, lengths: Mapping[str, int]) -> int:
+    """The same of what comes next. Raises Puzzled."""
+    at = cursor.kind("word", "name", "string")
+    if at.kind == "string":
+        return len(at.identifier)
+    if at.kind == "word" and at.word in _LENGTHS and cursor.accept("("):
+        made = [_longest(cursor, lengths)]
+        while cursor.accept(","):
+            made.append(_longest(cursor, lengths))
+        cursor.expect(")")
+        return _LENGTHS[at.word](made)
+    while cursor.accept("."):
+        at = cursor.name()
+    if at.identifier.lower() not in lengths:
+        raise Puzzled(at)
+    return lengths[at.identifier.lower()]
 
 
 def constant(default: str) -> bool:

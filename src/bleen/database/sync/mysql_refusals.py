@@ -1,14 +1,19 @@
 """What two-way sync on MySQL and MariaDB cannot keep in step, or not without harm; each reason with a way."""
 
 import json
+from collections.abc import Iterator
 from typing import cast
 
 from bleen.database.migration import Pair, speaks_of
+from bleen.database.mysql import statements as mysql_statements
+from bleen.database.mysql.columns import TEXTS, characters
 from bleen.database.mysql.needing import of_row
 from bleen.database.mysql.server import MySQL
 from bleen.database.server import Server
+from bleen.database.statements import Unreadable
 from bleen.database.sync import mysql
 from bleen.database.sync.mysql import PREFIX, Sync
+from bleen.database.sync.mysql_expression import longest
 from bleen.database.sync.reasons import missing, undecided
 from bleen.database.tokens import words
 from bleen.errors import Refused
@@ -26,6 +31,9 @@ _STEADY = words("""
 """Functions of MySQL and MariaDB that depend on nothing but what they are given: neither on ``time_zone`` nor on ``lc_time_names`` (DATE_FORMAT, DAYNAME),
 ``default_week_format`` (WEEK) or who asks.
 """
+
+_VARCHAR = 16_384
+"""Characters of four bytes that are more than a row of 65,535 bytes has."""
 
 
 def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:
@@ -51,7 +59,10 @@ def refusals(server: Server, pair: Pair) -> list[str]:
 
 
 def risks(server: Server, pair: Pair, expand: str) -> list[str]:
-    """Implements ``sync.risks``: triggers that read the old side before ours, which fires last, has made it."""
+    """Implements ``sync.risks``: triggers that read the old side before ours, which fires last, has made it; and new columns that take fewer characters than
+    forward may make.
+    """
+    given = cast(MySQL, server)
     if not server.columns(pair.table):
         return []
     try:
@@ -64,7 +75,25 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
         if reads and not trigger.name.startswith(PREFIX):
             what = f"the trigger {trigger.name}, BEFORE {trigger.event}, says NEW.{', NEW.'.join(reads)}, and fires before ours"
             found.append(f"{what}: when the new version writes, it does not see what {', '.join(pair.new)} makes of that; let the application do it")
-    return found
+    return [*found, *_narrow(given, sync, expand)]
+
+
+def _narrow(server: MySQL, sync: Sync, expand: str) -> Iterator[str]:
+    try:
+        altered = [each for each in map(mysql_statements.added, server.split(expand)) if each]
+    except Unreadable:  # as the rules say
+        return
+    coming = {name.lower(): type for of, columns in altered if server.qualified(of) == (sync.schema, sync.table) for name, type in columns}
+    types = {**coming, **{name.lower(): shape.type for name, shape in sync.shapes.items()}}
+    lengths = {name.lower(): length for name in sync.pair.old if (length := characters(types.get(name.lower(), "")))}
+    for name, text in sync.pair.forward.items():
+        made, takes = longest(text, lengths), characters(types.get(name.lower(), ""))
+        if made and 0 < takes < made:
+            way = f"varchar({made})" if made < _VARCHAR else next((kind for kind, most in TEXTS.items() if made <= most), "longtext")
+            yield (
+                f"{name} takes {takes} characters, and what forward makes may have {made}: a write of the old version fails whose value does not fit; let it be"
+                f" {way}"
+            )
 
 
 def _table(server: MySQL, sync: Sync) -> list[str]:

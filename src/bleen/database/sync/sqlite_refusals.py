@@ -60,7 +60,7 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
             broken.append(f"that {', '.join(columns)} is unique")
     way = "let the new version give that side too, or rebuild the table with another default in a release before this one"
     there = triggers(server, PREFIX)
-    return [*_late(there, table, pair), *_early(there, table, pair)] + [
+    return [*_late(there, table, pair), *_early(there, table, pair), *_endless(there, table, pair)] + [
         f"{each} of {table.name} is asked before {', '.join(pair.old)} is made from {', '.join(pair.new)}, and while it has its default: an INSERT of the new"
         f" version may fail; {way}"
         for each in broken
@@ -96,6 +96,21 @@ def _early(there: Sequence[Trigger], table: Table, pair: Pair) -> Iterator[str]:
             f"the trigger {each.name} of {table.name} says NEW.{', NEW.'.join(reads)} of what is inserted: when the new version inserts, it sees the default,"
             f" not what {', '.join(pair.new)} makes of it, {does}; {way}"
         )
+
+
+def _endless(there: Sequence[Trigger], table: Table, pair: Pair) -> Iterator[str]:
+    """The triggers that write their own row where a column, a time say, is what it was, and end as it then is another. For the second UPDATE of a statement, as
+    ours is one, it stays the same.
+    """
+    for each in chain(there, Write("UPDATE", table.name.lower(), frozenset(name.lower() for name in (*pair.old, *pair.new)))):
+        said = _said(each)
+        again = sorted({name for write in each.writes if each.fires(write) for name in write.anew if {("OLD", name), ("NEW", name)} <= said})
+        if again:
+            names = ", ".join(again)
+            yield (
+                f"the trigger {each.name} of {each.table} ends as {names} changes, and our write fires it when that is changed already: on a connection that"
+                f" has set PRAGMA recursive_triggers it fires itself without end, and the UPDATE fails; let it fire for UPDATE OF columns without {names}"
+            )
 
 
 def _checks(server: Server, table: Table) -> Iterator[str]:

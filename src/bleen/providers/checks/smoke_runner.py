@@ -13,14 +13,14 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from bleen import __version__
 from bleen.host.files import write_durably
-from bleen.host.redaction import Excerpt, Redaction
+from bleen.host.redaction import Excerpt, Redaction, secret
 from bleen.model import Result, Verdict
 
 LARGEST = 4 << 20
@@ -77,13 +77,20 @@ class Answer(NamedTuple):
         return [value for known, value in self.headers if known.lower() == name.lower()]
 
 
-def run(tests: Sequence[Mapping[str, Any]], base: str, values: Mapping[str, str], production: str = "", given: Mapping[str, str] = {}) -> Verdict:
+def run(
+    tests: Sequence[Mapping[str, Any]],
+    base: str,
+    values: Mapping[str, str],
+    production: str = "",
+    given: Mapping[str, str] = {},
+    hidden: Collection[str] = (),
+) -> Verdict:
     """Runs tests, as ``config.load_tests`` makes them, in order, and judges them together: FAIL if one failed, INCONCLUSIVE if one could not run, else PASS.
 
     Relative URLs are resolved against ``base``; ``values`` are those of the references; no test sends to ``production``, the address that users are served at.
-    ``given`` are references whose values are no secrets, and come before ``values``.
+    ``given`` are references whose values are no secrets, and come before ``values``. ``hidden``: what else no report may show.
     """
-    redaction = Redaction(values.values())
+    redaction = Redaction([*values.values(), *hidden])
     captured: dict[str, Any] = {}
     rows = []
     for test in tests:
@@ -372,8 +379,8 @@ def _expected_row(test: Mapping[str, Any]) -> dict[str, Any]:
 def main(spec: Path, report: Path) -> None:
     """Runs what a file asks for, and leaves the verdict in another one, whole or not at all."""
     wanted = json.loads(spec.read_text())
-    values = json.loads(Path(wanted["secrets"]).read_text())["values"] if wanted["secrets"] else {}
-    verdict = run(wanted["tests"], wanted["base"], values, wanted["production"], wanted["given"])
+    secrets = json.loads(Path(wanted["secrets"]).read_text()) if wanted["secrets"] else {"base": {}, "values": {}}
+    verdict = run(wanted["tests"], wanted["base"], secrets["values"], wanted["production"], wanted["given"], secret(secrets))
     row = {"key": wanted["key"], "result": verdict.result.value, "why": verdict.why, "evidence": list(verdict.evidence)}
     write_durably(report, json.dumps(row))
 

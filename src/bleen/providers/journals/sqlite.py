@@ -105,7 +105,7 @@ class SQLite:
         self._reserve.keep()
 
     def silence(self) -> float:
-        seen: float = self._db.execute("SELECT seen FROM clock").fetchone()[0]
+        seen: float = self._rows("SELECT seen FROM clock")[0][0]
         with suppress(OSError):
             shown = os.stat(self._place.beat).st_mtime
             if shown <= self.now():  # not by whoever restored or touched it
@@ -122,10 +122,10 @@ class SQLite:
     # the service
 
     def service(self, name: str) -> Service:
-        row = self._db.execute("SELECT epoch, holder, router, up, confirmed, pending FROM service WHERE name = ?", (name,)).fetchone()
-        if row is None:
+        rows = self._rows("SELECT epoch, holder, router, up, confirmed, pending FROM service WHERE name = ?", (name,))
+        if not rows:
             return Service(name)
-        epoch, holder, router, up, confirmed, pending = row
+        epoch, holder, router, up, confirmed, pending = rows[0]
         return Service(
             name,
             epoch,
@@ -175,20 +175,20 @@ class SQLite:
         return release
 
     def read(self, id: ReleaseId) -> Release:
-        row = self._db.execute("SELECT * FROM release WHERE service = ? AND number = ?", id).fetchone()
-        if row is None:
+        rows = self._rows("SELECT * FROM release WHERE service = ? AND number = ?", id)
+        if not rows:
             raise UserError(f"{id.service} has no release {id.number}: `bleen history` lists them")
-        return _release(row)
+        return _release(rows[0])
 
     def latest(self, name: str) -> Release | None:
         return next(iter(self.releases(name, 1)), None)
 
     def releases(self, name: str, limit: int) -> Sequence[Release]:
-        rows = self._db.execute("SELECT * FROM release WHERE service = ? ORDER BY number DESC LIMIT ?", (name, limit)).fetchall()
+        rows = self._rows("SELECT * FROM release WHERE service = ? ORDER BY number DESC LIMIT ?", (name, limit))
         return [_release(row) for row in rows]
 
     def due(self, limit: int) -> Sequence[ReleaseId]:
-        rows = self._db.execute(
+        rows = self._rows(
             """SELECT service, number, entered FROM release WHERE NOT ended AND halted = '' UNION
                SELECT service, number, entered FROM release WHERE (service, number) IN (SELECT service, release FROM ask WHERE obeyed IS NULL)
                ORDER BY entered LIMIT ?""",
@@ -221,7 +221,7 @@ class SQLite:
         return written
 
     def events(self, id: ReleaseId, after: int = 0) -> Sequence[Event]:
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT number, at, phase, step, moved, halted, text, facts FROM event WHERE service = ? AND release = ? AND number > ? ORDER BY number",
             (*id, after),
         )
@@ -242,14 +242,12 @@ class SQLite:
         return number
 
     def asked(self, id: ReleaseId) -> Ask | None:
-        row = self._db.execute(
-            "SELECT number, verb, who, options, at FROM ask WHERE service = ? AND release = ? AND obeyed IS NULL ORDER BY number LIMIT 1", id
-        ).fetchone()
-        return Ask(row[0], Verb(row[1]), row[2], json.loads(row[3]), row[4]) if row else None
+        rows = self._rows("SELECT number, verb, who, options, at FROM ask WHERE service = ? AND release = ? AND obeyed IS NULL ORDER BY number LIMIT 1", id)
+        return next((Ask(number, Verb(verb), who, json.loads(options), at) for number, verb, who, options, at in rows), None)
 
     def answer(self, number: int) -> Answer | None:
-        row = self._db.execute("SELECT obeyed, text FROM ask WHERE number = ? AND obeyed IS NOT NULL", (number,)).fetchone()
-        return Answer(number, bool(row[0]), row[1]) if row else None
+        rows = self._rows("SELECT obeyed, text FROM ask WHERE number = ? AND obeyed IS NOT NULL", (number,))
+        return next((Answer(number, bool(obeyed), text) for obeyed, text in rows), None)
 
     def changed(self, timeout: float) -> bool:
         self._must_be_there()
@@ -279,6 +277,14 @@ class SQLite:
                     return find(int(fields[4]))
         return None
 
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query finds. In a transaction, whoever has begun that is told what is wrong, and may spend the reserve."""
+
+        def found() -> list[tuple[Any, ...]]:
+            return self._db.execute(query, values).fetchall()
+
+        return found() if self._db.in_transaction else self._with_room(found, spends=False)
+
     def _transact(self, work: Callable[[], T], spends: bool) -> T:
         """Does the work in a transaction. ``spends``: it may have the reserve of the disk, as it is for a command, or takes a release whose traffic has moved,
         or that is given up, on to where it can be left; what is merely waited for is no such thing, and is told again and again.
@@ -293,6 +299,8 @@ class SQLite:
             except sqlite3.OperationalError as error:
                 if not (spends and self._is_full(error) and self._reserve.spend()):
                     raise self._mapped(error) from error
+            except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # a bug of ours
+                raise
             except sqlite3.DatabaseError as error:
                 raise UserError(
                     f"the journal {self._place.journal} is damaged ({error}), and what serves goes on serving: put a copy of it back, or move it away and let"
@@ -348,7 +356,7 @@ class SQLite:
             return Unavailable(f"the journal {path} is locked by another process")
         if self._is_full(error):
             return Unavailable(f"the disk of {path} is full: make room on it")
-        return Unavailable(f"the journal {path} cannot be written: {error}")
+        return Unavailable(f"the journal {path} cannot be used: {error}")
 
     def _tell(self, release: Release, event: Event) -> None:
         self._db.execute(
@@ -357,7 +365,7 @@ class SQLite:
         )
 
     def _data_version(self) -> int:
-        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        version: int = self._rows("PRAGMA data_version")[0][0]
         return version
 
     def _attach(self) -> None:
@@ -378,7 +386,7 @@ class SQLite:
 
     def _format(self) -> int:
         """What the rows are written in. Raises UserError for a format that we do not know, before anything that we do not know is read."""
-        found: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        found: int = self._rows("PRAGMA user_version")[0][0]
         if found > FORMAT:
             raise UserError(f"{self._place.journal} has format {found}, this bleen knows {FORMAT}: it was written by a newer bleen; use that one")
         return found
@@ -391,11 +399,11 @@ class SQLite:
 
     def _clock(self, boot: str) -> None:
         """Goes on, after a reboot, from the last heartbeat."""
-        row = self._db.execute("SELECT boot, ahead, seen FROM clock").fetchone()
-        if row and row[0] == boot:
-            self._ahead: float = row[1]
+        rows = self._rows("SELECT boot, ahead, seen FROM clock")
+        if rows and rows[0][0] == boot:
+            self._ahead: float = rows[0][1]
             return
-        self._ahead = (row[2] if row else 0.0) - self._since_boot()
+        self._ahead = (rows[0][2] if rows else 0.0) - self._since_boot()
         row = (boot, self._ahead, self.now())
         self._transact(lambda: self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?)", row), spends=True)
 

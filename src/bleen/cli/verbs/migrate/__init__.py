@@ -59,13 +59,15 @@ def place(file: str, to: Path) -> list[str]:
 
 
 def text(file: str) -> str:
-    """The text of a file, or of standard input if it is called ``-``. Raises UserError if it cannot be read."""
+    """The text of a file, or of standard input if it is called ``-``, without a byte order mark, as editors on Windows write it. Raises UserError if it
+    cannot be read.
+    """
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{file}:{line}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None

@@ -31,10 +31,10 @@ def run(args: Namespace) -> int:
         if not wanted:
             migrating.tell(args, True, "no contract is pending", contracted=[])
             return exits.DONE
-        notes = [note for each in pending if each.migration in wanted for note in (*_waved(each, args), *_notes(opened, each.migration))]
+        shut: Sequence[str] = _shut(pending[0], args, opened.service)
+        notes = [] if shut else [*_waved(pending[: len(wanted)], args), *(note for name in wanted for note in _notes(opened, name))]
         if not args.json:
             print("".join(f"note: {note}\n" for note in notes), end="", flush=True)
-        shut: Sequence[str] = _shut(pending[0], args, opened.service)
         if not shut and not migrating.agreed(args, f"take the old shape of {', '.join(wanted)} away for good"):
             migrating.tell(args, False, "nothing was changed", contracted=[])
             return exits.USAGE
@@ -58,9 +58,13 @@ def run(args: Namespace) -> int:
         return exits.SAID_NO if shut else exits.DONE
 
 
-def _waved(pending: Pending, args: Namespace) -> list[str]:
+def _waved(pending: Sequence[Pending], args: Namespace) -> list[str]:
     """What the reason lets through: it may be more than it was given for."""
-    return [f"{pending.migration} goes on all the same, --because it does not matter: {o.why}" for o in pending.obstacles if o.opened(args.because or "")]
+    whom: dict[str, list[str]] = {}
+    for each in pending:
+        for why in dict.fromkeys(o.why for o in each.obstacles if o.opened(args.because or "")):
+            whom.setdefault(why, []).append(each.migration)
+    return [f"{', '.join(names)}: --because lets this pass: {why}" for why, names in whom.items()]
 
 
 def _notes(opened: migrating.Opened, name: str) -> list[str]:

@@ -46,8 +46,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     args.dialect = args.dialect or (dialect(args.trace) if args.trace else _shared(Path(args.file)))
-    if args.trace and args.dialect != "postgres":
-        raise UserError("--trace reads the locks of PostgreSQL; for other dialects there is only the text")
+    for whose in (args.dialect, dialect(args.trace)) if args.trace else ():
+        if whose != "postgres":
+            raise UserError(f"--trace reads the locks of PostgreSQL; for {whose} there is only the text")
     if args.json and args.format not in (None, "json"):
         raise UserError(f"--json and --format {args.format} are two formats; say one of them")
     known = rules(args.dialect)
@@ -63,13 +64,11 @@ def run(args: Namespace) -> int:
         raise UserError("standard input can be read once; name - once")
     settings = [file for file in args.files if Path(file).name == "migration.toml"]
     read = [[_script(file, args.phase) for file in release if file not in settings and (args.phase or Path(file).name != "revert.sql")] for release in releases]
-    found = [each for release in read for each in lint_release(release, args.dialect)]
     scripts = [script for release in read for script in release]
+    traced = _traced(args, scripts) if args.trace else None
+    found = [each for release in read for each in lint_release(release, args.dialect, traced)]
     found += [each for file in settings for each in _settings(file, args.dialect)]
     found += [each for script in scripts if not args.phase and Path(script.file).name == "expand.sql" for each in _reversible(script, args.dialect)]
-    if args.trace:
-        traced, known = _traced(args, scripts), {**known, **trace.RULES}
-        found += traced
     if args.format == "sarif":
         from bleen.database.rules import sarif
 
@@ -122,16 +121,16 @@ def _shared(file: Path) -> Dialect:
     return dialect(shared.url)
 
 
-def _traced(args: Namespace, scripts: Sequence[Script]) -> list[Finding]:
-    """What the files really do to a scratch database."""
-    found: list[Finding] = []
+def _traced(args: Namespace, scripts: Sequence[Script]) -> dict[str, list[Finding]]:
+    """What the files really do to a scratch database, by file."""
+    found: dict[str, list[Finding]] = {}
     try:
         server = connect(args.trace)
         try:
             _must_be_scratch(Path(args.file), server)
             for script in scripts:
                 for each in trace.trace(server, server.split(script.text)):
-                    found += each.findings(script.file)
+                    found.setdefault(script.file, []).extend(each.findings(script.file))
                     if args.format == "text" or not (args.json or args.format):
                         print(f"{script.file}, {each.line()}")
         finally:
