@@ -17,9 +17,8 @@ from bleen.database.command.home import Home
 from bleen.database.gate import Around
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
-from bleen.database.server import Taken
 from bleen.database.worker import row
-from bleen.errors import PortError, Unavailable, UserError
+from bleen.errors import PortError, UserError
 from bleen.host import clock
 from bleen.lifecycle import Release
 from bleen.model import Environment
@@ -108,17 +107,6 @@ def opened(args: Namespace) -> Iterator[Opened]:
             schema.server.close()
     except PortError as error:
         raise UserError(str(error)) from None
-
-
-@contextmanager
-def resumed(command: str) -> Iterator[None]:
-    """What ends half way because the database went away says what is left, and which command goes on."""
-    try:
-        yield
-    except Taken:  # nothing was begun
-        raise
-    except Unavailable as error:
-        raise UserError(f"{error}; what was done stays, and is known: `{command}` goes on from there") from None
 
 
 def shipping(access: Access, newest: Release | None) -> list[Shipping]:

@@ -97,7 +97,8 @@ class Schema:
             self._pairs.refuse_torn(entry.migration)
             self._pairs.restore()
             self.ledger.note(self.ledger.unmark(name, "backfill", 1))
-            self._go_over(entry.migration, fill, late=True)
+            with _broken_off(name, f"`bleen migrate backfill {name}` begins it anew"):
+                self._go_over(entry.migration, fill, late=True)
             if left := {pair: count for pair, count in self._diverged(entry).items() if count}:
                 said = "; ".join(f"{count} rows of {pair} are out of step" for pair, count in left.items())
                 raise Refused(

@@ -14,7 +14,6 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     with migrating.opened(args) as opened:
-        with migrating.resumed(f"bleen migrate backfill {args.migration}"):
-            opened.schema.backfill(args.migration)
+        opened.schema.backfill(args.migration)
         migrating.tell(args, True, f"{args.migration}: every row is in step")
     return exits.DONE

@@ -42,8 +42,7 @@ def run(args: Namespace) -> int:
         done: list[str] = []
         for name in [] if shut else wanted:
             try:
-                with migrating.resumed(f"bleen migrate contract {name}"):
-                    shut = opened.schema.contract(name, args.because or "", opened.home(name), partial(_shut_now, opened, name, args))
+                shut = opened.schema.contract(name, args.because or "", opened.home(name), partial(_shut_now, opened, name, args))
             except (PortError, UserError) as error:
                 if not done:
                     raise

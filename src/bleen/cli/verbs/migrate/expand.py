@@ -19,8 +19,7 @@ def run(args: Namespace) -> int:
         database.allowed(opened.schema, args.version, migrations, home, opened.service, opened.ships())
         around = opened.around().environments
         environments, versions = {str(e.environment): e.migrations for e in around}, {str(e.environment): e.version for e in around}
-        with migrating.resumed(f"bleen migrate expand {args.version}"):
-            done = opened.schema.expand(migrations, opened.service, 0, environments, versions, home)
+        done = opened.schema.expand(migrations, opened.service, 0, environments, versions, home)
         opened.pending()
         migrating.tell(args, True, f"expanded: {', '.join(done)}" if done else "nothing to do: the database has every migration of it", expanded=done)
     return exits.DONE

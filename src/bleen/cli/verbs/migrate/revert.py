@@ -27,8 +27,7 @@ def run(args: Namespace) -> int:
         if not migrating.agreed(args, f"revert {name}{': ' + warning if warning else ''}"):
             migrating.tell(args, False, "nothing was changed")
             return exits.USAGE
-        with migrating.resumed(f"bleen migrate revert {name}"):
-            opened.schema.revert(name, opened.home(name), lambda: _needed(opened, args), args.because or "")
+        opened.schema.revert(name, opened.home(name), lambda: _needed(opened, args), args.because or "")
         opened.pending()
         migrating.tell(args, True, f"{name} is reverted", lost=lost)
     return exits.DONE
