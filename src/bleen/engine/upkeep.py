@@ -1,12 +1,13 @@
 """What should run runs: environments and the listener, started again when they crash, brought back in order after a reboot; and it is said when it is ill."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from bleen.engine.tick import PATIENCE, Engine
 from bleen.errors import Unavailable
 from bleen.lifecycle import Release, Service
-from bleen.model import Environment
+from bleen.model import Environment, Target
 from bleen.ports import Journal, Providers
 
 TEND_EVERY = 0.2
@@ -25,6 +26,8 @@ class Upkeep:
         self._tended = self._beaten = float("-inf")
         self._ill = set[Environment]()
         self._listens = True
+        self._led: Mapping[Environment, tuple[Target, ...]] | None = None
+        """The targets that the router was last seen to be led to, or to need not be."""
 
     def back(self, service: Service) -> bool:
         """Whether releases may be acted on: after a reboot everything looks dead until it has been started again.
@@ -59,11 +62,40 @@ class Upkeep:
     def _open(self, service: Service, newest: Release | None, providers: Providers) -> None:
         """Sees to the listener, once there is something to send to."""
         self._look_after(service, newest, providers)
+        targets = dict[Environment, tuple[Target, ...]]()
+        with suppress(Unavailable):
+            targets = {e: runs.targets for e, runs in providers.platform.running().items() if not runs.stopping and not runs.damaged}
+        if targets != self._led:
+            with suppress(Unavailable):  # by a router that does not run, too: it is started with them
+                self._lead(service, newest, providers, targets)
         if not (self._back or self._well(service.active, newest, providers)):
             return
-        if self._listening(service, providers) and not self._back:
+        if self._listening(service._replace(confirmed=service.confirmed.moved(targets)), providers) and not self._back:
             running = [e for e, runs in providers.platform.running().items() if not runs.stopping and not runs.damaged]
             self._back = all(self._well(environment, newest, providers) for environment in running)
+
+    def _lead(self, service: Service, newest: Release | None, providers: Providers, targets: Mapping[Environment, tuple[Target, ...]]) -> None:
+        """Leads the router to where copies are now, wherever it sends somebody: another process has the port of one that ended, and would get its requests.
+
+        Raises Unavailable if that was not to be done. Shares stay as they are; what somebody else did to the router is left to be undone by a person first.
+        """
+        now = providers.router.routing()
+        named = {e: t for e, t in targets.items() if now.names(e)}
+        wanted = now.moved(named)
+        if not now.unknown and any(sorted(now.targets[e]) != sorted(t) for e, t in wanted.targets.items()):
+            if left := providers.router.prepare(wanted, service.epoch):
+                raise Unavailable(f"waits for {left.why}")
+            providers.router.settle(wanted, service.epoch)
+            for e in named:
+                if gone := set(now.targets.get(e, ())) - set(named[e]):
+                    said = " and ".join(map(str, sorted(gone)))
+                    self._engine.log(f"{e} is not sent anything at {said} any more, where no copy of it listens; `bleen logs {e.name}` says who does")
+        kept = self._journal.service(self._name)  # a tick may have changed it since ``service`` was read
+        confirmed = kept.confirmed.moved(named)
+        if newest and confirmed != kept.confirmed:
+            newest = self._journal.read(newest.id)
+            self._journal.commit(newest, newest, None, service._replace(confirmed=confirmed))
+        self._led = targets if not now.unknown else None
 
     def _listening(self, service: Service, providers: Providers) -> bool:
         """Starts the listener if it does not run; whether it answers. Logs that it did not, and that it does again."""

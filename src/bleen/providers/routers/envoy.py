@@ -226,7 +226,8 @@ class Envoy:
         at = [config.address(a) for a in (self._listener.listen, self._listener.preview)]
         for each in (self._listener.listen, self._listener.preview):
             require_free(each)
-        self._begin(self._memory() or routing)
+        memory = self._memory()
+        self._begin(memory.moved(routing.targets) if memory else routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
         settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100), self._listener.trusted)
         self._keep(self._files / "bootstrap.json", json.dumps(config.bootstrap(settings)))

@@ -390,8 +390,7 @@ class HAProxy:
             ways = config.read_map(text_of(self._place / config.MAP) or "")
         except (ValueError, LookupError):
             return None
-        started = _Seen(ways, tuple(_Live(s.berth, s.name, s.target, 0, 1, 1, s.environment) for s in servers))
-        return None if started.routing.unknown else (servers, ways)
+        return None if _started_with(servers, ways).unknown else (servers, ways)
 
     def _start(self, routing: Routing) -> Process:
         """Starts it from its memory, or from ``routing`` if it has none. Raises Refused if it could not listen, or finds fault with them."""
@@ -401,6 +400,8 @@ class HAProxy:
         for address in (self._settings.listener.listen, self._settings.listener.preview):
             require_free(address)
         servers, ways = self._memory() or _from_nothing(routing, self._settings.asked)
+        targets = _started_with(servers, ways).moved(routing.targets).targets
+        servers = [Server(berth, e, target) for e, berth in {s.environment: s.berth for s in servers}.items() for target in targets[e]]
         self._link_certificate()
         self._write(servers, ways)
         _must_be_sound(binary, self._place)
@@ -587,6 +588,11 @@ def _from_nothing(routing: Routing, asked: Callable[[Environment], Probe]) -> tu
     servers = [Server(berths[e], e, target) for e, targets in routing.targets.items() for target in targets]
     preview = {routing.preview: 100} if routing.preview else {}
     return servers, {at: str(_way(shares, routing.targets, berths)) for at, shares in (("production", routing.shares), ("preview", preview))}
+
+
+def _started_with(servers: Iterable[Server], ways: Mapping[str, str]) -> Routing:
+    """What a proxy does that is started with these."""
+    return _Seen(ways, tuple(_Live(s.berth, s.name, s.target, 0, 1, 1, s.environment) for s in servers)).routing
 
 
 def _must_be_sound(binary: str, place: Path) -> None:
