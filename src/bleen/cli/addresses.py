@@ -51,10 +51,12 @@ def usable(place: Place, wanted: Mapping[str, Any], but: Sequence[str] = ()) -> 
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         raise UserError("haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched")
     if wanted["tls"]:
+        certificate = wiring.certificate(place, wanted)
         try:
-            wiring.certificate(place, wanted).check()
+            certificate.check()
         except Refused as error:
-            raise UserError(f"{error}; nothing was touched") from None
+            if but or not certificate.kept.exists():  # a router that is not changed starts with what it had
+                raise UserError(f"{error}; nothing was touched") from None
     for address in (wanted["listen"], wanted["preview"]):
         if address not in but:
             _free(place, address)

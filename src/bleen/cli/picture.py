@@ -292,7 +292,8 @@ def lines(picture: dict[str, Any]) -> list[str]:
     if picture["drift"]:
         said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
     if picture["router"]["certificate"]:
-        said.append(f"CERTIFICATE: the router goes on with the one that it has: {picture['router']['certificate']}")
+        goes_on = "the router goes on with the one that it has: " if picture["router"]["answers"] else ""
+        said.append(f"CERTIFICATE: {goes_on}{picture['router']['certificate']}")
     if picture["pending"]:
         said.append("pending contracts:")
         for each in picture["pending"]:

@@ -70,7 +70,17 @@ class Upkeep:
                 self._lead(service, newest, providers, targets)
         if not (self._back or self._well(service.active, newest, providers)):
             return
-        if self._listening(service._replace(confirmed=service.confirmed.moved(targets)), providers) and not self._back:
+        try:
+            self._listening(service._replace(confirmed=service.confirmed.moved(targets)), providers)
+        finally:  # a router that finds fault with a renewed certificate, say, listens all the same
+            self._settle_back(newest, providers)
+
+    def _settle_back(self, newest: Release | None, providers: Providers) -> None:
+        """Notes that all is back after a reboot, once the router answers and what runs is well."""
+        if self._back:
+            return
+        with suppress(Unavailable):
+            providers.router.routing()
             running = [e for e, runs in providers.platform.running().items() if not runs.stopping and not runs.damaged]
             self._back = all(self._well(environment, newest, providers) for environment in running)
 
@@ -97,8 +107,8 @@ class Upkeep:
             self._journal.commit(newest, newest, None, service._replace(confirmed=confirmed))
         self._led = targets if not now.unknown else None
 
-    def _listening(self, service: Service, providers: Providers) -> bool:
-        """Starts the listener if it does not run; whether it answers. Logs that it did not, and that it does again."""
+    def _listening(self, service: Service, providers: Providers) -> None:
+        """Starts the listener if it does not run. Logs that it did not, and that it does again."""
         listened, self._listens = self._listens, False  # nor does it if the router raises
         left = providers.router.up(service.confirmed, service.epoch)
         self._listens = left is None
@@ -106,7 +116,6 @@ class Upkeep:
             self._engine.log(f"the router does not answer: waits for {left.why}")
         elif self._listens and not listened:
             self._engine.log("the router answers again")
-        return self._listens
 
     def _look_after(self, service: Service, newest: Release | None, providers: Providers) -> None:
         """Logs that what serves is dead, and that it is well again: once a release has ended, nobody else tells."""

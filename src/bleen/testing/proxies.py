@@ -598,7 +598,7 @@ class ProxyContract(RouterContract):
         assert client.finish()[2].endswith(b"end")
         assert self.copies(site) == 1
 
-    def test_a_certificate_that_does_not_fit_its_key_is_refused_and_the_old_one_is_shown(self, make: Make, fleet: Fleet, tmp_path: Path) -> None:
+    def test_a_certificate_that_cannot_be_used_is_refused_and_the_old_one_is_shown_after_a_restart_too(self, make: Make, fleet: Fleet, tmp_path: Path) -> None:
         old, new = self_signed(tmp_path / "old"), self_signed(tmp_path / "new")
         before = Path(old["certificate"]).read_text()
         site = make(tls=old)
@@ -615,6 +615,17 @@ class ProxyContract(RouterContract):
         Path(old["key"]).unlink()
         with pytest.raises(Refused, match=old["key"]):
             site.router.up(Routing(), 1)
+        self.kill(site)
+
+        def goes_on() -> bool:
+            try:
+                return site.router.up(Routing(), 1) is None
+            except Refused as refusal:
+                return old["key"] in str(refusal) and "goes on with the certificate that it has" in str(refusal)
+
+        until("it is back with the one that it had", goes_on)
+        assert shown(site) == before
+        assert site.get()[:2] == (200, "blue")
         put(Path(new["key"]), Path(old["key"]), "renamed")
         put(Path(new["certificate"]), Path(old["certificate"]), "renamed")
         done(lambda: site.router.up(Routing(), 1))

@@ -150,9 +150,7 @@ def _certificate(certificate: Certificate) -> Finding:
     try:
         certificate.check()
     except Refused as error:
-        return Finding(
-            "no", str(error), "put a certificate there that can be used, with its key; a running router keeps the one that it has until it is started again"
-        )
+        return Finding("no", str(error), "put a certificate there that can be used, with its key; a router that has had one goes on, and starts, with that")
     return Finding("ok", f"certificate: {certificate.chain} fits its key")
 
 

@@ -1,7 +1,8 @@
-"""The certificate of the production listener: the files that bleen.yaml names stay where they are, and a running proxy is given what becomes of them.
+"""The certificate of the production listener: a running proxy is given what becomes of the files that bleen.yaml names, and one that starts the last of it.
 
 Neither proxy notices by itself every way in which a certificate is renewed (written over, renamed, a symbolic link that is led elsewhere). So ``up`` looks
-at the files, gives the proxy what is new, and believes it once the listener shows it. ``PLACE/certificate.taken`` says which files the proxy has.
+at the files, gives the proxy what is new, and believes it once the listener shows it. ``PLACE/certificate.taken`` says which files the proxy has, and
+``PLACE/certificate.pem``, for its owner only, is what it has of them: a renewal that went wrong must not keep a proxy that has died from coming back.
 """
 
 import os
@@ -28,7 +29,7 @@ class Certificate:
 
     def __init__(self, place: Path, tls: Mapping[str, str], fault: Callable[[str, str], str] = lambda chain, key: "") -> None:
         self.chain, self.key = (os.path.abspath(tls[name]) for name in ("certificate", "key"))
-        self.mark = place / "certificate.taken"
+        self.mark, self.kept = place / "certificate.taken", place / "certificate.pem"
         self._fault, self._judged = fault, ("", "", 0.0)
 
     def state(self) -> str:
@@ -56,8 +57,21 @@ class Certificate:
             self._judged = now, self._fault(self.chain, self.key), time.monotonic()
         return self._judged[1]
 
-    def renew(self, listen: str, give: Callable[[], None], keep: Callable[[Path, str], None]) -> None:
-        """If the files are not those that the proxy has: checks them, gives them to it, and waits until its listener shows them.
+    def begin(self, keep: Callable[[Path, str], None]) -> None:
+        """Has ``kept`` hold what a proxy is to start with: the files as they are, or, where those cannot be used, what it holds. Raises Refused for neither."""
+        try:
+            now = self.state()  # before they are read
+            self.check()
+            pem = self.pem()
+        except Refused:
+            if not self.kept.exists():
+                raise
+            return
+        keep(self.kept, pem)
+        keep(self.mark, now)
+
+    def renew(self, listen: str, give: Callable[[str], None], keep: Callable[[Path, str], None]) -> None:
+        """If the files are not those that the proxy has: checks them, gives it what is in them, and waits until its listener shows them.
 
         Raises Refused for files that cannot be used, and Unavailable if they are not shown; the proxy then goes on with what it has.
         """
@@ -66,10 +80,12 @@ class Certificate:
             if text_of(self.mark) == now:
                 return
             self.check()
-            give()
+            pem = self.pem()
+            give(pem)
             self._shown(listen)
         except Refused as refusal:
             raise Refused(f"{refusal}; the router goes on with the certificate that it has") from None
+        keep(self.kept, pem)
         keep(self.mark, now)
 
     def untaken(self) -> str:

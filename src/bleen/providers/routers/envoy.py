@@ -282,16 +282,19 @@ class Envoy:
         return None if ready else NotYet("Envoy to start, and to see its targets")
 
     def _name_certificate(self) -> None:
-        """Tells a new Envoy which files to read. Raises Refused for ones that it could not use."""
+        """Tells a new Envoy what to read. Raises Refused where there is nothing that it could use."""
         if self._certificate is None:
             return
-        taken = self._certificate.state()
-        self._certificate.check()
-        self._write("certificate", [config.certificate(self._certificate.chain, self._certificate.key)])
-        self._give_certificate()  # so that the directory is there
-        self._keep(self._certificate.mark, taken)
+        self._certificate.begin(self._keep)
+        self._write("certificate", [config.certificate(str(self._certificate.kept))])
+        self._read_certificate()  # so that the directory is there
 
-    def _give_certificate(self) -> None:
+    def _give_certificate(self, pem: str) -> None:
+        assert self._certificate
+        self._keep(self._certificate.kept, pem)
+        self._read_certificate()
+
+    def _read_certificate(self) -> None:
         self._keep(self._files / config.RENEWED / "now", "")
 
     def _bound_log(self) -> None:
