@@ -12,7 +12,7 @@ from bleen.host import launch, processes, state
 from bleen.host.state import Place
 from bleen.plan import duration
 from bleen.providers.journals.sqlite import router_of
-from bleen.providers.routers import haproxy
+from bleen.providers.routers import haproxy, listening
 
 
 def of_nobody_else(place: Place, wanted: Mapping[str, Any]) -> None:
@@ -69,6 +69,8 @@ class Taken(NamedTuple):
     """For people, after the address."""
     by: int | None
     """The pid of its holder, if it has one, and we may see whose it is."""
+    way: str
+    """What to do about it."""
 
 
 def taken(address: str) -> Taken | None:
@@ -81,8 +83,9 @@ def taken(address: str) -> Taken | None:
         except OSError as error:
             pid = processes.owner(int(port)) if error.errno == errno.EADDRINUSE else None
             if pid is None:
-                return Taken(f"cannot be listened on: {error.strerror}", None)
-            return Taken(f"is held by pid {pid} ({processes.command_line(pid)[:100]})", pid)
+                look = "look as root who holds it, or " if error.errno == errno.EADDRINUSE else ""
+                return Taken(f"cannot be listened on: {listening.reason(address, error)}", None, f"{look}choose another address in bleen.yaml")
+            return Taken(f"is held by pid {pid} ({processes.command_line(pid)[:100]})", pid, "end it, or choose another address in bleen.yaml")
     return None
 
 

@@ -571,9 +571,13 @@ class ProxyContract(RouterContract):
         locked = tmp_path / "locked.pem"
         argv = ["openssl", "ec", "-in", certificate["key"], "-out", str(locked), "-aes128", "-passout", "pass:secret"]
         subprocess.run(argv, check=True, capture_output=True)
-        for key in ("/nowhere/key.pem", self_signed(tmp_path)["key"], str(locked)):
+        other = tmp_path / "rsa.pem"
+        subprocess.run(["openssl", "genrsa", "-out", str(other), "2048"], check=True, capture_output=True)
+        others = "the key is not this certificate's"
+        said = {"/nowhere/key.pem": "", self_signed(tmp_path)["key"]: others, str(other): others, str(locked): "the key has a passphrase"}
+        for key, why in said.items():
             site = make(tls={**certificate, "key": key})
-            with pytest.raises(Refused, match=f"the certificate .*{key}"):
+            with pytest.raises(Refused, match=f"the certificate .*{key}.*{why}"):
                 site.up()
             assert self.copies(site) == 0
 

@@ -8,6 +8,7 @@ import platform
 import re
 import resource
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from importlib import metadata
@@ -19,7 +20,7 @@ from bleen.cli import exits, picture
 from bleen.cli.access import Access, described, open_service, outdated
 from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
-from bleen.host import state
+from bleen.host import clock, state
 from bleen.host.files import Reserve, room
 from bleen.host.state import Place
 from bleen.providers.routers import haproxy
@@ -151,6 +152,10 @@ def _certificate(certificate: Certificate) -> Finding:
         certificate.check()
     except Refused as error:
         return Finding("no", str(error), "put a certificate there that can be used, with its key; a router that has had one goes on, and starts, with that")
+    ran_out = certificate.runs_out()
+    if ran_out <= clock.wall():
+        since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ran_out))
+        return Finding("warn", f"certificate: {certificate.chain} ran out on {since}: browsers refuse it", "renew it; it is taken up by itself")
     return Finding("ok", f"certificate: {certificate.chain} fits its key")
 
 
@@ -160,8 +165,7 @@ def _addresses(*addresses: str) -> Iterator[Finding]:
         if held is None:
             yield Finding("ok", f"{address} is free")
         else:
-            way = "end it, or" if held.by else "look as root whether somebody holds it, or"
-            yield Finding("no", f"{address} {held.why}", f"{way} choose another address in bleen.yaml")
+            yield Finding("no", f"{address} {held.why}", held.way)
 
 
 def _running(access: Access) -> Iterator[Finding]:
