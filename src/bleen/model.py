@@ -78,6 +78,10 @@ class Routing(NamedTuple):
             not self.unknown and not other.unknown and ours == theirs and all(sorted(self.targets.get(e, ())) == sorted(other.targets.get(e, ())) for e in ours)
         )
 
+    def moved(self, targets: Mapping[Environment, tuple[Target, ...]]) -> "Routing":
+        """The same routing, with the environments that it knows at these addresses; those of which none is named stay where they are."""
+        return self._replace(targets={e: targets.get(e) or known for e, known in self.targets.items()})
+
     def to_json(self) -> dict[str, Any]:
         return {
             "shares": {str(e): s for e, s in self.shares.items()},

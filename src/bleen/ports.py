@@ -63,8 +63,8 @@ class Router(Protocol):
         ...
 
     def up(self, routing: Routing, epoch: int) -> NotYet | None:
-        """Listens. A proxy that runs is left as it is; one that does not is started with the routing that it last had, or, without a memory of one,
-        with ``routing``. None once it answers, which the call that starts it leaves to the next one to say.
+        """Listens. A proxy that runs is left as it is; one that does not is started with the routing that it last had, at the targets that ``routing`` names
+        for its environments, or, without a memory of one, with ``routing``. None once it answers, which the call that starts it leaves to the next one to say.
 
         Raises Refused if an address is held by somebody else, and says by whom.
         """
@@ -113,7 +113,10 @@ class Platform(Protocol):
         ...
 
     def tend(self, epoch: int) -> None:
-        """Starts again what should run and does not, with back-off; rotates logs. Called a few times a second by whoever drives the service."""
+        """Starts again what should run and does not, with back-off; rotates logs. Called a few times a second by whoever drives the service.
+
+        A copy that does not run and whose address somebody else has got gets another one, which ``running`` tells from then on.
+        """
         ...
 
     def logs(self, environment: Environment, lines: int) -> Sequence[str]:

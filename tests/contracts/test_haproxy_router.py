@@ -165,11 +165,12 @@ class TestHAProxy(ProxyContract):
         assert os.stat(f"{long}/haproxy.sock").st_mode & 0o077 == 0
         assert settled(site.router.routing()) == settled(Routing())
 
-    def test_the_key_of_a_certificate_is_not_copied(self, make: Make, certificate: Mapping[str, str]) -> None:
+    def test_the_key_of_a_certificate_is_kept_in_one_file_that_is_for_its_owner_only(self, make: Make, certificate: Mapping[str, str]) -> None:
         site = make(tls=certificate)
         site.up()
         secret = Path(certificate["key"]).read_text().splitlines()[1]
-        assert not [path for path in site.place.iterdir() if path.is_file() and not path.is_symlink() and secret in path.read_text(errors="replace")]
+        held = [path for path in site.place.rglob("*") if path.is_file() and secret in path.read_text(errors="replace")]
+        assert [(path.name, path.stat().st_mode & 0o777) for path in held] == [("certificate.pem", 0o600)]
 
     def test_a_mark_of_the_certificate_that_cannot_be_read_has_it_given_once_more(self, make: Make, certificate: Mapping[str, str]) -> None:
         site = make(tls=certificate)

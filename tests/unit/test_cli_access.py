@@ -19,7 +19,7 @@ from bleen.errors import UserError
 from bleen.host import processes
 from bleen.host.processes import me
 from bleen.host.state import Place
-from bleen.lifecycle import Phase
+from bleen.lifecycle import Phase, Verb
 from bleen.ports import Holder
 from bleen.testing.fakes import FakeMigrator
 from bleen.testing.journals import ELSEWHERE
@@ -99,12 +99,29 @@ def test_status_says_that_a_renewed_certificate_cannot_be_used(tmp_path: Path, m
     certificate, there = wiring.certificate(service.place, service.service.router), Access(service.place, service.journal)
 
     def told() -> list[str]:
-        return [line for line in picture.lines(picture.of(there)) if line.startswith("CERTIFICATE: the router goes on with the one that it has: ")]
+        return [line for line in picture.lines(picture.of(there)) if line.startswith("CERTIFICATE: ")]
 
+    service.claim()
     certificate.mark.write_text(certificate.state())
     assert not told(), "the router has it"
     Path(tls["key"]).write_text("nor is this")
-    assert tls["certificate"] in told()[0]
+    assert told()[0].startswith(f"CERTIFICATE: the router goes on with the one that it has: the certificate {tls['certificate']}")
+    service.router.kill()
+    assert told()[0].startswith(f"CERTIFICATE: the certificate {tls['certificate']}"), "a router that does not run goes on with nothing"
+    service.close()
+
+
+def test_status_says_that_a_version_to_which_a_rollback_did_not_get_is_well_by_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = FakeService(tmp_path)
+    service.stand()
+    service.deploy("1.1", Phase.HOLDING)
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    service.platform.sicken("1.0", "crashed 4 times")
+    service.ask(Verb.ROLLBACK)
+    halted, access = service.drive().halted, Access(service.place, service.journal)
+    assert picture.of(access)["rollback"]["reason"] == halted
+    service.platform.recover("1.0")
+    assert picture.of(access)["rollback"]["reason"] == f"{halted}; it is well by now: `bleen resume` goes back to 1.0"
     service.close()
 
 

@@ -1,8 +1,10 @@
 """What `bleen doctor` finds on this machine."""
 
+import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import pytest
 
 from bleen import config
 from bleen.cli import main
-from bleen.host import processes
+from bleen.host import clock, processes
+from bleen.providers.routers import listening
+from bleen.testing.proxies import self_signed
 
 Found = Callable[[], dict[str, str]]
 
@@ -43,6 +47,27 @@ def test_an_address_that_is_held_is_not_free(found: Found, seen: bool, monkeypat
         (held,) = [what for what in said if what.startswith(listen)]
         assert said[held] == "no"
         assert f"is held by pid {os.getpid()} (" in held if seen else held.endswith("cannot be listened on: Address already in use")
+
+
+def test_a_port_that_only_root_may_take_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    (lowest := tmp_path / "ip_unprivileged_port_start").write_text("1024\n")
+    monkeypatch.setattr(listening, "_LOWEST", lowest)
+    way = "run bleen as root, listen elsewhere, or `sudo sysctl net.ipv4.ip_unprivileged_port_start=80`"
+    assert listening.reason("0.0.0.0:80", denied) == f"Permission denied: ports below 1024 are for root; {way}"
+    assert listening.reason("0.0.0.0:1024", denied) == "Permission denied"
+
+
+def test_a_certificate_that_has_run_out_is_not_ok(found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls = self_signed(tmp_path / "tls")
+    listens = 'listen: "127.0.0.1:8080"'
+    text = config.template("haproxy", "shop")
+    Path("bleen.yaml").write_text(text.replace(listens, f"{listens}\n    tls: {{certificate: {tls['certificate']}, key: {tls['key']}}}"))
+    assert found()[f"certificate: {tls['certificate']} fits its key"] == "ok"
+    now = time.time()
+    monkeypatch.setattr(clock, "wall", lambda: now + 2 * 86400 + 60)
+    (said,) = [what for what in found() if what.startswith("certificate: ")]
+    assert said.startswith(f"certificate: {tls['certificate']} ran out on {time.strftime('%Y-%m-%d %H:', time.gmtime(now + 2 * 86400))}")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 
 from bleen.engine import drive
 from bleen.engine.drive import Driver, holder
+from bleen.engine.upkeep import Upkeep
 from bleen.errors import Refused, Unavailable
 from bleen.host.processes import Process, find
 from bleen.lifecycle import Event, Phase, Release, Service, Verb
@@ -301,6 +302,24 @@ def test_a_journal_that_cannot_be_written_keeps_nobody_from_starting_again_what_
         driver.stay(lambda: service.platform.running()[BLUE].alive == 2 or time.monotonic() > began + 7)
         assert service.platform.running()[BLUE].alive == 2
         lock.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["the router runs", "the router is started"])
+def test_the_router_is_led_to_where_copies_are_now_and_that_is_no_drift(service: FakeService, runs: bool) -> None:
+    """A copy that does not run and whose port somebody else has got gets another one, and the routing follows."""
+    before, upkeep = service.router.truth(), Upkeep(service.journal, service.engine, NAME)
+    service.platform.lose_port(BLUE)
+    if not runs:
+        service.router.kill()
+    held = service.journal.claim(NAME, service.me, seize=service.service.epoch)
+
+    def led() -> bool:
+        upkeep.tend(held)
+        return service.service.confirmed.targets[BLUE] == service.platform.truth()[BLUE].targets
+
+    until("the router is led there", led)
+    assert service.router.truth() == before.moved(service.service.confirmed.targets)
+    assert service.router.routing().same_production(service.service.confirmed)
 
 
 def test_a_holder_of_another_host_counts_as_alive() -> None:

@@ -447,6 +447,41 @@ def test_a_reference_without_a_value_is_refused_before_anything_is_touched(host:
 # Ports
 
 
+@pytest.mark.parametrize("how", ["crashed", "crashed, and waits", "down"])
+def test_a_copy_whose_port_somebody_else_has_got_gets_another_one_and_says_who_has_it(host: Host, how: str) -> None:
+    """A copy that does not run and whose port somebody else has got gets another one, and the routing follows; who has it is named in the copy's log."""
+    platform = host.platform(*application("--port", "{port}"))
+    platform.provision(GREEN, "1.0", 2, 1)
+    until("it is well", lambda: platform.health(GREEN).healthy)
+    lost, other = platform.running()[GREEN].targets
+    if how == "down":
+        done(lambda: platform.down(1))
+    for crashes in range({"crashed": 1, "crashed, and waits": 3}.get(how, 0)):
+        if crashes:
+            platform.tend(1)
+        host.kill(GREEN, 1)
+    until("its port is free", lambda: not processes.listening(lost.port))
+    with socket.create_server(lost):
+        host.platform().tend(1)
+        now = platform.running()[GREEN].targets
+        assert lost not in now
+        assert now[1] == other
+        assert f"pid {os.getpid()} (" in platform.logs(GREEN, 1)[0]
+        host.clock.now += 60
+        platform.tend(1)
+        until("it is well there", lambda: platform.health(GREEN).healthy)
+
+
+def test_a_copy_for_which_there_is_no_other_port_is_not_started_and_says_who_has_its_own(host: Host) -> None:
+    platform = host.platform(ports=[host.ports[0], host.ports[0]])
+    platform.provision(GREEN, "1.0", 1, 1)
+    host.kill(GREEN, 1)
+    with socket.create_server(platform.running()[GREEN].targets[0]):
+        platform.tend(1)
+        assert f"pid {os.getpid()} (" in platform.health(GREEN).why
+        assert host.carriers() == []
+
+
 def test_no_port_is_given_to_two_environments_of_a_host_and_none_again_at_once(host: Host, claimed: list[int]) -> None:
     """addresses and ports are checked across the services of a host"""
     other = Host(host.root, claimed, "other")

@@ -13,7 +13,7 @@ from bleen.host import launch, processes, state
 from bleen.host.state import Place
 from bleen.plan import duration
 from bleen.providers.journals.sqlite import router_of
-from bleen.providers.routers import haproxy
+from bleen.providers.routers import haproxy, listening
 
 _ANOTHER = "choose another address in bleen.yaml"
 
@@ -54,10 +54,12 @@ def usable(place: Place, wanted: Mapping[str, Any], but: Sequence[str] = ()) -> 
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         raise UserError("haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched")
     if wanted["tls"]:
+        certificate = wiring.certificate(place, wanted)
         try:
-            wiring.certificate(place, wanted).check()
+            certificate.check()
         except Refused as error:
-            raise UserError(f"{error}; nothing was touched") from None
+            if but or not certificate.kept.exists():  # a router that is not changed starts with what it had
+                raise UserError(f"{error}; nothing was touched") from None
     for address in (wanted["listen"], wanted["preview"]):
         if address not in but and (held := taken(place, address)) and not held.ours:
             raise UserError(f"{address} {held.why}; {held.way}")
@@ -84,7 +86,8 @@ def taken(place: Place, address: str) -> Taken | None:
         except OSError as error:
             pid = processes.owner(int(port)) if error.errno == errno.EADDRINUSE else None
             if pid is None:
-                return Taken(f"cannot be listened on: {error.strerror}", f"look as root whether somebody holds it, or {_ANOTHER}")
+                look = "look as root who holds it, or " if error.errno == errno.EADDRINUSE else ""
+                return Taken(f"cannot be listened on: {listening.reason(address, error)}", f"{look}{_ANOTHER}")
             return _held(place, pid)
     return None
 

@@ -123,7 +123,10 @@ def _rollback(access: Access, newest: Release | None, providers: Providers, look
     if not access.service.up and newest is not None and newest.phase in REVERSIBLE and newest.plan.old:
         return {"ready": False, "to": newest.plan.old_version, "reason": f"{access.name} is down; `bleen up` starts {newest.plan.old_words} too"}
     if newest is not None and newest.phase is Phase.ROLLING_BACK:
-        return {"ready": False, "to": newest.plan.old_version, "reason": newest.halted or f"going back to {newest.plan.old_version}"}
+        reason = newest.halted or f"going back to {newest.plan.old_version}"
+        if newest.halted and newest.plan.old and not _unwell(looks.get(newest.plan.old) or _look(providers, newest.plan.old)):
+            reason += f"; it is well by now: `bleen resume` goes back to {newest.plan.old_version}"
+        return {"ready": False, "to": newest.plan.old_version, "reason": reason}
     if newest is None or newest.phase not in REVERSIBLE:
         reason = "no release has been promoted" if newest is None else f"no rollback window is open: release {newest.id.number} is in {newest.phase}"
         if newest is not None and newest.phase in BEYOND and newest.plan.old:
@@ -284,7 +287,8 @@ def lines(picture: dict[str, Any]) -> list[str]:
     if picture["drift"]:
         said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
     if picture["router"]["certificate"]:
-        said.append(f"CERTIFICATE: the router goes on with the one that it has: {picture['router']['certificate']}")
+        goes_on = "the router goes on with the one that it has: " if picture["router"]["answers"] else ""
+        said.append(f"CERTIFICATE: {goes_on}{picture['router']['certificate']}")
     if picture["pending"]:
         said.append("pending contracts:")
         for each in picture["pending"]:

@@ -1,12 +1,13 @@
 """What should run runs: environments and the listener, started again when they crash, brought back in order after a reboot; and it is said when it is ill."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from bleen.engine.tick import PATIENCE, Engine
 from bleen.errors import Unavailable
 from bleen.lifecycle import Release, Service
-from bleen.model import Environment
+from bleen.model import Environment, Target
 from bleen.ports import Journal, Providers
 
 TEND_EVERY = 0.2
@@ -25,6 +26,8 @@ class Upkeep:
         self._tended = self._beaten = float("-inf")
         self._ill = set[Environment]()
         self._listens = True
+        self._led: Mapping[Environment, tuple[Target, ...]] | None = None
+        """The targets that the router was last seen to be led to, or to need not be."""
 
     def back(self, service: Service) -> bool:
         """Whether releases may be acted on: after a reboot everything looks dead until it has been started again.
@@ -59,14 +62,53 @@ class Upkeep:
     def _open(self, service: Service, newest: Release | None, providers: Providers) -> None:
         """Sees to the listener, once there is something to send to."""
         self._look_after(service, newest, providers)
+        targets = dict[Environment, tuple[Target, ...]]()
+        with suppress(Unavailable):
+            targets = {e: runs.targets for e, runs in providers.platform.running().items() if not runs.stopping and not runs.damaged}
+        if targets != self._led:
+            with suppress(Unavailable):  # by a router that does not run, too: it is started with them
+                self._lead(service, newest, providers, targets)
         if not (self._back or self._well(service.active, newest, providers)):
             return
-        if self._listening(service, providers) and not self._back:
+        try:
+            self._listening(service._replace(confirmed=service.confirmed.moved(targets)), providers)
+        finally:  # a router that finds fault with a renewed certificate, say, listens all the same
+            self._settle_back(newest, providers)
+
+    def _settle_back(self, newest: Release | None, providers: Providers) -> None:
+        """Notes that all is back after a reboot, once the router answers and what runs is well."""
+        if self._back:
+            return
+        with suppress(Unavailable):
+            providers.router.routing()
             running = [e for e, runs in providers.platform.running().items() if not runs.stopping and not runs.damaged]
             self._back = all(self._well(environment, newest, providers) for environment in running)
 
-    def _listening(self, service: Service, providers: Providers) -> bool:
-        """Starts the listener if it does not run; whether it answers. Logs that it did not, and that it does again."""
+    def _lead(self, service: Service, newest: Release | None, providers: Providers, targets: Mapping[Environment, tuple[Target, ...]]) -> None:
+        """Leads the router to where copies are now, wherever it sends somebody: another process has the port of one that ended, and would get its requests.
+
+        Raises Unavailable if that was not to be done. Shares stay as they are; what somebody else did to the router is left to be undone by a person first.
+        """
+        now = providers.router.routing()
+        named = {e: t for e, t in targets.items() if now.names(e)}
+        wanted = now.moved(named)
+        if not now.unknown and any(sorted(now.targets[e]) != sorted(t) for e, t in wanted.targets.items()):
+            if left := providers.router.prepare(wanted, service.epoch):
+                raise Unavailable(f"waits for {left.why}")
+            providers.router.settle(wanted, service.epoch)
+            for e in named:
+                if gone := set(now.targets.get(e, ())) - set(named[e]):
+                    said = " and ".join(map(str, sorted(gone)))
+                    self._engine.log(f"{e} is not sent anything at {said} any more, where no copy of it listens; `bleen logs {e.name}` says who does")
+        kept = self._journal.service(self._name)  # a tick may have changed it since ``service`` was read
+        confirmed = kept.confirmed.moved(named)
+        if newest and confirmed != kept.confirmed:
+            newest = self._journal.read(newest.id)
+            self._journal.commit(newest, newest, None, service._replace(confirmed=confirmed))
+        self._led = targets if not now.unknown else None
+
+    def _listening(self, service: Service, providers: Providers) -> None:
+        """Starts the listener if it does not run. Logs that it did not, and that it does again."""
         listened, self._listens = self._listens, False  # nor does it if the router raises
         left = providers.router.up(service.confirmed, service.epoch)
         self._listens = left is None
@@ -74,7 +116,6 @@ class Upkeep:
             self._engine.log(f"the router does not answer: waits for {left.why}")
         elif self._listens and not listened:
             self._engine.log("the router answers again")
-        return self._listens
 
     def _look_after(self, service: Service, newest: Release | None, providers: Providers) -> None:
         """Logs that what serves is dead, and that it is well again: once a release has ended, nobody else tells."""

@@ -371,7 +371,8 @@ class FakeRouter(Fake):
                 if row["held"]:
                     raise Refused(f"the address of the fake router is held by {row['held']}")
                 self._note(Effect(self._of, "up", epoch, {"routing": routing.to_json()}))
-                row.update(state="up", broken="", routing=row["routing"] if row["remembers"] else routing.to_json(), remembers=True, traffic={})
+                kept = Routing.from_json(row["routing"]).moved(routing.targets) if row["remembers"] else routing
+                row.update(state="up", broken="", routing=kept.to_json(), remembers=True, traffic={})
                 return self._wait(row, "up", "the fake router starts") or NotYet("the fake router, which was not running and has been started", 0.0)
             if row["broken"]:
                 raise Unavailable(f"the fake router: {row['broken']}")
@@ -434,6 +435,12 @@ class FakePlatform(Fake):
         """So many copies end, all if not said; ``tend`` starts them again."""
         with self._changing() as row:
             _stop_copies(row, str(environment), copies)
+
+    def lose_port(self, environment: Environment | str) -> None:
+        """The first copy has ended, somebody else has got its port, and so it runs at another one."""
+        with self._changing() as row:
+            found = row["environments"][str(environment)]
+            found["ports"][0] = self._free_port(row)
 
     def reboot(self) -> None:
         """Every copy of every environment ends; ``tend`` starts them again. The router is for the test to kill."""

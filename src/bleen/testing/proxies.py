@@ -571,9 +571,13 @@ class ProxyContract(RouterContract):
         locked = tmp_path / "locked.pem"
         argv = ["openssl", "ec", "-in", certificate["key"], "-out", str(locked), "-aes128", "-passout", "pass:secret"]
         subprocess.run(argv, check=True, capture_output=True)
-        for key in ("/nowhere/key.pem", self_signed(tmp_path)["key"], str(locked)):
+        other = tmp_path / "rsa.pem"
+        subprocess.run(["openssl", "genrsa", "-out", str(other), "2048"], check=True, capture_output=True)
+        others = "the key is not this certificate's"
+        said = {"/nowhere/key.pem": "", self_signed(tmp_path)["key"]: others, str(other): others, str(locked): "the key has a passphrase"}
+        for key, why in said.items():
             site = make(tls={**certificate, "key": key})
-            with pytest.raises(Refused, match=f"the certificate .*{key}"):
+            with pytest.raises(Refused, match=f"the certificate .*{key}.*{why}"):
                 site.up()
             assert self.copies(site) == 0
 
@@ -598,7 +602,7 @@ class ProxyContract(RouterContract):
         assert client.finish()[2].endswith(b"end")
         assert self.copies(site) == 1
 
-    def test_a_certificate_that_does_not_fit_its_key_is_refused_and_the_old_one_is_shown(self, make: Make, fleet: Fleet, tmp_path: Path) -> None:
+    def test_a_certificate_that_cannot_be_used_is_refused_and_the_old_one_is_shown_after_a_restart_too(self, make: Make, fleet: Fleet, tmp_path: Path) -> None:
         old, new = self_signed(tmp_path / "old"), self_signed(tmp_path / "new")
         before = Path(old["certificate"]).read_text()
         site = make(tls=old)
@@ -615,6 +619,17 @@ class ProxyContract(RouterContract):
         Path(old["key"]).unlink()
         with pytest.raises(Refused, match=old["key"]):
             site.router.up(Routing(), 1)
+        self.kill(site)
+
+        def goes_on() -> bool:
+            try:
+                return site.router.up(Routing(), 1) is None
+            except Refused as refusal:
+                return old["key"] in str(refusal) and "goes on with the certificate that it has" in str(refusal)
+
+        until("it is back with the one that it had", goes_on)
+        assert shown(site) == before
+        assert site.get()[:2] == (200, "blue")
         put(Path(new["key"]), Path(old["key"]), "renamed")
         put(Path(new["certificate"]), Path(old["certificate"]), "renamed")
         done(lambda: site.router.up(Routing(), 1))

@@ -279,6 +279,19 @@ class RouterContract:
         live.up(fleet.routing({BLUE: 70, GREEN: 30}, GREEN))
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 70, GREEN: 30}, GREEN))
 
+    @pytest.mark.parametrize("how", ["started", "running"])
+    def test_an_environment_whose_copies_are_elsewhere_now_is_found_there_and_nothing_goes_where_they_were(self, live: Site, fleet: Fleet, how: str) -> None:
+        """A copy that does not run and whose port somebody else has got gets another one, and the routing follows."""
+        (_, stays), (green, elsewhere) = fleet.targets(BLUE)[BLUE], fleet.targets(GREEN)[GREEN]
+        wanted = Routing({BLUE: 100}, None, {BLUE: (elsewhere, stays), GREEN: (green,)})
+        if how == "started":
+            self.kill(live)
+            live.up(wanted._replace(shares={GREEN: 100}), epoch=2)
+        else:
+            live.prepare(wanted)
+            live.router.settle(wanted, 1)
+        assert settled(live.router.routing()) == settled(wanted)
+
     def test_down_ends_it_and_up_finds_the_routing_again(self, live: Site, fleet: Fleet) -> None:
         for _ in range(2):
             done(lambda: live.router.down(1))

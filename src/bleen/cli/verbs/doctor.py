@@ -8,6 +8,7 @@ import platform
 import re
 import resource
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -19,7 +20,7 @@ from bleen.cli import exits, picture
 from bleen.cli.access import Access, described, moved, open_service, outdated
 from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
-from bleen.host import processes, state
+from bleen.host import clock, processes, state
 from bleen.host.files import Reserve, room
 from bleen.host.state import Place
 from bleen.providers.routers import haproxy
@@ -161,9 +162,11 @@ def _certificate(certificate: Certificate) -> Finding:
     try:
         certificate.check()
     except Refused as error:
-        return Finding(
-            "no", str(error), "put a certificate there that can be used, with its key; a running router keeps the one that it has until it is started again"
-        )
+        return Finding("no", str(error), "put a certificate there that can be used, with its key; a router that has had one goes on, and starts, with that")
+    ran_out = certificate.runs_out()
+    if ran_out <= clock.wall():
+        since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ran_out))
+        return Finding("warn", f"certificate: {certificate.chain} ran out on {since}: browsers refuse it", "renew it; it is taken up by itself")
     return Finding("ok", f"certificate: {certificate.chain} fits its key")
 
 

@@ -205,6 +205,18 @@ class ProcessPlatform:
             self._reserve.within(lambda: process_record.write(path, resized))
         return resized
 
+    def _move(self, path: Path, record: Record, n: int, taken: process_ports.Stranger) -> Record:
+        """Gives an instance another port, and says in its log who has the one that it had. Raises Refused if none is free."""
+        had, limits = record.ports[n - 1], self._settings.get("ports") or process_ports.RANGE
+        try:
+            with process_ports.giving_out(self._ports, limits, 1) as (port,):
+                moved = record._replace(ports=(*record.ports[: n - 1], port, *record.ports[n:]))
+                self._reserve.within(lambda: process_record.write(path, moved))
+        except Refused as error:
+            raise Refused(f"{taken} listens on its port {had}, and gets what is sent there: end it; there is no other port, as {error}") from None
+        self._say(path, n, f"gets port {port}, as {taken} listens on {had}")
+        return moved
+
     def _start(self, environment: Environment, path: Path, record: Record, eager: bool) -> list[PortError]:
         """Starts what is wanted, does not run and is due; answers what could not be started. ``eager`` tries that again at once."""
         failures: list[PortError] = []
@@ -219,6 +231,12 @@ class ProcessPlatform:
                     continue
                 if process and state.ending is None and state.due is None:
                     states[n] = state = state.died(self._now())
+                taken = process_ports.stranger(record.ports[n - 1], path / f"{n}.json")
+                if taken and taken.pid:  # while it waits to be started again, too: routers send to its port
+                    try:
+                        record, taken = self._move(path, record, n, taken), None
+                    except PortError as error:
+                        states[n] = state = state._replace(why=str(error))
                 if state.due is not None and self._now() < state.due and not (eager and state.why):
                     continue
                 if process:
@@ -228,10 +246,12 @@ class ProcessPlatform:
                 if self._now() > deadline:
                     failures.append(Unavailable(f"{n - 1} of {record.replicas} copies of {environment} were started so far"))
                     break
-                if state.due is not None and self._now() < state.due + LETTING_GO and process_ports.lingers(record.ports[n - 1]):
+                if taken and not taken.pid and state.due is not None and self._now() < state.due + LETTING_GO:
                     failures.append(Unavailable(f"port {record.ports[n - 1]} is still held by {environment}/{n}, which has just ended"))
                     continue
                 try:
+                    if taken:
+                        record = self._move(path, record, n, taken)
                     self._launch(environment, path, record, n)
                     states[n] = state.launched(self._now())
                 except PortError as error:

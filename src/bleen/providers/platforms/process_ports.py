@@ -5,9 +5,10 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from bleen.errors import Refused, Unavailable
-from bleen.host import processes
+from bleen.host import launch, processes
 from bleen.host.files import counted, keep_count, locked
 from bleen.providers.platforms import process_record
 
@@ -43,10 +44,24 @@ def giving_out(lock: Path, limits: Sequence[int], count: int) -> Iterator[tuple[
         yield tuple(found)
 
 
-def lingers(port: int) -> bool:
-    """Whether somebody listens there whom nobody can see, as if a process that has ended were still to close its sockets."""
+class Stranger(NamedTuple):
+    """Who listens on a port that was given out to somebody else."""
+
+    pid: int | None
+    """None if it cannot be seen, as if a process that has ended were still to close its sockets."""
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({processes.command_line(self.pid)[:100]})" if self.pid else "another process, which we may not look into"
+
+
+def stranger(port: int, record: Path) -> Stranger | None:
+    """Who listens on an instance's port and is not of it; ``record`` is the instance's launch record. On any address: the instance may want them all."""
     inodes = set(processes.listening(port))
-    return bool(inodes) and processes.holder(inodes) is None
+    if not inodes:
+        return None
+    for member in launch.remains(record):
+        inodes -= processes.descriptors(member.pid, inodes).keys()
+    return Stranger(processes.holder(inodes)) if inodes else None
 
 
 def _recorded(services: Path) -> set[int]:

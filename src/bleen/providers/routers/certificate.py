@@ -1,13 +1,14 @@
-"""The certificate of the production listener: the files that bleen.yaml names stay where they are, and a running proxy is given what becomes of them.
+"""The certificate of the production listener: a running proxy is given what becomes of the files that bleen.yaml names, and one that starts the last of it.
 
 Neither proxy notices by itself every way in which a certificate is renewed (written over, renamed, a symbolic link that is led elsewhere). So ``up`` looks
-at the files, gives the proxy what is new, and believes it once the listener shows it. ``PLACE/certificate.taken`` says which files the proxy has.
+at the files, gives the proxy what is new, and believes it once the listener shows it. ``PLACE/certificate.taken`` says which files the proxy has, and
+``PLACE/certificate.pem``, for its owner only, is what it has of them: a renewal that went wrong must not keep a proxy that has died from coming back.
 """
 
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bleen.errors import Refused, Unavailable
@@ -17,6 +18,8 @@ _SHOWN = 0.1
 """Seconds in which a proxy shows what it was given; it takes milliseconds."""
 JUDGED = 120.0
 """Seconds after which a proxy is asked again about files that did not change: it may have failed for another reason than them."""
+_SEQUENCE, _UTC_TIME = 0x30, 0x17
+"""Tags of DER."""
 _BLOCK = r"(?s)-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----"
 
 
@@ -28,7 +31,7 @@ class Certificate:
 
     def __init__(self, place: Path, tls: Mapping[str, str], fault: Callable[[str, str], str] = lambda chain, key: "") -> None:
         self.chain, self.key = (os.path.abspath(tls[name]) for name in ("certificate", "key"))
-        self.mark = place / "certificate.taken"
+        self.mark, self.kept = place / "certificate.taken", place / "certificate.pem"
         self._fault, self._judged = fault, ("", "", 0.0)
 
     def state(self) -> str:
@@ -42,10 +45,20 @@ class Certificate:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, password="")
             why = self._wrong()
+        except ssl.SSLError as error:
+            why = self._in_words(error.reason) or str(error)
         except (OSError, ValueError, Unavailable) as error:
             why = str(error)
         if why:
             raise Refused(f"the certificate {self.chain} with the key {self.key} cannot be used: {why}")
+
+    def _in_words(self, reason: str | None) -> str:
+        """What OpenSSL finds wrong, where it says it in words that help nobody."""
+        if reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # the latter where it is not even of the same kind
+            return "the key is not this certificate's"
+        if "ENCRYPTED" in _text(self.key):
+            return f"the key has a passphrase, which nobody is there to type: `openssl pkey -in {self.key} -out NEW` writes it without one"
+        return ""
 
     def _wrong(self) -> str:
         """What the proxy finds wrong with the files. It is not asked again at once while they do not change: who refuses them may be asked several times a
@@ -56,8 +69,21 @@ class Certificate:
             self._judged = now, self._fault(self.chain, self.key), time.monotonic()
         return self._judged[1]
 
-    def renew(self, listen: str, give: Callable[[], None], keep: Callable[[Path, str], None]) -> None:
-        """If the files are not those that the proxy has: checks them, gives them to it, and waits until its listener shows them.
+    def begin(self, keep: Callable[[Path, str], None]) -> None:
+        """Has ``kept`` hold what a proxy is to start with: the files as they are, or, where those cannot be used, what it holds. Raises Refused for neither."""
+        try:
+            now = self.state()  # before they are read
+            self.check()
+            pem = self.pem()
+        except Refused:
+            if not self.kept.exists():
+                raise
+            return
+        keep(self.kept, pem)
+        keep(self.mark, now)
+
+    def renew(self, listen: str, give: Callable[[str], None], keep: Callable[[Path, str], None]) -> None:
+        """If the files are not those that the proxy has: checks them, gives it what is in them, and waits until its listener shows them.
 
         Raises Refused for files that cannot be used, and Unavailable if they are not shown; the proxy then goes on with what it has.
         """
@@ -66,10 +92,12 @@ class Certificate:
             if text_of(self.mark) == now:
                 return
             self.check()
-            give()
+            pem = self.pem()
+            give(pem)
             self._shown(listen)
         except Refused as refusal:
             raise Refused(f"{refusal}; the router goes on with the certificate that it has") from None
+        keep(self.kept, pem)
         keep(self.mark, now)
 
     def untaken(self) -> str:
@@ -80,6 +108,20 @@ class Certificate:
         except Refused as refusal:
             return str(refusal)
         return ""
+
+    def runs_out(self) -> float:
+        """Until when the certificate is good, in seconds since the epoch (RFC 5280, section 4.1: the third sequence of what is signed says it)."""
+        import calendar
+        import ssl
+
+        signed = next(_parts(next(_parts(ssl.PEM_cert_to_DER_cert(self._first())))[1]))[1]
+        validity = [held for tag, held in _parts(signed) if tag == _SEQUENCE][2]
+        _, (tag, until) = _parts(validity)
+        return calendar.timegm(time.strptime(until.decode(), "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"))
+
+    def _first(self) -> str:
+        """The certificate itself, which its chain follows."""
+        return next(each[0] for each in re.finditer(_BLOCK, _text(self.chain)) if each[1].endswith("CERTIFICATE"))
 
     def pem(self) -> str:
         """Certificate, chain and key without anything around them, an empty line least of all. Raises Refused for a file that cannot be read."""
@@ -93,7 +135,7 @@ class Certificate:
 
         host, _, port = listen.rpartition(":")
         at = host.strip("[]*") or "127.0.0.1", int(port)
-        wanted = next(each[0] for each in re.finditer(_BLOCK, _text(self.chain)) if each[1].endswith("CERTIFICATE"))
+        wanted = self._first()
         deadline = time.monotonic() + _SHOWN
         while True:
             try:
@@ -105,6 +147,18 @@ class Certificate:
             if time.monotonic() > deadline:
                 raise Unavailable(f"{listen} does not show the certificate {self.chain} yet, which was renewed: {why}")
             time.sleep(0.005)
+
+
+def _parts(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """What stands side by side in DER: the tag of each, and what it holds."""
+    at = 0
+    while at < len(der):
+        tag, length, at = der[at], der[at + 1], at + 2
+        if length & 0x80:
+            more = length & 0x7F
+            length, at = int.from_bytes(der[at : at + more], "big"), at + more
+        yield tag, der[at : at + length]
+        at += length
 
 
 def _stat(path: str) -> os.stat_result:

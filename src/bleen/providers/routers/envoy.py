@@ -226,7 +226,8 @@ class Envoy:
         at = [config.address(a) for a in (self._listener.listen, self._listener.preview)]
         for each in (self._listener.listen, self._listener.preview):
             require_free(each)
-        self._begin(self._memory() or routing)
+        memory = self._memory()
+        self._begin(memory.moved(routing.targets) if memory else routing)
         # each client connection may want one to a target; the rest is for health checks, the socket, files
         settings = config.Settings(at[0], at[1], self._certificate is not None, max((limit - 500) // 2, 100), self._listener.trusted)
         self._keep(self._files / "bootstrap.json", json.dumps(config.bootstrap(settings)))
@@ -281,16 +282,19 @@ class Envoy:
         return None if ready else NotYet("Envoy to start, and to see its targets")
 
     def _name_certificate(self) -> None:
-        """Tells a new Envoy which files to read. Raises Refused for ones that it could not use."""
+        """Tells a new Envoy what to read. Raises Refused where there is nothing that it could use."""
         if self._certificate is None:
             return
-        taken = self._certificate.state()
-        self._certificate.check()
-        self._write("certificate", [config.certificate(self._certificate.chain, self._certificate.key)])
-        self._give_certificate()  # so that the directory is there
-        self._keep(self._certificate.mark, taken)
+        self._certificate.begin(self._keep)
+        self._write("certificate", [config.certificate(str(self._certificate.kept))])
+        self._read_certificate()  # so that the directory is there
 
-    def _give_certificate(self) -> None:
+    def _give_certificate(self, pem: str) -> None:
+        assert self._certificate
+        self._keep(self._certificate.kept, pem)
+        self._read_certificate()
+
+    def _read_certificate(self) -> None:
         self._keep(self._files / config.RENEWED / "now", "")
 
     def _bound_log(self) -> None:

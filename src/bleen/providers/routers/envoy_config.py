@@ -152,9 +152,9 @@ def trial(chain: str, key: str) -> Config:
     return {"static_resources": {"listeners": [listener]}}
 
 
-def certificate(chain: str, key: str) -> Config:
-    """A secret that names the files and holds neither. Envoy reads them again when something is renamed into ``RENEWED``, and only then."""
-    files = {"certificate_chain": {"filename": chain}, "private_key": {"filename": key}, "watched_directory": {"path": f"./{RENEWED}"}}
+def certificate(pem: str) -> Config:
+    """A secret that names the file of both, and holds neither. Envoy reads it again when something is renamed into ``RENEWED``, and only then."""
+    files = {"certificate_chain": {"filename": pem}, "private_key": {"filename": pem}, "watched_directory": {"path": f"./{RENEWED}"}}
     return {"@type": _API + "extensions.transport_sockets.tls.v3.Secret", "name": "certificate", "tls_certificate": files}
 
 

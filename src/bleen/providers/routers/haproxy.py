@@ -9,7 +9,7 @@ state``); the files beside it are written after each effect from what it then an
     PLACE/haproxy.cfg  routes.map      what it is started with
     PLACE/haproxy.sock                 where it is asked and told; for its owner only
     PLACE/haproxy.json  haproxy.log    its record and its output, see ``host.launch``
-    PLACE/certificate.pem[.key]        symbolic links: the key stays where it is; see also ``certificate``
+    PLACE/certificate.pem              what it shows; see ``certificate``
     PLACE/ending                       which process was asked to end, and since when
 """
 
@@ -390,8 +390,7 @@ class HAProxy:
             ways = config.read_map(text_of(self._place / config.MAP) or "")
         except (ValueError, LookupError):
             return None
-        started = _Seen(ways, tuple(_Live(s.berth, s.name, s.target, 0, 1, 1, s.environment) for s in servers))
-        return None if started.routing.unknown else (servers, ways)
+        return None if _started_with(servers, ways).unknown else (servers, ways)
 
     def _start(self, routing: Routing) -> Process:
         """Starts it from its memory, or from ``routing`` if it has none. Raises Refused if it could not listen, or finds fault with them."""
@@ -401,7 +400,10 @@ class HAProxy:
         for address in (self._settings.listener.listen, self._settings.listener.preview):
             require_free(address)
         servers, ways = self._memory() or _from_nothing(routing, self._settings.asked)
-        self._link_certificate()
+        targets = _started_with(servers, ways).moved(routing.targets).targets
+        servers = [Server(berth, e, target) for e, berth in {s.environment: s.berth for s in servers}.items() for target in targets[e]]
+        if self._certificate:
+            self._certificate.begin(self._keep)
         self._write(servers, ways)
         _must_be_sound(binary, self._place)
         self._forget_its_ending()
@@ -458,23 +460,9 @@ class HAProxy:
         except ValueError:  # nobody was, or it is not as we wrote it
             return None
 
-    def _link_certificate(self) -> None:
-        """HAProxy looks for the key beside the certificate, under its name and ``.key`` (configuration manual, "ssl-load-extra-files")."""
-        if self._certificate is None:
-            return
-        taken = self._certificate.state()
-        self._certificate.check()
-        for suffix, path in (("", self._certificate.chain), (".key", self._certificate.key)):
-            beside = self._place / ".link.new"
-            beside.unlink(missing_ok=True)
-            beside.symlink_to(path)
-            beside.rename(self._place / (config.CERTIFICATE + suffix))
-        self._keep(self._certificate.mark, taken)
-
-    def _give_certificate(self) -> None:
+    def _give_certificate(self, pem: str) -> None:
         """In a transaction, which nobody sees before it is committed (management guide, 9.3, "set ssl cert"); one that was left in the middle is ended."""
         assert self._certificate
-        pem = self._certificate.pem()
         if len(pem) > _LONGEST_PEM:
             raise Refused(f"{self._certificate.chain} and its key are longer than the {_LONGEST_PEM} bytes that HAProxy takes up while it runs")
         self._ask([f"abort ssl cert {config.CERTIFICATE}", f"set ssl cert {config.CERTIFICATE} <<\n{pem}"])
@@ -587,6 +575,11 @@ def _from_nothing(routing: Routing, asked: Callable[[Environment], Probe]) -> tu
     servers = [Server(berths[e], e, target) for e, targets in routing.targets.items() for target in targets]
     preview = {routing.preview: 100} if routing.preview else {}
     return servers, {at: str(_way(shares, routing.targets, berths)) for at, shares in (("production", routing.shares), ("preview", preview))}
+
+
+def _started_with(servers: Iterable[Server], ways: Mapping[str, str]) -> Routing:
+    """What a proxy does that is started with these."""
+    return _Seen(ways, tuple(_Live(s.berth, s.name, s.target, 0, 1, 1, s.environment) for s in servers)).routing
 
 
 def _must_be_sound(binary: str, place: Path) -> None:

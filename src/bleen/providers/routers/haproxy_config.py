@@ -185,7 +185,7 @@ def render(settings: Settings, servers: Collection[Server]) -> str:
     return _CONFIGURATION.format(
         socket=SOCKET,
         maxconn=_most_connections(),
-        extra="ssl-load-extra-files key" if settings.listener.tls else "",
+        extra="ssl-load-extra-files none" if settings.listener.tls else "",
         production=_frontend("production", f"{_quoted(settings.listener.listen)} {tls}", settings.listener.trusted),
         preview=_frontend("preview", _quoted(settings.listener.preview), settings.listener.trusted),
         nobody=NOBODY,

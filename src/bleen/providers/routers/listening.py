@@ -3,10 +3,14 @@
 import errno
 import socket
 import time
+from pathlib import Path
 
 from bleen.errors import Refused
 from bleen.host import processes
+from bleen.host.files import text_of
 
+_LOWEST = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+"""Holds the first port that everybody may listen on (ip-sysctl)."""
 _LETTING_GO = 3.0
 """Seconds that an address may be held by nobody who can be seen: a process that was killed is a zombie 0.1 s, or more under load, before its sockets close."""
 
@@ -16,12 +20,21 @@ def require_free(address: str) -> None:
     deadline = time.monotonic() + _LETTING_GO
     while error := _cannot_bind(address):
         if error.errno != errno.EADDRINUSE:
-            raise Refused(f"the router cannot listen on {address}: {error.strerror or error}")
+            raise Refused(f"the router cannot listen on {address}: {reason(address, error)}")
         if holder := processes.owner(int(address.rpartition(":")[2])):
             raise Refused(f"{address} is held by pid {holder} ({processes.command_line(holder)}): stop it, or listen elsewhere")
         if time.monotonic() > deadline:
             raise Refused(f"{address} is held by a process that we may not see: stop it, or listen elsewhere")
         time.sleep(0.01)
+
+
+def reason(address: str, error: OSError) -> str:
+    """Why an address cannot be listened on, and the way on where it is a port that only root may take."""
+    port, said = int(address.rpartition(":")[2]), error.strerror or str(error)
+    lowest = int(text_of(_LOWEST) or 0)
+    if error.errno != errno.EACCES or port >= lowest:
+        return said
+    return f"{said}: ports below {lowest} are for root; run bleen as root, listen elsewhere, or `sudo sysctl net.ipv4.{_LOWEST.name}={port}`"
 
 
 def _cannot_bind(address: str) -> OSError | None:
