@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from stories import envoy, haproxy
 
-from bleen.model import Environment, Routing
+from bleen.model import Environment, NotYet, Routing
 from bleen.testing.interrupt import Interrupt, Point, killed
 from bleen.testing.load import Load
 from bleen.testing.routers import BLUE, EFFECTS, GREEN, Fleet, RouterContract, settled
@@ -21,6 +21,9 @@ from bleen.testing.site import Site, done
 TRIES = 30
 """Points of each step."""
 
+
+AGAIN, PROOF = "asked again", "asked for the proof"
+"""Phases behind a step's first call: how often it is called again is the host's affair, and no point is in there."""
 
 ASKED = 2
 """How often Envoy is asked at the least, each time on a connection of its own, while a step is taken."""
@@ -64,7 +67,14 @@ class Crashes:
         step, router = STEPS[name], self._site.again()
         wanted = self.wanted(step)
         self._epoch += 1
-        done(lambda: EFFECTS[step.effect](router, wanted, self._epoch))  # type: ignore[arg-type, return-value]
+
+        def ask() -> NotYet | None:
+            left = EFFECTS[step.effect](router, wanted, self._epoch)
+            interrupt.phase = AGAIN
+            return left  # type: ignore[return-value]
+
+        done(ask)
+        interrupt.phase = PROOF
         if step.effect == "route":
             self._site.router.served(wanted, 0.0)
 
@@ -81,7 +91,8 @@ class Crashes:
                 self.take(name, interrupt)
             runs.append(interrupt.points)
         common = [point for point in runs[0] if point in runs[1] and ":recv" not in point.call]  # an answer comes in as many pieces as it likes
-        return [point for point in common if not point.call.startswith(("_send:", "_connect:")) or point.occurrence <= ASKED]
+        first = [point for point in common if point.phase != AGAIN]
+        return [point for point in first if not point.call.startswith(("_send:", "_connect:")) or point.occurrence <= ASKED]
 
     def crash(self, name: str, point: Point, load: Load) -> None:
         """One engine dies at the point; the next one takes the step. In between a server may be half way in, and look as if somebody had taken it out."""

@@ -160,7 +160,7 @@ class ProxyContract(RouterContract):
 
     def test_large_bodies_pass_whole(self, live: Site) -> None:
         body = os.urandom(1 << 20) * 8
-        client = Client(live.listen)
+        client = Client(live.listen, timeout=60.0)
         for _ in range(2):
             status, fields, answered = client.ask("POST", "/echo", body)
             assert (status, fields["x-length"]) == (200, str(len(body)))
