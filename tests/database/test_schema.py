@@ -286,11 +286,14 @@ def test_what_a_contract_drops_and_nothing_has_is_warned_of_and_is_not_done(user
 
 def test_a_column_of_a_domain_that_writes_a_table_again_is_told_and_one_of_an_enum_is_not(users: Base) -> None:
     """What the linter cannot tell apart, the catalogue can."""
-    domains = "CREATE DOMAIN age AS int CHECK (value > 0); CREATE DOMAIN old AS age; CREATE DOMAIN free AS int"
+    domains = "CREATE DOMAIN age AS int CHECK (value > 0); CREATE DOMAIN old AS age; CREATE DOMAIN free AS int DEFAULT 7"
     rows(users, f"CREATE TYPE mood AS ENUM ('ok'); {domains}")
     made = [f"ALTER TABLE users ADD COLUMN {column}" for column in ("m mood DEFAULT 'ok' NOT NULL", "f free", "many age[]", "o public.old", "t text")]
-    (said,) = Foresight(Schema(users.open())).risks(migration("0001_x", expand=f"{'; '.join(made)}; CREATE TABLE a (b old); ALTER TABLE a ADD c old;"))
-    assert ": public.old is a domain with a constraint: PostgreSQL writes the whole of users again" in said
+    rows(users, "CREATE DOMAIN rid AS uuid DEFAULT gen_random_uuid()")
+    made.append("ALTER TABLE users ADD COLUMN r rid")
+    said, other = Foresight(Schema(users.open())).risks(migration("0001_x", expand=f"{'; '.join(made)}; CREATE TABLE a (b old); ALTER TABLE a ADD c old;"))
+    assert ": rid is a domain" in other
+    assert ": public.old is a domain with a constraint, or a default that is computed: PostgreSQL writes the whole of users again" in said
 
 
 @pytest.mark.parametrize("drop", ["DROP TABLE logs", "DROP INDEX logs_pkey", "ALTER TABLE logs DROP COLUMN a", "DROP VIEW a_view"])
@@ -2296,11 +2299,17 @@ on_conflict = "new"
 """
 
 
-@pytest.mark.parametrize(("forward", "told"), [("phone", True), ("coalesce(phone, '')", False)])
-def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(base: Base, forward: str, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("forward", "says", "told"),
+    [("phone", "NOT NULL DEFAULT ''", True), ("coalesce(phone, '')", "NOT NULL DEFAULT ''", False), ("phone", "; -- tel is to be NOT NULL later\n", False)],
+)
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(base: Base, forward: str, says: str, told: bool) -> None:
     with base.connect() as db:
         db.execute("CREATE TABLE users (id int PRIMARY KEY, phone varchar(20))")
     schema = Schema(base.open())
-    expand = {"expand.sql": "ALTER TABLE users ADD COLUMN tel varchar(20) NOT NULL DEFAULT '';", "migration.toml": REQUIRED.format(forward)}
+    expand = {
+        "expand.sql": f"ALTER TABLE users ADD COLUMN tel varchar(20) {says}; CREATE INDEX i ON users (phone) WHERE tel IS\nNOT NULL;",
+        "migration.toml": REQUIRED.format(forward),
+    }
     said = [each for each in Foresight(schema).risks(parse("0008_tel", expand, "")) if "tel is NOT NULL from expand on" in each]
     assert len(said) == told

@@ -861,6 +861,17 @@ NULLS = {
 }
 
 
+def test_a_migration_that_came_with_a_byte_order_mark_is_known_by_its_files_without_it(schema: Schema) -> None:
+    """An earlier bleen took the mark for a part of the file."""
+    marked = parse("0008_tel", {"expand.sql": "\ufeffALTER TABLE users ADD COLUMN tel text;", "contract.sql": "\ufeffDROP TABLE visits;"}, "")
+    plain = parse("0008_tel", {file: text.removeprefix("\ufeff") for file, text in marked.sources.items()}, "")
+    schema.expand([plain], "shop", 2, SHIPS)
+    schema.server.rows("UPDATE bleen_migration SET checksum = ?, sources = ?", [marked.checksum, json.dumps(marked.sources)])
+    assert schema.expand([plain], "shop", 2, SHIPS) == []
+    (entry,) = schema.ledger.entries()
+    assert entry.migration == plain
+
+
 @pytest.mark.parametrize("what", NULLS)
 def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(users: File, schema: Schema, what: str) -> None:
     expand, forward, told = NULLS[what]

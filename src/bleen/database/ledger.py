@@ -138,7 +138,10 @@ class Ledger:
         entries = []
         for n, c, s, service, release, at, sources in found:
             with _legible("bleen_migration", n):
-                entries.append((int(n.partition("_")[0]), n, Entry(n, c, State(s), service, release, at, json.loads(sources))))
+                kept = json.loads(sources)
+                plain = {file: text.removeprefix("\ufeff") for file, text in kept.items()}  # a byte order mark was once taken for a part of a file
+                checksum = c if plain == kept else parse(n, plain, n).checksum
+                entries.append((int(n.partition("_")[0]), n, Entry(n, checksum, State(s), service, release, at, plain)))
         return [entry for _, _, entry in sorted(entries)]
 
     def entry(self, name: str) -> Entry | None:

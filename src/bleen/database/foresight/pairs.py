@@ -129,7 +129,10 @@ def demanding(it: Prospect) -> Iterator[str]:
 
 
 def _said_required(expand: str, name: str) -> bool:
-    return bool(re.search(rf"(?<![\w$]){re.escape(name)}[\"`\]]?\s(?:\([^)]*\)|[^,();])*?(?<!\bIS )\bNOT\s+NULL\b", expand, re.IGNORECASE))
+    """Of a column that is added or altered; what a comment, an index or another word says of its name is something else."""
+    verb = r"\b(?:ADD|ALTER|CHANGE|MODIFY)\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?[\"`\[]?"
+    expand = re.sub(r"--[^\n]*", "", expand)
+    return bool(re.search(rf"{verb}{re.escape(name)}[\"`\]]?\s(?:\([^)]*\)|[^,();])*?(?<!\bIS )\bNOT\s+NULL\b", expand, re.IGNORECASE))
 
 
 def _null(it: Prospect, pair: Pair, forward: str, free: Sequence[str]) -> bool:

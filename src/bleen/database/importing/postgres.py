@@ -238,7 +238,7 @@ def _given(condition: Message | None, targets: set[str]) -> dict[str, str] | Non
             return None
         if term.nulltesttype == pb.IS_NOT_NULL:
             found[column] = quoted(column)
-    return found
+    return found if len(found) < 2 else None  # of two, one alone may be NULL, and what is made of NULL does not give the other back
 
 
 def _assigned(column: str, value: Message, expression: str) -> Assigned:

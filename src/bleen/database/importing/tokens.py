@@ -184,7 +184,7 @@ def _given(condition: Sequence[Token], targets: Set[str]) -> dict[str, str] | No
         if len(condition) > end and (condition[end].word != "AND" or len(condition) == end + 1):
             return None
         condition = condition[end + 1 :]
-    return found
+    return found if len(found) < 2 else None  # as in postgres
 
 
 def _assigned(piece: list[Token], text: str) -> tuple[str, Assigned]:

@@ -53,9 +53,11 @@ _WIDE = """
 _CONSTRAINED = """
     WITH RECURSIVE type AS (SELECT t.* FROM pg_type t WHERE oid = to_regtype(%s)
         UNION ALL SELECT base.* FROM pg_type base JOIN type t ON base.oid = t.typbasetype WHERE t.typtype = 'd')
-    SELECT EXISTS (SELECT FROM type WHERE typtype = 'd' AND (typnotnull OR EXISTS (SELECT FROM pg_constraint WHERE contypid = type.oid)))
+    SELECT EXISTS (SELECT FROM type WHERE typtype = 'd'
+        AND (typnotnull OR typdefault LIKE '%%(%%' OR EXISTS (SELECT FROM pg_constraint WHERE contypid = type.oid)))
     AND to_regclass(%s) IS NOT NULL"""
-"""Whether a type is a domain with a constraint, or is made of one, and a table is there: ATExecAddColumn (tablecmds.c) goes by that, but not for arrays."""
+"""Whether a type is a domain with a constraint or a default that calls something, or is made of one, and a table is there: ATExecAddColumn (tablecmds.c)
+goes by the first, but not for arrays, and by whether the default is volatile."""
 
 
 def risks(rows: Rows, statement: Statement, expand: str) -> Iterator[str]:
@@ -130,7 +132,8 @@ def _rewrites(rows: Rows, node: Any, kind: str) -> Iterator[str]:
     for column in [getattr(each.alter_table_cmd, "def").column_def for each in _commands(node, kind) if each.alter_table_cmd.subtype == _PB.AT_AddColumn]:
         of = quoted(*words(column.type_name.names))
         if not column.type_name.array_bounds and rows(_CONSTRAINED, [of, named(node.relation)]) == [(True,)]:
-            why = f"{of} is a domain with a constraint: PostgreSQL writes the whole of {node.relation.relname} again, and nobody reads or writes it meanwhile"
+            what = f"{of} is a domain with a constraint, or a default that is computed"
+            why = f"{what}: PostgreSQL writes the whole of {node.relation.relname} again, and nobody reads or writes it meanwhile"
             yield f"{why}; use the domain's base type, and the constraint as a CHECK that is NOT VALID at first"
 
 

@@ -115,7 +115,8 @@ def lint_back(expand: str, revert: Script, dialect: Dialect, judged: Callable[[F
 def _left(findings: Iterable[Finding], script: Script, dialect: Dialect, more: Iterable[str] = (), traced: bool = False) -> list[Finding]:
     """The findings in a file, in the order of their places, without those that it allows; ``more`` are the rules that are not the dialect's."""
     module, found = _module(dialect), [*findings, *own.found(script.text, script.file, dialect)]
-    of_traces = TRACED if dialect == "postgres" else {}
+    # a failure is not to be allowed: nothing behind it is carried out, or looked at
+    of_traces = [rule for rule in TRACED if rule != "traced-failure"] if dialect == "postgres" else []
     left = overrides.applied(found, script.text, script.file, module, (*module.RULES, own.RULE, *more, *of_traces), () if traced else of_traces)
     if any(each.rule == own.RULE for each in left):
         left = own.instead(left, script.text, module.split(script.text))
