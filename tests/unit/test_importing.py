@@ -180,6 +180,7 @@ def test_an_update_that_leaves_out_what_has_nothing_to_say_is_a_pair_that_does_t
     """ "where the UPDATE makes new columns from old ones that are dropped, migration.toml gets a [[sync]]" """
     (made,) = split([("a.sql", f"ALTER TABLE t ADD a text; UPDATE t SET a = {update}; ALTER TABLE t DROP COLUMN b; ALTER TABLE t DROP COLUMN c;")], dialect)
     assert tomllib.loads(made.files["migration.toml"])["sync"][0]["forward"] == {"a": forward}
+    assert bool(made.files.get("backfill.sql")) == ("CASE" not in forward), "what says something else than its pair is refused, and a pair fills what it makes"
     (alone,) = split([("a.sql", f"ALTER TABLE t ADD a text DEFAULT 'x'; UPDATE t SET a = {update}; ALTER TABLE t DROP COLUMN b;")], dialect)
     assert ("[[sync]]" in alone.files["migration.toml"]) == ("b IS NOT NULL" not in update), "the rows left out keep the default"
 

@@ -144,6 +144,8 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
     for number, own in enumerate(pairs):
         files = {f"{phase}.sql": "".join(f"{each.text}\n" for each in _part_of(number, phase, placed, fills)) for phase in PHASES}
         fill = fills[number] if fills else None
+        if fill and _by_pairs(fill, own):
+            files["backfill.sql"] = ""
         hints = [f"{fill.at}: {why}" for why in _to_be_known(fill, own, dialect)] if fill else []
         made.append(_whole(files, own, [*(idle if not made else []), *hints], dialect))
     return _with_way_back(made, [(file, down) for file, _, down in halves], dialect)
@@ -330,6 +332,13 @@ class _Pair(NamedTuple):
     def backward(self) -> dict[str, str]:
         """By old column; empty where a person has to say it."""
         return {old: next((self.fill.set[new].back for new in self.new if self.fill.set[new].reads == (old,)), "") for old in self.old}
+
+
+def _by_pairs(fill: Placed, own: Sequence[_Pair]) -> bool:
+    """Whether pairs fill all that an UPDATE does, and not by its words, as it leaves out rows: a backfill that says something else than its pair is refused."""
+    told = fill.part.fill
+    assert told is not None, "it is a backfill"
+    return told.set.keys() <= {name for pair in own for name in pair.new} and any(told.forward(name) != of.expression for name, of in told.set.items())
 
 
 def _pairs(fill: Placed, placed: Sequence[Placed], dialect: Dialect) -> list[_Pair]:
