@@ -204,6 +204,12 @@ def test_a_database_that_was_restored_from_before_the_expand_is_expanded_by_the_
         assert "1.1 was released on with 0007_full_name" in said
     assert "the ledger of this database is gone" in registry.bleen("doctor", code=1).out
     assert "all that 1.1 ships is expanded anew" in registry.bleen("plan", "1.1").out
+    with oldest.connect(name) as db:
+        db.execute("ALTER TABLE people ADD COLUMN full_name text")
+        said = registry.bleen("plan", "1.1", code=2).err
+        assert "there already" in said
+        assert "the ledger of this database is gone" in said
+        db.execute("ALTER TABLE people DROP COLUMN full_name")
     registry.bleen("deploy", "1.1", "--end-window")
     with oldest.connect(name) as db:
         assert db.execute("SELECT count(*) FROM people WHERE full_name = first_name || ' ' || last_name").fetchall() == [(1000,)]

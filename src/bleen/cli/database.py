@@ -40,8 +40,11 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         try:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
-            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there)
             lost = schema.lost(there)
+            try:
+                allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there)
+            except UserError as error:  # what is to be expanded anew may be there
+                raise UserError(f"{error}; {lost}") from None if lost and lost not in str(error) else error
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
             bare = schema.server.bare()
             risks = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
