@@ -787,6 +787,29 @@ def test_who_may_not_be_looked_into_and_may_have_the_file_open_keeps_the_gate_sh
             stranger.stdin.close() if stranger.stdin else None
 
 
+@pytest.mark.parametrize("device", ["", "fe:dc"], ids=["the same device", "another device, as btrfs tells"])
+def test_who_is_hidden_by_proc_is_known_by_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """hidepid=2: neither listed in /proc nor to be looked into, but its locks are."""
+    file = made(tmp_path, "wal")
+    with holding(file, "SELECT * FROM sqlite_master") as stranger, file.opened() as server:
+        server.rows("SELECT 1 FROM sqlite_master")
+        shared = os.stat(f"{file.path}-shm").st_ino
+        seen = [each for each in sqlite_processes._locks() if each[5].endswith(f":{shared}")]
+        told = [[*each[:5], f"{device}:{shared}" if device else each[5], *each[6:]] for each in seen]
+
+        def files(pid: int) -> Iterator[os.stat_result]:
+            raise FileNotFoundError
+
+        monkeypatch.setattr(sqlite_processes, "_locks", lambda: iter(told))
+        monkeypatch.setattr(sqlite_processes, "_pids", lambda: [os.getpid()])
+        monkeypatch.setattr(sqlite_processes, "_files", files)
+        monkeypatch.setattr(os.path, "exists", lambda path: not str(path).startswith("/proc/"))
+        found = server.sessions()
+        monkeypatch.undo()
+        assert [(session.id, session.client) for session in found] == [(stranger.pid, "this host, where /proc shows it to root alone")]
+        stranger.stdin.close() if stranger.stdin else None
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [
