@@ -448,6 +448,16 @@ class TestTypesAndNames:
         assert server.rows("SHOW TRIGGERS") == []
         server.close()
 
+    @pytest.mark.parametrize(("old", "new"), [("new", "is_new"), ("old", "New"), ("bleen_new", "bleen_source")])
+    def test_columns_that_are_called_as_the_rows_of_a_trigger_or_its_variables_are_kept_in_step(self, maria_base: MariaBase, old: str, new: str) -> None:
+        pair = Pair("t", (old,), (new,), {new: f"`{old}`"}, {old: f"`{new}`"}, "error")
+        with Table(maria_base, pair, f"CREATE TABLE t (id int PRIMARY KEY, `{old}` int NOT NULL, `{new}` int)") as t:
+            t.old.run(f"INSERT INTO t (id, `{old}`) VALUES (1, 5)")
+            t.new.run(f"INSERT INTO t (id, `{new}`) VALUES (2, 6)", f"UPDATE t SET `{new}` = 7 WHERE id = 1")
+            assert (t.row(1), t.row(2)) == ((7, 7), (6, 6))
+            t.old.run(f"UPDATE t SET `{old}` = 8")
+            assert (t.row(1), t.row(2)) == ((8, 8), (8, 8))
+
     def test_one_column_to_many(self, maria_base: MariaBase) -> None:
         forward = {"a": "substring_index(full, ' ', 1)", "b": "substring_index(things.FULL, ' ', -1)"}
         pair = Pair("things", ("Full",), ("a", "b"), forward, {"Full": "concat(a, ' ', b)"}, "error")

@@ -754,6 +754,7 @@ def test_who_has_the_file_open_is_evidence_for_the_gate(users: File, schema: Sch
     ("mode", "uid", "group", "bits", "seen"),
     [
         ("wal", 0, 0, 0o600, "this host"),
+        ("wal, no /proc/locks", 1234, 1234, 0o644, "only root sees whether it has"),
         ("delete", 1234, 1234, 0o644, "only root sees whether it has"),
         ("delete", 1234, 1234, 0o640, ""),
         ("delete", 999, os.getegid(), 0o640, "only root sees whether it has"),
@@ -761,7 +762,16 @@ def test_who_has_the_file_open_is_evidence_for_the_gate(users: File, schema: Sch
         ("delete", 999, 999, 0o646, "only root sees whether it has"),
         ("delete", 0, 0, 0o666, ""),
     ],
-    ids=["a lock of root's", "a person", "a person who may not", "a daemon of our group", "any daemon", "any daemon that may write", "root without a lock"],
+    ids=[
+        "a lock of root's",
+        "locks that are not told",
+        "a person",
+        "a person who may not",
+        "a daemon of our group",
+        "any daemon",
+        "any daemon that may write",
+        "root without a lock",
+    ],
 )
 def test_who_may_not_be_looked_into_and_may_have_the_file_open_keeps_the_gate_shut(
     monkeypatch: pytest.MonkeyPatch, mode: str, uid: int, group: int, bits: int, seen: str
@@ -769,8 +779,10 @@ def test_who_may_not_be_looked_into_and_may_have_the_file_open_keeps_the_gate_sh
     """ "what is unseen keeps the gate shut until a person names the reason", and what runs on every host does not"""
     with tempfile.TemporaryDirectory(prefix="bleen-open-") as place:
         os.chmod(place, 0o755)
-        file = made(Path(place), mode)
+        file = made(Path(place), mode.partition(",")[0])
         os.chmod(file.path, bits)
+        if mode.endswith("no /proc/locks"):
+            monkeypatch.setattr(sqlite_processes, "_LOCKS", Path(place, "none"))
         with holding(file, "SELECT * FROM sqlite_master") as stranger, file.opened() as server:
             server.rows("SELECT 1 FROM sqlite_master")
             looked, acts = sqlite_processes._files, sqlite_processes._credentials
@@ -785,6 +797,29 @@ def test_who_may_not_be_looked_into_and_may_have_the_file_open_keeps_the_gate_sh
             found = [session for session in server.sessions() if session.id == stranger.pid]
             assert [seen in session.client for session in found] == [True] * bool(seen)
             stranger.stdin.close() if stranger.stdin else None
+
+
+@pytest.mark.parametrize("device", ["", "fe:dc"], ids=["the same device", "another device, as btrfs tells"])
+def test_who_is_hidden_by_proc_is_known_by_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """hidepid=2: neither listed in /proc nor to be looked into, but its locks are."""
+    file = made(tmp_path, "wal")
+    with holding(file, "SELECT * FROM sqlite_master") as stranger, file.opened() as server:
+        server.rows("SELECT 1 FROM sqlite_master")
+        shared = os.stat(f"{file.path}-shm").st_ino
+        seen = [each for each in sqlite_processes._locks() if each[5].endswith(f":{shared}")]
+        told = [[*each[:5], f"{device}:{shared}" if device else each[5], *each[6:]] for each in seen]
+
+        def files(pid: int) -> Iterator[os.stat_result]:
+            raise FileNotFoundError
+
+        monkeypatch.setattr(sqlite_processes, "_locks", lambda: iter(told))
+        monkeypatch.setattr(sqlite_processes, "_pids", lambda: [os.getpid()])
+        monkeypatch.setattr(sqlite_processes, "_files", files)
+        monkeypatch.setattr(os.path, "exists", lambda path: not str(path).startswith("/proc/"))
+        found = server.sessions()
+        monkeypatch.undo()
+        assert [(session.id, session.client) for session in found] == [(stranger.pid, "this host, where /proc shows it to root alone")]
+        stranger.stdin.close() if stranger.stdin else None
 
 
 @pytest.mark.parametrize(

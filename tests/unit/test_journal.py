@@ -12,6 +12,7 @@ import pytest
 from bleen.errors import Gone, Unavailable, UserError
 from bleen.host.state import Place
 from bleen.lifecycle import Phase, ReleaseId, Verb
+from bleen.providers.journals import sqlite
 from bleen.providers.journals.sqlite import FORMAT, SQLite, router_of
 from bleen.testing.interrupt import Point, stopped
 from bleen.testing.journals import ELSEWHERE, everything
@@ -165,6 +166,14 @@ def test_a_reader_needs_no_lock_while_a_writer_is_stopped_inside_a_commit(servic
         writer.signal(signal.SIGCONT)
         until("the writer goes on", lambda: reader.journal.asked(reader.release.id))
         assert reader.journal.blocker() is None
+
+
+def test_where_proc_has_no_list_of_locks_nobody_is_known_to_block(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(path: str, **_: str) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(sqlite, "open", missing, raising=False)
+    assert service.journal.blocker() is None
 
 
 def test_a_jump_of_the_wall_clock_moves_nothing(service: FakeService) -> None:

@@ -16,6 +16,8 @@ APPLICATION = "BLEEN_APPLICATION"
 _OURS = re.compile(r"bleen\.database\.worker|bleen\S* migrate\b")
 _PEOPLE = range(1000, 60001)
 """Users that are no daemons' (UID_MIN and UID_MAX of login.defs(5))."""
+_LOCKS = Path("/proc/locks")
+_HIDDEN = "this host, where /proc shows it to root alone"
 _WRITER = 120
 """The byte of the -shm file that a writer of a database in WAL mode locks (SQLite, "WAL-mode File Format", section 2.2)."""
 
@@ -28,18 +30,22 @@ class Lock(NamedTuple):
 
 
 def sessions(path: Path) -> list[Session]:
-    """The other processes that have the file open. Those that we may not look into are known by their locks, which in WAL mode all have who have read it.
+    """The other processes that have the file open. Those that we may not look into, or that /proc hides (hidepid, proc(5)), are known by their locks, which in
+    WAL mode all have who have read it.
 
-    Without WAL they have none between transactions: there, a user whose processes may have it open is one session more, whose ``client`` says what to do.
+    Without WAL they have none between transactions, and not every /proc tells of locks (systemd's ProcSubset=pid): there, a user whose processes may have it
+    open is one session more, whose ``client`` says what to do.
     """
     file, shared = os.stat(path), _stat(path.with_name(f"{path.name}-shm"))
     pids = [pid for pid in _pids() if pid != os.getpid()]
     opened = {pid: _has_open(pid, file) for pid in pids}
     closed = [pid for pid in pids if opened[pid] is None]
-    locks = [(int(line[4]), line[5]) for line in _locks()] if closed else []
-    holding = {pid for pid, on in locks if pid in closed and (_is(on, file, pid) or _is(on, shared, pid))}
-    found = [Session(pid, _application(pid), _user(pid), "this host", command_line(pid)) for pid in pids if opened[pid] or pid in holding]
-    return found if shared else [*found, *_unseen(path.resolve(), [pid for pid in closed if pid not in holding])]
+    locks = [(int(line[4]), line[5]) for line in _locks()]
+    unknown = [(pid, on) for pid, on in locks if pid != os.getpid() and opened.get(pid) is None]
+    holding = {pid for pid, on in unknown if _is(on, file, pid) or _is(on, shared, pid)}
+    having = sorted(holding.union(pid for pid in pids if opened[pid]))
+    found = [Session(pid, _application(pid), _user(pid), "this host" if pid in pids else _HIDDEN, command_line(pid)) for pid in having]
+    return found if shared and _LOCKS.exists() else [*found, *_unseen(path.resolve(), [pid for pid in closed if pid not in holding])]
 
 
 def _unseen(path: Path, closed: Sequence[int]) -> Iterator[Session]:
@@ -110,7 +116,7 @@ def _user(pid: int) -> str:
     try:
         return user(os.stat(f"/proc/{pid}").st_uid)
     except FileNotFoundError:
-        return ""
+        return "unknown"
 
 
 def _pids() -> list[int]:
@@ -118,13 +124,26 @@ def _pids() -> list[int]:
 
 
 def _has_open(pid: int, file: os.stat_result) -> bool | None:
-    """Whether a process has a file open; None if we may not look."""
+    """Whether a process has a file open; None if we may not look, or if /proc hides it."""
     try:
         return any(os.path.samestat(file, each) for each in _files(pid))
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return None if _hidden(pid) else False
     except PermissionError:
         return None
+
+
+def _hidden(pid: int) -> bool:
+    """Whether a process is there that /proc does not show: kill(2) knows it."""
+    if os.path.exists(f"/proc/{pid}"):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _files(pid: int) -> Iterator[os.stat_result]:
@@ -152,7 +171,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 def _locks() -> Iterator[list[str]]:
     try:
-        text = Path("/proc/locks").read_text()
+        text = _LOCKS.read_text()
     except OSError:
         return
     for line in text.splitlines():

@@ -14,6 +14,7 @@ Why it is as it is:
 - A trigger keeps the ``sql_mode`` and the character sets that it was created with (MySQL manual, "Stored Object Access Control", "CREATE TRIGGER"): every
   client's write comes to the same. ``time_zone`` it does not keep: hence what depends on it is refused.
 - The variables of what is made are called as the columns that it is for: what does not fit into one fails the write, and the server says the variable's name.
+  But for ``new`` and ``old``, which would hide the row of that name, and for what is called as the other variables are.
 - Who writes is known by ``@bleen_environment`` in the session: ``SET @bleen_environment = 'green'``, which drivers send for each connection
   (init_command, sessionVariables).
 - A dump keeps the text of a trigger as it was made. A name without its database is of the trigger's own, whoever fires it, and so of the one that a dump is
@@ -280,7 +281,7 @@ class Sync(NamedTuple):
     def _body(self, event: str, returning: bool) -> str:
         insert = event == "INSERT"
         old, new = self.pair.old, self.pair.new
-        filled, taken = ({name: self._q(name) for name in side} for side in (new, old))
+        filled, taken = ({name: self._variable(name) for name in side} for side in (new, old))
         empty = {name: f"bleen_empty_{number}" for number, name in enumerate((*old, *new)) if self._closed(name)} if insert else {}
         declared = {variable: f"{self._shape(name).declared}" for each in (filled, taken) for name, variable in each.items()}
         declared |= {variable: f"{self._shape(name).declared} DEFAULT {self._shape(name).default or 'NULL'}" for name, variable in empty.items()}
@@ -307,6 +308,10 @@ class Sync(NamedTuple):
             alone=_ALONE.format(only_old=self._only_old(), fill=fill) if insert else "",
             conflict=f"{self._next(1)} {self._conflict()}".strip(),
         )
+
+    def _variable(self, column: str) -> str:
+        taken = column.lower() in ("new", "old") or column.lower().startswith("bleen_")
+        return self._q(f"bleen_of_{column}" if taken else column)
 
     def _same(self, name: str, one: str, other: str) -> str:
         return f"({self._shape(name).same(one, other)})"

@@ -267,14 +267,14 @@ class SQLite:
         """The living process that holds the lock of writers, if one does now: byte 120 of the -shm file (https://sqlite.org/walformat.html, "WAL Locks")."""
         try:
             shm = os.stat(f"{self._place.journal}-shm")
-        except FileNotFoundError:
+            with open("/proc/locks", encoding="ascii") as f:
+                locks = [line.split() for line in f]
+        except FileNotFoundError:  # no -shm; or a /proc that does not tell, as with systemd's ProcSubset=pid
             return None
         where = f"{os.major(shm.st_dev):02x}:{os.minor(shm.st_dev):02x}:{shm.st_ino}"
-        with open("/proc/locks", encoding="ascii") as f:
-            for line in f:
-                fields = line.split()
-                if fields[1] == "POSIX" and fields[3] == "WRITE" and fields[5] == where and fields[6] == "120":
-                    return find(int(fields[4]))
+        for fields in locks:
+            if fields[1] == "POSIX" and fields[3] == "WRITE" and fields[5] == where and fields[6] == "120":
+                return find(int(fields[4]))
         return None
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
