@@ -1,8 +1,9 @@
 """The certificate of the production listener: a running proxy is given what becomes of the files that bleen.yaml names, and one that starts the last of it.
 
 Neither proxy notices by itself every way in which a certificate is renewed (written over, renamed, a symbolic link that is led elsewhere). So ``up`` looks
-at the files, gives the proxy what is new, and believes it once the listener shows it. ``PLACE/certificate.taken`` says which files the proxy has, and
-``PLACE/certificate.pem``, for its owner only, is what it has of them: a renewal that went wrong must not keep a proxy that has died from coming back.
+at the files, gives the proxy what is new, and believes it once the listener shows it. ``PLACE/certificate.taken`` says which files the proxy has, by their
+paths too: another domain's certificate is no stand-in for this one's. ``PLACE/certificate.pem``, for its owner only, is what it has of them: a renewal that
+went wrong must not keep a proxy that has died from coming back.
 """
 
 import os
@@ -34,9 +35,18 @@ class Certificate:
         self.mark, self.kept = place / "certificate.taken", place / "certificate.pem"
         self._fault, self._judged = fault, ("", "", 0.0)
 
+    @property
+    def lasts(self) -> bool:
+        """Whether ``kept`` holds something of these files that a proxy could use."""
+        return (text_of(self.mark) or "").startswith(self._paths) and self.kept.exists()
+
+    @property
+    def _paths(self) -> str:
+        return f"{self.chain}\n{self.key}\n"
+
     def state(self) -> str:
-        """Changes whenever one of the files is replaced or written to. Raises Refused for one that is not there."""
-        return "".join(f"{found.st_ino} {found.st_size} {found.st_ctime_ns}\n" for found in map(_stat, (self.chain, self.key)))
+        """Changes whenever one of the files is another, is replaced or written to. Raises Refused for one that is not there."""
+        return self._paths + "".join(f"{found.st_ino} {found.st_size} {found.st_ctime_ns}\n" for found in map(_stat, (self.chain, self.key)))
 
     def check(self) -> None:
         """Raises Refused, naming the files, unless the key is the certificate's and can be read without a passphrase, and the proxy can use both."""
@@ -76,7 +86,7 @@ class Certificate:
             self.check()
             pem = self.pem()
         except Refused:
-            if not self.kept.exists():
+            if not self.lasts:
                 raise
             return
         keep(self.kept, pem)
