@@ -122,9 +122,8 @@ class Certificate:
     def runs_out(self) -> float:
         """Until when the certificate is good, in seconds since the epoch (RFC 5280, section 4.1: the third sequence of what is signed says it)."""
         import calendar
-        import ssl
 
-        signed = next(_parts(next(_parts(ssl.PEM_cert_to_DER_cert(self._first())))[1]))[1]
+        signed = next(_parts(_certificate(self._first())))[1]
         validity = [held for tag, held in _parts(signed) if tag == _SEQUENCE][2]
         _, (tag, until) = _parts(validity)
         return calendar.timegm(time.strptime(until.decode(), "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"))
@@ -145,11 +144,11 @@ class Certificate:
 
         host, _, port = listen.rpartition(":")
         at = host.strip("[]*") or "127.0.0.1", int(port)
-        wanted = self._first()
+        wanted = _certificate(self._first())
         deadline = time.monotonic() + _SHOWN
         while True:
             try:
-                if ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(at, timeout=1.0)) == ssl.PEM_cert_to_DER_cert(wanted):
+                if _certificate(ssl.get_server_certificate(at, timeout=1.0)) == wanted:
                     return
                 why = "another one is shown"
             except OSError as error:
@@ -157,6 +156,13 @@ class Certificate:
             if time.monotonic() > deadline:
                 raise Unavailable(f"{listen} does not show the certificate {self.chain} yet, which was renewed: {why}")
             time.sleep(0.005)
+
+
+def _certificate(pem: str) -> bytes:
+    """What a certificate holds, DER: in one with OpenSSL's own label, TRUSTED CERTIFICATE, more follows it, which is shown to nobody."""
+    import binascii
+
+    return next(_parts(binascii.a2b_base64("".join(pem.split("-----")[2].split()))))[1]
 
 
 def _parts(der: bytes) -> Iterator[tuple[int, bytes]]:
