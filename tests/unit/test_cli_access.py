@@ -3,27 +3,33 @@
 import json
 import os
 import pwd
+import shutil
 import sqlite3
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bleen import config, wiring
-from bleen.cli import access, main, picture, planning
+from bleen.cli import access, addresses, main, picture, planning
 from bleen.cli.access import Access
 from bleen.cli.verbs import deploy
 from bleen.errors import UserError
 from bleen.host import processes
+from bleen.host.files import write_durably
 from bleen.host.processes import me
 from bleen.host.state import Place
 from bleen.lifecycle import Phase, Verb
 from bleen.ports import Holder
 from bleen.testing.fakes import FakeMigrator
 from bleen.testing.journals import ELSEWHERE
+from bleen.testing.proxies import self_signed
 from bleen.testing.service import NAME, FakeService
+from bleen.testing.site import free_address
 
 
 @pytest.mark.parametrize(("up", "starts"), [(True, 1), (False, 0)])
@@ -109,6 +115,21 @@ def test_status_says_that_a_renewed_certificate_cannot_be_used(tmp_path: Path, m
     service.router.kill()
     assert told()[0].startswith(f"CERTIFICATE: the certificate {tls['certificate']}"), "a router that does not run goes on with nothing"
     service.close()
+
+
+@pytest.mark.parametrize("change", ["none", "tls", "kind"])
+def test_a_router_starts_with_the_last_certificate_that_could_be_used_only_where_it_is_that_router_s(tmp_path: Path, change: str) -> None:
+    """ "2 usage, configuration or a refusal [...], nothing touched": one that was moved to another domain would show the earlier one's."""
+    place, tls, other = Place(NAME, tmp_path), self_signed(tmp_path / "tls"), self_signed(tmp_path / "other")
+    place.make()
+    was: dict[str, Any] = {"kind": "haproxy", "listen": free_address(), "preview": free_address(), "tls": tls}
+    wiring.certificate(place, was).begin(write_durably)
+    for each in (tls, other):
+        each["key"] = shutil.copy(self_signed(tmp_path / "renewed")["key"], each["key"])
+    now = {"none": was, "tls": {**was, "tls": other}, "kind": {**was, "kind": "envoy"}}[change]
+    refusal = pytest.raises(UserError, match="the key is not this certificate's; nothing was touched")
+    with nullcontext() if change == "none" else refusal:
+        addresses.usable(place, now, "haproxy")
 
 
 def test_status_says_that_a_version_to_which_a_rollback_did_not_get_is_well_by_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

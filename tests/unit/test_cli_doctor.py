@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +59,12 @@ def test_a_port_that_only_root_may_take_is_said_to_be_one(monkeypatch: pytest.Mo
     assert listening.reason("0.0.0.0:1024", denied) == "Permission denied"
 
 
-def test_a_certificate_that_has_run_out_is_not_ok(found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("label", ["CERTIFICATE", "TRUSTED CERTIFICATE"])
+def test_a_certificate_that_has_run_out_is_not_ok(found: Found, tmp_path: Path, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tls = self_signed(tmp_path / "tls")
+    if label != "CERTIFICATE":
+        argv = ["openssl", "x509", "-in", tls["certificate"], "-trustout", "-addtrust", "serverAuth", "-out", tls["certificate"]]
+        subprocess.run(argv, check=True, capture_output=True)
     listens = 'listen: "127.0.0.1:8080"'
     text = config.template("haproxy", "shop")
     Path("bleen.yaml").write_text(text.replace(listens, f"{listens}\n    tls: {{certificate: {tls['certificate']}, key: {tls['key']}}}"))

@@ -53,8 +53,8 @@ def test_the_owner_of_a_port_is_found_and_only_of_that_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert processes.owner(port) == os.getpid()
-        [(inode, address)] = processes.listening(port).items()
-        assert address == "0100007F"
+        [(inode, found)] = processes.listening(port).items()
+        assert found == ("0100007F", os.geteuid())
         assert set(processes.descriptors(os.getpid(), {inode})) == {inode}
     assert processes.listening(port) == {}
     assert processes.owner(port) is None

@@ -21,7 +21,7 @@ from bleen.host.files import Fence, Reserve
 from bleen.model import Environment
 from bleen.plan import Probe
 from bleen.providers.platforms import process_record
-from bleen.providers.platforms.process import KEPT, ProcessPlatform
+from bleen.providers.platforms.process import KEPT, LETTING_GO, ProcessPlatform
 from bleen.providers.platforms.process_record import State
 from bleen.testing.interrupt import fork
 from bleen.testing.site import done, until
@@ -470,6 +470,33 @@ def test_a_copy_whose_port_somebody_else_has_got_gets_another_one_and_says_who_h
         host.clock.now += 60
         platform.tend(1)
         until("it is well there", lambda: platform.health(GREEN).healthy)
+
+
+@pytest.mark.parametrize("whose", ["another user's", "ours"])
+def test_a_port_is_left_to_one_whom_we_may_not_look_into_once_it_cannot_be_the_copy_itself_any_more(
+    host: Host, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that was killed may be seen to be dead before its sockets are closed. Whoever listens there gets what users send, also in a copy's back-off."""
+    platform = host.platform()
+    platform.provision(GREEN, "1.0", 1, 1)
+    for crashes in range(5):
+        if crashes:
+            platform.tend(1)
+            host.clock.now += 20
+            platform.tend(1)
+        host.kill(GREEN, 1)
+    (lost,) = platform.running()[GREEN].targets
+    monkeypatch.setattr(processes, "holder", lambda inodes: None)
+    if whose == "another user's":
+        uid = os.geteuid() + 1
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
+    with socket.create_server(lost):
+        platform.tend(1)
+        assert (lost in platform.running()[GREEN].targets) == (whose == "ours")
+        host.clock.now += LETTING_GO
+        platform.tend(1)
+        assert lost not in platform.running()[GREEN].targets
+        assert platform.running()[GREEN].alive == 0, "it waits to be started again all the same"
 
 
 def test_a_copy_for_which_there_is_no_other_port_is_not_started_and_says_who_has_its_own(host: Host) -> None:

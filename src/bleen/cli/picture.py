@@ -45,7 +45,7 @@ def of(access: Access) -> dict[str, Any]:
             "answers": routing is not None,
             "listens": listens,
             "shares": _shares(routing),
-            "certificate": _untaken(access, service) or None,
+            "certificate": untaken(access, service) or None,
         },
         "environments": _environments(access, running, providers, routing, looks),
     }
@@ -180,8 +180,8 @@ def _drift(service: Service, newest: Release | None, routing: Routing | None, tr
     return None
 
 
-def _untaken(access: Access, service: Service) -> str:
-    """Why the router does not take up what has become of its certificate: users see it only when the one that it has runs out."""
+def untaken(access: Access, service: Service) -> str:
+    """Why the router does not take up what has become of its certificate, empty if it does: users see it only when the one that it has runs out."""
     return wiring.certificate(access.place, service.router).untaken() if service.up and service.router.get("tls") else ""
 
 

@@ -15,6 +15,15 @@ _SOCK_DIAG, _BY_FAMILY, _DUMP, _ERROR, _LAST, _LISTEN, _INET6 = 4, 20, 0x301, 2,
 _NO_DIAG = (errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL)
 
 
+class Listening(NamedTuple):
+    """A socket that listens on a TCP port."""
+
+    address: str
+    """The local one, as /proc/net/tcp writes it."""
+    uid: int
+    """Whose it is: told also of a socket whose process we may not look into."""
+
+
 class Process(NamedTuple):
     """A process of this host."""
 
@@ -118,8 +127,8 @@ def lent(port: int) -> bool:
     return port in ephemeral() and not any(int(low) <= port <= int(high or low) for low, _, high in reserved)
 
 
-def listening(port: int) -> dict[str, str]:
-    """The sockets that listen on a TCP port: inode to local address as /proc/net/tcp writes it.
+def listening(port: int) -> dict[str, Listening]:
+    """The sockets that listen on a TCP port, by inode.
 
     Asked of the kernel by sock_diag(7), which looks only where listening sockets are: /proc/net/tcp tells every connection of the host, and takes 70 ms
     where 30,000 of them are in TIME_WAIT. It is read where there is no sock_diag (gVisor, a kernel without its module).
@@ -132,11 +141,11 @@ def listening(port: int) -> dict[str, str]:
         return listening_by_table(port)
 
 
-def listening_by_diag(port: int) -> dict[str, str]:
+def listening_by_diag(port: int) -> dict[str, Listening]:
     """``listening``, from sock_diag(7)."""
     import socket  # 5 ms, which a rollback that another process carries out need not pay
 
-    found: dict[str, str] = {}
+    found: dict[str, Listening] = {}
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG) as kernel:
         for family in (socket.AF_INET, socket.AF_INET6):
             wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 1 << _LISTEN) + struct.pack("!H46x", port)
@@ -146,7 +155,7 @@ def listening_by_diag(port: int) -> dict[str, str]:
     return found
 
 
-def listening_by_table(port: int) -> dict[str, str]:
+def listening_by_table(port: int) -> dict[str, Listening]:
     """``listening``, from /proc/net/tcp and tcp6 (proc(5))."""
     found = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -155,11 +164,14 @@ def listening_by_table(port: int) -> dict[str, str]:
                 rows = [line.split() for line in f if " 0A " in line]
         except FileNotFoundError:  # a kernel without IPv6
             continue
-        found.update({row[9]: row[1].rpartition(":")[0] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port})
+        for row in rows:
+            address, _, at = row[1].rpartition(":")
+            if row[3] == "0A" and int(at, 16) == port:
+                found[row[9]] = Listening(address, int(row[7]))
     return found
 
 
-def _noted(answer: bytes, found: dict[str, str]) -> bool:
+def _noted(answer: bytes, found: dict[str, Listening]) -> bool:
     """Adds the sockets of one answer (struct inet_diag_msg); False once it was the last. Raises OSError if the kernel refuses to tell."""
     while answer:
         length, kind = struct.unpack_from("=IH", answer)
@@ -168,7 +180,8 @@ def _noted(answer: bytes, found: dict[str, str]) -> bool:
         if kind == _ERROR:
             raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
         words = struct.unpack_from("=4I" if answer[16] == _INET6 else "=I", answer, 24)
-        found[str(struct.unpack_from("=I", answer, 84)[0])] = "".join(f"{word:08X}" for word in words)
+        uid, inode = struct.unpack_from("=2I", answer, 80)
+        found[str(inode)] = Listening("".join(f"{word:08X}" for word in words), uid)
         answer = answer[length + 3 & ~3 :]
     return True
 

@@ -616,6 +616,11 @@ class ProxyContract(RouterContract):
                 assert shown(site) == before
             Path(old[which]).write_text(kept)
             done(lambda: site.router.up(Routing(), 1))
+        mark, kept_pem = (site.place / f"certificate.{suffix}" for suffix in ("taken", "pem"))
+        mark.write_text("".join(mark.read_text().splitlines(keepends=True)[-2:]))  # as a bleen left them that kept nothing
+        kept_pem.unlink()
+        kept_pem.symlink_to(old["certificate"])
+        done(lambda: site.router.up(Routing(), 1))
         Path(old["key"]).unlink()
         with pytest.raises(Refused, match=old["key"]):
             site.router.up(Routing(), 1)

@@ -99,7 +99,7 @@ def _changed(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> Mapp
         print(f"bleen: {access.name} comes up with the settings that it had ({changed}); `bleen up --apply` makes that change", file=sys.stderr)
         addresses.usable(access.place, was)
         return was
-    addresses.usable(access.place, wanted, but=both if listens else ())
+    addresses.usable(access.place, wanted, was["kind"], both if listens else ())
     _taken_over(access)  # from a deploy that drives, too: it goes on once we have ended
     if not args.json:
         cut = f"connections to {was['listen']} are cut now" if listens else "nothing listens yet, and nothing is cut"
@@ -181,8 +181,10 @@ def _wait(args: Namespace, access: Access) -> int:
             health = access.providers(newest).platform.health(service.active) if service.active else None
             back = _going_back(newest)
             if access.watched and not drift and not back and (health is None or health.healthy):
-                if access.unreserved and not args.json:
-                    print(f"note: {access.unreserved}")
+                if not args.json:
+                    untaken = picture.untaken(access, service)
+                    for note in filter(None, (access.unreserved, untaken and f"the router goes on with the certificate that it had: {untaken}")):
+                        print(f"note: {note}")
                 show.result(args, f"{access.name} is up on {service.router['listen']}: {_serving(access, service)}", listen=service.router["listen"])
                 return exits.DONE
             why = back or (f"its router does not do what it should yet ({drift})" if drift else "") or (health.why if health else "") or why

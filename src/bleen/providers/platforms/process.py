@@ -28,7 +28,9 @@ KEPT_BYTES = 1 << 20
 LAUNCHING = 5.0
 """Seconds for which one call goes on launching; what is left then is for the next one."""
 LETTING_GO = 3.0
-"""Seconds for which a restart waits for the port: threads of a process that was killed may keep its sockets open for a second after it is seen to be dead."""
+"""Seconds after a copy's end for which its port may be its own: threads of a process that was killed may keep its sockets open for a second after it is seen
+to be dead.
+"""
 
 
 class ProcessPlatform:
@@ -232,7 +234,8 @@ class ProcessPlatform:
                 if process and state.ending is None and state.due is None:
                     states[n] = state = state.died(self._now())
                 taken = process_ports.stranger(record.ports[n - 1], path / f"{n}.json")
-                if taken and taken.pid:  # while it waits to be started again, too: routers send to its port
+                closing = taken is not None and taken.may_be_closing and state.ended is not None and self._now() < state.ended + LETTING_GO
+                if taken and not closing:  # while it waits to be started again, too: routers send to its port
                     try:
                         record, taken = self._move(path, record, n, taken), None
                     except PortError as error:
@@ -246,7 +249,7 @@ class ProcessPlatform:
                 if self._now() > deadline:
                     failures.append(Unavailable(f"{n - 1} of {record.replicas} copies of {environment} were started so far"))
                     break
-                if taken and not taken.pid and state.due is not None and self._now() < state.due + LETTING_GO:
+                if closing:
                     failures.append(Unavailable(f"port {record.ports[n - 1]} is still held by {environment}/{n}, which has just ended"))
                     continue
                 try:

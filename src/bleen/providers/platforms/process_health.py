@@ -54,7 +54,7 @@ def look(target: Target, probe: Probe) -> str:
 def _refusal(port: int) -> str:
     """Why nobody takes connections to a port of HOST."""
     try:
-        addresses = set(processes.listening(port).values())
+        addresses = {each.address for each in processes.listening(port).values()}
     except OSError:  # the host is short of something, or tells nobody: what was seen is said as it is
         return "refused the connection"
     if not addresses:
@@ -153,7 +153,7 @@ class Owners:
         ):
             self._proofs[port] = proof
             return ""
-        inodes = {inode for inode, address in processes.listening(port).items() if address in _TAKING}
+        inodes = {inode for inode, each in processes.listening(port).items() if each.address in _TAKING}
         if not inodes:
             return _refusal(port)
         found: dict[str, tuple[str, Process]] = {}

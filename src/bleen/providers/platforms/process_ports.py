@@ -1,6 +1,7 @@
 """Gives out ports, across all services of a host: what the records of every service say is taken, whether it runs now or not."""
 
 import errno
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -48,20 +49,30 @@ class Stranger(NamedTuple):
     """Who listens on a port that was given out to somebody else."""
 
     pid: int | None
-    """None if it cannot be seen, as if a process that has ended were still to close its sockets."""
+    """None if it cannot be seen."""
+    uid: int
+    """Whose socket it is."""
+
+    @property
+    def may_be_closing(self) -> bool:
+        """Whether it may be a process of ours that has ended, and is still to close its sockets. Root sees all that are alive, and what it starts may have
+        become anybody; whoever is not root starts copies as itself only.
+        """
+        return self.pid is None and os.geteuid() in (0, self.uid)
 
     def __str__(self) -> str:
-        return f"pid {self.pid} ({processes.command_line(self.pid)[:100]})" if self.pid else "another process, which we may not look into"
+        return f"pid {self.pid} ({processes.command_line(self.pid)[:100]})" if self.pid else f"a process of uid {self.uid}, which we may not look into,"
 
 
 def stranger(port: int, record: Path) -> Stranger | None:
     """Who listens on an instance's port and is not of it; ``record`` is the instance's launch record. On any address: the instance may want them all."""
-    inodes = set(processes.listening(port))
-    if not inodes:
+    found = processes.listening(port)
+    if not found:
         return None
     for member in launch.remains(record):
-        inodes -= processes.descriptors(member.pid, inodes).keys()
-    return Stranger(processes.holder(inodes)) if inodes else None
+        for inode in processes.descriptors(member.pid, set(found)):
+            del found[inode]
+    return Stranger(processes.holder(set(found)), next(iter(found.values())).uid) if found else None
 
 
 def _recorded(services: Path) -> set[int]:

@@ -117,6 +117,11 @@ class State(NamedTuple):
         fresh = State(self.started) if now - self.started >= GOOD_RUN else self
         return fresh._replace(due=now + backoff(fresh.crashes))
 
+    @property
+    def ended(self) -> float | None:
+        """When it ended, or was last tried to be started; None unless it is to be started again."""
+        return None if self.due is None else self.due - backoff(self.crashes)
+
     def launched(self, now: float) -> "State":
         if self.due is None:
             return State(now)

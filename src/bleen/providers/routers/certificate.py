@@ -1,8 +1,9 @@
 """The certificate of the production listener: a running proxy is given what becomes of the files that bleen.yaml names, and one that starts the last of it.
 
 Neither proxy notices by itself every way in which a certificate is renewed (written over, renamed, a symbolic link that is led elsewhere). So ``up`` looks
-at the files, gives the proxy what is new, and believes it once the listener shows it. ``PLACE/certificate.taken`` says which files the proxy has, and
-``PLACE/certificate.pem``, for its owner only, is what it has of them: a renewal that went wrong must not keep a proxy that has died from coming back.
+at the files, gives the proxy what is new, and believes it once the listener shows it. ``PLACE/certificate.taken`` says which files the proxy has, by their
+paths too: another domain's certificate is no stand-in for this one's. ``PLACE/certificate.pem``, for its owner only, is what it has of them: a renewal that
+went wrong must not keep a proxy that has died from coming back.
 """
 
 import os
@@ -34,9 +35,18 @@ class Certificate:
         self.mark, self.kept = place / "certificate.taken", place / "certificate.pem"
         self._fault, self._judged = fault, ("", "", 0.0)
 
+    @property
+    def lasts(self) -> bool:
+        """Whether ``kept`` holds something of these files that a proxy could use."""
+        return (text_of(self.mark) or "").startswith(self._paths) and self.kept.exists()
+
+    @property
+    def _paths(self) -> str:
+        return f"{self.chain}\n{self.key}\n"
+
     def state(self) -> str:
-        """Changes whenever one of the files is replaced or written to. Raises Refused for one that is not there."""
-        return "".join(f"{found.st_ino} {found.st_size} {found.st_ctime_ns}\n" for found in map(_stat, (self.chain, self.key)))
+        """Changes whenever one of the files is another, is replaced or written to. Raises Refused for one that is not there."""
+        return self._paths + "".join(f"{found.st_ino} {found.st_size} {found.st_ctime_ns}\n" for found in map(_stat, (self.chain, self.key)))
 
     def check(self) -> None:
         """Raises Refused, naming the files, unless the key is the certificate's and can be read without a passphrase, and the proxy can use both."""
@@ -76,7 +86,7 @@ class Certificate:
             self.check()
             pem = self.pem()
         except Refused:
-            if not self.kept.exists():
+            if not self.lasts:
                 raise
             return
         keep(self.kept, pem)
@@ -112,9 +122,8 @@ class Certificate:
     def runs_out(self) -> float:
         """Until when the certificate is good, in seconds since the epoch (RFC 5280, section 4.1: the third sequence of what is signed says it)."""
         import calendar
-        import ssl
 
-        signed = next(_parts(next(_parts(ssl.PEM_cert_to_DER_cert(self._first())))[1]))[1]
+        signed = next(_parts(_certificate(self._first())))[1]
         validity = [held for tag, held in _parts(signed) if tag == _SEQUENCE][2]
         _, (tag, until) = _parts(validity)
         return calendar.timegm(time.strptime(until.decode(), "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"))
@@ -135,11 +144,11 @@ class Certificate:
 
         host, _, port = listen.rpartition(":")
         at = host.strip("[]*") or "127.0.0.1", int(port)
-        wanted = self._first()
+        wanted = _certificate(self._first())
         deadline = time.monotonic() + _SHOWN
         while True:
             try:
-                if ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(at, timeout=1.0)) == ssl.PEM_cert_to_DER_cert(wanted):
+                if _certificate(ssl.get_server_certificate(at, timeout=1.0)) == wanted:
                     return
                 why = "another one is shown"
             except OSError as error:
@@ -147,6 +156,13 @@ class Certificate:
             if time.monotonic() > deadline:
                 raise Unavailable(f"{listen} does not show the certificate {self.chain} yet, which was renewed: {why}")
             time.sleep(0.005)
+
+
+def _certificate(pem: str) -> bytes:
+    """What a certificate holds, DER: in one with OpenSSL's own label, TRUSTED CERTIFICATE, more follows it, which is shown to nobody."""
+    import binascii
+
+    return next(_parts(binascii.a2b_base64("".join(pem.split("-----")[2].split()))))[1]
 
 
 def _parts(der: bytes) -> Iterator[tuple[int, bytes]]:
