@@ -2296,11 +2296,15 @@ on_conflict = "new"
 """
 
 
-@pytest.mark.parametrize(("forward", "told"), [("phone", True), ("coalesce(phone, '')", False)])
-def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(base: Base, forward: str, told: bool) -> None:
+@pytest.mark.parametrize(("forward", "told", "makes"), [("phone", True, "forward makes NULL"), ("coalesce(phone, '')", False, "backward makes another value")])
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told_and_refused_for_rows_that_have_it(
+    base: Base, forward: str, told: bool, makes: str
+) -> None:
     with base.connect() as db:
-        db.execute("CREATE TABLE users (id int PRIMARY KEY, phone varchar(20))")
+        db.execute("CREATE TABLE users (id int PRIMARY KEY, phone varchar(20)); INSERT INTO users VALUES (1, NULL), (2, '1')")
     schema = Schema(base.open())
     expand = {"expand.sql": "ALTER TABLE users ADD COLUMN tel varchar(20) NOT NULL DEFAULT '';", "migration.toml": REQUIRED.format(forward)}
     said = [each for each in Foresight(schema).risks(parse("0008_tel", expand, "")) if "tel is NOT NULL from expand on" in each]
     assert len(said) == told
+    (refused,) = Foresight(schema).foreseen(parse("0008_tel", expand, ""))
+    assert f"1 rows have NULL in phone, and tel is NOT NULL from expand on, but {makes}" in refused

@@ -26,7 +26,7 @@ from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, Pair, parse
-from bleen.database.operations import template
+from bleen.database.operations import from_words, migrations, template
 from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
 from bleen.database.sqlite import processes as sqlite_processes
@@ -873,3 +873,36 @@ def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_t
     with users.connect() as old, pytest.raises(sqlite3.IntegrityError, match=r"users\.tel") if told else nullcontext():
         old.execute("UPDATE users SET phone = '1'")
         old.execute("UPDATE users SET phone = NULL")
+
+
+RENAMED = ["rename_column", "table=users", "column=phone", "to=tel", "type=text", "default=''", "not_null=true"]
+
+
+def test_a_column_that_is_renamed_to_one_that_is_not_null_lets_the_old_version_write_null_as_before(users: File, schema: Schema) -> None:
+    schema.server.rows("ALTER TABLE users ADD COLUMN phone text")
+    (made,) = migrations(from_words(RENAMED), "sqlite", "")
+    renamed = parse("0008_tel", made.files, "")
+    (refused,) = Foresight(schema).foreseen(renamed)
+    assert "2500 rows have NULL in phone, and tel is NOT NULL from expand on, but backward makes another value of what they become" in refused
+    declared = parse("0008_tel", {**made.files, "migration.toml": made.files["migration.toml"].replace("# lossy", "lossy")}, "")
+    assert (Foresight(schema).foreseen(declared), Foresight(schema).risks(declared)) == ([], [])
+    schema.expand([declared], "shop", 2, SHIPS)
+    with users.connect() as old:
+        old.execute("UPDATE users SET first_name = 'x' WHERE id = 1")
+        old.execute("UPDATE users SET phone = '2' WHERE id < 4")
+        old.execute("UPDATE users SET phone = NULL WHERE id = 2")
+        old.execute("INSERT INTO users (id, phone) VALUES (9001, NULL)")
+        kept = "SELECT id, phone, tel FROM users WHERE id IN (1, 2, 4, 9001) ORDER BY id"
+        assert [*old.execute(kept)] == [(1, "2", "2"), (2, None, ""), (4, None, ""), (9001, None, "")]
+    schema.backfill("0008_tel")  # which says so if rows are out of step
+
+
+def test_rows_that_have_null_where_the_new_column_cannot_are_counted_by_plan_and_where_expand_finds_them_the_ways_on_are_said(schema: Schema) -> None:
+    schema.server.rows("ALTER TABLE users ADD COLUMN phone text")
+    (made,) = migrations(from_words(RENAMED), "sqlite", "")
+    files = {name: re.sub(r"coalesce\((.*?), ''\)", r"\1", text) for name, text in made.files.items()}
+    written = parse("0008_tel", files, "")
+    (refused,) = Foresight(schema).foreseen(written)
+    assert "2500 rows have NULL in phone, and tel is NOT NULL from expand on, but forward makes NULL of them: let tel be NULL until contract" in refused
+    with pytest.raises(Refused, match=r"row 1: .*; expanded again, it goes on from there, and `bleen migrate revert 0008_tel` undoes what was done of it"):
+        schema.expand([written], "shop", 2, SHIPS)

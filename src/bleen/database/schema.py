@@ -365,7 +365,12 @@ class Schema:
                 self._steps.expand(migration)
                 self._pairs.install(migration, self.beside(migration.name), mend(migration))
                 if fill := parts.fill(self.server, migration):
-                    self._go_over(migration, fill)
+                    try:
+                        self._go_over(migration, fill)
+                    except (NotGiven, TookTooLong):
+                        raise
+                    except Refused as error:  # until that is mended, the triggers fail the old version's writes of the same
+                        raise type(error)(f"{migration.name}: {error}; {way}") from None
                     self._pairs.refuse_left_out(migration, fill)
                 self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
         except (NotGiven, TookTooLong) as error:
