@@ -3,13 +3,14 @@
 import json
 import os
 import re
+import resource
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
 from bleen.database.sqlite import processes as sqlite_processes
 from bleen.database.statements import Place, Statement
+from bleen.database.worker import _worked
 from bleen.errors import Refused, Unavailable, UserError
+from bleen.model import Verdict
 from bleen.testing.site import until
 
 USERS = """
@@ -55,6 +58,17 @@ on_conflict = "new"
 }
 SHIPS = {"blue-1": frozenset[str](), "green-2": frozenset({"0007_full_name"})}
 NOBODY = Around("shop", ())
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file of this process's takes a byte."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def migration(name: str = "0007_full_name", **files: str) -> Migration:
@@ -846,6 +860,8 @@ def test_a_disk_that_is_full_breaks_off_and_what_goes_on_is_said(schema: Schema,
     schema.server.rows(f"PRAGMA max_page_count = {pages + 100}")
     with pytest.raises(Unavailable, match=re.escape(f"0007_full_name: the database cannot be worked with: database or disk is full; {way}")):
         verbs[verb]()
+    with no_room(), pytest.raises(Unavailable, match=re.escape("0007_full_name: the database cannot be worked with: ") + f".*; {re.escape(way)}$"):
+        verbs[verb]()  # tried again while it is full, before anything is written
     schema.server.rows("PRAGMA max_page_count = 100000")
     verbs[verb]()
     assert [entry.state for entry in schema.ledger.entries()] == {"expand": [State.EXPANDED], "contract": [State.CONTRACTED], "revert": []}[verb]
@@ -906,3 +922,14 @@ def test_rows_that_have_null_where_the_new_column_cannot_are_counted_by_plan_and
     assert "2500 rows have NULL in phone, and tel is NOT NULL from expand on, but forward makes NULL of them: let tel be NULL until contract" in refused
     with pytest.raises(Refused, match=r"row 1: .*; expanded again, it goes on from there, and `bleen migrate revert 0008_tel` undoes what was done of it"):
         schema.expand([written], "shop", 2, SHIPS)
+
+
+def test_where_no_connection_is_given_any_more_a_release_still_says_what_was_left_half_done(users: File) -> None:
+    def work(schema: Schema, spec: object) -> Verdict:
+        schema.server.close()
+        for beside in ("-wal", "-journal"):
+            Path(users.url.partition("://")[2][1:] + beside).mkdir()
+        raise Unavailable("0007_full_name: no room; `bleen migrate revert 0007_full_name` undoes it")
+
+    found = _worked(work, users.url, {"service": "shop", "patience": 0.5}, lambda _: None)
+    assert re.match(r"0007_full_name: no room; `bleen migrate revert 0007_full_name` undoes it; then: .*; tried for 0\.5 s$", found.why), found
