@@ -243,6 +243,8 @@ NARROW = {  # what full_name is, in the table or once it is added, what forward 
     "what is put together with something between": ("char(80)", "CONCAT_WS(' ', trim(`first`), users.last)", "may have 81: a write of the old version fails"),
     "a longer text": ("varchar(80)", "note", "may have 65535: a write of the old version fails whose value does not fit; let it be text"),
     "longer texts": ("text", "concat(note, note)", "takes 65535 characters, and what forward makes may have 131070"),
+    "the longest text that there is": ("longtext", "concat(body, ' ', body)", ""),
+    "a national text": ("national varchar(80)", "concat(first, ' ', last)", "takes 80 characters, and what forward makes may have 81"),
     "what is cut": ("varchar(5)", "left(first, 5)", ""),
     "a number": ("int", "first", ""),
 }
@@ -252,11 +254,11 @@ NARROW = {  # what full_name is, in the table or once it is added, what forward 
 @pytest.mark.parametrize("what", NARROW)
 def test_a_new_column_that_is_too_short_for_what_the_old_version_may_write_is_told(maria_base: MariaBase, what: str, there: bool) -> None:
     type, forward, words = NARROW[what]
-    pair = NAMES._replace(old=("first", "last", "note"), forward={"full_name": forward})
+    pair = NAMES._replace(old=("first", "last", "note", "body"), forward={"full_name": forward})
     add = f"ALTER TABLE users ADD COLUMN age int, ADD COLUMN full_name {type} DEFAULT NULL AFTER last, ALGORITHM=INPLACE"
     server = maria_base.open()
     try:
-        server.rows(USERS.replace(", full_name varchar(81)", ""))
+        server.rows(USERS.replace(", full_name varchar(81)", ", body longtext"))
         if there:
             server.rows(add)
         assert [words in each for each in sync.risks(server, pair, "" if there else f"{add};")] == [True] * bool(words)

@@ -1313,9 +1313,13 @@ on_conflict = "new"
 """
 
 
-@pytest.mark.parametrize(("forward", "told"), [("phone", True), ("coalesce(phone, '')", False)])
-def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(schema: Schema, forward: str, told: bool) -> None:
+@pytest.mark.parametrize(("forward", "told", "makes"), [("phone", True, "forward makes NULL"), ("coalesce(phone, '')", False, "backward makes another value")])
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told_and_refused_for_rows_that_have_it(
+    schema: Schema, forward: str, told: bool, makes: str
+) -> None:
     schema.server.rows("ALTER TABLE users ADD COLUMN phone varchar(20)")
     expand = {"expand.sql": "ALTER TABLE users ADD COLUMN tel varchar(20) NOT NULL DEFAULT '';", "migration.toml": REQUIRED.format(forward)}
     said = [each for each in Foresight(schema).risks(parse("0008_tel", expand, "")) if "tel is NOT NULL from expand on" in each]
     assert len(said) == told
+    (refused,) = Foresight(schema).foreseen(parse("0008_tel", expand, ""))
+    assert f"2500 rows have NULL in phone, and tel is NOT NULL from expand on, but {makes}" in refused

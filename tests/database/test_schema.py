@@ -2300,12 +2300,18 @@ on_conflict = "new"
 
 
 @pytest.mark.parametrize(
-    ("forward", "says", "told"),
-    [("phone", "NOT NULL DEFAULT ''", True), ("coalesce(phone, '')", "NOT NULL DEFAULT ''", False), ("phone", "; -- tel is to be NOT NULL later\n", False)],
+    ("forward", "says", "told", "makes"),
+    [
+        ("phone", "NOT NULL DEFAULT ''", True, "forward makes NULL"),
+        ("coalesce(phone, '')", "NOT NULL DEFAULT ''", False, "backward makes another value"),
+        ("phone", "; -- tel is to be NOT NULL later\n", False, ""),
+    ],
 )
-def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told(base: Base, forward: str, says: str, told: bool) -> None:
+def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_told_and_refused_for_rows_that_have_it(
+    base: Base, forward: str, says: str, told: bool, makes: str
+) -> None:
     with base.connect() as db:
-        db.execute("CREATE TABLE users (id int PRIMARY KEY, phone varchar(20))")
+        db.execute("CREATE TABLE users (id int PRIMARY KEY, phone varchar(20)); INSERT INTO users VALUES (1, NULL), (2, '1')")
     schema = Schema(base.open())
     expand = {
         "expand.sql": f"ALTER TABLE users ADD COLUMN tel varchar(20) {says}; CREATE INDEX i ON users (phone) WHERE tel IS\nNOT NULL;",
@@ -2313,3 +2319,5 @@ def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_t
     }
     said = [each for each in Foresight(schema).risks(parse("0008_tel", expand, "")) if "tel is NOT NULL from expand on" in each]
     assert len(said) == told
+    refused = Foresight(schema).foreseen(parse("0008_tel", expand, ""))
+    assert [f"1 rows have NULL in phone, and tel is NOT NULL from expand on, but {makes}" in each for each in refused] == [True] * bool(makes)

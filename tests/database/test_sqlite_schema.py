@@ -3,13 +3,14 @@
 import json
 import os
 import re
+import resource
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, Pair, parse
-from bleen.database.operations import template
+from bleen.database.operations import from_words, migrations, template
 from bleen.database.schema import Schema
 from bleen.database.server import Contended, Taken
 from bleen.database.sqlite import processes as sqlite_processes
 from bleen.database.statements import Place, Statement
+from bleen.database.worker import _worked
 from bleen.errors import Refused, Unavailable, UserError
+from bleen.model import Verdict
 from bleen.testing.site import until
 
 USERS = """
@@ -55,6 +58,17 @@ on_conflict = "new"
 }
 SHIPS = {"blue-1": frozenset[str](), "green-2": frozenset({"0007_full_name"})}
 NOBODY = Around("shop", ())
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file of this process's takes a byte."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def migration(name: str = "0007_full_name", **files: str) -> Migration:
@@ -881,6 +895,8 @@ def test_a_disk_that_is_full_breaks_off_and_what_goes_on_is_said(schema: Schema,
     schema.server.rows(f"PRAGMA max_page_count = {pages + 100}")
     with pytest.raises(Unavailable, match=re.escape(f"0007_full_name: the database cannot be worked with: database or disk is full; {way}")):
         verbs[verb]()
+    with no_room(), pytest.raises(Unavailable, match=re.escape("0007_full_name: the database cannot be worked with: ") + f".*; {re.escape(way)}$"):
+        verbs[verb]()  # tried again while it is full, before anything is written
     schema.server.rows("PRAGMA max_page_count = 100000")
     verbs[verb]()
     assert [entry.state for entry in schema.ledger.entries()] == {"expand": [State.EXPANDED], "contract": [State.CONTRACTED], "revert": []}[verb]
@@ -919,3 +935,47 @@ def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_t
     with users.connect() as old, pytest.raises(sqlite3.IntegrityError, match=r"users\.tel") if told else nullcontext():
         old.execute("UPDATE users SET phone = '1'")
         old.execute("UPDATE users SET phone = NULL")
+
+
+RENAMED = ["rename_column", "table=users", "column=phone", "to=tel", "type=text", "default=''", "not_null=true"]
+
+
+def test_a_column_that_is_renamed_to_one_that_is_not_null_lets_the_old_version_write_null_as_before(users: File, schema: Schema) -> None:
+    schema.server.rows("ALTER TABLE users ADD COLUMN phone text")
+    (made,) = migrations(from_words(RENAMED), "sqlite", "")
+    renamed = parse("0008_tel", made.files, "")
+    (refused,) = Foresight(schema).foreseen(renamed)
+    assert "2500 rows have NULL in phone, and tel is NOT NULL from expand on, but backward makes another value of what they become" in refused
+    declared = parse("0008_tel", {**made.files, "migration.toml": made.files["migration.toml"].replace("# lossy", "lossy")}, "")
+    assert (Foresight(schema).foreseen(declared), Foresight(schema).risks(declared)) == ([], [])
+    schema.expand([declared], "shop", 2, SHIPS)
+    with users.connect() as old:
+        old.execute("UPDATE users SET first_name = 'x' WHERE id = 1")
+        old.execute("UPDATE users SET phone = '2' WHERE id < 4")
+        old.execute("UPDATE users SET phone = NULL WHERE id = 2")
+        old.execute("INSERT INTO users (id, phone) VALUES (9001, NULL)")
+        kept = "SELECT id, phone, tel FROM users WHERE id IN (1, 2, 4, 9001) ORDER BY id"
+        assert [*old.execute(kept)] == [(1, "2", "2"), (2, None, ""), (4, None, ""), (9001, None, "")]
+    schema.backfill("0008_tel")  # which says so if rows are out of step
+
+
+def test_rows_that_have_null_where_the_new_column_cannot_are_counted_by_plan_and_where_expand_finds_them_the_ways_on_are_said(schema: Schema) -> None:
+    schema.server.rows("ALTER TABLE users ADD COLUMN phone text")
+    (made,) = migrations(from_words(RENAMED), "sqlite", "")
+    files = {name: re.sub(r"coalesce\((.*?), ''\)", r"\1", text) for name, text in made.files.items()}
+    written = parse("0008_tel", files, "")
+    (refused,) = Foresight(schema).foreseen(written)
+    assert "2500 rows have NULL in phone, and tel is NOT NULL from expand on, but forward makes NULL of them: let tel be NULL until contract" in refused
+    with pytest.raises(Refused, match=r"row 1: .*; expanded again, it goes on from there, and `bleen migrate revert 0008_tel` undoes what was done of it"):
+        schema.expand([written], "shop", 2, SHIPS)
+
+
+def test_where_no_connection_is_given_any_more_a_release_still_says_what_was_left_half_done(users: File) -> None:
+    def work(schema: Schema, spec: object) -> Verdict:
+        schema.server.close()
+        for beside in ("-wal", "-journal"):
+            Path(users.url.partition("://")[2][1:] + beside).mkdir()
+        raise Unavailable("0007_full_name: no room; `bleen migrate revert 0007_full_name` undoes it")
+
+    found = _worked(work, users.url, {"service": "shop", "patience": 0.5}, lambda _: None)
+    assert re.match(r"0007_full_name: no room; `bleen migrate revert 0007_full_name` undoes it; then: .*; tried for 0\.5 s$", found.why), found

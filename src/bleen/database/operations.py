@@ -102,19 +102,20 @@ class _Moved(NamedTuple):
     not_null: bool = False
 
     def steps(self, say: Wording) -> Steps:
-        sets = ", ".join(f"{say.name(column)} = {self.forward[column]}" for column in self.new)
         at_once = self.not_null and say.at_once(self.default)
+        forward = {column: f"coalesce({made}, {self.default})" if at_once else made for column, made in self.forward.items()}
+        sets = ", ".join(f"{say.name(column)} = {forward[column]}" for column in self.new)
         later = self.not_null and not at_once
         if later and say.dialect == "sqlite":
             way = "leave not_null out, or say a default where the operation takes one"
             raise UserError(f"SQLite makes no column NOT NULL that is there, as {', '.join(self.new)} is by then: {way}")
         required = [line for column, type in self.new.items() if later for line in say.require(self.table, column, type, self.default)]
-        early = ["-- NOT NULL from the beginning, as SQLite makes no column so later: the old version must write no NULL either."] if at_once else []
+        early = ["-- NOT NULL from the beginning, as SQLite makes no column so later: what is NULL for the old version is the default here."] * at_once
         return Steps(
             [*early, *(line for column, type in self.new.items() for line in say.add_column(self.table, column, type, self.default, at_once))],
             f"UPDATE {say.name(self.table)} SET {sets};",
             [*required, *(line for column in self.old for line in say.drop_column(self.table, column))],
-            pair_toml(say.name(self.table), tuple(self.old), tuple(self.new), self.forward, self.backward),
+            pair_toml(say.name(self.table), tuple(self.old), tuple(self.new), forward, self.backward),
         )
 
 

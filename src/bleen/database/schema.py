@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
@@ -64,12 +64,15 @@ class Schema:
         the server does not take, or a command that fails: what was done stays, and is gone on with, or reverted.
         """
         with self.server.alone():
-            self.ledger.make()
-            self._refuse_outdated(release, environments)
-            self._refuse_stranger(service, release)
-            self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
-            self._pairs.restore()  # else what a rewrite makes anew on MySQL is not missed
-            self._pairs.rewrite(service)
+            begun = {entry.name for entry in self.ledger.entries() if entry.state is State.EXPANDING}
+            half = next((m.name for m in migrations if m.name in begun), "")
+            with _broken_off(half, _onward(half)) if half else nullcontext():
+                self.ledger.make()
+                self._refuse_outdated(release, environments)
+                self._refuse_stranger(service, release)
+                self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
+                self._pairs.restore()  # else what a rewrite makes anew on MySQL is not missed
+                self._pairs.rewrite(service)
             together = self.together(migrations)
             return [m.name for m in migrations if self._expand(m, service, release, home, together)]
 
@@ -87,7 +90,7 @@ class Schema:
 
     def backfill(self, name: str) -> None:
         """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
-        with self.server.alone():
+        with self.server.alone(), _broken_off(name, f"`bleen migrate backfill {name}` begins it anew"):
             entry = self._entry(name)
             fill = parts.fill(self.server, entry.migration)
             if fill is None:
@@ -97,8 +100,7 @@ class Schema:
             self._pairs.refuse_torn(entry.migration)
             self._pairs.restore()
             self.ledger.note(self.ledger.unmark(name, "backfill", 1))
-            with _broken_off(name, f"`bleen migrate backfill {name}` begins it anew"):
-                self._go_over(entry.migration, fill, late=True)
+            self._go_over(entry.migration, fill, late=True)
             if left := {pair: count for pair, count in self._diverged(entry).items() if count}:
                 said = "; ".join(f"{count} rows of {pair} are out of step" for pair, count in left.items())
                 raise Refused(
@@ -118,14 +120,15 @@ class Schema:
         see ``pending``, when nobody else changes the database any more: what was found before a person was asked may be long past. ``again``: the verb that
         goes on where it has failed half way, if it is another.
         """
-        with self.server.alone():
-            return self._contract(name, because, home, shut, again)
+        way = again or f"bleen migrate contract {name}"
+        with self.server.alone(), _broken_off(name, f"`{way}` goes on from there"):
+            return self._contract(name, because, home, shut, way)
 
     def revert(self, name: str, home: Home | None = None, needed: Callable[[], str] = str, because: str = "") -> None:
         """Undoes an expand, and forgets the migration; see ``losses``. ``home``: see ``contract``. ``needed``: says by whom it is needed, see ``users``, when
         nobody else changes the database any more. ``because``: why it does not matter what a command has left that its tool does not know of.
         """
-        with self.server.alone():
+        with self.server.alone(), _broken_off(name, f"`bleen migrate revert {name}` goes on from there"):
             entry = self._entry(name)
             if why := needed():
                 raise Refused(why)
@@ -145,16 +148,15 @@ class Schema:
             self._retracing.settle(entry.migration)
             entry, steps = self._entry(name), self.ledger.steps(name)
             self.server.rows(*self.ledger.reached(name, State.REVERTING, entry.at))
-            with _broken_off(name, f"`bleen migrate revert {name}` goes on from there"):
-                self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))
-                try:
-                    if command.step("expand") in steps:
-                        self._steps.command(entry.migration, "revert", home, standing, because)
-                except Refused as error:
-                    if self._retracing.taken_back(name, steps):
-                        raise
-                    raise type(error)(self._still(entry, str(error))) from None
-                self.ledger.note(self.ledger.forgotten(name))
+            self._steps.take_away(entry.migration, "revert", self._retracing.way_back(entry.migration))
+            try:
+                if command.step("expand") in steps:
+                    self._steps.command(entry.migration, "revert", home, standing, because)
+            except Refused as error:
+                if self._retracing.taken_back(name, steps):
+                    raise
+                raise type(error)(self._still(entry, str(error))) from None
+            self.ledger.note(self.ledger.forgotten(name))
 
     def forget(self, service: str) -> None:
         """Takes a service out of the books. Raises Refused if it has a session on this database."""
@@ -291,7 +293,7 @@ class Schema:
         if command.words(migration, "expand") and not command.words(migration, "revert"):
             raise Refused(f"{name} cannot be reverted: no command undoes that of its expand; the way on is a new migration")
 
-    def _contract(self, name: str, because: str, home: Home | None, shut: Callable[[], Sequence[str]], again: str) -> Sequence[str]:
+    def _contract(self, name: str, because: str, home: Home | None, shut: Callable[[], Sequence[str]], way: str) -> Sequence[str]:
         entry = self._entry(name)
         if entry.state is State.CONTRACTED:
             return ()
@@ -304,10 +306,8 @@ class Schema:
         standing = self._straight(entry.migration, "contract", home)
         reason = self.ledger.mark(name, "contract", 0, True, because, {"because": because}) if because else []
         self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
-        way = again or f"bleen migrate contract {name}"
-        with _broken_off(name, f"`{way}` goes on from there"):
-            self._take_away(entry, home, standing, way)
-            self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
+        self._take_away(entry, home, standing, way)
+        self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
         return ()
 
     def _take_away(self, entry: Entry, home: Home | None, standing: Standing, way: str) -> None:
@@ -358,14 +358,19 @@ class Schema:
             self.ledger.note(self.ledger.mark(migration.name, *command.VERSION, True, "", memo))
         if migration.name in together:
             self._finish(migration, home, together)
-        way = f"expanded again, it goes on from there, and `bleen migrate revert {migration.name}` undoes what was done of it"
+        way = _onward(migration.name)
         try:
             with _broken_off(migration.name, way):
                 self._steps.command(migration, "expand", home, self._straight(migration, "expand", home))
                 self._steps.expand(migration)
                 self._pairs.install(migration, self.beside(migration.name), mend(migration))
                 if fill := parts.fill(self.server, migration):
-                    self._go_over(migration, fill)
+                    try:
+                        self._go_over(migration, fill)
+                    except (NotGiven, TookTooLong):
+                        raise
+                    except Refused as error:  # until that is mended, the triggers fail the old version's writes of the same
+                        raise type(error)(f"{migration.name}: {error}; {way}") from None
                     self._pairs.refuse_left_out(migration, fill)
                 self.server.rows(*self.ledger.reached(migration.name, State.EXPANDED))
         except (NotGiven, TookTooLong) as error:
@@ -387,7 +392,9 @@ class Schema:
         overtaken = [name for name in revisions.overtaken(migration, self.ledger.uncontracted(), across=True) if name in together]
         pending = [entry.name for entry in self.ledger.entries() if entry.state is not State.CONTRACTED and parts.contracts(entry.migration)]
         for name in pending[: pending.index(overtaken[-1]) + 1] if overtaken else ():
-            self._contract(name, "", home, tuple, "")
+            way = f"bleen migrate contract {name}"
+            with _broken_off(name, f"`{way}` goes on from there"):
+                self._contract(name, "", home, tuple, way)
             self.told(f"{name}: contracted, as {migration.name} comes behind it, and no version without it has been on this database")
 
     def _go_over(self, migration: Migration, fill: Backfill, late: bool = False) -> None:
@@ -408,11 +415,16 @@ class Schema:
 
 @contextmanager
 def _broken_off(name: str, way: str) -> Iterator[None]:
-    """Says of which migration, and what goes on with it, where the server is away, or has no room, in the middle."""
+    """Says of which migration, and what goes on with it, where the server is away, or has no room: in the middle, or when somebody tries again."""
     try:
         yield
     except Unavailable as error:
         raise type(error)(f"{name}: {error}; {way}") from None
+
+
+def _onward(name: str) -> str:
+    """The ways on from an expand that is half done."""
+    return f"expanded again, it goes on from there, and `bleen migrate revert {name}` undoes what was done of it"
 
 
 def _strange(known: Known) -> str:

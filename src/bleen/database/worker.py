@@ -126,7 +126,7 @@ def _planned(spec: Mapping[str, Any]) -> list[Migration]:
 def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec: Mapping[str, Any], told: Told) -> Verdict:
     """What comes of the work, however often the database was away meanwhile."""
     patience: float = spec["patience"]
-    deadline, losses = time.monotonic() + patience, 0
+    deadline, losses, broken = time.monotonic() + patience, 0, ""
     while True:
         connected = False
         try:
@@ -137,10 +137,12 @@ def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec
             finally:
                 server.close()
         except Unavailable as error:
+            said = f"{broken}; then: {error}" if broken and not connected else str(error)  # who cannot connect does not know what is half done
+            broken = str(error) if connected else broken
             if connected and not isinstance(error, Taken) and losses < LOSSES:
                 deadline, losses = time.monotonic() + patience, losses + 1
             if time.monotonic() >= deadline:
-                return Verdict(Result.INCONCLUSIVE, f"{error}; tried for {patience:g} s")
+                return Verdict(Result.INCONCLUSIVE, f"{said}; tried for {patience:g} s")
             told(f"{error}; tries again")
             time.sleep(1)
         except (Refused, UserError) as error:

@@ -20,6 +20,7 @@ _Question = Callable[[Prospect], Iterator[str]]
 
 _REFUSALS: tuple[_Question, ...] = (
     pairs.unkept,
+    pairs.emptied,
     statements.unfilled,
     statements.unable,
     pairs.lacking,

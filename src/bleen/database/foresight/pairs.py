@@ -42,15 +42,25 @@ def failing(it: Prospect) -> Iterator[str]:
 
 def requiring(it: Prospect) -> Iterator[str]:
     """New columns that are NOT NULL already while the old version runs, and of which forward makes NULL where its columns are."""
-    for pair in it.migration.pairs:
-        columns = it.server.columns(pair.table)
-        free = [name for name in pair.old if name in columns and columns[name].nullable]
-        for name, forward in pair.forward.items():
-            there = name in columns and not columns[name].nullable
-            if free and (there or _said_required(it.migration.sql("expand"), name)) and _null(it, pair, forward, free):
-                may = f"{words(pair)}: {name} is NOT NULL from expand on, and what forward makes of {', '.join(free)} may be NULL"
-                way = f"let {name} be NULL until contract, or forward say coalesce(..., '') and backward nullif(..., '')"
-                yield f"{may}: a write of the old version fails then; {way}"
+    for pair, name, free in _required(it):
+        if _null(it, pair, pair.forward[name], free):
+            may = f"{words(pair)}: {name} is NOT NULL from expand on, and what forward makes of {', '.join(free)} may be NULL"
+            yield f"{may}: a write of the old version fails then; {_without_null(name)}"
+
+
+def emptied(it: Prospect) -> Iterator[str]:
+    """Rows whose old columns are NULL, of which forward makes NULL for a new column that is NOT NULL from expand on, or backward, undeclared, something else.
+    Once it is begun, its expand tells: the old version may have written such rows since, which does no harm.
+    """
+    if it.ledger.entry(it.migration.name):
+        return
+    for pair, name, free in _required(it):
+        rows = f"have NULL in {' or '.join(free)}, and {name} is NOT NULL from expand on"
+        if count := _counted(it, f"SELECT count(*) FROM {pair.table} WHERE (\n{pair.forward[name]}\n) IS NULL"):
+            yield f"{words(pair)}: {count} rows {rows}, but forward makes NULL of them: {_without_null(name)}, or give these rows a value first"
+        elif not pair.lossy and (count := _counted(it, _unreturned(it, pair, free))):
+            way = "let backward say nullif(..., '') if it may, give these rows a value first, or declare it with lossy = true"
+            yield f"{words(pair)}: {count} rows {rows}, but backward makes another value of what they become: {way}"
 
 
 def lacking(it: Prospect) -> Iterator[str]:
@@ -126,6 +136,36 @@ def demanding(it: Prospect) -> Iterator[str]:
             if left and not speaks_of("\n".join([expand, *others]), name):
                 way = f"drop it there, or say ALTER TABLE {pair.table} ALTER COLUMN {it.server.quoted(name)} DROP NOT NULL"
                 yield f"contract.sql leaves {name} of {pair.table}, NOT NULL without a default: after it an INSERT fails that does not give it; {way}"
+
+
+def _required(it: Prospect) -> Iterator[tuple[Pair, str, list[str]]]:
+    """New columns that are NOT NULL while the old version runs, each with its pair and the old columns that may be NULL."""
+    for pair in it.migration.pairs:
+        columns = it.server.columns(pair.table)
+        free = [name for name in pair.old if name in columns and columns[name].nullable]
+        for name in pair.forward if free else ():
+            if (name in columns and not columns[name].nullable) or _said_required(it.migration.sql("expand"), name):
+                yield pair, name, free
+
+
+def _without_null(name: str) -> str:
+    return f"let {name} be NULL until contract, or forward say coalesce(..., '') and backward nullif(..., '')"
+
+
+def _unreturned(it: Prospect, pair: Pair, free: Sequence[str]) -> str:
+    """Counts the rows of which old -> new -> old makes a value where they have NULL."""
+    q = it.server.quoted
+    made = ", ".join([*map(q, pair.old), *(f"(\n{forward}\n) AS {q(name)}" for name, forward in pair.forward.items())])
+    back = " OR ".join(f"({q(name)} IS NULL AND (\n{pair.backward[name]}\n) IS NOT NULL)" for name in free)
+    return f"SELECT count(*) FROM (SELECT {made} FROM {pair.table}) AS {pair.table.rpartition('.')[2]} WHERE {back}"
+
+
+def _counted(it: Prospect, query: str) -> int:
+    """None where that cannot be tried: see ``_null``."""
+    try:
+        return int(it.server.rows(query)[0][0])
+    except Refused:
+        return 0
 
 
 def _said_required(expand: str, name: str) -> bool:

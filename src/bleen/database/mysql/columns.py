@@ -10,7 +10,7 @@ from bleen.database.tokens import read
 INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit")
 
 TEXTS = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215, "longtext": 4_294_967_295}
-_LENGTH = re.compile(r"(?:n?varchar|n?char|character(?: varying)?) *\( *(\d+) *\)", re.IGNORECASE)
+_LENGTH = re.compile(r"(?:(?:n|national +)?(?:varchar|char|character(?: varying)?)) *\( *(\d+) *\)", re.IGNORECASE)
 
 
 def characters(type: str) -> int:

@@ -142,7 +142,8 @@ class SQLite:
                     raise Taken(f"another migration of this database is under way: {holder or 'nobody knows whose'}; wait for it, or end it")
                 time.sleep(0.02)
             os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{self._application} (process {os.getpid()})".encode(), 0)
+            with suppress(OSError):  # on a full disk nobody reads whose it is
+                os.pwrite(handle, f"{self._application} (process {os.getpid()})".encode(), 0)
             yield
         finally:
             os.close(handle)
