@@ -15,6 +15,7 @@ from bleen import config
 from bleen.cli import main
 from bleen.host import clock, processes
 from bleen.providers.routers import listening
+from bleen.providers.routers.certificate import Certificate
 from bleen.testing.proxies import self_signed
 
 Found = Callable[[], dict[str, str]]
@@ -73,6 +74,16 @@ def test_a_certificate_that_has_run_out_is_not_ok(found: Found, tmp_path: Path, 
     monkeypatch.setattr(clock, "wall", lambda: now + 2 * 86400 + 60)
     (said,) = [what for what in found() if what.startswith("certificate: ")]
     assert said.startswith(f"certificate: {tls['certificate']} ran out on {time.strftime('%Y-%m-%d %H:', time.gmtime(now + 2 * 86400))}")
+
+
+def test_a_certificate_whose_dates_nobody_can_read_ends_no_doctor(found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls = self_signed(tmp_path / "tls")
+    text, listens = config.template("haproxy", "shop"), 'listen: "127.0.0.1:8080"'
+    Path("bleen.yaml").write_text(text.replace(listens, f"{listens}\n    tls: {{certificate: {tls['certificate']}, key: {tls['key']}}}"))
+    monkeypatch.setattr(Certificate, "check", lambda self: None)
+    Path(tls["certificate"]).write_text("-----BEGIN CERTIFICATE-----\nMAMwAQA=\n-----END CERTIFICATE-----\n")
+    said = [what for what, state in found().items() if "is good cannot be read" in what and state == "warn"]
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,12 @@ def _certificate(certificate: Certificate) -> Finding:
         certificate.check()
     except Refused as error:
         return Finding("no", str(error), "put a certificate there that can be used, with its key; a router that has had one goes on, and starts, with that")
-    ran_out = certificate.runs_out()
+    try:
+        ran_out = certificate.runs_out()
+    except ValueError as error:
+        return Finding(
+            "warn", f"certificate: until when {certificate.chain} is good cannot be read: {error}", f"openssl x509 -in {certificate.chain} -noout -dates"
+        )
     if ran_out <= clock.wall():
         since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ran_out))
         return Finding("warn", f"certificate: {certificate.chain} ran out on {since}: browsers refuse it", "renew it; it is taken up by itself")

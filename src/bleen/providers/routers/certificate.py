@@ -120,12 +120,18 @@ class Certificate:
         return ""
 
     def runs_out(self) -> float:
-        """Until when the certificate is good, in seconds since the epoch (RFC 5280, section 4.1: the third sequence of what is signed says it)."""
+        """Until when the certificate is good, in seconds since the epoch (RFC 5280, section 4.1: the third sequence of what is signed says it).
+
+        Raises ValueError for one that says it in another way.
+        """
         import calendar
 
-        signed = next(_parts(_certificate(self._first())))[1]
-        validity = [held for tag, held in _parts(signed) if tag == _SEQUENCE][2]
-        _, (tag, until) = _parts(validity)
+        try:
+            signed = next(_parts(_certificate(self._first())))[1]
+            validity = [held for tag, held in _parts(signed) if tag == _SEQUENCE][2]
+            _, (tag, until) = _parts(validity)
+        except (IndexError, StopIteration):
+            raise ValueError("the certificate has no dates where they belong") from None
         return calendar.timegm(time.strptime(until.decode(), "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"))
 
     def _first(self) -> str:
