@@ -141,7 +141,10 @@ def demanding(it: Prospect) -> Iterator[str]:
 def _required(it: Prospect) -> Iterator[tuple[Pair, str, list[str]]]:
     """New columns that are NOT NULL while the old version runs, each with its pair and the old columns that may be NULL."""
     for pair in it.migration.pairs:
-        columns = it.server.columns(pair.table)
+        try:
+            columns = it.server.columns(pair.table)
+        except Refused:  # what is no name of a table is told where the pair itself is looked at
+            continue
         free = [name for name in pair.old if name in columns and columns[name].nullable]
         for name in pair.forward if free else ():
             if (name in columns and not columns[name].nullable) or _said_required(it.migration.sql("expand"), name):
@@ -161,7 +164,7 @@ def _unreturned(it: Prospect, pair: Pair, free: Sequence[str]) -> str:
 
 
 def _counted(it: Prospect, query: str) -> int:
-    """None where that cannot be tried: see ``_null``."""
+    """0 where that cannot be tried: see ``_null``."""
     try:
         return int(it.server.rows(query)[0][0])
     except Refused:
