@@ -365,7 +365,7 @@ def test_what_the_tool_prints_is_judged(base: Base, project: Project) -> None:
 def test_a_contract_that_alembic_has_found_bleen_s_tables_for_is_refused_before_it_runs(base: Base, project: Project) -> None:
     """`alembic revision --autogenerate` finds tables that no model has, and writes that they are dropped."""
     revise(Path(project.home.directory), "c1", "r0", ("contract",), 'ALTER TABLE shop_user DROP COLUMN surname; DROP TABLE "public".bleen_step', "SELECT 1")
-    with pytest.raises(UserError, match=r"upgrade r0:c1 --sql` prints:\d+:\d+: it drops bleen_step: that is bleen's ledger; take it out"):
+    with pytest.raises(UserError, match=r"upgrade r0:c1 --sql` prints:\d+:\d+: \[bleens-own\] bleen_step is bleen's own, in contract too: "):
         allowed(Schema(base.open()), "1.1", [project.migration], project.home)
 
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from bleen.database.migration import Migration, parse
+from bleen.database.rules.own import LEDGER
 from bleen.database.server import Server, Told, Values
 from bleen.database.statements import Dialect
 from bleen.errors import Refused
@@ -68,8 +69,7 @@ class Step(NamedTuple):
     memo: Mapping[str, Any]
 
 
-TABLES = ("bleen_migration", "bleen_step", "bleen_environment")
-NOT_ITS_OWN = "that is bleen's ledger; take it out of what the tool drops, and have the tool leave it alone (docs/guide/adapters.md)"
+_NOT_ITS_OWN = "that is bleen's ledger; take it out of what the tool drops, and have the tool leave it alone (docs/guide/adapters.md)"
 """What to do where a tool drops the ledger, as its models know nothing of it."""
 
 _STORED: Mapping[Dialect, tuple[str, str]] = {"mysql": ("longtext", " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")}
@@ -118,17 +118,17 @@ class Ledger:
     @contextmanager
     def kept(self, told: Told) -> Iterator[None]:
         """Has the ledger outlive another program, which may take its tables for what its own models lack, and drop them; says so then."""
-        before = {table: self._server.rows(f"SELECT * FROM {table}") for table in TABLES}
+        before = {table: self._server.rows(f"SELECT * FROM {table}") for table in LEDGER}
         try:
             yield
         finally:
-            if dropped := [table for table in TABLES if not self._server.columns(table)]:
+            if dropped := [table for table in LEDGER if not self._server.columns(table)]:
                 with self._server.transaction():
                     self._create()
                     for table, rows in [(each, before[each]) for each in dropped]:
                         for row in rows:
                             self._server.rows(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
-                told(f"what it has dropped of {', '.join(dropped)} is there again: {NOT_ITS_OWN}")
+                told(f"what it has dropped of {', '.join(dropped)} is there again: {_NOT_ITS_OWN}")
 
     def entries(self) -> list[Entry]:
         """Every migration that this database has seen, in their order."""

@@ -9,9 +9,8 @@ from bleen.database.command import alembic, django
 from bleen.database.command.home import Home
 from bleen.database.command.revisions import would_run
 from bleen.database.command.running import asked
-from bleen.database.ledger import NOT_ITS_OWN, TABLES
 from bleen.database.migration import Migration
-from bleen.database.rules import IRREVERSIBLE, Script, rules
+from bleen.database.rules import IRREVERSIBLE, Script, own, rules
 from bleen.database.server import Server
 from bleen.database.statements import Statement, Unreadable
 from bleen.errors import Refused, UserError
@@ -71,19 +70,18 @@ class Printing:
         return scripts
 
     def ledger(self, migration: Migration) -> list[str]:
-        """What the command of a contract would take of bleen's own tables, a line each: an Alembic that compares them with models finds none for them, and
+        """What the command of a contract would do to what is bleen's own, a line each: an Alembic that compares them with models finds none for them, and
         prints that of a contract as well. What cannot be printed is no fault.
         """
         argv = alembic.printing(migration.command.sql, alembic.goal(migration.command.contract))
         if argv is None or self._home is None:
             return []
         try:
-            statements = self._server.split(asked(self._server, migration, "sql", argv, self._home))
-        except (UserError, Unreadable):
+            text = asked(self._server, migration, "sql", argv, self._home)
+        except UserError:
             return []
-        taken = [(s, sorted({thing.names[-1] for thing in self._server.takes(s) if thing.kind == "TABLE"} & {*TABLES})) for s in statements]
         where = f"{migration.name}, contract, what `{shlex.join(argv)}` prints"
-        return [f"{where}:{s.at.line}:{s.at.column}: it drops {', '.join(names)}: {NOT_ITS_OWN}" for s, names in taken if names]
+        return [f"{f.file}:{f.line}:{f.column}: [{f.rule}] {f.message}" for f in own.found(text, where, self._server.dialect)]
 
     def _all(self, migration: Migration, home: Home) -> list[Sequence[str]]:
         """The commands that print all of it."""

@@ -12,7 +12,8 @@ from bleen.database.tokens import words
 
 RULE = "bleens-own"
 
-_TABLES = frozenset({"bleen_migration", "bleen_step", "bleen_environment", "bleen_sync"})
+LEDGER = ("bleen_migration", "bleen_step", "bleen_environment")
+_TABLES = frozenset({*LEDGER, "bleen_sync"})
 _ANYWHERE, _OF_MYSQL = "~bleen_", "bleen_"
 """How triggers, functions and sequences of pairs begin; a table or a column of an application may begin like those of MySQL."""
 _SHAPE, _ROWS = words("ALTER DROP RENAME TRUNCATE"), words("DELETE INSERT REPLACE UPDATE")
