@@ -466,7 +466,7 @@ def test_a_copy_whose_port_somebody_else_has_got_gets_another_one_and_says_who_h
         now = platform.running()[GREEN].targets
         assert lost not in now
         assert now[1] == other
-        assert f"pid {os.getpid()} (" in platform.logs(GREEN, 1)[0]
+        assert any(line.startswith("1| ") and f"pid {os.getpid()} (" in line for line in platform.logs(GREEN, 20))
         host.clock.now += 60
         platform.tend(1)
         until("it is well there", lambda: platform.health(GREEN).healthy)
