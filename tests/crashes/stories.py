@@ -144,8 +144,9 @@ def go_on(service: ServiceOver[Any], interrupt: Interrupt, done: Callable[[Relea
 
 
 def points(interrupt: Interrupt) -> list[Point]:
-    """Those of a run at which a crash is worth trying."""
-    return [p for p in interrupt.points if not p.phase.startswith(LATER) and not any(read in p.call for read in READS)]
+    """Those of a run at which a crash is worth trying. Nothing that others can see is between two calls: after the one is before the next."""
+    seen = [p for p in interrupt.points if not p.phase.startswith(LATER) and not any(read in p.call for read in READS)]
+    return [*seen[:1], *(p for p in seen if p.when == "after")]
 
 
 def world(service: ServiceOver[Any]) -> dict[str, Any]:
