@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -987,6 +987,28 @@ def test_a_host_that_is_out_of_threads_for_a_while_neither_kills_nor_blinds(serv
         assert (service.release.phase, service.release.halted, served(service)) == (P.HOLDING, "", {GREEN: 100})
     service.platform.kill(GREEN)
     assert service.drive().phase is P.ROLLED_BACK
+
+
+@pytest.mark.parametrize("phase", [P.PROVISIONING, P.AWAITING_PROMOTION, P.PROMOTING, P.BAKING, P.ROLLING_BACK])
+def test_a_deadline_that_passed_while_nobody_looked_is_judged_by_a_look_of_now(service: FakeService, phase: Phase) -> None:
+    """Restart the engine: whatever phase it is in, the next one goes on. A version that became healthy while no engine was there did so in time."""
+    if phase is P.PROVISIONING:
+        service.platform.sicken("1.1")
+    service.deploy("1.1", P.HOLDING if phase is P.ROLLING_BACK else phase)
+    service.platform.sicken(BLUE if phase is P.ROLLING_BACK else GREEN, ready=1)
+    if phase is P.ROLLING_BACK:
+        service.ask(Verb.ROLLBACK)
+    service.clock.advance(1.0)  # what was seen is not what is
+    pass_time(service, 6.0)
+    looks = list[Callable[[], None]]()
+    service.engine.watch = Watch(looks.append)
+    service.clock.advance(3600.0)
+    for sick in ("1.1", BLUE, GREEN):
+        service.platform.recover(sick)
+    pass_time(service, 0.1)
+    assert (service.release.phase, service.release.halted) == (phase, ""), "it was judged before it was looked at"
+    service.engine.watch = Watch(lambda look: look())
+    assert service.drive(P.HOLDING).phase is (P.ROLLED_BACK if phase is P.ROLLING_BACK else P.HOLDING)
 
 
 def test_a_look_is_under_way_until_what_it_saw_is_there(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ Every function may be run again from its beginning after a crash at any instant,
 """
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 from bleen.engine.watch import Sight, Watch
@@ -33,13 +34,14 @@ class World(NamedTuple):
     def epoch(self) -> int:
         return self.service.epoch
 
-    def sight(self, release: Release, environment: Environment) -> Sight:
-        return self.watch.look(self.providers.platform, environment, release.plan.probe, self.now)
+    def sight(self, release: Release, environment: Environment, until: float = inf, since: float = -inf) -> Sight:
+        """What was last seen, or is seen since a moment. Behind a deadline it is looked anew, as only that says whether it was kept (``Sight.after``)."""
+        sight = self.watch.look(self.providers.platform, environment, release.plan.probe, self.now, until if self.now >= until else since)
+        return sight if sight.at >= since else Sight(trouble="looking")
 
-    def sight_now(self, release: Release, environment: Environment) -> Sight:
+    def sight_now(self, release: Release, environment: Environment, until: float) -> Sight:
         """What is seen since the phase was entered: traffic goes only to what is healthy now."""
-        sight = self.watch.look(self.providers.platform, environment, release.plan.probe, self.now, release.entered)
-        return sight if sight.at >= release.entered else Sight(trouble="looking")
+        return self.sight(release, environment, until, release.entered)
 
     def known(self) -> Mapping[Environment, Running]:
         """What runs; while the platform cannot say it, what the router knows, as damaged: that keeps nobody from going back to what is well."""
@@ -109,15 +111,15 @@ def provisioning(release: Release, world: World) -> Outcome:
                 world.router.settle(_without(world.router.routing(), other), world.epoch)
         platform.provision(new, plan.version, plan.platform["replicas"], world.epoch)
         return NotYet(f"{plan.version} to start", 0.0, release.entered + plan.probe.timeout, {"started": world.now})
-    sight = world.sight(release, new)
+    until: float = release.memo["started"] + plan.probe.timeout
+    sight = world.sight(release, new, until)
     if sight.healthy:
         return Done({"ready": sight.health.ready if sight.health else 0, "seconds": round(world.now - release.entered, 3)})
-    started: float = release.memo["started"]
     crashing = sight.health is not None and sight.health.crashing
-    if crashing or world.now >= started + plan.probe.timeout:
+    if crashing or sight.after(until):
         what = "keeps crashing" if crashing else f"did not become healthy within {duration(plan.probe.timeout)}"
         return Failed(f"{plan.version} {what}: {sight.why}", {"log": list(platform.logs(new, 20))})
-    return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.05, started + plan.probe.timeout)
+    return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.05, until)
 
 
 def testing(release: Release, world: World) -> Outcome:
@@ -143,13 +145,14 @@ def awaiting_promotion(release: Release, world: World) -> Outcome:
             return NotYet("`bleen promote`", plan.probe.interval, until)
         if plan.otherwise != "promote":
             return Failed(f"nobody promoted {plan.version} within {duration(plan.deadline)}")
-    sight = world.sight(release, release.environment)
+    unwell: float = release.memo.get("unwell", world.now)
+    patient = unwell + plan.probe.timeout
+    sight = world.sight(release, release.environment, patient)
     if sight.healthy:
         return Done()
-    unwell: float = release.memo.get("unwell", world.now)
-    if world.now >= unwell + plan.probe.timeout:
+    if sight.after(patient):
         return Failed(f"{plan.version} was not healthy enough to be promoted: {sight.why}")
-    return NotYet(f"{plan.version} to be healthy: {sight.why}", plan.probe.interval / 2, unwell + plan.probe.timeout, {"unwell": unwell})
+    return NotYet(f"{plan.version} to be healthy: {sight.why}", plan.probe.interval / 2, patient, {"unwell": unwell})
 
 
 def promoting(release: Release, world: World) -> Outcome:
@@ -158,11 +161,12 @@ def promoting(release: Release, world: World) -> Outcome:
     assert shares is not None, "PROMOTING intends shares"
     wanted = world.wanted(shares)
     if not world.router.routing().same_production(wanted):
-        sight = world.sight_now(release, new)
+        until = release.entered + plan.probe.timeout
+        sight = world.sight_now(release, new, until)
         if not sight.healthy:
-            if world.now >= release.entered + plan.probe.timeout:
+            if sight.after(until):
                 return Failed(f"{plan.version} was not healthy enough to take traffic: {sight.why}")
-            return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.02, release.entered + plan.probe.timeout)
+            return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.02, until)
         if left := world.router.prepare(wanted, world.epoch):  # the preview never leads to what is active
             return left
         world.router.route(wanted, world.epoch)
@@ -188,7 +192,7 @@ def baking(release: Release, world: World) -> Outcome:
         memo = {"baked": baked, "seen": None, "lost": lost}
         return NotYet("the router to send the traffic where it should; `bleen status` shows the drift", again, lost + DRIFTING, memo)
     if baked >= wanted:
-        return _unwell_after_its_bake(release, world, sight, baked)
+        return _unwell_after_its_bake(release, world, baked)
     if not serving:
         return NotYet(f"{plan.version} to be seen serving: {sight.why}", again, None, {"baked": baked, "seen": None})
     why = f"the end of the bake with {step(release).share} % of the traffic" + (f", but {sight.why}" if sight.why else "")
@@ -256,10 +260,10 @@ def rolling_back(release: Release, world: World) -> Outcome:
         platform.provision(old, plan.old_version, plan.old_replicas, world.epoch)
     wanted = world.wanted({old: 100}, running=running)
     if not world.router.routing().same_production(wanted):
-        sight = world.sight_now(release, old)
+        until = release.entered + plan.probe.timeout
+        sight = world.sight_now(release, old, until)
         if not _able(release, world, sight) and not release.forced:
-            until = release.entered + plan.probe.timeout
-            if world.now >= until:
+            if sight.after(until):
                 return Failed(
                     f"{plan.old_version} ({old.name}) is not healthy, traffic was left where it is: {sight.why}; `bleen rollback --force` moves it all the same"
                 )
@@ -318,11 +322,12 @@ WORK: Mapping[Phase, Callable[[Release, World], Outcome]] = {
 }
 
 
-def _unwell_after_its_bake(release: Release, world: World, sight: Sight, baked: float) -> NotYet | Halt:
+def _unwell_after_its_bake(release: Release, world: World, baked: float) -> NotYet | Halt:
     """A version that is neither well nor dead moves nothing; in the end a person is asked."""
     plan, unwell = release.plan, _since(release, world, "unwell")
     until = unwell + plan.probe.timeout
-    if world.now >= until and not sight.trouble:
+    sight = world.sight(release, release.environment, until)
+    if sight.after(until) and not sight.healthy and not sight.trouble:
         way = f"`bleen rollback` returns to {plan.old_version}" if plan.old else "`bleen close` leaves it so"
         return Halt(
             f"{plan.version} has baked, but was not healthy for {duration(plan.probe.timeout)}: {sight.why}; traffic was left where it is:"

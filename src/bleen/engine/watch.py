@@ -36,6 +36,12 @@ class Sight(NamedTuple):
         """Every target failed ``fall`` looks in a row, or its processes keep crashing."""
         return self.failures >= self.fall or (self.health is not None and self.health.crashing)
 
+    def after(self, deadline: float) -> bool:
+        """Whether the look began when a deadline had passed. What was seen earlier, or not at all, as no engine was there or a look takes its time, does not
+        say that it was missed.
+        """
+        return self.at >= deadline
+
     @property
     def why(self) -> str:
         if self.trouble or self.health is None:
