@@ -117,19 +117,23 @@ def test_status_says_that_a_renewed_certificate_cannot_be_used(tmp_path: Path, m
     service.close()
 
 
+@pytest.mark.parametrize("marked", ["with the paths", "by a bleen that wrote none"])
 @pytest.mark.parametrize("change", ["none", "tls", "kind"])
-def test_a_router_starts_with_the_last_certificate_that_could_be_used_only_where_it_is_that_router_s(tmp_path: Path, change: str) -> None:
+def test_a_router_starts_with_the_last_certificate_that_could_be_used_only_where_it_is_that_router_s(tmp_path: Path, change: str, marked: str) -> None:
     """ "2 usage, configuration or a refusal [...], nothing touched": one that was moved to another domain would show the earlier one's."""
     place, tls, other = Place(NAME, tmp_path), self_signed(tmp_path / "tls"), self_signed(tmp_path / "other")
     place.make()
     was: dict[str, Any] = {"kind": "haproxy", "listen": free_address(), "preview": free_address(), "tls": tls}
-    wiring.certificate(place, was).begin(write_durably)
+    certificate = wiring.certificate(place, was)
+    certificate.begin(write_durably)
+    if marked == "by a bleen that wrote none":
+        certificate.mark.write_text("".join(certificate.mark.read_text().splitlines(keepends=True)[-2:]))
     for each in (tls, other):
         each["key"] = shutil.copy(self_signed(tmp_path / "renewed")["key"], each["key"])
     now = {"none": was, "tls": {**was, "tls": other}, "kind": {**was, "kind": "envoy"}}[change]
     refusal = pytest.raises(UserError, match="the key is not this certificate's; nothing was touched")
     with nullcontext() if change == "none" else refusal:
-        addresses.usable(place, now, "haproxy")
+        addresses.usable(place, now, was)
 
 
 def test_status_says_that_a_version_to_which_a_rollback_did_not_get_is_well_by_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,10 +46,10 @@ def _setting(value: Any) -> str:
     return "none" if value is None else duration(value) if isinstance(value, int | float) else str(value)
 
 
-def usable(place: Place, wanted: Mapping[str, Any], kind: str = "", but: Sequence[str] = ()) -> None:
+def usable(place: Place, wanted: Mapping[str, Any], was: Mapping[str, Any] | None = None, but: Sequence[str] = ()) -> None:
     """Raises UserError for what would keep the listener from being opened: a proxy that is not installed, a certificate, an address that is held.
 
-    ``kind`` is that of the router in whose place this one comes. The addresses in ``but`` are not asked for: the router that is to be closed listens there.
+    ``was`` is the router in whose place this one comes, with other settings. The addresses in ``but`` are not asked for: the router that is to be closed listens there.
     """
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         raise UserError("haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched")
@@ -58,7 +58,8 @@ def usable(place: Place, wanted: Mapping[str, Any], kind: str = "", but: Sequenc
         try:
             certificate.check()
         except Refused as error:
-            if but or kind not in ("", wanted["kind"]) or not certificate.lasts:  # else it starts with what it had
+            another = was is not None and any(was.get(name) != wanted[name] for name in ("kind", "tls"))
+            if but or another or not certificate.lasts:  # else it starts with what it had
                 raise UserError(f"{error}; nothing was touched") from None
     for address in (wanted["listen"], wanted["preview"]):
         if address not in but and (held := taken(place, address)) and not held.ours:

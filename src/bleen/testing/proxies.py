@@ -617,13 +617,18 @@ class ProxyContract(RouterContract):
             Path(old[which]).write_text(kept)
             done(lambda: site.router.up(Routing(), 1))
         mark, kept_pem = (site.place / f"certificate.{suffix}" for suffix in ("taken", "pem"))
-        mark.write_text("".join(mark.read_text().splitlines(keepends=True)[-2:]))  # as a bleen left them that kept nothing
+
+        def name_no_paths() -> None:
+            mark.write_text("".join(mark.read_text().splitlines(keepends=True)[-2:]))
+
+        name_no_paths()  # as a bleen left them that kept nothing
         kept_pem.unlink()
         kept_pem.symlink_to(old["certificate"])
         done(lambda: site.router.up(Routing(), 1))
         Path(old["key"]).unlink()
         with pytest.raises(Refused, match=old["key"]):
             site.router.up(Routing(), 1)
+        name_no_paths()  # as one left it that kept a copy: what has gone wrong since must not make it nobody's
         self.kill(site)
 
         def goes_on() -> bool:

@@ -99,7 +99,7 @@ def _changed(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> Mapp
         print(f"bleen: {access.name} comes up with the settings that it had ({changed}); `bleen up --apply` makes that change", file=sys.stderr)
         addresses.usable(access.place, was)
         return was
-    addresses.usable(access.place, wanted, was["kind"], both if listens else ())
+    addresses.usable(access.place, wanted, was, both if listens else ())
     _taken_over(access)  # from a deploy that drives, too: it goes on once we have ended
     if not args.json:
         cut = f"connections to {was['listen']} are cut now" if listens else "nothing listens yet, and nothing is cut"

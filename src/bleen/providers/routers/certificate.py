@@ -37,8 +37,11 @@ class Certificate:
 
     @property
     def lasts(self) -> bool:
-        """Whether ``kept`` holds something of these files that a proxy could use."""
-        return (text_of(self.mark) or "").startswith(self._paths) and self.kept.exists()
+        """Whether ``kept`` holds something of these files that a proxy could use. A mark that begins with a number was left by a bleen that wrote no paths:
+        it is of the files of the router as it is recorded. Beside a link, which such a one led to the files themselves, nothing was kept.
+        """
+        mark = text_of(self.mark) or ""
+        return (mark.startswith(self._paths) or mark[:1].isdecimal()) and self.kept.is_file() and not self.kept.is_symlink()
 
     @property
     def _paths(self) -> str:
