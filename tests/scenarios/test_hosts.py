@@ -205,7 +205,7 @@ def test_an_old_process_on_a_port_does_not_pass_for_the_new_version(shop: Shop) 
     finally:
         squatter.kill()
         squatter.wait()
-    assert f"another process (pid {squatter.pid}" in said.err
+    assert f"another process, pid {squatter.pid}" in said.err
     assert shop.serves() == "1.0"
 
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import resource
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from bleen.errors import Fenced, Unavailable
-from bleen.host import files
+from bleen.host import files, processes
 from bleen.host.files import Fence, Reserve, locked, write_durably
 from bleen.host.state import Place
+from bleen.testing.site import until
 from programs import child
 
 
@@ -111,15 +113,23 @@ def test_a_fence_of_which_a_power_cut_left_no_number_lets_the_first_effect_pass_
         raise AssertionError("the effect was carried out")
 
 
-def test_a_lock_is_had_by_one_process_and_let_go_when_it_is_killed(tmp_path: Path) -> None:
+def test_a_lock_is_had_by_one_process_which_is_named_and_let_go_when_it_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from bleen.host.files import locked\nwith locked(Path(sys.argv[1]), 5, ''): print(flush=True); sys.stdin.read()"
     )
     with child("-c", script, str(tmp_path / "lock")) as other:
         assert other.stdout
         other.stdout.readline()
-        with pytest.raises(Unavailable, match=r"another has it \(.*lock is locked\)"), locked(tmp_path / "lock", 0.05, "another has it"):
-            raise AssertionError("two have the lock")
+        holder = processes.find(other.pid)
+        assert holder
+        for words in (
+            r"another has it \(.*lock is locked by pid {pid} \(.*\)\)",
+            r"lock is locked by pid {pid} .*, which is stopped: `kill -CONT {pid}` lets it",
+        ):
+            with pytest.raises(Unavailable, match=words.format(pid=other.pid)), locked(tmp_path / "lock", 0.05, "another has it"):
+                raise AssertionError("two have the lock")
+            other.send_signal(signal.SIGSTOP)
+            until("it has stopped", lambda: holder.stopped)
         other.kill()
     with locked(tmp_path / "lock", 5, "another has it"):
         pass

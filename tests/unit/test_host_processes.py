@@ -99,6 +99,15 @@ def _is_called(pid: int, word: str) -> bool:
     return word in processes.command_line(pid)
 
 
+def test_a_command_line_of_many_lines_is_told_in_one_and_one_that_nobody_can_see_not_at_all() -> None:
+    with child("-c", "import sys\n\nprint = None\nsys.stdin.read()", "a\x1b[31m  b\n") as started:
+        until("it has its own command line", lambda: _is_called(started.pid, "[31m b"))
+        assert processes.named(started.pid).endswith(" -c import sys print = None sys.stdin.read() a [31m b)")
+        started.kill()
+        until("it is a zombie", lambda: processes.find(started.pid) is None)
+        assert processes.named(started.pid) == f"pid {started.pid}"
+
+
 def test_a_process_of_another_user_is_named_with_the_way_to_end_it() -> None:
     """What runs may be of somebody who acted here before: no one but its user, and root, can end it."""
 

@@ -180,7 +180,7 @@ def test_a_port_shared_with_a_stranger_is_not_the_instances_own(listener: tuple[
         intruder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         intruder.bind(("127.0.0.1", port))
         intruder.listen()
-        assert Owners().objection(record, process, port).startswith(f"another process (pid {os.getpid()}, ")
+        assert Owners().objection(record, process, port).startswith(f"another process, pid {os.getpid()} (")
     assert Owners().objection(record, process, port) == ""
 
 

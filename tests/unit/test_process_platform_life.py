@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from bleen.providers.platforms.process import KEPT, LETTING_GO, ProcessPlatform
 from bleen.providers.platforms.process_record import State
 from bleen.testing.interrupt import fork
 from bleen.testing.site import done, until
+from programs import child
 
 GREEN = Environment("green", 5)
 BLUE = Environment("blue", 4)
@@ -499,14 +501,44 @@ def test_a_port_is_left_to_one_whom_we_may_not_look_into_once_it_cannot_be_the_c
         assert platform.running()[GREEN].alive == 0, "it waits to be started again all the same"
 
 
-def test_a_copy_for_which_there_is_no_other_port_is_not_started_and_says_who_has_its_own(host: Host) -> None:
+def test_a_copy_for_which_there_is_no_other_port_is_not_started_says_who_has_its_own_and_has_not_crashed_by_that(host: Host) -> None:
+    """ "An environment whose processes all keep crashing (three restarts each within a minute) is dead": one that could not be restarted is well once it is."""
     platform = host.platform(ports=[host.ports[0], host.ports[0]])
     platform.provision(GREEN, "1.0", 1, 1)
     host.kill(GREEN, 1)
     with socket.create_server(platform.running()[GREEN].targets[0]):
-        platform.tend(1)
+        for _ in range(4):
+            platform.tend(1)
+            host.clock.now += 10
         assert f"pid {os.getpid()} (" in platform.health(GREEN).why
         assert host.carriers() == []
+        assert len([line for line in platform.logs(GREEN, 50) if f"cannot be started: pid {os.getpid()} (" in line]) == 1
+    platform.tend(1)
+    assert host.carriers() == ["green-5/1"]
+    assert not platform.health(GREEN).crashing
+
+
+def test_while_another_service_is_given_ports_nobody_waits_for_it_who_needs_none_or_comes_round_again(host: Host) -> None:
+    platform = host.platform()
+    platform.provision(GREEN, "1.0", 2, 1)
+    platform.provision(BLUE, "1.0", 2, 1)
+    done(lambda: platform.retire(BLUE, 1, 1))
+    for n in (1, 2):
+        host.kill(GREEN, n)
+    first, second = platform.running()[GREEN].targets
+    script = "import fcntl, sys; lock = open(sys.argv[1], 'a'); fcntl.flock(lock, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    with socket.create_server(first), socket.create_server(second):
+        with child("-c", script, str(host.root / "ports.lock")) as other:
+            assert other.stdout
+            other.stdout.readline()
+            began = time.monotonic()
+            platform.tend(1)
+            platform.provision(BLUE, "1.0", 2, 1)
+            assert time.monotonic() - began < 4
+            assert f"is locked by pid {other.pid} (" in platform.health(GREEN).why
+        host.clock.now += 1
+        platform.tend(1)
+    assert host.carriers() == ["blue-4/1", "blue-4/2", "green-5/1", "green-5/2"]
 
 
 def test_no_port_is_given_to_two_environments_of_a_host_and_none_again_at_once(host: Host, claimed: list[int]) -> None:
@@ -764,7 +796,7 @@ def test_somebody_who_joined_the_port_is_noticed(host: Host) -> None:
     port = platform.running()[GREEN].targets[0].port
     with socket.create_server(("127.0.0.1", port)):
         why = platform.health(GREEN).why
-    assert why.startswith(f"green-5/1 127.0.0.1:{port}: another process (pid {os.getpid()}, ")
+    assert why.startswith(f"green-5/1 127.0.0.1:{port}: another process, pid {os.getpid()} (")
     assert why.endswith(" listens there")
 
 

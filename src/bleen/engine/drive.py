@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from bleen.engine.tick import Engine
 from bleen.engine.upkeep import TEND_EVERY, Upkeep
 from bleen.errors import BleenError, Fenced, Held, Refused, StaleWriter, Unavailable, trace
-from bleen.host.processes import Process, command_line, is_bleen, me
+from bleen.host.processes import Process, is_bleen, me, named
 from bleen.lifecycle import Answer, Event, Phase, Release, ReleaseId, Service, Verb
 from bleen.ports import SILENT, Holder, Journal
 
@@ -85,8 +85,7 @@ class Driver:
             recorded = self._journal.service(self._name).holder
             if blocker is not None:
                 if (recorded is None or blocker != recorded.process) and not is_bleen(blocker.pid):
-                    said = command_line(blocker.pid)
-                    raise Unavailable(f"{error}: pid {blocker.pid} ({said}), which is not bleen's; end it, or wait for it") from None
+                    raise Unavailable(f"{error}: {named(blocker.pid)}, which is not bleen's; end it, or wait for it") from None
                 end(blocker)
                 self.ended_resident |= recorded is not None and blocker == recorded.process and recorded.resident
             return work()

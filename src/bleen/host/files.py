@@ -257,8 +257,18 @@ def _lock(handle: int, path: Path, deadline: float, why: str) -> None:
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise Unavailable(f"{why} ({path} is locked)") from None
+                raise Unavailable(f"{why} ({path} is locked{_by(path)})") from None
             time.sleep(0.005)
+
+
+def _by(path: Path) -> str:
+    """Who has locked a file, and the way on where only a person has one; empty where it cannot be seen."""
+    from bleen.host import processes  # only to say who it is
+
+    holder = processes.locker(str(path))
+    if holder is None:
+        return ""
+    return f" by {processes.named(holder.pid)}{f', which is stopped: `kill -CONT {holder.pid}` lets it go on' if holder.stopped else ''}"
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -63,7 +63,7 @@ class Process(NamedTuple):
         except ProcessLookupError:
             return False
         except PermissionError:
-            raise PermissionError(errno.EPERM, f"pid {self.pid} ({command_line(self.pid)}) is another user's; end it as root: `kill {self.pid}`") from None
+            raise PermissionError(errno.EPERM, f"{named(self.pid)} is another user's; end it as root: `kill {self.pid}`") from None
         finally:
             os.close(handle)
 
@@ -226,9 +226,28 @@ def owner(port: int) -> int | None:
     return holder(inodes) if inodes else None
 
 
+def locker(path: str) -> Process | None:
+    """The living process that has taken a flock(2) on a file and has it open, by /proc/locks (proc(5)); None where that does not tell, or we may not look."""
+    try:
+        file = os.stat(path)
+        with open("/proc/locks", encoding="ascii") as f:
+            locks = [line.split() for line in f]
+    except OSError:  # as with systemd's ProcSubset=pid
+        return None
+    holders = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{file.st_ino}"))
+    return next((find(pid) for pid in holders if _has_open(pid, file)), None)
+
+
 def command_line(pid: int) -> str:
-    """What a process was started as, for people to read; empty if it is gone."""
-    return " ".join(_arguments(pid)).strip()
+    """What a process was started as, in one line for people to read; empty if it is gone."""
+    text = " ".join(_arguments(pid))
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def named(pid: int) -> str:
+    """A process as people are told of it: its pid, and what it was started as where that is known."""
+    said = command_line(pid)[:100]
+    return f"pid {pid} ({said})" if said else f"pid {pid}"
 
 
 def program(pid: int) -> str:
@@ -288,6 +307,13 @@ def _environment(pid: int) -> list[bytes]:
             return [entry for entry in f.read().split(b"\0") if b"=" in entry]
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return []
+
+
+def _has_open(pid: int, file: os.stat_result) -> bool:
+    try:
+        return any(os.path.samestat(file, os.stat(f"/proc/{pid}/fd/{each}")) for each in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:  # it is gone, closes one just now, or is another user's
+        return False
 
 
 def _carries(pid: int, mark: str) -> bool:

@@ -104,7 +104,7 @@ def in_the_way(path: Path) -> list[Lock]:
 def words(lock: Lock) -> str:
     """For people."""
     doing = "writes" if lock.writes else "reads"
-    return f"process {lock.pid} ({_application(lock.pid) or 'no ' + APPLICATION}, {doing}): {' '.join(command_line(lock.pid).split())[:80]}"
+    return f"process {lock.pid} ({_application(lock.pid) or 'no ' + APPLICATION}, {doing}): {command_line(lock.pid)[:80]}"
 
 
 def _application(pid: int) -> str:

@@ -207,11 +207,11 @@ class ProcessPlatform:
             self._reserve.within(lambda: process_record.write(path, resized))
         return resized
 
-    def _move(self, path: Path, record: Record, n: int, taken: process_ports.Stranger) -> Record:
-        """Gives an instance another port, and says in its log who has the one that it had. Raises Refused if none is free."""
+    def _move(self, path: Path, record: Record, n: int, taken: process_ports.Stranger, patience: float) -> Record:
+        """Gives an instance another port, and says in its log who has the one that it had. Raises Refused if none is free, and what ``giving_out`` does."""
         had, limits = record.ports[n - 1], self._settings.get("ports") or process_ports.RANGE
         try:
-            with process_ports.giving_out(self._ports, limits, 1) as (port,):
+            with process_ports.giving_out(self._ports, limits, 1, patience) as (port,):
                 moved = record._replace(ports=(*record.ports[: n - 1], port, *record.ports[n:]))
                 self._reserve.within(lambda: process_record.write(path, moved))
         except Refused as error:
@@ -222,6 +222,7 @@ class ProcessPlatform:
     def _start(self, environment: Environment, path: Path, record: Record, eager: bool) -> list[PortError]:
         """Starts what is wanted, does not run and is due; answers what could not be started. ``eager`` tries that again at once."""
         failures: list[PortError] = []
+        patience = process_ports.PATIENCE if eager else 0.0  # what is tended comes round again
         deadline = self._now() + LAUNCHING
         with self._states(path) as states:
             for n in range(1, record.replicas + 1):
@@ -235,11 +236,12 @@ class ProcessPlatform:
                     states[n] = state = state.died(self._now())
                 taken = process_ports.stranger(record.ports[n - 1], path / f"{n}.json")
                 closing = taken is not None and taken.may_be_closing and state.ended is not None and self._now() < state.ended + LETTING_GO
+                unmoved: PortError | None = None
                 if taken and not closing:  # while it waits to be started again, too: routers send to its port
                     try:
-                        record, taken = self._move(path, record, n, taken), None
+                        record = self._move(path, record, n, taken, patience)
                     except PortError as error:
-                        states[n] = state = state._replace(why=str(error))
+                        unmoved, states[n] = error, (state := self._unable(path, n, state, error))
                 if state.due is not None and self._now() < state.due and not (eager and state.why):
                     continue
                 if process:
@@ -253,14 +255,20 @@ class ProcessPlatform:
                     failures.append(Unavailable(f"port {record.ports[n - 1]} is still held by {environment}/{n}, which has just ended"))
                     continue
                 try:
-                    if taken:
-                        record = self._move(path, record, n, taken)
+                    if unmoved:
+                        raise unmoved
                     self._launch(environment, path, record, n)
                     states[n] = state.launched(self._now())
                 except PortError as error:
-                    states[n] = state.failed(self._now(), str(error))
+                    states[n] = self._unable(path, n, state, error).failed(self._now())
                     failures.append(error)
         return failures
+
+    def _unable(self, path: Path, n: int, state: State, error: PortError) -> State:
+        """The state of an instance that cannot be started; its log says why, once."""
+        if state.why != str(error):
+            self._say(path, n, f"cannot be started: {error}")
+        return state._replace(why=str(error))
 
     def _launch(self, environment: Environment, path: Path, record: Record, n: int) -> None:
         program = process_record.program(path, record, environment, n, process_record.secrets(str(path / "secrets.json")))
@@ -341,7 +349,7 @@ class ProcessPlatform:
         if process is None or not process.alive:
             if process is None or state.why:
                 return state.why or "was not started yet"
-            pause = process_record.backoff(state.crashes)  # not what is left of it: words that change at every look would be journalled at every look
+            pause = state.pause  # not what is left of it: words that change at every look would be journalled at every look
             return f"crashed{_times(state.crashes + 1)}{f', starts again within {duration(pause)}' if state.due is not None and pause else ''}"
         if state.ending is not None:
             return "is ending"

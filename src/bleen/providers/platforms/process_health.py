@@ -176,7 +176,7 @@ def _named(inodes: set[str]) -> str:
     pid = processes.holder(inodes)
     if pid is None:
         return "another process, which we may not look into, listens there"
-    return f"another process (pid {pid}, {processes.command_line(pid)[:100]}) listens there"
+    return f"another process, {processes.named(pid)}, listens there"
 
 
 def _as_proc(address: bytes) -> str:

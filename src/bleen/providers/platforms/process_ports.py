@@ -14,16 +14,22 @@ from bleen.host.files import counted, keep_count, locked
 from bleen.providers.platforms import process_record
 
 RANGE = (20000, 29999)
+PATIENCE = 0.5
+"""Seconds to wait for a lock of all services while the fence of one is held, at which its rollback waits."""
 
 
 @contextmanager
-def giving_out(lock: Path, limits: Sequence[int], count: int) -> Iterator[tuple[int, ...]]:
-    """So many ports that nobody has; they must be recorded before this ends. Raises Refused if there are not as many in the range.
+def giving_out(lock: Path, limits: Sequence[int], count: int, patience: float = PATIENCE) -> Iterator[tuple[int, ...]]:
+    """So many ports that nobody has; they must be recorded before this ends. Raises Refused if there are not as many in the range, and Unavailable while
+    another service is given some, which takes milliseconds, after ``patience`` seconds.
 
     The search goes on after the last port given out (the lock's own content), so that a port is not used again while somebody may still send to its
     last owner. The kernel's ephemeral range is left out: a client's connection could hold a port of it.
     """
-    with locked(lock, 5, "ports are being given out to another service") as handle:
+    if count == 0:
+        yield ()
+        return
+    with locked(lock, patience, "ports are being given out to another service") as handle:
         low, high = limits
         kernel = processes.ephemeral()
         usable = [port for port in range(low, high + 1) if port not in kernel]
@@ -40,8 +46,7 @@ def giving_out(lock: Path, limits: Sequence[int], count: int) -> Iterator[tuple[
                 f"only {len(found)} of {count} ports are free in {low}-{high} (without {kernel[0]}-{kernel[-1]}, from which the kernel gives ports to"
                 " clients); set platform.process.ports to a larger range"
             )
-        if found:
-            keep_count(handle, found[-1])
+        keep_count(handle, found[-1])
         yield tuple(found)
 
 
@@ -61,7 +66,7 @@ class Stranger(NamedTuple):
         return self.pid is None and os.geteuid() in (0, self.uid)
 
     def __str__(self) -> str:
-        return f"pid {self.pid} ({processes.command_line(self.pid)[:100]})" if self.pid else f"a process of uid {self.uid}, which we may not look into,"
+        return processes.named(self.pid) if self.pid else f"a process of uid {self.uid}, which we may not look into,"
 
 
 def stranger(port: int, record: Path) -> Stranger | None:

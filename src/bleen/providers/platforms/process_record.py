@@ -101,7 +101,9 @@ class State(NamedTuple):
     crashing: bool = False
     """It was restarted three times within a minute, and has had no good run since."""
     due: float | None = None
-    """When it is to be started again; None unless it has crashed."""
+    """When it is to be started again; None unless it has crashed, or could not be started."""
+    failures: int = 0
+    """How often in a row it could not be started since it last ran: nothing that it did, and no crash."""
     why: str = ""
     """Why it could not be started; empty if it could."""
     ending: float | None = None
@@ -115,29 +117,34 @@ class State(NamedTuple):
     def died(self, now: float) -> "State":
         """Ended by itself: to be started again at once after a good run, else after 0, 1, 2, 4 ... 30 s."""
         fresh = State(self.started) if now - self.started >= GOOD_RUN else self
-        return fresh._replace(due=now + backoff(fresh.crashes))
+        return fresh._replace(due=now + fresh.pause)
+
+    @property
+    def pause(self) -> float:
+        """Seconds from its end, or from the last try to start it, to the next start."""
+        return backoff(self.crashes + self.failures)
 
     @property
     def ended(self) -> float | None:
         """When it ended, or was last tried to be started; None unless it is to be started again."""
-        return None if self.due is None else self.due - backoff(self.crashes)
+        return None if self.due is None else self.due - self.pause
 
     def launched(self, now: float) -> "State":
-        if self.due is None:
+        if self.due is None or (self.failures and not self.started):  # it never ran, and nothing of it crashed
             return State(now)
         restarts = (*self.restarts, now)[-3:]
         crashing = self.crashing or (len(restarts) == 3 and now - restarts[0] <= GOOD_RUN)
         return State(now, self.crashes + 1, restarts, crashing)
 
-    def failed(self, now: float, why: str) -> "State":
-        """Could not be started: as good as a start that crashed at once."""
-        once = self._replace(due=now).launched(now)
-        return once._replace(due=now + backoff(once.crashes), why=why)
+    def failed(self, now: float) -> "State":
+        """Could not be started: tried again as late as if it had crashed."""
+        once = self._replace(failures=self.failures + 1)
+        return once._replace(due=now + once.pause)
 
 
-def backoff(crashes: int) -> float:
-    """Seconds to wait before the next restart, after so many in a row."""
-    return min(30.0, 2.0 ** min(crashes - 1, 5)) if crashes else 0.0
+def backoff(times: int) -> float:
+    """Seconds to wait before the next start, after so many in a row."""
+    return min(30.0, 2.0 ** min(times - 1, 5)) if times else 0.0
 
 
 def read(path: Path) -> Record | None:
@@ -230,7 +237,7 @@ def _state(row: Mapping[str, Any]) -> State:
     family = tuple((int(pid), int(start)) for pid, start in row.get("family", ()))
     state = State(**{**known, "restarts": tuple(row["restarts"]), "told": tuple(row["told"]), "family": family})
     times = (state.started, *state.restarts, *(each for each in (state.due, state.ending) if each is not None))
-    _must_be((times, (int, float)), ((state.crashes, *state.told), int), ((state.crashing, state.killed), bool), ((state.why,), str))
+    _must_be((times, (int, float)), ((state.crashes, state.failures, *state.told), int), ((state.crashing, state.killed), bool), ((state.why,), str))
     return state
 
 
