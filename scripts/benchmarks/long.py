@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.service import ROUTERS, Service, up, users
 from benchmarks.table import Table
 from bleen.providers.routers.envoy_admin import Admin
+from bleen.providers.routers.unanswering import Proxy
 from bleen.testing.site import until
 
 RELEASES = 300
@@ -106,7 +107,8 @@ def _processes(service: Service) -> list[int]:
 def _configuration(service: Service) -> float:
     """Bytes of what the running proxy says that it does."""
     if service.router == "envoy":
-        with Admin(service.state / "router" / "envoy" / "admin.sock") as admin:
+        place = service.state / "router"
+        with Admin(place / "envoy" / "admin.sock", Proxy(place / "envoy.json", service.listen, service.listen)) as admin:
             return len(admin.get("/config_dump")) + len(admin.get("/stats?usedonly"))
     said = b""
     for command in (b"show map routes.map\n", b"show servers state\n", b"show stat\n"):

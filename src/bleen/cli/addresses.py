@@ -49,7 +49,8 @@ def _setting(value: Any) -> str:
 def usable(place: Place, wanted: Mapping[str, Any], was: Mapping[str, Any] | None = None, but: Sequence[str] = ()) -> None:
     """Raises UserError for what would keep the listener from being opened: a proxy that is not installed, a certificate, an address that is held.
 
-    ``was`` is the router in whose place this one comes, with other settings. The addresses in ``but`` are not asked for: the router that is to be closed listens there.
+    ``was`` is the router in whose place this one comes, with other settings. The addresses in ``but`` are not asked for: the router that is to be closed
+    listens there.
     """
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         raise UserError("haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched")
@@ -87,14 +88,14 @@ def taken(place: Place, address: str) -> Taken | None:
         except OSError as error:
             pid = processes.owner(int(port)) if error.errno == errno.EADDRINUSE else None
             if pid is None:
-                look = "look as root who holds it, or " if error.errno == errno.EADDRINUSE else ""
+                look = f"{listening.unseen(int(port))}, or " if error.errno == errno.EADDRINUSE else ""
                 return Taken(f"cannot be listened on: {listening.reason(address, error)}", f"{look}{_ANOTHER}")
             return _held(place, pid)
     return None
 
 
 def _held(place: Place, pid: int) -> Taken:
-    why, record = f"is held by pid {pid} ({processes.command_line(pid)[:100]})", processes.variable(pid, launch.MARK)
+    why, record = f"is held by {processes.named(pid)}", processes.variable(pid, launch.MARK)
     owner = state.holding(record)
     if owner is None:
         return Taken(f"{why}{_orphan(Path(record))}", f"end it, or {_ANOTHER}")
@@ -115,5 +116,5 @@ def _orphan(record: Path) -> str:
         return ""
     service = record.parent.parent
     started = {pid: Path(value) for pid, value in processes.variables(launch.MARK).items()}
-    behind = [f"pid {pid} ({processes.command_line(pid)[:60]})" for pid, other in started.items() if other.is_relative_to(service / "environments")]
+    behind = [processes.named(pid) for pid, other in started.items() if other.is_relative_to(service / "environments")]
     return f"; it is a router that bleen started for {service.name}, whose journal is gone; behind it: {', '.join(behind) or 'nothing that runs'}"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
 from bleen.host import logs, processes
 from bleen.model import Environment, NotYet, Routing
 from bleen.plan import Probe
@@ -601,6 +601,15 @@ class ProxyContract(RouterContract):
             assert site.get()[:2] == (200, "blue")
         assert client.finish()[2].endswith(b"end")
         assert self.copies(site) == 1
+
+    def test_a_proxy_that_does_not_run_while_its_address_is_held_is_told_with_the_holder(self, make: Make) -> None:
+        site = make()
+        with pytest.raises(Unavailable, match=r"`bleen up` starts it$"):
+            site.router.routing()
+        for address in (site.listen, site.preview):
+            way = rf"{address} is held by pid {os.getpid()} \(.*\): stop that, then `bleen up` starts it$"
+            with self.held(site, address), pytest.raises(Unavailable, match=way):
+                site.router.routing()
 
     def test_a_certificate_that_cannot_be_used_is_refused_and_the_old_one_is_shown_after_a_restart_too(self, make: Make, fleet: Fleet, tmp_path: Path) -> None:
         old, new = self_signed(tmp_path / "old"), self_signed(tmp_path / "new")

@@ -215,7 +215,7 @@ class Envoy:
     # the process
 
     def _admin(self) -> Admin:
-        return Admin(self._files / config.ADMIN, lambda: unanswering.running(self._record, self._listener.listen))
+        return Admin(self._files / config.ADMIN, unanswering.Proxy(self._record, self._listener.listen, self._listener.preview))
 
     def _start(self, routing: Routing) -> None:
         import resource

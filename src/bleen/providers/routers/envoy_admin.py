@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bleen.errors import Unavailable
-from bleen.host.processes import Process
-from bleen.providers.routers.unanswering import way
+from bleen.providers.routers.unanswering import Proxy
 
 PATIENCE = 1.5
 """Seconds that one answer may take. It is milliseconds, so whoever is longer hangs or has been stopped."""
@@ -23,9 +22,9 @@ class Absent(Unavailable):
 class Admin:
     """One connection, for the calls of one look at Envoy. Everything that goes wrong raises Unavailable."""
 
-    def __init__(self, path: Path, running: Callable[[], Process | None] = lambda: None) -> None:
-        """``running`` finds the Envoy that does not answer."""
-        self._path, self._running = path, running
+    def __init__(self, path: Path, proxy: Proxy) -> None:
+        """``path`` is the socket of ``proxy``."""
+        self._path, self._proxy = path, proxy
         self._pending = b""
         self._deadline = 0.0
         try:
@@ -64,7 +63,7 @@ class Admin:
     def get_all(self, *targets: str) -> list[bytes]:
         """The same of several, asked at once, each on a connection of its own: Envoy's administration knows no pipelining."""
         with ExitStack() as beside:
-            each = [self, *(beside.enter_context(Admin(self._path, self._running)) for _ in targets[1:])]
+            each = [self, *(beside.enter_context(Admin(self._path, self._proxy)) for _ in targets[1:])]
             for admin, target in zip(each, targets, strict=True):
                 admin._send(target)
             return [admin._told(target) for admin, target in zip(each, targets, strict=True)]
@@ -131,9 +130,9 @@ class Admin:
 
     def _unavailable(self, error: Exception) -> Unavailable:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            process = self._running()
+            process = self._proxy.running()
             said = f"Envoy (pid {process.pid}) runs, but" if process else "Envoy is not running:"
-            return Absent(f"{said} nobody listens on {self._path}; {way(process)}")
+            return Absent(f"{said} nobody listens on {self._path}; {self._proxy.way(process)}")
         if isinstance(error, TimeoutError):
-            return Unavailable(f"Envoy hangs: no answer on {self._path} within {PATIENCE} s; {way(self._running())}")
+            return Unavailable(f"Envoy hangs: no answer on {self._path} within {PATIENCE} s; {self._proxy.way(self._proxy.running())}")
         return Unavailable(f"Envoy gives no sensible answer on {self._path}: {error}")

@@ -175,6 +175,7 @@ class HAProxy:
         self._certificate = Certificate(place, listener.tls) if listener.tls else None
         self._settings = Settings(listener, asked)
         self._record, self._log, self._ending = place / "haproxy.json", place / "haproxy.log", place / "ending"
+        self._proxy = unanswering.Proxy(self._record, listener.listen, listener.preview)
 
     def routing(self) -> Routing:
         return self._look().routing
@@ -372,14 +373,14 @@ class HAProxy:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise Unavailable(f"HAProxy in {self._place} cannot be asked: {error.strerror}") from None
-            process = unanswering.running(self._record, self._settings.listener.listen)
+            process = self._proxy.running()
             said = f"HAProxy (pid {process.pid}) runs but cannot be asked by {config.SOCKET}" if process else "HAProxy is not running"
-            raise Unavailable(f"{said} in {self._place} ({error.strerror}): {unanswering.way(process)}") from None
+            raise Unavailable(f"{said} in {self._place} ({error.strerror}): {self._proxy.way(process)}") from None
 
     def _silent(self) -> Unavailable:
-        process = unanswering.running(self._record, self._settings.listener.listen)
+        process = self._proxy.running()
         said = f"HAProxy (pid {process.pid}) runs but has not answered for {_ANSWER:g} s" if process else f"HAProxy in {self._place} does not answer"
-        return Unavailable(f"{said}: {unanswering.way(process)}")
+        return Unavailable(f"{said}: {self._proxy.way(process)}")
 
     # Its life
 

@@ -22,10 +22,19 @@ def require_free(address: str) -> None:
         if error.errno != errno.EADDRINUSE:
             raise Refused(f"the router cannot listen on {address}: {reason(address, error)}")
         if holder := processes.owner(int(address.rpartition(":")[2])):
-            raise Refused(f"{address} is held by pid {holder} ({processes.command_line(holder)}): stop it, or listen elsewhere")
+            raise Refused(f"{address} is held by {processes.named(holder)}: stop it, or listen elsewhere")
         if time.monotonic() > deadline:
-            raise Refused(f"{address} is held by a process that we may not see: stop it, or listen elsewhere")
+            raise Refused(f"{address} is in use, and by whom cannot be seen: {unseen(int(address.rpartition(':')[2]))}, or listen elsewhere")
         time.sleep(0.01)
+
+
+def unseen(port: int) -> str:
+    """What to do about a port that is in use, and of which no process is seen to listen there."""
+    if processes.listening(port):
+        return "look as root who holds it"
+    kernel = processes.ephemeral()
+    lent = f", as it is one of {kernel[0]}-{kernel[-1]}, which the kernel gives to clients" if processes.lent(port) else ""
+    return f"nobody listens there, so a connection has it{lent}: try again"
 
 
 def reason(address: str, error: OSError) -> str:
