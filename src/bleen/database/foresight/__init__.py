@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
 from bleen.database.command import HALVES
-from bleen.database.foresight import names, pairs, statements
+from bleen.database.foresight import losing, names, pairs, statements
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Migration
 from bleen.database.parts import words
@@ -39,6 +39,7 @@ _RISKS: tuple[_Question, ...] = (
     statements.unseen,
     pairs.defaultless,
     pairs.demanding,
+    losing.unruled,
     statements.needing,
     statements.missed,
     statements.overlooked,
