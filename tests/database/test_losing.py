@@ -1,5 +1,6 @@
 """What contract takes away for good with the old columns of a pair, told before the expand."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from bleen.database import connect
 from bleen.database.foresight import Foresight
 from bleen.database.migration import Migration, parse
+from bleen.database.operations import template
 from bleen.database.schema import Schema
 from databases import Base
 from mariadb import MariaBase
@@ -106,3 +108,49 @@ def test_mariadb_and_sqlite_are_told_of_what_goes_there(maria_base: MariaBase, t
         assert check.endswith("with it CHECK login <> 'login'; nothing says that of handle: let the ADD COLUMN of expand.sql say CHECK (handle <> 'login')")
         assert "with a default in the ADD COLUMN" in required
         assert of_contract(schema, renamed("login", "handle", type="text NOT NULL DEFAULT '' CHECK (handle <> 'login')")) == []
+
+
+MERGED = """[[sync]]
+table = "acc"
+old = ["first", "last"]
+new = ["whole"]
+forward = {{ whole = "{}" }}
+backward = {{ first = "{}", last = "coalesce(whole, '')" }}
+on_conflict = "new"
+lossy = true
+"""
+
+
+@pytest.mark.parametrize("dialect", ["postgres", "mysql", "sqlite"])
+@pytest.mark.parametrize(
+    ("forward", "first", "told"),
+    [
+        ("first || last", "whole", True),
+        ("coalesce(first, '') || coalesce(last, '')", "whole", False),
+        ("first || last", "coalesce(whole, 'Cher')", False),  # it comes back
+    ],
+)
+def test_the_plan_counts_the_rows_that_say_something_of_which_forward_makes_null(
+    request: pytest.FixtureRequest, tmp_path: Path, dialect: str, forward: str, first: str, told: bool
+) -> None:
+    """'0 rows lost or diverged'; lossy may have been declared for another loss."""
+    url = emptied(tmp_path) if dialect == "sqlite" else request.getfixturevalue("base" if dialect == "postgres" else "maria_base").url
+    if dialect == "mysql":
+        forward = f"concat({forward.replace('||', ',')})"
+    with closing(connect(url)) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, first varchar(9), last varchar(9))")
+        server.rows("INSERT INTO acc VALUES (1, 'Cher', NULL), (2, 'Ann', 'Lee'), (3, NULL, NULL), (4, '', NULL)")
+        files = {"expand.sql": "ALTER TABLE acc ADD COLUMN whole varchar(20);", "contract.sql": "ALTER TABLE acc DROP COLUMN first;"}
+        said = Foresight(Schema(server)).risks(parse("0007_whole", {**files, "migration.toml": MERGED.format(forward, first)}, ""))
+    lost = "1 rows have something in first or last, and forward makes NULL of it for whole"
+    assert [lost in each for each in said] == [True] * told
+
+
+def test_no_example_that_is_to_be_copied_makes_null_of_who_has_one_name(base: Base) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guide"
+    texts = [*(guide.joinpath(name).read_text() for name in ("database.md", "sync.md")), template("postgres").files["migration.toml"]]
+    examples = [said for text in texts for said in re.findall(r"rtrim\(.+\)(?=\"|;)", text)]
+    assert len(examples) >= 5
+    with base.connect() as db:
+        for each in examples:
+            assert db.execute(f"SELECT {each} FROM (SELECT 'Cher', NULL::text) AS t (first_name, last_name)").fetchall() == [("Cher",)], each

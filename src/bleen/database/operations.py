@@ -381,7 +381,7 @@ def template(dialect: Dialect) -> Imported:
 # The rows that are there: in batches, while everybody writes. (Or as one UPDATE in a backfill.sql.)
 # [backfill]
 # table = "users"
-# set = {{ full_name = "rtrim(first_name || ' ' || last_name)" }}
+# set = {{ full_name = "rtrim(coalesce(first_name, '') || ' ' || coalesce(last_name, ''))" }}
 # where = "full_name IS NULL"
 
 {"".join(f"# {line}".rstrip() + chr(10) for line in _EXAMPLE.splitlines())}
@@ -403,7 +403,7 @@ _EXAMPLE = pair_toml(
     "users",
     ("first_name", "last_name"),
     ("full_name",),
-    {"full_name": "rtrim(first_name || ' ' || last_name)"},
+    {"full_name": "rtrim(coalesce(first_name, '') || ' ' || coalesce(last_name, ''))"},
     {"first_name": "split_part(full_name, ' ', 1)", "last_name": "regexp_replace(full_name, '^[^ ]* ?', '')"},
 )
 

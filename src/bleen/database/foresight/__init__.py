@@ -40,6 +40,7 @@ _RISKS: tuple[_Question, ...] = (
     pairs.defaultless,
     pairs.demanding,
     losing.unruled,
+    losing.emptying,
     statements.needing,
     statements.missed,
     statements.overlooked,

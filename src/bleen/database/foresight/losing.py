@@ -1,4 +1,4 @@
-"""What is gone for good once a contract has dropped the old columns of a pair, and the new ones have not: rules and indexes."""
+"""What is gone for good once a contract has dropped the old columns of a pair, and the new ones have not: what rules and indexes they have, and values."""
 
 import re
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ _GIVES = {
 }
 """What says such a thing; a CHECK that is the safe way to NOT NULL is none."""
 _CAST = re.compile(r"::[\w ]+(\[\])?")
+_TYPES = {"postgres": "text", "mysql": "char", "sqlite": "text"}
 
 
 def unruled(it: Prospect) -> Iterator[str]:
@@ -40,6 +41,28 @@ def unruled(it: Prospect) -> Iterator[str]:
                 what = " ".join(word for word in (each.kind, each.name, each.body) if word)
                 yield f"contract.sql drops {', '.join(taken)} of {pair.table}, and with it {what}; {_again(it, pair, each)}"
         yield from _loosened(it, pair, gone, "\n".join(given))
+
+
+def emptying(it: Prospect) -> Iterator[str]:
+    """Rows whose old columns say something of which forward makes NULL, and backward nothing again, of a pair that is declared lossy, for another loss
+    perhaps; undeclared, expand refuses them.
+    """
+    for pair in it.migration.pairs:
+        if not pair.lossy or not _dropped(it, pair):
+            continue
+        q, type = it.server.quoted, _TYPES[it.server.dialect]
+        made = ", ".join([*map(q, pair.old), *(f"(\n{forward}\n) AS {q(name)}" for name, forward in pair.forward.items())])
+        null = " AND ".join(f"{q(name)} IS NULL" for name in pair.new)
+        lost = " OR ".join(f"(trim(CAST({q(name)} AS {type})) <> '' AND (\n{pair.backward[name]}\n) IS NULL)" for name in pair.old)
+        query = f"SELECT count(*) FROM (SELECT {made} FROM {pair.table}) AS {pair.table.rpartition('.')[2]} WHERE {null} AND ({lost})"
+        try:
+            count = int(it.server.rows(query)[0][0])
+        except Refused:  # a function of an expression is still to be made, say
+            continue
+        if count:
+            way = "let forward say coalesce(COLUMN, '') for a column that may be NULL"
+            lose = f"{count} rows have something in {' or '.join(pair.old)}, and forward makes NULL of it for {', '.join(pair.new)}"
+            yield f"{lose}: the new version does not see it, and contract takes it away for good; {way}"
 
 
 def _dropped(it: Prospect, pair: Pair) -> list[str]:
