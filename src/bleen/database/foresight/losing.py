@@ -54,13 +54,15 @@ def emptying(it: Prospect) -> Iterator[str]:
         made = ", ".join([*map(q, pair.old), *(f"(\n{forward}\n) AS {q(name)}" for name, forward in pair.forward.items())])
         null = " AND ".join(f"{q(name)} IS NULL" for name in pair.new)
         lost = " OR ".join(f"(trim(CAST({q(name)} AS {type})) <> '' AND (\n{pair.backward[name]}\n) IS NULL)" for name in pair.old)
-        query = f"SELECT count(*) FROM (SELECT {made} FROM {pair.table}) AS {pair.table.rpartition('.')[2]} WHERE {null} AND ({lost})"
+        known = it.server.columns(pair.table)
+        unwritten = " AND ".join(f"{q(name)} IS NULL" for name in pair.new if name in known) or "1 = 1"  # else the new version has said it
+        query = f"SELECT count(*) FROM (SELECT {made} FROM {pair.table} WHERE {unwritten}) AS {pair.table.rpartition('.')[2]} WHERE {null} AND ({lost})"
         try:
             count = int(it.server.rows(query)[0][0])
         except Refused:  # a function of an expression is still to be made, say
             continue
         if count:
-            way = "let forward say coalesce(COLUMN, '') for a column that may be NULL"
+            way = f"let forward say coalesce(COLUMN, '') for a column that may be NULL, or, once it is expanded, write {', '.join(pair.new)} of these rows"
             lose = f"{count} rows have something in {' or '.join(pair.old)}, and forward makes NULL of it for {', '.join(pair.new)}"
             yield f"{lose}: the new version does not see it, and contract takes it away for good; {way}"
 
@@ -89,7 +91,7 @@ def _again(it: Prospect, pair: Pair, thing: Going) -> str:
     """What gives the new column the same, where it is one for one and the dialect can."""
     new = ", ".join(pair.new)
     if len(pair.old) > 1 or len(pair.new) > 1 or thing.kind == "EXCLUDE":
-        return f"nothing says that of {new}: let expand.sql say what of it is to hold on"
+        return f"nothing says that of {new}: let {_file(it, 'expand.sql')} say what of it is to hold on"
     say, table, said = wording(it.server.dialect, it.migration.sql("expand")), re.sub(r'["`]', "", pair.table), _renamed(thing.body, pair)
     others = [pair.new[0] if name in pair.old else name for name in thing.columns]
     if thing.kind != "CHECK":
@@ -98,7 +100,12 @@ def _again(it: Prospect, pair: Pair, thing: Going) -> str:
         made = say.check(table, say.called(table, *others, "check"), said)
     else:
         return f"nothing says that of {new}: let the ADD COLUMN of expand.sql say CHECK ({said})"
-    return f"nothing says that of {new}: let expand.sql say {' '.join(made)}"
+    return f"nothing says that of {new}: let {_file(it, 'expand.sql')} say {' '.join(made)}"
+
+
+def _file(it: Prospect, file: str) -> str:
+    """Where it may still be said: what a database has seen does not change."""
+    return "a new migration" if it.ledger.entry(it.migration.name) else file
 
 
 def _loosened(it: Prospect, pair: Pair, gone: list[str], given: str) -> Iterator[str]:
@@ -108,12 +115,13 @@ def _loosened(it: Prospect, pair: Pair, gone: list[str], given: str) -> Iterator
         return
     if re.search(rf"(?<!\w){re.escape(new)}(?!\w)(?:\([^)]*\)|[^,;])*?(?<!\bIS )\bNOT\s+NULL\b", given, re.IGNORECASE):
         return
-    way = f"NOT NULL of {new} in contract.sql, before that"
+    way = f"NOT NULL of {new}"
     if it.server.dialect == "sqlite":
         way = "it with a default in the ADD COLUMN of expand.sql, as SQLite makes no column so later"
     elif it.server.dialect == "postgres":
         way = " ".join(line for line in wording("postgres").require(re.sub('"', "", pair.table), new, "") if not line.startswith("--"))
-    yield f"contract.sql drops {gone[0]} of {pair.table}, which is NOT NULL, and {new} may be NULL from then on: if it is not to be, let contract.sql say {way}"
+    may = f"contract.sql drops {gone[0]} of {pair.table}, which is NOT NULL, and {new} may be NULL from then on"
+    yield f"{may}: if it is not to be, let {_file(it, 'contract.sql')} say {way}"
 
 
 def _renamed(text: str, pair: Pair) -> str:
