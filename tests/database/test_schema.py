@@ -456,6 +456,18 @@ def test_a_reason_for_a_session_does_not_wave_a_trigger_through_and_what_one_let
     assert f"note: 0007_full_name: --because lets this pass: {passed}" in said
 
 
+def test_what_goes_for_good_with_a_contract_is_printed_before_it_is_done(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows(base, "ALTER TABLE users ADD COLUMN email text UNIQUE")
+    files = {"expand.sql": "ALTER TABLE users ADD COLUMN mail text;", "contract.sql": "ALTER TABLE users DROP COLUMN email;"}
+    pair = '[[sync]]\ntable = "users"\nold = ["email"]\nnew = ["mail"]\nforward = { mail = "email" }\nbackward = { email = "mail" }\non_conflict = "new"\n'
+    schema = Schema(base.open())
+    schema.expand([parse("0007_mail", {**files, "migration.toml": pair}, "")], "shop", 2, {})
+    schema.server.close()
+    assert main(["migrate", "contract", "--yes"]) == 0
+    goes = "UNIQUE users_email_key USING btree (email); nothing says that of mail: let a new migration say CREATE UNIQUE INDEX CONCURRENTLY users_mail_key"
+    assert f"note: 0007_mail: contract.sql drops email of users, and with it {goes}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("event", "fires"),
     [

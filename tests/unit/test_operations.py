@@ -115,6 +115,12 @@ def test_a_column_that_takes_the_place_of_another_is_not_made_not_null_on_sqlite
     assert migrations(from_words(words), "sqlite", "")
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_is_written_for_a_column_that_takes_the_place_of_another_says_what_does_not_come_with_it(dialect: Dialect) -> None:
+    (made,) = migrations(from_words(["rename_column", "table=a", "column=b", "to=c", "type=int"]), dialect, "")
+    assert "-- What is of b (UNIQUE, CHECK, indexes, a default) is not of c, and goes with contract" in made.files["expand.sql"]
+
+
 @pytest.mark.parametrize(
     ("toml", "why"),
     [

@@ -1,7 +1,7 @@
 """What is known of statements before they run, and no text tells: by what the database holds, or by a copy of it without rows."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bleen.database.migration import Locks, Pair
 from bleen.database.statements import Statement
@@ -49,6 +49,18 @@ class Otherwise(NamedTuple):
     way: str
 
 
+class Going(NamedTuple):
+    """A constraint or an index, which goes with any of its columns when that is dropped, without a word of the server's."""
+
+    table: str
+    """As it was asked for."""
+    kind: Literal["UNIQUE", "CHECK", "INDEX", "EXCLUDE"]
+    name: str
+    columns: tuple[str, ...]
+    body: str
+    """What it says, as it stands behind the name in a statement that makes it; of a CHECK, its expression."""
+
+
 class Catalogue:
     """Knows nothing; that of a dialect says what it can. Raises what ``server.Server`` does."""
 
@@ -90,6 +102,10 @@ class Catalogue:
     def loosens(self, statement: Statement, pair: Pair) -> str:
         """What takes NOT NULL off columns of the new side again, for a statement that puts it on them and does nothing else; empty where nobody knows."""
         return ""
+
+    def going(self, tables: Sequence[str]) -> list[Going]:
+        """What goes with a column of these tables, but for keys of rows and of other tables: those hold a column back."""
+        return []
 
     def merges(self, statement: Statement) -> list[str]:
         """The indexes of now that become part of what a statement makes, and are dropped with it."""

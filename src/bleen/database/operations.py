@@ -110,9 +110,14 @@ class _Moved(NamedTuple):
             way = "leave not_null out, or say a default where the operation takes one"
             raise UserError(f"SQLite makes no column NOT NULL that is there, as {', '.join(self.new)} is by then: {way}")
         required = [line for column, type in self.new.items() if later for line in say.require(self.table, column, type, self.default)]
+        old, new = ", ".join(self.old), ", ".join(self.new)
+        rules = [
+            f"-- What is of {old} (UNIQUE, CHECK, indexes, a default) is not of {new}, and goes with contract: say here what is to hold on.",
+            "-- `bleen migrate plan` tells which, and how.",
+        ]
         early = ["-- NOT NULL from the beginning, as SQLite makes no column so later: what is NULL for the old version is the default here."] * at_once
         return Steps(
-            [*early, *(line for column, type in self.new.items() for line in say.add_column(self.table, column, type, self.default, at_once))],
+            [*early, *(line for column, type in self.new.items() for line in say.add_column(self.table, column, type, self.default, at_once)), *rules],
             f"UPDATE {say.name(self.table)} SET {sets};",
             [*required, *(line for column in self.old for line in say.drop_column(self.table, column))],
             pair_toml(say.name(self.table), tuple(self.old), tuple(self.new), forward, self.backward),
@@ -376,7 +381,7 @@ def template(dialect: Dialect) -> Imported:
 # The rows that are there: in batches, while everybody writes. (Or as one UPDATE in a backfill.sql.)
 # [backfill]
 # table = "users"
-# set = {{ full_name = "rtrim(first_name || ' ' || last_name)" }}
+# set = {{ full_name = "rtrim(coalesce(first_name, '') || ' ' || coalesce(last_name, ''))" }}
 # where = "full_name IS NULL"
 
 {"".join(f"# {line}".rstrip() + chr(10) for line in _EXAMPLE.splitlines())}
@@ -398,7 +403,7 @@ _EXAMPLE = pair_toml(
     "users",
     ("first_name", "last_name"),
     ("full_name",),
-    {"full_name": "rtrim(first_name || ' ' || last_name)"},
+    {"full_name": "rtrim(coalesce(first_name, '') || ' ' || coalesce(last_name, ''))"},
     {"first_name": "split_part(full_name, ' ', 1)", "last_name": "regexp_replace(full_name, '^[^ ]* ?', '')"},
 )
 

@@ -46,6 +46,10 @@ class Wording(Protocol):
     def foreign_key(self, table: str, name: str, columns: Sequence[str], references: str, to: Sequence[str], on_delete: str) -> list[str]: ...
     def drop_constraint(self, table: str, name: str) -> list[str]: ...
     def index(self, table: str, name: str, columns: Sequence[str], unique: bool, where: str) -> list[str]: ...
+    def over(self, table: str, name: str, over: str, unique: bool) -> list[str]:
+        """An index by what stands behind its name and its table, as the catalogue says it."""
+        ...
+
     def drop_index(self, table: str, name: str) -> list[str]: ...
 
 
@@ -139,9 +143,10 @@ class _Postgres(_Common):
         return [f"ALTER TABLE {self.name(table)} DROP CONSTRAINT {self.name(name)};"]
 
     def index(self, table: str, name: str, columns: Sequence[str], unique: bool, where: str) -> list[str]:
-        kind = "UNIQUE INDEX" if unique else "INDEX"
-        of = f"CREATE {kind} CONCURRENTLY {self.name(name)} ON {self.name(table)} ({self.list(columns)})"
-        return [f"{of} WHERE {where};" if where else f"{of};"]
+        return self.over(table, name, f"({self.list(columns)})" + (f" WHERE {where}" if where else ""), unique)
+
+    def over(self, table: str, name: str, over: str, unique: bool) -> list[str]:
+        return [f"CREATE {'UNIQUE INDEX' if unique else 'INDEX'} CONCURRENTLY {self.name(name)} ON {self.name(table)} {over};"]
 
     def drop_index(self, table: str, name: str) -> list[str]:
         schema = table.rpartition(".")[0]
@@ -187,7 +192,10 @@ class _Mysql(_Common):
     def index(self, table: str, name: str, columns: Sequence[str], unique: bool, where: str) -> list[str]:
         if where:
             raise UserError("MySQL has no index of a part of the rows: leave where out")
-        return self.alter(table, f"ADD {'UNIQUE INDEX' if unique else 'INDEX'} {self.name(name)} ({self.list(columns)})")
+        return self.over(table, name, f"({self.list(columns)})", unique)
+
+    def over(self, table: str, name: str, over: str, unique: bool) -> list[str]:
+        return self.alter(table, f"ADD {'UNIQUE INDEX' if unique else 'INDEX'} {self.name(name)} {over}")
 
     def drop_index(self, table: str, name: str) -> list[str]:
         return self.alter(table, f"DROP INDEX {self.name(name)}")
@@ -227,8 +235,10 @@ class _Sqlite(_Common):
         raise UserError(f"SQLite drops no constraint of a table that is there; {name} stays")
 
     def index(self, table: str, name: str, columns: Sequence[str], unique: bool, where: str) -> list[str]:
-        of = f"CREATE {'UNIQUE INDEX' if unique else 'INDEX'} {self.name(name)} ON {self.name(table)} ({self.list(columns)})"
-        return [f"{of} WHERE {where};" if where else f"{of};"]
+        return self.over(table, name, f"({self.list(columns)})" + (f" WHERE {where}" if where else ""), unique)
+
+    def over(self, table: str, name: str, over: str, unique: bool) -> list[str]:
+        return [f"CREATE {'UNIQUE INDEX' if unique else 'INDEX'} {self.name(name)} ON {self.name(table)} {over};"]
 
     def drop_index(self, table: str, name: str) -> list[str]:
         return [f"DROP INDEX {self.name(name)};"]

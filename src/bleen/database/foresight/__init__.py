@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
 from bleen.database.command import HALVES
-from bleen.database.foresight import names, pairs, statements
+from bleen.database.foresight import losing, names, pairs, statements
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Migration
 from bleen.database.parts import words
@@ -39,6 +39,8 @@ _RISKS: tuple[_Question, ...] = (
     statements.unseen,
     pairs.defaultless,
     pairs.demanding,
+    losing.unruled,
+    losing.emptying,
     statements.needing,
     statements.missed,
     statements.overlooked,
@@ -103,3 +105,8 @@ class Foresight:
         """
         it = Prospect(self._schema, migration, before)
         return [f"{migration.name}: {each}" for question in _RISKS for each in question(it)]
+
+    def losing(self, migration: Migration) -> list[str]:
+        """What its contract would take away for good as things are now, and the new shape has not, a line each: while it is pending, too."""
+        it = Prospect(self._schema, migration, ())
+        return [f"{migration.name}: {each}" for question in (losing.unruled, losing.emptying) for each in question(it)]

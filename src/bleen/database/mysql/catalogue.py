@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bleen.database.catalogue import Catalogue, Needing, Otherwise, Spreading
+from bleen.database.catalogue import Catalogue, Going, Needing, Otherwise, Spreading
 from bleen.database.migration import Locks, Pair
 from bleen.database.mysql import fulltext
 from bleen.database.mysql import statements as mysql_statements
@@ -33,6 +33,16 @@ _HOLDS = {
     },
 }
 """Where the catalogue has a thing, by its database and its names."""
+_INDEXES = """
+    SELECT table_schema, table_name, index_name, non_unique, column_name, sub_part FROM information_schema.statistics
+    WHERE (table_schema, table_name) IN ({}) AND index_name <> 'PRIMARY' AND index_type IN ('BTREE', 'HASH') ORDER BY 1, 2, 3, seq_in_index"""
+_MARIADB_CHECKS = """
+    SELECT constraint_schema, table_name, constraint_name, check_clause FROM information_schema.check_constraints
+    WHERE level = 'Column' AND (constraint_schema, table_name) IN ({}) ORDER BY 1, 2, 3"""
+_MYSQL_CHECKS = """
+    SELECT t.table_schema, t.table_name, t.constraint_name, c.check_clause FROM information_schema.table_constraints t
+    JOIN information_schema.check_constraints c ON c.constraint_schema = t.constraint_schema AND c.constraint_name = t.constraint_name
+    WHERE t.constraint_type = 'CHECK' AND (t.table_schema, t.table_name) IN ({}) ORDER BY 1, 2, 3"""
 _CASED = ("TABLE", "VIEW", "SEQUENCE")
 """What has a file of its name."""
 
@@ -89,6 +99,23 @@ class MySQLCatalogue(Catalogue):
             if named := [name for name in said if name.lower() in ours]:
                 return f"{', '.join(named)} is then in a foreign key: a write that seems to leave it alone would change it, and a cascade fires no trigger"
         return ""
+
+    def going(self, tables: Sequence[str]) -> list[Going]:
+        """The server holds a column back that a CHECK has beside others; the one that makes a JSON of a text comes with the type."""
+        known, server = {self._server.named(table): table for table in tables}, self._server
+        places, names = ", ".join(["(%s, %s)"] * len(known)), [name for each in known for name in each]
+        found, indexes = list[Going](), dict[tuple[str, str, bool], list[tuple[str, int | None]]]()
+        for schema, table, index, many, column, length in server.rows(_INDEXES.format(places), names):
+            indexes.setdefault((known[server.qualified((schema, table))], index, not many), []).append((column, length))
+        for (table, index, unique), parts in indexes.items():
+            if all(column for column, _ in parts):  # one over an expression holds its columns back
+                body = ", ".join(server.quoted(column) + (f"({length})" if length else "") for column, length in parts)
+                found.append(Going(table, "UNIQUE" if unique else "INDEX", index, tuple(column for column, _ in parts), f"({body})"))
+        for schema, table, name, check in server.rows((_MARIADB_CHECKS if server.mariadb else _MYSQL_CHECKS).format(places), names):
+            columns = set(re.findall(r"`((?:[^`]|``)+)`", check))
+            if len(columns) == 1 and not check.startswith("json_valid("):
+                found.append(Going(known[server.qualified((schema, table))], "CHECK", name, tuple(columns), check))
+        return found
 
     def risks(self, statement: Statement, expand: str) -> list[str]:
         return [why] if (why := fulltext.waits(self._server, statement)) else []

@@ -6,7 +6,7 @@ from typing import Any
 import postgast
 from psycopg import sql
 
-from bleen.database.catalogue import Catalogue, Needing, Otherwise, Outgrown, Spreading
+from bleen.database.catalogue import Catalogue, Going, Needing, Otherwise, Outgrown, Spreading
 from bleen.database.migration import Pair
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.needing import needing
@@ -26,6 +26,18 @@ _MERGED = """
         SELECT coalesce(a.attname, '')::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, at)
         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.at)
     ORDER BY 1"""
+
+_GOING = """
+    SELECT t.said, CASE WHEN c.contype = 'c' THEN 'CHECK' WHEN c.contype = 'x' THEN 'EXCLUDE' WHEN i.indisunique THEN 'UNIQUE' ELSE 'INDEX' END,
+        coalesce(c.conname, x.relname), array_agg(DISTINCT a.attname::text),
+        coalesce(pg_get_expr(c.conbin, c.conrelid), substring(pg_get_indexdef(i.indexrelid) FROM ' (USING .*)'))
+    FROM unnest(%s::text[]) t (said) JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(t.said) AND d.refobjsubid > 0
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid AND c.conrelid = d.refobjid AND c.contype IN ('c', 'u', 'x')
+    LEFT JOIN pg_index i ON i.indexrelid = CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid ELSE nullif(c.conindid, 0) END
+    LEFT JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE c.oid IS NOT NULL OR i.indexrelid IS NOT NULL GROUP BY 1, 2, 3, 5 ORDER BY 1, 3"""
+"""An index over an expression, or of a part of the rows, needs the columns that it speaks of, too."""
 
 
 class PostgresCatalogue(Catalogue):
@@ -74,6 +86,9 @@ class PostgresCatalogue(Catalogue):
             return ""
         loose = ", ".join(f"ALTER COLUMN {sql.Identifier(each.name).as_string()} DROP NOT NULL" for each in commands)
         return loose and f"ALTER TABLE {pair.table} {loose}"
+
+    def going(self, tables: Sequence[str]) -> list[Going]:
+        return [Going(table, kind, name, tuple(columns), body) for table, kind, name, columns, body in self._rows(_GOING, [list(tables)])]
 
     def merges(self, statement: Statement) -> list[str]:
         """Of partitions, for one of the whole table: those of the same columns, in their order, be they names or expressions."""

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Sequence
 
-from bleen.database.catalogue import Catalogue, Needing, Spreading
+from bleen.database.catalogue import Catalogue, Going, Needing, Spreading
 from bleen.database.migration import Pair
 from bleen.database.reverting.names import taken
 from bleen.database.server import Server
 from bleen.database.sqlite import copy as sqlite_copy
+from bleen.database.sqlite.values import checks, said
 from bleen.database.sqlite.values import named as named_table
 from bleen.database.statements import Statement
 from bleen.errors import Refused
@@ -27,6 +28,15 @@ class SQLiteCatalogue(Catalogue):
             elif kind in ("TABLE", "VIEW", "INDEX", "TRIGGER"):  # all but triggers share their names
                 query = "SELECT name FROM sqlite_master WHERE lower(name) = %s AND (type = 'trigger') = %s"
                 found += [name for (name,) in self._server.rows(query, [names[-1], kind == "TRIGGER"])]
+        return found
+
+    def going(self, tables: Sequence[str]) -> list[Going]:
+        """A CHECK that stands with its column; all else has to be dropped before it, by its name."""
+        found = []
+        for table in tables:
+            columns = {name.lower(): name for name in self._server.columns(table)}
+            for check in checks(self._server, named_table(table)) if columns else ():
+                found.append(Going(table, "CHECK", "", tuple(columns[name] for name in sorted(said(check) & {*columns})), check[1:-1]))
         return found
 
     def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:

@@ -1,6 +1,6 @@
 """How SQLite writes names, and how it stores and compares values (SQLite, "Datatypes In SQLite"): what two-way sync and backfill have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from bleen.database.rules.sqlite_grammar import is_constant
@@ -116,6 +116,24 @@ def tokens(text: str) -> tuple[Token, ...]:
         if depth < 0:
             return ()
     return () if depth else sentences[0].tokens
+
+
+def checks(server: Server, table: str) -> Iterator[str]:
+    """The CHECKs of a table, with their brackets."""
+    for (text,) in server.rows("SELECT sql FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(%s)", [table]):
+        cursor = Cursor(read(text, "sqlite").sentences[0].tokens, text)
+        while not cursor.done:
+            if cursor.accept("CHECK") and cursor.sees("("):
+                begin = cursor.at
+                cursor.group()
+                yield cursor.written(begin)
+            else:
+                cursor.at += 1
+
+
+def said(expression: str) -> set[str]:
+    """What an expression names, in small letters."""
+    return {token.identifier.lower() for token in tokens(expression) if token.kind in ("word", "name")}
 
 
 def quoted(name: str) -> str:

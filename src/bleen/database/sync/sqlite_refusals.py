@@ -8,11 +8,10 @@ from bleen.database.server import Server
 from bleen.database.sqlite import values as sqlite_values
 from bleen.database.sqlite.copy import REFERRING
 from bleen.database.sqlite.triggers import Trigger, Write, before_ours, chain, triggers
-from bleen.database.sqlite.values import MOMENTS, Table, default, look, named, quoted
+from bleen.database.sqlite.values import MOMENTS, Table, checks, default, look, named, quoted, said
 from bleen.database.statements import Unreadable
 from bleen.database.sync import sqlite
 from bleen.database.sync.sqlite import PREFIX, Sync
-from bleen.database.tokens import Cursor, read
 from bleen.errors import Refused
 
 _NARROWER = "let it fire for UPDATE OF the columns that it is about, none of the pair's"
@@ -53,7 +52,7 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
         return []
     defaults = {name: default(table.columns[name].default) or "NULL" for name in pair.old}
     given = ", ".join(f"{value} AS {quoted(name)}" for name, value in defaults.items())
-    broken = [f"CHECK {text}" for text in _checks(server, table) if _breaks(server, text, table, defaults, given)]
+    broken = [f"CHECK {text}" for text in checks(server, table.name) if _breaks(server, text, table, defaults, given)]
     for (index,) in server.rows("SELECT name FROM pragma_index_list(%s) WHERE \"unique\" AND NOT partial AND origin <> 'pk' ORDER BY name", [table.name]):
         columns = [name for (name,) in server.rows("SELECT name FROM pragma_index_info(%s) ORDER BY seqno", [index])]
         if all(defaults.get(name, "NULL").upper().strip("()") != "NULL" for name in columns):
@@ -113,22 +112,9 @@ def _endless(there: Sequence[Trigger], table: Table, pair: Pair) -> Iterator[str
             )
 
 
-def _checks(server: Server, table: Table) -> Iterator[str]:
-    """The CHECKs of a table, with their brackets."""
-    ((text,),) = server.rows("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s", [table.name])
-    cursor = Cursor(read(text, "sqlite").sentences[0].tokens, text)
-    while not cursor.done:
-        if cursor.accept("CHECK") and cursor.sees("("):
-            begin = cursor.at
-            cursor.group()
-            yield cursor.written(begin)
-        else:
-            cursor.at += 1
-
-
 def _breaks(server: Server, check: str, table: Table, defaults: Mapping[str, str], given: str) -> bool:
     """Whether a CHECK does not hold for these columns alone, or, where it names others too, may not."""
-    names = {token.identifier.lower() for token in sqlite_values.tokens(check) if token.kind in ("word", "name")}
+    names = said(check)
     ours = {name.lower() for name in defaults}
     if not names & ours:
         return False

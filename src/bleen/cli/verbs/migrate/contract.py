@@ -12,6 +12,7 @@ from functools import partial
 
 from bleen.cli import exits, migrating
 from bleen.cli.asking import be_told_of_the_end
+from bleen.database.foresight import Foresight
 from bleen.database.schema import Pending
 from bleen.errors import PortError, UserError
 
@@ -67,13 +68,16 @@ def _waved(pending: Sequence[Pending], args: Namespace) -> list[str]:
 
 
 def _notes(opened: migrating.Opened, name: str) -> list[str]:
-    """What becomes of a `SELECT *` that a warm connection has prepared: no trigger helps there."""
+    """What goes for good that the new shape has not; and what becomes of a `SELECT *` that a warm connection has prepared: no trigger helps there."""
     entry = opened.schema.ledger.entry(name)
-    if entry is None or opened.schema.server.dialect != "postgres":
+    if entry is None:
         return []
+    losing = Foresight(opened.schema).losing(entry.migration)
+    if opened.schema.server.dialect != "postgres":
+        return losing
     from bleen.database.postgres.parser import STALE, reshaped
 
-    return [
+    return losing + [
         f"{name} changes the columns of {table}: a `SELECT *` from it that is prepared on an open connection {STALE}"
         for table in reshaped(entry.migration.sql("contract"))
     ]

@@ -3,7 +3,7 @@
 An operation is its name, and then what it is about, as key=value; the next name begins the next operation:
 
   bleen migrate new full_name merge_columns table=users columns=first_name,last_name to=full_name type='varchar(255)' \\
-      forward="rtrim(first_name || ' ' || last_name)" \\
+      forward="rtrim(coalesce(first_name, '') || ' ' || coalesce(last_name, ''))" \\
       backward.first_name="split_part(full_name, ' ', 1)" backward.last_name="regexp_replace(full_name, '^[^ ]* ?', '')"
 
 or, in a file for --from, a [[operation]] table with do = "merge_columns" and the same keys. --operations lists them all. What they write is yours: read it,

@@ -1,0 +1,130 @@
+"""What is gone for good once a contract has dropped the old columns of a pair, and the new ones have not: what rules and indexes they have, and values."""
+
+import re
+from collections.abc import Iterator
+
+from bleen.database.catalogue import Going
+from bleen.database.foresight.prospect import Prospect
+from bleen.database.migration import Pair, speaks_of
+from bleen.database.reverting import altered
+from bleen.database.wording import wording
+from bleen.errors import Refused
+
+_GIVES = {
+    "UNIQUE": re.compile(r"\bUNIQUE\b|\bPRIMARY\s+KEY\b", re.IGNORECASE),
+    "INDEX": re.compile(r"\b(INDEX|KEY|UNIQUE)\b", re.IGNORECASE),
+    "CHECK": re.compile(r"\bCHECK\b(?!\s*\(+\s*[\w\"`]+\s+IS\s+NOT\s+NULL\s*\))", re.IGNORECASE),
+    "EXCLUDE": re.compile(r"\bEXCLUDE\b", re.IGNORECASE),
+}
+"""What says such a thing; a CHECK that is the safe way to NOT NULL is none."""
+_CAST = re.compile(r"::[\w ]+(\[\])?")
+_TYPES = {"postgres": "text", "mysql": "char", "sqlite": "text"}
+
+
+def unruled(it: Prospect) -> Iterator[str]:
+    """Constraints and indexes that go with the old columns of a pair in contract, without a word of the server's, and that nothing gives the new ones: while
+    both versions run the old ones hold for both, so that nobody misses them before.
+    """
+    pairs = [(pair, gone) for pair in it.migration.pairs if (gone := _dropped(it, pair))]
+    if not pairs or (it.coming is None and not it.ledger.entry(it.migration.name)):
+        return  # what another tool makes is not known before it is there
+    contract = it.statements("contract")
+    given = [each.text for each in (*it.past["contract"], *contract)]
+    dropped = [thing for statement in contract for thing in it.server.takes(statement)]
+    knowing = {thing.names[-1].lower() for thing in dropped if thing.kind in ("INDEX", "CONSTRAINT")}
+    things = it.server.catalogue.going(list(dict.fromkeys(pair.table for pair, _ in pairs)))
+    for pair, gone in pairs:
+        has = [*given, *(f"{each.kind} {each.body}" for each in things if each.table == pair.table)]
+        for each in things:
+            taken = [name for name in gone if name in each.columns] if each.table == pair.table else []
+            if taken and each.name.lower() not in knowing and not any(_gives(text, each, pair) for text in has):
+                what = " ".join(word for word in (each.kind, each.name, each.body) if word)
+                yield f"contract.sql drops {', '.join(taken)} of {pair.table}, and with it {what}; {_again(it, pair, each)}"
+        yield from _loosened(it, pair, gone, "\n".join(given))
+
+
+def emptying(it: Prospect) -> Iterator[str]:
+    """Rows whose old columns say something of which forward makes NULL, and backward nothing again, of a pair that is declared lossy, for another loss
+    perhaps; undeclared, expand refuses them.
+    """
+    for pair in it.migration.pairs:
+        if not pair.lossy or not _dropped(it, pair):
+            continue
+        q, type = it.server.quoted, _TYPES[it.server.dialect]
+        made = ", ".join([*map(q, pair.old), *(f"(\n{forward}\n) AS {q(name)}" for name, forward in pair.forward.items())])
+        null = " AND ".join(f"{q(name)} IS NULL" for name in pair.new)
+        lost = " OR ".join(f"(trim(CAST({q(name)} AS {type})) <> '' AND (\n{pair.backward[name]}\n) IS NULL)" for name in pair.old)
+        known = it.server.columns(pair.table)
+        unwritten = " AND ".join(f"{q(name)} IS NULL" for name in pair.new if name in known) or "1 = 1"  # else the new version has said it
+        query = f"SELECT count(*) FROM (SELECT {made} FROM {pair.table} WHERE {unwritten}) AS {pair.table.rpartition('.')[2]} WHERE {null} AND ({lost})"
+        try:
+            count = int(it.server.rows(query)[0][0])
+        except Refused:  # a function of an expression is still to be made, say
+            continue
+        if count:
+            way = f"let forward say coalesce(COLUMN, '') for a column that may be NULL, or, once it is expanded, write {', '.join(pair.new)} of these rows"
+            lose = f"{count} rows have something in {' or '.join(pair.old)}, and forward makes NULL of it for {', '.join(pair.new)}"
+            yield f"{lose}: the new version does not see it, and contract takes it away for good; {way}"
+
+
+def _dropped(it: Prospect, pair: Pair) -> list[str]:
+    """The old columns of a pair that contract drops from a table that stays."""
+    drops = [each for each in it.statements("contract") if altered(each.text)]
+    try:
+        known = it.server.columns(pair.table)
+        return [name for name in pair.old if name in known and any(it.server.drops(each, Pair(pair.table, (name,), (), {}, {})) for each in drops)]
+    except Refused:  # what is no name of a table is told where the pair itself is looked at
+        return []
+
+
+def _gives(text: str, thing: Going, pair: Pair) -> bool:
+    """Whether a statement says for the new columns what a thing says for the old ones, as far as its words tell."""
+    if not (_GIVES[thing.kind].search(text) and any(speaks_of(text, name) for name in pair.new)):
+        return False
+    if thing.kind in ("UNIQUE", "INDEX") and len(pair.old) == len(pair.new) == 1:
+        over = _renamed(_CAST.sub("", thing.body.partition("(")[2]), pair)
+        return all(speaks_of(text, word) for word in re.findall(r"\w+", over))
+    return all(speaks_of(text, name) for name in thing.columns if name not in pair.old)
+
+
+def _again(it: Prospect, pair: Pair, thing: Going) -> str:
+    """What gives the new column the same, where it is one for one and the dialect can."""
+    new = ", ".join(pair.new)
+    if len(pair.old) > 1 or len(pair.new) > 1 or thing.kind == "EXCLUDE":
+        return f"nothing says that of {new}: let {_file(it, 'expand.sql')} say what of it is to hold on"
+    say, table, said = wording(it.server.dialect, it.migration.sql("expand")), re.sub(r'["`]', "", pair.table), _renamed(thing.body, pair)
+    others = [pair.new[0] if name in pair.old else name for name in thing.columns]
+    if thing.kind != "CHECK":
+        made = say.over(table, say.called(table, *others, "key" if thing.kind == "UNIQUE" else "idx"), said, thing.kind == "UNIQUE")
+    elif it.server.dialect == "postgres":
+        made = say.check(table, say.called(table, *others, "check"), said)
+    else:
+        return f"nothing says that of {new}: let the ADD COLUMN of expand.sql say CHECK ({said})"
+    return f"nothing says that of {new}: let {_file(it, 'expand.sql')} say {' '.join(made)}"
+
+
+def _file(it: Prospect, file: str) -> str:
+    """Where it may still be said: what a database has seen does not change."""
+    return "a new migration" if it.ledger.entry(it.migration.name) else file
+
+
+def _loosened(it: Prospect, pair: Pair, gone: list[str], given: str) -> Iterator[str]:
+    """NOT NULL of one column that another takes the place of."""
+    columns, new = it.server.columns(pair.table), pair.new[0]
+    if len(pair.old) > 1 or len(pair.new) > 1 or columns[gone[0]].nullable or (new in columns and not columns[new].nullable):
+        return
+    if re.search(rf"(?<!\w){re.escape(new)}(?!\w)(?:\([^)]*\)|[^,;])*?(?<!\bIS )\bNOT\s+NULL\b", given, re.IGNORECASE):
+        return
+    way = f"NOT NULL of {new}"
+    if it.server.dialect == "sqlite":
+        way = "it with a default in the ADD COLUMN of expand.sql, as SQLite makes no column so later"
+    elif it.server.dialect == "postgres":
+        way = " ".join(line for line in wording("postgres").require(re.sub('"', "", pair.table), new, "") if not line.startswith("--"))
+    may = f"contract.sql drops {gone[0]} of {pair.table}, which is NOT NULL, and {new} may be NULL from then on"
+    yield f"{may}: if it is not to be, let {_file(it, 'contract.sql')} say {way}"
+
+
+def _renamed(text: str, pair: Pair) -> str:
+    """The one old column by the name of the new one, but in a text."""
+    old, new = re.escape(pair.old[0]), pair.new[0]
+    return re.sub(rf"('(?:[^']|'')*')|(?<!\w){old}(?!\w)", lambda found: found[1] or new, text)

@@ -1,0 +1,160 @@
+"""What contract takes away for good with the old columns of a pair, told before the expand."""
+
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from bleen.database import connect
+from bleen.database.foresight import Foresight
+from bleen.database.migration import Migration, parse
+from bleen.database.operations import template
+from bleen.database.schema import Schema
+from databases import Base
+from mariadb import MariaBase
+
+POSTGRES = """
+CREATE TABLE acc (id bigserial PRIMARY KEY, tenant int NOT NULL DEFAULT 1, login text, state text NOT NULL CHECK (state <> 'login'), UNIQUE (tenant, login));
+CREATE INDEX by_login ON acc (lower(login)) WHERE tenant > 0; CREATE INDEX by_tenant ON acc (tenant)
+"""
+MARIA = "CREATE TABLE acc (id int PRIMARY KEY, tenant int, login varchar(50) NOT NULL UNIQUE, state int CHECK (state > 0), KEY more (tenant, login))"
+SQLITE = "CREATE TABLE acc (id integer PRIMARY KEY, login text NOT NULL DEFAULT '' CHECK (login <> 'login'), state text CHECK (length(state) > 0))"
+UNIQUE = "CREATE UNIQUE INDEX CONCURRENTLY acc_handle_tenant_key ON acc USING btree (tenant, handle);"
+INDEX = "CREATE INDEX CONCURRENTLY acc_handle_tenant_idx ON acc USING btree (lower(handle)) WHERE (tenant > 0);"
+
+
+def renamed(old: str, new: str, more: str = "", before: str = "", type: str = "text") -> Migration:
+    pair = f'[[sync]]\ntable = "acc"\nold = ["{old}"]\nnew = ["{new}"]\nforward = {{ {new} = "{old}" }}\nbackward = {{ {old} = "{new}" }}\n'
+    files = {"expand.sql": f"ALTER TABLE acc ADD COLUMN {new} {type}; {more}", "contract.sql": f"{before} ALTER TABLE acc DROP COLUMN {old};"}
+    return parse("0007_renamed", {**files, "migration.toml": f'{pair}on_conflict = "new"\n'}, "")
+
+
+def of_contract(schema: Schema, migration: Migration) -> list[str]:
+    head = f"{migration.name}: contract.sql drops "
+    return [each.removeprefix(head) for each in Foresight(schema).risks(migration) if each.startswith(head)]
+
+
+def emptied(tmp_path: Path) -> str:
+    (tmp_path / "app.db").touch()
+    return f"sqlite:///{tmp_path / 'app.db'}"
+
+
+@contextmanager
+def file(tmp_path: Path, made: str) -> Iterator[Schema]:
+    with closing(connect(emptied(tmp_path))) as server:
+        server.rows(made)
+        yield Schema(server)
+
+
+def test_the_plan_writes_out_what_gives_a_new_column_the_unique_check_index_and_not_null_of_the_old_one(base: Base) -> None:
+    with base.connect() as db:
+        db.execute(POSTGRES)
+    schema = Schema(base.open())
+    unique, index = of_contract(schema, renamed("login", "handle"))
+    assert unique == (
+        "login of acc, and with it UNIQUE acc_tenant_login_key USING btree (tenant, login); nothing says that of handle: let expand.sql say " + UNIQUE
+    )
+    assert index.endswith(INDEX)
+    check, required = of_contract(schema, renamed("state", "login2"))
+    assert check.endswith(
+        "ALTER TABLE acc ADD CONSTRAINT acc_login2_check CHECK ((login2 <> 'login'::text)) NOT VALID; ALTER TABLE acc VALIDATE CONSTRAINT acc_login2_check;"
+    )
+    assert required.startswith("state of acc, which is NOT NULL, and login2 may be NULL from then on: if it is not to be, let contract.sql say ALTER TABLE acc")
+    with base.connect() as db:  # what is told can be done, and is enough
+        db.execute(f"ALTER TABLE acc ADD handle text; {(UNIQUE + INDEX).replace('CONCURRENTLY', '')}")
+    assert of_contract(schema, renamed("login", "handle")) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "before", "told"),
+    [
+        (UNIQUE, "", ["by_login"]),
+        ("CREATE UNIQUE INDEX CONCURRENTLY u ON acc (handle);", "", ["acc_tenant_login_key", "by_login"]),  # it says something else
+        (f"{UNIQUE} CREATE INDEX CONCURRENTLY i ON acc (tenant, handle);", "", ["by_login"]),
+        (UNIQUE, "DROP INDEX CONCURRENTLY by_login;", []),
+        (f"{UNIQUE} {INDEX}", "", []),
+    ],
+)
+def test_what_the_migration_says_of_the_new_column_or_drops_by_name_is_not_told(base: Base, more: str, before: str, told: list[str]) -> None:
+    with base.connect() as db:
+        db.execute(POSTGRES)
+    said = of_contract(Schema(base.open()), renamed("login", "handle", more, before))
+    assert [name in each for name, each in zip(told, said, strict=True)] == [True] * len(told)
+
+
+def test_not_null_of_the_safe_way_is_no_check_of_the_new_column(base: Base) -> None:
+    with base.connect() as db:
+        db.execute(POSTGRES)
+    safe = "ALTER TABLE acc ADD CONSTRAINT n CHECK (status IS NOT NULL) NOT VALID; ALTER TABLE acc ALTER status SET NOT NULL;"
+    (check,) = of_contract(Schema(base.open()), renamed("state", "status", before=safe))
+    assert len(of_contract(Schema(base.open()), renamed("state", "status", type="numeric(10, 2) NOT NULL"))) == 1
+    assert "CHECK acc_state_check (state <> 'login'::text)" in check
+
+
+def test_mariadb_and_sqlite_are_told_of_what_goes_there(maria_base: MariaBase, tmp_path: Path) -> None:
+    with closing(maria_base.open()) as server:
+        server.rows(MARIA)
+        unique, more, required = of_contract(Schema(server), renamed("login", "handle", type="varchar(50)"))
+        assert more.endswith("let expand.sql say ALTER TABLE `acc` ADD INDEX `acc_tenant_handle_idx` (`tenant`, `handle`), ALGORITHM=INPLACE, LOCK=NONE;")
+        assert unique.endswith("let expand.sql say ALTER TABLE `acc` ADD UNIQUE INDEX `acc_handle_key` (`handle`), ALGORITHM=INPLACE, LOCK=NONE;")
+        assert "which is NOT NULL, and handle may be NULL" in required
+        (check,) = of_contract(Schema(server), renamed("state", "status", type="int"))
+        assert check.endswith("let the ADD COLUMN of expand.sql say CHECK (`status` > 0)")
+        assert of_contract(Schema(server), renamed("state", "status", type="int CHECK (status > 0)")) == []
+    with file(tmp_path, SQLITE) as schema:
+        check, required = of_contract(schema, renamed("login", "handle"))
+        assert check.endswith("with it CHECK login <> 'login'; nothing says that of handle: let the ADD COLUMN of expand.sql say CHECK (handle <> 'login')")
+        assert "with a default in the ADD COLUMN" in required
+        assert of_contract(schema, renamed("login", "handle", type="text NOT NULL DEFAULT '' CHECK (handle <> 'login')")) == []
+
+
+MERGED = """[[sync]]
+table = "acc"
+old = ["first", "last"]
+new = ["whole"]
+forward = {{ whole = "{}" }}
+backward = {{ first = "{}", last = "coalesce(whole, '')" }}
+on_conflict = "new"
+lossy = true
+"""
+
+
+@pytest.mark.parametrize("dialect", ["postgres", "mysql", "sqlite"])
+@pytest.mark.parametrize(
+    ("forward", "first", "told"),
+    [
+        ("first || last", "whole", True),
+        ("coalesce(first, '') || coalesce(last, '')", "whole", False),
+        ("first || last", "coalesce(whole, 'Cher')", False),  # it comes back
+    ],
+)
+def test_the_plan_counts_the_rows_that_say_something_of_which_forward_makes_null(
+    request: pytest.FixtureRequest, tmp_path: Path, dialect: str, forward: str, first: str, told: bool
+) -> None:
+    """'0 rows lost or diverged'; lossy may have been declared for another loss."""
+    url = emptied(tmp_path) if dialect == "sqlite" else request.getfixturevalue("base" if dialect == "postgres" else "maria_base").url
+    if dialect == "mysql":
+        forward = f"concat({forward.replace('||', ',')})"
+    with closing(connect(url)) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, first varchar(9), last varchar(9))")
+        server.rows("INSERT INTO acc VALUES (1, 'Cher', NULL), (2, 'Ann', 'Lee'), (3, NULL, NULL), (4, '', NULL)")
+        files = {"expand.sql": "ALTER TABLE acc ADD COLUMN whole varchar(20);", "contract.sql": "ALTER TABLE acc DROP COLUMN first;"}
+        migration = parse("0007_whole", {**files, "migration.toml": MERGED.format(forward, first)}, "")
+        said = Foresight(Schema(server)).risks(migration)
+        lost = "1 rows have something in first or last, and forward makes NULL of it for whole"
+        assert [lost in each for each in said] == [True] * told
+        server.rows("ALTER TABLE acc ADD COLUMN whole varchar(20)")
+        server.rows("UPDATE acc SET whole = 'Cher' WHERE id = 1")
+        assert Foresight(Schema(server)).losing(migration) == []  # somebody has written it
+
+
+def test_no_example_that_is_to_be_copied_makes_null_of_who_has_one_name(base: Base) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guide"
+    texts = [*(guide.joinpath(name).read_text() for name in ("database.md", "sync.md")), template("postgres").files["migration.toml"]]
+    examples = [said for text in texts for said in re.findall(r"rtrim\(.+\)(?=\"|;)", text)]
+    assert len(examples) >= 5
+    with base.connect() as db:
+        for each in examples:
+            assert db.execute(f"SELECT {each} FROM (SELECT 'Cher', NULL::text) AS t (first_name, last_name)").fetchall() == [("Cher",)], each
