@@ -1167,6 +1167,37 @@ def test_what_a_server_refuses_of_a_table_with_a_fulltext_index_is_foreseen(user
         schema.contract("0008_less")
 
 
+VIRTUAL, COMPRESSED = "ADD COLUMN up varchar(50) AS (upper(first_name)) VIRTUAL, ADD INDEX by_up (up)", "ROW_FORMAT=COMPRESSED"
+COMES, SHARED = "ALTER TABLE users ADD COLUMN age int, ALGORITHM=INSTANT;", "ALGORITHM=INPLACE, LOCK=SHARED"
+BESIDE = "ALGORITHM=INPLACE, LOCK=NONE"
+OTHERWISE = {  # how the table is, what is done to it, and how the server would rather have it
+    "goes from beside a virtual one": (VIRTUAL, LAST, "index by_up on virtual columns, .* by a copy only: say ALGORITHM=COPY, LOCK=SHARED"),
+    "goes from there at once": (VIRTUAL, QUICK, "by a copy only"),
+    "goes from there by a copy": (VIRTUAL, LAST.replace(BESIDE, "ALGORITHM=COPY, LOCK=SHARED"), ""),
+    "goes from there behind the index": (VIRTUAL, f"DROP INDEX by_up ON users; {LAST}", ""),
+    "comes there": (VIRTUAL, COMES, f"under a lock only: say {SHARED}"),
+    "comes there beside who writes": (VIRTUAL, COMES.replace("ALGORITHM=INSTANT", BESIDE), f"under a lock only: say {SHARED}"),
+    "comes there under a lock": (VIRTUAL, COMES.replace("ALGORITHM=INSTANT", SHARED), ""),
+    "goes from compressed rows": (COMPRESSED, QUICK, f"COMPRESSED, with which no column comes or goes at once: say {BESIDE}"),
+    "goes from there beside who writes": (COMPRESSED, LAST, ""),
+    "goes from what was compressed": (COMPRESSED, f"ALTER TABLE users ROW_FORMAT=DYNAMIC, FORCE; {QUICK}", ""),
+}
+
+
+@pytest.mark.parametrize(("how", "contract", "why"), OTHERWISE.values(), ids=OTHERWISE)
+def test_how_a_server_would_rather_make_or_take_a_column_is_foreseen(users: MariaBase, schema: Schema, how: str, contract: str, why: str) -> None:
+    with users.connect() as client:
+        client.run(f"ALTER TABLE users {how}")
+    wanted = migration("0008_less", expand="CREATE TABLE notes (id int);", contract=contract)
+    assert [bool(re.search(why, each)) for each in Foresight(schema).foreseen(wanted)] == [True] * bool(why)
+    schema.expand([wanted], "shop", 2, SHIPS)
+    if why:
+        with pytest.raises(Refused, match=r"is not supported"):
+            schema.contract("0008_less")
+    else:
+        schema.contract("0008_less")
+
+
 @pytest.mark.parametrize("also", ["", "ADD FULLTEXT INDEX more (first_name, last_name)"])
 def test_a_column_of_a_table_with_a_fulltext_index_that_comes_without_a_word_is_warned_of_and_goes_again(users: MariaBase, schema: Schema, also: str) -> None:
     """As Django, Rails and Alembic write it."""

@@ -1,5 +1,5 @@
-"""What InnoDB does with a table that has a FULLTEXT index under a lock only: what builds it anew, so that the index is there behind that too. No empty copy
-tells, as no temporary table may have such an index.
+"""How InnoDB takes a column into a table, or out of it, where that is not at once or beside who writes: because of a FULLTEXT index, an index on a virtual
+column, or how rows are held. No empty copy tells, as a temporary table has no FULLTEXT index and is always copied.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _INDEXES = """
     SELECT lower(index_name), lower(column_name) FROM information_schema.statistics
     WHERE table_schema = %s AND table_name = %s AND index_type = 'FULLTEXT' ORDER BY 1, seq_in_index"""
+_VIRTUAL = """
+    SELECT lower(s.index_name), lower(s.column_name) FROM information_schema.statistics s WHERE s.table_schema = %s AND s.table_name = %s
+    AND s.index_name IN (SELECT v.index_name FROM information_schema.statistics v
+        JOIN information_schema.columns c USING (table_schema, table_name, column_name)
+        WHERE c.extra LIKE '%%VIRTUAL%%' AND v.table_schema = s.table_schema AND v.table_name = s.table_name) ORDER BY 1, s.seq_in_index"""
+_COMPRESSED = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s AND row_format = 'Compressed'"
 
 _NEVER = ("INSTANT", "NOCOPY")
 
@@ -25,13 +31,41 @@ Indexes = dict[str, set[str]]
 
 
 class _Known:
-    """What is known of a table: its indexes, and whether it has the column for them that InnoDB hides in its rows until it is built anew without any."""
+    """What is known of a table: its FULLTEXT indexes, and whether it has the column for them that InnoDB hides in its rows until it is built anew without any;
+    its indexes on virtual columns; whether its rows are compressed.
+    """
 
     def __init__(self, server: "MySQL", table: Table) -> None:
-        self.indexes: Indexes = {}
-        for name, column in server.rows(_INDEXES, table):
-            self.indexes.setdefault(name, set()).add(column)
+        self.indexes = _indexes(server, _INDEXES, table)
+        self.virtual = _indexes(server, _VIRTUAL, table) if server.mariadb else {}
+        self.compressed = bool(server.rows(_COMPRESSED, table))
         self.hides = bool(self.indexes) and "FTS_DOC_ID" not in server.columns(".".join(map(server.quoted, table)))
+
+    def holds(self, alter: Alter) -> str:
+        """What the server does not do as an ALTER TABLE says it that makes or takes a column, for indexes on virtual columns or compressed rows, and how it
+        does; empty if nothing speaks against that.
+        """
+        algorithm, beside = alter.value("algorithm"), alter.value("lock") == "NONE"
+        if self.virtual:
+            takes = any(spec.kind == "drop-column" for spec in alter.specs)
+            if algorithm in _NEVER or beside or (takes and algorithm == "INPLACE"):
+                which = f"has the index{'es' * (len(self.virtual) > 1)} {', '.join(self.virtual)} on virtual columns"
+                how = "takes a column by a copy only" if takes else "makes a column under a lock only"
+                return f"{which}, with which the server {how}: {_under_a_lock('COPY' if takes else 'INPLACE')}"
+        if self.compressed and algorithm in _NEVER:
+            return "has ROW_FORMAT=COMPRESSED, with which no column comes or goes at once: say ALGORITHM=INPLACE, LOCK=NONE"
+        return ""
+
+
+def _under_a_lock(algorithm: str) -> str:
+    return f"say ALGORITHM={algorithm}, LOCK=SHARED, below a line `-- bleen: allow table-rewrite REASON`; who writes waits for as long as it takes"
+
+
+def _indexes(server: "MySQL", query: str, table: Table) -> Indexes:
+    found: Indexes = {}
+    for name, column in server.rows(query, table):
+        found.setdefault(name, set()).add(column)
+    return found
 
 
 def refused(server: "MySQL", before: Sequence[Statement], statements: Sequence[Statement]) -> str:
@@ -47,18 +81,23 @@ def refused(server: "MySQL", before: Sequence[Statement], statements: Sequence[S
             continue
         written = tuple(each.identifier for each in alter.table)
         of = _of(server, known, written)
-        left, rebuilds = of.indexes, (of.hides or bool(of.indexes)) and _rebuilds(server, alter)
+        left, rebuilds = of.indexes, _rebuilds(server, alter)
+        searched = of.hides or bool(left)
         _follow(alter, left)
-        looked, algorithm = rebuilds and number >= len(before), alter.value("algorithm")
+        _follow(alter, of.virtual)
+        if rebuilds and number >= len(before) and (why := of.holds(alter)):
+            return f"{statement.brief}: {written[-1]} {why}"
+        looked, algorithm = searched and rebuilds and number >= len(before), alter.value("algorithm")
         several = len(left) > 1  # of which InnoDB makes one at a time
         if looked and left and (alter.value("lock") == "NONE" or algorithm in _NEVER + ("INPLACE",) * several):
             which, how = f"index{'es' * several} {', '.join(left)}", "COPY" if several else "INPLACE"
-            way = f"say ALGORITHM={how}, LOCK=SHARED, below a line `-- bleen: allow table-rewrite REASON`; who writes waits for as long as it takes"
-            return f"{statement.brief}: {written[-1]} has the FULLTEXT {which}, with which the server does that under a lock only: {way}"
+            does = f"has the FULLTEXT {which}, with which the server does that under a lock only"
+            return f"{statement.brief}: {written[-1]} {does}: {_under_a_lock(how)}"
         if looked and not left and algorithm in _NEVER:
             way = "say ALGORITHM=INPLACE, LOCK=NONE"
             return f"{statement.brief}: what {written[-1]} had its FULLTEXT index by is hidden in its rows until it is built anew: {way}"
         of.hides &= bool(left) or not rebuilds
+        of.compressed &= not any(spec.kind == "option" for spec in alter.specs)
     return ""
 
 
@@ -89,7 +128,9 @@ def _drop(server: "MySQL", known: dict[Table, _Known], statement: Statement) -> 
     """A DROP INDEX takes what it names."""
     for about in mysql_statements.about(statement) if statement.text[:4].upper() == "DROP" else ():
         for name in about.parts:
-            _of(server, known, [each.identifier for each in about.name]).indexes.pop(name.lower(), None)
+            of = _of(server, known, [each.identifier for each in about.name])
+            of.indexes.pop(name.lower(), None)
+            of.virtual.pop(name.lower(), None)
 
 
 def _rebuilds(server: "MySQL", alter: Alter) -> bool:
