@@ -972,6 +972,7 @@ def test_a_contract_that_the_server_would_refuse_leaves_the_pair_in_step(users: 
             schema.contract("0007_full_name")
         assert says in str(refused.value)
         assert "mend that by hand, then try again" in str(refused.value)
+        assert "but do not drop first_name, last_name yourself: every write would fail" in str(refused.value)
         client.run("UPDATE users SET full_name = 'Ada Lovelace' WHERE id = 1")
         assert client.only("SELECT last_name FROM users WHERE id = 1") == "Lovelace"
         assert [entry.state for entry in schema.ledger.entries()] == [State.EXPANDED]
