@@ -1169,12 +1169,17 @@ def test_what_a_server_refuses_of_a_table_with_a_fulltext_index_is_foreseen(user
 
 
 VIRTUAL, COMPRESSED = "ADD COLUMN up varchar(50) AS (upper(first_name)) VIRTUAL, ADD INDEX by_up (up)", "ROW_FORMAT=COMPRESSED"
+VIRTUAL_FIRST = VIRTUAL.replace("VIRTUAL", "VIRTUAL FIRST")
 COMES, SHARED = "ALTER TABLE users ADD COLUMN age int, ALGORITHM=INSTANT;", "ALGORITHM=INPLACE, LOCK=SHARED"
 BESIDE = "ALGORITHM=INPLACE, LOCK=NONE"
 OTHERWISE = {  # how the table is, what is done to it, and how the server would rather have it
-    "goes from beside a virtual one": (VIRTUAL, LAST, "index by_up on virtual columns, .* by a copy only: say ALGORITHM=COPY, LOCK=SHARED"),
+    "goes from before a virtual one": (VIRTUAL, LAST, "index by_up on a virtual column, .* by a copy only: say ALGORITHM=COPY, LOCK=SHARED"),
     "goes from there at once": (VIRTUAL, QUICK, "by a copy only"),
+    "goes from there with its index": (VIRTUAL, QUICK.replace(",", ", DROP INDEX by_up,", 1), "by a copy only"),
     "goes from there by a copy": (VIRTUAL, LAST.replace(BESIDE, "ALGORITHM=COPY, LOCK=SHARED"), ""),
+    "goes from behind it": (VIRTUAL_FIRST, LAST, f"under a lock only: say {SHARED}"),
+    "goes from behind it under a lock": (VIRTUAL_FIRST, LAST.replace(BESIDE, SHARED), ""),
+    "goes from behind it with its index": (VIRTUAL_FIRST, LAST.replace(",", ", DROP INDEX by_up,", 1), ""),
     "goes from there behind the index": (VIRTUAL, f"DROP INDEX by_up ON users; {LAST}", ""),
     "comes there": (VIRTUAL, COMES, f"under a lock only: say {SHARED}"),
     "comes there beside who writes": (VIRTUAL, COMES.replace("ALGORITHM=INSTANT", BESIDE), f"under a lock only: say {SHARED}"),

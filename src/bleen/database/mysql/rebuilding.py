@@ -22,6 +22,10 @@ _VIRTUAL = """
     AND s.index_name IN (SELECT v.index_name FROM information_schema.statistics v
         JOIN information_schema.columns c USING (table_schema, table_name, column_name)
         WHERE c.extra LIKE '%%VIRTUAL%%' AND v.table_schema = s.table_schema AND v.table_name = s.table_name) ORDER BY 1, s.seq_in_index"""
+_AHEAD = """
+    SELECT lower(a.column_name) FROM information_schema.columns a WHERE a.table_schema = %s AND a.table_name = %s AND a.ordinal_position <
+        (SELECT max(v.ordinal_position) FROM information_schema.columns v
+         WHERE v.table_schema = a.table_schema AND v.table_name = a.table_name AND v.extra LIKE '%%VIRTUAL%%')"""
 _COMPRESSED = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s AND row_format = 'Compressed'"
 
 _NEVER = ("INSTANT", "NOCOPY")
@@ -32,26 +36,26 @@ Indexes = dict[str, set[str]]
 
 class _Known:
     """What is known of a table: its FULLTEXT indexes, and whether it has the column for them that InnoDB hides in its rows until it is built anew without any;
-    its indexes on virtual columns; whether its rows are compressed.
+    its indexes on virtual columns, and what stands before the last of those; whether its rows are compressed.
     """
 
     def __init__(self, server: "MySQL", table: Table) -> None:
         self.indexes = _indexes(server, _INDEXES, table)
         self.virtual = _indexes(server, _VIRTUAL, table) if server.mariadb else {}
+        self.ahead = {name for (name,) in server.rows(_AHEAD, table)} if self.virtual else set()
         self.compressed = bool(server.rows(_COMPRESSED, table))
         self.hides = bool(self.indexes) and "FTS_DOC_ID" not in server.columns(".".join(map(server.quoted, table)))
 
-    def holds(self, alter: Alter) -> str:
-        """What the server does not do as an ALTER TABLE says it that makes or takes a column, for indexes on virtual columns or compressed rows, and how it
-        does; empty if nothing speaks against that.
+    def holds(self, alter: Alter, virtual: Indexes) -> str:
+        """What the server does not do as an ALTER TABLE says it that makes or takes a column, for compressed rows, or for indexes on virtual columns that were
+        there before it (``virtual``), and how it does; empty if nothing speaks against it.
         """
         algorithm, beside = alter.value("algorithm"), alter.value("lock") == "NONE"
-        if self.virtual:
-            takes = any(spec.kind == "drop-column" for spec in alter.specs)
-            if algorithm in _NEVER or beside or (takes and algorithm == "INPLACE"):
-                which = f"has the index{'es' * (len(self.virtual) > 1)} {', '.join(self.virtual)} on virtual columns"
-                how = "takes a column by a copy only" if takes else "makes a column under a lock only"
-                return f"{which}, with which the server {how}: {_under_a_lock('COPY' if takes else 'INPLACE')}"
+        moves = any(spec.kind == "drop-column" and spec.names[0].identifier.lower() in self.ahead for spec in alter.specs)
+        if virtual and (algorithm in _NEVER or (beside and (moves or self.virtual)) or (moves and algorithm == "INPLACE")):
+            which = f"has the index{'es' * (len(virtual) > 1)} {', '.join(virtual)} on a virtual column"
+            how = "takes what stands before that by a copy only" if moves else "does that under a lock only"
+            return f"{which}, with which the server {how}: {_under_a_lock('COPY' if moves else 'INPLACE')}"
         if self.compressed and algorithm in _NEVER:
             return "has ROW_FORMAT=COMPRESSED, with which no column comes or goes at once: say ALGORITHM=INPLACE, LOCK=NONE"
         return ""
@@ -83,9 +87,10 @@ def refused(server: "MySQL", before: Sequence[Statement], statements: Sequence[S
         of = _of(server, known, written)
         left, rebuilds = of.indexes, _rebuilds(server, alter)
         searched = of.hides or bool(left)
+        virtual = dict(of.virtual)
         _follow(alter, left)
         _follow(alter, of.virtual)
-        if rebuilds and number >= len(before) and (why := of.holds(alter)):
+        if rebuilds and number >= len(before) and (why := of.holds(alter, virtual)):
             return f"{statement.brief}: {written[-1]} {why}"
         looked, algorithm = searched and rebuilds and number >= len(before), alter.value("algorithm")
         several = len(left) > 1  # of which InnoDB makes one at a time
