@@ -107,6 +107,27 @@ def test_a_default_that_an_old_version_would_find_in_its_column_is_told(
         assert schema.server.rows("SELECT note FROM users WHERE id = 9") == [(note,)]
 
 
+LATER = {"postgres": "ALTER TABLE users ALTER COLUMN memo SET NOT NULL;", "mysql": "ALTER TABLE users MODIFY memo varchar(20) NOT NULL;"}
+
+
+@pytest.mark.parametrize("schema", LATER, indirect=True)
+def test_a_null_that_the_contract_will_not_take_is_told_before_the_expand_and_what_leads_on_behind_it(schema: Schema) -> None:
+    """A backfill does not: the row is in step."""
+    sides = 'old = "note"\nnew = "memo"\nforward = { memo = "note" }\nbackward = { note = "memo" }\non_conflict = "new"\n'
+    contract = f"-- bleen: allow all small\n{LATER[schema.server.dialect]}\nALTER TABLE users DROP COLUMN note;"
+    files = {"expand.sql": "ALTER TABLE users ADD COLUMN memo varchar(20);", "contract.sql": contract}
+    memo = parse("0007_memo", {**files, "migration.toml": f'[[sync]]\ntable = "users"\n{sides}'}, "")
+    schema.server.rows("UPDATE users SET note = 'x' WHERE id > 1")
+    (told,) = Foresight(schema).risks(memo)
+    assert "contract.sql makes memo NOT NULL, and what forward makes of note may be NULL (by now of 1 rows): it is refused then, after the window" in told
+    schema.expand([memo], "shop", 2, SHIPS)
+    with pytest.raises(Refused, match="but for those of which forward makes NULL: give them a value, by an UPDATE of the new columns"):
+        schema.contract("0007_memo")
+    schema.server.rows("UPDATE users SET memo = 'none' WHERE memo IS NULL")
+    schema.contract("0007_memo")
+    assert schema.server.rows("SELECT memo FROM users ORDER BY id") == [("none",), ("x",), ("x",)]
+
+
 FILLS = {
     "another column": "UPDATE users SET note = 'x';",
     "a part of the rows": "UPDATE users SET active = status = 1 WHERE id = 2;",

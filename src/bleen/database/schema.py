@@ -322,6 +322,8 @@ class Schema:
             self._put_back(entry, error)
             if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
                 way = f"rows that the old version has written since the expand are filled by `bleen migrate backfill {name}`"
+                if entry.migration.pairs:
+                    way += ", but for those of which forward makes NULL: give them a value, by an UPDATE of the new columns"
                 raise type(error)(f"{error}; {way}") from None
             raise
         except KeyboardInterrupt:

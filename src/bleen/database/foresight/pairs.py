@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from bleen.database import reverting, sync
+from bleen.database.command import Half
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.pairs import shared
@@ -41,11 +42,16 @@ def failing(it: Prospect) -> Iterator[str]:
 
 
 def requiring(it: Prospect) -> Iterator[str]:
-    """New columns that are NOT NULL already while the old version runs, and of which forward makes NULL where its columns are."""
+    """New columns that are NOT NULL, already while the old version runs or by the contract, and of which forward makes NULL where its columns are."""
     for pair, name, free in _required(it):
         if _null(it, pair, pair.forward[name], free):
             may = f"{words(pair)}: {name} is NOT NULL from expand on, and what forward makes of {', '.join(free)} may be NULL"
             yield f"{may}: a write of the old version fails then; {_without_null(name)}"
+    for pair, name, free in _required(it, "contract"):
+        if _null(it, pair, pair.forward[name], free):
+            count = _counted(it, f"SELECT count(*) FROM {pair.table} WHERE (\n{pair.forward[name]}\n) IS NULL")
+            may = f"{words(pair)}: contract.sql makes {name} NOT NULL, and what forward makes of {', '.join(free)} may be NULL (by now of {count} rows)"
+            yield f"{may}: it is refused then, after the window; give these a value before, or let forward say coalesce(..., '') and backward nullif(..., '')"
 
 
 def emptied(it: Prospect) -> Iterator[str]:
@@ -156,8 +162,8 @@ def demanding(it: Prospect) -> Iterator[str]:
                 yield f"contract.sql leaves {name} of {pair.table}, NOT NULL without a default: after it an INSERT fails that does not give it; {way}"
 
 
-def _required(it: Prospect) -> Iterator[tuple[Pair, str, list[str]]]:
-    """New columns that are NOT NULL while the old version runs, each with its pair and the old columns that may be NULL."""
+def _required(it: Prospect, by: Half = "expand") -> Iterator[tuple[Pair, str, list[str]]]:
+    """New columns that are NOT NULL by the expand, while the old version runs, or by the contract; each with its pair and the old columns that may be NULL."""
     for pair in it.migration.pairs:
         try:
             columns = it.server.columns(pair.table)
@@ -165,7 +171,8 @@ def _required(it: Prospect) -> Iterator[tuple[Pair, str, list[str]]]:
             continue
         free = [name for name in pair.old if name in columns and columns[name].nullable]
         for name in pair.forward if free else ():
-            if (name in columns and not columns[name].nullable) or _said_required(it.migration.sql("expand"), name):
+            early = (name in columns and not columns[name].nullable) or _said_required(it.migration.sql("expand"), name)
+            if early if by == "expand" else not early and _said_required(it.migration.sql("contract"), name):
                 yield pair, name, free
 
 
