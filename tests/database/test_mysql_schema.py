@@ -1183,6 +1183,7 @@ OTHERWISE = {  # how the table is, what is done to it, and how the server would 
     "goes from there behind the index": (VIRTUAL, f"DROP INDEX by_up ON users; {LAST}", ""),
     "comes there": (VIRTUAL, COMES, f"under a lock only: say {SHARED}"),
     "comes there beside who writes": (VIRTUAL, COMES.replace("ALGORITHM=INSTANT", BESIDE), f"under a lock only: say {SHARED}"),
+    "comes before it": (VIRTUAL, COMES.replace("ALGORITHM=INSTANT", SHARED).replace("int", "int AFTER `ID`"), "makes what stands before that by a copy only"),
     "comes there under a lock": (VIRTUAL, COMES.replace("ALGORITHM=INSTANT", SHARED), ""),
     "goes from compressed rows": (COMPRESSED, QUICK, f"COMPRESSED, with which no column comes or goes at once: say {BESIDE}"),
     "goes from there beside who writes": (COMPRESSED, LAST, ""),

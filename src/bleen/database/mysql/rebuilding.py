@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.triggers import Table
-from bleen.database.rules.mysql_grammar import Alter
+from bleen.database.rules.mysql_grammar import Alter, Spec
 from bleen.database.statements import Statement
 from bleen.database.tokens import Puzzled
 
@@ -51,14 +51,21 @@ class _Known:
         there before it (``virtual``), and how it does; empty if nothing speaks against it.
         """
         algorithm, beside = alter.value("algorithm"), alter.value("lock") == "NONE"
-        moves = any(spec.kind == "drop-column" and spec.names[0].identifier.lower() in self.ahead for spec in alter.specs)
+        moves = any(self._moves(spec) for spec in alter.specs)
         if virtual and (algorithm in _NEVER or (beside and (moves or self.virtual)) or (moves and algorithm == "INPLACE")):
             which = f"has the index{'es' * (len(virtual) > 1)} {', '.join(virtual)} on a virtual column"
-            how = "takes what stands before that by a copy only" if moves else "does that under a lock only"
+            how = "takes and makes what stands before that by a copy only" if moves else "does that under a lock only"
             return f"{which}, with which the server {how}: {_under_a_lock('COPY' if moves else 'INPLACE')}"
         if self.compressed and algorithm in _NEVER:
             return "has ROW_FORMAT=COMPRESSED, with which no column comes or goes at once: say ALGORITHM=INPLACE, LOCK=NONE"
         return ""
+
+    def _moves(self, spec: Spec) -> bool:
+        """Whether a virtual column has another place behind it."""
+        if spec.column and spec.kind == "add-column":
+            place = spec.column.position
+            return place == "FIRST" or place.removeprefix("AFTER ").strip("`").lower() in self.ahead
+        return spec.kind == "drop-column" and spec.names[0].identifier.lower() in self.ahead
 
 
 def _under_a_lock(algorithm: str) -> str:
