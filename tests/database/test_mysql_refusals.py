@@ -101,6 +101,28 @@ def test_a_column_that_changes_by_itself_or_with_the_time_zone(maria_base: Maria
     assert "a TIMESTAMP is another text in every session's time_zone" in said
 
 
+COMING = {
+    "b datetime": "a TIMESTAMP is another text in every session's time_zone",
+    "b timestamp NULL DEFAULT NULL ON UPDATE current_timestamp": "b changes by itself",
+    "b timestamp AS (a) VIRTUAL": "b is generated",
+    "b timestamp NULL": "",
+}
+
+
+@pytest.mark.parametrize("column", COMING)
+def test_a_column_that_comes_by_the_expand_is_looked_at_before_it_is_there(maria_base: MariaBase, column: str) -> None:
+    """docs/guide/database.md: "a pair that could never be kept in step, ...: `plan` and `deploy` refuse it before anything is touched"."""
+    toml = '[[sync]]\ntable = "t"\nold = ["a"]\nnew = ["b"]\nforward = { b = "a" }\nbackward = { a = "b" }\non_conflict = "new"\n'
+    wanted = parse("0001_b", {"expand.sql": f"ALTER TABLE t ADD COLUMN {column};", "migration.toml": toml}, "")
+    server = maria_base.open()
+    try:
+        server.rows("CREATE TABLE t (id int PRIMARY KEY, a timestamp NULL)")
+        said = Foresight(Schema(server)).foreseen(wanted)
+    finally:
+        server.close()
+    assert [COMING[column] in each for each in said] == [True] * bool(COMING[column]), said
+
+
 def test_columns_that_another_sync_has(maria_base: MariaBase) -> None:
     server = maria_base.open()
     change(server, USERS.replace("note text", "note text, given varchar(40)"))

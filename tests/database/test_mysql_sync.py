@@ -267,6 +267,21 @@ class TestDefaultsAndNulls:
             finally:
                 admin.run(f"SET GLOBAL sql_mode = '{before}'")
 
+    def test_what_the_other_side_cannot_hold_fails_the_write_also_where_the_server_would_cut_it(self, maria_base: MariaBase) -> None:
+        pair = Pair("t", ("a", "n"), ("b", "m"), {"b": "a", "m": "n"}, {"a": "b", "n": "m"}, "error")
+        with maria_base.connect() as admin:
+            before = admin.only("SELECT @@GLOBAL.sql_mode")
+            admin.run("SET GLOBAL sql_mode = ''")
+            try:
+                with Table(maria_base, pair, "CREATE TABLE t (id int PRIMARY KEY, a varchar(3), n smallint, b varchar(9), m int, z int)") as t:
+                    t.anyone.run("SET sql_mode = ''", "INSERT INTO t (id, b, m) VALUES (1, 'abc', 7)", "INSERT INTO t (id, a) VALUES (2, 'abcd')")
+                    for write in ("INSERT INTO t (id, b) VALUES (3, 'abcd')", "UPDATE t SET m = 70000", "INSERT IGNORE INTO t (id, m) VALUES (4, 70000)"):
+                        with pytest.raises(err.MySQLError, match=r"Data too long|Out of range"):
+                            t.anyone.run(write)
+                    assert t.anyone.rows("SELECT id, a, b, n, m FROM t") == [(1, "abc", "abc", 7, 7), (2, "abc", "abc", None, None)]
+            finally:
+                admin.run(f"SET GLOBAL sql_mode = '{before}'")
+
     def test_an_old_default_does_not_hide_a_new_value(self, maria_base: MariaBase) -> None:
         """The issue: 'A plain "fill if NULL" trigger lets an old DEFAULT and a new value diverge: ours must not.'"""
         with Table(maria_base, self.STATUS, self.JOBS) as jobs:

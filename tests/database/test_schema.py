@@ -47,6 +47,7 @@ on_conflict = "new"
 }
 SHIPS = {"blue-1": frozenset[str](), "green-2": frozenset({"0007_full_name"})}
 NOBODY = Around("shop", ())
+MENDS = ": `bleen migrate backfill 0007_full_name` fills or shows them"
 
 
 def migration(name: str = "0007_full_name", **files: str) -> Migration:
@@ -726,7 +727,7 @@ def test_rows_out_of_step_keep_the_gate_shut(users: Base) -> None:
     with users.connect(session_replication_role="replica") as past_the_triggers:
         past_the_triggers.execute("UPDATE users SET full_name = 'nobody' WHERE id <= 3")
     (found,) = pending(schema)
-    assert [o.why for o in found.obstacles] == ["3 rows of users (first_name+last_name <-> full_name) are out of step"]
+    assert [o.why for o in found.obstacles] == [f"3 rows of users (first_name+last_name <-> full_name) are out of step{MENDS}"]
 
 
 def test_a_backfill_says_which_rows_only_a_person_can_mend(users: Base) -> None:
@@ -899,7 +900,7 @@ def test_a_contract_that_took_nothing_away_is_pending_as_before(base: Base, hind
     assert schema.contracted() == []
     assert schema.server.columns("users")["full_name"].nullable
     (found,) = pending(schema)
-    assert (found.since, [o.why for o in found.obstacles]) == (since, ["1 rows of users (first_name+last_name <-> full_name) are out of step"])
+    assert (found.since, [o.why for o in found.obstacles]) == (since, [f"1 rows of users (first_name+last_name <-> full_name) are out of step{MENDS}"])
     schema.revert("0007_full_name")
     assert list(schema.server.columns("users")) == ["id", "first_name", "last_name"]
 

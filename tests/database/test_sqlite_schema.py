@@ -634,7 +634,9 @@ def test_rows_out_of_step_keep_the_gate_shut(users: File, schema: Schema) -> Non
     rows(users, "UPDATE users SET full_name = 'nobody' WHERE id <= 3")
     rows(users, trigger[1])
     (found,) = schema.pending(NOBODY)
-    assert [o.why for o in found.obstacles] == ["3 rows of users (first_name+last_name <-> full_name) are out of step"]
+    assert [o.why for o in found.obstacles] == [
+        "3 rows of users (first_name+last_name <-> full_name) are out of step: `bleen migrate backfill 0007_full_name` fills or shows them"
+    ]
 
 
 def test_who_only_looks_is_in_no_writer_s_way_nor_waits_for_one(users: File, schema: Schema) -> None:
@@ -730,8 +732,9 @@ def test_a_change_that_is_never_let_in_is_refused_with_nothing_changed(users: Fi
     with holding(users, "BEGIN IMMEDIATE") as process:
         with pytest.raises(Refused, match=r"line 3, ALTER TABLE users ADD COLUMN a int: others were .* nothing was changed by it; tried for 0\.5 s"):
             schema.server.change([A], [], Locks(patience=0.5), lambda _: None)
-        with pytest.raises(Contended, match=f"database is locked; in the way: process {process.pid}"):
-            schema.ledger.begin(migration(), "shop", 2)
+        locked = f"0007_full_name: .*database is locked; in the way: process {process.pid} .*; nothing was done of it this time: try again"
+        with pytest.raises(Contended, match=locked):
+            schema.expand([migration()], "shop", 2, SHIPS)
         process.stdin.close() if process.stdin else None
     assert "a" not in schema.server.columns("users")
 

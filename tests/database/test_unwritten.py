@@ -1,7 +1,7 @@
 """What nobody has written of the new shape is filled, also where the old shape could be made of its NULL; and what somebody has written is never lost."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import pytest
@@ -80,6 +80,52 @@ def test_a_backfill_that_fills_a_pair_otherwise_than_the_pair_is_refused_before_
     schema.expand([other], "shop", 2, SHIPS)  # by who has not looked: the pair counts
     assert schema.server.rows("SELECT id, status FROM users ORDER BY id") == [(1, 0), (2, 1), (3, 0)]
     assert stored(schema) == [(1, 0), (2, 1), (3, 0)]
+
+
+IMPOSED = {  # what the pair says: forward, backward and on_conflict; what the plan says of an old version that gives no value, and what there is then
+    "the new default": ("note", "memo", "new", "has 'none' on both sides", "none"),
+    "a refusal": ("note", "memo", "error", "fails", None),
+    "the old side": ("note", "memo", "old", "", None),
+    "the default for NULL": ("coalesce(note, 'none')", "nullif(memo, 'none')", "new", "", None),
+    "NULL for the default": ("note", "nullif(memo, 'none')", "new", "", None),
+}
+
+
+@pytest.mark.parametrize(("forward", "backward", "decides", "says", "note"), IMPOSED.values(), ids=IMPOSED)
+def test_a_default_that_an_old_version_would_find_in_its_column_is_told(
+    schema: Schema, forward: str, backward: str, decides: str, says: str, note: str | None
+) -> None:
+    """Expand adds what the new version needs, "and nothing that the old one could notice"."""
+    sides = f'old = "note"\nnew = "memo"\nforward = {{ memo = "{forward}" }}\nbackward = {{ note = "{backward}" }}\non_conflict = "{decides}"\n'
+    files = {"expand.sql": "ALTER TABLE users ADD COLUMN memo varchar(20) DEFAULT 'none';", "migration.toml": f'[[sync]]\ntable = "users"\n{sides}'}
+    told = Foresight(schema).risks(parse("0007_memo", files, ""))
+    what = "memo of users has a default, and note none: an INSERT of the old version that gives note no value "
+    assert [f"{what}{says}; let forward say coalesce(..., 'none') and backward nullif(..., 'none')" in each for each in told] == [True] * bool(says)
+    schema.expand([parse("0007_memo", files, "")], "shop", 2, SHIPS)
+    with pytest.raises(Refused) if decides == "error" else nullcontext():
+        schema.server.rows("INSERT INTO users (id) VALUES (9)")
+        assert schema.server.rows("SELECT note FROM users WHERE id = 9") == [(note,)]
+
+
+LATER = {"postgres": "ALTER TABLE users ALTER COLUMN memo SET NOT NULL;", "mysql": "ALTER TABLE users MODIFY memo varchar(20) NOT NULL;"}
+
+
+@pytest.mark.parametrize("schema", LATER, indirect=True)
+def test_a_null_that_the_contract_will_not_take_is_told_before_the_expand_and_what_leads_on_behind_it(schema: Schema) -> None:
+    """A backfill does not: the row is in step."""
+    sides = 'old = "note"\nnew = "memo"\nforward = { memo = "note" }\nbackward = { note = "memo" }\non_conflict = "new"\n'
+    contract = f"-- bleen: allow all small\n{LATER[schema.server.dialect]}\nALTER TABLE users DROP COLUMN note;"
+    files = {"expand.sql": "ALTER TABLE users ADD COLUMN memo varchar(20);", "contract.sql": contract}
+    memo = parse("0007_memo", {**files, "migration.toml": f'[[sync]]\ntable = "users"\n{sides}'}, "")
+    schema.server.rows("UPDATE users SET note = 'x' WHERE id > 1")
+    (told,) = Foresight(schema).risks(memo)
+    assert "contract.sql makes memo NOT NULL, and what forward makes of note may be NULL (by now of 1 rows): it is refused then, after the window" in told
+    schema.expand([memo], "shop", 2, SHIPS)
+    with pytest.raises(Refused, match="but for those of which forward makes NULL: give them a value, by an UPDATE of the new columns"):
+        schema.contract("0007_memo")
+    schema.server.rows("UPDATE users SET memo = 'none' WHERE memo IS NULL")
+    schema.contract("0007_memo")
+    assert schema.server.rows("SELECT memo FROM users ORDER BY id") == [("none",), ("x",), ("x",)]
 
 
 FILLS = {

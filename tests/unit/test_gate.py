@@ -55,7 +55,7 @@ def test_it_says_when_such_an_environment_gets_traffic() -> None:
 
 def test_it_is_shut_while_rows_are_out_of_step() -> None:
     """Shut while rows diverge (a count query)."""
-    assert shut(diverged={"users": 3, "orders": 0}) == [Obstacle("3 rows of users are out of step")]
+    assert shut(diverged={"users": 3, "orders": 0}) == [Obstacle(f"3 rows of users are out of step: `bleen migrate backfill {NAME}` fills or shows them")]
 
 
 def test_it_is_shut_while_an_earlier_contract_is_pending() -> None:

@@ -77,7 +77,8 @@ def obstacles(
         if other.service != around.service and migration not in other.migrations:
             why = f"{other.service} shares this database, and its {other.environment} ({other.version}) does not ship {migration}"
             found.append(Obstacle(f"{why}; if that service is gone for good, `bleen migrate forget {other.service}` says so"))
-    found.extend(Obstacle(f"{count} rows of {pair} are out of step") for pair, count in diverged.items() if count)
+    way = f"`bleen migrate backfill {migration}` fills or shows them"
+    found.extend(Obstacle(f"{count} rows of {pair} are out of step: {way}") for pair, count in diverged.items() if count)
     return found + _sessions(migration, around, others, sessions)
 
 

@@ -24,6 +24,7 @@ _TIDYING = Locks(patience=60.0)
 """How long what was aborted is tidied up: a dump that reads the table for so long is no reason to leave it."""
 _UNFILLED = re.compile(r"is violated by some row|contains null values|Data truncated|NOT NULL constraint failed")
 """What servers say of rows that have NULL where a contract wants none."""
+_UNDONE = "nothing was done of it this time: try again"
 
 
 class Pending(NamedTuple):
@@ -64,9 +65,10 @@ class Schema:
         the server does not take, or a command that fails: what was done stays, and is gone on with, or reverted.
         """
         with self.server.alone():
-            begun = {entry.name for entry in self.ledger.entries() if entry.state is State.EXPANDING}
-            half = next((m.name for m in migrations if m.name in begun), "")
-            with _broken_off(half, _onward(half)) if half else nullcontext():
+            states = {entry.name: entry.state for entry in self.ledger.entries()}
+            half = next((m.name for m in migrations if states.get(m.name) is State.EXPANDING), "")
+            first = half or next((m.name for m in migrations if m.name not in states), "")
+            with _broken_off(first, _onward(half) if half else _UNDONE) if first else nullcontext():
                 self.ledger.make()
                 self._refuse_outdated(release, environments)
                 self._refuse_stranger(service, release)
@@ -322,6 +324,8 @@ class Schema:
             self._put_back(entry, error)
             if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
                 way = f"rows that the old version has written since the expand are filled by `bleen migrate backfill {name}`"
+                if entry.migration.pairs:
+                    way += ", but for those of which forward makes NULL: give them a value, by an UPDATE of the new columns"
                 raise type(error)(f"{error}; {way}") from None
             raise
         except KeyboardInterrupt:
@@ -348,7 +352,8 @@ class Schema:
         return f"{why}\nnothing was taken back: {entry.name} is {back}"
 
     def _expand(self, migration: Migration, service: str, release: int, home: Home | None, together: frozenset[str]) -> bool:
-        entry = self.ledger.begin(migration, service, release)
+        with _broken_off(migration.name, _UNDONE):
+            entry = self.ledger.begin(migration, service, release)
         if entry.state is State.REVERTING:
             raise Refused(f"{migration.name} is half reverted: `bleen migrate revert {migration.name}` ends that, then expand again")
         if entry.state is not State.EXPANDING:

@@ -159,7 +159,7 @@ class Steps:
             if all(self._server.transactional(statement) for statement in group):
                 left = [each for s in group if (each := self._still(migration, part, s))]
                 retyped = self._pairs.retyped(left)
-                with nullcontext() if part == "expand" else _by_hand(Missing):
+                with nullcontext() if part == "expand" else _by_hand(Missing, kept=self._kept(migration, part, ends)):
                     self._change(migration, part, [*self._pairs.loosened(retyped), *left], ends, self._done(migration, part, first, group))
                 self._pairs.tighten(retyped)
                 return
@@ -174,8 +174,13 @@ class Steps:
 
     def _ask(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int]) -> None:
         """Refuses what the server would, before pairs are kept in step no more: rows that are written from then on have to be brought back into step."""
-        with _by_hand():
+        with _by_hand(kept=self._kept(migration, part, ends)):
             self._server.catalogue.tries([*self._pairs.removal(migration, part, ends), *group], migration.locks, self._told)
+
+    def _kept(self, migration: Migration, part: Part, numbers: Sequence[int]) -> list[str]:
+        """The columns that go, and that pairs of these numbers are over."""
+        pairs = [migration.pairs[n - 1] for n in numbers]
+        return [name for pair in pairs for name in (pair.new if part == "revert" else pair.old)]
 
     def _change(self, migration: Migration, part: Part, group: Sequence[Statement], ends: Sequence[int], done: Sequence[tuple[str, Values]]) -> None:
         """Runs statements as one, with the end of the sync of pairs before them, and their marks."""
@@ -318,14 +323,17 @@ def _named_in(migration: Migration, part: str) -> Iterator[None]:
 
 
 @contextmanager
-def _by_hand(*others: type[Refused]) -> Iterator[None]:
-    """Says the next step where the files do not change any more; but for what was only in the way, or took too long, and ``others``, which say their own."""
+def _by_hand(*others: type[Refused], kept: Sequence[str] = ()) -> Iterator[None]:
+    """Says the next step where the files do not change any more; but for what was only in the way, or took too long, and ``others``, which say their own.
+    ``kept``: columns that triggers of ours name.
+    """
     try:
         yield
     except Refused as error:
         if isinstance(error, (NotGiven, TookTooLong, *others)) or _BY_HAND in str(error):
             raise
-        raise type(error)(f"{error}; {_BY_HAND}") from None
+        left = f"; but do not drop {', '.join(kept)} yourself: every write would fail, as the triggers that keep them in step name them" if kept else ""
+        raise type(error)(f"{error}; {_BY_HAND}{left}") from None
 
 
 @contextmanager

@@ -38,6 +38,7 @@ _RISKS: tuple[_Question, ...] = (
     pairs.requiring,
     statements.unseen,
     pairs.defaultless,
+    pairs.imposing,
     pairs.demanding,
     losing.unruled,
     losing.emptying,

@@ -1,9 +1,10 @@
 """What stands against the pairs of a migration, be it in the way of those of another: columns that go, take another name, or have no default."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bleen.database import reverting, sync
+from bleen.database.command import Half
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.pairs import shared
@@ -41,11 +42,16 @@ def failing(it: Prospect) -> Iterator[str]:
 
 
 def requiring(it: Prospect) -> Iterator[str]:
-    """New columns that are NOT NULL already while the old version runs, and of which forward makes NULL where its columns are."""
+    """New columns that are NOT NULL, already while the old version runs or by the contract, and of which forward makes NULL where its columns are."""
     for pair, name, free in _required(it):
         if _null(it, pair, pair.forward[name], free):
             may = f"{words(pair)}: {name} is NOT NULL from expand on, and what forward makes of {', '.join(free)} may be NULL"
             yield f"{may}: a write of the old version fails then; {_without_null(name)}"
+    for pair, name, free in _required(it, "contract"):
+        if _null(it, pair, pair.forward[name], free):
+            count = _counted(it, f"SELECT count(*) FROM {pair.table} WHERE (\n{pair.forward[name]}\n) IS NULL")
+            may = f"{words(pair)}: contract.sql makes {name} NOT NULL, and what forward makes of {', '.join(free)} may be NULL (by now of {count} rows)"
+            yield f"{may}: it is refused then, after the window; give these a value before, or let forward say coalesce(..., '') and backward nullif(..., '')"
 
 
 def emptied(it: Prospect) -> Iterator[str]:
@@ -115,6 +121,24 @@ def defaultless(it: Prospect) -> Iterator[str]:
             )
 
 
+def imposing(it: Prospect) -> Iterator[str]:
+    """Pairs whose new side has a default, and the old one none: where nobody says who writes, ``on_conflict`` decides what the old version leaves out."""
+    for pair in it.migration.pairs:
+        try:
+            columns = it.server.columns(pair.table)
+        except Refused:  # as in ``_required``
+            continue
+        open_ = all(name in columns and columns[name].nullable and not columns[name].default for name in pair.old)
+        given = {name: value for name in pair.new if (value := _said_default(it.migration.sql("expand"), name))} if open_ else {}
+        given = {name: value for name, value in given.items() if _null(it, pair, pair.forward[name], pair.old)}
+        if pair.on_conflict != "old" and given and not (len(pair.new) == 1 and _unsaid(it, pair, given)):
+            old, values = ", ".join(pair.old), ", ".join(given.values())
+            does = "fails" if pair.on_conflict == "error" else f"has {values} on both sides"
+            who = "" if it.server.dialect == "sqlite" else ", or have its sessions say who they are"
+            way = f"let forward say coalesce(..., {values}) and backward nullif(..., {values}){who}"
+            yield f"{', '.join(given)} of {pair.table} has a default, and {old} none: an INSERT of the old version that gives {old} no value {does}; {way}"
+
+
 def demanding(it: Prospect) -> Iterator[str]:
     """Columns that every INSERT has to give, and the new version does not know: those that contract drops, and those of a pair that it leaves."""
     expand, contract = it.migration.sql("expand"), it.statements("contract")
@@ -138,8 +162,8 @@ def demanding(it: Prospect) -> Iterator[str]:
                 yield f"contract.sql leaves {name} of {pair.table}, NOT NULL without a default: after it an INSERT fails that does not give it; {way}"
 
 
-def _required(it: Prospect) -> Iterator[tuple[Pair, str, list[str]]]:
-    """New columns that are NOT NULL while the old version runs, each with its pair and the old columns that may be NULL."""
+def _required(it: Prospect, by: Half = "expand") -> Iterator[tuple[Pair, str, list[str]]]:
+    """New columns that are NOT NULL by the expand, while the old version runs, or by the contract; each with its pair and the old columns that may be NULL."""
     for pair in it.migration.pairs:
         try:
             columns = it.server.columns(pair.table)
@@ -147,7 +171,8 @@ def _required(it: Prospect) -> Iterator[tuple[Pair, str, list[str]]]:
             continue
         free = [name for name in pair.old if name in columns and columns[name].nullable]
         for name in pair.forward if free else ():
-            if (name in columns and not columns[name].nullable) or _said_required(it.migration.sql("expand"), name):
+            early = (name in columns and not columns[name].nullable) or _said_required(it.migration.sql("expand"), name)
+            if early if by == "expand" else not early and _said_required(it.migration.sql("contract"), name):
                 yield pair, name, free
 
 
@@ -176,6 +201,24 @@ def _said_required(expand: str, name: str) -> bool:
     verb = r"\b(?:ADD|ALTER|CHANGE|MODIFY)\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?[\"`\[]?"
     expand = re.sub(r"--[^\n]*", "", expand)
     return bool(re.search(rf"{verb}{re.escape(name)}[\"`\]]?\s(?:\([^)]*\)|[^,();])*?(?<!\bIS )\bNOT\s+NULL\b", expand, re.IGNORECASE))
+
+
+def _said_default(expand: str, name: str) -> str:
+    """The default of a column that is added, if it is a constant; empty if it has none, or NULL."""
+    expand = re.sub(r"--[^\n]*", "", expand)
+    added = rf"\bADD\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?[\"`\[]?{re.escape(name)}[\"`\]]?\s(?:\([^)]*\)|[^,();])*?"
+    found = re.search(rf"{added}\bDEFAULT\s+('(?:[^']|'')*'|[-+]?[\w.]+)", expand, re.IGNORECASE)
+    return "" if not found or found[1].upper() == "NULL" else found[1]
+
+
+def _unsaid(it: Prospect, pair: Pair, given: Mapping[str, str]) -> bool:
+    """Whether backward makes NULL of these values, as it is where the old version says nothing."""
+    row = ", ".join(f"{value} AS {it.server.quoted(name)}" for name, value in given.items())
+    said = " AND ".join(f"({pair.backward[name]}) IS NULL" for name in pair.old)
+    try:
+        return bool(it.server.rows(f"SELECT {said} FROM (SELECT {row}) AS {pair.table.rpartition('.')[2]}")[0][0])
+    except Refused:
+        return False
 
 
 def _null(it: Prospect, pair: Pair, forward: str, free: Sequence[str]) -> bool:

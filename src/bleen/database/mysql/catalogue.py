@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bleen.database.catalogue import Catalogue, Going, Needing, Otherwise, Spreading
 from bleen.database.migration import Locks, Pair
-from bleen.database.mysql import fulltext
+from bleen.database.mysql import rebuilding
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.empty import Connect, refused, tried
 from bleen.database.mysql.needing import needing
@@ -74,7 +74,7 @@ class MySQLCatalogue(Catalogue):
         return list(otherwise(self._server, back))
 
     def refuses(self, before: Sequence[Statement], statements: Sequence[Statement]) -> str:
-        return refused(self._connect, self._server, before, statements) or fulltext.refused(self._server, before, statements)
+        return refused(self._connect, self._server, before, statements) or rebuilding.refused(self._server, before, statements)
 
     def tries(self, statements: Sequence[Statement], locks: Locks, told: Told) -> None:
         tried(self._server, statements, locks, told)
@@ -118,7 +118,7 @@ class MySQLCatalogue(Catalogue):
         return found
 
     def risks(self, statement: Statement, expand: str) -> list[str]:
-        return [why] if (why := fulltext.waits(self._server, statement)) else []
+        return [why] if (why := rebuilding.waits(self._server, statement)) else []
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         found = self._server.rows(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bleen.database.rules.mysql_column import Column
 from bleen.database.rules.mysql_grammar import Alter, Spec, alter_table
 from bleen.database.statements import Place, Statement, Unreadable, closed
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
@@ -94,13 +95,13 @@ def altered(statement: Statement) -> Alter | None:
     return alter_table(cursor, _BETWEEN) if alters else None
 
 
-def added(statement: Statement) -> tuple[tuple[str, ...], list[tuple[str, str]]] | None:
-    """The table to which a statement adds columns, and the name and the type of each; None if it adds none, as far as it can be read."""
+def added(statement: Statement) -> tuple[tuple[str, ...], list[Column]] | None:
+    """The table to which a statement adds columns, and these; None if it adds none, as far as it can be read."""
     try:
         alter = altered(statement)
     except Puzzled:
         return None
-    columns = [(spec.column.name.identifier, spec.column.type) for spec in alter.specs if spec.column and spec.kind == "add-column"] if alter else []
+    columns = [spec.column for spec in alter.specs if spec.column and spec.kind == "add-column"] if alter else []
     return (_identifiers(alter.table), columns) if alter and columns else None
 
 

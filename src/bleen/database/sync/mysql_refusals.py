@@ -9,6 +9,7 @@ from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.columns import TEXTS, characters
 from bleen.database.mysql.needing import of_row
 from bleen.database.mysql.server import MySQL
+from bleen.database.rules.mysql_column import Column
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
 from bleen.database.sync import mysql
@@ -43,7 +44,7 @@ def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:
         if not server.columns(pair.table):
             return []
         sync = mysql.of(server, "", 0, pair, {})
-        return _table(given, sync) or [*_columns(given, sync), *_others(given, sync), *undecided(pair)] or _calls(given, sync, coming)
+        return _table(given, sync) or [*_columns(given, sync, coming or ""), *_others(given, sync), *undecided(pair)] or _calls(given, sync, coming)
     except Refused as error:
         return [str(error)]
 
@@ -79,11 +80,7 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
 
 
 def _narrow(server: MySQL, sync: Sync, expand: str) -> Iterator[str]:
-    try:
-        altered = [each for each in map(mysql_statements.added, server.split(expand)) if each]
-    except Unreadable:  # as the rules say
-        return
-    coming = {name.lower(): type for of, columns in altered if server.qualified(of) == (sync.schema, sync.table) for name, type in columns}
+    coming = {name: column.type for name, column in _coming(server, sync, expand).items()}
     types = {**coming, **{name.lower(): shape.type for name, shape in sync.shapes.items()}}
     lengths = {name.lower(): length for name in sync.pair.old if (length := characters(types.get(name.lower(), "")))}
     for name, text in sync.pair.forward.items():
@@ -94,6 +91,15 @@ def _narrow(server: MySQL, sync: Sync, expand: str) -> Iterator[str]:
                 f"{name} takes {takes} characters, and what forward makes may have {made}: a write of the old version fails whose value does not fit; let it be"
                 f" {way}"
             )
+
+
+def _coming(server: MySQL, sync: Sync, expand: str) -> dict[str, Column]:
+    """The columns that statements add to the table, by name, in lower case."""
+    try:
+        altered = [each for each in map(mysql_statements.added, server.split(expand)) if each]
+    except Unreadable:  # as the rules say
+        return {}
+    return {each.name.identifier.lower(): each for of, columns in altered if server.qualified(of) == (sync.schema, sync.table) for each in columns}
 
 
 def _table(server: MySQL, sync: Sync) -> list[str]:
@@ -107,21 +113,16 @@ def _table(server: MySQL, sync: Sync) -> list[str]:
     return []
 
 
-def _columns(server: MySQL, sync: Sync) -> list[str]:
+def _columns(server: MySQL, sync: Sync, expand: str) -> list[str]:
     ours = [name for name in (*sync.pair.old, *sync.pair.new) if name in sync.shapes]
     columns = server.columns(sync.named(sync.table))
-    found = [
-        f"{name} is generated, or counts by itself, which a trigger cannot set: pair the columns that it is made from"
-        for name in ours
-        if columns[name].generated
-    ]
-    found += [
-        f"{name} changes by itself (ON UPDATE CURRENT_TIMESTAMP), as if every UPDATE wrote that side: leave it out of the pair"
-        for name in ours
-        if "on update" in sync.shapes[name].definition.lower()
-    ]
-    kinds = {sync.shapes[name].base == "timestamp" for name in ours}
-    if len(kinds) > 1:
+    coming = {name: column for name, column in _coming(server, sync, expand).items() if name not in map(str.lower, sync.shapes)}
+    made = {name: coming[name.lower()] for name in sync.pair.new if name.lower() in coming}
+    computed = [name for name in ours if columns[name].generated] + [name for name, each in made.items() if each.generated or each.auto_increment]
+    found = [f"{name} is generated, or counts by itself, which a trigger cannot set: pair the columns that it is made from" for name in computed]
+    stamped = [name for name in ours if "on update" in sync.shapes[name].definition.lower()] + [name for name, each in made.items() if "ON" in each.written()]
+    found += [f"{name} changes by itself (ON UPDATE CURRENT_TIMESTAMP), as if every UPDATE wrote that side: leave it out of the pair" for name in stamped]
+    if len({sync.shapes[name].base == "timestamp" for name in ours} | {each.timestamp for each in made.values()}) > 1:
         found.append("a TIMESTAMP is another text in every session's time_zone, which a trigger does not keep: pair it with a TIMESTAMP, or use DATETIME")
     keys = server.rows(
         "SELECT constraint_name, table_name, column_name, coalesce(referenced_column_name, ''), coalesce(referenced_table_name, '')"
