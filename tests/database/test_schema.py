@@ -19,6 +19,7 @@ from bleen.database.gate import Around
 from bleen.database.ledger import Part, State
 from bleen.database.migration import Backfill, Locks, Migration, parse
 from bleen.database.postgres import server as postgres
+from bleen.database.rules.own import LEDGER
 from bleen.database.rules.postgres_columns import required
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
@@ -66,7 +67,7 @@ def shop(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BLEEN_STATE", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bleen.yaml").write_text(
-        "service: shop\nplatform: {process: {command: [x], ports: 20000-20009}}\nrouter: {haproxy: {listen: 127.0.0.1:20010, preview: 127.0.0.1:20011}}\n"
+        "service: shop\nplatform: {process: {command: [sh], ports: 20000-20009}}\nrouter: {haproxy: {listen: 127.0.0.1:20010, preview: 127.0.0.1:20011}}\n"
         f"database: {{url: '{base.url}'}}\n"
     )
     rows(base, USERS)
@@ -1713,6 +1714,42 @@ def test_a_column_that_subscribers_have_not_is_warned_of(base: Base, published: 
     quiet = migration(expand="ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (1) STORED; ALTER TABLE users ALTER COLUMN id SET DEFAULT 1;")
     assert foresight.risks(quiet) == []
     assert len(foresight.risks(migration(expand="ALTER TABLE o.t ADD COLUMN b int;"))) == ("ALL" in published)
+    told = foresight.risks(migration(expand="CREATE TABLE orders (id int); CREATE TABLE o.more (id int); CREATE UNLOGGED TABLE cache (id int);"))
+    made = {"FOR TABLE users": [], "FOR ALL TABLES": ["orders", "more"]}.get(published, ["orders"])
+    assert [each.partition("(id int): ")[2].partition(": ")[0] for each in told] == [f"{table} comes into the publication p" for table in made]
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+def test_a_partition_that_subscribers_have_not_is_warned_of_unless_it_is_sent_as_its_root(base: Base, as_root: bool) -> None:
+    visits = "CREATE TABLE visits (at int) PARTITION BY RANGE (at)"
+    rows(base, f"{visits}; CREATE PUBLICATION p FOR TABLE visits WITH (publish_via_partition_root = {as_root})")
+    said = Foresight(Schema(base.open())).risks(migration(expand="CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM (1) TO (9);"))
+    assert ["visits_1 comes into the publication p: a subscriber" in each for each in said] == [True] * (not as_root)
+
+
+@pytest.mark.parametrize("published", ["FOR ALL TABLES", "FOR TABLES IN SCHEMA public"])
+def test_subscribers_that_bleen_s_own_tables_would_stop_are_told_of_before_they_are_made(
+    base: Base, shop: Path, capsys: pytest.CaptureFixture[str], published: str
+) -> None:
+    """adds "nothing that the old one could notice": each subscriber would stop, for all tables, at the first row of the ledger."""
+    guide = (Path(__file__).parents[2] / "docs/guide/database.md").read_text()
+    schema = Schema(base.open())
+    assert schema.ledger.strands() == ""
+    rows(base, f"CREATE PUBLICATION p {published}")
+    told = "come into the publication p: a subscriber that has none of them stops"
+    ship(shop, "0001_more", {"expand.sql": "CREATE TABLE more (id int);"})
+    for words in (["plan", "1"], ["doctor"]):
+        main(words)
+        assert told in capsys.readouterr().out
+    rows(
+        base,
+        "CREATE SCHEMA subscriber; SET search_path = subscriber; " + guide.partition("## A database with subscribers")[2].split("```")[1].removeprefix("sql"),
+    )
+    made = {table: schema.server.columns(f"subscriber.{table}") for table in LEDGER}
+    rows(base, "DROP SCHEMA subscriber CASCADE")
+    schema.ledger.make()
+    assert schema.ledger.strands() == ""
+    assert made == {table: schema.server.columns(table) for table in LEDGER}
 
 
 SEED = "INSERT INTO roles {};"

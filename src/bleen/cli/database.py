@@ -47,7 +47,8 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
                 raise UserError(f"{error}; {lost}") from None if lost and lost not in str(error) else error
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
             bare = schema.server.bare()
-            risks = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
+            strands = schema.ledger.strands()
+            risks = [strands] * bool(strands) + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
         finally:
             schema.server.close()
     except PortError as error:

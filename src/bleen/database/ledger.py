@@ -106,6 +106,11 @@ class Ledger:
         if not self.there():
             self._create()
 
+    def strands(self) -> str:
+        """Who stops, and with what, once the tables are made, and what to do first; empty if nobody does, or they are there."""
+        why = "" if self.there() else self._server.catalogue.strands(LEDGER)
+        return f"{why}; make them there first (docs/guide/database.md, A database with subscribers)" if why else ""
+
     def _create(self) -> None:
         kind, behind = _STORED.get(self._server.dialect, ("text", ""))
         try:
