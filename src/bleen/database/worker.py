@@ -123,8 +123,8 @@ def _planned(spec: Mapping[str, Any]) -> list[Migration]:
     return [found[name] for name in wanted]
 
 
-def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec: Mapping[str, Any], told: Told) -> Verdict:
-    """What comes of the work, however often the database was away meanwhile."""
+def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec: Mapping[str, Any], told: Told, aside: Path | None = None) -> Verdict:
+    """What comes of the work, however often the database was away meanwhile. ``aside``: see ``Ledger``."""
     patience: float = spec["patience"]
     deadline, losses, broken = time.monotonic() + patience, 0, ""
     while True:
@@ -133,7 +133,7 @@ def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec
             server = connect(url, f"bleen migrate {spec['service']}")
             connected = True
             try:
-                return work(Schema(server, told, spec.get("identity", "")), spec)
+                return work(Schema(server, told, spec.get("identity", ""), aside), spec)
             finally:
                 server.close()
         except Unavailable as error:
@@ -161,7 +161,8 @@ def main(spec: Mapping[str, Any], report: Path) -> None:
         with suppress(OSError):
             print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
 
-    verdict = _worked({"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]], _urls(spec)["url"], spec, told)
+    work = {"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]]
+    verdict = _worked(work, _urls(spec)["url"], spec, told, report.with_name("ledger.json"))
     answer = json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence})
     while not _written(report, answer):
         time.sleep(1)
