@@ -143,6 +143,29 @@ def test_a_database_that_goes_away_or_is_full_leaves_what_was_done_and_what_goes
     assert rows(base, "SELECT count(full_name) FROM users") == [(2500,)]
 
 
+NO_ROOM = "RAISE disk_full USING MESSAGE = 'could not extend file'"
+
+
+def test_no_room_for_the_triggers_of_a_pair_is_told_as_no_room_for_its_rows_is(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is tried again for a minute is no refusal, be it a batch or a trigger that there is no room for, at first or once it is half done."""
+    ship(shop, "0007_full_name", FULL_NAME)
+    full = "CREATE FUNCTION full_{0}() RETURNS {0} LANGUAGE plpgsql AS $$ BEGIN {1}; END $$"
+    rows(base, f"{full.format('trigger', NO_ROOM)}; {full.format('event_trigger', NO_ROOM)}")
+    for made in ("CREATE SEQUENCE", "CREATE FUNCTION"):
+        rows(base, f"CREATE EVENT TRIGGER e ON ddl_command_start WHEN TAG IN ('{made}') EXECUTE FUNCTION full_event_trigger()")
+        assert main(["migrate", "expand", "1"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"bleen: 0007_full_name: {made.replace(' F', ' OR REPLACE F')}")
+        assert said.endswith(
+            "could not extend file; expanded again, it goes on from there, and `bleen migrate revert 0007_full_name` undoes what was done of it\n"
+        )
+        rows(base, "DROP EVENT TRIGGER e; CREATE TRIGGER full_1 BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION full_trigger()")
+        main(["migrate", "expand", "1"])
+        rows(base, "DROP TRIGGER full_1 ON users")
+        capsys.readouterr()
+    assert main(["migrate", "expand", "1"]) == 0
+
+
 def test_a_contract_that_cannot_be_carried_out_as_it_was_released_says_the_way_which_is_one(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And what was contracted before it. What could be known of it was told before the expand."""
     contract = "CREATE OR REPLACE VIEW letters AS SELECT last_name AS name FROM users;"
