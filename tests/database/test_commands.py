@@ -226,7 +226,7 @@ def test_a_release_whose_contract_took_a_part_away_names_the_verb_that_drives_it
     settings = {"version": "1.1", "directory": place.directory, "env": {}, "user": ""}
     around = {"service": "shop", "window": "", "environments": []}
     with pytest.raises(Refused, match="may be gone already: `bleen resume` goes on"):
-        contract(schema, {"auto": True, "around": around, "home": settings, "secrets": str(secrets)})
+        contract(schema, {"auto": True, "around": around, "home": settings, "secrets": str(secrets), "patience": 60.0})
 
 
 def test_a_command_that_cannot_be_started_is_refused_before_the_statements_that_go_before_it(users: Base, place: Home) -> None:

@@ -23,6 +23,7 @@ from bleen.database.rules.own import LEDGER
 from bleen.database.rules.postgres_columns import required
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
+from bleen.database.worker import contract
 from bleen.errors import Refused, Unavailable, UserError
 from bleen.testing.site import until
 from databases import Base
@@ -164,6 +165,23 @@ def test_no_room_for_the_triggers_of_a_pair_is_told_as_no_room_for_its_rows_is(b
         rows(base, "DROP TRIGGER full_1 ON users")
         capsys.readouterr()
     assert main(["migrate", "expand", "1"]) == 0
+
+
+def test_a_contract_that_was_begun_when_the_server_went_away_waits_until_who_serves_has_connected_again(users: Base, request: pytest.FixtureRequest) -> None:
+    """`contract: auto`: "the release does it, once its gate is open", which it was."""
+
+    def told(text: str) -> None:
+        if "it was begun, and waits for one" in text:
+            request.addfinalizer(users.connect(application_name="bleen:shop:green").close)
+
+    schema = Schema(users.open(), told)
+    schema.expand([migration()], "shop", 2, {})
+    serving = {"environment": "green-2", "version": "2", "migrations": ["0007_full_name"], "processes": 1, "share": 100}
+    spec = {"auto": True, "patience": 60.0, "around": {"service": "shop", "window": "", "environments": [serving]}}
+    (left,) = contract(schema, spec).evidence[0]["pending"]
+    assert "it has none open (no request yet, or none since the server was away?)" in left["waits"][0]
+    schema.server.rows(*schema.ledger.reached("0007_full_name", State.CONTRACTING))
+    assert contract(schema, spec).evidence == ({"contracted": ["0007_full_name"], "pending": []},)
 
 
 def test_a_contract_that_cannot_be_carried_out_as_it_was_released_says_the_way_which_is_one(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     """Contracts what may be, in order, if the plan says so; tells what stays pending, and why. What another service brought, it contracts itself."""
     around = _around(schema, spec)
     contracted: list[str] = []
-    left = schema.pending(around)
+    left = _resumed(schema, around, spec["patience"]) if spec["auto"] else schema.pending(around)
     while spec["auto"] and left and not left[0].obstacles and left[0].service == around.service:
         try:
             shut = schema.contract(left[0].migration, home=_home(spec), shut=partial(_waits, schema, around, left[0].migration), again="bleen resume")
@@ -102,6 +102,21 @@ def _home(spec: Mapping[str, Any], which: str = "url") -> Home | None:
     if not spec.get("home"):  # none, or begun by a bleen that knew no commands
         return None
     return home_of(spec["home"]["version"], spec["home"], json.loads(Path(spec["secrets"]).read_text()), _urls(spec)[which])
+
+
+def _resumed(schema: Schema, around: Around, patience: float) -> list[Pending]:
+    """What is pending. The gate of a contract that was begun was open: after a failover, or when we were killed with all else on this host, who serves may
+    connect again only with its next request, which is waited for.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        left = schema.pending(around)
+        begun = {entry.name for entry in schema.ledger.entries() if entry.state is State.CONTRACTING}
+        shut = left[0].obstacles if left and left[0].migration in begun else ()
+        if not shut or not all(each.silent for each in shut) or time.monotonic() >= deadline:
+            return left
+        schema.told(f"{left[0].migration}: {shut[0].why}; it was begun, and waits for one")
+        time.sleep(1)
 
 
 def _waits(schema: Schema, around: Around, name: str) -> list[str]:
