@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from bleen.cli import main
+from bleen import config
+from bleen.cli import database, main
 from bleen.cli.database import allowed
 from bleen.database import reverting
 from bleen.database.foresight import Foresight
@@ -142,6 +143,20 @@ def test_a_database_that_goes_away_or_is_full_leaves_what_was_done_and_what_goes
     rows(base, "DROP TRIGGER a_gone ON users")
     assert main(["migrate", "expand", "1"]) == 0
     assert rows(base, "SELECT count(full_name) FROM users") == [(2500,)]
+
+
+@pytest.mark.parametrize(("env", "told"), [("", True), (", env: {PGOPTIONS: ''}", False)])
+def test_a_service_that_is_served_without_a_database_is_told_what_a_pooler_refuses_of_its_environment(base: Base, shop: Path, env: str, told: bool) -> None:
+    """Once: users of an application behind pgbouncer were served until then."""
+    file = shop / "bleen.yaml"
+    file.write_text(file.read_text().replace("[sh]", f"[sh]{env}"))
+    (shop / "releases" / "1").mkdir(parents=True)
+    loaded = config.load(file)
+    plan = config.plan(loaded, "1", None)
+    first = database.add(plan, loaded, plan)
+    for before, says in ((plan, told), (first, False), (None, False)):
+        warnings = database.add(plan, loaded, before).warnings
+        assert sum("unsupported startup parameter: options" in each and "`env: {PGOPTIONS: ''}`" in each for each in warnings) == says
 
 
 NO_ROOM = "RAISE disk_full USING MESSAGE = 'could not extend file'"
