@@ -21,6 +21,7 @@ from bleen.database.migration import Locks, Migration, parse
 from bleen.database.rehearsal import rehearse
 from bleen.database.schema import Schema
 from bleen.database.worker import contract
+from bleen.database.worker import main as main_of_errand
 from bleen.errors import Refused, UserError
 from bleen.host.processes import find
 from bleen.host.redaction import Redaction
@@ -104,6 +105,36 @@ def test_a_command_that_drops_the_ledger_does_not_make_bleen_forget_what_is_cont
     assert schema.contracted() == [NAME]
     assert [each.version for each in schema.ledger.environments()] == ["1.1"]
     assert any("bleen_environment is there again: that is bleen's ledger; take it out of what the tool drops" in each for each in told)
+
+
+@pytest.mark.parametrize("ends", ["killed", "its connection lost"])
+def test_a_ledger_that_a_command_drops_is_written_back_by_whoever_comes_after_one_that_ended_meanwhile(
+    users: Base, place: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str], ends: str
+) -> None:
+    """ "The truth about the schema is a ledger table in the database itself": an empty one would let in a version that needs what is contracted."""
+    aside, secrets, around = tmp_path / "ledger.json", tmp_path / "secrets.json", {"service": "shop", "window": "", "environments": []}
+    secrets.write_text(json.dumps({"database": {"url": users.url}}))
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, {}, {}, place)
+    schema.contract(NAME, home=place)
+    script(tmp_path, MIGRATE.replace("exec ", "") + "touch dropped\nexec sleep 60\n")
+    drops = HALVES["migration.toml"].replace("note text", "more text; DROP TABLE IF EXISTS bleen_migration, bleen_step, bleen_environment")
+    more = parse("0008_more", {"migration.toml": drops}, "0008_more")
+    pid = fork(lambda: Schema(users.open("bleen migrate shop"), aside=aside).expand([more], "shop", 3, {}, {}, place))
+    until("the ledger is gone", (tmp_path / "dropped").exists)
+    if ends == "killed":
+        os.kill(pid, signal.SIGKILL)
+    else:
+        schema.server.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bleen migrate shop'")
+    os.waitpid(pid, 0)
+    assert not schema.ledger.there()
+    script(tmp_path, MIGRATE)
+    main_of_errand({"do": "tidy", "key": "", "service": "shop", "secrets": str(secrets), "patience": 0, "around": around}, tmp_path / "tidy-report.json")
+    assert "what a command has dropped of bleen_migration, bleen_step, bleen_environment is there again" in capsys.readouterr().out
+    schema = Schema(users.open(), aside=aside)
+    assert (schema.contracted(), [each.name for each in schema.ledger.entries()]) == ([NAME], [NAME, "0008_more"])
+    assert schema.expand([more], "shop", 3, {}, {}, place) == ["0008_more"]
+    assert (schema.contracted(), aside.exists()) == ([NAME], False)
 
 
 def test_a_migration_of_commands_goes_back_and_there_again(users: Base, place: Home) -> None:
@@ -195,7 +226,7 @@ def test_a_release_whose_contract_took_a_part_away_names_the_verb_that_drives_it
     settings = {"version": "1.1", "directory": place.directory, "env": {}, "user": ""}
     around = {"service": "shop", "window": "", "environments": []}
     with pytest.raises(Refused, match="may be gone already: `bleen resume` goes on"):
-        contract(schema, {"auto": True, "around": around, "home": settings, "secrets": str(secrets)})
+        contract(schema, {"auto": True, "around": around, "home": settings, "secrets": str(secrets), "patience": 60.0})
 
 
 def test_a_command_that_cannot_be_started_is_refused_before_the_statements_that_go_before_it(users: Base, place: Home) -> None:

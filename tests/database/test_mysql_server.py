@@ -228,3 +228,10 @@ def test_a_pooler_is_told_from_the_server_itself(maria_base: MariaBase) -> None:
     """Migrations need a direct connection, and say so when they meet a pooler."""
     with pooler(maria_base.server.port, greeted) as port, pytest.raises(Refused, match=r"leads to a connection pooler.*give the server's own address"):
         connect(f"mysql://root@127.0.0.1:{port}/{maria_base.name}")
+
+
+def test_a_disk_without_room_is_one_to_be_asked_again(maria_base: MariaBase) -> None:
+    """A failed batch or statement of an expand says then what goes on with it, and is tried again for a minute; nothing is wrong with it."""
+    server = MySQL(maria_base.url)
+    with pytest.raises(Unavailable, match="the database says: The table 'users' is full"):
+        server.rows("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'The table ''users'' is full'")

@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from bleen.cli import main
+from bleen import config
+from bleen.cli import database, main
 from bleen.cli.database import allowed
 from bleen.database import reverting
 from bleen.database.foresight import Foresight
@@ -19,9 +20,11 @@ from bleen.database.gate import Around
 from bleen.database.ledger import Part, State
 from bleen.database.migration import Backfill, Locks, Migration, parse
 from bleen.database.postgres import server as postgres
+from bleen.database.rules.own import LEDGER
 from bleen.database.rules.postgres_columns import required
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
+from bleen.database.worker import contract
 from bleen.errors import Refused, Unavailable, UserError
 from bleen.testing.site import until
 from databases import Base
@@ -67,7 +70,7 @@ def shop(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BLEEN_STATE", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bleen.yaml").write_text(
-        "service: shop\nplatform: {process: {command: [x], ports: 20000-20009}}\nrouter: {haproxy: {listen: 127.0.0.1:20010, preview: 127.0.0.1:20011}}\n"
+        "service: shop\nplatform: {process: {command: [sh], ports: 20000-20009}}\nrouter: {haproxy: {listen: 127.0.0.1:20010, preview: 127.0.0.1:20011}}\n"
         f"database: {{url: '{base.url}'}}\n"
     )
     rows(base, USERS)
@@ -141,6 +144,60 @@ def test_a_database_that_goes_away_or_is_full_leaves_what_was_done_and_what_goes
     rows(base, "DROP TRIGGER a_gone ON users")
     assert main(["migrate", "expand", "1"]) == 0
     assert rows(base, "SELECT count(full_name) FROM users") == [(2500,)]
+
+
+@pytest.mark.parametrize(("env", "told"), [("", True), (", env: {PGOPTIONS: ''}", False)])
+def test_a_service_that_is_served_without_a_database_is_told_what_a_pooler_refuses_of_its_environment(base: Base, shop: Path, env: str, told: bool) -> None:
+    """Once: users of an application behind pgbouncer were served until then."""
+    file = shop / "bleen.yaml"
+    file.write_text(file.read_text().replace("[sh]", f"[sh]{env}"))
+    (shop / "releases" / "1").mkdir(parents=True)
+    loaded = config.load(file)
+    plan = config.plan(loaded, "1", None)
+    first = database.add(plan, loaded, plan)
+    for before, says in ((plan, told), (first, False), (None, False)):
+        warnings = database.add(plan, loaded, before).warnings
+        assert sum("unsupported startup parameter: options" in each and "`env: {PGOPTIONS: ''}`" in each for each in warnings) == says
+
+
+NO_ROOM = "RAISE disk_full USING MESSAGE = 'could not extend file'"
+
+
+def test_no_room_for_the_triggers_of_a_pair_is_told_as_no_room_for_its_rows_is(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is tried again for a minute is no refusal, be it a batch or a trigger that there is no room for, at first or once it is half done."""
+    ship(shop, "0007_full_name", FULL_NAME)
+    full = "CREATE FUNCTION full_{0}() RETURNS {0} LANGUAGE plpgsql AS $$ BEGIN {1}; END $$"
+    rows(base, f"{full.format('trigger', NO_ROOM)}; {full.format('event_trigger', NO_ROOM)}")
+    for made in ("CREATE SEQUENCE", "CREATE FUNCTION"):
+        rows(base, f"CREATE EVENT TRIGGER e ON ddl_command_start WHEN TAG IN ('{made}') EXECUTE FUNCTION full_event_trigger()")
+        assert main(["migrate", "expand", "1"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"bleen: 0007_full_name: {made.replace(' F', ' OR REPLACE F')}")
+        assert said.endswith(
+            "could not extend file; expanded again, it goes on from there, and `bleen migrate revert 0007_full_name` undoes what was done of it\n"
+        )
+        rows(base, "DROP EVENT TRIGGER e; CREATE TRIGGER full_1 BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION full_trigger()")
+        main(["migrate", "expand", "1"])
+        rows(base, "DROP TRIGGER full_1 ON users")
+        capsys.readouterr()
+    assert main(["migrate", "expand", "1"]) == 0
+
+
+def test_a_contract_that_was_begun_when_the_server_went_away_waits_until_who_serves_has_connected_again(users: Base, request: pytest.FixtureRequest) -> None:
+    """`contract: auto`: "the release does it, once its gate is open", which it was."""
+
+    def told(text: str) -> None:
+        if "it was begun, and waits for one" in text:
+            request.addfinalizer(users.connect(application_name="bleen:shop:green").close)
+
+    schema = Schema(users.open(), told)
+    schema.expand([migration()], "shop", 2, {})
+    serving = {"environment": "green-2", "version": "2", "migrations": ["0007_full_name"], "processes": 1, "share": 100}
+    spec = {"auto": True, "patience": 60.0, "around": {"service": "shop", "window": "", "environments": [serving]}}
+    (left,) = contract(schema, spec).evidence[0]["pending"]
+    assert "it has none open (no request yet, or none since the server was away?)" in left["waits"][0]
+    schema.server.rows(*schema.ledger.reached("0007_full_name", State.CONTRACTING))
+    assert contract(schema, spec).evidence == ({"contracted": ["0007_full_name"], "pending": []},)
 
 
 def test_a_contract_that_cannot_be_carried_out_as_it_was_released_says_the_way_which_is_one(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -1726,6 +1783,42 @@ def test_a_column_that_subscribers_have_not_is_warned_of(base: Base, published: 
     quiet = migration(expand="ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (1) STORED; ALTER TABLE users ALTER COLUMN id SET DEFAULT 1;")
     assert foresight.risks(quiet) == []
     assert len(foresight.risks(migration(expand="ALTER TABLE o.t ADD COLUMN b int;"))) == ("ALL" in published)
+    told = foresight.risks(migration(expand="CREATE TABLE orders (id int); CREATE TABLE o.more (id int); CREATE UNLOGGED TABLE cache (id int);"))
+    made = {"FOR TABLE users": [], "FOR ALL TABLES": ["orders", "more"]}.get(published, ["orders"])
+    assert [each.partition("(id int): ")[2].partition(": ")[0] for each in told] == [f"{table} comes into the publication p" for table in made]
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+def test_a_partition_that_subscribers_have_not_is_warned_of_unless_it_is_sent_as_its_root(base: Base, as_root: bool) -> None:
+    visits = "CREATE TABLE visits (at int) PARTITION BY RANGE (at)"
+    rows(base, f"{visits}; CREATE PUBLICATION p FOR TABLE visits WITH (publish_via_partition_root = {as_root})")
+    said = Foresight(Schema(base.open())).risks(migration(expand="CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM (1) TO (9);"))
+    assert ["visits_1 comes into the publication p: a subscriber" in each for each in said] == [True] * (not as_root)
+
+
+@pytest.mark.parametrize("published", ["FOR ALL TABLES", "FOR TABLES IN SCHEMA public"])
+def test_subscribers_that_bleen_s_own_tables_would_stop_are_told_of_before_they_are_made(
+    base: Base, shop: Path, capsys: pytest.CaptureFixture[str], published: str
+) -> None:
+    """adds "nothing that the old one could notice": each subscriber would stop, for all tables, at the first row of the ledger."""
+    guide = (Path(__file__).parents[2] / "docs/guide/database.md").read_text()
+    schema = Schema(base.open())
+    assert schema.ledger.strands() == ""
+    rows(base, f"CREATE PUBLICATION p {published}")
+    told = "come into the publication p: a subscriber that has none of them stops"
+    ship(shop, "0001_more", {"expand.sql": "CREATE TABLE more (id int);"})
+    for words in (["plan", "1"], ["doctor"]):
+        main(words)
+        assert told in capsys.readouterr().out
+    rows(
+        base,
+        "CREATE SCHEMA subscriber; SET search_path = subscriber; " + guide.partition("## A database with subscribers")[2].split("```")[1].removeprefix("sql"),
+    )
+    made = {table: schema.server.columns(f"subscriber.{table}") for table in LEDGER}
+    rows(base, "DROP SCHEMA subscriber CASCADE")
+    schema.ledger.make()
+    assert schema.ledger.strands() == ""
+    assert made == {table: schema.server.columns(table) for table in LEDGER}
 
 
 SEED = "INSERT INTO roles {};"

@@ -193,6 +193,16 @@ def test_what_the_rules_forbid_writes_nothing(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("dialect", "mark"), [("postgres", '"'), ("mysql", "`"), ("sqlite", '"')])
+def test_a_name_is_given_without_quotes_which_are_put_where_they_are_needed(dialect: Dialect, mark: str) -> None:
+    """Elsewhere, in migration.toml, names are written as SQL writes them; taken for a part of the name, their quotes would be doubled."""
+    with pytest.raises(UserError) as raised:
+        migrations(from_words(["drop_table", f"table={mark}Sales{mark}.{mark}Order Items{mark}"]), dialect, "")
+    assert str(raised.value).endswith("has quotes, which are put where they are needed: say Sales.Order Items")
+    (made,) = migrations(from_words(["drop_table", "table=Sales.Order Items"]), dialect, "")
+    assert f"{mark}Sales{mark}.{mark}Order Items{mark};" in made.files["contract.sql"]
+
+
 def test_every_operation_is_listed_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate", "new", "--operations", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -47,7 +47,8 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
                 raise UserError(f"{error}; {lost}") from None if lost and lost not in str(error) else error
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
             bare = schema.server.bare()
-            risks = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
+            strands = schema.ledger.strands()
+            risks = [strands] * bool(strands) + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
         finally:
             schema.server.close()
     except PortError as error:
@@ -70,8 +71,17 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
     }
     unjudged = [f"{m.name} is expanded by a command whose SQL nobody has judged: {m.command.unjudged}" for m in new if m.command.unjudged]
     anew = [f"{lost}; without them, all that {plan.version} ships is expanded anew"] if lost else []
-    warnings = (*plan.warnings, *anew, *_warned(new, kind), *unjudged, *risks, *(_stars(new, before) if before and kind == "postgres" else ()))
-    return plan._replace(database=wanted, platform=_signed(plan, loaded, kind), warnings=warnings)
+    signed = _signed(plan, loaded, kind)
+    warnings = (
+        *plan.warnings,
+        *_unpooled(signed, before),
+        *anew,
+        *_warned(new, kind),
+        *unjudged,
+        *risks,
+        *(_stars(new, before) if before and kind == "postgres" else ()),
+    )
+    return plan._replace(database=wanted, platform=signed, warnings=warnings)
 
 
 def _must_answer(clone: str, kind: Dialect) -> None:
@@ -229,3 +239,11 @@ def _signed(plan: Plan, loaded: Config, kind: str) -> dict[str, object]:
     signs = {"postgres": {"PGAPPNAME": name, "PGOPTIONS": "-c bleen.environment={environment}"}, "sqlite": {"BLEEN_APPLICATION": name}}
     mine = {name: value for name, value in signs.get(kind, {}).items() if name not in loaded.variables}
     return {**plan.platform, "env": {**mine, **plan.platform["env"]}}
+
+
+def _unpooled(signed: Mapping[str, Any], before: Plan | None) -> list[str]:
+    """What a pooler in front of the application makes of its first release with a database: whoever was served without would be so no more."""
+    if before is None or before.database or not signed["env"].get("PGOPTIONS"):
+        return []
+    why = "PGOPTIONS comes into the environment of its processes: pgbouncer refuses connections that have it (unsupported startup parameter: options)"
+    return [f"{why}; if they connect through one, `env: {{PGOPTIONS: ''}}`, or ignore_startup_parameters = options there (docs/guide/database.md)"]

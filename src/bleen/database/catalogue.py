@@ -143,6 +143,10 @@ class Catalogue:
         """What a statement of an ``expand`` hides from, or makes fail for, whoever uses the database, and no error tells of then; each with what to do."""
         return []
 
+    def strands(self, tables: Sequence[str]) -> str:
+        """Who stops, and with what, once we make these tables where the search_path begins; empty if nobody does."""
+        return ""
+
     def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:
         """Which of ``statements``, behind those ``before``, take the default of a column away without a word, as they say all of it anew; a line each, with
         what to do.

@@ -47,6 +47,8 @@ class Obstacle(NamedTuple):
     unseen: bool = False
     trigger: str = ""
     """Which trigger it is about, if it is about one: the reason has to name it, as what is said of a session says nothing of it."""
+    silent: bool = False
+    """Whether it is only that who serves is not seen: that may pass with the next request."""
 
     def opened(self, because: str) -> bool:
         """Whether this reason opens the gate all the same."""
@@ -105,6 +107,7 @@ def _sessions(migration: str, around: Around, others: Sequence[Known], sessions:
             found.append(Obstacle(f"{who} is of a version that does not ship {migration}"))
     serving = [e for e in around.environments if e.share]
     if serving and not any(s.application == named(around.service, e.environment.name) for e in serving for s in sessions):
-        why = f"no session says that it is of {serving[0].environment}, which serves: sessions are not seen as they are (a pooler?), or its driver says nothing"
-        found.append(Obstacle(f"{why}, which can be mended (docs/guide/database.md, How a connection says who it is)", unseen=True))
+        why = f"no session says that it is of {serving[0].environment}, which serves: it has none open (no request yet, or none since the server was away?)"
+        unseen = "sessions are not seen as they are (a pooler?), or its driver says nothing"
+        found.append(Obstacle(f"{why}, {unseen}, which can be mended (docs/guide/database.md, How a connection says who it is)", unseen=True, silent=True))
     return found

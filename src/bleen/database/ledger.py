@@ -12,13 +12,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bleen.database.migration import Migration, parse
 from bleen.database.rules.own import LEDGER
 from bleen.database.server import Server, Told, Values
 from bleen.database.statements import Dialect
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
+from bleen.host.files import in_words, text_of, write_durably
 
 Part = Literal["expand", "sync", "backfill", "contract", "revert", "command", "rehearsal", "service"]
 
@@ -97,14 +99,21 @@ _EVERYWHERE = (
 class Ledger:
     """The ledger of the database behind ``server``. What only reads makes no table."""
 
-    def __init__(self, server: Server, identity: str = "") -> None:
-        """``identity``: that of the state which speaks of its services, see ``host.state``; empty if nobody knows."""
-        self._server, self._identity = server, identity
+    def __init__(self, server: Server, identity: str = "", aside: Path | None = None) -> None:
+        """``identity``: that of the state which speaks of its services, see ``host.state``; empty if nobody knows. ``aside``: the file that holds its rows
+        while another program is at work, for whoever comes after us if we are killed meanwhile, or lose the connection.
+        """
+        self._server, self._identity, self._aside = server, identity, aside
 
     def make(self) -> None:
         """Creates the tables that are missing; to be called by who is ``alone``."""
         if not self.there():
             self._create()
+
+    def strands(self) -> str:
+        """Who stops, and with what, once the tables are made, and what to do first; empty if nobody does, or they are there."""
+        why = "" if self.there() else self._server.catalogue.strands(LEDGER)
+        return f"{why}; make them there first (docs/guide/database.md, A database with subscribers)" if why else ""
 
     def _create(self) -> None:
         kind, behind = _STORED.get(self._server.dialect, ("text", ""))
@@ -119,16 +128,31 @@ class Ledger:
     def kept(self, told: Told) -> Iterator[None]:
         """Has the ledger outlive another program, which may take its tables for what its own models lack, and drop them; says so then."""
         before = {table: self._server.rows(f"SELECT * FROM {table}") for table in LEDGER}
+        if self._aside:
+            try:
+                write_durably(self._aside, json.dumps(before))
+            except OSError as error:
+                raise Unavailable(f"no command is run before the ledger lies safe in {self._aside}: {in_words(error)}") from None
         try:
             yield
         finally:
-            if dropped := [table for table in LEDGER if not self._server.columns(table)]:
-                with self._server.transaction():
-                    self._create()
-                    for table, rows in [(each, before[each]) for each in dropped]:
-                        for row in rows:
-                            self._server.rows(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
-                told(f"what it has dropped of {', '.join(dropped)} is there again: {_NOT_ITS_OWN}")
+            self._write_back(before, told)
+            if self._aside:
+                self._aside.unlink(missing_ok=True)
+
+    def recover(self, told: Told) -> None:
+        """Writes back what another program has dropped while who was ``kept`` from that ended; to be called by who is ``alone``."""
+        if self._aside and (text := text_of(self._aside)):
+            self._write_back(json.loads(text), told)
+
+    def _write_back(self, before: Mapping[str, Sequence[Values]], told: Told) -> None:
+        if dropped := [table for table in LEDGER if not self._server.columns(table)]:
+            with self._server.transaction():
+                self._create()
+                for table, rows in [(each, before[each]) for each in dropped]:
+                    for row in rows:
+                        self._server.rows(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
+            told(f"what a command has dropped of {', '.join(dropped)} is there again: {_NOT_ITS_OWN}")
 
     def entries(self) -> list[Entry]:
         """Every migration that this database has seen, in their order."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
@@ -42,9 +43,12 @@ class Pending(NamedTuple):
 class Schema:
     """What migrations do to one database. Every method that changes it holds the database's lock, and raises ``server.Taken`` if another of us does."""
 
-    def __init__(self, server: Server, told: Told = lambda _: None, identity: str = "") -> None:
-        """``identity``: see ``Ledger``."""
-        self.server, self.ledger, self.told = server, Ledger(server, identity), told
+    def __init__(self, server: Server, told: Told = lambda _: None, identity: str = "", aside: Path | None = None) -> None:
+        """``identity``, ``aside``: see ``Ledger``. What was left aside is written back, should it be lacking."""
+        self.server, self.ledger, self.told = server, Ledger(server, identity, aside), told
+        if aside and aside.exists():
+            with server.alone():
+                self.ledger.recover(told)
         self._pairs = Pairs(server, self.ledger, told)
         self._retracing = Retracing(server, self.ledger, told)
         self._steps = Steps(server, self.ledger, self._pairs, told)

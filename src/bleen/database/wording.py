@@ -19,7 +19,7 @@ class Wording(Protocol):
     dialect: Dialect
 
     def name(self, name: str) -> str:
-        """A name as it has to be written."""
+        """A name as it has to be written. Raises UserError for one that is written so already."""
         ...
 
     def called(self, *parts: str) -> str:
@@ -69,7 +69,12 @@ class _Common:
         self._spoken = spoken
 
     def name(self, name: str) -> str:
-        return ".".join(self.mark + part.replace(self.mark, self.mark * 2) + self.mark for part in name.split("."))
+        if self.mark in name:
+            raise UserError(f"{name} has quotes, which are put where they are needed: say {name.replace(self.mark, '')}")
+        return ".".join(map(self.quoted, name.split(".")))
+
+    def quoted(self, part: str) -> str:
+        return f"{self.mark}{part}{self.mark}"
 
     def called(self, *parts: str) -> str:
         *first, last = (part.rpartition(".")[2] for part in parts)
@@ -101,10 +106,10 @@ class _Postgres(_Common):
 
     dialect: Dialect = "postgres"
 
-    def name(self, name: str) -> str:
+    def quoted(self, part: str) -> str:
         from bleen.database.rules.postgres_look import quoted
 
-        return quoted(*name.split("."))
+        return quoted(part)
 
     def fit(self, *parts: str) -> str:
         from bleen.database.rules.postgres_look import called

@@ -51,7 +51,7 @@ def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     """Contracts what may be, in order, if the plan says so; tells what stays pending, and why. What another service brought, it contracts itself."""
     around = _around(schema, spec)
     contracted: list[str] = []
-    left = schema.pending(around)
+    left = _resumed(schema, around, spec["patience"]) if spec["auto"] else schema.pending(around)
     while spec["auto"] and left and not left[0].obstacles and left[0].service == around.service:
         try:
             shut = schema.contract(left[0].migration, home=_home(spec), shut=partial(_waits, schema, around, left[0].migration), again="bleen resume")
@@ -104,6 +104,21 @@ def _home(spec: Mapping[str, Any], which: str = "url") -> Home | None:
     return home_of(spec["home"]["version"], spec["home"], json.loads(Path(spec["secrets"]).read_text()), _urls(spec)[which])
 
 
+def _resumed(schema: Schema, around: Around, patience: float) -> list[Pending]:
+    """What is pending. The gate of a contract that was begun was open: after a failover, or when we were killed with all else on this host, who serves may
+    connect again only with its next request, which is waited for.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        left = schema.pending(around)
+        begun = {entry.name for entry in schema.ledger.entries() if entry.state is State.CONTRACTING}
+        shut = left[0].obstacles if left and left[0].migration in begun else ()
+        if not shut or not all(each.silent for each in shut) or time.monotonic() >= deadline:
+            return left
+        schema.told(f"{left[0].migration}: {shut[0].why}; it was begun, and waits for one")
+        time.sleep(1)
+
+
 def _waits(schema: Schema, around: Around, name: str) -> list[str]:
     """What keeps the gate of a migration shut."""
     return [o.why for each in schema.pending(around) if each.migration == name for o in each.obstacles]
@@ -123,8 +138,8 @@ def _planned(spec: Mapping[str, Any]) -> list[Migration]:
     return [found[name] for name in wanted]
 
 
-def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec: Mapping[str, Any], told: Told) -> Verdict:
-    """What comes of the work, however often the database was away meanwhile."""
+def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec: Mapping[str, Any], told: Told, aside: Path | None = None) -> Verdict:
+    """What comes of the work, however often the database was away meanwhile. ``aside``: see ``Ledger``."""
     patience: float = spec["patience"]
     deadline, losses, broken = time.monotonic() + patience, 0, ""
     while True:
@@ -133,7 +148,7 @@ def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec
             server = connect(url, f"bleen migrate {spec['service']}")
             connected = True
             try:
-                return work(Schema(server, told, spec.get("identity", "")), spec)
+                return work(Schema(server, told, spec.get("identity", ""), aside), spec)
             finally:
                 server.close()
         except Unavailable as error:
@@ -161,7 +176,8 @@ def main(spec: Mapping[str, Any], report: Path) -> None:
         with suppress(OSError):
             print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
 
-    verdict = _worked({"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]], _urls(spec)["url"], spec, told)
+    work = {"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]]
+    verdict = _worked(work, _urls(spec)["url"], spec, told, report.with_name("ledger.json"))
     answer = json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence})
     while not _written(report, answer):
         time.sleep(1)

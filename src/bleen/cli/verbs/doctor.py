@@ -151,6 +151,8 @@ def _database(args: Namespace) -> Iterator[Finding]:
                 return
             entries = opened.schema.ledger.entries()
             yield Finding("ok", f"database: {opened.schema.server.dialect}, answers, has seen {len(entries)} migrations")
+            if strands := opened.schema.ledger.strands():
+                yield Finding("warn", strands)
             for entry in entries:
                 if way := _UNFINISHED.get(entry.state):
                     yield Finding("warn", f"{entry.name} is {entry.state}: it was not ended, if no release is at it just now", way)

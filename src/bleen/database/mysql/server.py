@@ -23,7 +23,7 @@ from bleen.database.reverting.names import Thing, taken
 from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
-from bleen.errors import Refused, Unavailable
+from bleen.errors import PortError, Refused, Unavailable
 
 GONE_WITHIN = 3
 """Seconds in which a statement of somebody of us who was killed has ended, if it waited for a lock: see ``lock_wait_timeout`` below."""
@@ -34,6 +34,7 @@ _IDLE = 10
 _CONTENDED = frozenset([1205, 1213, 3572, 1020])
 _TOO_LONG = frozenset([1317, 1969, 3024])
 _AWAY = frozenset([1040, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1927, 2002, 2003, 2006, 2013, 2055, 4031])
+_FULL = frozenset([1021, 1114])
 _MISSING = frozenset([1049, 1051, 1054, 1091, 1146, 1176, 1305, 1360])
 """Error numbers (MySQL, "Server Error Message Reference"; MariaDB, "MariaDB Error Codes")."""
 
@@ -393,6 +394,6 @@ def _mapped() -> Iterator[None]:
         words = in_a_line(str(error.args[-1])) if error.args else type(error).__name__
         if number in _AWAY or isinstance(error, err.InterfaceError):
             raise Unavailable(f"the database does not answer: {words or 'the connection is closed'}") from None
-        kinds = ((_CONTENDED, Contended), (_TOO_LONG, TookTooLong), (_MISSING, Missing))
-        kind = next((kind for numbers, kind in kinds if number in numbers), Refused)
+        kinds = ((_CONTENDED, Contended), (_TOO_LONG, TookTooLong), (_MISSING, Missing), (_FULL, Unavailable))
+        kind: type[PortError] = next((kind for numbers, kind in kinds if number in numbers), Refused)
         raise kind(f"the database says: {words}") from None

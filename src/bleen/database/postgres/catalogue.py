@@ -12,6 +12,7 @@ from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.needing import needing
 from bleen.database.postgres.objects import alters, behind, held
 from bleen.database.postgres.outgrown import outgrown
+from bleen.database.postgres.published import called, comes
 from bleen.database.postgres.risks import risks
 from bleen.database.postgres.spreads import spreading
 from bleen.database.postgres.standing import otherwise
@@ -135,6 +136,11 @@ class PostgresCatalogue(Catalogue):
 
     def risks(self, statement: Statement, expand: str) -> list[str]:
         return list(risks(self._rows, statement, expand))
+
+    def strands(self, tables: Sequence[str]) -> str:
+        found = comes(self._rows)
+        why = "a subscriber that has none of them stops at their first row, with all other tables, and the primary keeps its WAL for it"
+        return f"{', '.join(tables)}, which bleen makes here, come into {called(found)}: {why}" if found else ""
 
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         return fired(self._rows, table, columns)

@@ -7,6 +7,7 @@ from typing import Any
 import postgast
 
 from bleen.database.postgres.leftovers import Rows
+from bleen.database.postgres.published import called, comes, sent
 from bleen.database.postgres.trees import named, node_of
 from bleen.database.rules.postgres_look import quoted, words
 from bleen.database.statements import Statement
@@ -31,14 +32,6 @@ _BEHIND = """
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND array_position(path, n.nspname::text) > array_position(path, schema)
     AND (array_position(ours, n.nspname::text) > array_position(ours, schema)) IS NOT TRUE ORDER BY 1, array_position(path, n.nspname::text) LIMIT 1"""
 """What is refused by our own path is no risk any more."""
-_PUBLISHED = """
-    WITH those AS (SELECT to_regclass(%s)::oid AS relid UNION SELECT relid FROM pg_partition_tree(to_regclass(%s)))
-    SELECT pubname FROM pg_publication p WHERE EXISTS (SELECT FROM those JOIN pg_class c ON c.oid = relid WHERE relpersistence = 'p' AND (
-        puballtables OR EXISTS (SELECT FROM pg_publication_rel WHERE prpubid = p.oid AND prrelid = relid AND prattrs IS NULL)
-        OR EXISTS (SELECT FROM pg_publication_namespace WHERE pnpubid = p.oid AND pnnspid = relnamespace)))
-    ORDER BY 1"""
-"""Which publications have each column of a table, be it added later: no list of columns says which."""
-
 _COUNTED = """
     SELECT attname, seq::regclass::text, CASE WHEN has_sequence_privilege(seq, 'SELECT') THEN coalesce(pg_sequence_last_value(seq), 0) END
     FROM (SELECT attname, attnum, pg_get_serial_sequence(%s, attname)::regclass::oid AS seq FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
@@ -89,13 +82,18 @@ def _hides(rows: Rows, node: Any, kind: str) -> Iterator[str]:
 
 
 def _strands(rows: Rows, node: Any, kind: str) -> Iterator[str]:
-    """Columns that subscribers have not, who stop then at the next row; a generated column is not published."""
+    """Columns and tables that subscribers have not, who stop then at the next row; a generated column is not published."""
     added = [getattr(each.alter_table_cmd, "def").column_def for each in _commands(node, kind) if each.alter_table_cmd.subtype == _PB.AT_AddColumn]
-    sent = [each.colname for each in added if not any(it.constraint.contype == _PB.CONSTR_GENERATED for it in each.constraints)]
-    table = named(node.relation) if sent else ""
-    if table and (found := [name for (name,) in rows(_PUBLISHED, [table, table])]):
-        of = f"{'the publication' if len(found) == 1 else 'the publications'} {', '.join(found)}"
-        yield f"{node.relation.relname} is in {of}: a subscriber that has no {', '.join(sent)} stops at the next row; add it there first"
+    sends = [each.colname for each in added if not any(it.constraint.contype == _PB.CONSTR_GENERATED for it in each.constraints)]
+    if sends and (found := sent(rows, named(node.relation))):
+        of = called(found)
+        yield f"{node.relation.relname} is in {of}: a subscriber that has no {', '.join(sends)} stops at the next row; add it there first"
+    made = node.relation if kind == "create_stmt" else node.into.rel if kind == "create_table_as_stmt" and node.objtype == _PB.OBJECT_TABLE else None
+    if made is not None and made.relpersistence == "p":
+        parent = named(node.inh_relations[0].range_var) if kind == "create_stmt" and node.HasField("partbound") else ""
+        if found := comes(rows, made.schemaname, parent):
+            why = f"{made.relname} comes into {called(found)}: a subscriber that has no such table stops at its first row, with all other tables"
+            yield f"{why}; make it there first, and once it is here, ALTER SUBSCRIPTION ... REFRESH PUBLICATION there, or its rows are left out"
 
 
 def _collides(rows: Rows, node: Any, kind: str, expand: str) -> Iterator[str]:

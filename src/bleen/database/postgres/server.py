@@ -304,6 +304,8 @@ class Postgres:
             raise
         except _MISSING as error:
             raise Missing(f"{statement.brief}: {_words(error)}") from None
+        except errors.DiskFull as error:  # nothing is wrong with the statement
+            raise Unavailable(f"{statement.brief}: {_words(error)}") from None
         except psycopg.OperationalError as error:
             if self._connection.broken:
                 raise

@@ -46,8 +46,8 @@ def insert(look: Look, statement: Message) -> Iterator[Finding]:
     if rows is None and reads:
         yield look.finding(
             "copies-rows",
-            "INSERT ... SELECT copies a table in one transaction, and what is written to it meanwhile is missed; copy it in batches, with a trigger "
-            "that takes along what is written",
+            "INSERT ... SELECT copies a table in one transaction, and what is written to it meanwhile is missed; have a version that writes both copy the rest "
+            "itself, in batches, or allow it with a reason where nobody writes it meanwhile",
         )
     elif rows is None or len(select.values_lists) <= _MANY < rows:
         yield look.finding("many-rows", f"{rows or 'nobody can tell how many'} rows in one transaction; insert a thousand at a time")

@@ -8,6 +8,7 @@ from typing import Any
 
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.postgres.parser import limits
+from bleen.database.postgres.published import ways_out
 from bleen.database.postgres.triggers import first, unfired
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
@@ -154,13 +155,9 @@ def _others(server: Server, sync: Sync, oid: int) -> list[str]:
             found.append(f"the trigger {name} would fire after ours, and change what ours has made: give it a name that sorts before {PREFIX!r}")
         elif comment != postgres.told(sync.pair) and (both := _shared(comment, sync.pair)):
             found.append(f"{', '.join(both)}: kept in step by {name} already; contract that migration first")
-    for (publication,) in server.rows(
-        "SELECT pubname FROM pg_publication_tables WHERE schemaname = %s AND tablename = %s ORDER BY pubname", [sync.schema, sync.table]
-    ):
-        found.append(
-            f"{sync.table} is in the publication {publication}: subscribers have neither the columns nor the trigger; take it out with"
-            f" ALTER PUBLICATION {server.quoted(publication)} DROP TABLE, or expand there first and without sync"
-        )
+    for publication, way in ways_out(server.rows, sync.schema, sync.table):
+        why = f"{sync.table} is in the publication {publication}: subscribers have neither the columns nor the trigger"
+        found.append(f"{why}; {way}; or expand there first and without sync")
     if server.rows("SELECT 1 FROM pg_subscription_rel WHERE srrelid = %s", [oid]):
         found.append(f"{sync.table} is filled by a subscription, and triggers do not fire for it (session_replication_role = replica): expand without sync")
     roles = server.rows(

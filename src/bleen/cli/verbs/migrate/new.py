@@ -6,8 +6,9 @@ An operation is its name, and then what it is about, as key=value; the next name
       forward="rtrim(coalesce(first_name, '') || ' ' || coalesce(last_name, ''))" \\
       backward.first_name="split_part(full_name, ' ', 1)" backward.last_name="regexp_replace(full_name, '^[^ ]* ?', '')"
 
-or, in a file for --from, a [[operation]] table with do = "merge_columns" and the same keys. --operations lists them all. What they write is yours: read it,
-change it, commit it. --alembic, --django and --command write how another tool carries the migration out.
+or, in a file for --from, a [[operation]] table with do = "merge_columns" and the same keys. --operations lists them all. Names are given without quotes:
+'table=Sales.Order Items'. What they write is yours: read it, change it, commit it. --alembic, --django and --command write how another tool carries the
+migration out.
 """
 
 import json
