@@ -41,10 +41,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
             lost = schema.lost(there)
-            try:
-                allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there)
-            except UserError as error:  # what is to be expanded anew may be there
-                raise UserError(f"{error}; {lost}") from None if lost and lost not in str(error) else error
+            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there)
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
             bare = schema.server.bare()
             risks = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
@@ -139,6 +136,16 @@ def allowed(
     lacks = {each: ships - {m.name for m in migrations} for each, ships in there.items()}
     if lost := schema.lost({each: names for each, names in lacks.items() if names}):
         raise UserError(f"version {version} does not ship all that was: {lost}, or release a version that ships it all")
+    try:
+        _fits(schema, version, migrations, home, service)
+    except UserError as error:
+        if lost := schema.lost(there):  # what is to be expanded anew may be there
+            raise UserError(f"{error}; {lost}") from None
+        raise
+
+
+def _fits(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None, service: str) -> None:
+    """Implements ``allowed``, as the ledger tells it."""
     entries = {entry.name: entry for entry in schema.ledger.entries()}
     missing = [name for name in schema.contracted() if name not in {m.name for m in migrations}]
     if missing:
