@@ -2021,6 +2021,26 @@ def test_a_column_that_will_not_be_there_is_known_before_expand(base: Base, faul
     assert Foresight(schema).foreseen(good._replace(backfill=good.backfill._replace(**fault))) == [said]
 
 
+TABLES = {
+    "one that nobody has": ("user", "there is no table user, and expand.sql makes none"),
+    "one that expand makes": ("people", ""),
+    "one that a block may make": ("things", ""),
+    "no name at all": ("no such", "'no such' is no name of a table"),
+    "nothing": ("", "'' is no name of a table"),
+    "too many parts": ("users.x.y.z", "'users.x.y.z' is no name of a table"),
+}
+
+
+@pytest.mark.parametrize(("table", "why"), TABLES.values(), ids=TABLES)
+def test_a_table_of_a_pair_that_will_not_be_there_is_known_before_expand(base: Base, table: str, why: str) -> None:
+    """a pair that could never be kept in step: `plan` and `deploy` refuse it before anything is touched"""
+    rows(base, USERS)
+    expand = FULL_NAME["expand.sql"] + {"people": "CREATE TABLE people (a text);", "things": "DO $$ BEGIN PERFORM 1; END $$;"}.get(table, "")
+    wanted = migration(expand=expand)._replace(pairs=tuple(pair._replace(table=table) for pair in migration().pairs))
+    said = Foresight(Schema(base.open())).foreseen(wanted)
+    assert [f"{table} (first_name+last_name <-> full_name) cannot be kept in step: {why}" in each for each in said] == [True] * bool(why), said
+
+
 EMPTY = {"expand.sql": "ALTER TABLE users ALTER COLUMN full_name SET DEFAULT '';"}
 
 
