@@ -150,8 +150,12 @@ def test_the_plan_shows_what_becomes_of_the_schema_and_touches_nothing(registry:
 
 
 def test_the_plan_warns_of_a_constraint_that_holds_the_old_version_too(registry: Registry) -> None:
-    registry.put("1.2", "old", {"0007_adult": {"expand.sql": "ALTER TABLE people ADD CONSTRAINT visited CHECK (visits >= 0) NOT VALID;\n"}})
-    assert "note: 0007_adult/expand.sql:1: " in registry.bleen("plan", "1.2").out
+    adult = {"expand.sql": "ALTER TABLE people ADD CONSTRAINT visited CHECK (visits >= 0) NOT VALID;\n"}
+    low = {"backfill.sql": "UPDATE people SET last_name = lower(last_name) WHERE last_name <> lower(last_name);\n"}
+    registry.put("1.2", "old", {"0007_adult": adult, "0008_low": low})
+    planned = registry.bleen("plan", "1.2").out
+    assert "note: 0007_adult/expand.sql:1: " in planned
+    assert "note: 0008_low/backfill.sql:1: writes over last_name of people" in planned
 
 
 def test_the_plan_warns_of_a_cast_that_may_fail_a_write_of_the_version_that_serves(registry: Registry) -> None:

@@ -297,6 +297,16 @@ def test_a_backfill_of_a_migration_toml_is_read_with_the_expand_beside_it(tmp_pa
     assert "migration.toml:2:1: warn [backfill-old-column] writes over email of users" in out
 
 
+def test_a_backfill_of_a_migration_that_adds_nothing_is_told_what_it_writes_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, files in {"0001_low": ("backfill",), "0002_tool": ("backfill", "migration")}.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            text = '[commands]\nexpand = ["x"]\n' if file == "migration" else "UPDATE users SET email = lower(email) WHERE email <> lower(email);"
+            (tmp_path / name / f"{file}.{'toml' if file == 'migration' else 'sql'}").write_text(text)
+    _, out, _ = run("--dialect", "mysql", str(tmp_path), capsys=capsys)
+    assert [line.partition(tmp_path.name)[2][:24] for line in out.splitlines() if "[backfill-old-column]" in line] == ["/0001_low/backfill.sql:1"]
+
+
 def test_a_backfill_is_said_in_one_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "expand.sql").write_text("ALTER TABLE users ADD COLUMN a int;")
     (tmp_path / "backfill.sql").write_text("UPDATE users SET a = 1;")

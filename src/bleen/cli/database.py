@@ -83,7 +83,9 @@ def _must_answer(clone: str, kind: Dialect) -> None:
 
 def _warned(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
     """What the rules say of migrations that they do not forbid: whom a new constraint holds, say."""
-    scripts = [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for m in migrations for phase in PHASES if m.holds(phase)]
+    alone = {m.name for m in migrations if m.command == Command()}  # only its expand.sql says what is new, be it empty
+    said = [(m, phase) for m in migrations for phase in PHASES if m.holds(phase) or (phase == "expand" and m.name in alone)]
+    scripts = [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for m, phase in said]
     found = [f for f in (*lint_release(scripts, kind), *_way_back(migrations, kind)) if f.severity == "warn"]
     return [f"{f.file}:{f.line}: {f.message}" for f in found if f.rule != "domain-column"]  # of which the catalogue knows more
 
