@@ -14,7 +14,7 @@ from bleen.database.foresight import Foresight
 from bleen.database.gate import named
 from bleen.database.ledger import Entry, State, check
 from bleen.database.migration import Command, Migration, Pair, read_all
-from bleen.database.parts import contracts, words
+from bleen.database.parts import contracts, final, words
 from bleen.database.reverting import way_back
 from bleen.database.rules import Finding, Script, lint_release
 from bleen.database.rules.findings import PHASES
@@ -58,6 +58,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "contract": shared.contract,
         "migrations": {m.name: m.checksum for m in migrations},
         "expands": [m.name for m in new],
+        "final": [m.name for m in new if final(m)],
         "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
         "clone": bool(shared.clone) and not bare,  # nobody minds what would fail there
         "home": _settings(loaded, plan.version) if any(m.command != Command() for m in migrations) else None,
