@@ -81,6 +81,8 @@ def test_nothing_else_is_allowed_by_it(sql: str, found: list[str]) -> None:
 def test_a_wrong_override_says_what_was_meant_and_where_it_stands() -> None:
     (wrong, _) = lint(f"SELECT 1;\n  -- bleen: allow drop-in-expnad nobody\n{DROP}", "postgres", "expand", "a.sql")
     assert wrong == Finding("a.sql", 2, 3, "bad-override", "error", "the override there is no rule drop-in-expnad; did you mean drop-in-expand?")
+    (wrong, _) = lint(f"-- bleen: allow irreversible nobody goes back\n{DROP}", "postgres", "expand")
+    assert "write `-- bleen: irreversible REASON` in revert.sql" in wrong.message
 
 
 @given(

@@ -25,6 +25,13 @@ from bleen.lifecycle import Release
 from bleen.model import Environment
 from bleen.ports import Shipping
 
+UNFINISHED = {
+    "expanding": "`bleen deploy` of a version that ships it goes on, `bleen migrate revert` undoes it",
+    "contracting": "`bleen migrate contract` goes on",
+    "reverting": "`bleen migrate revert` goes on",
+}
+"""What becomes of a migration that somebody was killed at, by its state in the ledger."""
+
 
 class Opened(NamedTuple):
     """A database to migrate."""
