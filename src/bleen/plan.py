@@ -78,9 +78,9 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...] = ()
     database: Mapping[str, Any] = {}
     """What becomes of the schema: ``dialect``, ``folder``, ``contract`` (manual, auto), ``migrations`` (name to check sum, all that the version ships),
-    ``expands`` and ``contracts`` (names, in order), ``before`` (names, what the version before ships), ``smoke`` and ``secrets`` (the smoke tests of the
-    version before, and where what they refer to lies), ``clone`` (whether there is one to rehearse on), ``home`` (where the version's commands run; None if it
-    has none). Empty without a database."""
+    ``expands`` and ``contracts`` (names, in order), ``final`` (those of ``expands`` that nothing undoes), ``before`` (names, what the version before ships),
+    ``smoke`` and ``secrets`` (the smoke tests of the version before, and where what they refer to lies), ``clone`` (whether there is one to rehearse on),
+    ``home`` (where the version's commands run; None if it has none). Empty without a database."""
 
     @property
     def new_words(self) -> str:

@@ -52,6 +52,11 @@ def test_a_database_that_only_reads_is_refused(base: Base) -> None:
         connect(base.server.url(base.name, default_transaction_read_only="on"))
 
 
+def test_a_url_that_is_empty_is_told_as_that() -> None:
+    with pytest.raises(UserError, match="the database's url is empty"):
+        connect("")
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -1341,6 +1341,22 @@ def test_a_default_that_a_modify_does_not_say_again_is_known_before_expand(users
     assert ["takes the default of age away" in each and "say DEFAULT 1 in it" in each for each in said] == [True] * forgets
 
 
+@pytest.mark.parametrize(
+    ("contract", "lacks"),
+    {
+        "ALTER TABLE users MODIFY COLUMN emial varchar(100) NOT NULL, ALGORITHM=INPLACE, LOCK=NONE;": "users has no column emial",
+        "ALTER TABLE users CHANGE `emial` email text;": "users has no column emial",
+        "ALTER TABLE users ALTER COLUMN emial SET DEFAULT 'a';": "users has no column emial",
+        "ALTER TABLE user MODIFY COLUMN first_name varchar(60);": "there is no user",
+        "ALTER TABLE users MODIFY COLUMN FIRST_NAME varchar(60), MODIFY COLUMN added int;": "",
+        "ALTER TABLE users MODIFY COLUMN IF EXISTS emial int;": "",
+    }.items(),
+)
+def test_what_a_contract_changes_and_nobody_has_is_known_before_expand(schema: Schema, contract: str, lacks: str) -> None:
+    said = Foresight(schema).risks(migration("0008_added", expand="ALTER TABLE users ADD COLUMN added int;", contract=contract))
+    assert [f"{lacks}, so that the contract will stop" in each for each in said] == [True] * bool(lacks), said
+
+
 REQUIRED = """[[sync]]
 table = "users"
 old = ["phone"]

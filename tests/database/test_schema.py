@@ -218,10 +218,36 @@ def test_a_contract_that_cannot_be_carried_out_as_it_was_released_says_the_way_w
     assert said.startswith(
         "bleen: 0002_letters/contract.sql: line 1, CREATE OR REPLACE VIEW letters AS SELECT last_name AS name FROM users: cannot change name"
     )
-    assert "; mend that by hand, then try again (an edit of its files, which were applied, changes nothing)\n0001_note: contracted before it\n" in said
+    assert "; mend that by hand, then try again (an edit of its files, which were applied, changes nothing); " in said
+    way = "`bleen migrate contract 0002_letters --aside --because REASON` leaves it undone, and later contracts go on"
+    assert said.endswith(f"{way}\n0001_note: contracted before it\n")
     rows(base, "ALTER VIEW letters RENAME COLUMN last_name TO name")
     assert main(["migrate", "contract", "--yes", "--because", "of a test"]) == 0
     assert capsys.readouterr().out.endswith("contracted: 0002_letters\n")
+
+
+def test_a_contract_that_can_never_be_carried_out_is_set_aside_and_the_later_ones_go_on(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pending contracts run in order: one that fails for its own text would hold all others up for good."""
+    wrong = "ALTER TABLE users ALTER COLUMN lastname DROP NOT NULL;\nALTER TABLE users DROP COLUMN first_name;\nALTER TABLE users DROP COLUMN last_name;"
+    ship(shop, "0001_full_name", {**FULL_NAME, "contract.sql": wrong})
+    ship(shop, "0002_size", {"expand.sql": "ALTER TABLE users ADD COLUMN size int;", "contract.sql": "ALTER TABLE users ALTER size SET DEFAULT 1;"})
+    contract = ["migrate", "contract", "--yes", "--because", "lastname: misspelt"]
+    assert main(["migrate", "plan", "1"]) == 0
+    assert "contract.sql, line 1, ALTER TABLE users ALTER COLUMN lastname DROP NOT NULL: users has no column lastname" in capsys.readouterr().out
+    assert main(["migrate", "expand", "1"]) == 0
+    assert main(contract) == 2
+    assert "`bleen migrate contract 0001_full_name --aside --because REASON` leaves it undone" in capsys.readouterr().err
+    assert main([*contract, "--aside"]) == 2
+    assert main([*contract, "0001_full_name", "--aside"]) == 2  # as without the triggers the new version's INSERT fails
+    assert "an INSERT fails that does not give it; drop it by hand, or say ALTER TABLE users ALTER COLUMN" in capsys.readouterr().err
+    rows(base, "ALTER TABLE users ALTER first_name DROP NOT NULL, ALTER last_name DROP NOT NULL")
+    assert main([*contract, "0001_full_name", "--aside"]) == 0
+    assert capsys.readouterr().out.endswith("set aside: 0001_full_name; what it left is for a new migration\n")
+    assert rows(base, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~bleen%'") == [(0,)]
+    assert main(contract) == 0
+    assert capsys.readouterr().out.endswith("contracted: 0002_size\n")
+    assert Schema(base.open()).contracted() == ["0001_full_name", "0002_size"]
+    rows(base, "INSERT INTO users (full_name) VALUES ('Ann Lee')")
 
 
 def test_a_transaction_that_was_lost_is_not_taken_for_one_that_was_committed(base: Base) -> None:
@@ -2125,6 +2151,26 @@ def test_a_column_that_will_not_be_there_is_known_before_expand(base: Base, faul
     assert Foresight(schema).foreseen(good) == []
     said = f"backfill of users: it has no column {name}, and expand.sql adds none; it has id, first_name, last_name"
     assert Foresight(schema).foreseen(good._replace(backfill=good.backfill._replace(**fault))) == [said]
+
+
+TABLES = {
+    "one that nobody has": ("user", "there is no table user, and expand.sql makes none"),
+    "one that expand makes": ("people", ""),
+    "one that a block may make": ("things", ""),
+    "no name at all": ("no such", "'no such' is no name of a table"),
+    "nothing": ("", "'' is no name of a table"),
+    "too many parts": ("users.x.y.z", "'users.x.y.z' is no name of a table"),
+}
+
+
+@pytest.mark.parametrize(("table", "why"), TABLES.values(), ids=TABLES)
+def test_a_table_of_a_pair_that_will_not_be_there_is_known_before_expand(base: Base, table: str, why: str) -> None:
+    """a pair that could never be kept in step: `plan` and `deploy` refuse it before anything is touched"""
+    rows(base, USERS)
+    expand = FULL_NAME["expand.sql"] + {"people": "CREATE TABLE people (a text);", "things": "DO $$ BEGIN PERFORM 1; END $$;"}.get(table, "")
+    wanted = migration(expand=expand)._replace(pairs=tuple(pair._replace(table=table) for pair in migration().pairs))
+    said = Foresight(Schema(base.open())).foreseen(wanted)
+    assert [f"{table} (first_name+last_name <-> full_name) cannot be kept in step: {why}" in each for each in said] == [True] * bool(why), said
 
 
 EMPTY = {"expand.sql": "ALTER TABLE users ALTER COLUMN full_name SET DEFAULT '';"}

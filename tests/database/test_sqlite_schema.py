@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from sqlite_files import FIRST, LAST, MODES, File, made
 
+from bleen import wiring
 from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.cli.migrating import agreed
@@ -34,6 +35,7 @@ from bleen.database.sqlite import processes as sqlite_processes
 from bleen.database.statements import Place, Statement
 from bleen.database.worker import _worked
 from bleen.errors import Refused, Unavailable, UserError
+from bleen.host import state
 from bleen.model import Verdict
 from bleen.testing.site import until
 
@@ -509,6 +511,9 @@ def test_a_pair_over_a_column_that_the_table_has_not_is_foreseen_before_anything
     wrong = {name: text.replace("first_name", "given_name") for name, text in FULL_NAME.items()}
     (said,) = Foresight(schema).foreseen(parse("0007_full_name", {**wrong, "backfill.sql": "UPDATE users SET last_name = 'x' WHERE last_name = 'y';"}, "x"))
     assert "users has no column given_name, and expand.sql adds none; it has id, first_name, last_name" in said
+    wrong = {name: text.replace("users", "user") if name == "migration.toml" else text for name, text in FULL_NAME.items()}
+    (said,) = Foresight(schema).foreseen(parse("0007_full_name", wrong, "x"))
+    assert "there is no table user, and expand.sql makes none" in said
 
 
 def test_where_nobody_can_be_asked_it_is_said_first_that_nothing_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -581,6 +586,22 @@ def test_a_revert_waits_for_what_would_fail_afterwards_until_a_reason_names_it(b
         0,
         "0001_init: revert, DROP TABLE IF EXISTS of_ann\n0001_init is reverted\n",
     )
+
+
+def test_a_service_is_migrated_by_its_name_where_its_bleen_yaml_is_elsewhere(bleen: Bleen, capsys: pytest.CaptureFixture[str]) -> None:
+    """the service by its name, where its bleen.yaml is gone or elsewhere"""
+    assert bleen("ann", "expand", "1")[0] == 0
+    place = state.Place("ann")
+    place.make()
+    wiring.journal(place)
+    place.comes_from(Path("ann/bleen.yaml"))
+    assert main(["migrate", "status", "--service", "ann"]) == 0
+    assert "0001_init" in capsys.readouterr().out
+    assert main(["migrate", "status", "--service", "bob"]) == 2
+    assert "no service 'bob' under" in capsys.readouterr().err
+    Path("ann/bleen.yaml").unlink()
+    assert main(["migrate", "status", "--service", "ann"]) == 2
+    assert "ann/bleen.yaml:1:1: cannot be read: there is no such file" in capsys.readouterr().err
 
 
 def test_a_migration_of_another_service_on_this_database_is_told_as_that(bleen: Bleen) -> None:

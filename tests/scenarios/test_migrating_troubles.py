@@ -92,6 +92,7 @@ def test_an_abort_in_a_long_backfill_ends_it_at_once_and_a_retry_goes_on(registr
         was = filled(base)
         assert 0 < was < 1000
         assert f"{NAME} is expanding: it was not ended" in registry.bleen("doctor").out
+        assert "not ended, if no release is at it just now: `bleen deploy` of a version" in registry.bleen("migrate", "status").out
         assert rows(base, "SELECT state FROM bleen_migration") == [("expanding",)]
         if how == "Ctrl-C":
             again = registry.start("deploy", "1.1")

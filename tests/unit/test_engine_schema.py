@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from bleen.lifecycle import Phase, Verb
-from bleen.model import Environment
-from bleen.testing.fakes import FakeMigrator
+from bleen.lifecycle import Phase, Release, Service, Verb
+from bleen.model import Environment, Result, Verdict
+from bleen.ports import Providers
+from bleen.testing.fakes import FakeCheck, FakeMigrator
 from bleen.testing.service import FakeService
 
 NAME = "0007_full_name"
@@ -165,6 +166,29 @@ def test_a_rollback_ends_although_the_database_is_away(service: FakeService, mig
     service.ask(Verb.ROLLBACK)
     assert service.drive().phase is Phase.ROLLED_BACK
     assert service.events[-1].facts["database"] == AWAY
+
+
+HAND = "cannot be reverted: give 1.0 back by hand, or by a new migration, what it misses"
+WAYS = {
+    "all": ((), f"`bleen migrate revert 0008_more`, `bleen migrate revert {NAME}` undoes that"),
+    "one": ((NAME,), f"`bleen migrate revert 0008_more` undoes that; {NAME} {HAND}"),
+    "none": ((NAME, "0008_more"), f"500; {NAME}, 0008_more {HAND}"),
+}
+
+
+@pytest.mark.parametrize(("final", "way"), WAYS.values(), ids=WAYS)
+def test_where_the_version_that_serves_cannot_live_with_an_expand_only_ways_are_told_that_there_are(tmp_path: Path, final: tuple[str, ...], way: str) -> None:
+    """UNDOING: what cannot be reverted is no way back."""
+
+    class Failing(FakeService):
+        def build(self, service: Service, release: Release | None) -> Providers:
+            return super().build(service, release)._replace(before=FakeCheck(Verdict(Result.FAIL, "GET / gave 500")))
+
+    service = Failing(tmp_path, migrator=FakeMigrator({}, (NAME, "0008_more")))
+    service.stand()
+    assert service.deploy("1.1", database={**DATABASE, "final": list(final)}).phase is Phase.ABORTED
+    assert service.release.reason.endswith(way)
+    service.close()
 
 
 def test_a_release_whose_router_fails_leaves_the_schema_expanded(service: FakeService, migrator: FakeMigrator) -> None:

@@ -81,6 +81,8 @@ def test_nothing_else_is_allowed_by_it(sql: str, found: list[str]) -> None:
 def test_a_wrong_override_says_what_was_meant_and_where_it_stands() -> None:
     (wrong, _) = lint(f"SELECT 1;\n  -- bleen: allow drop-in-expnad nobody\n{DROP}", "postgres", "expand", "a.sql")
     assert wrong == Finding("a.sql", 2, 3, "bad-override", "error", "the override there is no rule drop-in-expnad; did you mean drop-in-expand?")
+    (wrong, _) = lint(f"-- bleen: allow irreversible nobody goes back\n{DROP}", "postgres", "expand")
+    assert "write `-- bleen: irreversible REASON` in revert.sql" in wrong.message
 
 
 @given(
@@ -295,6 +297,16 @@ def test_a_backfill_of_a_migration_toml_is_read_with_the_expand_beside_it(tmp_pa
     code, out, _ = run("--dialect", "postgres", str(tmp_path), capsys=capsys)
     assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warning")
     assert "migration.toml:2:1: warn [backfill-old-column] writes over email of users" in out
+
+
+def test_a_backfill_of_a_migration_that_adds_nothing_is_told_what_it_writes_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, files in {"0001_low": ("backfill",), "0002_tool": ("backfill", "migration")}.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            text = '[commands]\nexpand = ["x"]\n' if file == "migration" else "UPDATE users SET email = lower(email) WHERE email <> lower(email);"
+            (tmp_path / name / f"{file}.{'toml' if file == 'migration' else 'sql'}").write_text(text)
+    _, out, _ = run("--dialect", "mysql", str(tmp_path), capsys=capsys)
+    assert [line.partition(tmp_path.name)[2][:24] for line in out.splitlines() if "[backfill-old-column]" in line] == ["/0001_low/backfill.sql:1"]
 
 
 def test_a_backfill_is_said_in_one_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from bleen.database.foresight import Foresight
 from bleen.database.gate import named
 from bleen.database.ledger import Entry, State, check
 from bleen.database.migration import Command, Migration, Pair, read_all
-from bleen.database.parts import contracts, words
+from bleen.database.parts import contracts, final, words
 from bleen.database.reverting import way_back
 from bleen.database.rules import Finding, Script, lint_release
 from bleen.database.rules.findings import PHASES
@@ -41,10 +41,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
             lost = schema.lost(there)
-            try:
-                allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there)
-            except UserError as error:  # what is to be expanded anew may be there
-                raise UserError(f"{error}; {lost}") from None if lost and lost not in str(error) else error
+            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there)
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
             bare = schema.server.bare()
             strands = schema.ledger.strands()
@@ -62,6 +59,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "contract": shared.contract,
         "migrations": {m.name: m.checksum for m in migrations},
         "expands": [m.name for m in new],
+        "final": [m.name for m in new if final(m)],
         "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
         "clone": bool(shared.clone) and not bare,  # nobody minds what would fail there
         "home": _settings(loaded, plan.version) if any(m.command != Command() for m in migrations) else None,
@@ -96,7 +94,9 @@ def _must_answer(clone: str, kind: Dialect) -> None:
 
 def _warned(migrations: Sequence[Migration], kind: Dialect) -> list[str]:
     """What the rules say of migrations that they do not forbid: whom a new constraint holds, say."""
-    scripts = [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for m in migrations for phase in PHASES if m.holds(phase)]
+    alone = {m.name for m in migrations if m.command == Command()}  # only its expand.sql says what is new, be it empty
+    said = [(m, phase) for m in migrations for phase in PHASES if m.holds(phase) or (phase == "expand" and m.name in alone)]
+    scripts = [Script(m.sql(phase), f"{m.name}/{phase}.sql", phase) for m, phase in said]
     found = [f for f in (*lint_release(scripts, kind), *_way_back(migrations, kind)) if f.severity == "warn"]
     return [f"{f.file}:{f.line}: {f.message}" for f in found if f.rule != "domain-column"]  # of which the catalogue knows more
 
@@ -149,6 +149,16 @@ def allowed(
     lacks = {each: ships - {m.name for m in migrations} for each, ships in there.items()}
     if lost := schema.lost({each: names for each, names in lacks.items() if names}):
         raise UserError(f"version {version} does not ship all that was: {lost}, or release a version that ships it all")
+    try:
+        _fits(schema, version, migrations, home, service)
+    except UserError as error:
+        if lost := schema.lost(there):  # what is to be expanded anew may be there
+            raise UserError(f"{error}; {lost}") from None
+        raise
+
+
+def _fits(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None, service: str) -> None:
+    """Implements ``allowed``, as the ledger tells it."""
     entries = {entry.name: entry for entry in schema.ledger.entries()}
     missing = [name for name in schema.contracted() if name not in {m.name for m in migrations}]
     if missing:

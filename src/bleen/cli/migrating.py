@@ -1,6 +1,7 @@
 """What the sub-verbs of `bleen migrate` have in common: the database of a bleen.yaml, and what the service around it does."""
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,17 @@ from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.worker import row
 from bleen.errors import PortError, UserError
-from bleen.host import clock
+from bleen.host import clock, state
 from bleen.lifecycle import Release
 from bleen.model import Environment
 from bleen.ports import Shipping
+
+UNFINISHED = {
+    "expanding": "`bleen deploy` of a version that ships it goes on, `bleen migrate revert` undoes it",
+    "contracting": "`bleen migrate contract` goes on",
+    "reverting": "`bleen migrate revert` goes on",
+}
+"""What becomes of a migration that somebody was killed at, by its state in the ledger."""
 
 
 class Opened(NamedTuple):
@@ -92,11 +100,12 @@ class Opened(NamedTuple):
 
 @contextmanager
 def opened(args: Namespace) -> Iterator[Opened]:
-    """The database of ``args.file``. Raises UserError if the file names none, or for what the database does not take."""
-    loaded = config.load(Path(args.file))
+    """The database of the bleen.yaml that is meant. Raises UserError if the file names none, or for what the database does not take."""
+    file = _file(args)
+    loaded = config.load(Path(file))
     shared = config.database(loaded, "")
     if shared is None:
-        raise UserError(f"{args.file} names no database; add `database: {{url: ${{DATABASE_URL}}}}`")
+        raise UserError(f"{file} names no database; add `database: {{url: ${{DATABASE_URL}}}}`")
     try:
         known = _known(args, loaded)
         told, identity = (lambda text: None if args.json else print(text, flush=True)), known.place.identity if known else ""
@@ -107,6 +116,11 @@ def opened(args: Namespace) -> Iterator[Opened]:
             schema.server.close()
     except PortError as error:
         raise UserError(str(error)) from None
+
+
+def _file(args: Namespace) -> str:
+    """``args.file``; where there is none, that which the service of ``--service`` was last brought up or released from."""
+    return (state.named(args.service).came_from(Path(args.file)) if args.service and not os.path.exists(args.file) else "") or str(args.file)
 
 
 def shipping(access: Access, newest: Release | None) -> list[Shipping]:

@@ -20,6 +20,8 @@ _SERVERS = {
 def dialect(url: str) -> "Dialect":
     """The dialect of a database's url, by its scheme. Raises UserError for another."""
     scheme = url.partition(":")[0].partition("+")[0]  # postgresql+psycopg, as SQLAlchemy writes it
+    if not url:
+        raise UserError("the database's url is empty: see that the variable behind database.url has a value")
     if scheme not in _SCHEMES:
         known = ", ".join(f"{s}://" for s in _SCHEMES)  # what it begins with may be a password
         raise UserError(f"the database's url begins with none of {known}")

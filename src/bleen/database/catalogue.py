@@ -76,6 +76,10 @@ class Catalogue:
         """As ``holds``, wherever the statement would find it: not only where what was made by such a name would be."""
         return self.holds(drop)
 
+    def lacks(self, statement: Statement) -> dict[str, str]:
+        """What a statement changes, and nobody has: by its bare name, in words."""
+        return {}
+
     def behind(self, drop: Statement) -> list[str]:
         """What is found by a name without its schema now, and would not be any more once what a DROP names was made, in a schema that is looked in first."""
         return []

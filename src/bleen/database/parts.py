@@ -35,6 +35,13 @@ def contracts(migration: Migration) -> bool:
     return bool(migration.holds("contract") or migration.pairs or migration.command.contract)
 
 
+def final(migration: Migration) -> str:
+    """Why nothing undoes what its expand has done; empty if something does, as far as its files say it."""
+    if why := reverting.irreversible(migration.sql("revert")):
+        return why
+    return "no command undoes that of its expand" if migration.command.expand and not migration.command.revert else ""
+
+
 def groups(server: Server, statements: Sequence[Statement], pairs: Sequence[Pair]) -> Iterator[list[Statement]]:
     """Statements one by one, but for those that take away the columns of one pair, or what its expressions call: they go at once, with its sync and with what
     stands between them.

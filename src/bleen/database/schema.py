@@ -16,8 +16,8 @@ from bleen.database.migration import Backfill, Locks, Migration
 from bleen.database.pairs import Pairs
 from bleen.database.retracing import CLEARING, Retracing
 from bleen.database.server import NotGiven, Server, Told, TookTooLong
-from bleen.database.statements import in_a_line
-from bleen.database.steps import Steps, mend
+from bleen.database.statements import Statement, in_a_line
+from bleen.database.steps import BY_HAND, Steps, mend
 from bleen.errors import Refused, Unavailable
 from bleen.model import Environment
 
@@ -129,6 +129,18 @@ class Schema:
         way = again or f"bleen migrate contract {name}"
         with self.server.alone(), _broken_off(name, f"`{way}` goes on from there"):
             return self._contract(name, because, home, shut, way)
+
+    def set_aside(self, name: str, because: str, shut: Callable[[], Sequence[str]] = tuple) -> Sequence[str]:
+        """Has a contract count as done of which nothing is done, as none of it can be: its pairs end, the old shape stays, and later contracts go on. Or says
+        what keeps its gate shut; see ``contract``. Raises Refused if part of it was done, or if it is a command's.
+        """
+        with self.server.alone(), _broken_off(name, f"`bleen migrate contract {name} --aside` goes on from there"):
+            entry = self._entry(name)
+            if entry.migration.command.contract:
+                raise Refused(f"{name} is contracted by a command, whose tool has to know of it: say it in the files of that tool, which may be changed")
+            if entry.state is State.CONTRACTING and self._retracing.taken(entry):
+                raise Refused(f"{name} is half contracted, and cannot be set aside: `bleen migrate contract {name}` ends that")
+            return self._contract(name, because, None, shut, f"bleen migrate contract {name} --aside", aside=True)
 
     def revert(self, name: str, home: Home | None = None, needed: Callable[[], str] = str, because: str = "") -> None:
         """Undoes an expand, and forgets the migration; see ``losses``. ``home``: see ``contract``. ``needed``: says by whom it is needed, see ``users``, when
@@ -292,14 +304,12 @@ class Schema:
 
     def _refuse_irreversible(self, migration: Migration) -> None:
         name, expand, revert = migration.name, migration.sql("expand"), migration.sql("revert")
-        if why := reverting.irreversible(revert):
+        if why := parts.final(migration):
             raise Refused(f"{name} cannot be reverted: {why}; the way on is a new migration")
         if found := reverting.lint(expand, revert, name, self.server.dialect):
             raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
-        if command.words(migration, "expand") and not command.words(migration, "revert"):
-            raise Refused(f"{name} cannot be reverted: no command undoes that of its expand; the way on is a new migration")
 
-    def _contract(self, name: str, because: str, home: Home | None, shut: Callable[[], Sequence[str]], way: str) -> Sequence[str]:
+    def _contract(self, name: str, because: str, home: Home | None, shut: Callable[[], Sequence[str]], way: str, aside: bool = False) -> Sequence[str]:
         entry = self._entry(name)
         if entry.state is State.CONTRACTED:
             return ()
@@ -312,15 +322,15 @@ class Schema:
         standing = self._straight(entry.migration, "contract", home)
         reason = self.ledger.mark(name, "contract", 0, True, because, {"because": because}) if because else []
         self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
-        self._take_away(entry, home, standing, way)
+        self._take_away(entry, home, standing, way, [] if aside else parts.statements(self.server, entry.migration, "contract"))
         self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
         return ()
 
-    def _take_away(self, entry: Entry, home: Home | None, standing: Standing, way: str) -> None:
+    def _take_away(self, entry: Entry, home: Home | None, standing: Standing, way: str, statements: Sequence[Statement]) -> None:
         """What a contract takes away; or else nothing, as far as that can be: ``way`` goes on."""
         name = entry.name
         try:
-            self._steps.take_away(entry.migration, "contract", parts.statements(self.server, entry.migration, "contract"))
+            self._steps.take_away(entry.migration, "contract", statements)
             self._steps.command(entry.migration, "contract", home, standing)
         except Refused as error:
             if self._retracing.taken(self._entry(name)):
@@ -331,6 +341,9 @@ class Schema:
                 if entry.migration.pairs:
                     way += ", but for those of which forward makes NULL: give them a value, by an UPDATE of the new columns"
                 raise type(error)(f"{error}; {way}") from None
+            if BY_HAND in str(error):
+                undone = f"`bleen migrate contract {name} --aside --because REASON` leaves it undone, and later contracts go on"
+                raise type(error)(f"{error}; {undone}") from None
             raise
         except KeyboardInterrupt:
             if not self._retracing.taken(self._entry(name)):

@@ -22,7 +22,8 @@ from bleen.errors import PortError, Refused
 CATALOGUED = frozenset(["TABLE", "VIEW", "SEQUENCE", "COLUMN", "INDEX", "CONSTRAINT"])
 """The kinds of things of which every catalogue says whether they are there."""
 
-_BY_HAND = "mend that by hand, then try again (an edit of its files, which were applied, changes nothing)"
+BY_HAND = "mend that by hand, then try again (an edit of its files, which were applied, changes nothing)"
+"""The next step where the files do not change any more."""
 
 
 class Steps:
@@ -243,7 +244,7 @@ class Steps:
             self._told(f"{error}: somebody has dropped it already, as it seems")
             return
         if part != "revert" or self._whole(migration, self._ledger.steps(migration.name)):
-            raise error if part == "expand" else Refused(f"{error}; {_BY_HAND}")
+            raise error if part == "expand" else Refused(f"{error}; {BY_HAND}")
         self._told(f"{error}: its expand had not come that far")
 
     def _still(self, migration: Migration, part: Part, statement: Statement) -> Statement | None:
@@ -330,10 +331,10 @@ def _by_hand(*others: type[Refused], kept: Sequence[str] = ()) -> Iterator[None]
     try:
         yield
     except Refused as error:
-        if isinstance(error, (NotGiven, TookTooLong, *others)) or _BY_HAND in str(error):
+        if isinstance(error, (NotGiven, TookTooLong, *others)) or BY_HAND in str(error):
             raise
         left = f"; but do not drop {', '.join(kept)} yourself: every write would fail, as the triggers that keep them in step name them" if kept else ""
-        raise type(error)(f"{error}; {_BY_HAND}{left}") from None
+        raise type(error)(f"{error}; {BY_HAND}{left}") from None
 
 
 @contextmanager

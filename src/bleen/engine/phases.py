@@ -91,8 +91,11 @@ def _lives_on(release: Release, world: World, expanded: Mapping[str, Any]) -> Ou
         return answer._replace(why=f"the smoke tests of {plan.old_words}, now that the schema is expanded", memo=memo)
     if answer.result is Result.PASS:
         return Done(expanded)
-    undo = ", ".join(f"`bleen migrate revert {name}`" for name in reversed(expanded["expanded"]))
-    why = f"{plan.old_version}, which serves, does not pass its smoke tests since the schema was expanded: {answer.why}; {undo} undoes that"
+    stay = [name for name in expanded["expanded"] if name in plan.database.get("final", ())]
+    undo = ", ".join(f"`bleen migrate revert {name}`" for name in reversed(expanded["expanded"]) if name not in stay)
+    ways = [f"{undo} undoes that"] if undo else []
+    ways += [f"{', '.join(stay)} cannot be reverted: give {plan.old_version} back by hand, or by a new migration, what it misses"] if stay else []
+    why = f"{plan.old_version}, which serves, does not pass its smoke tests since the schema was expanded: {answer.why}; {'; '.join(ways)}"
     return Failed(why, {**expanded, "evidence": list(answer.evidence)})
 
 

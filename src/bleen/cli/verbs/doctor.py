@@ -32,14 +32,6 @@ DESCRIPTORS = 4096
 ROOM = 64 << 20
 
 
-_UNFINISHED = {
-    "expanding": "`bleen deploy` of a version that ships it goes on, `bleen migrate revert` undoes it",
-    "contracting": "`bleen migrate contract` goes on",
-    "reverting": "`bleen migrate revert` goes on",
-}
-"""What becomes of a migration that somebody was killed at, by its state in the ledger."""
-
-
 class Finding(NamedTuple):
     """One thing looked at: ``ok``, ``warn`` (works, but) or ``no`` (stands in the way)."""
 
@@ -154,7 +146,7 @@ def _database(args: Namespace) -> Iterator[Finding]:
             if strands := opened.schema.ledger.strands():
                 yield Finding("warn", strands)
             for entry in entries:
-                if way := _UNFINISHED.get(entry.state):
+                if way := migrating.UNFINISHED.get(entry.state):
                     yield Finding("warn", f"{entry.name} is {entry.state}: it was not ended, if no release is at it just now", way)
     except UserError as error:
         yield Finding("no", "the database cannot be worked with", str(error))

@@ -10,7 +10,8 @@ from bleen.database.command.home import Home
 from bleen.database.command.revisions import would_run
 from bleen.database.command.running import asked
 from bleen.database.migration import Migration
-from bleen.database.rules import IRREVERSIBLE, Script, own, rules
+from bleen.database.rules import Script, own, rules
+from bleen.database.rules.findings import IRREVERSIBLE
 from bleen.database.server import Server
 from bleen.database.statements import Statement, Unreadable
 from bleen.errors import Refused, UserError

@@ -97,6 +97,8 @@ class Foresight:
     def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
         """What will refuse its pairs, its backfill or its statements when their turn comes, as far as it can be known now; a line each."""
         it = Prospect(self._schema, migration, before)
+        if said := [*pairs.unnamed(it)]:
+            return said
         said = [each for question in _REFUSALS for each in question(it)]
         return said or [*statements.refused(it)]  # which may only follow from what else is wrong
 

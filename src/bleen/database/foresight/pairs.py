@@ -15,6 +15,17 @@ from bleen.errors import Refused
 
 _DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
+_UNREAD = re.compile(r"\b(DO|CALL|EXECUTE|search_path)\b", re.IGNORECASE)
+"""What may make a table by a name that it does not say, or have one found."""
+
+
+def unnamed(it: Prospect) -> Iterator[str]:
+    """Pairs whose table could be none by its name: nothing else can be asked of them."""
+    for pair in it.migration.pairs:
+        try:
+            it.server.columns(pair.table)
+        except Refused as error:
+            yield f"{words(pair)} cannot be kept in step: {error}"
 
 
 def unkept(it: Prospect) -> Iterator[str]:
@@ -165,10 +176,7 @@ def demanding(it: Prospect) -> Iterator[str]:
 def _required(it: Prospect, by: Half = "expand") -> Iterator[tuple[Pair, str, list[str]]]:
     """New columns that are NOT NULL by the expand, while the old version runs, or by the contract; each with its pair and the old columns that may be NULL."""
     for pair in it.migration.pairs:
-        try:
-            columns = it.server.columns(pair.table)
-        except Refused:  # what is no name of a table is told where the pair itself is looked at
-            continue
+        columns = it.server.columns(pair.table)
         free = [name for name in pair.old if name in columns and columns[name].nullable]
         for name in pair.forward if free else ():
             early = (name in columns and not columns[name].nullable) or _said_required(it.migration.sql("expand"), name)
@@ -234,10 +242,13 @@ def _null(it: Prospect, pair: Pair, forward: str, free: Sequence[str]) -> bool:
 
 
 def _absent(it: Prospect, pair: Pair) -> list[str]:
-    """Says which columns of a pair its table, if it is there, has not, and what is coming does not speak of; a line, or none."""
+    """Says that the table of a pair is not there, or which columns it has not, and that what is coming does not speak of that; a line, or none."""
     known, coming = it.server.columns(pair.table), it.coming
-    if not known or coming is None:
+    if coming is None:
         return []
+    if not known:
+        unseen = _UNREAD.search(coming) or speaks_of(coming, pair.table.rpartition(".")[2].strip('"`[]'))
+        return [] if unseen else [f"there is no table {pair.table}, and expand.sql makes none; write its name as the catalogue has it"]
     there = {*map(str.lower, known)}
     gone = [name for name in (*pair.old, *pair.new) if name.lower() not in there and not speaks_of(coming, name)]
     return [f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}"] if gone else []

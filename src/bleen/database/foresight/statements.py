@@ -124,11 +124,14 @@ def needing(it: Prospect) -> Iterator[str]:
 
 
 def missed(it: Prospect) -> Iterator[str]:
-    """What contract drops, and nothing has: by then the files do not change any more."""
+    """What contract drops or changes, and nothing has: by then the files do not change any more."""
     text = "\n".join(each.text for each in it.past["contract"])
     if it.ledger.entry(it.migration.name) or any(m.command.expand for m in it.made) or any(m.command.contract for m in it.earlier):
         return  # what is there by then, only they know; or it was begun
     for each in it.statements("contract"):
+        for name, why in it.server.catalogue.lacks(each).items():
+            if not (speaks_of(text, name) or _IF_EXISTS.search(each.text)):
+                yield f"contract.sql, {each.brief}: {why}, so that the contract will stop; write the name as the catalogue has it"
         things = it.server.takes(each)
         coming = any(speaks_of(text, thing.names[-1]) for thing in things)
         text = f"{text}\n{each.text}"  # it may well take what it has made itself, as the safe way to NOT NULL does

@@ -431,7 +431,11 @@ def revert_sql(back: reverting.Revert) -> str:
     if back.stays:
         open_ = "".join(f"-- expand.sql:{at.line}: {why}\n" for at, why in back.stays)
         return f"-- Undoes expand.sql, until contract. To be written:\n{open_}-- or, if there is no way back: {reverting.MARK.removeprefix('-- ')} REASON\n"
-    return f"-- Undoes expand.sql, until contract.\n{back.text}" if back.statements else "-- There is nothing to undo but the [[sync]] of migration.toml.\n"
+    return (
+        f"-- Undoes expand.sql, until contract.\n{back.text}"
+        if back.statements
+        else "-- There is nothing to undo but a [[sync]] of migration.toml, if there is one.\n"
+    )
 
 
 def settings(pairs: Sequence[str], description: str = "") -> str:

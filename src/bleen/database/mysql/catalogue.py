@@ -46,6 +46,8 @@ _MYSQL_CHECKS = """
 _CASED = ("TABLE", "VIEW", "SEQUENCE")
 """What has a file of its name."""
 
+_OF_COLUMN = ("modify", "change", "set-default", "drop-default", "rename-column")
+
 
 class MySQLCatalogue(Catalogue):
     """Asks the server, and by connections of its own."""
@@ -69,6 +71,17 @@ class MySQLCatalogue(Catalogue):
                 rows = self._server.rows(f"SELECT DISTINCT {query}", (*self._server.qualified(of), *name))
                 found += [f"{its} of {of[-1]}" if name else its for (its,) in rows if name or kind not in _CASED or self._server.lowers or its == of[-1]]
         return found
+
+    def lacks(self, statement: Statement) -> dict[str, str]:
+        if (alter := mysql_statements.altered(statement)) is None:
+            return {}
+        schema, table = self._server.qualified([token.identifier for token in alter.table])
+        found = self._server.rows("SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s", (schema, table))
+        if not found:
+            return {table: f"there is no {table}"}
+        there = {str(name).lower() for (name,) in found}
+        changed = [spec.names[0].identifier for spec in alter.specs if spec.kind in _OF_COLUMN]
+        return {name: f"{table} has no column {name}" for name in changed if name.lower() not in there}
 
     def otherwise(self, back: Statement) -> list[Otherwise]:
         return list(otherwise(self._server, back))

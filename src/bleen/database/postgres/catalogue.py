@@ -10,7 +10,7 @@ from bleen.database.catalogue import Catalogue, Going, Needing, Otherwise, Outgr
 from bleen.database.migration import Pair
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.needing import needing
-from bleen.database.postgres.objects import alters, behind, held
+from bleen.database.postgres.objects import alters, behind, held, lacking
 from bleen.database.postgres.outgrown import outgrown
 from bleen.database.postgres.published import called, comes
 from bleen.database.postgres.risks import risks
@@ -70,6 +70,9 @@ class PostgresCatalogue(Catalogue):
 
     def finds(self, drop: Statement) -> list[str]:
         return held(self._rows, *node_of(drop), here="")
+
+    def lacks(self, statement: Statement) -> dict[str, str]:
+        return lacking(self._rows, *node_of(statement))
 
     def behind(self, drop: Statement) -> list[str]:
         return behind(self._rows, *node_of(drop))

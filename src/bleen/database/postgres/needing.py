@@ -23,6 +23,8 @@ _GOES = f"""
         AND g.objsubid IN (0, d.refobjsubid) WHERE d.deptype <> 'n' OR %s)
     SELECT classid::bigint, objid::bigint, objsubid FROM gone"""
 """With what is dropped goes what belongs to it; with CASCADE, what needs it too."""
+_MEANT = _GOES.replace("OR %s)", "OR d.refclassid = 'pg_namespace'::regclass)")
+"""Of what goes by CASCADE, what whoever drops a thing means by its name: what belongs to it, and what is in a schema."""
 _NEEDS = f"""
     WITH goes(classid, objid, objsubid) AS (SELECT * FROM {GIVEN}), gone(classid, objid, objsubid) AS (SELECT * FROM {GIVEN}),
     needs AS (
@@ -53,15 +55,29 @@ def needing(rows: Rows, statements: Sequence[Statement], before: Sequence[Statem
         blind = blind or _blind(node, kind)
         for step in steps(rows, node, kind):
             goes = keys(rows(_GOES, [*columns_of(step.keys), step.cascades])) if step.drops and step.keys else []
+            left = set(gone)
             gone |= {*step.keys, *goes}
             if goes and number >= len(before):
-                for what, names, of in [] if blind else rows(_NEEDS, [*columns_of(goes), *columns_of(gone)]):
+                dropped, all_gone = goes, gone
+                if step.cascades:  # what is dropped later by its own name is meant to go
+                    dropped = keys(rows(_MEANT, columns_of(step.keys)))
+                    all_gone = left | {*dropped, *_going(rows, trees[number:])}
+                for what, names, of in [] if blind else rows(_NEEDS, [*columns_of(dropped), *columns_of(all_gone)]):
                     name = str(names[-1]).rpartition(".")[2].strip('"') if names else PREFIX  # gone since it was found
                     if not speaks_of(said, name) and not name.startswith(PREFIX):
-                        yield Needing(statement, f"{what} needs {of}")
+                        why = ", and goes with it by CASCADE" if step.cascades else ""
+                        yield Needing(statement, f"{what} needs {of}{why}", name if step.cascades else "")
                 for trigger, why in calling(rows, goes, gone, said, {made(*tree) for tree in trees[number + 1 :]}):
                     yield Needing(statement, why, trigger)
         said += "" if understood(node, kind) else f"{statement.text};\n"
+
+
+def _going(rows: Rows, trees: Sequence[tuple[Any, str]]) -> Iterator[Key]:
+    """What statements drop, with what belongs to it, but for what goes by CASCADE alone."""
+    for node, kind in trees:
+        for step in steps(rows, node, kind):
+            if step.drops and step.keys:
+                yield from keys(rows(_MEANT, columns_of(step.keys)))
 
 
 def _blind(node: Any, kind: str) -> bool:

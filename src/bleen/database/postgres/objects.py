@@ -69,6 +69,9 @@ _TRIGGER = _OF_TABLE.format("pg_trigger", "tgrelid", "tgname", "o.tgparentid <> 
 _POLICY, _RULE = _OF_TABLE.format("pg_policy", "polrelid", "polname", "false"), _OF_TABLE.format("pg_rewrite", "ev_class", "rulename", "false")
 _ITSELF = _ASKED + " SELECT 'pg_class'::regclass::oid::bigint, relid::bigint, 0 FROM asked WHERE relid IS NOT NULL"
 _OF_TABLES = {_PB.OBJECT_TRIGGER: _TRIGGER, _PB.OBJECT_POLICY: _POLICY, _PB.OBJECT_RULE: _RULE}
+_OF_COLUMN = frozenset(
+    (_PB.AT_ColumnDefault, _PB.AT_DropNotNull, _PB.AT_SetNotNull, _PB.AT_AlterColumnType, _PB.AT_SetStatistics, _PB.AT_SetStorage, _PB.AT_SetExpression)
+)
 _DROPS = {_PB.AT_DropColumn: _COLUMN, _PB.AT_DropConstraint: _CONSTRAINT}
 _CHANGES = {
     **dict.fromkeys((_PB.AT_ColumnDefault, _PB.AT_SetExpression, _PB.AT_DropExpression, _PB.AT_AlterColumnType), _COLUMNS),
@@ -119,6 +122,16 @@ def held(rows: Rows, node: Any, kind: str, here: str = "n.nspname = current_sche
         table, commands = named(node.relation), [each.alter_table_cmd for each in node.cmds]
         return [f"{each.name} of {table}" for each in commands if each.subtype in _DROPS and _asked(rows, _DROPS[each.subtype], table, each.name)]
     return [parts(each)[-1] for each in node.objects if meant(rows, node.remove_type, each, here)] if kind == "drop_stmt" else []
+
+
+def lacking(rows: Rows, node: Any, kind: str) -> dict[str, str]:
+    """Implements ``Catalogue.lacks``, for the tables that are altered, and their columns."""
+    if kind != "alter_table_stmt" or node.missing_ok:
+        return {}
+    table, names = named(node.relation), {each.alter_table_cmd.name for each in node.cmds if each.alter_table_cmd.subtype in _OF_COLUMN}
+    if not rows("SELECT to_regclass(%s)::oid", [table])[0][0]:
+        return {node.relation.relname: f"there is no {node.relation.relname}"}
+    return {name: f"{node.relation.relname} has no column {name}" for name in sorted(names) if not _asked(rows, _COLUMN, table, name)}
 
 
 def behind(rows: Rows, node: Any, kind: str) -> list[str]:

@@ -344,12 +344,15 @@ class Postgres:
         return taken(statement.text, self.dialect) or frozenset()
 
     def columns(self, table: str) -> Mapping[str, Column]:
-        found = self.rows(
-            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, coalesce(pg_get_expr(d.adbin, d.adrelid), ''),"
-            " a.attgenerated <> '' OR a.attidentity <> '' FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
-            " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-            [table],
-        )
+        try:
+            found = self.rows(
+                "SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, coalesce(pg_get_expr(d.adbin, d.adrelid), ''),"
+                " a.attgenerated <> '' OR a.attidentity <> '' FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+                " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+                [table],
+            )
+        except Refused as error:  # to_regclass reads it as SQL does
+            raise Refused(f"{table!r} is no name of a table: {error}") from None
         return {row[0]: Column(*row) for row in found}
 
     def bare(self) -> bool:

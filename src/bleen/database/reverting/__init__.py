@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bleen.database.migration import Migration, says
-from bleen.database.rules import IRREVERSIBLE, Finding
+from bleen.database.rules.findings import IRREVERSIBLE, Finding
 from bleen.database.statements import Dialect, Place, Unreadable, place, split
 
 MARK = f"-- bleen: {IRREVERSIBLE}"

@@ -14,14 +14,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
 from bleen.database.rules import overrides, own, together
-from bleen.database.rules.findings import PHASES, Finding, Known, Phase
+from bleen.database.rules.findings import IRREVERSIBLE, PHASES, Finding, Known, Phase
 from bleen.database.statements import Comment, Dialect, Statement
 
 __all__ = ["Finding", "Phase", "Script", "lint", "lint_back", "lint_release", "rules"]
-
-
-IRREVERSIBLE = "irreversible"
-"""The rule of expand.sql and revert.sql together, which ``database.reverting`` looks at."""
 
 
 DROPS_NEW = "drops-new"

@@ -8,6 +8,9 @@ Severity = Literal["error", "warn"]
 PHASES: tuple[Phase, ...] = ("expand", "backfill", "contract")
 """In the order of a release."""
 
+IRREVERSIBLE = "irreversible"
+"""The rule of expand.sql and revert.sql together, which ``database.reverting`` looks at."""
+
 
 class Finding(NamedTuple):
     """One thing that is wrong with a statement.

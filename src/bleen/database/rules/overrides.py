@@ -8,7 +8,7 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from bleen.database.rules.findings import Finding, Severity
+from bleen.database.rules.findings import IRREVERSIBLE, Finding, Severity
 from bleen.database.statements import Comment, Statement, Unreadable, place
 
 RULES = {
@@ -65,6 +65,8 @@ def _fault(said: re.Match[str] | None, rules: Iterable[str]) -> str:
     if said is None:
         return "not understood; write `-- bleen: allow RULE reason`"
     if said["rule"] not in rules:
+        if said["rule"] == IRREVERSIBLE:
+            return f"no statement may be {IRREVERSIBLE} by itself; write `-- bleen: {IRREVERSIBLE} REASON` in revert.sql"
         near = difflib.get_close_matches(said["rule"], list(rules), 1)
         meant = f"; did you mean {near[0]}?" if near else "; `bleen migrate lint --rules` lists them"
         return f"there is no rule {said['rule']}{meant}"

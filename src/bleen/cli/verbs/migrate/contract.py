@@ -4,6 +4,7 @@ The gate is shut while anything may need the old shape: an open rollback window,
 rows out of step, another service on the same database, a view on what is dropped. What bleen cannot see keeps it shut too, until --because names the reason
 why it does not matter; of a trigger, one that names it.
 A contract cannot be undone: afterwards a version that needs the old shape is refused. Exit 1 if the first pending contract's gate is shut.
+One that cannot be carried out, and of which nothing is done, holds all later ones up: --aside leaves it undone for good, and a new migration says it anew.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -22,10 +23,13 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--because", metavar="REASON", help="why sessions unknown to bleen, or a trigger that it names, do not matter; it is kept in the ledger"
     )
+    parser.add_argument("--aside", action="store_true", help="leave what the named one would take away, and only end its pairs; --because says why")
     migrating.asks(parser)
 
 
 def run(args: Namespace) -> int:
+    if args.aside and not (args.migration and args.because):
+        raise UserError("--aside is for one contract, and for a reason: bleen migrate contract MIGRATION --aside --because REASON")
     with migrating.opened(args) as opened:
         pending = opened.pending()
         wanted = _wanted(args, pending)
@@ -36,14 +40,21 @@ def run(args: Namespace) -> int:
         notes = [] if shut else [*_waved(pending[: len(wanted)], args), *(note for name in wanted for note in _notes(opened, name))]
         if not args.json:
             print("".join(f"note: {note}\n" for note in notes), end="", flush=True)
-        if not shut and not migrating.agreed(args, f"take the old shape of {', '.join(wanted)} away for good"):
+        taken = wanted[:-1] if args.aside else wanted
+        would = [f"take the old shape of {', '.join(taken)} away for good"] if taken else []
+        would += [f"leave that of {wanted[-1]} as it is, for good"] if args.aside else []
+        if not shut and not migrating.agreed(args, " and ".join(would)):
             migrating.tell(args, False, "nothing was changed", contracted=[])
             return exits.USAGE
         be_told_of_the_end()  # what a contract has added until then is taken away again
         done: list[str] = []
         for name in [] if shut else wanted:
             try:
-                shut = opened.schema.contract(name, args.because or "", opened.home(name), partial(_shut_now, opened, name, args))
+                now = partial(_shut_now, opened, name, args)
+                if name in taken:
+                    shut = opened.schema.contract(name, args.because or "", opened.home(name), now)
+                else:
+                    shut = opened.schema.set_aside(name, args.because, now)
             except (PortError, UserError) as error:
                 if not done:
                     raise
@@ -52,7 +63,8 @@ def run(args: Namespace) -> int:
                 break
             done.append(name)
         opened.pending()
-        said = [f"contracted: {', '.join(done)}"] if done else []
+        said = [f"contracted: {', '.join(names)}"] if (names := [name for name in done if name in taken]) else []
+        said += [f"set aside: {name}; what it left is for a new migration" for name in done if name not in taken]
         said += [f"{wanted[len(done)]}: its gate is shut", *(f"  {why}" for why in shut)] if shut else []
         migrating.tell(args, not shut, "\n".join(said), contracted=done, waits=shut, notes=notes)
         return exits.SAID_NO if shut else exits.DONE

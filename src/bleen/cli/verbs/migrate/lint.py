@@ -65,6 +65,8 @@ def run(args: Namespace) -> int:
     settings = [file for file in args.files if Path(file).name == "migration.toml"]
     read = [[_script(file, args.phase) for file in release if file not in settings and (args.phase or Path(file).name != "revert.sql")] for release in releases]
     scripts = [script for release in read for script in release]
+    for release in [] if args.phase else read:
+        release += [Script("", str(folder / "expand.sql"), "expand") for script in release if _adds_nothing(folder := Path(script.file).parent)]
     traced = _traced(args, scripts) if args.trace else None
     found = [each for release in read for each in lint_release(release, args.dialect, traced)]
     found += [each for file in settings for each in _settings(file, args.dialect)]
@@ -157,6 +159,11 @@ def _must_be_scratch(file: Path, scratch: Server) -> None:
         must_be_another(database, scratch, f"what is traced is really run, and {file} names this database: give --trace the url of a scratch one")
     finally:
         database.close()
+
+
+def _adds_nothing(folder: Path) -> bool:
+    """Whether it is a migration, and nothing expands it: else nobody knows what is new when its backfill runs."""
+    return folder.name.partition("_")[0].isdecimal() and not any((folder / name).exists() for name in ("expand.sql", "migration.toml"))
 
 
 def _reversible(expand: Script, dialect: Dialect) -> list[Finding]:

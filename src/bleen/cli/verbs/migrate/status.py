@@ -17,6 +17,8 @@ def run(args: Namespace) -> int:
         width = max((len(e.name) for e in entries), default=0)
         for entry in entries:
             print(f"{entry.name:{width}}  {entry.state:12} {show.stamp(entry.at)}  {entry.migration.description}".rstrip())
+            if way := migrating.UNFINISHED.get(entry.state):
+                print(f"  not ended, if no release is at it just now: {way}")
         if not entries:
             print("this database has seen no migration of bleen's")
         print("".join(f"{line}\n" for line in migrating.pending_lines(pending)), end="")
