@@ -351,7 +351,7 @@ class Postgres:
                 " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
                 [table],
             )
-        except (Contended, TookTooLong):
+        except TookTooLong:
             raise
         except Refused as error:  # to_regclass reads it as SQL does
             raise Refused(f"{table!r} is no name of a table: {error}") from None
