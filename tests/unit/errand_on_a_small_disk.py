@@ -67,7 +67,12 @@ def main(small: Path, roomy: Path) -> None:
     full.looked()
     until("it has begun", lambda: "go-2" in (full.place / "expand-progress").read_text() if (full.place / "expand-progress").exists() else False)
     fill(ballast)
-    full.go.write_text("")
+    with closing(sqlite3.connect(full.database, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")  # what is noted of the command waits, so that what the ledger's copy held is taken before a report could
+        full.go.write_text("")
+        until("the ledger is not kept aside any more", lambda: not (full.place / "ledger.json").exists())
+        fill(small / "the rest")
+        db.execute("ROLLBACK")
 
     def expanded() -> bool:
         full.looked()
@@ -76,7 +81,8 @@ def main(small: Path, roomy: Path) -> None:
 
     until("it is done", expanded)
     assert full.done() is None, "a report has found room"
-    ballast.unlink()
+    for each in (ballast, small / "the rest"):
+        each.unlink()
     verdict = until("it is told", full.done)
     assert verdict == Verdict(Result.PASS, "", ({"expanded": ["0002_tool"]},))
 
