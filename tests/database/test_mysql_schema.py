@@ -18,7 +18,7 @@ from bleen.database.migration import Locks, Migration, parse
 from bleen.database.mysql.server import MySQL
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
 from bleen.testing.site import until
 from mariadb import MariaBase, MariaDB
 
@@ -117,6 +117,34 @@ def test_the_article_s_example_goes_there_and_contracts(users: MariaBase, schema
     assert pending(schema) == []
     assert schema.contracted() == ["0007_full_name"]
     assert schema.server.rows("SHOW TRIGGERS") == []
+
+
+@pytest.mark.parametrize(
+    ("fails", "left"),
+    [("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114", State.EXPANDED), ("KILL CONNECTION_ID()", State.CONTRACTING)],
+    ids=["a full disk", "a lost connection"],
+)
+def test_what_a_contract_has_added_when_the_server_fails_it_is_gone_before_an_old_version_comes_back(users: MariaBase, fails: str, left: State) -> None:
+    """ "A contract that is manual ... is pending ... So is one that failed before it took anything away": who needs the old shape may come back."""
+    less = "ALTER TABLE users ADD CONSTRAINT c CHECK (full_name <> 'Bob Roe');\nALTER TABLE users DROP COLUMN first_name, DROP COLUMN last_name;"
+    with opened(users) as schema:
+        schema.expand([parse("0007_full_name", {**FULL_NAME, "contract.sql": less}, "")], "shop", 2, SHIPS)
+
+    with opened(users) as schema:
+
+        def fail(text: str) -> None:
+            if "DROP COLUMN" in text:
+                schema.server.rows(fails)
+
+        with pytest.raises(Unavailable, match="`bleen migrate contract 0007_full_name` goes on from there"):
+            Schema(schema.server, fail).contract("0007_full_name")
+    with opened(users) as schema:
+        assert schema.ledger.entries()[0].state is left
+        schema.expand([], "shop", 3, {"green-2": SHIPS["green-2"], "blue-3": frozenset()})
+        assert schema.ledger.entries()[0].state is State.EXPANDED
+    with users.connect("blue") as blue:
+        blue.run("INSERT INTO users (first_name, last_name) VALUES ('Bob', 'Roe')")
+        assert blue.rows("SELECT full_name FROM users ORDER BY id DESC LIMIT 1") == [("Bob Roe",)]
 
 
 def test_what_was_done_is_not_done_again(schema: Schema) -> None:

@@ -2434,6 +2434,29 @@ def test_a_contract_that_is_interrupted_takes_back_what_it_has_added(users: Base
     assert rows(users, "SELECT conname FROM pg_constraint WHERE conname = 'e'") == []
 
 
+@pytest.mark.parametrize(
+    ("fails", "left"),
+    [
+        ("DO $$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;", State.EXPANDED),
+        ("SELECT pg_terminate_backend(pg_backend_pid());", State.CONTRACTING),
+    ],
+    ids=["a full disk", "a lost connection"],
+)
+def test_what_a_contract_has_added_when_the_server_fails_it_is_gone_before_an_old_version_comes_back(users: Base, fails: str, left: State) -> None:
+    """ "A contract that is manual ... is pending ... So is one that failed before it took anything away": who needs the old shape may come back."""
+    added, rest = FILLED["contract.sql"].splitlines()
+    schema = Schema(users.open())
+    schema.expand([parse("0008_email", {**FILLED, "contract.sql": f"{added}\n{fails}\n{rest}"}, "")], "shop", 2, {"green-2": frozenset(["0008_email"])})
+    with pytest.raises(Unavailable, match="`bleen migrate contract 0008_email` goes on from there"):
+        schema.contract("0008_email", again="bleen resume")
+    schema = Schema(users.open())
+    assert schema.ledger.entries()[0].state is left
+    schema.expand([], "shop", 3, {"green-2": frozenset(["0008_email"]), "blue-3": frozenset()})
+    assert schema.ledger.entries()[0].state is State.EXPANDED
+    with users.connect() as old:
+        old.execute("INSERT INTO users (first_name, last_name) VALUES ('Bob', 'Roe')")
+
+
 def test_the_plan_tells_of_a_default_that_the_new_side_of_a_pair_lacks(base: Base) -> None:
     with base.connect() as db:
         db.execute("CREATE TABLE users (id int PRIMARY KEY, age integer DEFAULT 3)")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from bleen.database.retracing import CLEARING, Retracing
 from bleen.database.server import NotGiven, Server, Told, TookTooLong
 from bleen.database.statements import Statement, in_a_line
 from bleen.database.steps import BY_HAND, Steps, mend
-from bleen.errors import Refused, Unavailable
+from bleen.errors import PortError, Refused, Unavailable
 from bleen.model import Environment
 
 _TIDYING = Locks(patience=60.0)
@@ -76,6 +76,7 @@ class Schema:
                 self.ledger.make()
                 self._refuse_outdated(release, environments)
                 self._refuse_stranger(service, release)
+                self._give_back(environments)
                 self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
                 self._pairs.restore()  # else what a rewrite makes anew on MySQL is not missed
                 self._pairs.rewrite(service)
@@ -124,10 +125,10 @@ class Schema:
 
         ``because``: why what nobody could see was taken for harmless; it is kept. ``home``: where its command runs, if it has one. ``shut``: asks the gate,
         see ``pending``, when nobody else changes the database any more: what was found before a person was asked may be long past. ``again``: the verb that
-        goes on where it has failed half way, if it is another.
+        goes on where the server has refused the rest of it, if it is another.
         """
         way = again or f"bleen migrate contract {name}"
-        with self.server.alone(), _broken_off(name, f"`{way}` goes on from there"):
+        with self.server.alone(), _broken_off(name, f"`bleen migrate contract {name}` goes on from there"):
             return self._contract(name, because, home, shut, way)
 
     def set_aside(self, name: str, because: str, shut: Callable[[], Sequence[str]] = tuple) -> Sequence[str]:
@@ -346,9 +347,25 @@ class Schema:
                 raise type(error)(f"{error}; {undone}") from None
             raise
         except KeyboardInterrupt:
-            if not self._retracing.taken(self._entry(name)):
-                self._put_back(entry, Refused(f"{name}: interrupted"))
+            self._take_back(entry, "interrupted")
             raise
+        except Unavailable as error:
+            with suppress(PortError):  # whoever expands for a version without it tries again, see ``_give_back``
+                self._take_back(entry, str(error))
+            raise
+
+    def _give_back(self, environments: Mapping[str, frozenset[str]]) -> None:
+        """Puts back a contract that ended before it took anything away, of which an environment shall come that does not ship it: what the contract has added
+        would go on to refuse its rows.
+        """
+        for entry in self.ledger.entries():
+            if entry.state is State.CONTRACTING and not all(entry.name in ships for ships in environments.values()):
+                self._take_back(entry, "its contract was begun")
+
+    def _take_back(self, entry: Entry, why: str) -> None:
+        """Puts a contract back that has taken nothing away."""
+        if not self._retracing.taken(self._entry(entry.name)):
+            self._put_back(entry, Refused(f"{entry.name}: {why}"))
 
     def _put_back(self, entry: Entry, why: Refused) -> None:
         """Has a contract that has taken nothing away, and failed because of ``why``, be pending as before: what it added goes, the pairs are kept in step."""
