@@ -82,7 +82,8 @@ def _migrator(place: Place, release: Release | None) -> Migrator | None:
     if release is None or not release.plan.database:
         return None
     plan, number = release.plan, release.id.number
-    migrator: Migrator = _load(MIGRATOR)(place.releases / str(number), plan.service, number, plan.database, plan.platform["secrets"], identity=place.identity)
+    own, secrets = place.releases / str(number), plan.platform["secrets"]
+    migrator: Migrator = _load(MIGRATOR)(own, plan.service, number, plan.database, secrets, identity=place.identity, ledgers=place.ledgers)
     return migrator
 
 

@@ -16,6 +16,7 @@ from bleen.database import connect
 from bleen.database.command import revisions
 from bleen.database.command.home import Home
 from bleen.database.gate import Around
+from bleen.database.ledger import beside
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.worker import row
@@ -109,7 +110,8 @@ def opened(args: Namespace) -> Iterator[Opened]:
     try:
         known = _known(args, loaded)
         told, identity = (lambda text: None if args.json else print(text, flush=True)), known.place.identity if known else ""
-        schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity)
+        place = known.place if known else state.Place(loaded.service)
+        schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity, beside(place.ledgers, shared.url))
         try:
             yield Opened(schema, loaded, known)
         finally:

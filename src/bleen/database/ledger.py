@@ -7,7 +7,9 @@ Three tables, made by whoever migrates first, where its search_path begins; the 
     bleen_environment  which environment of which service exists, and which migrations its version knows
 """
 
+import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,7 +103,7 @@ class Ledger:
 
     def __init__(self, server: Server, identity: str = "", aside: Path | None = None) -> None:
         """``identity``: that of the state which speaks of its services, see ``host.state``; empty if nobody knows. ``aside``: the file that holds its rows
-        while another program is at work, for whoever comes after us if we are killed meanwhile, or lose the connection.
+        while another program is at work, see ``beside``, for whoever comes after us if we are killed meanwhile, or lose the connection.
         """
         self._server, self._identity, self._aside = server, identity, aside
 
@@ -130,6 +132,8 @@ class Ledger:
         before = {table: self._server.rows(f"SELECT * FROM {table}") for table in LEDGER}
         if self._aside:
             try:
+                for each in reversed(self._aside.parents):
+                    each.mkdir(mode=0o700, exist_ok=True)
                 write_durably(self._aside, json.dumps(before))
             except OSError as error:
                 raise Unavailable(f"no command is run before the ledger lies safe in {self._aside}: {in_words(error)}") from None
@@ -140,13 +144,28 @@ class Ledger:
             if self._aside:
                 self._aside.unlink(missing_ok=True)
 
+    @property
+    def lacks(self) -> bool:
+        """Whether something of it was dropped that lies aside."""
+        return self._aside is not None and os.path.exists(self._aside) and bool(self._dropped())
+
     def recover(self, told: Told) -> None:
-        """Writes back what another program has dropped while who was ``kept`` from that ended; to be called by who is ``alone``."""
-        if self._aside and (text := text_of(self._aside)):
+        """Writes back what another program has dropped while who was ``kept`` from that ended; to be called by who is ``alone``, before anything else: what
+        lies aside is of a moment ago only as long as nobody has done anything since. A database that was made anew since then has nothing to do with it.
+        """
+        if self._aside is None or not os.path.exists(self._aside):
+            return
+        if self._dropped() and not self._server.bare():
+            if (text := text_of(self._aside)) is None:
+                return
             self._write_back(json.loads(text), told)
+        self._aside.unlink(missing_ok=True)
+
+    def _dropped(self) -> list[str]:
+        return [table for table in LEDGER if not self._server.columns(table)]
 
     def _write_back(self, before: Mapping[str, Sequence[Values]], told: Told) -> None:
-        if dropped := [table for table in LEDGER if not self._server.columns(table)]:
+        if dropped := self._dropped():
             with self._server.transaction():
                 self._create()
                 for table, rows in [(each, before[each]) for each in dropped]:
@@ -286,6 +305,13 @@ class Ledger:
             if grants:
                 raise Refused(f"the ledger of this database is in the schema {schema}, and the role {role} cannot use it; this lets it: {'; '.join(grants)}")
         return bool(found)
+
+
+def beside(ledgers: Path, url: str) -> Path:
+    """Where the rows of the ledger of the database at a url lie while another program is at work; ``ledgers``: see ``host.state``."""
+    where, _, options = url.partition("?")
+    named = sorted(each for each in options.split("&") if "password" not in each)  # one that is changed makes no other database of it
+    return ledgers / f"{hashlib.sha256('&'.join([where.rpartition('@')[2], *named]).encode()).hexdigest()[:16]}.json"
 
 
 def _of(service: str) -> tuple[str, Part, int]:

@@ -46,12 +46,19 @@ class Schema:
     def __init__(self, server: Server, told: Told = lambda _: None, identity: str = "", aside: Path | None = None) -> None:
         """``identity``, ``aside``: see ``Ledger``. What was left aside is written back, should it be lacking."""
         self.server, self.ledger, self.told = server, Ledger(server, identity, aside), told
-        if aside and aside.exists():
-            with server.alone():
-                self.ledger.recover(told)
+        if self.ledger.lacks:
+            with self._alone():
+                pass  # it is there again
         self._pairs = Pairs(server, self.ledger, told)
         self._retracing = Retracing(server, self.ledger, told)
         self._steps = Steps(server, self.ledger, self._pairs, told)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """As ``Server.alone``, with the whole ledger: what a command has dropped of it while somebody ended who ran that, is there again."""
+        with self.server.alone():
+            self.ledger.recover(self.told)
+            yield
 
     def expand(
         self,
@@ -68,7 +75,7 @@ class Schema:
         commands run, needed if there are any. What was done already is not done again; one that stopped half way goes on. Raises Refused for a statement that
         the server does not take, or a command that fails: what was done stays, and is gone on with, or reverted.
         """
-        with self.server.alone():
+        with self._alone():
             states = {entry.name: entry.state for entry in self.ledger.entries()}
             half = next((m.name for m in migrations if states.get(m.name) is State.EXPANDING), "")
             first = half or next((m.name for m in migrations if m.name not in states), "")
@@ -97,7 +104,7 @@ class Schema:
 
     def backfill(self, name: str) -> None:
         """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
-        with self.server.alone(), _broken_off(name, f"`bleen migrate backfill {name}` begins it anew"):
+        with self._alone(), _broken_off(name, f"`bleen migrate backfill {name}` begins it anew"):
             entry = self._entry(name)
             fill = parts.fill(self.server, entry.migration)
             if fill is None:
@@ -117,7 +124,7 @@ class Schema:
 
     def tidy(self) -> list[str]:
         """Takes away what expands that have ended half way left in the way of the version that serves; names it. The rest of them stays, to be gone on with."""
-        with self.server.alone():
+        with self._alone():
             return [each for entry in self.ledger.entries() if entry.state is State.EXPANDING for each in self._retracing.tidy(entry, _TIDYING)]
 
     def contract(self, name: str, because: str = "", home: Home | None = None, shut: Callable[[], Sequence[str]] = tuple, again: str = "") -> Sequence[str]:
@@ -128,14 +135,14 @@ class Schema:
         goes on where the server has refused the rest of it, if it is another.
         """
         way = again or f"bleen migrate contract {name}"
-        with self.server.alone(), _broken_off(name, f"`bleen migrate contract {name}` goes on from there"):
+        with self._alone(), _broken_off(name, f"`bleen migrate contract {name}` goes on from there"):
             return self._contract(name, because, home, shut, way)
 
     def set_aside(self, name: str, because: str, shut: Callable[[], Sequence[str]] = tuple) -> Sequence[str]:
         """Has a contract count as done of which nothing is done, as none of it can be: its pairs end, the old shape stays, and later contracts go on. Or says
         what keeps its gate shut; see ``contract``. Raises Refused if part of it was done, or if it is a command's.
         """
-        with self.server.alone(), _broken_off(name, f"`bleen migrate contract {name} --aside` goes on from there"):
+        with self._alone(), _broken_off(name, f"`bleen migrate contract {name} --aside` goes on from there"):
             entry = self._entry(name)
             if entry.migration.command.contract:
                 raise Refused(f"{name} is contracted by a command, whose tool has to know of it: say it in the files of that tool, which may be changed")
@@ -147,7 +154,7 @@ class Schema:
         """Undoes an expand, and forgets the migration; see ``losses``. ``home``: see ``contract``. ``needed``: says by whom it is needed, see ``users``, when
         nobody else changes the database any more. ``because``: why it does not matter what a command has left that its tool does not know of.
         """
-        with self.server.alone(), _broken_off(name, f"`bleen migrate revert {name}` goes on from there"):
+        with self._alone(), _broken_off(name, f"`bleen migrate revert {name}` goes on from there"):
             entry = self._entry(name)
             if why := needed():
                 raise Refused(why)
@@ -179,7 +186,7 @@ class Schema:
 
     def forget(self, service: str) -> None:
         """Takes a service out of the books. Raises Refused if it has a session on this database."""
-        with self.server.alone():
+        with self._alone():
             if there := [s for s in self.server.sessions() if s.application.startswith(named(service, ""))]:
                 raise Refused(f"{service} is not gone: session {there[0].id} ({there[0].application}, user {there[0].user}) is connected")
             with self.server.transaction():

@@ -18,7 +18,7 @@ from typing import Any
 from bleen.database import connect, rehearsal
 from bleen.database.command.home import Home, home_of
 from bleen.database.gate import Around, Obstacle
-from bleen.database.ledger import Known, State
+from bleen.database.ledger import Known, State, beside
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken, Told
@@ -177,7 +177,8 @@ def main(spec: Mapping[str, Any], report: Path) -> None:
             print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
 
     work = {"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]]
-    verdict = _worked(work, _urls(spec)["url"], spec, told, report.with_name("ledger.json"))
+    url = _urls(spec)["url"]
+    verdict = _worked(work, url, spec, told, beside(Path(spec["ledgers"]), url))
     answer = json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence})
     while not _written(report, answer):
         time.sleep(1)
