@@ -109,6 +109,18 @@ COMING = {
 }
 
 
+def test_a_table_of_a_pair_that_is_a_word_of_sql_is_refused_with_its_quotes_before_the_expand(maria_base: MariaBase) -> None:
+    """docs/guide/database.md: "a pair that could never be kept in step, ...: `plan` and `deploy` refuse it before anything is touched"."""
+    toml = '[[sync]]\ntable = "order"\nold = ["a"]\nnew = ["b"]\nforward = { b = "a" }\nbackward = { a = "b" }\non_conflict = "new"\n'
+    server = maria_base.open()
+    try:
+        server.rows("CREATE TABLE `order` (id int PRIMARY KEY, a int)")
+        said = Foresight(Schema(server)).foreseen(parse("0001_b", {"expand.sql": "ALTER TABLE `order` ADD COLUMN b int;", "migration.toml": toml}, ""))
+    finally:
+        server.close()
+    assert said == ["order (a <-> b) cannot be kept in step: order is a word of SQL, and no name of a table without quotes: table = '`order`'"]
+
+
 @pytest.mark.parametrize("column", COMING)
 def test_a_column_that_comes_by_the_expand_is_looked_at_before_it_is_there(maria_base: MariaBase, column: str) -> None:
     """docs/guide/database.md: "a pair that could never be kept in step, ...: `plan` and `deploy` refuse it before anything is touched"."""

@@ -2157,6 +2157,11 @@ TABLES = {
     "one that nobody has": ("user", "there is no table user, and expand.sql makes none"),
     "one that expand makes": ("people", ""),
     "one that a block may make": ("things", ""),
+    "one that expand gives that name": ("names", ""),
+    "one that has another schema": ("pets", "there is no table pets, and expand.sql makes none; it alters app.pets, so say table = 'app.pets'"),
+    "one that needs quotes": ("Cats", 'there is no table Cats, and expand.sql makes none; it alters "Cats", so say table = \'"Cats"\''),
+    "a word of SQL": ("order", "order is a word of SQL, and no name of a table without quotes: table = '\"order\"'"),
+    "a word that SQL calls": ("current_user", "current_user is a word of SQL"),
     "no name at all": ("no such", "'no such' is no name of a table"),
     "nothing": ("", "'' is no name of a table"),
     "too many parts": ("users.x.y.z", "'users.x.y.z' is no name of a table"),
@@ -2167,7 +2172,18 @@ TABLES = {
 def test_a_table_of_a_pair_that_will_not_be_there_is_known_before_expand(base: Base, table: str, why: str) -> None:
     """a pair that could never be kept in step: `plan` and `deploy` refuse it before anything is touched"""
     rows(base, USERS)
-    expand = FULL_NAME["expand.sql"] + {"people": "CREATE TABLE people (a text);", "things": "DO $$ BEGIN PERFORM 1; END $$;"}.get(table, "")
+    also = (
+        'CREATE TABLE "Cats" (id int); CREATE SCHEMA app; CREATE TABLE app.pets (id int); CREATE TABLE "order" (id int); CREATE TABLE "current_user" (id int)'
+    )
+    rows(base, also)
+    more = {
+        "people": "CREATE TABLE people (a text);",
+        "things": "DO $$ BEGIN PERFORM 1; END $$;",
+        "names": 'ALTER TABLE "Cats" ADD COLUMN a text; ALTER TABLE "Cats" RENAME TO names;',
+        "pets": "ALTER TABLE app.pets ADD COLUMN a text; CREATE INDEX CONCURRENTLY pets_a ON app.pets (a);",
+        "Cats": 'ALTER TABLE "Cats" ADD COLUMN a text;',
+    }
+    expand = FULL_NAME["expand.sql"] + more.get(table, "")
     wanted = migration(expand=expand)._replace(pairs=tuple(pair._replace(table=table) for pair in migration().pairs))
     said = Foresight(Schema(base.open())).foreseen(wanted)
     assert [f"{table} (first_name+last_name <-> full_name) cannot be kept in step: {why}" in each for each in said] == [True] * bool(why), said

@@ -17,15 +17,20 @@ _DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 _UNREAD = re.compile(r"\b(DO|CALL|EXECUTE|search_path)\b", re.IGNORECASE)
 """What may make a table by a name that it does not say, or have one found."""
+_MAKES = re.compile(r"\bCREATE\s+(?!(UNIQUE\s+)?INDEX\b)|\b(RENAME|SCHEMA|INTO)\b", re.IGNORECASE)
+"""What may make a table by the name that it says."""
 
 
 def unnamed(it: Prospect) -> Iterator[str]:
     """Pairs whose table could be none by its name: nothing else can be asked of them."""
     for pair in it.migration.pairs:
         try:
-            it.server.columns(pair.table)
+            columns = it.server.columns(pair.table)
         except Refused as error:
             yield f"{words(pair)} cannot be kept in step: {error}"
+            continue
+        if columns and not _read(it, pair.table) and _read(it, quoted := it.server.quoted(pair.table)):
+            yield f"{words(pair)} cannot be kept in step: {pair.table} is a word of SQL, and no name of a table without quotes: table = '{quoted}'"
 
 
 def unkept(it: Prospect) -> Iterator[str]:
@@ -247,11 +252,24 @@ def _absent(it: Prospect, pair: Pair) -> list[str]:
     if coming is None:
         return []
     if not known:
-        unseen = _UNREAD.search(coming) or speaks_of(coming, pair.table.rpartition(".")[2].strip('"`[]'))
-        return [] if unseen else [f"there is no table {pair.table}, and expand.sql makes none; write its name as the catalogue has it"]
+        spoken = [s.text for s in it.past["revert"] if speaks_of(s.text, pair.table.rpartition(".")[2].strip('"`[]'))]
+        altered = next((name for name in map(reverting.altered, spoken) if name and it.server.columns(name)), "")
+        if _UNREAD.search(coming) or any(map(_MAKES.search, spoken)) or (spoken and not altered):
+            return []
+        way = f"it alters {altered}, so say table = '{altered}'" if altered else "write its name as the catalogue has it"
+        return [f"there is no table {pair.table}, and expand.sql makes none; {way}"]
     there = {*map(str.lower, known)}
     gone = [name for name in (*pair.old, *pair.new) if name.lower() not in there and not speaks_of(coming, name)]
     return [f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}"] if gone else []
+
+
+def _read(it: Prospect, table: str) -> bool:
+    """Whether SQL takes a name for that of a table which has the columns that the catalogue says."""
+    try:
+        it.server.rows(f"SELECT {it.server.quoted(next(iter(it.server.columns(table))))} FROM {table} WHERE 1 = 0")
+    except Refused:
+        return False
+    return True
 
 
 def _needs(it: Prospect, pair: Pair, statement: Statement) -> bool:
