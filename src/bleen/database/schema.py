@@ -363,11 +363,12 @@ class Schema:
 
     def _give_back(self, environments: Mapping[str, frozenset[str]]) -> None:
         """Puts back a contract that ended before it took anything away, of which an environment shall come that does not ship it: what the contract has added
-        would go on to refuse its rows.
+        would go on to refuse its rows. Where its pairs are not kept in step by now, none may come.
         """
         for entry in self.ledger.entries():
-            if entry.state is State.CONTRACTING and not all(entry.name in ships for ships in environments.values()):
-                self._take_back(entry, "its contract was begun")
+            known = all(entry.name in ships for ships in environments.values())
+            if entry.state is State.CONTRACTING and not known and not self._retracing.unshared(entry):
+                self._put_back(entry, Refused(f"{entry.name}: its contract was begun"))
 
     def _take_back(self, entry: Entry, why: str) -> None:
         """Puts a contract back that has taken nothing away."""
