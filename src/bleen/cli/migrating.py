@@ -118,7 +118,7 @@ def opened(args: Namespace) -> Iterator[Opened]:
         raise UserError(str(error)) from None
 
 
-def _file(args: Namespace) -> str:
+def file_of(args: Namespace) -> str:
     """``args.file``; where there is none, that which the service of ``--service`` was last brought up or released from."""
     return (state.named(args.service).came_from(Path(args.file)) if args.service and not os.path.exists(args.file) else "") or str(args.file)
 
