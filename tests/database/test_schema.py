@@ -283,6 +283,30 @@ def test_what_is_said_of_a_contract_that_was_set_aside_is_true(base: Base, shop:
     allowed(schema, "0", [])  # nothing is gone that it needs, nor is anything not kept in step
 
 
+def test_one_that_was_half_set_aside_says_so_and_is_set_aside_by_whoever_goes_on(base: Base) -> None:
+    """[...] its pairs end, unless an INSERT needs them, the old shape stays"""
+    pair = '[[sync]]\ntable = "{}"\nold = ["a"]\nnew = ["b"]\nforward = {{ b = "a" }}\nbackward = {{ a = "b" }}\non_conflict = "new"\n'
+    files = {
+        "expand.sql": "ALTER TABLE one ADD COLUMN b text; ALTER TABLE two ADD COLUMN b text;",
+        "contract.sql": "ALTER TABLE one DROP COLUMN a; ALTER TABLE two DROP COLUMN a;",
+        "backfill.sql": "UPDATE one SET b = a;",
+        "migration.toml": pair.format("one") + pair.format("two") + "[locks]\npatience = 0.2\n",
+    }
+    for table in ("one", "two"):
+        rows(base, f"CREATE TABLE {table} (id int PRIMARY KEY, a text)")
+    schema = Schema(base.open())
+    schema.expand([parse("0001_b", files, "0001_b")], "shop", 1, {})
+    with base.connect() as reader:
+        reader.execute("BEGIN; SELECT * FROM two")
+        with pytest.raises(NotGiven, match="; not all of it is kept in step any more: `bleen migrate contract 0001_b --aside --because REASON` goes on"):
+            schema.set_aside("0001_b", "of a test")
+        assert schema.beyond("0001_b").startswith("0001_b is half set aside: not all of it is kept in step: `bleen migrate contract 0001_b` ends that")
+        reader.execute("ROLLBACK")
+    assert schema.contract("0001_b") == ()
+    assert rows(base, "SELECT count(*) FROM information_schema.columns WHERE column_name = 'a' AND table_schema = 'public'") == [(2,)]
+    assert rows(base, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~bleen%'") == [(0,)]
+
+
 def test_what_a_contract_has_added_is_taken_away_again_before_it_is_set_aside(users: Base) -> None:
     """One [...] of which nothing is done, may be set aside: also not the CHECK that was there when bleen was killed."""
     schema, adds = Schema(users.open()), "ALTER TABLE users ADD CONSTRAINT c CHECK (size > 0) NOT VALID"

@@ -134,7 +134,8 @@ class Schema:
         """Has a contract count as done of which nothing is done, as none of it can be: its pairs end, the old shape stays, and later contracts go on. Or says
         what keeps its gate shut; see ``contract``. Raises Refused if part of it was done, or if it is a command's.
         """
-        with self.server.alone(), _broken_off(name, f"`bleen migrate contract {name} --aside` goes on from there"):
+        way = f"bleen migrate contract {name} --aside --because REASON"
+        with self.server.alone(), _broken_off(name, f"`{way}` goes on from there"):
             entry = self._entry(name)
             if entry.migration.command.contract:
                 raise Refused(f"{name} is contracted by a command, whose tool has to know of it: say it in the files of that tool, which may be changed")
@@ -142,7 +143,7 @@ class Schema:
                 raise Refused(f"{name} is half contracted, and cannot be set aside: `bleen migrate contract {name}` ends that, or says what is in its way")
             if entry.state is State.CONTRACTING and not self.ledger.aside(entry):
                 self._put_back(entry, Refused(f"{name}: its contract was begun"))
-            return self._contract(name, because, None, shut, f"bleen migrate contract {name} --aside", aside=True)
+            return self._contract(name, because, None, shut, way, aside=True)
 
     def revert(self, name: str, home: Home | None = None, needed: Callable[[], str] = str, because: str = "") -> None:
         """Undoes an expand, and forgets the migration; see ``losses``. ``home``: see ``contract``. ``needed``: says by whom it is needed, see ``users``, when
@@ -357,7 +358,8 @@ class Schema:
         except Refused as error:
             if self._retracing.taken(self._entry(name)):
                 there = ", once what it names is there: what is misspelt, made by hand, may be dropped again afterwards" if BY_HAND in str(error) else ""
-                raise type(error)(f"{error}; part of the old shape may be gone already: `{way}` goes on from there{there}") from None
+                half = "not all of it is kept in step any more" if self.ledger.aside(self._entry(name)) else "part of the old shape may be gone already"
+                raise type(error)(f"{error}; {half}: `{way}` goes on from there{there}") from None
             self._put_back(entry, error)
             if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
                 way = f"rows that the old version has written since the expand are filled by `bleen migrate backfill {name}`"
