@@ -784,9 +784,9 @@ def test_what_a_copy_has_started_ends_with_it_also_in_a_session_and_an_environme
     platform.provision(GREEN, "1.0", 1, 1)
     until("it is well", lambda: platform.health(GREEN).healthy)
     (target,) = platform.running()[GREEN].targets
-    assert processes.owner(target.port)
+    assert processes.owner(str(target))
     host.retire(GREEN)
-    assert processes.owner(target.port) is None
+    assert processes.owner(str(target)) is None
 
 
 def test_somebody_who_joined_the_port_is_noticed(host: Host) -> None:

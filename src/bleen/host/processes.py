@@ -4,6 +4,7 @@ import errno
 import os
 import signal as signals
 import struct
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -141,6 +142,30 @@ def listening(port: int) -> dict[str, Listening]:
         return listening_by_table(port)
 
 
+def listening_at(address: str) -> dict[str, Listening]:
+    """The sockets that listen on an address ("host:port") or on every one of its kind, by inode; for a wildcard all that listen on the port.
+
+    Whether they bar it altogether only a bind tells: the wildcard of IPv6 may have left IPv4 to others.
+    """
+    host, _, port = address.rpartition(":")
+    return {inode: each for inode, each in listening(int(port)).items() if host in ("0.0.0.0", "[::]") or each.address in taking(host)}
+
+
+def taking(host: str) -> frozenset[str]:
+    """The local addresses, as ``Listening`` has them, on which a socket takes connections to a host: itself and the wildcard; IPv4's as IPv6 has them, too."""
+    import socket  # as in listening_by_diag
+
+    if ":" in host:
+        return frozenset((_as_proc(socket.inet_pton(socket.AF_INET6, host.strip("[]"))), _as_proc(bytes(16))))
+    own = socket.inet_aton(host)
+    return frozenset((_as_proc(bytes(4)), _as_proc(own), _as_proc(bytes(16)), _as_proc(bytes(10) + b"\xff\xff" + own)))
+
+
+def _as_proc(address: bytes) -> str:
+    """As /proc/net/tcp and tcp6 write an address: words of 32 bits in the host's own order."""
+    return "".join(f"{int.from_bytes(address[i : i + 4], sys.byteorder):08X}" for i in range(0, len(address), 4))
+
+
 def listening_by_diag(port: int) -> dict[str, Listening]:
     """``listening``, from sock_diag(7)."""
     import socket  # 5 ms, which a rollback that another process carries out need not pay
@@ -220,9 +245,9 @@ def holder(inodes: set[str]) -> int | None:
     return next((pid for pid in _pids() if holds_socket(pid, inodes)), None)
 
 
-def owner(port: int) -> int | None:
-    """The pid of a process that listens on a TCP port; None if none does, or if it cannot be seen."""
-    inodes = set(listening(port))
+def owner(address: str) -> int | None:
+    """The pid of a process that listens on an address ("host:port"), as ``listening_at`` has it; None if none does, or if it cannot be seen."""
+    inodes = set(listening_at(address))
     return holder(inodes) if inodes else None
 
 
