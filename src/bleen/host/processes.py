@@ -252,15 +252,29 @@ def owner(address: str) -> int | None:
 
 
 def locker(path: str) -> Process | None:
-    """The living process that has taken a flock(2) on a file and has it open, by /proc/locks (proc(5)); None where that does not tell, or we may not look."""
+    """The living process that has taken a flock(2) on a file and has it open, by /proc/locks (proc(5)); None where that does not tell.
+
+    Of one that we may not look into it is believed that it still has it open, if /proc/locks names the file's device, too, which btrfs keeps to itself.
+    """
     try:
         file = os.stat(path)
         with open("/proc/locks", encoding="ascii") as f:
             locks = [line.split() for line in f]
     except OSError:  # as with systemd's ProcSubset=pid
         return None
-    holders = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{file.st_ino}"))
-    return next((find(pid) for pid in holders if _has_open(pid, file)), None)
+    held = [(int(fields[4]), fields[5]) for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{file.st_ino}")]
+    whole = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    holders = (pid for pid, which in held if _has_open(pid, file) or (which == whole and another_s(pid) is not None))
+    return next((process for pid in holders if (process := find(pid))), None)
+
+
+def another_s(pid: int) -> int | None:
+    """The uid of a process that is another user's, into which we may not look; None for ours, for one that is gone, and for root, who may."""
+    try:
+        owner = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+    return None if os.geteuid() in (0, owner) else owner
 
 
 def command_line(pid: int) -> str:
