@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bleen.host import processes
+from bleen.host.files import locked_by
 from bleen.host.processes import Process
 
 _STARTS = 2.0
@@ -33,6 +34,9 @@ class Proxy(NamedTuple):
         if process is None:
             from bleen.providers.routers.listening import holder  # as in ``running``
 
+            lock = self.record.with_suffix(".lock")
+            if who := locked_by(lock):
+                return f"its launch is under way ({lock} is locked{who})"
             holders = ((address, holder(address)) for address in (self.listen, self.preview))
             held = next((f"{address} is held by {processes.named(pid)}: stop that, then " for address, pid in holders if pid), "")
             return f"{held}`bleen up` starts it"
