@@ -9,6 +9,9 @@ from bleen.model import Environment, Health
 from bleen.plan import Probe
 from bleen.ports import Platform
 
+_LOST = 60.0
+"""Seconds beyond its patience after which a look is no longer waited for: a platform hangs, or the disk that it reads."""
+
 
 class Sight(NamedTuple):
     """What was last seen of an environment."""
@@ -36,11 +39,9 @@ class Sight(NamedTuple):
         """Every target failed ``fall`` looks in a row, or its processes keep crashing."""
         return self.failures >= self.fall or (self.health is not None and self.health.crashing)
 
-    def after(self, deadline: float) -> bool:
-        """Whether the look began when a deadline had passed. What was seen earlier, or not at all, as no engine was there or a look takes its time, does not
-        say that it was missed.
-        """
-        return self.at >= deadline
+    def fresh(self, now: float, probe: Probe) -> bool:
+        """Whether it is as new as what is seen by who looks all the time: the next look may be under way, and take as long again."""
+        return self.at >= now - 2 * probe.patience - probe.interval
 
     @property
     def why(self) -> str:
@@ -63,22 +64,26 @@ class Watch:
         self._taking, self._log = taking, log
         self._lock = threading.Lock()
         self._sights: dict[Environment, Sight] = {}
-        self._under_way: set[Environment] = set()
+        self._under_way: dict[Environment, float] = {}
+        """When the look began."""
 
     def look(self, platform: Platform, environment: Environment, probe: Probe, now: float, since: float = float("-inf")) -> Sight:
         """The last thing seen; takes another look when one is due, or when the last one began before ``since``. Never waits longer than ``taking`` does."""
         with self._lock:
             sight = self._sights.get(environment, Sight())
-            due = environment not in self._under_way and (now >= sight.at + probe.interval or sight.at < since)
+            began = self._under_way.get(environment)
+            due = began is None and (now >= sight.at + probe.interval or sight.at < since)
             if due:
-                self._under_way.add(environment)
+                self._under_way[environment] = now
         if due:
             try:
                 self._taking(lambda: self._take(platform, environment, probe, now))
             except RuntimeError as error:  # a host that is out of threads is neither health nor death
                 with self._lock:
-                    self._under_way.discard(environment)
+                    self._under_way.pop(environment, None)
                     self._sights[environment] = sight._replace(at=now, fall=probe.fall, trouble=f"no look can be taken: {error}")
+        if began is not None and now >= began + probe.patience + _LOST:
+            return sight._replace(at=now, trouble=f"a look that began {now - began:.0f} s ago has not come back")
         with self._lock:
             return self._sights.get(environment, Sight())
 
@@ -100,5 +105,5 @@ class Watch:
             seen = was._replace(at=now, fall=probe.fall, trouble=f"a bug in bleen, please report it: {type(error).__name__}: {error}")
         finally:
             with self._lock:  # at once: who came between the two would find that the next look is due
-                self._under_way.discard(environment)
+                self._under_way.pop(environment, None)
                 self._sights[environment] = seen
