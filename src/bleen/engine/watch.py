@@ -50,6 +50,17 @@ class Sight(NamedTuple):
         return self.health.why or ("" if self.healthy else f"{self.health.ready} of {self.health.wanted} ready")
 
 
+class _Waiting(NamedTuple):
+    """For a look that is under way."""
+
+    asked: float
+    seconds: float = 0.0
+
+    def still(self, now: float) -> "_Waiting":
+        """It is asked for again. Where nobody asked for longer, nobody was there, and perhaps the look was stopped as well."""
+        return _Waiting(now, self.seconds + min(now - self.asked, 1.0))
+
+
 def in_a_thread(look: Callable[[], None]) -> None:
     """Takes a look beside the tick, and waits for it as long as a healthy target takes to answer."""
     thread = threading.Thread(target=look, daemon=True)
@@ -64,17 +75,18 @@ class Watch:
         self._taking, self._log = taking, log
         self._lock = threading.Lock()
         self._sights: dict[Environment, Sight] = {}
-        self._under_way: dict[Environment, float] = {}
-        """When the look began."""
+        self._under_way: dict[Environment, _Waiting] = {}
 
     def look(self, platform: Platform, environment: Environment, probe: Probe, now: float, since: float = float("-inf")) -> Sight:
         """The last thing seen; takes another look when one is due, or when the last one began before ``since``. Never waits longer than ``taking`` does."""
         with self._lock:
             sight = self._sights.get(environment, Sight())
-            began = self._under_way.get(environment)
-            due = began is None and (now >= sight.at + probe.interval or sight.at < since)
+            waiting = self._under_way.get(environment)
+            due = waiting is None and (now >= sight.at + probe.interval or sight.at < since)
             if due:
-                self._under_way[environment] = now
+                self._under_way[environment] = _Waiting(now)
+            elif waiting:
+                self._under_way[environment] = waiting = waiting.still(now)
         if due:
             try:
                 self._taking(lambda: self._take(platform, environment, probe, now))
@@ -82,8 +94,8 @@ class Watch:
                 with self._lock:
                     self._under_way.pop(environment, None)
                     self._sights[environment] = sight._replace(at=now, fall=probe.fall, trouble=f"no look can be taken: {error}")
-        if began is not None and now >= began + probe.patience + _LOST:
-            return sight._replace(at=now, trouble=f"a look that began {now - began:.0f} s ago has not come back")
+        if waiting and waiting.seconds >= probe.patience + _LOST:
+            return sight._replace(at=now, trouble=f"a look is waited for for {waiting.seconds:.0f} s and has not come back")
         with self._lock:
             return self._sights.get(environment, Sight())
 
