@@ -989,9 +989,12 @@ def test_a_host_that_is_out_of_threads_for_a_while_neither_kills_nor_blinds(serv
     assert service.drive().phase is P.ROLLED_BACK
 
 
-@pytest.mark.parametrize("phase", [P.PROVISIONING, P.AWAITING_PROMOTION, P.PROMOTING, P.BAKING, P.ROLLING_BACK])
-def test_a_deadline_that_passed_while_nobody_looked_is_judged_by_a_look_of_now(service: FakeService, phase: Phase) -> None:
-    """Restart the engine: whatever phase it is in, the next one goes on. A version that became healthy while no engine was there did so in time."""
+DEADLINES = [P.PROVISIONING, P.AWAITING_PROMOTION, P.PROMOTING, P.BAKING, P.ROLLING_BACK]
+"""Phases that wait for a version to be healthy, but not for ever."""
+
+
+def waiting(service: FakeService, phase: Phase) -> None:
+    """Has a version that is ill be waited for in a phase, for six seconds by now."""
     if phase is P.PROVISIONING:
         service.platform.sicken("1.1")
     service.deploy("1.1", P.HOLDING if phase is P.ROLLING_BACK else phase)
@@ -1000,15 +1003,59 @@ def test_a_deadline_that_passed_while_nobody_looked_is_judged_by_a_look_of_now(s
         service.ask(Verb.ROLLBACK)
     service.clock.advance(1.0)  # what was seen is not what is
     pass_time(service, 6.0)
-    looks = list[Callable[[], None]]()
-    service.engine.watch = Watch(looks.append)
+
+
+def slow_looks(service: FakeService, took: float) -> Callable[[float], None]:
+    """Has looks take so long from now on. Returns what lets time pass."""
+    looks: list[tuple[float, Callable[[], None]]] = []
+    service.engine.watch._taking = lambda look: looks.append((service.clock.now() + took, look))
+
+    def passing(seconds: float) -> None:
+        end = service.clock.now() + seconds
+        while service.clock.now() < end:
+            service.clock.advance(min(service.tick() or 0.02, 0.1))
+            for due in [each for each in looks if each[0] <= service.clock.now()]:
+                looks.remove(due)
+                due[1]()
+
+    return passing
+
+
+@pytest.mark.parametrize("phase", DEADLINES)
+@pytest.mark.parametrize("by", ["another engine", "one that was stopped", "one that was stopped in a look"])
+def test_a_deadline_that_passed_while_nobody_looked_is_judged_by_a_look_of_now(service: FakeService, phase: Phase, by: str) -> None:
+    """Restart the engine: whatever phase it is in, the next one goes on. A version that became healthy while no engine was there did so in time."""
+    waiting(service, phase)
+    if by == "another engine":
+        service.engine.watch = Watch(lambda look: look())
+    passing = slow_looks(service, 0.7)
+    if by == "one that was stopped in a look":
+        passing(0.5)
     service.clock.advance(3600.0)
     for sick in ("1.1", BLUE, GREEN):
         service.platform.recover(sick)
-    pass_time(service, 0.1)
-    assert (service.release.phase, service.release.halted) == (phase, ""), "it was judged before it was looked at"
-    service.engine.watch = Watch(lambda look: look())
-    assert service.drive(P.HOLDING).phase is (P.ROLLED_BACK if phase is P.ROLLING_BACK else P.HOLDING)
+    passing(8.5)
+    assert (service.release.phase, service.release.halted) == (P.ROLLED_BACK if phase is P.ROLLING_BACK else P.HOLDING, "")
+
+
+@pytest.mark.parametrize("phase", DEADLINES)
+def test_looks_that_take_their_whole_patience_put_a_deadline_off_by_no_more_than_one(service: FakeService, phase: Phase) -> None:
+    waiting(service, phase)
+    patience, until = service.release.plan.probe.patience, service.release.until
+    assert until is not None
+    passing = slow_looks(service, patience)
+    passing(until - service.journal.now() + patience + 0.2)
+    assert service.release.halted or service.release.phase in (P.UNDOING, P.ABORTED, P.ROLLING_BACK, P.ROLLED_BACK)
+
+
+@pytest.mark.parametrize("phase", [each for each in DEADLINES if each is not P.BAKING])
+def test_a_look_that_never_comes_back_is_not_waited_for_without_end(service: FakeService, phase: Phase) -> None:
+    waiting(service, phase)
+    passing = slow_looks(service, 1e9)
+    passing(120.0)
+    release = service.release
+    told = [release.halted, release.reason, *(event.text for event in service.events)]
+    assert any("has not come back" in each for each in told), told
 
 
 def test_a_look_is_under_way_until_what_it_saw_is_there(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:

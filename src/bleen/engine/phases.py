@@ -4,7 +4,6 @@ Every function may be run again from its beginning after a crash at any instant,
 """
 
 from collections.abc import Callable, Mapping
-from math import inf
 from typing import Any, NamedTuple
 
 from bleen.engine.watch import Sight, Watch
@@ -34,14 +33,17 @@ class World(NamedTuple):
     def epoch(self) -> int:
         return self.service.epoch
 
-    def sight(self, release: Release, environment: Environment, until: float = inf, since: float = -inf) -> Sight:
-        """What was last seen, or is seen since a moment. Behind a deadline it is looked anew, as only that says whether it was kept (``Sight.after``)."""
-        sight = self.watch.look(self.providers.platform, environment, release.plan.probe, self.now, until if self.now >= until else since)
-        return sight if sight.at >= since else Sight(trouble="looking")
+    def sight(self, release: Release, environment: Environment) -> Sight:
+        return self.watch.look(self.providers.platform, environment, release.plan.probe, self.now)
 
-    def sight_now(self, release: Release, environment: Environment, until: float) -> Sight:
+    def sight_now(self, release: Release, environment: Environment) -> Sight:
         """What is seen since the phase was entered: traffic goes only to what is healthy now."""
-        return self.sight(release, environment, until, release.entered)
+        sight = self.watch.look(self.providers.platform, environment, release.plan.probe, self.now, release.entered)
+        return sight if sight.at >= release.entered else Sight(trouble="looking")
+
+    def missed(self, release: Release, sight: Sight, until: float) -> bool:
+        """Whether a deadline has passed, and what is seen is of now: what was seen long ago, or not at all, as nobody was there to look, says nothing."""
+        return self.now >= until and sight.fresh(self.now, release.plan.probe)
 
     def known(self) -> Mapping[Environment, Running]:
         """What runs; while the platform cannot say it, what the router knows, as damaged: that keeps nobody from going back to what is well."""
@@ -114,12 +116,11 @@ def provisioning(release: Release, world: World) -> Outcome:
                 world.router.settle(_without(world.router.routing(), other), world.epoch)
         platform.provision(new, plan.version, plan.platform["replicas"], world.epoch)
         return NotYet(f"{plan.version} to start", 0.0, release.entered + plan.probe.timeout, {"started": world.now})
-    until: float = release.memo["started"] + plan.probe.timeout
-    sight = world.sight(release, new, until)
+    sight, until = world.sight(release, new), release.memo["started"] + plan.probe.timeout
     if sight.healthy:
         return Done({"ready": sight.health.ready if sight.health else 0, "seconds": round(world.now - release.entered, 3)})
     crashing = sight.health is not None and sight.health.crashing
-    if crashing or sight.after(until):
+    if crashing or world.missed(release, sight, until):
         what = "keeps crashing" if crashing else f"did not become healthy within {duration(plan.probe.timeout)}"
         return Failed(f"{plan.version} {what}: {sight.why}", {"log": list(platform.logs(new, 20))})
     return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.05, until)
@@ -148,14 +149,13 @@ def awaiting_promotion(release: Release, world: World) -> Outcome:
             return NotYet("`bleen promote`", plan.probe.interval, until)
         if plan.otherwise != "promote":
             return Failed(f"nobody promoted {plan.version} within {duration(plan.deadline)}")
-    unwell: float = release.memo.get("unwell", world.now)
-    patient = unwell + plan.probe.timeout
-    sight = world.sight(release, release.environment, patient)
+    sight = world.sight(release, release.environment)
     if sight.healthy:
         return Done()
-    if sight.after(patient):
+    unwell: float = release.memo.get("unwell", world.now)
+    if world.missed(release, sight, unwell + plan.probe.timeout):
         return Failed(f"{plan.version} was not healthy enough to be promoted: {sight.why}")
-    return NotYet(f"{plan.version} to be healthy: {sight.why}", plan.probe.interval / 2, patient, {"unwell": unwell})
+    return NotYet(f"{plan.version} to be healthy: {sight.why}", plan.probe.interval / 2, unwell + plan.probe.timeout, {"unwell": unwell})
 
 
 def promoting(release: Release, world: World) -> Outcome:
@@ -164,10 +164,9 @@ def promoting(release: Release, world: World) -> Outcome:
     assert shares is not None, "PROMOTING intends shares"
     wanted = world.wanted(shares)
     if not world.router.routing().same_production(wanted):
-        until = release.entered + plan.probe.timeout
-        sight = world.sight_now(release, new, until)
+        sight, until = world.sight_now(release, new), release.entered + plan.probe.timeout
         if not sight.healthy:
-            if sight.after(until):
+            if world.missed(release, sight, until):
                 return Failed(f"{plan.version} was not healthy enough to take traffic: {sight.why}")
             return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.02, until)
         if left := world.router.prepare(wanted, world.epoch):  # the preview never leads to what is active
@@ -195,7 +194,7 @@ def baking(release: Release, world: World) -> Outcome:
         memo = {"baked": baked, "seen": None, "lost": lost}
         return NotYet("the router to send the traffic where it should; `bleen status` shows the drift", again, lost + DRIFTING, memo)
     if baked >= wanted:
-        return _unwell_after_its_bake(release, world, baked)
+        return _unwell_after_its_bake(release, world, sight, baked)
     if not serving:
         return NotYet(f"{plan.version} to be seen serving: {sight.why}", again, None, {"baked": baked, "seen": None})
     why = f"the end of the bake with {step(release).share} % of the traffic" + (f", but {sight.why}" if sight.why else "")
@@ -263,10 +262,9 @@ def rolling_back(release: Release, world: World) -> Outcome:
         platform.provision(old, plan.old_version, plan.old_replicas, world.epoch)
     wanted = world.wanted({old: 100}, running=running)
     if not world.router.routing().same_production(wanted):
-        until = release.entered + plan.probe.timeout
-        sight = world.sight_now(release, old, until)
+        sight, until = world.sight_now(release, old), release.entered + plan.probe.timeout
         if not _able(release, world, sight) and not release.forced:
-            if sight.after(until):
+            if world.missed(release, sight, until):
                 return Failed(
                     f"{plan.old_version} ({old.name}) is not healthy, traffic was left where it is: {sight.why}; `bleen rollback --force` moves it all the same"
                 )
@@ -325,12 +323,11 @@ WORK: Mapping[Phase, Callable[[Release, World], Outcome]] = {
 }
 
 
-def _unwell_after_its_bake(release: Release, world: World, baked: float) -> NotYet | Halt:
+def _unwell_after_its_bake(release: Release, world: World, sight: Sight, baked: float) -> NotYet | Halt:
     """A version that is neither well nor dead moves nothing; in the end a person is asked."""
     plan, unwell = release.plan, _since(release, world, "unwell")
     until = unwell + plan.probe.timeout
-    sight = world.sight(release, release.environment, until)
-    if sight.after(until) and not sight.healthy and not sight.trouble:
+    if world.missed(release, sight, until) and not sight.trouble:
         way = f"`bleen rollback` returns to {plan.old_version}" if plan.old else "`bleen close` leaves it so"
         return Halt(
             f"{plan.version} has baked, but was not healthy for {duration(plan.probe.timeout)}: {sight.why}; traffic was left where it is:"

@@ -9,6 +9,9 @@ from bleen.model import Environment, Health
 from bleen.plan import Probe
 from bleen.ports import Platform
 
+_LOST = 60.0
+"""Seconds beyond its patience after which a look is no longer waited for: a platform hangs, or the disk that it reads."""
+
 
 class Sight(NamedTuple):
     """What was last seen of an environment."""
@@ -36,17 +39,26 @@ class Sight(NamedTuple):
         """Every target failed ``fall`` looks in a row, or its processes keep crashing."""
         return self.failures >= self.fall or (self.health is not None and self.health.crashing)
 
-    def after(self, deadline: float) -> bool:
-        """Whether the look began when a deadline had passed. What was seen earlier, or not at all, as no engine was there or a look takes its time, does not
-        say that it was missed.
-        """
-        return self.at >= deadline
+    def fresh(self, now: float, probe: Probe) -> bool:
+        """Whether it is as new as what is seen by who looks all the time: the next look may be under way, and take as long again."""
+        return self.at >= now - 2 * probe.patience - probe.interval
 
     @property
     def why(self) -> str:
         if self.trouble or self.health is None:
             return self.trouble or "not looked at yet"
         return self.health.why or ("" if self.healthy else f"{self.health.ready} of {self.health.wanted} ready")
+
+
+class _Waiting(NamedTuple):
+    """For a look that is under way."""
+
+    asked: float
+    seconds: float = 0.0
+
+    def still(self, now: float) -> "_Waiting":
+        """It is asked for again. Where nobody asked for longer, nobody was there, and perhaps the look was stopped as well."""
+        return _Waiting(now, self.seconds + min(now - self.asked, 1.0))
 
 
 def in_a_thread(look: Callable[[], None]) -> None:
@@ -63,22 +75,27 @@ class Watch:
         self._taking, self._log = taking, log
         self._lock = threading.Lock()
         self._sights: dict[Environment, Sight] = {}
-        self._under_way: set[Environment] = set()
+        self._under_way: dict[Environment, _Waiting] = {}
 
     def look(self, platform: Platform, environment: Environment, probe: Probe, now: float, since: float = float("-inf")) -> Sight:
         """The last thing seen; takes another look when one is due, or when the last one began before ``since``. Never waits longer than ``taking`` does."""
         with self._lock:
             sight = self._sights.get(environment, Sight())
-            due = environment not in self._under_way and (now >= sight.at + probe.interval or sight.at < since)
+            waiting = self._under_way.get(environment)
+            due = waiting is None and (now >= sight.at + probe.interval or sight.at < since)
             if due:
-                self._under_way.add(environment)
+                self._under_way[environment] = _Waiting(now)
+            elif waiting:
+                self._under_way[environment] = waiting = waiting.still(now)
         if due:
             try:
                 self._taking(lambda: self._take(platform, environment, probe, now))
             except RuntimeError as error:  # a host that is out of threads is neither health nor death
                 with self._lock:
-                    self._under_way.discard(environment)
+                    self._under_way.pop(environment, None)
                     self._sights[environment] = sight._replace(at=now, fall=probe.fall, trouble=f"no look can be taken: {error}")
+        if waiting and waiting.seconds >= probe.patience + _LOST:
+            return sight._replace(at=now, trouble=f"a look is waited for for {waiting.seconds:.0f} s and has not come back")
         with self._lock:
             return self._sights.get(environment, Sight())
 
@@ -100,5 +117,5 @@ class Watch:
             seen = was._replace(at=now, fall=probe.fall, trouble=f"a bug in bleen, please report it: {type(error).__name__}: {error}")
         finally:
             with self._lock:  # at once: who came between the two would find that the next look is due
-                self._under_way.discard(environment)
+                self._under_way.pop(environment, None)
                 self._sights[environment] = seen
