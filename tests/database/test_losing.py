@@ -130,6 +130,7 @@ def test_mariadb_and_sqlite_are_told_of_what_goes_there(maria_base: MariaBase, t
         unique, more, required = of_contract(Schema(server), renamed("login", "handle", type="varchar(50)"))
         assert more.endswith("let expand.sql say ALTER TABLE `acc` ADD INDEX `acc_tenant_handle_idx` (`tenant`, `handle`), ALGORITHM=INPLACE, LOCK=NONE;")
         assert unique.endswith("let expand.sql say ALTER TABLE `acc` ADD UNIQUE INDEX `acc_handle_key` (`handle`), ALGORITHM=INPLACE, LOCK=NONE;")
+        assert of_contract(Schema(server), renamed("Login", "handle", type="varchar(50)")) == [unique, more, required]
         assert "which is NOT NULL, and handle may be NULL" in required
         assert required.endswith("let contract.sql say ALTER TABLE `acc` MODIFY COLUMN `handle` TYPE NOT NULL, ALGORITHM=INPLACE, LOCK=NONE;")
         (check,) = of_contract(Schema(server), renamed("state", "status", type="int"))

@@ -30,7 +30,7 @@ def unruled(it: Prospect) -> Iterator[str]:
     """Constraints and indexes that go with the old columns of a pair in contract, without a word of the server's, and that nothing gives the new ones: while
     both versions run the old ones hold for both, so that nobody misses them before.
     """
-    pairs = [(pair, gone) for pair in it.migration.pairs if (gone := _dropped(it, pair))]
+    pairs = [(pair, gone) for pair in (_catalogued(it, each) for each in it.migration.pairs) if (gone := _dropped(it, pair))]
     if not pairs or (it.coming is None and not it.ledger.entry(it.migration.name)):
         return  # what another tool makes is not known before it is there
     contract = it.statements("contract")
@@ -73,6 +73,17 @@ def emptying(it: Prospect) -> Iterator[str]:
                 way = f"write {new} of these rows before"
             lose = f"{count} rows have something in {' or '.join(pair.old)}, and forward makes NULL of it for {new}"
             yield f"{lose}: the new version does not see it, and contract takes it away for good; {way}"
+
+
+def _catalogued(it: Prospect, pair: Pair) -> Pair:
+    """With its old columns by the names that the catalogue has, where their case is all one."""
+    if it.server.dialect == "postgres":
+        return pair
+    try:
+        known = {name.lower(): name for name in it.server.columns(pair.table)}
+    except Refused:  # as in ``_dropped``
+        return pair
+    return pair._replace(old=tuple(known.get(name.lower(), name) for name in pair.old))
 
 
 def _dropped(it: Prospect, pair: Pair) -> list[str]:

@@ -159,7 +159,11 @@ def demanding(it: Prospect) -> Iterator[str]:
     for table in dict.fromkeys(reverting.altered(each.text) for each in contract):
         for name in _demanded(it, table) if table else ():
             gone = [each for each in contract if it.server.drops(each, _of(table, name))]
-            if gone and not speaks_of(expand, name) and not any(name in p.old and it.server.drops(gone[0], p) for p in it.migration.pairs):
+            if (
+                gone
+                and not speaks_of(expand, name)
+                and not any(name.lower() in map(str.lower, p.old) and it.server.drops(gone[0], p) for p in it.migration.pairs)
+            ):
                 alter = f"ALTER TABLE {table} ALTER COLUMN {it.server.quoted(name)}"
                 way = f"let expand.sql say {alter} SET DEFAULT, and revert.sql DROP DEFAULT"
                 if it.server.dialect == "sqlite":
