@@ -1404,3 +1404,21 @@ def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_t
     assert len(said) == told
     (refused,) = Foresight(schema).foreseen(parse("0008_tel", expand, ""))
     assert f"2500 rows have NULL in phone, and tel is NOT NULL from expand on, but {makes}" in refused
+
+
+def test_a_contract_that_is_set_aside_leaves_its_columns_to_whoever_does_not_give_them(users: MariaBase, schema: Schema) -> None:
+    """Its pairs end, unless an INSERT needs them, the old shape stays; whoever goes on with one that was broken off sets it aside, too."""
+    schema.expand([migration()], "shop", 2, SHIPS)
+    with users.connect() as client:
+        client.run("CREATE VIEW firsts AS SELECT first_name FROM users")  # what only the dropping would need
+        (found,) = schema.pending(NOBODY)
+        assert any("firsts" in o.why for o in found.obstacles)
+        schema.ledger.note([schema.ledger.reached("0007_full_name", State.CONTRACTING), *schema.ledger.reasoned("0007_full_name", "of a test", aside=True)])
+        (found,) = schema.pending(NOBODY)
+        assert not any("firsts" in o.why for o in found.obstacles)
+        schema.contract("0007_full_name")
+        client.run("INSERT INTO users (full_name) VALUES ('Ann Lee')")
+    assert schema.server.rows("SELECT count(*) FROM information_schema.triggers WHERE trigger_schema = database()") == [(0,)]
+    assert {"first_name", "last_name"} <= schema.server.columns("users").keys()
+    with pytest.raises(Refused, match="was set aside, and counts as contracted, though the old shape is there"):
+        schema.revert("0007_full_name")

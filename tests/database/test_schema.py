@@ -238,16 +238,99 @@ def test_a_contract_that_can_never_be_carried_out_is_set_aside_and_the_later_one
     assert main(contract) == 2
     assert "`bleen migrate contract 0001_full_name --aside --because REASON` leaves it undone" in capsys.readouterr().err
     assert main([*contract, "--aside"]) == 2
-    assert main([*contract, "0001_full_name", "--aside"]) == 2  # as without the triggers the new version's INSERT fails
-    assert "an INSERT fails that does not give it; drop it by hand, or say ALTER TABLE users ALTER COLUMN" in capsys.readouterr().err
+    rows(base, "CREATE VIEW uv AS SELECT first_name FROM users")  # what only the dropping would need
+    assert main([*contract, "0001_full_name", "--aside"]) == 1
+    said = capsys.readouterr().out
+    assert "  first_name of users is NOT NULL, and stays: without the triggers an INSERT of the new version fails, which does not give it; by hand" in said
+    assert ("uv" in said, "changes the columns" in said) == (False, False)
     rows(base, "ALTER TABLE users ALTER first_name DROP NOT NULL, ALTER last_name DROP NOT NULL")
+    assert main([*contract[:2], *contract[3:], "0001_full_name", "--aside"]) == 2
+    would = "set 0001_full_name aside for good: what its contract would change stays, and nothing keeps it in step from then on;"
+    assert f"nobody is there to ask. This would {would}" in capsys.readouterr().err
     assert main([*contract, "0001_full_name", "--aside"]) == 0
-    assert capsys.readouterr().out.endswith("set aside: 0001_full_name; what it left is for a new migration\n")
+    said = capsys.readouterr().out
+    assert said.endswith("set aside: 0001_full_name; what it left is for a new migration\n")
+    assert [each for each in said.splitlines() if "drop" in each or "changes the columns" in each] == []
+    rows(base, "DROP VIEW uv")
     assert rows(base, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~bleen%'") == [(0,)]
     assert main(contract) == 0
     assert capsys.readouterr().out.endswith("contracted: 0002_size\n")
     assert Schema(base.open()).contracted() == ["0001_full_name", "0002_size"]
     rows(base, "INSERT INTO users (full_name) VALUES ('Ann Lee')")
+    with pytest.raises(UserError, match=r"ship 0002_size, which is contracted: .* is gone; nor 0001_full_name, whose contract was set aside: what it writes"):
+        allowed(Schema(base.open()), "0", [])
+
+
+def test_what_is_said_of_a_contract_that_was_set_aside_is_true(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that cannot be carried out, and of which nothing is done, may be set aside with a reason: [...] the old shape stays; be it by whoever goes on with it
+    after a kill."""
+    files = {"expand.sql": "ALTER TABLE users ADD COLUMN size int;", "contract.sql": "ALTER TABLE users DROP COLUMN first_name;"}
+    ship(shop, "0001_size", files)
+    assert main(["migrate", "expand", "1"]) == 0
+    schema = Schema(base.open())
+    aside = schema.ledger.reasoned("0001_size", "first_name: a report has it", aside=True)
+    schema.ledger.note([schema.ledger.reached("0001_size", State.CONTRACTING), *aside])
+    capsys.readouterr()
+    assert main(["migrate", "contract", "--yes", "--because", "first_name: a report has it", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["contracted"], told["aside"], "first_name" in schema.server.columns("users")) == ([], ["0001_size"], True)
+    assert main(["migrate", "status"]) == 0
+    assert "  set aside, so that what its contract would change stays: first_name: a report has it\n" in capsys.readouterr().out
+    assert main(["migrate", "status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["migrations"][0]["aside"] == "first_name: a report has it"
+    assert main(["migrate", "revert", "0001_size", "--yes"]) == 2
+    assert "0001_size was set aside, and counts as contracted, though the old shape is there; the way on is a new" in capsys.readouterr().err
+    allowed(schema, "0", [])  # nothing is gone that it needs, nor is anything not kept in step
+
+
+def test_one_that_was_half_set_aside_says_so_and_is_set_aside_by_whoever_goes_on(base: Base) -> None:
+    """[...] its pairs end, unless an INSERT needs them, the old shape stays"""
+    pair = '[[sync]]\ntable = "{}"\nold = ["a"]\nnew = ["b"]\nforward = {{ b = "a" }}\nbackward = {{ a = "b" }}\non_conflict = "new"\n'
+    files = {
+        "expand.sql": "ALTER TABLE one ADD COLUMN b text; ALTER TABLE two ADD COLUMN b text;",
+        "contract.sql": "ALTER TABLE one DROP COLUMN a; ALTER TABLE two DROP COLUMN a;",
+        "backfill.sql": "UPDATE one SET b = a;",
+        "migration.toml": pair.format("one") + pair.format("two") + "[locks]\npatience = 0.2\n",
+    }
+    for table in ("one", "two"):
+        rows(base, f"CREATE TABLE {table} (id int PRIMARY KEY, a text)")
+    schema = Schema(base.open())
+    schema.expand([parse("0001_b", files, "0001_b")], "shop", 1, {})
+    with base.connect() as reader:
+        reader.execute("BEGIN; SELECT * FROM two")
+        with pytest.raises(NotGiven, match="; not all of it is kept in step any more: `bleen migrate contract 0001_b --aside --because REASON` goes on"):
+            schema.set_aside("0001_b", "of a test")
+        assert schema.beyond("0001_b").startswith("0001_b is half set aside: not all of it is kept in step: `bleen migrate contract 0001_b` ends that")
+        reader.execute("ROLLBACK")
+    assert schema.contract("0001_b") == ()
+    assert rows(base, "SELECT count(*) FROM information_schema.columns WHERE column_name = 'a' AND table_schema = 'public'") == [(2,)]
+    assert rows(base, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~bleen%'") == [(0,)]
+
+
+def test_what_a_contract_has_added_is_taken_away_again_before_it_is_set_aside(users: Base) -> None:
+    """One [...] of which nothing is done, may be set aside: also not the CHECK that was there when bleen was killed."""
+    schema, adds = Schema(users.open()), "ALTER TABLE users ADD CONSTRAINT c CHECK (size > 0) NOT VALID"
+    schema.expand([migration("0001_size", expand="ALTER TABLE users ADD COLUMN size int;", contract=f"{adds};")], "shop", 1, {})
+    schema.server.rows(adds)
+    schema.ledger.note([schema.ledger.reached("0001_size", State.CONTRACTING), *schema.ledger.mark("0001_size", "contract", 1, True, adds)])
+    assert schema.set_aside("0001_size", "of a test") == ()
+    assert rows(users, "SELECT count(*) FROM pg_constraint WHERE conname = 'c'") == [(0,)]
+
+
+def test_a_half_of_a_contract_that_cannot_go_on_says_what_is_made_by_hand(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The files do not change any more, and what was begun is not set aside: the way is past the statement."""
+    wrong = "ALTER TABLE users DROP COLUMN first_name;\nALTER TABLE users ALTER COLUMN agee SET DEFAULT 3;"
+    ship(shop, "0001_size", {"expand.sql": "ALTER TABLE users ADD COLUMN size int;", "contract.sql": wrong})
+    assert main(["migrate", "expand", "1"]) == 0
+    contract = ["migrate", "contract", "0001_size", "--yes", "--because", "of a test"]
+    assert main(contract) == 2
+    said = capsys.readouterr().err
+    assert "`bleen migrate contract 0001_size` goes on from there, once what it names is there: what is misspelt, made by hand, may be dropped again" in said
+    assert main([*contract, "--aside"]) == 2
+    assert "cannot be set aside: `bleen migrate contract 0001_size` ends that, or says what is in its way" in capsys.readouterr().err
+    rows(base, "ALTER TABLE users ADD COLUMN agee int")
+    assert main(contract) == 0
+    rows(base, "ALTER TABLE users DROP COLUMN agee")
 
 
 def test_a_transaction_that_was_lost_is_not_taken_for_one_that_was_committed(base: Base) -> None:

@@ -598,6 +598,10 @@ def test_a_service_is_migrated_by_its_name_where_its_bleen_yaml_is_elsewhere(ble
     place.comes_from(Path("ann/bleen.yaml"))
     assert main(["migrate", "status", "--service", "ann"]) == 0
     assert "0001_init" in capsys.readouterr().out
+    assert main(["migrate", "lint", "--rules", "--service", "ann"]) == 0  # it knows whose SQL it is
+    assert main(["migrate", "status", "-f", "bob/bleen.yaml", "--service", "ann"]) == 2
+    way = f"which {Path('ann/bleen.yaml').absolute()} describes: name that with -f"
+    assert f"bob/bleen.yaml is of the service 'bob', not of 'ann', {way}" in capsys.readouterr().err
     assert main(["migrate", "status", "--service", "bob"]) == 2
     assert "no service 'bob' under" in capsys.readouterr().err
     Path("ann/bleen.yaml").unlink()

@@ -96,7 +96,7 @@ def test_after_the_contract_a_version_that_needs_the_old_shape_is_refused(regist
     registry.bleen("migrate", "contract", "--yes")
     said = registry.bleen("deploy", "1.0", code=2)
     assert "version 1.0 does not ship 0007_full_name, which is contracted" in said.err
-    assert said.err.strip().endswith("the way on is a version that ships it")
+    assert said.err.strip().endswith("the way on is a version that does")
     registry.bleen("rollback", code=2)
     assert registry.status()["active"]["version"] == "1.1"
 

@@ -53,11 +53,11 @@ def test_an_address_that_is_held_is_not_free(found: Found, seen: bool, monkeypat
 
 def test_a_port_that_a_connection_has_is_told_to_be_free_again_and_one_that_others_listen_on_to_be_root_s_to_see() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-        assert listening.unseen(server.getsockname()[1]) == "look as root who holds it"
+        assert listening.unseen("{}:{}".format(*server.getsockname())) == "look as root who holds it"
         kernel = processes.ephemeral()
         range_ = f"{kernel[0]}-{kernel[-1]}"
-        said = f"nobody listens there, so a connection has it, as it is one of {range_}, which the kernel gives to clients: try again"
-        assert listening.unseen(client.getsockname()[1]) == said
+        said = f"nobody listens there, so a connection has it, as its port is one of {range_}, which the kernel gives to clients: try again"
+        assert listening.unseen("{}:{}".format(*client.getsockname())) == said
 
 
 def test_a_port_that_only_root_may_take_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

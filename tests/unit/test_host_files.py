@@ -14,7 +14,9 @@ import pytest
 from bleen.errors import Fenced, Unavailable
 from bleen.host import files, processes
 from bleen.host.files import Fence, Reserve, locked, write_durably
+from bleen.host.processes import Process
 from bleen.host.state import Place
+from bleen.testing.interrupt import fork
 from bleen.testing.site import until
 from programs import child
 
@@ -130,9 +132,22 @@ def test_a_lock_is_had_by_one_process_which_is_named_and_let_go_when_it_is_kille
                 raise AssertionError("two have the lock")
             other.send_signal(signal.SIGSTOP)
             until("it has stopped", lambda: holder.stopped)
+        assert os.waitpid(fork(lambda: _is_told_as_another_user(tmp_path / "lock", holder)), 0)[1] == 0
         other.kill()
     with locked(tmp_path / "lock", 5, "another has it"):
         pass
+
+
+def _is_told_as_another_user(lock: Path, holder: Process) -> None:
+    whose = way = ""
+    if os.geteuid() == 0:
+        lock.chmod(0o666)
+        handle = os.open(lock, os.O_RDWR)
+        os.setuid(65534)
+        lock, whose, way = Path(f"/proc/self/fd/{handle}"), " of root", " as root"
+    said = files.locked_by(lock)
+    assert said.startswith(f" by pid {holder.pid} ("), said
+    assert said.endswith(f"){whose}, which is stopped: `kill -CONT {holder.pid}`{way} lets it go on"), said
 
 
 def test_on_a_full_disk_the_reserve_is_spent_and_the_work_done_once_more(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bleen.errors import Refused
+from bleen.errors import Refused, Unavailable
 from bleen.host import launch, launcher, processes
+from bleen.host.files import locked
 from bleen.host.launch import Program
 from bleen.host.processes import Process
 from bleen.testing.site import until
@@ -106,6 +107,12 @@ def test_a_launch_killed_at_any_instant_and_repeated_ends_with_one_process(tmp_p
         process = launch.launch(program(record, "sleep", "1000"), record)
         assert carriers(record) == [process.pid]
         until("it is gone", lambda record=record: launch.end(record, signal.SIGKILL))  # type: ignore[misc]
+
+
+def test_a_launch_that_does_not_get_its_lock_says_who_has_it(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_PATIENCE", 0.2)
+    with locked(record.with_suffix(".lock"), 5, ""), pytest.raises(Unavailable, match=rf"1\.lock is locked by pid {os.getpid()} \("):
+        launch.launch(program(record, "sleep", "1000"), record)
 
 
 def test_a_program_that_ended_is_started_anew(record: Path) -> None:

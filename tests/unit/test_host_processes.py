@@ -49,15 +49,30 @@ def test_a_look_that_fails_for_want_of_descriptors_makes_nobody_dead() -> None:
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "Too many open files"
 
 
+@pytest.mark.parametrize(
+    ("listens", "theirs", "others"),
+    [
+        ("127.0.0.1", ["127.0.0.1", "0.0.0.0", "[::]"], ["127.0.0.2", "[::1]"]),
+        ("0.0.0.0", ["127.0.0.1", "0.0.0.0", "[::]"], ["[::1]"]),
+        ("::1", ["[::1]", "[::]"], ["127.0.0.1", "[::2]"]),
+        ("::", ["[::1]", "[::]", "127.0.0.1", "0.0.0.0"], []),
+    ],
+)
+def test_the_owner_of_an_address_is_not_whoever_has_the_same_port_at_another(listens: str, theirs: list[str], others: list[str]) -> None:
+    with socket.create_server((listens, 0), family=socket.AF_INET6 if ":" in listens else socket.AF_INET) as server:
+        port = server.getsockname()[1]
+        assert [at for at in theirs + others if processes.descriptors(os.getpid(), set(processes.listening_at(f"{at}:{port}")))] == theirs
+
+
 def test_the_owner_of_a_port_is_found_and_only_of_that_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert processes.owner(port) == os.getpid()
+        assert processes.owner(f"127.0.0.1:{port}") == os.getpid()
         [(inode, found)] = processes.listening(port).items()
         assert found == ("0100007F", os.geteuid())
         assert set(processes.descriptors(os.getpid(), {inode})) == {inode}
     assert processes.listening(port) == {}
-    assert processes.owner(port) is None
+    assert processes.owner(f"127.0.0.1:{port}") is None
 
 
 def test_a_connection_is_no_listening_socket() -> None:
@@ -72,7 +87,7 @@ def test_sockets_of_both_families_are_seen_and_both_ways_of_looking_agree() -> N
             port = server.getsockname()[1]
             found = processes.listening_by_diag(port)
             assert found == processes.listening_by_table(port) == processes.listening(port)
-            assert len(found) == 1
+            assert len(processes.descriptors(os.getpid(), set(found))) == 1
 
 
 def test_a_tree_never_holds_the_process_that_asks() -> None:

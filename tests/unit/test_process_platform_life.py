@@ -513,9 +513,16 @@ def test_a_copy_for_which_there_is_no_other_port_is_not_started_says_who_has_its
         assert f"pid {os.getpid()} (" in platform.health(GREEN).why
         assert host.carriers() == []
         assert len([line for line in platform.logs(GREEN, 50) if f"cannot be started: pid {os.getpid()} (" in line]) == 1
+        platform.tend(1)
     platform.tend(1)
-    assert host.carriers() == ["green-5/1"]
+    assert host.carriers() == ["green-5/1"], "it is started as soon as the port is free"
     assert not platform.health(GREEN).crashing
+    host.kill(GREEN, 1)
+    with socket.create_server(platform.running()[GREEN].targets[0]):
+        platform.tend(1)
+        assert f"pid {os.getpid()} (" in platform.health(GREEN).why
+    platform.tend(1)
+    assert platform.health(GREEN).why.endswith(": crashed 2 times, starts again within 1s"), "who has gone is not blamed"
 
 
 def test_while_another_service_is_given_ports_nobody_waits_for_it_who_needs_none_or_comes_round_again(host: Host) -> None:
@@ -784,9 +791,9 @@ def test_what_a_copy_has_started_ends_with_it_also_in_a_session_and_an_environme
     platform.provision(GREEN, "1.0", 1, 1)
     until("it is well", lambda: platform.health(GREEN).healthy)
     (target,) = platform.running()[GREEN].targets
-    assert processes.owner(target.port)
+    assert processes.owner(str(target))
     host.retire(GREEN)
-    assert processes.owner(target.port) is None
+    assert processes.owner(str(target)) is None
 
 
 def test_somebody_who_joined_the_port_is_noticed(host: Host) -> None:

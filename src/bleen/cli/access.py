@@ -141,7 +141,10 @@ def open_service(args: Namespace) -> Access:
 def described(args: Namespace, service: str) -> str:
     """The service that the bleen.yaml describes. Raises UserError if ``--service`` names another one: who is meant is not for us to guess."""
     if args.service and args.service != service:
-        raise UserError(f"{args.file} is of the service {service!r}, not of {args.service!r}")
+        way = ""
+        with suppress(UserError):
+            way = f", which {was} describes: name that with -f" if (was := state.named(args.service).came_from(Path(args.file))) else ""
+        raise UserError(f"{args.file} is of the service {service!r}, not of {args.service!r}{way}")
     return service
 
 

@@ -86,9 +86,9 @@ def taken(place: Place, address: str) -> Taken | None:
         try:
             probe.bind((host.strip("[]"), int(port)))
         except OSError as error:
-            pid = processes.owner(int(port)) if error.errno == errno.EADDRINUSE else None
+            pid = processes.owner(address) if error.errno == errno.EADDRINUSE else None
             if pid is None:
-                look = f"{listening.unseen(int(port))}, or " if error.errno == errno.EADDRINUSE else ""
+                look = f"{listening.unseen(address)}, or " if error.errno == errno.EADDRINUSE else ""
                 return Taken(f"cannot be listened on: {listening.reason(address, error)}", f"{look}{_ANOTHER}")
             return _held(place, pid)
     return None

@@ -160,12 +160,8 @@ def allowed(
 def _fits(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None, service: str) -> None:
     """Implements ``allowed``, as the ledger tells it."""
     entries = {entry.name: entry for entry in schema.ledger.entries()}
-    missing = [name for name in schema.contracted() if name not in {m.name for m in migrations}]
-    if missing:
-        raise UserError(
-            f"version {version} does not ship {', '.join(missing)}, which is contracted: what it needs of the schema is gone; "
-            f"the way on is a version that ships {'it' if len(missing) == 1 else 'them'}"
-        )
+    if missing := schema.outdated({m.name for m in migrations}):
+        raise UserError(f"version {version} does not ship {missing}; the way on is a version that does")
     try:
         for migration in migrations:
             if migration.name in entries:

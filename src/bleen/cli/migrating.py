@@ -83,16 +83,17 @@ class Opened(NamedTuple):
         homes = [database.home(self.config, each) for each in dict.fromkeys([newest, *self.schema.versions()])]
         return revisions.fitting(self.schema.server, entry.migration, homes)
 
-    def pending(self) -> list[Pending]:
-        """The contracts that are pending, which `bleen status` knows from now on; whether the way back is open it looks up itself, each time.
+    def pending(self, aside: str = "") -> list[Pending]:
+        """The contracts that are pending, which `bleen status` knows from now on; whether the way back is open it looks up itself, each time. ``aside``: as
+        they are for who sets this one aside, which nobody has to know.
 
         Raises UserError if the ledger is gone.
         """
         if lost := self.schema.lost(self.ships()):
             raise UserError(lost)
         around = self.around()
-        found = self.schema.pending(around)
-        if self.access:
+        found = self.schema.pending(around, aside)
+        if self.access and not aside:
             lasting = [each._replace(obstacles=tuple(o for o in each.obstacles if o.why != around.window)) for each in found]
             self.access.journal.pend(self.access.name, [row(each) for each in lasting])
         return found
@@ -101,7 +102,7 @@ class Opened(NamedTuple):
 @contextmanager
 def opened(args: Namespace) -> Iterator[Opened]:
     """The database of the bleen.yaml that is meant. Raises UserError if the file names none, or for what the database does not take."""
-    file = _file(args)
+    file = file_of(args)
     loaded = config.load(Path(file))
     shared = config.database(loaded, "")
     if shared is None:
@@ -118,7 +119,7 @@ def opened(args: Namespace) -> Iterator[Opened]:
         raise UserError(str(error)) from None
 
 
-def _file(args: Namespace) -> str:
+def file_of(args: Namespace) -> str:
     """``args.file``; where there is none, that which the service of ``--service`` was last brought up or released from."""
     return (state.named(args.service).came_from(Path(args.file)) if args.service and not os.path.exists(args.file) else "") or str(args.file)
 

@@ -71,6 +71,9 @@ class Step(NamedTuple):
     memo: Mapping[str, Any]
 
 
+_REASON: tuple[Part, int] = ("contract", 0)
+"""The step that holds why a contract is done, or set aside."""
+
 _NOT_ITS_OWN = "that is bleen's ledger; take it out of what the tool drops, and have the tool leave it alone (docs/guide/adapters.md)"
 """What to do where a tool drops the ledger, as its models know nothing of it."""
 
@@ -218,8 +221,17 @@ class Ledger:
 
     def because(self, name: str) -> str:
         """The reason for which a person has its contract done; empty if there is none."""
-        step = self.steps(name).get(("contract", 0))
+        step = self.steps(name).get(_REASON)
         return str(step.memo.get("because", "")) if step else ""
+
+    def reasoned(self, name: str, because: str, aside: bool) -> list[tuple[str, Values]]:
+        """The statements that keep the reason; ``aside``: for which it is set aside, and not done."""
+        return self.mark(name, *_REASON, True, because, {"because": because, "aside": aside}) if because else []
+
+    def aside(self, entry: Entry) -> str:
+        """The reason for which a contract was set aside, or is being set aside; empty if it was not."""
+        step = self.steps(entry.name).get(_REASON) if entry.state in (State.CONTRACTING, State.CONTRACTED) else None
+        return str(step.memo["because"]) if step and step.memo.get("aside") else ""
 
     def note(self, statements: Sequence[tuple[str, Values]]) -> None:
         """Runs statements of the ledger at once, as one."""

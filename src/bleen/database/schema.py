@@ -1,7 +1,7 @@
 """The schema of one database: expand, contract and revert as the ledger allows, each resumable from wherever it was killed."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -134,13 +134,16 @@ class Schema:
         """Has a contract count as done of which nothing is done, as none of it can be: its pairs end, the old shape stays, and later contracts go on. Or says
         what keeps its gate shut; see ``contract``. Raises Refused if part of it was done, or if it is a command's.
         """
-        with self.server.alone(), _broken_off(name, f"`bleen migrate contract {name} --aside` goes on from there"):
+        way = f"bleen migrate contract {name} --aside --because REASON"
+        with self.server.alone(), _broken_off(name, f"`{way}` goes on from there"):
             entry = self._entry(name)
             if entry.migration.command.contract:
                 raise Refused(f"{name} is contracted by a command, whose tool has to know of it: say it in the files of that tool, which may be changed")
-            if entry.state is State.CONTRACTING and self._retracing.taken(entry):
-                raise Refused(f"{name} is half contracted, and cannot be set aside: `bleen migrate contract {name}` ends that")
-            return self._contract(name, because, None, shut, f"bleen migrate contract {name} --aside", aside=True)
+            if entry.state is State.CONTRACTING and self._retracing.taken(entry) and not self.ledger.aside(entry):
+                raise Refused(f"{name} is half contracted, and cannot be set aside: `bleen migrate contract {name}` ends that, or says what is in its way")
+            if entry.state is State.CONTRACTING and not self.ledger.aside(entry):
+                self._put_back(entry, Refused(f"{name}: its contract was begun"))
+            return self._contract(name, because, None, shut, way, aside=True)
 
     def revert(self, name: str, home: Home | None = None, needed: Callable[[], str] = str, because: str = "") -> None:
         """Undoes an expand, and forgets the migration; see ``losses``. ``home``: see ``contract``. ``needed``: says by whom it is needed, see ``users``, when
@@ -184,8 +187,8 @@ class Schema:
             with self.server.transaction():
                 self.ledger.gone(service)
 
-    def pending(self, around: Around) -> list[Pending]:
-        """Every contract that has not been done, in their order, and what keeps its gate shut."""
+    def pending(self, around: Around, aside: str = "") -> list[Pending]:
+        """Every contract that has not been done, in their order, and what keeps its gate shut. ``aside``: the one that is not to be done, but set aside."""
         found: list[Pending] = []
         others = self.ledger.environments()
         strange = [Obstacle(_strange(each)) for each in self.ledger.elsewhere(around.service)[:1] if around.known]
@@ -202,7 +205,7 @@ class Schema:
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
             shut = [*strange, *obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]), *uncounted]
-            shut += self._needing(entry.migration)
+            shut += self._losing(entry.migration) if entry.name == aside or self.ledger.aside(entry) else self._needing(entry.migration)
             found.append(Pending(entry.name, entry.migration.description, entry.at, entry.service, tuple(shut)))
         return found
 
@@ -211,6 +214,12 @@ class Schema:
         way = "drop that, or make it anew such that it does without, by hand, then contract again"
         found = self.server.catalogue.needing(parts.statements(self.server, migration, "contract"), ())
         return [Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}", not each.certain, each.trigger) for each in found]
+
+    def _losing(self, migration: Migration) -> list[Obstacle]:
+        """What would fail without the triggers of a contract that is set aside, which keeps its old columns."""
+        why = "is NOT NULL, and stays: without the triggers an INSERT of the new version fails, which does not give it"
+        way = "by hand, have it take NULL (on PostgreSQL ALTER TABLE … ALTER COLUMN … DROP NOT NULL), then set it aside again"
+        return [Obstacle(f"{name} of {pair.table} {why}; {way}") for pair in migration.pairs for name in self._pairs.needed(pair, [])]
 
     def lost(self, ships: Mapping[str, frozenset[str]]) -> str:
         """That the ledger is gone, though versions that exist have had migrations carried out, and so it was there; empty if it is there, or there is nothing
@@ -224,18 +233,32 @@ class Schema:
         return f"{gone}: nobody knows which of that is contracted; bring the three tables back from a backup"
 
     def contracted(self) -> list[str]:
-        """The migrations without which a version cannot run any more."""
+        """The migrations whose contract was done, or has come so far that only versions which ship them can be on this database; or was set aside."""
         return [entry.name for entry in self.ledger.entries() if self._retracing.unshared(entry) and parts.contracts(entry.migration)]
+
+    def outdated(self, ships: Collection[str]) -> str:
+        """What a version does not ship and cannot run without, and why; empty if it ships all of that. One that was set aside, and had nothing to keep in step,
+        no version needs.
+        """
+        missing = [self._entry(each) for each in self.contracted() if each not in ships]
+        aside = [each for each in missing if self.ledger.aside(each)]
+        gone, left = [each.name for each in missing if each not in aside], [each.name for each in aside if each.migration.pairs]
+        said = [f"{', '.join(gone)}, which is contracted: what it needs of the schema is gone"] if gone else []
+        said += [f"{', '.join(left)}, whose contract was set aside: what it writes is kept in step no more"] if left else []
+        return "; nor ".join(said)
 
     def beyond(self, name: str) -> str:
         """Why no revert leads back from where a migration has come; empty if one may."""
         entry = self._entry(name)
         if not self._retracing.taken(entry):
             return ""
+        aside = self.ledger.aside(entry)
         if entry.state is State.CONTRACTED:
-            return f"{name} is contracted: the old shape is gone; the way on is a new migration"
+            why = "was set aside, and counts as contracted, though the old shape is there" if aside else "is contracted: the old shape is gone"
+            return f"{name} {why}; the way on is a new migration"
         way = f"`bleen migrate contract {name}` ends that; the way on is a new migration"
-        return f"{name} is half contracted, and part of the old shape is gone, or may be: {way}"
+        why = "set aside: not all of it is kept in step" if aside else "contracted, and part of the old shape is gone, or may be"
+        return f"{name} is half {why}: {way}"
 
     def beside(self, name: str) -> list[Migration]:
         """The other migrations whose pairs are kept in step, or come back to that: a contract that has taken nothing away may yet be put back."""
@@ -291,9 +314,8 @@ class Schema:
     def _refuse_outdated(self, release: int, environments: Mapping[str, frozenset[str]]) -> None:
         """A contract may have been done since the release was planned."""
         for name, ships in environments.items():
-            missing = [each for each in self.contracted() if each not in ships] if Environment.parse(name).release == release else []
-            if missing:
-                raise Refused(f"{name} is of a version that does not ship {', '.join(missing)}, which is contracted: what it needs of the schema is gone")
+            if Environment.parse(name).release == release and (missing := self.outdated(ships)):
+                raise Refused(f"{name} is of a version that does not ship {missing}")
 
     def _refuse_stranger(self, service: str, release: int) -> None:
         """An environment that is not of this state would be forgotten, with the gates that it keeps shut. Releases are counted up: so is one of a later one."""
@@ -320,7 +342,8 @@ class Schema:
             return waits
         self._steps.startable(entry.migration, "contract", home)
         standing = self._straight(entry.migration, "contract", home)
-        reason = self.ledger.mark(name, "contract", 0, True, because, {"because": because}) if because else []
+        aside = aside or bool(self.ledger.aside(entry))  # what was begun so ends so, whoever goes on with it
+        reason = self.ledger.reasoned(name, because or self.ledger.because(name), aside)
         self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
         self._take_away(entry, home, standing, way, [] if aside else parts.statements(self.server, entry.migration, "contract"))
         self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
@@ -334,7 +357,9 @@ class Schema:
             self._steps.command(entry.migration, "contract", home, standing)
         except Refused as error:
             if self._retracing.taken(self._entry(name)):
-                raise type(error)(f"{error}; part of the old shape may be gone already: `{way}` goes on from there") from None
+                there = ", once what it names is there: what is misspelt, made by hand, may be dropped again afterwards" if BY_HAND in str(error) else ""
+                half = "not all of it is kept in step any more" if self.ledger.aside(self._entry(name)) else "part of the old shape may be gone already"
+                raise type(error)(f"{error}; {half}: `{way}` goes on from there{there}") from None
             self._put_back(entry, error)
             if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
                 way = f"rows that the old version has written since the expand are filled by `bleen migrate backfill {name}`"

@@ -135,6 +135,19 @@ def locked(path: Path, seconds: float, why: str) -> Iterator[int]:
         os.close(handle)
 
 
+def locked_by(path: Path) -> str:
+    """Who has locked a file, to be said behind that, and the way on where only a person has one; empty where it cannot be seen."""
+    from bleen.host import processes  # only to say who it is
+
+    holder = processes.locker(str(path))
+    if holder is None:
+        return ""
+    uid = processes.another_s(holder.pid)
+    whose, way = ("", "") if uid is None else (f" of {user(uid)}", " as root")
+    stopped = f", which is stopped: `kill -CONT {holder.pid}`{way} lets it go on" if holder.stopped else ""
+    return f" by {processes.named(holder.pid)}{whose}{stopped}"
+
+
 def counted(handle: int) -> int:
     """The number that a locked file holds; 0 where it holds none. It is not synced, so a power cut may leave zero bytes, and no process that counted on it."""
     text = os.pread(handle, 20, 0)
@@ -257,18 +270,8 @@ def _lock(handle: int, path: Path, deadline: float, why: str) -> None:
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise Unavailable(f"{why} ({path} is locked{_by(path)})") from None
+                raise Unavailable(f"{why} ({path} is locked{locked_by(path)})") from None
             time.sleep(0.005)
-
-
-def _by(path: Path) -> str:
-    """Who has locked a file, and the way on where only a person has one; empty where it cannot be seen."""
-    from bleen.host import processes  # only to say who it is
-
-    holder = processes.locker(str(path))
-    if holder is None:
-        return ""
-    return f" by {processes.named(holder.pid)}{f', which is stopped: `kill -CONT {holder.pid}` lets it go on' if holder.stopped else ''}"
 
 
 def _write_all(handle: int, data: bytes) -> None:

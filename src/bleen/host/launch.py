@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 
 from bleen.errors import Refused, Unavailable
 from bleen.host import launcher, processes
-from bleen.host.files import in_words, locked
+from bleen.host.files import in_words, locked, locked_by
 from bleen.host.processes import Process
 
 MARK = "BLEEN_RECORD"
 
+_PATIENCE = 8.0
+"""Seconds that a launch may take, the one that it waits for included."""
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.ETXTBSY, errno.EIO, errno.ESTALE)
@@ -58,11 +60,14 @@ def launch(program: Program, record: Path) -> Process:
             capture_output=True,
             text=True,
             start_new_session=True,
-            timeout=8,
+            timeout=_PATIENCE,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"{program.argv[0]} was not started within 8 s; is another launch of {record} under way?") from None
+        lock = record.with_suffix(".lock")
+        who = locked_by(lock)
+        why = f"{lock} is locked{who}" if who else f"is another launch of {record} under way?"
+        raise Unavailable(f"{program.argv[0]} was not started within {_PATIENCE:g} s; {why}") from None
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

@@ -4,6 +4,7 @@ import errno
 import os
 import signal as signals
 import struct
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -141,6 +142,30 @@ def listening(port: int) -> dict[str, Listening]:
         return listening_by_table(port)
 
 
+def listening_at(address: str) -> dict[str, Listening]:
+    """The sockets that listen on an address ("host:port") or on every one of its kind, by inode; for a wildcard all that listen on the port.
+
+    Whether they bar it altogether only a bind tells: the wildcard of IPv6 may have left IPv4 to others.
+    """
+    host, _, port = address.rpartition(":")
+    return {inode: each for inode, each in listening(int(port)).items() if host in ("0.0.0.0", "[::]") or each.address in taking(host)}
+
+
+def taking(host: str) -> frozenset[str]:
+    """The local addresses, as ``Listening`` has them, on which a socket takes connections to a host: itself and the wildcard; IPv4's as IPv6 has them, too."""
+    import socket  # as in listening_by_diag
+
+    if ":" in host:
+        return frozenset((_as_proc(socket.inet_pton(socket.AF_INET6, host.strip("[]"))), _as_proc(bytes(16))))
+    own = socket.inet_aton(host)
+    return frozenset((_as_proc(bytes(4)), _as_proc(own), _as_proc(bytes(16)), _as_proc(bytes(10) + b"\xff\xff" + own)))
+
+
+def _as_proc(address: bytes) -> str:
+    """As /proc/net/tcp and tcp6 write an address: words of 32 bits in the host's own order."""
+    return "".join(f"{int.from_bytes(address[i : i + 4], sys.byteorder):08X}" for i in range(0, len(address), 4))
+
+
 def listening_by_diag(port: int) -> dict[str, Listening]:
     """``listening``, from sock_diag(7)."""
     import socket  # 5 ms, which a rollback that another process carries out need not pay
@@ -220,22 +245,36 @@ def holder(inodes: set[str]) -> int | None:
     return next((pid for pid in _pids() if holds_socket(pid, inodes)), None)
 
 
-def owner(port: int) -> int | None:
-    """The pid of a process that listens on a TCP port; None if none does, or if it cannot be seen."""
-    inodes = set(listening(port))
+def owner(address: str) -> int | None:
+    """The pid of a process that listens on an address ("host:port"), as ``listening_at`` has it; None if none does, or if it cannot be seen."""
+    inodes = set(listening_at(address))
     return holder(inodes) if inodes else None
 
 
 def locker(path: str) -> Process | None:
-    """The living process that has taken a flock(2) on a file and has it open, by /proc/locks (proc(5)); None where that does not tell, or we may not look."""
+    """The living process that has taken a flock(2) on a file and has it open, by /proc/locks (proc(5)); None where that does not tell.
+
+    Of one that we may not look into it is believed that it still has it open, if /proc/locks names the file's device, too, which btrfs keeps to itself.
+    """
     try:
         file = os.stat(path)
         with open("/proc/locks", encoding="ascii") as f:
             locks = [line.split() for line in f]
     except OSError:  # as with systemd's ProcSubset=pid
         return None
-    holders = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{file.st_ino}"))
-    return next((find(pid) for pid in holders if _has_open(pid, file)), None)
+    held = [(int(fields[4]), fields[5]) for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{file.st_ino}")]
+    whole = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    holders = (pid for pid, which in held if _has_open(pid, file) or (which == whole and another_s(pid) is not None))
+    return next((process for pid in holders if (process := find(pid))), None)
+
+
+def another_s(pid: int) -> int | None:
+    """The uid of a process that is another user's, into which we may not look; None for ours, for one that is gone, and for root, who may."""
+    try:
+        owner = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+    return None if os.geteuid() in (0, owner) else owner
 
 
 def command_line(pid: int) -> str:

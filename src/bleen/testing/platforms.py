@@ -292,7 +292,7 @@ class ProcessContract(PlatformContract):
     def copies(self, ground: Ground, environment: Environment) -> list[object]:
         platform = self.build(ground, "1.0")
         running = platform.running().get(environment)
-        return [processes.owner(target.port) for target in running.targets] if running else []
+        return [processes.owner(str(target)) for target in running.targets] if running else []
 
     def crash(self, ground: Ground, environment: Environment, copies: int) -> None:
         for pid in self.copies(ground, environment)[:copies]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from bleen.errors import Refused, Unavailable
-from bleen.host import logs, processes
+from bleen.host import files, logs, processes
 from bleen.model import Environment, NotYet, Routing
 from bleen.plan import Probe
 from bleen.testing.load import Client, Load, Problem, Report
@@ -602,13 +602,15 @@ class ProxyContract(RouterContract):
         assert client.finish()[2].endswith(b"end")
         assert self.copies(site) == 1
 
-    def test_a_proxy_that_does_not_run_while_its_address_is_held_is_told_with_the_holder(self, make: Make) -> None:
-        site = make()
-        with pytest.raises(Unavailable, match=r"`bleen up` starts it$"):
+    def test_a_proxy_that_does_not_run_while_its_address_or_its_launch_is_held_is_told_with_the_holder(self, make: Make) -> None:
+        site, me = make(), rf"by pid {os.getpid()} \(.*\)"
+        with self.held(site, site.listen.replace("127.0.0.1", "127.0.0.2")), pytest.raises(Unavailable, match=r"[:;] `bleen up` starts it$"):
+            site.router.routing()  # whoever has the port at another address is in nobody's way
+        envoy, haproxy = (files.locked(site.place / f"{each}.lock", 5, "") for each in ("envoy", "haproxy"))
+        with envoy, haproxy, pytest.raises(Unavailable, match=rf"its launch is under way \(.*\.lock is locked {me}\)$"):
             site.router.routing()
         for address in (site.listen, site.preview):
-            way = rf"{address} is held by pid {os.getpid()} \(.*\): stop that, then `bleen up` starts it$"
-            with self.held(site, address), pytest.raises(Unavailable, match=way):
+            with self.held(site, address), pytest.raises(Unavailable, match=rf"{address} is held {me}: stop that, then `bleen up` starts it$"):
                 site.router.routing()
 
     def test_a_certificate_that_cannot_be_used_is_refused_and_the_old_one_is_shown_after_a_restart_too(self, make: Make, fleet: Fleet, tmp_path: Path) -> None:

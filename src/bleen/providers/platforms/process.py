@@ -242,6 +242,8 @@ class ProcessPlatform:
                         record = self._move(path, record, n, taken, patience)
                     except PortError as error:
                         unmoved, states[n] = error, (state := self._unable(path, n, state, error))
+                if state.why and not state.failures and unmoved is None:  # who had its port has gone, or it has got another
+                    states[n] = state = state._replace(why="")
                 if state.due is not None and self._now() < state.due and not (eager and state.why):
                     continue
                 if process:
@@ -254,9 +256,10 @@ class ProcessPlatform:
                 if closing:
                     failures.append(Unavailable(f"port {record.ports[n - 1]} is still held by {environment}/{n}, which has just ended"))
                     continue
+                if unmoved:  # asked anew each time, as it is what keeps requests from a stranger: no pause, then, once there is a port
+                    failures.append(unmoved)
+                    continue
                 try:
-                    if unmoved:
-                        raise unmoved
                     self._launch(environment, path, record, n)
                     states[n] = state.launched(self._now())
                 except PortError as error:

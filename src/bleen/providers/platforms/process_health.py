@@ -3,7 +3,6 @@
 import errno
 import re
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ _HEAD = 65536
 """How much is read in search of a status."""
 _REST = 4 << 20
 """How much of an answer's rest is read, so that the application is not sent a reset in the middle of it."""
+_TAKING = processes.taking(HOST)
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL)
 """What says that this host, or bleen itself, is short of something: no news of the target."""
 
@@ -177,13 +177,3 @@ def _named(inodes: set[str]) -> str:
     if pid is None:
         return "another process, which we may not look into, listens there"
     return f"another process, {processes.named(pid)}, listens there"
-
-
-def _as_proc(address: bytes) -> str:
-    """As /proc/net/tcp and tcp6 write an address: words of 32 bits in the host's own order."""
-    return "".join(f"{int.from_bytes(address[i : i + 4], sys.byteorder):08X}" for i in range(0, len(address), 4))
-
-
-_IPV4 = socket.inet_aton(HOST)
-_TAKING = {_as_proc(bytes(4)), _as_proc(_IPV4), _as_proc(bytes(16)), _as_proc(bytes(10) + b"\xff\xff" + _IPV4)}
-"""The local addresses on which a socket takes connections to HOST: itself and the wildcard, of IPv4 and as IPv6 has them."""

@@ -103,7 +103,7 @@ class State(NamedTuple):
     due: float | None = None
     """When it is to be started again; None unless it has crashed, or could not be started."""
     failures: int = 0
-    """How often in a row it could not be started since it last ran: nothing that it did, and no crash."""
+    """How often in a row a start has failed since it last ran: nothing that it did, and no crash. None is tried for want of a port."""
     why: str = ""
     """Why it could not be started; empty if it could."""
     ending: float | None = None

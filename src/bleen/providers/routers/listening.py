@@ -21,19 +21,25 @@ def require_free(address: str) -> None:
     while error := _cannot_bind(address):
         if error.errno != errno.EADDRINUSE:
             raise Refused(f"the router cannot listen on {address}: {reason(address, error)}")
-        if holder := processes.owner(int(address.rpartition(":")[2])):
-            raise Refused(f"{address} is held by {processes.named(holder)}: stop it, or listen elsewhere")
+        if pid := processes.owner(address):
+            raise Refused(f"{address} is held by {processes.named(pid)}: stop it, or listen elsewhere")
         if time.monotonic() > deadline:
-            raise Refused(f"{address} is in use, and by whom cannot be seen: {unseen(int(address.rpartition(':')[2]))}, or listen elsewhere")
+            raise Refused(f"{address} is in use, and by whom cannot be seen: {unseen(address)}, or listen elsewhere")
         time.sleep(0.01)
 
 
-def unseen(port: int) -> str:
-    """What to do about a port that is in use, and of which no process is seen to listen there."""
-    if processes.listening(port):
+def holder(address: str) -> int | None:
+    """The pid of a process that keeps an address from being listened on; None if nothing does, or if it cannot be seen."""
+    return processes.owner(address) if _cannot_bind(address) else None
+
+
+def unseen(address: str) -> str:
+    """What to do about an address that is in use, and of which no process is seen to listen there."""
+    if processes.listening_at(address):
         return "look as root who holds it"
     kernel = processes.ephemeral()
-    lent = f", as it is one of {kernel[0]}-{kernel[-1]}, which the kernel gives to clients" if processes.lent(port) else ""
+    given = processes.lent(int(address.rpartition(":")[2]))
+    lent = f", as its port is one of {kernel[0]}-{kernel[-1]}, which the kernel gives to clients" if given else ""
     return f"nobody listens there, so a connection has it{lent}: try again"
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bleen.host import processes
+from bleen.host.files import locked_by
 from bleen.host.processes import Process
 
 _STARTS = 2.0
@@ -23,7 +24,7 @@ class Proxy(NamedTuple):
 
         process = launch.recorded(self.record)
         if process is None or not process.alive:
-            pid = _owner(self.listen)
+            pid = processes.owner(self.listen)
             ours = pid is not None and launch.is_of(pid, self.record)
             process = processes.find(pid) if pid is not None and ours else None
         return process
@@ -31,13 +32,14 @@ class Proxy(NamedTuple):
     def way(self, process: Process | None) -> str:
         """How the proxy comes to answer again; ``process`` is what ``running`` gave."""
         if process is None:
-            holders = ((address, _owner(address)) for address in (self.listen, self.preview))
+            from bleen.providers.routers.listening import holder  # as in ``running``
+
+            lock = self.record.with_suffix(".lock")
+            if who := locked_by(lock):
+                return f"its launch is under way ({lock} is locked{who})"
+            holders = ((address, holder(address)) for address in (self.listen, self.preview))
             held = next((f"{address} is held by {processes.named(pid)}: stop that, then " for address, pid in holders if pid), "")
             return f"{held}`bleen up` starts it"
         if process.stopped:
             return f"`kill -CONT {process.pid}` lets it go on"
         return "it has just been started" if process.age < _STARTS else f"`kill -9 {process.pid}` ends it, and it is started again as it was"
-
-
-def _owner(address: str) -> int | None:
-    return processes.owner(int(address.rpartition(":")[2]))

@@ -5,6 +5,7 @@ rows out of step, another service on the same database, a view on what is droppe
 why it does not matter; of a trigger, one that names it.
 A contract cannot be undone: afterwards a version that needs the old shape is refused. Exit 1 if the first pending contract's gate is shut.
 One that cannot be carried out, and of which nothing is done, holds all later ones up: --aside leaves it undone for good, and a new migration says it anew.
+Its gate asks nothing of what its own statements would need, but that each old column of its pairs takes NULL, or has a default.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -31,18 +32,20 @@ def run(args: Namespace) -> int:
     if args.aside and not (args.migration and args.because):
         raise UserError("--aside is for one contract, and for a reason: bleen migrate contract MIGRATION --aside --because REASON")
     with migrating.opened(args) as opened:
-        pending = opened.pending()
+        pending = opened.pending(_aside(args))
         wanted = _wanted(args, pending)
         if not wanted:
             migrating.tell(args, True, "no contract is pending", contracted=[])
             return exits.DONE
         shut: Sequence[str] = _shut(pending[0], args, opened.service)
-        notes = [] if shut else [*_waved(pending[: len(wanted)], args), *(note for name in wanted for note in _notes(opened, name))]
+        begun = [entry.name for entry in opened.schema.ledger.entries() if opened.schema.ledger.aside(entry)]
+        aside = [name for name in wanted if name in (_aside(args), *begun)]
+        taken = [name for name in wanted if name not in aside]
+        notes = [] if shut else [*_waved(pending[: len(wanted)], args), *(note for name in taken for note in _notes(opened, name))]
         if not args.json:
             print("".join(f"note: {note}\n" for note in notes), end="", flush=True)
-        taken = wanted[:-1] if args.aside else wanted
         would = [f"take the old shape of {', '.join(taken)} away for good"] if taken else []
-        would += [f"leave that of {wanted[-1]} as it is, for good"] if args.aside else []
+        would += [f"set {', '.join(aside)} aside for good: what its contract would change stays, and nothing keeps it in step from then on"] if aside else []
         if not shut and not migrating.agreed(args, " and ".join(would)):
             migrating.tell(args, False, "nothing was changed", contracted=[])
             return exits.USAGE
@@ -51,7 +54,7 @@ def run(args: Namespace) -> int:
         for name in [] if shut else wanted:
             try:
                 now = partial(_shut_now, opened, name, args)
-                if name in taken:
+                if name != _aside(args):
                     shut = opened.schema.contract(name, args.because or "", opened.home(name), now)
                 else:
                     shut = opened.schema.set_aside(name, args.because, now)
@@ -63,11 +66,17 @@ def run(args: Namespace) -> int:
                 break
             done.append(name)
         opened.pending()
-        said = [f"contracted: {', '.join(names)}"] if (names := [name for name in done if name in taken]) else []
-        said += [f"set aside: {name}; what it left is for a new migration" for name in done if name not in taken]
+        contracted, left = [name for name in done if name in taken], [name for name in done if name in aside]
+        said = [f"contracted: {', '.join(contracted)}"] if contracted else []
+        said += [f"set aside: {name}; what it left is for a new migration" for name in left]
         said += [f"{wanted[len(done)]}: its gate is shut", *(f"  {why}" for why in shut)] if shut else []
-        migrating.tell(args, not shut, "\n".join(said), contracted=done, waits=shut, notes=notes)
+        migrating.tell(args, not shut, "\n".join(said), contracted=contracted, aside=left, waits=shut, notes=notes)
         return exits.SAID_NO if shut else exits.DONE
+
+
+def _aside(args: Namespace) -> str:
+    """The one that is to be set aside; empty if none is."""
+    return args.migration if args.aside else ""
 
 
 def _waved(pending: Sequence[Pending], args: Namespace) -> list[str]:
@@ -106,7 +115,7 @@ def _wanted(args: Namespace, pending: list[Pending]) -> list[str]:
 
 def _shut_now(opened: migrating.Opened, name: str, args: Namespace) -> list[str]:
     """As it is by now: much may have happened while a person was asked."""
-    return [why for each in opened.pending() if each.migration == name for why in _shut(each, args, opened.service)]
+    return [why for each in opened.pending(_aside(args)) if each.migration == name for why in _shut(each, args, opened.service)]
 
 
 def _shut(pending: Pending, args: Namespace, service: str) -> list[str]:

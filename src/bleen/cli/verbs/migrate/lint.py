@@ -20,7 +20,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from bleen.cli import exits
+from bleen.cli import exits, migrating
 from bleen.cli.verbs.migrate import text
 from bleen.database import connect, dialect, migration, reverting, trace
 from bleen.database.rehearsal import must_be_another
@@ -45,7 +45,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    args.dialect = args.dialect or (dialect(args.trace) if args.trace else _shared(Path(args.file)))
+    args.dialect = args.dialect or (dialect(args.trace) if args.trace else _shared(Path(migrating.file_of(args))))
     for whose in (args.dialect, dialect(args.trace)) if args.trace else ():
         if whose != "postgres":
             raise UserError(f"--trace reads the locks of PostgreSQL; for {whose} there is only the text")
@@ -129,7 +129,7 @@ def _traced(args: Namespace, scripts: Sequence[Script]) -> dict[str, list[Findin
     try:
         server = connect(args.trace)
         try:
-            _must_be_scratch(Path(args.file), server)
+            _must_be_scratch(Path(migrating.file_of(args)), server)
             for script in scripts:
                 for each in trace.trace(server, server.split(script.text)):
                     found.setdefault(script.file, []).extend(each.findings(script.file))

@@ -11,12 +11,18 @@ def run(args: Namespace) -> int:
     with migrating.opened(args) as opened:
         entries, pending = opened.schema.ledger.entries(), opened.pending()
         if args.json:
-            known = [{"migration": e.name, "state": e.state, "since": show.stamp(e.at), "service": e.service, "release": e.release} for e in entries]
+            asides = [opened.schema.ledger.aside(e) for e in entries]
+            known = [
+                {"migration": e.name, "state": e.state, "since": show.stamp(e.at), "service": e.service, "release": e.release, "aside": aside}
+                for e, aside in zip(entries, asides, strict=True)
+            ]
             print(json.dumps({"migrations": known, "pending": [row(each) for each in pending]}))
             return exits.DONE
         width = max((len(e.name) for e in entries), default=0)
         for entry in entries:
             print(f"{entry.name:{width}}  {entry.state:12} {show.stamp(entry.at)}  {entry.migration.description}".rstrip())
+            if because := opened.schema.ledger.aside(entry):
+                print(f"  set aside, so that what its contract would change stays: {because}")
             if way := migrating.UNFINISHED.get(entry.state):
                 print(f"  not ended, if no release is at it just now: {way}")
         if not entries:
