@@ -84,6 +84,37 @@ def test_what_the_migration_says_of_the_new_column_or_drops_by_name_is_not_told(
     assert [name in each for name, each in zip(told, said, strict=True)] == [True] * len(told)
 
 
+@pytest.mark.parametrize(
+    ("index", "same"),
+    [
+        ("CREATE INDEX i ON one (kind) WHERE kind IN ('a', 'b')", "CREATE INDEX CONCURRENTLY j ON one (sort) WHERE sort IN ('a', 'b');"),
+        ("CREATE INDEX i ON one (at) WHERE at > '2020-01-01'", "CREATE INDEX CONCURRENTLY j ON one (since) WHERE since > '2020-01-01';"),
+        ("CREATE INDEX i ON one (kind) WITH (fillfactor = 70)", "CREATE INDEX CONCURRENTLY j ON one (sort);"),
+        ("CREATE INDEX i ON one (trim(kind), (coalesce(at, '2020-01-01')))", "CREATE INDEX CONCURRENTLY j ON one (trim(sort), (coalesce(at, '2020-01-01')));"),
+    ],
+)
+def test_an_index_that_is_given_in_the_words_of_the_old_one_is_not_asked_for_once_more(base: Base, index: str, same: str) -> None:
+    with base.connect() as db:
+        db.execute("CREATE TABLE one (id int PRIMARY KEY, kind varchar(9), at timestamp)")
+        db.execute(index)
+    old, new = ("at", "since") if "since" in same else ("kind", "sort")
+    migration = renamed(old, new, same)
+    of_one = parse(migration.name, {name: text.replace(" acc ", " one ").replace('"acc"', '"one"') for name, text in migration.sources.items()}, "")
+    assert of_contract(Schema(base.open()), of_one) == []
+
+
+def test_the_statements_that_plan_writes_name_a_column_as_the_server_takes_it(base: Base) -> None:
+    with base.connect() as db:
+        db.execute(f'{POSTGRES}; ALTER TABLE acc ADD "userName" text, ADD "theState" text')
+        schema = Schema(base.open())
+        told = [*of_contract(schema, renamed("login", "userName")), *of_contract(schema, renamed("state", "theState"))]
+        said = [each.partition("let expand.sql say ")[2] for each in told if "let expand.sql say " in each]
+        assert len(said) == 3
+        for each in said:
+            db.execute(each.replace("CONCURRENTLY", ""))
+        assert of_contract(schema, renamed("login", "userName")) == []
+
+
 def test_not_null_of_the_safe_way_is_no_check_of_the_new_column(base: Base) -> None:
     with base.connect() as db:
         db.execute(POSTGRES)
@@ -99,14 +130,17 @@ def test_mariadb_and_sqlite_are_told_of_what_goes_there(maria_base: MariaBase, t
         unique, more, required = of_contract(Schema(server), renamed("login", "handle", type="varchar(50)"))
         assert more.endswith("let expand.sql say ALTER TABLE `acc` ADD INDEX `acc_tenant_handle_idx` (`tenant`, `handle`), ALGORITHM=INPLACE, LOCK=NONE;")
         assert unique.endswith("let expand.sql say ALTER TABLE `acc` ADD UNIQUE INDEX `acc_handle_key` (`handle`), ALGORITHM=INPLACE, LOCK=NONE;")
+        assert of_contract(Schema(server), renamed("Login", "handle", type="varchar(50)")) == [unique, more, required]
         assert "which is NOT NULL, and handle may be NULL" in required
+        assert required.endswith("let contract.sql say ALTER TABLE `acc` MODIFY COLUMN `handle` TYPE NOT NULL, ALGORITHM=INPLACE, LOCK=NONE;")
         (check,) = of_contract(Schema(server), renamed("state", "status", type="int"))
         assert check.endswith("let the ADD COLUMN of expand.sql say CHECK (`status` > 0)")
         assert of_contract(Schema(server), renamed("state", "status", type="int CHECK (status > 0)")) == []
     with file(tmp_path, SQLITE) as schema:
         check, required = of_contract(schema, renamed("login", "handle"))
-        assert check.endswith("with it CHECK login <> 'login'; nothing says that of handle: let the ADD COLUMN of expand.sql say CHECK (handle <> 'login')")
-        assert "with a default in the ADD COLUMN" in required
+        way = """nothing says that of handle: let the ADD COLUMN of expand.sql say CHECK ("handle" <> 'login')"""
+        assert check.endswith(f"with it CHECK login <> 'login'; {way}")
+        assert "let the ADD COLUMN of expand.sql say NOT NULL with a default" in required
         assert of_contract(schema, renamed("login", "handle", type="text NOT NULL DEFAULT '' CHECK (handle <> 'login')")) == []
 
 

@@ -782,6 +782,33 @@ def test_hidden_triggers_of_another_database_are_told_as_one_and_a_reason_that_n
     assert [shut.opened(because) for because in ("at_INSERT: theirs", f"{aside.name} is another service's")] == [False, True]
 
 
+def test_a_release_on_a_server_without_strict_mode_is_told_what_is_cut_and_neither_stops_nor_fails_a_write(maria_base: MariaBase) -> None:
+    pair = '[[sync]]\ntable = "parts"\nold = ["qty", "name"]\nnew = ["quantity", "title"]\nforward = { quantity = "qty", title = "name" }\n'
+    pair += 'backward = { qty = "quantity", name = "title" }\non_conflict = "new"\nlossy = true\n'
+    expand = "ALTER TABLE parts ADD COLUMN quantity int, ADD COLUMN title varchar(3), ALGORITHM=INSTANT;"
+    wanted = parse("0007_qty", {"expand.sql": expand, "migration.toml": pair}, "")
+    with maria_base.connect() as client:
+        before = client.only("SELECT @@GLOBAL.sql_mode")
+        client.run("CREATE TABLE parts (id int PRIMARY KEY, name varchar(9), qty varchar(20) NOT NULL DEFAULT '')", "SET GLOBAL sql_mode = '', sql_mode = ''")
+        client.run("INSERT INTO parts (id, name, qty) VALUES (1, 'bolts', ''), (2, 'nut', '12 pcs')")
+        try:
+            with opened(maria_base) as schema:
+                short, cut, *_ = Foresight(schema).risks(wanted)
+                schema.expand([wanted], "shop", 2, SHIPS)
+                client.run("UPDATE parts SET name = 'nuts' WHERE id = 1", "INSERT INTO parts (id, name) VALUES (3, 'screws')")
+                client.run("INSERT INTO parts (id, title, quantity) VALUES (4, 'cog', 7)")
+                assert not [each for pending in schema.pending(NOBODY) for each in pending.obstacles if "out of step" in each.why]
+        finally:
+            client.run(f"SET GLOBAL sql_mode = '{before}'")
+        assert client.rows("SELECT name, title, qty, quantity FROM parts ORDER BY id")[:3] == [
+            ("nuts", "nut", "", 0),
+            ("nut", "nut", "12 pcs", 12),
+            ("screws", "scr", "", 0),
+        ]
+    assert "what does not fit is cut; let it be varchar(9)" in short
+    assert "sql_mode is not strict: what quantity (int) cannot hold of qty, or title (varchar(3)) cannot hold of name, is cut" in cut
+
+
 def test_a_column_that_every_insert_has_to_give_and_that_contract_drops_is_warned_of(schema: Schema) -> None:
     (said,) = Foresight(schema).risks(migration("0001_x", contract="ALTER TABLE users DROP COLUMN id, DROP last_name, ALGORITHM=INPLACE, LOCK=NONE;"))
     assert "drops last_name of users, NOT NULL without a default" in said

@@ -413,7 +413,7 @@ def test_the_example_of_the_guide_leaves_out_no_part_of_a_name_and_counts_no_row
         ({"expand": "ALTER TABLE users ALTER last_name SET DEFAULT '';", "contract": "ALTER TABLE users DROP COLUMN last_name;"}, ""),
         ({"contract": "DROP TABLE users;"}, ""),
         (
-            {**FULL_NAME, "contract": "ALTER TABLE users DROP COLUMN first_name;"},
+            {**FULL_NAME, "expand": f"-- last_name\n{FULL_NAME['expand.sql']}", "contract": "ALTER TABLE users DROP COLUMN first_name; -- last_name"},
             "0001_x: contract.sql leaves last_name of users, NOT NULL without a default: after it an INSERT fails that does not give it; drop it there, or say"
             ' ALTER TABLE users ALTER COLUMN "last_name" DROP NOT NULL',
         ),
@@ -2561,7 +2561,10 @@ def test_the_plan_tells_of_a_default_that_the_new_side_of_a_pair_lacks(base: Bas
         db.execute("CREATE TABLE users (id int PRIMARY KEY, age integer DEFAULT 3)")
     pair = '[[sync]]\ntable = "users"\nold = ["age"]\nnew = ["years"]\nforward = { years = "age" }\nbackward = { age = "years" }\non_conflict = "new"\n'
     schema, added = Schema(base.open()), "ALTER TABLE users ADD COLUMN years integer;"
-    assert "age of users has a default, and years none" in Foresight(schema).risks(parse("0008_years", {"expand.sql": added, "migration.toml": pair}, ""))[0]
+    for spoken in ("", "-- What is of age (a default) is not of years\n", "ALTER TABLE users ADD COLUMN seen boolean DEFAULT false;\n"):
+        migration = parse("0008_years", {"expand.sql": spoken + added, "migration.toml": pair}, "")
+        assert "age of users has a default, and years none" in Foresight(schema).risks(migration)[0], spoken
+    assert "a default, and years none" in Foresight(schema).losing(migration)[0]
     more = f"{added}\nALTER TABLE users ALTER COLUMN years SET DEFAULT 3;"
     assert Foresight(schema).risks(parse("0008_years", {"expand.sql": more, "migration.toml": pair}, "")) == []
 

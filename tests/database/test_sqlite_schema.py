@@ -509,6 +509,7 @@ def test_a_column_of_two_pairs_is_refused_before_anything_is_touched(schema: Sch
 
 def test_a_pair_over_a_column_that_the_table_has_not_is_foreseen_before_anything_is_touched(schema: Schema) -> None:
     wrong = {name: text.replace("first_name", "given_name") for name, text in FULL_NAME.items()}
+    wrong["expand.sql"] += " -- whole is of given_name, too"
     (said,) = Foresight(schema).foreseen(parse("0007_full_name", {**wrong, "backfill.sql": "UPDATE users SET last_name = 'x' WHERE last_name = 'y';"}, "x"))
     assert "users has no column given_name, and expand.sql adds none; it has id, first_name, last_name" in said
     wrong = {name: text.replace("users", "user") if name == "migration.toml" else text for name, text in FULL_NAME.items()}

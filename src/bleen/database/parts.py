@@ -6,7 +6,7 @@ from bleen.database import reverting
 from bleen.database.migration import Backfill, Migration, Pair
 from bleen.database.reverting.names import called
 from bleen.database.server import Server
-from bleen.database.statements import Place, Statement, Unreadable
+from bleen.database.statements import Place, Statement, Unreadable, bare
 from bleen.errors import Refused
 
 
@@ -14,6 +14,14 @@ def statements(server: Server, migration: Migration, part: str) -> list[Statemen
     """Of a part; ``revert`` is derived where it is not written. Raises Refused, located, for what cannot be read."""
     try:
         return server.split(reverting.revert(migration, server.dialect) if part == "revert" else migration.sql(part))
+    except Unreadable as error:
+        raise Refused(f"{migration.name}/{part}.sql:{error.at.line}:{error.at.column}: {error}") from None
+
+
+def said(server: Server, migration: Migration, part: str) -> str:
+    """A part as it is written, without its comments: what is looked for in it is not found in what only speaks of it. Raises Refused, located."""
+    try:
+        return bare(migration.sql(part), server.dialect)
     except Unreadable as error:
         raise Refused(f"{migration.name}/{part}.sql:{error.at.line}:{error.at.column}: {error}") from None
 

@@ -1,6 +1,7 @@
 """SQL text as statements that know where they stand in their file."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Dialect = Literal["postgres", "mysql", "sqlite"]
@@ -67,6 +68,21 @@ def split(text: str, dialect: Dialect = "postgres") -> list[Statement]:
     from bleen.database import tokens
 
     return tokens.split(text, dialect)
+
+
+@lru_cache(maxsize=64)
+def bare(text: str, dialect: Dialect) -> str:
+    """A text without its comments; raises ``Unreadable``."""
+    if dialect == "postgres":
+        from bleen.database.postgres.parser import comments
+
+        found = comments(text)
+    else:
+        from bleen.database import tokens
+
+        found = tokens.comments(text, dialect)
+    kept = zip([0, *(each.end for each in found)], [*(each.begin for each in found), len(text)], strict=True)
+    return " ".join(text[begin:end] for begin, end in kept)
 
 
 def whole(expression: str, dialect: Dialect) -> bool:

@@ -7,7 +7,8 @@ from bleen.database.catalogue import Going
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.reverting import altered
-from bleen.database.wording import wording
+from bleen.database.statements import bare
+from bleen.database.wording import Wording, wording
 from bleen.errors import Refused
 
 _GIVES = {
@@ -17,7 +18,11 @@ _GIVES = {
     "EXCLUDE": re.compile(r"\bEXCLUDE\b", re.IGNORECASE),
 }
 """What says such a thing; a CHECK that is the safe way to NOT NULL is none."""
-_CAST = re.compile(r"::[\w ]+(\[\])?")
+_INDEXED = re.compile(r"\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)")
+"""What an index is over, before its INCLUDE, WHERE and WITH."""
+_CALL = re.compile(r"\b[a-z_]\w*(?=\()")
+_REWORDED = frozenset(["btrim", "cast", "char", "date_part", "json_extract", "json_unquote", "timezone", "varying"])
+"""What a catalogue makes of TRIM, EXTRACT, ->>, AT TIME ZONE and such: who wrote that has said none of these."""
 _TYPES = {"postgres": "text", "mysql": "char", "sqlite": "text"}
 
 
@@ -25,11 +30,11 @@ def unruled(it: Prospect) -> Iterator[str]:
     """Constraints and indexes that go with the old columns of a pair in contract, without a word of the server's, and that nothing gives the new ones: while
     both versions run the old ones hold for both, so that nobody misses them before.
     """
-    pairs = [(pair, gone) for pair in it.migration.pairs if (gone := _dropped(it, pair))]
+    pairs = [(pair, gone) for pair in (_catalogued(it, each) for each in it.migration.pairs) if (gone := _dropped(it, pair))]
     if not pairs or (it.coming is None and not it.ledger.entry(it.migration.name)):
         return  # what another tool makes is not known before it is there
     contract = it.statements("contract")
-    given = [each.text for each in (*it.past["contract"], *contract)]
+    given = [bare(each.text, it.server.dialect) for each in (*it.past["contract"], *contract)]
     dropped = [thing for statement in contract for thing in it.server.takes(statement)]
     knowing = {thing.names[-1].lower() for thing in dropped if thing.kind in ("INDEX", "CONSTRAINT")}
     things = it.server.catalogue.going(list(dict.fromkeys(pair.table for pair, _ in pairs)))
@@ -62,9 +67,23 @@ def emptying(it: Prospect) -> Iterator[str]:
         except Refused:  # a function of an expression is still to be made, say
             continue
         if count:
-            way = f"let forward say coalesce(COLUMN, '') for a column that may be NULL, or, once it is expanded, write {', '.join(pair.new)} of these rows"
-            lose = f"{count} rows have something in {' or '.join(pair.old)}, and forward makes NULL of it for {', '.join(pair.new)}"
+            new = ", ".join(pair.new)
+            way = f"let forward make something of it (coalesce(COLUMN, '') of a text that may be NULL), or, once it is expanded, write {new} of these rows"
+            if it.ledger.entry(it.migration.name):
+                way = f"write {new} of these rows before"
+            lose = f"{count} rows have something in {' or '.join(pair.old)}, and forward makes NULL of it for {new}"
             yield f"{lose}: the new version does not see it, and contract takes it away for good; {way}"
+
+
+def _catalogued(it: Prospect, pair: Pair) -> Pair:
+    """With its old columns by the names that the catalogue has, where their case is all one."""
+    if it.server.dialect == "postgres":
+        return pair
+    try:
+        known = {name.lower(): name for name in it.server.columns(pair.table)}
+    except Refused:  # as in ``_dropped``
+        return pair
+    return pair._replace(old=tuple(known.get(name.lower(), name) for name in pair.old))
 
 
 def _dropped(it: Prospect, pair: Pair) -> list[str]:
@@ -78,12 +97,16 @@ def _dropped(it: Prospect, pair: Pair) -> list[str]:
 
 
 def _gives(text: str, thing: Going, pair: Pair) -> bool:
-    """Whether a statement says for the new columns what a thing says for the old ones, as far as its words tell."""
+    """Whether a statement says for the new columns what a thing says for the old ones, as far as its words tell: of an expression, the functions. The rest the
+    catalogue has in words of its own: whoever was told of it would make the index twice.
+    """
     if not (_GIVES[thing.kind].search(text) and any(speaks_of(text, name) for name in pair.new)):
         return False
     if thing.kind in ("UNIQUE", "INDEX") and len(pair.old) == len(pair.new) == 1:
-        over = _renamed(_CAST.sub("", thing.body.partition("(")[2]), pair)
-        return all(speaks_of(text, word) for word in re.findall(r"\w+", over))
+        indexed = _INDEXED.search(thing.body)
+        calls = set(_CALL.findall(re.sub(r"'(?:[^']|'')*'", "", indexed[0]))) - _REWORDED if indexed else ()
+        if not all(speaks_of(text, word) for word in calls):
+            return False
     return all(speaks_of(text, name) for name in thing.columns if name not in pair.old)
 
 
@@ -92,7 +115,8 @@ def _again(it: Prospect, pair: Pair, thing: Going) -> str:
     new = ", ".join(pair.new)
     if len(pair.old) > 1 or len(pair.new) > 1 or thing.kind == "EXCLUDE":
         return f"nothing says that of {new}: let {_file(it, 'expand.sql')} say what of it is to hold on"
-    say, table, said = wording(it.server.dialect, it.migration.sql("expand")), re.sub(r'["`]', "", pair.table), _renamed(thing.body, pair)
+    say, table = wording(it.server.dialect, it.said("expand")), re.sub(r'["`]', "", pair.table)
+    said = _renamed(thing.body, pair, say)
     others = [pair.new[0] if name in pair.old else name for name in thing.columns]
     if thing.kind != "CHECK":
         made = say.over(table, say.called(table, *others, "key" if thing.kind == "UNIQUE" else "idx"), said, thing.kind == "UNIQUE")
@@ -115,16 +139,19 @@ def _loosened(it: Prospect, pair: Pair, gone: list[str], given: str) -> Iterator
         return
     if re.search(rf"(?<!\w){re.escape(new)}(?!\w)(?:\([^)]*\)|[^,;])*?(?<!\bIS )\bNOT\s+NULL\b", given, re.IGNORECASE):
         return
-    way = f"NOT NULL of {new}"
     if it.server.dialect == "sqlite":
-        way = "it with a default in the ADD COLUMN of expand.sql, as SQLite makes no column so later"
-    elif it.server.dialect == "postgres":
-        way = " ".join(line for line in wording("postgres").require(re.sub('"', "", pair.table), new, "") if not line.startswith("--"))
+        way = "let the ADD COLUMN of expand.sql say NOT NULL with a default, as SQLite makes no column so later"
+        if it.ledger.entry(it.migration.name):
+            way = "let the application see to it, as SQLite makes no column so later"
+    else:
+        type = columns[new].type if new in columns else "TYPE"  # as MySQL has it said once more
+        made = wording(it.server.dialect).require(re.sub('["`]', "", pair.table), new, type)
+        way = f"let {_file(it, 'contract.sql')} say {' '.join(line for line in made if not line.startswith('--'))}"
     may = f"contract.sql drops {gone[0]} of {pair.table}, which is NOT NULL, and {new} may be NULL from then on"
-    yield f"{may}: if it is not to be, let {_file(it, 'contract.sql')} say {way}"
+    yield f"{may}: if it is not to be, {way}"
 
 
-def _renamed(text: str, pair: Pair) -> str:
-    """The one old column by the name of the new one, but in a text."""
-    old, new = re.escape(pair.old[0]), pair.new[0]
-    return re.sub(rf"('(?:[^']|'')*')|(?<!\w){old}(?!\w)", lambda found: found[1] or new, text)
+def _renamed(text: str, pair: Pair, say: Wording) -> str:
+    """The one old column by the name of the new one, as it has to be written, but in a text."""
+    old, new = re.escape(pair.old[0]), say.name(pair.new[0])
+    return re.sub(rf"('(?:[^']|'')*')|([\"`]?)(?<!\w){old}(?!\w)\2", lambda found: found[1] or new, text)

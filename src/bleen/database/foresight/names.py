@@ -23,7 +23,7 @@ def there(it: Prospect) -> Iterator[str]:
     """What its expand makes anew though something has that name already, or will have, or would not be found by it any more; nothing that what runs before may
     have taken away, or given another name.
     """
-    if any(m.command.expand or speaks_of(m.sql("expand"), "search_path") for m in it.made):
+    if it.coming is None or speaks_of(it.coming, "search_path"):
         return  # what is there by then, or where it is made, only they know
     if it.ledger.entry(it.migration.name):
         return  # it may be its own, from a try before
@@ -71,7 +71,7 @@ def merged(it: Prospect) -> Iterator[str]:
     if it.migration.holds("revert") or reverting.irreversible(it.migration.sql("revert")):
         return
     for statement in it.statements("expand"):
-        if old := [each for each in it.server.catalogue.merges(statement) if not speaks_of(it.migration.sql("expand"), each)]:
+        if old := [each for each in it.server.catalogue.merges(statement) if not speaks_of(it.said("expand"), each)]:
             yield f"expand.sql: {statement.brief}: {', '.join(old)}, there before, becomes part of it, and would be dropped with it; {reverting.HOW}"
 
 

@@ -10,10 +10,9 @@ from bleen.database.migration import Pair, speaks_of
 from bleen.database.pairs import shared
 from bleen.database.parts import groups, words
 from bleen.database.reverting.names import called
-from bleen.database.statements import Statement
+from bleen.database.statements import Statement, bare
 from bleen.errors import Refused
 
-_DEFAULT = re.compile(r"\bDEFAULT\b", re.IGNORECASE)
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 _UNREAD = re.compile(r"\b(DO|CALL|EXECUTE|search_path)\b", re.IGNORECASE)
 """What may make a table by a name that it does not say, or have one found."""
@@ -53,7 +52,7 @@ def ungrouped(it: Prospect) -> Iterator[str]:
 def failing(it: Prospect) -> Iterator[str]:
     """What may fail somebody's write while a pair is kept in step."""
     for pair in it.migration.pairs:
-        for each in sync.risks(it.server, pair, it.migration.sql("expand")):
+        for each in sync.risks(it.server, pair, it.said("expand")):
             yield f"{words(pair)}: {each}"
 
 
@@ -128,12 +127,16 @@ def defaultless(it: Prospect) -> Iterator[str]:
     for pair in it.migration.pairs:
         columns = it.server.columns(pair.table)
         given = [name for name in pair.old if name in columns and columns[name].default]
-        if given and not _DEFAULT.search(it.migration.sql("expand")) and not any(columns[name].default for name in pair.new if name in columns):
-            lacks = ", ".join(pair.new)
-            way = "in the ADD COLUMN" if it.server.dialect == "sqlite" else "with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
+        said = any((name in columns and columns[name].default) or _defaults(it.said("expand"), name) for name in pair.new)
+        if given and not said:
+            lacks, where = ", ".join(pair.new), "expand.sql, with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
+            if it.server.dialect == "sqlite":
+                where = "expand.sql, in the ADD COLUMN"
+            if it.ledger.entry(it.migration.name):  # its files do not change any more
+                where = "a new migration"
             yield (
                 f"{', '.join(given)} of {pair.table} has a default, and {lacks} none: an INSERT of the new version that leaves {lacks} out says NULL, on"
-                f" both sides; give it one in expand.sql, {way}"
+                f" both sides until contract; give it one in {where}"
             )
 
 
@@ -145,7 +148,7 @@ def imposing(it: Prospect) -> Iterator[str]:
         except Refused:  # as in ``_required``
             continue
         open_ = all(name in columns and columns[name].nullable and not columns[name].default for name in pair.old)
-        given = {name: value for name in pair.new if (value := _said_default(it.migration.sql("expand"), name))} if open_ else {}
+        given = {name: value for name in pair.new if (value := _said_default(it.said("expand"), name))} if open_ else {}
         given = {name: value for name, value in given.items() if _null(it, pair, pair.forward[name], pair.old)}
         if pair.on_conflict != "old" and given and not (len(pair.new) == 1 and _unsaid(it, pair, given)):
             old, values = ", ".join(pair.old), ", ".join(given.values())
@@ -157,11 +160,15 @@ def imposing(it: Prospect) -> Iterator[str]:
 
 def demanding(it: Prospect) -> Iterator[str]:
     """Columns that every INSERT has to give, and the new version does not know: those that contract drops, and those of a pair that it leaves."""
-    expand, contract = it.migration.sql("expand"), it.statements("contract")
+    expand, contract = it.said("expand"), it.statements("contract")
     for table in dict.fromkeys(reverting.altered(each.text) for each in contract):
         for name in _demanded(it, table) if table else ():
             gone = [each for each in contract if it.server.drops(each, _of(table, name))]
-            if gone and not speaks_of(expand, name) and not any(name in p.old and it.server.drops(gone[0], p) for p in it.migration.pairs):
+            if (
+                gone
+                and not speaks_of(expand, name)
+                and not any(name.lower() in map(str.lower, p.old) and it.server.drops(gone[0], p) for p in it.migration.pairs)
+            ):
                 alter = f"ALTER TABLE {table} ALTER COLUMN {it.server.quoted(name)}"
                 way = f"let expand.sql say {alter} SET DEFAULT, and revert.sql DROP DEFAULT"
                 if it.server.dialect == "sqlite":
@@ -172,7 +179,8 @@ def demanding(it: Prospect) -> Iterator[str]:
     for pair in it.migration.pairs:
         for name in _demanded(it, pair.table):
             left = name in pair.old and not any(it.server.drops(each, _of(pair.table, name)) for each in contract)
-            others = [each.text for each in contract if not it.server.takes(each)]  # what only drops speaks of it by a name that is misspelt
+            # what only drops speaks of it by a name that is misspelt
+            others = [bare(each.text, it.server.dialect) for each in contract if not it.server.takes(each)]
             if left and not speaks_of("\n".join([expand, *others]), name):
                 way = f"drop it there, or say ALTER TABLE {pair.table} ALTER COLUMN {it.server.quoted(name)} DROP NOT NULL"
                 yield f"contract.sql leaves {name} of {pair.table}, NOT NULL without a default: after it an INSERT fails that does not give it; {way}"
@@ -184,8 +192,8 @@ def _required(it: Prospect, by: Half = "expand") -> Iterator[tuple[Pair, str, li
         columns = it.server.columns(pair.table)
         free = [name for name in pair.old if name in columns and columns[name].nullable]
         for name in pair.forward if free else ():
-            early = (name in columns and not columns[name].nullable) or _said_required(it.migration.sql("expand"), name)
-            if early if by == "expand" else not early and _said_required(it.migration.sql("contract"), name):
+            early = (name in columns and not columns[name].nullable) or _said_required(it.said("expand"), name)
+            if early if by == "expand" else not early and _said_required(it.said("contract"), name):
                 yield pair, name, free
 
 
@@ -210,15 +218,19 @@ def _counted(it: Prospect, query: str) -> int:
 
 
 def _said_required(expand: str, name: str) -> bool:
-    """Of a column that is added or altered; what a comment, an index or another word says of its name is something else."""
+    """Of a column that is added or altered; what an index or another word says of its name is something else."""
     verb = r"\b(?:ADD|ALTER|CHANGE|MODIFY)\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?[\"`\[]?"
-    expand = re.sub(r"--[^\n]*", "", expand)
     return bool(re.search(rf"{verb}{re.escape(name)}[\"`\]]?\s(?:\([^)]*\)|[^,();])*?(?<!\bIS )\bNOT\s+NULL\b", expand, re.IGNORECASE))
+
+
+def _defaults(expand: str, name: str) -> bool:
+    """Whether a column is added or altered with a default, whatever it is."""
+    said = rf"\b(?:ADD|ALTER|CHANGE|MODIFY)\s(?:[^,;()]*\s)?[\"`\[]?{re.escape(name)}[\"`\]]?\s(?:\((?:[^()]|\([^()]*\))*\)|[^,();])*?(?<!\bDROP )\bDEFAULT\b"
+    return bool(re.search(said, expand, re.IGNORECASE))
 
 
 def _said_default(expand: str, name: str) -> str:
     """The default of a column that is added, if it is a constant; empty if it has none, or NULL."""
-    expand = re.sub(r"--[^\n]*", "", expand)
     added = rf"\bADD\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?[\"`\[]?{re.escape(name)}[\"`\]]?\s(?:\([^)]*\)|[^,();])*?"
     found = re.search(rf"{added}\bDEFAULT\s+('(?:[^']|'')*'|[-+]?[\w.]+)", expand, re.IGNORECASE)
     return "" if not found or found[1].upper() == "NULL" else found[1]

@@ -21,6 +21,10 @@ class Prospect:
         """Those of one of its files, or of another migration's."""
         return parts.statements(self.server, of or self.migration, part)
 
+    def said(self, part: str) -> str:
+        """One of its files without its comments."""
+        return parts.said(self.server, self.migration, part)
+
     @property
     def made(self) -> tuple[Migration, ...]:
         """Those that are about to be expanded, itself the last."""
@@ -28,8 +32,8 @@ class Prospect:
 
     @property
     def coming(self) -> str | None:
-        """What they are expanded by; None if that is another tool's to know."""
-        return None if any(m.command.expand for m in self.made) else "\n".join(m.sql("expand") for m in self.made)
+        """What they are expanded by, without comments; None if that is another tool's to know."""
+        return None if any(m.command.expand for m in self.made) else "\n".join(parts.said(self.server, m, "expand") for m in self.made)
 
     @cached_property
     def beside(self) -> list[Migration]:

@@ -9,6 +9,7 @@ from bleen.database.command import HALVES
 from bleen.database.foresight.pairs import pulled
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import speaks_of
+from bleen.database.statements import bare
 from bleen.database.steps import CATALOGUED
 from bleen.errors import Refused
 
@@ -91,7 +92,7 @@ def unseen(it: Prospect) -> Iterator[str]:
 def silent(it: Prospect) -> Iterator[str]:
     """What its expand does to others without a word of the server's."""
     for each in it.statements("expand"):
-        yield from (f"{each.brief}: {why}" for why in it.server.catalogue.risks(each, it.migration.sql("expand")))
+        yield from (f"{each.brief}: {why}" for why in it.server.catalogue.risks(each, it.said("expand")))
 
 
 def overlooked(it: Prospect) -> Iterator[str]:
@@ -125,7 +126,7 @@ def needing(it: Prospect) -> Iterator[str]:
 
 def missed(it: Prospect) -> Iterator[str]:
     """What contract drops or changes, and nothing has: by then the files do not change any more."""
-    text = "\n".join(each.text for each in it.past["contract"])
+    text = "\n".join(bare(each.text, it.server.dialect) for each in it.past["contract"])
     if it.ledger.entry(it.migration.name) or any(m.command.expand for m in it.made) or any(m.command.contract for m in it.earlier):
         return  # what is there by then, only they know; or it was begun
     for each in it.statements("contract"):

@@ -34,6 +34,8 @@ class Shape(NamedTuple):
     collation: str
     held: bool
     """A unique index or a CHECK is over it: no one value is right for every row."""
+    cuts: bool
+    """Whether the server, without a strict ``sql_mode``, cuts what it does not hold, or makes 0, '' or no date of it: so do our triggers and backfills."""
     definition: str
     """As SHOW CREATE TABLE has it, without its name; MariaDB's JSON, which it shows as LONGTEXT with a CHECK, as it is said to get it again."""
 
@@ -64,36 +66,50 @@ class Shape(NamedTuple):
         return [token.text for token in read(self.type, "mysql").sentences[0].tokens if token.kind == "string"]
 
     def cast(self, value: str) -> str:
-        """A value as the column stores it, in a query; CAST makes another one of many. A string that is too long, or no member, stays as it is."""
+        """A value as the column stores it, in a query; CAST makes another one of many. What the server would not take stays as it is."""
         length = re.search(r"\(.*\)", self.type)
         sized = length[0] if length else ""
         if self.base == "year":
             return _YEAR.format(value=value)
         if self.base in INTEGERS:
             kind = "UNSIGNED" if "unsigned" in self.type or self.base == "bit" else "SIGNED"
-            return f"CAST({value} AS {kind})" if self.base == "bit" else _INTEGER.format(value=value, kind=kind)
+            if self.base == "bit":
+                return f"CAST({value} AS {kind})"
+            stored, bits = _INTEGER.format(value=value, kind=kind), BITS[self.base]
+            low, high = (0, 2**bits - 1) if kind == "UNSIGNED" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+            return f"CASE WHEN {value} < {low} THEN {low} WHEN {value} > {high} THEN {high} ELSE {stored} END" if self.cuts else stored
         if self.base in ("float", "double") and "," in sized:
             return _ROUNDED.format(value=f"CAST({value} AS double)", digits=sized.strip("()").split(",")[1].strip(), kind=self.base)
         if self.base in ("decimal", "date", "time", "datetime", "float", "double", "uuid", "inet4", "inet6", "json"):
-            return f"CAST({value} AS {self.base}{sized if self.base in ('decimal', 'time', 'datetime') else ''})"
+            return self._dated(value, f"{self.base}{sized if self.base in ('decimal', 'time', 'datetime') else ''}")
         if self.base == "timestamp":
-            return f"CAST({value} AS datetime{sized})"
+            return self._dated(value, f"datetime{sized}")
         if self.base == "binary":
             return f"CAST({value} AS BINARY{sized})"
         if not self.charset:
             return value
         given = f"CONVERT({value} USING {self.charset})"
+        unfit = f"IF({given} IS NULL, NULL, '')" if self.cuts else given
+        if self.cuts and self.base in ("char", "varchar"):
+            given = f"LEFT({given}, {sized.strip('()')})"
         collated = f"{given} COLLATE {self.collation}"
         members = [f"CONVERT({member} USING {self.charset})" for member in self.members] if self.base in ("enum", "set") else []
         if self.base == "enum":
             each = ", ".join(members)
-            return f"COALESCE(ELT(FIELD(TRIM(TRAILING ' ' FROM {collated}), {each}), {each}), {given})"
+            return f"COALESCE(ELT(FIELD(TRIM(TRAILING ' ' FROM {collated}), {each}), {each}), {unfit})"
         if self.base == "set":
             chosen = ", ".join(f"IF(FIND_IN_SET({member}, {collated}), {member}, NULL)" for member in members)
-            return f"COALESCE(NULLIF(CONCAT_WS(',', {chosen}), ''), {given})"
+            return f"COALESCE(NULLIF(CONCAT_WS(',', {chosen}), ''), {unfit})"
         return f"TRIM(TRAILING ' ' FROM {given})" if self.base == "char" else given
 
+    def _dated(self, value: str, type: str) -> str:
+        if self.cuts and self.base in ("date", "datetime", "timestamp"):
+            # by way of a text: a comparison with what COALESCE makes of dates goes by a date that is none, not by what it gives
+            return f"IF({value} IS NULL, NULL, CAST(COALESCE(CAST(CAST({value} AS {type}) AS CHAR), '0000-00-00') AS {type}))"
+        return f"CAST({value} AS {type})"
 
+
+BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _INTEGER = "IF(COERCIBILITY({value}) = 5, CAST({value} AS {kind}), CAST(ROUND(CAST({value} AS DECIMAL(65, 30))) AS {kind}))"
 """A string is read as a number with all that it has, ``1e3`` and ``1.5``, and rounded; 5 is what is a number already, or a time."""
 _YEAR = (
@@ -129,5 +145,5 @@ def shapes(mysql: MySQL, written: str) -> Mapping[str, Shape]:
         checked = any("CHECK (" in each and quoted in each[each.index("CHECK (") :] for each in others)
         if document:
             definition = re.sub(r"^longtext( CHARACTER SET utf8mb4)?( COLLATE utf8mb4_bin)?", "json", definition.removesuffix(valid))
-        found[name] = Shape(column.type, base, column.nullable, column.default, charset, collation, bool(unique or checked), definition)
+        found[name] = Shape(column.type, base, column.nullable, column.default, charset, collation, bool(unique or checked), not mysql.strict, definition)
     return found

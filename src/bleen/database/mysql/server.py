@@ -4,6 +4,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -43,8 +44,6 @@ _OTHER_SQL = frozenset(["ANSI", "ANSI_QUOTES", "DB2", "MAXDB", "MSSQL", "NO_BACK
 _NO_ZERO = frozenset(["NO_ZERO_DATE", "NO_ZERO_IN_DATE", "TRADITIONAL"])
 """What it may hold that refuses '0000-00-00', or has CAST make NULL of it: sessions without that write it, and triggers keep the mode of ours. The rest of
 TRADITIONAL stands beside it."""
-_STRICT = "STRICT_TRANS_TABLES"
-"""What it has to hold, be it by itself or as STRICT_ALL_TABLES: else a trigger of ours, a backfill or a MODIFY cuts what does not fit, and nobody is told."""
 
 _OPTIONS = ("charset", "ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_identity", "unix_socket")
 _NOT_USERS = "('system user', 'event_scheduler', 'unauthenticated user')"
@@ -306,6 +305,11 @@ class MySQL:
         )
         return tuple(row[0] for row in found)
 
+    @cached_property
+    def strict(self) -> bool:
+        """Whether the server refuses what a column does not hold, and so what our sessions make of it."""
+        return "STRICT_" in str(self.rows("SELECT @@sql_mode")[0][0])
+
     def quoted(self, name: str) -> str:
         return "`" + name.replace("`", "``") + "`"
 
@@ -355,7 +359,6 @@ class MySQL:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@GLOBAL.sql_mode")
                 modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL | _NO_ZERO]
-                modes += [_STRICT] * ("STRICT_ALL_TABLES" not in modes)
                 cursor.execute("SET sql_mode = %s, innodb_lock_wait_timeout = 1, wait_timeout = 28800", [",".join(modes)])
             return connection
 

@@ -12,8 +12,7 @@ Why it is as it is:
 - Where that is allowed, as without a strict ``sql_mode`` or with IGNORE, the server puts 0, '' or such into it behind the trigger: ``forward`` is made of that.
 - Values are compared by their bytes, as collations call equal what is not the same.
 - A trigger keeps the ``sql_mode`` and the character sets that it was created with (MySQL manual, "Stored Object Access Control", "CREATE TRIGGER"): every
-  client's write comes to the same. Ours is strict, so that nothing is cut on one side only. ``time_zone`` it does not keep: hence what depends on it is
-  refused.
+  client's write comes to the same. ``time_zone`` it does not keep: hence what depends on it is refused.
 - The variables of what is made are called as the columns that it is for: what does not fit into one fails the write, and the server says the variable's name.
   But for ``new`` and ``old``, which would hide the row of that name, and for what is called as the other variables are.
 - Who writes is known by ``@bleen_environment`` in the session: ``SET @bleen_environment = 'green'``, which drivers send for each connection

@@ -1,12 +1,13 @@
 """What two-way sync on MySQL and MariaDB cannot keep in step, or not without harm; each reason with a way."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.mysql import statements as mysql_statements
-from bleen.database.mysql.columns import TEXTS, characters
+from bleen.database.mysql.columns import BITS, TEXTS, characters
 from bleen.database.mysql.needing import of_row
 from bleen.database.mysql.server import MySQL
 from bleen.database.rules.mysql_column import Column
@@ -33,6 +34,8 @@ _STEADY = words("""
 ``default_week_format`` (WEEK) or who asks.
 """
 
+_NO_TEXT = 20
+"""Characters that a number or a date may have as a text."""
 _VARCHAR = 16_384
 """Characters of four bytes that are more than a row of 65,535 bytes has."""
 
@@ -76,21 +79,45 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
         if reads and not trigger.name.startswith(PREFIX):
             what = f"the trigger {trigger.name}, BEFORE {trigger.event}, says NEW.{', NEW.'.join(reads)}, and fires before ours"
             found.append(f"{what}: when the new version writes, it does not see what {', '.join(pair.new)} makes of that; let the application do it")
-    return [*found, *_narrow(given, sync, expand)]
-
-
-def _narrow(server: MySQL, sync: Sync, expand: str) -> Iterator[str]:
-    coming = {name: column.type for name, column in _coming(server, sync, expand).items()}
+    coming = {name: column.type for name, column in _coming(given, sync, expand).items()}
     types = {**coming, **{name.lower(): shape.type for name, shape in sync.shapes.items()}}
+    return [*found, *_narrow(given, sync, types), *(() if given.strict else _cut(sync, types))]
+
+
+def _cut(sync: Sync, types: Mapping[str, str]) -> Iterator[str]:
+    """What a server without a strict ``sql_mode`` cuts of a pair, for whoever writes; its backfill, too."""
+    lacking = []
+    for name, text in {**sync.pair.forward, **sync.pair.backward}.items():
+        side = sync.pair.old if name in sync.pair.forward else sync.pair.new
+        type, given = types.get(name.lower(), ""), [types[of.lower()] for of in side if of.lower() in types and speaks_of(text, of)]
+        if type and any(_lacks(type, of) for of in given):
+            lacking.append(f"{name} ({type}) cannot hold of {text}")
+    if lacking:
+        yield (
+            f"the server's sql_mode is not strict: what {', or '.join(lacking)}, is cut, or turned into 0, '' or no date, without a word, of each row and"
+            " each write; let it hold all, or look for such values first"
+        )
+
+
+def _lacks(type: str, given: str) -> bool:
+    """Whether a type may not hold all of another; a text holds what is none, if it is long enough for a number or a date."""
+    (kind, *_), (other, *_) = re.findall(r"\w+", type.lower()), re.findall(r"\w+", given.lower())
+    most, least = characters(type), characters(given)
+    if most:
+        return most < (least or _NO_TEXT)
+    if kind in BITS and other in BITS:
+        return BITS[kind] < BITS[other] or ("unsigned" in type.lower()) != ("unsigned" in given.lower())
+    return type.lower() != given.lower()
+
+
+def _narrow(server: MySQL, sync: Sync, types: Mapping[str, str]) -> Iterator[str]:
     lengths = {name.lower(): length for name in sync.pair.old if (length := characters(types.get(name.lower(), "")))}
     for name, text in sync.pair.forward.items():
         made, takes = longest(text, lengths), characters(types.get(name.lower(), ""))
         if made and 0 < takes < min(made, TEXTS["longtext"]):
             way = f"varchar({made})" if made < _VARCHAR else next((kind for kind, most in TEXTS.items() if made <= most), "longtext")
-            yield (
-                f"{name} takes {takes} characters, and what forward makes may have {made}: a write of the old version fails whose value does not fit; let it be"
-                f" {way}"
-            )
+            then = "a write of the old version fails whose value does not fit" if server.strict else "what does not fit is cut"
+            yield f"{name} takes {takes} characters, and what forward makes may have {made}: {then}; let it be {way}"
 
 
 def _coming(server: MySQL, sync: Sync, expand: str) -> dict[str, Column]:
