@@ -282,7 +282,7 @@ def _enter(release: Release, phase: Phase, now: float, wall: float, text: str, f
         halted="",
         entered=now,
         since=wall,
-        until=None,
+        until=now + release.plan.window if phase is Phase.HOLDING and release.plan.old else None,  # a hold is over when it is, whoever looks and when
         why="",
         memo=release.memo if release.phase is Phase.TESTING and phase is Phase.UNDOING else {},  # to cancel the check that it tells of
     )

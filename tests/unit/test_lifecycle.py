@@ -132,8 +132,14 @@ def test_every_phase_has_one_row_or_is_terminal() -> None:
 def test_done_leads_to_the_next_phase_and_forgets_what_was_waited_for(phase: Phase) -> None:
     now, event = after(release(phase, until=99.0, why="a while", memo={"seen": 1}), Done({"ready": 2}), 20.0, 1.7e9)
     assert now.phase is TABLE[phase].then
-    assert (now.until, now.why, now.memo, now.entered, now.since) == (None, "", {}, 20.0, 1.7e9)
+    assert (now.why, now.memo, now.entered, now.since) == ("", {}, 20.0, 1.7e9)
+    assert now.until == (20.0 + PLAN.window if now.phase is P.HOLDING else None)
     assert event.facts == {"ready": 2}
+
+
+def test_the_end_of_a_hold_is_known_as_soon_as_it_begins_and_a_first_release_has_none() -> None:
+    assert after(release(P.BAKING), Done(), 20.0, 1.7e9)[0].until == 20.0 + PLAN.window
+    assert after(release(P.BAKING, FIRST), Done(), 20.0, 1.7e9)[0].until is None
 
 
 @pytest.mark.parametrize("phase", TABLE)
