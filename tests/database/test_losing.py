@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from bleen.database import connect
 from bleen.database.foresight import Foresight
+from bleen.database.gate import Around
 from bleen.database.migration import Migration, parse
 from bleen.database.operations import template
 from bleen.database.schema import Schema
 from databases import Base
+from dialects import DIALECTS, urls
 from mariadb import MariaBase
 
 POSTGRES = """
@@ -192,3 +194,67 @@ def test_no_example_that_is_to_be_copied_makes_null_of_who_has_one_name(base: Ba
     with base.connect() as db:
         for each in examples:
             assert db.execute(f"SELECT {each} FROM (SELECT 'Cher', NULL::text) AS t (first_name, last_name)").fetchall() == [("Cher",)], each
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_the_old_version_writes_behind_a_backfill_without_a_pair_is_foretold_and_shuts_the_gate(request: pytest.FixtureRequest, dialect: str) -> None:
+    """ "0 rows lost": the old column goes with what only it says."""
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, phone varchar(20))")
+        server.rows("INSERT INTO acc VALUES (1, '555'), (2, NULL)")
+        files = {"expand.sql": "ALTER TABLE acc ADD COLUMN tel varchar(20);", "backfill.sql": "UPDATE acc SET tel = phone;"}
+        migration = parse("0007_tel", {**files, "contract.sql": "ALTER TABLE acc DROP COLUMN phone;"}, "")
+        schema = Schema(server)
+        (said,) = [each for each in Foresight(schema).risks(migration) if "backfill makes" in each]
+        assert said.startswith("0007_tel: contract.sql drops phone of acc, of which backfill makes tel: what the old version writes to phone behind")
+        assert 'old = ["phone"], new = ["tel"]' in said
+        schema.expand([migration], "shop", 2, {}, {})
+        (pending,) = schema.pending(Around("shop", ()))
+        assert pending.obstacles == ()
+        server.rows("INSERT INTO acc (id, phone) VALUES (3, '777')")
+        server.rows("INSERT INTO acc (id, phone, tel) VALUES (4, '888', '999')")  # one that writes both
+        (pending,) = schema.pending(Around("shop", ()))
+        (obstacle,) = pending.obstacles
+        assert obstacle.told == (
+            "1 rows of acc have nothing in tel of what phone says, which goes with the contract: `bleen migrate backfill 0007_tel` fills them;"
+            " --because REASON opens it all the same"
+        )
+        schema.backfill("0007_tel")
+        (pending,) = schema.pending(Around("shop", ()))
+        assert pending.obstacles == ()
+        assert server.rows("SELECT tel FROM acc ORDER BY id") == [("555",), (None,), ("777",), ("999",)]
+        assert any("look at those rows, and write tel of them, before" in each for each in Foresight(schema).losing(migration))
+        schema.contract("0007_tel")
+        assert [*server.columns("acc")] == ["id", "tel"]
+
+
+PAIRED = """
+[[sync]]
+table = "acc"
+old = ["phone"]
+new = ["tel"]
+forward = { tel = "phone" }
+backward = { phone = "tel" }
+on_conflict = "new"
+"""
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"backfill.sql": "UPDATE acc SET tel = 'none';"},
+        {"contract.sql": "ALTER TABLE acc DROP COLUMN fax;"},
+        {"migration.toml": PAIRED},
+        {"backfill.sql": "UPDATE log SET at = 'phone';"},
+    ],
+)
+def test_a_backfill_that_loses_nothing_with_the_contract_is_not_told_of(base: Base, files: dict[str, str]) -> None:
+    with base.connect() as db:
+        db.execute("CREATE TABLE acc (id int PRIMARY KEY, phone text, fax text); CREATE TABLE log (id int PRIMARY KEY, at text)")
+    plain = {"expand.sql": "ALTER TABLE acc ADD COLUMN tel text;", "backfill.sql": "UPDATE acc SET tel = phone;"}
+    migration = parse("0007_tel", {**plain, "contract.sql": "ALTER TABLE acc DROP COLUMN phone;", **files}, "")
+    schema = Schema(base.open())
+    assert not [each for each in Foresight(schema).risks(migration) if "backfill makes" in each]
+    schema.expand([migration], "shop", 2, {}, {})
+    schema.server.rows("INSERT INTO acc (id, phone) VALUES (3, '777')")
+    assert [each.obstacles for each in schema.pending(Around("shop", ()))] == [()]

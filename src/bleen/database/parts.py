@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from bleen.database import reverting
-from bleen.database.migration import Backfill, Migration, Pair
+from bleen.database.migration import Backfill, Migration, Pair, speaks_of
 from bleen.database.reverting.names import called
 from bleen.database.server import Server
 from bleen.database.statements import Place, Statement, Unreadable, bare
@@ -36,6 +36,29 @@ def fill(server: Server, migration: Migration) -> Backfill | None:
         return server.update(migration.sql("backfill"))
     except Unreadable as error:
         raise Refused(f"{migration.name}/backfill.sql:{error.at.line}:{error.at.column}: {error}") from None
+
+
+def dropped(server: Server, migration: Migration, table: str, names: Sequence[str]) -> list[str]:
+    """Which of a table's columns contract drops, where the table stays."""
+    drops = [each for each in statements(server, migration, "contract") if reverting.altered(each.text)]
+    try:
+        known = server.columns(table)
+        return [name for name in names if name in known and any(server.drops(each, Pair(table, (name,), (), {}, {})) for each in drops)]
+    except Refused:  # what is no name of a table is told where its rows are looked at
+        return []
+
+
+def unkept(server: Server, migration: Migration) -> tuple[Backfill, list[str]] | None:
+    """What is filled from columns that contract drops, and that no pair keeps in step with them; and those columns. What the version that serves writes of
+    them behind the backfill goes with them.
+    """
+    if (filled := fill(server, migration)) is None:
+        return None
+    paired = {name.lower() for pair in migration.pairs for name in pair.new}
+    made = {name: expression for name, expression in filled.set.items() if name.lower() not in paired}
+    read = [name for name in server.columns(filled.table) if any(speaks_of(expression, name) for expression in made.values())] if made else []
+    gone = dropped(server, migration, filled.table, read)
+    return (filled._replace(set=made), gone) if gone else None
 
 
 def contracts(migration: Migration) -> bool:

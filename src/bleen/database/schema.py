@@ -204,16 +204,18 @@ class Schema:
         for entry in self.ledger.entries():
             if entry.state not in (State.EXPANDED, State.CONTRACTING) or not parts.contracts(entry.migration):
                 continue
+            stays = entry.name == aside or self.ledger.aside(entry)
             try:
                 absent = [] if self._retracing.taken(entry) else self._pairs.absent(entry.migration)
                 why = f"whose columns {entry.name} keeps in step: somebody has dropped it"
                 diverged, uncounted = self._diverged(entry), [Obstacle(f"there is no table {table}, {why}", unseen=True) for table in absent]
                 spent = [] if self._retracing.taken(entry) else self._pairs.spent(entry.migration)
                 uncounted += [Obstacle(f"{pair.table} has no column {name} any more, {why}", True, name) for pair, name in spent]
+                uncounted += [] if stays else self._unfilled(entry)
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
             shut = [*strange, *obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]), *uncounted]
-            shut += self._losing(entry.migration) if entry.name == aside or self.ledger.aside(entry) else self._needing(entry.migration)
+            shut += self._losing(entry.migration) if stays else self._needing(entry.migration)
             found.append(Pending(entry.name, entry.migration.description, entry.at, entry.service, tuple(shut)))
         return found
 
@@ -222,6 +224,16 @@ class Schema:
         way = "drop that, or make it anew such that it does without, by hand, then contract again"
         found = self.server.catalogue.needing(parts.statements(self.server, migration, "contract"), ())
         return [Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}", not each.certain, each.trigger) for each in found]
+
+    def _unfilled(self, entry: Entry) -> list[Obstacle]:
+        """Rows that the old version has made behind the backfill of columns that no pair keeps in step: what they have goes with the old ones."""
+        if self._retracing.unshared(entry) or not (found := parts.unkept(self.server, entry.migration)):
+            return []
+        fill, gone = found
+        count = backfill.unwritten(self.server, entry.migration, fill)
+        table = re.sub(r'["`]', "", fill.table)
+        why = f"{count} rows of {table} have nothing in {', '.join(fill.set)} of what {', '.join(gone)} says, which goes with the contract"
+        return [Obstacle(f"{why}: `bleen migrate backfill {entry.name}` fills them", unseen=True)] if count else []
 
     def _losing(self, migration: Migration) -> list[Obstacle]:
         """What would fail without the triggers of a contract that is set aside, which keeps its old columns."""

@@ -268,6 +268,11 @@ def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estima
     return rows.estimate(GUESS * migration.pace.duty)
 
 
+def unwritten(server: Server, migration: Migration, backfill: Backfill) -> int:
+    """How many rows want it that nobody has written since the expand, whatever pairs there are; counted row by row. Raises Refused if they cannot be."""
+    return _rows(server, migration._replace(pairs=()), backfill, late=True).left()[0]
+
+
 def run(
     server: Server,
     ledger: Ledger,

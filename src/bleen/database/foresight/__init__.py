@@ -42,6 +42,7 @@ _RISKS: tuple[_Question, ...] = (
     pairs.demanding,
     losing.unruled,
     losing.emptying,
+    losing.behind,
     statements.needing,
     statements.missed,
     statements.overlooked,
@@ -112,4 +113,4 @@ class Foresight:
     def losing(self, migration: Migration) -> list[str]:
         """What its contract would take away for good as things are now, and the new shape has not, a line each: while it is pending, too."""
         it = Prospect(self._schema, migration, ())
-        return [f"{migration.name}: {each}" for question in (pairs.defaultless, losing.unruled, losing.emptying) for each in question(it)]
+        return [f"{migration.name}: {each}" for question in (pairs.defaultless, losing.unruled, losing.emptying, losing.behind) for each in question(it)]

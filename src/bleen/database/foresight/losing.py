@@ -1,12 +1,13 @@
 """What is gone for good once a contract has dropped the old columns of a pair, and the new ones have not: what rules and indexes they have, and values."""
 
+import json
 import re
 from collections.abc import Iterator
 
+from bleen.database import parts
 from bleen.database.catalogue import Going
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Pair, speaks_of
-from bleen.database.reverting import altered
 from bleen.database.statements import bare
 from bleen.database.wording import Wording, wording
 from bleen.errors import Refused
@@ -75,25 +76,34 @@ def emptying(it: Prospect) -> Iterator[str]:
             yield f"{lose}: the new version does not see it, and contract takes it away for good; {way}"
 
 
+def behind(it: Prospect) -> Iterator[str]:
+    """What the version that serves writes behind a backfill, where no pair follows it."""
+    if not (found := parts.unkept(it.server, it.migration)):
+        return
+    fill, gone = found
+    old, new, one = ", ".join(gone), ", ".join(fill.set), len(gone) == 1
+    pair = f"a [[sync]] in migration.toml keeps them in step: old = {json.dumps(gone)}, new = {json.dumps([*fill.set])}, forward, and backward, the way back"
+    if it.ledger.entry(it.migration.name):
+        pair = f"look at those rows, and write {new} of them, before"
+    lost = f"what the old version writes to {old} behind the backfill is in {new} only if it writes {'that' if len(fill.set) == 1 else 'those'}, too"
+    table = re.sub(r'["`]', "", fill.table)
+    yield f"contract.sql drops {old} of {table}, of which backfill makes {new}: {lost}, and goes with {'it' if one else 'them'}; {pair}"
+
+
 def _catalogued(it: Prospect, pair: Pair) -> Pair:
     """With its old columns by the names that the catalogue has, where their case is all one."""
     if it.server.dialect == "postgres":
         return pair
     try:
         known = {name.lower(): name for name in it.server.columns(pair.table)}
-    except Refused:  # as in ``_dropped``
+    except Refused:  # as in ``parts.dropped``
         return pair
     return pair._replace(old=tuple(known.get(name.lower(), name) for name in pair.old))
 
 
 def _dropped(it: Prospect, pair: Pair) -> list[str]:
     """The old columns of a pair that contract drops from a table that stays."""
-    drops = [each for each in it.statements("contract") if altered(each.text)]
-    try:
-        known = it.server.columns(pair.table)
-        return [name for name in pair.old if name in known and any(it.server.drops(each, Pair(pair.table, (name,), (), {}, {})) for each in drops)]
-    except Refused:  # what is no name of a table is told where the pair itself is looked at
-        return []
+    return parts.dropped(it.server, it.migration, pair.table, pair.old)
 
 
 def _gives(text: str, thing: Going, pair: Pair) -> bool:
