@@ -9,6 +9,8 @@ from bleen.database.server import Server
 from bleen.database.statements import Place, Statement, Unreadable, bare
 from bleen.errors import Refused
 
+_QUOTES = str.maketrans("", "", '"`')
+
 
 def statements(server: Server, migration: Migration, part: str) -> list[Statement]:
     """Of a part; ``revert`` is derived where it is not written. Raises Refused, located, for what cannot be read."""
@@ -103,6 +105,11 @@ def ends(server: Server, statement: Statement, pair: Pair) -> bool:
 def own(texts: Sequence[str]) -> list[Statement]:
     """Statements that no file holds."""
     return [Statement(text, Place(0, 0), 0) for text in texts]
+
+
+def plain(table: str) -> str:
+    """A table without the quotes of its name, as people are told of it."""
+    return table.translate(_QUOTES)
 
 
 def words(pair: Pair) -> str:

@@ -211,7 +211,7 @@ class Schema:
                 diverged, uncounted = self._diverged(entry), [Obstacle(f"there is no table {table}, {why}", unseen=True) for table in absent]
                 spent = [] if self._retracing.taken(entry) else self._pairs.spent(entry.migration)
                 uncounted += [Obstacle(f"{pair.table} has no column {name} any more, {why}", True, name) for pair, name in spent]
-                uncounted += [] if stays else self._unfilled(entry)
+                uncounted += [] if stays else self._behind(entry)
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
             shut = [*strange, *obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]), *uncounted]
@@ -225,15 +225,17 @@ class Schema:
         found = self.server.catalogue.needing(parts.statements(self.server, migration, "contract"), ())
         return [Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}", not each.certain, each.trigger) for each in found]
 
-    def _unfilled(self, entry: Entry) -> list[Obstacle]:
-        """Rows that the old version has made behind the backfill of columns that no pair keeps in step: what they have goes with the old ones."""
+    def _behind(self, entry: Entry) -> list[Obstacle]:
+        """Rows that the old version may have written behind the backfill of columns that no pair keeps in step: what they say goes with the old ones."""
         if self._retracing.unshared(entry) or not (found := parts.unkept(self.server, entry.migration)):
             return []
         fill, gone = found
-        count = backfill.unwritten(self.server, entry.migration, fill)
-        table = re.sub(r'["`]', "", fill.table)
-        why = f"{count} rows of {table} have nothing in {', '.join(fill.set)} of what {', '.join(gone)} says, which goes with the contract"
-        return [Obstacle(f"{why}: `bleen migrate backfill {entry.name}` fills them", unseen=True)] if count else []
+        unwritten, other = backfill.behind(self.server, entry.migration, fill)
+        rows, new, old = f"rows of {parts.plain(fill.table)}", ", ".join(fill.set), ", ".join(gone)
+        empty = f"{unwritten} {rows} have nothing in {new} of what {old} says, which goes with the contract: `bleen migrate backfill {entry.name}` fills them"
+        whose = f"the new version wrote {new}, or the old one {old} behind the backfill: nobody but you knows"
+        differs = f"{other} {rows} have something else in {new} than {old} says, which goes with the contract: {whose}"
+        return [Obstacle(why, unseen=True) for count, why in ((unwritten, empty), (other, differs)) if count]
 
     def _losing(self, migration: Migration) -> list[Obstacle]:
         """What would fail without the triggers of a contract that is set aside, which keeps its old columns."""

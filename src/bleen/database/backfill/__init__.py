@@ -268,9 +268,13 @@ def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estima
     return rows.estimate(GUESS * migration.pace.duty)
 
 
-def unwritten(server: Server, migration: Migration, backfill: Backfill) -> int:
-    """How many rows want it that nobody has written since the expand, whatever pairs there are; counted row by row. Raises Refused if they cannot be."""
-    return _rows(server, migration._replace(pairs=()), backfill, late=True).left()[0]
+def behind(server: Server, migration: Migration, backfill: Backfill) -> tuple[int, int]:
+    """How many rows it would fill that nobody has written since the expand, and how many that somebody has, whatever pairs there are; counted row by row.
+    Raises Refused if they cannot be.
+    """
+    alone = migration._replace(pairs=())
+    unwritten, wanting = (_rows(server, alone, backfill, late).left()[0] for late in (True, False))
+    return unwritten, max(wanting - unwritten, 0)
 
 
 def run(

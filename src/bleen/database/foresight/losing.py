@@ -77,17 +77,16 @@ def emptying(it: Prospect) -> Iterator[str]:
 
 
 def behind(it: Prospect) -> Iterator[str]:
-    """What the version that serves writes behind a backfill, where no pair follows it."""
+    """What one version writes and the other does not see, where a backfill makes new columns of old ones and no pair follows."""
     if not (found := parts.unkept(it.server, it.migration)):
         return
     fill, gone = found
-    old, new, one = ", ".join(gone), ", ".join(fill.set), len(gone) == 1
-    pair = f"a [[sync]] in migration.toml keeps them in step: old = {json.dumps(gone)}, new = {json.dumps([*fill.set])}, forward, and backward, the way back"
+    old, new = ", ".join(gone), ", ".join(fill.set)
+    way = f"a [[sync]] in migration.toml keeps them in step: old = {json.dumps(gone)}, new = {json.dumps([*fill.set])}, with forward and backward"
     if it.ledger.entry(it.migration.name):
-        pair = f"look at those rows, and write {new} of them, before"
-    lost = f"what the old version writes to {old} behind the backfill is in {new} only if it writes {'that' if len(fill.set) == 1 else 'those'}, too"
-    table = re.sub(r'["`]', "", fill.table)
-    yield f"contract.sql drops {old} of {table}, of which backfill makes {new}: {lost}, and goes with {'it' if one else 'them'}; {pair}"
+        way = f"look at those rows, and write {new} of them, before"
+    lost = f"unless each version writes both, what the old one writes behind the backfill is lost, and after a rollback what the new one wrote is unseen"
+    yield f"contract.sql drops {old} of {parts.plain(fill.table)}, of which backfill makes {new}, and nothing follows: {lost}; {way}"
 
 
 def _catalogued(it: Prospect, pair: Pair) -> Pair:
@@ -125,7 +124,7 @@ def _again(it: Prospect, pair: Pair, thing: Going) -> str:
     new = ", ".join(pair.new)
     if len(pair.old) > 1 or len(pair.new) > 1 or thing.kind == "EXCLUDE":
         return f"nothing says that of {new}: let {_file(it, 'expand.sql')} say what of it is to hold on"
-    say, table = wording(it.server.dialect, it.said("expand")), re.sub(r'["`]', "", pair.table)
+    say, table = wording(it.server.dialect, it.said("expand")), parts.plain(pair.table)
     said = _renamed(thing.body, pair, say)
     others = [pair.new[0] if name in pair.old else name for name in thing.columns]
     if thing.kind != "CHECK":
@@ -155,7 +154,7 @@ def _loosened(it: Prospect, pair: Pair, gone: list[str], given: str) -> Iterator
             way = "let the application see to it, as SQLite makes no column so later"
     else:
         type = columns[new].type if new in columns else "TYPE"  # as MySQL has it said once more
-        made = wording(it.server.dialect).require(re.sub('["`]', "", pair.table), new, type)
+        made = wording(it.server.dialect).require(parts.plain(pair.table), new, type)
         way = f"let {_file(it, 'contract.sql')} say {' '.join(line for line in made if not line.startswith('--'))}"
     may = f"contract.sql drops {gone[0]} of {pair.table}, which is NOT NULL, and {new} may be NULL from then on"
     yield f"{may}: if it is not to be, {way}"
