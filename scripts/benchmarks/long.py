@@ -58,10 +58,10 @@ _UNITS = {
 
 def _sizes(service: Service) -> dict[str, float]:
     """With the release before retired, so that what runs is the same each time."""
-    files = [path for path in service.state.rglob("*") if path.is_file() and path.name != "reserve"]
-    journal = sum(path.stat().st_size for path in files if path.name.startswith("journal.db"))
-    logs = sum(path.stat().st_size for path in files if ".log" in path.name)
     until("two environments run", lambda: len(_processes(service)) == 4)
+    files = {path: path.stat().st_size for path in service.state.rglob("*") if path.is_file() and path.name != "reserve"}  # once, as logs grow meanwhile
+    journal = sum(size for path, size in files.items() if path.name.startswith("journal.db"))
+    logs = sum(size for path, size in files.items() if ".log" in path.name)
     return {
         "memory of the engine": _memory(service.engine),
         "memory of the proxy": _memory(service.proxy),
@@ -69,7 +69,7 @@ def _sizes(service: Service) -> dict[str, float]:
         "descriptors of the proxy": _descriptors(service.proxy),
         "processes": len(_processes(service)),
         "configuration of the proxy": _configuration(service) / 1000,
-        "disk": (sum(path.stat().st_size for path in files) - journal - logs) / 1000,
+        "disk": (sum(files.values()) - journal - logs) / 1000,
         "files": len(files),
         "journal": journal / 1000,
         "logs": logs / 1000,
