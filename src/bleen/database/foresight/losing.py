@@ -85,7 +85,7 @@ def behind(it: Prospect) -> Iterator[str]:
     way = f"a [[sync]] in migration.toml keeps them in step: old = {json.dumps(gone)}, new = {json.dumps([*fill.set])}, with forward and backward"
     if it.ledger.entry(it.migration.name):
         way = f"look at those rows, and write {new} of them, before"
-    lost = f"unless each version writes both, what the old one writes behind the backfill is lost, and after a rollback what the new one wrote is unseen"
+    lost = "unless each version writes both, what the old one writes behind the backfill is lost, and after a rollback what the new one wrote is unseen"
     yield f"contract.sql drops {old} of {parts.plain(fill.table)}, of which backfill makes {new}, and nothing follows: {lost}; {way}"
 
 
