@@ -328,8 +328,11 @@ def test_a_half_of_a_contract_that_cannot_go_on_says_what_is_made_by_hand(base: 
     assert "`bleen migrate contract 0001_size` goes on from there, once what it names is there: what is misspelt, made by hand, may be dropped again" in said
     assert main([*contract, "--aside"]) == 2
     assert "cannot be set aside: `bleen migrate contract 0001_size` ends that, or says what is in its way" in capsys.readouterr().err
+    begun = "0001_size, whose contract was begun: what it needs of the schema may be gone; `bleen migrate contract` ends that"
+    assert Schema(base.open()).outdated(()) == begun
     rows(base, "ALTER TABLE users ADD COLUMN agee int")
     assert main(contract) == 0
+    assert Schema(base.open()).outdated(()) == "0001_size, which is contracted: what it needs of the schema is gone"
     rows(base, "ALTER TABLE users DROP COLUMN agee")
 
 

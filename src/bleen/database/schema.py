@@ -264,8 +264,11 @@ class Schema:
         """
         missing = [self._entry(each) for each in self.contracted() if each not in ships]
         aside = [each for each in missing if self.ledger.aside(each)]
-        gone, left = [each.name for each in missing if each not in aside], [each.name for each in aside if each.migration.pairs]
+        gone = [each.name for each in missing if each not in aside and each.state is State.CONTRACTED]
+        half = [each.name for each in missing if each not in aside and each.name not in gone]
+        left = [each.name for each in aside if each.migration.pairs]
         said = [f"{', '.join(gone)}, which is contracted: what it needs of the schema is gone"] if gone else []
+        said += [f"{', '.join(half)}, whose contract was begun: what it needs of the schema may be gone; `bleen migrate contract` ends that"] if half else []
         said += [f"{', '.join(left)}, whose contract was set aside: what it writes is kept in step no more"] if left else []
         return "; nor ".join(said)
 
