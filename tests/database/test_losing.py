@@ -217,9 +217,9 @@ def test_what_the_old_version_writes_behind_a_backfill_without_a_pair_is_foretol
         (pending,) = schema.pending(Around("shop", ()))
         assert [each.told for each in pending.obstacles] == [
             "1 rows of acc have nothing in tel of what phone says, which goes with the contract: `bleen migrate backfill 0007_tel` fills them;"
-            " --because REASON opens it all the same",
+            " --because REASON opens it all the same, if it names phone",
             "1 rows of acc have something else in tel than phone says, which goes with the contract: the new version wrote tel, or the old one phone behind the"
-            " backfill: nobody but you knows; --because REASON opens it all the same",
+            " backfill: nobody but you knows; --because REASON opens it all the same, if it names phone",
         ]
         schema.backfill("0007_tel")
         (pending,) = schema.pending(Around("shop", ()))

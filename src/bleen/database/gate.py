@@ -46,7 +46,7 @@ class Obstacle(NamedTuple):
     why: str
     unseen: bool = False
     trigger: str = ""
-    """Which trigger it is about, if it is about one: the reason has to name it, as what is said of a session says nothing of it."""
+    """Which trigger or column it is about, if it is about one: the reason has to name it, as what is said of a session says nothing of it."""
     silent: bool = False
     """Whether it is only that who serves is not seen: that may pass with the next request."""
 

@@ -235,7 +235,7 @@ class Schema:
         empty = f"{unwritten} {rows} have nothing in {new} of what {old} says, which goes with the contract: `bleen migrate backfill {entry.name}` fills them"
         whose = f"the new version wrote {new}, or the old one {old} behind the backfill: nobody but you knows"
         differs = f"{other} {rows} have something else in {new} than {old} says, which goes with the contract: {whose}"
-        return [Obstacle(why, unseen=True) for count, why in ((unwritten, empty), (other, differs)) if count]
+        return [Obstacle(why, True, gone[0]) for count, why in ((unwritten, empty), (other, differs)) if count]  # another's reason is none for these
 
     def _losing(self, migration: Migration) -> list[Obstacle]:
         """What would fail without the triggers of a contract that is set aside, which keeps its old columns."""
