@@ -1,4 +1,4 @@
-"""What contract takes away for good with the old columns of a pair, told before the expand."""
+"""What contract takes away for good with the old columns, told before the expand; and what a revert does, told before it."""
 
 import re
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import pytest
 from bleen.database import connect
 from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
+from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse
 from bleen.database.operations import template
 from bleen.database.schema import Schema
@@ -263,3 +264,45 @@ def test_a_backfill_that_loses_nothing_with_the_contract_is_not_told_of(base: Ba
     schema.expand([migration], "shop", 2, {}, {})
     schema.server.rows("INSERT INTO acc (id, phone) VALUES (3, '777')")
     assert [each.obstacles for each in schema.pending(Around("shop", ()))] == [()]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_rows_that_a_revert_loses_outside_of_pairs_are_counted(request: pytest.FixtureRequest, dialect: str) -> None:
+    """'`revert` ... counts the values that would be lost.'"""
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, phone varchar(20))")
+        server.rows("INSERT INTO acc VALUES (1, '1'), (2, '2'), (3, '3')")
+        more = "ALTER TABLE acc ADD COLUMN tel varchar(20); ALTER TABLE acc ADD COLUMN vip int NOT NULL DEFAULT 0; ALTER TABLE acc ADD COLUMN note varchar(9)"
+        files = {"expand.sql": f"CREATE TABLE bill (id int PRIMARY KEY); {more};", "backfill.sql": "UPDATE acc SET tel = phone;"}
+        schema = Schema(server)
+        schema.expand([parse("0007_tel", files, "")], "shop", 2, {}, {})
+        assert schema.losses("0007_tel") == {"bill": 0, "acc (tel, vip, note)": 0}
+        server.rows("INSERT INTO acc (id, phone) VALUES (4, '4')")  # as the old version does
+        server.rows("INSERT INTO bill VALUES (1), (2)")
+        server.rows("UPDATE acc SET tel = 'new' WHERE id = 1")
+        server.rows("UPDATE acc SET tel = 'new', vip = 1 WHERE id = 2")
+        assert schema.losses("0007_tel") == {"bill": 2, "acc (tel, vip, note)": 2}
+        server.rows("DROP TABLE bill")  # as a revert does that stops half way
+        server.rows("ALTER TABLE acc DROP COLUMN vip")
+        server.rows(*schema.ledger.reached("0007_tel", State.REVERTING))
+        assert schema.losses("0007_tel") == {"acc (tel, note)": 2}
+
+
+@pytest.mark.parametrize(
+    ("files", "lost"),
+    [
+        ({"backfill.sql": "UPDATE acc SET tel = CAST(phone AS integer);"}, {"bill": 1, "acc (tel)": 1}),  # which fails for what the old version wrote since
+        ({"revert.sql": 'DROP TABLE public."bill" CASCADE; ALTER TABLE ONLY acc ALTER phone DROP DEFAULT, DROP tel;'}, {"public.bill": 1, "acc (tel)": 1}),
+        ({"revert.sql": "UPDATE acc SET phone = tel; ALTER TABLE acc DROP tel; INSERT INTO old_bill SELECT * FROM bill; DROP TABLE bill;"}, {}),
+        ({"revert.sql": "-- bleen: irreversible nobody knows"}, {}),
+    ],
+)
+def test_what_a_revert_loses_goes_by_what_its_sql_drops_and_does_not_bring_elsewhere(base: Base, files: dict[str, str], lost: dict[str, int]) -> None:
+    with base.connect() as db:
+        db.execute("CREATE TABLE acc (id int PRIMARY KEY, phone text); CREATE TABLE old_bill (id int)")
+    expand = "CREATE TABLE bill (id int); ALTER TABLE acc ADD COLUMN tel int;"
+    schema = Schema(base.open())
+    schema.expand([parse("0007_tel", {"expand.sql": expand, **files}, "")], "shop", 2, {}, {})
+    with base.connect() as db:
+        db.execute("INSERT INTO acc VALUES (1, 'x', 1), (2, NULL, NULL); INSERT INTO bill VALUES (1)")
+    assert schema.losses("0007_tel") == lost

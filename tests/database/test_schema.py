@@ -283,6 +283,19 @@ def test_what_is_said_of_a_contract_that_was_set_aside_is_true(base: Base, shop:
     allowed(schema, "0", [])  # nothing is gone that it needs, nor is anything not kept in step
 
 
+def test_whoever_reverts_is_told_what_is_lost_before_and_after(base: Base, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """'`revert` ... counts the values that would be lost.'"""
+    ship(shop, "0001_size", {"expand.sql": "CREATE TABLE invoices (id int); ALTER TABLE users ADD COLUMN size int NOT NULL DEFAULT 0;"})
+    assert main(["migrate", "expand", "1"]) == 0
+    rows(base, "INSERT INTO invoices VALUES (1), (2)")
+    rows(base, "UPDATE users SET size = 3 WHERE id = 1")
+    assert main(["migrate", "revert", "0001_size"]) == 2
+    lost = "what 1 rows of users (size) say would be lost; what 2 rows of invoices say would be lost"
+    assert f"This would revert 0001_size: {lost};" in capsys.readouterr().err
+    assert main(["migrate", "revert", "0001_size", "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lost"] == {"invoices": 2, "users (size)": 1}
+
+
 def test_one_that_was_half_set_aside_says_so_and_is_set_aside_by_whoever_goes_on(base: Base) -> None:
     """[...] its pairs end, unless an INSERT needs them, the old shape stays"""
     pair = '[[sync]]\ntable = "{}"\nold = ["a"]\nnew = ["b"]\nforward = {{ b = "a" }}\nbackward = {{ a = "b" }}\non_conflict = "new"\n'

@@ -112,6 +112,11 @@ def plain(table: str) -> str:
     return table.translate(_QUOTES)
 
 
+def bare_name(table: str) -> str:
+    """A table by its own name alone, in lower case, where it is compared with others of one migration."""
+    return plain(table).rpartition(".")[2].lower()
+
+
 def words(pair: Pair) -> str:
     """A pair for people."""
     return f"{pair.table} ({'+'.join(pair.old)} <-> {'+'.join(pair.new)})"

@@ -1,21 +1,40 @@
 """The way back from wherever a migration has come: what was done of it, by the ledger and the catalogue, and what undoes that and nothing else."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from bleen.database import command, parts, reverting
 from bleen.database.catalogue import Needing
 from bleen.database.command import revisions
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
-from bleen.database.migration import Locks, Migration, speaks_of
+from bleen.database.migration import Locks, Migration, Pair, speaks_of
 from bleen.database.pairs import kept, parted
-from bleen.database.reverting.names import Thing, called, taken, taken_among
+from bleen.database.reverting.names import Thing, called, taken, taken_among, taken_in_words
 from bleen.database.server import Missing, Server, Told
 from bleen.database.statements import Statement, in_a_line
 from bleen.errors import PortError, Refused
 
 CLEARING = Locks(patience=5.0)
 """How long whoever has just failed tries to take away what is left in the way."""
+
+_KEEPS = re.compile(r"\b(INSERT|MERGE|RENAME|REPLACE|SELECT|UPDATE)\b", re.IGNORECASE)
+"""What may bring elsewhere what a table, or a column, says."""
+
+
+class Gone(NamedTuple):
+    """What a way back drops of what rows say."""
+
+    table: str
+    """As it is written."""
+    columns: tuple[str, ...]
+    """As the catalogue has them; none: the table itself."""
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        return parts.plain(self.table) + (f" ({', '.join(self.columns)})" if self.columns else "")
 
 
 class Retracing:
@@ -99,6 +118,28 @@ class Retracing:
                 way = "revert the migration that made that first, or drop it by hand"
                 return f"{entry.name} cannot be reverted yet, {in_a_line(need.statement.text)[:100]}: {need.why}; {way}"
         return ""
+
+    def going(self, entry: Entry) -> list[Gone]:
+        """The tables that the way back drops, and of others the columns, but for those of pairs; as far as they are there, and nothing in it copies what they
+        say, or gives another table their name.
+        """
+        if reverting.irreversible(entry.migration.sql("revert")):
+            return []
+        back = self.way_back(entry.migration)
+        keeping = "\n".join(each.text for each in back if _KEEPS.search(each.text) and not self._server.takes(each))
+        found = []
+        things = [thing for each in back for thing in sorted(taken_in_words(each.text, self._server.dialect))]
+        for table in dict.fromkeys(thing.names[0] for thing in things if thing.kind in ("TABLE", "COLUMN")):
+            kept = speaks_of(keeping, parts.bare_name(table))
+            paired = {name.lower() for pair in entry.migration.pairs if parts.bare_name(pair.table) == parts.bare_name(table) for name in pair.new}
+            columns = [each.name for each in self._server.columns(table).values() if not each.generated and each.name.lower() not in paired]
+            if any(self._server.drops(each, Pair(table, (), (), {}, {})) for each in back):
+                found += [Gone(table, ())] if self._server.columns(table) and not kept else []
+                continue
+            goes = [name for name in columns if any(self._server.drops(each, Pair(table, (name,), (), {}, {})) for each in back)]
+            if goes := [name for name in goes if not (kept and speaks_of(keeping, name))]:
+                found.append(Gone(table, tuple(goes)))
+        return found
 
     def breaking(self, entry: Entry) -> list[Needing]:
         """What the way back would make fail without a word of the server's: a trigger that somebody has made since, and names what goes, say."""

@@ -14,7 +14,7 @@ from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, State
 from bleen.database.migration import Backfill, Locks, Migration
 from bleen.database.pairs import Pairs
-from bleen.database.retracing import CLEARING, Retracing
+from bleen.database.retracing import CLEARING, Gone, Retracing
 from bleen.database.server import NotGiven, Server, Told, TookTooLong
 from bleen.database.statements import Statement, in_a_line
 from bleen.database.steps import BY_HAND, Steps, mend
@@ -318,11 +318,21 @@ class Schema:
         return [Obstacle(f"{in_a_line(each.statement.text)[:100]}: {each.why}; {way}", True, each.trigger) for each in found]
 
     def losses(self, name: str) -> dict[str, int]:
-        """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say. None of one that goes on: what it
-        has taken away, nobody can count.
+        """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say; for each table that goes, its
+        rows; and for the other columns, the rows that have something there which neither ADD COLUMN nor the backfill has made. Of one that goes on, only what
+        is still there; its pairs, nobody can count.
         """
         entry = self._entry(name)
-        return {} if entry.state is State.REVERTING else self._pairs.losses(entry.migration)
+        lost = {} if entry.state is State.REVERTING else self._pairs.losses(entry.migration)
+        return {**lost, **{gone.told: self._held(entry.migration, gone) for gone in self._retracing.going(entry)}}
+
+    def _held(self, migration: Migration, gone: Gone) -> int:
+        """How many rows say something that goes."""
+        if not gone.columns:
+            return int(self.server.rows(f"SELECT count(*) FROM {gone.table}")[0][0])
+        fill = parts.fill(self.server, migration)
+        made = {name.lower(): made for name, made in fill.set.items()} if fill and parts.bare_name(fill.table) == parts.bare_name(gone.table) else {}
+        return backfill.told(self.server, migration, gone.table, {name: made.get(name.lower(), "NULL") for name in gone.columns})
 
     def written(self, names: Sequence[str]) -> dict[str, Mapping[str, int | str]]:
         """For each pair of these migrations: rows that the new shape wrote, conflicts that were decided, rows that the old shape cannot read, and rows whose

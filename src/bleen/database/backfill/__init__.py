@@ -153,6 +153,10 @@ class Rows(Protocol):
         """How many rows are out of step, and the lowest key of them."""
         ...
 
+    def told(self) -> int:
+        """How many rows have something in a column that neither ADD COLUMN nor its expression has put there."""
+        ...
+
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         """The key of the last of the next ``size`` rows, and how many there are; None after the last one."""
         ...
@@ -211,6 +215,11 @@ def groups(
                 wants.append(f"({where}\n)" if backward is None else f"(({where}\n) OR {unwritten})")
             found.append(Group(some, f"({' AND '.join(wants)})"))
     return found
+
+
+def written(filled: Mapping[str, str], same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]) -> str:
+    """Which rows ``Rows.told`` counts, in SQL; see ``groups``."""
+    return " OR ".join(f"NOT ({same({name: made})} OR {same({name: default(name)})})" for name, made in filled.items())
 
 
 def check(server: Server, migration: Migration, backfill: Backfill, coming: str | None) -> None:
@@ -275,6 +284,17 @@ def behind(server: Server, migration: Migration, backfill: Backfill) -> tuple[in
     alone = migration._replace(pairs=())
     unwritten, wanting = (_rows(server, alone, backfill, late).left()[0] for late in (True, False))
     return unwritten, max(wanting - unwritten, 0)
+
+
+def told(server: Server, migration: Migration, table: str, made: Mapping[str, str]) -> int:
+    """How many rows of a table have something in one of these columns that neither ADD COLUMN nor its expression in ``made`` has put there; counted row by
+    row. Where an expression fails for a row of now, whatever ADD COLUMN did not put there counts.
+    """
+    alone = migration._replace(pairs=())
+    try:
+        return _rows(server, alone, Backfill(table, made)).told()
+    except Refused:
+        return _rows(server, alone, Backfill(table, dict.fromkeys(made, "NULL"))).told()
 
 
 def run(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
 
-from bleen.database.backfill import Bound, Estimate, Group, filled, groups
+from bleen.database.backfill import Bound, Estimate, Group, filled, groups, written
 from bleen.database.migration import Backfill, Pair
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.columns import shapes
@@ -112,6 +112,9 @@ class Rows:
         found = self._server.rows(f"SELECT count(*) FROM {self._full} WHERE {self._out_of_step()}")[0][0]
         lowest = self._keyed(f"WHERE {self._out_of_step()} ORDER BY {self._names()} LIMIT 1") if found else []
         return (found, lowest[0]) if lowest else (0, ())
+
+    def told(self) -> int:
+        return int(self._server.rows(f"SELECT count(*) FROM {self._full} WHERE {written(self._set, self._same, self._default)}")[0][0])
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         where = f"WHERE {self._from(begin)}"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import postgast
 from psycopg import sql
 
-from bleen.database.backfill import Bound, Estimate, Group, filled, groups
+from bleen.database.backfill import Bound, Estimate, Group, filled, groups, written
 from bleen.database.backfill.postgres_update import below
 from bleen.database.migration import Backfill, Pair
 from bleen.database.server import Server
@@ -106,6 +106,9 @@ class Rows:
             with self._exact():
                 (key,) = self._server.rows(f"SELECT {self._texts()} FROM {self.table} WHERE tableoid = {of} AND ctid = '{at}'")
         return number, tuple(key)
+
+    def told(self) -> int:
+        return int(self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {written(self._set, self._same, self._default)}")[0][0])
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         along = f"FROM {self.table} WHERE {self._after(begin)} ORDER BY {self._names()}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from bleen.database.backfill import LARGEST, Bound, Estimate, Group, filled, groups
+from bleen.database.backfill import LARGEST, Bound, Estimate, Group, filled, groups, written
 from bleen.database.migration import Backfill, Pair
 from bleen.database.sqlite import values as sqlite_values
 from bleen.database.sqlite.server import SQLite
@@ -96,6 +96,9 @@ class Rows:
                 lowest = tuple(found[0])
             number += count
         return number, lowest
+
+    def told(self) -> int:
+        return int(self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {written(self._set, self._same, self._default)}")[0][0])
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         names, along = ", ".join(part.name for part in self._key), self._names()

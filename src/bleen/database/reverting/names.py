@@ -48,6 +48,11 @@ def taken_as_written(text: str, dialect: Dialect) -> frozenset[Thing] | None:
     return _taken(text, dialect, lambda names: tuple(each.identifier for each in names))
 
 
+def taken_in_words(text: str, dialect: Dialect) -> frozenset[Thing]:
+    """As ``taken_among``, each name as a statement can say it again, with its quotes and with what qualifies it."""
+    return _taken(text, dialect, lambda names: (".".join(each.text for each in names),), mixed=True) or frozenset()
+
+
 def _taken(text: str, dialect: Dialect, spelt: _Spelt, mixed: bool = False) -> frozenset[Thing] | None:
     try:
         tokens = read(text, "mysql" if dialect == "mysql" else "sqlite").sentences[0].tokens  # whose names in quotes are those of PostgreSQL

@@ -2,7 +2,8 @@
 
 Refused while an environment exists whose version ships the migration; and while a trigger, say, would fail for what goes, until --because names it, and why it
 does not matter; and where a command that has failed may have left what its tool knows nothing of, until --because says who has seen to it; and of a migration
-of another service, until --because says why that does not do it. Says first how many rows hold what the old columns cannot say, which is lost.
+of another service, until --because says why that does not do it. Says first what is lost: how many rows hold what the old columns cannot say, have something in
+another column that goes, or are of a table that goes.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -22,8 +23,8 @@ def run(args: Namespace) -> int:
         name = args.migration
         if why := opened.schema.beyond(name) or _needed(opened, args):
             raise UserError(why)
-        lost = {pair: count for pair, count in opened.schema.losses(name).items() if count}
-        warning = "; ".join(f"{count} values of {pair} would be lost" for pair, count in lost.items())
+        lost = {what: count for what, count in opened.schema.losses(name).items() if count}
+        warning = "; ".join(f"what {count} rows of {what} say would be lost" for what, count in lost.items())
         if not migrating.agreed(args, f"revert {name}{': ' + warning if warning else ''}"):
             migrating.tell(args, False, "nothing was changed")
             return exits.USAGE
