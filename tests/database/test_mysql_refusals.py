@@ -298,3 +298,27 @@ def test_a_new_column_that_is_too_short_for_what_the_old_version_may_write_is_to
         assert [words in each for each in sync.risks(server, pair, "" if there else f"{add};")] == [True] * bool(words)
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    ("type", "told"),
+    [
+        ("BIGINT", True),
+        ("int unsigned", True),
+        ("decimal(12, 2)", True),
+        ("varchar(20)", True),
+        ("int(10)", False),
+        ("mediumint", False),
+        ("enum('a')", False),
+    ],
+)
+def test_a_new_type_that_holds_what_the_old_one_does_not_is_told_once(maria_base: MariaBase, type: str, told: bool) -> None:
+    server = maria_base.open()
+    try:
+        server.rows("CREATE TABLE t (id int PRIMARY KEY, Amount int)")
+        pair = Pair("t", ("amount",), ("total",), {"total": "amount"}, {"amount": "CAST(total AS SIGNED)"}, "new")
+        add = f"ALTER TABLE t ADD COLUMN total {type};"
+        said = sync.risks(server, pair, add)
+        assert ["cannot hold all that total" in each and "of the new version that does not fit fails" in each for each in said] == [True] * told
+    finally:
+        server.close()

@@ -188,15 +188,18 @@ def comments(text: str) -> list[Comment]:
     return Source(text).comments
 
 
-def limits(text: str, table: str) -> dict[str, int]:
-    """The columns that these statements add to a table, written as SQL does, and that take so many characters: ``varchar(255)``. Raises ``Unreadable``."""
+def added(text: str, table: str) -> dict[str, str]:
+    """The columns that these statements add to a table, written as SQL does, and their types as the parser calls them: ``varchar(255)``. Raises
+    ``Unreadable``.
+    """
     name = Source(f"TABLE {table}").parsed()[0].node.select_stmt.from_clause[0].range_var.relname
     found = {}
     for node in (each.node.alter_table_stmt for each in Source(text).parsed() if each.node.HasField("alter_table_stmt")):
         for command in (each.alter_table_cmd for each in node.cmds if node.relation.relname == name):
-            column, type = getattr(command, "def").column_def, getattr(command, "def").column_def.type_name
-            if type.names and type.names[-1].string.sval in ("varchar", "bpchar") and type.typmods and not type.array_bounds:
-                found[column.colname] = type.typmods[0].a_const.ival.ival
+            column = getattr(command, "def").column_def
+            if names := column.type_name.names:
+                most = ",".join(str(each.a_const.ival.ival) for each in column.type_name.typmods)
+                found[column.colname] = names[-1].string.sval + (f"({most})" if most else "") + "[]" * bool(column.type_name.array_bounds)
     return found
 
 

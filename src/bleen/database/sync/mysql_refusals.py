@@ -16,6 +16,7 @@ from bleen.database.statements import Unreadable
 from bleen.database.sync import mysql
 from bleen.database.sync.mysql import PREFIX, Sync
 from bleen.database.sync.mysql_expression import longest
+from bleen.database.sync.reach import exceeding
 from bleen.database.sync.reasons import missing, undecided
 from bleen.database.tokens import words
 from bleen.errors import Refused
@@ -64,7 +65,7 @@ def refusals(server: Server, pair: Pair) -> list[str]:
 
 def risks(server: Server, pair: Pair, expand: str) -> list[str]:
     """Implements ``sync.risks``: triggers that read the old side before ours, which fires last, has made it; and new columns that take fewer characters than
-    forward may make.
+    forward may make, or hold what the old ones do not.
     """
     given = cast(MySQL, server)
     if not server.columns(pair.table):
@@ -81,7 +82,8 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
             found.append(f"{what}: when the new version writes, it does not see what {', '.join(pair.new)} makes of that; let the application do it")
     coming = {name: column.type for name, column in _coming(given, sync, expand).items()}
     types = {**coming, **{name.lower(): shape.type for name, shape in sync.shapes.items()}}
-    return [*found, *_narrow(given, sync, types), *(() if given.strict else _cut(sync, types))]
+    ours = {name: types[name.lower()] for name in (*pair.old, *pair.new) if name.lower() in types}
+    return [*found, *_narrow(given, sync, types), *(exceeding(pair, ours) if given.strict else _cut(sync, types))]
 
 
 def _cut(sync: Sync, types: Mapping[str, str]) -> Iterator[str]:

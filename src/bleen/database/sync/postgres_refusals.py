@@ -3,11 +3,11 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bleen.database.migration import Pair, speaks_of
-from bleen.database.postgres.parser import limits
+from bleen.database.postgres.parser import added
 from bleen.database.postgres.published import ways_out
 from bleen.database.postgres.triggers import first, unfired
 from bleen.database.server import Server
@@ -15,6 +15,7 @@ from bleen.database.statements import Unreadable
 from bleen.database.sync import postgres
 from bleen.database.sync.postgres import PREFIX, Sync
 from bleen.database.sync.postgres_expression import casts, constant, longest
+from bleen.database.sync.reach import exceeding
 from bleen.database.sync.reasons import missing, undecided
 from bleen.errors import Refused
 
@@ -50,14 +51,14 @@ _WIDTHS = {"smallint": 1, "int2": 1, "integer": 2, "int4": 2, "bigint": 3, "int8
 _STRINGS = ("text", "varchar", "bpchar", "char", "citext", "name", "character", "character varying")
 
 
-_LIMITED = re.compile(r"character(?: varying)?\((\d+)\)")
-"""As the catalogue shows it; an array of such has brackets behind it."""
+_LIMITED = re.compile(r"(?:character(?: varying)?|varchar|bpchar)\((\d+)\)")
+"""As the catalogue shows it, and as the parser calls it; an array of such has brackets behind it."""
 _DIGITS = {"smallint": 6, "integer": 11, "bigint": 20}
 
 
 def risks(server: Server, pair: Pair, expand: str) -> list[str]:
     """Implements ``sync.risks``: casts from a string to what is none, and to a number that is narrower; new columns that take fewer characters than forward
-    may make; and triggers that do not see what the pair changes, or not yet.
+    may make, or hold what the old ones do not; and triggers that do not see what the pair changes, or not yet.
     """
     types = {name: re.sub(r"\(.*?\)|\[\]", "", column.type) for name, column in server.columns(pair.table).items()}
     found = []
@@ -69,7 +70,12 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
                     f"{name} is made by a cast of {column} to {kind}: a write of the old version fails whose value cannot be cast;"
                     f" if there may be one, look first: CASE WHEN ... THEN {expression} END"
                 )
-    return [*found, *_narrow(server, pair, expand), *_unseen(server, pair, expand)]
+    try:
+        coming = added(expand, pair.table)
+    except Unreadable:  # as the rules say
+        coming = {}
+    there = {name: column.type for name, column in server.columns(pair.table).items()}
+    return [*found, *_narrow(pair, there, coming), *exceeding(pair, {**coming, **there}), *_unseen(server, pair, expand)]
 
 
 def _unseen(server: Server, pair: Pair, expand: str) -> Iterator[str]:
@@ -81,20 +87,17 @@ def _unseen(server: Server, pair: Pair, expand: str) -> Iterator[str]:
         yield f"{what}, and fires before ours: when the new version writes, it does not see what {', '.join(pair.new)} makes of that; let the application do it"
 
 
-def _narrow(server: Server, pair: Pair, expand: str) -> Iterator[str]:
-    there = {name: _length(column.type) for name, column in server.columns(pair.table).items()}
-    lengths = {name: there[name] for name in pair.old if there.get(name)}
-    try:
-        takes = {**limits(expand, pair.table), **there}
-    except Unreadable:  # as the rules say
-        return
+def _narrow(pair: Pair, there: Mapping[str, str], coming: Mapping[str, str]) -> Iterator[str]:
+    lengths = {name: length for name in pair.old if (length := _length(there.get(name, "")))}
+    limited = {name: float(found[1]) for name, type in coming.items() if (found := _LIMITED.fullmatch(type))}
+    takes = {**limited, **{name: _length(type) for name, type in there.items()}}
     for name, expression in pair.forward.items():
         made = longest(expression, lengths)
         if made is not None and made > (most := takes.get(name, 0) or math.inf):
             endless = [each for each in pair.old if lengths.get(each) == math.inf]
             may, way = (f"be longer, as {', '.join(endless)} may", "") if made == math.inf else (f"have {made:.0f}", f", or varchar({made:.0f})")
             yield (
-                f"{name} takes {most} characters, and what forward makes may {may}: a write of the old version fails whose value does not fit; let it be"
+                f"{name} takes {most:.0f} characters, and what forward makes may {may}: a write of the old version fails whose value does not fit; let it be"
                 f" text{way}"
             )
 
