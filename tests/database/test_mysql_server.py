@@ -3,7 +3,9 @@
 import socket
 import struct
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from poolers import pooler
@@ -234,3 +236,23 @@ def test_a_disk_without_room_is_one_to_be_asked_again(maria_base: MariaBase) -> 
     server = MySQL(maria_base.url)
     with pytest.raises(Unavailable, match="the database says: The table 'users' is full"):
         server.rows("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'The table ''users'' is full'")
+
+
+class Seen(MySQL):
+    """One whose catalogue is what MySQL 9.7 was seen to say."""
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        if "column_default" not in query:
+            return super().rows(query, values)
+        return [
+            ("v", "varchar(9)", 0, r"concat(_utf8mb4\'it\\\'s\',_utf8mb4\'y\')", "DEFAULT_GENERATED", 0, "varchar"),
+            ("w", "varchar(9)", 0, "it's", "", 0, "varchar"),
+        ]
+
+
+def test_a_default_is_read_as_sql_however_mysql_writes_it(maria_base: MariaBase) -> None:
+    server = Seen(maria_base.url)
+    server.mariadb = False
+    found = server.columns("things")
+    assert [column.default for column in found.values()] == [r"concat(_utf8mb4'it\'s',_utf8mb4'y')", r"'it\'s'"]
+    server.close()

@@ -546,6 +546,14 @@ class TestInstallAndRemove:
                 things.new.run("INSERT INTO things (b) VALUES ('{}')")
             things.new.run("INSERT INTO things (b) VALUES ('{}')")
 
+    @pytest.mark.parametrize(("mariadb", "way"), [(True, "ALTER `a` SET DEFAULT"), (False, "MODIFY `a` longtext")])
+    def test_where_a_text_takes_no_default_it_may_be_null_meanwhile(self, maria_base: MariaBase, mariadb: bool, way: str) -> None:
+        """As on MySQL, which refuses it with 1101."""
+        pair = Pair("things", ("a",), ("b",), {"b": "a"}, {"a": "b"}, "error")
+        with Table(maria_base, pair, "CREATE TABLE things (id int AUTO_INCREMENT PRIMARY KEY, a longtext NOT NULL, b text)") as things:
+            things.server.mariadb = mariadb
+            assert [text for text in things.sync.remove() if "ALTER TABLE" in text and way not in text] == []
+
     def test_rows_out_of_step_and_rows_that_the_old_version_cannot_read_are_counted(self, users: Table) -> None:
         """semantics.md: '"Readable by blue" means: the old constraints hold, and old -> new -> old gives the same value'."""
         users.without("INSERT INTO users (id, first, last) VALUES (1, 'Ada', 'King'), (2, 'Ada B', 'King')")

@@ -68,6 +68,10 @@ class _Connection(Connection):
         return context
 
 
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES = {"0": "\0", "n": "\n", "r": "\r"}
+
+
 class MySQL:
     """Implements ``server.Server``."""
 
@@ -287,10 +291,14 @@ class MySQL:
         }
 
     def _default(self, default: str | None, extra: str, kind: str) -> str:
-        """MariaDB has it as an expression, MySQL a literal without its quotes (MySQL manual, "The INFORMATION_SCHEMA COLUMNS Table")."""
+        """MariaDB has it as an expression, MySQL a literal without its quotes (MySQL manual, "The INFORMATION_SCHEMA COLUMNS Table"), an expression escaped,
+        as seen on MySQL 9.7.
+        """
         if default is None or (self.mariadb and default == "NULL"):
             return ""
-        if self.mariadb or "DEFAULT_GENERATED" in extra or kind == "bit" or default.upper().startswith("CURRENT_TIMESTAMP"):
+        if not self.mariadb and "DEFAULT_GENERATED" in extra:
+            return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[1]), default)
+        if self.mariadb or kind == "bit" or default.upper().startswith("CURRENT_TIMESTAMP"):
             return default
         return str(self._connection.escape(default))
 

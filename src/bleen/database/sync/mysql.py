@@ -263,8 +263,9 @@ class Sync(NamedTuple):
         return f"DROP TRIGGER IF EXISTS {self.named(name)}"
 
     def _held(self, name: str) -> bool:
-        """Whether no one value is right for every row."""
-        return self._shape(name).held or (self._shape(name).base not in _EMPTY and self._shape(name).base != "enum")
+        """Whether no one value is right for every row, or none can be the default: of MySQL's TEXT, BLOB and JSON (its manual, "The BLOB and TEXT Types")."""
+        shape = self._shape(name)
+        return shape.held or (shape.base not in _EMPTY and shape.base != "enum") or (not self.server.mariadb and self._empty(name).startswith("("))
 
     def _empty(self, name: str) -> str:
         shape = self._shape(name)
