@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
 from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, parse
+from bleen.database.mysql import rebuilding
 from bleen.database.mysql.server import MySQL
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
@@ -1221,6 +1222,17 @@ def test_what_a_server_refuses_of_a_table_with_a_fulltext_index_is_foreseen(user
             schema.contract("0008_less")
     else:
         schema.contract("0008_less")
+
+
+@pytest.mark.parametrize(("algorithm", "way"), [("INPLACE", "say ALGORITHM=COPY, LOCK=SHARED"), ("COPY", "")])
+def test_mysql_builds_a_table_with_a_fulltext_index_by_a_copy_only(users: MariaBase, algorithm: str, way: str) -> None:
+    """As MySQL 9.7 was seen to."""
+    with users.connect() as client:
+        client.run("ALTER TABLE users ADD FULLTEXT INDEX words (first_name)")
+    with closing(users.open()) as server:
+        server.mariadb = False
+        said = rebuilding.refused(server, [], server.split(f"ALTER TABLE users DROP COLUMN last_name, ALGORITHM={algorithm}, LOCK=SHARED;"))
+    assert (way in said, bool(said)) == (True, bool(way))
 
 
 VIRTUAL, COMPRESSED = "ADD COLUMN up varchar(50) AS (upper(first_name)) VIRTUAL, ADD INDEX by_up (up)", "ROW_FORMAT=COMPRESSED"

@@ -100,9 +100,9 @@ def refused(server: "MySQL", before: Sequence[Statement], statements: Sequence[S
         if rebuilds and number >= len(before) and (why := of.holds(alter, virtual)):
             return f"{statement.brief}: {written[-1]} {why}"
         looked, algorithm = searched and rebuilds and number >= len(before), alter.value("algorithm")
-        several = len(left) > 1  # of which InnoDB makes one at a time
-        if looked and left and (alter.value("lock") == "NONE" or algorithm in _NEVER + ("INPLACE",) * several):
-            which, how = f"index{'es' * several} {', '.join(left)}", "COPY" if several else "INPLACE"
+        copies = len(left) > 1 or not server.mariadb  # InnoDB makes one at a time, and MySQL none where it may not copy, as seen on 9.7
+        if looked and left and (alter.value("lock") == "NONE" or algorithm in _NEVER + ("INPLACE",) * copies):
+            which, how = f"index{'es' * (len(left) > 1)} {', '.join(left)}", "COPY" if copies else "INPLACE"
             does = f"has the FULLTEXT {which}, with which the server does that under a lock only"
             return f"{statement.brief}: {written[-1]} {does}: {_under_a_lock(how)}"
         if looked and not left and algorithm in _NEVER:
