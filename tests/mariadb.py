@@ -102,7 +102,15 @@ class MariaBase(NamedTuple):
 
 @contextmanager
 def mariadb(*settings: str) -> Iterator[MariaDB]:
-    """Starts MariaDB as who we are; it is ended with the block. ``settings`` are options of the server: ``--performance-schema``."""
+    """Starts MariaDB as who we are; it is ended with the block. ``settings`` are options of the server: ``--performance-schema``. With the socket of a server
+    in ``BLEEN_TEST_MYSQL``, a MySQL say, it is that one, as it is.
+    """
+    if running := os.environ.get("BLEEN_TEST_MYSQL"):
+        with connect(Path(running)) as admin, admin.cursor() as cursor:
+            cursor.execute("SELECT @@port")
+            (port,) = cursor.fetchone() or ()
+        yield MariaDB(Path(running), port)
+        return
     place = Path(tempfile.mkdtemp(prefix="mariadb-"))
     try:
         data, user = place / "data", f"--user={place.owner()}"
@@ -141,3 +149,8 @@ def _until_ready(server: "subprocess.Popen[bytes]", place: Path) -> None:
 def connect(server: Path) -> "Connection[Cursor]":
     """A connection as root, in no database."""
     return pymysql.connect(unix_socket=str(server), user="root", autocommit=True, charset="utf8mb4", ssl_disabled=True)
+
+
+def numbers(last: int) -> str:
+    """A table, behind FROM, whose column ``seq`` counts from 1: MySQL has no ``seq_1_to_3``."""
+    return f"JSON_TABLE(concat('[0', repeat(',0', {last - 1}), ']'), '$[*]' COLUMNS (seq FOR ORDINALITY)) AS numbers"

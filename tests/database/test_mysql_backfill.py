@@ -19,7 +19,7 @@ from bleen.database.mysql.server import MySQL
 from bleen.database.statements import Unreadable
 from bleen.errors import Refused
 from bleen.testing.site import until
-from mariadb import Client, MariaBase
+from mariadb import Client, MariaBase, numbers
 
 FULL_NAME = Backfill("users", {"full_name": "concat(first_name, ' ', last_name)"})
 AT_ONCE = Pace(duty=1.0)
@@ -57,7 +57,7 @@ def users(base: MariaBase, rows: int = 2500) -> Client:
     client.run(
         "CREATE TABLE users (id bigint PRIMARY KEY, first_name varchar(40), last_name varchar(40), full_name varchar(81), writes int NOT NULL DEFAULT 0,"
         " writer varchar(20))",
-        f"INSERT INTO users (id, first_name, last_name) SELECT seq, concat('F', seq), concat('L', seq) FROM seq_1_to_{rows}",
+        f"INSERT INTO users (id, first_name, last_name) SELECT seq, concat('F', seq), concat('L', seq) FROM {numbers(rows)}",
         "CREATE TRIGGER written BEFORE UPDATE ON users FOR EACH ROW SET NEW.writes = OLD.writes + 1, NEW.writer = @bleen_environment",
     )
     return client
@@ -150,7 +150,7 @@ KEYS = [
 def test_it_goes_along_any_key(maria_base: MariaBase, columns: str, values: str) -> None:
     names = ", ".join(word.split()[0] for word in columns.split(", "))
     with maria_base.connect() as client, opened(maria_base) as server:
-        client.run(f"CREATE TABLE t ({columns}, done int NOT NULL DEFAULT 0, PRIMARY KEY ({names}))", f"INSERT INTO t SELECT {values}, 0 FROM seq_1_to_100")
+        client.run(f"CREATE TABLE t ({columns}, done int NOT NULL DEFAULT 0, PRIMARY KEY ({names}))", f"INSERT INTO t SELECT {values}, 0 FROM {numbers(100)}")
         assert fill(server, Backfill("t", {"done": "1"}), migration(pace=Pace(batch=3, duty=1.0, target=1e-6))) == Filled(100, 100, 1)
         assert client.only("SELECT min(done) FROM t") == 1
 
@@ -182,7 +182,7 @@ def test_a_table_that_cannot_be_gone_along_is_refused(maria_base: MariaBase, tab
 def test_a_unique_index_of_columns_that_are_not_null_is_as_good_as_a_primary_key(maria_base: MariaBase) -> None:
     with maria_base.connect() as client, opened(maria_base) as server:
         client.run("CREATE TABLE t (a int, b int NOT NULL, c int NOT NULL, UNIQUE INDEX (b, c), UNIQUE INDEX (c))")
-        client.run("INSERT INTO t SELECT 0, seq, 100 - seq FROM seq_1_to_10")
+        client.run(f"INSERT INTO t SELECT 0, seq, 100 - seq FROM {numbers(10)}")
         assert fill(server, Backfill("t", {"a": "1"})).changed == 10
         assert fill(server, Backfill("t", {"a": "2"}, key=("b", "c")), migration(name="0008_along_another")).changed == 10
         with pytest.raises(Refused, match=r"\(c, b\) is none of its keys; it has \(c\) and \(b, c\)"):
@@ -326,7 +326,7 @@ def test_what_the_new_version_wrote_is_not_overwritten(maria_base: MariaBase) ->
 
 def test_a_partitioned_table_is_one_table(maria_base: MariaBase) -> None:
     with maria_base.connect() as client, opened(maria_base) as server:
-        client.run("CREATE TABLE t (id int PRIMARY KEY, a int) PARTITION BY HASH (id) PARTITIONS 3", "INSERT INTO t (id) SELECT seq FROM seq_1_to_2000")
+        client.run("CREATE TABLE t (id int PRIMARY KEY, a int) PARTITION BY HASH (id) PARTITIONS 3", f"INSERT INTO t (id) SELECT seq FROM {numbers(2000)}")
         assert fill(server, Backfill("t", {"a": "id"})) == Filled(2000, 2000, 1)
         assert client.only("SELECT count(*) FROM t WHERE a = id") == 2000
 
@@ -346,7 +346,7 @@ def test_the_estimate_is_of_the_right_size(maria_base: MariaBase) -> None:
 def test_strange_names_are_names(maria_base: MariaBase) -> None:
     with maria_base.connect() as client, opened(maria_base) as server:
         client.run('CREATE TABLE `T%s.``x` (`i d%s` int PRIMARY KEY, `s%"` varchar(9), `sel ect` varchar(20))')
-        client.run("INSERT INTO `T%s.``x` SELECT seq, seq, seq FROM seq_1_to_10")
+        client.run(f"INSERT INTO `T%s.``x` SELECT seq, seq, seq FROM {numbers(10)}")
         wanted = server.update("UPDATE `T%s.``x` SET `sel ect` = concat(`s%\"`, '%s%%') /* % */ WHERE `s%\"` LIKE '%'")
         assert fill(server, wanted).changed == 10
         assert client.only("SELECT `sel ect` FROM `T%s.``x` WHERE `i d%s` = 7") == "7%s%%"

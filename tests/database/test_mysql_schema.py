@@ -21,11 +21,11 @@ from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
 from bleen.errors import Refused, Unavailable
 from bleen.testing.site import until
-from mariadb import MariaBase, MariaDB
+from mariadb import MariaBase, MariaDB, numbers
 
 USERS = (
     "CREATE TABLE users (id bigint AUTO_INCREMENT PRIMARY KEY, first_name varchar(50) NOT NULL, last_name varchar(50) NOT NULL)",
-    "INSERT INTO users (first_name, last_name) SELECT concat('F', seq), concat('L', seq) FROM seq_1_to_2500",
+    f"INSERT INTO users (first_name, last_name) SELECT concat('F', seq), concat('L', seq) FROM {numbers(2500)}",
 )
 FULL_NAME = {
     "expand.sql": "ALTER TABLE users ADD COLUMN full_name varchar(101), ALGORITHM=INSTANT;",

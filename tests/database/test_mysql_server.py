@@ -18,7 +18,7 @@ from bleen.database.server import Contended, Missing, Session, TookTooLong
 from bleen.database.statements import Place, Statement
 from bleen.errors import Refused, Unavailable
 from bleen.testing.proxies import self_signed
-from mariadb import MariaBase, mariadb
+from mariadb import MariaBase, mariadb, numbers
 
 
 @pytest.mark.parametrize("scheme", ["mysql", "mariadb", "mysql+pymysql"])
@@ -159,7 +159,7 @@ def test_a_transaction_is_all_or_nothing(maria_base: MariaBase) -> None:
 
 def test_a_statement_that_lasts_too_long_is_ended_and_leaves_nothing(maria_base: MariaBase) -> None:
     server = maria_base.open()
-    server.rows("CREATE TABLE t (id int PRIMARY KEY, a text) SELECT seq AS id, repeat('x', 100) AS a FROM seq_1_to_50000")
+    server.rows(f"CREATE TABLE t (id int PRIMARY KEY, a text) SELECT seq AS id, repeat('x', 100) AS a FROM {numbers(50000)}")
     index = Statement("ALTER TABLE t ADD INDEX i (a(100)), ALGORITHM=INPLACE", Place(1, 1), 0)
     with pytest.raises(TookTooLong, match=r"line 1, ALTER TABLE t ADD INDEX .*: took longer than 0\.02 s, and was ended"):
         server.concurrently(index, Locks(concurrently=0.02), lambda _: None, again=False)

@@ -11,7 +11,7 @@ from pymysql import err
 
 from bleen.database.migration import OnConflict, Pair
 from bleen.database.sync.table import Side
-from mariadb import MariaBase
+from mariadb import MariaBase, numbers
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ class TestEveryWayToWrite:
         assert users.row() == ("c", "d", "c d")
 
     def test_insert_select_and_an_update_of_two_tables(self, users: Table) -> None:
-        users.old.run("INSERT INTO users (id, first, last) SELECT seq, concat('f', seq), concat('l', seq) FROM seq_1_to_3")
+        users.old.run(f"INSERT INTO users (id, first, last) SELECT seq, concat('f', seq), concat('l', seq) FROM {numbers(3)}")
         users.new.run("INSERT INTO users (id, full_name) SELECT id + 10, concat(full_name, '!') FROM users")
         assert users.row(12) == ("f2", "l2!", "f2 l2!")
         users.new.run("UPDATE users JOIN (SELECT 1 AS n UNION SELECT 2) s ON s.n = users.id SET full_name = concat('New ', s.n)")

@@ -15,7 +15,7 @@ from bleen.database.mysql.server import MySQL
 from bleen.database.server import Told, Values
 from bleen.database.statements import Statement
 from bleen.database.sync import mysql_return
-from mariadb import MariaBase
+from mariadb import MariaBase, numbers
 
 OLD = (
     "INSERT INTO users (id, first, last) VALUES ({0}, 'a', '{0}')",
@@ -30,7 +30,7 @@ NEW = (
     "SELECT id, full_name FROM users WHERE id = {0}",
 )
 TABLE = "CREATE TABLE users (id bigint PRIMARY KEY, first varchar(40) NOT NULL, last varchar(40) NOT NULL, note text)"
-ROWS = "INSERT INTO users (id, first, last) SELECT -seq, concat('a', seq), concat('b', seq) FROM seq_1_to_500"
+ROWS = f"INSERT INTO users (id, first, last) SELECT -seq, concat('a', seq), concat('b', seq) FROM {numbers(500)}"
 FILL = "UPDATE users SET full_name = concat(first, ' ', last) WHERE full_name IS NULL"
 
 

@@ -188,7 +188,7 @@ def test_an_operation_s_statements_go_there_and_back_on_mariadb(case: Case, mari
             tables = [name for (name,) in cursor.fetchall()]
             return [(cursor.execute(f"SHOW CREATE TABLE `{name}`"), cursor.fetchone()) for name in tables]
 
-        for statement in ("CREATE OR REPLACE DATABASE t", "USE t", *(each.text for each in split(MYSQL_TABLES, "mysql"))):
+        for statement in ("DROP DATABASE IF EXISTS t", "CREATE DATABASE t", "USE t", *(each.text for each in split(MYSQL_TABLES, "mysql"))):
             cursor.execute(statement)
         part = "RETURN SUBSTRING_INDEX(SUBSTRING_INDEX(a, b, n), b, -1)"
         cursor.execute(f"CREATE FUNCTION split_part(a text, b text, n int) RETURNS text DETERMINISTIC {part}")

@@ -8,7 +8,7 @@ from test_migrating import Registry
 
 import people_mariadb
 from bleen.testing.site import until
-from mariadb import MariaBase, mariadb
+from mariadb import MariaBase, mariadb, numbers
 from people import Users
 
 
@@ -23,7 +23,7 @@ def base() -> Iterator[MariaBase]:
 def registry(tmp_path: Path, base: MariaBase) -> Iterator[Registry]:
     """Version 1.0 is up, with a thousand people; 1.1, which brings the migration, is there to be deployed."""
     with base.connect() as client:
-        client.run(people_mariadb.TABLE, "INSERT INTO people (first_name, last_name) SELECT concat('A', seq), concat('B', seq) FROM seq_1_to_1000")
+        client.run(people_mariadb.TABLE, f"INSERT INTO people (first_name, last_name) SELECT concat('A', seq), concat('B', seq) FROM {numbers(1000)}")
     says = {"APPLICATION": "bleen:shop:{environment}", "ENVIRONMENT": "{environment}"}
     with Registry(tmp_path, "envoy", base.url, people_mariadb, **says) as shop:
         shop.put("1.0", "old")
