@@ -2,9 +2,10 @@
 
 import json
 import re
+import signal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -1159,6 +1160,24 @@ def cut_off(work: Callable[[], object]) -> None:
         work()
 
 
+@contextmanager
+def half_built(base: Base, index: str) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Cuts off what builds an index, when that is there and INVALID: it is valid once nobody can look at the table as it was before."""
+    other = base.open()
+
+    def cut(work: Callable[[], object]) -> None:
+        thread = threading.Thread(target=cut_off, args=[work])
+        thread.start()
+        until("it is there, and invalid", lambda: other.rows("SELECT 1 FROM pg_index WHERE NOT indisvalid AND indexrelid = to_regclass(%s)", [index]))
+        other.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'virtualxid' AND datname = current_database()")
+        thread.join()
+
+    with base.connect() as reader:
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1")
+        yield cut
+
+
 LEFT = {
     "an index that was being built": ("CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name)", "users_last"),
     "an index that was being built anew": ("REINDEX INDEX CONCURRENTLY users_first", "users_first_ccnew"),
@@ -1171,18 +1190,12 @@ LEFT = {
 def test_what_a_killed_statement_left_invalid_is_taken_away_and_made_anew(users: Base, statement: str, left: str) -> None:
     """ "one that cannot run in a transaction is resumed from the catalogue (an INVALID index is dropped and built again)" """
     rows(users, "CREATE INDEX users_first ON users (first_name)")
-    schema, other = Schema(users.open()), users.open()
+    schema = Schema(users.open())
     made = migration("0009_index", expand=f"{statement};")
 
     def killed() -> None:
-        with users.connect() as reader:
-            reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            reader.execute("SELECT 1")  # an index is valid once nobody can look at the table as it was before
-            thread = threading.Thread(target=cut_off, args=[lambda: schema.expand([made], "shop", 2, {})])
-            thread.start()
-            until("it is there, and invalid", lambda: other.rows("SELECT 1 FROM pg_index WHERE NOT indisvalid AND indexrelid = to_regclass(%s)", [left]))
-            other.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE %s AND pid <> pg_backend_pid()", [f"{statement[:12]}%"])
-            thread.join()
+        with half_built(users, left) as cut:
+            cut(lambda: schema.expand([made], "shop", 2, {}))
 
     killed()
     assert rows(users, f"SELECT to_regclass('{left}')::text") == [(left,)]
@@ -1193,6 +1206,41 @@ def test_what_a_killed_statement_left_invalid_is_taken_away_and_made_anew(users:
     schema = Schema(users.open())
     assert schema.expand([made], "shop", 2, {}) == ["0009_index"]
     assert rows(users, "SELECT FROM pg_index WHERE NOT indisvalid") == []
+
+
+@pytest.mark.parametrize("aside", [False, True], ids=["an old version comes", "it is set aside"])
+def test_a_unique_index_that_a_contract_has_half_built_is_gone_where_that_is_put_back(users: Base, aside: bool) -> None:
+    """An INVALID index "continues to enforce its uniqueness constraint": writes of the version that serves would fail."""
+    schema = Schema(users.open())
+    built = migration("0009_unique", expand="SELECT 1;", contract="CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name);")
+    schema.expand([built], "shop", 2, {"green-2": frozenset(["0009_unique"])})
+    with half_built(users, "users_last") as cut:
+        cut(lambda: schema.contract("0009_unique"))
+        schema = Schema(users.open())
+        if aside:
+            schema.set_aside("0009_unique", "none is wanted")
+        else:
+            schema.expand([], "shop", 3, {"green-2": frozenset(["0009_unique"]), "blue-3": frozenset()})
+    assert rows(users, "SELECT to_regclass('users_last')") == [(None,)]
+    rows(users, "INSERT INTO users (first_name, last_name) VALUES ('Ada', 'L1') RETURNING 1")
+
+
+def test_a_unique_index_that_an_expand_was_building_when_it_was_interrupted_is_gone(users: Base) -> None:
+    schema, other, mine = Schema(users.open()), users.open(), threading.get_ident()
+
+    def interrupt() -> None:
+        until("it is there", lambda: other.rows("SELECT to_regclass('users_last')") != [(None,)])
+        signal.pthread_kill(mine, signal.SIGINT)
+
+    with users.connect() as reader:
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1")
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            schema.expand([migration("0009_unique", expand="CREATE UNIQUE INDEX CONCURRENTLY users_last ON users (last_name);")], "shop", 2, {})
+        thread.join()
+    assert rows(users, "SELECT to_regclass('users_last')") == [(None,)]
 
 
 def test_a_partition_whose_detachment_was_killed_half_way_is_detached(users: Base) -> None:

@@ -147,10 +147,10 @@ class Retracing:
             return []
         return [need for need in self._server.catalogue.needing(self.way_back(entry.migration), ()) if not need.certain]
 
-    def tidy(self, entry: Entry, locks: Locks) -> list[str]:
+    def tidy(self, migration: Migration, locks: Locks) -> list[str]:
         """Takes away what statements that were begun by themselves have left half done; names it."""
-        steps, both = self._ledger.steps(entry.name), list[Part](("expand", "contract"))
-        numbered = [((part, n), s) for part in both for n, s in enumerate(parts.statements(self._server, entry.migration, part), 1)]
+        steps, both = self._ledger.steps(migration.name), list[Part](("expand", "contract"))
+        numbered = [((part, n), s) for part in both for n, s in enumerate(parts.statements(self._server, migration, part), 1)]
         begun = [s for key, s in numbered if (step := steps.get(key)) and not step.done]
         return [each for statement in begun for each in self._server.clear(statement, locks, self._told)]
 
@@ -181,9 +181,12 @@ class Retracing:
         return step is not None and (step.done or not (shape := self._server.shape()) or shape != step.memo.get("shape"))
 
     def put_back(self, migration: Migration, why: Refused) -> None:
-        """Takes away what a contract had added until it failed: a CHECK that is not valid yet goes on to refuse rows of the version that serves."""
+        """Takes away what a contract had added until it failed, or left half built: a CHECK that is not valid yet goes on to refuse rows of the version that
+        serves, and so does a unique index that is INVALID.
+        """
         begun = [key for key in self._ledger.steps(migration.name) if (key[0] == "contract" and key[1]) or key == command.step("contract")]
         try:
+            self.tidy(migration, CLEARING)
             for statement in self._added(migration)[0]:
                 with suppress(Missing):
                     if self._server.transactional(statement):

@@ -125,7 +125,7 @@ class Schema:
     def tidy(self) -> list[str]:
         """Takes away what expands that have ended half way left in the way of the version that serves; names it. The rest of them stays, to be gone on with."""
         with self._alone():
-            return [each for entry in self.ledger.entries() if entry.state is State.EXPANDING for each in self._retracing.tidy(entry, _TIDYING)]
+            return [each for entry in self.ledger.entries() if entry.state is State.EXPANDING for each in self._retracing.tidy(entry.migration, _TIDYING)]
 
     def contract(self, name: str, because: str = "", home: Home | None = None, shut: Callable[[], Sequence[str]] = tuple, again: str = "") -> Sequence[str]:
         """Takes the old shape away; or says what keeps its gate shut. The files are those that were expanded, from the ledger.
@@ -171,7 +171,7 @@ class Schema:
             if command.step("expand") in self.ledger.steps(name):
                 self._steps.startable(entry.migration, "revert", home)
                 standing = self._straight(entry.migration, "revert", home)
-            self._retracing.tidy(entry, CLEARING)
+            self._retracing.tidy(entry.migration, CLEARING)
             if entry.state is State.CONTRACTING:
                 self._put_back(entry, Refused(f"{name}: its contract was begun"))
             self._retracing.settle(entry.migration)

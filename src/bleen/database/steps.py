@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from bleen.database import command, parts, reverting
@@ -219,6 +219,10 @@ class Steps:
                 if sight and self._server.sight(statement) == seen:  # done or not done at all: not at all
                     self._ledger.note(self._ledger.unmark(migration.name, part, number))
                 raise cleared from None
+            except KeyboardInterrupt:
+                with suppress(PortError):
+                    self._server.clear(statement, CLEARING, self._told)
+                raise
         self._mark(migration, (part, number), True, statement.text)
 
     def _cleared(self, statement: Statement, error: Refused) -> Refused:
