@@ -121,6 +121,19 @@ def test_a_table_of_a_pair_that_is_a_word_of_sql_is_refused_with_its_quotes_befo
     assert said == ["order (a <-> b) cannot be kept in step: order is a word of SQL, and no name of a table without quotes: table = '`order`'"]
 
 
+@pytest.mark.parametrize(("old", "new", "why"), [("A", "b", "it names A, and the catalogue a"), ("a", "B", "it names B, and the catalogue b"), ("a", "b", "")])
+def test_a_column_of_a_pair_that_is_spelt_in_another_case_is_refused_before_the_expand(maria_base: MariaBase, old: str, new: str, why: str) -> None:
+    same = f'forward = {{ {new} = "{old}" }}\nbackward = {{ {old} = "{new}" }}\n'
+    toml = f'[[sync]]\ntable = "t"\nold = "{old}"\nnew = "{new}"\n{same}on_conflict = "new"\n'
+    server = maria_base.open()
+    try:
+        server.rows("CREATE TABLE t (id int PRIMARY KEY, a int)")
+        said = Foresight(Schema(server)).foreseen(parse("0001_b", {"expand.sql": "ALTER TABLE t ADD COLUMN b int;", "migration.toml": toml}, ""))
+    finally:
+        server.close()
+    assert said == ([f"t ({old} <-> {new}) cannot be kept in step: {why}: write it so"] if why else [])
+
+
 @pytest.mark.parametrize("column", COMING)
 def test_a_column_that_comes_by_the_expand_is_looked_at_before_it_is_there(maria_base: MariaBase, column: str) -> None:
     """docs/guide/database.md: "a pair that could never be kept in step, ...: `plan` and `deploy` refuse it before anything is touched"."""

@@ -1169,7 +1169,7 @@ def half_built(base: Base, index: str) -> Iterator[Callable[[Callable[[], object
         thread = threading.Thread(target=cut_off, args=[work])
         thread.start()
         until("it is there, and invalid", lambda: other.rows("SELECT 1 FROM pg_index WHERE NOT indisvalid AND indexrelid = to_regclass(%s)", [index]))
-        other.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'virtualxid' AND datname = current_database()")
+        other.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%% CONCURRENTLY %%' AND pid <> pg_backend_pid()")
         thread.join()
 
     with base.connect() as reader:
@@ -2334,6 +2334,26 @@ def test_a_table_of_a_pair_that_will_not_be_there_is_known_before_expand(base: B
     wanted = migration(expand=expand)._replace(pairs=tuple(pair._replace(table=table) for pair in migration().pairs))
     said = Foresight(Schema(base.open())).foreseen(wanted)
     assert [f"{table} (first_name+last_name <-> full_name) cannot be kept in step: {why}" in each for each in said] == [True] * bool(why), said
+
+
+SPELT = {
+    "as it will be": ("Handle", "nick", "handle", ""),
+    "as it will be, in quotes": ('"Handle"', "nick", "Handle", ""),
+    "one that is there": ("handle", "Nick", "handle", "it names Nick, and the catalogue nick: write it so"),
+    "one that folds": ("Handle", "nick", "Handle", "it names Handle, and the catalogue handle: write it so"),
+    "one that does not": ('"Handle"', "nick", "handle", "it names handle, and the catalogue Handle: write it so"),
+}
+
+
+@pytest.mark.parametrize(("added", "old", "new", "why"), SPELT.values(), ids=SPELT)
+def test_a_column_of_a_pair_that_is_spelt_in_another_case_is_known_before_expand(base: Base, added: str, old: str, new: str, why: str) -> None:
+    """a pair that could never be kept in step: `plan` and `deploy` refuse it before anything is touched"""
+    rows(base, "CREATE TABLE people (id int PRIMARY KEY, nick text)")
+    same = f"""forward = {{ {new} = '"{old}"' }}\nbackward = {{ {old} = '"{new}"' }}\n"""
+    pair = f'[[sync]]\ntable = "people"\nold = "{old}"\nnew = "{new}"\n{same}on_conflict = "new"\n'
+    wanted = parse("0001_handle", {"expand.sql": f"ALTER TABLE people ADD COLUMN {added} text;", "migration.toml": pair}, "")
+    said = [f"people ({old} <-> {new}) cannot be kept in step: {why}"] if why else []
+    assert Foresight(Schema(base.open())).foreseen(wanted) == said
 
 
 EMPTY = {"expand.sql": "ALTER TABLE users ALTER COLUMN full_name SET DEFAULT '';"}

@@ -117,6 +117,8 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
         ("[[sync]]\ntable = 't'\nold = ['a']\nnew = []", "new names no column"),
         ("[[sync]]\ntable = 't'\nold = ['a']\nnew = ['a']\nforward = {a = 'a'}\nbackward = {a = 'a'}", "a column is on both sides"),
         ("[[sync]]\ntable = 't'\nold = ['a']\nnew = ['b']\nforward = {b = 'a'}\nbackward = {a = ''}", "backward of a is not written yet"),
+        ("[[sync]]\ntable = 't'\nold = '`a`'\nnew = 'b'\nforward = {b = 'a'}\nbackward = {'`a`' = 'b'}", "as the catalogue does, without quotes: a;"),
+        ("[backfill]\ntable = 't'\nset = {'`b`' = '1'}", "set names a column as the catalogue does, without quotes: b;"),
         ("[[sync]]\ntable = 't'\non_conflict = 'blue'", "on_conflict is old, new or error"),
         ("[backfill]\ntable = 't'", "set names no column"),
         ("sync = ['x']", r"sync is a list of tables, each under a \[\[sync\]\] of its own"),

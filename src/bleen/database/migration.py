@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -236,6 +236,7 @@ def parse(name: str, sources: Mapping[str, str], where: str) -> Migration:
 
 def _backfill(table: "_Table") -> Backfill:
     made = Backfill(table.need("table", str), table.mapping("set"), table.take("where", str, ""), table.names("key"))
+    table.unquoted("set", made.set)
     if not made.set:
         table.wrong('set names no column; say set = { column = "expression" }')
     table.done()
@@ -272,6 +273,7 @@ def _pair(table: "_Table") -> Pair:
     for side, columns, expressions, of in (("new", made.new, made.forward, "forward"), ("old", made.old, made.backward, "backward")):
         if not columns:
             table.wrong(f"{side} names no column")
+        table.unquoted(side, columns)
         if len({*columns}) < len(columns):
             table.wrong(f"{side} names a column twice")
         if set(columns) != set(expressions):
@@ -308,6 +310,11 @@ class _Table:
         if not isinstance(names, list) or not all(isinstance(each, str) and each for each in names):
             self.wrong(f"{name} is a list of column names")
         return tuple(names)
+
+    def unquoted(self, name: str, columns: Iterable[str]) -> None:
+        """Complains of a column that is written as SQL writes it, where the catalogue's name is meant."""
+        if quoted := [each for each in columns if each[:1] + each[-1:] in ('""', "``", "[]")]:
+            self.wrong(f"{name} names a column as the catalogue does, without quotes: {quoted[0][1:-1]}; a table, and an expression, are written as in SQL")
 
     def words(self, name: str) -> tuple[str, ...]:
         value = self.take(name, list, [])

@@ -1,7 +1,7 @@
 """What stands against the pairs of a migration, be it in the way of those of another: columns that go, take another name, or have no default."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from bleen.database import reverting, sync
 from bleen.database.command import Half
@@ -270,9 +270,20 @@ def _absent(it: Prospect, pair: Pair) -> list[str]:
             return []
         way = f"it alters {altered}, so say table = '{altered}'" if altered else "write its name as the catalogue has it"
         return [f"there is no table {pair.table}, and expand.sql makes none; {way}"]
-    there = {*map(str.lower, known)}
-    gone = [name for name in (*pair.old, *pair.new) if name.lower() not in there and not speaks_of(coming, name)]
-    return [f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}"] if gone else []
+    absent = [name for name in (*pair.old, *pair.new) if name not in known]
+    if gone := [name for name in absent if name.lower() not in map(str.lower, known) and not speaks_of(coming, name)]:
+        return [f"{pair.table} has no column {', '.join(gone)}, and expand.sql adds none; it has {', '.join(known)}"]
+    spelt = {name: spelling for name in absent if (spelling := _spelt(it, name, coming, known)) != name}
+    return [f"it names {name}, and the catalogue {spelling}: write it so" for name, spelling in spelt.items()][:1]
+
+
+def _spelt(it: Prospect, name: str, coming: str, known: Collection[str]) -> str:
+    """How the catalogue has, or will have, the name of a column that it does not have as it is given: a trigger finds it by its letters."""
+    if there := next((each for each in known if each.lower() == name.lower()), ""):
+        return there
+    said = re.findall(rf"([\"`\[]?)(?<!\w)({re.escape(name)})(?!\w)", coming, re.IGNORECASE)
+    folded = [each.lower() if it.server.dialect == "postgres" and not quote else each for quote, each in said]
+    return name if name in folded else folded[0]
 
 
 def _read(it: Prospect, table: str) -> bool:
