@@ -6,7 +6,6 @@ import pwd
 import shutil
 import sqlite3
 import sys
-from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -180,7 +179,7 @@ def test_a_deploy_that_cannot_be_recorded_leaves_no_secrets_and_says_who_is_in_t
     with sqlite3.connect(service.place.journal, isolation_level=None) as lock:
         lock.execute("BEGIN IMMEDIATE")
         with pytest.raises(UserError, match=rf"nothing was changed: the journal .* is locked by another process: pid {os.getpid()} \("):
-            deploy._open(Namespace(), planned, service.driver(), None)  # type: ignore[arg-type]
+            deploy._record(planned, service.driver())
         lock.execute("ROLLBACK")
     assert list(service.place.secrets.iterdir()) == []
     service.close()
