@@ -196,7 +196,7 @@ def _running(access: Access) -> Iterator[Finding]:
         if router["answers"]
         else Finding("no", seen["drift"])
         if router["listens"]
-        else Finding("no", f"nobody answers on {router['listen']}: the router does not run", "`bleen up` starts it with the routing that it had")
+        else Finding("no", f"nobody answers on {router['listen']}: {seen['drift']}")
     )
     for name, each in seen["environments"].items():
         if each["unwell"]:
