@@ -180,7 +180,7 @@ def test_status_says_that_a_version_to_which_a_rollback_did_not_get_is_well_by_n
     halted, access = service.drive().halted, Access(service.place, service.journal)
     assert picture.of(access)["rollback"]["reason"] == halted
     service.platform.recover("1.0")
-    assert picture.of(access)["rollback"]["reason"] == f"{halted}; it is well by now: `bleen resume` goes back to 1.0"
+    assert picture.of(access)["rollback"]["reason"] == f"1.0 is well by now, and `bleen resume` goes back to it; release 2 halted: {halted}"
     service.close()
 
 

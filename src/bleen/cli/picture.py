@@ -125,7 +125,7 @@ def _rollback(access: Access, newest: Release | None, providers: Providers, look
     if newest is not None and newest.phase is Phase.ROLLING_BACK:
         reason = newest.halted or f"going back to {newest.plan.old_version}"
         if newest.halted and newest.plan.old and not _unwell(looks.get(newest.plan.old) or _look(providers, newest.plan.old)):
-            reason += f"; it is well by now: `bleen resume` goes back to {newest.plan.old_version}"
+            reason = f"{newest.plan.old_version} is well by now, and `bleen resume` goes back to it; release {newest.id.number} halted: {newest.halted}"
         return {"ready": False, "to": newest.plan.old_version, "reason": reason}
     if newest is None or newest.phase not in REVERSIBLE:
         reason = "no release has been promoted" if newest is None else f"no rollback window is open: release {newest.id.number} is in {newest.phase}"
