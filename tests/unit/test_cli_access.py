@@ -69,11 +69,12 @@ def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
     (file := tmp_path / "bleen.yaml").write_text(config.template("envoy", NAME))
     before, place, stat = service.release, service.place, os.stat
     monkeypatch.setenv("BLEEN_STATE", str(tmp_path))
+    given = (place.path, place.journal)
     if os.geteuid() == 0:
-        for path in (place.path, place.journal):
+        for path in given:
             os.chown(path, 65534, -1)
     else:  # nobody else can give a directory away
-        monkeypatch.setattr(os, "stat", lambda path, **more: stat("/" if path in (place.path, place.journal) else path, **more))
+        monkeypatch.setattr(os, "stat", lambda path, **more: stat("/" if path in given else path, **more))
     files = sorted(place.path.rglob("*"))
     assert main([*verb.split(), "--service", NAME, "-f", str(file)]) == 2
     name = pwd.getpwuid(os.stat(place.path).st_uid).pw_name
