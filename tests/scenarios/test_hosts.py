@@ -163,7 +163,18 @@ def test_two_services_of_a_host_release_at_once_and_their_ports_never_collide(tm
 def test_an_address_of_another_service_is_refused_even_while_that_one_is_down(tmp_path: Path) -> None:
     """ "addresses and ports are checked across the services of a host" """
     with Shop(tmp_path / "one") as one, Shop(tmp_path / "two", service="store", state=one.state) as two:
-        one.up("1.0").bleen("down", "--yes")
+        one.up("1.0")
+        wide = one.preview.replace("127.0.0.1", "0.0.0.0")  # which holds that address, too
+        two.configure(router={"envoy": {"listen": wide, "preview": two.preview}})
+        for verb, code in {"up": 2, "doctor": 1}.items():
+            said = two.bleen(verb, code=code).text
+            assert f"{wide} is held by pid {one.proxy().pid} (" in said
+            assert "which serves the service shop" in said
+            assert (
+                f"choose another address in bleen.yaml; or, if shop is to be gone for good, `bleen down --yes --service shop`, then remove {one.place.path}"
+                in said
+            )
+        one.bleen("down", "--yes")
         two.configure(router={"envoy": {"listen": one.preview, "preview": two.preview}})
         said = two.bleen("up", code=2).err
         assert f"{one.preview} is an address of the service shop" in said

@@ -129,6 +129,33 @@ def test_a_deploy_of_what_serves_is_nothing_to_do_and_with_another_configuration
     assert "nothing to do" in shop.bleen("deploy", "1.0").out  # also while the other one is warm
 
 
+def test_a_deploy_that_waited_for_the_end_of_another_release_has_nothing_to_do_if_its_version_serves_by_then(shop: Shop) -> None:
+    """ "`deploy` of the active version with the same plan: nothing to do, exit 0." """
+
+    def waited(*words: str) -> str:
+        said = shop.bleen("deploy", *words).out
+        assert f"waits for release {shop.release.id.number} " in said
+        return said.splitlines()[-1]
+
+    shop.up("1.0")
+    drained = [shop.begun("/stream?s=60&every=0.1")]
+    shop.bleen("deploy", shop.ship("1.1"))
+    shop.start("retire")
+    shop.reached("RETIRING")
+    assert waited("1.1") == "1.1 with the same plan serves already: nothing to do; --again releases it once more"
+    shop.bleen("deploy", shop.ship("1.2"))
+    drained.append(shop.begun("/stream?s=60&every=0.1"))
+    shop.bleen("rollback")
+    assert "1.1 with the same plan serves already" in waited("1.1")
+    replaced = shop.start("deploy", shop.ship("1.3", "--health", "hang"))
+    shop.reached("PROVISIONING")
+    assert "1.1 with the same plan serves already" in waited("1.1", "--replace")
+    replaced.ended(3)
+    assert shop.story() == ["PLANNED", "EXPANDING", "PROVISIONING", "UNDOING", "ABORTED"]
+    for each in drained:
+        each.close()
+
+
 def test_what_serves_is_released_once_more_where_that_is_asked_for(shop: Shop) -> None:
     """ "Released again from the same directory: it is ready, and `deploy` and `status` say that what starts again has the files of now." """
     shop.up("1.0").ship("1.0", "--keep-alive", "60")

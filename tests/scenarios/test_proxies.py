@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bleen import wiring
+from bleen.host import files
 from bleen.host.processes import command_line
 from bleen.model import Environment, Routing
 from bleen.providers.routers import haproxy
@@ -124,10 +125,19 @@ def test_a_router_that_is_dead_with_its_engine_is_the_first_thing_that_is_said(e
     either.reached("ROLLED_BACK")
     either.kill(either.engine())
     either.kill(either.proxy())
-    assert either.bleen("status").out.startswith(f"shop: NOBODY ANSWERS on {either.listen}, 1.0 should; `bleen up` starts the router\n")
-    said = either.bleen("doctor", code=1).out
-    assert f"nobody answers on {either.listen}" in said
-    assert "drift" not in said
+
+    def told() -> tuple[str, str]:
+        headline, said = either.bleen("status").out.splitlines()[0], either.bleen("doctor", code=1).out
+        assert headline.startswith(f"shop: NOBODY ANSWERS on {either.listen}, 1.0 should; the router does not answer: ")
+        assert "drift" not in said
+        return headline, next(line for line in said.splitlines() if f"nobody answers on {either.listen}" in line)
+
+    with files.locked(either.place.router / f"{either.router}.lock", 5, ""):
+        for line in told():
+            assert f".lock is locked by pid {os.getpid()} (" in line
+            assert "bleen up" not in line
+    for line in told():
+        assert line.endswith(" `bleen up` starts it")
     assert f"already on 1.0, but nobody answers on {either.listen}" in either.bleen("rollback", code=2).err
     either.bleen("up")
     assert either.bleen("status").out.startswith("shop: 1.0 serves from blue")

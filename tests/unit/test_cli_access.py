@@ -3,10 +3,12 @@
 import json
 import os
 import pwd
+import re
+import shlex
 import shutil
 import sqlite3
 import sys
-from argparse import Namespace
+import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,6 +28,7 @@ from bleen.host.state import Place
 from bleen.lifecycle import Phase, Verb
 from bleen.ports import Holder
 from bleen.testing.fakes import FakeMigrator
+from bleen.testing.interrupt import fork
 from bleen.testing.journals import ELSEWHERE
 from bleen.testing.proxies import self_signed
 from bleen.testing.service import NAME, FakeService
@@ -66,11 +69,12 @@ def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
     (file := tmp_path / "bleen.yaml").write_text(config.template("envoy", NAME))
     before, place, stat = service.release, service.place, os.stat
     monkeypatch.setenv("BLEEN_STATE", str(tmp_path))
+    given = (place.path, place.journal)
     if os.geteuid() == 0:
-        for path in (place.path, place.journal):
+        for path in given:
             os.chown(path, 65534, -1)
     else:  # nobody else can give a directory away
-        monkeypatch.setattr(os, "stat", lambda path, **more: stat("/" if path in (place.path, place.journal) else path, **more))
+        monkeypatch.setattr(os, "stat", lambda path, **more: stat("/" if path in given else path, **more))
     files = sorted(place.path.rglob("*"))
     assert main([*verb.split(), "--service", NAME, "-f", str(file)]) == 2
     name = pwd.getpwuid(os.stat(place.path).st_uid).pw_name
@@ -83,6 +87,37 @@ def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
     monkeypatch.setattr(os, "fstat", lambda _: theirs)
     place.must_be_ours()  # on a share that gives every file to one user it means nothing
     service.close()
+
+
+@pytest.mark.parametrize(
+    "words", ["rollback --service shop", "status", "plan 1.0", "deploy 1.0", "down --yes", "migrate status", "migrate contract --service shop", "doctor"]
+)
+def test_who_may_not_look_into_the_state_of_another_user_is_told_whose_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    """ "naming that user and how to become it": `no service` sent who had to roll back on to a `bleen up` that could only be refused."""
+    with tempfile.TemporaryDirectory() as place:  # one that everybody may look into
+        os.chmod(place, 0o755)
+        shut = Path(place, "state") if os.geteuid() == 0 else Path("/root")  # only root can become somebody else
+        Path(place, "bleen.yaml").write_text(config.template("envoy", "shop") + f"\ndatabase: {{url: 'sqlite:///{place}/db'}}\n")
+        shut.mkdir(mode=0o700, exist_ok=True)
+        monkeypatch.setenv("BLEEN_STATE", str(shut))
+        argv = [*words.split(), "-f", f"{place}/bleen.yaml"]
+        monkeypatch.setattr(sys, "argv", ["bleen", *argv])
+        main(argv)  # what it takes is loaded, from where the other user perhaps may not
+
+        def told() -> None:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            capsys.readouterr()
+            code, said = main(argv), capsys.readouterr()
+            way = f"`sudo -u root -- env BLEEN_STATE={shut} bleen {shlex.join(argv)}`"
+            text = f"{shut} belongs to root: nothing was changed; run this as that user: {way}"
+            assert (code, said.err, said.out) == (2, f"bleen: {text}\n", "")
+            with pytest.raises(UserError, match=re.escape(text)):
+                Place("shop").must_be_ours()  # which `up` asks before it makes anything
+
+        assert os.waitpid(fork(told), 0)[1] == 0
 
 
 def test_a_user_who_has_no_name_is_become_by_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +181,7 @@ def test_status_says_that_a_version_to_which_a_rollback_did_not_get_is_well_by_n
     halted, access = service.drive().halted, Access(service.place, service.journal)
     assert picture.of(access)["rollback"]["reason"] == halted
     service.platform.recover("1.0")
-    assert picture.of(access)["rollback"]["reason"] == f"{halted}; it is well by now: `bleen resume` goes back to 1.0"
+    assert picture.of(access)["rollback"]["reason"] == f"1.0 is well by now, and `bleen resume` goes back to it; release 2 halted: {halted}"
     service.close()
 
 
@@ -180,7 +215,7 @@ def test_a_deploy_that_cannot_be_recorded_leaves_no_secrets_and_says_who_is_in_t
     with sqlite3.connect(service.place.journal, isolation_level=None) as lock:
         lock.execute("BEGIN IMMEDIATE")
         with pytest.raises(UserError, match=rf"nothing was changed: the journal .* is locked by another process: pid {os.getpid()} \("):
-            deploy._open(Namespace(), planned, service.driver(), None)  # type: ignore[arg-type]
+            deploy._record(planned, service.driver())
         lock.execute("ROLLBACK")
     assert list(service.place.secrets.iterdir()) == []
     service.close()

@@ -555,6 +555,8 @@ def test_no_port_is_given_to_two_environments_of_a_host_and_none_again_at_once(h
     with socket.create_server(("127.0.0.1", low + 1)):
         host.platform().provision(GREEN, "1.0", 2, 1)
         other.platform().provision(GREEN, "1.0", 1, 1)
+        with pytest.raises(Refused, match=r"only 0 of 1 ports are free .*; given out there: other 1, shop 2; set platform.process.ports to a larger range"):
+            other.platform(ports=[low, low + 3]).provision(BLUE, "1.0", 1, 1)
     assert [t.port for t in host.platform().running()[GREEN].targets] == [low, low + 2]
     assert [t.port for t in other.platform().running()[GREEN].targets] == [low + 3]
     host.retire(GREEN)

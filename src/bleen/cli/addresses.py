@@ -26,10 +26,12 @@ def of_nobody_else(place: Place, wanted: Mapping[str, Any]) -> None:
         theirs = router_of(Place(name))
         for address in (wanted["listen"], wanted["preview"]):
             if address in (theirs.get("listen"), theirs.get("preview")):
-                raise UserError(
-                    f"{address} is an address of the service {name}: choose another in bleen.yaml; or, if {name} is to be gone for good,"
-                    f" `bleen down --yes --service {name}`, then remove {Place(name).path}"
-                )
+                raise UserError(f"{address} is an address of the service {name}: {_instead_of(Place(name))}")
+
+
+def _instead_of(other: Place) -> str:
+    """What to do about an address that another service of the same state has."""
+    return f"{_ANOTHER}; or, if {other.service} is to be gone for good, `bleen down --yes --service {other.service}`, then remove {other.path}"
 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -99,9 +101,11 @@ def _held(place: Place, pid: int) -> Taken:
     owner = state.holding(record)
     if owner is None:
         return Taken(f"{why}{_orphan(Path(record))}", f"end it, or {_ANOTHER}")
-    if os.path.realpath(owner.path) != os.path.realpath(place.path):
+    if os.path.realpath(owner.root) != os.path.realpath(place.root):
         way = f"`{state.chosen(owner.root, 'status', '--service', owner.service)}` shows it: go on with that state, or {_ANOTHER}"
         return Taken(f"{why}, which serves {owner.service} of another state, {owner.root}", way)
+    if owner.service != place.service:  # with an address that holds this one, or is held by it, as 0.0.0.0 does
+        return Taken(f"{why}, which serves the service {owner.service}", _instead_of(owner))
     if not Path(record).is_relative_to(owner.router):
         return Taken(f"{why}, which is a copy of {place.service}", _ANOTHER)
     if os.path.exists(record):

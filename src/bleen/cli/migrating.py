@@ -180,7 +180,4 @@ def pending_lines(found: list[Pending]) -> list[str]:
 
 def _known(args: Namespace, loaded: Config) -> Access | None:
     service = described(args, loaded.service)
-    try:
-        return open_service(Namespace(service=service, file=args.file))
-    except UserError:
-        return None
+    return open_service(Namespace(service=service, file=args.file)) if state.Place(service).known else None

@@ -125,7 +125,7 @@ def _rollback(access: Access, newest: Release | None, providers: Providers, look
     if newest is not None and newest.phase is Phase.ROLLING_BACK:
         reason = newest.halted or f"going back to {newest.plan.old_version}"
         if newest.halted and newest.plan.old and not _unwell(looks.get(newest.plan.old) or _look(providers, newest.plan.old)):
-            reason += f"; it is well by now: `bleen resume` goes back to {newest.plan.old_version}"
+            reason = f"{newest.plan.old_version} is well by now, and `bleen resume` goes back to it; release {newest.id.number} halted: {newest.halted}"
         return {"ready": False, "to": newest.plan.old_version, "reason": reason}
     if newest is None or newest.phase not in REVERSIBLE:
         reason = "no release has been promoted" if newest is None else f"no rollback window is open: release {newest.id.number} is in {newest.phase}"
@@ -243,7 +243,7 @@ def _serving(picture: dict[str, Any]) -> str:
     if not picture["up"]:
         return f" is down{', ' + active['version'] + ' would serve' if active else ''}; `bleen up` starts it"
     if not picture["router"]["listens"]:
-        return f": NOBODY ANSWERS on {picture['router']['listen']}{', ' + active['version'] + ' should' if active else ''}; `bleen up` starts the router"
+        return f": NOBODY ANSWERS on {picture['router']['listen']}{', ' + active['version'] + ' should' if active else ''}; {picture['drift']}"
     if not picture["router"]["answers"]:
         return f": the router does not answer, so what serves is not known{'; last seen: ' + active['version'] if active else ''}"
     if not active:
@@ -284,7 +284,7 @@ def lines(picture: dict[str, Any]) -> list[str]:
             said.append(f"  waits for {release['waiting']['why']}" + (f", {show.span(left)} at the most" if left is not None else ""))
     but = f"; {back['reason']}" if back["reason"] else ""
     said.append(f"rollback: ready, to {back['to']}{but}" if back["ready"] else f"rollback: not ready: {back['reason']}")
-    if picture["drift"]:
+    if picture["drift"] and picture["router"]["listens"]:  # else it has been said first
         said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
     if picture["router"]["certificate"]:
         goes_on = "the router goes on with the one that it has: " if picture["router"]["answers"] else ""

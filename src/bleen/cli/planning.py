@@ -151,7 +151,7 @@ def _given(values: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
 
 def known(args: Namespace, loaded: Config) -> Access | None:
     """The service that the file describes, None if there is none on this host yet: before the first `up`, or on a machine of CI."""
-    return _known(args, loaded) if Place(described(args, loaded.service)).journal.exists() else None
+    return _known(args, loaded) if Place(described(args, loaded.service)).known else None
 
 
 def _known(args: Namespace, loaded: Config) -> Access:

@@ -79,7 +79,9 @@ class Place:
         """Raises UserError if it belongs to another user than who we are, root too: with what we would make there, and start, its own could not go on."""
         try:
             owner = os.stat(self.path).st_uid
-        except OSError:  # nothing is there yet; or nobody may look, which is said where somebody has to
+        except PermissionError:
+            raise _shut(self.path) from None
+        except OSError:  # nothing is there yet
             return
         if owner == os.geteuid() or _would_own(owner, self.path):
             return
@@ -90,12 +92,12 @@ class Place:
                 mine, theirs = (f"`chown -R {user(uid)} {shlex.quote(str(self.path))}`" for uid in (os.geteuid(), owner))
                 way = f"as root, give all of it to the one as whom it runs, {mine} or {theirs}"
                 raise UserError(f"{self.path} belongs to {user(owner)}, and {self.journal.name} in it to {user(os.geteuid())}: nothing was changed; {way}")
-        name, root = user(owner), os.geteuid() == 0
-        become = ["runuser" if root else "sudo", "-u", name]
-        if name == str(owner):  # which has no name
-            name, become = f"user {owner}", ["setpriv", "--reuid", str(owner), "--clear-groups"] if root else ["sudo", "-u", f"#{owner}"]
-        way = shlex.join([*become, "--", "env", f"BLEEN_STATE={self.root}", "bleen", *sys.argv[1:]])  # sudo keeps no variable
-        raise UserError(f"{self.path} belongs to {name}: nothing was changed; run this as that user: `{way}`")
+        raise _another_s(self.path, owner, self.root)
+
+    @property
+    def known(self) -> bool:
+        """Whether a service is known there. Raises UserError where we may not look."""
+        return _is_there(self.journal)
 
     def came_from(self, file: Path) -> str:
         """The bleen.yaml that it was last brought up or released from, where that is another one than this; else empty."""
@@ -132,7 +134,7 @@ def find(file: Path) -> Place:
 def named(service: str) -> Place:
     """The place of a service. Raises UserError if there is none."""
     place = Place(service)
-    if "/" in service or not os.path.exists(place.journal):  # which is False for a name that is too long, too
+    if "/" in service or not place.known:
         way = _elsewhere(lambda other: os.path.exists(Place(service, other).journal)) if "/" not in service else ""
         raise UserError(f"no service {service!r} under {root()}: {way or 'run `bleen up` with its bleen.yaml first'}")
     return place
@@ -152,8 +154,47 @@ def chosen(at: Path, *words: str) -> str:
 
 
 def services() -> list[str]:
-    """The services of this host that have a journal."""
-    return sorted(p.parent.name for p in (root() / "services").glob("*/journal.db"))
+    """The services of this host that have a journal. Raises UserError where we may not look."""
+    at = root() / "services"
+    try:
+        names = os.listdir(at)
+    except PermissionError:
+        raise _shut(at) from None
+    except OSError:  # nothing is there yet
+        return []
+    return sorted(name for name in names if os.path.exists(Place(name).journal))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something is there. Raises UserError where we may not look, as it may well be."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        raise _shut(path) from None
+    except OSError:  # a name that is too long is that of nothing, too
+        return False
+    return True
+
+
+def _shut(path: Path) -> UserError:
+    """What keeps us from looking at a path: the nearest directory above it that can be seen, and whose it is."""
+    shut = next(each for each in (path, *path.parents) if os.path.exists(each))
+    owner = os.stat(shut).st_uid
+    if owner == os.geteuid():
+        return UserError(f"{shut} lets nobody look into it, though it is ours: nothing was changed; `chmod u+rwx {shut}`, then try again")
+    return _another_s(shut, owner, root())
+
+
+def _another_s(path: Path, owner: int, at: Path) -> UserError:
+    """What belongs to another user, and how to become that one, with the state at this root."""
+    import shlex
+
+    name, from_root = user(owner), os.geteuid() == 0
+    become = ["runuser" if from_root else "sudo", "-u", name]
+    if name == str(owner):  # which has no name
+        name, become = f"user {owner}", ["setpriv", "--reuid", str(owner), "--clear-groups"] if from_root else ["sudo", "-u", f"#{owner}"]
+    way = shlex.join([*become, "--", "env", f"BLEEN_STATE={at}", "bleen", *sys.argv[1:]])  # sudo keeps no variable
+    return UserError(f"{path} belongs to {name}: nothing was changed; run this as that user: `{way}`")
 
 
 def _would_own(owner: int, directory: Path) -> bool:

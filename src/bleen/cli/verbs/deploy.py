@@ -90,9 +90,11 @@ def run(args: Namespace) -> int:
     driver = access.driver()
     with Following(args, access, driver) as following:
         try:
-            _make_way(args, access, driver, following)
-            planned = planning.make(args)
-            release = _open(args, planned, driver, following)
+            opened = _open(args, access, driver, following)
+            if isinstance(opened, int):
+                access.leave(driver, access.newest())
+                return opened
+            release = opened
             if not args.json:
                 print("".join(f"note: {warning}\n" for warning in release.plan.warnings), end="", flush=True)
             if not args.json and not access.watched:
@@ -113,26 +115,33 @@ def run(args: Namespace) -> int:
     return _end(args, access, release)
 
 
-def _open(args: Namespace, planned: planning.Planned, driver: Driver, following: Following) -> Release:
-    """Records the release; waits again if somebody else was faster. What was staged for one that was not recorded is removed."""
-    access = planned.access
-    planning.sweep(access)
+def _open(args: Namespace, access: Access, driver: Driver, following: Following) -> Release | int:
+    """Records the release, once nothing is in its way; the exit code instead, if by then it would bring nothing."""
     while True:
-        secrets = planning.stage(access.place, planned.config)
-        plan = planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets})
-        try:
-            release = driver.unblocked(partial(access.journal.open, access.name, plan, who()))
-        except Exception as error:
-            Path(secrets).unlink(missing_ok=True)
-            if isinstance(error, Unavailable):
-                raise UserError(f"nothing was changed: {error}") from None
-            if not isinstance(error, Busy):
-                raise
-            _make_way(args, access, driver, following)
-            planned = planning.make(args)  # what is active may be another one now
-        else:
+        _make_way(args, access, driver, following)
+        planned = planning.make(args)  # what is active may be another one now
+        if (code := _nothing_to_do(args, planned)) is not None:
+            return code
+        if release := _record(planned, driver):
             access.place.comes_from(planned.config.path)
             return release
+
+
+def _record(planned: planning.Planned, driver: Driver) -> Release | None:
+    """Records the release; None if somebody else was faster. What was staged for one that was not recorded is removed."""
+    access = planned.access
+    planning.sweep(access)
+    secrets = planning.stage(access.place, planned.config)
+    plan = planned.plan._replace(platform={**planned.plan.platform, "secrets": secrets})
+    try:
+        return driver.unblocked(partial(access.journal.open, access.name, plan, who()))
+    except Exception as error:
+        Path(secrets).unlink(missing_ok=True)
+        if isinstance(error, Unavailable):
+            raise UserError(f"nothing was changed: {error}") from None
+        if not isinstance(error, Busy):
+            raise
+        return None
 
 
 def _make_way(args: Namespace, access: Access, driver: Driver, following: Following) -> None:

@@ -122,7 +122,7 @@ def _service(args: Namespace) -> Iterator[Finding]:
     if wanted["kind"] == "haproxy" and haproxy.installed() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
     yield from _lent(wanted["listen"], wanted["preview"])
-    if not place.journal.exists():
+    if not place.known:
         yield from _addresses(place, wanted)
         yield Finding("warn", f"{loaded.service} is not up", "`bleen up` starts it")
         return
@@ -196,7 +196,7 @@ def _running(access: Access) -> Iterator[Finding]:
         if router["answers"]
         else Finding("no", seen["drift"])
         if router["listens"]
-        else Finding("no", f"nobody answers on {router['listen']}: the router does not run", "`bleen up` starts it with the routing that it had")
+        else Finding("no", f"nobody answers on {router['listen']}: {seen['drift']}")
     )
     for name, each in seen["environments"].items():
         if each["unwell"]:

@@ -38,7 +38,7 @@ def run(args: Namespace) -> int:
     if note := moved(place, Path(args.file)):
         print(f"note: {note}", file=sys.stderr)
     addresses.of_nobody_else(place, wanted)
-    if not place.journal.exists():
+    if not place.known:
         addresses.usable(place, wanted)
     place.make()
     access = Access(place, wiring.journal(place))

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,9 +43,11 @@ def giving_out(lock: Path, limits: Sequence[int], count: int, patience: float = 
             if port not in taken and _is_free(port):
                 found.append(port)
         if len(found) < count:
+            given = Counter(taken[port] for port in usable if port in taken)
+            whose = f"; given out there: {', '.join(f'{service} {number}' for service, number in sorted(given.items()))}" if given else ""
             raise Refused(
                 f"only {len(found)} of {count} ports are free in {low}-{high} (without {kernel[0]}-{kernel[-1]}, from which the kernel gives ports to"
-                " clients); set platform.process.ports to a larger range"
+                f" clients){whose}; set platform.process.ports to a larger range"
             )
         keep_count(handle, found[-1])
         yield tuple(found)
@@ -80,13 +83,15 @@ def stranger(port: int, record: Path) -> Stranger | None:
     return Stranger(processes.holder(set(found)), next(iter(found.values())).uid) if found else None
 
 
-def _recorded(services: Path) -> set[int]:
-    """A record that cannot be read is its own service's trouble: whoever still listens on its ports is seen by ``_is_free``."""
-    found: set[int] = set()
+def _recorded(services: Path) -> dict[int, str]:
+    """The ports that were given out, and which service has each. A record that cannot be read is its own service's trouble: whoever still listens on its
+    ports is seen by ``_is_free``.
+    """
+    found: dict[int, str] = {}
     for path in services.glob("*/environments/*"):
         with suppress(Unavailable):
             if path.name[0] != "." and (record := process_record.read(path)):
-                found.update(record.ports)
+                found.update(dict.fromkeys(record.ports, path.parent.parent.name))
     return found
 
 
