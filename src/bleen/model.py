@@ -34,6 +34,11 @@ class Environment(NamedTuple):
         return cls(name, int(number))
 
 
+def apart_from(service: str) -> str:
+    """What stands among the migrations that a version ships where it need ship none of another service, as it uses nothing that they change."""
+    return f"all of {service}"
+
+
 class Target(NamedTuple):
     """An address that a router can send to."""
 

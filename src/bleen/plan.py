@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bleen.errors import Refused
-from bleen.model import NAMES, Environment
+from bleen.model import NAMES, Environment, apart_from
 
 _TEMPLATE = r"\{(port|version|environment|instance)\}|(\$\$\{|\{\{[a-z][a-z0-9_]*\}\})|\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
 """Compiled where it is first used: only what starts something needs it."""
@@ -78,9 +78,15 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...] = ()
     database: Mapping[str, Any] = {}
     """What becomes of the schema: ``dialect``, ``folder``, ``contract`` (manual, auto), ``migrations`` (name to check sum, all that the version ships),
-    ``expands`` and ``contracts`` (names, in order), ``final`` (those of ``expands`` that nothing undoes), ``before`` (names, what the version before ships),
+    ``expands`` and ``contracts`` (names, in order), ``final`` (those of ``expands`` that nothing undoes), ``before`` (``ships`` of the version before),
     ``smoke`` and ``secrets`` (the smoke tests of the version before, and where what they refer to lies), ``clone`` (whether there is one to rehearse on),
-    ``home`` (where the version's commands run; None if it has none). Empty without a database."""
+    ``home`` (where the version's commands run; None if it has none), ``apart`` (services of whose migrations the version need ship none, and why; perhaps not
+    there). Empty without a database."""
+
+    @property
+    def ships(self) -> frozenset[str]:
+        """See ``ports.Shipping.migrations``."""
+        return frozenset((*self.database.get("migrations", ()), *map(apart_from, self.database.get("apart", ()))))
 
     @property
     def new_words(self) -> str:
@@ -107,7 +113,7 @@ class Plan(NamedTuple):
         import hashlib  # only verbs that make a plan compare one
 
         platform = {name: value for name, value in self.platform.items() if name != "secrets"}
-        database = {name: value for name, value in self.database.items() if name in ("dialect", "folder", "contract", "migrations")}
+        database = {name: value for name, value in self.database.items() if name in ("dialect", "folder", "contract", "migrations", "apart")}
         same = self._replace(environment="", old=None, old_version="", old_replicas=0, platform=platform, warnings=(), database=database)
         return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 

@@ -149,7 +149,7 @@ class Shipping(NamedTuple):
     environment: Environment
     version: str
     migrations: frozenset[str]
-    """The names of those that its version ships."""
+    """The names of those that its version ships, and for each service whose it need not ship, what ``model.apart_from`` says of that."""
     processes: int
     share: int
     """Percent of production traffic."""

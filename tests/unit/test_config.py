@@ -306,6 +306,8 @@ def test_a_file_that_is_not_there_or_a_directory_is_a_fault(tmp_path: Path) -> N
         ("promotion", "auto", "is a single value; it is a mapping with the keys mode, deadline, then, steps"),
         ("after_window", "stopp", "is not one of stop, keep"),
         ("after_window", "{replicas: 1, x: 2}", "is not {replicas: N}"),
+        ("database", "{url: 'sqlite:////x.db', apart: {shop: why}}", "apart names shop, which is this service"),
+        ("database", "{url: 'sqlite:////x.db', apart: {desk: ''}}", "is empty"),
         ("router", "{}", "names no router"),
         ("router", '{nginx: {listen: "127.0.0.1:80"}}', "`nginx` is not a key of router; there are envoy, haproxy"),
         (

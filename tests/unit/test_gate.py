@@ -3,7 +3,7 @@
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Known
 from bleen.database.server import Session
-from bleen.model import Environment
+from bleen.model import Environment, apart_from
 from bleen.ports import Shipping
 
 NAME = "0007_full_name"
@@ -68,6 +68,13 @@ def test_it_is_shut_while_another_service_on_the_database_does_not_ship_the_migr
     (found,) = shut(others=(Known("worker", "blue-2", "7", frozenset()), Known("mailer", "green-1", "3", frozenset({NAME}))))
     assert found.why.startswith("worker shares this database, and its blue-2 (7) does not ship 0007_full_name; ")
     assert "`bleen migrate forget worker`" in found.why
+
+
+def test_another_service_that_uses_nothing_of_this_one_s_keeps_it_open_and_so_do_its_sessions() -> None:
+    """Only when every environment that exists ships that migration, or says that it uses nothing which those of that service change."""
+    worker, session = Known("worker", "blue-2", "7", frozenset({apart_from("shop")})), Session(9, named("worker", "blue"), "shop", "", "idle")
+    assert obstacles(NAME, Around("shop", (GREEN,)), (worker,), (OURS, session), {}, (), "shop") == []
+    assert len(obstacles(NAME, Around("shop", (GREEN,)), (worker,), (OURS, session), {}, (), "store")) == 2
 
 
 def test_what_the_ledger_remembers_of_the_own_service_does_not_count() -> None:

@@ -1,6 +1,6 @@
 """What a version's migrations mean for a plan: read, judged by the rules, and compared with what the database has seen."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from bleen.database import connect, dialect, reverting
 from bleen.database.command import judging, revisions
 from bleen.database.command.home import Home, home_of
 from bleen.database.foresight import Foresight
-from bleen.database.gate import named
+from bleen.database.gate import lives_with, named, saying, ways
 from bleen.database.ledger import Entry, State, beside, check
 from bleen.database.migration import Command, Migration, Pair, read_all
 from bleen.database.parts import contracts, final, words
@@ -23,6 +23,7 @@ from bleen.database.server import Server
 from bleen.database.statements import Dialect
 from bleen.errors import PortError, Refused, UserError
 from bleen.host.state import Place
+from bleen.model import apart_from
 from bleen.plan import Plan
 
 
@@ -42,10 +43,11 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
             lost = schema.lost(there)
-            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there)
+            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there, shared.apart)
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
             bare = schema.server.bare()
             strands = schema.ledger.strands()
+            held = [*_held(schema, plan.service, migrations)]
             risks = [strands] * bool(strands) + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
         finally:
             schema.server.close()
@@ -64,7 +66,8 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
         "clone": bool(shared.clone) and not bare,  # nobody minds what would fail there
         "home": _settings(loaded, plan.version) if any(m.command != Command() for m in migrations) else None,
-        "before": sorted(before.database.get("migrations", {})) if before else [],
+        "before": sorted(before.ships) if before else [],
+        **({"apart": dict(shared.apart)} if shared.apart else {}),
         "smoke": list(before.smoke) if before else [],
         "secrets": before.platform.get("secrets", "") if before else "",
     }
@@ -78,9 +81,22 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         *_warned(new, kind),
         *unjudged,
         *risks,
+        *held,
         *(_stars(new, before) if before and kind == "postgres" else ()),
     )
     return plan._replace(database=wanted, platform=signed, warnings=warnings)
+
+
+def _held(schema: Schema, service: str, migrations: Sequence[Migration]) -> Iterator[str]:
+    """By which other services contracts will be held up, unless those say something."""
+    done = {entry.name for entry in schema.ledger.entries() if entry.service != service or entry.state is State.CONTRACTED}
+    due = [m.name for m in migrations if contracts(m) and m.name not in done]
+    waits: dict[str, set[str]] = {}
+    for known in schema.ledger.environments():
+        if known.service != service and (lacks := {name for name in due if not lives_with(known.migrations, name, service)}):
+            waits.setdefault(known.service, set()).update(lacks)
+    for other, names in sorted(waits.items()):
+        yield f"{other} shares this database, and does not ship {', '.join(sorted(names))}, whose contract waits for that; {ways(other, service)}"
 
 
 def _must_answer(clone: str, kind: Dialect) -> None:
@@ -141,28 +157,32 @@ def allowed(
     home: Home | None = None,
     service: str = "",
     there: Mapping[str, frozenset[str]] = {},
+    apart: Collection[str] = (),
 ) -> None:
     """Raises UserError if a version must not come onto this database: it does not know a contract that was done, brings a migration that was changed after
     it had been applied, or one that the rules forbid or that could never be kept in step or filled. What a command prints of its SQL is judged too; ``home``,
     where it runs, is needed where there is one; ``service``: whose version it is; ``there``: its versions that exist, and what each ships, which tell what the
-    ledger no longer can.
+    ledger no longer can; ``apart``: other services of whose migrations it need ship none.
     """
     lacks = {each: ships - {m.name for m in migrations} for each, ships in there.items()}
     if lost := schema.lost({each: names for each, names in lacks.items() if names}):
         raise UserError(f"version {version} does not ship all that was: {lost}, or release a version that ships it all")
     try:
-        _fits(schema, version, migrations, home, service)
+        _fits(schema, version, migrations, home, service, apart)
     except UserError as error:
         if lost := schema.lost(there):  # what is to be expanded anew may be there
             raise UserError(f"{error}; {lost}") from None
         raise
 
 
-def _fits(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None, service: str) -> None:
+def _fits(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None, service: str, apart: Collection[str]) -> None:
     """Implements ``allowed``, as the ledger tells it."""
     entries = {entry.name: entry for entry in schema.ledger.entries()}
-    if missing := schema.outdated({m.name for m in migrations}):
-        raise UserError(f"version {version} does not ship {missing}; the way on is a version that does")
+    ships = {*(m.name for m in migrations), *map(apart_from, apart)}
+    if missing := schema.outdated(ships):
+        owners = sorted({each.service for each in schema.missing(ships)} - {service, ""}) if service else []
+        way = "".join(f", or, {saying(service, owner)}" for owner in owners)
+        raise UserError(f"version {version} does not ship {missing}; the way on is a version that does{way}")
     try:
         for migration in migrations:
             if migration.name in entries:
@@ -173,7 +193,8 @@ def _fits(schema: Schema, version: str, migrations: Sequence[Migration], home: H
         raise UserError("\n".join(f"{name} is half reverted: `bleen migrate revert {name}` ends that, then try again" for name in half))
     new = [m for m in migrations if m.name not in entries]
     begun = [m for m in migrations if m in new or entries[m.name].state is State.EXPANDING]
-    behind = [_same_number(m.name, each) for m in new for each in entries.values() if each.migration.number == m.number]
+    near = [each for each in entries.values() if each.service not in apart]
+    behind = [_same_number(m.name, each, service) for m in new for each in near if each.migration.number == m.number]
     try:
         revisions.placed(schema.server, begun, home, [entry.migration for entry in entries.values()])
     except Refused as error:
@@ -194,12 +215,13 @@ def _fits(schema: Schema, version: str, migrations: Sequence[Migration], home: H
         raise UserError("\n".join(wrong))
 
 
-def _same_number(name: str, entry: Entry) -> str:
-    """Once both are on a database, no version can ship both, and so no contract of either can ever be done."""
+def _same_number(name: str, entry: Entry, service: str) -> str:
+    """Once both are on a database, no version can ship both, and so no contract of either can ever be done, but of services that are apart."""
     whose = f" ({entry.service} brought it)" if entry.service else ""
-    return (
-        f"{name} has the number of {entry.name}, which is on this database already{whose}: give it another number, or `bleen migrate revert {entry.name}` first"
-    )
+    said = f"{name} has the number of {entry.name}, which is on this database already{whose}: give it another number, or"
+    if service and entry.service not in ("", service):
+        return f"{said}, {saying(service, entry.service)}"
+    return f"{said} `bleen migrate revert {entry.name}` first"
 
 
 def _first(migration: Migration) -> str:

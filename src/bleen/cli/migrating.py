@@ -3,7 +3,7 @@
 import json
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +54,12 @@ class Opened(NamedTuple):
         if not found:
             raise UserError(f"version {version} has no migrations: {shared.folder} is empty or no directory")
         return found
+
+    @property
+    def apart(self) -> Collection[str]:
+        """The services of whose migrations a version need ship none, as bleen.yaml says today."""
+        shared = config.database(self.config, "")
+        return shared.apart if shared else ()
 
     def around(self) -> Around:
         """What the service does now, as its router and its platform say; where no release of it is known, what the database remembers of it."""
@@ -132,7 +138,7 @@ def shipping(access: Access, newest: Release | None) -> list[Shipping]:
     shares, found = providers.router.routing().shares, []
     for environment, runs in providers.platform.running().items():
         release = access.release_of(environment)
-        ships = frozenset(release.plan.database.get("migrations", ())) if release else frozenset[str]()
+        ships = release.plan.ships if release else frozenset[str]()
         found.append(Shipping(environment, runs.version or (release.plan.version if release else ""), ships, runs.alive, shares.get(environment, 0)))
     return found
 

@@ -96,6 +96,8 @@ class Database(NamedTuple):
     contract: str
     clone: str
     """The url of a copy, a secret too; empty if there is none."""
+    apart: Mapping[str, str]
+    """The other services of whose migrations it need ship none, and why."""
 
 
 def database(config: Config, version: str) -> Database | None:
@@ -104,7 +106,8 @@ def database(config: Config, version: str) -> Database | None:
     if file is None:
         return None
     folder = str(config.beside(filled(file.migrations, {"version": version})))
-    return Database(filled(file.url, {}, config.values), folder, file.contract, filled(file.clone, {}, config.values) if file.clone else "")
+    clone = filled(file.clone, {}, config.values) if file.clone else ""
+    return Database(filled(file.url, {}, config.values), folder, file.contract, clone, file.apart)
 
 
 def lacking(config: Config) -> list[Fault]:

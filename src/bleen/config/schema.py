@@ -207,6 +207,11 @@ class Database(Strict):
         description="A copy of the database, which you made: each expand is carried out there first, and undone, before this one is touched.",
         examples=["${CLONE_URL}"],
     )
+    apart: dict[ServiceName, Line] = Field(
+        default={},
+        description="Other services on this database, each with the reason why this one uses nothing that their migrations change: it need not ship those.",
+        examples=[{"billing": "orders has tables of its own"}],
+    )
 
 
 class File(Strict):
@@ -226,6 +231,12 @@ class File(Strict):
     after_window: AfterWindow = Field(
         default="stop", validate_default=True, description="What becomes of the old environment after the window: stop, keep or {replicas: N}."
     )
+
+    @model_validator(mode="after")
+    def _of_others(self) -> "File":
+        if fit(self.service, self.database) and self.database and fit(self.database.apart) and self.service in self.database.apart:
+            raise Misfit("database", f"apart names {self.service}, which is this service, which ships its own migrations; name others that are on its database")
+        return self
 
 
 class _Written(GenerateJsonSchema):

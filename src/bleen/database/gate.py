@@ -4,13 +4,13 @@ Evidence is not proof: a session behind a pooler, or one that does not say what 
 names the reason why it may be opened all the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bleen.database.ledger import Known
 from bleen.database.migration import speaks_of
 from bleen.database.server import Session
-from bleen.model import Environment
+from bleen.model import Environment, apart_from
 from bleen.ports import Shipping
 
 
@@ -23,6 +23,10 @@ class Around(NamedTuple):
     """Why the way back is still open, and until when; empty if it is not."""
     known: bool = True
     """Whether whoever asks knows of a release of it; else ``environments`` are those that the database remembers."""
+
+    def apart(self, owner: str) -> bool:
+        """Whether every environment says that it uses nothing which the migrations of another service change: theirs and its own are in no order."""
+        return owner not in ("", self.service) and bool(self.environments) and all(apart_from(owner) in e.migrations for e in self.environments)
 
     @property
     def hearsay(self) -> str:
@@ -60,28 +64,50 @@ class Obstacle(NamedTuple):
         return f"{self.why}; --because REASON opens it all the same{named}" if self.unseen else self.why
 
 
+def lives_with(ships: Collection[str], migration: str, owner: str) -> bool:
+    """Whether a version can live with a contract: it ships that migration, or says that it uses nothing which those of its ``owner`` change."""
+    return migration in ships or (bool(owner) and apart_from(owner) in ships)
+
+
+def saying(service: str, owner: str) -> str:
+    """How a service says that it can live with all contracts of another one."""
+    return f"if {service} uses nothing that the migrations of {owner} change, write `database: {{apart: {{{owner}: WHY}}}}` into its bleen.yaml"
+
+
+def ways(service: str, owner: str) -> str:
+    """What a person may do about a service that does not ship a migration of another one."""
+    said = f"let it ship that, or, {saying(service, owner)}, and release it; " if owner not in ("", service) else ""
+    return f"{said}if that service is gone for good, `bleen migrate forget {service}` says so"
+
+
 def obstacles(
-    migration: str, around: Around, others: Sequence[Known], sessions: Sequence[Session], diverged: Mapping[str, int], earlier: Sequence[str]
+    migration: str,
+    around: Around,
+    others: Sequence[Known],
+    sessions: Sequence[Session],
+    diverged: Mapping[str, int],
+    earlier: Sequence[str],
+    owner: str = "",
 ) -> list[Obstacle]:
     """Everything that keeps the gate of one migration shut; nothing means that it is open.
 
     ``others``: environments of other services that share the database. ``diverged``: by pair, how many rows are out of step. ``earlier``: contracts that are
-    pending and come first.
+    pending and come first. ``owner``: the service that brought the migration.
     """
     found = [Obstacle(f"{name} comes first, and is pending") for name in earlier]
     if around.window:
         found.append(Obstacle(around.window))
     for each in around.environments:
-        if migration not in each.migrations:
+        if not lives_with(each.migrations, migration, owner):
             does = f"gets {each.share} % of the traffic" if each.share else f"runs {each.processes} processes" if each.processes else "exists"
             found.append(Obstacle(f"{each.environment} ({each.version}) {does}, and its version does not ship {migration}{around.hearsay}"))
     for other in others:
-        if other.service != around.service and migration not in other.migrations:
+        if other.service != around.service and not lives_with(other.migrations, migration, owner):
             why = f"{other.service} shares this database, and its {other.environment} ({other.version}) does not ship {migration}"
-            found.append(Obstacle(f"{why}; if that service is gone for good, `bleen migrate forget {other.service}` says so"))
+            found.append(Obstacle(f"{why}; {ways(other.service, owner)}"))
     way = f"`bleen migrate backfill {migration}` fills or shows them"
     found.extend(Obstacle(f"{count} rows of {pair} are out of step: {way}") for pair, count in diverged.items() if count)
-    return found + _sessions(migration, around, others, sessions)
+    return found + _sessions(migration, around, others, sessions, owner)
 
 
 def named(service: str, environment: str) -> str:
@@ -89,9 +115,9 @@ def named(service: str, environment: str) -> str:
     return f"bleen:{service}:{environment}"
 
 
-def _sessions(migration: str, around: Around, others: Sequence[Known], sessions: Sequence[Session]) -> list[Obstacle]:
-    ships = {named(around.service, e.environment.name): migration in e.migrations for e in around.environments}
-    ships |= {named(o.service, o.environment.rpartition("-")[0]): migration in o.migrations for o in others if o.service != around.service}
+def _sessions(migration: str, around: Around, others: Sequence[Known], sessions: Sequence[Session], owner: str) -> list[Obstacle]:
+    ships = {named(around.service, e.environment.name): e.migrations for e in around.environments}
+    ships |= {named(o.service, o.environment.rpartition("-")[0]): o.migrations for o in others if o.service != around.service}
     found = []
     for session in sessions:
         if session.application.startswith("bleen migrate"):
@@ -103,7 +129,7 @@ def _sessions(migration: str, around: Around, others: Sequence[Known], sessions:
             found.append(Obstacle(f"{who} is of an environment that has ended"))
         elif known is None:
             found.append(Obstacle(f"{who} is none that bleen knows: it may need the old shape", unseen=True))
-        elif not known:
+        elif not lives_with(known, migration, owner):
             found.append(Obstacle(f"{who} is of a version that does not ship {migration}"))
     serving = [e for e in around.environments if e.share]
     if serving and not any(s.application == named(around.service, e.environment.name) for e in serving for s in sessions):

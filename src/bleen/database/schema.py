@@ -10,7 +10,7 @@ from bleen.database import backfill, command, parts, reverting
 from bleen.database.command import HALVES, Half, revisions
 from bleen.database.command.home import Home
 from bleen.database.command.revisions import Standing
-from bleen.database.gate import Around, Obstacle, named, obstacles
+from bleen.database.gate import Around, Obstacle, lives_with, named, obstacles
 from bleen.database.ledger import Entry, Known, Ledger, State
 from bleen.database.migration import Backfill, Locks, Migration
 from bleen.database.pairs import Pairs
@@ -196,7 +196,9 @@ class Schema:
                 self.ledger.gone(service)
 
     def pending(self, around: Around, aside: str = "") -> list[Pending]:
-        """Every contract that has not been done, in their order, and what keeps its gate shut. ``aside``: the one that is not to be done, but set aside."""
+        """Every contract that has not been done, in their order, and what keeps its gate shut; those of services that this one is apart from come last, and
+        nothing waits for them. ``aside``: the one that is not to be done, but set aside.
+        """
         found: list[Pending] = []
         others = self.ledger.environments()
         strange = [Obstacle(_strange(each)) for each in self.ledger.elsewhere(around.service)[:1] if around.known]
@@ -214,10 +216,11 @@ class Schema:
                 uncounted += [] if stays else self._behind(entry)
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
-            shut = [*strange, *obstacles(entry.name, around, others, sessions, diverged, [p.migration for p in found]), *uncounted]
+            earlier = [p.migration for p in found if around.apart(p.service) == around.apart(entry.service)]
+            shut = [*strange, *obstacles(entry.name, around, others, sessions, diverged, earlier, entry.service), *uncounted]
             shut += self._losing(entry.migration) if stays else self._needing(entry.migration)
             found.append(Pending(entry.name, entry.migration.description, entry.at, entry.service, tuple(shut)))
-        return found
+        return sorted(found, key=lambda each: around.apart(each.service))
 
     def _needing(self, migration: Migration) -> list[Obstacle]:
         """What a contract would fail on, or make fail, after all that it has waited for; its files do not change any more: the way is one past them."""
@@ -258,11 +261,15 @@ class Schema:
         """The migrations whose contract was done, or has come so far that only versions which ship them can be on this database; or was set aside."""
         return [entry.name for entry in self.ledger.entries() if self._retracing.unshared(entry) and parts.contracts(entry.migration)]
 
+    def missing(self, ships: Collection[str]) -> list[Entry]:
+        """Those of ``contracted`` that a version cannot live with, by what it ships."""
+        return [entry for each in self.contracted() if not lives_with(ships, each, (entry := self._entry(each)).service)]
+
     def outdated(self, ships: Collection[str]) -> str:
         """What a version does not ship and cannot run without, and why; empty if it ships all of that. One that was set aside, and had nothing to keep in step,
         no version needs.
         """
-        missing = [self._entry(each) for each in self.contracted() if each not in ships]
+        missing = self.missing(ships)
         aside = [each for each in missing if self.ledger.aside(each)]
         gone = [each.name for each in missing if each not in aside and each.state is State.CONTRACTED]
         half = [each.name for each in missing if each not in aside and each.name not in gone]
@@ -418,7 +425,7 @@ class Schema:
         would go on to refuse its rows. Where its pairs are not kept in step by now, none may come.
         """
         for entry in self.ledger.entries():
-            known = all(entry.name in ships for ships in environments.values())
+            known = all(lives_with(ships, entry.name, entry.service) for ships in environments.values())
             if entry.state is State.CONTRACTING and not known and not self._retracing.unshared(entry):
                 self._put_back(entry, Refused(f"{entry.name}: its contract was begun"))
 

@@ -346,7 +346,7 @@ def _shipping(release: Release, world: World) -> list[Shipping]:
     """Every environment that exists, and this release's own, with the migrations that its version ships."""
     plan, routing = release.plan, world.router.routing()
     running = world.providers.platform.running()
-    ships = {release.environment: plan.database["migrations"], plan.old: plan.database["before"]}
+    ships = {release.environment: plan.ships, plan.old: plan.database["before"]}
     versions = {release.environment: plan.version, plan.old: plan.old_version} | {e: r.version for e, r in running.items() if r.version}
     exist = [release.environment, *(e for e in running if e != release.environment)]
     return [Shipping(e, versions.get(e, ""), frozenset(ships.get(e, ())), running[e].alive if e in running else 0, routing.shares.get(e, 0)) for e in exist]

@@ -15,6 +15,7 @@ from functools import partial
 from bleen.cli import exits, migrating
 from bleen.cli.asking import be_told_of_the_end
 from bleen.database.foresight import Foresight
+from bleen.database.gate import Around
 from bleen.database.schema import Pending
 from bleen.errors import PortError, UserError
 
@@ -33,7 +34,7 @@ def run(args: Namespace) -> int:
         raise UserError("--aside is for one contract, and for a reason: bleen migrate contract MIGRATION --aside --because REASON")
     with migrating.opened(args) as opened:
         pending = opened.pending(_aside(args))
-        wanted = _wanted(args, pending)
+        wanted = _wanted(args, pending, opened.around())
         if not wanted:
             migrating.tell(args, True, "no contract is pending", contracted=[])
             return exits.DONE
@@ -104,10 +105,10 @@ def _notes(opened: migrating.Opened, name: str) -> list[str]:
     ]
 
 
-def _wanted(args: Namespace, pending: list[Pending]) -> list[str]:
+def _wanted(args: Namespace, pending: list[Pending], around: Around) -> list[str]:
     names = [each.migration for each in pending]
     if args.migration is None:
-        return names
+        return [each.migration for each in pending if not around.apart(each.service)]
     if args.migration not in names:
         raise UserError(f"no contract of {args.migration} is pending" + (f"; pending are {', '.join(names)}" if names else ""))
     return names[: names.index(args.migration) + 1]

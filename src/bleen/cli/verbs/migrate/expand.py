@@ -16,7 +16,7 @@ def run(args: Namespace) -> int:
     with migrating.opened(args) as opened:
         migrations = opened.migrations(args.version)
         home = database.home(opened.config, args.version)
-        database.allowed(opened.schema, args.version, migrations, home, opened.service, opened.ships())
+        database.allowed(opened.schema, args.version, migrations, home, opened.service, opened.ships(), opened.apart)
         around = opened.around().environments
         environments, versions = {str(e.environment): e.migrations for e in around}, {str(e.environment): e.version for e in around}
         done = opened.schema.expand(migrations, opened.service, 0, environments, versions, home)

@@ -15,7 +15,8 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     with migrating.opened(args) as opened:
         migrations = opened.migrations(args.version)
-        database.allowed(opened.schema, args.version, migrations, database.home(opened.config, args.version), opened.service, opened.ships())
+        home = database.home(opened.config, args.version)
+        database.allowed(opened.schema, args.version, migrations, home, opened.service, opened.ships(), opened.apart)
         entries = {entry.name: entry.state for entry in opened.schema.ledger.entries()}
         new = [m for m in migrations if entries.get(m.name, State.EXPANDING) is State.EXPANDING]
         plans = [Foresight(opened.schema).plan(m, new[:n]) for n, m in enumerate(new)]

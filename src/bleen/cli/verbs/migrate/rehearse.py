@@ -24,7 +24,7 @@ def run(args: Namespace) -> int:
             raise UserError(f"on which copy? {args.file} names no `clone:` below database; say it there, or with --on URL")
         seen = {entry.name for entry in opened.schema.ledger.entries()}
         migrations, home = opened.migrations(args.version), database.home(opened.config, args.version, clone)
-        database.allowed(opened.schema, args.version, migrations, home, opened.service, opened.ships())
+        database.allowed(opened.schema, args.version, migrations, home, opened.service, opened.ships(), opened.apart)
         bare = opened.schema.server.bare()  # nobody minds what would be rehearsed there
         new = [] if bare else [m for m in migrations if m.name not in seen]
         environments = {str(e.environment): e.migrations for e in opened.around().environments}

@@ -1,0 +1,74 @@
+"""Two services on one database, each with migrations of its own that begin with 0001."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+
+import pytest
+
+from bleen.cli.database import allowed
+from bleen.database import connect
+from bleen.database.gate import Around
+from bleen.database.migration import Migration, parse
+from bleen.database.schema import Schema
+from bleen.errors import UserError
+from bleen.model import Environment, apart_from
+from bleen.ports import Shipping
+from dialects import DIALECTS, urls
+
+
+def migration(of: str) -> Migration:
+    files = {"expand.sql": f"CREATE TABLE new_{of} (id int);", "contract.sql": f"DROP TABLE {of};", "revert.sql": f"DROP TABLE new_{of};"}
+    return parse(f"0001_{of}", files, of)
+
+
+SHOP, DESK = migration("shop"), migration("desk")
+
+
+@pytest.fixture(params=DIALECTS)
+def schema(request: pytest.FixtureRequest) -> Iterator[Schema]:
+    with ExitStack() as stack:
+        server = stack.enter_context(closing(connect(urls(request.param, stack, request)[0])))
+        for of in ("shop", "desk"):
+            server.rows(f"CREATE TABLE {of} (id int)")
+        yield Schema(server)
+
+
+def ships(own: Migration, *apart: str) -> Mapping[str, frozenset[str]]:
+    return {"blue-1": frozenset({own.name, *map(apart_from, apart)})}
+
+
+def around(service: str, own: Migration, *apart: str) -> Around:
+    return Around(service, tuple(Shipping(Environment.parse(name), "1", names, 1, 0) for name, names in ships(own, *apart).items()))
+
+
+def waits(schema: Schema, around: Around) -> list[tuple[str, list[str]]]:
+    return [(each.migration, [o.why for o in each.obstacles if not o.unseen]) for each in schema.pending(around)]
+
+
+def test_each_contracts_and_releases_its_own_once_both_say_that_they_use_nothing_of_the_other(schema: Schema) -> None:
+    """Only when every environment that exists ships that migration, or says that it uses nothing which those of that service change."""
+    schema.expand([SHOP], "shop", 1, ships(SHOP), {"blue-1": "1"})
+    said = r"^0001_desk has the number of 0001_shop, .* \(shop brought it\): give it another number, or, if desk uses .* `database: \{apart: \{shop: WHY\}\}`"
+    with pytest.raises(UserError, match=said):
+        allowed(schema, "1", [DESK], service="desk")
+    allowed(schema, "1", [DESK], service="desk", apart=["shop"])
+    schema.expand([DESK], "desk", 1, ships(DESK, "shop"), {"blue-1": "1"})
+    assert waits(schema, around("desk", DESK, "shop"))[0] == (
+        "0001_desk",
+        [
+            "shop shares this database, and its blue-1 (1) does not ship 0001_desk; let it ship that, or, if shop uses nothing that the migrations of desk "
+            "change, write `database: {apart: {desk: WHY}}` into its bleen.yaml, and release it; "
+            "if that service is gone for good, `bleen migrate forget shop` says so"
+        ],
+    )
+    assert waits(schema, around("shop", SHOP))[1] == ("0001_shop", ["0001_desk comes first, and is pending"])
+    schema.expand([SHOP], "shop", 1, ships(SHOP, "desk"), {"blue-1": "1"})
+    for service, own, other in (("desk", DESK, "shop"), ("shop", SHOP, "desk")):
+        assert waits(schema, around(service, own, other))[0] == (own.name, [])
+    assert schema.contract("0001_shop") == ()
+    missing = r"^version 2 does not ship 0001_shop, which is contracted: .*; the way on is a version that does, or, if desk uses nothing .* \{shop: WHY\}"
+    with pytest.raises(UserError, match=missing):
+        allowed(schema, "2", [DESK], service="desk")
+    allowed(schema, "2", [DESK], service="desk", apart=["shop"])
+    schema.expand([DESK], "desk", 1, ships(DESK, "shop"), {"blue-1": "2"})
+    assert waits(schema, around("desk", DESK, "shop")) == [("0001_desk", [])]
