@@ -16,7 +16,6 @@ from bleen.database import connect
 from bleen.database.command import revisions
 from bleen.database.command.home import Home
 from bleen.database.gate import Around
-from bleen.database.ledger import beside
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.worker import row
@@ -111,8 +110,7 @@ def opened(args: Namespace) -> Iterator[Opened]:
     try:
         known = _known(args, loaded)
         told, identity = (lambda text: None if args.json else print(text, flush=True)), known.place.identity if known else ""
-        place = known.place if known else state.Place(loaded.service)
-        schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity, beside(place.ledgers, shared.url))
+        schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity)
         try:
             yield Opened(schema, loaded, known)
         finally:
