@@ -119,6 +119,14 @@ def opened(args: Namespace) -> Iterator[Opened]:
         raise UserError(str(error)) from None
 
 
+@contextmanager
+def acting(args: Namespace) -> Iterator[Opened]:
+    """As ``opened``, for who changes the database. Raises UserError if the service that releases on it belongs to another user."""
+    with opened(args) as found:
+        state.Place(found.service).must_be_ours()
+        yield found
+
+
 def file_of(args: Namespace) -> str:
     """``args.file``; where there is none, that which the service of ``--service`` was last brought up or released from."""
     return (state.named(args.service).came_from(Path(args.file)) if args.service and not os.path.exists(args.file) else "") or str(args.file)
