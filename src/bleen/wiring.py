@@ -83,7 +83,7 @@ def _migrator(place: Place, release: Release | None) -> Migrator | None:
         return None
     plan, number = release.plan, release.id.number
     own, secrets = place.releases / str(number), plan.platform["secrets"]
-    migrator: Migrator = _load(MIGRATOR)(own, plan.service, number, plan.database, secrets, identity=place.identity, ledgers=place.ledgers)
+    migrator: Migrator = _load(MIGRATOR)(own, plan.service, number, plan.database, secrets, identity=place.identity)
     return migrator
 
 

@@ -30,8 +30,7 @@ class Release:
     """A release of one migration, a command that begins once it is let go."""
 
     def __init__(self, small: Path, roomy: Path, number: int, lines: int) -> None:
-        self.place, self.ledgers = small / str(number), small / "ledgers"
-        self.go, self.database = roomy / f"go-{number}", roomy / "shop.db"
+        self.place, self.go, self.database = small / str(number), roomy / f"go-{number}", roomy / "shop.db"
         os.mkfifo(self.go)
         folder, secrets = roomy / f"migrations-{number}", roomy / "secrets.json"
         (folder / f"000{number}_tool").mkdir(parents=True)
@@ -40,7 +39,7 @@ class Release:
         secrets.write_text(json.dumps({"base": base, "values": {}, "database": {"url": f"sqlite:///{self.database}"}}))
         home = {"version": "1.1", "directory": str(roomy), "env": {}, "user": ""}
         plan = {"folder": str(folder), "migrations": {m.name: m.checksum for m in read_all(folder)}, "contract": "manual", "home": home}
-        self.migrator, self.memo = Migrator(self.place, "shop", number, plan, str(secrets), ledgers=self.ledgers), dict[str, Any]()
+        self.migrator, self.memo = Migrator(self.place, "shop", number, plan, str(secrets)), dict[str, Any]()
 
     def looked(self) -> Verdict | NotYet:
         answer = self.migrator.expand((), self.memo)
@@ -68,12 +67,7 @@ def main(small: Path, roomy: Path) -> None:
     full.looked()
     until("it has begun", lambda: "go-2" in (full.place / "expand-progress").read_text() if (full.place / "expand-progress").exists() else False)
     fill(ballast)
-    with closing(sqlite3.connect(full.database, isolation_level=None)) as db:
-        db.execute("BEGIN IMMEDIATE")  # what is noted of the command waits, so that what the ledger's copy held is taken before a report could
-        full.go.write_text("")
-        until("the ledger is not kept aside any more", lambda: not list(full.ledgers.glob("*")))
-        fill(small / "the rest")
-        db.execute("ROLLBACK")
+    full.go.write_text("")
 
     def expanded() -> bool:
         full.looked()
@@ -82,8 +76,7 @@ def main(small: Path, roomy: Path) -> None:
 
     until("it is done", expanded)
     assert full.done() is None, "a report has found room"
-    for each in (ballast, small / "the rest"):
-        each.unlink()
+    ballast.unlink()
     verdict = until("it is told", full.done)
     assert verdict == Verdict(Result.PASS, "", ({"expanded": ["0002_tool"]},))
 

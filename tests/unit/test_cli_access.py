@@ -58,7 +58,7 @@ def test_what_a_verb_drove_goes_on_under_an_engine_but_what_was_taken_down_stays
     service.close()
 
 
-@pytest.mark.parametrize("verb", ["rollback", "retire", "wait", "up", "down --yes", "engine"])
+@pytest.mark.parametrize("verb", ["rollback", "retire", "wait", "up", "down --yes", "engine", "migrate expand 1.2", "migrate contract --yes"])
 def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
@@ -66,7 +66,8 @@ def test_who_is_not_the_user_of_a_service_changes_nothing_of_it(
     service = FakeService(tmp_path)
     service.stand()
     service.deploy("1.1", Phase.HOLDING)
-    (file := tmp_path / "bleen.yaml").write_text(config.template("envoy", NAME))
+    (file := tmp_path / "bleen.yaml").write_text(f"{config.template('envoy', NAME)}database: {{url: 'sqlite:///{tmp_path}/shop.db'}}\n")
+    (tmp_path / "shop.db").touch()
     before, place, stat = service.release, service.place, os.stat
     monkeypatch.setenv("BLEEN_STATE", str(tmp_path))
     given = (place.path, place.journal)

@@ -12,7 +12,7 @@ from bleen.database.command import judging, revisions
 from bleen.database.command.home import Home, home_of
 from bleen.database.foresight import Foresight
 from bleen.database.gate import lives_with, named, saying, ways
-from bleen.database.ledger import Entry, State, beside, check
+from bleen.database.ledger import Entry, State, check
 from bleen.database.migration import Command, Migration, Pair, read_all
 from bleen.database.parts import contracts, final, words
 from bleen.database.reverting import way_back
@@ -22,7 +22,6 @@ from bleen.database.schema import Schema
 from bleen.database.server import Server
 from bleen.database.statements import Dialect
 from bleen.errors import PortError, Refused, UserError
-from bleen.host.state import Place
 from bleen.model import apart_from
 from bleen.plan import Plan
 
@@ -38,7 +37,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         return plan
     migrations = read_all(Path(shared.folder))
     try:
-        schema = Schema(connect(shared.url), aside=beside(Place(plan.service).ledgers, shared.url))
+        schema = Schema(connect(shared.url))
         try:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}

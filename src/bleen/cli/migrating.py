@@ -16,7 +16,6 @@ from bleen.database import connect
 from bleen.database.command import revisions
 from bleen.database.command.home import Home
 from bleen.database.gate import Around
-from bleen.database.ledger import beside
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.worker import row
@@ -117,14 +116,21 @@ def opened(args: Namespace) -> Iterator[Opened]:
     try:
         known = _known(args, loaded)
         told, identity = (lambda text: None if args.json else print(text, flush=True)), known.place.identity if known else ""
-        place = known.place if known else state.Place(loaded.service)
-        schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity, beside(place.ledgers, shared.url))
+        schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity)
         try:
             yield Opened(schema, loaded, known)
         finally:
             schema.server.close()
     except PortError as error:
         raise UserError(str(error)) from None
+
+
+@contextmanager
+def acting(args: Namespace) -> Iterator[Opened]:
+    """As ``opened``, for who changes the database. Raises UserError if the service that releases on it belongs to another user."""
+    with opened(args) as found:
+        state.Place(found.service).must_be_ours()
+        yield found
 
 
 def file_of(args: Namespace) -> str:

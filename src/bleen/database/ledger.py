@@ -7,22 +7,19 @@ Three tables, made by whoever migrates first, where its search_path begins; the 
     bleen_environment  which environment of which service exists, and which migrations its version knows
 """
 
-import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from bleen.database import refuge
 from bleen.database.migration import Migration, parse
 from bleen.database.rules.own import LEDGER
 from bleen.database.server import Server, Told, Values
 from bleen.database.statements import Dialect
-from bleen.errors import Refused, Unavailable
-from bleen.host.files import in_words, text_of, write_durably
+from bleen.errors import Refused
 
 Part = Literal["expand", "sync", "backfill", "contract", "revert", "command", "rehearsal", "service"]
 
@@ -101,14 +98,16 @@ _EVERYWHERE = (
 """Every ledger of a database on PostgreSQL: its schema, whether the search_path leads there, whether this role may read and write it; this role, its path."""
 
 
+_WHERE = "SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('bleen_migration')"
+"""The schema of the ledger that the search_path leads to."""
+
+
 class Ledger:
     """The ledger of the database behind ``server``. What only reads makes no table."""
 
-    def __init__(self, server: Server, identity: str = "", aside: Path | None = None) -> None:
-        """``identity``: that of the state which speaks of its services, see ``host.state``; empty if nobody knows. ``aside``: the file that holds its rows
-        while another program is at work, see ``beside``, for whoever comes after us if we are killed meanwhile, or lose the connection.
-        """
-        self._server, self._identity, self._aside = server, identity, aside
+    def __init__(self, server: Server, identity: str = "") -> None:
+        """``identity``: that of the state which speaks of its services, see ``host.state``; empty if nobody knows."""
+        self._server, self._identity = server, identity
 
     def make(self) -> None:
         """Creates the tables that are missing; to be called by who is ``alone``."""
@@ -131,49 +130,48 @@ class Ledger:
 
     @contextmanager
     def kept(self, told: Told) -> Iterator[None]:
-        """Has the ledger outlive another program, which may take its tables for what its own models lack, and drop them; says so then."""
+        """Has the ledger outlive another program, which may take its tables for what its own models lack, and drop them; says so then. Its rows lie in the
+        refuge meanwhile, for whoever comes to this database after us if we are killed, or lose the connection.
+        """
+        path = self._server.rows(_WHERE)[0][0] if self._server.dialect == "postgres" else ""
         before = {table: self._server.rows(f"SELECT * FROM {table}") for table in LEDGER}
-        if self._aside:
-            try:
-                for each in reversed(self._aside.parents):
-                    each.mkdir(mode=0o700, exist_ok=True)
-                write_durably(self._aside, json.dumps(before))
-            except OSError as error:
-                raise Unavailable(f"no command is run before the ledger lies safe in {self._aside}: {in_words(error)}") from None
+        refuge.keep(self._server, json.dumps([path, before]))
         try:
             yield
         finally:
-            self._write_back(before, told)
-            if self._aside:
-                self._aside.unlink(missing_ok=True)
+            self._write_back(path, before, told)
+            refuge.clear(self._server)
 
     @property
     def lacks(self) -> bool:
-        """Whether something of it was dropped that lies aside."""
-        return self._aside is not None and os.path.exists(self._aside) and bool(self._dropped())
+        """Whether something of it was dropped that lies in the refuge."""
+        return refuge.used(self._server) and bool(self._dropped())
 
     def recover(self, told: Told) -> None:
         """Writes back what another program has dropped while who was ``kept`` from that ended; to be called by who is ``alone``, before anything else: what
-        lies aside is of a moment ago only as long as nobody has done anything since. A database that was made anew since then has nothing to do with it.
+        lies in the refuge is of a moment ago only as long as nobody has done anything since. A database that was emptied since then has nothing to do with it.
         """
-        if self._aside is None or not os.path.exists(self._aside):
+        if not refuge.used(self._server):
             return
-        if self._dropped() and not self._server.bare():
-            if (text := text_of(self._aside)) is None:
-                return
-            self._write_back(json.loads(text), told)
-        self._aside.unlink(missing_ok=True)
+        if self._dropped() and not self._server.bare() and (text := refuge.kept(self._server)):
+            path, before = json.loads(text)
+            self._write_back(path, before, told)
+        refuge.clear(self._server)
 
     def _dropped(self) -> list[str]:
         return [table for table in LEDGER if not self._server.columns(table)]
 
-    def _write_back(self, before: Mapping[str, Sequence[Values]], told: Told) -> None:
-        if dropped := self._dropped():
-            with self._server.transaction():
+    def _write_back(self, path: str, before: Mapping[str, Sequence[Values]], told: Told) -> None:
+        """Where they were: ours may be another search_path than theirs who made them."""
+        with self._server.transaction():
+            if path:
+                self._server.rows(f"SET LOCAL search_path TO {path}")
+            if dropped := self._dropped():
                 self._create()
-                for table, rows in [(each, before[each]) for each in dropped]:
-                    for row in rows:
-                        self._server.rows(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
+            for table, rows in [(each, before[each]) for each in dropped]:
+                for row in rows:
+                    self._server.rows(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
+        if dropped:
             told(f"what a command has dropped of {', '.join(dropped)} is there again: {_NOT_ITS_OWN}")
 
     def entries(self) -> list[Entry]:
@@ -317,13 +315,6 @@ class Ledger:
             if grants:
                 raise Refused(f"the ledger of this database is in the schema {schema}, and the role {role} cannot use it; this lets it: {'; '.join(grants)}")
         return bool(found)
-
-
-def beside(ledgers: Path, url: str) -> Path:
-    """Where the rows of the ledger of the database at a url lie while another program is at work; ``ledgers``: see ``host.state``."""
-    where, _, options = url.partition("?")
-    named = sorted(each for each in options.split("&") if "password" not in each)  # one that is changed makes no other database of it
-    return ledgers / f"{hashlib.sha256('&'.join([where.rpartition('@')[2], *named]).encode()).hexdigest()[:16]}.json"
 
 
 def _of(service: str) -> tuple[str, Part, int]:

@@ -28,14 +28,12 @@ class Migrator:
         python: Sequence[str] | None = None,
         patience: float = PATIENCE,
         identity: str = "",
-        ledgers: Path | None = None,
     ) -> None:
         """``plan``: what the plan says of the database; ``secrets``: the file that holds its url; ``patience``: seconds for which a database that does not
-        answer is asked again, from when it last did; ``identity``, ``ledgers``: those of the state, see ``host.state``; ``place`` has to do for the latter.
+        answer is asked again, from when it last did; ``identity``: that of the state, see ``host.state``.
         """
         self._place, self._plan, self._python = place, plan, python
-        state = {"identity": identity, "ledgers": str(ledgers or place)}
-        self._common = {"service": service, "release": release, "secrets": secrets, "patience": patience, **state}
+        self._common = {"service": service, "release": release, "secrets": secrets, "patience": patience, "identity": identity}
 
     def expand(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         """See ``ports.Migrator``."""

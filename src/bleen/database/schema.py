@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from bleen.database import backfill, command, parts, reverting
@@ -43,9 +42,9 @@ class Pending(NamedTuple):
 class Schema:
     """What migrations do to one database. Every method that changes it holds the database's lock, and raises ``server.Taken`` if another of us does."""
 
-    def __init__(self, server: Server, told: Told = lambda _: None, identity: str = "", aside: Path | None = None) -> None:
-        """``identity``, ``aside``: see ``Ledger``. What was left aside is written back, should it be lacking."""
-        self.server, self.ledger, self.told = server, Ledger(server, identity, aside), told
+    def __init__(self, server: Server, told: Told = lambda _: None, identity: str = "") -> None:
+        """``identity``: see ``Ledger``. What a command has dropped of that, while somebody ended who ran it, is written back."""
+        self.server, self.ledger, self.told = server, Ledger(server, identity), told
         if self.ledger.lacks:
             with self._alone():
                 pass  # it is there again

@@ -18,7 +18,7 @@ from typing import Any
 from bleen.database import connect, rehearsal
 from bleen.database.command.home import Home, home_of
 from bleen.database.gate import Around, Obstacle
-from bleen.database.ledger import Known, State, beside
+from bleen.database.ledger import Known, State
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken, Told
@@ -138,8 +138,8 @@ def _planned(spec: Mapping[str, Any]) -> list[Migration]:
     return [found[name] for name in wanted]
 
 
-def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec: Mapping[str, Any], told: Told, aside: Path | None = None) -> Verdict:
-    """What comes of the work, however often the database was away meanwhile. ``aside``: see ``Ledger``."""
+def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec: Mapping[str, Any], told: Told) -> Verdict:
+    """What comes of the work, however often the database was away meanwhile."""
     patience: float = spec["patience"]
     deadline, losses, broken = time.monotonic() + patience, 0, ""
     while True:
@@ -148,7 +148,7 @@ def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec
             server = connect(url, f"bleen migrate {spec['service']}")
             connected = True
             try:
-                return work(Schema(server, told, spec.get("identity", ""), aside), spec)
+                return work(Schema(server, told, spec.get("identity", "")), spec)
             finally:
                 server.close()
         except Unavailable as error:
@@ -177,8 +177,7 @@ def main(spec: Mapping[str, Any], report: Path) -> None:
             print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, flush=True)
 
     work = {"expand": expand, "tidy": tidy, "contract": contract, "account": account}[spec["do"]]
-    url = _urls(spec)["url"]
-    verdict = _worked(work, url, spec, told, beside(Path(spec.get("ledgers", report.parent)), url))  # else asked by an earlier bleen
+    verdict = _worked(work, _urls(spec)["url"], spec, told)
     answer = json.dumps({"key": spec["key"], "result": verdict.result.value, "why": verdict.why, "evidence": verdict.evidence})
     while not _written(report, answer):
         time.sleep(1)

@@ -16,7 +16,6 @@
         router/                the proxy's own files
         environments/blue-4/   one directory for each environment that runs
         releases/4/            what a release needs until it ends: reports, checks under way
-        ledgers/               what a database's ledger says while another tool's command runs there, which may drop it, a file (0600) for each
 """
 
 import os
@@ -58,7 +57,6 @@ class Place:
         self.router = self.path / "router"
         self.environments = self.path / "environments"
         self.releases = self.path / "releases"
-        self.ledgers = self.path / "ledgers"
         self.ports = self.root / "ports.lock"
 
     def make(self) -> None:

@@ -13,7 +13,8 @@ from bleen.database.tokens import words
 RULE = "bleens-own"
 
 LEDGER = ("bleen_migration", "bleen_step", "bleen_environment")
-_TABLES = frozenset({*LEDGER, "bleen_sync"})
+REFUGE = "bleen_kept"
+_TABLES = frozenset({*LEDGER, REFUGE, "bleen_sync"})
 _ANYWHERE, _OF_MYSQL = "~bleen_", "bleen_"
 """How triggers, functions and sequences of pairs begin; a table or a column of an application may begin like those of MySQL."""
 _SHAPE, _ROWS = words("ALTER DROP RENAME TRUNCATE"), words("DELETE INSERT REPLACE UPDATE")

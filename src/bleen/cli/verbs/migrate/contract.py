@@ -32,7 +32,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     if args.aside and not (args.migration and args.because):
         raise UserError("--aside is for one contract, and for a reason: bleen migrate contract MIGRATION --aside --because REASON")
-    with migrating.opened(args) as opened:
+    with migrating.acting(args) as opened:
         pending = opened.pending(_aside(args))
         wanted = _wanted(args, pending, opened.around())
         if not wanted:

@@ -13,7 +13,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    with migrating.opened(args) as opened:
+    with migrating.acting(args) as opened:
         migrations = opened.migrations(args.version)
         home = database.home(opened.config, args.version)
         database.allowed(opened.schema, args.version, migrations, home, opened.service, opened.ships(), opened.apart)

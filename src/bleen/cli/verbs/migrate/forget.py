@@ -17,7 +17,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    with migrating.opened(args) as opened:
+    with migrating.acting(args) as opened:
         if args.gone == opened.service and opened.around().known and not opened.schema.ledger.elsewhere(args.gone):
             raise UserError(f"{args.gone} is the service of {args.file}: its environments are known by what runs; `bleen down` ends them")
         if args.gone != opened.service and args.gone in state.services() and wiring.journal(state.named(args.gone)).service(args.gone).up:

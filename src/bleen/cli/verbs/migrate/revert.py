@@ -19,7 +19,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    with migrating.opened(args) as opened:
+    with migrating.acting(args) as opened:
         name = args.migration
         if why := opened.schema.beyond(name) or _needed(opened, args):
             raise UserError(why)
