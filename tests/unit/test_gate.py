@@ -1,5 +1,7 @@
 """When a schema may be contracted."""
 
+import pytest
+
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Known
 from bleen.database.server import Session
@@ -97,6 +99,15 @@ def test_a_session_of_an_environment_that_has_ended_keeps_it_shut() -> None:
 def test_a_session_that_does_not_say_what_it_is_is_unseen() -> None:
     """Behind a pooler, or unseen, the gate stays shut until a person names the reason."""
     (found,) = shut(sessions=(OURS, Session(9, "psql", "ann", "", "idle")))
+    assert found.unseen
+
+
+@pytest.mark.parametrize("name", ["green", "blue"])
+def test_a_session_that_a_pooler_lends_is_no_evidence_whatever_it_is_called(name: str) -> None:
+    """Behind a pooler, or unseen, the gate stays shut until a person names the reason."""
+    lent = Session(9, named("shop", name), "shop", "10.0.0.7", "idle", "pid 7 (pgbouncer)")
+    (found,) = shut(sessions=(OURS, lent))
+    assert "is held by pid 7 (pgbouncer), which bleen has not started: a pooler lends a session to whoever comes" in found.why
     assert found.unseen
 
 

@@ -81,12 +81,23 @@ def test_a_connection_is_no_listening_socket() -> None:
         assert processes.listening(client.getsockname()[1]) == {}
 
 
+@pytest.mark.parametrize(("host", "mapped"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::ffff:127.0.0.1", "127.0.0.1")])
+def test_the_end_of_a_connection_is_found_by_its_address_and_both_ways_of_looking_agree(host: str, mapped: str) -> None:
+    listening = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with listening, socket.create_connection((host, listening.getsockname()[1])) as client:
+        port, own = client.getsockname()[1], processes.socket_at(f"/proc/self/fd/{client.fileno()}")
+        assert set(processes.connected(mapped, port)) == {own}
+        assert processes.sockets_by_diag(port, 1) == processes.sockets_by_table(port, 1)
+        assert processes.connected("127.0.0.9", port) == {}
+        assert processes.holders({own}) == {own: [os.getpid()]}
+
+
 def test_sockets_of_both_families_are_seen_and_both_ways_of_looking_agree() -> None:
     for host, family in (("::", socket.AF_INET6), ("::1", socket.AF_INET6), ("127.0.0.2", socket.AF_INET), ("0.0.0.0", socket.AF_INET)):
         with socket.create_server((host, 0), family=family) as server:
             port = server.getsockname()[1]
-            found = processes.listening_by_diag(port)
-            assert found == processes.listening_by_table(port) == processes.listening(port)
+            found = processes.sockets_by_diag(port)
+            assert found == processes.sockets_by_table(port) == processes.listening(port)
             assert len(processes.descriptors(os.getpid(), set(found))) == 1
 
 

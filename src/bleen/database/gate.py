@@ -125,7 +125,10 @@ def _sessions(migration: str, around: Around, others: Sequence[Known], sessions:
         known = ships.get(session.application)
         origin = f", from {session.client}" if session.client else ""
         who = f"session {session.id} ({session.application or 'no application_name'}, user {session.user}{origin})"
-        if known is None and session.application.startswith("bleen:"):
+        if session.stranger and session.application.startswith(named(around.service, "")):
+            lent = "a pooler lends a session to whoever comes, under the name of the last one"
+            found.append(Obstacle(f"{who} is held by {session.stranger}, which bleen has not started: {lent}", unseen=True))
+        elif known is None and session.application.startswith("bleen:"):
             found.append(Obstacle(f"{who} is of an environment that has ended"))
         elif known is None:
             found.append(Obstacle(f"{who} is none that bleen knows: it may need the old shape", unseen=True))

@@ -56,6 +56,8 @@ class Session(NamedTuple):
     user: str
     client: str
     state: str
+    stranger: str = ""
+    """What holds its connection that bleen has not started, a pooler say; empty if that is bleen's, or if nobody can tell."""
 
 
 class Server(Protocol):

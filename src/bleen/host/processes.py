@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from bleen.host.clock import boot_id, since_boot
 
-_SOCK_DIAG, _BY_FAMILY, _DUMP, _ERROR, _LAST, _LISTEN, _INET6 = 4, 20, 0x301, 2, 3, 10, 10
-"""NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE, TCP_LISTEN, AF_INET6 (netlink(7), sock_diag(7))."""
+_SOCK_DIAG, _BY_FAMILY, _DUMP, _ERROR, _LAST, _ESTABLISHED, _LISTEN, _INET6 = 4, 20, 0x301, 2, 3, 1, 10, 10
+"""NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE, TCP_ESTABLISHED, TCP_LISTEN, AF_INET6 (netlink(7))."""
 _NO_DIAG = (errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL)
 
 
-class Listening(NamedTuple):
-    """A socket that listens on a TCP port."""
+class Socket(NamedTuple):
+    """One end of TCP on this host: a socket that listens, or is connected."""
 
     address: str
     """The local one, as /proc/net/tcp writes it."""
@@ -128,21 +128,22 @@ def lent(port: int) -> bool:
     return port in ephemeral() and not any(int(low) <= port <= int(high or low) for low, _, high in reserved)
 
 
-def listening(port: int) -> dict[str, Listening]:
+def listening(port: int) -> dict[str, Socket]:
     """The sockets that listen on a TCP port, by inode.
 
     Asked of the kernel by sock_diag(7), which looks only where listening sockets are: /proc/net/tcp tells every connection of the host, and takes 70 ms
     where 30,000 of them are in TIME_WAIT. It is read where there is no sock_diag (gVisor, a kernel without its module).
     """
-    try:
-        return listening_by_diag(port)
-    except OSError as error:
-        if error.errno not in _NO_DIAG:
-            raise
-        return listening_by_table(port)
+    return _sockets(port, _LISTEN)
 
 
-def listening_at(address: str) -> dict[str, Listening]:
+def connected(address: str, port: int) -> dict[str, Socket]:
+    """The sockets of this host that are connected from an address of it ("127.0.0.1", "::1") and a port, by inode."""
+    own = taking(address)
+    return {inode: each for inode, each in _sockets(port, _ESTABLISHED).items() if each.address in own}
+
+
+def listening_at(address: str) -> dict[str, Socket]:
     """The sockets that listen on an address ("host:port") or on every one of its kind, by inode; for a wildcard all that listen on the port.
 
     Whether they bar it altogether only a bind tells: the wildcard of IPv6 may have left IPv4 to others.
@@ -152,8 +153,8 @@ def listening_at(address: str) -> dict[str, Listening]:
 
 
 def taking(host: str) -> frozenset[str]:
-    """The local addresses, as ``Listening`` has them, on which a socket takes connections to a host: itself and the wildcard; IPv4's as IPv6 has them, too."""
-    import socket  # as in listening_by_diag
+    """The local addresses, as ``Socket`` has them, on which a socket takes connections to a host: itself and the wildcard; IPv4's as IPv6 has them, too."""
+    import socket  # as in sockets_by_diag
 
     if ":" in host:
         return frozenset((_as_proc(socket.inet_pton(socket.AF_INET6, host.strip("[]"))), _as_proc(bytes(16))))
@@ -166,37 +167,46 @@ def _as_proc(address: bytes) -> str:
     return "".join(f"{int.from_bytes(address[i : i + 4], sys.byteorder):08X}" for i in range(0, len(address), 4))
 
 
-def listening_by_diag(port: int) -> dict[str, Listening]:
-    """``listening``, from sock_diag(7)."""
+def _sockets(port: int, state: int) -> dict[str, Socket]:
+    try:
+        return sockets_by_diag(port, state)
+    except OSError as error:
+        if error.errno not in _NO_DIAG:
+            raise
+        return sockets_by_table(port, state)
+
+
+def sockets_by_diag(port: int, state: int = _LISTEN) -> dict[str, Socket]:
+    """The sockets of a local port that are in a state of TCP, by inode, from sock_diag(7)."""
     import socket  # 5 ms, which a rollback that another process carries out need not pay
 
-    found: dict[str, Listening] = {}
+    found: dict[str, Socket] = {}
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG) as kernel:
         for family in (socket.AF_INET, socket.AF_INET6):
-            wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 1 << _LISTEN) + struct.pack("!H46x", port)
+            wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 1 << state) + struct.pack("!H46x", port)
             kernel.sendto(struct.pack("=IHHII", 16 + len(wanted), _BY_FAMILY, _DUMP, 0, 0) + wanted, (0, 0))
             while _noted(kernel.recv(1 << 16), found):
                 pass
     return found
 
 
-def listening_by_table(port: int) -> dict[str, Listening]:
-    """``listening``, from /proc/net/tcp and tcp6 (proc(5))."""
-    found = {}
+def sockets_by_table(port: int, state: int = _LISTEN) -> dict[str, Socket]:
+    """The same from /proc/net/tcp and tcp6 (proc(5))."""
+    found, said = {}, f"{state:02X}"
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table, encoding="ascii") as f:
-                rows = [line.split() for line in f if " 0A " in line]
+                rows = [line.split() for line in f if f" {said} " in line]
         except FileNotFoundError:  # a kernel without IPv6
             continue
         for row in rows:
             address, _, at = row[1].rpartition(":")
-            if row[3] == "0A" and int(at, 16) == port:
-                found[row[9]] = Listening(address, int(row[7]))
+            if row[3] == said and int(at, 16) == port:
+                found[row[9]] = Socket(address, int(row[7]))
     return found
 
 
-def _noted(answer: bytes, found: dict[str, Listening]) -> bool:
+def _noted(answer: bytes, found: dict[str, Socket]) -> bool:
     """Adds the sockets of one answer (struct inet_diag_msg); False once it was the last. Raises OSError if the kernel refuses to tell."""
     while answer:
         length, kind = struct.unpack_from("=IH", answer)
@@ -206,7 +216,7 @@ def _noted(answer: bytes, found: dict[str, Listening]) -> bool:
             raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
         words = struct.unpack_from("=4I" if answer[16] == _INET6 else "=I", answer, 24)
         uid, inode = struct.unpack_from("=2I", answer, 80)
-        found[str(inode)] = Listening("".join(f"{word:08X}" for word in words), uid)
+        found[str(inode)] = Socket("".join(f"{word:08X}" for word in words), uid)
         answer = answer[length + 3 & ~3 :]
     return True
 
@@ -243,6 +253,15 @@ def socket_at(path: str) -> str:
 def holder(inodes: set[str]) -> int | None:
     """The pid of a process that has one of these sockets open; None if none does, or if it cannot be seen."""
     return next((pid for pid in _pids() if holds_socket(pid, inodes)), None)
+
+
+def holders(inodes: set[str]) -> dict[str, list[int]]:
+    """The pids of all processes that have these sockets open, by inode, as far as they can be seen."""
+    found: dict[str, list[int]] = {}
+    for pid in _pids() if inodes else ():
+        for inode in descriptors(pid, inodes):
+            found.setdefault(inode, []).append(pid)
+    return found
 
 
 def owner(address: str) -> int | None:
@@ -321,6 +340,11 @@ def variable(pid: int, name: str) -> str:
     """The value of an environment variable that a process was started with; empty if there is none, or if we may not look."""
     start = os.fsencode(f"{name}=")
     return next((os.fsdecode(entry[len(start) :]) for entry in _environment(pid) if entry.startswith(start)), "")
+
+
+def knows(pid: int, name: str) -> bool | None:
+    """Whether a process was started with an environment variable; None if it has written over them, or if we may not look."""
+    return bool(variable(pid, name)) if _environment(pid) else None
 
 
 def _pids() -> Iterator[int]:

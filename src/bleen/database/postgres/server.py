@@ -14,7 +14,7 @@ from psycopg import errors, sql
 
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.patience import Patience
-from bleen.database.postgres import leftovers
+from bleen.database.postgres import leftovers, peers
 from bleen.database.postgres.belongings import Belongings
 from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.objects import alters, same
@@ -93,6 +93,9 @@ _URL = re.compile(r"[a-z]+://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?[^@]*)?")
 """A url of which no part is taken for another one, and told in an error: a password with a / or an @ in it."""
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it says to nobody in particular would stand on a person's screen
+
+_PARTING = 20
+"""How many twentieths of a second the server is given to end the session of a client that has gone: one that connects for each request goes all the time."""
 
 
 class Postgres:
@@ -378,14 +381,28 @@ class Postgres:
 
     def sessions(self) -> list[Session]:
         """Of the sessions of other roles a role sees little without pg_read_all_stats, ``backend_type`` not either; a process of the server has no role."""
-        return [
-            Session(*row)
-            for row in self.rows(
-                "SELECT pid, coalesce(application_name, ''), coalesce(usename, ''), coalesce(host(client_addr), ''), coalesce(state, '') FROM pg_stat_activity"
-                " WHERE datname = current_database() AND coalesce(backend_type = 'client backend', usesysid IS NOT NULL)"
-                " AND pid <> pg_backend_pid() ORDER BY pid"
-            )
-        ]
+        found = self._seen()
+        ends = [(client, port) for port, _, name, _, client, _ in found if port > 0 and name.startswith("bleen:")]
+        strangers = dict(zip(ends, peers.strangers(ends), strict=True)) if ends and self._straight() else {}
+        lost = {end for end, who in strangers.items() if who == peers.NOWHERE}
+        for _ in range(_PARTING):
+            if not lost:
+                break
+            time.sleep(0.05)
+            lost &= {(client, port) for port, _, _, _, client, _ in self._seen()}
+        told = {end: who for end, who in strangers.items() if who != peers.NOWHERE or end in lost}
+        return [Session(*row)._replace(stranger=told.get((row[3], port), "")) for port, *row in found]
+
+    def _seen(self) -> list[tuple[Any, ...]]:
+        return self.rows(
+            "SELECT coalesce(client_port, -1), pid, coalesce(application_name, ''), coalesce(usename, ''), coalesce(host(client_addr), ''), coalesce(state, '')"
+            " FROM pg_stat_activity WHERE datname = current_database() AND coalesce(backend_type = 'client backend', usesysid IS NOT NULL)"
+            " AND pid <> pg_backend_pid() ORDER BY pid"
+        )
+
+    def _straight(self) -> bool:
+        client, port = self.rows("SELECT coalesce(host(inet_client_addr()), ''), coalesce(inet_client_port(), -1)")[0]
+        return port > 0 and peers.straight(self._connection.pgconn.socket, client, port)
 
     def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
         unreadable = Refused("the database's url cannot be read; it is like postgresql://user:password@host:5432/name, special characters as %XX")

@@ -1,0 +1,59 @@
+"""Whose sessions a PostgreSQL server has."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from bleen.database.gate import named
+from bleen.host.launch import MARK
+from databases import Base
+
+CLIENT = "import psycopg, sys; held = psycopg.connect(sys.argv[1]); print('there', flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def connected(base: Base, **variables: str) -> Iterator[int]:
+    """A process that is connected, and started with these variables; its pid."""
+    argv = [sys.executable, "-c", CLIENT, base.server.url(base.name, application_name=named("shop", "green"))]
+    started = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **variables})
+    try:
+        assert started.stdout
+        assert started.stdout.readline()
+        yield started.pid
+    finally:
+        started.communicate()
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["one that bleen has started", "somebody else's"])
+def test_a_session_is_told_with_the_process_at_its_other_end_where_bleen_has_not_started_that(base: Base, ours: bool) -> None:
+    """Behind a pooler, or unseen, the gate stays shut until a person names the reason."""
+    with connected(base, **({MARK: "a record"} if ours else {})) as pid:
+        (found,) = base.open().sessions()
+    assert found.application == "bleen:shop:green"
+    assert found.stranger.startswith("" if ours else f"pid {pid} (")
+    assert bool(found.stranger) is not ours
+
+
+def test_the_session_of_a_client_that_has_gone_is_nobody_else_s(base: Base) -> None:
+    """An application that connects for each request has one that ends at every look."""
+    url, ended = base.server.url(base.name, application_name=named("shop", "green")), threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            psycopg.connect(url).close()
+
+    thread, server = threading.Thread(target=ask), base.open()
+    thread.start()
+    try:
+        seen = [session for _ in range(40) for session in server.sessions()]
+    finally:
+        ended.set()
+        thread.join()
+    assert "bleen:shop:green" in {each.application for each in seen}
+    assert {each.stranger for each in seen} == {""}
