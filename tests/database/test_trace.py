@@ -52,6 +52,12 @@ def test_a_table_that_is_read_under_a_lock_is_found_and_a_validation_is_not(any_
     assert [f.rule for f in not_null.findings("f")] == ["traced-scan"]
 
 
+def test_what_the_release_makes_itself_is_free_to_be_read_and_written_again(any_base: Base) -> None:
+    """ "A table created in the same release is free to change." """
+    made = "CREATE TABLE visits (at int, page text); CREATE INDEX visits_at ON visits (at); ALTER TABLE visits ADD COLUMN c int DEFAULT random() * 3"
+    assert [(each.locks, each.findings("f")) for each in traced(any_base, made)] == [({}, [])] * 3
+
+
 SAFE = """
     CREATE INDEX CONCURRENTLY i ON users (id);
     ALTER TABLE users ADD COLUMN note text;

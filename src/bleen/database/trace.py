@@ -3,7 +3,7 @@
 The rules judge a statement by its text; this asks the server. Lock modes and what they are in the way of: PostgreSQL manual, "Explicit Locking".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ _LOCKS = "SELECT relation::regclass::text, mode FROM pg_locks WHERE pid = pg_bac
 
 
 class Traced(NamedTuple):
-    """What one statement did. Only tables that were there before it are named."""
+    """What one statement did. Only tables that were there before the first of them are named: what a release makes itself, nobody else uses yet."""
 
     statement: Statement
     locks: Mapping[str, str]
@@ -71,18 +71,21 @@ def trace(server: Server, statements: Sequence[Statement]) -> Iterator[Traced]:
     if others := server.sessions():
         who = ", ".join(sorted({each.application or f"user {each.user}" for each in others}))
         raise Refused(f"this is no scratch database: {who} is connected to it; statements that are traced are really run")
+    there = {name for name, _, _ in server.rows(_TABLES)}
     for statement in statements:
-        traced = _traced(server, statement)
+        traced = _traced(server, statement, there)
         yield traced
         if traced.failure:
             return
 
 
-def _traced(server: Server, statement: Statement) -> Traced:
+def _traced(server: Server, statement: Statement, there: Collection[str]) -> Traced:
     try:
         alone = not server.transactional(statement)
         with nullcontext() if alone else server.transaction():
-            before = {name: (node, scans) for name, node, scans in server.rows(_TABLES)}  # a server may still count scans of earlier transactions
+            before = {
+                name: (node, scans) for name, node, scans in server.rows(_TABLES) if name in there
+            }  # a server may still count scans of earlier transactions
             server.rows(statement.text)
             after, locks = server.rows(_TABLES), [] if alone else server.rows(_LOCKS)
     except Refused as error:
