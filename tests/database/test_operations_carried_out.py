@@ -16,6 +16,7 @@ from bleen.database.foresight import Foresight
 from bleen.database.migration import Migration, parse, read
 from bleen.database.operations import from_words, migrations
 from bleen.database.reverting import MARK
+from bleen.database.rules import lint
 from bleen.database.rules.findings import PHASES
 from bleen.database.schema import Schema
 from bleen.database.statements import DIALECTS, Dialect, split
@@ -221,3 +222,28 @@ def test_an_import_leaves_the_rows_that_the_file_leaves(dialect: Dialect, base: 
             left.append(list(run("SELECT code, price FROM plans ORDER BY code")))
             run("DROP TABLE plans")
     assert left == [[("a", 1), ("b", 0), ("new", -30)]] * 2
+
+
+SECOND = [
+    ("mysql", "UPDATE plans p INNER JOIN seen s ON s.code = p.code SET p.code = LEFT(s.name, 1) WHERE p.price < 2 OR s.price > 8"),
+    ("mysql", "UPDATE plans, seen AS s SET plans.price = s.price + plans.price WHERE s.code = plans.code AND plans.price IS NOT NULL"),
+    ("sqlite", "UPDATE plans AS p SET price = s.price, code = s.name FROM seen s WHERE s.code = p.code AND (p.price < 2 OR s.price IS DISTINCT FROM 9)"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "joined"), SECOND)
+def test_an_update_with_its_second_table_in_a_subquery_leaves_the_rows_that_it_left(dialect: Dialect, joined: str, maria: MariaDB) -> None:
+    (safe,) = [each.fix for each in lint(joined, dialect, "backfill") if each.rule == "second-table"]
+    seen = "CREATE TABLE seen (code varchar(9), name varchar(9), price int); INSERT INTO seen VALUES ('a', 'xy', 9), ('c', 'zz', 1), ('d', 'q', NULL);"
+    more = "INSERT INTO plans VALUES ('c', 1), ('d', 0), ('e', NULL);"
+    with maria.database() as other, other.connect() as client, closing(sqlite3.connect(":memory:")) as file:
+        run: Any = client.rows if dialect == "mysql" else file.execute
+        left = []
+        for way in (joined, safe):
+            for each in split("".join([PLANS, seen, more, way]), dialect):
+                run(each.text)
+            left.append(list(run("SELECT code, price FROM plans ORDER BY 1, 2")))
+            run("DROP TABLE plans")
+            run("DROP TABLE seen")
+    assert left[0] == left[1]
+    assert len(set(left[0])) == 6

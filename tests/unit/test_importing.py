@@ -550,7 +550,7 @@ AGAIN = [
     ("text", "where", "why"),
     [
         ("SELECT 1;\nALTER TABEL a;", "2:7", "syntax error"),
-        ("SELECT 1;\n\n  UPDATE a SET b = 1\n FROM x", "3:10", "a backfill has no FROM"),
+        ("SELECT 1;\n\n  UPDATE a SET b = 1\n RETURNING b", "3:10", "a backfill has no RETURNING"),
         ("SELECT 1;\n\n  UPDATE a SET b = 1,\n  b = 2", "4:3", "b is set twice"),
         ("ALTER TABLE a DROP b;\nALTER TABLE a ADD b text", "2:1", "makes the column a.b again, which change.sql:1:1 drops"),
         ("DROP TABLE a;\nCREATE TABLE a (id int)", "2:1", "makes the table a again"),
@@ -691,6 +691,28 @@ def test_a_delete_is_not_behind_the_drop_of_what_picks_its_rows() -> None:
     first, second = split([("a.sql", text)], "postgres")
     assert first.files["contract.sql"] == "DELETE FROM t WHERE o IS NULL;\nALTER TABLE t DROP o;\n"
     assert "contract.sql" not in second.files
+
+
+@pytest.mark.parametrize(
+    ("dialect", "update", "rule"),
+    [
+        ("mysql", "UPDATE t JOIN o ON o.id = t.id SET t.a = o.a", "second-table"),
+        ("sqlite", "UPDATE t SET a = o.a FROM o WHERE o.id = t.id", "second-table"),
+        ("postgres", "UPDATE t SET a = o.a FROM o WHERE o.id = t.id", "update-outside-backfill"),
+    ],
+)
+def test_an_update_over_two_tables_is_left_to_the_linter_with_its_override(dialect: Dialect, update: str, rule: str) -> None:
+    """ "What the rules forbid is written all the same, told with the safe way, and exits 1" """
+
+    def said(text: str) -> list[str]:
+        (made,) = split([("a.sql", text)], dialect)
+        assert made.files["expand.sql"] == text
+        return [each.rule for each in lint([("0001_a", made)], dialect) if each.rule != "irreversible"]
+
+    assert said(f"CREATE TABLE n (a int);\n{update};\n") == [rule]
+    assert said(f"CREATE TABLE n (a int);\n-- bleen: allow {rule} both are small\n{update};\n") == []
+    with pytest.raises(Unfit, match=r"^a.sql:2:1: is about rows of which a.sql:1:1 takes some first"):
+        split([("a.sql", f"DELETE FROM o;\n{update};\n")], dialect)
 
 
 def test_what_only_seems_to_be_made_again_is_taken() -> None:

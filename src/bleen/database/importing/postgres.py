@@ -63,7 +63,10 @@ def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
             reads = [("table", *name) for name in tables(node)]
             reads.remove(("table", *relation(node.relation)))
             rows = Rows(_tables([node.relation]), tuple(reads))
-            yield Part("backfill", statement, statement.text, relation(node.relation), fill=_fill(text, parsed, node), rows=rows)
+            if node.from_clause:  # no backfill; the rules have the word
+                yield Part("expand", statement, statement.text, relation(node.relation), rows=rows)
+            else:
+                yield Part("backfill", statement, statement.text, relation(node.relation), fill=_fill(text, parsed, node), rows=rows)
         case "DeleteStmt":
             rows = Rows(_tables([node.relation]), _tables([node]))
             yield Part("contract", statement, statement.text, relation(node.relation), rows=rows, picks=_columns(node))

@@ -5,6 +5,7 @@ from itertools import groupby
 
 from bleen.database.importing import Assigned, Fill, Names, Part, Rows
 from bleen.database.rules.mysql_grammar import Spec, alter_table, alters_table
+from bleen.database.rules.second_table import JOINS, SecondTable
 from bleen.database.rules.sentences import update
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Sentence, Token, comments, words
@@ -16,7 +17,7 @@ _KINDS = words("TABLE VIEW INDEX TRIGGER SEQUENCE PROCEDURE FUNCTION EVENT")
 _IDLE = words("BEGIN COMMIT START END")
 BEFORE_TABLE = words("LOW_PRIORITY DELAYED HIGH_PRIORITY QUICK IGNORE OR ROLLBACK ABORT FAIL REPLACE INTO FROM ONLY TABLE")
 """What may stand between the verb of a statement that writes rows and its table."""
-_SEVERAL = words(", . FROM USING JOIN INNER LEFT RIGHT CROSS STRAIGHT_JOIN NATURAL")
+_SEVERAL = JOINS | words(". FROM USING")
 """Behind the first table of a DELETE: it is about more than one; behind an alias too."""
 _HOLDS = words("add-unique add-primary add-foreign add-check modify change")
 """What all rows have to fit."""
@@ -36,9 +37,11 @@ def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
         elif first == "DROP":
             yield Part("contract", statement, statement.text, drops=_dropped(cursor))
         elif first == "UPDATE":
-            table = _names(_target(cursor))
-            rows = Rows((("table", *table),), _tables(sentence.tokens[1:], text))
-            yield Part("backfill", statement, statement.text, table, fill=_fill(cursor), rows=rows)
+            table, named = _names(_target(cursor)), _tables(sentence.tokens[1:], text)
+            try:
+                yield Part("backfill", statement, statement.text, table, fill=_fill(cursor), rows=Rows((("table", *table),), named))
+            except SecondTable:
+                yield Part("expand", statement, statement.text, rows=Rows((("table", *table), *named)))
         elif first in ("DELETE", "TRUNCATE"):
             table, named = _written(cursor), _tables(sentence.tokens, text)
             several = not cursor.done and cursor.now.word in _SEVERAL
