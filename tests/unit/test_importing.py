@@ -314,6 +314,17 @@ def test_django_s_way_to_add_a_column_keeps_its_default_until_contract(none: str
     assert made.files["contract.sql"] == f'ALTER TABLE "users" ALTER COLUMN "a" {none};\n'
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_is_known_of_the_way_back_stands_in_revert_sql_beside_what_is_to_be_written(dialect: Dialect) -> None:
+    made = one("CREATE TABLE n (\n  a int\n);\nINSERT INTO version (v) VALUES (7);\nCREATE TABLE m (a int);\n", dialect)
+    first, place, rest, *known, last = made.files["revert.sql"].splitlines()
+    assert (first, place[:17]) == ("-- Undoes expand.sql, until contract. To be written:", "-- expand.sql:4: ")
+    assert (rest, last) == ("-- beside what is known, newest first, a comment until then:", "-- or, if there is no way back: bleen: irreversible REASON")
+    assert [each[:22] for each in known] == ["-- DROP TABLE IF EXIST"] * 2
+    left = [each.rule for each in lint([("0001_a", made)], dialect) if each.severity == "error"]
+    assert left == ["irreversible"], "what is a comment undoes nothing yet"
+
+
 UP_AND_DOWN = [
     ("-- migrate:up transaction:false", "-- migrate:down"),
     ("-- +goose Up", "-- +goose Down"),

@@ -6,6 +6,7 @@ say the same while two versions run: a ``[[sync]]``. What is about the same rows
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
@@ -508,7 +509,9 @@ def revert_sql(back: reverting.Revert) -> str:
     """The text of a revert.sql, from what is derived."""
     if back.stays:
         open_ = "".join(f"-- expand.sql:{at.line}: {why}\n" for at, why in back.stays)
-        return f"-- Undoes expand.sql, until contract. To be written:\n{open_}-- or, if there is no way back: {reverting.MARK.removeprefix('-- ')} REASON\n"
+        rest = f"-- beside what is known, newest first, a comment until then:\n{textwrap.indent(back.text, '-- ')}" if back.statements else ""
+        way = f"-- or, if there is no way back: {reverting.MARK.removeprefix('-- ')} REASON\n"
+        return f"-- Undoes expand.sql, until contract. To be written:\n{open_}{rest}{way}"
     return (
         f"-- Undoes expand.sql, until contract.\n{back.text}"
         if back.statements
