@@ -629,7 +629,10 @@ FOLLOWS: list[tuple[str, tuple[Dialect, ...]]] = [
     ("CREATE TABLE n AS SELECT * FROM t", DIALECTS),
     ("REPLACE INTO t (a) VALUES (1)", ("mysql", "sqlite")),
     ("CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()", ("postgres",)),
-    ("CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW SET NEW.b = 1", ("mysql",)),
+    ("CREATE DEFINER=`r`@`%` TRIGGER g BEFORE UPDATE ON t FOR EACH ROW SET NEW.b = 1", ("mysql",)),
+    ("CREATE TRIGGER g UPDATE ON t BEGIN SELECT 1; END", ("sqlite",)),
+    ("ALTER TABLE t RENAME TO n", DIALECTS),
+    ("ALTER TABLE t RENAME COLUMN a TO n", DIALECTS),
     ("SELECT setval('s', (SELECT max(a) FROM t))", ("postgres",)),
 ]
 """What ends otherwise if it runs before the rows of t are changed, and where it can be written."""

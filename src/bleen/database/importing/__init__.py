@@ -440,12 +440,13 @@ def _behind(placed: Sequence[Placed]) -> int:
     """Where those parts of expand begin that run after the last UPDATE, as one of them is about the same rows; all of them, as one may need another."""
     last = max((at for at, each in enumerate(placed) if each.part.phase == "backfill"), default=len(placed))
     filled = placed[last].part.rows if last < len(placed) else Rows()
-    late = (at for at, each in enumerate(placed) if at > last and each.part.phase == "expand" and _follows(each.part.rows, filled))
+    late = (at for at, each in enumerate(placed) if at > last and each.part.phase == "expand" and _follows(each.part, filled))
     return next(late, len(placed))
 
 
-def _follows(rows: Rows, filled: Rows) -> bool:
-    return _meet(rows.all, filled.writes) or _meet(rows.writes, filled.reads)
+def _follows(part: Part, filled: Rows) -> bool:
+    renamed = [("table", *old[1:-1]) if old[0] == "column" else old for old, _ in part.renames]
+    return _meet((*part.rows.all, *renamed), filled.writes) or _meet(part.rows.writes, filled.reads)
 
 
 def _homes(placed: Sequence[Placed]) -> list[int]:

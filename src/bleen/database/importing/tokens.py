@@ -173,9 +173,8 @@ def _written(cursor: Cursor) -> Names:
 
 def _table(cursor: Cursor) -> tuple[Token, ...]:
     """As ``Cursor.table``; MySQL's DELETE may have .* behind one."""
-    names = [cursor.now]
-    cursor.at += 1
-    while cursor.sees(".") and cursor.ahead(1).word != "*":
+    names = [cursor.name()]
+    while cursor.sees(".") and cursor.ahead(1).kind in ("word", "name"):
         names.append(cursor.ahead(1))
         cursor.at += 2
     return tuple(names)
@@ -193,7 +192,7 @@ def _tables(tokens: Sequence[Token], text: str) -> tuple[Names, ...]:
         elif token.word in _BEFORE_A_TABLE:
             listing[depth] = True
         following = tuple(tokens[at + 1 : at + 6])
-        if following and following[0].kind != "sign" and (token.word in _BEFORE_A_TABLE or (token.word in (",", "(") and listing.get(depth))):
+        if following and following[0].kind in ("word", "name") and (token.word in _BEFORE_A_TABLE or (token.word in (",", "(") and listing.get(depth))):
             found.append(("table", *_names(_table(Cursor(following, text)))))
     return tuple(dict.fromkeys(found))
 
@@ -205,9 +204,10 @@ _ENDS_TABLES = words("SELECT WHERE SET ON GROUP ORDER HAVING LIMIT VALUES")
 def _created(sentence: Sentence, text: str) -> Rows:
     """The tables about whose rows a CREATE is: of a unique index, of a trigger, and those from which a table is filled."""
     at = [token.word for token in sentence.tokens]
-    if at[0] == "CREATE" and "ON" in at and at[1] in ("UNIQUE", "TRIGGER"):
+    what = next((word for word in at if word in _KINDS), "") if at[0] == "CREATE" else ""
+    if "ON" in at and (what == "TRIGGER" or (what == "INDEX" and "UNIQUE" in at[: at.index("INDEX")])):
         on = _names(Cursor(sentence.tokens[at.index("ON") + 1 :], text).table())
-        return Rows(holds=(("table", *on),)) if at[1] == "UNIQUE" else Rows(reads=(("table", *on),))
+        return Rows(reads=(("table", *on),)) if what == "TRIGGER" else Rows(holds=(("table", *on),))
     return Rows(reads=_tables(sentence.tokens, text)) if at[:2] == ["CREATE", "TABLE"] else Rows()
 
 
