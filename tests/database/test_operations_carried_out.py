@@ -3,18 +3,23 @@
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bleen.cli import main
 from bleen.cli.database import allowed
+from bleen.database import importing
 from bleen.database.foresight import Foresight
 from bleen.database.migration import Migration, parse, read
 from bleen.database.operations import from_words, migrations
 from bleen.database.reverting import MARK
+from bleen.database.rules import lint
+from bleen.database.rules.findings import PHASES
 from bleen.database.schema import Schema
-from bleen.database.statements import Dialect, split
+from bleen.database.statements import DIALECTS, Dialect, split
 from bleen.errors import Refused, UserError
 from databases import Base
 from mariadb import MariaDB, connect
@@ -193,3 +198,52 @@ def test_an_operation_s_statements_go_there_and_back_on_mariadb(case: Case, mari
         part = "RETURN SUBSTRING_INDEX(SUBSTRING_INDEX(a, b, n), b, -1)"
         cursor.execute(f"CREATE FUNCTION split_part(a text, b text, n int) RETURNS text DETERMINISTIC {part}")
         there_and_back_and_on(case, "mysql", cursor.execute, schema)
+
+
+PLANS = "CREATE TABLE plans (code varchar(9), price int); INSERT INTO plans VALUES ('a', 1), ('a', 2), ('b', -3);"
+CLEANS = """\
+UPDATE plans SET price = 0 WHERE price < 0;
+INSERT INTO plans VALUES ('new', -30);
+DELETE FROM plans WHERE price = 2;
+CREATE UNIQUE INDEX plans_code ON plans (code);
+"""
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_an_import_leaves_the_rows_that_the_file_leaves(dialect: Dialect, base: Base, maria: MariaDB) -> None:
+    imported = importing.split([("clean.sql", CLEANS)], dialect)
+    ways = [CLEANS], [each.files.get(f"{phase}.sql", "") for phases in (PHASES[:2], PHASES[2:]) for each in imported for phase in phases]
+    with maria.database() as other, other.connect() as client, base.connect() as db, closing(sqlite3.connect(":memory:")) as file:
+        run: Any = {"postgres": db.execute, "mysql": client.rows, "sqlite": file.execute}[dialect]
+        left = []
+        for way in ways:
+            for each in split("".join([PLANS, *way]), dialect):
+                run(each.text)
+            left.append(list(run("SELECT code, price FROM plans ORDER BY code")))
+            run("DROP TABLE plans")
+    assert left == [[("a", 1), ("b", 0), ("new", -30)]] * 2
+
+
+SECOND = [
+    ("mysql", "UPDATE plans p INNER JOIN seen s ON s.code = p.code SET p.code = LEFT(s.name, 1) WHERE p.price < 2 OR s.price > 8"),
+    ("mysql", "UPDATE plans, seen AS s SET plans.price = s.price + plans.price WHERE s.code = plans.code AND plans.price IS NOT NULL"),
+    ("sqlite", "UPDATE plans AS p SET price = s.price, code = s.name FROM seen s WHERE s.code = p.code AND (p.price < 2 OR s.price IS DISTINCT FROM 9)"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "joined"), SECOND)
+def test_an_update_with_its_second_table_in_a_subquery_leaves_the_rows_that_it_left(dialect: Dialect, joined: str, maria: MariaDB) -> None:
+    (safe,) = [each.fix for each in lint(joined, dialect, "backfill") if each.rule == "second-table"]
+    seen = "CREATE TABLE seen (code varchar(9), name varchar(9), price int); INSERT INTO seen VALUES ('a', 'xy', 9), ('c', 'zz', 1), ('d', 'q', NULL);"
+    more = "INSERT INTO plans VALUES ('c', 1), ('d', 0), ('e', NULL);"
+    with maria.database() as other, other.connect() as client, closing(sqlite3.connect(":memory:")) as file:
+        run: Any = client.rows if dialect == "mysql" else file.execute
+        left = []
+        for way in (joined, safe):
+            for each in split("".join([PLANS, seen, more, way]), dialect):
+                run(each.text)
+            left.append(list(run("SELECT code, price FROM plans ORDER BY 1, 2")))
+            run("DROP TABLE plans")
+            run("DROP TABLE seen")
+    assert left[0] == left[1]
+    assert len(set(left[0])) == 6

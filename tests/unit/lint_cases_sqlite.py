@@ -37,7 +37,6 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE a (b INT PRIMARY KEY, c INT PRIMARY KEY)"),
         ("both", "CREATE TABLE a (id INT);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN UPDTE a SET id = 1; END"),
         ("both", "CREATE INDEX CONCURRENTLY i ON users (a)"),
-        ("both", "UPDATE users SET a = b.c FROM b WHERE b.id = users.id"),
         ("both", "UPDATE users SET a = 1 WHERE"),
         ("both", "DELETE FROM users, orders"),
         ("both", "INSERT INTO users VALUES (?)"),
@@ -48,8 +47,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "DROP TABLE a b"),
         ("both", "ALTER TABLE 'users' ADD COLUMN a INT"),
         ("both", "CREATE VIEW v AS SELECT 'unterminated"),
-        ("backfill", "UPDATE users SET a = b.c FROM b"),
         ("both", f"UPDATE users SET a = {'(' * 501}1{')' * 501} WHERE id = 1"),
+    ],
+    "second-table": [
+        ("both", "UPDATE users SET a = o.a FROM orders o WHERE o.user_id = users.id"),
+        ("backfill", "UPDATE users SET a = o.a FROM orders o WHERE o.user_id = users.id"),
+        ("both", "UPDATE users SET a = b.c FROM b WHERE b.id = users.id"),
+        ("backfill", "UPDATE users SET a = b.c FROM b"),
     ],
     "rename": [
         ("both", "ALTER TABLE users RENAME TO people"),

@@ -314,6 +314,17 @@ def test_django_s_way_to_add_a_column_keeps_its_default_until_contract(none: str
     assert made.files["contract.sql"] == f'ALTER TABLE "users" ALTER COLUMN "a" {none};\n'
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_is_known_of_the_way_back_stands_in_revert_sql_beside_what_is_to_be_written(dialect: Dialect) -> None:
+    made = one("CREATE TABLE n (\n  a int\n);\nINSERT INTO version (v) VALUES (7);\nCREATE TABLE m (a int);\n", dialect)
+    first, place, rest, *known, last = made.files["revert.sql"].splitlines()
+    assert (first, place[:17]) == ("-- Undoes expand.sql, until contract. To be written:", "-- expand.sql:4: ")
+    assert (rest, last) == ("-- beside what is known, newest first, a comment until then:", "-- or, if there is no way back: bleen: irreversible REASON")
+    assert [each[:22] for each in known] == ["-- DROP TABLE IF EXIST"] * 2
+    left = [each.rule for each in lint([("0001_a", made)], dialect) if each.severity == "error"]
+    assert left == ["irreversible"], "what is a comment undoes nothing yet"
+
+
 UP_AND_DOWN = [
     ("-- migrate:up transaction:false", "-- migrate:down"),
     ("-- +goose Up", "-- +goose Down"),
@@ -550,7 +561,7 @@ AGAIN = [
     ("text", "where", "why"),
     [
         ("SELECT 1;\nALTER TABEL a;", "2:7", "syntax error"),
-        ("SELECT 1;\n\n  UPDATE a SET b = 1\n FROM x", "3:10", "a backfill has no FROM"),
+        ("SELECT 1;\n\n  UPDATE a SET b = 1\n RETURNING b", "3:10", "a backfill has no RETURNING"),
         ("SELECT 1;\n\n  UPDATE a SET b = 1,\n  b = 2", "4:3", "b is set twice"),
         ("ALTER TABLE a DROP b;\nALTER TABLE a ADD b text", "2:1", "makes the column a.b again, which change.sql:1:1 drops"),
         ("DROP TABLE a;\nCREATE TABLE a (id int)", "2:1", "makes the table a again"),
@@ -601,6 +612,121 @@ def test_what_the_release_makes_is_its_own_by_its_last_name(dialect: Dialect) ->
     made = one(text, dialect)
     assert made.files["expand.sql"] == text.removesuffix("DROP TABLE t_new;\n")
     assert made.files["contract.sql"] == "DROP TABLE t_new;\n", "it is another one, which was there"
+
+
+HOLDS: list[tuple[str, tuple[Dialect, ...]]] = [
+    ("CREATE UNIQUE INDEX i ON t (a)", DIALECTS),
+    ("ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID;\nALTER TABLE t VALIDATE CONSTRAINT c", ("postgres",)),
+    ("ALTER TABLE public.t ADD CONSTRAINT c UNIQUE (a)", ("postgres",)),
+    ("ALTER TABLE o ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES t (a)", ("postgres", "mysql")),
+    ("ALTER TABLE t ADD UNIQUE KEY i (a)", ("mysql",)),
+    ("ALTER TABLE t MODIFY a int NOT NULL", ("mysql",)),
+]
+FOLLOWS: list[tuple[str, tuple[Dialect, ...]]] = [
+    *HOLDS,
+    ("INSERT INTO t (a) VALUES (1)", DIALECTS),
+    ("INSERT INTO o (a) SELECT t.a FROM q, t", DIALECTS),
+    ("CREATE TABLE n AS SELECT * FROM t", DIALECTS),
+    ("REPLACE INTO t (a) VALUES (1)", ("mysql", "sqlite")),
+    ("CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()", ("postgres",)),
+    ("CREATE DEFINER=`r`@`%` TRIGGER g BEFORE UPDATE ON t FOR EACH ROW SET NEW.b = 1", ("mysql",)),
+    ("CREATE TRIGGER g UPDATE ON t BEGIN SELECT 1; END", ("sqlite",)),
+    ("ALTER TABLE t RENAME TO n", DIALECTS),
+    ("ALTER TABLE t RENAME COLUMN a TO n", DIALECTS),
+    ("SELECT setval('s', (SELECT max(a) FROM t))", ("postgres",)),
+]
+"""What ends otherwise if it runs before the rows of t are changed, and where it can be written."""
+
+
+@pytest.mark.parametrize(("later", "dialect"), [(later, each) for later, where in FOLLOWS for each in where])
+def test_what_is_about_rows_that_an_update_changes_first_runs_behind_its_backfill(later: str, dialect: Dialect) -> None:
+    first, second = split([("a.sql", f"UPDATE t SET a = 1;\nALTER TABLE t ADD COLUMN c int;\n{later};\nALTER TABLE q ADD COLUMN d int;\n")], dialect)
+    assert (first.files["backfill.sql"], first.files["expand.sql"]) == ("UPDATE t SET a = 1;\n", "ALTER TABLE t ADD COLUMN c int;\n")
+    assert second.files["expand.sql"] == f"{later};\nALTER TABLE q ADD COLUMN d int;\n"
+    assert second.notes[-1] == "a.sql:3:1: is about rows that a.sql:1:1 changes first, so it is in a migration behind that backfill"
+
+
+@pytest.mark.parametrize(("holds", "dialect"), [(holds, each) for holds, where in HOLDS for each in where])
+def test_what_holds_rows_to_something_goes_to_contract_behind_the_delete_that_makes_it_true(holds: str, dialect: Dialect) -> None:
+    text = f"DELETE FROM t WHERE a < 1;\n{holds};\nCREATE INDEX j ON t (b);\n"
+    (made,) = split([("a.sql", text)], dialect)
+    assert made.files["contract.sql"] == f"DELETE FROM t WHERE a < 1;\n{holds};\n"
+    assert made.files["expand.sql"] == "CREATE INDEX j ON t (b);\n"
+    assert (
+        made.notes[0]
+        == "a.sql:2:1: holds rows to what a DELETE before it makes true, so it is in contract, behind that: the new version does without it until then"
+    )
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("gone", "later", "phase"),
+    [
+        ("DELETE FROM t WHERE a = 1", "INSERT INTO t (a) VALUES (1)", "expand"),
+        ("DELETE FROM t WHERE a = 1", "INSERT INTO o SELECT * FROM t", "expand"),
+        ("DELETE FROM t WHERE a NOT IN (SELECT a FROM o)", "INSERT INTO o (a) VALUES (1)", "expand"),
+        ("DELETE FROM t WHERE a = 1", "UPDATE t SET a = 1 WHERE a = 2", "backfill"),
+        ("DELETE FROM t WHERE a = 1", "UPDATE o SET b = (SELECT max(b) FROM t)", "backfill"),
+    ],
+)
+def test_rows_that_would_be_deleted_after_what_was_written_behind_the_delete_are_refused(gone: str, later: str, phase: str, dialect: Dialect) -> None:
+    with pytest.raises(Unfit) as refused:
+        split([("a.sql", f"{gone};\nCREATE INDEX j ON t (b);\n{later};\n")], dialect)
+    start = f"a.sql:3:1: is about rows of which a.sql:1:1 takes some first; but that goes to contract, and this to {phase}, which runs before it: "
+    assert str(refused.value).startswith(start)
+    assert split([("a.sql", f"{later};\n{gone};\n")], dialect)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_delete_before_what_it_does_not_touch_is_split_as_before(dialect: Dialect) -> None:
+    text = "DELETE FROM t WHERE a = 1;\nUPDATE t SET b = 2;\nINSERT INTO o (a) VALUES (1);\n"
+    (made,) = split([("a.sql", text)], dialect)
+    assert "".join(made.files[f"{phase}.sql"] for phase in ("contract", "backfill", "expand")) == text
+    (own,) = split([("a.sql", own_text := "CREATE TABLE t (a int);\nDELETE FROM t WHERE a = 1;\nINSERT INTO t (a) VALUES (1);\n")], dialect)
+    assert own.files["expand.sql"] == own_text
+
+
+@pytest.mark.parametrize(
+    "delete",
+    ["DELETE t.* FROM t JOIN o ON t.a = o.a", "DELETE FROM x USING o, s.t AS x WHERE x.a = o.a", "DELETE x FROM (o JOIN t AS x ON x.a = o.a)"],
+)
+def test_a_delete_of_mysql_from_more_than_one_table_goes_to_contract_with_what_waits_for_it(delete: str) -> None:
+    (made,) = split([("a.sql", f"{delete};\nCREATE UNIQUE INDEX i ON t (a);\n")], "mysql")
+    assert made.files["contract.sql"] == f"{delete};\nCREATE UNIQUE INDEX i ON t (a);\n"
+
+
+def test_a_column_with_what_holds_rows_in_one_statement_behind_a_delete_is_refused() -> None:
+    with pytest.raises(Unfit, match=r"^change.sql:2:1: holds rows .* write the columns that it adds as a statement before it"):
+        one("DELETE FROM t WHERE a < 1;\nALTER TABLE t ADD COLUMN b int, ADD UNIQUE (a);")
+
+
+def test_a_delete_is_not_behind_the_drop_of_what_picks_its_rows() -> None:
+    text = "UPDATE t SET x = o;\nDELETE FROM t WHERE o IS NULL;\nUPDATE u SET y = 1;\nALTER TABLE t DROP o;\n"
+    first, second = split([("a.sql", text)], "postgres")
+    assert first.files["contract.sql"] == "DELETE FROM t WHERE o IS NULL;\nALTER TABLE t DROP o;\n"
+    assert "contract.sql" not in second.files
+
+
+@pytest.mark.parametrize(
+    ("dialect", "update", "rule"),
+    [
+        ("mysql", "UPDATE t JOIN o ON o.id = t.id SET t.a = o.a", "second-table"),
+        ("sqlite", "UPDATE t SET a = o.a FROM o WHERE o.id = t.id", "second-table"),
+        ("postgres", "UPDATE t SET a = o.a FROM o WHERE o.id = t.id", "update-outside-backfill"),
+    ],
+)
+def test_an_update_over_two_tables_is_left_to_the_linter_with_its_override(dialect: Dialect, update: str, rule: str) -> None:
+    """ "What the rules forbid is written all the same, told with the safe way, and exits 1" """
+
+    def said(text: str) -> list[str]:
+        (made,) = split([("a.sql", text)], dialect)
+        assert made.files["expand.sql"] == text
+        return [each.rule for each in lint([("0001_a", made)], dialect) if each.rule != "irreversible"]
+
+    assert said(f"CREATE TABLE n (a int);\n{update};\n") == [rule]
+    assert said(f"CREATE TABLE n (a int);\n-- bleen: allow {rule} both are small\n{update};\n") == []
+    with pytest.raises(Unfit, match=r"^a.sql:2:1: is about rows of which a.sql:1:1 takes some first"):
+        split([("a.sql", f"DELETE FROM o;\n{update};\n")], dialect)
 
 
 def test_what_only_seems_to_be_made_again_is_taken() -> None:

@@ -62,7 +62,7 @@ def test_what_was_put_together_comes_apart_as_it_was(dialect: Dialect, data: st.
     """ "fuzzed splitter (comments nested, dollar quotes, E'' and U&'' strings, DELIMITER, trigger bodies): never crashes, never mis-splits" """
     text, expected = "", []
     for statement in data.draw(st.lists(st.sampled_from(KNOWN[dialect]), max_size=8)):
-        delimiter = data.draw(st.sampled_from(["", "", "//", "$$", ";;", "|"])) if dialect == "mysql" else ""
+        delimiter = data.draw(st.sampled_from(["", "", "//", "$$", ";;", "|", "##"])) if dialect == "mysql" else ""
         if delimiter and delimiter not in statement:
             text += f"\ndelimiter {delimiter} \n"
             expected.append((statement, len(text)))
@@ -162,5 +162,7 @@ def test_comments_say_what_they_say_and_where_and_what_a_server_carries_out_is_n
 
 
 def test_a_body_between_delimiters_may_hold_what_it_likes() -> None:
-    text = "DELIMITER //\nCREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW BEGIN IF 1 THEN SET @a = 1; END//\nDELIMITER ;\nSELECT 1;"
-    assert [(each.text[-3:], each.at.line) for each in split(text, "mysql")] == [("END", 2), ("T 1", 4)]
+    for sign in ("//", "##", "#"):  # which is the client's end of a statement before it begins a comment
+        body = "CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW BEGIN IF 1 THEN SET @a = 1; END"
+        text = f"DELIMITER {sign}\n{body}{sign}\nDELIMITER ;\nSELECT 1; # one\n"
+        assert [(each.text[-3:], each.at.line) for each in split(text, "mysql")] == [("END", 2), ("T 1", 4)]

@@ -126,7 +126,7 @@ _QUOTED = {
     "[": re.compile(r"\[[^\]]*\]"),
 }
 _PLAIN = {"'": re.compile(r"'(?:[^']++|'')*+'"), '"': re.compile(r'"(?:[^"]++|"")*+"'), "`": _QUOTED["`"], "[": _QUOTED["["]}
-_DELIMITER = re.compile(r"""[^\S\n]+([^\s\w'"`\\#]+)[^\S\n]*(?=\n|\Z)""")
+_DELIMITER = re.compile(r"""[^\S\n]+([^\s\w'"`\\]+)[^\S\n]*(?=\n|\Z)""")
 
 
 class _Scanner:
@@ -148,7 +148,7 @@ class _Scanner:
         """Obeys the line that begins with the word DELIMITER."""
         found = _DELIMITER.match(self.text, word.end)
         if found is None or "--" in found[1] or "/*" in found[1]:
-            raise Unreadable("DELIMITER is followed by one delimiter made of signs such as // or ;; and the end of its line", place(self.text, word.offset))
+            raise Unreadable("DELIMITER is followed by one delimiter made of signs such as // or ## and the end of its line", place(self.text, word.offset))
         self.delimiter = found[1]
         self.at = found.end()
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from bleen.database.importing import Names
+from bleen.database.importing.tokens import BEFORE_TABLE
 from bleen.database.rules.mysql_grammar import alter_table, alters_table
 from bleen.database.statements import Dialect
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
-_BEFORE_INTO = words("LOW_PRIORITY DELAYED HIGH_PRIORITY QUICK IGNORE OR ROLLBACK ABORT FAIL REPLACE INTO FROM ONLY")
 _DEFAULTS = ("set-default", "drop-default", "modify", "change")
 
 
@@ -26,7 +26,7 @@ def _changes(cursor: Cursor, dialect: Dialect) -> Iterator[Names]:
         alter = alter_table(cursor)
         yield from (("default", *_names(alter.table), *_names(spec.names[:1])) for spec in alter.specs if spec.kind in _DEFAULTS)
     elif cursor.accept_one(words("INSERT REPLACE UPDATE DELETE")):
-        while cursor.accept_one(_BEFORE_INTO):
+        while cursor.accept_one(BEFORE_TABLE):
             pass
         yield "rows", *_names(cursor.table())
     elif verb == "ALTER":

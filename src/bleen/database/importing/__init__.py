@@ -1,11 +1,12 @@
 """Files of SQL as they were written for one release, as migrations of bleen's: each statement in the phase in which it can run.
 
 What adds is expand, an UPDATE is a backfill, what takes away is contract. Where the backfill makes new columns from old ones that the contract drops, both
-say the same while two versions run: a ``[[sync]]``.
+say the same while two versions run: a ``[[sync]]``. What is about the same rows keeps its order, or is refused.
 """
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
@@ -64,6 +65,20 @@ class Fill(NamedTuple):
         return f"CASE WHEN {' AND '.join(f'{each} IS NOT NULL' for each in self.given.values())} THEN {expression} END"
 
 
+class Rows(NamedTuple):
+    """The tables about whose rows a statement is."""
+
+    writes: tuple[Names, ...] = ()
+    reads: tuple[Names, ...] = ()
+    """Beside those; a trigger reads what is written where it stands."""
+    holds: tuple[Names, ...] = ()
+    """All of whose rows have to be as it says: a unique index, a constraint."""
+
+    @property
+    def all(self) -> tuple[Names, ...]:
+        return self.writes + self.reads + self.holds
+
+
 class Part(NamedTuple):
     """A statement, or what is left of one when parts of it belong in different phases."""
 
@@ -83,6 +98,9 @@ class Part(NamedTuple):
     """What is there once it has run, perhaps in the place of another: a function too, CREATE OR REPLACE, IF NOT EXISTS."""
     renames: tuple[tuple[Names, Names], ...] = ()
     """What has another name once it has run, and that name."""
+    rows: Rows = Rows()
+    picks: Set[str] = frozenset()
+    """Of a DELETE: the columns, in lower case, that say which rows it takes; perhaps other words too."""
 
     def leaves(self, made: Set[Names]) -> set[Names]:
         """What is new once it has run, by its name then; before it, ``made`` was."""
@@ -123,7 +141,7 @@ class Imported(NamedTuple):
 
 
 def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported]:
-    """The migrations of one release, from the names and texts of its files; more than one if there is more than one UPDATE.
+    """The migrations of one release, from the names and texts of its files; more than one if there is more than one UPDATE, or something that runs behind it.
 
     Raises UserError, located, for what cannot be read, and for what cannot be split between two versions.
     """
@@ -132,22 +150,26 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
         sources = [(file, _RESTRICT.sub(lambda found: _blanks(found[0]), text)) for file, text in sources]
     halves = [(file, *_halves(file, text, dialect)) for file, text in sources]
     placed = [each for file, up, _ in halves for each in _read(file, up, dialect)]
-    idle = locks + [f"{each.at}: left out: {why}" for each in placed if (why := _idle(each.part))]
-    placed = _phased([each for each in placed if not _idle(each.part)], dialect)
+    notes = locks + [f"{each.at}: left out: {why}" for each in placed if (why := _idle(each.part))]
+    active = [each for each in placed if not _idle(each.part)]
+    placed = _phased(active, dialect)
+    notes += [f"{now.at}: {_LATE}" for was, now in zip(active, placed, strict=True) if was.part.phase != now.part.phase == "contract"]
     if not placed:
         which = " that goes up" if any(down.strip() for *_, down in halves) else ""
         raise UserError(f"{', '.join(file for file, _ in sources)}: there is no statement in it{which}")
     fills = [each for each in placed if each.part.phase == "backfill"]
-    pairs = [_pairs(each, placed, dialect) for each in fills] or [[]]
+    pairs = [_pairs(each, placed, dialect) for each in fills]
     _apart(fills, pairs)
     made: list[Imported] = []
-    for number, own in enumerate(pairs):
-        files = {f"{phase}.sql": "".join(f"{each.text}\n" for each in _part_of(number, phase, placed, fills)) for phase in PHASES}
-        fill = fills[number] if fills else None
-        if fill and _by_pairs(fill, own):
+    homes = _homes(placed)
+    for number in range(max(homes) + 1):
+        own = [each for each, home in zip(placed, homes, strict=True) if home == number]
+        files = {f"{phase}.sql": "".join(f"{each.text}\n" for each in own if each.part.phase == phase) for phase in PHASES}
+        fill, kept = (fills[number], pairs[number]) if number < len(fills) else (None, [])
+        if fill and _by_pairs(fill, kept):
             files["backfill.sql"] = ""
-        hints = [f"{fill.at}: {why}" for why in _to_be_known(fill, own, dialect)] if fill else []
-        made.append(_whole(files, own, [*(idle if not made else []), *hints], dialect))
+        hints = [f"{fill.at}: {why}" for why in _to_be_known(fill, kept, dialect)] if fill else _told_behind(own, fills)
+        made.append(_whole(files, kept, [*(notes if not made else []), *hints], dialect))
     return _with_way_back(made, [(file, down) for file, _, down in halves], dialect)
 
 
@@ -285,6 +307,7 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
     """
     made: set[Names] = set()
     dropped: dict[Names, Placed] = {}
+    emptied: list[Placed] = []
     found = []
     for each in placed:
         part = each.part
@@ -299,9 +322,43 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
             part = part._replace(phase="expand", fill=None)
         elif part.phase == "contract":
             dropped.update(dict.fromkeys(part.drops, each))
+            emptied += [each] if part.rows.writes else []
+        if part.phase != "contract" and (before := next((gone for gone in emptied if _waits(part, gone.part)), None)):
+            if not _holds(part, before.part):
+                raise Unfit(f"{each.at}: {_OVERTAKES.format(before=before.at, phase=part.phase)}")
+            if any(thing[0] == "column" for thing in part.makes):
+                why = f"holds rows to something once {before.at} has run, in contract"
+                raise Unfit(f"{each.at}: {why}: write the columns that it adds as a statement before it")
+            part = part._replace(phase="contract")
         made = part.leaves(made)
         found.append(each._replace(part=part))
     return found
+
+
+_OVERTAKES = (
+    "is about rows of which {before} takes some first; but that goes to contract, and this to {phase}, which runs before it: write it before that if it comes"
+    " to the same, else leave one of the two to another release"
+)
+
+
+_LATE = "holds rows to what a DELETE before it makes true, so it is in contract, behind that: the new version does without it until then"
+
+
+def _waits(part: Part, gone: Part) -> bool:
+    """Whether it ends otherwise if it runs before what takes rows: an UPDATE does not, of columns by which they are not picked."""
+    if part.fill:
+        picked = _meet(part.rows.writes, gone.rows.all) and not gone.picks.isdisjoint(column.lower() for column in part.fill.set)
+        return picked or _meet(part.rows.reads, gone.rows.writes)
+    return _meet(part.rows.all, gone.rows.writes) or _meet(part.rows.writes, gone.rows.reads)
+
+
+def _holds(part: Part, gone: Part) -> bool:
+    """Whether it only holds rows to something, so that contract is early enough."""
+    return not part.rows.writes and not _meet(part.rows.reads, gone.rows.writes) and not part.renames
+
+
+def _meet(some: Sequence[Names], others: Sequence[Names]) -> bool:
+    return any(_may_be(one, other) for one in some for other in others)
 
 
 _REBUILT = (
@@ -379,21 +436,44 @@ def _apart(fills: Sequence[Placed], pairs: Sequence[Sequence[_Pair]]) -> None:
                         raise Unfit(f"{fill.at}: {why}: write UPDATE {one.fill.table} SET {sets}")
 
 
-def _part_of(number: int, phase: Phase, placed: Sequence[Placed], fills: Sequence[Placed]) -> list[Placed]:
-    """The parts of one phase of the ``number``-th migration: expand with the UPDATE that it comes before, what is dropped with the last that reads it."""
-    last = max(len(fills) - 1, 0)
-    if phase == "backfill":
-        return list(fills[number : number + 1])
-    found = []
-    for at, each in enumerate(placed):
-        if each.part.phase != phase:
-            continue
-        home = min(sum(one.part.phase == "backfill" for one in placed[:at]), last)
-        if phase == "contract":
-            home = max((n for n, fill in enumerate(fills) if _reads(fill, each)), default=last)
-        if home == number:
-            found.append(each)
-    return found
+def _behind(placed: Sequence[Placed]) -> int:
+    """Where those parts of expand begin that run after the last UPDATE, as one of them is about the same rows; all of them, as one may need another."""
+    last = max((at for at, each in enumerate(placed) if each.part.phase == "backfill"), default=len(placed))
+    filled = placed[last].part.rows if last < len(placed) else Rows()
+    late = (at for at, each in enumerate(placed) if at > last and each.part.phase == "expand" and _follows(each.part, filled))
+    return next(late, len(placed))
+
+
+def _follows(part: Part, filled: Rows) -> bool:
+    renamed = [("table", *old[1:-1]) if old[0] == "column" else old for old, _ in part.renames]
+    return _meet((*part.rows.all, *renamed), filled.writes) or _meet(part.rows.writes, filled.reads)
+
+
+def _homes(placed: Sequence[Placed]) -> list[int]:
+    """Of each part the migration that it is in: expand with the UPDATE that it comes before, what is dropped with the last that reads it, and what takes
+    rows, or holds them to something, not behind what is done to that table after it.
+    """
+    fills = [each for each in placed if each.part.phase == "backfill"]
+    behind = _behind(placed)
+    last = max(len(fills) - 1, 0) + (behind < len(placed))
+    homes = [min(sum(one.part.phase == "backfill" for one in placed[:at]), last if at >= behind else max(len(fills) - 1, 0)) for at in range(len(placed))]
+    for at in range(len(placed) - 1, -1, -1):
+        if placed[at].part.phase == "contract":
+            own = max((number for number, fill in enumerate(fills) if _reads(fill, placed[at])), default=last)
+            later = (homes[each] for each in range(at + 1, len(placed)) if placed[each].part.phase == "contract" and _alike(placed[at], placed[each]))
+            homes[at] = min(own, *later, last)
+    return homes
+
+
+def _alike(one: Placed, later: Placed) -> bool:
+    """Whether a part is about rows of what a later one changes."""
+    changed = (("table", *later.part.table), *later.part.drops, *later.part.rows.all)
+    return _meet(one.part.rows.all, changed)
+
+
+def _told_behind(own: Sequence[Placed], fills: Sequence[Placed]) -> list[str]:
+    first = next((each for each in own if each.part.phase == "expand"), None)
+    return [f"{first.at}: is about rows that {fills[-1].at} changes first, so it is in a migration behind that backfill"] if first and fills else []
 
 
 def _reads(fill: Placed, drop: Placed) -> bool:
@@ -430,7 +510,9 @@ def revert_sql(back: reverting.Revert) -> str:
     """The text of a revert.sql, from what is derived."""
     if back.stays:
         open_ = "".join(f"-- expand.sql:{at.line}: {why}\n" for at, why in back.stays)
-        return f"-- Undoes expand.sql, until contract. To be written:\n{open_}-- or, if there is no way back: {reverting.MARK.removeprefix('-- ')} REASON\n"
+        rest = f"-- beside what is known, newest first, a comment until then:\n{textwrap.indent(back.text, '-- ')}" if back.statements else ""
+        way = f"-- or, if there is no way back: {reverting.MARK.removeprefix('-- ')} REASON\n"
+        return f"-- Undoes expand.sql, until contract. To be written:\n{open_}{rest}{way}"
     return (
         f"-- Undoes expand.sql, until contract.\n{back.text}"
         if back.statements

@@ -7,14 +7,16 @@ from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.backfill.postgres_update import update
-from bleen.database.importing import Assigned, Fill, Names, Part
+from bleen.database.importing import Assigned, Fill, Names, Part, Rows
 from bleen.database.postgres.parser import Parsed, Source
 from bleen.database.rules.findings import Phase
-from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, signature, type_name, words
+from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, signature, tables, type_name, words
 from bleen.database.statements import Comment, Dialect, Unreadable, in_a_line, place
 
 _TAKES = frozenset("DropColumn DropConstraint SetNotNull DropExpression DropIdentity DetachPartition".split())
 """Subcommands of ALTER TABLE that the old version would notice: what it needs is taken, or what it does not know is asked of it."""
+_HOLDS = frozenset("AddConstraint ValidateConstraint AlterColumnType AttachPartition SetNotNull".split())
+"""Subcommands that all rows have to fit."""
 _DROPPED = {pb.OBJECT_TABLE: "table", pb.OBJECT_VIEW: "table", pb.OBJECT_MATVIEW: "table", pb.OBJECT_INDEX: "index", pb.OBJECT_SEQUENCE: "sequence"}
 _DROPPED |= {pb.OBJECT_FOREIGN_TABLE: "table", pb.OBJECT_DOMAIN: "type", pb.OBJECT_STATISTIC_EXT: "statistics", pb.OBJECT_EVENT_TRIGGER: "event trigger"}
 _DROPPED |= {pb.OBJECT_TABCONSTRAINT: "constraint"}
@@ -58,11 +60,18 @@ def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
             table = names[0][:-1] if node.remove_type in _ON_RELATION else ()
             yield Part("contract", statement, statement.text, table, drops=tuple((what, *name) for name in names))
         case "UpdateStmt":
-            yield Part("backfill", statement, statement.text, relation(node.relation), fill=_fill(text, parsed, node))
+            reads = [("table", *name) for name in tables(node)]
+            reads.remove(("table", *relation(node.relation)))
+            rows = Rows(_tables([node.relation]), tuple(reads))
+            if node.from_clause:  # no backfill; the rules have the word
+                yield Part("expand", statement, statement.text, relation(node.relation), rows=rows)
+            else:
+                yield Part("backfill", statement, statement.text, relation(node.relation), fill=_fill(text, parsed, node), rows=rows)
         case "DeleteStmt":
-            yield Part("contract", statement, statement.text, relation(node.relation))
+            rows = Rows(_tables([node.relation]), _tables([node]))
+            yield Part("contract", statement, statement.text, relation(node.relation), rows=rows, picks=_columns(node))
         case "TruncateStmt":
-            yield Part("contract", statement, statement.text)
+            yield Part("contract", statement, statement.text, rows=Rows(_tables(node.relations)))
         case "GrantStmt" | "GrantRoleStmt" if not node.is_grant:
             yield Part("contract", statement, statement.text)
         case "TransactionStmt" if node.kind in (pb.TRANS_STMT_BEGIN, pb.TRANS_STMT_START, pb.TRANS_STMT_COMMIT):
@@ -71,7 +80,7 @@ def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
             yield Part("expand", statement, statement.text, idle=f"{in_a_line(statement.text)}: bleen sets up the session itself")
         case _:
             made, brought, renamed = tuple(_made(node)), tuple(_brought(node)), tuple(_renamed(node))
-            yield Part("expand", statement, statement.text, _altered(node), made, brings=brought, renames=renamed)
+            yield Part("expand", statement, statement.text, _altered(node), made, brings=brought, renames=renamed, rows=_rows(node))
 
 
 def _called(kind_of_object: Message) -> str:
@@ -100,7 +109,7 @@ def _alter_table(parsed: Parsed, node: Message) -> Iterator[Part]:
         makes = tuple(name for at in run for name in told[at][1])
         drops = tuple(name for at in run for name in told[at][2])
         text = statement.text if len(runs) == 1 else f"{texts[0]} {', '.join(texts[1 + at] for at in run)}"
-        yield Part(told[run[0]][0], statement, text, table, makes, drops)
+        yield Part(told[run[0]][0], statement, text, table, makes, drops, rows=_altering(table, [node.cmds[at].alter_table_cmd for at in run]))
 
 
 def _command(table: Names, command: Message) -> tuple[Phase, tuple[Names, ...], tuple[Names, ...]]:
@@ -133,6 +142,38 @@ def _commands(parsed: Parsed) -> list[str]:
     ends = [start - 2 for start in starts[1:]] + [len(tokens) - 1]
     spans = [(0, at - 1), *zip(starts, ends, strict=True)]
     return [parsed.statement.text[tokens[begin].begin - base : tokens[end].end - base] for begin, end in spans]
+
+
+def _rows(node: Message) -> Rows:
+    """The tables about whose rows a statement is that changes no table as ALTER TABLE does."""
+    match kind(node):
+        case "InsertStmt" | "MergeStmt" | "CopyStmt":
+            return Rows(_tables([node.relation]), _tables([node]))
+        case "SelectStmt" | "CreateTableAsStmt":
+            return Rows(reads=_tables([node]))
+        case "CreateTrigStmt" | "RuleStmt":
+            return Rows(reads=_tables([node.relation]))
+        case "IndexStmt" if node.unique:
+            return Rows(holds=_tables([node.relation]))
+    return Rows()
+
+
+def _altering(table: Names, commands: Iterable[Message]) -> Rows:
+    """The same of subcommands of ALTER TABLE."""
+    kinds = [(pb.AlterTableType.Name(each.subtype).removeprefix("AT_"), each) for each in commands]
+    others = [each for what, each in kinds if what in _HOLDS]
+    own = (("table", *table),)
+    fires = any("Trig" in what or "Rule" in what for what, _ in kinds)
+    return Rows(reads=own if fires else (), holds=(*own, *_tables(others)) if others else ())
+
+
+def _tables(trees: Iterable[Message]) -> tuple[Names, ...]:
+    return tuple(dict.fromkeys(("table", *name) for tree in trees for name in tables(tree)))
+
+
+def _columns(node: Message) -> frozenset[str]:
+    found = (each.fields[-1] for _, each in walk(node) if kind(each) == "ColumnRef")
+    return frozenset(each.string.sval.lower() for each in found if each.HasField("string"))
 
 
 def _altered(node: Message) -> Names:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence, Set
 from itertools import groupby
 
-from bleen.database.importing import Assigned, Fill, Names, Part
+from bleen.database.importing import Assigned, Fill, Names, Part, Rows
 from bleen.database.rules.mysql_grammar import Spec, alter_table, alters_table
+from bleen.database.rules.second_table import JOINS, SecondTable
 from bleen.database.rules.sentences import update
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Sentence, Token, comments, words
@@ -14,6 +15,12 @@ _TAKES = words("drop-column drop-index drop-foreign drop-constraint drop-default
 _ADDS = {"add-column": "column", **dict.fromkeys(("add-index", "add-unique", "add-fulltext", "add-spatial"), "index")}
 _KINDS = words("TABLE VIEW INDEX TRIGGER SEQUENCE PROCEDURE FUNCTION EVENT")
 _IDLE = words("BEGIN COMMIT START END")
+BEFORE_TABLE = words("LOW_PRIORITY DELAYED HIGH_PRIORITY QUICK IGNORE OR ROLLBACK ABORT FAIL REPLACE INTO FROM ONLY TABLE")
+"""What may stand between the verb of a statement that writes rows and its table."""
+_SEVERAL = JOINS | words(". FROM USING")
+"""Behind the first table of a DELETE: it is about more than one; behind an alias too."""
+_HOLDS = words("add-unique add-primary add-foreign add-check modify change")
+"""What all rows have to fit."""
 
 
 def read(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
@@ -30,18 +37,29 @@ def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
         elif first == "DROP":
             yield Part("contract", statement, statement.text, drops=_dropped(cursor))
         elif first == "UPDATE":
-            yield Part("backfill", statement, statement.text, _names(_target(cursor)), fill=_fill(cursor))
-        elif first in ("DELETE", "TRUNCATE", "REVOKE"):
+            table, named = _names(_target(cursor)), _tables(sentence.tokens[1:], text)
+            try:
+                yield Part("backfill", statement, statement.text, table, fill=_fill(cursor), rows=Rows((("table", *table),), named))
+            except SecondTable:
+                yield Part("expand", statement, statement.text, rows=Rows((("table", *table), *named)))
+        elif first in ("DELETE", "TRUNCATE"):
+            table, named = _written(cursor), _tables(sentence.tokens, text)
+            several = not cursor.done and cursor.now.word in _SEVERAL
+            picks = frozenset(_key(each).lower() for each in sentence.tokens if each.kind in ("word", "name"))
+            rows = Rows(named if several else (("table", *table),), named)
+            yield Part("contract", statement, statement.text, () if several else table, rows=rows, picks=picks)
+        elif first == "REVOKE":
             yield Part("contract", statement, statement.text)
         elif first in _IDLE and len(sentence.tokens) <= 3:
             yield Part("expand", statement, statement.text, idle=f"{statement.text}: each statement has a transaction of its own")
         elif cursor.accept("RENAME", "TABLE") or cursor.accept("RENAME", "TABLES"):
             yield Part("expand", statement, statement.text, renames=tuple(_renamed(cursor)))
-        elif cursor.sees("INSERT", "INTO"):
-            yield Part("expand", statement, statement.text, _names(Cursor(sentence.tokens[2:], text).table()))
+        elif first in ("INSERT", "REPLACE"):
+            table = _written(cursor)
+            yield Part("expand", statement, statement.text, table, rows=Rows((("table", *table),), _tables(cursor.tokens[cursor.at :], text)))
         else:
             brings = tuple(_brought(Cursor(sentence.tokens, text)))
-            yield Part("expand", statement, statement.text, makes=tuple(_made(cursor)), brings=brings)
+            yield Part("expand", statement, statement.text, makes=tuple(_made(cursor)), brings=brings, rows=_created(sentence, text))
     except Puzzled as puzzled:
         raise Unreadable(f"not understood from {puzzled.token.text!r} on", place(text, puzzled.token.offset)) from None
 
@@ -59,7 +77,9 @@ def _mysql_alter(statement: Statement, cursor: Cursor) -> Iterator[Part]:
         called = next((new[1:] for _, new in renames if new[0] == "table"), table)
         makes = tuple((what, *called, _key(spec.names[0])) for spec in run if spec.names and (what := _ADDS.get(spec.kind)))
         drops = tuple((spec.kind.removeprefix("drop-"), *table, _key(spec.names[0])) for spec in run if takes and spec.names)
-        yield Part("contract" if takes else "expand", statement, text, table, makes, drops, renames=renames)
+        others = tuple(("table", *_names(spec.names)) for spec in run if spec.kind == "add-foreign")
+        rows = Rows(holds=(("table", *table), *others) if any(spec.kind in _HOLDS for spec in run) else ())
+        yield Part("contract" if takes else "expand", statement, text, table, makes, drops, renames=renames, rows=rows)
 
 
 def _renamed_by(table: Names, specs: Sequence[Spec]) -> Iterator[tuple[Names, Names]]:
@@ -141,6 +161,54 @@ def _brought(cursor: Cursor) -> Iterator[Names]:
             what = cursor.kind("word").word.lower()
             cursor.accept("IF", "NOT", "EXISTS")
             yield what, *_names(cursor.table())
+
+
+def _written(cursor: Cursor) -> Names:
+    """The table of an INSERT, a DELETE or a TRUNCATE, whose verb is next; the cursor goes on behind it."""
+    cursor.at += 1
+    while cursor.accept_one(BEFORE_TABLE):
+        pass
+    return _names(_table(cursor))
+
+
+def _table(cursor: Cursor) -> tuple[Token, ...]:
+    """As ``Cursor.table``; MySQL's DELETE may have .* behind one."""
+    names = [cursor.name()]
+    while cursor.sees(".") and cursor.ahead(1).kind in ("word", "name"):
+        names.append(cursor.ahead(1))
+        cursor.at += 2
+    return tuple(names)
+
+
+def _tables(tokens: Sequence[Token], text: str) -> tuple[Names, ...]:
+    """The tables that a statement names behind FROM and its like, and perhaps columns: never fewer."""
+    found, listing, depth = [], {0: False}, 0
+    for at, token in enumerate(tokens):
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if token.word == "(":
+            listing[depth] = tokens[at - 1].word in _BEFORE_A_TABLE
+        elif token.word in _ENDS_TABLES:
+            listing[depth] = False
+        elif token.word in _BEFORE_A_TABLE:
+            listing[depth] = True
+        following = tuple(tokens[at + 1 : at + 6])
+        if following and following[0].kind in ("word", "name") and (token.word in _BEFORE_A_TABLE or (token.word in (",", "(") and listing.get(depth))):
+            found.append(("table", *_names(_table(Cursor(following, text)))))
+    return tuple(dict.fromkeys(found))
+
+
+_BEFORE_A_TABLE = words("FROM JOIN STRAIGHT_JOIN USING UPDATE INTO")
+_ENDS_TABLES = words("SELECT WHERE SET ON GROUP ORDER HAVING LIMIT VALUES")
+
+
+def _created(sentence: Sentence, text: str) -> Rows:
+    """The tables about whose rows a CREATE is: of a unique index, of a trigger, and those from which a table is filled."""
+    at = [token.word for token in sentence.tokens]
+    what = next((word for word in at if word in _KINDS), "") if at[0] == "CREATE" else ""
+    if "ON" in at and (what == "TRIGGER" or (what == "INDEX" and "UNIQUE" in at[: at.index("INDEX")])):
+        on = _names(Cursor(sentence.tokens[at.index("ON") + 1 :], text).table())
+        return Rows(reads=(("table", *on),)) if what == "TRIGGER" else Rows(holds=(("table", *on),))
+    return Rows(reads=_tables(sentence.tokens, text)) if at[:2] == ["CREATE", "TABLE"] else Rows()
 
 
 def _target(cursor: Cursor) -> tuple[Token, ...]:

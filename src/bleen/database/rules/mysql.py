@@ -74,6 +74,7 @@ _REFUSED = [
     _Refused("PREPARE", "dynamic-sql", "the text that it prepares is not known here; write the statement"),
     _Refused("EXECUTE", "dynamic-sql", "the text that it runs is not known here; write the statement"),
     _Refused("DEALLOCATE", "dynamic-sql", "nothing is prepared in a migration"),
+    _Refused("DROP PREPARE", "dynamic-sql", "nothing is prepared in a migration"),
     _Refused("BEGIN NOT ATOMIC", "stored-program", "holds statements that nobody has checked; write them one by one"),
     _Refused("BEGIN", "transaction-control", "DDL commits by itself; bleen commits each statement with its ledger: leave it out"),
     _Refused("START", "transaction-control", "DDL commits by itself; bleen commits each statement with its ledger: leave it out"),

@@ -79,17 +79,19 @@ def update(look: Look, statement: Message) -> Iterator[Finding]:
     if made.has_own_rows(look, name):
         yield from _fired(look, name, made.UPDATES)
         return
-    fix = f"-- backfill.sql\n{sql(statement)}" if not list(_unfit(statement)) else ""
+    unfit = "".join(f"; {why}" for why in _unfit(statement))
+    fix = f"-- backfill.sql\n{sql(statement)}" if not unfit else ""
+    way = f"let it be the backfill, which goes in batches{unfit}"
     if _everything(statement.where_clause):
         yield look.finding(
             "whole-table-update",
-            f"all rows of {quoted(*name)} are locked until the last is written, and every writer waits; let it be the backfill, which goes in batches",
+            f"all rows of {quoted(*name)} are locked until the last is written, and every writer waits; {way}",
             fix,
         )
     else:
         yield look.finding(
             "update-outside-backfill",
-            f"how many rows of {quoted(*name)} this locks, and for how long, nobody can tell from its WHERE; let it be the backfill, which goes in batches",
+            f"how many rows of {quoted(*name)} this locks, and for how long, nobody can tell from its WHERE; {way}",
             fix,
         )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from bleen.database.rules.conditions import EXPRESSION, UNKNOWN, Named, Unknown, Value, always, truth, value
 from bleen.database.rules.findings import Finding, Phase, Severity
+from bleen.database.rules.second_table import JOINS, RULE, SecondTable, in_a_subquery
 from bleen.database.statements import Dialect, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 
@@ -35,6 +36,7 @@ ROWS = {
     "delete-in-contract": "A DELETE locks each row that it reads until it ends.",
     "row-locks": "Rows, tables and names are locked for as long as the statement or the session lasts.",
     "backfill": "backfill.sql is exactly one UPDATE of one table.",
+    **RULE,
 }
 
 
@@ -218,6 +220,8 @@ def findings(text: str, file: str, dialect: Dialect, rules: Judge) -> list[Findi
             continue
         try:
             faults += rules.judge(Cursor(sentence.tokens, text))
+        except SecondTable as second:
+            faults.append(_joined(Cursor(sentence.tokens, text), second.token, rules.phase))
         except Puzzled as puzzled:
             faults.append(_not_understood(puzzled.token, sentence.tokens[-1]))
     faults += rules.at_end()
@@ -253,6 +257,14 @@ def _not_understood(at: Token, last: Token) -> Fault:
     return Fault(at, "not-understood", f"not understood from {at.text!r} on, so it may do anything; write it in a form that the rules know")
 
 
+def _joined(cursor: Cursor, at: Token, phase: Phase) -> Fault:
+    verb, where = cursor.now, "" if phase == "backfill" else "-- backfill.sql\n"
+    way = "read the second table in a subquery of backfill.sql" if verb.word == "UPDATE" else "delete by key in batches, or have a release do that"
+    safe = in_a_subquery(cursor) if verb.word == "UPDATE" else ""
+    message = f"from {at.text} on, a second table is read, and the rows of both are locked until the {verb.word} has ended; {way}"
+    return Fault(verb, "second-table", message, f"{where}{safe}" if safe else "")
+
+
 class Update(NamedTuple):
     """An UPDATE of one table, or a DELETE from one."""
 
@@ -273,16 +285,18 @@ class Update(NamedTuple):
 
 
 def update(cursor: Cursor, before: frozenset[str]) -> Update:
-    """UPDATE or DELETE FROM, with one of the words ``before`` allowed behind the verb; ``Puzzled`` where a second table comes in."""
+    """UPDATE or DELETE FROM, with one of the words ``before`` allowed behind the verb; ``SecondTable`` where another one comes in."""
     at = cursor.kind("word")
     while cursor.accept_one(before):
         pass
     begin = cursor.at
-    if at.word == "DELETE":
-        cursor.expect("FROM")
+    if at.word == "DELETE" and not cursor.accept("FROM"):
+        raise SecondTable(cursor.now) if any(token.word == "FROM" for token in cursor.tokens) else Puzzled(cursor.now)
     table = cursor.table()
     if cursor.accept("AS") or not (cursor.done or cursor.now.word in _AFTER_TABLE):
         cursor.name()
+    if cursor.now.word in JOINS | {"USING"}:
+        raise SecondTable(cursor.now)
     if at.word == "UPDATE":
         cursor.expect("SET")
     elif not cursor.done and cursor.now.word not in _CLAUSES:
@@ -296,7 +310,7 @@ def update(cursor: Cursor, before: frozenset[str]) -> Update:
             reads = reads or cursor.now
         elif depth == 0 and word in _CLAUSES | _SECOND_TABLE and cursor.ahead(-1).word != "DISTINCT":  # IS DISTINCT FROM compares
             if word not in _CLAUSES or word in clauses:
-                raise Puzzled(cursor.now)
+                raise (SecondTable if word in _SECOND_TABLE else Puzzled)(cursor.now)
             clauses[word] = cursor.at
         cursor.at += 1
     where = ""
