@@ -112,6 +112,18 @@ def test_one_that_was_ended_goes_on_where_it_was(base: Base) -> None:
         assert told[-1].rows == 2500
 
 
+def test_more_rows_than_the_statistics_know_of_are_told_as_that_and_not_as_all_of_them(base: Base) -> None:
+    """It said 100 %, and 0 s left, from there to the end."""
+    with users(base) as client, opened(base) as server:
+        client.execute("ALTER TABLE users SET (autovacuum_enabled = false)")  # nobody analyses it
+        told: list[Progress] = []
+        fill(server, told=told.append)
+        assert (told[-1].rows, told[-1].left) == (2500, None)
+        assert f"users: 2,500 rows, more than the {told[-1].of:,} of the statistics: how many are left is not known, 2,500 changed" in told[-1].line()
+        assert "users: 2,500 rows, 2,500 changed" in told[-1]._replace(round=2).line(), "rows that were looked at again are no news of the statistics"
+        assert "users: 100 %, 2,500 of about 2,500 rows, 2,500 changed" in told[-1]._replace(of=2500).line()
+
+
 class Listening(Postgres):
     """Keeps what it was asked."""
 

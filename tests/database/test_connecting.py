@@ -10,7 +10,7 @@ from poolers import pooler
 
 import databases
 from bleen.database import connect
-from bleen.database.migration import parse
+from bleen.database.migration import Locks, parse
 from bleen.database.schema import Schema
 from bleen.errors import PortError, Refused, Unavailable, UserError
 from bleen.testing.site import until
@@ -136,15 +136,20 @@ def test_a_role_that_may_do_nothing_is_told_what_it_needs(base: Base, role: str)
 
 
 def test_what_a_role_limits_for_applications_ends_none_of_our_sessions(end_base: Base) -> None:
-    """A session that waits between two batches, and a transaction that has as long as it takes."""
-    limits = "SELECT name FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout') AND setting <> '0'"
+    """A session that waits between two batches, a transaction that has as long as it takes, and a look that waits for a lock, or counts."""
+    names = "'idle_session_timeout', 'transaction_timeout', 'statement_timeout', 'lock_timeout'"
+    limits = f"SELECT name FROM pg_settings WHERE name IN ({names}) AND setting <> '0'"
     with end_base.connect() as admin:
         for (name,) in admin.execute(limits.replace("<> '0'", "= '0'")).fetchall():
             admin.execute(f"ALTER DATABASE {end_base.name} SET {name} = '1min'")
     with end_base.connect() as client:
-        assert len(client.execute(limits).fetchall()) == (2 if end_base.server.version >= 17 else 1)
+        assert len(client.execute(limits).fetchall()) == (4 if end_base.server.version >= 17 else 3)
     server = end_base.open()
     assert server.rows(limits) == []
+    (statement,) = server.split("CREATE INDEX CONCURRENTLY by_id ON people (id)")
+    server.rows("CREATE TABLE people (id int)")
+    server.concurrently(statement, Locks(), lambda _: None, False)
+    assert server.rows(limits) == [], "nor behind what has limits of its own"
     server.close()
 
 

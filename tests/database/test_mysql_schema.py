@@ -21,7 +21,7 @@ from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken
 from bleen.errors import Refused, Unavailable
 from bleen.testing.site import until
-from mariadb import MariaBase, MariaDB, numbers
+from mariadb import MariaBase, MariaDB, mariadb, numbers
 
 USERS = (
     "CREATE TABLE users (id bigint AUTO_INCREMENT PRIMARY KEY, first_name varchar(50) NOT NULL, last_name varchar(50) NOT NULL)",
@@ -98,6 +98,26 @@ def test_a_database_is_bare_until_there_is_a_table_in_it_that_is_not_the_ledger_
         assert schema.server.bare()
         schema.server.rows("CREATE TABLE users (id int PRIMARY KEY)")
         assert not schema.server.bare()
+
+
+def test_where_statements_are_logged_both_versions_write_all_the_same_and_nothing_is_counted() -> None:
+    """Install and removal are atomic for clients. A table whose trigger names a sequence takes no write then, whatever it writes (error 1665)."""
+    with mariadb("--log-bin=log", "--server-id=1", "--binlog-format=STATEMENT") as server, server.database() as base, opened(base) as schema:
+        with base.connect("blue") as blue, base.connect("green") as green, base.connect(init_command="SET binlog_format = 'MIXED'") as other:
+            blue.run(*USERS)
+            schema.expand([migration()], "shop", 2, SHIPS)
+            blue.run("INSERT INTO users (first_name, last_name) VALUES ('Ada', 'Lovelace')")
+            green.run("INSERT INTO users (full_name) VALUES ('Alan Turing')")
+            other.run("UPDATE users SET full_name = 'Ada King' WHERE first_name = 'Ada'")
+            assert blue.rows("SELECT first_name, last_name FROM users WHERE id > 2500 ORDER BY id") == [("Ada", "King"), ("Alan", "Turing")]
+            (counts,) = schema.written(["0007_full_name"]).values()
+            assert counts == {"unreadable": 0, "lost": 0}
+            blue.run("SET GLOBAL binlog_format = 'ROW'")
+        with opened(base) as later:
+            assert later.written(["0007_full_name"]) == schema.written(["0007_full_name"])
+            later.contract("0007_full_name")
+        with base.connect("green") as green:
+            green.run("INSERT INTO users (full_name) VALUES ('Grace Hopper')")
 
 
 def test_the_article_s_example_goes_there_and_contracts(users: MariaBase, schema: Schema) -> None:

@@ -124,7 +124,7 @@ def _written(event: Event, plan: Plan) -> list[str]:
     for pair, each in event.facts.get("written", {}).items():
         lost = each.get("lost", 0)  # an older bleen did not count it
         reads = f"all but {each['unreadable']}" if each["unreadable"] else "" if lost else "them all"
-        wrote = f"{each['written']} rows" if "written" in each else "rows that nobody counts"  # MySQL has no counter that writers do not wait for
+        wrote = f"{each['written']} rows" if "written" in each else "rows that nobody counts"  # not every server has a counter that writers do not wait for
         said.append(f"{plan.version} wrote {wrote} of {pair}" + (f", and {plan.old_version} reads {reads}" if reads else ""))
         if lost:
             such = f" (such as {_harmless(each['such'])})" if each["such"] else ""

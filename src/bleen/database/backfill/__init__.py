@@ -59,7 +59,7 @@ class Progress(NamedTuple):
     rows: int
     """Looked at, since the first beginning, whoever was killed meanwhile."""
     of: int
-    """How many there are, by the server's statistics."""
+    """How many there are, by the server's statistics, which may know of fewer than were looked at."""
     changed: int
     rate: float
     """Rows looked at per second, pauses included, smoothed over some ten seconds."""
@@ -70,12 +70,15 @@ class Progress(NamedTuple):
     @property
     def left(self) -> float | None:
         """Seconds; None where nothing is known."""
-        return (self.of - self.rows) / self.rate if self.rate and self.round == 1 else None
+        return (self.of - self.rows) / self.rate if self.rate and self.round == 1 and self.rows <= self.of else None
 
     def line(self) -> str:
         """For people."""
         share = f"{100 * self.rows / self.of:.0f} %, " if self.of else ""
-        said = f"backfill of {self.table}: {share}{self.rows:,} of about {self.of:,} rows, {self.changed:,} changed, {self.rate:,.0f} rows/s"
+        looked = f"{share}{self.rows:,} of about {self.of:,} rows"
+        if self.rows > self.of:
+            looked = f"{self.rows:,} rows" + (f", more than the {self.of:,} of the statistics: how many are left is not known" if self.round == 1 else "")
+        said = f"backfill of {self.table}: {looked}, {self.changed:,} changed, {self.rate:,.0f} rows/s"
         if self.round > 1:
             said += f", round {self.round}: rows that came or moved meanwhile"
         elif self.left is not None:
@@ -351,7 +354,7 @@ class _Walk:
         self._new, self._done = step is None, step is not None and step.done
         self._at = _At.from_memo(step.memo) if step else _At(None, 0, 0, 1, self._pace.batch)
         self._last = self._at.round + ROUNDS - 1
-        self._of, self._rate = max(rows.count(), self._at.rows), 0.0
+        self._of, self._rate = rows.count(), 0.0
         self._work = self._filling = 0.0
         self._rest = math.inf  # the least that a batch has taken beside its rows: the way to the server, the commit
         self._said = self._looked = self._measured = -math.inf
@@ -473,7 +476,7 @@ class _Walk:
         if waits or now - self._said >= 1:
             self._said = now
             at = self._at
-            self._told(Progress(self._rows.table, at.rows, max(self._of, at.rows), at.changed, self._rate, at.round, waits))
+            self._told(Progress(self._rows.table, at.rows, self._of, at.changed, self._rate, at.round, waits))
 
 
 def _fitting(size: int, work: float, target: float) -> int:

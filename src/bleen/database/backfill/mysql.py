@@ -90,7 +90,7 @@ class Rows:
         self._server.rows(f"SET lock_wait_timeout = {int(lock) + 1}")
         if self._server.mariadb:
             self._server.rows(f"SET max_statement_time = {limit}")
-        if not self._logs_statements():
+        if not self._server.logs_statements():
             self._server.rows("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # locks only what it changes
         self._server.rows("SET @bleen_environment = 'backfill'")
         try:
@@ -192,11 +192,8 @@ class Rows:
         replicas = self._server.rows("SELECT count(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")[0][0]
         if replicas:
             yield f"{replicas} replicas read its log: how far they are behind cannot be seen from here; watch them, and lower duty in [pace] if they fall back"
-        if self._logs_statements():
+        if self._server.logs_statements():
             yield "binlog_format is STATEMENT: each batch locks the gaps between its rows too; ROW is better"
-
-    def _logs_statements(self) -> bool:
-        return bool(self._server.rows("SELECT @@log_bin AND @@binlog_format = 'STATEMENT'")[0][0])
 
     def _out_of_step(self) -> str:
         return f"({' OR '.join(differs for _, differs in self._groups())})"

@@ -302,6 +302,10 @@ class MySQL:
             return default
         return str(self._connection.escape(default))
 
+    def logs_statements(self) -> bool:
+        """Whether what sessions like ours write comes into the binary log as they said it, and not row by row."""
+        return bool(self.rows("SELECT @@log_bin AND @@binlog_format = 'STATEMENT'")[0][0])
+
     def bare(self) -> bool:
         return not self.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = database() AND left(table_name, 6) <> 'bleen_' LIMIT 1")
 

@@ -34,6 +34,8 @@ _CHECKED = 250
 """Milliseconds between two looks of the server whether who asked for a statement is still there."""
 _IDLE = 10_000
 """Milliseconds for which a transaction of ours may stand still, locks and all: a client that was stopped keeps nobody waiting for longer."""
+_FOR_APPLICATIONS = "'idle_session_timeout', 'transaction_timeout', 'statement_timeout', 'lock_timeout'"
+"""What a role or a database may limit, and we do not want limited; not every server has them all."""
 
 _NAMED_ALONE = {getattr(postgast.pg_query_pb2, f"OBJECT_{kind}"): kind for kind in ("FUNCTION", "ROUTINE", "TYPE", "DOMAIN", "COLLATION")}
 """What an expression names by itself."""
@@ -202,7 +204,7 @@ class Postgres:
             with self.watch() as blockers:
                 try:
                     with self.transaction():
-                        # how long it takes once it has its locks is nobody's to limit: a setting of the database would end it each time
+                        # how long it takes once it has its locks is nobody's to limit: a SET of the migration's would end it each time
                         self.rows(f"SET LOCAL lock_timeout = {round(locks.timeout * 1000)}; SET LOCAL statement_timeout = 0")
                         belongings = Belongings(self.rows) if spoken or named else None
                         for statement in statements:
@@ -288,8 +290,7 @@ class Postgres:
             raise Refused(f"{statement.brief}: took longer than {locks.concurrently:g} s ([locks] concurrently), and was ended") from None
         finally:
             if not self._connection.closed:
-                self.rows("RESET lock_timeout")
-                self.rows("RESET statement_timeout")
+                self.rows("SET statement_timeout = 0")
 
     def _there(self, name: str) -> bool:
         return bool(self.rows("SELECT to_regclass(%s) IS NOT NULL", [name])[0][0])
@@ -419,8 +420,9 @@ class Postgres:
                 raise
             # and a backslash in quotes is what our parser takes it for, whatever the database is set to
             connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE}; SET standard_conforming_strings = on")
-            # a role's are for applications: we wait between batches, for a command, or for who is asked, and each transaction has limits of its own
-            connection.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')")
+            # a role's are for applications: we wait between batches, for a command, or for who is asked, a look waits and counts as long as it takes,
+            # and what changes something has limits of its own
+            connection.execute(f"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ({_FOR_APPLICATIONS})")
             with suppress(errors.InvalidParameterValue):  # a server on Windows cannot look
                 # a statement whose client was killed is not gone on with (PostgreSQL manual, "Connection Settings")
                 connection.execute(f"SET client_connection_check_interval = {_CHECKED}")

@@ -20,7 +20,8 @@ Why it is as it is:
 - A dump keeps the text of a trigger as it was made. A name without its database is of the trigger's own, whoever fires it, and so of the one that a dump is
   restored into: triggers name none, but for a table elsewhere than in the database of the url, where CREATE TRIGGER would not find it.
 - MariaDB counts with sequences, which nobody waits for and no rollback turns back. MySQL has none, and a row that is a counter would be one for which every
-  writer waits until the one before has committed: there, nothing is counted.
+  writer waits until the one before has committed: there, nothing is counted. Nor where statements are logged: a table whose trigger names a sequence, the
+  server then lets nobody write, whether the trigger would count or not.
 """
 
 import hashlib
@@ -83,6 +84,8 @@ class Sync(NamedTuple):
     there: tuple[Trigger, ...]
     counting: tuple[str, ...]
     """The sequences that are there, of those that are ours."""
+    counts: bool
+    """Whether the server lets a trigger count."""
     writers: Mapping[str, Side]
 
     def install(self, returning: bool = False) -> list[str]:
@@ -235,13 +238,14 @@ class Sync(NamedTuple):
         return {name: read(self.pair.backward[name], f"backward of {name}", self.table, self.pair.new) for name in self.pair.old}
 
     def _sequences(self) -> list[str]:
-        return sequences(self.name) if self.server.mariadb else []
+        return sequences(self.name) if self.counts else []
 
     def _count(self, which: int) -> str:
-        return f"SELECT next_not_cached_value - 1 FROM {self.named(self._sequences()[which])}" if self.server.mariadb else ""
+        name = sequences(self.name)[which]
+        return f"SELECT next_not_cached_value - 1 FROM {self.named(name)}" if name in self.counting else ""
 
     def _next(self, which: int) -> str:
-        return f"SET bleen_count = NEXT VALUE FOR {self._q(self._sequences()[which])};" if self.server.mariadb else ""
+        return f"SET bleen_count = NEXT VALUE FOR {self._q(self._sequences()[which])};" if self.counts else ""
 
     @property
     def _parting(self) -> str:
@@ -457,7 +461,7 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
     schema, table = mysql.named(pair.table)
     columns = shapes(mysql, pair.table)
     if not columns:
-        ours = f"^{Sync(mysql, migration, number, pair, schema, table, {}, (), (), {}).called('insert|update|parts|return')}$"
+        ours = f"^{Sync(mysql, migration, number, pair, schema, table, {}, (), (), False, {}).called('insert|update|parts|return')}$"
         query = "SELECT event_object_table, trigger_name FROM information_schema.triggers WHERE trigger_schema = %s AND trigger_name REGEXP %s"
         for to, trigger in mysql.rows(query, [schema, ours]):
             raise Refused(moved(pair, to, trigger))
@@ -467,7 +471,8 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
         " AND event_object_table = %s AND action_timing = 'BEFORE' AND event_manipulation IN ('INSERT', 'UPDATE') ORDER BY event_manipulation, action_order",
         [schema, table],
     )
-    named = Sync(mysql, migration, number, pair, schema, table, columns, tuple(Trigger(*each) for each in there), (), dict(writers))
+    counts = mysql.mariadb and not mysql.logs_statements()
+    named = Sync(mysql, migration, number, pair, schema, table, columns, tuple(Trigger(*each) for each in there), (), counts, dict(writers))
     counting = mysql.rows(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name IN (%s, %s) AND table_type = 'SEQUENCE'",
         [schema, *sequences(named.name)],
@@ -479,7 +484,7 @@ def remains(server: Server, migration: str, number: int, pair: Pair) -> list[str
     """See ``sync.remains``: what it counts by."""
     mysql = cast(MySQL, server)
     schema, table = mysql.named(pair.table)
-    without = Sync(mysql, migration, number, pair, schema, table, {}, (), (), {})
+    without = Sync(mysql, migration, number, pair, schema, table, {}, (), (), False, {})
     return [f"DROP SEQUENCE IF EXISTS {without.named(name)}" for name in sequences(without.name)] if mysql.mariadb else []
 
 
