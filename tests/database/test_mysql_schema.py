@@ -1435,6 +1435,7 @@ def test_a_default_that_a_modify_does_not_say_again_is_known_before_expand(users
         "ALTER TABLE users CHANGE `emial` email text;": "users has no column emial",
         "ALTER TABLE users ALTER COLUMN emial SET DEFAULT 'a';": "users has no column emial",
         "ALTER TABLE user MODIFY COLUMN first_name varchar(60);": "there is no user",
+        "ALTER TABLE USERS DROP COLUMN first_name;": "no table USERS is there",
         "ALTER TABLE users MODIFY COLUMN FIRST_NAME varchar(60), MODIFY COLUMN added int;": "",
         "ALTER TABLE users MODIFY COLUMN IF EXISTS emial int;": "",
     }.items(),

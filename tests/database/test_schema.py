@@ -316,7 +316,8 @@ def test_one_that_was_half_set_aside_says_so_and_is_set_aside_by_whoever_goes_on
             schema.set_aside("0001_b", "of a test")
         assert schema.beyond("0001_b").startswith("0001_b is half set aside: not all of it is kept in step: `bleen migrate contract 0001_b` ends that")
         reader.execute("ROLLBACK")
-    assert schema.contract("0001_b") == ()
+    assert schema.contract("0001_b", "by whoever was told to") == ()
+    assert schema.ledger.because("0001_b") == "of a test"
     assert rows(base, "SELECT count(*) FROM information_schema.columns WHERE column_name = 'a' AND table_schema = 'public'") == [(2,)]
     assert rows(base, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~bleen%'") == [(0,)]
 

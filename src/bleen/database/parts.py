@@ -127,5 +127,5 @@ def _from_pairs(migration: Migration) -> Backfill | None:
     if not migration.pairs:
         return None
     if len(tables := sorted({pair.table for pair in migration.pairs})) > 1:
-        raise Refused(f"{migration.name}: pairs of {', '.join(tables)} and no backfill: make it a migration for each table")
+        raise Refused(f"pairs of {', '.join(tables)} and no backfill: make it a migration for each table")
     return Backfill(tables[0], {column: expression for pair in migration.pairs for column, expression in pair.forward.items()})

@@ -383,8 +383,9 @@ class Schema:
             return waits
         self._steps.startable(entry.migration, "contract", home)
         standing = self._straight(entry.migration, "contract", home)
-        aside = aside or bool(self.ledger.aside(entry))  # what was begun so ends so, whoever goes on with it
-        reason = self.ledger.reasoned(name, because or self.ledger.because(name), aside)
+        begun = self.ledger.aside(entry)  # what was begun so ends so, for the reason that it was begun for, whoever goes on with it
+        aside = aside or bool(begun)
+        reason = self.ledger.reasoned(name, begun or because or self.ledger.because(name), aside)
         self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
         self._take_away(entry, home, standing, way, [] if aside else parts.statements(self.server, entry.migration, "contract"))
         self.server.rows(*self.ledger.reached(name, State.CONTRACTED))

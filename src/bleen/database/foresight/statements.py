@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from bleen.database import backfill, parts
+from bleen.database import backfill, parts, reverting
 from bleen.database.command import HALVES
 from bleen.database.foresight.pairs import pulled
 from bleen.database.foresight.prospect import Prospect
@@ -139,4 +139,6 @@ def missed(it: Prospect) -> Iterator[str]:
         unknown = _IF_EXISTS.search(each.text) or any(thing.kind not in CATALOGUED for thing in things)
         if things and not (coming or unknown) and len(held := it.server.catalogue.finds(each)) < len(things):
             which = f"only {', '.join(held)} is there" if held else f"no {', '.join(sorted(thing.names[-1] for thing in things))} is there"
+            if (table := reverting.altered(each.text)) and not it.server.columns(table):
+                which = f"no table {table} is there"
             yield f"contract.sql, {each.brief}: {which}, so that the contract will stop; write the name as the catalogue has it"
