@@ -58,6 +58,12 @@ def test_what_the_release_makes_itself_is_free_to_be_read_and_written_again(any_
     assert [(each.locks, each.findings("f")) for each in traced(any_base, made)] == [({}, [])] * 3
 
 
+def test_what_the_release_gives_another_name_was_there_before(any_base: Base) -> None:
+    _, scan, _, made = traced(any_base, "ALTER TABLE users RENAME TO people; CREATE INDEX i ON people (id); DROP TABLE people; CREATE TABLE users (id int)")
+    assert [(each.rule, each.message.split(":")[0]) for each in scan.findings("f")] == [("traced-scan", "reads all of people under ShareLock")]
+    assert made.locks == {}
+
+
 SAFE = """
     CREATE INDEX CONCURRENTLY i ON users (id);
     ALTER TABLE users ADD COLUMN note text;

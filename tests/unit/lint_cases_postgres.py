@@ -272,6 +272,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TABLE users ADD UNIQUE NULLS NOT DISTINCT (email, name) INCLUDE (age)"),
         ("both", "ALTER TABLE users ADD PRIMARY KEY (id)"),
         ("contract", "ALTER TABLE users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id, email)"),
+        ("contract", "ALTER TABLE users DROP CONSTRAINT users_pkey, ADD CONSTRAINT key PRIMARY KEY (id, email)"),
         ("both", 'ALTER TABLE app."Users" ADD PRIMARY KEY ("Id")'),
         ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email) DEFERRABLE INITIALLY DEFERRED"),
         ("both", "ALTER TABLE users ADD CONSTRAINT u UNIQUE (email) WITH (fillfactor=70) USING INDEX TABLESPACE fast"),

@@ -25,10 +25,11 @@ _MODES = (
 """From the weakest to the strongest; from ShareLock on, nobody writes the table meanwhile."""
 
 _TABLES = (
-    "SELECT c.oid::regclass::text, c.relfilenode, coalesce(pg_stat_get_xact_numscans(c.oid), 0) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+    "SELECT c.oid::bigint, c.oid::regclass::text, c.relfilenode, coalesce(pg_stat_get_xact_numscans(c.oid), 0)"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
     " WHERE relkind IN ('r', 'm') AND nspname NOT LIKE 'pg\\_%%' AND nspname <> 'information_schema'"
 )
-_LOCKS = "SELECT relation::regclass::text, mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted"
+_LOCKS = "SELECT relation::bigint, mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted"
 
 
 class Traced(NamedTuple):
@@ -71,7 +72,7 @@ def trace(server: Server, statements: Sequence[Statement]) -> Iterator[Traced]:
     if others := server.sessions():
         who = ", ".join(sorted({each.application or f"user {each.user}" for each in others}))
         raise Refused(f"this is no scratch database: {who} is connected to it; statements that are traced are really run")
-    there = {name for name, _, _ in server.rows(_TABLES)}
+    there = {table for table, *_ in server.rows(_TABLES)}
     for statement in statements:
         traced = _traced(server, statement, there)
         yield traced
@@ -79,21 +80,21 @@ def trace(server: Server, statements: Sequence[Statement]) -> Iterator[Traced]:
             return
 
 
-def _traced(server: Server, statement: Statement, there: Collection[str]) -> Traced:
+def _traced(server: Server, statement: Statement, there: Collection[int]) -> Traced:
     try:
         alone = not server.transactional(statement)
         with nullcontext() if alone else server.transaction():
-            before = {
-                name: (node, scans) for name, node, scans in server.rows(_TABLES) if name in there
-            }  # a server may still count scans of earlier transactions
+            # with their names, as a statement may give another; a server may still count scans of earlier transactions
+            before = {table: (name, node, scans) for table, name, node, scans in server.rows(_TABLES) if table in there}
             server.rows(statement.text)
             after, locks = server.rows(_TABLES), [] if alone else server.rows(_LOCKS)
     except Refused as error:
         return Traced(statement, {}, (), (), str(error))
     held: dict[str, str] = {}
     for table, mode in locks:
-        if table in before and _MODES.index(mode) > _MODES.index(held.get(table, _MODES[0])):
-            held[table] = mode
-    rewritten = tuple(name for name, node, _ in after if name in before and node != before[name][0])
-    scanned = tuple(name for name, _, scans in after if name in before and scans > before[name][1] and locks)
+        if table in before and _MODES.index(mode) > _MODES.index(held.get(before[table][0], _MODES[0])):
+            held[before[table][0]] = mode
+    left = [(*before[table], node, scans) for table, _, node, scans in after if table in before]
+    rewritten = tuple(name for name, earlier, _, node, _ in left if node != earlier)
+    scanned = tuple(name for name, _, earlier, _, scans in left if scans > earlier and locks)
     return Traced(statement, held, rewritten, scanned)

@@ -33,9 +33,9 @@ def indexed(look: Look, statement: Message, constraint: Message, at: Place) -> I
     stands_for = _replaced(statement, constraint)
     taken = any(each.name == chosen for each in stands_for)
     index, use = apart(statement, constraint, called(chosen, "new") if taken else chosen, columns)
-    before = _required(look, name, columns) if primary else []
+    before, after = _required(look, name, columns) if primary else ([], [])
     together = [*map(wrapped, stands_for), wrapped(pb.AlterTableCmd(subtype=pb.AT_AddConstraint, **{"def": wrapped(changed(use, conname=chosen))}))]
-    fix = "\n".join([sql(index), *before, sql(changed(statement, cmds=together))])
+    fix = "\n".join([sql(index), *before, sql(changed(statement, cmds=together)), *after])
     yield look.finding(
         "constraint-builds-index",
         f"its index is built while nobody reads or writes {quoted(*name)}; build it CONCURRENTLY, then make it a constraint",
@@ -56,9 +56,12 @@ def _replaced(statement: Message, constraint: Message) -> list[Message]:
     return [each for each in drops if each.name == constraint.conname or (first and each.name not in named)]
 
 
-def _required(look: Look, table: tuple[str, ...], columns: Iterable[str]) -> list[str]:
-    """What makes columns NOT NULL, before a primary key does it in its own way."""
-    return [step for column in columns if not is_never_null(look, table, column) for step in required(table, column)]
+def _required(look: Look, table: tuple[str, ...], columns: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What makes columns NOT NULL, before a primary key does it in its own way; and what takes the CHECKs away that prove it, when there is one: what the key
+    is added together with may drop a NOT NULL.
+    """
+    steps = [required(table, column) for column in columns if not is_never_null(look, table, column)]
+    return [step for each in steps for step in each[:-1]], [each[-1] for each in steps]
 
 
 def _primary_key(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
@@ -75,10 +78,10 @@ def _primary_key(look: Look, statement: Message, constraint: Message, at: Place)
             at=at,
         )
         return
-    before = _required(look, name, columns)
+    before, after = _required(look, name, columns)
     if before:
         told = ", ".join(quoted(column) for column in columns if not is_never_null(look, name, column))
-        fix = "\n".join([*(["-- contract.sql"] if look.expanding else []), *before, added(statement, constraint)])
+        fix = "\n".join([*(["-- contract.sql"] if look.expanding else []), *before, added(statement, constraint), *after])
         yield look.finding("set-not-null", f"nothing in this release says that {told} is NOT NULL; if it is not, {why}", fix, at=at)
 
 

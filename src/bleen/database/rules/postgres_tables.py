@@ -432,7 +432,7 @@ def _alter_constraint(look: Look, statement: Message, command: Message, at: Plac
 
 def _drop_constraint(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
     name = relation(statement.relation)
-    nulls.loses_constraint(look, name, command.name, look.known.made("constraint", *name, command.name) or _is_key(statement, command.name))
+    nulls.loses_constraint(look, name, command.name, look.known.made("constraint", *name, command.name))
     if look.known.made("constraint", *name, command.name):
         look.known.forgets("constraint", *name, command.name)
         look.known.forgets("holding", *name, command.name)
@@ -444,12 +444,6 @@ def _drop_constraint(look: Look, statement: Message, command: Message, at: Place
             _later(statement, command),
             at=at,
         )
-
-
-def _is_key(statement: Message, name: str) -> bool:
-    """Whether a key takes the name of a constraint in the statement that drops it: that was one, too, and no NOT NULL."""
-    added = [getattr(each.alter_table_cmd, "def").constraint for each in statement.cmds if each.alter_table_cmd.subtype == pb.AT_AddConstraint]
-    return any(each.conname == name and each.contype in (pb.CONSTR_PRIMARY, pb.CONSTR_UNIQUE) for each in added)
 
 
 def _change_type(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
