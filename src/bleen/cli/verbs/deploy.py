@@ -3,6 +3,7 @@
 The new version is started beside the old one, looked after until it is healthy, tested through the preview, and then gets the traffic; the old one stays
 warm for the rollback window. Any failure before the switch leaves users where they are (exit 3); one after it takes them back (exit 4).
 Ctrl-C or TERM before PROMOTING aborts; from PROMOTING on it detaches, and the release goes on.
+Where nobody reads what it prints any more (`| head`), it says so, and the release goes on.
 The version that serves already is not released again, unless its settings have changed or --again is said: exit 2 if no copy of it is well.
 A deploy waits for an earlier release that is ending; one that is not ending is in the way (exit 6), but for --replace and --end-window.
 """
@@ -31,6 +32,11 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help="abort an earlier release that has not been promoted yet")
     parser.add_argument("--again", action="store_true", help="release the active version once more, from its directory as it is now")
     parser.add_argument("--end-window", action="store_true", help="give up the warm environment of an earlier release: its rollback window ends now")
+
+
+_UNREAD = (
+    "bleen: nobody reads what this prints any more; the release goes on, promotion included: `bleen wait` waits for it, `bleen abort` ends it before the switch"
+)
 
 
 class Detached(Exception):
@@ -88,6 +94,7 @@ def run(args: Namespace) -> int:
     if (code := _nothing_to_do(args, planned)) is not None:
         return code
     driver = access.driver()
+    opened: Release | int = exits.DONE
     with Following(args, access, driver) as following:
         try:
             opened = _open(args, access, driver, following)
@@ -104,9 +111,11 @@ def run(args: Namespace) -> int:
             access.leave(driver, access.newest())
             show.result(args, "detached: the release goes on; `bleen wait` waits for it, `bleen rollback` takes it back", ok=False)
             return exits.INTERRUPTED
-        except BaseException:  # whatever breaks us off: what we drove, and an engine that we ended, is somebody's again
+        except BaseException as error:  # whatever breaks us off: what we drove, and an engine that we ended, is somebody's again
             if newest := access.journal.latest(access.name):
                 access.leave(driver, newest)
+            if isinstance(error, BrokenPipeError) and isinstance(opened, Release):
+                print(_UNREAD, file=sys.stderr)
             raise
     if driver.ended_resident:  # it did not answer; the hold is watched again
         start_engine(access.place)
