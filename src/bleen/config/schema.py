@@ -169,7 +169,7 @@ class Promotion(Strict):
     )
     deadline: Duration = Field(default="2h", validate_default=True, description="manual: how long that person may take.")
     then: Annotated[str, one_of("abort", "promote"), WithJsonSchema({"enum": ["abort", "promote"]})] = Field(
-        default="abort", description="manual: what happens then."
+        default="abort", description="manual: what happens then: abort, or promote with nobody looking."
     )
     steps: list[Step] | None = Field(
         default=None, description="Shares of the traffic, growing, 100 last; one step of 100 unless told.", json_schema_extra={"minItems": 1}

@@ -12,6 +12,7 @@ from bleen.database.ledger import Entry, Part, State
 from bleen.database.migration import Migration
 from bleen.database.schema import Schema
 from bleen.database.server import Server, Taken, Told
+from bleen.database.steps import mend
 from bleen.errors import PortError, Refused
 
 Expand = Callable[[Schema, Sequence[Migration], Home | None], object]
@@ -73,7 +74,10 @@ def _there_and_back(schema: Schema, migrations: Sequence[Migration], expand: Exp
             _undo(schema, names, known, home)
         except Refused as second:
             raise Refused(f"{error}; and there it could not be undone: {second}") from None
-        raise
+        said = str(error)
+        for migration in migrations if not any(reverting.irreversible(each.sql("revert")) for each in migrations) else ():
+            said = said.replace(mend(migration), "what it did there is undone; mend it, and try again")
+        raise type(error)(said) from None
     _undo(schema, names, known, home)
     return took
 
