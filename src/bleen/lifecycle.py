@@ -228,7 +228,7 @@ def obey(release: Release, ask: Ask, now: float, wall: float) -> tuple[Release, 
     if verb is Verb.RESUME:
         return *resumed(release, who, now, wall), _yes(ask, f"{release.phase} is tried again")
     if verb is Verb.CLOSE:
-        return *_enter(release, Phase.CLOSED, now, wall, who), _yes(ask, "closed: what the router serves now is taken as the truth")
+        return *_enter(release._replace(reason=who), Phase.CLOSED, now, wall, who), _yes(ask, "closed: what the router serves now is taken as the truth")
     if verb is Verb.RETIRE:
         return *_enter(release, Phase.RETIRING, now, wall, who), _yes(ask, f"the rollback window is closed; {release.plan.old_words} is being retired")
     if release.phase in UNMOVED:

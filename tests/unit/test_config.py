@@ -168,7 +168,7 @@ rollback_window: *x
         "bleen.yaml:1:1: `service` is missing; for example `service: shop`",
         "bleen.yaml:4:14: command: is one string, and no shell will split it; write a list: [python3, app.py, --port, {port}]",
         "bleen.yaml:5:16: directory: `{vers}` is not known in `directory`; there is {version}, and {{vers}} is the literal text",
-        "bleen.yaml:6:14: ${SECRET} is not set; set the variable SECRET where bleen runs, or in env_file",
+        "bleen.yaml:6:14: ${SECRET} is not set; set the variable SECRET where bleen runs, or, for a release, in env_file",
         "bleen.yaml:6:27: 2B: `2B` cannot be the name of a variable; use letters, digits and underscores, and begin with a letter",
         "bleen.yaml:6:37: C: `{prot}` is not known in `env`; there is {port} {version} {environment} {instance}, and {{prot}} is the literal text",
         "bleen.yaml:6:47: PORT: PORT is always set to the port that the copy was given; remove it here",
@@ -475,7 +475,7 @@ def test_faults_of_env_file_and_smoke_tests_are_told_in_the_same_go(faults: Call
     said = faults(SMALL.replace("[cat]", '[cat], env_file: .env, env: {A: "${UNSET}"}').replace("shop", "Shop") + "checks: {smoke: smoke.yml}\n")
     assert said[0] == ".env:5:1: byte 0xff is not UTF-8; save the file as UTF-8"
     assert said[1].startswith("bleen.yaml:1:10: service: `Shop` cannot name a service")
-    assert said[2] == "bleen.yaml:2:63: ${UNSET} is not set; set the variable UNSET where bleen runs, or in env_file"
+    assert said[2] == "bleen.yaml:2:63: ${UNSET} is not set; set the variable UNSET where bleen runs, or, for a release, in env_file"
     assert said[3] == "smoke.yml:1:27: `expct_status` is not a key of tests.0; did you mean `expect_status`?"
     Path(".env").write_text("GOOD=1\nnot an assignment of a secret\nQUOTE='s3cret\nPORT=80\n")
     assert faults(SMALL.replace("[cat]", "[cat], env_file: .env")) == [

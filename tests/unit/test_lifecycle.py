@@ -254,6 +254,7 @@ def test_a_halted_release_is_resumed_closed_or_what_its_row_allows(phase: Phase)
     assert (answer.obeyed, resumed.phase, resumed.halted, resumed.entered) == (True, phase, "", 20.0)
     closed, _, answer = obey(stuck, asked(V.CLOSE), 20.0, 1.7e9)
     assert (answer.obeyed, closed.phase, closed.halted, closed.ended) == (True, P.CLOSED, "", True)
+    assert closed.reason.startswith("close by ")
     for verb in TABLE[phase].may:
         now, told, answer = obey(stuck, asked(verb), 20.0, 1.7e9)
         assert answer.obeyed

@@ -232,7 +232,7 @@ def load(path: Path, production: Address | None, known: Callable[[str], bool] | 
 
 def unset(name: str) -> str:
     """What is said of a reference without a value."""
-    return f"${{{name}}} is not set; set the variable {name} where bleen runs, or in env_file"
+    return f"${{{name}}} is not set; set the variable {name} where bleen runs, or, for a release, in env_file"
 
 
 def _untold(name: str) -> str:

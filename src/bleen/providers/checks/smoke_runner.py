@@ -258,7 +258,7 @@ def _word(name: str, words: Mapping[str, Any]) -> Any:
         return words[name]
     if name.startswith("capture."):
         raise CouldNotRun(f"it needs ${{{name}}}, which no earlier test that passed has captured")
-    raise CouldNotRun(f"${{{name}}} has no value; set the variable {name} where bleen runs, or in env_file")
+    raise CouldNotRun(f"${{{name}}} has no value; set the variable {name} where bleen runs, or, for a release, in env_file")
 
 
 def _as_text(value: Any) -> str:
