@@ -226,6 +226,7 @@ def test_an_import_leaves_the_rows_that_the_file_leaves(dialect: Dialect, base: 
 
 SECOND = [
     ("mysql", "UPDATE plans p INNER JOIN seen s ON s.code = p.code SET p.code = LEFT(s.name, 1) WHERE p.price < 2 OR s.price > 8"),
+    ("mysql", "UPDATE plans p JOIN seen s ON s.code = p.code SET p.price = 7 WHERE p.price < 2 XOR s.price > 8"),
     ("mysql", "UPDATE plans, seen AS s SET plans.price = s.price + plans.price WHERE s.code = plans.code AND plans.price IS NOT NULL"),
     ("sqlite", "UPDATE plans AS p SET price = s.price, code = s.name FROM seen s WHERE s.code = p.code AND (p.price < 2 OR s.price IS DISTINCT FROM 9)"),
 ]

@@ -3,6 +3,7 @@
 import json
 import sys
 import tomllib
+from contextlib import nullcontext
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -656,6 +657,22 @@ def test_what_holds_rows_to_something_goes_to_contract_behind_the_delete_that_ma
         made.notes[0]
         == "a.sql:2:1: holds rows to what a DELETE before it makes true, so it is in contract, behind that: the new version does without it until then"
     )
+
+
+NEEDS = [
+    ("CREATE TABLE c (id int PRIMARY KEY, a int REFERENCES t (a))", True, DIALECTS),
+    ("CREATE TABLE c (id int PRIMARY KEY, a int, FOREIGN KEY (a, id) REFERENCES t (a, id))", True, DIALECTS),
+    ("CREATE TABLE c (id int PRIMARY KEY, t int REFERENCES t (id))", False, DIALECTS),
+    ("CREATE TABLE c (id int PRIMARY KEY, a int REFERENCES o (a))", False, DIALECTS),
+    ("COMMENT ON INDEX t_one IS 'a'", True, ["postgres"]),
+]
+
+
+@pytest.mark.parametrize(("needs", "refused", "dialect"), [(needs, refused, each) for needs, refused, where in NEEDS for each in where])
+def test_what_needs_something_that_goes_to_contract_behind_a_delete_is_refused_with_both_places(needs: str, refused: bool, dialect: Dialect) -> None:
+    text = f"DELETE FROM t WHERE a < 1;\nCREATE UNIQUE INDEX t_one ON t (a);\n{needs};\n"
+    with pytest.raises(Unfit, match=r"^a.sql:3:1: needs what a.sql:2:1 makes; but that .* goes to contract, and this to expand") if refused else nullcontext():
+        split([("a.sql", text)], dialect)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from bleen.database import reverting, statements
 from bleen.database import tokens as sql_tokens
+from bleen.database.migration import speaks_of
 from bleen.database.rules import Script, lint_release
 from bleen.database.rules.findings import PHASES, Finding, Phase
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable
@@ -308,6 +309,7 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
     made: set[Names] = set()
     dropped: dict[Names, Placed] = {}
     emptied: list[Placed] = []
+    late: list[Placed] = []
     found = []
     for each in placed:
         part = each.part
@@ -330,6 +332,9 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
                 why = f"holds rows to something once {before.at} has run, in contract"
                 raise Unfit(f"{each.at}: {why}: write the columns that it adds as a statement before it")
             part = part._replace(phase="contract")
+            late.append(each)
+        elif part.phase != "contract" and (before := next((other for other in late if _needs(part, other.part)), None)):
+            raise Unfit(f"{each.at}: {_TOO_EARLY.format(before=before.at, phase=part.phase)}")
         made = part.leaves(made)
         found.append(each._replace(part=part))
     return found
@@ -338,6 +343,12 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
 _OVERTAKES = (
     "is about rows of which {before} takes some first; but that goes to contract, and this to {phase}, which runs before it: write it before that if it comes"
     " to the same, else leave one of the two to another release"
+)
+
+
+_TOO_EARLY = (
+    "needs what {before} makes; but that holds rows to what a DELETE before it makes true, so it goes to contract, and this to {phase}, which runs before it:"
+    " leave the DELETE to a release before this one, or this to one after it"
 )
 
 
@@ -355,6 +366,20 @@ def _waits(part: Part, gone: Part) -> bool:
 def _holds(part: Part, gone: Part) -> bool:
     """Whether it only holds rows to something, so that contract is early enough."""
     return not part.rows.writes and not _meet(part.rows.reads, gone.rows.writes) and not part.renames
+
+
+def _needs(part: Part, late: Part) -> bool:
+    """Whether it names what another one makes, or refers to columns that are unique by it."""
+    made = any(speaks_of(part.text, thing[-1]) for thing in (*late.makes, *late.brings))
+    refers = [
+        [column.strip(' "`[]') for column in columns.split(",")]
+        for table, columns in _REFERENCES.findall(part.text)
+        if any(table.rpartition(".")[2].strip('"`[]').lower() == held[-1].lower() for held in late.rows.holds)
+    ]
+    return made or any(speaks_of(late.text, column) for columns in refers for column in columns)
+
+
+_REFERENCES = re.compile(r"\bREFERENCES\s+([^\s(]+)\s*\(([^)]*)\)", re.IGNORECASE)
 
 
 def _meet(some: Sequence[Names], others: Sequence[Names]) -> bool:

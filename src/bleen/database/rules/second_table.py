@@ -71,7 +71,7 @@ def _in_a_subquery(cursor: Cursor) -> str:
             own = token.identifier.lower() == called.identifier.lower() if token.kind in ("word", "name") and after and after.word == "." else False
             text += cursor.text[end : token.offset] + (".".join(each.text for each in table) if own else token.text)
             end = token.end
-        return f"({text})" if any(token.word == "OR" for token in tokens) else text
+        return f"({text})" if any(token.word in ("OR", "XOR") for token in tokens) else text
 
     source = cursor.text[second[0].offset : second[-1].end]
     rows = f"FROM {source} WHERE {' AND '.join(map(written, conditions))}"
