@@ -228,7 +228,7 @@ def obey(release: Release, ask: Ask, now: float, wall: float) -> tuple[Release, 
     if verb is Verb.RESUME:
         return *resumed(release, who, now, wall), _yes(ask, f"{release.phase} is tried again")
     if verb is Verb.CLOSE:
-        return *_enter(release._replace(reason=who), Phase.CLOSED, now, wall, who), _yes(ask, "closed: what the router serves now is taken as the truth")
+        return *_enter(release._replace(reason=who), Phase.CLOSED, now, wall, who), _yes(ask, "closed")
     if verb is Verb.RETIRE:
         return *_enter(release, Phase.RETIRING, now, wall, who), _yes(ask, f"the rollback window is closed; {release.plan.old_words} is being retired")
     if release.phase in UNMOVED:
@@ -330,9 +330,11 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
     if verb is Verb.PROMOTE and phase in UNMOVED and phase is not Phase.AWAITING_PROMOTION:
         text = f"{plan.version} cannot be promoted yet: it is in {phase}; wait for AWAITING_PROMOTION"
     elif verb is Verb.PROMOTE and (phase in RETURNING or phase in (Phase.ABORTED, Phase.ROLLED_BACK, Phase.CLOSED)):
-        text = f"{plan.version} cannot be promoted any more ({phase}); `bleen deploy {plan.version}` tries again"
+        text = f"{plan.version} cannot be promoted any more ({phase}); {_HALTED if release.halted else f'`bleen deploy {plan.version}` tries again'}"
     elif verb in (Verb.ABORT, Verb.ROLLBACK) and phase in BEYOND and not (verb is Verb.ABORT and release.ended):
         text = f"the rollback window is closed: nothing was changed; {way_back(plan)}" if plan.old else _first(plan)
+    elif verb is Verb.ABORT and release.moved and phase in RETURNING:
+        text = f"{plan.version} is being taken back already ({phase}): nothing was changed; {_HALTED if release.halted else '`bleen wait` waits for it'}"
     elif verb is Verb.ABORT and release.moved and not release.ended:
         text = f"{plan.version} has been promoted: nothing was changed; `bleen rollback` returns to {plan.old_version}" if plan.old else _first(plan)
     elif verb is Verb.ABORT and phase in (Phase.COMPLETED, Phase.ROLLED_BACK, Phase.CLOSED):
@@ -346,6 +348,9 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
     elif verb is Verb.ROLLBACK and phase is Phase.CLOSED:
         text = f"release {release.id.number} is closed: `bleen deploy {plan.old_version or plan.version}` is the way on"
     return Answer(ask.number, False, text) if text else None
+
+
+_HALTED = "it is halted: `bleen status` shows why, and `resume`, `rollback --force` or `close` ends that"
 
 
 def way_back(plan: Plan) -> str:

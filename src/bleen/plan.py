@@ -114,7 +114,8 @@ class Plan(NamedTuple):
 
         platform = {name: value for name, value in self.platform.items() if name != "secrets"}
         database = {name: value for name, value in self.database.items() if name in ("dialect", "folder", "contract", "migrations", "apart")}
-        same = self._replace(environment="", old=None, old_version="", old_replicas=0, platform=platform, warnings=(), database=database)
+        steps = self.steps[-1:]  # those before are of the way there, which a first release has not
+        same = self._replace(environment="", old=None, old_version="", old_replicas=0, platform=platform, steps=steps, warnings=(), database=database)
         return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:

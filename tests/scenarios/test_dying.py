@@ -98,6 +98,11 @@ def test_a_version_that_serves_and_is_not_well_is_shown_without_a_release_under_
     until("it is in the engine's log", lambda: "blue-1 serves, and is dead: blue-1/1 " in shop.bleen("logs", "engine").out)
     shop.tell("1.0", "ok")
     until("that it is well is too", lambda: "blue-1 is well again" in shop.bleen("logs", "engine").out)
+    shop.tell("1.0", "fail")
+    shop.smoke({"name": "of whoever deploys", "url": "/${SET_ELSEWHERE}"})
+    looked = shop.bleen("doctor", code=1).out
+    assert "${SET_ELSEWHERE} is not set" in looked
+    assert "blue-1 (1.0), which serves, is not well" in looked
 
 
 def test_each_version_is_judged_by_the_health_check_that_it_was_released_with(either: Shop) -> None:
@@ -213,7 +218,10 @@ def test_a_halted_release_can_be_closed_and_the_next_one_starts_from_what_the_ro
     said = shop.bleen("rollback", code=5)
     assert "1.0 (blue) is not healthy, traffic was left where it is" in said.err
     assert shop.serves() == "1.1"
-    shop.bleen("close")
+    busy = f"release 2 (1.1) is halted in ROLLING_BACK: {shop.release.halted}"
+    assert shop.bleen("deploy", "1.1", code=6).err == f"bleen: {busy}; `bleen status` shows it, then `resume`, `rollback` or `close`\n"
+    assert shop.bleen("plan", "1.1").out.startswith(f"`deploy` would do nothing now: {busy}")
+    assert shop.bleen("close").out == "closed: 1.1 serves from green; 1.0 (blue) runs on, until the next deploy takes its place\n"
     assert shop.story()[-1] == "CLOSED"
     assert "it is closed already" in shop.bleen("close").out
     assert "already" in shop.bleen("resume").text or shop.release.phase == "CLOSED"

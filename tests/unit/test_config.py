@@ -123,6 +123,15 @@ def test_the_example_of_the_issue_works_as_it_stands(load: Callable[..., Config]
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
+def test_a_first_release_has_no_steps_and_is_the_same_as_one_that_had_some(load: Callable[..., Config]) -> None:
+    """ "What is shown is what is run": nobody could have the rest of its traffic."""
+    loaded = load(SMALL + "promotion: {steps: [{share: 10, bake: 1m}, {share: 100, bake: 2m}]}\n")
+    first, later = (config.plan(loaded, "1.0", active) for active in (None, Active(Environment("blue", 1), "1.0", 1)))
+    assert first.steps == (Step(100, 120.0),)
+    assert later.steps == (Step(10, 60.0), Step(100, 120.0))
+    assert first.digest == later.digest
+
+
 def test_the_version_in_smoke_tests_is_the_one_that_is_tested_and_in_env_a_variable(load: Callable[..., Config]) -> None:
     text = SMALL.replace("[cat]", '[cat], env: {BUILD: "${VERSION}"}') + "checks: {smoke: smoke.yml}\n"
     tests = {"smoke_yml": 'tests: [{name: t, url: "/${VERSION}/${ENVIRONMENT}/${KEY}"}]'}

@@ -1,5 +1,6 @@
 """What the docs say of the code is generated from it. Run as a program, this writes it: ``scripts/docs``."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from bleen import config
 from bleen.cli import VERBS
+from bleen.config import smoke
 from bleen.database import operations
 from bleen.database.rules import rules
 from bleen.database.statements import Dialect
@@ -35,30 +37,40 @@ def keys_of_bleen_yaml() -> Iterator[str]:
     yield from _keys(schema, schema, "")
 
 
+def keys_of_smoke_tests() -> Iterator[str]:
+    schema = smoke.Test.model_json_schema()
+    yield "| key | default | what it is |"
+    yield "|---|---|---|"
+    yield from _keys(schema, schema, "")
+
+
 def _keys(schema: dict[str, Any], model: dict[str, Any], above: str) -> Iterator[str]:
     for name, field in model["properties"].items():
-        inner = _model(schema, field)
+        inner, below = _model(schema, field)
         told = field.get("description", "").replace("|", "/")
         if told:
-            default = "" if inner else _default(field, name in model.get("required", ()))
+            default = "" if inner and not below else _default(field, name in model.get("required", ()))
             yield f"| `{above}{name}` | {default} | {told} |"
         if inner:
-            yield from _keys(schema, inner, f"{above}{name}.")
+            yield from _keys(schema, inner, f"{above}{name}{below}.")
 
 
-def _model(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any] | None:
-    for each in (field, *field.get("anyOf", ())):
-        if "$ref" in each:
-            found: dict[str, Any] = schema["$defs"][each["$ref"].rpartition("/")[2]]
-            return found if "properties" in found else None
-    return None
+def _model(schema: dict[str, Any], field: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """What the keys below one are, and what stands between: of a list, or by names of one's own."""
+    below = {"": field, "[]": field.get("items"), ".NAME": field.get("additionalProperties")}
+    options = [(each, way) for way, outer in below.items() if isinstance(outer, dict) for each in (outer, *outer.get("anyOf", ()))]
+    options += [(each["items"], "[]") for each in field.get("anyOf", ()) if "items" in each]
+    for each, way in options:
+        if "$ref" in each and "properties" in (found := schema["$defs"][each["$ref"].rpartition("/")[2]]):
+            return found, way
+    return None, ""
 
 
 def _default(field: dict[str, Any], required: bool) -> str:
     if required:
         return "must be given"
     value = field.get("default")
-    return "none" if value in (None, {}, []) else f"`{value}`"
+    return "none" if value in (None, {}, []) else f"`{json.dumps(value) if isinstance(value, bool) else value}`"
 
 
 def rules_of_sql() -> Iterator[str]:
@@ -97,6 +109,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "docs/architecture.md": life_of_a_release,
     "docs/guide/configuration.md": keys_of_bleen_yaml,
     "docs/guide/migrations.md": rules_of_sql,
+    "docs/guide/smoke-tests.md": keys_of_smoke_tests,
     "docs/guide/sync.md": decisions_of_sync,
 }
 

@@ -62,7 +62,8 @@ ANSWERS: dict[Verb, dict[str, tuple[tuple[Phase, ...], str]]] = {
     V.ABORT: {
         CHANGES: (UNMOVED, "users saw nothing"),
         ALREADY: ((P.ABORTED,), "aborted already"),
-        REFUSED: ((*REVERSIBLE, *RETURNING), "`bleen rollback` returns to 1.0"),
+        REFUSED: (REVERSIBLE, "`bleen rollback` returns to 1.0"),
+        "refused, goes back": (RETURNING, "`bleen wait` waits for it"),
         "refused, given up": ((P.RETIRING, P.CONTRACTING), "`bleen deploy 1.0` is the way back"),
         "refused, ended": ((P.COMPLETED, P.ROLLED_BACK, P.CLOSED), "has ended"),
     },
@@ -99,6 +100,13 @@ def test_an_old_environment_that_is_kept_is_not_called_given_up(keep: int | None
     _, event, answer = obey(release(P.COMPLETED, PLAN._replace(keep=keep)), Ask(1, V.RETIRE, "somebody"), 20.0, 0.0)
     assert event is None
     assert "1.0 stays as `after_window` says, until the next deploy" in answer.text
+
+
+@pytest.mark.parametrize("verb", [V.PROMOTE, V.ABORT])
+def test_who_meets_a_rollback_that_halted_is_told_what_ends_that(verb: Verb) -> None:
+    """What was told once led to a deploy, which is refused, or to the rollback that had just failed."""
+    _, _, answer = obey(release(P.ROLLING_BACK, halted="1.0 is not healthy"), asked(verb), 20.0, 1.7e9)
+    assert answer.text.endswith("`bleen status` shows why, and `resume`, `rollback --force` or `close` ends that")
 
 
 def every_answer() -> Iterator[tuple[Verb, Phase, str, str]]:

@@ -43,7 +43,7 @@ PRINTERS = ("plan", "status", "history", "logs", "schema", "completion")
 _EXIT_CODES = """\
 exit codes:
   0 done   1 the answer is no   2 usage, configuration or a refusal; nothing touched   3 aborted before the switch, users saw nothing
-  4 rolled back   5 halted, needs a person   6 another release is in the way   7 waits for `bleen promote`   70 a bug of bleen's
+  4 rolled back   5 halted, needs a person, or closed by one   6 another release is in the way   7 waits for `bleen promote`   70 a bug of bleen's
   130 broken off by Ctrl-C, or nobody reads what it prints any more; `deploy` after the switch, or without a reader: the release goes on
 """
 

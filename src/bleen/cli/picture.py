@@ -238,7 +238,8 @@ def _environments(
     return told
 
 
-def _serving(picture: dict[str, Any]) -> str:
+def serving(picture: dict[str, Any]) -> str:
+    """What serves, behind the name of the service."""
     active = picture["active"]
     if not picture["up"]:
         return f" is down{', ' + active['version'] + ' would serve' if active else ''}; `bleen up` starts it"
@@ -267,7 +268,7 @@ def _waits(pending: dict[str, Any]) -> str:
 def lines(picture: dict[str, Any]) -> list[str]:
     """The picture in words."""
     release, back, engine = picture["release"], picture["rollback"], picture["engine"]
-    said = [f"{picture['service']}{_serving(picture)}"]
+    said = [f"{picture['service']}{serving(picture)}"]
     for name, each in picture["environments"].items():
         counted = f", {each['requests']} requests, {each['errors']} errors, {each['open']} open" if each["requests"] is not None else ""
         share = f", {picture['router']['shares'].get(name, 0)} %" if picture["router"]["answers"] else ""

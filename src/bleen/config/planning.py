@@ -47,7 +47,7 @@ def plan(config: Config, version: str, active: Active | None) -> Plan:
     file = config.file
     old = active.environment if active else None
     window = file.rollback_window
-    steps = file.promotion.steps
+    steps = tuple(Step(s.share, file.bake if s.bake is None else s.bake) for s in file.promotion.steps or ()) or (Step(100, file.bake),)
     made = Plan(
         service=file.service,
         version=version,
@@ -58,7 +58,7 @@ def plan(config: Config, version: str, active: Active | None) -> Plan:
         platform=_platform(config, version, idle_name(old)),
         probe=Probe(**file.checks.health.model_dump()),
         smoke=config.tests,
-        steps=tuple(Step(s.share, file.bake if s.bake is None else s.bake) for s in steps) if steps else (Step(100, file.bake),),
+        steps=steps[-1:] if active is None else steps,  # nobody could have the rest of the traffic
         mode=file.promotion.mode,
         deadline=file.promotion.deadline,
         otherwise=file.promotion.then,
@@ -262,8 +262,8 @@ def _warnings(config: Config, made: Plan, active: Active | None) -> Iterator[str
         yield "rollback_window is 0s: after the bake there is no rollback"
     if not any("{version}" in text for text in (process.directory, *process.command, *process.env.values())):
         yield "neither directory, command nor env names {version}: every version would run the same files"
-    if made.steps[0].share < 100 and active is None:
-        yield "the steps of promotion need an active environment: a first release takes all traffic at once"
+    if active is None and len(config.file.promotion.steps or ()) > 1:
+        yield "the steps of promotion need an active environment: a first release takes all traffic at once, and bakes as the last step says"
     proxy = config.file.router.envoy or config.file.router.haproxy
     if proxy and any(process.ports[0] <= address.port <= process.ports[1] for address in (proxy.listen, proxy.preview)):
         yield f"the router listens inside the ports that copies are given ({process.ports[0]}-{process.ports[1]}): set `ports` to another range"

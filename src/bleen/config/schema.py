@@ -75,7 +75,9 @@ class Process(Strict):
         default=None, description="How long the application keeps an idle connection open; the proxy closes it before.", examples=["5s"]
     )
     user: Line | None = Field(default=None, description="The user that the service runs as; only root can choose one.")
-    ports: PortRange = Field(default="20000-29999", validate_default=True, description="The ports that copies are given, one each.")
+    ports: PortRange = Field(
+        default="20000-29999", validate_default=True, description="The ports that copies are given, one each: 20000-29999, or {from: 20000, to: 29999}."
+    )
     log_size: Size = Field(default="10MB", validate_default=True, description="How large the log of a copy may grow until it is rotated; one old log is kept.")
 
     @model_validator(mode="after")

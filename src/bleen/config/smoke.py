@@ -165,7 +165,9 @@ class Test(Strict):
 
     name: Line = Field(description="What the test is called in reports.", examples=["Health check"])
     url: Url = Field(description="/path at the new environment, through the preview; or a whole URL, which is used as it is.", examples=["/health"])
-    method: Annotated[str, one_of(*METHODS), WithJsonSchema({"enum": list(METHODS)})] = Field(default="GET", description="The method of the request.")
+    method: Annotated[str, one_of(*METHODS), WithJsonSchema({"enum": list(METHODS)})] = Field(
+        default="GET", description=f"The method of the request: {', '.join(METHODS[:-1])} or {METHODS[-1]}."
+    )
     headers: dict[HeaderName, FilledLine] = Field(default={}, description="Headers of the request; ${NAME} keeps secrets out of this file.")
     body: Text | None = Field(default=None, description="The body of the request, as it is.")
     json_body: Json = Field(default=None, alias="json", description="The body of the request as JSON; sets Content-Type.")

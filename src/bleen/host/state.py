@@ -133,9 +133,14 @@ def named(service: str) -> Place:
     """The place of a service. Raises UserError if there is none."""
     place = Place(service)
     if "/" in service or not place.known:
-        way = _elsewhere(lambda other: os.path.exists(Place(service, other).journal)) if "/" not in service else ""
+        way = elsewhere(service) if "/" not in service else ""
         raise UserError(f"no service {service!r} under {root()}: {way or 'run `bleen up` with its bleen.yaml first'}")
     return place
+
+
+def elsewhere(service: str) -> str:
+    """That a service is known under another state of this host, where something of it runs, and the way there, in words; empty if there is none."""
+    return _elsewhere(lambda other: os.path.exists(Place(service, other).journal))
 
 
 def holding(record: str) -> Place | None:

@@ -107,7 +107,12 @@ def _service(args: Namespace) -> Iterator[Finding]:
         loaded = config.load(file)
         described(args, loaded.service)
     except UserError as error:
-        yield Finding("no", f"{file} has faults", str(error))
+        yield Finding("no", f"{file}, or what it names, has faults", str(error))
+        try:
+            access = open_service(args)
+        except UserError:  # nothing of it has ever run
+            return
+        yield from _running(access)
         return
     yield Finding("ok", f"{file} is good: service {loaded.service}")
     wanted, lacks = config.listener(loaded), config.lacking(loaded)
@@ -124,7 +129,7 @@ def _service(args: Namespace) -> Iterator[Finding]:
     yield from _lent(wanted["listen"], wanted["preview"])
     if not place.known:
         yield from _addresses(place, wanted)
-        yield Finding("warn", f"{loaded.service} is not up", "`bleen up` starts it")
+        yield Finding("warn", f"{loaded.service} is not up", state.elsewhere(loaded.service) or "`bleen up` starts it")
         return
     yield from _running(Access(place, wiring.journal(place)))
 

@@ -1,7 +1,8 @@
 """Show what `bleen deploy` of a version would do. What is printed is what deploy runs; nothing is touched.
 
 A service that nobody knows on this host, before the first `bleen up` or in CI, gets the plan of a first release. Where the router is to be another one, which
-`bleen up --apply` has to say first, the plan says so, and the exit code is 2; so it is where the version serves already and no copy of it is well.
+`bleen up --apply` has to say first, the plan says so, and the exit code is 2; so it is where the version serves already and no copy of it is well, and where
+the service is known under another BLEEN_STATE.
 """
 
 import json
@@ -9,6 +10,8 @@ from argparse import ArgumentParser, Namespace
 
 from bleen import config
 from bleen.cli import exits, planning
+from bleen.host import state
+from bleen.lifecycle import Phase
 from bleen.plan import lines
 
 
@@ -22,16 +25,22 @@ def run(args: Namespace) -> int:
     if access is None:
         config.router(loaded)  # its faults
         plan, unchanged = planning.first(loaded, args.version), False
-        notes = [f"{loaded.service} is not known on this host yet: `bleen up` comes before its first `deploy`"]
+        changed = state.elsewhere(loaded.service)
+        notes = [] if changed else [f"{loaded.service} is not known on this host yet: `bleen up` comes before its first `deploy`"]
+        refused = {exits.USAGE: changed}
     else:
         planned, changed = planning.over(access, loaded, args.version), planning.another_router(access, loaded)
         plan, unchanged = planned.plan, planning.unchanged(planned)
         if unchanged:
             already, well = planning.serves_already(planned)
-        refused = {exits.USAGE: changed, exits.BUSY: planning.in_the_way(access, access.journal.latest(access.name), args.version)}
-        notes = [f"`deploy` would be refused now (exit {code}): {why}" for code, why in refused.items() if why]
-        notes += [] if well else [already]
-    plan = plan._replace(warnings=(*plan.warnings, *notes))
+        newest = access.journal.latest(access.name)
+        busy = planning.in_the_way(access, newest, args.version)
+        if busy and unchanged and newest and (newest.halted or newest.phase is not Phase.HOLDING):
+            already = f"`deploy` would do nothing now: {busy}"
+        refused = {exits.USAGE: changed, exits.BUSY: busy}
+        notes = [] if well else [already]
+    refusals = [f"`deploy` would be refused now (exit {code}): {why}" for code, why in refused.items() if why]
+    plan = plan._replace(warnings=(*plan.warnings, *refusals, *notes))
     if args.json:
         print(json.dumps({**plan.to_json(), "unchanged": unchanged}))
     elif unchanged and not changed:

@@ -53,6 +53,7 @@ class Fill(NamedTuple):
     """As it is to be written."""
     names: Names
     set: Mapping[str, Assigned]
+    """Empty of an UPDATE that a second table comes in to, which no backfill takes as it is: the linter has the word, and the safe way."""
     given: Mapping[str, str] | None
     """The columns that its WHERE wants NOT NULL, as they are to be written, where it is of every other row that is not filled yet: it says nothing but that,
     and that one of the columns set IS NULL. None of any other WHERE.
@@ -67,7 +68,7 @@ class Fill(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The tables about whose rows a statement is."""
+    """The tables about whose rows a statement is; ``ANY`` where the statement does not say them."""
 
     writes: tuple[Names, ...] = ()
     reads: tuple[Names, ...] = ()
@@ -78,6 +79,9 @@ class Rows(NamedTuple):
     @property
     def all(self) -> tuple[Names, ...]:
         return self.writes + self.reads + self.holds
+
+
+ANY: Names = ("table",)
 
 
 class Part(NamedTuple):
@@ -313,6 +317,8 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
     found = []
     for each in placed:
         part = each.part
+        if part.phase == "backfill" and _ALLOWED.search(each.text):
+            part = part._replace(phase="expand", fill=None)
         for thing in (*part.makes, *part.brings, *(new for _, new in part.renames)):
             if thing not in made and (gone := next((drop for name, drop in dropped.items() if _may_be(thing, name)), None)):
                 why = f"makes {_told(thing)} again, which {gone.at} drops: while both versions run, both need theirs"
@@ -340,6 +346,10 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
     return found
 
 
+_ALLOWED = re.compile(r"bleen:\s*allow\s+(?:update-outside-backfill|whole-table-update|second-table)\b", re.IGNORECASE)
+"""That an UPDATE is to run where it stands."""
+
+
 _OVERTAKES = (
     "is about rows of which {before} takes some first; but that goes to contract, and this to {phase}, which runs before it: write it before that if it comes"
     " to the same, else leave one of the two to another release"
@@ -357,7 +367,7 @@ _LATE = "holds rows to what a DELETE before it makes true, so it is in contract,
 
 def _waits(part: Part, gone: Part) -> bool:
     """Whether it ends otherwise if it runs before what takes rows: an UPDATE does not, of columns by which they are not picked."""
-    if part.fill:
+    if part.fill and part.fill.set:
         picked = _meet(part.rows.writes, gone.rows.all) and not gone.picks.isdisjoint(column.lower() for column in part.fill.set)
         return picked or _meet(part.rows.reads, gone.rows.writes)
     return _meet(part.rows.all, gone.rows.writes) or _meet(part.rows.writes, gone.rows.reads)
@@ -393,11 +403,11 @@ _REBUILT = (
 
 
 def _may_be(one: Names, other: Names) -> bool:
-    """Whether two things may be one: one of them is written with its schema, and the other without; arguments that are not said may be any."""
+    """Whether two things may be one: one of them is written with its schema, and the other without; arguments or a name that are not said may be any."""
     if one[0] != other[0]:
         return False
     length = min(len(one), len(other)) - 1
-    ends = [[part.lower() for part in each[-length:]] for each in (one, other)]
+    ends = [[part.lower() for part in each[len(each) - length :]] for each in (one, other)]
     if one[0] == "routine" and "(?)" in (one[-1], other[-1]):
         ends = [end[:-1] for end in ends]
     return ends[0] == ends[1]
@@ -513,10 +523,10 @@ def _to_be_known(fill: Placed, pairs: Sequence[_Pair], dialect: Dialect) -> Iter
     if dialect == "mysql" and any("||" in each.expression for each in told.set.values()):
         yield "|| is OR in MySQL, unless sql_mode has PIPES_AS_CONCAT: CONCAT(a, b) joins strings"
     columns = [column for column in told.set if not any(column in pair.new for pair in pairs)]
-    if columns:
+    if columns or not told.set:
         yield (
-            f"nothing keeps {', '.join(columns)} of {told.table} in step: rows that the old version writes after the backfill lack"
-            f" {'it' if len(columns) == 1 else 'them'}; a [[sync]] in migration.toml does, if old columns say the same"
+            f"nothing keeps {', '.join(columns) or 'what it sets'} of {told.table} in step: rows that the old version writes after the backfill lack"
+            f" {'it' if len(columns) < 2 else 'them'}; a [[sync]] in migration.toml does, if old columns say the same"
         )
     for pair in pairs:
         if open_ := [old for old, made in pair.backward.items() if not made]:

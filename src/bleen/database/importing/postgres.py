@@ -7,7 +7,7 @@ from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.backfill.postgres_update import update
-from bleen.database.importing import Assigned, Fill, Names, Part, Rows
+from bleen.database.importing import ANY, Assigned, Fill, Names, Part, Rows
 from bleen.database.postgres.parser import Parsed, Source
 from bleen.database.rules.findings import Phase
 from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, signature, tables, type_name, words
@@ -63,10 +63,7 @@ def _parts(text: str, parsed: Parsed) -> Iterator[Part]:
             reads = [("table", *name) for name in tables(node)]
             reads.remove(("table", *relation(node.relation)))
             rows = Rows(_tables([node.relation]), tuple(reads))
-            if node.from_clause:  # no backfill; the rules have the word
-                yield Part("expand", statement, statement.text, relation(node.relation), rows=rows)
-            else:
-                yield Part("backfill", statement, statement.text, relation(node.relation), fill=_fill(text, parsed, node), rows=rows)
+            yield Part("backfill", statement, statement.text, relation(node.relation), fill=_fill(text, parsed, node), rows=rows)
         case "DeleteStmt":
             rows = Rows(_tables([node.relation]), _tables([node]))
             yield Part("contract", statement, statement.text, relation(node.relation), rows=rows, picks=_columns(node))
@@ -151,6 +148,8 @@ def _rows(node: Message) -> Rows:
             return Rows(_tables([node.relation]), _tables([node]))
         case "SelectStmt" | "CreateTableAsStmt":
             return Rows(reads=_tables([node]))
+        case "RefreshMatViewStmt":
+            return Rows(reads=(ANY,))
         case "CreateTrigStmt" | "RuleStmt":
             return Rows(reads=_tables([node.relation]))
         case "IndexStmt" if node.unique:
@@ -253,7 +252,9 @@ def _renamed(node: Message) -> Iterator[tuple[Names, Names]]:
 
 
 def _fill(text: str, parsed: Parsed, node: Message) -> Fill:
-    statement = parsed.statement
+    statement, names = parsed.statement, relation(node.relation)
+    if node.from_clause:
+        return Fill(quoted(*names), names, {}, None)
     try:
         filled = update(statement.text)
     except Unreadable as error:
@@ -262,7 +263,7 @@ def _fill(text: str, parsed: Parsed, node: Message) -> Fill:
             begin = text.find("\n", begin + 1)
         offset = begin + error.at.column if begin >= 0 else statement.offset + error.at.column - 1
         raise Unreadable(str(error), place(text, offset)) from None
-    names, condition = relation(node.relation), inner(node.where_clause) if node.HasField("where_clause") else None
+    condition = inner(node.where_clause) if node.HasField("where_clause") else None
     targets = [each.res_target for each in node.target_list]
     sets = {each.name: _assigned(each.name, each.val, filled.set[each.name]) for each in targets}
     return Fill(quoted(*names), names, sets, _given(condition, {each.name for each in targets}))

@@ -37,11 +37,13 @@ def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
         elif first == "DROP":
             yield Part("contract", statement, statement.text, drops=_dropped(cursor))
         elif first == "UPDATE":
-            table, named = _names(_target(cursor)), _tables(sentence.tokens[1:], text)
+            target, named = _target(cursor), _tables(sentence.tokens[1:], text)
+            table = _names(target)
             try:
                 yield Part("backfill", statement, statement.text, table, fill=_fill(cursor), rows=Rows((("table", *table),), named))
             except SecondTable:
-                yield Part("expand", statement, statement.text, rows=Rows((("table", *table), *named)))
+                fill = Fill(".".join(each.text for each in target), table, {}, None)
+                yield Part("backfill", statement, statement.text, fill=fill, rows=Rows((("table", *table), *named)))
         elif first in ("DELETE", "TRUNCATE"):
             table, named = _written(cursor), _tables(sentence.tokens, text)
             several = not cursor.done and cursor.now.word in _SEVERAL
@@ -57,6 +59,8 @@ def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
         elif first in ("INSERT", "REPLACE"):
             table = _written(cursor)
             yield Part("expand", statement, statement.text, table, rows=Rows((("table", *table),), _tables(cursor.tokens[cursor.at :], text)))
+        elif first == "WITH":
+            yield Part("expand", statement, statement.text, rows=_with(cursor, text))
         else:
             brings = tuple(_brought(Cursor(sentence.tokens, text)))
             yield Part("expand", statement, statement.text, makes=tuple(_made(cursor)), brings=brings, rows=_created(sentence, text))
@@ -201,6 +205,21 @@ _BEFORE_A_TABLE = words("FROM JOIN STRAIGHT_JOIN USING UPDATE INTO")
 _ENDS_TABLES = words("SELECT WHERE SET ON GROUP ORDER HAVING LIMIT VALUES")
 
 
+def _with(cursor: Cursor, text: str) -> Rows:
+    """The tables of a statement that begins with WITH, those that it defines too."""
+    reads, depth = _tables(cursor.tokens, text), 0
+    while not cursor.done and (depth or cursor.now.word not in _WRITES):
+        depth += {"(": 1, ")": -1}.get(cursor.now.word, 0)
+        cursor.at += 1
+    if cursor.done:
+        return Rows(reads=reads)
+    table = _names(_target(cursor)) if cursor.now.word == "UPDATE" else _written(cursor)
+    return Rows((("table", *table),), reads)
+
+
+_WRITES = words("INSERT REPLACE UPDATE DELETE")
+
+
 def _created(sentence: Sentence, text: str) -> Rows:
     """The tables about whose rows a CREATE is: of a unique index, of a trigger, and those from which a table is filled."""
     at = [token.word for token in sentence.tokens]
@@ -213,7 +232,7 @@ def _created(sentence: Sentence, text: str) -> Rows:
 
 def _target(cursor: Cursor) -> tuple[Token, ...]:
     """The table of an UPDATE; the cursor stays where it is."""
-    inner = Cursor(cursor.tokens[1:], cursor.text)
+    inner = Cursor(cursor.tokens[cursor.at + 1 :], cursor.text)
     while inner.accept_one(words("LOW_PRIORITY IGNORE OR ROLLBACK ABORT FAIL REPLACE")):
         pass
     return inner.table()

@@ -76,7 +76,9 @@ def _in_a_subquery(cursor: Cursor) -> str:
     source = cursor.text[second[0].offset : second[-1].end]
     rows = f"FROM {source} WHERE {' AND '.join(map(written, conditions))}"
     sets = ", ".join(f"{column.text} = (SELECT {written(value)} {rows})" for column, value in assigned)
-    return f"UPDATE {'.'.join(each.text for each in table)} SET {sets} WHERE EXISTS (SELECT 1 {rows});"
+    name = ".".join(each.text for each in table)
+    several = f"-- if no row of {name} meets more than one of {source}; else say which of them: max(...), or ORDER BY ... LIMIT 1\n"
+    return f"{several}UPDATE {name} SET {sets} WHERE EXISTS (SELECT 1 {rows});"
 
 
 def _apart(columns: Iterable[Token], read: Iterable[Sequence[Token]], other: Token) -> None:
