@@ -152,6 +152,7 @@ def test_a_deploy_that_waited_for_the_end_of_another_release_has_nothing_to_do_i
     assert "1.1 with the same plan serves already" in waited("1.1", "--replace")
     replaced.ended(3)
     assert shop.story() == ["PLANNED", "EXPANDING", "PROVISIONING", "UNDOING", "ABORTED"]
+    assert shop.bleen("deploy", "1.1", "--json").json["release"]["version"] == "1.1"  # and not the newest, 1.3
     for each in drained:
         each.close()
 

@@ -42,6 +42,7 @@ def test_a_proxy_that_is_killed_in_the_switch_comes_back_and_the_switch_is_made(
     either.reached("BAKING")
     with either.fenced():
         either.reached("PROMOTING")
+        assert either.bleen("status").out.startswith("shop: 1.1 serves from green with 50 % of the traffic\n")
         either.kill(either.proxy())
     deploy.ended(0)
     assert either.serves() == "1.1"
@@ -150,7 +151,7 @@ def test_drift_is_shown_refused_by_deploy_and_no_obstacle_for_a_rollback(either:
     _by_hand(either, Routing({either.release.plan.old: 100} if either.release.plan.old else {}))
     until("every worker of the proxy has taken it up", lambda: either.serves() == "1.0")
     assert "the router says 100 % to blue-1, we last confirmed 100 % to green-2" in either.status()["drift"]
-    assert "DRIFT" in either.bleen("status").out
+    assert "DRIFT: the router says 100 % to blue-1, we last confirmed 100 % to green-2; `bleen up --apply` undoes it\n" in either.bleen("status").out
     assert "neither did nor intends" in either.bleen("deploy", either.ship("1.2"), "--end-window", code=2).err
     assert either.reached("HOLDING").id.number == 2
     either.bleen("rollback")

@@ -248,12 +248,13 @@ def serving(picture: dict[str, Any]) -> str:
     if not picture["router"]["answers"]:
         return f": the router does not answer, so what serves is not known{'; last seen: ' + active['version'] if active else ''}"
     if not active:
-        return ": nothing is released; the listener answers 503"
+        return f": nothing is {'served' if picture['release'] else 'released'}; the listener answers 503"
     each = picture["environments"].get(f"{active['environment']}-{active['release']}")
     unwell = f", and is NOT WELL: {each['ready'] or 0} of {each['wanted']} are ready" if each and each["unwell"] else ""
     if each is None:
         unwell = f", and is NOT WELL: nothing of it is there any more; `bleen deploy {active['version']} --again` starts it again"
-    return f": {active['version']} serves from {active['environment']}{unwell}"
+    share = picture["router"]["shares"].get(f"{active['environment']}-{active['release']}", 100)
+    return f": {active['version']} serves from {active['environment']}{'' if share == 100 else f' with {share} % of the traffic'}{unwell}"
 
 
 def _waits(pending: dict[str, Any]) -> str:
@@ -286,7 +287,7 @@ def lines(picture: dict[str, Any]) -> list[str]:
     but = f"; {back['reason']}" if back["reason"] else ""
     said.append(f"rollback: ready, to {back['to']}{but}" if back["ready"] else f"rollback: not ready: {back['reason']}")
     if picture["drift"] and picture["router"]["listens"]:  # else it has been said first
-        said.append(f"{'DRIFT: ' if picture['router']['answers'] else ''}{picture['drift']}")
+        said.append(f"DRIFT: {picture['drift']}; `bleen up --apply` undoes it" if picture["router"]["answers"] else picture["drift"])
     if picture["router"]["certificate"]:
         goes_on = "the router goes on with the one that it has: " if picture["router"]["answers"] else ""
         said.append(f"CERTIFICATE: {goes_on}{picture['router']['certificate']}")

@@ -197,7 +197,7 @@ def _nothing_to_do(args: Namespace, planned: planning.Planned) -> int | None:
         args,
         f"{said}; --again releases it once more" if well else said,
         ok=well,
-        release=show.of_release(newest, planned.access.journal.now()) if newest else None,
+        release=show.of_release(planned.current, planned.access.journal.now()) if planned.current else None,
     )
     return exits.DONE if well else exits.USAGE
 

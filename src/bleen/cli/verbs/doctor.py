@@ -209,7 +209,8 @@ def _running(access: Access) -> Iterator[Finding]:
             what = f"{name} ({each['version']}){', which serves,' if serves else ''} is not well: {each['unwell']}"
             yield Finding("no" if serves else "warn", what, f"`bleen logs {name.partition('-')[0]}` shows what it wrote")
     if not access.watched:
-        yield Finding("warn", "nobody watches: no resident engine runs", "`bleen up` starts one")
+        hung = seen["engine"]["hung"]
+        yield Finding("warn", f"nobody watches: {'the engine is alive and does not answer' if hung else 'no resident engine runs'}", "`bleen up` starts one")
     elif why := outdated(access.service.holder):
         yield Finding("warn", f"the resident engine {why}", "`bleen up` replaces it; nothing is cut")
     else:
