@@ -1,5 +1,7 @@
 """Which servers are worked with, and what is said of those that are not: never a part of the password."""
 
+import os
+import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +135,16 @@ def test_a_role_that_may_do_nothing_is_told_what_it_needs(base: Base, role: str)
         db.execute(f"ALTER TABLE people OWNER TO {role}")
     assert schema.expand([NOTE], "shop", 2, {}) == ["0001_note"]
     schema.server.close()
+
+
+@pytest.mark.parametrize("said", ["", "tcp_user_timeout=7000"])
+def test_a_connection_whose_other_end_is_gone_is_lost_in_half_a_minute_and_not_in_two_hours(base: Base, said: str) -> None:
+    """Whatever a firewall has swallowed; unless the url says otherwise."""
+    server = connect(f"{base.server.url(base.name)}{'?' if said else ''}{said}")
+    with socket.socket(fileno=os.dup(server._connection.pgconn.socket)) as ours:  # type: ignore[attr-defined]
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == (7000 if said else 30_000)
+    server.close()
 
 
 def test_what_a_role_limits_for_applications_ends_none_of_our_sessions(end_base: Base) -> None:

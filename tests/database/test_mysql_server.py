@@ -1,5 +1,6 @@
 """MySQL and MariaDB behind the port: how they are reached, who else is there, and waits that end."""
 
+import os
 import socket
 import struct
 import threading
@@ -143,6 +144,13 @@ def test_the_drivers_errors_are_ours(maria_base: MariaBase) -> None:
         holder.run("BEGIN", "INSERT INTO t VALUES (1)")
         with pytest.raises(Contended):
             server.rows("INSERT INTO t VALUES (1)")
+    server.close()
+
+
+def test_a_connection_whose_other_end_is_gone_is_lost_in_half_a_minute_and_not_in_two_hours(maria_base: MariaBase) -> None:
+    server = maria_base.open()
+    with socket.socket(fileno=os.dup(server._connection._sock.fileno())) as ours:  # type: ignore[attr-defined]
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
     server.close()
 
 

@@ -15,6 +15,14 @@ Told = Callable[[str], None]
 """Gets a line for people whenever there is something to say: who holds the lock that we wait for."""
 
 
+QUIET = 15
+"""Seconds without a byte after which a server's host is asked whether it is there."""
+LOST = 30
+"""Seconds after which a connection is lost whose other end has acknowledged nothing (TCP_USER_TIMEOUT, tcp(7)): by itself, the kernel waits two hours for an
+answer that a firewall, or a host that is gone, has swallowed. A server that is busy, or stopped, is there.
+"""
+
+
 class Contended(Unavailable):
     """A lock was not given in time, or the server ended a deadlock or a serialization failure: tried again, the transaction may succeed."""
 

@@ -1,6 +1,7 @@
 """MySQL 8 and MariaDB 10.6 and later, over one direct connection."""
 
 import re
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from bleen.database.mysql.catalogue import MySQLCatalogue
 from bleen.database.mysql.waits import Guard, blockers
 from bleen.database.patience import Patience
 from bleen.database.reverting.names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import PortError, Refused, Unavailable
@@ -58,7 +59,17 @@ _PLAIN = (
 
 
 class _Connection(Connection):
-    """The driver's, which would read every authority that the host trusts (35 ms) for a connection that asks for the certificate of none."""
+    """The driver's, which would read every authority that the host trusts (35 ms) for a connection that asks for the certificate of none, and wait two hours
+    for the answer of a host that is gone: see ``LOST``.
+    """
+
+    _sock: socket.socket
+
+    def connect(self, sock: socket.socket | None = None) -> None:
+        super().connect(sock)
+        if self._sock.family != socket.AF_UNIX:
+            for option, value in ((socket.TCP_KEEPIDLE, QUIET), (socket.TCP_KEEPINTVL, 5), (socket.TCP_USER_TIMEOUT, LOST * 1000)):
+                self._sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def _create_ssl_ctx(self, sslp: dict[str, Any]) -> ssl.SSLContext:
         if sslp:

@@ -20,7 +20,7 @@ from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.objects import alters, same
 from bleen.database.postgres.trees import dropped, last, node_of
 from bleen.database.reverting.names import Thing, taken
-from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, in_a_line
 from bleen.errors import Refused, Unavailable
 
@@ -34,6 +34,8 @@ _CHECKED = 250
 """Milliseconds between two looks of the server whether who asked for a statement is still there."""
 _IDLE = 10_000
 """Milliseconds for which a transaction of ours may stand still, locks and all: a client that was stopped keeps nobody waiting for longer."""
+_ALIVE = {"keepalives_idle": QUIET, "keepalives_interval": 5, "tcp_user_timeout": LOST * 1000}
+"""See ``LOST`` (PostgreSQL manual, "Database Connection Control Functions"); a url may say otherwise."""
 _FOR_APPLICATIONS = "'idle_session_timeout', 'transaction_timeout', 'statement_timeout', 'lock_timeout'"
 """What a role or a database may limit, and we do not want limited; not every server has them all."""
 
@@ -148,7 +150,7 @@ class Postgres:
         seen: list[str] = []
 
         def look() -> None:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application) as other:
+            with self._opened() as other:
                 while not stop.wait(0.02):
                     found = other.execute(_BLOCKING, [pid]).fetchall()
                     said = [_told(*session) for session in found if session[0]]
@@ -405,13 +407,17 @@ class Postgres:
         client, port = self.rows("SELECT coalesce(host(inet_client_addr()), ''), coalesce(inet_client_port(), -1)")[0]
         return port > 0 and peers.straight(self._connection.pgconn.socket, client, port)
 
+    def _opened(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        alive: dict[str, Any] = {name: value for name, value in _ALIVE.items() if f"{name}=" not in self._url}
+        return psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application, **alive)
+
     def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
         unreadable = Refused("the database's url cannot be read; it is like postgresql://user:password@host:5432/name, special characters as %XX")
         if not _URL.fullmatch(self._url):
             raise unreadable
         with _mapped():
             try:
-                connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5, application_name=self._application)
+                connection = self._opened()
             except psycopg.ProgrammingError:  # its text may hold a part of the password
                 raise unreadable from None
             except psycopg.OperationalError as error:
