@@ -102,6 +102,16 @@ _WHERE = "SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n
 """The schema of the ledger that the search_path leads to."""
 
 
+_RIGHTS = (
+    "SELECT quote_ident(pg_get_userbyid(c.relowner)), 'ALL', true FROM pg_class c WHERE c.oid = to_regclass(%s) UNION ALL"
+    " SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, a.privilege_type, false"
+    " FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass(%s) AND a.grantee <> c.relowner ORDER BY 3 DESC"
+)
+"""Who owns a table on PostgreSQL, and then who has which right on it: with a table they go."""
+_MAY_OWN = "SELECT pg_has_role(%s::regrole, 'MEMBER') AND has_schema_privilege(%s::regrole, %s::regnamespace, 'CREATE')"
+"""Whether we may give a table of a schema to a role (PostgreSQL manual, "ALTER TABLE")."""
+
+
 class Ledger:
     """The ledger of the database behind ``server``. What only reads makes no table."""
 
@@ -135,11 +145,12 @@ class Ledger:
         """
         path = self._server.rows(_WHERE)[0][0] if self._server.dialect == "postgres" else ""
         before = {table: self._server.rows(f"SELECT * FROM {table}") for table in LEDGER}
-        refuge.keep(self._server, json.dumps([path, before]))
+        rights = {table: self._server.rows(_RIGHTS, [table, table]) if path else [] for table in LEDGER}
+        refuge.keep(self._server, json.dumps([path, before, rights]))
         try:
             yield
         finally:
-            self._write_back(path, before, told)
+            self._write_back(path, before, rights, told)
             refuge.clear(self._server)
 
     @property
@@ -151,18 +162,16 @@ class Ledger:
         """Writes back what another program has dropped while who was ``kept`` from that ended; to be called by who is ``alone``, before anything else: what
         lies in the refuge is of a moment ago only as long as nobody has done anything since. A database that was emptied since then has nothing to do with it.
         """
-        if not refuge.used(self._server):
-            return
-        if self._dropped() and not self._server.bare() and (text := refuge.kept(self._server)):
-            path, before = json.loads(text)
-            self._write_back(path, before, told)
+        if refuge.used(self._server) and self._dropped() and not self._server.bare() and (text := refuge.kept(self._server)):
+            path, before, rights = json.loads(text)
+            self._write_back(path, before, rights, told)
         refuge.clear(self._server)
 
     def _dropped(self) -> list[str]:
         return [table for table in LEDGER if not self._server.columns(table)]
 
-    def _write_back(self, path: str, before: Mapping[str, Sequence[Values]], told: Told) -> None:
-        """Where they were: ours may be another search_path than theirs who made them."""
+    def _write_back(self, path: str, before: Mapping[str, Sequence[Values]], rights: Mapping[str, Sequence[Values]], told: Told) -> None:
+        """Where they were: ours may be another search_path than theirs who made them, and another role."""
         with self._server.transaction():
             if path:
                 self._server.rows(f"SET LOCAL search_path TO {path}")
@@ -171,6 +180,10 @@ class Ledger:
             for table, rows in [(each, before[each]) for each in dropped]:
                 for row in rows:
                     self._server.rows(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
+                for role, right, owns in rights[table]:
+                    self._server.rows(f"GRANT {right} ON {table} TO {role}")
+                    if owns and self._server.rows(_MAY_OWN, [role, role, path])[0][0]:
+                        self._server.rows(f"ALTER TABLE {table} OWNER TO {role}")
         if dropped:
             told(f"what a command has dropped of {', '.join(dropped)} is there again: {_NOT_ITS_OWN}")
 
