@@ -1,17 +1,20 @@
 """Whose sessions a PostgreSQL server has."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from bleen.database.gate import named
-from bleen.host.launch import MARK
+from bleen.host.launch import MARK, Program, launch
+from bleen.testing.site import until
 from databases import Base
 
 CLIENT = "import psycopg, sys; held = psycopg.connect(sys.argv[1]); print('there', flush=True); sys.stdin.read()"
@@ -38,6 +41,25 @@ def test_a_session_is_told_with_the_process_at_its_other_end_where_bleen_has_not
     assert found.application == "bleen:shop:green"
     assert found.stranger.startswith("" if ours else f"pid {pid} (")
     assert bool(found.stranger) is not ours
+
+
+def test_a_copy_that_has_cleaned_its_environment_is_bleen_s_by_its_place(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As sudo does, and `env -i`; and who writes its title there, as a pooler may, is not bleen's for that alone."""
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path))
+    record = tmp_path / "services/shop/environments/green-1/1.json"
+    record.parent.mkdir(parents=True)
+    url = base.server.url(base.name, application_name=named("shop", "green"))
+    held = "import psycopg, sys, time; held = psycopg.connect(sys.argv[1]); time.sleep(600)"
+    program = Program(["env", "-i", sys.executable, "-c", held, url], str(tmp_path), dict(os.environ), str(tmp_path / "log"))
+    copy, server = launch(program, record), base.open()
+    try:
+        until("it is connected", lambda: bool(server.sessions()))
+        assert [each.stranger for each in server.sessions()] == [""]
+        record.unlink()
+        (stranger,) = server.sessions()
+        assert stranger.stranger.startswith(f"pid {copy.pid} (")
+    finally:
+        copy.signal(signal.SIGKILL)
 
 
 def test_the_session_of_a_client_that_has_gone_is_nobody_else_s(base: Base) -> None:

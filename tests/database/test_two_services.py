@@ -1,12 +1,15 @@
 """Two services on one database, each with migrations of its own that begin with 0001."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
 from bleen.cli.database import allowed
 from bleen.database import connect
+from bleen.database.command.home import Home
 from bleen.database.gate import Around
 from bleen.database.migration import Migration, parse
 from bleen.database.schema import Schema
@@ -72,3 +75,20 @@ def test_each_contracts_and_releases_its_own_once_both_say_that_they_use_nothing
     allowed(schema, "2", [DESK], service="desk", apart=["shop"])
     schema.expand([DESK], "desk", 1, ships(DESK, "shop"), {"blue-1": "2"})
     assert waits(schema, around("desk", DESK, "shop")) == [("0001_desk", [])]
+
+
+def commanded(number: int, of: str) -> Migration:
+    """One of a tool that has one line of revisions."""
+    halves = "".join(f'{half} = ["true", "{half}"]\n' for half in ("expand", "contract", "revert"))
+    return parse(f"{number:04}_{of}", {"migration.toml": f"description = ''\n[command]\n{halves}unjudged = 'a test'\n"}, of)
+
+
+def test_a_tool_s_pending_contract_keeps_no_expand_of_another_service_s_tool(schema: Schema, tmp_path: Path) -> None:
+    """Each has a line of its own: "the contracts of those wait for it no more" """
+    first, later = commanded(1, "shop"), commanded(2, "desk")
+    home = Home("1", str(tmp_path), {"PATH": os.environ["PATH"], "DATABASE_URL": "postgresql:///shop"}, "", ())
+    schema.expand([first], "shop", 1, ships(first, "desk"), {"blue-1": "1"}, home)
+    with pytest.raises(UserError, match="0002_desk: the contract of 0001_shop is pending"):
+        allowed(schema, "1", [later], home, "desk")
+    allowed(schema, "1", [later], home, "desk", apart=["shop"])
+    assert schema.expand([later], "desk", 1, ships(later, "shop"), {"blue-1": "1"}, home) == [later.name]

@@ -203,7 +203,7 @@ def _fits(schema: Schema, version: str, migrations: Sequence[Migration], home: H
     if empty := [m for m in new if not (any(map(m.holds, PHASES)) or m.backfill or m.pairs or m.command != Command())]:
         raise UserError("\n".join(f"{m.name}: nothing is written in it yet: fill in {m.name}/{_first(m)}, or take the folder away" for m in empty))
     names, together = {m.name for m in new}, schema.together(new)
-    others = [*schema.ledger.uncontracted(), *new]
+    others = [*(each.migration for each in near if each.state is not State.CONTRACTED), *new]
     waits = [(m, [each for each in revisions.overtaken(m, others) if not {m.name, each} <= together]) for m in new]
     if early := [revisions.overtakes(m, earlier, names, {each.name for each in migrations}) for m, earlier in waits if earlier]:
         raise UserError("\n".join(early))

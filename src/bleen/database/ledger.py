@@ -20,6 +20,7 @@ from bleen.database.rules.own import LEDGER
 from bleen.database.server import Server, Told, Values
 from bleen.database.statements import Dialect
 from bleen.errors import Refused
+from bleen.model import apart_from
 
 Part = Literal["expand", "sync", "backfill", "contract", "revert", "command", "rehearsal", "service"]
 
@@ -204,9 +205,11 @@ class Ledger:
     def entry(self, name: str) -> Entry | None:
         return next((entry for entry in self.entries() if entry.name == name), None)
 
-    def uncontracted(self) -> list[Migration]:
-        """What the database has seen, but for what is contracted."""
-        return [entry.migration for entry in self.entries() if entry.state is not State.CONTRACTED]
+    def uncontracted(self, service: str) -> list[Migration]:
+        """What the database has seen, but for what is contracted, and for what is of services from which all environments of this one are apart."""
+        ships = [known.migrations for known in self.environments() if known.service == service]
+        left = [entry for entry in self.entries() if entry.state is not State.CONTRACTED]
+        return [each.migration for each in left if each.service in ("", service) or not ships or not all(apart_from(each.service) in s for s in ships)]
 
     def begin(self, migration: Migration, service: str, release: int) -> Entry:
         """Enters a migration, or finds it as it is. Raises Refused if it was entered with other files."""

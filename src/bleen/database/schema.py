@@ -463,7 +463,7 @@ class Schema:
             memo = {"version": home.version} | ({"together": sorted(together)} if migration.name in together else {})
             self.ledger.note(self.ledger.mark(migration.name, *command.VERSION, True, "", memo))
         if migration.name in together:
-            self._finish(migration, home, together)
+            self._finish(migration, service, home, together)
         way = _onward(migration.name)
         try:
             with _broken_off(migration.name, way):
@@ -493,9 +493,9 @@ class Schema:
         others = [entry.migration for entry in self.ledger.entries() if entry.name != migration.name]
         return revisions.straight(self.server, migration, half, home, others, expanded.memo if expanded else {})
 
-    def _finish(self, migration: Migration, home: Home | None, together: frozenset[str]) -> None:
+    def _finish(self, migration: Migration, service: str, home: Home | None, together: frozenset[str]) -> None:
         """Contracts what comes before an expand that would run the contract of one that came together with it."""
-        overtaken = [name for name in revisions.overtaken(migration, self.ledger.uncontracted(), across=True) if name in together]
+        overtaken = [name for name in revisions.overtaken(migration, self.ledger.uncontracted(service), across=True) if name in together]
         pending = [entry.name for entry in self.ledger.entries() if entry.state is not State.CONTRACTED and parts.contracts(entry.migration)]
         for name in pending[: pending.index(overtaken[-1]) + 1] if overtaken else ():
             way = f"bleen migrate contract {name}"

@@ -99,7 +99,8 @@ class Steps:
         if not argv or (step and step.done):
             return
         home = startable(migration, half, home)
-        if half == "expand" and (earlier := revisions.overtaken(migration, self._ledger.uncontracted())):
+        entry = self._ledger.entry(migration.name)
+        if half == "expand" and (earlier := revisions.overtaken(migration, self._ledger.uncontracted(entry.service if entry else ""))):
             raise Refused(revisions.overtakes(migration, earlier))
         before = self._before(step, standing)
         self._mark(migration, key, False, shlex.join(argv), before)

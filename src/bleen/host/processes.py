@@ -342,11 +342,6 @@ def variable(pid: int, name: str) -> str:
     return next((os.fsdecode(entry[len(start) :]) for entry in _environment(pid) if entry.startswith(start)), "")
 
 
-def knows(pid: int, name: str) -> bool | None:
-    """Whether a process was started with an environment variable; None if it has written over them, or if we may not look."""
-    return bool(variable(pid, name)) if _environment(pid) else None
-
-
 def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdecimal())
 
@@ -367,7 +362,8 @@ def _environment(pid: int) -> list[bytes]:
     """The variables that a process was started with (NAME=value); none if it has written over them, or if we may not look."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as f:
-            return [entry for entry in f.read().split(b"\0") if b"=" in entry]
+            found = f.read()
+        return [] if b"\0\0" in found else [entry for entry in found.split(b"\0") if b"=" in entry]  # a title has a = at times, and zeros behind it
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return []
 

@@ -4,8 +4,11 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
 
-from bleen.host import processes
+from bleen.errors import Unavailable
+from bleen.host import launch, processes, state
 from bleen.host.files import user
 from bleen.host.launch import MARK
 
@@ -20,7 +23,12 @@ def straight(descriptor: int, client: str, port: int) -> bool:
 
 
 def strangers(ends: Sequence[tuple[str, int]]) -> Iterator[str]:
-    """For each client's end, an address and a port as the server sees them: what is there that bleen has not started; empty if it has, or nobody can tell."""
+    """For each client's end, an address and a port as the server sees them: what is there that bleen has not started; empty if it has, or nobody can tell.
+
+    What bleen has started, and all that comes of that, is told by the environment that each gets, or by its place among the processes of a copy: an
+    application may clean its environment, or write over it, and so may a pooler.
+    """
+    started = cache(_started)
     found = [processes.connected(*end) for end in ends]
     holders = processes.holders({inode for sockets in found for inode in sockets})
     for sockets in found:
@@ -28,7 +36,18 @@ def strangers(ends: Sequence[tuple[str, int]]) -> Iterator[str]:
         others = [uid for uid in {each.uid for each in sockets.values()} if os.geteuid() not in (0, uid)]
         if not sockets:
             yield NOWHERE
-        elif any(pid == os.getpid() or processes.knows(pid, MARK) is not False for pid in pids):
+        elif any(pid == os.getpid() or processes.variable(pid, MARK) or pid in started() for pid in pids):
             yield ""
         else:
             yield processes.named(pids[0]) if pids else f"a process of {user(others[0])}" if others else ""
+
+
+def _started() -> set[int]:
+    """Every process of a copy, of whatever service and state of this host."""
+    living = (state.holding(record) for record in processes.variables(MARK).values())
+    pids: set[int] = set()
+    for root in {state.root(), *(place.root for place in living if place)}:
+        for record in root.glob("services/*/environments/*/[0-9]*.json"):
+            with suppress(Unavailable, PermissionError):  # of one that cannot be read nobody can tell
+                pids.update(each.pid for each in launch.remains(record))
+    return pids
