@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from bleen.database import connect
 from bleen.database.gate import named
 from bleen.host.launch import MARK, Program, launch
 from bleen.testing.site import until
@@ -21,9 +22,9 @@ CLIENT = "import psycopg, sys; held = psycopg.connect(sys.argv[1]); print('there
 
 
 @contextmanager
-def connected(base: Base, **variables: str) -> Iterator[int]:
+def connected(url: str, **variables: str) -> Iterator[int]:
     """A process that is connected, and started with these variables; its pid."""
-    argv = [sys.executable, "-c", CLIENT, base.server.url(base.name, application_name=named("shop", "green"))]
+    argv = [sys.executable, "-c", CLIENT, f"{url}application_name={named('shop', 'green')}"]
     started = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **variables})
     try:
         assert started.stdout
@@ -33,11 +34,20 @@ def connected(base: Base, **variables: str) -> Iterator[int]:
         started.communicate()
 
 
+def ways(base: Base) -> Mapping[str, str]:
+    """The two ways to a server on this host."""
+    with base.connect() as db:
+        ((directory,),) = db.execute("SHOW unix_socket_directories").fetchall()
+    return {"TCP": f"{base.url}?", "a unix socket": f"postgresql://postgres@/{base.name}?host={directory}&port={base.server.port}&"}
+
+
+@pytest.mark.parametrize("asked", ["TCP", "a unix socket"])
+@pytest.mark.parametrize("by", ["TCP", "a unix socket"])
 @pytest.mark.parametrize("ours", [True, False], ids=["one that bleen has started", "somebody else's"])
-def test_a_session_is_told_with_the_process_at_its_other_end_where_bleen_has_not_started_that(base: Base, ours: bool) -> None:
+def test_a_session_is_told_with_the_process_at_its_other_end_where_bleen_has_not_started_that(base: Base, ours: bool, by: str, asked: str) -> None:
     """Behind a pooler, or unseen, the gate stays shut until a person names the reason."""
-    with connected(base, **({MARK: "a record"} if ours else {})) as pid:
-        (found,) = base.open().sessions()
+    with connected(ways(base)[by], **({MARK: "a record"} if ours else {})) as pid, closing(connect(ways(base)[asked].rstrip("?&"))) as server:
+        (found,) = server.sessions()
     assert found.application == "bleen:shop:green"
     assert found.stranger.startswith("" if ours else f"pid {pid} (")
     assert bool(found.stranger) is not ours

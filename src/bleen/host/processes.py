@@ -7,12 +7,17 @@ import struct
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bleen.host.clock import boot_id, since_boot
 
+if TYPE_CHECKING:
+    import socket
+
 _SOCK_DIAG, _BY_FAMILY, _DUMP, _ERROR, _LAST, _ESTABLISHED, _LISTEN, _INET6 = 4, 20, 0x301, 2, 3, 1, 10, 10
 """NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE, TCP_ESTABLISHED, TCP_LISTEN, AF_INET6 (netlink(7))."""
+_SHOW_PEER, _PEER = 4, 2
+"""UDIAG_SHOW_PEER, UNIX_DIAG_PEER."""
 _NO_DIAG = (errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL)
 
 
@@ -184,9 +189,31 @@ def sockets_by_diag(port: int, state: int = _LISTEN) -> dict[str, Socket]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG) as kernel:
         for family in (socket.AF_INET, socket.AF_INET6):
             wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 1 << state) + struct.pack("!H46x", port)
-            kernel.sendto(struct.pack("=IHHII", 16 + len(wanted), _BY_FAMILY, _DUMP, 0, 0) + wanted, (0, 0))
-            while _noted(kernel.recv(1 << 16), found):
-                pass
+            for message in _answers(kernel, wanted):  # struct inet_diag_msg
+                words = struct.unpack_from("=4I" if message[16] == _INET6 else "=I", message, 24)
+                uid, inode = struct.unpack_from("=2I", message, 80)
+                found[str(inode)] = Socket("".join(f"{word:08X}" for word in words), uid)
+    return found
+
+
+def unix_peers() -> dict[str, str]:
+    """Of every connected unix socket of this host the inode of its other end, by inode, from sock_diag(7) (struct unix_diag_msg); none where there is none."""
+    import socket
+
+    found: dict[str, str] = {}
+    wanted = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, 1 << _ESTABLISHED, 0, _SHOW_PEER, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG) as kernel:
+        try:
+            for message in _answers(kernel, wanted):
+                inode, at = struct.unpack_from("=I", message, 20)[0], 32
+                while at < len(message):
+                    length, kind = struct.unpack_from("=HH", message, at)
+                    if kind == _PEER:
+                        found[str(inode)] = str(struct.unpack_from("=I", message, at + 4)[0])
+                    at += length + 3 & ~3
+        except OSError as error:
+            if error.errno not in _NO_DIAG:
+                raise
     return found
 
 
@@ -206,19 +233,19 @@ def sockets_by_table(port: int, state: int = _LISTEN) -> dict[str, Socket]:
     return found
 
 
-def _noted(answer: bytes, found: dict[str, Socket]) -> bool:
-    """Adds the sockets of one answer (struct inet_diag_msg); False once it was the last. Raises OSError if the kernel refuses to tell."""
-    while answer:
-        length, kind = struct.unpack_from("=IH", answer)
-        if kind == _LAST:
-            return False
-        if kind == _ERROR:
-            raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
-        words = struct.unpack_from("=4I" if answer[16] == _INET6 else "=I", answer, 24)
-        uid, inode = struct.unpack_from("=2I", answer, 80)
-        found[str(inode)] = Socket("".join(f"{word:08X}" for word in words), uid)
-        answer = answer[length + 3 & ~3 :]
-    return True
+def _answers(kernel: "socket.socket", wanted: bytes) -> Iterator[bytes]:
+    """The messages with which sock_diag answers, each with its header. Raises OSError if the kernel refuses to tell."""
+    kernel.sendto(struct.pack("=IHHII", 16 + len(wanted), _BY_FAMILY, _DUMP, 0, 0) + wanted, (0, 0))
+    while True:
+        answer = kernel.recv(1 << 16)
+        while answer:
+            length, kind = struct.unpack_from("=IH", answer)
+            if kind == _LAST:
+                return
+            if kind == _ERROR:
+                raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
+            yield answer[:length]
+            answer = answer[length + 3 & ~3 :]
 
 
 def holds_socket(pid: int, inodes: set[str]) -> bool:

@@ -3,9 +3,12 @@
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import socket
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from typing import NamedTuple
 
 from bleen.errors import Unavailable
 from bleen.host import launch, processes, state
@@ -15,31 +18,58 @@ from bleen.host.launch import MARK
 NOWHERE = "nothing that runs on this host"
 
 
+class End(NamedTuple):
+    """The client's end of a session, as the server tells it."""
+
+    pid: int
+    """Of the server's own process."""
+    client: str
+    port: int
+    """-1 over a unix socket, or where a role may not see it."""
+
+
 def straight(descriptor: int, client: str, port: int) -> bool:
-    """Whether the server sees our own connection from where it is: then it sees those of other processes so, too. It does not over a unix socket, nor behind
-    what forwards connections, such as a published port of a container.
+    """Whether the server sees connections from where they are: our own, then, and over a unix socket whoever listens there has the network that we have. It
+    does not behind what forwards connections, such as a published port of a container.
     """
-    return processes.socket_at(f"/proc/self/fd/{descriptor}") in processes.connected(client, port)
+    with socket.socket(fileno=os.dup(descriptor)) as ours:
+        if ours.family != socket.AF_UNIX:
+            return processes.socket_at(f"/proc/self/fd/{descriptor}") in processes.connected(client, port)
+        pid, _, _ = struct.unpack("3i", ours.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        return pid > 0 and os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
+    except OSError:  # another user's, into which we may not look
+        return False
 
 
-def strangers(ends: Sequence[tuple[str, int]]) -> Iterator[str]:
-    """For each client's end, an address and a port as the server sees them: what is there that bleen has not started; empty if it has, or nobody can tell.
+def strangers(ends: Sequence[End]) -> Iterator[str]:
+    """For each client's end: what is there that bleen has not started; empty if it has, or nobody can tell.
 
     What bleen has started, and all that comes of that, is told by the environment that each gets, or by its place among the processes of a copy: an
     application may clean its environment, or write over it, and so may a pooler.
     """
     started = cache(_started)
-    found = [processes.connected(*end) for end in ends]
+    unix = processes.unix_peers() if any(end.port < 0 for end in ends) else {}
+    found = [_sockets(end, unix) for end in ends]
     holders = processes.holders({inode for sockets in found for inode in sockets})
-    for sockets in found:
+    for end, sockets in zip(ends, found, strict=True):
         pids = [pid for inode in sockets for pid in holders.get(inode, ())]
-        others = [uid for uid in {each.uid for each in sockets.values()} if os.geteuid() not in (0, uid)]
+        others = [uid for uid in sockets.values() if uid is not None and os.geteuid() not in (0, uid)]
         if not sockets:
-            yield NOWHERE
+            yield NOWHERE if end.port > 0 else ""
         elif any(pid == os.getpid() or processes.variable(pid, MARK) or pid in started() for pid in pids):
             yield ""
         else:
             yield processes.named(pids[0]) if pids else f"a process of {user(others[0])}" if others else ""
+
+
+def _sockets(end: End, unix: Mapping[str, str]) -> Mapping[str, int | None]:
+    """The sockets at a client's end, by inode, and whose each is, where that is told."""
+    if end.port > 0:
+        return {inode: each.uid for inode, each in processes.connected(end.client, end.port).items()}
+    if not processes.command_line(end.pid).startswith("postgres"):  # the server is elsewhere, and the number is another one's here
+        return {}
+    return {unix[inode]: None for inode in processes.descriptors(end.pid, set(unix))}
 
 
 def _started() -> set[int]:

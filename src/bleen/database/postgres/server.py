@@ -385,16 +385,18 @@ class Postgres:
     def sessions(self) -> list[Session]:
         """Of the sessions of other roles a role sees little without pg_read_all_stats, ``backend_type`` not either; a process of the server has no role."""
         found = self._seen()
-        ends = [(client, port) for port, _, name, _, client, _ in found if port > 0 and name.startswith("bleen:")]
-        strangers = dict(zip(ends, peers.strangers(ends), strict=True)) if ends and self._straight() else {}
-        lost = {end for end, who in strangers.items() if who == peers.NOWHERE}
+        ends = [peers.End(pid, client, port) for port, pid, name, _, client, _ in found if name.startswith("bleen:")]
+        if any(end.port > 0 for end in ends) and not self._straight():
+            ends = [end for end in ends if end.port < 0]
+        strangers = {end.pid: who for end, who in zip(ends, peers.strangers(ends), strict=True)}
+        lost = {pid for pid, who in strangers.items() if who == peers.NOWHERE}
         for _ in range(_PARTING):
             if not lost:
                 break
             time.sleep(0.05)
-            lost &= {(client, port) for port, _, _, _, client, _ in self._seen()}
-        told = {end: who for end, who in strangers.items() if who != peers.NOWHERE or end in lost}
-        return [Session(*row)._replace(stranger=told.get((row[3], port), "")) for port, *row in found]
+            lost &= {pid for _, pid, *_ in self._seen()}
+        told = {pid: who for pid, who in strangers.items() if who != peers.NOWHERE or pid in lost}
+        return [Session(*row)._replace(stranger=told.get(row[0], "")) for _, *row in found]
 
     def _seen(self) -> list[tuple[Any, ...]]:
         return self.rows(
@@ -405,7 +407,7 @@ class Postgres:
 
     def _straight(self) -> bool:
         client, port = self.rows("SELECT coalesce(host(inet_client_addr()), ''), coalesce(inet_client_port(), -1)")[0]
-        return port > 0 and peers.straight(self._connection.pgconn.socket, client, port)
+        return peers.straight(self._connection.pgconn.socket, client, port)
 
     def _opened(self) -> "psycopg.Connection[tuple[Any, ...]]":
         alive: dict[str, Any] = {name: value for name, value in _ALIVE.items() if f"{name}=" not in self._url}
