@@ -12,7 +12,7 @@ import pytest
 import people
 from bleen.database.migration import read_all
 from bleen.database.migrator import Migrator
-from bleen.host import launch
+from bleen.host import errand, launch
 from bleen.host.processes import Process
 from bleen.model import NotYet, Result, Verdict
 from bleen.testing.checks import Stand
@@ -39,9 +39,9 @@ class Database:
         """Where the release finds the database."""
         self.secrets.write_text(json.dumps({"database": {"url": url}}))
 
-    def migrator(self, contract: str = "manual", patience: float = 60.0) -> Migrator:
+    def migrator(self, contract: str = "manual", patience: float = 60.0, longest: float = 60.0) -> Migrator:
         plan = {"folder": str(self.folder), "migrations": {m.name: m.checksum for m in read_all(self.folder)}, "contract": contract}
-        return Migrator(self.place, "shop", 5, plan, str(self.secrets), patience=patience)
+        return Migrator(self.place, "shop", 5, plan, str(self.secrets), patience=patience, longest=longest)
 
     def hold(self) -> None:
         """Somebody has locked the table."""
@@ -134,6 +134,36 @@ def test_it_says_who_is_in_the_way(database: Database) -> None:
     """Bounded, jittered retries that name the blocking session."""
     migrator, memo, _ = expanding(database)
     until("who holds the lock is named", lambda: "in the way: backend" in why(migrator, memo))
+
+
+def test_it_says_since_when_nothing_was_heard_and_how_to_begin_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hangs where nobody can see it held a release up for good."""
+    migrator, memo, program = expanding(database)
+    monkeypatch.setattr(errand, "SILENT", 0.0)
+    said = f": if nothing of it is at work there any more, `kill -9 {program.pid}` has it begun again"
+    until("it is told", lambda: "; no word of it since " in (text := why(migrator, memo)) and text.endswith(said))
+
+
+def test_a_count_for_which_a_lock_is_not_given_names_who_holds_it_and_is_given_up(database: Database) -> None:
+    """The next release waits for it, and nobody else does."""
+    done(lambda memo: database.migrator().expand([NEW, OLD], memo))
+    migrator, memo, waits, found = database.migrator(longest=5.0), dict[str, object](), set[str](), list[Verdict]()
+
+    def ended() -> bool:
+        answer = migrator.account([OLD], memo)
+        if isinstance(answer, Verdict):
+            found.append(answer)
+        elif answer.memo is not None:
+            memo.update(answer.memo)
+        waits.add("" if isinstance(answer, Verdict) else answer.why.partition("; in the way: backend ")[0])
+        return bool(found)
+
+    with database.base.connect() as db, db.transaction():
+        db.execute("LOCK TABLE people IN ACCESS EXCLUSIVE MODE")
+        until("it is given up", ended, 20)
+    assert "a count of what the new version wrote: waits for a lock" in waits
+    assert found == [Verdict(Result.INCONCLUSIVE, "a count of what the new version wrote was given up after 5 s")]
+    assert not database.programs()
 
 
 def test_a_program_that_was_killed_is_begun_again_and_goes_on(database: Database) -> None:

@@ -3,7 +3,9 @@
 import os
 import socket
 import struct
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -17,6 +19,7 @@ from bleen.database.schema import Schema
 from bleen.errors import PortError, Refused, Unavailable, UserError
 from bleen.testing.site import until
 from databases import Base
+from dialects import urls
 
 CANARY = "can4ry"
 NOTE = parse("0001_note", {"expand.sql": "ALTER TABLE people ADD COLUMN note text;"}, "")
@@ -145,6 +148,45 @@ def test_a_connection_whose_other_end_is_gone_is_lost_in_half_a_minute_and_not_i
         assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
         assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == (7000 if said else 30_000)
     server.close()
+
+
+@pytest.mark.parametrize("dialect", ["postgres", "mysql"])
+def test_who_waits_for_a_lock_to_look_is_told_who_holds_it(dialect: str, request: pytest.FixtureRequest) -> None:
+    """ "waits that name the blocking session" """
+    stack = ExitStack()
+    (url,) = urls(dialect, stack, request)
+    held, server, told = connect(url), connect(url), list[str]()
+    held.rows("CREATE TABLE people (id int)")
+    lock, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        for each in ("BEGIN", "LOCK TABLE people IN ACCESS EXCLUSIVE MODE") if held.dialect == "postgres" else ("LOCK TABLES people WRITE",):
+            held.rows(each)
+        lock.set()
+        done.wait(30)
+        held.rows("COMMIT" if held.dialect == "postgres" else "UNLOCK TABLES")
+
+    def hear(text: str) -> None:
+        told.append(text)
+        done.set()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert lock.wait(30)
+    with server.lookout(hear):
+        assert server.rows("SELECT count(*) FROM people") == [(0,)]
+    thread.join()
+    assert told[0].startswith("waits for a lock"), told
+    assert "in the way: " in told[0] or dialect == "mysql", "MariaDB tells who is in a transaction, and not who locks tables without one"
+    held.close()
+    server.close()
+    stack.close()
+
+
+def test_a_mysql_that_takes_a_connection_and_says_nothing_does_not_answer() -> None:
+    """A server that is stopped, or a balancer whose backend is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable, match="does not answer"):
+        connect(f"mysql://root@127.0.0.1:{silent.getsockname()[1]}/shop")
 
 
 def test_what_a_role_limits_for_applications_ends_none_of_our_sessions(end_base: Base) -> None:

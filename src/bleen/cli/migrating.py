@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -118,7 +119,8 @@ def opened(args: Namespace) -> Iterator[Opened]:
         told, identity = (lambda text: None if args.json else print(text, flush=True)), known.place.identity if known else ""
         schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity)
         try:
-            yield Opened(schema, loaded, known)
+            with schema.server.lookout(lambda text: print(f"bleen: {text}", file=sys.stderr, flush=True)):
+                yield Opened(schema, loaded, known)
         finally:
             schema.server.close()
     except PortError as error:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bleen.host.errand import Errand, Lost
+from bleen.host.errand import Errand, Hung, Lost
 from bleen.model import Memo, NotYet, Result, Verdict
 from bleen.ports import Shipping
 
 PATIENCE = 60.0
 """Seconds for which a database that does not answer is asked again: what a failover takes."""
+LONGEST = 300.0
 _TOLD = "the database to be told which environments are left"
 _AGAIN = 3
 """How often an errand that was killed is begun again: the ledger knows how far it came."""
@@ -28,11 +29,13 @@ class Migrator:
         python: Sequence[str] | None = None,
         patience: float = PATIENCE,
         identity: str = "",
+        longest: float = LONGEST,
     ) -> None:
         """``plan``: what the plan says of the database; ``secrets``: the file that holds its url; ``patience``: seconds for which a database that does not
-        answer is asked again, from when it last did; ``identity``: that of the state, see ``host.state``.
+        answer is asked again, from when it last did; ``identity``: that of the state, see ``host.state``; ``longest``: seconds that a count may take which
+        is only told: the next release waits for it.
         """
-        self._place, self._plan, self._python = place, plan, python
+        self._place, self._plan, self._python, self._longest = place, plan, python, longest
         self._common = {"service": service, "release": release, "secrets": secrets, "patience": patience, "identity": identity}
 
     def expand(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
@@ -55,7 +58,8 @@ class Migrator:
     def account(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
         """See ``ports.Migrator``."""
         spec = {"do": "account", "migrations": list(self._plan["migrations"]), "around": self._around(environments)}
-        return self._go("account", spec, memo, "a count of what the new version wrote" if self._plan["migrations"] else _TOLD)
+        what = "a count of what the new version wrote" if self._plan["migrations"] else _TOLD
+        return self._go("account", spec, memo, what, self._longest)
 
     def cancel(self) -> None:
         """See ``ports.Migrator``."""
@@ -74,14 +78,16 @@ class Migrator:
         named = [{**e._asdict(), "environment": str(e.environment), "migrations": sorted(e.migrations)} for e in environments]
         return {"service": self._common["service"], "window": "", "environments": named}
 
-    def _go(self, name: str, spec: Mapping[str, Any], memo: Memo, what: str) -> Verdict | NotYet:
+    def _go(self, name: str, spec: Mapping[str, Any], memo: Memo, what: str, longest: float | None = None) -> Verdict | NotYet:
         begun: Mapping[str, Any] = memo.get("spec", spec)  # copies that come and go meanwhile are no reason to begin anew
         errand = Errand(self._place, name, "bleen.database.worker", {**self._common, **begun}, self._python)
         ended: int = memo.get("ended", 0)
         if "spec" not in memo:
             errand.forget()  # what was found before a person said `resume`
         try:
-            report = errand.run(memo.get("errand", {}), what)
+            report = errand.run(memo.get("errand", {}), what, longest)
+        except Hung:
+            return Verdict(Result.INCONCLUSIVE, f"{what} was given up after {longest:g} s")
         except Lost as lost:
             if ended == _AGAIN:
                 return Verdict(Result.INCONCLUSIVE, f"it was begun {ended + 1} times, and {lost}")

@@ -15,6 +15,8 @@ Told = Callable[[str], None]
 """Gets a line for people whenever there is something to say: who holds the lock that we wait for."""
 
 
+LOOKOUT = 1.0
+"""Seconds between two looks at whether we wait for a lock; it is told from the second one on that sees it."""
 QUIET = 15
 """Seconds without a byte after which a server's host is asked whether it is there."""
 LOST = 30
@@ -92,6 +94,12 @@ class Server(Protocol):
 
     def watch(self) -> AbstractContextManager[Callable[[], str]]:
         """Looks who blocks us: once a wait is over, nobody does any more. What it gives says who it was, to go behind an error; empty if nobody was seen."""
+        ...
+
+    def lookout(self, told: Told) -> AbstractContextManager[None]:
+        """Tells of a lock that we wait for for a second or more, whatever for, and who holds it: what changes something has limits of its own, a look has
+        none.
+        """
         ...
 
     def alone(self) -> AbstractContextManager[None]:

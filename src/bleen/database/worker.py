@@ -148,7 +148,8 @@ def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec
             server = connect(url, f"bleen migrate {spec['service']}")
             connected = True
             try:
-                return work(Schema(server, told, spec.get("identity", "")), spec)
+                with server.lookout(told):
+                    return work(Schema(server, told, spec.get("identity", "")), spec)
             finally:
                 server.close()
         except Unavailable as error:

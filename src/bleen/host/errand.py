@@ -17,7 +17,7 @@ from typing import Any
 
 from bleen.errors import Unavailable
 from bleen.host import logs
-from bleen.host.clock import boot_id, since_boot
+from bleen.host.clock import boot_id, local, since_boot, wall
 from bleen.host.files import text_of, write_durably
 from bleen.host.processes import Process
 from bleen.model import Memo, NotYet
@@ -25,12 +25,19 @@ from bleen.model import Memo, NotYet
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What an errand sees of our environment, whoever begins it."""
 
+SILENT = 120.0
+"""Seconds after which it is told that a program says nothing."""
+
 LOG = 1 << 20
 """Bytes after which a log is cut."""
 
 
 class Lost(Exception):
     """The program ended without a report, or had to be ended; ``str()`` says which."""
+
+
+class Hung(Lost):
+    """It took longer than it may, and was ended."""
 
 
 class Errand:
@@ -47,7 +54,8 @@ class Errand:
         """The report, or what is waited for: ``what``, and what the program says of its way. With an empty memo a run that is under way, or that has
         ended, for the same spec is taken up, never doubled. One that a reboot took along is begun again.
 
-        Raises Lost for one that ended without a report, or that took more than ``longest`` seconds and was ended; Unavailable if it cannot be started now.
+        Raises Lost for one that ended without a report, Hung for one that took more than ``longest`` seconds and was ended; Unavailable if it cannot be
+        started now.
         """
         import hashlib  # these two are not on the way of a rollback
 
@@ -73,10 +81,11 @@ class Errand:
             raise Lost(f"ended without a report; {self.log} says why")
         if memo["until"] is not None and since_boot() > memo["until"]:
             self.cancel()
-            raise Lost("hung, and was ended")
+            raise Hung("hung, and was ended")
         if process is not None and process.stopped:
             return NotYet(f"{what}, whose program was stopped: `kill -CONT {process.pid}` lets it go on", 0.2)
-        return NotYet(self._said(what), 0.05)
+        silence = self._silence(memo["pid"]) if memo["until"] is None else ""  # else it ends by itself
+        return NotYet(self._said(what) + silence, 0.05)
 
     def forget(self) -> None:
         """Forgets the report of a run that has ended: the same spec is begun anew."""
@@ -118,6 +127,13 @@ class Errand:
     def _said(self, what: str) -> str:
         way = text_of(self._way)
         return what if way is None else f"{what}: {way}"
+
+    def _silence(self, pid: int) -> str:
+        """That the program has said nothing for long, and what a person may do who finds nothing of it at work where it works."""
+        said = max((os.stat(each).st_mtime for each in (self._asked, self._way) if os.path.exists(each)), default=wall())
+        if wall() - said < SILENT:
+            return ""
+        return f"; no word of it since {local(said)}: if nothing of it is at work there any more, `kill -9 {pid}` has it begun again"
 
     def _doing(self) -> str:
         """Which run the program under way is."""

@@ -19,10 +19,10 @@ from bleen.database.catalogue import Catalogue
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.catalogue import MySQLCatalogue
-from bleen.database.mysql.waits import Guard, blockers
+from bleen.database.mysql.waits import Guard, blockers, watching
 from bleen.database.patience import Patience
 from bleen.database.reverting.names import Thing, taken
-from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import LOOKOUT, LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import PortError, Refused, Unavailable
@@ -64,12 +64,17 @@ class _Connection(Connection):
     """
 
     _sock: socket.socket
+    _read_timeout: float | None
 
     def connect(self, sock: socket.socket | None = None) -> None:
         super().connect(sock)
         if self._sock.family != socket.AF_UNIX:
             for option, value in ((socket.TCP_KEEPIDLE, QUIET), (socket.TCP_KEEPINTVL, 5), (socket.TCP_USER_TIMEOUT, LOST * 1000)):
                 self._sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def patiently(self) -> None:
+        """From now on a statement takes as long as it takes."""
+        self._read_timeout = None
 
     def _create_ssl_ctx(self, sslp: dict[str, Any]) -> ssl.SSLContext:
         if sslp:
@@ -160,6 +165,11 @@ class MySQL:
     @contextmanager
     def watch(self) -> Iterator[Callable[[], str]]:
         yield lambda: blockers(self._connection, self._id)
+
+    @contextmanager
+    def lookout(self, told: Told) -> Iterator[None]:
+        with watching(self._connect, self._id, LOOKOUT, told):
+            yield
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -374,7 +384,8 @@ class MySQL:
     def _connect(self) -> "Connection[Cursor]":
         with _mapped():
             try:
-                connection = _Connection(**self._where, charset="utf8mb4", autocommit=True, connect_timeout=5, program_name=self._application)
+                limits: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 5}  # the first is over before the server has said a word
+                connection: _Connection = _Connection(**self._where, charset="utf8mb4", autocommit=True, program_name=self._application, **limits)
             except RuntimeError:  # the driver's way to say that it would need the package cryptography
                 raise Refused(_PLAIN) from None
             except OSError as error:  # of the socket, it makes errors of its own
@@ -383,6 +394,7 @@ class MySQL:
                 cursor.execute("SELECT @@GLOBAL.sql_mode")
                 modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL | _NO_ZERO]
                 cursor.execute("SET sql_mode = %s, innodb_lock_wait_timeout = 1, wait_timeout = 28800", [",".join(modes)])
+            connection.patiently()
             return connection
 
 

@@ -6,7 +6,8 @@ that waits, waits too. So a second connection looks at the first one every 20 ms
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Any, Literal
 
 import pymysql
@@ -14,6 +15,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from bleen.database.statements import in_a_line
+from bleen.errors import PortError
 
 _LOOK = 0.02
 _LISTED = 3
@@ -69,9 +71,7 @@ class Guard:
         began = time.monotonic()
         waits_since: float | None = None
         while not self._stop.wait(_LOOK):
-            found = _rows(self._connection, "SELECT state FROM information_schema.processlist WHERE id = %s", [self._id])
-            state, now = (found[0][0] or "" if found else ""), time.monotonic()
-            waits = state.startswith("Waiting for ") and state.endswith(" lock")
+            waits, now = _waits(self._connection, self._id), time.monotonic()
             waits_since = (waits_since or now) if waits else None
             if waits_since is not None and now - waits_since >= self._timeout:
                 self.blockers = blockers(self._connection, self._id)
@@ -84,6 +84,40 @@ class Guard:
     def _end(self, why: Literal["lock", "time"]) -> None:
         self.ended = why
         _rows(self._connection, f"KILL QUERY {self._id:d}")
+
+
+@contextmanager
+def watching(connect: Callable[[], "Connection[Cursor]"], id: int, every: float, told: Callable[[str], None]) -> Iterator[None]:
+    """Tells of a lock that the connection ``id`` waits for, and who is in the way, from the second look on that sees it; ``every`` so many seconds."""
+    stop = threading.Event()
+
+    def look() -> None:
+        before = False
+        with closing(connect()) as connection:
+            while not stop.wait(every):
+                waits = _waits(connection, id)
+                if waits and before:
+                    told(f"waits for a lock{blockers(connection, id)}")
+                before = waits
+
+    def guarded() -> None:
+        if not stop.wait(every):
+            with suppress(pymysql.Error, PortError):  # who waits goes on waiting; it only is not told for what
+                look()
+
+    thread = threading.Thread(target=guarded, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _waits(connection: "Connection[Cursor]", id: int) -> bool:
+    found = _rows(connection, "SELECT state FROM information_schema.processlist WHERE id = %s", [id])
+    state = found[0][0] or "" if found else ""
+    return state.startswith("Waiting for ") and state.endswith(" lock")
 
 
 def blockers(connection: "Connection[Cursor]", id: int) -> str:

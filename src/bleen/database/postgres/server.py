@@ -20,7 +20,7 @@ from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.objects import alters, same
 from bleen.database.postgres.trees import dropped, last, node_of
 from bleen.database.reverting.names import Thing, taken
-from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import LOOKOUT, LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, in_a_line
 from bleen.errors import Refused, Unavailable
 
@@ -152,11 +152,7 @@ class Postgres:
         def look() -> None:
             with self._opened() as other:
                 while not stop.wait(0.02):
-                    found = other.execute(_BLOCKING, [pid]).fetchall()
-                    said = [_told(*session) for session in found if session[0]]
-                    if len(said) < len(found):
-                        said += [_told_prepared(*each) for each in other.execute(_PREPARED, [pid]).fetchall()]
-                    if said:
+                    if said := _blocking(other, pid):
                         seen[:] = said
 
         def guarded() -> None:
@@ -172,6 +168,32 @@ class Postgres:
         thread.start()
         try:
             yield words
+        finally:
+            stop.set()
+            thread.join()
+
+    @contextmanager
+    def lookout(self, told: Told) -> Iterator[None]:
+        pid, stop = self._connection.info.backend_pid, threading.Event()
+
+        def look() -> None:
+            before: list[str] = []
+            with self._opened() as other:
+                while not stop.wait(LOOKOUT):
+                    said = _blocking(other, pid)
+                    if said and before:
+                        told(f"waits for a lock; in the way: {'; '.join(said)}")
+                    before = said
+
+        def guarded() -> None:
+            if not stop.wait(LOOKOUT):
+                with suppress(psycopg.Error):  # who waits goes on waiting; it only is not told for what
+                    look()
+
+        thread = threading.Thread(target=guarded, daemon=True)
+        thread.start()
+        try:
+            yield
         finally:
             stop.set()
             thread.join()
@@ -435,6 +457,13 @@ class Postgres:
                 # a statement whose client was killed is not gone on with (PostgreSQL manual, "Connection Settings")
                 connection.execute(f"SET client_connection_check_interval = {_CHECKED}")
             return connection
+
+
+def _blocking(other: "psycopg.Connection[tuple[Any, ...]]", pid: int) -> list[str]:
+    """Who is in the way of a session, for people."""
+    found = other.execute(_BLOCKING, [pid]).fetchall()
+    said = [_told(*session) for session in found if session[0]]
+    return said if len(said) == len(found) else [*said, *(_told_prepared(*each) for each in other.execute(_PREPARED, [pid]).fetchall())]
 
 
 class _LockTimeout(Contended):

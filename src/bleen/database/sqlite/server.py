@@ -12,7 +12,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -129,6 +129,10 @@ class SQLite:
         finally:
             stop.set()
             thread.join()
+
+    def lookout(self, told: Told) -> AbstractContextManager[None]:
+        """A look waits for no longer than any statement may."""
+        return nullcontext()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
