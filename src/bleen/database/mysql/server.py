@@ -100,7 +100,7 @@ class MySQL:
         """
         self._where, self._application = _where(url), application
         self._connection = self._connect()
-        self._id = int(self._connection.thread_id())  # type: ignore[no-untyped-call]
+        self._id = self._beside = int(self._connection.thread_id())  # type: ignore[no-untyped-call]
         try:
             self._look()
         except BaseException:
@@ -168,7 +168,12 @@ class MySQL:
 
     @contextmanager
     def lookout(self, told: Told) -> Iterator[None]:
-        with watching(self._connect, self._id, LOOKOUT, told):
+        def connect() -> "Connection[Cursor]":
+            beside = self._connect()
+            self._beside = int(beside.thread_id())  # type: ignore[no-untyped-call]
+            return beside
+
+        with watching(connect, self._id, LOOKOUT, told):
             yield
 
     @contextmanager
@@ -356,8 +361,9 @@ class MySQL:
         """
         said = self._programs()
         found = self.rows(
-            "SELECT id, user, host, concat_ws(' ', command, state) FROM information_schema.processlist WHERE id <> connection_id()"
-            f" AND (db = database() OR db IS NULL) AND user NOT IN {_NOT_USERS} AND command NOT LIKE 'Binlog Dump%'"
+            "SELECT id, user, host, concat_ws(' ', command, state) FROM information_schema.processlist"
+            f" WHERE id NOT IN (connection_id(), {self._beside}) AND (db = database() OR db IS NULL) AND user NOT IN {_NOT_USERS}"
+            " AND command NOT LIKE 'Binlog Dump%'"
             " AND command NOT IN ('Daemon', 'Slave_IO', 'Slave_SQL', 'Slave_worker') ORDER BY id"
         )
         shown = []
