@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import postgast
@@ -176,27 +176,24 @@ class Postgres:
     def lookout(self, told: Told) -> Iterator[None]:
         pid, stop = self._connection.info.backend_pid, threading.Event()
 
-        def look() -> None:
+        def look(other: "psycopg.Connection[tuple[Any, ...]]") -> None:
             before: list[str] = []
-            with self._opened() as other:
+            with suppress(psycopg.Error):  # who waits goes on waiting; it only is not told for what
                 while not stop.wait(LOOKOUT):
                     said = _blocking(other, pid)
                     if said and before:
                         told(f"waits for a lock; in the way: {'; '.join(said)}")
                     before = said
 
-        def guarded() -> None:
-            if not stop.wait(LOOKOUT):
-                with suppress(psycopg.Error):  # who waits goes on waiting; it only is not told for what
-                    look()
-
-        thread = threading.Thread(target=guarded, daemon=True)
-        thread.start()
-        try:
+        with ExitStack() as stack:
+            with suppress(psycopg.Error):
+                other = stack.enter_context(closing(self._opened()))
+                other.execute("SELECT")  # counted from now on: later, a session would be taken for that of a command
+                thread = threading.Thread(target=look, args=[other], daemon=True)
+                stack.callback(thread.join)
+                stack.callback(stop.set)
+                thread.start()
             yield
-        finally:
-            stop.set()
-            thread.join()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
