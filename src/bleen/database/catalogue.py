@@ -15,12 +15,12 @@ class Needing(NamedTuple):
 
     statement: Statement
     why: str
-    trigger: str = ""
+    about: str = ""
     """Empty if the server refuses the statement; else which trigger, index or the like may fail whoever writes from then on; or which view or table fails."""
 
     @property
     def certain(self) -> bool:
-        return not self.trigger
+        return not self.about
 
 
 class Spreading(NamedTuple):

@@ -49,18 +49,18 @@ class Obstacle(NamedTuple):
 
     why: str
     unseen: bool = False
-    trigger: str = ""
+    about: str = ""
     """Which trigger or column it is about, if it is about one: the reason has to name it, as what is said of a session says nothing of it."""
     silent: bool = False
     """Whether it is only that who serves is not seen: that may pass with the next request."""
 
     def opened(self, because: str) -> bool:
         """Whether this reason opens the gate all the same."""
-        return self.unseen and bool(because) and (not self.trigger or speaks_of(because, self.trigger))
+        return self.unseen and bool(because) and (not self.about or speaks_of(because, self.about))
 
     @property
     def told(self) -> str:
-        named = f", if it names {self.trigger}" if self.trigger else ""
+        named = f", if it names {self.about}" if self.about else ""
         return f"{self.why}; --because REASON opens it all the same{named}" if self.unseen else self.why
 
 

@@ -225,7 +225,7 @@ class Schema:
         """What a contract would fail on, or make fail, after all that it has waited for; its files do not change any more: the way is one past them."""
         way = "drop that, or make it anew such that it does without, by hand, then contract again"
         found = self.server.catalogue.needing(parts.statements(self.server, migration, "contract"), ())
-        return [Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}", not each.certain, each.trigger) for each in found]
+        return [Obstacle(f"contract.sql, {each.statement.brief}: {each.why}; {way}", not each.certain, each.about) for each in found]
 
     def _behind(self, entry: Entry) -> list[Obstacle]:
         """Rows that the old version may have written behind the backfill of columns that no pair keeps in step: what they say goes with the old ones."""
@@ -321,7 +321,7 @@ class Schema:
             found = self._retracing.breaking(self._entry(name))
         except Refused:
             return []
-        return [Obstacle(f"{in_a_line(each.statement.text)[:100]}: {each.why}; {way}", True, each.trigger) for each in found]
+        return [Obstacle(f"{in_a_line(each.statement.text)[:100]}: {each.why}; {way}", True, each.about) for each in found]
 
     def losses(self, name: str) -> dict[str, int]:
         """What a revert would lose: for each pair that is kept in step, how many rows hold what the old columns do not say; for each table that goes, its
