@@ -87,6 +87,14 @@ def test_what_the_migration_says_of_the_new_column_or_drops_by_name_is_not_told(
     assert [name in each for name, each in zip(told, said, strict=True)] == [True] * len(told)
 
 
+def test_what_a_later_migration_of_the_same_release_says_of_the_new_column_is_not_asked_for(base: Base) -> None:
+    with base.connect() as db:
+        db.execute(POSTGRES)
+    foresight, later = Foresight(Schema(base.open())), parse("0008_indexes", {"expand.sql": f"{UNIQUE} {INDEX}"}, "")
+    told = [foresight.plan(renamed("login", "handle"), behind=behind).beware for behind in ([], [later])]
+    assert ["nothing says that of handle" in "".join(each) for each in told] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("index", "same"),
     [

@@ -47,7 +47,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             bare = schema.server.bare()
             strands = schema.ledger.strands()
             held = [*_held(schema, plan.service, migrations)]
-            risks = [strands] * bool(strands) + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
+            risks = [strands] * bool(strands) + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n], new[n + 1 :])]
         finally:
             schema.server.close()
     except PortError as error:

@@ -32,10 +32,11 @@ def unruled(it: Prospect) -> Iterator[str]:
     both versions run the old ones hold for both, so that nobody misses them before.
     """
     pairs = [(pair, gone) for pair in (_catalogued(it, each) for each in it.migration.pairs) if (gone := _dropped(it, pair))]
-    if not pairs or (it.coming is None and not it.ledger.entry(it.migration.name)):
+    if not pairs or (it.coming is None and not it.ledger.entry(it.migration.name)) or any(m.command.expand for m in it.behind):
         return  # what another tool makes is not known before it is there
     contract = it.statements("contract")
-    given = [bare(each.text, it.server.dialect) for each in (*it.past["contract"], *contract)]
+    later = [each for m in it.behind for part in ("expand", "contract") for each in it.statements(part, m)]
+    given = [bare(each.text, it.server.dialect) for each in (*it.past["contract"], *contract, *later)]
     dropped = [thing for statement in contract for thing in it.server.takes(statement)]
     knowing = {thing.names[-1].lower() for thing in dropped if thing.kind in ("INDEX", "CONSTRAINT")}
     things = it.server.catalogue.going(list(dict.fromkeys(pair.table for pair, _ in pairs)))
