@@ -13,6 +13,8 @@ from bleen.database.reverting.names import called
 from bleen.database.statements import Statement, bare
 from bleen.errors import Refused
 
+_TEXT = re.compile(r"'(?:[^'\n]|'')*'")
+"""What a function, format() or EXECUTE may make a name of, as it stands there, or fold."""
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 _UNREAD = re.compile(r"\b(DO|CALL|EXECUTE|search_path)\b", re.IGNORECASE)
 """What may make a table by a name that it does not say, or have one found."""
@@ -281,9 +283,11 @@ def _spelt(it: Prospect, name: str, coming: str, known: Collection[str]) -> str:
     """How the catalogue has, or will have, the name of a column that it does not have as it is given: a trigger finds it by its letters."""
     if there := next((each for each in known if each.lower() == name.lower()), ""):
         return there
-    said = re.findall(rf"([\"`\[]?)(?<!\w)({re.escape(name)})(?!\w)", coming, re.IGNORECASE)
+    written = re.compile(rf"([\"`\[]?)(?<!\w)({re.escape(name)})(?!\w)", re.IGNORECASE)
+    given = {spelling for text in _TEXT.findall(coming) for _, each in written.findall(text) for spelling in (each, each.lower())}
+    said = written.findall(_TEXT.sub("", coming))
     folded = [each.lower() if it.server.dialect == "postgres" and not quote else each for quote, each in said]
-    return name if name in folded else folded[0]
+    return name if name in (*given, *folded) or not folded else folded[0]
 
 
 def _read(it: Prospect, table: str) -> bool:
