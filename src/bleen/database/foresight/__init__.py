@@ -43,6 +43,7 @@ _RISKS: tuple[_Question, ...] = (
     losing.unruled,
     losing.emptying,
     losing.behind,
+    losing.unfilled,
     statements.needing,
     statements.missed,
     statements.overlooked,

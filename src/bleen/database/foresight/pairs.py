@@ -129,7 +129,7 @@ def defaultless(it: Prospect) -> Iterator[str]:
     for pair in it.migration.pairs:
         columns = it.server.columns(pair.table)
         given = [name for name in pair.old if name in columns and columns[name].default]
-        said = any((name in columns and columns[name].default) or _defaults(it.said("expand"), name) for name in pair.new)
+        said = any((name in columns and columns[name].default) or defaults(it.said("expand"), name) for name in pair.new)
         if given and not said:
             lacks, where = ", ".join(pair.new), "expand.sql, with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
             if it.server.dialect == "sqlite":
@@ -225,7 +225,7 @@ def _said_required(expand: str, name: str) -> bool:
     return bool(re.search(rf"{verb}{re.escape(name)}[\"`\]]?\s(?:\([^)]*\)|[^,();])*?(?<!\bIS )\bNOT\s+NULL\b", expand, re.IGNORECASE))
 
 
-def _defaults(expand: str, name: str) -> bool:
+def defaults(expand: str, name: str) -> bool:
     """Whether a column is added or altered with a default, whatever it is."""
     said = rf"\b(?:ADD|ALTER|CHANGE|MODIFY)\s(?:[^,;()]*\s)?[\"`\[]?{re.escape(name)}[\"`\]]?\s(?:\((?:[^()]|\([^()]*\))*\)|[^,();])*?(?<!\bDROP )\bDEFAULT\b"
     return bool(re.search(said, expand, re.IGNORECASE))
