@@ -183,7 +183,7 @@ class Done(NamedTuple):
     confirmed: Routing | None = None
     """What the router was seen to do; from now on drift is measured by it."""
     pending: tuple[Mapping[str, Any], ...] | None = None
-    """The contracts that are still pending, as the database has it; None if it was not asked."""
+    """What is still pending of the schema, as the database has it; None if it was not asked."""
 
 
 class Failed(NamedTuple):

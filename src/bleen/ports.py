@@ -279,7 +279,9 @@ class Journal(Protocol):
         ...
 
     def pend(self, name: str, contracts: Sequence[Mapping[str, Any]]) -> None:
-        """Remembers which contracts are pending, as the service's database says: there is the truth about them, here what can be shown without it."""
+        """Remembers which contracts are pending, and which expands are gone, as the service's database says: there is the truth about them, here what can be
+        shown without it.
+        """
         ...
 
     def ask(self, id: "ReleaseId", verb: "Verb", who: str, options: Mapping[str, Any] = {}) -> int:

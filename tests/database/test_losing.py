@@ -87,6 +87,14 @@ def test_what_the_migration_says_of_the_new_column_or_drops_by_name_is_not_told(
     assert [name in each for name, each in zip(told, said, strict=True)] == [True] * len(told)
 
 
+def test_what_a_later_migration_of_the_same_release_says_of_the_new_column_is_not_asked_for(base: Base) -> None:
+    with base.connect() as db:
+        db.execute(POSTGRES)
+    foresight, later = Foresight(Schema(base.open())), parse("0008_indexes", {"expand.sql": f"{UNIQUE} {INDEX}"}, "")
+    told = [foresight.plan(renamed("login", "handle"), behind=behind).beware for behind in ([], [later])]
+    assert ["nothing says that of handle" in "".join(each) for each in told] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("index", "same"),
     [
@@ -232,6 +240,37 @@ def test_what_the_old_version_writes_behind_a_backfill_without_a_pair_is_foretol
         assert any("look at those rows, and write tel of them, before" in each for each in Foresight(schema).losing(migration))
         schema.contract("0007_tel")
         assert [*server.columns("acc")] == ["id", "tel"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_only_a_backfill_fills_is_foretold_and_filled_by_the_way_that_is_named(request: pytest.FixtureRequest, dialect: str) -> None:
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, phone varchar(20))")
+        server.rows("INSERT INTO acc VALUES (1, '555')")
+        migration = parse("0007_tel", {"expand.sql": "ALTER TABLE acc ADD COLUMN tel varchar(20);", "backfill.sql": "UPDATE acc SET tel = phone;"}, "")
+        schema = Schema(server)
+        (said,) = Foresight(schema).risks(migration)
+        assert "nothing but the backfill fills tel of acc" in said
+        assert "once no old version runs, `bleen migrate backfill 0007_tel` fills these" in said
+        schema.expand([migration], "shop", 2, {}, {})
+        server.rows("INSERT INTO acc (id, phone) VALUES (2, '777')")
+        schema.backfill("0007_tel")
+        assert server.rows("SELECT tel FROM acc ORDER BY id") == [("555",), ("777",)]
+
+
+@pytest.mark.parametrize(
+    "expand",
+    [
+        "ALTER TABLE acc ADD COLUMN tel text DEFAULT 'none';",
+        "ALTER TABLE acc ADD COLUMN tel text; CREATE TRIGGER fills AFTER INSERT ON acc BEGIN UPDATE acc SET tel = NEW.phone WHERE id = NEW.id; END;",
+        "ALTER TABLE acc ADD COLUMN other text;",
+    ],
+    ids=["a default", "a trigger", "it was there"],
+)
+def test_a_backfill_of_what_something_else_fills_too_is_nothing_to_beware_of(tmp_path: Path, expand: str) -> None:
+    with file(tmp_path, f"CREATE TABLE acc (id integer PRIMARY KEY, phone text{', tel text' if 'tel' not in expand else ''})") as schema:
+        files = {"expand.sql": expand, "backfill.sql": "UPDATE acc SET tel = phone;"}
+        assert not any("nothing but the backfill" in each for each in Foresight(schema).risks(parse("0007_tel", files, "")))
 
 
 PAIRED = """

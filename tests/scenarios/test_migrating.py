@@ -193,6 +193,23 @@ def test_a_prepared_select_star_is_warned_of_and_found_while_the_old_version_ser
     registry.bleen("migrate", "revert", "0007_full_name", "--yes")
 
 
+def test_what_a_restored_database_lacks_of_the_version_that_serves_is_said_where_people_look(registry: Registry, oldest: databases.Postgres) -> None:
+    """Journal lost or database restored: the ledger decides."""
+    name = registry.environ["DATABASE_URL"].rpartition("/")[2]
+    registry.bleen("deploy", "1.1")
+    lacks = "1.1 is here, and ships 0007_full_name, which this database has not: was it restored? `bleen migrate expand 1.1` brings it"
+    assert not any(lacks in registry.bleen(*verb).out for verb in (["migrate", "status"], ["status"], ["doctor"], ["plan", "1.1"]))
+    with oldest.connect(name) as db:
+        db.execute("DROP TABLE people CASCADE")
+        db.execute("DELETE FROM bleen_step")
+        db.execute("DELETE FROM bleen_migration")
+        db.execute(people.TABLE)
+    for verb in (["migrate", "status"], ["status"], ["doctor"], ["plan", "1.1"]):
+        assert registry.bleen(*verb).out.count(lacks) == 1, verb
+    registry.bleen("migrate", "expand", "1.1")
+    assert not any(lacks in registry.bleen(*verb).out for verb in (["status"], ["migrate", "status"]))
+
+
 def test_a_database_that_was_restored_from_before_the_expand_is_expanded_by_the_next_deploy(registry: Registry, oldest: databases.Postgres) -> None:
     """Journal lost or database restored: the ledger decides."""
     name = registry.environ["DATABASE_URL"].rpartition("/")[2]

@@ -168,7 +168,7 @@ def test_a_contract_that_many_sessions_keep_waiting_is_a_line_all_the_same() -> 
     pending = {"migration": "0001_name", "since": clock.wall() - 90, "asked": clock.wall() - 30, "waits": [f"session {n}" for n in range(9)], "window": None}
     environment = {"environment": "blue", "version": "1.0", "release": 1, "running": True}
     router = {"answers": True, "listens": True, "listen": "", "shares": {}, "certificate": None}
-    picture = {"service": "shop", "up": True, "active": environment, "router": router, "environments": {}, "release": None, "drift": None}
+    picture = {"service": "shop", "up": True, "active": environment, "router": router, "environments": {}, "release": None, "drift": None, "lacking": []}
     rest = {"rollback": {"ready": False, "reason": "none"}, "engine": {"hung": False, "watches": True}}
     said = lines({**picture, **rest, "pending": [pending]})[-1]
     assert said.endswith("for: session 0; session 1; session 2; and 6 more, `bleen migrate status` tells them"), said

@@ -119,6 +119,15 @@ def test_what_was_pending_stays_so_while_the_database_cannot_be_asked(service: F
     assert service.service.pending[0] == before[0]
 
 
+def test_what_the_database_lacked_is_lacking_no_more_once_a_version_that_ships_it_is_expanded(service: FakeService) -> None:
+    """Journal lost or database restored: the ledger decides."""
+    lacking = [{"migration": name, "description": "", "since": None, "waits": ["was it restored?"]} for name in (NAME, "0009_of_another")]
+    service.journal.pend(service.service.name, lacking)
+    deploy(service, Phase.PROVISIONING)
+    assert names(service) == ["0009_of_another"]
+    service.drive()
+
+
 def test_a_contract_that_fails_halts_and_resume_tries_again(service: FakeService, migrator: FakeMigrator) -> None:
     """CONTRACTING | contracts the schema if the gate is open, else leaves it pending | COMPLETED | halts."""
     deploy(service, Phase.HOLDING)

@@ -42,12 +42,13 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             entries = {entry.name: entry for entry in schema.ledger.entries()}
             there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
             lost = schema.lost(there)
+            lacking = [] if lost else list(dict.fromkeys(each.obstacles[0].why for each in schema.lacking(there)))
             allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there, shared.apart)
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
             bare = schema.server.bare()
             strands = schema.ledger.strands()
             held = [*_held(schema, plan.service, migrations)]
-            risks = [strands] * bool(strands) + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
+            risks = [strands] * bool(strands) + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n], new[n + 1 :])]
         finally:
             schema.server.close()
     except PortError as error:
@@ -77,6 +78,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         *plan.warnings,
         *_unpooled(signed, before),
         *anew,
+        *lacking,
         *_warned(new, kind),
         *unjudged,
         *risks,

@@ -90,9 +90,13 @@ class Opened(NamedTuple):
         homes = [database.home(self.config, each) for each in dict.fromkeys([newest, *self.schema.versions()])]
         return revisions.fitting(self.schema.server, entry.migration, homes)
 
+    def lacking(self) -> list[str]:
+        """What versions that are here ship, and this database has not; a line for each of them."""
+        return list(dict.fromkeys(each.obstacles[0].why for each in self.schema.lacking(self.ships())))
+
     def pending(self, aside: str = "") -> list[Pending]:
-        """The contracts that are pending, which `bleen status` knows from now on; whether the way back is open it looks up itself, each time. ``aside``: as
-        they are for who sets this one aside, which nobody has to know.
+        """The contracts that are pending, which `bleen status` knows from now on, with what is lacking; whether the way back is open it looks up itself, each
+        time. ``aside``: as they are for who sets this one aside, which nobody has to know.
 
         Raises UserError if the ledger is gone.
         """
@@ -102,7 +106,7 @@ class Opened(NamedTuple):
         found = self.schema.pending(around, aside)
         if self.access and not aside:
             lasting = [each._replace(obstacles=tuple(o for o in each.obstacles if o.why != around.window)) for each in found]
-            self.access.journal.pend(self.access.name, [row(each) for each in lasting])
+            self.access.journal.pend(self.access.name, [row(each) for each in (*self.schema.lacking(self.ships()), *lasting)])
         return found
 
 
@@ -185,6 +189,7 @@ def pending_lines(found: list[Pending]) -> list[str]:
     """Each pending contract, its age, and what it waits for."""
     lines = []
     for each in found:
+        assert each.since is not None, "a contract is of what was expanded"
         lines.append(f"{each.migration}: contract pending, expanded {show.span(clock.wall() - each.since)} ago")
         lines += [f"  waits: {o.told}" for o in each.obstacles]
         if not each.obstacles:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from bleen import wiring
@@ -37,7 +37,8 @@ def of(access: Access) -> dict[str, Any]:
         "release": show.of_release(access.as_it_is(newest), access.journal.now()) if newest else None,
         "rollback": _rollback(access, newest, providers, looks, mute=routing is None and listens),
         "drift": _drift(service, newest, routing, trouble),
-        "pending": [{**each, "window": window(access, newest) or None} for each in service.pending],
+        "pending": [{**each, "window": window(access, newest) or None} for each in service.pending if each["since"] is not None],
+        "lacking": _lacking(access, {*running, *filter(None, [active])}),
         "engine": _engine(access, service),
         "router": {
             "kind": service.router.get("kind"),
@@ -259,11 +260,23 @@ def serving(picture: dict[str, Any]) -> str:
 
 def _waits(pending: dict[str, Any]) -> str:
     """What a contract waits for: what the journal tells now, and what the database told when it was asked."""
-    asked = f"waited {show.span(clock.wall() - pending['asked'])} ago for" if "asked" in pending else "waits for"
+    asked = f"waited {_asked(pending)} for" if "asked" in pending else "waits for"
     few, more = pending["waits"][:_FEW], len(pending["waits"]) - _FEW
     then = f"{asked}: {'; '.join(few)}{f'; and {more} more, `bleen migrate status` tells them' if more > 0 else ''}" if few else ""
     now = f"waits for: {pending['window']}" if pending["window"] else ""
     return "; ".join(filter(None, [now, then])) or "`bleen migrate contract` does it"
+
+
+def _lacking(access: Access, there: Collection[Environment]) -> list[str]:
+    """What the database lacked of what is still there when it was last asked; a line for each version."""
+    lacking = [each for each in access.service.pending if each["since"] is None]
+    ships = {name for environment in there if lacking and (release := access.release_of(environment)) for name in release.plan.ships}
+    return [*dict.fromkeys(f"{each['waits'][0]} (asked {_asked(each)})" for each in lacking if each["migration"] in ships)]
+
+
+def _asked(pending: Mapping[str, Any]) -> str:
+    """When the database was asked."""
+    return f"{show.span(clock.wall() - pending['asked'])} ago"
 
 
 def lines(picture: dict[str, Any]) -> list[str]:
@@ -291,6 +304,7 @@ def lines(picture: dict[str, Any]) -> list[str]:
     if picture["router"]["certificate"]:
         goes_on = "the router goes on with the one that it has: " if picture["router"]["answers"] else ""
         said.append(f"CERTIFICATE: {goes_on}{picture['router']['certificate']}")
+    said += [f"DATABASE: {each}" for each in picture["lacking"]]
     if picture["pending"]:
         said.append("pending contracts:")
         for each in picture["pending"]:

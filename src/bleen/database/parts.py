@@ -54,13 +54,20 @@ def unkept(server: Server, migration: Migration) -> tuple[Backfill, list[str]] |
     """What is filled from columns that contract drops, and that no pair keeps in step with them; and those columns. What the version that serves writes of
     them behind the backfill goes with them.
     """
+    if (filled := unpaired(server, migration)) is None:
+        return None
+    read = [name for name in server.columns(filled.table) if any(speaks_of(expression, name) for expression in filled.set.values())]
+    gone = dropped(server, migration, filled.table, read)
+    return (filled, gone) if gone else None
+
+
+def unpaired(server: Server, migration: Migration) -> Backfill | None:
+    """What is filled that is of no pair, if anything is."""
     if (filled := fill(server, migration)) is None:
         return None
     paired = {name.lower() for pair in migration.pairs for name in pair.new}
     made = {name: expression for name, expression in filled.set.items() if name.lower() not in paired}
-    read = [name for name in server.columns(filled.table) if any(speaks_of(expression, name) for expression in made.values())] if made else []
-    gone = dropped(server, migration, filled.table, read)
-    return (filled._replace(set=made), gone) if gone else None
+    return filled._replace(set=made) if made else None
 
 
 def contracts(migration: Migration) -> bool:

@@ -18,7 +18,7 @@ from bleen.database.server import NotGiven, Server, Told, TookTooLong
 from bleen.database.statements import Statement, in_a_line
 from bleen.database.steps import BY_HAND, Steps, mend
 from bleen.errors import PortError, Refused, Unavailable
-from bleen.model import Environment
+from bleen.model import Environment, apart_from
 
 _TIDYING = Locks(patience=60.0)
 """How long what was aborted is tidied up: a dump that reads the table for so long is no reason to leave it."""
@@ -28,12 +28,12 @@ _UNDONE = "nothing was done of it this time: try again"
 
 
 class Pending(NamedTuple):
-    """A contract that has not been done, and what it waits for; with no obstacles it could be done now."""
+    """A contract that has not been done, and what it waits for; with no obstacles it could be done now. Or an expand that has: see ``Schema.lacking``."""
 
     migration: str
     description: str
-    since: float
-    """When the migration was expanded, in seconds since the epoch."""
+    since: float | None
+    """When the migration was expanded, in seconds since the epoch; None if it is not."""
     service: str
     """Whose release brought it."""
     obstacles: tuple[Obstacle, ...]
@@ -255,6 +255,18 @@ class Schema:
         version, names = next(iter(brought.items()))
         gone = f"the ledger of this database is gone (bleen_migration, bleen_step, bleen_environment), which {version} was released on with {names}"
         return f"{gone}: nobody knows which of that is contracted; bring the three tables back from a backup"
+
+    def lacking(self, ships: Mapping[str, frozenset[str]]) -> list[Pending]:
+        """What versions that exist ship, see ``lost``, and this database has not: it was brought before they came, and so has been taken away since, as by a
+        dump of before. The obstacle is the same for all of a version.
+        """
+        known, found = {entry.name for entry in self.ledger.entries()}, list[Pending]()
+        for version, names in ships.items():
+            if absent := sorted(name for name in names - known if not name.startswith(apart_from(""))):
+                why = f"{version} is here, and ships {', '.join(absent)}, which this database has not: was it restored?"
+                obstacle = Obstacle(f"{why} `bleen migrate expand {version}` brings it")
+                found += [Pending(name, "", None, "", (obstacle,)) for name in absent]
+        return found
 
     def contracted(self) -> list[str]:
         """The migrations whose contract was done, or has come so far that only versions which ship them can be on this database; or was set aside."""

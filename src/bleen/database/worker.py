@@ -63,7 +63,8 @@ def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
             break
         contracted += [] if shut else [left[0].migration]
         left = schema.pending(around)
-    return Verdict(Result.PASS, "", ({"contracted": contracted, "pending": [row(each) for each in left]},))
+    lacking = schema.lacking({e.version: e.migrations for e in around.environments})
+    return Verdict(Result.PASS, "", ({"contracted": contracted, "pending": [row(each) for each in (*lacking, *left)]},))
 
 
 def account(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
@@ -80,7 +81,7 @@ def tidy(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
 
 
 def row(pending: Pending) -> dict[str, Any]:
-    """A pending contract as the service's row and ``--json`` have it."""
+    """What is pending as the service's row and ``--json`` have it."""
     return {
         "migration": pending.migration,
         "description": pending.description,

@@ -85,14 +85,16 @@ def expanding(release: Release, world: World) -> Outcome:
 def _lives_on(release: Release, world: World, expanded: Mapping[str, Any]) -> Outcome:
     """The version that serves is asked whether it can live with the schema as it is now, before another one comes."""
     plan, check = release.plan, world.providers.before
+    left = tuple(each for each in world.service.pending if each["since"] is not None or each["migration"] not in plan.ships)
+    done = Done(expanded, pending=None if left == world.service.pending else left)
     if plan.old is None or check is None or not expanded.get("expanded"):
-        return Done(expanded)
+        return done
     answer = check.run(plan.old, release.memo.get("check", {}))
     if isinstance(answer, NotYet):
         memo = {"expanded": expanded, "check": release.memo.get("check", {}) if answer.memo is None else answer.memo}
         return answer._replace(why=f"the smoke tests of {plan.old_words}, now that the schema is expanded", memo=memo)
     if answer.result is Result.PASS:
-        return Done(expanded)
+        return done
     stay = [name for name in expanded["expanded"] if name in plan.database.get("final", ())]
     undo = ", ".join(f"`bleen migrate revert {name}`" for name in reversed(expanded["expanded"]) if name not in stay)
     ways = [f"{undo} undoes that"] if undo else []

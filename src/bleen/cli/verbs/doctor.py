@@ -150,6 +150,8 @@ def _database(args: Namespace) -> Iterator[Finding]:
             yield Finding("ok", f"database: {opened.schema.server.dialect}, answers, has seen {len(entries)} migrations")
             if strands := opened.schema.ledger.strands():
                 yield Finding("warn", strands)
+            for line in opened.lacking():
+                yield Finding("warn", line)
             for entry in entries:
                 if way := migrating.UNFINISHED.get(entry.state):
                     yield Finding("warn", f"{entry.name} is {entry.state}: it was not ended, if no release is at it just now", way)

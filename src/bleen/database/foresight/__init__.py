@@ -43,6 +43,7 @@ _RISKS: tuple[_Question, ...] = (
     losing.unruled,
     losing.emptying,
     losing.behind,
+    losing.unfilled,
     statements.needing,
     statements.missed,
     statements.overlooked,
@@ -76,12 +77,14 @@ class Plan(NamedTuple):
 
 
 class Foresight:
-    """Looks at the database of a schema; changes nothing. ``before``: the migrations that are about to be expanded before the one asked of, or with it."""
+    """Looks at the database of a schema; changes nothing. ``before``: the migrations that are about to be expanded before the one asked of, or with it;
+    ``behind``: those behind it.
+    """
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
 
-    def plan(self, migration: Migration, before: Sequence[Migration] = ()) -> Plan:
+    def plan(self, migration: Migration, before: Sequence[Migration] = (), behind: Sequence[Migration] = ()) -> Plan:
         """What an expand of it would do. Raises Refused for files that cannot be read."""
         server = self._schema.server
         said = {part: [in_a_line(s.text) for s in parts.statements(server, migration, part)] for part in HALVES}
@@ -92,7 +95,7 @@ class Foresight:
             said["revert"] = [f"cannot be: {why}"]
         fill = parts.fill(server, migration)
         estimate = backfill.estimate(server, migration, fill).line() if fill and server.columns(fill.table) else ""
-        kept, beware = [words(p) for p in migration.pairs], self.risks(migration, before)
+        kept, beware = [words(p) for p in migration.pairs], self.risks(migration, before, behind)
         return Plan(migration.name, migration.description, said["expand"], kept, beware, estimate, said["contract"], said["revert"])
 
     def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
@@ -103,11 +106,11 @@ class Foresight:
         said = [each for question in _REFUSALS for each in question(it)]
         return said or [*statements.refused(it)]  # which may only follow from what else is wrong
 
-    def risks(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
+    def risks(self, migration: Migration, before: Sequence[Migration] = (), behind: Sequence[Migration] = ()) -> list[str]:
         """What of its pairs may fail a write of the version that serves, what its contract does unseen, and what it leaves that fails the INSERTs of the new
         one, a line each.
         """
-        it = Prospect(self._schema, migration, before)
+        it = Prospect(self._schema, migration, before, behind)
         return [f"{migration.name}: {each}" for question in _RISKS for each in question(it)]
 
     def losing(self, migration: Migration) -> list[str]:

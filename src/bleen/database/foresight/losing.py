@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from bleen.database import parts
 from bleen.database.catalogue import Going
+from bleen.database.foresight.pairs import defaults
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.statements import bare
@@ -19,6 +20,7 @@ _GIVES = {
     "EXCLUDE": re.compile(r"\bEXCLUDE\b", re.IGNORECASE),
 }
 """What says such a thing; a CHECK that is the safe way to NOT NULL is none."""
+_TRIGGER = re.compile(r"\bTRIGGER\b", re.IGNORECASE)
 _INDEXED = re.compile(r"\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)")
 """What an index is over, before its INCLUDE, WHERE and WITH."""
 _CALL = re.compile(r"\b[a-z_]\w*(?=\()")
@@ -32,10 +34,11 @@ def unruled(it: Prospect) -> Iterator[str]:
     both versions run the old ones hold for both, so that nobody misses them before.
     """
     pairs = [(pair, gone) for pair in (_catalogued(it, each) for each in it.migration.pairs) if (gone := _dropped(it, pair))]
-    if not pairs or (it.coming is None and not it.ledger.entry(it.migration.name)):
+    if not pairs or (it.coming is None and not it.ledger.entry(it.migration.name)) or any(m.command.expand for m in it.behind):
         return  # what another tool makes is not known before it is there
     contract = it.statements("contract")
-    given = [bare(each.text, it.server.dialect) for each in (*it.past["contract"], *contract)]
+    later = [each for m in it.behind for part in ("expand", "contract") for each in it.statements(part, m)]
+    given = [bare(each.text, it.server.dialect) for each in (*it.past["contract"], *contract, *later)]
     dropped = [thing for statement in contract for thing in it.server.takes(statement)]
     knowing = {thing.names[-1].lower() for thing in dropped if thing.kind in ("INDEX", "CONSTRAINT")}
     things = it.server.catalogue.going(list(dict.fromkeys(pair.table for pair, _ in pairs)))
@@ -87,6 +90,20 @@ def behind(it: Prospect) -> Iterator[str]:
         way = f"look at those rows, and write {new} of them, before"
     lost = "unless each version writes both, what the old one writes behind the backfill is lost, and after a rollback what the new one wrote is unseen"
     yield f"contract.sql drops {old} of {parts.plain(fill.table)}, of which backfill makes {new}, and nothing follows: {lost}; {way}"
+
+
+def unfilled(it: Prospect) -> Iterator[str]:
+    """New columns that a backfill fills, and nothing else: rows that the version which serves writes behind it have nothing there."""
+    if parts.unkept(it.server, it.migration) or (filled := parts.unpaired(it.server, it.migration)) is None:
+        return  # what it is made of goes: see ``behind``
+    expand, known = it.coming, it.server.columns(filled.table)
+    if not known or expand is None or _TRIGGER.search(expand):
+        return
+    if new := [name for name in filled.set if name.lower() not in map(str.lower, known) and not defaults(expand, name)]:
+        what = ", ".join(new)
+        lacks = f"nothing but the backfill fills {what} of {parts.plain(filled.table)}: rows that the old version writes behind it have NULL there"
+        way = f"`bleen migrate backfill {it.migration.name}` fills these"
+        yield f"{lacks}; once no old version runs, {way}; from the beginning a DEFAULT does, or, if old columns say the same, a [[sync]] in migration.toml"
 
 
 def _catalogued(it: Prospect, pair: Pair) -> Pair:

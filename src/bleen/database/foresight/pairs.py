@@ -13,6 +13,8 @@ from bleen.database.reverting.names import called
 from bleen.database.statements import Statement, bare
 from bleen.errors import Refused
 
+_TEXT = re.compile(r"'(?:[^'\n]|'')*'")
+"""What a function, format() or EXECUTE may make a name of, as it stands there, or fold."""
 _RENAMES = re.compile(r"\b(RENAME|CHANGE)\b", re.IGNORECASE)
 _UNREAD = re.compile(r"\b(DO|CALL|EXECUTE|search_path)\b", re.IGNORECASE)
 """What may make a table by a name that it does not say, or have one found."""
@@ -127,7 +129,7 @@ def defaultless(it: Prospect) -> Iterator[str]:
     for pair in it.migration.pairs:
         columns = it.server.columns(pair.table)
         given = [name for name in pair.old if name in columns and columns[name].default]
-        said = any((name in columns and columns[name].default) or _defaults(it.said("expand"), name) for name in pair.new)
+        said = any((name in columns and columns[name].default) or defaults(it.said("expand"), name) for name in pair.new)
         if given and not said:
             lacks, where = ", ".join(pair.new), "expand.sql, with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT behind the ADD COLUMN"
             if it.server.dialect == "sqlite":
@@ -223,7 +225,7 @@ def _said_required(expand: str, name: str) -> bool:
     return bool(re.search(rf"{verb}{re.escape(name)}[\"`\]]?\s(?:\([^)]*\)|[^,();])*?(?<!\bIS )\bNOT\s+NULL\b", expand, re.IGNORECASE))
 
 
-def _defaults(expand: str, name: str) -> bool:
+def defaults(expand: str, name: str) -> bool:
     """Whether a column is added or altered with a default, whatever it is."""
     said = rf"\b(?:ADD|ALTER|CHANGE|MODIFY)\s(?:[^,;()]*\s)?[\"`\[]?{re.escape(name)}[\"`\]]?\s(?:\((?:[^()]|\([^()]*\))*\)|[^,();])*?(?<!\bDROP )\bDEFAULT\b"
     return bool(re.search(said, expand, re.IGNORECASE))
@@ -281,9 +283,11 @@ def _spelt(it: Prospect, name: str, coming: str, known: Collection[str]) -> str:
     """How the catalogue has, or will have, the name of a column that it does not have as it is given: a trigger finds it by its letters."""
     if there := next((each for each in known if each.lower() == name.lower()), ""):
         return there
-    said = re.findall(rf"([\"`\[]?)(?<!\w)({re.escape(name)})(?!\w)", coming, re.IGNORECASE)
+    written = re.compile(rf"([\"`\[]?)(?<!\w)({re.escape(name)})(?!\w)", re.IGNORECASE)
+    given = {spelling for text in _TEXT.findall(coming) for _, each in written.findall(text) for spelling in (each, each.lower())}
+    said = written.findall(_TEXT.sub("", coming))
     folded = [each.lower() if it.server.dialect == "postgres" and not quote else each for quote, each in said]
-    return name if name in folded else folded[0]
+    return name if name in (*given, *folded) or not folded else folded[0]
 
 
 def _read(it: Prospect, table: str) -> bool:

@@ -11,11 +11,11 @@ from bleen.database.statements import Statement
 
 
 class Prospect:
-    """``before``: the migrations that are about to be expanded before it, or with it."""
+    """``before``: the migrations that are about to be expanded before it, or with it; ``behind``: those behind it, in the same go."""
 
-    def __init__(self, schema: Schema, migration: Migration, before: Sequence[Migration]) -> None:
+    def __init__(self, schema: Schema, migration: Migration, before: Sequence[Migration], behind: Sequence[Migration] = ()) -> None:
         self._schema, self.server, self.ledger = schema, schema.server, schema.ledger
-        self.migration, self.before = migration, before
+        self.migration, self.before, self.behind = migration, before, behind
 
     def statements(self, part: str, of: Migration | None = None) -> list[Statement]:
         """Those of one of its files, or of another migration's."""

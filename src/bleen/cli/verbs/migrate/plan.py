@@ -19,7 +19,7 @@ def run(args: Namespace) -> int:
         database.allowed(opened.schema, args.version, migrations, home, opened.service, opened.ships(), opened.apart)
         entries = {entry.name: entry.state for entry in opened.schema.ledger.entries()}
         new = [m for m in migrations if entries.get(m.name, State.EXPANDING) is State.EXPANDING]
-        plans = [Foresight(opened.schema).plan(m, new[:n]) for n, m in enumerate(new)]
+        plans = [Foresight(opened.schema).plan(m, new[:n], new[n + 1 :]) for n, m in enumerate(new)]
         if args.json:
             print(json.dumps({"migrations": [plan._asdict() for plan in plans]}))
         else:
