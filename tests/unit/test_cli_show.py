@@ -174,3 +174,5 @@ def test_a_contract_that_many_sessions_keep_waiting_is_a_line_all_the_same() -> 
     assert said.endswith("for: session 0; session 1; session 2; and 6 more, `bleen migrate status` tells them"), said
     said = lines({**picture, **rest, "pending": [{**pending, "waits": [], "window": "the rollback window is open"}]})[-1]
     assert said.endswith("ago, waits for: the rollback window is open"), said
+    said = lines({**picture, **rest, "pending": [{**pending, "waits": [], "service": "desk"}]})[-1]
+    assert said.endswith("ago, for desk to contract"), said

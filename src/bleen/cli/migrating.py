@@ -181,13 +181,16 @@ def tell(args: Namespace, ok: bool, text: str, **more: Any) -> None:
     print(json.dumps({"ok": ok, "text": text, **more}) if args.json else text)
 
 
-def pending_lines(found: list[Pending]) -> list[str]:
-    """Each pending contract, its age, and what it waits for."""
+def pending_lines(found: list[Pending], service: str) -> list[str]:
+    """Each pending contract, its age, and what it waits for; of another service's, whose it is: ``service`` is the one that asks."""
     lines = []
     for each in found:
-        lines.append(f"{each.migration}: contract pending, expanded {show.span(clock.wall() - each.since)} ago")
+        owner = "" if each.service in ("", service) else each.service
+        lines.append(f"{each.migration}: contract pending{f' of {owner}' if owner else ''}, expanded {show.span(clock.wall() - each.since)} ago")
         lines += [f"  waits: {o.told}" for o in each.obstacles]
-        if not each.obstacles:
+        if owner:
+            lines.append(f"  it is for {owner} to contract, with its bleen.yaml")
+        elif not each.obstacles:
             lines.append("  its gate is open: `bleen migrate contract` does it")
     return lines
 

@@ -27,5 +27,5 @@ def run(args: Namespace) -> int:
                 print(f"  not ended, if no release is at it just now: {way}")
         if not entries:
             print("this database has seen no migration of bleen's")
-        print("".join(f"{line}\n" for line in migrating.pending_lines(pending)), end="")
+        print("".join(f"{line}\n" for line in migrating.pending_lines(pending, opened.service)), end="")
     return exits.DONE
