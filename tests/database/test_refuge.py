@@ -141,6 +141,24 @@ def test_who_owns_the_ledger_and_who_may_use_it_are_as_they_were(base: Base) -> 
         assert held[0] <= held[1]
 
 
+def test_a_role_that_may_make_no_large_object_is_told_and_goes_on_without(base: Base) -> None:
+    """The command was refused for a function that its author has never heard of."""
+    entry, told = known(base.url), list[str]()
+    with another_role(base) as role, base.connect() as db:
+        db.execute("REVOKE EXECUTE ON FUNCTION lo_from_bytea(oid, bytea), lo_unlink(oid) FROM PUBLIC")
+        server = connect(base.server.url(base.name, role))
+        ledger = Ledger(server)
+        with server.alone(), ledger.kept(told.append):
+            db.execute("DROP TABLE bleen_step")
+        assert [each.partition(" is there again")[0] for each in told] == [ledger.unsheltered(), "what a command has dropped of bleen_step"]
+        assert ledger.entries() == [entry]
+        db.execute(ledger.unsheltered().partition("this database: ")[2])
+        assert ledger.unsheltered() == ""
+        with server.alone(), ledger.kept(told.append):
+            assert refuge.used(server)
+        server.close()
+
+
 def test_a_role_of_mysql_that_may_drop_nothing_leaves_it_empty(maria_base: MariaBase) -> None:
     """To drop a column, MySQL asks no more than ALTER of it."""
     entry = known(maria_base.url)

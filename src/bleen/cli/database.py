@@ -47,7 +47,9 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             bare = schema.server.bare()
             strands = schema.ledger.strands()
             held = [*_held(schema, plan.service, migrations), *_strangers(schema, shared.apart)]
-            risks = [strands] * bool(strands) + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
+            commanded = any(m.command != Command() for m in migrations)
+            unsheltered = schema.ledger.unsheltered() if commanded else ""
+            risks = [*filter(None, (strands, unsheltered))] + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n])]
         finally:
             schema.server.close()
     except PortError as error:
@@ -64,7 +66,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "final": [m.name for m in new if final(m)],
         "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
         "clone": bool(shared.clone) and not bare,  # nobody minds what would fail there
-        "home": _settings(loaded, plan.version) if any(m.command != Command() for m in migrations) else None,
+        "home": _settings(loaded, plan.version) if commanded else None,
         "before": sorted(before.ships) if before else [],
         **({"apart": dict(shared.apart)} if shared.apart else {}),
         "smoke": list(before.smoke) if before else [],

@@ -136,6 +136,7 @@ def _service(args: Namespace) -> Iterator[Finding]:
 
 def _database(args: Namespace) -> Iterator[Finding]:
     from bleen.cli import migrating  # a driver: only for those who have a database
+    from bleen.database.migration import Command
 
     try:
         with migrating.opened(args) as opened:
@@ -150,6 +151,8 @@ def _database(args: Namespace) -> Iterator[Finding]:
             yield Finding("ok", f"database: {opened.schema.server.dialect}, answers, has seen {len(entries)} migrations")
             if strands := opened.schema.ledger.strands():
                 yield Finding("warn", strands)
+            if any(entry.migration.command != Command() for entry in entries) and (unsheltered := opened.schema.ledger.unsheltered()):
+                yield Finding("warn", unsheltered)
             for entry in entries:
                 if way := migrating.UNFINISHED.get(entry.state):
                     yield Finding("warn", f"{entry.name} is {entry.state}: it was not ended, if no release is at it just now", way)
