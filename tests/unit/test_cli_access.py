@@ -20,7 +20,7 @@ from bleen import config, wiring
 from bleen.cli import access, addresses, main, picture, planning
 from bleen.cli.access import Access
 from bleen.cli.verbs import deploy
-from bleen.errors import UserError
+from bleen.errors import Refused, UserError
 from bleen.host import processes
 from bleen.host.files import write_durably
 from bleen.host.processes import me
@@ -151,6 +151,16 @@ def test_status_says_that_a_renewed_certificate_cannot_be_used(tmp_path: Path, m
     service.router.kill()
     assert told()[0].startswith(f"CERTIFICATE: the certificate {tls['certificate']}"), "a router that does not run goes on with nothing"
     service.close()
+
+
+@pytest.mark.parametrize("which", ["certificate", "key"])
+@pytest.mark.parametrize(("text", "why"), [("", "is empty"), ("this is none", "holds no (CERTIFICATE|PRIVATE KEY) of PEM")])
+def test_a_certificate_or_a_key_that_is_none_is_told_in_words(tmp_path: Path, which: str, text: str, why: str) -> None:
+    """OpenSSL says "PEM lib" of both files."""
+    tls = self_signed(tmp_path / "tls")
+    Path(tls[which]).write_text(text)
+    with pytest.raises(Refused, match=rf" cannot be used: {tls[which]} {why}$"):
+        wiring.certificate(Place(NAME, tmp_path), {"kind": "haproxy", "tls": tls}).check()
 
 
 @pytest.mark.parametrize("marked", ["with the paths", "by a bleen that wrote none"])

@@ -14,7 +14,7 @@ from bleen.cli.show import Lines, Waiting, event_line, evidence_lines, span
 from bleen.cli.verbs import deploy
 from bleen.host import clock
 from bleen.lifecycle import Event, Phase, Release, ReleaseId
-from bleen.model import Result, Verdict
+from bleen.model import Environment, Result, Verdict
 from bleen.plan import Plan, Probe, Step, duration
 from bleen.testing.service import FakeService
 
@@ -162,6 +162,12 @@ def test_requests_that_were_cut_are_told_of_the_phase_that_drained() -> None:
     first, second = (line.split("  ", 1)[1] for line in event_line(event, PLAN).splitlines())
     assert first == "RETIRING            2 requests in flight had not ended in time, and were cut"
     assert second == "CONTRACTING         nothing: no database is configured"
+
+
+@pytest.mark.parametrize(("old", "said"), [(Environment("blue", 1), "the new version serves, the old one is given up"), (None, "the new version serves")])
+def test_a_first_release_gives_up_no_old_version(old: Environment | None, said: str) -> None:
+    event = Event(1, 0.0, Phase.COMPLETED, 0, False, "", "CONTRACTING done", {})
+    assert event_line(event, PLAN._replace(old=old)).endswith(f"COMPLETED           {said}")
 
 
 def test_a_contract_that_many_sessions_keep_waiting_is_a_line_all_the_same() -> None:

@@ -141,6 +141,8 @@ def _left(event: Event) -> list[str]:
 
 
 def _does(event: Event, plan: Plan) -> str:
+    if event.phase is Phase.COMPLETED and plan.old is None:
+        return "the new version serves"
     if event.phase in TERMINAL:
         return TERMINAL[event.phase]
     if event.phase in (Phase.EXPANDING, Phase.CONTRACTING) and not plan.database:
