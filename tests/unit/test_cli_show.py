@@ -170,6 +170,13 @@ def test_a_first_release_gives_up_no_old_version(old: Environment | None, said: 
     assert event_line(event, PLAN._replace(old=old)).endswith(f"COMPLETED           {said}")
 
 
+@pytest.mark.parametrize(("service", "name"), [("shop", "0001_name"), ("desk", "0001_name of desk")])
+def test_a_contract_that_stays_pending_is_told_as_that_of_its_service(service: str, name: str) -> None:
+    pending = {"migration": "0001_name", "service": service, "waits": ["a reason"]}
+    event = Event(1, 0.0, Phase.COMPLETED, 0, False, "", "CONTRACTING done", {"pending": [pending]})
+    assert event_line(event, PLAN).endswith(f"; {name} stays pending: a reason")
+
+
 def test_a_contract_that_many_sessions_keep_waiting_is_a_line_all_the_same() -> None:
     pending = {"migration": "0001_name", "since": clock.wall() - 90, "asked": clock.wall() - 30, "waits": [f"session {n}" for n in range(9)], "window": None}
     environment = {"environment": "blue", "version": "1.0", "release": 1, "running": True}
