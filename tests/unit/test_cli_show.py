@@ -9,9 +9,11 @@ import pytest
 from bleen.cli import main
 from bleen.cli.access import Access
 from bleen.cli.addresses import changes
+from bleen.cli.migrating import unfinished
 from bleen.cli.picture import lines
 from bleen.cli.show import Lines, Waiting, event_line, evidence_lines, span
 from bleen.cli.verbs import deploy
+from bleen.database.ledger import Entry, State
 from bleen.host import clock
 from bleen.lifecycle import Event, Phase, Release, ReleaseId
 from bleen.model import Environment, Result, Verdict
@@ -175,6 +177,13 @@ def test_a_contract_that_stays_pending_is_told_as_that_of_its_service(service: s
     pending = {"migration": "0001_name", "service": service, "waits": ["a reason"]}
     event = Event(1, 0.0, Phase.COMPLETED, 0, False, "", "CONTRACTING done", {"pending": [pending]})
     assert event_line(event, PLAN).endswith(f"; {name} stays pending: a reason")
+
+
+def test_what_somebody_was_killed_at_goes_on_from_the_service_whose_it_is() -> None:
+    entry = Entry("0001_name", "", State.CONTRACTING, "desk", 1, 0.0, {})
+    assert unfinished(entry, "desk") == "`bleen migrate contract` goes on"
+    assert unfinished(entry, "shop") == "it is of desk, with whose bleen.yaml `bleen migrate contract` goes on"
+    assert unfinished(entry._replace(state=State.EXPANDED), "shop") == ""
 
 
 def test_a_contract_that_many_sessions_keep_waiting_is_a_line_all_the_same() -> None:

@@ -17,6 +17,7 @@ from bleen.database import connect
 from bleen.database.command import revisions
 from bleen.database.command.home import Home
 from bleen.database.gate import Around
+from bleen.database.ledger import Entry
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.worker import row
@@ -26,7 +27,7 @@ from bleen.lifecycle import Release
 from bleen.model import Environment
 from bleen.ports import Shipping
 
-UNFINISHED = {
+_UNFINISHED = {
     "expanding": "`bleen deploy` of a version that ships it goes on, `bleen migrate revert` undoes it",
     "contracting": "`bleen migrate contract` goes on",
     "reverting": "`bleen migrate revert` goes on",
@@ -179,6 +180,12 @@ def foreign(owner: str, service: str, verb: str) -> str:
 
 def tell(args: Namespace, ok: bool, text: str, **more: Any) -> None:
     print(json.dumps({"ok": ok, "text": text, **more}) if args.json else text)
+
+
+def unfinished(entry: Entry, service: str) -> str:
+    """What becomes of a migration that somebody was killed at, for the service that asks; empty if it is none."""
+    way = _UNFINISHED.get(entry.state, "")
+    return f"it is of {entry.service}, with whose bleen.yaml {way}" if way and entry.service not in ("", service) else way
 
 
 def pending_lines(found: list[Pending], service: str) -> list[str]:

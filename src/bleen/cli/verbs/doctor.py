@@ -154,7 +154,7 @@ def _database(args: Namespace) -> Iterator[Finding]:
             if any(entry.migration.command != Command() for entry in entries) and (unsheltered := opened.schema.ledger.unsheltered()):
                 yield Finding("warn", unsheltered)
             for entry in entries:
-                if way := migrating.UNFINISHED.get(entry.state):
+                if way := migrating.unfinished(entry, opened.service):
                     yield Finding("warn", f"{entry.name} is {entry.state}: it was not ended, if no release is at it just now", way)
     except UserError as error:
         yield Finding("no", "the database cannot be worked with", str(error))
