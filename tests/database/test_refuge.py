@@ -4,9 +4,11 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
+from bleen.cli import main
 from bleen.database import connect, refuge
 from bleen.database.ledger import Entry, Known, Ledger
 from bleen.database.migration import parse
@@ -139,6 +141,41 @@ def test_who_owns_the_ledger_and_who_may_use_it_are_as_they_were(base: Base) -> 
         assert [each[:2] for each in after] == [each[:2] for each in before]
         held = [{(name, each) for name, _, acl in rows for each in str(acl or "").strip("{}").split(",") if each} for rows in (before, after)]
         assert held[0] <= held[1]
+
+
+def test_a_role_that_may_make_no_large_object_is_told_and_goes_on_without(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command was refused for a function that its author has never heard of."""
+    entry, told = known(base.url), list[str]()
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    with another_role(base) as role, base.connect() as db:
+        db.execute("REVOKE EXECUTE ON FUNCTION lo_from_bytea(oid, bytea), lo_unlink(oid) FROM PUBLIC")
+        url = base.server.url(base.name, role)
+        service = "service: shop\nplatform: {process: {command: [sh]}}\nrouter: {haproxy: {listen: 127.0.0.1:20010, preview: 127.0.0.1:20011}}\n"
+        Path("bleen.yaml").write_text(f"{service}database: {{url: '{url}'}}\n")
+        folder = Path("releases/1/migrations/0002_tool")
+        folder.mkdir(parents=True)
+        (folder / "migration.toml").write_text("[command]\nexpand = ['true']\nrevert = ['true']\nunjudged = 'a test'\n")
+        (folder.parent / LONG.name).mkdir()
+        (folder.parent / LONG.name / "expand.sql").write_text(LONG.sql("expand"))
+        server = connect(url)
+        ledger = Ledger(server)
+        assert main(["plan", "1"]) == 0
+        assert f"note: {ledger.unsheltered()}\n" in capsys.readouterr().out
+        with server.alone(), ledger.kept(told.append):
+            db.execute("DROP TABLE bleen_step")
+        assert [each.partition(" is there again")[0] for each in told] == [ledger.unsheltered(), "what a command has dropped of bleen_step"]
+        assert ledger.entries() == [entry]
+        ledger.begin(parse("0002_tool", {"migration.toml": (folder / "migration.toml").read_text()}, ""), "shop", 3)
+        main(["doctor"])
+        assert f"warn  {ledger.unsheltered()}\n" in capsys.readouterr().out
+        db.execute(ledger.unsheltered().partition("this database: ")[2])
+        assert ledger.unsheltered() == ""
+        with server.alone(), ledger.kept(told.append):
+            assert refuge.used(server)
+        server.close()
 
 
 def test_a_role_of_mysql_that_may_drop_nothing_leaves_it_empty(maria_base: MariaBase) -> None:

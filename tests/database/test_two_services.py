@@ -28,9 +28,14 @@ SHOP, DESK = migration("shop"), migration("desk")
 
 
 @pytest.fixture(params=DIALECTS)
-def schema(request: pytest.FixtureRequest) -> Iterator[Schema]:
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
     with ExitStack() as stack:
-        server = stack.enter_context(closing(connect(urls(request.param, stack, request)[0])))
+        yield urls(request.param, stack, request)[0]
+
+
+@pytest.fixture
+def schema(url: str) -> Iterator[Schema]:
+    with closing(connect(url)) as server:
         for of in ("shop", "desk"):
             server.rows(f"CREATE TABLE {of} (id int)")
         yield Schema(server)
@@ -78,15 +83,16 @@ def test_each_contracts_and_releases_its_own_once_both_say_that_they_use_nothing
 
 
 def commanded(number: int, of: str) -> Migration:
-    """One of a tool that has one line of revisions."""
-    halves = "".join(f'{half} = ["true", "{half}"]\n' for half in ("expand", "contract", "revert"))
+    """One of a tool that has one line of revisions, and comes to the database, which PostgreSQL tells."""
+    comes = 'case "$DATABASE_URL" in postgres*) psql -X "$DATABASE_URL" -c "SELECT 1";; esac'
+    halves = "".join(f"{half} = ['sh', '-c', '{comes}', '{half}']\n" for half in ("expand", "contract", "revert"))
     return parse(f"{number:04}_{of}", {"migration.toml": f"description = ''\n[command]\n{halves}unjudged = 'a test'\n"}, of)
 
 
-def test_a_tool_s_pending_contract_keeps_no_expand_of_another_service_s_tool(schema: Schema, tmp_path: Path) -> None:
+def test_a_tool_s_pending_contract_keeps_no_expand_of_another_service_s_tool(schema: Schema, url: str, tmp_path: Path) -> None:
     """Each has a line of its own: "the contracts of those wait for it no more" """
     first, later = commanded(1, "shop"), commanded(2, "desk")
-    home = Home("1", str(tmp_path), {"PATH": os.environ["PATH"], "DATABASE_URL": "postgresql:///shop"}, "", ())
+    home = Home("1", str(tmp_path), {"PATH": os.environ["PATH"], "DATABASE_URL": url}, "", ())
     schema.expand([first], "shop", 1, ships(first, "desk"), {"blue-1": "1"}, home)
     with pytest.raises(UserError, match="0002_desk: the contract of 0001_shop is pending"):
         allowed(schema, "1", [later], home, "desk")

@@ -30,9 +30,15 @@ def test_two_services_on_one_database_release_and_contract_each_its_own(tmp_path
         assert waits in desk.bleen("deploy", "1.0").out
         gone = ("migrate", "contract", "--yes", "--json", "--because", "its processes connect to nothing")
         assert desk.bleen(*gone, code=1).json["waits"][0].startswith("shop shares this database, and its blue-1 (1.0) does not ship 0001_desk; ")
-        shop.configure(database={**shop.settings["database"], "apart": {"desk": "it has a table of its own"}})
-        shop.bleen("deploy", "1.1")
+        shop.configure(database={**shop.settings["database"], "apart": {"desk": "it has a table of its own", "dask": "misspelt"}})
+        said = shop.bleen("deploy", "1.1").out
+        assert "note: database.apart names dask, and no service of that name has been on this database yet" in said
+        assert "names desk" not in said
         shop.bleen("wait", "--until", "completed")
+        of_desk = "0001_desk: contract pending of desk, expanded "
+        said = shop.bleen("migrate", "status").out
+        assert of_desk in said
+        assert said.endswith("  it is for desk to contract, with its bleen.yaml\n"), said
         for each in shops:
             assert each.bleen(*gone).json["contracted"] == [f"0001_{each.service}"]
         desk.bleen("plan", "1.1")

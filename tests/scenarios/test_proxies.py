@@ -173,7 +173,8 @@ def test_drift_between_two_releases_is_undone_by_up_apply_and_by_nothing_less(ei
             assert "`bleen up --apply`" in said
         assert "it goes back to 100 % to green-2" in either.bleen("up", "--apply").out
         assert (either.serves(), either.status()["drift"]) == ("1.1", None)
-        either.bleen("deploy", "1.2")
+        said = either.bleen("deploy", "1.2").out
+        assert "note: 1.0 still runs as blue: it is stopped for 1.2, and not started again should that be aborted\n" in said
     assert not load.report().failures
     assert either.serves() == "1.2"
 

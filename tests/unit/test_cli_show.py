@@ -9,12 +9,14 @@ import pytest
 from bleen.cli import main
 from bleen.cli.access import Access
 from bleen.cli.addresses import changes
+from bleen.cli.migrating import unfinished
 from bleen.cli.picture import lines
 from bleen.cli.show import Lines, Waiting, event_line, evidence_lines, span
 from bleen.cli.verbs import deploy
+from bleen.database.ledger import Entry, State
 from bleen.host import clock
 from bleen.lifecycle import Event, Phase, Release, ReleaseId
-from bleen.model import Result, Verdict
+from bleen.model import Environment, Result, Verdict
 from bleen.plan import Plan, Probe, Step, duration
 from bleen.testing.service import FakeService
 
@@ -164,6 +166,26 @@ def test_requests_that_were_cut_are_told_of_the_phase_that_drained() -> None:
     assert second == "CONTRACTING         nothing: no database is configured"
 
 
+@pytest.mark.parametrize(("old", "said"), [(Environment("blue", 1), "the new version serves, the old one is given up"), (None, "the new version serves")])
+def test_a_first_release_gives_up_no_old_version(old: Environment | None, said: str) -> None:
+    event = Event(1, 0.0, Phase.COMPLETED, 0, False, "", "CONTRACTING done", {})
+    assert event_line(event, PLAN._replace(old=old)).endswith(f"COMPLETED           {said}")
+
+
+@pytest.mark.parametrize(("service", "name"), [("shop", "0001_name"), ("desk", "0001_name of desk")])
+def test_a_contract_that_stays_pending_is_told_as_that_of_its_service(service: str, name: str) -> None:
+    pending = {"migration": "0001_name", "service": service, "waits": ["a reason"]}
+    event = Event(1, 0.0, Phase.COMPLETED, 0, False, "", "CONTRACTING done", {"pending": [pending]})
+    assert event_line(event, PLAN).endswith(f"; {name} stays pending: a reason")
+
+
+def test_what_somebody_was_killed_at_goes_on_from_the_service_whose_it_is() -> None:
+    entry = Entry("0001_name", "", State.CONTRACTING, "desk", 1, 0.0, {})
+    assert unfinished(entry, "desk") == "`bleen migrate contract` goes on"
+    assert unfinished(entry, "shop") == "it is of desk, with whose bleen.yaml `bleen migrate contract` goes on"
+    assert unfinished(entry._replace(state=State.EXPANDED), "shop") == ""
+
+
 def test_a_contract_that_many_sessions_keep_waiting_is_a_line_all_the_same() -> None:
     pending = {"migration": "0001_name", "since": clock.wall() - 90, "asked": clock.wall() - 30, "waits": [f"session {n}" for n in range(9)], "window": None}
     environment = {"environment": "blue", "version": "1.0", "release": 1, "running": True}
@@ -174,3 +196,5 @@ def test_a_contract_that_many_sessions_keep_waiting_is_a_line_all_the_same() -> 
     assert said.endswith("for: session 0; session 1; session 2; and 6 more, `bleen migrate status` tells them"), said
     said = lines({**picture, **rest, "pending": [{**pending, "waits": [], "window": "the rollback window is open"}]})[-1]
     assert said.endswith("ago, waits for: the rollback window is open"), said
+    said = lines({**picture, **rest, "pending": [{**pending, "waits": [], "service": "desk"}]})[-1]
+    assert said.endswith("ago, for desk to contract"), said

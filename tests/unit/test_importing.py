@@ -344,6 +344,28 @@ def test_the_half_of_a_file_that_goes_down_is_revert_and_not_contract(up: str, d
     assert made.notes[0].startswith(f"change.sql:{up.count(chr(10)) + 6}:1: what goes down is revert.sql")
 
 
+@pytest.mark.parametrize(
+    ("table", "build", "back"),
+    [
+        ("", "CREATE INDEX i ON plans (name)", "DROP INDEX CONCURRENTLY IF EXISTS i"),
+        ("", "CREATE UNIQUE INDEX i ON plans (name)", "DROP INDEX CONCURRENTLY IF EXISTS i"),
+        ("-- bleen: allow index-without-concurrently of ten rows\n", "CREATE INDEX i ON plans (name)", "DROP INDEX IF EXISTS i"),
+        ("CREATE TABLE plans (name text);\n", "CREATE INDEX i ON plans (name)", "DROP TABLE IF EXISTS plans"),
+    ],
+)
+def test_the_way_back_that_an_import_writes_is_one_that_plan_takes_once_the_safe_way_is_taken_over(table: str, build: str, back: str) -> None:
+    made = one(f"{table}{build};\n")
+    assert f"\n{back};\n" in made.files["revert.sql"]
+    safe = {**made.files, "expand.sql": next((each.fix for each in lint([("1_a", made)], "postgres") if each.fix), made.files["expand.sql"])}
+    assert not [each for each in lint([("1_a", Imported(safe, ()))], "postgres") if each.severity == "error"]
+
+
+def test_what_the_rules_forbid_of_the_half_that_goes_down_is_told_by_the_import_too() -> None:
+    made = one("CREATE INDEX i ON plans (name);\n-- migrate:down\nDROP INDEX i;\n")
+    (found,) = [each for each in lint([("1_a", made)], "postgres") if each.file == "1_a/revert.sql"]
+    assert (found.rule, found.fix) == ("drop-index-without-concurrently", "DROP INDEX CONCURRENTLY i;")
+
+
 def test_a_file_that_is_called_down_goes_down() -> None:
     files = [("7_nick.up.sql", "ALTER TABLE users ADD COLUMN nick text;"), ("7_nick.down.sql", "ALTER TABLE users DROP COLUMN nick;")]
     (made,) = split(files, "postgres")

@@ -47,8 +47,11 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
             new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
             bare = schema.server.bare()
             strands = schema.ledger.strands()
-            held = [*_held(schema, plan.service, migrations)]
-            risks = [strands] * bool(strands) + [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n], new[n + 1 :])]
+            held = [*_held(schema, plan.service, migrations), *_strangers(schema, shared.apart)]
+            commanded = any(m.command != Command() for m in migrations)
+            unsheltered = schema.ledger.unsheltered() if commanded else ""
+            foreseen = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n], new[n + 1 :])]
+            risks = [*filter(None, (strands, unsheltered)), *foreseen]
         finally:
             schema.server.close()
     except PortError as error:
@@ -65,7 +68,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         "final": [m.name for m in new if final(m)],
         "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
         "clone": bool(shared.clone) and not bare,  # nobody minds what would fail there
-        "home": _settings(loaded, plan.version) if any(m.command != Command() for m in migrations) else None,
+        "home": _settings(loaded, plan.version) if commanded else None,
         "before": sorted(before.ships) if before else [],
         **({"apart": dict(shared.apart)} if shared.apart else {}),
         "smoke": list(before.smoke) if before else [],
@@ -98,6 +101,13 @@ def _held(schema: Schema, service: str, migrations: Sequence[Migration]) -> Iter
             waits.setdefault(known.service, set()).update(lacks)
     for other, names in sorted(waits.items()):
         yield f"{other} shares this database, and does not ship {', '.join(sorted(names))}, whose contract waits for that; {ways(other, service)}"
+
+
+def _strangers(schema: Schema, apart: Collection[str]) -> Iterator[str]:
+    """Services that this one says it is apart from, of which the database knows nothing: misspelt, nothing else tells."""
+    known = {each.service for each in schema.ledger.entries()} | {each.service for each in schema.ledger.environments()}
+    for name in sorted({*apart} - known):
+        yield f"database.apart names {name}, and no service of that name has been on this database yet: is it written as in its bleen.yaml?"
 
 
 def _must_answer(clone: str, kind: Dialect) -> None:

@@ -17,6 +17,7 @@ from bleen.database import connect
 from bleen.database.command import revisions
 from bleen.database.command.home import Home
 from bleen.database.gate import Around
+from bleen.database.ledger import Entry
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.worker import row
@@ -26,7 +27,7 @@ from bleen.lifecycle import Release
 from bleen.model import Environment
 from bleen.ports import Shipping
 
-UNFINISHED = {
+_UNFINISHED = {
     "expanding": "`bleen deploy` of a version that ships it goes on, `bleen migrate revert` undoes it",
     "contracting": "`bleen migrate contract` goes on",
     "reverting": "`bleen migrate revert` goes on",
@@ -185,14 +186,23 @@ def tell(args: Namespace, ok: bool, text: str, **more: Any) -> None:
     print(json.dumps({"ok": ok, "text": text, **more}) if args.json else text)
 
 
-def pending_lines(found: list[Pending]) -> list[str]:
-    """Each pending contract, its age, and what it waits for."""
+def unfinished(entry: Entry, service: str) -> str:
+    """What becomes of a migration that somebody was killed at, for the service that asks; empty if it is none."""
+    way = _UNFINISHED.get(entry.state, "")
+    return f"it is of {entry.service}, with whose bleen.yaml {way}" if way and entry.service not in ("", service) else way
+
+
+def pending_lines(found: list[Pending], service: str) -> list[str]:
+    """Each pending contract, its age, and what it waits for; of another service's, whose it is: ``service`` is the one that asks."""
     lines = []
     for each in found:
         assert each.since is not None, "a contract is of what was expanded"
-        lines.append(f"{each.migration}: contract pending, expanded {show.span(clock.wall() - each.since)} ago")
+        owner = "" if each.service in ("", service) else each.service
+        lines.append(f"{each.migration}: contract pending{f' of {owner}' if owner else ''}, expanded {show.span(clock.wall() - each.since)} ago")
         lines += [f"  waits: {o.told}" for o in each.obstacles]
-        if not each.obstacles:
+        if owner:
+            lines.append(f"  it is for {owner} to contract, with its bleen.yaml")
+        elif not each.obstacles:
             lines.append("  its gate is open: `bleen migrate contract` does it")
     return lines
 

@@ -35,7 +35,7 @@ def of(access: Access) -> dict[str, Any]:
         "active": _environment(access, active, running) if active else None,
         "idle": _idle(access, active, running),
         "release": show.of_release(access.as_it_is(newest), access.journal.now()) if newest else None,
-        "rollback": _rollback(access, newest, providers, looks, mute=routing is None and listens),
+        "rollback": _rollback(access, newest, providers, looks, answers=routing is not None, mute=routing is None and listens),
         "drift": _drift(service, newest, routing, trouble),
         "pending": [{**each, "window": window(access, newest) or None} for each in service.pending if each["since"] is not None],
         "lacking": _lacking(access, {*running, *filter(None, [active])}),
@@ -119,13 +119,15 @@ def _idle(access: Access, active: Environment | None, running: Any) -> dict[str,
     return {"environment": "green" if active and active.name == "blue" else "blue", "version": None, "release": None, "running": False}
 
 
-def _rollback(access: Access, newest: Release | None, providers: Providers, looks: Mapping[Environment, Health | PortError], mute: bool) -> dict[str, Any]:
-    """``mute``: the router runs and does not answer. One that does not run is no hindrance: a rollback starts it."""
+def _rollback(
+    access: Access, newest: Release | None, providers: Providers, looks: Mapping[Environment, Health | PortError], answers: bool, mute: bool
+) -> dict[str, Any]:
+    """``answers``: the router can be asked; ``mute``: it runs and cannot. One that does not run is no hindrance, if nobody holds it: a rollback starts it."""
     if not access.service.up and newest is not None and newest.phase in REVERSIBLE and newest.plan.old:
         return {"ready": False, "to": newest.plan.old_version, "reason": f"{access.name} is down; `bleen up` starts {newest.plan.old_words} too"}
     if newest is not None and newest.phase is Phase.ROLLING_BACK:
         reason = newest.halted or f"going back to {newest.plan.old_version}"
-        if newest.halted and newest.plan.old and not _unwell(looks.get(newest.plan.old) or _look(providers, newest.plan.old)):
+        if answers and newest.halted and newest.plan.old and not _unwell(looks.get(newest.plan.old) or _look(providers, newest.plan.old)):
             reason = f"{newest.plan.old_version} is well by now, and `bleen resume` goes back to it; release {newest.id.number} halted: {newest.halted}"
         return {"ready": False, "to": newest.plan.old_version, "reason": reason}
     if newest is None or newest.phase not in REVERSIBLE:
@@ -258,8 +260,10 @@ def serving(picture: dict[str, Any]) -> str:
     return f": {active['version']} serves from {active['environment']}{'' if share == 100 else f' with {share} % of the traffic'}{unwell}"
 
 
-def _waits(pending: dict[str, Any]) -> str:
-    """What a contract waits for: what the journal tells now, and what the database told when it was asked."""
+def _waits(pending: dict[str, Any], service: str) -> str:
+    """What a contract waits for: what the journal tells now, and what the database told when it was asked; or whose it is."""
+    if (owner := pending.get("service", "")) not in ("", service):
+        return f"for {owner} to contract"
     asked = f"waited {_asked(pending)} for" if "asked" in pending else "waits for"
     few, more = pending["waits"][:_FEW], len(pending["waits"]) - _FEW
     then = f"{asked}: {'; '.join(few)}{f'; and {more} more, `bleen migrate status` tells them' if more > 0 else ''}" if few else ""
@@ -308,7 +312,7 @@ def lines(picture: dict[str, Any]) -> list[str]:
     if picture["pending"]:
         said.append("pending contracts:")
         for each in picture["pending"]:
-            said.append(f"  {each['migration']}, expanded {show.span(clock.wall() - each['since'])} ago, {_waits(each)}")
+            said.append(f"  {each['migration']}, expanded {show.span(clock.wall() - each['since'])} ago, {_waits(each, picture['service'])}")
     if engine["hung"]:
         pid = f" (pid {engine['pid']})" if engine["pid"] else ""
         said.append(f"nobody watches: the engine{pid} is alive and does not answer; `bleen up` starts another")

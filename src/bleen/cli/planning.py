@@ -185,6 +185,7 @@ def _active(access: Access) -> config.Active | None:
         return None
     runs, release = providers.platform.running().get(environment), access.release_of(environment)
     warm = newest.plan.old_version if newest and newest.phase is Phase.HOLDING else ""
+    beside = [each.version or "?" for other, each in providers.platform.running().items() if other.name != environment.name and each.alive]
     try:
         healthy = providers.platform.health(environment).healthy
     except Unavailable:  # as good as unwell: it is no hindrance for one that is well
@@ -196,6 +197,7 @@ def _active(access: Access) -> config.Active | None:
         _written(release.plan) if release else {},
         healthy,
         warm,
+        beside[0] if beside and newest and newest.ended else "",
     )
 
 

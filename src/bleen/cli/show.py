@@ -97,7 +97,7 @@ def event_line(event: Event, plan: Plan) -> str:
     """An event as a line: when, where the release is now, and what that means for this plan. One more before it where requests were cut, or failed."""
     done = not event.halted and event.text.endswith(" done")
     does = _does(event, plan) if done else event.text
-    line = f"{clock.local(event.at)}  {event.phase!s:18}  {'; '.join([does, *_written(event, plan), *_left(event)])}"
+    line = f"{clock.local(event.at)}  {event.phase!s:18}  {'; '.join([does, *_written(event, plan), *_left(event, plan)])}"
     if lost := _cut(event) or _failed(event, plan):  # in the phase that has ended
         return f"{clock.local(event.at)}  {event.text.removesuffix(' done') if done else event.phase!s:18}  {lost}\n{line}"
     return line
@@ -133,14 +133,19 @@ def _written(event: Event, plan: Plan) -> list[str]:
     return said
 
 
-def _left(event: Event) -> list[str]:
-    """What the database was left with: contracts that wait, and what could not be asked or tidied up."""
-    waits = [(each["migration"], each["waits"]) for each in event.facts.get("pending", ())]
+def _left(event: Event, plan: Plan) -> list[str]:
+    """What the database was left with: contracts that wait, those of another service as that one's, and what could not be asked or tidied up."""
+    waits = []
+    for each in event.facts.get("pending", ()):
+        owner = each.get("service", "")  # an earlier bleen did not say
+        waits.append((each["migration"] if owner in ("", plan.service) else f"{each['migration']} of {owner}", each["waits"]))
     said = [f"{name} stays pending" + (f": {headline(why[0])}" if why else "") for name, why in waits]
     return said + [f"the database: {each}" for each in [event.facts.get("database")] if each]
 
 
 def _does(event: Event, plan: Plan) -> str:
+    if event.phase is Phase.COMPLETED and plan.old is None:
+        return "the new version serves"
     if event.phase in TERMINAL:
         return TERMINAL[event.phase]
     if event.phase in (Phase.EXPANDING, Phase.CONTRACTING) and not plan.database:

@@ -28,6 +28,8 @@ class Active(NamedTuple):
     healthy: bool = True
     warm: str = ""
     """The version that is still warm in the other environment, and that this release would end; empty if there is none."""
+    kept: str = ""
+    """The version that runs there still, although no rollback returns to it; empty if there is none."""
 
 
 def check_version(text: str) -> str:
@@ -251,6 +253,8 @@ def _warnings(config: Config, made: Plan, active: Active | None) -> Iterator[str
         yield f"{active.warm} is warm, and would be started anew: `bleen rollback` returns to it at once"
     elif active and active.warm:
         yield f"{active.warm} stops being reachable: its warm environment is taken for {made.version}"
+    elif active and active.kept:
+        yield f"{active.kept} still runs as {made.environment}: it is stopped for {made.version}, and not started again should that be aborted"
     if active and active.platform:
         yield from _differences(active.platform, made.platform)
         was, now = active.platform.get("directory"), str(config.beside(filled(process.directory, {"version": active.version})))

@@ -130,6 +130,12 @@ class Ledger:
         why = "" if self.there() else self._server.catalogue.strands(LEDGER)
         return f"{why}; make them there first (docs/guide/database.md, A database with subscribers)" if why else ""
 
+    def unsheltered(self) -> str:
+        """Why it would not outlive a command that drops it if we were killed meanwhile, and what to do; empty if it would."""
+        grant = refuge.barred(self._server)
+        why = "what a command drops of bleen's ledger is lost if bleen is killed meanwhile, as its role may keep no copy in this database"
+        return f"{why}: {grant}" if grant else ""
+
     def _create(self) -> None:
         kind, behind = _STORED.get(self._server.dialect, ("text", ""))
         try:
@@ -142,12 +148,15 @@ class Ledger:
     @contextmanager
     def kept(self, told: Told) -> Iterator[None]:
         """Has the ledger outlive another program, which may take its tables for what its own models lack, and drop them; says so then. Its rows lie in the
-        refuge meanwhile, for whoever comes to this database after us if we are killed, or lose the connection.
+        refuge meanwhile, for whoever comes to this database after us if we are killed, or lose the connection; or else it says that they do not.
         """
         path = self._server.rows(_WHERE)[0][0] if self._server.dialect == "postgres" else ""
         before = {table: self._server.rows(f"SELECT * FROM {table}") for table in LEDGER}
         rights = {table: self._server.rows(_RIGHTS, [table, table]) if path else [] for table in LEDGER}
-        refuge.keep(self._server, json.dumps([path, before, rights]))
+        if why := self.unsheltered():
+            told(why)
+        else:
+            refuge.keep(self._server, json.dumps([path, before, rights]))
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from bleen.database.server import Server
 from bleen.errors import Refused
 
 _SPENT = " spent"
+_CALLED = ("lo_from_bytea(oid, bytea)", "lo_get(oid)", "lo_unlink(oid)")
 
 
 class _Object(NamedTuple):
@@ -38,6 +39,14 @@ def used(server: Server) -> bool:
     if server.dialect == "postgres":
         return any(not each.spent for each in _objects(server)[:1])
     return bool(server.columns(REFUGE) and server.rows(f"SELECT kept FROM {REFUGE}"))
+
+
+def barred(server: Server) -> str:
+    """What our role would have to be granted to put a text there, where somebody has revoked what everybody may; empty if nothing is lacking."""
+    if server.dialect != "postgres":
+        return ""
+    found = server.rows("SELECT f, current_user FROM unnest(%s::text[]) f WHERE NOT has_function_privilege('pg_catalog.' || f, 'EXECUTE')", [list(_CALLED)])
+    return f"GRANT EXECUTE ON FUNCTION {', '.join(row[0] for row in found)} TO {server.quoted(found[0][1])}" if found else ""
 
 
 def keep(server: Server, text: str) -> None:

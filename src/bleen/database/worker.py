@@ -87,6 +87,7 @@ def row(pending: Pending) -> dict[str, Any]:
         "description": pending.description,
         "since": pending.since,
         "asked": time.time(),
+        "service": pending.service,
         "waits": [o.why for o in pending.obstacles],
     }
 

@@ -136,6 +136,7 @@ def _service(args: Namespace) -> Iterator[Finding]:
 
 def _database(args: Namespace) -> Iterator[Finding]:
     from bleen.cli import migrating  # a driver: only for those who have a database
+    from bleen.database.migration import Command
 
     try:
         with migrating.opened(args) as opened:
@@ -152,8 +153,10 @@ def _database(args: Namespace) -> Iterator[Finding]:
                 yield Finding("warn", strands)
             for line in opened.lacking():
                 yield Finding("warn", line)
+            if any(entry.migration.command != Command() for entry in entries) and (unsheltered := opened.schema.ledger.unsheltered()):
+                yield Finding("warn", unsheltered)
             for entry in entries:
-                if way := migrating.UNFINISHED.get(entry.state):
+                if way := migrating.unfinished(entry, opened.service):
                     yield Finding("warn", f"{entry.name} is {entry.state}: it was not ended, if no release is at it just now", way)
     except UserError as error:
         yield Finding("no", "the database cannot be worked with", str(error))

@@ -18,7 +18,8 @@ def alembic(given: str) -> Imported:
         "sql": [tool, "upgrade", f"{before}:{expand}", "--sql"],
     }
     program = f"# {tool}: as Alembic is called in that directory.\n"
-    branches = "# Two branches, labelled expand and contract: then revert downgrades to EXPAND@BEFORE, and the next expand need not wait for this contract.\n"
+    back = f"`downgrade {expand}@{before}`"
+    branches = f"# In two branches, one of them for what contracts, revert is {back}, and the next expand need not wait for this contract:\n"
     return Imported({"migration.toml": _toml("Alembic", commands) + program + branches + "# branched = true\n"}, ())
 
 

@@ -174,15 +174,33 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
         if fill and _by_pairs(fill, kept):
             files["backfill.sql"] = ""
         hints = [f"{fill.at}: {why}" for why in _to_be_known(fill, kept, dialect)] if fill else _told_behind(own, fills)
-        made.append(_whole(files, kept, [*(notes if not made else []), *hints], dialect))
+        made.append(_whole(files, kept, [*(notes if not made else []), *hints]))
     return _with_way_back(made, [(file, down) for file, _, down in halves], dialect)
 
 
 def lint(imported: Sequence[tuple[str, Imported]], dialect: Dialect) -> list[Finding]:
     """What the rules say of migrations, by their folders: as plan and deploy will say it."""
+    from bleen.database.reverting import way_back  # which reads statements as an import does
+
     scripts = [Script(text, f"{folder}/{phase}.sql", phase) for folder, each in imported for phase in PHASES if (text := each.files.get(f"{phase}.sql"))]
-    back = [each for folder, one in imported for each in reverting.lint(one.files.get("expand.sql", ""), one.files["revert.sql"], folder, dialect)]
-    return lint_release(scripts, dialect) + back
+    found = lint_release(scripts, dialect)
+    for (folder, each), heeded in zip(imported, _heeded([each for _, each in imported], dialect), strict=True):
+        found += reverting.lint(each.files.get("expand.sql", ""), each.files["revert.sql"], folder, dialect)
+        found += way_back.lint(heeded, each.files["revert.sql"], folder, dialect)
+    return found
+
+
+def _heeded(made: Sequence[Imported], dialect: Dialect) -> list[str]:
+    """Every expand.sql with those indexes CONCURRENTLY of which the rules want it: their DROP is to be so, too, once somebody has heeded that."""
+    texts = [each.files.get("expand.sql", "") for each in made]
+    found = lint_release([Script(text, str(number), "expand") for number, text in enumerate(texts)], dialect)
+    wanted = {(int(each.file), each.line, each.column) for each in found if each.rule == "index-without-concurrently" and each.severity == "error"}
+    for number, text in enumerate(texts):
+        for each in reversed(statements.split(text, dialect) if wanted else []):
+            if (number, *each.at) in wanted:
+                said = re.sub(r"\bINDEX\b", "INDEX CONCURRENTLY", each.text, count=1, flags=re.IGNORECASE)
+                texts[number] = texts[number][: each.offset] + said + texts[number][each.offset + len(each.text) :]
+    return texts
 
 
 def without_books(text: str, dialect: Dialect) -> str:
@@ -230,7 +248,7 @@ def _blanks(text: str) -> str:
 
 
 def _with_way_back(made: list[Imported], downs: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported]:
-    """Migrations with what goes down as revert.sql. Raises UserError, located, where it takes back more than one expand, as no revert.sql can."""
+    """Migrations with their revert.sql: derived, or what goes down. Raises Unfit where that takes back more than one expand, as no revert.sql can."""
     firsts: list[str] = []
     texts: list[str] = []
     for file, text in downs:
@@ -242,7 +260,8 @@ def _with_way_back(made: list[Imported], downs: Sequence[tuple[str, str]], diale
             firsts.append(f"{file}:{found[0].at.line}:{found[0].at.column}")
             texts.insert(0, "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n")
     if not firsts:
-        return made
+        backs = [revert_sql(reverting.derived(text, dialect)) for text in _heeded(made, dialect)]
+        return [Imported({**each.files, "revert.sql": back}, each.notes) for each, back in zip(made, backs, strict=True)]
     if len(made) > 1 or "contract.sql" in made[0].files:
         more = "more than one migration" if len(made) > 1 else "what contract takes away, too"
         why = f"what goes down takes back {more}, and revert.sql takes back one expand: leave this half out, and revert.sql is derived"
@@ -533,12 +552,10 @@ def _to_be_known(fill: Placed, pairs: Sequence[_Pair], dialect: Dialect) -> Iter
             yield f"to be written in migration.toml, as backward: how {', '.join(open_)} of {told.table} can be made from {', '.join(pair.new)}"
 
 
-def _whole(files: dict[str, str], pairs: Sequence[_Pair], notes: Sequence[str], dialect: Dialect) -> Imported:
-    """One migration, with its revert.sql and its migration.toml."""
-    back = reverting.derived(files["expand.sql"], dialect)
-    files["revert.sql"] = revert_sql(back)
+def _whole(files: dict[str, str], pairs: Sequence[_Pair], notes: Sequence[str]) -> Imported:
+    """One migration, with its migration.toml."""
     files["migration.toml"] = settings([pair_toml(p.fill.table, p.old, p.new, {n: p.fill.forward(n) for n in p.new}, p.backward) for p in pairs])
-    return Imported({name: text for name, text in files.items() if text or name == "revert.sql"}, tuple(notes))
+    return Imported({name: text for name, text in files.items() if text}, tuple(notes))
 
 
 def revert_sql(back: reverting.Revert) -> str:

@@ -69,6 +69,10 @@ class Certificate:
         """What OpenSSL finds wrong, where it says it in words that help nobody."""
         if reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # the latter where it is not even of the same kind
             return "the key is not this certificate's"
+        for path, what in ((self.chain, "CERTIFICATE"), (self.key, "PRIVATE KEY")):
+            text = _text(path)
+            if not any(each[1].endswith(what) for each in re.finditer(_BLOCK, text)):
+                return f"{path} {f'holds no {what} of PEM' if text.strip() else 'is empty'}"
         if "ENCRYPTED" in _text(self.key):
             return f"the key has a passphrase, which nobody is there to type: `openssl pkey -in {self.key} -out NEW` writes it without one"
         return ""

@@ -23,10 +23,10 @@ def run(args: Namespace) -> int:
             print(f"{entry.name:{width}}  {entry.state:12} {show.stamp(entry.at)}  {entry.migration.description}".rstrip())
             if because := opened.schema.ledger.aside(entry):
                 print(f"  set aside, so that what its contract would change stays: {because}")
-            if way := migrating.UNFINISHED.get(entry.state):
+            if way := migrating.unfinished(entry, opened.service):
                 print(f"  not ended, if no release is at it just now: {way}")
         if not entries:
             print("this database has seen no migration of bleen's")
         print("".join(f"{line}\n" for line in lacking), end="")
-        print("".join(f"{line}\n" for line in migrating.pending_lines(pending)), end="")
+        print("".join(f"{line}\n" for line in migrating.pending_lines(pending, opened.service)), end="")
     return exits.DONE
