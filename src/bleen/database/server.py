@@ -15,8 +15,6 @@ Told = Callable[[str], None]
 """Gets a line for people whenever there is something to say: who holds the lock that we wait for."""
 
 
-LOOKOUT = 1.0
-"""Seconds between two looks at whether we wait for a lock; it is told from the second one on that sees it."""
 QUIET = 15
 """Seconds without a byte after which a server's host is asked whether it is there."""
 LOST = 30
@@ -97,9 +95,7 @@ class Server(Protocol):
         ...
 
     def lookout(self, told: Told) -> AbstractContextManager[None]:
-        """Tells of a lock that we wait for for a second or more, whatever for, and who holds it: what changes something has limits of its own, a look has
-        none.
-        """
+        """Tells of a lock that we wait for for some seconds to look at something, and who holds it."""
         ...
 
     def alone(self) -> AbstractContextManager[None]:

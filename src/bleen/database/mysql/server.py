@@ -4,7 +4,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -16,13 +16,14 @@ from pymysql.cursors import Cursor
 
 from bleen.database.backfill.tokens_update import update
 from bleen.database.catalogue import Catalogue
+from bleen.database.lookout import AtWork, looking_out
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.catalogue import MySQLCatalogue
-from bleen.database.mysql.waits import Guard, blockers, watching
+from bleen.database.mysql.waits import Guard, blockers, waiting
 from bleen.database.patience import Patience
 from bleen.database.reverting.names import Thing, taken
-from bleen.database.server import LOOKOUT, LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.tokens import split
 from bleen.errors import PortError, Refused, Unavailable
@@ -98,7 +99,7 @@ class MySQL:
         """Connects. Raises Unavailable if the server does not answer within 5 s, Refused if it answers through a pooler, only reads, or is older than
         MySQL 8.0 or MariaDB 10.6: before, a change of the schema was not atomic.
         """
-        self._where, self._application = _where(url), application
+        self._where, self._application, self._work = _where(url), application, AtWork()
         self._connection = self._connect()
         self._id = self._beside = int(self._connection.thread_id())  # type: ignore[no-untyped-call]
         try:
@@ -138,7 +139,7 @@ class MySQL:
         return bool(self._connection.open)
 
     def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
-        with _mapped(), self._connection.cursor() as cursor:
+        with _mapped(), self._work, self._connection.cursor() as cursor:
             cursor.execute(sql, values or None)
             return list(cursor.fetchall())
 
@@ -166,15 +167,14 @@ class MySQL:
     def watch(self) -> Iterator[Callable[[], str]]:
         yield lambda: blockers(self._connection, self._id)
 
-    @contextmanager
-    def lookout(self, told: Told) -> Iterator[None]:
-        def connect() -> "Connection[Cursor]":
-            beside = self._connect()
-            self._beside = int(beside.thread_id())  # type: ignore[no-untyped-call]
-            return beside
+    def lookout(self, told: Told) -> AbstractContextManager[None]:
+        return looking_out(self._work, self._looks, told)
 
-        with watching(connect, self._id, LOOKOUT, told):
-            yield
+    @contextmanager
+    def _looks(self) -> Iterator[Callable[[], str]]:
+        with _mapped(), closing(self._connect()) as other:
+            self._beside = int(other.thread_id())  # type: ignore[no-untyped-call]
+            yield lambda: waiting(other, self._id)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -6,8 +6,7 @@ that waits, waits too. So a second connection looks at the first one every 20 ms
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pymysql
@@ -15,7 +14,6 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from bleen.database.statements import in_a_line
-from bleen.errors import PortError
 
 _LOOK = 0.02
 _LISTED = 3
@@ -86,32 +84,9 @@ class Guard:
         _rows(self._connection, f"KILL QUERY {self._id:d}")
 
 
-@contextmanager
-def watching(connect: Callable[[], "Connection[Cursor]"], id: int, every: float, told: Callable[[str], None]) -> Iterator[None]:
-    """Tells of a lock that the connection ``id`` waits for, and who is in the way, from the second look on that sees it; ``every`` so many seconds."""
-    stop = threading.Event()
-
-    def look() -> None:
-        before = False
-        with closing(connect()) as connection:
-            while not stop.wait(every):
-                waits = _waits(connection, id)
-                if waits and before:
-                    told(f"waits for a lock{blockers(connection, id)}")
-                before = waits
-
-    def guarded() -> None:
-        if not stop.wait(every):
-            with suppress(pymysql.Error, PortError):  # who waits goes on waiting; it only is not told for what
-                look()
-
-    thread = threading.Thread(target=guarded, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def waiting(connection: "Connection[Cursor]", id: int) -> str:
+    """That the connection ``id`` waits for a lock, and who is in the way; empty if it does not."""
+    return f"waits for a lock{blockers(connection, id)}" if _waits(connection, id) else ""
 
 
 def _waits(connection: "Connection[Cursor]", id: int) -> bool:

@@ -5,13 +5,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any
 
 import postgast
 import psycopg
 from psycopg import errors, sql
 
+from bleen.database.lookout import AtWork, looking_out
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.patience import Patience
 from bleen.database.postgres import leftovers, peers
@@ -20,7 +21,7 @@ from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.objects import alters, same
 from bleen.database.postgres.trees import dropped, last, node_of
 from bleen.database.reverting.names import Thing, taken
-from bleen.database.server import LOOKOUT, LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, in_a_line
 from bleen.errors import Refused, Unavailable
 
@@ -111,6 +112,7 @@ class Postgres:
     def __init__(self, url: str, application: str = "bleen migrate") -> None:
         """Connects. Raises Unavailable if the server does not answer within 5 s, Refused if it answers through a pooler, only reads, or is older than 14."""
         self._url, self._application = url, application
+        self._work = AtWork()
         self._connection = self._connect()
         info = self._connection.info
         if info.server_version < 140000:
@@ -133,7 +135,7 @@ class Postgres:
         self._connection.close()
 
     def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
-        with _mapped():
+        with _mapped(), self._work:
             cursor = self._connection.execute(sql, values or None)
             return cursor.fetchall() if cursor.description else []
 
@@ -172,28 +174,13 @@ class Postgres:
             stop.set()
             thread.join()
 
+    def lookout(self, told: Told) -> AbstractContextManager[None]:
+        return looking_out(self._work, self._looks, told)
+
     @contextmanager
-    def lookout(self, told: Told) -> Iterator[None]:
-        pid, stop = self._connection.info.backend_pid, threading.Event()
-
-        def look(other: "psycopg.Connection[tuple[Any, ...]]") -> None:
-            before: list[str] = []
-            with suppress(psycopg.Error):  # who waits goes on waiting; it only is not told for what
-                while not stop.wait(LOOKOUT):
-                    said = _blocking(other, pid)
-                    if said and before:
-                        told(f"waits for a lock; in the way: {'; '.join(said)}")
-                    before = said
-
-        with ExitStack() as stack:
-            with suppress(psycopg.Error):
-                other = stack.enter_context(closing(self._opened()))
-                other.execute("SELECT")  # counted from now on: later, a session would be taken for that of a command
-                thread = threading.Thread(target=look, args=[other], daemon=True)
-                stack.callback(thread.join)
-                stack.callback(stop.set)
-                thread.start()
-            yield
+    def _looks(self) -> Iterator[Callable[[], str]]:
+        with _mapped(), closing(self._opened()) as other:
+            yield lambda: f"waits for a lock; in the way: {'; '.join(said)}" if (said := _blocking(other, self._connection.info.backend_pid)) else ""
 
     @contextmanager
     def alone(self) -> Iterator[None]:
