@@ -350,6 +350,12 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
     return Answer(ask.number, False, text) if text else None
 
 
+def ways_on(release: Release) -> str:
+    """What a person may do about a release that is halted: who cannot go back is not told to."""
+    back = release.phase in UNMOVED or (release.plan.old is not None and release.phase not in BEYOND)
+    return "`bleen resume`, `bleen rollback` or `bleen close`" if back else "`bleen resume` or `bleen close`"
+
+
 _HALTED = "it is halted: `bleen status` shows why, and `resume`, `rollback --force` or `close` ends that"
 
 

@@ -178,6 +178,25 @@ def test_a_role_that_may_make_no_large_object_is_told_and_goes_on_without(
         server.close()
 
 
+@pytest.mark.parametrize("end_base", [18], indirect=True)
+def test_who_may_grant_a_role_and_not_become_it_writes_the_ledger_back_too(end_base: Base) -> None:
+    """As who has created it, since PostgreSQL 16: the master user of a managed server."""
+    with another_role(end_base) as role, end_base.connect() as db:
+        entry = known(end_base.server.url(end_base.name, role))
+        db.execute(f"CREATE ROLE admin_{role} LOGIN; GRANT {role} TO admin_{role} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+        db.execute(f"GRANT ALL ON SCHEMA public TO admin_{role}")
+        try:
+            dies(end_base.server.url(end_base.name, role))
+            server = connect(end_base.server.url(end_base.name, f"admin_{role}"))
+            assert Schema(server).ledger.entries() == [entry]
+            server.close()
+            server = connect(end_base.server.url(end_base.name, role))
+            assert Schema(server).ledger.entries() == [entry], "it may use what the other one owns now"
+            server.close()
+        finally:
+            db.execute(f"DROP OWNED BY admin_{role}; DROP ROLE admin_{role}")
+
+
 def test_a_role_of_mysql_that_may_drop_nothing_leaves_it_empty(maria_base: MariaBase) -> None:
     """To drop a column, MySQL asks no more than ALTER of it."""
     entry = known(maria_base.url)

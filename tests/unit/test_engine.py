@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -795,15 +796,26 @@ def test_close_keeps_nothing_for_the_truth_that_nobody_can_name(service: FakeSer
     assert service.deploy("1.2", P.HOLDING).phase is P.HOLDING
 
 
-def test_close_is_refused_while_nobody_can_say_what_the_router_serves(service: FakeService) -> None:
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ({"shares": {}, "unknown": "routes for some hosts only"}, "`bleen up --apply` undoes what is not ours; nothing was changed"),
+        ({"shares": {BLUE: 50, GREEN: 50}}, "split between two environments: `bleen up --apply` ends that first; nothing was changed"),
+    ],
+    ids=["what nobody can say", "what somebody has split"],
+)
+def test_close_is_refused_and_forgets_no_drift_while_the_router_does(service: FakeService, does: dict[str, Any], said: str) -> None:
+    """A refusal that wrote the drift down for the truth left nothing that could undo it."""
     service.deploy("1.1", P.HOLDING)
     service.platform.kill(BLUE)
     service.platform.kill(GREEN)
     service.drive()
-    service.router.drift(service.router.truth()._replace(shares={}, unknown="routes for some hosts only"))
+    service.router.drift(service.router.truth()._replace(**does))
+    confirmed = service.service.confirmed
     answer = service.ask(Verb.CLOSE)
-    assert (answer.obeyed, "`bleen up --apply` undoes what is not ours" in answer.text) == (False, True)
+    assert (answer.obeyed, said in answer.text) == (False, True)
     assert service.release.halted
+    assert service.service.confirmed == confirmed
 
 
 def test_a_bake_during_which_somebody_moves_the_traffic_waits_a_minute_then_halts(service: FakeService) -> None:

@@ -23,6 +23,7 @@ from bleen.lifecycle import (
     halt,
     obey,
     settled,
+    ways_on,
 )
 from bleen.model import Done, Environment, Failed
 from bleen.plan import Plan, Probe, Step
@@ -107,6 +108,11 @@ def test_who_meets_a_rollback_that_halted_is_told_what_ends_that(verb: Verb) -> 
     """What was told once led to a deploy, which is refused, or to the rollback that had just failed."""
     _, _, answer = obey(release(P.ROLLING_BACK, halted="1.0 is not healthy"), asked(verb), 20.0, 1.7e9)
     assert answer.text.endswith("`bleen status` shows why, and `resume`, `rollback --force` or `close` ends that")
+
+
+@pytest.mark.parametrize(("phase", "plan", "back"), [(P.BAKING, PLAN, True), (P.PLANNED, FIRST, True), (P.BAKING, FIRST, False), (P.RETIRING, PLAN, False)])
+def test_who_cannot_go_back_is_not_told_to(phase: Phase, plan: Plan, back: bool) -> None:
+    assert ("`bleen rollback`" in ways_on(release(phase, plan))) is back
 
 
 def every_answer() -> Iterator[tuple[Verb, Phase, str, str]]:

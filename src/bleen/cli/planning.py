@@ -16,7 +16,7 @@ from bleen.errors import Unavailable, UserError
 from bleen.host import clock
 from bleen.host.files import write_durably
 from bleen.host.state import Place
-from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Release
+from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Release, ways_on
 from bleen.plan import Plan
 
 _STAGED = 3600.0
@@ -106,7 +106,7 @@ def in_the_way(access: Access, earlier: Release | None, version: str) -> str:
         return ""
     name = f"release {earlier.id.number} ({earlier.plan.version})"
     if earlier.halted:
-        return f"{name} is halted in {earlier.phase}: {earlier.halted}; `bleen status` shows it, then `resume`, `rollback` or `close`"
+        return f"{name} is halted in {earlier.phase}: {earlier.halted}; `bleen status` shows it, then {ways_on(earlier)}"
     if earlier.phase in UNMOVED:
         return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or `bleen deploy --replace` aborts it first"
     if earlier.phase is Phase.HOLDING:

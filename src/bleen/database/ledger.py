@@ -109,8 +109,12 @@ _RIGHTS = (
     " FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass(%s) AND a.grantee <> c.relowner ORDER BY 3 DESC"
 )
 """Who owns a table on PostgreSQL, and then who has which right on it: with a table they go."""
-_MAY_OWN = "SELECT pg_has_role(%s::regrole, 'MEMBER') AND has_schema_privilege(%s::regrole, %s::regnamespace, 'CREATE')"
-"""Whether we may give a table of a schema to a role (PostgreSQL manual, "ALTER TABLE")."""
+_MAY_OWN = (
+    "SELECT pg_has_role(r, 'USAGE') AND has_schema_privilege(r, %s::regnamespace, 'CREATE')"
+    " AND CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(r, 'SET') ELSE pg_has_role(r, 'MEMBER') END"
+    " FROM CAST(%s AS regrole) r"
+)
+"""Whether we may give a table of a schema to a role (PostgreSQL manual, "ALTER TABLE"), and then grant rights on it."""
 
 
 class Ledger:
@@ -192,7 +196,7 @@ class Ledger:
                     self._server.rows(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
                 for role, right, owns in rights[table]:
                     self._server.rows(f"GRANT {right} ON {table} TO {role}")
-                    if owns and self._server.rows(_MAY_OWN, [role, role, path])[0][0]:
+                    if owns and self._server.rows(_MAY_OWN, [path, role])[0][0]:
                         self._server.rows(f"ALTER TABLE {table} OWNER TO {role}")
         if dropped:
             told(f"what a command has dropped of {', '.join(dropped)} is there again: {_NOT_ITS_OWN}")

@@ -123,16 +123,13 @@ class Engine:
         if now.phase is Phase.CLOSED and release.phase is not Phase.CLOSED:
             try:
                 routing = self.providers(service, release).router.routing()
-                service = service._replace(confirmed=routing._replace(unknown=""))  # which is no truth to be kept: drift could never end
-                refused = ""
-                if len(routing.serving) > 1:
-                    refused = "traffic is split between two environments: `bleen rollback --force` ends that first"
-                elif routing.unknown and not routing.serving:
-                    refused = f"what the router serves cannot be told ({routing.unknown}): `bleen up --apply` undoes what is not ours"
+                refused = _no_truth(routing, service)
             except Unavailable as error:
                 refused = f"what the router serves cannot be asked: {error}"
             if refused:
                 now, event, answer = release, None, Answer(ask.number, False, f"{refused}; nothing was changed")
+            else:
+                service = service._replace(confirmed=routing._replace(unknown=""))  # which is no truth to be kept: drift could never end
         self.journal.commit(release, now, event, service, answer)
         return 0.0
 
@@ -219,3 +216,13 @@ class Engine:
         if now.ended:
             self._ended()
         return 0.0
+
+
+def _no_truth(routing: Routing, service: Service) -> str:
+    """Why what the router does cannot be taken as the truth, and what ends that; empty if it can."""
+    if len(routing.serving) > 1:
+        way = "`bleen rollback --force`" if routing.same_production(service.confirmed) else "`bleen up --apply`"
+        return f"traffic is split between two environments: {way} ends that first"
+    if routing.unknown and not routing.serving:
+        return f"what the router serves cannot be told ({routing.unknown}): `bleen up --apply` undoes what is not ours"
+    return ""

@@ -23,6 +23,7 @@ from bleen.errors import Refused, UserError
 from bleen.host import clock, processes, state
 from bleen.host.files import Reserve, room
 from bleen.host.state import Place
+from bleen.lifecycle import ways_on
 from bleen.providers.routers import haproxy
 from bleen.providers.routers.certificate import Certificate
 
@@ -223,4 +224,4 @@ def _running(access: Access) -> Iterator[Finding]:
     if seen["drift"] and router["answers"]:
         yield Finding("no", f"drift: {seen['drift']}", "find who changed the router; `bleen up --apply` undoes it, `bleen rollback` goes ahead all the same")
     if seen["release"] and seen["release"]["halted"]:
-        yield Finding("no", f"release {seen['release']['number']} is halted: {seen['release']['halted']}", "`bleen resume`, `bleen rollback` or `bleen close`")
+        yield Finding("no", f"release {seen['release']['number']} is halted: {seen['release']['halted']}", ways_on(access.newest()))

@@ -36,7 +36,8 @@ def run(args: Namespace) -> int:
         newest = access.journal.latest(access.name)
         busy = planning.in_the_way(access, newest, args.version)
         if busy and unchanged and newest and (newest.halted or newest.phase is not Phase.HOLDING):
-            already = f"`deploy` would do nothing now: {busy}"
+            code = exits.HALTED if newest.phase is Phase.HOLDING else exits.BUSY
+            already = f"`deploy` would be refused now (exit {code}): {busy}"
         refused = {exits.USAGE: changed, exits.BUSY: busy}
         notes = [] if well else [already]
     refusals = [f"`deploy` would be refused now (exit {code}): {why}" for code, why in refused.items() if why]
