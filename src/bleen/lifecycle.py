@@ -326,15 +326,16 @@ def _already(release: Release, ask: Ask) -> Answer | None:
 def _refusal(release: Release, ask: Ask) -> Answer | None:
     """The answer to a command that the table does not allow here; it names what would be right."""
     plan, phase, verb = release.plan, release.phase, ask.verb
+    stuck = f"it is halted: `bleen status` shows why, then {ways_on(release)}" if release.halted else ""
     text = ""
     if verb is Verb.PROMOTE and phase in UNMOVED and phase is not Phase.AWAITING_PROMOTION:
         text = f"{plan.version} cannot be promoted yet: it is in {phase}; wait for AWAITING_PROMOTION"
     elif verb is Verb.PROMOTE and (phase in RETURNING or phase in (Phase.ABORTED, Phase.ROLLED_BACK, Phase.CLOSED)):
-        text = f"{plan.version} cannot be promoted any more ({phase}); {_HALTED if release.halted else f'`bleen deploy {plan.version}` tries again'}"
+        text = f"{plan.version} cannot be promoted any more ({phase}); {stuck or f'`bleen deploy {plan.version}` tries again'}"
     elif verb in (Verb.ABORT, Verb.ROLLBACK) and phase in BEYOND and not (verb is Verb.ABORT and release.ended):
         text = f"the rollback window is closed: nothing was changed; {way_back(plan)}" if plan.old else _first(plan)
     elif verb is Verb.ABORT and release.moved and phase in RETURNING:
-        text = f"{plan.version} is being taken back already ({phase}): nothing was changed; {_HALTED if release.halted else '`bleen wait` waits for it'}"
+        text = f"{plan.version} is being taken back already ({phase}): nothing was changed; {stuck or '`bleen wait` waits for it'}"
     elif verb is Verb.ABORT and release.moved and not release.ended:
         text = f"{plan.version} has been promoted: nothing was changed; `bleen rollback` returns to {plan.old_version}" if plan.old else _first(plan)
     elif verb is Verb.ABORT and phase in (Phase.COMPLETED, Phase.ROLLED_BACK, Phase.CLOSED):
@@ -352,11 +353,8 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
 
 def ways_on(release: Release) -> str:
     """What a person may do about a release that is halted: who cannot go back is not told to."""
-    back = release.phase in UNMOVED or (release.plan.old is not None and release.phase not in BEYOND)
+    back = release.phase in UNMOVED or (release.plan.old is not None and release.phase in (*REVERSIBLE, Phase.ROLLING_BACK))
     return "`bleen resume`, `bleen rollback` or `bleen close`" if back else "`bleen resume` or `bleen close`"
-
-
-_HALTED = "it is halted: `bleen status` shows why, and `resume`, `rollback --force` or `close` ends that"
 
 
 def way_back(plan: Plan) -> str:

@@ -15,6 +15,7 @@ from poolers import pooler
 import databases
 from bleen.database import connect
 from bleen.database.migration import Locks, parse
+from bleen.database.mysql import server as mysql_server
 from bleen.database.schema import Schema
 from bleen.errors import PortError, Refused, Unavailable, UserError
 from bleen.testing.site import until
@@ -185,8 +186,9 @@ def test_who_waits_for_a_lock_to_look_is_told_who_holds_it(dialect: str, request
     stack.close()
 
 
-def test_a_mysql_that_takes_a_connection_and_says_nothing_does_not_answer() -> None:
+def test_a_mysql_that_takes_a_connection_and_says_nothing_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is stopped, or a balancer whose backend is gone."""
+    monkeypatch.setattr(mysql_server, "GREETS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable, match="does not answer"):
         connect(f"mysql://root@127.0.0.1:{silent.getsockname()[1]}/shop")
 

@@ -107,10 +107,12 @@ def test_an_old_environment_that_is_kept_is_not_called_given_up(keep: int | None
 def test_who_meets_a_rollback_that_halted_is_told_what_ends_that(verb: Verb) -> None:
     """What was told once led to a deploy, which is refused, or to the rollback that had just failed."""
     _, _, answer = obey(release(P.ROLLING_BACK, halted="1.0 is not healthy"), asked(verb), 20.0, 1.7e9)
-    assert answer.text.endswith("`bleen status` shows why, and `resume`, `rollback --force` or `close` ends that")
+    assert answer.text.endswith("it is halted: `bleen status` shows why, then `bleen resume`, `bleen rollback` or `bleen close`")
 
 
-@pytest.mark.parametrize(("phase", "plan", "back"), [(P.BAKING, PLAN, True), (P.PLANNED, FIRST, True), (P.BAKING, FIRST, False), (P.RETIRING, PLAN, False)])
+@pytest.mark.parametrize(
+    ("phase", "plan", "back"), [(P.BAKING, PLAN, True), (P.PLANNED, FIRST, True), (P.BAKING, FIRST, False), (P.RETIRING, PLAN, False), (P.UNDOING, PLAN, False)]
+)
 def test_who_cannot_go_back_is_not_told_to(phase: Phase, plan: Plan, back: bool) -> None:
     assert ("`bleen rollback`" in ways_on(release(phase, plan))) is back
 

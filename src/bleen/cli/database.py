@@ -1,5 +1,6 @@
 """What a version's migrations mean for a plan: read, judged by the rules, and compared with what the database has seen."""
 
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,19 +40,20 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
     try:
         schema = Schema(connect(shared.url))
         try:
-            entries = {entry.name: entry for entry in schema.ledger.entries()}
-            there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
-            lost = schema.lost(there)
-            lacking = [] if lost else list(dict.fromkeys(each.obstacles[0].why for each in schema.lacking(there)))
-            allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there, shared.apart)
-            new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
-            bare = schema.server.bare()
-            strands = schema.ledger.strands()
-            held = [*_held(schema, plan.service, migrations), *_strangers(schema, shared.apart)]
-            commanded = any(m.command != Command() for m in migrations)
-            unsheltered = schema.ledger.unsheltered() if commanded else ""
-            foreseen = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n], new[n + 1 :])]
-            risks = [*filter(None, (strands, unsheltered)), *foreseen]
+            with schema.server.lookout(tell):
+                entries = {entry.name: entry for entry in schema.ledger.entries()}
+                there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
+                lost = schema.lost(there)
+                lacking = [] if lost else list(dict.fromkeys(each.obstacles[0].why for each in schema.lacking(there)))
+                allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there, shared.apart)
+                new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
+                bare = schema.server.bare()
+                strands = schema.ledger.strands()
+                held = [*_held(schema, plan.service, migrations), *_strangers(schema, shared.apart)]
+                commanded = any(m.command != Command() for m in migrations)
+                unsheltered = schema.ledger.unsheltered() if commanded else ""
+                foreseen = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n], new[n + 1 :])]
+                risks = [*filter(None, (strands, unsheltered)), *foreseen]
         finally:
             schema.server.close()
     except PortError as error:
@@ -89,6 +91,11 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         *(_stars(new, before) if before and kind == "postgres" else ()),
     )
     return plan._replace(database=wanted, platform=signed, warnings=warnings)
+
+
+def tell(text: str) -> None:
+    """What somebody at a terminal waits for."""
+    print(f"bleen: {text}", file=sys.stderr, flush=True)
 
 
 def _held(schema: Schema, service: str, migrations: Sequence[Migration]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -124,7 +123,7 @@ def opened(args: Namespace) -> Iterator[Opened]:
         told, identity = (lambda text: None if args.json else print(text, flush=True)), known.place.identity if known else ""
         schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity)
         try:
-            with schema.server.lookout(lambda text: print(f"bleen: {text}", file=sys.stderr, flush=True)):
+            with schema.server.lookout(database.tell):
                 yield Opened(schema, loaded, known)
         finally:
             schema.server.close()

@@ -111,7 +111,8 @@ def _service(args: Namespace) -> Iterator[Finding]:
         yield Finding("no", f"{file}, or what it names, has faults", str(error))
         try:
             access = open_service(args)
-        except UserError:  # nothing of it has ever run
+        except UserError as unknown:  # it has never run, or runs elsewhere
+            yield Finding("warn", str(unknown))
             return
         yield from _running(access)
         return
@@ -130,7 +131,8 @@ def _service(args: Namespace) -> Iterator[Finding]:
     yield from _lent(wanted["listen"], wanted["preview"])
     if not place.known:
         yield from _addresses(place, wanted)
-        yield Finding("warn", f"{loaded.service} is not up", state.elsewhere(loaded.service) or "`bleen up` starts it")
+        elsewhere = state.elsewhere(loaded.service)
+        yield Finding("warn", f"{loaded.service} is not up", f"{f'{elsewhere}; or ' if elsewhere else ''}`bleen up` starts it")
         return
     yield from _running(Access(place, wiring.journal(place)))
 

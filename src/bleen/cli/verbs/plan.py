@@ -1,8 +1,7 @@
 """Show what `bleen deploy` of a version would do. What is printed is what deploy runs; nothing is touched.
 
 A service that nobody knows on this host, before the first `bleen up` or in CI, gets the plan of a first release. Where the router is to be another one, which
-`bleen up --apply` has to say first, the plan says so, and the exit code is 2; so it is where the version serves already and no copy of it is well, and where
-the service is known under another BLEEN_STATE.
+`bleen up --apply` has to say first, the plan says so, and the exit code is 2; so it is where the version serves already and no copy of it is well.
 """
 
 import json
@@ -25,9 +24,9 @@ def run(args: Namespace) -> int:
     if access is None:
         config.router(loaded)  # its faults
         plan, unchanged = planning.first(loaded, args.version), False
-        changed = state.elsewhere(loaded.service)
-        notes = [] if changed else [f"{loaded.service} is not known on this host yet: `bleen up` comes before its first `deploy`"]
-        refused = {exits.USAGE: changed}
+        elsewhere, refused = state.elsewhere(loaded.service), dict[int, str]()
+        way = "`bleen up` comes before its first `deploy`"
+        notes = [f"{loaded.service} is not known on this host yet: {way}{f'; or {elsewhere}' if elsewhere else ''}"]
     else:
         planned, changed = planning.over(access, loaded, args.version), planning.another_router(access, loaded)
         plan, unchanged = planned.plan, planning.unchanged(planned)

@@ -31,6 +31,8 @@ from bleen.errors import PortError, Refused, Unavailable
 GONE_WITHIN = 3
 """Seconds in which a statement of somebody of us who was killed has ended, if it waited for a lock: see ``lock_wait_timeout`` below."""
 
+GREETS = 20.0
+"""Seconds that each word of the server's may take until the connection is made: it may look up who comes, where it is let (``skip_name_resolve``)."""
 _IDLE = 10
 """Seconds for which a transaction of ours may stand still, locks and all, where the server knows such a limit (MariaDB)."""
 
@@ -96,8 +98,8 @@ class MySQL:
     atomic = False
 
     def __init__(self, url: str, application: str = "bleen migrate") -> None:
-        """Connects. Raises Unavailable if the server does not answer within 5 s, Refused if it answers through a pooler, only reads, or is older than
-        MySQL 8.0 or MariaDB 10.6: before, a change of the schema was not atomic.
+        """Connects. Raises Unavailable if the server cannot be reached within 5 s, or is silent for 20, Refused if it answers through a pooler, only reads, or
+        is older than MySQL 8.0 or MariaDB 10.6: before, a change of the schema was not atomic.
         """
         self._where, self._application, self._work = _where(url), application, AtWork()
         self._connection = self._connect()
@@ -390,7 +392,7 @@ class MySQL:
     def _connect(self) -> "Connection[Cursor]":
         with _mapped():
             try:
-                limits: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 5}  # the first is over before the server has said a word
+                limits: dict[str, Any] = {"connect_timeout": 5, "read_timeout": GREETS}  # the first is over before the server has said a word
                 connection: _Connection = _Connection(**self._where, charset="utf8mb4", autocommit=True, program_name=self._application, **limits)
             except RuntimeError:  # the driver's way to say that it would need the package cryptography
                 raise Refused(_PLAIN) from None
