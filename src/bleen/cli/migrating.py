@@ -91,9 +91,10 @@ class Opened(NamedTuple):
         homes = [database.home(self.config, each) for each in dict.fromkeys([newest, *self.schema.versions()])]
         return revisions.fitting(self.schema.server, entry.migration, homes)
 
-    def lacking(self) -> list[str]:
-        """What versions that are here ship, and this database has not; a line for each of them."""
-        return list(dict.fromkeys(each.obstacles[0].why for each in self.schema.lacking(self.ships())))
+    def amiss(self) -> list[str]:
+        """Why requests fail by this database as it is: what versions that are here ship, and it has not, and what nobody can write; a line each."""
+        lacking = dict.fromkeys(each.obstacles[0].why for each in self.schema.lacking(self.ships()))
+        return [*lacking, *filter(None, [self.schema.jammed()])]
 
     def pending(self, aside: str = "") -> list[Pending]:
         """The contracts that are pending, which `bleen status` knows from now on, with what is lacking; whether the way back is open it looks up itself, each

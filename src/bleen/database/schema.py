@@ -268,6 +268,11 @@ class Schema:
                 found += [Pending(name, "", None, "", (obstacle,)) for name in absent]
         return found
 
+    def jammed(self) -> str:
+        """That nobody can write what a pair keeps in step, and what to do; empty if nothing is known of that."""
+        why = self.server.catalogue.jams()
+        return f"{why}; `bleen migrate expand VERSION` of a version that is here makes them anew" if why else ""
+
     def contracted(self) -> list[str]:
         """The migrations whose contract was done, or has come so far that only versions which ship them can be on this database; or was set aside."""
         return [entry.name for entry in self.ledger.entries() if self._retracing.unshared(entry) and parts.contracts(entry.migration)]
