@@ -105,11 +105,18 @@ class Opened(NamedTuple):
         if lost := self.schema.lost(self.ships()):
             raise UserError(lost)
         around = self.around()
-        found = self.schema.pending(around, aside)
+        failed = {each["migration"]: each.get("failed", "") for each in self.access.service.pending} if self.access else {}
+        found = [each._replace(failed=failed.get(each.migration, "")) for each in self.schema.pending(around, aside)]
         if self.access and not aside:
             lasting = [each._replace(obstacles=tuple(o for o in each.obstacles if o.why != around.window)) for each in found]
             self.access.journal.pend(self.access.name, [row(each) for each in (*self.schema.lacking(self.ships()), *lasting)])
         return found
+
+    def failed(self, migration: str, why: str) -> None:
+        """Remembers what a contract failed on: its gate is open as before, which says nothing of that."""
+        if self.access:
+            rows = [{**each, "failed": why} if each["migration"] == migration else each for each in self.access.service.pending]
+            self.access.journal.pend(self.access.name, rows)
 
 
 @contextmanager
@@ -204,7 +211,7 @@ def pending_lines(found: list[Pending], service: str) -> list[str]:
         if owner:
             lines.append(f"  it is for {owner} to contract, with its bleen.yaml")
         elif not each.obstacles:
-            lines.append("  its gate is open: `bleen migrate contract` does it")
+            lines.append(f"  its gate is open: {picture.does(each.failed)}")
     return lines
 
 

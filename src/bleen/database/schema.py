@@ -37,6 +37,8 @@ class Pending(NamedTuple):
     service: str
     """Whose release brought it."""
     obstacles: tuple[Obstacle, ...]
+    failed: str = ""
+    """What it failed on when it was last tried, as far as that is known."""
 
 
 class Schema:
