@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
+import pymysql
 import pytest
 
 from bleen.database.foresight import Foresight
@@ -118,6 +119,25 @@ def test_where_statements_are_logged_both_versions_write_all_the_same_and_nothin
             later.contract("0007_full_name")
         with base.connect("green") as green:
             green.run("INSERT INTO users (full_name) VALUES ('Grace Hopper')")
+
+
+def test_a_server_that_logs_statements_from_now_on_is_told_of_with_what_has_its_tables_written_again() -> None:
+    """A table whose trigger names a sequence takes no write then, whatever it writes (error 1665)."""
+    with mariadb("--log-bin=log", "--server-id=1", "--binlog-format=ROW") as server, server.database() as base:
+        with opened(base) as schema, base.connect("blue") as blue:
+            blue.run(*USERS)
+            schema.expand([migration()], "shop", 2, SHIPS)
+            assert schema.jammed() == ""
+            blue.run("SET GLOBAL binlog_format = 'STATEMENT'")
+        with opened(base) as schema, base.connect("blue") as blue:
+            ada = "INSERT INTO users (first_name, last_name) VALUES ('Ada', 'Lovelace')"
+            with pytest.raises(pymysql.Error, match="1665"):
+                blue.run(ada)
+            assert schema.jammed().startswith("every write to users fails: binlog_format is STATEMENT")
+            assert "`bleen migrate expand VERSION`" in schema.jammed()
+            schema.expand([migration()], "shop", 2, SHIPS)
+            blue.run(ada)
+            assert (blue.only("SELECT full_name FROM users WHERE first_name = 'Ada'"), schema.jammed()) == ("Ada Lovelace", "")
 
 
 def test_the_article_s_example_goes_there_and_contracts(users: MariaBase, schema: Schema) -> None:

@@ -922,7 +922,9 @@ def test_a_disk_that_is_full_breaks_off_and_what_goes_on_is_said(schema: Schema,
         verbs["expand"]()
     ((pages,),) = schema.server.rows("PRAGMA page_count")
     schema.server.rows(f"PRAGMA max_page_count = {pages + 100}")
-    with pytest.raises(Unavailable, match=re.escape(f"0007_full_name: the database cannot be worked with: database or disk is full; {way}")):
+    with pytest.raises(
+        Unavailable, match=re.escape(f"0007_full_name: the database cannot be worked with: database or disk is full, make room where it lies; {way}")
+    ):
         verbs[verb]()
     with no_room(), pytest.raises(Unavailable, match=re.escape("0007_full_name: the database cannot be worked with: ") + f".*; {re.escape(way)}$"):
         verbs[verb]()  # tried again while it is full, before anything is written

@@ -1,5 +1,6 @@
 """Releases that change the schema when something goes wrong: in real bleen processes, with a real PostgreSQL, and with users on the old version."""
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -180,7 +181,7 @@ def test_a_warm_old_environment_holds_the_gate_and_status_says_so(registry: Regi
     assert any(f"its version does not ship {NAME}" in why and why.startswith("blue-1 (1.0)") for why in pending["waits"])
 
 
-def test_pending_contracts_survive_releases_and_run_in_order(registry: Registry, base: Base) -> None:
+def test_pending_contracts_survive_releases_and_a_failure_which_is_told_and_run_in_order(registry: Registry, base: Base) -> None:
     """`bleen migrate contract` does it later, releases later too, in order."""
     note = {"expand.sql": "ALTER TABLE people ADD COLUMN note text;\n", "contract.sql": "ALTER TABLE people DROP COLUMN visits;\n"}
     registry.put("1.1", "new", {NAME: people.FULL_NAME})
@@ -191,6 +192,14 @@ def test_pending_contracts_survive_releases_and_run_in_order(registry: Registry,
     registry.bleen("wait", "--until", "completed")
     assert [each["migration"] for each in registry.status()["pending"]] == [NAME, "0008_note"]
     assert f"{NAME} comes first, and is pending" in str(registry.status()["pending"][1]["waits"])
+    with base.connect() as db:
+        db.execute("CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not on a Friday'; END $$")
+        db.execute("CREATE EVENT TRIGGER no_drop ON sql_drop EXECUTE FUNCTION no()")
+    assert "not on a Friday" in registry.bleen("migrate", "contract", NAME, "--yes", code=2).err
+    with base.connect() as db:
+        db.execute("DROP EVENT TRIGGER no_drop")
+    for verb in (["status"], ["migrate", "status"], ["status"]):
+        assert re.search(f"{NAME}.*\\s.*`bleen migrate contract` does it; the last time it failed: .*not on a Friday", registry.bleen(*verb).out), verb
     assert registry.bleen("migrate", "contract", "--yes", "--json").json["contracted"] == [NAME, "0008_note"]
     assert rows(base, "SELECT name, state FROM bleen_migration ORDER BY name") == [(NAME, "contracted"), ("0008_note", "contracted")]
 

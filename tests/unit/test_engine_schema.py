@@ -107,6 +107,15 @@ def test_a_database_that_is_away_leaves_the_contract_pending_and_says_why(servic
     assert (pending["migration"], pending["waits"]) == (NAME, [AWAY])
 
 
+def test_what_an_automatic_contract_failed_on_is_remembered_of_one_that_was_pending_too(service: FakeService, migrator: FakeMigrator) -> None:
+    deploy(service)
+    both = {**DATABASE, "contract": "auto", "before": [NAME], "expands": []}
+    service.deploy("1.2", Phase.HOLDING, database=both)
+    migrator.break_down("the disk is full")
+    assert service.drive().phase is Phase.COMPLETED
+    assert service.service.pending[0]["failed"] == "the disk is full"
+
+
 def test_what_was_pending_stays_so_while_the_database_cannot_be_asked(service: FakeService, migrator: FakeMigrator) -> None:
     """Releases later too, in order."""
     deploy(service)

@@ -90,9 +90,10 @@ class Opened(NamedTuple):
         homes = [database.home(self.config, each) for each in dict.fromkeys([newest, *self.schema.versions()])]
         return revisions.fitting(self.schema.server, entry.migration, homes)
 
-    def lacking(self) -> list[str]:
-        """What versions that are here ship, and this database has not; a line for each of them."""
-        return list(dict.fromkeys(each.obstacles[0].why for each in self.schema.lacking(self.ships())))
+    def amiss(self) -> list[str]:
+        """Why requests fail by this database as it is: what versions that are here ship, and it has not, and what nobody can write; a line each."""
+        lacking = dict.fromkeys(each.obstacles[0].why for each in self.schema.lacking(self.ships()))
+        return [*lacking, *filter(None, [self.schema.jammed()])]
 
     def pending(self, aside: str = "") -> list[Pending]:
         """The contracts that are pending, which `bleen status` knows from now on, with what is lacking; whether the way back is open it looks up itself, each
@@ -103,11 +104,18 @@ class Opened(NamedTuple):
         if lost := self.schema.lost(self.ships()):
             raise UserError(lost)
         around = self.around()
-        found = self.schema.pending(around, aside)
+        failed = {each["migration"]: each.get("failed", "") for each in self.access.service.pending} if self.access else {}
+        found = [each._replace(failed=failed.get(each.migration, "")) for each in self.schema.pending(around, aside)]
         if self.access and not aside:
             lasting = [each._replace(obstacles=tuple(o for o in each.obstacles if o.why != around.window)) for each in found]
             self.access.journal.pend(self.access.name, [row(each) for each in (*self.schema.lacking(self.ships()), *lasting)])
         return found
+
+    def failed(self, migration: str, why: str) -> None:
+        """Remembers what a contract failed on: its gate is open as before, which says nothing of that."""
+        if self.access:
+            rows = [{**each, "failed": why} if each["migration"] == migration else each for each in self.access.service.pending]
+            self.access.journal.pend(self.access.name, rows)
 
 
 @contextmanager
@@ -202,7 +210,7 @@ def pending_lines(found: list[Pending], service: str) -> list[str]:
         if owner:
             lines.append(f"  it is for {owner} to contract, with its bleen.yaml")
         elif not each.obstacles:
-            lines.append("  its gate is open: `bleen migrate contract` does it")
+            lines.append(f"  its gate is open: {picture.does(each.failed)}")
     return lines
 
 

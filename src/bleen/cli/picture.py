@@ -268,7 +268,12 @@ def _waits(pending: dict[str, Any], service: str) -> str:
     few, more = pending["waits"][:_FEW], len(pending["waits"]) - _FEW
     then = f"{asked}: {'; '.join(few)}{f'; and {more} more, `bleen migrate status` tells them' if more > 0 else ''}" if few else ""
     now = f"waits for: {pending['window']}" if pending["window"] else ""
-    return "; ".join(filter(None, [now, then])) or "`bleen migrate contract` does it"
+    return "; ".join(filter(None, [now, then])) or does(pending.get("failed", ""))
+
+
+def does(failed: str) -> str:
+    """What contracts, and what it failed on the last time, if it did."""
+    return f"`bleen migrate contract` does it{f'; the last time it failed: {failed}' if failed else ''}"
 
 
 def _lacking(access: Access, there: Collection[Environment]) -> list[str]:

@@ -151,6 +151,10 @@ class Catalogue:
         """Who stops, and with what, once we make these tables where the search_path begins; empty if nobody does."""
         return ""
 
+    def jams(self) -> str:
+        """What of the server's settings fails every write to the tables of pairs as their triggers are now; empty if nothing does."""
+        return ""
+
     def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:
         """Which of ``statements``, behind those ``before``, take the default of a column away without a word, as they say all of it anew; a line each, with
         what to do.

@@ -37,6 +37,8 @@ class Pending(NamedTuple):
     service: str
     """Whose release brought it."""
     obstacles: tuple[Obstacle, ...]
+    failed: str = ""
+    """What it failed on when it was last tried, as far as that is known."""
 
 
 class Schema:
@@ -267,6 +269,11 @@ class Schema:
                 obstacle = Obstacle(f"{why} `bleen migrate expand {version}` brings it")
                 found += [Pending(name, "", None, "", (obstacle,)) for name in absent]
         return found
+
+    def jammed(self) -> str:
+        """That nobody can write what a pair keeps in step, and what to do; empty if nothing is known of that."""
+        why = self.server.catalogue.jams()
+        return f"{why}; `bleen migrate expand VERSION` of a version that is here makes them anew" if why else ""
 
     def contracted(self) -> list[str]:
         """The migrations whose contract was done, or has come so far that only versions which ship them can be on this database; or was set aside."""

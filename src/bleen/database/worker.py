@@ -59,7 +59,7 @@ def contract(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
             entry = schema.ledger.entry(left[0].migration)
             if not isinstance(error, NotGiven) and (entry is None or entry.state is not State.EXPANDED):
                 raise
-            left = [left[0]._replace(obstacles=(Obstacle(str(error)),)), *left[1:]]
+            left = [left[0]._replace(obstacles=(Obstacle(str(error)),), failed=str(error)), *left[1:]]
             break
         contracted += [] if shut else [left[0].migration]
         left = schema.pending(around)
@@ -89,6 +89,7 @@ def row(pending: Pending) -> dict[str, Any]:
         "asked": time.time(),
         "service": pending.service,
         "waits": [o.why for o in pending.obstacles],
+        "failed": pending.failed,
     }
 
 

@@ -245,13 +245,11 @@ def contracting(release: Release, world: World) -> Outcome:
     if answer.result is Result.FAIL:
         return Failed(f"the schema was not contracted: {answer.why}", facts)
     if answer.result is Result.INCONCLUSIVE:
-        known = {each["migration"] for each in world.service.pending}
-        unasked = [
-            {"migration": name, "description": "", "since": release.since, "waits": [answer.why]}
-            for name in release.plan.database["contracts"]
-            if name not in known
-        ]
-        return Done({"database": answer.why}, pending=(*world.service.pending, *unasked))
+        contracts, known = release.plan.database["contracts"], {each["migration"] for each in world.service.pending}
+        failed = {"failed": answer.why} if release.plan.database["contract"] == "auto" else {}
+        left = [{**each, **failed} if each["migration"] in contracts else each for each in world.service.pending]
+        unasked = [{"migration": name, "description": "", "since": release.since, "waits": [answer.why], **failed} for name in contracts if name not in known]
+        return Done({"database": answer.why}, pending=(*left, *unasked))
     return Done(facts, pending=tuple(facts["pending"]))
 
 

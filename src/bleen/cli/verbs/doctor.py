@@ -154,7 +154,7 @@ def _database(args: Namespace) -> Iterator[Finding]:
             yield Finding("ok", f"database: {opened.schema.server.dialect}, answers, has seen {len(entries)} migrations")
             if strands := opened.schema.ledger.strands():
                 yield Finding("warn", strands)
-            for line in opened.lacking():
+            for line in opened.amiss():
                 yield Finding("warn", line)
             if any(entry.migration.command != Command() for entry in entries) and (unsheltered := opened.schema.ledger.unsheltered()):
                 yield Finding("warn", unsheltered)

@@ -133,6 +133,14 @@ class MySQLCatalogue(Catalogue):
     def risks(self, statement: Statement, expand: str) -> list[str]:
         return [why] if (why := rebuilding.waits(self._server, statement)) else []
 
+    def jams(self) -> str:
+        query = "SELECT DISTINCT event_object_table FROM information_schema.triggers WHERE trigger_schema = database() AND action_statement LIKE %s ORDER BY 1"
+        if not (self._server.mariadb and self._server.logs_statements()):
+            return ""
+        tables = ", ".join(str(table) for (table,) in self._server.rows(query, ["%SET bleen_count = NEXT VALUE FOR %"]))
+        why = "binlog_format is STATEMENT, with which MariaDB takes no write to a table whose trigger names a sequence (1665), as those of pairs do"
+        return f"every write to {tables} fails: {why}" if tables else ""
+
     def fires(self, table: str, columns: Sequence[str]) -> list[str]:
         found = self._server.rows(
             "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = %s AND event_object_table = %s"

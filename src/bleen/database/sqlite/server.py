@@ -270,7 +270,8 @@ def _mapped() -> Iterator[None]:
         if code == sqlite3.SQLITE_INTERRUPT:
             raise TookTooLong("it took longer than it may, and was ended") from None
         if code in _AWAY:
-            raise Unavailable(f"the database cannot be worked with: {error}") from None
+            room = ", make room where it lies" if code == sqlite3.SQLITE_FULL else ""
+            raise Unavailable(f"the database cannot be worked with: {error}{room}") from None
         if str(error).startswith("no such "):
             raise Missing(f"{_SAYS}{error}") from None
         raise Refused(f"{_SAYS}{error}") from None

@@ -60,6 +60,7 @@ def run(args: Namespace) -> int:
                 else:
                     shut = opened.schema.set_aside(name, args.because, now)
             except (PortError, UserError) as error:
+                opened.failed(name, str(error))
                 if not done:
                     raise
                 raise UserError(f"{error}\n{', '.join(done)}: contracted before it") from None
