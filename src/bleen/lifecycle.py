@@ -333,15 +333,16 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
     elif verb is Verb.PROMOTE and (phase in RETURNING or phase in (Phase.ABORTED, Phase.ROLLED_BACK, Phase.CLOSED)):
         text = f"{plan.version} cannot be promoted any more ({phase}); {stuck or f'`bleen deploy {plan.version}` tries again'}"
     elif verb in (Verb.ABORT, Verb.ROLLBACK) and phase in BEYOND and not (verb is Verb.ABORT and release.ended):
-        text = f"the rollback window is closed: nothing was changed; {way_back(plan)}" if plan.old else _first(plan)
+        ends = "`bleen close` ends this, then " if release.halted else ""
+        text = f"the rollback window is closed: nothing was changed; {ends}{way_back(plan)}" if plan.old else _first(release)
     elif verb is Verb.ABORT and release.moved and phase in RETURNING:
         text = f"{plan.version} is being taken back already ({phase}): nothing was changed; {stuck or '`bleen wait` waits for it'}"
     elif verb is Verb.ABORT and release.moved and not release.ended:
-        text = f"{plan.version} has been promoted: nothing was changed; `bleen rollback` returns to {plan.old_version}" if plan.old else _first(plan)
+        text = f"{plan.version} has been promoted: nothing was changed; `bleen rollback` returns to {plan.old_version}" if plan.old else _first(release)
     elif verb is Verb.ABORT and phase in (Phase.COMPLETED, Phase.ROLLED_BACK, Phase.CLOSED):
         text = f"release {release.id.number} has ended ({phase}): there is nothing to abort"
     elif verb is Verb.ROLLBACK and phase in REVERSIBLE and plan.old is None:
-        text = _first(plan)
+        text = _first(release)
     elif verb is Verb.RETIRE and phase is not Phase.HOLDING and phase not in BEYOND:
         text = f"there is no rollback window to close: release {release.id.number} is in {phase}"
     elif verb is Verb.CLOSE and phase is not Phase.CLOSED and not release.halted:
@@ -365,5 +366,6 @@ def way_back(plan: Plan) -> str:
     return f"`bleen deploy {plan.old_version}` is the way back{unless}"
 
 
-def _first(plan: Plan) -> str:
-    return f"{plan.version} is the first release: there is nothing to go back to; `bleen deploy` another version"
+def _first(release: Release) -> str:
+    first = "`bleen close` ends this, then " if release.halted else "" if release.ended else "once it has ended, "
+    return f"{release.plan.version} is the first release: there is nothing to go back to; {first}`bleen deploy` another version"

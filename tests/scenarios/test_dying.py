@@ -221,7 +221,7 @@ def test_a_halted_release_can_be_closed_and_the_next_one_starts_from_what_the_ro
     busy = f"release 2 (1.1) is halted in ROLLING_BACK: {shop.release.halted}"
     assert shop.bleen("deploy", "1.1", code=6).err == f"bleen: {busy}; `bleen status` shows it, then `bleen resume`, `bleen rollback` or `bleen close`\n"
     assert shop.bleen("plan", "1.1").out.startswith(f"`deploy` would be refused now (exit 6): {busy}")
-    assert shop.bleen("close").out == "closed: 1.1 serves from green; 1.0 (blue) runs on, until the next deploy takes its place\n"
+    assert shop.bleen("close").out == "closed; shop: 1.1 serves from green; 1.0 (blue) runs on, until the next deploy takes its place\n"
     assert shop.story()[-1] == "CLOSED"
     assert "it is closed already" in shop.bleen("close").out
     assert "already" in shop.bleen("resume").text or shop.release.phase == "CLOSED"

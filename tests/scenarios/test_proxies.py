@@ -158,6 +158,11 @@ def test_drift_is_shown_refused_by_deploy_and_no_obstacle_for_a_rollback(either:
     assert either.serves() == "1.0"
     either.reached("ROLLED_BACK")
     assert either.status()["drift"] is None
+    _by_hand(either, Routing({}))
+    said = "already on 1.0, but the router does something else (nothing is served): `bleen up --apply` undoes it"
+    assert said in either.bleen("rollback", code=2).err
+    either.bleen("up", "--apply")
+    assert either.serves() == "1.0"
 
 
 def test_drift_between_two_releases_is_undone_by_up_apply_and_by_nothing_less(either: Shop) -> None:

@@ -85,10 +85,12 @@ def _listens(service: Service) -> bool:
 
 
 def unserved(access: Access, release: Release) -> str:
-    """Why nobody can say that users are served: the router does not answer, or nothing behind it is ready. Empty if they are."""
+    """Why nobody can say that users are served: the router does not answer, does something else, or nothing behind it is ready. Empty if they are."""
     providers, service = access.providers(release), access.service
     routing, trouble = _routing(providers)
     if routing is not None:
+        if drifted(service, release, routing):
+            return f"the router does something else ({words(routing)}): `bleen up --apply` undoes it"
         look = _look(providers, service.active) if service.active else None
         if look is None or (isinstance(look, Health) and look.ready):
             return ""

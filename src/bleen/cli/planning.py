@@ -114,7 +114,7 @@ def in_the_way(access: Access, earlier: Release | None, version: str) -> str:
         back = "; `bleen rollback` returns to it at once" if version == earlier.plan.old_version else ""
         return f"{name} keeps {earlier.plan.old_version} warm for {left} more{back}; `bleen deploy --end-window` gives that up"
     if earlier.phase in REVERSIBLE:
-        return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or take it back with `bleen rollback`"
+        return f"{name} is in {earlier.phase}; wait for it with `bleen wait`{', or take it back with `bleen rollback`' if earlier.plan.old else ''}"
     return ""
 
 

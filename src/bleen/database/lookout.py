@@ -9,7 +9,9 @@ from bleen.database.server import Told
 from bleen.errors import PortError
 
 EVERY = 1.0
-"""Seconds between two looks; a wait is told from the second one on that sees it."""
+"""Seconds between two looks; a wait is told by the second one that sees it."""
+AGAIN = 10
+"""Looks after which it is told again."""
 
 
 class AtWork:
@@ -38,13 +40,13 @@ def looking_out(work: AtWork, connected: Callable[[], AbstractContextManager[Cal
     stop = threading.Event()
 
     def look() -> None:
-        before = ""
+        seen = 0
         with suppress(PortError), connected() as waits:  # who waits goes on waiting; it only is not told for what
             while work.seconds and not stop.wait(EVERY):
                 said = waits()
-                if said and before:
+                seen = seen + 1 if said else 0
+                if seen % AGAIN == 2:
                     told(said)
-                before = said
 
     def watch() -> None:
         while not stop.wait(EVERY):

@@ -12,4 +12,4 @@ def run(args: Namespace) -> int:
     seen = picture.of(commanded.access)
     idle = seen["idle"]
     runs_on = f"; {idle['version']} ({idle['environment']}) runs on, until the next deploy takes its place" if idle["running"] else ""
-    return tell(args, commanded, f"{commanded.answer.text}{picture.serving(seen)}{runs_on}")
+    return tell(args, commanded, f"{commanded.answer.text}; {commanded.access.name}{picture.serving(seen)}{runs_on}")

@@ -5,6 +5,7 @@ A change of the router's kind or addresses that cuts something is made only with
 So is drift undone: what somebody else did to the router goes back to what bleen last saw it do, which cuts nothing.
 """
 
+import os
 import shutil
 import sys
 import time
@@ -35,7 +36,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     place, wanted = _wanted(args)
     place.must_be_ours()
-    if note := moved(place, Path(args.file)):
+    if os.path.exists(args.file) and (note := moved(place, Path(args.file))):
         print(f"note: {note}", file=sys.stderr)
     addresses.of_nobody_else(place, wanted)
     if not place.known:
@@ -48,8 +49,9 @@ def run(args: Namespace) -> int:
     elif not _answers(access):
         addresses.usable(place, wanted)
     access.journal.register(access.name, wanted, True)
-    place.remember(Path(args.file))
-    place.comes_from(Path(args.file))
+    if os.path.exists(args.file):  # else it is named by --service, from somewhere else
+        place.remember(Path(args.file))
+        place.comes_from(Path(args.file))
     if args.apply and _answers(access) and (drift := _drift(access)):
         _put_back(args, access, drift)
     _engine(access)
