@@ -229,16 +229,24 @@ SECOND = [
     ("mysql", "UPDATE plans p JOIN seen s ON s.code = p.code SET p.price = 7 WHERE p.price < 2 XOR s.price > 8"),
     ("mysql", "UPDATE plans, seen AS s SET plans.price = s.price + plans.price WHERE s.code = plans.code AND plans.price IS NOT NULL"),
     ("sqlite", "UPDATE plans AS p SET price = s.price, code = s.name FROM seen s WHERE s.code = p.code AND (p.price < 2 OR s.price IS DISTINCT FROM 9)"),
+    (
+        "postgres",
+        "UPDATE plans AS p SET price = s.price, code = upper(s.name) FROM seen s WHERE s.code = p.code AND (p.price < 2 OR s.price IS DISTINCT FROM 9)",
+    ),
+    (
+        "postgres",
+        "UPDATE plans SET price = s.price + plans.price FROM seen s JOIN seen o ON o.code = s.code WHERE s.code = plans.code AND s.name <> ''",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("dialect", "joined"), SECOND)
-def test_an_update_with_its_second_table_in_a_subquery_leaves_the_rows_that_it_left(dialect: Dialect, joined: str, maria: MariaDB) -> None:
-    (safe,) = [each.fix for each in lint(joined, dialect, "backfill") if each.rule == "second-table"]
+def test_an_update_with_its_second_table_in_a_subquery_leaves_the_rows_that_it_left(dialect: Dialect, joined: str, base: Base, maria: MariaDB) -> None:
+    (safe,) = [each.fix for each in lint(joined, dialect, "backfill") if each.rule in ("second-table", "backfill")]
     seen = "CREATE TABLE seen (code varchar(9), name varchar(9), price int); INSERT INTO seen VALUES ('a', 'xy', 9), ('c', 'zz', 1), ('d', 'q', NULL);"
     more = "INSERT INTO plans VALUES ('c', 1), ('d', 0), ('e', NULL);"
-    with maria.database() as other, other.connect() as client, closing(sqlite3.connect(":memory:")) as file:
-        run: Any = client.rows if dialect == "mysql" else file.execute
+    with maria.database() as other, other.connect() as client, base.connect() as db, closing(sqlite3.connect(":memory:")) as file:
+        run: Any = {"postgres": db.execute, "mysql": client.rows, "sqlite": file.execute}[dialect]
         left = []
         for way in (joined, safe):
             for each in split("".join([PLANS, seen, more, way]), dialect):

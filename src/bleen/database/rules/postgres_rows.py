@@ -80,7 +80,8 @@ def update(look: Look, statement: Message) -> Iterator[Finding]:
         yield from _fired(look, name, made.UPDATES)
         return
     unfit = "".join(f"; {why}" for why in _unfit(statement))
-    fix = f"-- backfill.sql\n{sql(statement)}" if not unfit else ""
+    safe = sql(statement) if not unfit else _in_a_subquery(statement)
+    fix = f"-- backfill.sql\n{safe}" if safe else ""
     way = f"let it be the backfill, which goes in batches{unfit}"
     if _everything(statement.where_clause):
         yield look.finding(
@@ -228,7 +229,7 @@ def backfill(look: Look, statement: Message) -> Iterator[Finding]:
         )
         return
     for why in _unfit(statement):
-        yield look.finding("backfill", f"{why}; a backfill is one UPDATE of one table, which bleen does in batches along its key")
+        yield look.finding("backfill", f"{why}; a backfill is one UPDATE of one table, which bleen does in batches along its key", _in_a_subquery(statement))
     yield from _row_locks(look, statement)
     calls = [*functions(statement, FREE), *made.unseen(look, statement), *_as_attributes(look, statement)]
     harmful = [name for name in calls if name.removeprefix("pg_catalog.").startswith(("pg_", "lo_", "dblink", "set_config", "setval"))]
@@ -247,6 +248,39 @@ def _unfit(statement: Message) -> Iterator[str]:
         yield "RETURNING has nobody to return rows to"
     if kind(inner(statement.where_clause)) == "CurrentOfExpr":
         yield "there is no cursor"
+
+
+def _in_a_subquery(statement: Message) -> str:
+    """An UPDATE with what its FROM joins in a subquery of each value, which can be the backfill; empty where that is not surely the same. Where more than one
+    row meets a row, the join takes any of them, and this one fails: a comment says so.
+    """
+    name, alias = statement.relation.relname, statement.relation.alias.aliasname
+    joined = [node for each in statement.from_clause for _, node in walk(each) if kind(node) == "RangeVar"]
+    values = [kind(inner(each.res_target.val)) for each in statement.target_list]
+    unfit = statement.HasField("with_clause") or statement.HasField("returning_clause") or {"MultiAssignRef", "SetToDefault"} & {*values}
+    if not joined or unfit or not statement.HasField("where_clause") or any(name in (each.relname, each.alias.aliasname) for each in joined):
+        return ""
+    alone = pb.UpdateStmt()
+    alone.CopyFrom(statement)
+    alone.relation.ClearField("alias")
+    for _, node in walk(alone):
+        if alias and kind(node) == "ColumnRef" and len(node.fields) > 1 and node.fields[0].string.sval == alias:
+            node.fields[0].string.sval = name
+    one = pb.Node(res_target=pb.ResTarget(val=pb.Node(a_const=pb.A_Const(ival=pb.Integer(ival=1)))))
+    rows = {"from_clause": alone.from_clause, "where_clause": alone.where_clause, "limit_option": pb.LIMIT_OPTION_DEFAULT, "op": pb.SETOP_NONE}
+    met = pb.SelectStmt(target_list=[one], **rows)
+    for each in alone.target_list:
+        value = pb.SelectStmt(target_list=[pb.Node(res_target=pb.ResTarget(val=each.res_target.val))], **rows)
+        each.res_target.val.CopyFrom(_sub_link(value, pb.EXPR_SUBLINK))
+    alone.where_clause.CopyFrom(_sub_link(met, pb.EXISTS_SUBLINK))
+    del alone.from_clause[:]
+    others = ", ".join(quoted(*relation(each)) for each in joined)
+    said = f"-- if no row of {quoted(*relation(statement.relation))} meets more than one of {others}; else say which of them: max(...), or ORDER BY ... LIMIT 1"
+    return f"{said}\n{sql(alone)}"
+
+
+def _sub_link(select: Message, what: int) -> Message:
+    return pb.Node(sub_link=pb.SubLink(sub_link_type=what, subselect=pb.Node(select_stmt=select)))
 
 
 def _everything(where: Message) -> bool:
