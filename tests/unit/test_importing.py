@@ -764,9 +764,10 @@ def test_an_update_over_two_tables_is_left_to_the_linter_where_its_safe_way_goes
 
     assert said(f"{update};\n", "backfill") == ["backfill" if dialect == "postgres" else rule]
     assert said(f"-- bleen: allow {rule} both are small\n{update};\n", "expand") == []
-    first, second = split([("a.sql", f"{update};\nINSERT INTO t (a) VALUES (1);\n")], dialect)
-    assert first.files["backfill.sql"] == f"{update};\n"
-    assert second.files["expand.sql"] == "INSERT INTO t (a) VALUES (1);\n"
+    for updates, table in [(update, "t"), *([("UPDATE t, o SET t.a = 1, o.a = 2 WHERE o.id = t.id", "o")] if dialect == "mysql" else [])]:
+        first, second = split([("a.sql", f"{updates};\nINSERT INTO {table} (a) VALUES (1);\n")], dialect)
+        assert first.files["backfill.sql"] == f"{updates};\n"
+        assert second.files["expand.sql"] == f"INSERT INTO {table} (a) VALUES (1);\n"
     with pytest.raises(Unfit, match=r"^a.sql:2:1: is about rows of which a.sql:1:1 takes some first"):
         split([("a.sql", f"DELETE FROM o;\n{update};\n")], dialect)
 

@@ -43,7 +43,8 @@ def _parts(text: str, sentence: Sentence, dialect: Dialect) -> Iterator[Part]:
                 yield Part("backfill", statement, statement.text, table, fill=_fill(cursor), rows=Rows((("table", *table),), named))
             except SecondTable:
                 fill = Fill(".".join(each.text for each in target), table, {}, None)
-                yield Part("backfill", statement, statement.text, fill=fill, rows=Rows((("table", *table), *named)))
+                both = _tables(sentence.tokens, text)  # MySQL may set columns of either
+                yield Part("backfill", statement, statement.text, fill=fill, rows=Rows((("table", *table), *both)))
         elif first in ("DELETE", "TRUNCATE"):
             table, named = _written(cursor), _tables(sentence.tokens, text)
             several = not cursor.done and cursor.now.word in _SEVERAL
