@@ -160,7 +160,7 @@ class Ledger:
         if why := self.unsheltered():
             told(why)
         else:
-            refuge.keep(self._server, json.dumps([path, before, rights]))
+            refuge.keep(self._server, json.dumps({"path": path, "rows": before, "rights": rights}))
         try:
             yield
         finally:
@@ -177,8 +177,8 @@ class Ledger:
         lies in the refuge is of a moment ago only as long as nobody has done anything since. A database that was emptied since then has nothing to do with it.
         """
         if refuge.used(self._server) and self._dropped() and not self._server.bare() and (text := refuge.kept(self._server)):
-            path, before, rights = json.loads(text)
-            self._write_back(path, before, rights, told)
+            kept = json.loads(text)
+            self._write_back(kept["path"], kept["rows"], kept.get("rights", {}), told)
         refuge.clear(self._server)
 
     def _dropped(self) -> list[str]:
@@ -194,7 +194,7 @@ class Ledger:
             for table, rows in [(each, before[each]) for each in dropped]:
                 for row in rows:
                     self._server.rows(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
-                for role, right, owns in rights[table]:
+                for role, right, owns in rights.get(table, ()):
                     self._server.rows(f"GRANT {right} ON {table} TO {role}")
                     if owns and self._server.rows(_MAY_OWN, [path, role])[0][0]:
                         self._server.rows(f"ALTER TABLE {table} OWNER TO {role}")
