@@ -595,7 +595,7 @@ def test_a_time_of_the_last_change_that_a_backfill_sets_is_warned_of_and_kept_by
     (said,) = Foresight(schema).risks(migration())
     assert "sets seen_at of each row of users that it fills to the time then (ON UPDATE): SET seen_at = seen_at in it keeps" in said
     keeps = migration(expand="ALTER TABLE users ADD COLUMN a INT;", backfill="UPDATE users SET a = 1, Seen_At = seen_at WHERE a IS NULL")
-    assert Foresight(schema).risks(keeps) == []
+    assert "ON UPDATE" not in "".join(Foresight(schema).risks(keeps))
 
 
 TOUCH = "CREATE TRIGGER a_touch BEFORE UPDATE ON users FOR EACH ROW SET NEW.first_name = {}"

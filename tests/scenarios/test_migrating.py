@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -45,14 +46,14 @@ class Registry(Shop):
         return version
 
 
-@pytest.fixture(params=ROUTERS)
-def registry(request: pytest.FixtureRequest, tmp_path: Path, oldest: databases.Postgres) -> Iterator[Registry]:
+@contextmanager
+def behind(router: str, place: Path, oldest: databases.Postgres) -> Iterator[Registry]:
     """Version 1.0 is up, with a thousand people; 1.1, which brings the migration, is there to be deployed."""
     with oldest.database() as name:
         with oldest.connect(name) as db:
             db.execute(people.TABLE)
             db.execute("INSERT INTO people (first_name, last_name) SELECT 'A' || n, 'B' || n FROM generate_series(1, 1000) n")
-        with Registry(tmp_path, request.param, oldest.url(name)) as shop:
+        with Registry(place, router, oldest.url(name)) as shop:
             shop.put("1.0", "old")
             shop.put("1.1", "new", {"0007_full_name": people.FULL_NAME})
             shop.bleen("up")
@@ -60,32 +61,45 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path, oldest: databases.P
             yield shop
 
 
-def test_a_release_changes_the_schema_goes_back_and_forth_and_contracts_and_nobody_notices(registry: Registry, oldest: databases.Postgres) -> None:
+@pytest.fixture
+def registry(tmp_path: Path, oldest: databases.Postgres) -> Iterator[Registry]:
+    with behind("envoy", tmp_path, oldest) as shop:
+        yield shop
+
+
+@pytest.fixture(params=ROUTERS)
+def either(request: pytest.FixtureRequest, tmp_path: Path, oldest: databases.Postgres) -> Iterator[Registry]:
+    """Behind each router, for what moves users while the schema changes."""
+    with behind(request.param, tmp_path, oldest) as shop:
+        yield shop
+
+
+def test_a_release_changes_the_schema_goes_back_and_forth_and_contracts_and_nobody_notices(either: Registry, oldest: databases.Postgres) -> None:
     """Both versions under load, forwards, back, forwards, contract: 0 failed statements, 0 failed requests, 0 rows lost or diverged."""
-    with people.Users(registry.listen) as users:
+    with people.Users(either.listen) as users:
         until("1.0 is used", users.seen("1.0"))
-        registry.bleen("deploy", "1.1")
+        either.bleen("deploy", "1.1")
         until("1.1 is used", users.seen("1.1"))
-        registry.bleen("rollback")
+        either.bleen("rollback")
         until("1.0 is used again", users.seen("1.0"))
-        registry.bleen("wait", code=4)
-        registry.bleen("deploy", "1.1")
+        either.bleen("wait", code=4)
+        either.bleen("deploy", "1.1")
         until("1.1 is used again", users.seen("1.1"))
-        shut = registry.bleen("migrate", "contract", "--yes", "--json", code=1).json
+        shut = either.bleen("migrate", "contract", "--yes", "--json", code=1).json
         assert any("the rollback window of release 3 (1.1) is open" in why for why in shut["waits"])
-        registry.bleen("retire")
-        registry.bleen("wait", "--until", "completed")
-        (pending,) = registry.status()["pending"]
+        either.bleen("retire")
+        either.bleen("wait", "--until", "completed")
+        (pending,) = either.status()["pending"]
         assert pending["migration"] == "0007_full_name"
-        assert registry.bleen("migrate", "contract", "--yes", "--json").json["contracted"] == ["0007_full_name"]
+        assert either.bleen("migrate", "contract", "--yes", "--json").json["contracted"] == ["0007_full_name"]
         until("1.1 is used after the contract", users.seen("1.1"))
     assert users.failed == []
     assert users.asked > 200
-    with oldest.connect(registry.environ["DATABASE_URL"].rpartition("/")[2]) as db:
+    with oldest.connect(either.environ["DATABASE_URL"].rpartition("/")[2]) as db:
         kept = {id: tuple(name.split(" ")) for id, name in db.execute("SELECT id, full_name FROM people")}  # type: ignore[attr-defined]
     assert {id: kept[id] for id in users.known} == users.known
     assert all(kept[n] == (f"A{n}", f"B{n}") for n in range(1, 1001))
-    assert registry.status()["pending"] == []
+    assert either.status()["pending"] == []
 
 
 def test_after_the_contract_a_version_that_needs_the_old_shape_is_refused(registry: Registry) -> None:
@@ -125,21 +139,21 @@ def test_a_statement_that_fails_aborts_the_release_and_the_report_says_which(reg
     assert 'relation "nobody" does not exist' in said.text
 
 
-def test_a_rollback_tells_what_the_new_version_wrote(registry: Registry) -> None:
+def test_a_rollback_tells_what_the_new_version_wrote(either: Registry) -> None:
     """The report says how many rows green wrote and that each is readable by blue."""
-    registry.bleen("deploy", "1.1")
-    with people.Users(registry.listen) as users:
+    either.bleen("deploy", "1.1")
+    with people.Users(either.listen) as users:
         until("1.1 is used", users.seen("1.1"))
     assert users.failed == []
-    registry.bleen("rollback")
-    registry.bleen("wait", code=4)
-    events = registry.journal.events(registry.release.id)
+    either.bleen("rollback")
+    either.bleen("wait", code=4)
+    events = either.journal.events(either.release.id)
     (written,) = events[-1].facts["written"].values()
     assert written["written"] >= len(users.known)
     assert written["unreadable"] == 0
     told = f"1.1 wrote {written['written']} rows of 0007_full_name, people (first_name+last_name <-> full_name), and 1.0 reads them all"
-    assert told in registry.bleen("history", str(registry.release.id.number)).out
-    assert told in registry.bleen("wait", code=4).out
+    assert told in either.bleen("history", str(either.release.id.number)).out
+    assert told in either.bleen("wait", code=4).out
 
 
 def test_the_plan_shows_what_becomes_of_the_schema_and_touches_nothing(registry: Registry) -> None:
