@@ -6,11 +6,11 @@ import pytest
 from test_reverting import UNDONE
 
 from bleen.cli import main
-from bleen.database.importing import revert_sql
 from bleen.database.operations import from_words, migrations
 from bleen.database.reverting import derived
 from bleen.database.reverting.way_back import lint
 from bleen.database.statements import DIALECTS, Dialect
+from bleen.database.written import revert_sql
 from operation_cases import CASES, Case
 
 COLUMN = "ALTER TABLE users ADD COLUMN x int;"

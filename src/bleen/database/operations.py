@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, get_origin, get_type_hints
 
 from bleen.database import reverting
-from bleen.database.importing import Imported, lint, pair_toml, revert_sql, settings
+from bleen.database.importing import Imported, lint
 from bleen.database.migration import Locks, Pace
 from bleen.database.statements import Dialect
 from bleen.database.wording import Wording, wording
+from bleen.database.written import pair_toml, revert_sql, settings
 from bleen.errors import UserError
 
 

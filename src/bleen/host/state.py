@@ -149,6 +149,19 @@ def holding(record: str) -> Place | None:
     return next((Place(p.name, p.parent.parent) for p in found), None)
 
 
+def copies() -> set[int]:
+    """Every process of a copy, with all that came of it, of whatever service and state of this host."""
+    from bleen.host import launch, processes
+
+    living = (holding(record) for record in processes.variables(launch.MARK).values())
+    pids: set[int] = set()
+    for at in {root(), *(place.root for place in living if place)}:
+        for record in at.glob("services/*/environments/*/[0-9]*.json"):
+            with suppress(Unavailable, PermissionError):  # of one that cannot be read nobody can tell
+                pids.update(each.pid for each in launch.remains(record))
+    return pids
+
+
 def chosen(at: Path, *words: str) -> str:
     """A command line of bleen with the state at this root, whatever the shell has set."""
     import shlex

@@ -32,13 +32,13 @@ def run(args: Namespace) -> int:
         plan, unchanged = planned.plan, planning.unchanged(planned)
         if unchanged:
             already, well = planning.serves_already(planned)
+        notes = [] if well else [already]
         newest = access.journal.latest(access.name)
         busy = planning.in_the_way(access, newest, args.version)
         if busy and unchanged and newest and (newest.halted or newest.phase is not Phase.HOLDING):
             code = exits.HALTED if newest.phase is Phase.HOLDING else exits.BUSY
             already = f"`deploy` would be refused now (exit {code}): {busy}"
         refused = {exits.USAGE: changed, exits.BUSY: busy}
-        notes = [] if well else [already]
     refusals = [f"`deploy` would be refused now (exit {code}): {why}" for code, why in refused.items() if why]
     plan = plan._replace(warnings=(*plan.warnings, *refusals, *notes))
     if args.json:

@@ -4,9 +4,7 @@ What adds is expand, an UPDATE is a backfill, what takes away is contract. Where
 say the same while two versions run: a ``[[sync]]``. What is about the same rows keeps its order, or is refused.
 """
 
-import json
 import re
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
@@ -15,7 +13,9 @@ from bleen.database import tokens as sql_tokens
 from bleen.database.migration import speaks_of
 from bleen.database.rules import Script, lint_release
 from bleen.database.rules.findings import PHASES, Finding, Phase
+from bleen.database.rules.overrides import allows
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable
+from bleen.database.written import pair_toml, revert_sql, settings
 from bleen.errors import UserError
 
 _HALF = re.compile(r"(?:migrate:|\+\w+ +|rambler +|//@)?(?P<which>up|down|undo|rollback)(?: migration)?(?: \w+:\w+| notransaction)?|changeset .*", re.I)
@@ -82,6 +82,7 @@ class Rows(NamedTuple):
 
 
 ANY: Names = ("table",)
+"""Whatever table: see ``_may_be``."""
 
 
 class Part(NamedTuple):
@@ -336,7 +337,7 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
     found = []
     for each in placed:
         part = each.part
-        if part.phase == "backfill" and _ALLOWED.search(each.text):
+        if part.phase == "backfill" and allows(each.text, _UPDATES):
             part = part._replace(phase="expand", fill=None)
         for thing in (*part.makes, *part.brings, *(new for _, new in part.renames)):
             if thing not in made and (gone := next((drop for name, drop in dropped.items() if _may_be(thing, name)), None)):
@@ -365,9 +366,8 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
     return found
 
 
-_ALLOWED = re.compile(r"bleen:\s*allow\s+(?:update-outside-backfill|whole-table-update|second-table)\b", re.IGNORECASE)
-"""That an UPDATE is to run where it stands."""
-
+_UPDATES = ("update-outside-backfill", "whole-table-update", "second-table")
+"""The rules that would have an UPDATE be a backfill: one that an override allows runs where it stands."""
 
 _OVERTAKES = (
     "is about rows of which {before} takes some first; but that goes to contract, and this to {phase}, which runs before it: write it before that if it comes"
@@ -556,55 +556,6 @@ def _whole(files: dict[str, str], pairs: Sequence[_Pair], notes: Sequence[str]) 
     """One migration, with its migration.toml."""
     files["migration.toml"] = settings([pair_toml(p.fill.table, p.old, p.new, {n: p.fill.forward(n) for n in p.new}, p.backward) for p in pairs])
     return Imported({name: text for name, text in files.items() if text}, tuple(notes))
-
-
-def revert_sql(back: reverting.Revert) -> str:
-    """The text of a revert.sql, from what is derived."""
-    if back.stays:
-        open_ = "".join(f"-- expand.sql:{at.line}: {why}\n" for at, why in back.stays)
-        rest = f"-- beside what is known, newest first, a comment until then:\n{textwrap.indent(back.text, '-- ')}" if back.statements else ""
-        way = f"-- or, if there is no way back: {reverting.MARK.removeprefix('-- ')} REASON\n"
-        return f"-- Undoes expand.sql, until contract. To be written:\n{open_}{rest}{way}"
-    return (
-        f"-- Undoes expand.sql, until contract.\n{back.text}"
-        if back.statements
-        else "-- There is nothing to undo but a [[sync]] of migration.toml, if there is one.\n"
-    )
-
-
-def settings(pairs: Sequence[str], description: str = "") -> str:
-    """The text of a migration.toml."""
-    return f"description = {quoted(description)}  # what `plan` and `status` say\n" + "".join(f"\n{pair}" for pair in pairs)
-
-
-def pair_toml(table: str, old: Sequence[str], new: Sequence[str], forward: Mapping[str, str], backward: Mapping[str, str]) -> str:
-    """A [[sync]]; an expression that is empty is to be written by a person, and until then the migration is refused."""
-    told = ", ".join(new)
-    todo = f"# TODO: an expression over {told} for each. Without it, neither the old version nor a rollback can read what the new one writes.\n"
-    open_ = "" if all(backward.values()) else todo
-    return f"""\
-# While both versions run, {", ".join(old)} and {told} say the same, whoever writes: until contract.
-[[sync]]
-table = {quoted(table)}
-old = [{", ".join(map(quoted, old))}]
-new = [{", ".join(map(quoted, new))}]
-# forward: {told} from {", ".join(old)}
-forward = {_inline(forward)}
-# backward: {", ".join(old)} from {told}
-{open_}backward = {_inline(backward)}
-on_conflict = "new"  # who writes both sides at once, and names no environment: "new" or "old" counts, or "error"
-# lossy = true       # declares that old -> new -> old may give another value; undeclared, `migrate expand` counts such rows and refuses
-"""
-
-
-def _inline(expressions: Mapping[str, str]) -> str:
-    keys = {name: name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name) for name in expressions}
-    return "{ " + ", ".join(f"{keys[name]} = {quoted(text)}" for name, text in expressions.items()) + " }"
-
-
-def quoted(text: str) -> str:
-    """A string of TOML."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _gap(between: str) -> str:

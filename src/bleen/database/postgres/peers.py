@@ -6,12 +6,10 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
-from bleen.errors import Unavailable
-from bleen.host import launch, processes, state
+from bleen.host import processes, state
 from bleen.host.files import user
 from bleen.host.launch import MARK
 
@@ -48,7 +46,7 @@ def strangers(ends: Sequence[End]) -> Iterator[str]:
     What bleen has started, and all that comes of that, is told by the environment that each gets, or by its place among the processes of a copy: an
     application may clean its environment, or write over it, and so may a pooler.
     """
-    started = cache(_started)
+    started = cache(state.copies)
     unix = processes.unix_peers() if any(end.port < 0 for end in ends) else {}
     found = [_sockets(end, unix) for end in ends]
     holders = processes.holders({inode for sockets in found for inode in sockets})
@@ -70,14 +68,3 @@ def _sockets(end: End, unix: Mapping[str, str]) -> Mapping[str, int | None]:
     if not processes.command_line(end.pid).startswith("postgres"):  # the server is elsewhere, and the number is another one's here
         return {}
     return {unix[inode]: None for inode in processes.descriptors(end.pid, set(unix))}
-
-
-def _started() -> set[int]:
-    """Every process of a copy, of whatever service and state of this host."""
-    living = (state.holding(record) for record in processes.variables(MARK).values())
-    pids: set[int] = set()
-    for root in {state.root(), *(place.root for place in living if place)}:
-        for record in root.glob("services/*/environments/*/[0-9]*.json"):
-            with suppress(Unavailable, PermissionError):  # of one that cannot be read nobody can tell
-                pids.update(each.pid for each in launch.remains(record))
-    return pids

@@ -34,6 +34,11 @@ class Override(NamedTuple):
     statement: Statement | None
 
 
+def allows(text: str, rules: Container[str]) -> bool:
+    """Whether a text with its comments has an override of one of these rules, whatever the reason."""
+    return any(said["rule"] in rules for said in re.finditer(r"bleen:\s*allow\s+(?P<rule>[\w-]+)", text))
+
+
 def applied(findings: Sequence[Finding], text: str, file: str, dialect: Reader, rules: Iterable[str], unasked: Container[str] = ()) -> list[Finding]:
     """What is left of the findings in a file, and what is wrong with its overrides; ``rules`` are those that may be named, ``unasked`` those of them of which
     nobody knows here whether a statement breaks them.
