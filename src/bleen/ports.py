@@ -189,6 +189,10 @@ class Migrator(Protocol):
         """
         ...
 
+    def down(self) -> None:
+        """Ends whatever of this is under way, as production ends; nothing under way is success. The next call goes on with it."""
+        ...
+
 
 class Providers(NamedTuple):
     """What drives one service, as wired for one plan."""

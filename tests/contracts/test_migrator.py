@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -61,7 +62,7 @@ class Database:
             until("nobody is connected", lambda: not other.execute("SELECT FROM pg_stat_activity WHERE datname = %s", [self.base.name]).fetchall())
 
     def programs(self) -> list[Process]:
-        return [each for name in ("expand", "contract", "account") for each in launch.remains(self.place / f"{name}.json")]
+        return [each for name in ("expand", "contract", "account", "tidy") for each in launch.remains(self.place / f"{name}.json")]
 
 
 @pytest.fixture
@@ -228,6 +229,20 @@ def test_cancelling_ends_it_at_once_and_what_was_done_stays(database: Database) 
     assert state(database) == [(NAME, "expanding")]
     database.let_go()
     assert done(lambda memo: database.migrator().expand([NEW, OLD], memo))["expanded"] == [NAME]
+
+
+def test_nothing_of_it_is_at_work_once_production_has_ended(database: Database) -> None:
+    """`down` ends production: neither an expand, nor a contract, nor a count goes on behind it."""
+    migrator, _, expand = expanding(database)
+    migrator.down()
+    assert not expand.alive
+    database.let_go()
+    done(lambda memo: migrator.expand([NEW, OLD], memo))
+    for work in (migrator.contract, migrator.account, migrator.tidy):
+        begun(partial(work, [NEW]))
+        until("it has begun", database.programs)
+        migrator.down()
+        assert not database.programs()
 
 
 def test_a_database_that_comes_back_is_gone_on_with_and_until_then_the_reason_is_told(database: Database) -> None:

@@ -293,6 +293,20 @@ def test_a_release_that_is_taken_down_in_the_smoke_tests_of_the_old_version_take
     assert registry.reached("HOLDING", "ABORTED").phase == "HOLDING"
 
 
+def test_what_changes_the_schema_ends_with_production_and_goes_on_with_it(registry: Registry, base: Base) -> None:
+    """`down` ends production; `bleen up` goes on with a release that was under way."""
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    with base.connect() as reader, reader.transaction():
+        reader.execute("LOCK TABLE people IN ACCESS SHARE MODE")
+        deploy = registry.start("deploy", "1.1")
+        until("it waits for the lock", lambda: registry.release.phase == "EXPANDING" and "a lock was not given" in registry.bleen("status").out)
+        registry.bleen("down", "--yes")
+        deploy.ended()
+        assert registry.processes() == []
+    registry.bleen("up")
+    assert registry.reached("HOLDING", "ABORTED").phase == "HOLDING"
+
+
 def test_a_release_whose_new_version_never_starts_leaves_the_schema_expanded_and_pending(registry: Registry, base: Base) -> None:
     registry.put("1.1", "new", {NAME: people.FULL_NAME})
     (registry.releases / "1.1" / "app.py").write_text("raise SystemExit(1)\n")

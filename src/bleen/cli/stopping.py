@@ -42,7 +42,7 @@ def stop_router(access: Access) -> None:
 
 
 def stop_everything(access: Access) -> None:
-    """Closes the listener, then ends every environment; `bleen up` starts again what should run, and a check that was under way."""
+    """Closes the listener, then ends every environment; `bleen up` starts again what should run, and what was under way."""
     service, newest = hold(access), access.journal.latest(access.name)
     if newest is not None:
         _put_off(access, service, newest)
@@ -53,8 +53,10 @@ def stop_everything(access: Access) -> None:
 
 
 def _put_off(access: Access, service: Service, release: Release) -> None:
-    """Ends a check that is under way, as what it asks is about to end; it is taken again from its beginning."""
+    """Ends a change of the schema, which is gone on with later, and a check that is under way, which is taken again from its beginning."""
     providers = access.providers(release)
+    if providers.migrator:
+        providers.migrator.down()
     if release.phase is Phase.TESTING and providers.check:
         providers.check.cancel(release.memo)
         access.journal.commit(release, release._replace(memo={}), None, service)

@@ -12,6 +12,7 @@ PATIENCE = 60.0
 """Seconds for which a database that does not answer is asked again: what a failover takes."""
 LONGEST = 300.0
 _TOLD = "the database to be told which environments are left"
+_ERRANDS = ("expand", "contract", "account", "tidy")
 _AGAIN = 3
 """How often an errand that was killed is begun again: the ledger knows how far it came."""
 
@@ -72,6 +73,11 @@ class Migrator:
         spec = {"do": "tidy", "patience": 0.0, "around": self._around(environments)}
         begun = self._plan.get("expands", self._plan["migrations"])
         return self._go("tidy", spec, memo, "what the expand left half done to be taken away" if begun else _TOLD)
+
+    def down(self) -> None:
+        """See ``ports.Migrator``."""
+        for name in _ERRANDS:
+            Errand(self._place, name, "", {}).cancel()
 
     def _around(self, environments: Sequence[Shipping]) -> Mapping[str, Any]:
         """See ``gate.Around``."""

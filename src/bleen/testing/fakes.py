@@ -163,6 +163,9 @@ class FakeMigrator:
         why = self._database.get("broken", "")
         return Verdict(Result.INCONCLUSIVE if why else Result.PASS, why, ({},))
 
+    def down(self) -> None:
+        self.cancelled += 1
+
     def _go(self, what: str, memo: Memo, work: Callable[[], Row]) -> Verdict | NotYet:
         if not memo.get("begun") or self._database.get("held"):
             return NotYet(f"the database, to {what}", 0.05, memo={"begun": True})
