@@ -142,6 +142,11 @@ class Release(NamedTuple):
             return {self.environment: share} | ({self.plan.old: 100 - share} if self.plan.old and share < 100 else {})
         return None
 
+    @property
+    def split(self) -> bool:
+        """Whether users are on both versions, by a step of the promotion."""
+        return self.phase in (Phase.PROMOTING, Phase.BAKING) and self.plan.old is not None and self.plan.steps[self.step].share < 100
+
 
 class Event(NamedTuple):
     """What happened. Folding a release's events gives its row's ``phase``, ``step``, ``moved`` and ``halted``."""
@@ -330,11 +335,12 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
     text = ""
     if verb is Verb.PROMOTE and phase in UNMOVED and phase is not Phase.AWAITING_PROMOTION:
         text = f"{plan.version} cannot be promoted yet: it is in {phase}; wait for AWAITING_PROMOTION"
-    elif verb is Verb.PROMOTE and (phase in RETURNING or phase in (Phase.ABORTED, Phase.ROLLED_BACK, Phase.CLOSED)):
+    elif verb in (Verb.PROMOTE, Verb.ROLLBACK) and phase is Phase.CLOSED:
+        text = f"release {release.id.number} is closed: `bleen status` shows what serves, and `bleen deploy VERSION` brings another"
+    elif verb is Verb.PROMOTE and (phase in RETURNING or phase in (Phase.ABORTED, Phase.ROLLED_BACK)):
         text = f"{plan.version} cannot be promoted any more ({phase}); {stuck or f'`bleen deploy {plan.version}` tries again'}"
     elif verb in (Verb.ABORT, Verb.ROLLBACK) and phase in BEYOND and not (verb is Verb.ABORT and release.ended):
-        ends = "`bleen close` ends this, then " if release.halted else ""
-        text = f"the rollback window is closed: nothing was changed; {ends}{way_back(plan)}" if plan.old else _first(release)
+        text = f"the rollback window is closed: nothing was changed; {way_back(release)}" if plan.old else _first(release)
     elif verb is Verb.ABORT and release.moved and phase in RETURNING:
         text = f"{plan.version} is being taken back already ({phase}): nothing was changed; {stuck or '`bleen wait` waits for it'}"
     elif verb is Verb.ABORT and release.moved and not release.ended:
@@ -347,23 +353,24 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
         text = f"there is no rollback window to close: release {release.id.number} is in {phase}"
     elif verb is Verb.CLOSE and phase is not Phase.CLOSED and not release.halted:
         text = f"only a halted release can be closed: release {release.id.number} is in {phase}"
-    elif verb is Verb.ROLLBACK and phase is Phase.CLOSED:
-        text = f"release {release.id.number} is closed: `bleen deploy {plan.old_version or plan.version}` is the way on"
     return Answer(ask.number, False, text) if text else None
 
 
 def ways_on(release: Release) -> str:
-    """What a person may do about a release that is halted: who cannot go back is not told to."""
+    """What a person may do about a release that is halted: who cannot go back is not told to, and what users are on two versions of cannot be closed."""
+    if release.split:
+        return "`bleen resume` or `bleen rollback`"
     back = release.phase in UNMOVED or (release.plan.old is not None and release.phase in (*REVERSIBLE, Phase.ROLLING_BACK))
     return "`bleen resume`, `bleen rollback` or `bleen close`" if back else "`bleen resume` or `bleen close`"
 
 
-def way_back(plan: Plan) -> str:
+def way_back(release: Release) -> str:
     """How to return to the old version once it is given up. The database alone knows whether a contract that forbids it has been done: it is named."""
+    plan, ends = release.plan, "`bleen close` ends this, then " if release.halted else ""
     before = plan.database.get("before", ())
     foreign = [name for name in plan.database.get("contracts", ()) if name not in before]
     unless = f", unless what it needs was contracted ({', '.join(foreign)}): `bleen migrate status`" if foreign else ""
-    return f"`bleen deploy {plan.old_version}` is the way back{unless}"
+    return f"{ends}`bleen deploy {plan.old_version}` is the way back{unless}"
 
 
 def _first(release: Release) -> str:

@@ -203,6 +203,23 @@ def test_a_service_that_comes_from_another_file_than_until_now_says_so(shop: Sho
     assert "note: shop" not in shop.bleen("plan", shop.ship("1.1")).out
 
 
+def test_a_file_with_a_fault_becomes_nobody_s_whatever_service_is_named_beside_it(shop: Shop, tmp_path: Path) -> None:
+    """A `bleen rollback` in that directory moved the users of the service that was named."""
+    shop.up("1.0")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "bleen.yaml").write_text(f"{shop.file.read_text().rstrip()[:-1]}, nix: 1}}")
+    words = ("-f", str(other / "bleen.yaml"))
+    assert "shop comes up with the settings that it had" in shop.bleen("up", "--service", "shop", *words).err
+    assert "no service is known for" in shop.bleen("rollback", *words, code=2).err
+    elsewhere = {"BLEEN_STATE": str(tmp_path / "elsewhere")}
+    shop.file.write_text((other / "bleen.yaml").read_text())
+    for named in ((), ("--service", "shop")):
+        assert f"it is known under another BLEEN_STATE than {tmp_path}/elsewhere" in shop.bleen("up", *named, code=2, environ=elsewhere).err
+    (other / "bleen.yaml").unlink()
+    assert "shop is up on" in shop.bleen("up", "--apply", "--service", "shop", *words).out
+
+
 def test_an_old_process_on_a_port_does_not_pass_for_the_new_version(shop: Shop) -> None:
     """ "A target is healthy only if the listening socket belongs to its own process tree: an old process on the port must not pass for the new one." """
     shop.up("1.0").configure(checks={"health": {"path": "/health", "interval": "100ms", "timeout": "2s"}})

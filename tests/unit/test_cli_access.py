@@ -19,13 +19,14 @@ import pytest
 from bleen import config, wiring
 from bleen.cli import access, addresses, main, picture, planning
 from bleen.cli.access import Access
-from bleen.cli.verbs import deploy
+from bleen.cli.verbs import deploy, doctor
 from bleen.errors import Refused, UserError
 from bleen.host import processes
 from bleen.host.files import write_durably
 from bleen.host.processes import me
 from bleen.host.state import Place
 from bleen.lifecycle import Phase, Verb
+from bleen.model import Routing
 from bleen.ports import Holder
 from bleen.testing.fakes import FakeMigrator
 from bleen.testing.interrupt import fork
@@ -195,6 +196,23 @@ def test_status_says_that_a_version_to_which_a_rollback_did_not_get_is_well_by_n
     assert picture.of(access)["rollback"]["reason"] == f"1.0 is well by now, and `bleen resume` goes back to it; release 2 halted: {halted}"
     service.router.kill()
     assert picture.of(access)["rollback"]["reason"] == halted  # which may be the router, for which nobody knows whether `resume` gets it back
+    service.close()
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_nobody_is_sent_to_a_rollback_that_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, well: bool) -> None:
+    service = FakeService(tmp_path)
+    service.stand()
+    newest = service.deploy("1.1", Phase.HOLDING)
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    if not well:
+        service.platform.sicken("1.0", "crashed 4 times")
+    service.router.drift(Routing({newest.environment: 50}))
+    access = Access(service.place, service.journal)
+    assert ("`bleen rollback` returns to it at once" in planning.in_the_way(access, newest, "1.0")) is well
+    service.journal.register(NAME, {"kind": "fake", "listen": "127.0.0.1:1"}, True)
+    (way,) = (found.to_do for found in doctor._running(access) if found.what.startswith("drift: "))
+    assert ("`bleen rollback` goes ahead all the same" in way) is well
     service.close()
 
 

@@ -788,8 +788,9 @@ def test_close_keeps_nothing_for_the_truth_that_nobody_can_name(service: FakeSer
     service.platform.kill(GREEN)
     service.drive()
     truth = service.router.truth()
-    service.router.drift(truth._replace(unknown="the preview listener was closed by hand"))
+    service.router.drift(truth._replace(unknown="the preview listener was closed by hand", preview=GREEN))
     assert service.ask(Verb.CLOSE).obeyed
+    assert service.service.confirmed == truth, "a preview of what serves would be drift that nothing ends"
     service.router.drift(truth)
     service.platform.recover(GREEN)
     assert service.router.routing().same_production(service.service.confirmed)
@@ -840,7 +841,10 @@ def test_close_is_refused_while_traffic_is_split_and_names_the_way_out(service: 
     service.platform.kill(GREEN)
     assert service.drive().halted
     answer = service.ask(Verb.CLOSE)
-    assert (answer.obeyed, "`bleen rollback --force`" in answer.text) == (False, True)
+    assert (answer.obeyed, "`bleen rollback` ends that first" in answer.text) == (False, True)
+    assert service.ask(Verb.ROLLBACK).obeyed
+    assert service.drive().phase is P.ROLLING_BACK, "neither is well"
+    assert "`bleen rollback --force` ends that first" in service.ask(Verb.CLOSE).text
     assert service.ask(Verb.ROLLBACK, {"force": True}).obeyed
     assert service.drive().phase is P.ROLLED_BACK
 

@@ -23,6 +23,7 @@ from bleen.lifecycle import (
     halt,
     obey,
     settled,
+    way_back,
     ways_on,
 )
 from bleen.model import Done, Environment, Failed
@@ -58,7 +59,8 @@ ANSWERS: dict[Verb, dict[str, tuple[tuple[Phase, ...], str]]] = {
         CHANGES: ((P.AWAITING_PROMOTION,), "is being promoted"),
         ALREADY: ((*REVERSIBLE, *BEYOND), "1.1 is promoted already"),
         REFUSED: ((P.PLANNED, P.EXPANDING, P.PROVISIONING, P.TESTING), "wait for AWAITING_PROMOTION"),
-        "refused for good": ((*RETURNING, P.ABORTED, P.ROLLED_BACK, P.CLOSED), "`bleen deploy 1.1` tries again"),
+        "refused for good": ((*RETURNING, P.ABORTED, P.ROLLED_BACK), "`bleen deploy 1.1` tries again"),
+        "refused, closed": ((P.CLOSED,), "`bleen status` shows what serves"),
     },
     V.ABORT: {
         CHANGES: (UNMOVED, "users saw nothing"),
@@ -74,7 +76,7 @@ ANSWERS: dict[Verb, dict[str, tuple[tuple[Phase, ...], str]]] = {
         "already there": ((P.UNDOING, P.ROLLED_BACK), "already on 1.0"),
         "already aborted": ((P.ABORTED,), "aborted already"),
         REFUSED: (BEYOND, "`bleen deploy 1.0` is the way back"),
-        "refused, closed": ((P.CLOSED,), "`bleen deploy 1.0` is the way on"),
+        "refused, closed": ((P.CLOSED,), "`bleen status` shows what serves"),
     },
     V.RETIRE: {
         CHANGES: ((P.HOLDING,), "1.0 is being retired"),
@@ -115,6 +117,15 @@ def test_who_meets_a_rollback_that_halted_is_told_what_ends_that(verb: Verb) -> 
 )
 def test_who_cannot_go_back_is_not_told_to(phase: Phase, plan: Plan, back: bool) -> None:
     assert ("`bleen rollback`" in ways_on(release(phase, plan))) is back
+
+
+def test_who_has_users_on_two_versions_is_not_told_to_close() -> None:
+    """Which is refused as long as the traffic is split."""
+    steps = PLAN._replace(steps=(Step(10, 1.0), Step(100, 1.0)))
+    assert ways_on(release(P.BAKING, steps)) == "`bleen resume` or `bleen rollback`"
+    assert "`bleen close`" in ways_on(release(P.BAKING, steps, step=1))
+    halted = release(P.RETIRING, halted="the router says something else")
+    assert way_back(halted) == "`bleen close` ends this, then `bleen deploy 1.0` is the way back"
 
 
 def every_answer() -> Iterator[tuple[Verb, Phase, str, str]]:

@@ -135,7 +135,7 @@ def _rollback(
     if newest is None or newest.phase not in REVERSIBLE:
         reason = "no release has been promoted" if newest is None else f"no rollback window is open: release {newest.id.number} is in {newest.phase}"
         if newest is not None and newest.phase in BEYOND and newest.plan.old:
-            reason = f"the rollback window is closed; {way_back(newest.plan)}"
+            reason = f"the rollback window is closed; {way_back(newest)}"
         return {"ready": False, "to": None, "reason": reason}
     old, version = newest.plan.old, newest.plan.old_version
     if old is None:

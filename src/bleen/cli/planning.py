@@ -111,7 +111,8 @@ def in_the_way(access: Access, earlier: Release | None, version: str) -> str:
         return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or `bleen deploy --replace` aborts it first"
     if earlier.phase is Phase.HOLDING:
         left = show.span((earlier.until or access.journal.now()) - access.journal.now())
-        back = "; `bleen rollback` returns to it at once" if version == earlier.plan.old_version else ""
+        ready = version == earlier.plan.old_version and picture.of(access)["rollback"]["ready"]
+        back = "; `bleen rollback` returns to it at once" if ready else ""
         return f"{name} keeps {earlier.plan.old_version} warm for {left} more{back}; `bleen deploy --end-window` gives that up"
     if earlier.phase in REVERSIBLE:
         return f"{name} is in {earlier.phase}; wait for it with `bleen wait`{', or take it back with `bleen rollback`' if earlier.plan.old else ''}"

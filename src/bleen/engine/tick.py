@@ -123,13 +123,13 @@ class Engine:
         if now.phase is Phase.CLOSED and release.phase is not Phase.CLOSED:
             try:
                 routing = self.providers(service, release).router.routing()
-                refused = _no_truth(routing, service)
+                refused = _no_truth(routing, service.confirmed, release)
             except Unavailable as error:
                 refused = f"what the router serves cannot be asked: {error}"
             if refused:
                 now, event, answer = release, None, Answer(ask.number, False, f"{refused}; nothing was changed")
             else:
-                service = service._replace(confirmed=routing._replace(unknown=""))  # which is no truth to be kept: drift could never end
+                service = service._replace(confirmed=_kept(routing))
         self.journal.commit(release, now, event, service, answer)
         return 0.0
 
@@ -218,10 +218,17 @@ class Engine:
         return 0.0
 
 
-def _no_truth(routing: Routing, service: Service) -> str:
+def _kept(routing: Routing) -> Routing:
+    """What a router does without what is never the truth: kept, it would be drift that nothing ends."""
+    return routing._replace(unknown="", preview=None if routing.preview in routing.serving else routing.preview)
+
+
+def _no_truth(routing: Routing, confirmed: Routing, release: Release) -> str:
     """Why what the router does cannot be taken as the truth, and what ends that; empty if it can."""
     if len(routing.serving) > 1:
-        way = "`bleen rollback --force`" if routing.same_production(service.confirmed) else "`bleen up --apply`"
+        way = "`bleen up --apply`"
+        if len(confirmed.serving) > 1 and release.phase in (*REVERSIBLE, Phase.ROLLING_BACK):
+            way = "`bleen rollback --force`" if release.phase is Phase.ROLLING_BACK else "`bleen rollback`"
         return f"traffic is split between two environments: {way} ends that first"
     if routing.unknown and not routing.serving:
         return f"what the router serves cannot be told ({routing.unknown}): `bleen up --apply` undoes what is not ours"

@@ -116,25 +116,33 @@ class Place:
             write_durably(note, text)
 
 
+class Unknown(UserError):
+    """No service is known by a name or a path; ``elsewhere`` says that one is under another state of this host, where something of it runs, if it is."""
+
+    def __init__(self, what: str, elsewhere: str, way: str) -> None:
+        super().__init__(f"{what}: {elsewhere or way}")
+        self.elsewhere = elsewhere
+
+
 def find(file: Path) -> Place:
     """The place of the service that a bleen.yaml was last used for. The file itself is not read and need not be there any more.
 
-    Raises UserError if no service is known by that path.
+    Raises Unknown if there is none.
     """
     service, _, _ = (text_of(_note(file)) or "").partition("\n")
     if not service:
         way = _elsewhere(lambda other: text_of(_note(file, other)) is not None)
         known = f"--service names one of {', '.join(services())}" if services() else f"there is none yet under {root()}"
-        raise UserError(f"no service is known for {os.path.abspath(file)}: {way or f'`bleen up` makes one known; {known}'}")
+        raise Unknown(f"no service is known for {os.path.abspath(file)}", way, f"`bleen up` makes one known; {known}")
     return named(service)
 
 
 def named(service: str) -> Place:
-    """The place of a service. Raises UserError if there is none."""
+    """The place of a service. Raises Unknown if there is none."""
     place = Place(service)
     if "/" in service or not place.known:
         way = elsewhere(service) if "/" not in service else ""
-        raise UserError(f"no service {service!r} under {root()}: {way or 'run `bleen up` with its bleen.yaml first'}")
+        raise Unknown(f"no service {service!r} under {root()}", way, "run `bleen up` with its bleen.yaml first")
     return place
 
 

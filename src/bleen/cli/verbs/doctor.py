@@ -224,6 +224,7 @@ def _running(access: Access) -> Iterator[Finding]:
     else:
         yield Finding("ok", "a resident engine watches")
     if seen["drift"] and router["answers"]:
-        yield Finding("no", f"drift: {seen['drift']}", "find who changed the router; `bleen up --apply` undoes it, `bleen rollback` goes ahead all the same")
+        back = ", `bleen rollback` goes ahead all the same" if seen["rollback"]["ready"] else ""
+        yield Finding("no", f"drift: {seen['drift']}", f"find who changed the router; `bleen up --apply` undoes it{back}")
     if seen["release"] and seen["release"]["halted"]:
         yield Finding("no", f"release {seen['release']['number']} is halted: {seen['release']['halted']}", ways_on(access.newest()))

@@ -34,11 +34,12 @@ def run(args: Namespace) -> int:
             already, well = planning.serves_already(planned)
         notes = [] if well else [already]
         newest = access.journal.latest(access.name)
-        busy = planning.in_the_way(access, newest, args.version)
-        if busy and unchanged and newest and (newest.halted or newest.phase is not Phase.HOLDING):
-            code = exits.HALTED if newest.phase is Phase.HOLDING else exits.BUSY
+        busy, code = planning.in_the_way(access, newest, args.version), exits.BUSY
+        if unchanged and newest and newest.phase is Phase.HOLDING:  # what serves already waits for no window
+            busy, code = (busy, exits.HALTED) if newest.halted else ("", code)
+        if unchanged and busy:
             already = f"`deploy` would be refused now (exit {code}): {busy}"
-        refused = {exits.USAGE: changed, exits.BUSY: busy}
+        refused = {exits.USAGE: changed, code: busy}
     refusals = [f"`deploy` would be refused now (exit {code}): {why}" for code, why in refused.items() if why]
     plan = plan._replace(warnings=(*plan.warnings, *refusals, *notes))
     if args.json:

@@ -21,8 +21,8 @@ from bleen.cli.access import Access, described, moved, open_service, outdated, s
 from bleen.cli.stopping import finish, stop_engine, stop_router
 from bleen.engine.drive import holder
 from bleen.errors import PortError, StaleWriter, UserError
-from bleen.host.state import Place
-from bleen.lifecycle import Phase, Release, Service
+from bleen.host.state import Place, Unknown
+from bleen.lifecycle import Phase, Release, Service, ways_on
 
 _READS = 3.0
 """Seconds in which a proxy that has just begun reads its files, once it answers; drift stays."""
@@ -34,9 +34,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    place, wanted = _wanted(args)
+    place, wanted, read = _wanted(args)
     place.must_be_ours()
-    if os.path.exists(args.file) and (note := moved(place, Path(args.file))):
+    if read and (note := moved(place, Path(args.file))):
         print(f"note: {note}", file=sys.stderr)
     addresses.of_nobody_else(place, wanted)
     if not place.known:
@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
     elif not _answers(access):
         addresses.usable(place, wanted)
     access.journal.register(access.name, wanted, True)
-    if os.path.exists(args.file):  # else it is named by --service, from somewhere else
+    if read:
         place.remember(Path(args.file))
         place.comes_from(Path(args.file))
     if args.apply and _answers(access) and (drift := _drift(access)):
@@ -58,23 +58,23 @@ def run(args: Namespace) -> int:
     return _wait(args, access)
 
 
-def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any]]:
-    """The service and its router's settings, from bleen.yaml; where that has faults, as they were.
+def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any], bool]:
+    """The service and its router's settings, from bleen.yaml; where that has faults, as they were. And whether it could be read: else nobody knows whose it is.
 
     A host that comes up again needs its service, whatever has become of the file.
     """
     try:
         loaded = config.load(Path(args.file), None)
-        return Place(described(args, loaded.service)), config.router(loaded)
+        return Place(described(args, loaded.service)), config.router(loaded), True
     except config.Faults as faults:
         try:
             access = open_service(args)
-        except UserError:
-            raise faults from None
-        if args.apply or not access.service.router:
+        except Unknown as unknown:
+            raise (unknown if unknown.elsewhere else faults) from None
+        if not access.service.router or (args.apply and os.path.exists(args.file)):  # what is to be applied cannot be told
             raise
         print(f"{faults}\nbleen: {access.name} comes up with the settings that it had", file=sys.stderr)
-        return access.place, access.service.router
+        return access.place, access.service.router, False
 
 
 def _engine(access: Access) -> None:
@@ -185,7 +185,9 @@ def _wait(args: Namespace, access: Access) -> int:
             if access.watched and not drift and not back and (health is None or health.healthy):
                 if not args.json:
                     untaken = picture.untaken(access, service)
-                    for note in filter(None, (access.unreserved, untaken and f"the router goes on with the certificate that it had: {untaken}")):
+                    stays = untaken and f"the router goes on with the certificate that it had: {untaken}"
+                    halted = f"release {newest.id.number} is halted in {newest.phase}: {ways_on(newest)}" if newest and newest.halted else ""
+                    for note in filter(None, (access.unreserved, stays, halted)):
                         print(f"note: {note}")
                 show.result(args, f"{access.name} is up on {service.router['listen']}: {_serving(access, service)}", listen=service.router["listen"])
                 return exits.DONE
