@@ -219,6 +219,22 @@ def test_the_first_safe_way_says_the_harmless_parts_of_the_statement_too(phase: 
     assert "\n".join(written).count("DROP w" if "DROP COLUMN w" in changes else "ADD COLUMN x int") == 1
 
 
+@pytest.mark.parametrize(
+    ("update", "safe"),
+    [
+        ("UPDATE users u SET a = o.a FROM orders o WHERE o.id = u.id AND o.n = (SELECT count(*) FROM (SELECT * FROM bills) b)", True),
+        ("UPDATE users u SET a = o.a FROM orders o WHERE o.id = u.id AND u.n = (SELECT max(n) FROM users WHERE n < u.n)", False),
+        ("UPDATE users u SET a = o.a + (SELECT max(n) FROM bills u WHERE u.id = o.id) FROM orders o WHERE o.id = u.id", False),
+        ("UPDATE users u SET a = o.a FROM (SELECT * FROM orders) users, orders o WHERE users.id = o.id AND o.id = u.id", False),
+        ("UPDATE users u SET a = row_to_json(u) FROM orders o WHERE o.id = u.id", False),
+        ("UPDATE users SET a = o.a FROM orders o, users v WHERE o.id = users.id AND v.id = o.id", False),
+    ],
+)
+def test_a_safe_way_is_only_written_where_each_name_goes_on_to_mean_the_same(update: str, safe: bool) -> None:
+    """An UPDATE ... FROM whose target loses its alias wrote other rows where a subquery reads the same table."""
+    assert [bool(each.fix) for each in found(update, "expand") if each.rule == "update-outside-backfill"] == [safe]
+
+
 def test_what_has_no_name_gets_one_that_nothing_beside_it_gets() -> None:
     checks = "ALTER TABLE users ADD c int CHECK (c > 0), ADD CHECK (a > 0), ADD CHECK (b > 0), ADD CHECK (a < 9), ADD CHECK (a > b), ADD CHECK (c < 9)"
     indexes = "CREATE INDEX ON users (lower(a)); CREATE INDEX ON users (lower(b)); ALTER TABLE users ADD UNIQUE (a), ADD UNIQUE (a), ADD d int UNIQUE"

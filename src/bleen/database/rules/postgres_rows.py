@@ -257,8 +257,11 @@ def _in_a_subquery(statement: Message) -> str:
     name, alias = statement.relation.relname, statement.relation.alias.aliasname
     joined = [node for each in statement.from_clause for _, node in walk(each) if kind(node) == "RangeVar"]
     values = [kind(inner(each.res_target.val)) for each in statement.target_list]
+    below = [node for each in (*statement.from_clause, *statement.target_list, statement.where_clause) for _, node in walk(each)]
+    called = {node.relname for node in below if kind(node) == "RangeVar"} | {node.aliasname for node in below if kind(node) == "Alias"}
+    called |= {node.fields[0].string.sval for node in below if kind(node) == "ColumnRef" and len(node.fields) == 1}  # a whole row, perhaps
     unfit = statement.HasField("with_clause") or statement.HasField("returning_clause") or {"MultiAssignRef", "SetToDefault"} & {*values}
-    if not joined or unfit or not statement.HasField("where_clause") or any(name in (each.relname, each.alias.aliasname) for each in joined):
+    if not joined or unfit or not statement.HasField("where_clause") or called & ({name, alias} - {""}):  # who is meant by a name would be another there
         return ""
     alone = pb.UpdateStmt()
     alone.CopyFrom(statement)
