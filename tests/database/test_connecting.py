@@ -186,6 +186,33 @@ def test_who_waits_for_a_lock_to_look_is_told_who_holds_it(dialect: str, request
     stack.close()
 
 
+def test_an_index_that_waits_for_an_old_transaction_to_be_built_says_for_whose(base: Base) -> None:
+    """It waits without a limit of its own: whoever began that transaction is not to be looked for."""
+    server, told, heard = base.open(), list[str](), threading.Event()
+    server.rows("CREATE TABLE people (id int)")
+    (index,) = server.split("CREATE INDEX CONCURRENTLY by_id ON people (id)")
+
+    def hear(text: str) -> None:
+        told.append(text)
+        heard.set()
+
+    def hold() -> None:
+        with base.connect(application_name="report") as reader, reader.transaction():
+            reader.execute("LOCK TABLE people IN ROW EXCLUSIVE MODE")
+            held.set()
+            heard.wait(30)
+
+    held, thread = threading.Event(), threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(30)
+    with server.lookout(hear):
+        server.concurrently(index, Locks(), lambda _: None, again=False)
+    thread.join()
+    assert "in the way: backend" in told[0]
+    assert "report" in told[0]
+    server.close()
+
+
 def test_a_mysql_that_takes_a_connection_and_says_nothing_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is stopped, or a balancer whose backend is gone."""
     monkeypatch.setattr(mysql_server, "GREETS", 0.5)

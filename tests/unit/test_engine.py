@@ -12,7 +12,7 @@ import pytest
 from bleen.engine.upkeep import Upkeep
 from bleen.engine.watch import Watch
 from bleen.errors import Fenced, StaleWriter, Unavailable
-from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Verb
+from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Release, Verb
 from bleen.model import Environment, Health, NotYet, Result, Routing, Running, Verdict
 from bleen.plan import Probe, Step
 from bleen.testing.service import NAME, FakeService
@@ -581,6 +581,18 @@ def test_a_release_is_acted_on_though_nobody_can_look_at_anything_for_a_minute(s
     assert upkeep.back(service.service)
     service.router.mend()
     assert Upkeep(service.journal, service.engine, NAME).back(service.service), "a listener that answers says that there was no reboot"
+
+
+def test_who_cannot_read_the_newest_release_does_not_know_either_whether_all_is_back(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    standing, upkeep = service.service, Upkeep(service.journal, service.engine, NAME)
+
+    def latest(name: str) -> Release:
+        raise Unavailable("the journal cannot be read: Input/output error")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(service.journal, "latest", latest)
+        assert not upkeep.back(standing)
+    assert upkeep.back(standing)
 
 
 def test_a_rollback_that_is_forced_to_an_environment_that_is_lost_leaves_no_drift_and_a_deploy_is_the_way_on(service: FakeService) -> None:

@@ -12,24 +12,36 @@ EVERY = 1.0
 """Seconds between two looks; a wait is told by the second one that sees it."""
 AGAIN = 10
 """Looks after which it is told again."""
+_PARTING = 5.0
+"""Seconds in which who looks on has gone, or is waited for no longer."""
 
 
 class AtWork:
-    """Whether a statement is at work: the block of a ``with``."""
+    """Whether a statement is at work: the block of a ``with``. Behind it nobody looks on beside it any more."""
 
-    _since = 0.0
+    def __init__(self) -> None:
+        self._since, self._over, self.beside = 0.0, threading.Event(), threading.Lock()
+        """``beside``: held by who looks on."""
 
     def __enter__(self) -> None:
         self._since = time.monotonic()
+        self._over.clear()
 
     def __exit__(self, *_: object) -> None:
         self._since = 0.0
+        self._over.set()
+        if self.beside.acquire(timeout=_PARTING):  # else its connection would be in the way of what comes next, where a role may have few
+            self.beside.release()
 
     @property
     def seconds(self) -> float:
         """For how long; 0 if none is."""
         since = self._since
         return time.monotonic() - since if since else 0.0
+
+    def over(self, seconds: float) -> bool:
+        """Whether none is, or it ends within this time."""
+        return self._over.wait(seconds)
 
 
 @contextmanager
@@ -42,7 +54,7 @@ def looking_out(work: AtWork, connected: Callable[[], AbstractContextManager[Cal
     def look() -> None:
         seen = 0
         with suppress(PortError), connected() as waits:  # who waits goes on waiting; it only is not told for what
-            while work.seconds and not stop.wait(EVERY):
+            while not work.over(EVERY):
                 said = waits()
                 seen = seen + 1 if said else 0
                 if seen % AGAIN == 2:
@@ -51,7 +63,8 @@ def looking_out(work: AtWork, connected: Callable[[], AbstractContextManager[Cal
     def watch() -> None:
         while not stop.wait(EVERY):
             if work.seconds >= EVERY:
-                look()
+                with work.beside:
+                    look()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

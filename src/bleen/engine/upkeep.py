@@ -38,8 +38,8 @@ class Upkeep:
         if self._back is None:
             with suppress(Unavailable):
                 _, providers = self._providers(service)
-                self._back = not service.up or any(runs.alive for runs in providers.platform.running().values())
-            with suppress(Unavailable):
+                with suppress(Unavailable):
+                    self._back = not service.up or any(runs.alive for runs in providers.platform.running().values())
                 providers.router.routing()
                 self._back = True
         return self._journal.now() >= self._began + PATIENCE if self._back is None else self._back

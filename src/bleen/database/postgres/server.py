@@ -290,7 +290,7 @@ class Postgres:
         self.rows(f"SET statement_timeout = {round(locks.concurrently * 1000)}")
         began = time.monotonic()
         try:
-            with _mapped():
+            with _mapped(), self._work:
                 self._run(statement._replace(text=text))
         except TookTooLong:
             if time.monotonic() - began < locks.concurrently:
