@@ -160,8 +160,12 @@ def test_a_role_that_may_make_no_large_object_is_told_and_goes_on_without(
         (folder / "migration.toml").write_text("[command]\nexpand = ['true']\nrevert = ['true']\nunjudged = 'a test'\n")
         (folder.parent / LONG.name).mkdir()
         (folder.parent / LONG.name / "expand.sql").write_text(LONG.sql("expand"))
-        server = connect(url)
+        left, server = connect(base.url), connect(url)
+        refuge.keep(left, "of a command of another role that was killed")
         ledger = Ledger(server)
+        ledger.recover(told.append)
+        refuge.clear(left)
+        left.close()
         assert main(["plan", "1"]) == 0
         assert f"note: {ledger.unsheltered()}\n" in capsys.readouterr().out
         with server.alone(), ledger.kept(told.append):

@@ -114,6 +114,9 @@ def test_what_an_automatic_contract_failed_on_is_remembered_of_one_that_was_pend
     migrator.break_down("the disk is full")
     assert service.drive().phase is Phase.COMPLETED
     assert service.service.pending[0]["failed"] == "the disk is full"
+    migrator.mend()
+    assert service.deploy("1.3", database={**both, "contract": "manual"}, keep=0).phase is Phase.COMPLETED
+    assert service.service.pending[0]["failed"] == "the disk is full", "until it is tried again"
 
 
 def test_what_was_pending_stays_so_while_the_database_cannot_be_asked(service: FakeService, migrator: FakeMigrator) -> None:

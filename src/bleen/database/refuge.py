@@ -71,14 +71,14 @@ def kept(server: Server) -> str:
 
 
 def clear(server: Server) -> None:
-    """Takes away what lies there; what only another role may take away is spent from then on."""
+    """Takes away what lies there; what only another role may take away is spent from then on, unless our role is ``barred``."""
     if server.dialect == "postgres":
         found = _objects(server)
         others = not all(each.mine for each in found)
         for each in found:
             if each.mine and not (others and each is found[0] and each.spent):
                 server.rows("SELECT lo_unlink(%s::oid)", [each.number])
-        if others and not found[0].spent:
+        if others and not found[0].spent and not barred(server):
             _put(server, "", _SPENT)
     elif server.columns(REFUGE):
         try:

@@ -250,7 +250,8 @@ def contracting(release: Release, world: World) -> Outcome:
         left = [{**each, **failed} if each["migration"] in contracts else each for each in world.service.pending]
         unasked = [{"migration": name, "description": "", "since": release.since, "waits": [answer.why], **failed} for name in contracts if name not in known]
         return Done({"database": answer.why}, pending=(*left, *unasked))
-    return Done(facts, pending=tuple(facts["pending"]))
+    before = {each["migration"]: each.get("failed", "") for each in world.service.pending}  # what it failed on is true until it is tried again
+    return Done(facts, pending=tuple({**each, "failed": each.get("failed") or before.get(each["migration"], "")} for each in facts["pending"]))
 
 
 def rolling_back(release: Release, world: World) -> Outcome:
