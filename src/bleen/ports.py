@@ -65,6 +65,7 @@ class Router(Protocol):
     def up(self, routing: Routing, epoch: int) -> NotYet | None:
         """Listens. A proxy that runs is left as it is; one that does not is started with the routing that it last had, at the targets that ``routing`` names
         for its environments, or, without a memory of one, with ``routing``. None once it answers, which the call that starts it leaves to the next one to say.
+        Where somebody else has led production to what ``routing`` says, it is led there after a start, too.
 
         Raises Refused if an address is held by somebody else, and says by whom.
         """

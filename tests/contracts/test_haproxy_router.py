@@ -36,6 +36,11 @@ class TestHAProxy(ProxyContract):
         names = sorted(f"{row[1]}/{row[3]}" for row in rows if not row[1].endswith(BACKUP))
         return names[number]
 
+    def meddle(self, site: Site, routing: Routing) -> None:
+        """By the socket, past the files."""
+        (environment,) = routing.serving
+        self.say(site, f"set map routes.map production {self.server(site, environment).partition('/')[0]}:100:none")
+
     def test_a_server_taken_out_by_hand_is_drift_and_preparing_puts_it_back(self, live: Site, fleet: Fleet) -> None:
         """Drift is a routing that equals neither the last one confirmed nor the one intended."""
         for change in ("state maint", "state drain", "weight 50%", "addr 127.0.0.1 port 9"):

@@ -252,6 +252,8 @@ class HAProxy:
                 return self._end(process) or NotYet("HAProxy to start, as the one before has ended")
             if process and process.alive:
                 waiting = self._answering(process)
+                if waiting is None:
+                    self._keep_in_step({e: s for e, s in routing.shares.items() if s})
             else:
                 waiting = self._answering(self._start(routing)) or NotYet("HAProxy, which was not running and has been started", 0.0)
             self._bound_log()
@@ -413,6 +415,12 @@ class HAProxy:
             return self._reserve.within(lambda: launch.launch(program, self._record))
         except OSError as error:
             raise Unavailable(f"HAProxy cannot be started: {error}") from None
+
+    def _keep_in_step(self, confirmed: Mapping[Environment, int]) -> None:
+        """Writes down where production goes, if somebody else has led it there and that is confirmed by now: a start would lead it back."""
+        seen, memory = self._look(), self._memory()
+        if memory and seen.led("production") == (confirmed, []) and memory[1].get("production") != seen.ways["production"]:
+            self._write_map(memory[0], {**memory[1], "production": seen.ways["production"]})
 
     def _answering(self, process: Process) -> NotYet | None:
         """Waits a moment for one that was just started: its socket answers once all listeners are bound."""
