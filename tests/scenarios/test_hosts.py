@@ -283,6 +283,8 @@ def test_a_rollback_needs_neither_bleen_yaml_nor_the_checkout(shop: Shop) -> Non
     assert "1.0 serves again" in shop.bleen("rollback").out
     assert shop.serves() == "1.0"
     assert "1.0 serves from blue" in shop.bleen("status", "--service", "shop").out
+    shop.kill(shop.engine())
+    assert "warn  nobody watches" in shop.bleen("doctor").out, "a file that is gone is no reason not to look"
 
 
 def _reboot(shop: Shop, longer_up: float = 0.0) -> None:

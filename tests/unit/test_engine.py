@@ -779,6 +779,15 @@ def test_who_waits_in_a_rollback_for_an_old_version_goes_on_once_it_is_well_and_
 # Halted
 
 
+def test_what_somebody_has_promoted_in_the_router_loses_its_preview_with_the_promotion(service: FakeService) -> None:
+    """ "The preview leads to this release's idle environment or answers 503, never to the active one" """
+    service.deploy("1.1", P.AWAITING_PROMOTION, **SLOW)
+    service.router.drift(service.router.truth()._replace(shares={GREEN: 100}))
+    assert service.ask(Verb.PROMOTE).obeyed
+    assert service.drive(P.HOLDING).phase is P.HOLDING
+    assert (served(service), service.router.truth().preview) == ({GREEN: 100}, None)
+
+
 def test_close_takes_what_the_router_serves_for_the_truth(service: FakeService) -> None:
     """`close` accepts what the router serves now as the truth (terminal CLOSED)."""
     service.deploy("1.1", P.HOLDING)
@@ -814,8 +823,9 @@ def test_close_keeps_nothing_for_the_truth_that_nobody_can_name(service: FakeSer
     [
         ({"shares": {}, "unknown": "routes for some hosts only"}, "`bleen up --apply` undoes what is not ours; nothing was changed"),
         ({"shares": {BLUE: 50, GREEN: 50}}, "split between two environments: `bleen up --apply` ends that first; nothing was changed"),
+        ({"shares": {}}, "nothing is served: `bleen up --apply` ends that first; nothing was changed"),
     ],
-    ids=["what nobody can say", "what somebody has split"],
+    ids=["what nobody can say", "what somebody has split", "nothing"],
 )
 def test_close_is_refused_and_forgets_no_drift_while_the_router_does(service: FakeService, does: dict[str, Any], said: str) -> None:
     """A refusal that wrote the drift down for the truth left nothing that could undo it."""

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from bleen.database.rules import Finding, Phase, Script, lint, lint_release
 from bleen.database.rules.mysql import RULES
+from bleen.database.statements import Dialect
 from lint_cases_mysql import BAD, GOOD, WARN, WITH_OTHERS
 
 QUICK = settings(max_examples=300)
@@ -203,6 +204,25 @@ def test_a_statement_that_names_how_it_is_done_keeps_all_of_its_parts() -> None:
 def test_an_update_that_passes_over_faults_is_no_backfill() -> None:
     changes = ("UPDATE IGNORE u SET a = 1 WHERE b = 2", "DELETE IGNORE FROM u WHERE b = 2", "UPDATE LOW_PRIORITY u SET a = 1 WHERE b = 2")
     assert [finding.fix for sql in changes for finding in found(sql, "expand")] == ["", "", "-- backfill.sql\nUPDATE u SET a = 1 WHERE b = 2;"]
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "sqlite"])
+@pytest.mark.parametrize(
+    ("condition", "safe"),
+    [
+        ("o.n = (SELECT max(b.n) FROM bills b WHERE b.user_id = u.id)", True),
+        ("u.n = (SELECT max(n) FROM users WHERE n < u.n)", False),
+        ("o.n = (SELECT max(u.n) FROM bills u WHERE u.id = o.id)", False),
+    ],
+)
+def test_a_safe_way_is_only_written_where_each_name_goes_on_to_mean_the_same(dialect: Dialect, condition: str, safe: bool) -> None:
+    joined = (
+        "UPDATE users u JOIN orders o ON o.id = u.id SET u.a = o.a WHERE"
+        if dialect == "mysql"
+        else "UPDATE users AS u SET a = o.a FROM orders o WHERE o.id = u.id AND"
+    )
+    (told,) = lint(f"{joined} {condition}", dialect, "expand")
+    assert (told.rule, bool(told.fix)) == ("second-table", safe)
 
 
 def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:

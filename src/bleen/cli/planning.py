@@ -108,7 +108,8 @@ def in_the_way(access: Access, earlier: Release | None, version: str) -> str:
     if earlier.halted:
         return f"{name} is halted in {earlier.phase}: {earlier.halted}; `bleen status` shows it, then {ways_on(earlier)}"
     if earlier.phase in UNMOVED:
-        return f"{name} is in {earlier.phase}; wait for it with `bleen wait`, or `bleen deploy --replace` aborts it first"
+        on = "`bleen promote` goes on with it" if earlier.phase is Phase.AWAITING_PROMOTION and not earlier.approved else "wait for it with `bleen wait`"
+        return f"{name} is in {earlier.phase}; {on}, or `bleen deploy --replace` aborts it first"
     if earlier.phase is Phase.HOLDING:
         left = show.span((earlier.until or access.journal.now()) - access.journal.now())
         ready = version == earlier.plan.old_version and picture.of(access)["rollback"]["ready"]

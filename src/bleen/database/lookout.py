@@ -72,4 +72,4 @@ def looking_out(work: AtWork, connected: Callable[[], AbstractContextManager[Cal
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(EVERY)  # Ctrl-C is not to wait for a server that hangs

@@ -164,13 +164,14 @@ def promoting(release: Release, world: World) -> Outcome:
     plan, new = release.plan, release.environment
     shares = release.shares
     assert shares is not None, "PROMOTING intends shares"
-    wanted = world.wanted(shares)
-    if not world.router.routing().same_production(wanted):
+    wanted, now = world.wanted(shares), world.router.routing()
+    if not now.same_production(wanted):
         sight, until = world.sight_now(release, new), release.entered + plan.probe.timeout
         if not sight.healthy:
             if world.missed(release, sight, until):
                 return Failed(f"{plan.version} was not healthy enough to take traffic: {sight.why}")
             return NotYet(f"{plan.version} to be healthy: {sight.why}", 0.02, until)
+    if now.preview == new or not now.same_production(wanted):
         if left := world.router.prepare(wanted, world.epoch):  # the preview never leads to what is active
             return left
         world.router.route(wanted, world.epoch)

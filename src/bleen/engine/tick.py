@@ -230,6 +230,8 @@ def _no_truth(routing: Routing, confirmed: Routing, release: Release) -> str:
         if len(confirmed.serving) > 1 and release.phase in (*REVERSIBLE, Phase.ROLLING_BACK):
             way = "`bleen rollback --force`" if release.phase is Phase.ROLLING_BACK else "`bleen rollback`"
         return f"traffic is split between two environments: {way} ends that first"
+    if confirmed.serving and not routing.serving and not routing.unknown:
+        return "nothing is served: `bleen up --apply` ends that first"
     if routing.unknown and not routing.serving:
         return f"what the router serves cannot be told ({routing.unknown}): `bleen up --apply` undoes what is not ours"
     return ""

@@ -11,6 +11,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,6 +104,8 @@ def _service(args: Namespace) -> Iterator[Finding]:
         return
     if not there:
         yield Finding("warn", f"{file} is not there", "`bleen init` writes one")
+        with suppress(state.Unknown):
+            yield from _running(open_service(args))
         return
     try:
         loaded = config.load(file)

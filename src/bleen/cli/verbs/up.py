@@ -73,7 +73,8 @@ def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any], bool]:
             raise (unknown if unknown.elsewhere else faults) from None
         if not access.service.router or (args.apply and os.path.exists(args.file)):  # what is to be applied cannot be told
             raise
-        print(f"{faults}\nbleen: {access.name} comes up with the settings that it had", file=sys.stderr)
+        found = f"{faults}\n" if os.path.exists(args.file) else ""
+        print(f"{found}bleen: {access.name} comes up with the settings that it had", file=sys.stderr)
         return access.place, access.service.router, False
 
 
@@ -142,7 +143,7 @@ def _drift(access: Access) -> str:
 def _put_back(args: Namespace, access: Access, drift: str) -> None:
     """Undoes drift: the router does again what it was last confirmed to do. Raises UserError if what is to get the traffic is not well."""
     confirmed, providers = access.service.confirmed, access.providers(access.journal.latest(access.name))
-    for environment in confirmed.serving:
+    for environment in confirmed.serving if providers.router.routing().serving else ():  # to nobody they have gone already
         health = providers.platform.health(environment)
         if not health.ready:
             raise UserError(f"{environment} is to get the traffic back, and is not well ({health.why}): nothing was changed; `bleen logs {environment.name}`")

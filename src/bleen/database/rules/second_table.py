@@ -1,6 +1,6 @@
 """An UPDATE or a DELETE of MySQL or SQLite over more than one table, and the same UPDATE of one table, which can be the backfill."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
@@ -61,6 +61,7 @@ def _in_a_subquery(cursor: Cursor) -> str:
         raise Puzzled(cursor.now)
     if qualified and "||" in cursor.text[cursor.tokens[0].offset : cursor.tokens[-1].end]:  # OR there, and refused in a backfill
         raise Puzzled(cursor.now)
+    _unmistakable({table[-1].identifier.lower(), called.identifier.lower()}, [*(value for _, value in assigned), *conditions])
     if qualified and len(assigned) > 1:
         _apart([column for column, _ in assigned], [*(value for _, value in assigned), *conditions], other)
 
@@ -79,6 +80,14 @@ def _in_a_subquery(cursor: Cursor) -> str:
     name = ".".join(each.text for each in table)
     several = f"-- if no row of {name} meets more than one of {source}; else say which of them: max(...), or ORDER BY ... LIMIT 1\n"
     return f"{several}UPDATE {name} SET {sets} WHERE EXISTS (SELECT 1 {rows});"
+
+
+def _unmistakable(names: Collection[str], read: Iterable[Sequence[Token]]) -> None:
+    """Raises Puzzled where a name of the table that is updated may be another one's in a subquery: with its alias gone, who is meant is another."""
+    for tokens in read:
+        for token, after in zip(tokens, [*(each.word for each in tokens[1:]), ""], strict=True):
+            if token.kind in ("word", "name") and token.identifier.lower() in names and after != ".":
+                raise Puzzled(token)
 
 
 def _apart(columns: Iterable[Token], read: Iterable[Sequence[Token]], other: Token) -> None:
