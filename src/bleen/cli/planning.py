@@ -56,7 +56,9 @@ def over(access: Access, loaded: Config, version: str) -> Planned:
     active = _active(access)
     current = access.release_of(active.environment) if active else None
     plan, note = _made(loaded, version, active, current), moved(access.place, loaded.path)
-    return Planned(access, loaded, plan._replace(warnings=(note, *plan.warnings)) if note else plan, current)
+    due = {each["migration"]: each.get("failed") for each in access.service.pending if each["migration"] in plan.database.get("contracts", ())}
+    failed = [f"the contract of {name} failed the last time: {why}" for name, why in due.items() if why]
+    return Planned(access, loaded, plan._replace(warnings=(*filter(None, [note]), *plan.warnings, *failed)), current)
 
 
 def first(loaded: Config, version: str) -> Plan:
