@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import pytest
+
 from bleen import wiring
 from bleen.host import processes
 from bleen.host.processes import Process
@@ -26,6 +28,8 @@ from bleen.testing.load import Client, Load
 from bleen.testing.site import until
 
 ROUTERS = ("envoy", "haproxy")
+BEHIND_ENVOY = pytest.mark.parametrize("shop", ["envoy"], indirect=True)
+"""For a test whose subject depends on it."""
 
 APPLICATION = """\
 import runpy, sys

@@ -32,7 +32,7 @@ def shop(tmp_path: Path, oldest: databases.Postgres) -> Iterator[Registry]:
         with oldest.connect(name) as db:
             db.execute(people.TABLE)
             db.execute("INSERT INTO people (first_name, last_name) SELECT 'A' || n, 'B' || n FROM generate_series(1, 200) n")
-        with Registry(tmp_path, "envoy", oldest.url(name)) as shop:
+        with Registry(tmp_path, "haproxy", oldest.url(name)) as shop:
             shop.settings["platform"]["process"]["command"] = [sys.executable, "app.py", "--port", "{port}", "--version", "{version}"]
             shop.configure()
             shop.put("1.0", "old")

@@ -43,7 +43,7 @@ def base(oldest: databases.Postgres) -> Iterator[Base]:
 @pytest.fixture
 def registry(tmp_path: Path, base: Base) -> Iterator[Registry]:
     """Version 1.0 serves."""
-    with Registry(tmp_path, "envoy", base.url) as shop:
+    with Registry(tmp_path, "haproxy", base.url) as shop:
         standing(shop)
         yield shop
 

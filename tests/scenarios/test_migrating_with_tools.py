@@ -65,7 +65,7 @@ def registry(tmp_path: Path, oldest: databases.Postgres) -> Iterator[Registry]:
         with oldest.connect(name) as db:
             db.execute(people.TABLE)
             db.execute("INSERT INTO people (first_name, last_name) SELECT 'A' || n, 'B' || n FROM generate_series(1, 1000) n")
-        with Registry(tmp_path, "envoy", oldest.url(name)) as shop:
+        with Registry(tmp_path, "haproxy", oldest.url(name)) as shop:
             process = shop.settings["platform"]["process"]
             process["command"] = [sys.executable, "app.py", "--port", "{port}", "--version", "{version}"]
             process["env"] = {"DATABASE_URL": "postgresql://nobody", "MOOD": "${MOOD}", **process["env"]}

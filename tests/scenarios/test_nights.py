@@ -8,7 +8,7 @@ import pytest
 
 from bleen.testing.proxies import self_signed
 from bleen.testing.site import free_address, until
-from shop import ROUTERS, Shop
+from shop import BEHIND_ENVOY, ROUTERS, Shop
 
 
 def test_a_kind_of_router_that_served_some_releases_ago_comes_back_with_the_routing_of_now(either: Shop) -> None:
@@ -45,6 +45,7 @@ def test_what_was_taken_down_stays_down_although_a_deploy_follows_its_release(sh
 
 
 @pytest.mark.parametrize("fault", ["certificate", "curve", "address"])
+@BEHIND_ENVOY
 def test_settings_with_which_no_router_could_listen_are_refused_before_the_listener_is_closed(shop: Shop, fault: str) -> None:
     """ "2 usage, configuration or a refusal (drift, an address that is taken), nothing touched" """
     shop.up("1.0")
@@ -64,6 +65,7 @@ def test_settings_with_which_no_router_could_listen_are_refused_before_the_liste
     assert shop.engine().alive
 
 
+@BEHIND_ENVOY
 def test_where_nothing_listens_a_change_of_the_router_cuts_nothing_and_is_made_only_after_down(shop: Shop) -> None:
     """ "after `down`, `up` alone makes it; after a reboot `up` starts what was there, and says what `--apply` would change." """
     shop.bleen("up")

@@ -18,7 +18,7 @@ from bleen.providers.routers import haproxy
 from bleen.testing.load import Problem
 from bleen.testing.site import until
 from disks import mounted
-from shop import ROUTERS, Shop
+from shop import BEHIND_ENVOY, ROUTERS, Shop
 
 
 def test_a_proxy_that_is_killed_in_the_hold_comes_back_with_its_routing(either: Shop) -> None:
@@ -338,6 +338,7 @@ def test_another_address_is_refused_by_deploy_and_made_by_up_apply(either: Shop)
     assert [line for line in _proxies(either) if either.router == line] == []
 
 
+@BEHIND_ENVOY
 def test_up_apply_to_a_proxy_that_is_not_installed_is_refused_and_touches_nothing(shop: Shop) -> None:
     """ "2 usage, configuration or a refusal (drift, an address that is taken), nothing touched" """
     shop.up("1.0", "1.1")
