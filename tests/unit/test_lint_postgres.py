@@ -1,6 +1,7 @@
 """The rules of PostgreSQL, case by case: what each finds, what it lets pass, where it points, and that the way out which it names is one."""
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -27,17 +28,22 @@ def found(sql: str, phase: Phase) -> list[Finding]:
     return lint(sql, "postgres", phase, "a.sql")
 
 
-@pytest.mark.parametrize(("rule", "phase", "sql"), [(rule, phase, sql) for rule, cases in BAD.items() for told, sql in cases for phase in phases(told)])
-def test_what_a_rule_forbids_is_found_by_it_and_by_no_other(rule: str, phase: Phase, sql: str) -> None:
+def each(cases: Iterable[tuple[str, str]]) -> Iterator[tuple[Phase, str]]:
+    """Every case, in each phase that it is of."""
+    return ((phase, sql) for told, sql in cases for phase in phases(told))
+
+
+@pytest.mark.parametrize("rule", BAD)
+def test_what_a_rule_forbids_is_found_by_it_and_by_no_other(rule: str) -> None:
     """ "Per phase and per dialect; located (file:line:col), with why and with the safe way written out" """
-    findings = found(sql, phase)
-    assert rule in {finding.rule for finding in findings} <= {rule, *WITH_OTHERS.get(rule, ())}, findings
-    assert all(finding.message and finding.file == "a.sql" and finding.line >= 1 <= finding.column for finding in findings)
+    for phase, sql in each(BAD[rule]):
+        findings = found(sql, phase)
+        assert rule in {finding.rule for finding in findings} <= {rule, *WITH_OTHERS.get(rule, ())}, (phase, sql, findings)
+        assert all(finding.message and finding.file == "a.sql" and finding.line >= 1 <= finding.column for finding in findings), (phase, sql)
 
 
-@pytest.mark.parametrize(("phase", "sql"), [(phase, sql) for told, sql in GOOD for phase in phases(told)])
-def test_what_hurts_nobody_passes_without_a_word(phase: Phase, sql: str) -> None:
-    assert found(sql, phase) == []
+def test_what_hurts_nobody_passes_without_a_word() -> None:
+    assert {(phase, sql): findings for phase, sql in each(GOOD) if (findings := found(sql, phase))} == {}
 
 
 def test_an_index_of_only_a_partitioned_table_may_be_right() -> None:
@@ -72,26 +78,19 @@ def _before(sql: str, finding: Finding) -> str:
     return sql[: sql.rfind(";", 0, at) + 1]
 
 
-FIXES = sorted(
-    {
-        (phase, finding.rule, _before(sql, finding), finding.fix)
-        for cases in BAD.values()
-        for told, sql in cases
-        for phase in phases(told)
-        for finding in found(sql, phase)
-        if finding.fix
-    }
-)
+def fixes(rule: str) -> set[tuple[Phase, str, str]]:
+    return {(phase, _before(sql, finding), finding.fix) for phase, sql in each(BAD[rule]) for finding in found(sql, phase) if finding.fix}
 
 
-@pytest.mark.parametrize(("phase", "rule", "before", "fix"), FIXES)
-def test_the_safe_way_is_sql_that_the_linter_itself_passes(phase: Phase, rule: str, before: str, fix: str) -> None:
-    parts = re.split(r"^-- (expand|backfill|contract)\.sql$\n?", fix, flags=re.MULTILINE)
-    scripts = [Script(parts[0], "", phase)] if parts[0].strip() else []
-    scripts += [Script(text, "", name) for name, text in zip(parts[1::2], parts[2::2], strict=True)]  # type: ignore[arg-type]
-    assert scripts
-    found = lint_release([Script(before, "before", phase), *scripts], "postgres")
-    assert [finding for finding in found if finding.severity == "error" and finding.file != "before"] == []
+@pytest.mark.parametrize("rule", BAD)
+def test_the_safe_way_is_sql_that_the_linter_itself_passes(rule: str) -> None:
+    for phase, before, fix in fixes(rule):
+        parts = re.split(r"^-- (expand|backfill|contract)\.sql$\n?", fix, flags=re.MULTILINE)
+        scripts = [Script(parts[0], "", phase)] if parts[0].strip() else []
+        scripts += [Script(text, "", name) for name, text in zip(parts[1::2], parts[2::2], strict=True)]  # type: ignore[arg-type]
+        assert scripts, (phase, fix)
+        findings = lint_release([Script(before, "before", phase), *scripts], "postgres")
+        assert [finding for finding in findings if finding.severity == "error" and finding.file != "before"] == [], (phase, fix)
 
 
 RIGHTS = "-- GRANT on {} each role what it may do with docs; before PostgreSQL 15, which knows no security_invoker, the policies of docs hide nothing in a view"
