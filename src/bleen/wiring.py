@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bleen.errors import UserError
+from bleen.errors import Unavailable, UserError
 from bleen.host.files import Fence, Reserve
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
@@ -26,7 +26,7 @@ SMOKE = "bleen.providers.checks.smoke:Smoke"
 
 
 def build(place: Place, service: Service, release: Release | None) -> Providers:
-    """What drives a service: its router as ``up`` set it, its platform and checks as the plan of a release has them."""
+    """What drives a service: its router as ``up`` set it, its platform and checks as the plan of a release has them. Looks at nothing that runs."""
     plan = release.plan if release else None
     platform = _platform(place, plan)
     return Providers(
@@ -74,7 +74,7 @@ def _check(place: Place, service: Service, release: Release | None) -> Check | N
         return None
     plan, directory = release.plan, place.releases / str(release.id.number)
     preview, listen = f"http://{service.router['preview']}", service.router["listen"]
-    check: Check = _load(SMOKE)(directory, plan.smoke, preview, plan.platform["secrets"], production=listen, version=plan.version)
+    check: Check = _load(SMOKE)(directory, plan.smoke, lambda _: preview, plan.platform["secrets"], production=listen, version=plan.version)
     return check
 
 
@@ -91,12 +91,15 @@ def _before(place: Place, service: Service, release: Release | None, platform: P
     """The smoke tests of the version before ask one of its copies directly, which has warm connections to the database."""
     if release is None or release.plan.old is None or not release.plan.database.get("smoke"):
         return None
-    runs = platform.running().get(release.plan.old)
-    if runs is None or not runs.targets:
-        return None
     plan, directory = release.plan.database, place.releases / str(release.id.number) / "before"
-    base, listen = f"http://{runs.targets[0]}", service.router["listen"]
-    check: Check = _load(SMOKE)(directory, plan["smoke"], base, plan["secrets"], production=listen, version=release.plan.old_version)
+
+    def base(environment: Environment) -> str:
+        runs = platform.running().get(environment)
+        if runs is None or not runs.targets:
+            raise Unavailable(f"{environment} does not run")
+        return f"http://{runs.targets[0]}"
+
+    check: Check = _load(SMOKE)(directory, plan["smoke"], base, plan["secrets"], production=service.router["listen"], version=release.plan.old_version)
     return check
 
 

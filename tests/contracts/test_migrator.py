@@ -231,6 +231,16 @@ def test_cancelling_ends_it_at_once_and_what_was_done_stays(database: Database) 
     assert done(lambda memo: database.migrator().expand([NEW, OLD], memo))["expanded"] == [NAME]
 
 
+def test_a_database_that_does_not_let_us_in_any_more_halts_no_release_at_its_end(database: Database) -> None:
+    """A contract that is manual neither halts nor blocks a release: its password was rotated within the window, say."""
+    done(lambda memo: database.migrator().expand([NEW, OLD], memo))
+    database.at(database.base.server.url(database.base.name, "nobody"))
+    migrator = database.migrator()
+    for work, result in ((migrator.contract, Result.INCONCLUSIVE), (migrator.account, Result.INCONCLUSIVE), (migrator.expand, Result.FAIL)):
+        found = verdict(partial(work, [NEW]), begun(partial(work, [NEW])))
+        assert (found.result, 'role "nobody" does not exist' in found.why) == (result, True)
+
+
 def test_nothing_of_it_is_at_work_once_production_has_ended(database: Database) -> None:
     """`down` ends production: neither an expand, nor a contract, nor a count goes on behind it."""
     migrator, _, expand = expanding(database)

@@ -103,10 +103,10 @@ class TestSmoke(ProgramContract):
     door: Door | None = None
 
     def build(self, stand: Stand, result: Result) -> Check:
-        self.door = self.door or stand.stack.enter_context(closing(Door()))
+        door = self.door = self.door or stand.stack.enter_context(closing(Door()))
         expected = [201] if result is Result.FAIL else None
         secrets = str(stand.root / "gone.json") if result is Result.INCONCLUSIVE else ""
-        return Smoke(stand.root / "releases" / "5", [row(expect_status=expected)], self.door.url, secrets)
+        return Smoke(stand.root / "releases" / "5", [row(expect_status=expected)], lambda _: door.url, secrets)
 
     def let_go(self, stand: Stand) -> None:
         if self.door:
@@ -117,7 +117,7 @@ class TestSmoke(ProgramContract):
 
 
 def test_the_tests_run_beside_the_engine_and_their_verdict_is_found(door: Door, place: Path) -> None:
-    check = Smoke(place, [row()], door.url, "")
+    check = Smoke(place, [row()], lambda _: door.url, "")
     memo = begun(check)
     until("it was asked", lambda: door.asked)
     assert isinstance(check.run(GREEN, memo), NotYet)
@@ -133,7 +133,7 @@ def test_values_come_from_the_file_of_secrets_and_stand_in_no_other(door: Door, 
     secrets = tmp_path / "secrets.json"
     base = {"MODE": "production", "TOKEN": "canary-9931-of-env-file"}
     secrets.write_text(json.dumps({"base": base, "values": {"KEY": "canary-9931"}}))
-    check = Smoke(place, [row(headers={"X-Key": "${KEY}"}, expect_body_contains=["${KEY} there"])], door.url, str(secrets))
+    check = Smoke(place, [row(headers={"X-Key": "${KEY}"}, expect_body_contains=["${KEY} there"])], lambda _: door.url, str(secrets))
     memo = begun(check)
     found = verdict(check, memo)
     assert found.result is Result.FAIL
@@ -147,7 +147,7 @@ def test_values_come_from_the_file_of_secrets_and_stand_in_no_other(door: Door, 
 
 
 def test_a_program_that_died_without_a_report_is_inconclusive(door: Door, place: Path) -> None:
-    check = Smoke(place, [row()], door.url, "")
+    check = Smoke(place, [row()], lambda _: door.url, "")
     memo = begun(check)
     until("it was asked", lambda: door.asked)
     os.kill(memo["pid"], signal.SIGKILL)
@@ -157,13 +157,13 @@ def test_a_program_that_died_without_a_report_is_inconclusive(door: Door, place:
 
 
 def test_secrets_that_are_gone_make_the_tests_inconclusive(door: Door, place: Path) -> None:
-    check = Smoke(place, [row()], door.url, str(place / "gone.json"))
+    check = Smoke(place, [row()], lambda _: door.url, str(place / "gone.json"))
     assert verdict(check, begun(check)).result is Result.INCONCLUSIVE
     assert door.asked == 0
 
 
 def test_a_program_that_hangs_is_ended_and_inconclusive(door: Door, place: Path) -> None:
-    check = Smoke(place, [row()], door.url, "")
+    check = Smoke(place, [row()], lambda _: door.url, "")
     memo = begun(check)
     os.kill(memo["pid"], signal.SIGSTOP)
     found = check.run(GREEN, {**memo, "until": 0.0})
@@ -177,23 +177,23 @@ def test_what_is_tested_has_a_name_whatever_the_variables_say(door: Door, place:
     door.open.set()
     secrets = tmp_path / "secrets.json"
     secrets.write_text(json.dumps({"base": {}, "values": {"VERSION": "canary-9931"}}))
-    check = Smoke(place, [row(expect_body_contains=["${VERSION} in ${ENVIRONMENT}"])], door.url, str(secrets), version="1.1")
+    check = Smoke(place, [row(expect_body_contains=["${VERSION} in ${ENVIRONMENT}"])], lambda _: door.url, str(secrets), version="1.1")
     assert verdict(check, begun(check)).why.endswith('the body does not contain "1.1 in green"')
 
 
 def test_other_tests_are_another_run(door: Door, place: Path) -> None:
     door.open.set()
-    first = Smoke(place, [row()], door.url, "")
+    first = Smoke(place, [row()], lambda _: door.url, "")
     assert verdict(first, begun(first)).result is Result.PASS
-    second = Smoke(place, [row(expect_status=[201])], door.url, "")
+    second = Smoke(place, [row(expect_status=[201])], lambda _: door.url, "")
     assert verdict(second, begun(second)).result is Result.FAIL
     assert door.asked == 2
 
 
 def test_other_tests_that_are_under_way_are_ended_first(door: Door, place: Path) -> None:
-    first = begun(Smoke(place, [row()], door.url, ""))
+    first = begun(Smoke(place, [row()], lambda _: door.url, ""))
     until("it was asked", lambda: door.asked)
-    second = Smoke(place, [row(name="other")], door.url, "")
+    second = Smoke(place, [row(name="other")], lambda _: door.url, "")
     memo = begun(second)
     assert not Process(first["pid"], first["start"], first["boot"]).alive
     door.open.set()

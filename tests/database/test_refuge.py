@@ -94,6 +94,17 @@ def test_it_is_put_back_where_it_was_by_who_has_another_search_path(base: Base) 
     assert Schema(base.open()).ledger.entries() == [entry]
 
 
+def test_what_another_bleen_has_left_there_and_nobody_can_read_is_told_and_passed_over(base: Base) -> None:
+    known(base.url)
+    server, told = connect(base.url), list[str]()
+    refuge.keep(server, "[1, 2]")
+    server.rows(f"DROP TABLE {LEDGER[1]}")
+    Ledger(server).recover(told.append)
+    assert ["cannot be read" in each for each in told] == [True]
+    assert not refuge.used(server)
+    server.close()
+
+
 @contextmanager
 def another_role(base: Base) -> Iterator[str]:
     """One that may use the ledger, and make tables."""

@@ -5,6 +5,8 @@ from in_step import NAMES, USERS, installed
 
 from bleen.database import sync
 from bleen.database.migration import Pair
+from bleen.database.sync import postgres_expression
+from bleen.errors import Refused
 from databases import Base
 
 
@@ -364,6 +366,11 @@ def test_expressions_are_made_from_the_columns_of_the_other_side_and_from_nothin
     pair = Pair("t", ("a",), ("b",), {"b": expression}, {"a": "b"}, "error")
     found = refused(base, pair, *FUNCTIONS, "INSERT INTO t (id, a) VALUES (1, 'x')")
     assert said in found if said else found == ""
+
+
+def test_a_column_in_mixed_case_that_is_written_without_quotes_is_told_with_them() -> None:
+    with pytest.raises(Refused, match='names fullName, which PostgreSQL reads as fullname: write "fullName" in double quotes'):
+        postgres_expression.read("fullName", "backward of nick", "users", ["fullName"])
 
 
 def test_a_mapping_that_loses_is_refused_with_a_count_and_an_example_unless_it_is_declared(any_base: Base) -> None:

@@ -39,6 +39,7 @@ def test_two_services_on_one_database_release_and_contract_each_its_own(tmp_path
         said = shop.bleen("migrate", "status").out
         assert of_desk in said
         assert said.endswith("  it is for desk to contract, with its bleen.yaml\n"), said
-        for each in shops:
-            assert each.bleen(*gone).json["contracted"] == [f"0001_{each.service}"]
+        assert shop.bleen(*gone).json["contracted"] == ["0001_shop"]
+        assert shop.bleen("migrate", "contract", "--yes").out == "no contract is pending of shop; 0001_desk is for desk to contract\n"
+        assert desk.bleen(*gone).json["contracted"] == ["0001_desk"]
         desk.bleen("plan", "1.1")

@@ -20,7 +20,7 @@ from bleen import config, wiring
 from bleen.cli import access, addresses, main, picture, planning
 from bleen.cli.access import Access
 from bleen.cli.verbs import deploy, doctor
-from bleen.errors import Refused, UserError
+from bleen.errors import Refused, Unavailable, UserError
 from bleen.host import processes
 from bleen.host.files import write_durably
 from bleen.host.processes import me
@@ -34,6 +34,8 @@ from bleen.testing.journals import ELSEWHERE
 from bleen.testing.proxies import self_signed
 from bleen.testing.service import NAME, FakeService
 from bleen.testing.site import free_address
+
+ADDRESSES = {"listen": "127.0.0.1:1", "preview": "127.0.0.1:2", "tls": None, "keep_alive": 5.0}
 
 
 @pytest.mark.parametrize(("up", "starts"), [(True, 1), (False, 0)])
@@ -213,6 +215,23 @@ def test_nobody_is_sent_to_a_rollback_that_is_not_ready(tmp_path: Path, monkeypa
     service.journal.register(NAME, {"kind": "fake", "listen": "127.0.0.1:1"}, True)
     (way,) = (found.to_do for found in doctor._running(access) if found.what.startswith("drift: "))
     assert ("`bleen rollback` goes ahead all the same" in way) is well
+    service.close()
+
+
+def test_what_drives_a_service_is_built_though_nobody_can_look_at_what_runs(tmp_path: Path) -> None:
+    """ "From PROMOTING to HOLDING it always works": a rollback ended with a traceback, and said why without end."""
+    service = FakeService(tmp_path)
+    service.stand()
+    newest = service.deploy("1.1", Phase.HOLDING)
+    place, platform = Place(NAME, tmp_path), {"kind": "process", "secrets": ""}
+    place.make()
+    newest = newest._replace(plan=newest.plan._replace(platform=platform, database={"smoke": [{"name": "x"}], "secrets": ""}))
+    place.environments.rmdir()
+    place.environments.write_text("what is no directory")
+    built = wiring.build(place, service.service._replace(router={"kind": "haproxy", **ADDRESSES}), newest)
+    with pytest.raises(Unavailable):
+        built.platform.running()
+    assert built.before
     service.close()
 
 

@@ -105,6 +105,7 @@ def test_a_database_that_is_away_leaves_the_contract_pending_and_says_why(servic
     assert service.drive().phase is Phase.COMPLETED
     (pending,) = service.service.pending
     assert (pending["migration"], pending["waits"]) == (NAME, [AWAY])
+    assert pending["since"] == next(event.at for event in service.events if event.text.startswith("EXPANDING done") or event.phase is Phase.PROVISIONING)
 
 
 def test_what_an_automatic_contract_failed_on_is_remembered_of_one_that_was_pending_too(service: FakeService, migrator: FakeMigrator) -> None:

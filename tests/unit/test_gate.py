@@ -1,9 +1,13 @@
 """When a schema may be contracted."""
 
+from argparse import Namespace
+
 import pytest
 
+from bleen.cli.verbs.migrate.contract import _wanted
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Known
+from bleen.database.schema import Pending
 from bleen.database.server import Session
 from bleen.model import Environment, apart_from
 from bleen.ports import Shipping
@@ -134,3 +138,10 @@ def test_a_service_that_is_down_has_no_sessions_to_miss() -> None:
 
 def test_our_own_sessions_do_not_count() -> None:
     assert shut(sessions=(OURS, Session(9, "bleen migrate shop", "shop", "", "active"))) == []
+
+
+@pytest.mark.parametrize(("owners", "wanted"), [("desk", 0), ("desk shop", 2), ("shop desk", 1), ("shop shop", 2)])
+def test_a_contract_of_another_service_is_only_wanted_where_one_of_ours_comes_behind_it(owners: str, wanted: int) -> None:
+    """A job that contracts each night is not red for what another one has to do."""
+    pending = [Pending(str(number), "", 0.0, owner, ()) for number, owner in enumerate(owners.split())]
+    assert _wanted(Namespace(migration=None), pending, Around("shop", (GREEN,))) == [each.migration for each in pending[:wanted]]

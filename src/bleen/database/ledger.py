@@ -177,8 +177,13 @@ class Ledger:
         lies in the refuge is of a moment ago only as long as nobody has done anything since. A database that was emptied since then has nothing to do with it.
         """
         if refuge.used(self._server) and self._dropped() and not self._server.bare() and (text := refuge.kept(self._server)):
-            kept = json.loads(text)
-            self._write_back(kept["path"], kept["rows"], kept.get("rights", {}), told)
+            try:
+                kept = json.loads(text)
+                path, rows, rights = kept["path"], kept["rows"], kept.get("rights", {})
+            except (ValueError, LookupError, TypeError):
+                told("a command has dropped tables of bleen's ledger, and what another bleen kept of it meanwhile cannot be read")
+            else:
+                self._write_back(path, rows, rights, told)
         refuge.clear(self._server)
 
     def _dropped(self) -> list[str]:

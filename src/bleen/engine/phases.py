@@ -3,12 +3,12 @@
 Every function may be run again from its beginning after a crash at any instant, and ends where it would have ended.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bleen.engine.watch import Sight, Watch
 from bleen.errors import Unavailable
-from bleen.lifecycle import Phase, Release, Service, step
+from bleen.lifecycle import Event, Phase, Release, Service, step
 from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Running, Verdict
 from bleen.plan import duration
 from bleen.ports import Migrator, Providers, Router, Shipping
@@ -28,6 +28,8 @@ class World(NamedTuple):
     service: Service
     watch: Watch
     now: float
+    events: Callable[[], Sequence[Event]]
+    """Those of the release so far."""
 
     @property
     def epoch(self) -> int:
@@ -88,6 +90,9 @@ def _lives_on(release: Release, world: World, expanded: Mapping[str, Any]) -> Ou
     left = tuple(each for each in world.service.pending if each["since"] is not None or each["migration"] not in plan.ships)
     done = Done(expanded, pending=None if left == world.service.pending else left)
     if plan.old is None or check is None or not expanded.get("expanded"):
+        return done
+    runs = world.providers.platform.running().get(plan.old)
+    if runs is None or not runs.targets:
         return done
     answer = check.run(plan.old, release.memo.get("check", {}))
     if isinstance(answer, NotYet):
@@ -249,7 +254,8 @@ def contracting(release: Release, world: World) -> Outcome:
         contracts, known = release.plan.database["contracts"], {each["migration"] for each in world.service.pending}
         failed = {"failed": answer.why} if release.plan.database["contract"] == "auto" else {}
         left = [{**each, **failed} if each["migration"] in contracts else each for each in world.service.pending]
-        unasked = [{"migration": name, "description": "", "since": release.since, "waits": [answer.why], **failed} for name in contracts if name not in known]
+        since = next((event.at for event in world.events() if event.phase is Phase.PROVISIONING), release.since)  # which is when EXPANDING was done
+        unasked = [{"migration": name, "description": "", "since": since, "waits": [answer.why], **failed} for name in contracts if name not in known]
         return Done({"database": answer.why}, pending=(*left, *unasked))
     before = {each["migration"]: each.get("failed", "") for each in world.service.pending}  # what it failed on is true until it is tried again
     return Done(facts, pending=tuple({**each, "failed": each.get("failed") or before.get(each["migration"], "")} for each in facts["pending"]))

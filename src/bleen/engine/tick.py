@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from bleen.engine.phases import WORK, World
 from bleen.engine.watch import Watch
@@ -99,7 +100,7 @@ class Engine:
 
     def _world(self, service: Service, release: Release) -> World:
         providers = self.providers(service, release)
-        return World(providers.router, providers, service, self.watch, self.journal.now())
+        return World(providers.router, providers, service, self.watch, self.journal.now(), partial(self.journal.events, release.id))
 
     def _needed(self, service: Service, release: Release, ask: Ask) -> str | None:
         """Why the old environment is not to be given up now: the new one has no target that is ready, and the old one is well. None until that was seen."""

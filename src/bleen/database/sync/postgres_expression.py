@@ -123,6 +123,8 @@ def _reference(source: Source, node: Any, what: str, table: str, columns: Collec
     if len(names) > 1 and names[-2] != table:
         raise Refused(f"{what} names {written}; it can name columns of {table} only")
     if names[-1] not in columns:
+        if folded := [column for column in columns if column.lower() == names[-1]]:
+            raise Refused(f'{what} names {written}, which PostgreSQL reads as {names[-1]}: write "{folded[0]}" in double quotes')
         raise Refused(f"{what} names {written}; it can be made from {', '.join(columns)} only")
     return Reference(names[-1], begin, tokens[-1].end)
 

@@ -1,6 +1,6 @@
 """Smoke tests as a check: an errand that outlives the engine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,25 @@ class Smoke:
         self,
         place: Path,
         tests: Sequence[Mapping[str, Any]],
-        base: str,
+        base: Callable[[Environment], str],
         secrets: str,
         python: Sequence[str] | None = None,
         production: str = "",
         version: str = "",
     ) -> None:
-        """``base``: the preview, as a URL. ``secrets``: the file with the values of references, or empty. ``production``: host:port that no test may reach.
+        """``base``: where an environment is asked, as a URL. ``secrets``: the file with the values of references, or empty.
 
-        ``version``: what ``${VERSION}`` stands for in the tests; ``${ENVIRONMENT}`` is the name of the environment.
+        ``production``: host:port that no test may reach. ``version``: what ``${VERSION}`` stands for in the tests; ``${ENVIRONMENT}`` is the name of the
+        environment.
         """
-        self._place, self._tests, self._python, self._version = place, list(tests), python, version
-        self._wanted = {"tests": self._tests, "base": base, "secrets": secrets, "production": production}
+        self._place, self._tests, self._base, self._python, self._version = place, list(tests), base, python, version
+        self._wanted = {"tests": self._tests, "secrets": secrets, "production": production}
 
     def run(self, environment: Environment, memo: Memo) -> Verdict | NotYet:
         """See ``ports.Check``. With an empty memo a run that is under way, or that has ended, for the same tests and environment is taken up, never doubled."""
         longest = sum((test["timeout"] + 1) * (test["retries"] + 1) for test in self._tests) + _SPARE
         given = {"VERSION": self._version, "ENVIRONMENT": environment.name}
-        errand = self._errand({**self._wanted, "environment": str(environment), "given": given})
+        errand = self._errand({**self._wanted, "base": self._base(environment), "environment": str(environment), "given": given})
         try:
             report = errand.run(memo, f"{len(self._tests)} smoke tests run", longest)
         except Lost as lost:

@@ -36,7 +36,8 @@ def run(args: Namespace) -> int:
         pending = opened.pending(_aside(args))
         wanted = _wanted(args, pending, opened.around())
         if not wanted:
-            migrating.tell(args, True, "no contract is pending", contracted=[])
+            others = "".join(f"; {each.migration} is for {each.service} to contract" for each in pending)
+            migrating.tell(args, True, f"no contract is pending{f' of {opened.service}{others}' if others else ''}", contracted=[])
             return exits.DONE
         shut: Sequence[str] = _shut(pending[0], args, opened.service)
         begun = [entry.name for entry in opened.schema.ledger.entries() if opened.schema.ledger.aside(entry)]
@@ -109,7 +110,8 @@ def _notes(opened: migrating.Opened, name: str) -> list[str]:
 def _wanted(args: Namespace, pending: list[Pending], around: Around) -> list[str]:
     names = [each.migration for each in pending]
     if args.migration is None:
-        return [each.migration for each in pending if not around.apart(each.service)]
+        own = [at for at, each in enumerate(pending, 1) if not migrating.foreign(each.service, around.service, "contract")]
+        return [each.migration for each in pending[: max(own, default=0)] if not around.apart(each.service)]
     if args.migration not in names:
         raise UserError(f"no contract of {args.migration} is pending" + (f"; pending are {', '.join(names)}" if names else ""))
     return names[: names.index(args.migration) + 1]
