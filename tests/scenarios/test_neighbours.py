@@ -28,6 +28,7 @@ def test_two_services_on_one_database_release_and_contract_each_its_own(tmp_path
         desk.configure(database={**desk.settings["database"], "apart": {"shop": "it has a table of its own"}})
         waits = "note: shop shares this database, and does not ship 0001_desk, whose contract waits for that; let it ship that, or, if shop uses nothing"
         assert waits in desk.bleen("deploy", "1.0").out
+        desk.bleen("wait", "--until", "completed")
         gone = ("migrate", "contract", "--yes", "--json", "--because", "its processes connect to nothing")
         assert desk.bleen(*gone, code=1).json["waits"][0].startswith("shop shares this database, and its blue-1 (1.0) does not ship 0001_desk; ")
         shop.configure(database={**shop.settings["database"], "apart": {"desk": "it has a table of its own", "dask": "misspelt"}})
