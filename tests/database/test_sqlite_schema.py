@@ -30,8 +30,9 @@ from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, Pair, parse
 from bleen.database.operations import from_words, migrations, template
 from bleen.database.schema import Schema
-from bleen.database.server import Contended, Taken
+from bleen.database.server import Contended, Taken, Values
 from bleen.database.sqlite import processes as sqlite_processes
+from bleen.database.sqlite.server import SQLite
 from bleen.database.statements import Place, Statement
 from bleen.database.worker import _worked
 from bleen.errors import Refused, Unavailable, UserError
@@ -175,6 +176,33 @@ def test_what_sqlite_will_refuse_for_the_shape_of_a_table_is_known_before_expand
     found = Foresight(schema).foreseen(migration("0008_less", **files))
     assert len(found) == bool(said)
     assert re.search(said, "".join(found))
+
+
+def test_a_release_asks_no_more_of_the_database_with_each_migration_that_is_behind_it(users: File, schema: Schema, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contracted migrations are never taken out of the ledger: a line of them is read at once, and not each by itself."""
+    asked, rows, counts = list[str](), SQLite.rows, list[int]()
+
+    def counted(server: SQLite, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        asked.append(sql)
+        return rows(server, sql, values)
+
+    monkeypatch.setattr(SQLite, "rows", counted)
+    for last in (3, 20):
+        with schema.server.alone():
+            schema.ledger.make()
+            for number in range(1 if last == 3 else 4, last + 1):
+                done = parse(f"{number:04}_done", {"expand.sql": "SELECT 1;", "contract.sql": "SELECT 1;"}, "")
+                schema.ledger.begin(done, "shop", 1)
+                schema.ledger.note([schema.ledger.reached(done.name, State.CONTRACTED)])
+        behind = [entry.migration for entry in schema.ledger.entries() if entry.state is State.CONTRACTED]
+        new, ships = parse(f"{last + 50:04}_new", {"expand.sql": f"CREATE TABLE new_{last} (id integer PRIMARY KEY);"}, ""), {each.name for each in behind}
+        asked.clear()
+        allowed(schema, "1.1", [*behind, new], None, "shop", {"1.0": frozenset(ships)})
+        counts.append(len(asked))
+        asked.clear()
+        schema.expand([new], "shop", 2, {"green-2": frozenset({*ships, new.name})}, {})
+        counts.append(len(asked))
+    assert counts[:2] == counts[2:]
 
 
 def test_what_is_done_before_a_contract_is_done_before_it_on_the_copy_too(schema: Schema) -> None:
@@ -615,7 +643,8 @@ def test_a_migration_of_another_service_on_this_database_is_told_as_that(bleen: 
         code, said = bleen("bob", words, "1")
         assert code == 2
         assert "0001_init is already a migration of ann, which is on this database too: give this one another number or name" in said
-    code, said = bleen("bob", "contract", "--yes")
+    assert bleen("bob", "contract", "--yes") == (0, "no contract is pending of bob; 0001_init is for ann to contract\n")
+    code, said = bleen("bob", "contract", "0001_init", "--yes")
     assert code == 1
     assert "it is a migration of ann, which is on this database too: contract it with the bleen.yaml of ann" in said
     code, said = bleen("bob", "revert", "0001_init", "--yes")

@@ -99,8 +99,8 @@ class Schema:
         if self.server.bare():
             names = {m.name for m in migrations}
         else:
-            steps = [self.ledger.steps(entry.name).get(command.VERSION) for entry in self.ledger.entries()]
-            names = {name for step in steps if step for name in step.memo.get("together", ())}
+            came = self.ledger.everywhere(command.VERSION)
+            names = {name for entry in self.ledger.entries() if entry.name in came for name in came[entry.name].memo.get("together", ())}
         return frozenset(name for name in names if all(name in each.migrations for each in known))
 
     def backfill(self, name: str) -> None:
@@ -277,11 +277,14 @@ class Schema:
 
     def contracted(self) -> list[str]:
         """The migrations whose contract was done, or has come so far that only versions which ship them can be on this database; or was set aside."""
-        return [entry.name for entry in self.ledger.entries() if self._retracing.unshared(entry) and parts.contracts(entry.migration)]
+        return [entry.name for entry in self._contracted()]
+
+    def _contracted(self) -> list[Entry]:
+        return [entry for entry in self.ledger.entries() if self._retracing.unshared(entry) and parts.contracts(entry.migration)]
 
     def missing(self, ships: Collection[str]) -> list[Entry]:
         """Those of ``contracted`` that a version cannot live with, by what it ships."""
-        return [entry for each in self.contracted() if not lives_with(ships, each, (entry := self._entry(each)).service)]
+        return [entry for entry in self._contracted() if not lives_with(ships, entry.name, entry.service)]
 
     def outdated(self, ships: Collection[str]) -> str:
         """What a version does not ship and cannot run without, and why; empty if it ships all of that. One that was set aside, and had nothing to keep in step,
@@ -323,9 +326,9 @@ class Schema:
 
     def versions(self) -> list[str]:
         """Of which versions commands have expanded something, the newest first: their files have what those commands have noted."""
-        steps = [self.ledger.steps(entry.name) for entry in reversed(self.ledger.entries())]
-        done = [each for each in steps if (expand := each.get(command.step("expand"))) and expand.done and command.VERSION in each]
-        return list(dict.fromkeys(str(each[command.VERSION].memo["version"]) for each in done))
+        expands, of = self.ledger.everywhere(command.step("expand")), self.ledger.everywhere(command.VERSION)
+        done = [entry.name for entry in reversed(self.ledger.entries()) if entry.name in of and entry.name in expands and expands[entry.name].done]
+        return list(dict.fromkeys(str(of[name].memo["version"]) for name in done))
 
     def users(self, name: str) -> list[Known]:
         """Environments that ship a migration, and so need what a revert would take away."""
