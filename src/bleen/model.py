@@ -136,6 +136,11 @@ class Running(NamedTuple):
     """Why no more is known than how many are alive, with neither version nor targets; empty if all is."""
 
 
+def unseen(routing: Routing, why: str) -> dict[Environment, Running]:
+    """What runs, where the platform cannot say it: what a router knows, as damaged."""
+    return {environment: Running("", 0, 0, (), damaged=why) for environment in routing.targets}
+
+
 class Traffic(NamedTuple):
     """What a router counted for one environment since the router started."""
 

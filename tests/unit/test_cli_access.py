@@ -235,6 +235,18 @@ def test_what_drives_a_service_is_built_though_nobody_can_look_at_what_runs(tmp_
     service.close()
 
 
+def test_status_says_what_serves_where_nobody_can_look_at_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = FakeService(tmp_path)
+    service.stand()
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    service.journal.register(NAME, {"kind": "fake", "listen": "127.0.0.1:1"}, True)
+    service.platform.break_down("environments cannot be looked at")
+    said = picture.lines(picture.of(Access(service.place, service.journal)))
+    assert said[0] == "shop: 1.0 serves from blue, and how it is cannot be told"
+    assert "    not well: the fake platform: environments cannot be looked at" in said
+    service.close()
+
+
 @pytest.mark.parametrize("words", ["status", "wait --until completed --timeout 2"])
 def test_a_contract_that_waits_for_room_on_a_full_disk_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str

@@ -11,7 +11,7 @@ from bleen.cli.access import Access
 from bleen.errors import PortError
 from bleen.host import clock
 from bleen.lifecycle import BEYOND, REVERSIBLE, TABLE, UNMOVED, Phase, Release, Service, way_back
-from bleen.model import Environment, Health, Routing, Running
+from bleen.model import Environment, Health, Routing, Running, unseen
 from bleen.ports import Providers
 
 _FEW = 3
@@ -22,9 +22,9 @@ def of(access: Access) -> dict[str, Any]:
     """The whole picture, as ``status --json`` prints it."""
     service, newest = access.service, access.journal.latest(access.name)
     providers = access.providers(newest)
-    running = providers.platform.running()
     routing, trouble = _routing(providers)
     seen = routing or service.confirmed
+    running = _running(providers, seen)
     active = max((e for e in seen.shares if seen.shares[e]), key=lambda e: (seen.shares[e], e.release), default=None)
     back = newest.plan.old if newest and newest.phase in REVERSIBLE else None
     listens = routing is not None or _listens(service)
@@ -57,6 +57,14 @@ def _routing(providers: Providers) -> tuple[Routing | None, str]:
         return providers.router.routing(), ""
     except PortError as error:
         return None, str(error)
+
+
+def _running(providers: Providers, seen: Routing) -> Mapping[Environment, Running]:
+    """What runs; or else what serves is told all the same."""
+    try:
+        return providers.platform.running()
+    except PortError as error:
+        return unseen(seen, str(error))
 
 
 def _look(providers: Providers, environment: Environment) -> Health | PortError:
@@ -255,7 +263,9 @@ def serving(picture: dict[str, Any]) -> str:
     if not active:
         return f": nothing is {'served' if picture['release'] else 'released'}; the listener answers 503"
     each = picture["environments"].get(f"{active['environment']}-{active['release']}")
-    unwell = f", and is NOT WELL: {each['ready'] or 0} of {each['wanted']} are ready" if each and each["unwell"] else ""
+    unwell = f", and is NOT WELL: {each['ready']} of {each['wanted']} are ready" if each and each["unwell"] else ""
+    if each and each["unwell"] and each["ready"] is None:
+        unwell = ", and how it is cannot be told"
     if each is None:
         unwell = f", and is NOT WELL: nothing of it is there any more; `bleen deploy {active['version']} --again` starts it again"
     share = picture["router"]["shares"].get(f"{active['environment']}-{active['release']}", 100)

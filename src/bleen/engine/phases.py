@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from bleen.engine.watch import Sight, Watch
 from bleen.errors import Unavailable
 from bleen.lifecycle import Event, Phase, Release, Service, step
-from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Running, Verdict
+from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Running, Verdict, unseen
 from bleen.plan import duration
 from bleen.ports import Migrator, Providers, Router, Shipping
 
@@ -52,7 +52,7 @@ class World(NamedTuple):
         try:
             return self.providers.platform.running()
         except Unavailable as error:
-            return {e: Running("", 0, 0, (), damaged=str(error)) for e in self.router.routing().targets}
+            return unseen(self.router.routing(), str(error))
 
     def wanted(self, shares: Mapping[Environment, int], preview: Environment | None = None, running: Mapping[Environment, Running] | None = None) -> Routing:
         """A routing with these shares, that knows the addresses of every environment which runs. One that is to get traffic and does not run has those that the
