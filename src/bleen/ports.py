@@ -1,9 +1,10 @@
 """What the engine asks of the world, and what it may rely on. These docstrings are the specification; ``bleen.testing`` proves a provider against them.
 
 For every port: calls are synchronous, bounded (10 s at the most, usually milliseconds) and may be made from any thread, one at a time. They raise
-``Unavailable``, ``Refused`` or ``Fenced`` (see ``errors``) and nothing else. Every effect is absolute and idempotent: given twice it equals once, and
-given again after a crash at any instant it ends where it would have ended. ``epoch`` is the position of the service's journal from which the effect was
-decided: an effect with an epoch smaller than one already seen raises ``Fenced`` and does nothing, and no effect is half done when a larger one begins.
+``Unavailable``, ``Refused`` or ``Fenced`` (see ``errors``) and nothing else, but for the journal, whose calls name what else they raise. Every effect is
+absolute and idempotent: given twice it equals once, and given again after a crash at any instant it ends where it would have ended. ``epoch`` is the position
+of the service's journal from which the effect was decided: an effect with an epoch smaller than one already seen raises ``Fenced`` and does nothing, and no
+effect is half done when a larger one begins.
 """
 
 import os
@@ -262,7 +263,9 @@ class Journal(Protocol):
         """Records a release, PLANNED. Raises Busy if one that has not ended is there already."""
         ...
 
-    def read(self, id: "ReleaseId") -> "Release": ...
+    def read(self, id: "ReleaseId") -> "Release":
+        """A release, however long ago. Raises UserError if there is none."""
+        ...
 
     def latest(self, name: str) -> "Release | None":
         """The newest release."""

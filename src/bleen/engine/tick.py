@@ -117,7 +117,7 @@ class Engine:
             f" {release.plan.old_version}"
         )
 
-    def _obey(self, service: Service, release: Release, ask: Ask, refused: str = "") -> float:
+    def _obey(self, service: Service, release: Release, ask: Ask, refused: str) -> float:
         now, event, answer = obey(release, ask, self.journal.now(), self._wall())
         if refused and event:
             now, event, answer = release, None, Answer(ask.number, False, refused)
@@ -150,10 +150,9 @@ class Engine:
         if not TABLE[release.phase].watched:
             return None
         sight = world.sight(release, release.environment)
-        old = release.plan.old
-        if sight.healthy or (release.moved and old is None and not sight.dead):
+        if sight.healthy:
             return None
-        before = world.sight(release, old) if release.moved and old else None
+        before = world.sight(release, release.plan.old) if release.moved and release.plan.old else None  # looked at early, as it may be needed at once
         if not sight.dead:
             return None
         dead = f"{release.plan.version} ({release.plan.environment}) is dead: {sight.why}"
