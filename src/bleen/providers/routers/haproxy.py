@@ -418,8 +418,10 @@ class HAProxy:
 
     def _keep_in_step(self, confirmed: Mapping[Environment, int]) -> None:
         """Writes down where production goes, if somebody else has led it there and that is confirmed by now: a start would lead it back."""
-        seen, memory = self._look(), self._memory()
-        if memory and seen.led("production") == (confirmed, []) and memory[1].get("production") != seen.ways["production"]:
+        seen = self._look()
+        if f"production {seen.ways.get('production')}\n" in (text_of(self._place / config.MAP) or "") or seen.led("production") != (confirmed, []):
+            return
+        if memory := self._memory():
             self._write_map(memory[0], {**memory[1], "production": seen.ways["production"]})
 
     def _answering(self, process: Process) -> NotYet | None:
