@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from bleen.model import Done, Environment, Failed, Memo, Routing
+from bleen.model import Done, Due, Environment, Failed, Memo, Routing
 from bleen.plan import Plan, Step
 
 LAPSES = 60.0
@@ -195,7 +195,7 @@ class Service(NamedTuple):
     """Whether it should be listening."""
     confirmed: Routing = Routing()
     """What the router was last seen to do at our behest."""
-    pending: tuple[Mapping[str, Any], ...] = ()
+    pending: tuple[Due, ...] = ()
     """Contracts that wait for their gate."""
 
     @property

@@ -5,7 +5,7 @@ All are NamedTuples: immutable, comparable, and cheap to load on the way of ``bl
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 Memo = Mapping[str, Any]
 """A phase's checkpoint: JSON values only."""
@@ -181,13 +181,29 @@ class NotYet(NamedTuple):
     """The checkpoint to come back with; None leaves it as it is."""
 
 
+class Due(TypedDict):
+    """A contract that is pending, as the service's row and ``--json`` have it; or an expand that a version which is there ships, and the database has not."""
+
+    migration: str
+    description: str
+    since: float | None
+    """When it was expanded, in seconds since the epoch; None if it is not."""
+    waits: list[str]
+    asked: NotRequired[float]
+    """When the database told this, in seconds since the epoch; it is missing where the database could not be asked."""
+    service: NotRequired[str]
+    """Whose release brought it."""
+    failed: NotRequired[str]
+    """What it failed on the last time."""
+
+
 class Done(NamedTuple):
     """A phase has done its work; ``facts`` go into the event that says so."""
 
     facts: Mapping[str, Any] = {}
     confirmed: Routing | None = None
     """What the router was seen to do; from now on drift is measured by it."""
-    pending: tuple[Mapping[str, Any], ...] | None = None
+    pending: tuple[Due, ...] | None = None
     """What is still pending of the schema, as the database has it; None if it was not asked."""
 
 

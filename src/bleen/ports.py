@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bleen.host.processes import Process
-from bleen.model import Environment, Health, Memo, NotYet, Routing, Running, Traffic, Verdict
+from bleen.model import Due, Environment, Health, Memo, NotYet, Routing, Running, Traffic, Verdict
 
 if TYPE_CHECKING:
     from bleen.lifecycle import Answer, Ask, Event, Release, ReleaseId, Service, Verb
@@ -286,7 +286,7 @@ class Journal(Protocol):
         """
         ...
 
-    def pend(self, name: str, contracts: Sequence[Mapping[str, Any]]) -> None:
+    def pend(self, name: str, contracts: Sequence[Due]) -> None:
         """Remembers which contracts are pending, and which expands are gone, as the service's database says: there is the truth about them, here what can be
         shown without it.
         """

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bleen.lifecycle import Phase, Release, Service, Verb
-from bleen.model import Environment, Result, Verdict
+from bleen.model import Due, Environment, Result, Verdict
 from bleen.ports import Providers
 from bleen.testing.fakes import FakeCheck, FakeMigrator
 from bleen.testing.service import FakeService
@@ -134,7 +134,7 @@ def test_what_was_pending_stays_so_while_the_database_cannot_be_asked(service: F
 
 def test_what_the_database_lacked_is_lacking_no_more_once_a_version_that_ships_it_is_expanded(service: FakeService) -> None:
     """Journal lost or database restored: the ledger decides."""
-    lacking = [{"migration": name, "description": "", "since": None, "waits": ["was it restored?"]} for name in (NAME, "0009_of_another")]
+    lacking = [Due(migration=name, description="", since=None, waits=["was it restored?"]) for name in (NAME, "0009_of_another")]
     service.journal.pend(service.service.name, lacking)
     deploy(service, Phase.PROVISIONING)
     assert names(service) == ["0009_of_another"]

@@ -114,7 +114,7 @@ class Opened(NamedTuple):
     def failed(self, migration: str, why: str) -> None:
         """Remembers what a contract failed on: its gate is open as before, which says nothing of that."""
         if self.access:
-            rows = [{**each, "failed": why} if each["migration"] == migration else each for each in self.access.service.pending]
+            rows = [each | {"failed": why} if each["migration"] == migration else each for each in self.access.service.pending]
             self.access.journal.pend(self.access.name, rows)
 
 

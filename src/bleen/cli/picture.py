@@ -276,7 +276,7 @@ def _waits(pending: dict[str, Any], service: str) -> str:
     """What a contract waits for: what the journal tells now, and what the database told when it was asked; or whose it is."""
     if (owner := pending.get("service", "")) not in ("", service):
         return f"for {owner} to contract"
-    asked = f"waited {_asked(pending)} for" if "asked" in pending else "waits for"
+    asked = f"waited {_asked(pending['asked'])} for" if "asked" in pending else "waits for"
     few, more = pending["waits"][:_FEW], len(pending["waits"]) - _FEW
     then = f"{asked}: {'; '.join(few)}{f'; and {more} more, `bleen migrate status` tells them' if more > 0 else ''}" if few else ""
     now = f"waits for: {pending['window']}" if pending["window"] else ""
@@ -292,12 +292,12 @@ def _lacking(access: Access, there: Collection[Environment]) -> list[str]:
     """What the database lacked of what is still there when it was last asked; a line for each version."""
     lacking = [each for each in access.service.pending if each["since"] is None]
     ships = {name for environment in there if lacking and (release := access.release_of(environment)) for name in release.plan.ships}
-    return [*dict.fromkeys(f"{each['waits'][0]} (asked {_asked(each)})" for each in lacking if each["migration"] in ships)]
+    return [*dict.fromkeys(f"{each['waits'][0]} (asked {_asked(each['asked'])})" for each in lacking if each["migration"] in ships)]
 
 
-def _asked(pending: Mapping[str, Any]) -> str:
+def _asked(at: float) -> str:
     """When the database was asked."""
-    return f"{show.span(clock.wall() - pending['asked'])} ago"
+    return f"{show.span(clock.wall() - at)} ago"
 
 
 def lines(picture: dict[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ from bleen.database.schema import Pending, Schema
 from bleen.database.server import NotGiven, Taken, Told
 from bleen.errors import Refused, Unavailable, UserError
 from bleen.host.files import write_durably
-from bleen.model import Result, Verdict
+from bleen.model import Due, Result, Verdict
 
 LOSSES = 5
 """How often a connection that was at work may be lost: a statement that ends the server is not tried for ever."""
@@ -80,8 +80,8 @@ def tidy(schema: Schema, spec: Mapping[str, Any]) -> Verdict:
     return Verdict(Result.PASS, "", ({"dropped": dropped} if (dropped := schema.tidy()) else {},))
 
 
-def row(pending: Pending) -> dict[str, Any]:
-    """What is pending as the service's row and ``--json`` have it."""
+def row(pending: Pending) -> Due:
+    """What is pending, as it is told."""
     return {
         "migration": pending.migration,
         "description": pending.description,

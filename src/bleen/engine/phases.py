@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from bleen.engine.watch import Sight, Watch
 from bleen.errors import Unavailable
 from bleen.lifecycle import Event, Phase, Release, Service, step
-from bleen.model import Done, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Running, Verdict, unseen
+from bleen.model import Done, Due, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Running, Verdict, unseen
 from bleen.plan import duration
 from bleen.ports import Migrator, Providers, Router, Shipping
 
@@ -252,13 +252,14 @@ def contracting(release: Release, world: World) -> Outcome:
         return Failed(f"the schema was not contracted: {answer.why}", facts)
     if answer.result is Result.INCONCLUSIVE:
         contracts, known = release.plan.database["contracts"], {each["migration"] for each in world.service.pending}
-        failed = {"failed": answer.why} if release.plan.database["contract"] == "auto" else {}
-        left = [{**each, **failed} if each["migration"] in contracts else each for each in world.service.pending]
+        auto = release.plan.database["contract"] == "auto"
+        left = [each | {"failed": answer.why} if auto and each["migration"] in contracts else each for each in world.service.pending]
         since = next((event.at for event in world.events() if event.phase is Phase.PROVISIONING), release.since)  # which is when EXPANDING was done
-        unasked = [{"migration": name, "description": "", "since": since, "waits": [answer.why], **failed} for name in contracts if name not in known]
+        unasked = [Due(migration=name, description="", since=since, waits=[answer.why], failed=answer.why * auto) for name in contracts if name not in known]
         return Done({"database": answer.why}, pending=(*left, *unasked))
     before = {each["migration"]: each.get("failed", "") for each in world.service.pending}  # what it failed on is true until it is tried again
-    return Done(facts, pending=tuple({**each, "failed": each.get("failed") or before.get(each["migration"], "")} for each in facts["pending"]))
+    pending: list[Due] = facts["pending"]
+    return Done(facts, pending=tuple(each | {"failed": each.get("failed") or before.get(each["migration"], "")} for each in pending))
 
 
 def rolling_back(release: Release, world: World) -> Outcome:

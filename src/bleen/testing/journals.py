@@ -24,7 +24,7 @@ from bleen.engine.drive import holder
 from bleen.errors import BleenError, Busy, Held, StaleWriter, Unavailable, UserError
 from bleen.host.processes import find
 from bleen.lifecycle import LAPSES, Answer, Event, Phase, Release, ReleaseId, Service, Verb, after, obey
-from bleen.model import Done, Environment, Routing, Target
+from bleen.model import Done, Due, Environment, Routing, Target
 from bleen.plan import Plan, Probe, Step
 from bleen.ports import Holder, Journal
 from bleen.testing.fakes import FakeClock
@@ -287,10 +287,11 @@ class JournalContract:
 
     def test_a_commit_leaves_the_pending_contracts_as_somebody_else_has_told_them(self, shelf: Shelf, journal: Journal, release: Release) -> None:
         before = journal.service(NAME)
-        shelf.open().pend(NAME, [{"migration": "0007_full_name"}])
+        due = Due(migration="0007_full_name", description="", since=1.0, waits=["nobody"])
+        shelf.open().pend(NAME, [due])
         now, event = stepped(journal, release)
         journal.commit(release, now, event, before)
-        assert journal.service(NAME).pending == ({"migration": "0007_full_name"},)
+        assert journal.service(NAME).pending == (due,)
 
     def test_a_writer_with_an_old_revision_writes_nothing(self, journal: Journal, release: Release) -> None:
         """A stale writer drops the effect."""

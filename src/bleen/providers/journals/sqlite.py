@@ -18,7 +18,7 @@ from bleen.host.files import Reserve, room
 from bleen.host.processes import Process, find
 from bleen.host.state import Place
 from bleen.lifecycle import TERMINAL, UNMOVED, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb
-from bleen.model import Routing
+from bleen.model import Due, Routing
 from bleen.plan import Plan
 from bleen.ports import Holder
 
@@ -228,7 +228,7 @@ class SQLite:
         return [Event(n, at, Phase(phase), step, bool(moved), halted, text, json.loads(facts)) for n, at, phase, step, moved, halted, text, facts in rows]
 
     @_written(spends=False)
-    def pend(self, name: str, contracts: Sequence[Mapping[str, Any]]) -> None:
+    def pend(self, name: str, contracts: Sequence[Due]) -> None:
         self._db.execute("UPDATE service SET pending = ? WHERE name = ?", (json.dumps(list(contracts)), name))
 
     # commands
