@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bleen import config
 from bleen.config import Config
@@ -27,6 +27,19 @@ from bleen.model import apart_from
 from bleen.plan import Plan
 
 
+class _Seen(NamedTuple):
+    """What a database says of the migrations of a version."""
+
+    new: list[Migration]
+    """Those that it has not, or not wholly."""
+    due: list[str]
+    """Those whose contract has not been done."""
+    bare: bool
+    missed: list[str]
+    """What should be there, and is not."""
+    risks: list[str]
+
+
 def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
     """The plan with what its version's migrations need; as it is, if there is no database. ``before``: the plan of the version that serves.
 
@@ -41,56 +54,57 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
         schema = Schema(connect(shared.url))
         try:
             with schema.server.lookout(tell):
-                entries = {entry.name: entry for entry in schema.ledger.entries()}
-                there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
-                lost = schema.lost(there)
-                lacking = [] if lost else list(dict.fromkeys(each.obstacles[0].why for each in schema.lacking(there)))
-                allowed(schema, plan.version, migrations, home(loaded, plan.version), plan.service, there, shared.apart)
-                new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
-                bare = schema.server.bare()
-                strands = schema.ledger.strands()
-                held = [*_held(schema, plan.service, migrations), *_strangers(schema, shared.apart)]
-                commanded = any(m.command != Command() for m in migrations)
-                unsheltered = schema.ledger.unsheltered() if commanded else ""
-                foreseen = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n], new[n + 1 :])]
-                risks = [*filter(None, (strands, unsheltered)), *foreseen]
+                seen = _seen(schema, plan, migrations, home(loaded, plan.version), before, shared.apart)
         finally:
             schema.server.close()
     except PortError as error:
         raise UserError(str(error)) from None
     kind = dialect(shared.url)
-    if new and shared.clone:
+    if seen.new and shared.clone:
         _must_answer(shared.clone, kind)
     wanted = {
         "dialect": kind,
         "folder": shared.folder,
         "contract": shared.contract,
         "migrations": {m.name: m.checksum for m in migrations},
-        "expands": [m.name for m in new],
-        "final": [m.name for m in new if final(m)],
-        "contracts": [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)],
-        "clone": bool(shared.clone) and not bare,  # nobody minds what would fail there
-        "home": _settings(loaded, plan.version) if commanded else None,
+        "expands": [m.name for m in seen.new],
+        "final": [m.name for m in seen.new if final(m)],
+        "contracts": seen.due,
+        "clone": bool(shared.clone) and not seen.bare,  # nobody minds what would fail there
+        "home": _settings(loaded, plan.version) if _commanded(migrations) else None,
         "before": sorted(before.ships) if before else [],
         **({"apart": dict(shared.apart)} if shared.apart else {}),
         "smoke": list(before.smoke) if before else [],
         "secrets": before.platform.get("secrets", "") if before else "",
     }
-    unjudged = [f"{m.name} is expanded by a command whose SQL nobody has judged: {m.command.unjudged}" for m in new if m.command.unjudged]
-    anew = [f"{lost}; without them, all that {plan.version} ships is expanded anew"] if lost else []
-    signed = _signed(plan, loaded, kind)
-    warnings = (
-        *plan.warnings,
-        *_unpooled(signed, before),
-        *anew,
-        *lacking,
-        *_warned(new, kind),
-        *unjudged,
-        *risks,
-        *held,
-        *(_stars(new, before) if before and kind == "postgres" else ()),
-    )
+    signed, stars = _signed(plan, loaded, kind), _stars(seen.new, before) if before and kind == "postgres" else []
+    warnings = (*plan.warnings, *_unpooled(signed, before), *seen.missed, *_warned(seen.new, kind), *_unjudged(seen.new), *seen.risks, *stars)
     return plan._replace(database=wanted, platform=signed, warnings=warnings)
+
+
+def _seen(schema: Schema, plan: Plan, migrations: Sequence[Migration], home: Home, before: Plan | None, apart: Collection[str]) -> _Seen:
+    """Raises UserError as ``allowed`` does."""
+    entries = {entry.name: entry for entry in schema.ledger.entries()}
+    there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
+    if lost := schema.lost(there):
+        missed = [f"{lost}; without them, all that {plan.version} ships is expanded anew"]
+    else:
+        missed = list(dict.fromkeys(each.obstacles[0].why for each in schema.lacking(there)))
+    allowed(schema, plan.version, migrations, home, plan.service, there, apart)
+    new = [m for m in migrations if m.name not in entries or entries[m.name].state is State.EXPANDING]
+    due = [m.name for m in migrations if contracts(m) and not (m.name in entries and entries[m.name].state is State.CONTRACTED)]
+    unsheltered = schema.ledger.unsheltered() if _commanded(migrations) else ""
+    foreseen = [each for n, m in enumerate(new) for each in Foresight(schema).risks(m, new[:n], new[n + 1 :])]
+    others = [*_held(schema, plan.service, migrations), *_strangers(schema, apart)]
+    return _Seen(new, due, schema.server.bare(), missed, [*filter(None, [schema.ledger.strands(), unsheltered]), *foreseen, *others])
+
+
+def _commanded(migrations: Sequence[Migration]) -> bool:
+    return any(m.command != Command() for m in migrations)
+
+
+def _unjudged(migrations: Sequence[Migration]) -> list[str]:
+    return [f"{m.name} is expanded by a command whose SQL nobody has judged: {m.command.unjudged}" for m in migrations if m.command.unjudged]
 
 
 def tell(text: str) -> None:
