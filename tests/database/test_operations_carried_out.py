@@ -13,11 +13,10 @@ from bleen.cli import main
 from bleen.cli.database import allowed
 from bleen.database import importing
 from bleen.database.foresight import Foresight
-from bleen.database.migration import Migration, parse, read
+from bleen.database.migration import PHASES, Migration, parse, read
 from bleen.database.operations import from_words, migrations
 from bleen.database.reverting import MARK
 from bleen.database.rules import lint
-from bleen.database.rules.findings import PHASES
 from bleen.database.schema import Schema
 from bleen.database.statements import DIALECTS, Dialect, split
 from bleen.errors import Refused, UserError

@@ -16,10 +16,9 @@ from lint_cases_postgres_safe import GOOD
 
 from bleen import config
 from bleen.cli import main
-from bleen.database.migration import read_all
+from bleen.database.migration import PHASES, read_all
 from bleen.database.reverting import way_back
 from bleen.database.rules import Finding, lint, rules
-from bleen.database.rules.findings import PHASES
 from bleen.database.rules.sarif import log
 from bleen.database.statements import DIALECTS, Dialect
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bleen.database.rules import Finding, Phase, Script, lint, lint_release
+from bleen.database.migration import Phase
+from bleen.database.rules import Finding, Script, lint, lint_release
 from bleen.database.rules.mysql import RULES
 from bleen.database.statements import Dialect
 from lint_cases_mysql import BAD, GOOD, WARN, WITH_OTHERS

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lint_cases_sqlite import BAD, GOOD, WARN, WITH_OTHERS
 
-from bleen.database.rules import Finding, Phase, Script, lint, lint_release
+from bleen.database.migration import Phase
+from bleen.database.rules import Finding, Script, lint, lint_release
 from bleen.database.rules.sqlite import RULES, split
 
 QUICK = settings(max_examples=300)

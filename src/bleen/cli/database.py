@@ -14,11 +14,10 @@ from bleen.database.command.home import Home, home_of
 from bleen.database.foresight import Foresight
 from bleen.database.gate import lives_with, named, saying, ways
 from bleen.database.ledger import Entry, State, check
-from bleen.database.migration import Command, Migration, Pair, read_all
+from bleen.database.migration import PHASES, Command, Migration, Pair, read_all
 from bleen.database.parts import contracts, final, words
 from bleen.database.reverting import way_back
 from bleen.database.rules import Finding, Script, lint_release
-from bleen.database.rules.findings import PHASES
 from bleen.database.schema import Schema
 from bleen.database.server import Server
 from bleen.database.statements import Dialect

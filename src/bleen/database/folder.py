@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from bleen.database.rules.findings import PHASES
+from bleen.database.migration import PHASES
 from bleen.errors import UserError
 
 _NUMBERED = re.compile(r"(\d{1,18})_")

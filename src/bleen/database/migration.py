@@ -15,6 +15,11 @@ from bleen.errors import UserError
 FILES = ("expand.sql", "backfill.sql", "contract.sql", "revert.sql", "migration.toml")
 """What a migration's folder may hold; other files in it are none of ours."""
 
+Phase = Literal["expand", "backfill", "contract"]
+
+PHASES: tuple[Phase, ...] = ("expand", "backfill", "contract")
+"""In the order of a release."""
+
 _NAME = re.compile(r"(\d{1,18})_[a-z0-9][a-z0-9_]{0,99}")
 
 _HOUR, _DAY = 3600.0, 86400.0

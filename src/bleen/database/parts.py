@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from bleen.database import reverting
 from bleen.database.migration import Backfill, Migration, Pair, speaks_of
-from bleen.database.reverting.names import called
 from bleen.database.server import Server
 from bleen.database.statements import Place, Statement, Unreadable, bare
+from bleen.database.things import called
 from bleen.errors import Refused
 
 _QUOTES = str.maketrans("", "", '"`')

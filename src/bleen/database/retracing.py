@@ -11,9 +11,9 @@ from bleen.database.command import revisions
 from bleen.database.ledger import Entry, Ledger, Part, State, Step
 from bleen.database.migration import Locks, Migration, Pair, speaks_of
 from bleen.database.pairs import kept, parted
-from bleen.database.reverting.names import Thing, called, taken, taken_among, taken_in_words
 from bleen.database.server import Missing, Server, Told
 from bleen.database.statements import Statement, in_a_line
+from bleen.database.things import Thing, called, taken, taken_among, taken_in_words
 from bleen.errors import PortError, Refused
 
 CLEARING = Locks(patience=5.0)

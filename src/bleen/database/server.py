@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 from bleen.database.catalogue import Catalogue
 from bleen.database.migration import Backfill, Locks, Pair
-from bleen.database.reverting.names import Thing
 from bleen.database.statements import Dialect, Statement
+from bleen.database.things import Thing
 from bleen.errors import Refused, Unavailable
 
 Values = Sequence[Any]

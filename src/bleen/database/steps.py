@@ -14,9 +14,9 @@ from bleen.database.migration import Migration, Pair, speaks_of
 from bleen.database.pairs import Pairs
 from bleen.database.parts import words
 from bleen.database.retracing import CLEARING
-from bleen.database.reverting.names import Thing, apart
 from bleen.database.server import Missing, NotGiven, Server, Told, TookTooLong, Values
 from bleen.database.statements import Statement, in_a_line
+from bleen.database.things import Thing, apart
 from bleen.errors import PortError, Refused
 
 CATALOGUED = frozenset(["TABLE", "VIEW", "SEQUENCE", "COLUMN", "INDEX", "CONSTRAINT"])

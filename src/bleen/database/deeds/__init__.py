@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bleen.database.importing import Names, read, same
-from bleen.database.reverting.names import taken_as_written
 from bleen.database.statements import Dialect, Unreadable
+from bleen.database.things import taken_as_written
 
 _ALIKE = {"view": "table", "function": "routine", "procedure": "routine"}
 _PARTS, _ANY_CASE = ("column", "index", "constraint", "default"), ("routine", "event")

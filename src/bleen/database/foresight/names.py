@@ -8,9 +8,9 @@ from bleen.database import reverting
 from bleen.database.deeds import among, deed, own
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import speaks_of
-from bleen.database.reverting.names import taken
 from bleen.database.reverting.picking import picked
 from bleen.database.statements import Statement
+from bleen.database.things import taken
 from bleen.errors import Refused
 
 _FREES = re.compile(r"\b(DROP|RENAME|CHANGE|SCHEMA|DO|CALL|EXECUTE)\b", re.IGNORECASE)

@@ -9,8 +9,8 @@ from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.pairs import shared
 from bleen.database.parts import groups, words
-from bleen.database.reverting.names import called
 from bleen.database.statements import Statement, bare
+from bleen.database.things import called
 from bleen.errors import Refused
 
 _TEXT = re.compile(r"'(?:[^'\n]|'')*'")

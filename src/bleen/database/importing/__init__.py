@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from bleen.database import reverting, statements
 from bleen.database import tokens as sql_tokens
-from bleen.database.migration import speaks_of
+from bleen.database.migration import PHASES, Phase, speaks_of
 from bleen.database.rules import Script, lint_release
-from bleen.database.rules.findings import PHASES, Finding, Phase
+from bleen.database.rules.findings import Finding
 from bleen.database.rules.overrides import allows
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable
 from bleen.database.written import pair_toml, revert_sql, settings

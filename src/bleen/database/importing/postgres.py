@@ -8,8 +8,8 @@ from postgast import walk
 
 from bleen.database.backfill.postgres_update import update
 from bleen.database.importing import ANY, Assigned, Fill, Names, Part, Rows
+from bleen.database.migration import Phase
 from bleen.database.postgres.parser import Parsed, Source
-from bleen.database.rules.findings import Phase
 from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, signature, tables, type_name, words
 from bleen.database.statements import Comment, Dialect, Unreadable, in_a_line, place
 

@@ -12,9 +12,9 @@ from bleen.database.mysql.empty import Connect, refused, tried
 from bleen.database.mysql.needing import needing
 from bleen.database.mysql.spreads import spreading
 from bleen.database.mysql.standing import otherwise
-from bleen.database.reverting.names import taken_as_written
 from bleen.database.server import Told
 from bleen.database.statements import Statement
+from bleen.database.things import taken_as_written
 from bleen.errors import Refused
 
 if TYPE_CHECKING:

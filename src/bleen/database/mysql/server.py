@@ -22,9 +22,9 @@ from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.catalogue import MySQLCatalogue
 from bleen.database.mysql.waits import Guard, blockers, waiting
 from bleen.database.patience import Patience
-from bleen.database.reverting.names import Thing, taken
 from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
+from bleen.database.things import Thing, taken
 from bleen.database.tokens import split
 from bleen.errors import PortError, Refused, Unavailable
 

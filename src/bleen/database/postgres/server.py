@@ -20,9 +20,9 @@ from bleen.database.postgres.belongings import Belongings
 from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.objects import alters, same
 from bleen.database.postgres.trees import dropped, last, node_of
-from bleen.database.reverting.names import Thing, taken
 from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, in_a_line
+from bleen.database.things import Thing, taken
 from bleen.errors import Refused, Unavailable
 
 LOCK = 0x626C65656E

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
+from bleen.database.migration import PHASES, Phase
 from bleen.database.rules import overrides, own, together
-from bleen.database.rules.findings import IRREVERSIBLE, PHASES, Finding, Known, Phase
+from bleen.database.rules.findings import IRREVERSIBLE, Finding, Known
 from bleen.database.statements import Comment, Dialect, Statement
 
-__all__ = ["Finding", "Phase", "Script", "lint", "lint_back", "lint_release", "rules"]
+__all__ = ["Finding", "Script", "lint", "lint_back", "lint_release", "rules"]
 
 
 DROPS_NEW = "drops-new"

@@ -2,11 +2,9 @@
 
 from typing import Any, Literal, NamedTuple
 
-Phase = Literal["expand", "backfill", "contract"]
-Severity = Literal["error", "warn"]
+from bleen.database.migration import Phase
 
-PHASES: tuple[Phase, ...] = ("expand", "backfill", "contract")
-"""In the order of a release."""
+Severity = Literal["error", "warn"]
 
 IRREVERSIBLE = "irreversible"
 """The rule of expand.sql and revert.sql together, which ``database.reverting`` looks at."""

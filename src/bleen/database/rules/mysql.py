@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bleen.database import tokens
+from bleen.database.migration import Phase
 from bleen.database.rules import mysql_alter, triggers
-from bleen.database.rules.findings import Finding, Known, Phase
+from bleen.database.rules.findings import Finding, Known
 from bleen.database.rules.mysql_adding import ONLINE
 from bleen.database.rules.mysql_alter import Context, computed, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
 from bleen.database.rules.mysql_grammar import Alter, alter_table, alters_table, create_table, index_parts, is_primary, table_option

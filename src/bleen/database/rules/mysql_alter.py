@@ -7,8 +7,9 @@ MariaDB 10.11. The principle: name ALGORITHM and LOCK, so that a server that wou
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from bleen.database.migration import PHASES, Phase
 from bleen.database.rules.conditions import UNKNOWN, value
-from bleen.database.rules.findings import PHASES, Known, Phase
+from bleen.database.rules.findings import Known
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.mysql_adding import INSTANT, ONLINE, added, defined, nullable, required
 from bleen.database.rules.mysql_column import Column, is_constant

@@ -9,8 +9,9 @@ from google.protobuf.message import Message as ProtobufMessage
 from postgast import deparse, scan, walk
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.migration import Phase
 from bleen.database.postgres.parser import Parsed
-from bleen.database.rules.findings import Finding, Known, Phase, Severity
+from bleen.database.rules.findings import Finding, Known, Severity
 from bleen.database.statements import Place, place
 
 Message = Any

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.migration import PHASES
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules import postgres_never_null as nulls
-from bleen.database.rules.findings import PHASES, Finding
+from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_columns import add_column, added, required
 from bleen.database.rules.postgres_holds import check, columns_of, default_changes, drops, foreign_key, held, never_null, refuses_inserts

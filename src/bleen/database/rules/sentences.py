@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
+from bleen.database.migration import Phase
 from bleen.database.rules.conditions import EXPRESSION, UNKNOWN, Named, Unknown, Value, always, truth, value
-from bleen.database.rules.findings import Finding, Phase, Severity
+from bleen.database.rules.findings import Finding, Severity
 from bleen.database.rules.second_table import JOINS, RULE, SecondTable, in_a_subquery
 from bleen.database.statements import Dialect, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words

@@ -9,9 +9,10 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from bleen.database import tokens
+from bleen.database.migration import Phase
 from bleen.database.rules import sqlite_adding, triggers
 from bleen.database.rules.conditions import UNKNOWN, value
-from bleen.database.rules.findings import Finding, Known, Phase
+from bleen.database.rules.findings import Finding, Known
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.queries import call, copies, only_reads, reads_new, sources, with_clause
 from bleen.database.rules.sentences import (

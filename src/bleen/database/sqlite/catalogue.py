@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from bleen.database.catalogue import Catalogue, Going, Needing, Spreading
 from bleen.database.migration import Pair
-from bleen.database.reverting.names import taken
 from bleen.database.server import Server
 from bleen.database.sqlite import copy as sqlite_copy
 from bleen.database.sqlite.values import checks, said
 from bleen.database.sqlite.values import named as named_table
 from bleen.database.statements import Statement
+from bleen.database.things import taken
 from bleen.errors import Refused
 
 

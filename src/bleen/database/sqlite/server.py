@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.patience import Patience
-from bleen.database.reverting.names import Thing, taken
 from bleen.database.rules.own import REFUGE
 from bleen.database.server import Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.sqlite import processes as sqlite_processes
@@ -27,6 +26,7 @@ from bleen.database.sqlite import values as sqlite_values
 from bleen.database.sqlite.catalogue import SQLiteCatalogue
 from bleen.database.sqlite.processes import Lock
 from bleen.database.statements import Dialect, Statement, split
+from bleen.database.things import Thing, taken
 from bleen.database.tokens import Cursor, Puzzled, read
 from bleen.errors import Refused, Unavailable
 

@@ -25,7 +25,7 @@ from bleen.cli.verbs.migrate import text
 from bleen.database import connect, dialect, migration, reverting, trace
 from bleen.database.rehearsal import must_be_another
 from bleen.database.reverting import way_back
-from bleen.database.rules import Finding, Script, findings, lint_release, rules
+from bleen.database.rules import Finding, Script, lint_release, rules
 from bleen.database.server import Server
 from bleen.database.statements import DIALECTS, Dialect, Unreadable, whole
 from bleen.errors import PortError, Unavailable, UserError
@@ -35,7 +35,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="SQL", help="files of one release, in order, or directories of migrations; - is standard input")
     parser.add_argument("--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too (default: that of the database in bleen.yaml)")
     parser.add_argument(
-        "--phase", choices=findings.PHASES, help="which phase runs the files (default: told by their names, expand.sql, backfill.sql and contract.sql)"
+        "--phase", choices=migration.PHASES, help="which phase runs the files (default: told by their names, expand.sql, backfill.sql and contract.sql)"
     )
     parser.add_argument("--format", choices=("text", "json", "sarif"), help="text is the default, and --json the same as --format json")
     parser.add_argument(
@@ -82,7 +82,7 @@ def run(args: Namespace) -> int:
     return exits.SAID_NO if any(finding.severity == "error" for finding in found) else exits.DONE
 
 
-def _releases(named: Sequence[str], phase: findings.Phase | None) -> list[list[str]]:
+def _releases(named: Sequence[str], phase: migration.Phase | None) -> list[list[str]]:
     """What is named, as one release, and each migration of a directory of them as one more: which of those are released together, nobody knows here.
 
     Raises UserError for a directory that has nothing to read.
@@ -101,9 +101,9 @@ def _releases(named: Sequence[str], phase: findings.Phase | None) -> list[list[s
     return [together, *alone] if together else alone
 
 
-def _files(folder: Path, phase: findings.Phase | None) -> list[str]:
+def _files(folder: Path, phase: migration.Phase | None) -> list[str]:
     """The files of a migration, in the order in which they are run; those of one phase, if one is named."""
-    names = [f"{each}.sql" for each in findings.PHASES if phase in (None, each)] + ["migration.toml"] * (phase in (None, "backfill"))
+    names = [f"{each}.sql" for each in migration.PHASES if phase in (None, each)] + ["migration.toml"] * (phase in (None, "backfill"))
     return [str(folder / name) for name in names if (folder / name).is_file()]
 
 
@@ -201,12 +201,12 @@ def _settings(file: str, dialect: Dialect) -> list[Finding]:
     return [each._replace(line=line, column=1, fix="") for each in found if each.file == file]
 
 
-def _script(file: str, phase: findings.Phase | None) -> Script:
+def _script(file: str, phase: migration.Phase | None) -> Script:
     """A file and the phase that it belongs to; every fault of it is told with the way out."""
-    named = {f"{each}.sql": each for each in findings.PHASES}.get(Path(file).name)
+    named = {f"{each}.sql": each for each in migration.PHASES}.get(Path(file).name)
     told, read = phase or named, text(file)
     if told is None:
-        raise UserError(f"{file}: which phase runs it? say --phase {'|'.join(findings.PHASES)}, or call it expand.sql")
+        raise UserError(f"{file}: which phase runs it? say --phase {'|'.join(migration.PHASES)}, or call it expand.sql")
     return Script(read, file, told)
 
 

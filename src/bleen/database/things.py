@@ -1,4 +1,4 @@
-"""What a statement of a way back takes away, by name, however it is written."""
+"""What a statement takes away, by name, however it is written."""
 
 import re
 from collections.abc import Callable, Iterable
