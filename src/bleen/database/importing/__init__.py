@@ -5,12 +5,14 @@ say the same while two versions run: a ``[[sync]]``. What is about the same rows
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from bleen.database import reverting, statements
 from bleen.database import tokens as sql_tokens
-from bleen.database.migration import PHASES, Phase, speaks_of
+from bleen.database.deeds import Fill, Names, Part, Rows, read, same
+from bleen.database.migration import PHASES, speaks_of
+from bleen.database.reverting import way_back
 from bleen.database.rules import Script, lint_release
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.overrides import allows
@@ -24,95 +26,11 @@ _HALF = re.compile(r"(?:migrate:|\+\w+ +|rambler +|//@)?(?P<which>up|down|undo|r
 BOOKS = ("alembic_version", "django_migrations", "flyway_schema_history", "databasechangelog", "goose_db_version", "schema_migrations")
 """Tables in which other tools keep what they have done; the SQL that they write out names them."""
 
-Names = tuple[str, ...]
-"""A thing: its kind, then its names as the dialect compares them."""
-
 
 class Unfit(UserError):
     """Something that cannot be split between two versions; the text says where it stands, and what would be right."""
 
     located = True
-
-
-class Assigned(NamedTuple):
-    """What an UPDATE sets one column to."""
-
-    expression: str
-    reads: tuple[str, ...]
-    """The columns that it is made from."""
-    beyond: bool
-    """It needs more than columns of its row: a subquery."""
-    back: str
-    """The one column that it reads, made from this one again; empty where that is not certain."""
-
-
-class Fill(NamedTuple):
-    """An UPDATE of one table."""
-
-    table: str
-    """As it is to be written."""
-    names: Names
-    set: Mapping[str, Assigned]
-    """Empty of an UPDATE that a second table comes in to, which no backfill takes as it is: the linter has the word, and the safe way."""
-    given: Mapping[str, str] | None
-    """The columns that its WHERE wants NOT NULL, as they are to be written, where it is of every other row that is not filled yet: it says nothing but that,
-    and that one of the columns set IS NULL. None of any other WHERE.
-    """
-
-    def forward(self, column: str) -> str:
-        """What keeps a column in step with those that it is made from, in the rows that the WHERE leaves out too."""
-        expression = self.set[column].expression
-        if not self.given or self.set[column].back:  # which is NULL of NULL
-            return expression
-        return f"CASE WHEN {' AND '.join(f'{each} IS NOT NULL' for each in self.given.values())} THEN {expression} END"
-
-
-class Rows(NamedTuple):
-    """The tables about whose rows a statement is; ``ANY`` where the statement does not say them."""
-
-    writes: tuple[Names, ...] = ()
-    reads: tuple[Names, ...] = ()
-    """Beside those; a trigger reads what is written where it stands."""
-    holds: tuple[Names, ...] = ()
-    """All of whose rows have to be as it says: a unique index, a constraint."""
-
-    @property
-    def all(self) -> tuple[Names, ...]:
-        return self.writes + self.reads + self.holds
-
-
-ANY: Names = ("table",)
-"""Whatever table: see ``_may_be``."""
-
-
-class Part(NamedTuple):
-    """A statement, or what is left of one when parts of it belong in different phases."""
-
-    phase: Phase
-    statement: Statement
-    """The whole of it, where it stands."""
-    text: str
-    table: Names = ()
-    """The table that it changes."""
-    makes: tuple[Names, ...] = ()
-    """What is surely new."""
-    drops: tuple[Names, ...] = ()
-    fill: Fill | None = None
-    idle: str = ""
-    """Why it is left out."""
-    brings: tuple[Names, ...] = ()
-    """What is there once it has run, perhaps in the place of another: a function too, CREATE OR REPLACE, IF NOT EXISTS."""
-    renames: tuple[tuple[Names, Names], ...] = ()
-    """What has another name once it has run, and that name."""
-    rows: Rows = Rows()
-    picks: Set[str] = frozenset()
-    """Of a DELETE: the columns, in lower case, that say which rows it takes; perhaps other words too."""
-
-    def leaves(self, made: Set[Names]) -> set[Names]:
-        """What is new once it has run, by its name then; before it, ``made`` was."""
-        for old, new in self.renames:
-            made = {_renamed(thing, old, new) for thing in made}
-        return {*made, *self.makes} - {*self.drops}
 
 
 class Placed(NamedTuple):
@@ -126,12 +44,6 @@ class Placed(NamedTuple):
     def at(self) -> str:
         line, column = self.part.statement.at
         return f"{self.file}:{line}:{column}"
-
-
-def _renamed(thing: Names, old: Names, new: Names) -> Names:
-    """A thing once ``old`` is called ``new``: a table takes its columns along."""
-    along = old[0] == "table" and thing[0] in ("column", "constraint") and thing[1:-1] == old[1:]
-    return new if thing == old else (thing[0], *new[1:], thing[-1]) if along else thing
 
 
 _RESTRICT = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+$", re.MULTILINE)
@@ -181,8 +93,6 @@ def split(sources: Sequence[tuple[str, str]], dialect: Dialect) -> list[Imported
 
 def lint(imported: Sequence[tuple[str, Imported]], dialect: Dialect) -> list[Finding]:
     """What the rules say of migrations, by their folders: as plan and deploy will say it."""
-    from bleen.database.reverting import way_back  # which reads statements as an import does
-
     scripts = [Script(text, f"{folder}/{phase}.sql", phase) for folder, each in imported for phase in PHASES if (text := each.files.get(f"{phase}.sql"))]
     found = lint_release(scripts, dialect)
     for (folder, each), heeded in zip(imported, _heeded([each for _, each in imported], dialect), strict=True):
@@ -271,25 +181,6 @@ def _with_way_back(made: list[Imported], downs: Sequence[tuple[str, str]], diale
     return [Imported({**made[0].files, "revert.sql": f"-- Undoes expand.sql, until contract.\n{''.join(texts)}"}, (*made[0].notes, *notes))]
 
 
-def same(one: Names, other: Names) -> bool:
-    """Whether two may be the same thing: where a schema stands before one of them only, nobody knows which is meant by the other; and of a routine
-    without its arguments, there is only one.
-    """
-    if one[-1] == "(?)" or other[-1] == "(?)":
-        one, other = one[:-1], other[:-1]
-    shared = min(len(one), len(other)) - 1
-    return one[0] == other[0] and one[len(one) - shared :] == other[len(other) - shared :]
-
-
-def read(text: str, dialect: Dialect) -> tuple[list[Part], list[Comment]]:
-    """The parts of a text, in its order, and its comments. Raises Unreadable."""
-    if dialect == "postgres":
-        from bleen.database.importing import postgres as reader
-    else:
-        from bleen.database.importing import tokens as reader  # type: ignore[no-redef]
-    return reader.read(text, dialect)
-
-
 def _read(file: str, text: str, dialect: Dialect) -> Iterator[Placed]:
     """Every part of a file, in its order, with the comments before it and behind it on its line."""
     try:
@@ -340,7 +231,7 @@ def _phased(placed: Sequence[Placed], dialect: Dialect) -> list[Placed]:
         if part.phase == "backfill" and allows(each.text, _UPDATES):
             part = part._replace(phase="expand", fill=None)
         for thing in (*part.makes, *part.brings, *(new for _, new in part.renames)):
-            if thing not in made and (gone := next((drop for name, drop in dropped.items() if _may_be(thing, name)), None)):
+            if thing not in made and (gone := next((drop for name, drop in dropped.items() if _may_be_one(thing, name)), None)):
                 why = f"makes {_told(thing)} again, which {gone.at} drops: while both versions run, both need theirs"
                 rebuilt = dialect == "sqlite" and thing[0] == "table" and any(thing == new for _, new in part.renames)
                 way = _REBUILT if rebuilt else "give the new one another name, or leave the DROP out if there is none yet"
@@ -412,7 +303,7 @@ _REFERENCES = re.compile(r"\bREFERENCES\s+([^\s(]+)\s*\(([^)]*)\)", re.IGNORECAS
 
 
 def _meet(some: Sequence[Names], others: Sequence[Names]) -> bool:
-    return any(_may_be(one, other) for one in some for other in others)
+    return any(_may_be_one(one, other) for one in some for other in others)
 
 
 _REBUILT = (
@@ -421,15 +312,9 @@ _REBUILT = (
 )
 
 
-def _may_be(one: Names, other: Names) -> bool:
-    """Whether two things may be one: one of them is written with its schema, and the other without; arguments or a name that are not said may be any."""
-    if one[0] != other[0]:
-        return False
-    length = min(len(one), len(other)) - 1
-    ends = [[part.lower() for part in each[len(each) - length :]] for each in (one, other)]
-    if one[0] == "routine" and "(?)" in (one[-1], other[-1]):
-        ends = [end[:-1] for end in ends]
-    return ends[0] == ends[1]
+def _may_be_one(one: Names, other: Names) -> bool:
+    """As ``same``, in any case: nobody has said yet whether the server minds it."""
+    return same(*((kind, *(each.lower() for each in names)) for kind, *names in (one, other)))
 
 
 class _Pair(NamedTuple):

@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 from bleen.database import reverting
-from bleen.database.deeds import Deed, among, deed, surely
-from bleen.database.importing import Names
+from bleen.database.deeds import Deed, Names, among, deed, surely
 from bleen.database.migration import says
 from bleen.database.reverting.picking import picked
 from bleen.database.rules import Finding, Script, lint_back

@@ -7,21 +7,16 @@ Contract and expand only within one migration: a database that is new gets all m
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from bleen.database.deeds import Names, Part, read, same
 from bleen.database.rules.findings import Severity
 from bleen.database.statements import Dialect, Place, Unreadable
-
-if TYPE_CHECKING:
-    from bleen.database.importing import Names, Part
 
 
 def dropped_new(expands: Sequence[str], contract: str, dialect: Dialect) -> list[tuple[Place, str]]:
     """Where a contract drops a table or a column that the expand adds, by the name that it has then, and why it must not. What cannot be read is for the
     rules of its own file.
     """
-    from bleen.database.importing import read, same  # which itself goes by the rules
-
     takes = list[tuple[Place, tuple[str, ...], bool]]()
     try:
         made = _made(expands, dialect, perhaps=True)
@@ -50,8 +45,6 @@ _KEY = r"""CONSTRAINT\s+"?{}"?\s+(UNIQUE|PRIMARY|EXCLUDE)\b"""
 
 def made_again(contract: str, dialect: Dialect) -> list[tuple[Place, Severity, str]]:
     """Where a contract drops what it makes again by the same name, and what that does to the version that serves: each statement is a transaction."""
-    from bleen.database.importing import read, same
-
     found: list[tuple[Place, Severity, str]] = []
     made: set[Names] = set()
     gone: list[tuple[Part, Names]] = []
@@ -71,14 +64,12 @@ def made_again(contract: str, dialect: Dialect) -> list[tuple[Place, Severity, s
     return found
 
 
-def _new(thing: "Names", made: "set[Names]") -> bool:
+def _new(thing: Names, made: set[Names]) -> bool:
     """Whether it, or the table that it is part of, is."""
-    from bleen.database.importing import same
-
     return any(same(each, other) for each in (thing, *_whole(thing)) for other in made)
 
 
-def _whole(thing: "Names") -> "list[Names]":
+def _whole(thing: Names) -> list[Names]:
     """The table that it is part of, if it is of one."""
     return [("table", *thing[1:-1])] if thing[0] in _PARTS and len(thing) > 2 else []
 
@@ -89,7 +80,7 @@ def _kindred(thing: tuple[str, ...], dialect: Dialect) -> tuple[str, ...]:
     return _ALIKE.get(kind, kind), *names
 
 
-def _gap(was: "Part", dropped: tuple[str, ...], again: "Part", dialect: Dialect) -> list[tuple[Place, Severity, str]]:
+def _gap(was: Part, dropped: tuple[str, ...], again: Part, dialect: Dialect) -> list[tuple[Place, Severity, str]]:
     """What it means that something is dropped and made again: for an index a warning, as it may only be slow."""
     (kind, *names), words = dropped, was.text.upper().split()
     query = words[1:3] == ["MATERIALIZED", "VIEW"]
@@ -121,8 +112,6 @@ def _gap(was: "Part", dropped: tuple[str, ...], again: "Part", dialect: Dialect)
 
 def filled_old(expands: Sequence[str], backfill: str, dialect: Dialect) -> list[tuple[Place, str]]:
     """Where a backfill sets columns that no expand adds, so that the old version may read them, and what that means."""
-    from bleen.database.importing import read, same
-
     found = list[tuple[Place, str]]()
     try:
         made = [_folded(each, dialect) for each in _made(expands, dialect)]
@@ -141,8 +130,6 @@ def filled_old(expands: Sequence[str], backfill: str, dialect: Dialect) -> list[
 
 def _made(expands: Sequence[str], dialect: Dialect, perhaps: bool = False) -> set[tuple[str, ...]]:
     """What is new once they have run, or ``perhaps`` is, as a table that is made IF NOT EXISTS. Raises Unreadable."""
-    from bleen.database.importing import read
-
     made = set[tuple[str, ...]]()
     for text in expands:
         for part in read(text, dialect)[0]:
