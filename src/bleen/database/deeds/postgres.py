@@ -6,10 +6,10 @@ from itertools import groupby
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
-from bleen.database.backfill.postgres_update import update
 from bleen.database.deeds import ANY, Assigned, Fill, Names, Part, Rows
 from bleen.database.migration import Phase
 from bleen.database.postgres.parser import Parsed, Source
+from bleen.database.postgres.update import update
 from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, signature, tables, type_name, words
 from bleen.database.statements import Comment, Dialect, Unreadable, in_a_line, place
 

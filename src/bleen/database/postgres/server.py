@@ -20,8 +20,9 @@ from bleen.database.postgres.belongings import Belongings
 from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.objects import alters, same
 from bleen.database.postgres.trees import dropped, last, node_of
+from bleen.database.postgres.update import update
 from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
-from bleen.database.statements import Dialect, Statement, in_a_line
+from bleen.database.statements import Dialect, Statement, in_a_line, split
 from bleen.database.things import Thing, taken
 from bleen.errors import Refused, Unavailable
 
@@ -326,13 +327,9 @@ class Postgres:
             raise Refused(f"{statement.brief}: {_words(error)}") from None
 
     def split(self, text: str) -> list[Statement]:
-        from bleen.database.statements import split
-
         return split(text)
 
     def update(self, text: str) -> Backfill:
-        from bleen.database.backfill.postgres_update import update
-
         return update(text)
 
     def drops(self, statement: Statement, pair: Pair) -> bool:

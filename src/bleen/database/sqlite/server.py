@@ -28,6 +28,7 @@ from bleen.database.sqlite.processes import Lock
 from bleen.database.statements import Dialect, Statement, split
 from bleen.database.things import Thing, taken
 from bleen.database.tokens import Cursor, Puzzled, read
+from bleen.database.update import update
 from bleen.errors import Refused, Unavailable
 
 OLDEST = (3, 37, 0)
@@ -218,8 +219,6 @@ class SQLite:
         return split(text, "sqlite")
 
     def update(self, text: str) -> Backfill:
-        from bleen.database.backfill.tokens_update import update
-
         return update(text, "sqlite")
 
     def drops(self, statement: Statement, pair: Pair) -> bool:
