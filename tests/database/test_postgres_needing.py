@@ -5,8 +5,8 @@ from contextlib import nullcontext
 import psycopg
 import pytest
 
+from bleen.database.parser import split
 from bleen.database.postgres.catalogue import PostgresCatalogue
-from bleen.database.postgres.parser import split
 from databases import Base
 
 USERS = "CREATE TABLE users (id int PRIMARY KEY, a text, b text);"

@@ -8,8 +8,8 @@ import pytest
 
 from bleen.database.foresight import Foresight
 from bleen.database.migration import parse
+from bleen.database.parser import split
 from bleen.database.postgres.catalogue import PostgresCatalogue
-from bleen.database.postgres.parser import split
 from bleen.database.schema import Schema
 from databases import Base
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bleen.cli import main
-from bleen.database.postgres.parser import split
+from bleen.database.parser import split
 from bleen.database.trace import Traced, trace
 from bleen.errors import Refused
 from bleen.testing.site import until

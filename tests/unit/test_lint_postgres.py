@@ -11,7 +11,7 @@ from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.migration import Phase
-from bleen.database.postgres.parser import Parsed, Source
+from bleen.database.parser import Parsed, Source
 from bleen.database.rules import Finding, Script, lint, lint_release
 from bleen.database.rules.findings import Known
 from bleen.database.rules.postgres import RULES, STATEMENTS, judged

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bleen.database.postgres.parser import Source, comments
+from bleen.database.parser import Source, comments
 from bleen.database.statements import Statement, Unreadable, place, split
 
 STATEMENTS = [

@@ -156,7 +156,7 @@ def _way_back(migrations: Sequence[Migration], kind: Dialect) -> list[Finding]:
 
 def _stars(migrations: Sequence[Migration], before: Plan) -> list[str]:
     """What becomes of a `SELECT *` that a warm connection has prepared."""
-    from bleen.database.postgres.parser import STALE, reshaped
+    from bleen.database.parser import STALE, reshaped
 
     return [
         f"{m.name} adds a column to {table}: a `SELECT *` from it that {before.version} has prepared on an open connection {STALE}"

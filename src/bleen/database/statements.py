@@ -62,9 +62,9 @@ def place(text: str, offset: int) -> Place:
 def split(text: str, dialect: Dialect = "postgres") -> list[Statement]:
     """The statements of a text, in order; raises ``Unreadable`` if they cannot be told apart for certain."""
     if dialect == "postgres":
-        from bleen.database.postgres import parser as postgres_parser
+        from bleen.database import parser
 
-        return postgres_parser.split(text)
+        return parser.split(text)
     from bleen.database import tokens
 
     return tokens.split(text, dialect)
@@ -74,7 +74,7 @@ def split(text: str, dialect: Dialect = "postgres") -> list[Statement]:
 def bare(text: str, dialect: Dialect) -> str:
     """A text without its comments; raises ``Unreadable``."""
     if dialect == "postgres":
-        from bleen.database.postgres.parser import comments
+        from bleen.database.parser import comments
 
         found = comments(text)
     else:
@@ -90,7 +90,7 @@ def whole(expression: str, dialect: Dialect) -> bool:
     text = f"(\n{expression}\n)"
     try:
         if dialect == "postgres":
-            from bleen.database.postgres.parser import Source
+            from bleen.database.parser import Source
 
             words = [text[each.begin : each.end] for each in Source(text).tokens]
         else:

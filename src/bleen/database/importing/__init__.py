@@ -143,9 +143,9 @@ def _halves(file: str, text: str, dialect: Dialect) -> tuple[str, str]:
 
 def _comments_of(text: str, dialect: Dialect) -> list[Comment]:
     if dialect == "postgres":
-        from bleen.database.postgres import parser as postgres_parser
+        from bleen.database import parser
 
-        return postgres_parser.comments(text)
+        return parser.comments(text)
     return sql_tokens.comments(text, dialect)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import postgast
 
-from bleen.database.postgres.parser import Source, Token
+from bleen.database.parser import Source, Token
 from bleen.database.statements import Unreadable
 
 _PB = postgast.pg_query_pb2

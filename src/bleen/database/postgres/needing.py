@@ -12,9 +12,8 @@ from bleen.database.migration import speaks_of
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.objects import GIVEN, Key, columns_of, keys, made, steps, understood
 from bleen.database.postgres.trees import node_of
-from bleen.database.postgres.triggers import calling
+from bleen.database.postgres.triggers import PREFIX, calling
 from bleen.database.statements import Statement
-from bleen.database.sync.postgres import PREFIX
 
 _GOES = f"""
     WITH RECURSIVE gone(classid, objid, objsubid) AS (

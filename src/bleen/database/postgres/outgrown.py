@@ -12,12 +12,12 @@ import postgast
 
 from bleen.database.catalogue import Outgrown
 from bleen.database.migration import speaks_of
+from bleen.database.parser import Source
 from bleen.database.postgres.leftovers import Rows
-from bleen.database.postgres.parser import Source
 from bleen.database.postgres.trees import named, node_of, written
+from bleen.database.postgres.triggers import PREFIX
 from bleen.database.postgres.wholes import HEIRS, NAMED, PATH
 from bleen.database.statements import Statement, Unreadable
-from bleen.database.sync.postgres import PREFIX
 
 _PB = postgast.pg_query_pb2
 _COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"

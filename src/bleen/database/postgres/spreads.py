@@ -11,9 +11,9 @@ from bleen.database.catalogue import Spreading
 from bleen.database.migration import speaks_of
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.trees import named, node_of, written
+from bleen.database.postgres.triggers import PREFIX
 from bleen.database.postgres.wholes import HEIRS, PATH, Function, inserts
 from bleen.database.statements import Statement
-from bleen.database.sync.postgres import PREFIX
 
 _PB = postgast.pg_query_pb2
 _FUNCTIONS = rf"""

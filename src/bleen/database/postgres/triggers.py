@@ -6,12 +6,14 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from bleen.database.migration import speaks_of
+from bleen.database.parser import Source
 from bleen.database.postgres.handed import handed, without_targets
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.objects import GIVEN, Key, columns_of, keys
-from bleen.database.postgres.parser import Source
 from bleen.database.statements import Unreadable, in_a_line
-from bleen.database.sync.postgres import PREFIX
+
+PREFIX = "~bleen_"
+"""How the names of triggers and functions begin that keep pairs in step: after those of nearly everybody else, as triggers fire in the order of their names."""
 
 _ROW, _BEFORE, _INSERT, _UPDATE = 1, 2, 4, 16
 """In ``tgtype``; pg_trigger.h names them."""

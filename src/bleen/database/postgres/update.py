@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from psycopg import sql
 
 from bleen.database.migration import Backfill
-from bleen.database.postgres.parser import Source, Token, split
+from bleen.database.parser import Source, Token, split
 from bleen.database.statements import Place, Unreadable, place
 
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import postgast
 
 from bleen.database.migration import speaks_of
+from bleen.database.parser import Source
 from bleen.database.postgres.handed import OTHERWISE, end_of, handed
 from bleen.database.postgres.leftovers import Rows
-from bleen.database.postgres.parser import Source
 from bleen.database.statements import Unreadable, in_a_line
 
 _PB = postgast.pg_query_pb2

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
-from bleen.database.postgres.parser import Source
+from bleen.database.parser import Source
 from bleen.database.reverting import Beyond, Stays, Undo
 from bleen.database.rules.postgres_look import Message, changed, inner, kind, object_name, quoted, relation, sql, words, wrapped
 

@@ -68,7 +68,7 @@ def _touched(read: Sequence[_Word], dialect: Dialect) -> str:
 def _statements(text: str, dialect: Dialect) -> Iterator[tuple[Statement, list[_Word]]]:
     """Raises Unreadable."""
     if dialect == "postgres":
-        from bleen.database.postgres.parser import Source
+        from bleen.database.parser import Source
 
         for parsed in Source(text).readable()[0]:
             written = [text[each.begin : each.end] for each in parsed.tokens]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.migration import Phase
-from bleen.database.postgres.parser import Parsed, Source, comments
+from bleen.database.parser import Parsed, Source, comments
 from bleen.database.rules import postgres_creates as creates
 from bleen.database.rules import postgres_domains as domains
 from bleen.database.rules import postgres_indexes as indexes

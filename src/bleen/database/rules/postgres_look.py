@@ -10,7 +10,7 @@ from postgast import deparse, scan, walk
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.migration import Phase
-from bleen.database.postgres.parser import Parsed
+from bleen.database.parser import Parsed
 from bleen.database.rules.findings import Finding, Known, Severity
 from bleen.database.statements import Place, place
 

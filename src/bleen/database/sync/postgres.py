@@ -23,14 +23,13 @@ from typing import NamedTuple
 from psycopg import sql
 
 from bleen.database.migration import Pair
+from bleen.database.postgres.triggers import PREFIX
 from bleen.database.server import Missing, Server
 from bleen.database.sync.expression import Expression
 from bleen.database.sync.postgres_expression import constant, read
 from bleen.database.sync.reasons import moved
 from bleen.database.sync.table import Side
 from bleen.errors import Refused
-
-PREFIX = "~bleen_"
 
 _TEXTS = ("DateStyle", "IntervalStyle", "TimeZone", "bytea_output", "extra_float_digits")
 """The settings of a session on which the text of some type depends (PostgreSQL manual, "Client Connection Defaults", "Locale and Formatting")."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from postgast import pg_query_pb2 as pb
 
-from bleen.database.postgres.parser import Source
+from bleen.database.parser import Source
 from bleen.database.statements import Unreadable
 from bleen.database.sync.expression import Expression, Reference
 from bleen.errors import Refused

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bleen.database.migration import Pair, speaks_of
-from bleen.database.postgres.parser import added
+from bleen.database.parser import added
 from bleen.database.postgres.published import ways_out
-from bleen.database.postgres.triggers import first, unfired
+from bleen.database.postgres.triggers import PREFIX, first, unfired
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
 from bleen.database.sync import postgres
-from bleen.database.sync.postgres import PREFIX, Sync
+from bleen.database.sync.postgres import Sync
 from bleen.database.sync.postgres_expression import casts, constant, longest
 from bleen.database.sync.reach import exceeding
 from bleen.database.sync.reasons import missing, undecided

@@ -99,7 +99,7 @@ def _notes(opened: migrating.Opened, name: str) -> list[str]:
     losing = Foresight(opened.schema).losing(entry.migration)
     if opened.schema.server.dialect != "postgres":
         return losing
-    from bleen.database.postgres.parser import STALE, reshaped
+    from bleen.database.parser import STALE, reshaped
 
     return losing + [
         f"{name} changes the columns of {table}: a `SELECT *` from it that is prepared on an open connection {STALE}"
