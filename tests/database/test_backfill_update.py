@@ -2,8 +2,8 @@
 
 import pytest
 
+from bleen.database.grammar.postgres_update import update
 from bleen.database.migration import Backfill
-from bleen.database.postgres.update import update
 from bleen.database.statements import Place, Unreadable
 
 

@@ -12,11 +12,11 @@ import pytest
 from bleen.database import backfill
 from bleen.database.backfill import Filled, Progress
 from bleen.database.backfill.mysql import CROWD
+from bleen.database.grammar.tokens_update import update
 from bleen.database.ledger import Ledger
 from bleen.database.migration import Backfill, Locks, Migration, Pace, Pair
 from bleen.database.mysql.server import MySQL
 from bleen.database.statements import Unreadable
-from bleen.database.update import update
 from bleen.errors import Refused
 from bleen.testing.site import until
 from mariadb import Client, MariaBase, numbers

@@ -107,7 +107,7 @@ class _Postgres(_Common):
     dialect: Dialect = "postgres"
 
     def quoted(self, part: str) -> str:
-        from bleen.database.rules.postgres_look import quoted
+        from bleen.database.grammar.postgres import quoted
 
         return quoted(part)
 

@@ -9,8 +9,8 @@ import postgast
 from psycopg import sql
 
 from bleen.database.backfill import Bound, Estimate, Group, filled, groups, written
+from bleen.database.grammar.postgres_update import below
 from bleen.database.migration import Backfill, Pair
-from bleen.database.postgres.update import below
 from bleen.database.server import Server
 from bleen.database.statements import Place, Unreadable, whole
 from bleen.database.sync.postgres import installed

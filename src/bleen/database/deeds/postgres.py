@@ -7,10 +7,10 @@ from postgast import pg_query_pb2 as pb
 from postgast import walk
 
 from bleen.database.deeds import ANY, Assigned, Fill, Names, Part, Rows
+from bleen.database.grammar.postgres import Message, inner, kind, object_name, quoted, relation, signature, tables, type_name, words
+from bleen.database.grammar.postgres_update import update
 from bleen.database.migration import Phase
 from bleen.database.parser import Parsed, Source
-from bleen.database.postgres.update import update
-from bleen.database.rules.postgres_look import Message, inner, kind, object_name, quoted, relation, signature, tables, type_name, words
 from bleen.database.statements import Comment, Dialect, Unreadable, in_a_line, place
 
 _TAKES = frozenset("DropColumn DropConstraint SetNotNull DropExpression DropIdentity DetachPartition".split())

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from postgast import pg_query_pb2 as pb
 
 from bleen.database.deeds import Names
+from bleen.database.grammar.postgres import Message, inner, kind, object_name, relation, sql, words, wrapped
 from bleen.database.parser import Source
-from bleen.database.rules.postgres_look import Message, inner, kind, object_name, relation, sql, words, wrapped
 
 _OF_COLUMN = {"ColumnDefault": "default", "AddIdentity": "default", "DropIdentity": "default", "SetIdentity": "default"}
 _OF_COLUMN |= {"SetNotNull": "not null", "DropNotNull": "not null"}

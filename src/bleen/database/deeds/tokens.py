@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence, Set
 from itertools import groupby
 
 from bleen.database.deeds import Assigned, Fill, Names, Part, Rows
-from bleen.database.rules.mysql_grammar import Spec, alter_table, alters_table
-from bleen.database.rules.second_table import JOINS, SecondTable
-from bleen.database.rules.sentences import update
+from bleen.database.grammar.mysql import Spec, alter_table, alters_table
+from bleen.database.grammar.rows import JOINS, SecondTable, update
 from bleen.database.statements import Comment, Dialect, Statement, Unreadable, place
 from bleen.database.tokens import Cursor, Puzzled, Sentence, Token, comments, words
 from bleen.database.tokens import read as sentences

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bleen.database.deeds import Names
 from bleen.database.deeds.tokens import BEFORE_TABLE
-from bleen.database.rules.mysql_grammar import alter_table, alters_table
+from bleen.database.grammar.mysql import alter_table, alters_table
 from bleen.database.statements import Dialect
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pymysql
 
+from bleen.database.grammar.mysql import Spec
 from bleen.database.migration import Locks, speaks_of
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.parts import own
-from bleen.database.rules.mysql_grammar import Spec
 from bleen.database.server import Missing, NotGiven, Told, TookTooLong
 from bleen.database.statements import Statement, in_a_line
 from bleen.database.tokens import Puzzled, Token, read

@@ -5,9 +5,9 @@ column, or how rows are held. No empty copy tells, as a temporary table has no F
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bleen.database.grammar.mysql import Alter, Spec
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.triggers import Table
-from bleen.database.rules.mysql_grammar import Alter, Spec
 from bleen.database.statements import Statement
 from bleen.database.tokens import Puzzled
 

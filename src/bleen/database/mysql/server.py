@@ -15,6 +15,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from bleen.database.catalogue import Catalogue
+from bleen.database.grammar.tokens_update import update
 from bleen.database.lookout import AtWork, looking_out
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.mysql import statements as mysql_statements
@@ -25,7 +26,6 @@ from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Sessi
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.things import Thing, taken
 from bleen.database.tokens import split
-from bleen.database.update import update
 from bleen.errors import PortError, Refused, Unavailable
 
 GONE_WITHIN = 3

@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from bleen.database.catalogue import Spreading
+from bleen.database.grammar.mysql import Spec
 from bleen.database.migration import speaks_of
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.triggers import Table, Trigger, together, triggers, unshown
-from bleen.database.rules.mysql_grammar import Spec
 from bleen.database.statements import Statement, Unreadable
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bleen.database.rules.mysql_column import Column
-from bleen.database.rules.mysql_grammar import Alter, Spec, alter_table
+from bleen.database.grammar.mysql import Alter, Spec, alter_table
+from bleen.database.grammar.mysql_column import Column
 from bleen.database.statements import Place, Statement, Unreadable, closed
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import postgast
 
+from bleen.database.grammar.postgres import quoted, words
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.postgres.published import called, comes, sent
 from bleen.database.postgres.trees import named, node_of
-from bleen.database.rules.postgres_look import quoted, words
 from bleen.database.statements import Statement
 
 _PB = postgast.pg_query_pb2

@@ -12,6 +12,7 @@ import postgast
 import psycopg
 from psycopg import errors, sql
 
+from bleen.database.grammar.postgres_update import update
 from bleen.database.lookout import AtWork, looking_out
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.patience import Patience
@@ -20,7 +21,6 @@ from bleen.database.postgres.belongings import Belongings
 from bleen.database.postgres.catalogue import PostgresCatalogue
 from bleen.database.postgres.objects import alters, same
 from bleen.database.postgres.trees import dropped, last, node_of
-from bleen.database.postgres.update import update
 from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, in_a_line, split
 from bleen.database.things import Thing, taken

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
+from bleen.database.grammar.postgres import Message, changed, inner, kind, object_name, quoted, relation, sql, words, wrapped
 from bleen.database.parser import Source
 from bleen.database.reverting import Beyond, Stays, Undo
-from bleen.database.rules.postgres_look import Message, changed, inner, kind, object_name, quoted, relation, sql, words, wrapped
 
 _PERHAPS = "IF NOT EXISTS: the text does not say whether it was there before"
 _OTHER = "OR REPLACE: the text does not say what was there before"

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from bleen.database.grammar.mysql import Alter, Spec, alter_table, alters_table
 from bleen.database.reverting import Beyond, Stays, Undo
 from bleen.database.rules.mysql_adding import ONLINE
-from bleen.database.rules.mysql_grammar import Alter, Spec, alter_table, alters_table
 from bleen.database.statements import Dialect
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bleen.database import tokens
+from bleen.database.grammar.mysql import Alter, alter_table, alters_table, create_table, index_parts, is_primary, table_option
+from bleen.database.grammar.rows import update
 from bleen.database.migration import Phase
 from bleen.database.rules import mysql_alter, triggers
 from bleen.database.rules.findings import Finding, Known
 from bleen.database.rules.mysql_adding import ONLINE
 from bleen.database.rules.mysql_alter import Context, computed, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
-from bleen.database.rules.mysql_grammar import Alter, alter_table, alters_table, create_table, index_parts, is_primary, table_option
 from bleen.database.rules.mysql_pipes import pipes
 from bleen.database.rules.queries import copies, only_reads, reads_new
-from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, unknown, unknown_call, update
+from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, unknown, unknown_call
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 

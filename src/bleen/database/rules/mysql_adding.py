@@ -5,8 +5,8 @@ Sources: as in ``mysql_alter``. What only one of the two servers does so is said
 
 from collections.abc import Mapping, Sequence
 
-from bleen.database.rules.conditions import Value, truth, value
-from bleen.database.rules.mysql_column import Column, is_constant
+from bleen.database.grammar.conditions import Value, truth, value
+from bleen.database.grammar.mysql_column import Column, is_constant
 from bleen.database.tokens import Token, read
 
 ONLINE = "ALGORITHM=INPLACE, LOCK=NONE"

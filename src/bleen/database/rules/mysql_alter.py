@@ -7,13 +7,13 @@ MariaDB 10.11. The principle: name ALGORITHM and LOCK, so that a server that wou
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from bleen.database.grammar.conditions import UNKNOWN, value
+from bleen.database.grammar.mysql import Alter, Spec, changes_nothing_else
+from bleen.database.grammar.mysql_column import Column, is_constant
 from bleen.database.migration import PHASES, Phase
-from bleen.database.rules.conditions import UNKNOWN, value
 from bleen.database.rules.findings import Known
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.mysql_adding import INSTANT, ONLINE, added, defined, nullable, required
-from bleen.database.rules.mysql_column import Column, is_constant
-from bleen.database.rules.mysql_grammar import Alter, Spec, changes_nothing_else
 from bleen.database.rules.sentences import HOLDS, Fault, collide, columns, held, left, not_null, refuses, same_again
 from bleen.database.tokens import Cursor, Token, read, words
 

@@ -5,8 +5,8 @@ Sources: MySQL 8.0 Reference Manual 7.1.11 "Server SQL Modes", PIPES_AS_CONCAT; 
 
 from collections.abc import Iterator, Sequence
 
+from bleen.database.grammar.conditions import EXPRESSION
 from bleen.database.migration import Phase
-from bleen.database.rules.conditions import EXPRESSION
 from bleen.database.rules.sentences import Fault
 from bleen.database.tokens import Token, read, words
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.grammar.postgres import Message, inner, kind
 from bleen.database.migration import Phase
 from bleen.database.parser import Parsed, Source, comments
 from bleen.database.rules import postgres_creates as creates
@@ -16,7 +17,7 @@ from bleen.database.rules import postgres_objects as objects
 from bleen.database.rules import postgres_rows as rows
 from bleen.database.rules import postgres_tables as tables
 from bleen.database.rules.findings import Finding, Known
-from bleen.database.rules.postgres_look import Look, Message, inner, kind, options
+from bleen.database.rules.postgres_look import Look, options
 from bleen.database.statements import Statement, Unreadable
 
 __all__ = ["RULES", "STATEMENTS", "comments", "lint", "split"]

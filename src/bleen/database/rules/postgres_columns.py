@@ -9,28 +9,11 @@ from typing import NamedTuple
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.grammar.postgres import Message, changed, expression, literal, quoted, relation, sql, type_name, words, wrapped
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_domains import domain_column
 from bleen.database.rules.postgres_holds import Added, check, held, refuses_inserts, unique_index, virtual
-from bleen.database.rules.postgres_look import (
-    BUILT_IN,
-    SERIAL,
-    STEADY,
-    Look,
-    Message,
-    called,
-    called_alone,
-    changed,
-    expression,
-    functions,
-    literal,
-    quoted,
-    relation,
-    sql,
-    type_name,
-    words,
-    wrapped,
-)
+from bleen.database.rules.postgres_look import BUILT_IN, SERIAL, STEADY, Look, called, called_alone, functions
 from bleen.database.rules.postgres_never_null import requires
 from bleen.database.rules.postgres_values import Unsure, Value, as_type, value
 from bleen.database.statements import Place

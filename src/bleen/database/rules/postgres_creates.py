@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.grammar.postgres import Message, changed, inner, kind, quoted, relation, sql, temporary, wrapped
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules import postgres_never_null as nulls
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import Look, Message, changed, inner, kind, quoted, relation, sql, temporary, wrapped
+from bleen.database.rules.postgres_look import Look
 from bleen.database.rules.postgres_tables import refers
 
 _INCLUDING_ALL, _IDENTITY = 0x7FFFFFFF, 1 << 5

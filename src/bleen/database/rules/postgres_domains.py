@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.grammar.postgres import Message, changed, quoted, sql, words
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import BUILT_IN, FREE, OF_EXTENSIONS, STEADY, Look, Message, called, changed, functions, quoted, sql, words
+from bleen.database.rules.postgres_look import BUILT_IN, FREE, OF_EXTENSIONS, STEADY, Look, called, functions
 from bleen.database.rules.postgres_made import OF_DOMAIN, unseen
 from bleen.database.rules.postgres_values import Value, as_type, value
 from bleen.database.rules.sentences import HELD

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
+from bleen.database.grammar.postgres import Message, expression, inner, kind, quoted, type_name, words
 from bleen.database.rules.findings import Finding
-from bleen.database.rules.postgres_look import FREE, Look, Message, expression, functions, inner, kind, quoted, type_name, words
+from bleen.database.rules.postgres_look import FREE, Look, functions
 from bleen.database.rules.postgres_made import GRANTED, NAME
 from bleen.database.rules.postgres_values import Row, Unsure, Value, as_type, has_room, relation_said, value
 from bleen.database.rules.sentences import BY_DEFAULT, HELD

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.grammar.postgres import Message, changed, quoted, relation, sql, wrapped
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_columns import added, apart, required
 from bleen.database.rules.postgres_holds import Holding, computed, held, unique_index
-from bleen.database.rules.postgres_look import Look, Message, called, called_alone, changed, options, quoted, relation, sql, wrapped
+from bleen.database.rules.postgres_look import Look, called, called_alone, options
 from bleen.database.rules.postgres_never_null import is_never_null
 from bleen.database.statements import Place
 

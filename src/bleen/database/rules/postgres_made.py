@@ -6,8 +6,9 @@ from typing import NamedTuple
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
+from bleen.database.grammar.postgres import Message, kind, quoted, relation, type_name, words
 from bleen.database.rules.postgres_look import FREE as HARMLESS
-from bleen.database.rules.postgres_look import SERIAL, Look, Message, called, functions, kind, quoted, relation, type_name, words
+from bleen.database.rules.postgres_look import SERIAL, Look, called, functions
 
 NAME = "relation"
 """Nobody uses it by its name, so that it may be dropped, renamed and given away: a view, a foreign table, an index too."""

@@ -8,7 +8,7 @@ from math import prod
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
-from bleen.database.rules.postgres_look import Message, inner, kind, words
+from bleen.database.grammar.postgres import Message, inner, kind, words
 from bleen.database.rules.postgres_values import value
 
 _PARTS = frozenset(

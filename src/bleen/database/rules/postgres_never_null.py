@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
+from bleen.database.grammar.postgres import Message, kind, type_name, words
 from bleen.database.rules.postgres_holds import check, never_null
-from bleen.database.rules.postgres_look import SERIAL, Look, Message, kind, type_name, words
+from bleen.database.rules.postgres_look import SERIAL, Look
 
 _REQUIRED, _PROMISED, _PROVEN = "required", "promises not null", "proves not null"
 

@@ -4,29 +4,12 @@ from collections.abc import Iterable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.grammar.postgres import Message, changed, inner, kind, object_name, quoted, relation, signature, sql, temporary, words, wrapped
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules import postgres_never_null as nulls
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.moved import kept_equal
-from bleen.database.rules.postgres_look import (
-    BUILT_IN,
-    SHARED,
-    Look,
-    Message,
-    changed,
-    default_along,
-    inner,
-    kind,
-    object_name,
-    options,
-    quoted,
-    relation,
-    signature,
-    sql,
-    temporary,
-    words,
-    wrapped,
-)
+from bleen.database.rules.postgres_look import BUILT_IN, SHARED, Look, default_along, options
 from bleen.database.statements import Place
 
 _RELATIONS = ("TABLE", "VIEW", "MATVIEW", "INDEX", "SEQUENCE", "FOREIGN_TABLE")

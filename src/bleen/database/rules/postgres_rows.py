@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
+from bleen.database.grammar.postgres import Message, changed, inner, kind, quoted, relation, sql, tables, temporary, words
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_creates import temporary_table
-from bleen.database.rules.postgres_look import FREE, Look, Message, called, changed, functions, inner, kind, quoted, relation, sql, tables, temporary, words
+from bleen.database.rules.postgres_look import FREE, Look, called, functions
 from bleen.database.rules.postgres_many import how_many, named
 from bleen.database.rules.postgres_values import Unsure, relation_said, value
 

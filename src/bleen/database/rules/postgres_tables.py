@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from postgast import pg_query_pb2 as pb
 
+from bleen.database.grammar.postgres import Message, changed, expression, inner, kind, quoted, relation, sql, type_name, wrapped
 from bleen.database.migration import PHASES
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules import postgres_never_null as nulls
@@ -15,25 +16,7 @@ from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.postgres_columns import add_column, added, required
 from bleen.database.rules.postgres_holds import check, columns_of, default_changes, drops, foreign_key, held, never_null, refuses_inserts
 from bleen.database.rules.postgres_indexes import exclusion, indexed
-from bleen.database.rules.postgres_look import (
-    BUILT_IN,
-    FREE,
-    Look,
-    Message,
-    called,
-    called_alone,
-    changed,
-    default_along,
-    expression,
-    functions,
-    inner,
-    kind,
-    quoted,
-    relation,
-    sql,
-    type_name,
-    wrapped,
-)
+from bleen.database.rules.postgres_look import BUILT_IN, FREE, Look, called, called_alone, default_along, functions
 from bleen.database.rules.postgres_objects import numbers_change
 from bleen.database.rules.postgres_values import value
 from bleen.database.statements import Place

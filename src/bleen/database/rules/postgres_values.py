@@ -13,7 +13,8 @@ from typing import Any
 from postgast import pg_query_pb2 as pb
 from postgast import walk
 
-from bleen.database.rules.postgres_look import BUILT_IN, Message, expression, functions, inner, kind, type_name, words
+from bleen.database.grammar.postgres import Message, expression, inner, kind, type_name, words
+from bleen.database.rules.postgres_look import BUILT_IN, functions
 
 
 class Unsure(Enum):

@@ -2,17 +2,13 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
+from bleen.database.grammar.rows import JOINS
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
 RULE = {"second-table": "An UPDATE or a DELETE over two tables locks rows of both until it ends: a backfill reads the second in a subquery."}
 
-JOINS = words(", JOIN INNER LEFT RIGHT CROSS STRAIGHT_JOIN NATURAL OUTER")
 _BEFORE = words("LOW_PRIORITY IGNORE OR")
 _ENDS = words("SET WHERE FROM ORDER LIMIT RETURNING ON USING") | JOINS
-
-
-class SecondTable(Puzzled):
-    """A statement is about more than one table, from this token on."""
 
 
 def in_a_subquery(cursor: Cursor) -> str:

@@ -9,9 +9,11 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from bleen.database import tokens
+from bleen.database.grammar.conditions import UNKNOWN, value
+from bleen.database.grammar.rows import update
+from bleen.database.grammar.sqlite import Column, Reference, Scratch, column, is_constant, references
 from bleen.database.migration import Phase
 from bleen.database.rules import sqlite_adding, triggers
-from bleen.database.rules.conditions import UNKNOWN, value
 from bleen.database.rules.findings import Finding, Known
 from bleen.database.rules.moved import kept_equal
 from bleen.database.rules.queries import call, copies, only_reads, reads_new, sources, with_clause
@@ -30,10 +32,8 @@ from bleen.database.rules.sentences import (
     refuses,
     same_again,
     unknown,
-    update,
     within,
 )
-from bleen.database.rules.sqlite_grammar import Column, Reference, Scratch, column, is_constant, references
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, read, words
 

@@ -5,8 +5,8 @@ Sources: SQLite, "ALTER TABLE ADD COLUMN" (what is refused), "CREATE TABLE" (DEF
 
 from collections.abc import Sequence
 
-from bleen.database.rules.conditions import Value, truth, value
-from bleen.database.rules.sqlite_grammar import Column, is_constant
+from bleen.database.grammar.conditions import Value, truth, value
+from bleen.database.grammar.sqlite import Column, is_constant
 from bleen.database.tokens import Token, read
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from bleen.database.grammar.tokens_update import update
 from bleen.database.migration import Backfill, Locks, Pair
 from bleen.database.patience import Patience
 from bleen.database.rules.own import REFUGE
@@ -28,7 +29,6 @@ from bleen.database.sqlite.processes import Lock
 from bleen.database.statements import Dialect, Statement, split
 from bleen.database.things import Thing, taken
 from bleen.database.tokens import Cursor, Puzzled, read
-from bleen.database.update import update
 from bleen.errors import Refused, Unavailable
 
 OLDEST = (3, 37, 0)

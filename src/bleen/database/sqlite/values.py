@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from bleen.database.rules.sqlite_grammar import is_constant
+from bleen.database.grammar.sqlite import is_constant
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
 from bleen.database.tokens import Cursor, Puzzled, Token, read

@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import cast
 
+from bleen.database.grammar.mysql_column import Column
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.columns import BITS, TEXTS, characters
 from bleen.database.mysql.needing import of_row
 from bleen.database.mysql.server import MySQL
-from bleen.database.rules.mysql_column import Column
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
 from bleen.database.sync import mysql

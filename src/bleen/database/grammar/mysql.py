@@ -5,7 +5,7 @@ Sources: MySQL 8.0 Reference Manual 13.1.9 "ALTER TABLE", 13.1.20 "CREATE TABLE"
 
 from typing import NamedTuple
 
-from bleen.database.rules.mysql_column import Column, column, default, references
+from bleen.database.grammar.mysql_column import Column, column, default, references
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
 

@@ -1,11 +1,11 @@
 """A column as MySQL 8 and MariaDB 10.6 read it, in CREATE TABLE and behind ADD. What is not in this grammar is ``Puzzled``.
 
-Sources: as in ``mysql_grammar``.
+Sources: as in ``mysql``.
 """
 
 from typing import NamedTuple
 
-from bleen.database.rules.conditions import truth, valid_json, value
+from bleen.database.grammar.conditions import truth, valid_json, value
 from bleen.database.tokens import Cursor, Puzzled, Token, words
 
 
