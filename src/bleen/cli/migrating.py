@@ -189,7 +189,7 @@ def foreign(owner: str, service: str, verb: str) -> str:
     return f"it is a migration of {owner}, which is on this database too: {way}"
 
 
-def tell(args: Namespace, ok: bool, text: str, **more: Any) -> None:
+def answer(args: Namespace, ok: bool, text: str, **more: Any) -> None:
     print(json.dumps({"ok": ok, "text": text, **more}) if args.json else text)
 
 

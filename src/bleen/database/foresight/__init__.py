@@ -54,7 +54,7 @@ _RISKS: tuple[_Question, ...] = (
 )
 
 
-class Plan(NamedTuple):
+class Outlook(NamedTuple):
     """What an expand would do, and what its contract and its revert would do later: one line a statement."""
 
     migration: str
@@ -84,7 +84,7 @@ class Foresight:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
 
-    def plan(self, migration: Migration, before: Sequence[Migration] = (), behind: Sequence[Migration] = ()) -> Plan:
+    def plan(self, migration: Migration, before: Sequence[Migration] = (), behind: Sequence[Migration] = ()) -> Outlook:
         """What an expand of it would do. Raises Refused for files that cannot be read."""
         server = self._schema.server
         said = {part: [in_a_line(s.text) for s in parts.statements(server, migration, part)] for part in HALVES}
@@ -96,7 +96,7 @@ class Foresight:
         fill = parts.fill(server, migration)
         estimate = backfill.estimate(server, migration, fill).line() if fill and server.columns(fill.table) else ""
         kept, beware = [words(p) for p in migration.pairs], self.risks(migration, before, behind)
-        return Plan(migration.name, migration.description, said["expand"], kept, beware, estimate, said["contract"], said["revert"])
+        return Outlook(migration.name, migration.description, said["expand"], kept, beware, estimate, said["contract"], said["revert"])
 
     def foreseen(self, migration: Migration, before: Sequence[Migration] = ()) -> list[str]:
         """What will refuse its pairs, its backfill or its statements when their turn comes, as far as it can be known now; a line each."""

@@ -15,5 +15,5 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     with migrating.acting(args) as opened:
         opened.schema.backfill(args.migration)
-        migrating.tell(args, True, f"{args.migration}: every row is in step")
+        migrating.answer(args, True, f"{args.migration}: every row is in step")
     return exits.DONE

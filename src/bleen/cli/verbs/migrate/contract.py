@@ -37,7 +37,7 @@ def run(args: Namespace) -> int:
         wanted = _wanted(args, pending, opened.around())
         if not wanted:
             others = "".join(f"; {each.migration} is for {each.service} to contract" for each in pending)
-            migrating.tell(args, True, f"no contract is pending{f' of {opened.service}{others}' if others else ''}", contracted=[])
+            migrating.answer(args, True, f"no contract is pending{f' of {opened.service}{others}' if others else ''}", contracted=[])
             return exits.DONE
         shut: Sequence[str] = _shut(pending[0], args, opened.service)
         begun = [entry.name for entry in opened.schema.ledger.entries() if opened.schema.ledger.aside(entry)]
@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
         would = [f"take the old shape of {', '.join(taken)} away for good"] if taken else []
         would += [f"set {', '.join(aside)} aside for good: what its contract would change stays, and nothing keeps it in step from then on"] if aside else []
         if not shut and not migrating.agreed(args, " and ".join(would)):
-            migrating.tell(args, False, "nothing was changed", contracted=[])
+            migrating.answer(args, False, "nothing was changed", contracted=[])
             return exits.USAGE
         be_told_of_the_end()  # what a contract has added until then is taken away again
         done: list[str] = []
@@ -73,7 +73,7 @@ def run(args: Namespace) -> int:
         said = [f"contracted: {', '.join(contracted)}"] if contracted else []
         said += [f"set aside: {name}; what it left is for a new migration" for name in left]
         said += [f"{wanted[len(done)]}: its gate is shut", *(f"  {why}" for why in shut)] if shut else []
-        migrating.tell(args, not shut, "\n".join(said), contracted=contracted, aside=left, waits=shut, notes=notes)
+        migrating.answer(args, not shut, "\n".join(said), contracted=contracted, aside=left, waits=shut, notes=notes)
         return exits.SAID_NO if shut else exits.DONE
 
 

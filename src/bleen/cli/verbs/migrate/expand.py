@@ -21,5 +21,5 @@ def run(args: Namespace) -> int:
         environments, versions = {str(e.environment): e.migrations for e in around}, {str(e.environment): e.version for e in around}
         done = opened.schema.expand(migrations, opened.service, 0, environments, versions, home)
         opened.pending()
-        migrating.tell(args, True, f"expanded: {', '.join(done)}" if done else "nothing to do: the database has every migration of it", expanded=done)
+        migrating.answer(args, True, f"expanded: {', '.join(done)}" if done else "nothing to do: the database has every migration of it", expanded=done)
     return exits.DONE

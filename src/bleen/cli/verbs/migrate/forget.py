@@ -27,9 +27,9 @@ def run(args: Namespace) -> int:
             others = sorted({each.service for each in opened.schema.ledger.environments()})
             raise UserError(f"this database knows no service {args.gone}" + (f"; it knows {', '.join(others)}" if others else ""))
         if not migrating.agreed(args, f"forget {args.gone}, with {', '.join(known)}: contracts would wait for it no more"):
-            migrating.tell(args, False, "nothing was changed", forgotten=[])
+            migrating.answer(args, False, "nothing was changed", forgotten=[])
             return exits.USAGE
         opened.schema.forget(args.gone)
         opened.pending()
-        migrating.tell(args, True, f"forgotten: {args.gone}, with {', '.join(known)}", forgotten=known)
+        migrating.answer(args, True, f"forgotten: {args.gone}, with {', '.join(known)}", forgotten=known)
         return exits.DONE

@@ -38,5 +38,5 @@ def run(args: Namespace) -> int:
         )
         said = "; ".join(f"{name} took {seconds:g} s" for name, seconds in took.items())
         idle = "the database holds no table" if bare else f"the {'clone' if new else 'database'} has every migration of it"
-        migrating.tell(args, True, f"rehearsed: {said}" if said else f"nothing to rehearse: {idle}", rehearsed=took)
+        migrating.answer(args, True, f"rehearsed: {said}" if said else f"nothing to rehearse: {idle}", rehearsed=took)
     return exits.DONE

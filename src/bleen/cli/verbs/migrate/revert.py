@@ -26,11 +26,11 @@ def run(args: Namespace) -> int:
         lost = {what: count for what, count in opened.schema.losses(name).items() if count}
         warning = "; ".join(f"what {count} rows of {what} say would be lost" for what, count in lost.items())
         if not migrating.agreed(args, f"revert {name}{': ' + warning if warning else ''}"):
-            migrating.tell(args, False, "nothing was changed")
+            migrating.answer(args, False, "nothing was changed")
             return exits.USAGE
         opened.schema.revert(name, opened.home(name), lambda: _needed(opened, args), args.because or "")
         opened.pending()
-        migrating.tell(args, True, f"{name} is reverted", lost=lost)
+        migrating.answer(args, True, f"{name} is reverted", lost=lost)
     return exits.DONE
 
 
