@@ -84,7 +84,8 @@ def test_a_connection_is_no_listening_socket() -> None:
 @pytest.mark.parametrize(("host", "mapped"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::ffff:127.0.0.1", "127.0.0.1")])
 def test_the_end_of_a_connection_is_found_by_its_address_and_both_ways_of_looking_agree(host: str, mapped: str) -> None:
     listening = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    with listening, socket.create_connection((host, listening.getsockname()[1])) as client:
+    own_port = (host, 0)  # one that is bound is nobody else's, while two connections to different places may begin at one
+    with listening, socket.create_connection((host, listening.getsockname()[1]), source_address=own_port) as client:
         port, own = client.getsockname()[1], processes.socket_at(f"/proc/self/fd/{client.fileno()}")
         assert set(processes.connected(mapped, port)) == {own}
         assert processes.sockets_by_diag(port, 1) == processes.sockets_by_table(port, 1)
