@@ -237,6 +237,26 @@ def test_a_signal_in_the_bake_detaches_and_without_an_engine_one_is_started(shop
     assert shop.serves() == "1.1"
 
 
+def test_a_promote_and_a_rollback_that_are_broken_off_say_that_they_go_on(shop: Shop) -> None:
+    """ "130 Ctrl-C [...]: a command was broken off": who approves while the router is away, and goes, is told what will happen when it is back."""
+    shop.up("1.0").configure(promotion={"mode": "manual", "deadline": "2h", "then": "abort"})
+    shop.bleen("deploy", shop.ship("1.1"), code=7)
+    socket, aside = shop.place.router / "haproxy.sock", shop.place.router / "aside.sock"
+    for verb, phase, way in (("promote", "AWAITING_PROMOTION", "abort"), ("rollback", "ROLLING_BACK", "")):
+        socket.rename(aside)
+        asked = shop.start(verb)
+        until("it waits for the router", lambda verb=verb: "HAProxy" in shop.release.why and (verb == "rollback" or shop.release.approved))  # type: ignore[misc]
+        asked.signal(signal.SIGINT)
+        said = asked.ended(130).err
+        assert f"bleen: detached: {verb} goes on; release 2 (1.1) is in {phase}, and waits for " in said
+        assert said.endswith(f"`bleen wait` waits for it{f', `bleen {way}` takes it back' if way else ''}\n")
+        if verb == "promote":
+            assert "  is approved: it moves users as soon as that is there; `bleen abort` ends it\n" in shop.bleen("status").out
+        aside.rename(socket)
+        shop.reached("HOLDING", "ROLLED_BACK")
+    assert shop.serves() == "1.0"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_a_deploy_that_crashes_with_a_resident_engine_changes_nothing(shop: Shop, number: int) -> None:
     """ "SIGKILL and SIGHUP look like a crash: the release goes on, promotion included." """

@@ -235,6 +235,24 @@ def test_what_drives_a_service_is_built_though_nobody_can_look_at_what_runs(tmp_
     service.close()
 
 
+def test_a_rollback_is_not_ready_on_a_disk_that_has_become_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error of the disk: `status` said that a rollback is ready, and each one failed."""
+    service = FakeService(tmp_path)
+    service.stand()
+    service.deploy("1.1", Phase.HOLDING)
+    monkeypatch.setattr(wiring, "build", lambda place, known, release: service.build(known, release))
+    access = Access(service.place, service.journal)
+    assert picture.of(access)["rollback"]["ready"]
+    monkeypatch.setattr(picture, "read_only", lambda path: True)
+    back = picture.of(access)["rollback"]
+    assert (back["ready"], back["reason"].startswith(f"the disk of {service.place.path} has become read-only: `dmesg` says why")) == (False, True)
+    monkeypatch.setattr(doctor, "read_only", lambda path: True)
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path))
+    (found,) = doctor._state()
+    assert (found.state, "a rollback neither" in found.what) == ("no", True)
+    service.close()
+
+
 def test_status_says_what_serves_where_nobody_can_look_at_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = FakeService(tmp_path)
     service.stand()

@@ -5,6 +5,7 @@ import fcntl
 import os
 import resource
 import signal
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from bleen.host.processes import Process
 from bleen.host.state import Place
 from bleen.testing.interrupt import fork
 from bleen.testing.site import until
+from disks import mounted
 from programs import child
 
 
@@ -28,6 +30,14 @@ def test_a_file_is_replaced_whole_and_readable_by_nobody_else(tmp_path: Path) ->
     assert file.read_text() == "new"
     assert file.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(("how", "seen"), [("-t tmpfs -o ro tmpfs", "True"), ("-t tmpfs tmpfs", "False")])
+def test_a_disk_that_has_become_read_only_is_told_from_one_that_takes_files(tmp_path: Path, how: str, seen: str) -> None:
+    look = f"from pathlib import Path; from bleen.host.files import read_only; print(read_only(Path({str(tmp_path)!r})))"
+    done = subprocess.run(mounted(how, tmp_path, sys.executable, "-c", look), capture_output=True, text=True, check=True)
+    assert done.stdout == f"{seen}\n"
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:

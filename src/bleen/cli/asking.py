@@ -1,6 +1,7 @@
 """What the verbs that command a release have in common: ask, follow, say."""
 
 import signal
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 from bleen.cli import exits, show
 from bleen.cli.access import Access, open_service, who
 from bleen.errors import UserError
-from bleen.lifecycle import Answer, Release, Verb, settled
+from bleen.lifecycle import REVERSIBLE, UNMOVED, Answer, Release, Verb, settled
 
 
 class Commanded(NamedTuple):
@@ -31,13 +32,26 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
         be_told_of_the_end()
         if not access.service.up:
             raise UserError(f"{access.name} is down: `bleen up` first, then `bleen {verb}`")
-        driver = access.driver()
+        driver, answer = access.driver(), None
         try:
             answer = driver.ask(release.id, verb, who(), options)
             release = driver.follow(release.id, done if answer.obeyed else lambda _: True, show.Waiting(args).told)
+        except KeyboardInterrupt:
+            release = access.newest()
+            if answer is None or answer.obeyed:
+                print(_goes_on(verb, release), file=sys.stderr)
+            raise
         finally:
             access.leave(driver, release)
     return Commanded(access, before, answer, release)
+
+
+def _goes_on(verb: Verb, release: Release) -> str:
+    """What becomes of a command whose end nobody waits for any more: it was obeyed, or will be if that is within a minute."""
+    waits = f", and waits for {release.why}" if release.why and not release.ended else ""
+    back = "`bleen abort`" if release.phase in UNMOVED else "`bleen rollback`" if release.phase in REVERSIBLE and release.plan.old else ""
+    ways = f"`bleen wait` waits for it{f', {back} takes it back' if back else ''}"
+    return f"bleen: detached: {verb} goes on; release {release.id.number} ({release.plan.version}) is in {release.phase}{waits}: {ways}"
 
 
 def be_told_of_the_end() -> None:

@@ -10,6 +10,7 @@ from bleen.cli import show
 from bleen.cli.access import Access
 from bleen.errors import PortError
 from bleen.host import clock
+from bleen.host.files import READ_ONLY, read_only
 from bleen.lifecycle import BEYOND, REVERSIBLE, TABLE, UNMOVED, Phase, Release, Service, way_back
 from bleen.model import Environment, Health, Routing, Running, unseen
 from bleen.ports import Providers
@@ -152,6 +153,8 @@ def _rollback(
         return {"ready": False, "to": version, "reason": "the router does not answer"}
     if not os.access(access.place.journal, os.W_OK):
         return {"ready": False, "to": version, "reason": f"{access.place.journal} cannot be written"}
+    if read_only(access.place.path):
+        return {"ready": False, "to": version, "reason": f"the disk of {access.place.path} has become read-only: {READ_ONLY}"}
     if access.full and access.unreserved:
         reason = f"the disk of {access.place.path} is full, and nothing is left of the reserve that a rollback has: make room"
         return {"ready": False, "to": version, "reason": reason}
@@ -318,6 +321,8 @@ def lines(picture: dict[str, Any]) -> list[str]:
         elif release["waiting"]["why"]:
             left = release["waiting"]["seconds"]
             said.append(f"  waits for {release['waiting']['why']}" + (f", {show.span(left)} at the most" if left is not None else ""))
+            if release["approved"] and release["phase"] == Phase.AWAITING_PROMOTION:
+                said.append("  is approved: it moves users as soon as that is there; `bleen abort` ends it")
     but = f"; {back['reason']}" if back["reason"] else ""
     said.append(f"rollback: ready, to {back['to']}{but}" if back["ready"] else f"rollback: not ready: {back['reason']}")
     if picture["drift"] and picture["router"]["listens"]:  # else it has been said first

@@ -83,6 +83,7 @@ def of_release(release: Release, now: float) -> dict[str, Any]:
         "halted": release.halted or None,
         "since": stamp(release.since),
         "waiting": {"until": until, "seconds": seconds, "why": release.why or None},
+        "approved": release.approved,
         "environment": release.plan.environment,
         "reason": release.reason or None,
     }

@@ -24,16 +24,28 @@ _LEAST = 4
 
 
 _LIMIT = "raise the limit (`ulimit -n`)"
-_WAYS = {errno.EISDIR: "remove it", errno.EMFILE: _LIMIT, errno.ENFILE: _LIMIT}
+_ROOM = "make room there, for files too (`df -h`, `df -i`)"
+READ_ONLY = "`dmesg` says why, and `mount -o remount,rw` or a check of the disk ends that"
+_WAYS = {
+    errno.EISDIR: "remove it",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _LIMIT),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),
+    errno.EROFS: READ_ONLY,
+}
 
 
 def in_words(error: OSError) -> str:
     """What the operating system says of a file of ours, and the way on where only a person has one."""
-    way = _WAYS.get(error.errno or 0)
-    return f"{error.strerror or error}{f'; {way}' if way else another_s(error)}"
+    return f"{error.strerror or error}{way(error)}"
 
 
-def another_s(error: OSError) -> str:
+def way(error: OSError) -> str:
+    """The way on alone, behind a semicolon; empty if there is none to be told."""
+    known = _WAYS.get(error.errno or 0)
+    return f"; {known}" if known else _another_s(error)
+
+
+def _another_s(error: OSError) -> str:
     """What belongs to another user in a directory of ours, where that is why something is not permitted, and the way on; empty if nothing does."""
     if error.errno not in (errno.EACCES, errno.EPERM):
         return ""
@@ -54,6 +66,15 @@ def user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def read_only(directory: Path) -> bool:
+    """Whether the file system of a directory takes no file: after an error of the disk the kernel lets nothing be written, whatever the modes say."""
+    try:
+        os.close(os.open(directory, os.O_TMPFILE | os.O_WRONLY, 0o600))  # leaves nothing (open(2)); where that is not known, nothing is told
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
 
 
 def room(path: Path) -> int:

@@ -22,7 +22,7 @@ from bleen.cli.access import Access, described, moved, open_service, outdated
 from bleen.cli.addresses import taken
 from bleen.errors import Refused, UserError
 from bleen.host import clock, processes, state
-from bleen.host.files import Reserve, room
+from bleen.host.files import READ_ONLY, Reserve, read_only, room
 from bleen.host.state import Place
 from bleen.lifecycle import ways_on
 from bleen.providers.routers import haproxy
@@ -88,7 +88,12 @@ def _state() -> Iterator[Finding]:
     if not os.access(there, os.W_OK | os.X_OK):
         yield Finding("no", f"state: {there} cannot be written by uid {os.geteuid()}", "run as its owner, or set BLEEN_STATE to a directory of yours")
         return
-    free = room(there)
+    if read_only(there):
+        yield Finding("no", f"state: the disk of {there} has become read-only: nothing can be done, a rollback neither", READ_ONLY)
+        return
+    free, disk = room(there), os.statvfs(there)
+    if disk.f_files and not disk.f_ffree:
+        yield Finding("no", f"state: the disk of {there} has no inode left: what makes a file fails", "remove files there: `df -i`")
     places = [state.named(name).reserve for name in state.services()] or [there / "reserve"]
     lacks = any(Reserve(each).lacks for each in places)
     rollback = "there is no room for a reserve: once it is full, no rollback can be done" if lacks else "a rollback has a reserve"

@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from bleen.cli import exits
 from bleen.cli.asking import command, tell
+from bleen.cli.show import headline
 from bleen.lifecycle import Verb
 
 
@@ -12,4 +13,5 @@ def run(args: Namespace) -> int:
     release, said = commanded.release, commanded.answer.text
     code, version = exits.of(release), release.plan.version
     done = said if commanded.before.moved else f"{version} is promoted"
-    return tell(args, commanded, done if code == exits.DONE else f"{version}: {release.reason or said}", code)
+    gone_back = f"rolled back to {release.plan.old_words}: {headline(release.reason)}" if code == exits.ROLLED_BACK else ""
+    return tell(args, commanded, done if code == exits.DONE else gone_back or f"{version}: {release.reason or said}", code)

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from bleen.errors import Busy, Gone, Held, StaleWriter, Unavailable, UserError
 from bleen.host import clock
-from bleen.host.files import Reserve, room
+from bleen.host.files import READ_ONLY, Reserve, read_only, room
 from bleen.host.processes import Process, find
 from bleen.host.state import Place
 from bleen.lifecycle import TERMINAL, UNMOVED, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb
@@ -356,7 +356,8 @@ class SQLite:
             return Unavailable(f"the journal {path} is locked by another process")
         if self._is_full(error):
             return Unavailable(f"the disk of {path} is full: make room on it")
-        return Unavailable(f"the journal {path} cannot be used: {error}")
+        way = f"; {READ_ONLY}" if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY and read_only(path.parent) else ""
+        return Unavailable(f"the journal {path} cannot be used: {error}{way}")
 
     def _tell(self, release: Release, event: Event) -> None:
         self._db.execute(

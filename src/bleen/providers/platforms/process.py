@@ -405,7 +405,7 @@ def _in_words(what: str, whom: object) -> Iterator[None]:
         yield
     except OSError as error:
         where = " to ".join(str(name) for name in (error.filename, error.filename2) if name not in (None, str(whom)))
-        raise Unavailable(f"could not {what} {whom}: {error.strerror or error}{f' ({where})' if where else ''}{files.another_s(error)}") from error
+        raise Unavailable(f"could not {what} {whom}: {error.strerror or error}{f' ({where})' if where else ''}{files.way(error)}") from error
 
 
 @contextmanager
