@@ -31,7 +31,7 @@ QUEUES = ("scenarios", "e2e", "contracts"), ("crashes", "database", "unit")
 """The rooms whose tests wait for processes more than they work, and those whose tests work."""
 
 LONGEST = (
-    "test_releases test_matrix test_mysql_schema test_adapters test_sync_property test_backfill test_sqlite_property"
+    "test_releases test_matrix test_mysql_schema test_django test_alembic test_sync_property test_backfill test_sqlite_property"
     " test_migrating test_proxies test_engines test_haproxy_router test_envoy_router test_inputs test_migrating_troubles test_hosts test_life"
 ).split()
 """Files that take more than a minute: they come first, so that small ones fill the end."""
@@ -73,16 +73,10 @@ def postgres() -> Iterator[Callable[[int], databases.Postgres]]:
         yield cache(lambda version: running.enter_context(databases.postgres(version)))
 
 
-@pytest.fixture(scope="session", params=databases.VERSIONS, ids=lambda version: f"PostgreSQL {version}")
-def server(request: pytest.FixtureRequest, postgres: Callable[[int], databases.Postgres]) -> databases.Postgres:
-    """PostgreSQL, in every version that the tests have."""
-    return postgres(request.param)
-
-
 @pytest.fixture(scope="session")
 def oldest(postgres: Callable[[int], databases.Postgres]) -> databases.Postgres:
     """PostgreSQL 15 alone, for what does not depend on the version."""
-    return postgres(databases.VERSIONS[0])
+    return postgres(databases.ENDS[0])
 
 
 @pytest.fixture
@@ -92,16 +86,9 @@ def base(oldest: databases.Postgres) -> Iterator[Base]:
         yield Base(oldest, name)
 
 
-@pytest.fixture
-def any_base(server: databases.Postgres) -> Iterator[Base]:
-    """An empty database, once on each version."""
-    with server.database() as name:
-        yield Base(server, name)
-
-
-@pytest.fixture(params=(databases.VERSIONS[0], databases.VERSIONS[-1]), ids=lambda version: f"PostgreSQL {version}")
+@pytest.fixture(params=databases.ENDS, ids=lambda version: f"PostgreSQL {version}")
 def end_base(request: pytest.FixtureRequest, postgres: Callable[[int], databases.Postgres]) -> Iterator[Base]:
-    """An empty database on the oldest and on the newest version, for what takes long and is said in SQL that all of them know."""
+    """An empty database, once on the oldest version and once on the newest."""
     server = postgres(request.param)
     with server.database() as name:
         yield Base(server, name)

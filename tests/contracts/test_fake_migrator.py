@@ -25,3 +25,6 @@ class TestFakeMigrator(MigratorContract):
 
     def mend(self, stand: Stand) -> None:
         self.build(stand).mend()
+
+    def write(self, stand: Stand) -> None:
+        self.build(stand).write()

@@ -93,16 +93,21 @@ class TestMigrator(MigratorContract):
         self.database.let_go()
 
     def refuse(self, stand: Stand) -> None:
-        """A view hinders the contract; a table of another name the expand."""
-        expanded = bool(state(self.database))
-        self.database.say("CREATE VIEW names AS SELECT first_name FROM people" if expanded else "ALTER TABLE people RENAME TO persons")
+        """What nobody foresees: a view in the way of a contract would keep its gate shut."""
+        self.database.say(
+            "CREATE FUNCTION refuses() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'as the test wished'; END $$",
+            "CREATE EVENT TRIGGER refuses ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION refuses()",
+        )
 
     def break_down(self, stand: Stand) -> None:
         self.patience = 0.0
         self.database.at("postgresql://postgres:canary@127.0.0.1:1/gone")
 
     def mend(self, stand: Stand) -> None:
-        self.database.say("DROP VIEW IF EXISTS names", "ALTER TABLE IF EXISTS persons RENAME TO people")
+        self.database.say("DROP EVENT TRIGGER refuses", "DROP FUNCTION refuses")
+
+    def write(self, stand: Stand) -> None:
+        self.database.say("INSERT INTO people (full_name) VALUES ('Ada King')")
 
 
 def expanding(database: Database) -> tuple[Migrator, dict[str, object], Process]:

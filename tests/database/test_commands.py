@@ -1,4 +1,4 @@
-"""Commands of other tools as halves of a migration: plain shell scripts here, run on a real PostgreSQL; the tools themselves are in test_adapters."""
+"""Commands of other tools as halves of a migration: shell scripts here, run on a real PostgreSQL; the tools are in test_alembic and test_django."""
 
 import json
 import os
@@ -14,6 +14,8 @@ import pytest
 
 from bleen.cli import main
 from bleen.cli.database import allowed
+from bleen.database.command import HALVES as PARTS
+from bleen.database.command import Half, step
 from bleen.database.command.home import Home, home_of
 from bleen.database.foresight import Foresight
 from bleen.database.ledger import State
@@ -420,6 +422,31 @@ def test_who_runs_a_command_is_killed_and_the_command_ends_and_is_run_again(user
         assert Schema(users.open()).expand([migration()], "shop", 2, {}, {}, place) == [NAME]
         assert _sleeping(db) == []
     assert columns(users) == ["id", "first_name", "last_name", "note"]
+
+
+@pytest.mark.parametrize("half", PARTS)
+def test_a_command_that_was_done_and_not_recorded_is_run_again(users: Base, place: Home, half: Half) -> None:
+    """A command must be repeatable: it was killed between its end and the ledger's row."""
+    schema = Schema(users.open())
+    schema.expand([migration()], "shop", 2, {}, {}, place)
+    if half == "contract":
+        schema.contract(NAME, home=place)
+    if half == "revert":
+        schema.revert(NAME, place)
+        schema.ledger.begin(migration(), "shop", 2)
+        schema.ledger.note([*schema.ledger.mark(NAME, *step("expand"), True), *schema.ledger.mark(NAME, *step("revert"), False)])
+    with users.connect() as db:
+        db.execute("UPDATE bleen_migration SET state = %s", [{"expand": "expanding", "contract": "contracting", "revert": "reverting"}[half]])
+        db.execute("UPDATE bleen_step SET done = 0 WHERE part = 'command' AND number = %s", [step(half)[1]])
+    if half == "expand":
+        assert schema.expand([migration()], "shop", 2, {}, {}, place) == [NAME]
+    elif half == "contract":
+        schema.contract(NAME, home=place)
+        assert schema.contracted() == [NAME]
+    else:
+        schema.revert(NAME, place)
+        assert schema.ledger.entries() == []
+    assert ran(place)[-1] == ran(place)[-2]
 
 
 def _sleeping(db: "psycopg.Connection[Any]") -> list[Any]:

@@ -79,24 +79,24 @@ def touched(connection: "psycopg.Connection[tuple[object, ...]]", sql: str) -> b
         return before != connection.execute(query).fetchall()
 
 
-def test_the_linter_forbids_what_touches_all_rows_and_only_that(any_base: Base) -> None:
+def test_the_linter_forbids_what_touches_all_rows_and_only_that(end_base: Base) -> None:
     """ "what takes the site down although it is compatible" """
-    with any_base.connect() as connection:
+    with end_base.connect() as connection:
         connection.execute(SCHEMA.encode())
         forbidden = {sql: any(finding.severity == "error" for finding in lint(sql, "postgres", "contract")) for sql in STATEMENTS}
         assert {sql: touched(connection, sql) for sql in STATEMENTS} == forbidden
 
 
-def test_a_column_of_a_domain_writes_the_table_again_if_the_domain_has_a_constraint(any_base: Base) -> None:
-    with any_base.connect() as connection:
+def test_a_column_of_a_domain_writes_the_table_again_if_the_domain_has_a_constraint(end_base: Base) -> None:
+    with end_base.connect() as connection:
         connection.execute(SCHEMA.encode())
         assert touched(connection, "ALTER TABLE users ADD COLUMN a age")
         assert not touched(connection, "ALTER TABLE users ADD COLUMN a nick, ADD COLUMN b mood, ADD COLUMN c mood[]")
 
 
-def test_a_constraint_of_a_domain_locks_its_columns_tables_unless_it_is_not_valid(any_base: Base) -> None:
+def test_a_constraint_of_a_domain_locks_its_columns_tables_unless_it_is_not_valid(end_base: Base) -> None:
     add = "ALTER DOMAIN nick ADD CONSTRAINT c CHECK (value IS NOT NULL) NOT VALID"
-    with any_base.connect() as connection:
+    with end_base.connect() as connection:
         connection.execute(f"{SCHEMA} CREATE TABLE nicks (a nick); {add}".encode())
         for sql in (add.replace(" c ", " d "), "ALTER DOMAIN nick VALIDATE CONSTRAINT c", "ALTER DOMAIN nick SET NOT NULL"):
             forbidden = any(finding.severity == "error" for finding in lint(sql, "postgres", "contract"))
@@ -106,18 +106,18 @@ def test_a_constraint_of_a_domain_locks_its_columns_tables_unless_it_is_not_vali
             assert modes == ([("ShareLock",)] if forbidden else []), sql
 
 
-def test_no_function_that_is_the_same_for_every_row_is_volatile(any_base: Base) -> None:
+def test_no_function_that_is_the_same_for_every_row_is_volatile(end_base: Base) -> None:
     """ "What is not listed may do anything": and what is listed as steady is so in every version of PostgreSQL."""
-    with any_base.connect() as connection:
+    with end_base.connect() as connection:
         query = "SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND provolatile = 'v' AND proname = ANY(%s)"
         assert connection.execute(query, [sorted(STEADY)]).fetchall() == []
 
 
-def test_a_primary_key_from_an_index_reads_the_table_unless_its_columns_are_known_to_be_not_null(any_base: Base) -> None:
+def test_a_primary_key_from_an_index_reads_the_table_unless_its_columns_are_known_to_be_not_null(end_base: Base) -> None:
     key, check = "CREATE UNIQUE INDEX k ON users (email); ", "ALTER TABLE users ADD CONSTRAINT c CHECK (NOT users.email IS NULL) NOT VALID; "
     proven, required = "ALTER TABLE users VALIDATE CONSTRAINT c; ", "ALTER TABLE users ALTER email SET NOT NULL; ALTER TABLE users DROP CONSTRAINT c; "
     use = "ALTER TABLE users ADD PRIMARY KEY USING INDEX k"
-    with any_base.connect() as connection:
+    with end_base.connect() as connection:
         connection.execute(SCHEMA.encode())
         assert touched(connection, key + use)
         assert touched(connection, key + check + use)
@@ -126,8 +126,8 @@ def test_a_primary_key_from_an_index_reads_the_table_unless_its_columns_are_know
         assert not touched(connection, check + proven + "ALTER TABLE users ALTER email SET NOT NULL")
 
 
-def test_a_validated_check_spares_set_not_null_its_reading(any_base: Base) -> None:
-    with any_base.connect() as connection:
+def test_a_validated_check_spares_set_not_null_its_reading(end_base: Base) -> None:
+    with end_base.connect() as connection:
         connection.execute(SCHEMA.encode())
         connection.execute("ALTER TABLE users ADD CONSTRAINT c CHECK (email IS NOT NULL AND id > 0) NOT VALID")
         assert touched(connection, "ALTER TABLE users ALTER email SET NOT NULL")
@@ -157,10 +157,10 @@ VIRTUAL = [
 FIXED = [sql for sql in (*STATEMENTS, *MORE, *VIRTUAL) if any(finding.fix for finding in lint(sql, "postgres", "contract"))]
 
 
-def test_the_safe_ways_are_carried_out_by_the_server_and_write_no_table_again(any_base: Base) -> None:
+def test_the_safe_ways_are_carried_out_by_the_server_and_write_no_table_again(end_base: Base) -> None:
     """ "the safe way written out for *this* statement" """
     files = "SELECT relname, relfilenode FROM pg_class WHERE relname IN ('users', 'orgs') ORDER BY 1"
-    with any_base.connect() as connection:
+    with end_base.connect() as connection:
         for sql in FIXED if connection.info.server_version >= 180000 else [sql for sql in FIXED if sql not in VIRTUAL]:
             fix = next(finding.fix for finding in lint(sql, "postgres", "contract") if finding.fix)
             connection.execute(f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; {SCHEMA}".encode())
@@ -225,9 +225,9 @@ def refused(connection: "psycopg.Connection[tuple[object, ...]]", sql: str) -> b
         return False
 
 
-def test_the_linter_tells_what_refuses_the_old_version_from_then_on_and_only_that(any_base: Base) -> None:
+def test_the_linter_tells_what_refuses_the_old_version_from_then_on_and_only_that(end_base: Base) -> None:
     """ "the constraint will still be enforced against subsequent inserts or updates" (PostgreSQL, "ALTER TABLE", NOT VALID)"""
-    with any_base.connect() as connection:
+    with end_base.connect() as connection:
         connection.execute(SCHEMA.encode())
         told = {sql: bool({finding.rule for finding in lint(sql, "postgres", "expand")} & HOLDS) for sql in HOLDING}
         assert {sql: refused(connection, sql) for sql in HOLDING} == told
@@ -243,8 +243,8 @@ EXISTS (SELECT 1); nullif(1, 1); nullif(2, 1); length(trim(' ')); num_nulls(NULL
 """.replace("\n", ";")
 
 
-def test_what_an_expression_comes_to_is_what_the_server_says(any_base: Base) -> None:
-    with any_base.connect() as connection:
+def test_what_an_expression_comes_to_is_what_the_server_says(end_base: Base) -> None:
+    with end_base.connect() as connection:
         texts = [each.strip() for each in EXPRESSIONS.split(";") if each.strip()]
         trees = [parse(f"SELECT {text}").stmts[0].stmt.select_stmt.target_list[0].res_target.val for text in texts]
         said = [connection.execute(f"SELECT {text}".encode()).fetchall()[0][0] for text in texts]

@@ -17,8 +17,8 @@ PROGRAMS = "/usr/lib/postgresql/15/bin"
 
 
 @pytest.fixture
-def users(any_base: Base) -> Iterator[Table]:
-    with Table(any_base) as made:
+def users(end_base: Base) -> Iterator[Table]:
+    with Table(end_base) as made:
         yield made
 
 
@@ -106,9 +106,9 @@ class TestEveryRuleOfTheTable:
 
     @pytest.mark.parametrize(("choice", "expected"), [("old", ("A", "B", "A B")), ("new", ("C", "D", "C D")), ("error", None)])
     def test_both_sides_written_and_the_writer_unknown_on_conflict_decides_and_is_counted(
-        self, any_base: Base, choice: OnConflict, expected: tuple[str, ...] | None
+        self, end_base: Base, choice: OnConflict, expected: tuple[str, ...] | None
     ) -> None:
-        with Table(any_base, NAMES._replace(on_conflict=choice)) as users:
+        with Table(end_base, NAMES._replace(on_conflict=choice)) as users:
             for statement in (
                 "INSERT INTO users (id, first, last, full_name) VALUES (1, 'A', 'B', 'C D')",
                 "UPDATE users SET first = 'A', last = 'B', full_name = 'C D'",
@@ -261,32 +261,32 @@ class TestDefaultsAndNulls:
         "jobs", ("status",), ("active",), {"active": "status = 'active'"}, {"status": "CASE WHEN active THEN 'active' ELSE 'paused' END"}, "error", lossy=True
     )
 
-    def test_an_old_default_does_not_hide_a_new_value(self, any_base: Base) -> None:
+    def test_an_old_default_does_not_hide_a_new_value(self, end_base: Base) -> None:
         """The issue: 'A plain "fill if NULL" trigger lets an old DEFAULT and a new value diverge: ours must not.'"""
-        with Table(any_base, self.STATUS, "CREATE TABLE jobs (id int PRIMARY KEY, status text NOT NULL DEFAULT 'paused', active boolean)") as jobs:
+        with Table(end_base, self.STATUS, "CREATE TABLE jobs (id int PRIMARY KEY, status text NOT NULL DEFAULT 'paused', active boolean)") as jobs:
             jobs.anyone.execute("INSERT INTO jobs (id, active) VALUES (1, true)")
             jobs.anyone.execute("INSERT INTO jobs (id, status) VALUES (2, 'banned')")
             assert (jobs.row(1), jobs.row(2)) == (("active", True), ("banned", False))
 
-    def test_a_new_default_does_not_hide_an_old_value(self, any_base: Base) -> None:
+    def test_a_new_default_does_not_hide_an_old_value(self, end_base: Base) -> None:
         table = "CREATE TABLE jobs (id int PRIMARY KEY, status text NOT NULL DEFAULT 'paused', active boolean NOT NULL DEFAULT false)"
-        with Table(any_base, self.STATUS, table) as jobs:
+        with Table(end_base, self.STATUS, table) as jobs:
             jobs.anyone.execute("INSERT INTO jobs (id, status) VALUES (1, 'active')")
             jobs.anyone.execute("INSERT INTO jobs (id, active) VALUES (2, true)")
             jobs.anyone.execute("INSERT INTO jobs (id) VALUES (3)")
             assert [jobs.row(n) for n in (1, 2, 3)] == [("active", True), ("active", True), ("paused", False)]
 
-    def test_an_old_column_that_must_not_be_null_and_has_no_default_is_made_from_the_new_one(self, any_base: Base) -> None:
+    def test_an_old_column_that_must_not_be_null_and_has_no_default_is_made_from_the_new_one(self, end_base: Base) -> None:
         """Forward of NULL is false here, so that the row of a new writer who says false looks in step, were it not for the NULL."""
         pair = self.STATUS._replace(forward={"active": "(status = 'active') IS TRUE"})
-        with Table(any_base, pair, "CREATE TABLE jobs (id int PRIMARY KEY, status text NOT NULL, active boolean)") as jobs:
+        with Table(end_base, pair, "CREATE TABLE jobs (id int PRIMARY KEY, status text NOT NULL, active boolean)") as jobs:
             jobs.new.execute("INSERT INTO jobs (id, active) VALUES (1, false), (2, true)")
             assert (jobs.row(1), jobs.row(2)) == (("paused", False), ("active", True))
 
-    def test_an_insert_that_a_volatile_default_leaves_open_is_decided_by_the_writer_or_counted(self, any_base: Base) -> None:
+    def test_an_insert_that_a_volatile_default_leaves_open_is_decided_by_the_writer_or_counted(self, end_base: Base) -> None:
         pair = Pair("jobs", ("code",), ("number",), {"number": "code * 10"}, {"code": "number / 10"}, "new", lossy=True)
         with Table(
-            any_base, pair, "CREATE SEQUENCE codes; CREATE TABLE jobs (id int PRIMARY KEY, code bigint NOT NULL DEFAULT nextval('codes'), number bigint)"
+            end_base, pair, "CREATE SEQUENCE codes; CREATE TABLE jobs (id int PRIMARY KEY, code bigint NOT NULL DEFAULT nextval('codes'), number bigint)"
         ) as jobs:
             jobs.old.execute("INSERT INTO jobs (id) VALUES (1)")
             assert jobs.row(1) == (1, 10)
@@ -297,21 +297,21 @@ class TestDefaultsAndNulls:
             assert jobs.row(3) == (9, 90)
             assert jobs.counts == (2, 1)
 
-    def test_an_insert_that_leaves_the_new_side_null_is_the_old_versions_unless_the_new_one_is_known_to_write(self, any_base: Base) -> None:
-        with Table(any_base, self.STATUS, "CREATE TABLE jobs (id int PRIMARY KEY, status text NOT NULL DEFAULT 'paused', active boolean)") as jobs:
+    def test_an_insert_that_leaves_the_new_side_null_is_the_old_versions_unless_the_new_one_is_known_to_write(self, end_base: Base) -> None:
+        with Table(end_base, self.STATUS, "CREATE TABLE jobs (id int PRIMARY KEY, status text NOT NULL DEFAULT 'paused', active boolean)") as jobs:
             jobs.old.execute("INSERT INTO jobs (id) VALUES (1)")
             jobs.new.execute("INSERT INTO jobs (id) VALUES (2)")
             jobs.anyone.execute("INSERT INTO jobs (id) VALUES (3)")  # backward of NULL is 'paused'
             assert [jobs.row(n) for n in (1, 2, 3)] == [("paused", False), ("paused", None), ("paused", False)]
             jobs.anyone.execute("ALTER TABLE jobs ALTER status SET DEFAULT 'new'")
-            installed(any_base, self.STATUS)
+            installed(end_base, self.STATUS)
             jobs.anyone.execute("INSERT INTO jobs (id) VALUES (4)")
             jobs.anyone.execute("INSERT INTO jobs (id, status) VALUES (5, 'new')")
             assert (jobs.row(4), jobs.row(5), jobs.counts[1]) == (("new", False), ("new", False), 0)
 
-    def test_a_default_that_differs_from_row_to_row_costs_the_old_version_neither_its_inserts_nor_its_values(self, any_base: Base) -> None:
+    def test_a_default_that_differs_from_row_to_row_costs_the_old_version_neither_its_inserts_nor_its_values(self, end_base: Base) -> None:
         pair = Pair("jobs", ("at",), ("made_at",), {"made_at": "at"}, {"at": "made_at"}, "new")
-        with Table(any_base, pair, "CREATE TABLE jobs (id int PRIMARY KEY, at date NOT NULL DEFAULT now(), made_at date)") as jobs:
+        with Table(end_base, pair, "CREATE TABLE jobs (id int PRIMARY KEY, at date NOT NULL DEFAULT now(), made_at date)") as jobs:
             jobs.anyone.execute("INSERT INTO jobs (id) VALUES (1)")
             jobs.anyone.execute("INSERT INTO jobs (id, at) VALUES (2, '2021-01-01')")
             assert jobs.count("SELECT count(*) FROM jobs WHERE at = made_at AND (id = 1) = (at > '2021-01-01')") == 2
@@ -418,14 +418,14 @@ class TestTypesAndNames:
 
 
 class TestRights:
-    def test_an_application_role_needs_no_grant_but_those_that_it_had(self, any_base: Base) -> None:
+    def test_an_application_role_needs_no_grant_but_those_that_it_had(self, end_base: Base) -> None:
         """The issue: "application roles need no new grants". It may write its own columns only, and not see our sequences."""
-        with Table(any_base) as users:
-            role = f"app_{any_base.name}"
+        with Table(end_base) as users:
+            role = f"app_{end_base.name}"
             users.anyone.execute(f"CREATE ROLE {role} LOGIN; GRANT INSERT (id, first, last), UPDATE (first, last), SELECT ON users TO {role}")
             users.anyone.execute(f"CREATE ROLE {role}_new LOGIN; GRANT INSERT (id, full_name), UPDATE (full_name), SELECT ON users TO {role}_new")
             try:
-                with any_base.connect(role) as app, any_base.connect(f"{role}_new") as other:
+                with end_base.connect(role) as app, end_base.connect(f"{role}_new") as other:
                     app.execute("INSERT INTO users (id, first, last) VALUES (1, 'a', 'b')")
                     other.execute("UPDATE users SET full_name = 'c d'")
                     other.execute("INSERT INTO users (id, full_name) VALUES (2, 'e f')")
@@ -435,29 +435,29 @@ class TestRights:
             finally:
                 users.anyone.execute(f"DROP OWNED BY {role}, {role}_new; DROP ROLE {role}, {role}_new")
 
-    def test_a_role_that_writes_through_a_view_needs_no_right_to_the_schema_of_the_table(self, any_base: Base) -> None:
-        with any_base.connect() as admin:
+    def test_a_role_that_writes_through_a_view_needs_no_right_to_the_schema_of_the_table(self, end_base: Base) -> None:
+        with end_base.connect() as admin:
             admin.execute("CREATE SCHEMA private; CREATE SCHEMA api; CREATE TABLE private.users (id int PRIMARY KEY, first text, last text, full_name text)")
             admin.execute("CREATE VIEW api.users AS SELECT * FROM private.users")
-            made = installed(any_base, NAMES._replace(table="private.users"))
-            role = f"web_{any_base.name}"
+            made = installed(end_base, NAMES._replace(table="private.users"))
+            role = f"web_{end_base.name}"
             admin.execute(f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA api TO {role}; GRANT INSERT, UPDATE, SELECT ON api.users TO {role}")
             try:
-                with any_base.connect(role) as web:
+                with end_base.connect(role) as web:
                     web.execute("INSERT INTO api.users (id, full_name) VALUES (1, 'a b')")
                 assert admin.execute("SELECT first FROM private.users").fetchone() == ("a",)
                 assert admin.execute(made.written()).fetchone() == (1,)
             finally:
                 admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
-    def test_row_level_security_neither_blocks_nor_gives_more(self, any_base: Base) -> None:
-        with Table(any_base) as users:
-            role = f"tenant_{any_base.name}"
+    def test_row_level_security_neither_blocks_nor_gives_more(self, end_base: Base) -> None:
+        with Table(end_base) as users:
+            role = f"tenant_{end_base.name}"
             users.anyone.execute(f"CREATE ROLE {role} LOGIN; GRANT INSERT, UPDATE, SELECT ON users TO {role}; ALTER TABLE users ENABLE ROW LEVEL SECURITY")
             users.anyone.execute(f"CREATE POLICY mine ON users TO {role} USING (last = 'King') WITH CHECK (last = 'King')")
             users.anyone.execute("INSERT INTO users (id, first, last) VALUES (1, 'Ada', 'King'), (2, 'Grace', 'Hopper')")
             try:
-                with any_base.connect(role) as tenant:
+                with end_base.connect(role) as tenant:
                     tenant.execute("INSERT INTO users (id, full_name) VALUES (3, 'Eva King')")  # the policy sees what the trigger has made
                     assert tenant.execute("UPDATE users SET full_name = 'X King'").rowcount == 2
                     with pytest.raises(errors.InsufficientPrivilege, match="row-level security"):
@@ -480,15 +480,15 @@ class TestRights:
         finally:
             people.anyone.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
-    def test_a_migrating_role_needs_to_own_the_table_and_nothing_more(self, any_base: Base) -> None:
+    def test_a_migrating_role_needs_to_own_the_table_and_nothing_more(self, end_base: Base) -> None:
         """The issue: "the migrating role needs ownership and nothing more": of the table, and the right to create in its schema."""
-        role = f"owner_{any_base.name}"
-        with any_base.connect() as admin:
+        role = f"owner_{end_base.name}"
+        with end_base.connect() as admin:
             admin.execute(f"CREATE ROLE {role} LOGIN; CREATE SCHEMA own AUTHORIZATION {role}")
             try:
-                with any_base.connect(role) as owner:
+                with end_base.connect(role) as owner:
                     owner.execute("CREATE TABLE own.users (id int PRIMARY KEY, first text, last text, full_name text)")
-                    server = Postgres(any_base.server.url(any_base.name, role))
+                    server = Postgres(end_base.server.url(end_base.name, role))
                     for text in sync.of(server, "0007_full_name", 1, NAMES._replace(table="own.users"), {}).install():
                         server.rows(text)
                     server.close()
@@ -646,9 +646,9 @@ class TestInstallAndRemove:
         assert people.row(columns="first, last, full_name, age, years") == ("a", "b", "a b", "7", 7)
 
 
-def test_a_trap_a_before_trigger_that_changes_a_partition_key_fails(any_base: Base) -> None:
+def test_a_trap_a_before_trigger_that_changes_a_partition_key_fails(end_base: Base) -> None:
     """The issue: "a BEFORE trigger that changes a partition key errors". Hence partitioned tables are refused: see test_sync_refusals."""
-    with any_base.connect() as admin:
+    with end_base.connect() as admin:
         admin.execute("CREATE TABLE t (id int, kind text) PARTITION BY LIST (kind); CREATE TABLE t_a PARTITION OF t FOR VALUES IN ('a')")
         admin.execute("CREATE TABLE t_b PARTITION OF t FOR VALUES IN ('b')")
         admin.execute("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.kind := 'b'; RETURN NEW; END $$")
@@ -657,9 +657,9 @@ def test_a_trap_a_before_trigger_that_changes_a_partition_key_fails(any_base: Ba
             admin.execute("INSERT INTO t VALUES (1, 'a')")
 
 
-def test_a_trap_a_before_trigger_sees_a_stored_column_as_null(any_base: Base) -> None:
+def test_a_trap_a_before_trigger_sees_a_stored_column_as_null(end_base: Base) -> None:
     """The issue: "one sees a STORED column as NULL". Hence generated columns are refused: see test_sync_refusals."""
-    with any_base.connect() as admin:
+    with end_base.connect() as admin:
         admin.execute("CREATE TABLE t (a int, b int GENERATED ALWAYS AS (a * 2) STORED, c int)")
         admin.execute("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.c := NEW.b; RETURN NEW; END $$")
         admin.execute("CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()")

@@ -26,8 +26,8 @@ def a_pair(old: str = "a", new: str = "b", forward: str = "", backward: str = ""
     return Pair(table, (old,), (new,), {new: forward or old}, {old: backward or new}, "error")
 
 
-def test_a_pair_that_can_be_kept_in_step_is_not_refused(any_base: Base) -> None:
-    assert refused(any_base, NAMES, USERS, "INSERT INTO users (id, first, last) SELECT n, 'f' || n, 'l' || n FROM generate_series(1, 1000) n") == ""
+def test_a_pair_that_can_be_kept_in_step_is_not_refused(end_base: Base) -> None:
+    assert refused(end_base, NAMES, USERS, "INSERT INTO users (id, first, last) SELECT n, 'f' || n, 'l' || n FROM generate_series(1, 1000) n") == ""
 
 
 @pytest.mark.parametrize(
@@ -373,12 +373,12 @@ def test_a_column_in_mixed_case_that_is_written_without_quotes_is_told_with_them
         postgres_expression.read("fullName", "backward of nick", "users", ["fullName"])
 
 
-def test_a_mapping_that_loses_is_refused_with_a_count_and_an_example_unless_it_is_declared(any_base: Base) -> None:
+def test_a_mapping_that_loses_is_refused_with_a_count_and_an_example_unless_it_is_declared(end_base: Base) -> None:
     """semantics.md: "a lossy mapping is declared as such"."""
     rows = "INSERT INTO users (id, first, last) VALUES (7, 'Ada B', 'King'), (8, 'Ada', 'King'), (9, 'Eva C', 'King')"
-    said = refused(any_base, NAMES, USERS, rows)
+    said = refused(end_base, NAMES, USERS, rows)
     assert '2 rows lose something on the way first, last -> full_name -> first, last (such as "id" = 7)' in said
-    assert refused(any_base, NAMES._replace(lossy=True), "SELECT 1") == ""
+    assert refused(end_base, NAMES._replace(lossy=True), "SELECT 1") == ""
 
 
 def test_an_expression_that_fails_for_a_default_is_refused(base: Base) -> None:

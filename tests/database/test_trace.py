@@ -26,25 +26,25 @@ def traced(base: Base, sql: str) -> list[Traced]:
         server.close()
 
 
-def test_it_tells_the_strongest_lock_on_each_table_that_was_there(any_base: Base) -> None:
+def test_it_tells_the_strongest_lock_on_each_table_that_was_there(end_base: Base) -> None:
     """`lint --trace` reads the locks really taken."""
-    column, key = traced(any_base, "ALTER TABLE users ADD COLUMN note text; CREATE TABLE visits (user_id int REFERENCES users)")
+    column, key = traced(end_base, "ALTER TABLE users ADD COLUMN note text; CREATE TABLE visits (user_id int REFERENCES users)")
     assert column.locks == {"users": "AccessExclusiveLock"}
     assert (column.rewritten, column.scanned) == ((), ())
     assert key.locks == {"users": "ShareRowExclusiveLock"}
     assert column.findings("f") == key.findings("f") == []
 
 
-def test_a_table_that_is_written_again_is_found(any_base: Base) -> None:
+def test_a_table_that_is_written_again_is_found(end_base: Base) -> None:
     """And the tables really rewritten."""
-    (each,) = traced(any_base, "ALTER TABLE users ALTER id TYPE bigint")
+    (each,) = traced(end_base, "ALTER TABLE users ALTER id TYPE bigint")
     assert each.rewritten == ("users",)
     assert [(f.rule, f.line, f.severity) for f in each.findings("expand.sql")] == [("traced-rewrite", 1, "error")]
 
 
-def test_a_table_that_is_read_under_a_lock_is_found_and_a_validation_is_not(any_base: Base) -> None:
+def test_a_table_that_is_read_under_a_lock_is_found_and_a_validation_is_not(end_base: Base) -> None:
     _, validated, not_null = traced(
-        any_base,
+        end_base,
         "ALTER TABLE users ADD CONSTRAINT c CHECK (id > 0) NOT VALID; ALTER TABLE users VALIDATE CONSTRAINT c; ALTER TABLE users ALTER name SET NOT NULL",
     )
     assert validated.scanned == ("users",)
@@ -52,14 +52,14 @@ def test_a_table_that_is_read_under_a_lock_is_found_and_a_validation_is_not(any_
     assert [f.rule for f in not_null.findings("f")] == ["traced-scan"]
 
 
-def test_what_the_release_makes_itself_is_free_to_be_read_and_written_again(any_base: Base) -> None:
+def test_what_the_release_makes_itself_is_free_to_be_read_and_written_again(end_base: Base) -> None:
     """ "A table created in the same release is free to change." """
     made = "CREATE TABLE visits (at int, page text); CREATE INDEX visits_at ON visits (at); ALTER TABLE visits ADD COLUMN c int DEFAULT random() * 3"
-    assert [(each.locks, each.findings("f")) for each in traced(any_base, made)] == [({}, [])] * 3
+    assert [(each.locks, each.findings("f")) for each in traced(end_base, made)] == [({}, [])] * 3
 
 
-def test_what_the_release_gives_another_name_was_there_before(any_base: Base) -> None:
-    _, scan, _, made = traced(any_base, "ALTER TABLE users RENAME TO people; CREATE INDEX i ON people (id); DROP TABLE people; CREATE TABLE users (id int)")
+def test_what_the_release_gives_another_name_was_there_before(end_base: Base) -> None:
+    _, scan, _, made = traced(end_base, "ALTER TABLE users RENAME TO people; CREATE INDEX i ON people (id); DROP TABLE people; CREATE TABLE users (id int)")
     assert [(each.rule, each.message.split(":")[0]) for each in scan.findings("f")] == [("traced-scan", "reads all of people under ShareLock")]
     assert made.locks == {}
 
@@ -74,22 +74,22 @@ SAFE = """
 """
 
 
-def test_a_statement_is_not_told_of_what_those_before_it_have_read(any_base: Base) -> None:
+def test_a_statement_is_not_told_of_what_those_before_it_have_read(end_base: Base) -> None:
     """ "the tables really rewritten": the server counts scans of earlier transactions for up to a second more. The safe way to NOT NULL passes."""
-    each = traced(any_base, SAFE)
+    each = traced(end_base, SAFE)
     assert [(e.scanned, e.findings("f")) for e in each] == [((), []), ((), []), ((), []), (("users",), []), ((), []), ((), [])]
 
 
-def test_after_a_statement_that_fails_no_other_is_run(any_base: Base) -> None:
-    (failed,) = traced(any_base, "ALTER TABLE nobody ADD COLUMN a int; ALTER TABLE users ADD COLUMN a int")
+def test_after_a_statement_that_fails_no_other_is_run(end_base: Base) -> None:
+    (failed,) = traced(end_base, "ALTER TABLE nobody ADD COLUMN a int; ALTER TABLE users ADD COLUMN a int")
     assert 'relation "nobody" does not exist' in failed.failure
     assert [f.rule for f in failed.findings("f")] == ["traced-failure"]
 
 
-def test_an_index_that_is_built_concurrently_is_run_too(any_base: Base) -> None:
-    (each,) = traced(any_base, "CREATE INDEX CONCURRENTLY i ON users (name)")
+def test_an_index_that_is_built_concurrently_is_run_too(end_base: Base) -> None:
+    (each,) = traced(end_base, "CREATE INDEX CONCURRENTLY i ON users (name)")
     assert each.findings("f") == []
-    with any_base.connect() as db:
+    with end_base.connect() as db:
         assert db.execute("SELECT to_regclass('i') IS NOT NULL").fetchall() == [(True,)]
 
 

@@ -63,7 +63,7 @@ def behind(router: str, place: Path, oldest: databases.Postgres) -> Iterator[Reg
 
 @pytest.fixture
 def registry(tmp_path: Path, oldest: databases.Postgres) -> Iterator[Registry]:
-    with behind("envoy", tmp_path, oldest) as shop:
+    with behind("haproxy", tmp_path, oldest) as shop:
         yield shop
 
 
@@ -139,21 +139,21 @@ def test_a_statement_that_fails_aborts_the_release_and_the_report_says_which(reg
     assert 'relation "nobody" does not exist' in said.text
 
 
-def test_a_rollback_tells_what_the_new_version_wrote(either: Registry) -> None:
+def test_a_rollback_tells_what_the_new_version_wrote(registry: Registry) -> None:
     """The report says how many rows green wrote and that each is readable by blue."""
-    either.bleen("deploy", "1.1")
-    with people.Users(either.listen) as users:
+    registry.bleen("deploy", "1.1")
+    with people.Users(registry.listen) as users:
         until("1.1 is used", users.seen("1.1"))
     assert users.failed == []
-    either.bleen("rollback")
-    either.bleen("wait", code=4)
-    events = either.journal.events(either.release.id)
+    registry.bleen("rollback")
+    registry.bleen("wait", code=4)
+    events = registry.journal.events(registry.release.id)
     (written,) = events[-1].facts["written"].values()
     assert written["written"] >= len(users.known)
     assert written["unreadable"] == 0
     told = f"1.1 wrote {written['written']} rows of 0007_full_name, people (first_name+last_name <-> full_name), and 1.0 reads them all"
-    assert told in either.bleen("history", str(either.release.id.number)).out
-    assert told in either.bleen("wait", code=4).out
+    assert told in registry.bleen("history", str(registry.release.id.number)).out
+    assert told in registry.bleen("wait", code=4).out
 
 
 def test_the_plan_shows_what_becomes_of_the_schema_and_touches_nothing(registry: Registry) -> None:

@@ -25,7 +25,7 @@ def registry(tmp_path: Path, base: MariaBase) -> Iterator[Registry]:
     with base.connect() as client:
         client.run(people_mariadb.TABLE, f"INSERT INTO people (first_name, last_name) SELECT concat('A', seq), concat('B', seq) FROM {numbers(1000)}")
     says = {"APPLICATION": "bleen:shop:{environment}", "ENVIRONMENT": "{environment}"}
-    with Registry(tmp_path, "envoy", base.url, people_mariadb, **says) as shop:
+    with Registry(tmp_path, "haproxy", base.url, people_mariadb, **says) as shop:
         shop.put("1.0", "old")
         shop.put("1.1", "new", {"0007_full_name": people_mariadb.FULL_NAME})
         shop.bleen("up")

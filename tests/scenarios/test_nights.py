@@ -104,18 +104,18 @@ def test_the_listener_moves_although_a_deploy_drives_and_the_release_goes_on(sho
     assert shop.status()["engine"]["watches"]
 
 
-def test_a_release_that_was_taken_down_in_its_smoke_tests_takes_them_again(either: Shop) -> None:
+def test_a_release_that_was_taken_down_in_its_smoke_tests_takes_them_again(shop: Shop) -> None:
     """`bleen up` starts what was running, and goes on with a release that was under way."""
-    either.up("1.0")
-    either.smoke({"name": "slowly", "url": "/sleep?s=1.5"})
-    deploy = either.start("deploy", either.ship("1.1"))
-    either.reached("TESTING")
-    until("the check is under way", lambda: either.release.memo)
-    either.bleen("down", "--yes")
+    shop.up("1.0")
+    shop.smoke({"name": "slowly", "url": "/sleep?s=1.5"})
+    deploy = shop.start("deploy", shop.ship("1.1"))
+    shop.reached("TESTING")
+    until("the check is under way", lambda: shop.release.memo)
+    shop.bleen("down", "--yes")
     deploy.ended()
-    either.bleen("up")
-    assert either.reached("HOLDING", "ABORTED").phase == "HOLDING"
-    assert either.serves() == "1.1"
+    shop.bleen("up")
+    assert shop.reached("HOLDING", "ABORTED").phase == "HOLDING"
+    assert shop.serves() == "1.1"
 
 
 def test_a_deploy_that_had_to_end_a_stopped_engine_leaves_another_one_watching(shop: Shop) -> None:

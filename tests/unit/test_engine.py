@@ -754,6 +754,29 @@ def test_a_window_is_not_closed_over_a_version_that_is_not_well_while_the_old_on
     assert served(service) == {BLUE: 100}
 
 
+@pytest.mark.parametrize("comes", [True, False], ids=["and it is seen", "and nothing is seen in time"])
+def test_a_window_is_closed_only_after_a_look_that_was_begun_since_and_no_later_than_half_a_second(service: FakeService, comes: bool) -> None:
+    """Nobody stops blue before that was seen; a target that hangs delays nobody's command."""
+    looks: list[Callable[[], None]] = []
+    slow = False
+    service.engine.watch = Watch(lambda look: looks.append(look) if slow else look())
+    service.deploy("1.1", P.HOLDING, window=3600.0)
+    service.platform.kill(GREEN)
+    slow = True
+    number = service.journal.ask(service.release.id, Verb.RETIRE, "somebody", {})
+    service.tick()
+    assert service.journal.answer(number) is None
+    if comes:
+        for look in looks:
+            look()
+    else:
+        service.clock.advance(0.5)
+    service.tick()
+    answer = service.journal.answer(number)
+    assert answer
+    assert (answer.obeyed, "`bleen rollback` returns to 1.0" in answer.text) == (not comes, comes)
+
+
 def test_a_window_is_closed_over_two_versions_that_are_not_well(service: FakeService) -> None:
     service.deploy("1.1", P.HOLDING, window=3600.0)
     service.platform.kill(BLUE)

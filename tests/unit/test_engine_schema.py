@@ -144,7 +144,7 @@ def test_what_the_database_lacked_is_lacking_no_more_once_a_version_that_ships_i
 def test_a_contract_that_fails_halts_and_resume_tries_again(service: FakeService, migrator: FakeMigrator) -> None:
     """CONTRACTING | contracts the schema if the gate is open, else leaves it pending | COMPLETED | halts."""
     deploy(service, Phase.HOLDING)
-    migrator.refuse("the database says: other objects depend on it")
+    migrator.break_off("the database says: other objects depend on it")
     halted = service.drive()
     assert (halted.phase, halted.halted) == (Phase.CONTRACTING, "the schema was not contracted: the database says: other objects depend on it")
     migrator.mend()
@@ -152,12 +152,25 @@ def test_a_contract_that_fails_halts_and_resume_tries_again(service: FakeService
     assert service.drive().phase is Phase.COMPLETED
 
 
+def test_a_contract_that_failed_before_it_took_anything_away_ends_the_release_and_is_pending_with_the_reason(tmp_path: Path) -> None:
+    """So is one that failed before it took anything away."""
+    migrator = FakeMigrator({}, (NAME,), "auto")
+    service = FakeService(tmp_path, migrator=migrator)
+    service.stand()
+    deploy(service, Phase.HOLDING)
+    migrator.refuse("the database says: other objects depend on it")
+    assert service.drive().phase is Phase.COMPLETED
+    (pending,) = service.service.pending
+    assert (pending["migration"], pending["failed"]) == (NAME, "the database says: other objects depend on it")
+    service.close()
+
+
 def test_resume_begins_a_contract_anew_and_does_not_look_for_the_one_that_failed(service: FakeService, migrator: FakeMigrator) -> None:
     memos: list[Any] = []
     contract = migrator.contract
     migrator.contract = lambda environments, memo: memos.append(memo) or contract(environments, memo)  # type: ignore[method-assign, func-returns-value]
     deploy(service, Phase.HOLDING)
-    migrator.refuse()
+    migrator.break_off()
     service.drive()
     migrator.mend()
     service.clock.advance(1)

@@ -117,11 +117,19 @@ class FakeMigrator:
         self._database["broken"] = why
 
     def refuse(self, why: str = "the database says: as the test wished") -> None:
-        """From now on the database takes no statement."""
+        """From now on the database takes no statement: an expand fails, and a contract, which takes nothing away then, stays pending."""
         self._database["refusing"] = why
 
+    def break_off(self, why: str = "the database says: as the test wished") -> None:
+        """From now on a contract fails when a part of the old shape is gone already."""
+        self._database["breaking_off"] = why
+
     def mend(self) -> None:
-        self._database.update(broken="", refusing="")
+        self._database.update(broken="", refusing="", breaking_off="")
+
+    def write(self, rows: int = 1) -> None:
+        """The version that is released writes rows in the new shape."""
+        self._database["written"] = self._database.get("written", 0) + rows
 
     @property
     def schema(self) -> Mapping[str, str]:
@@ -144,17 +152,20 @@ class FakeMigrator:
             contracted: list[str] = []
             for name in [name for name, state in self._database["schema"].items() if state == "expanded"]:
                 waits = [f"{e.environment} does not ship {name}" for e in environments if name not in e.migrations]
-                if self._auto and not waits and not pending:
+                due = self._auto and not waits and not pending
+                failed = self._database.get("refusing", "") if due else ""
+                if due and not failed:
                     self._database["schema"][name] = "contracted"
                     contracted.append(name)
                 else:
-                    pending.append({"migration": name, "description": "", "since": 0.0, "waits": waits})
+                    pending.append({"migration": name, "description": "", "since": 0.0, "waits": [failed] if failed else waits, "failed": failed})
             return {"contracted": contracted, "pending": pending}
 
-        return self._go("contract", memo, work)
+        return self._go("contract", memo, work, fails="breaking_off")
 
     def account(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
-        return self._go("account", memo, lambda: {"written": {name: {"written": 0} for name in self._migrations if name in self._database["schema"]}})
+        written = {"written": self._database.get("written", 0)}
+        return self._go("account", memo, lambda: {"written": {name: written for name in self._migrations if name in self._database["schema"]}})
 
     def cancel(self) -> None:
         self.cancelled += 1
@@ -166,12 +177,12 @@ class FakeMigrator:
     def down(self) -> None:
         self.cancelled += 1
 
-    def _go(self, what: str, memo: Memo, work: Callable[[], Row]) -> Verdict | NotYet:
+    def _go(self, what: str, memo: Memo, work: Callable[[], Row], fails: str = "refusing") -> Verdict | NotYet:
         if not memo.get("begun") or self._database.get("held"):
             return NotYet(f"the database, to {what}", 0.05, memo={"begun": True})
         if why := self._database.get("broken"):
             return Verdict(Result.INCONCLUSIVE, why)
-        if why := self._database.get("refusing"):
+        if why := self._database.get(fails):
             return Verdict(Result.FAIL, why)
         return Verdict(Result.PASS, "", (work(),))
 
