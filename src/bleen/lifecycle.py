@@ -144,8 +144,8 @@ class Release(NamedTuple):
 
     @property
     def split(self) -> bool:
-        """Whether users are on both versions, by a step of the promotion."""
-        return self.phase in (Phase.PROMOTING, Phase.BAKING) and self.plan.old is not None and self.plan.steps[self.step].share < 100
+        """Whether users may be on both versions, by a step of the promotion."""
+        return self.phase in (Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK) and self.plan.old is not None and self.plan.steps[self.step].share < 100
 
 
 class Event(NamedTuple):
@@ -359,7 +359,7 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
 def ways_on(release: Release) -> str:
     """What a person may do about a release that is halted: who cannot go back is not told to, and what users are on two versions of cannot be closed."""
     if release.split:
-        return "`bleen resume` or `bleen rollback`"
+        return f"`bleen resume` or `bleen rollback{' --force' if release.phase is Phase.ROLLING_BACK else ''}`"
     back = release.phase in UNMOVED or (release.plan.old is not None and release.phase in (*REVERSIBLE, Phase.ROLLING_BACK))
     return "`bleen resume`, `bleen rollback` or `bleen close`" if back else "`bleen resume` or `bleen close`"
 

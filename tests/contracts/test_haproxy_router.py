@@ -55,9 +55,9 @@ class TestHAProxy(ProxyContract):
     def test_a_stranger_in_a_berth_is_drift_and_a_route_puts_it_out(self, live: Site, fleet: Fleet) -> None:
         """`rollback` goes ahead with drift in the router."""
         berth = self.server(live, BLUE).partition("/")[0]
-        for name in ("stranger", "x:y"):
-            self.say(live, f"add server {berth}/{name} {fleet.green[0].target}", f"set server {berth}/{name} state ready")
-            assert f"{berth}/{name}" in live.router.routing().unknown
+        for name in (f"{berth}/stranger", f"{berth}/x:y", "berth8/maintenance"):
+            self.say(live, f"add server {name} {fleet.green[0].target}", f"set server {name} state ready")
+            assert name in live.router.routing().unknown
         live.route(fleet.routing({BLUE: 100}))
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
         assert {live.get()[1] for _ in range(20)} == {"blue"}

@@ -811,6 +811,27 @@ def test_what_somebody_has_promoted_in_the_router_loses_its_preview_with_the_pro
     assert (served(service), service.router.truth().preview) == ({GREEN: 100}, None)
 
 
+def test_a_closed_release_has_no_preview_that_would_be_in_the_way_of_all_later_ones(service: FakeService) -> None:
+    """ "The preview leads to this release's idle environment or answers 503": once it is closed there is no release that it could lead to."""
+    service.deploy("1.1", P.AWAITING_PROMOTION, **SLOW)
+    truth = service.router.truth()
+    service.router.drift(truth._replace(shares={GREEN: 100}))
+    service.ask(Verb.ABORT)
+    assert service.drive().halted
+    service.router.drift(truth)
+    assert service.ask(Verb.CLOSE).obeyed
+    assert (served(service), service.router.truth().preview, service.service.confirmed.preview) == ({BLUE: 100}, None, None)
+    assert service.deploy("1.2", P.HOLDING).phase is P.HOLDING
+
+
+def test_a_preview_that_somebody_has_led_to_a_kept_environment_keeps_no_release_from_its_place(service: FakeService) -> None:
+    service.deploy("1.1", keep=None)
+    service.router.drift(service.router.truth()._replace(preview=BLUE))
+    assert service.deploy("1.2", P.HOLDING).phase is P.HOLDING
+    service.router.drift(service.router.truth()._replace(preview=GREEN))
+    assert service.drive().phase is P.COMPLETED
+
+
 def test_close_takes_what_the_router_serves_for_the_truth(service: FakeService) -> None:
     """`close` accepts what the router serves now as the truth (terminal CLOSED)."""
     service.deploy("1.1", P.HOLDING)

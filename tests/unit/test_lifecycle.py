@@ -123,6 +123,7 @@ def test_who_has_users_on_two_versions_is_not_told_to_close() -> None:
     """Which is refused as long as the traffic is split."""
     steps = PLAN._replace(steps=(Step(10, 1.0), Step(100, 1.0)))
     assert ways_on(release(P.BAKING, steps)) == "`bleen resume` or `bleen rollback`"
+    assert ways_on(release(P.ROLLING_BACK, steps)) == "`bleen resume` or `bleen rollback --force`"
     assert "`bleen close`" in ways_on(release(P.BAKING, steps, step=1))
     halted = release(P.RETIRING, halted="the router says something else")
     assert way_back(halted) == "`bleen close` ends this, then `bleen deploy 1.0` is the way back"

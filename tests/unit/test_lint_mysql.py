@@ -227,6 +227,13 @@ def test_a_safe_way_is_only_written_where_each_name_goes_on_to_mean_the_same(dia
     assert (told.rule, bool(told.fix)) == ("second-table", safe)
 
 
+def test_a_safe_way_names_the_schema_once_and_gives_no_default_by_a_subquery() -> None:
+    (told,) = lint("UPDATE main.a SET n = b.n FROM main.b b WHERE b.id = main.a.id", "sqlite", "backfill")
+    assert "WHERE b.id = main.a.id)" in told.fix
+    (told,) = lint("UPDATE a JOIN b ON b.id = a.id SET a.n = DEFAULT WHERE b.n = 1", "mysql", "backfill")
+    assert (told.rule, told.fix) == ("second-table", "")
+
+
 def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:
     dropped = ("DROP TABLE IF EXISTS users", "DROP INDEX IF EXISTS i ON users")
     fixes = [finding.fix for sql in dropped for finding in found(sql, "expand")]

@@ -38,7 +38,9 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
             release = driver.follow(release.id, done if answer.obeyed else lambda _: True, show.Waiting(args).told)
         except KeyboardInterrupt:
             release = access.newest()
-            if answer is None or answer.obeyed:
+            if (answer := answer or settled(release, verb, options)) is None:  # nobody has obeyed it, or nobody could tell us yet
+                print(f"bleen: {verb} was asked for, and is obeyed by whoever drives within a minute, or not: `bleen status` shows it", file=sys.stderr)
+            elif answer.obeyed:
                 print(_goes_on(verb, release), file=sys.stderr)
             raise
         finally:
@@ -47,10 +49,10 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
 
 
 def _goes_on(verb: Verb, release: Release) -> str:
-    """What becomes of a command whose end nobody waits for any more: it was obeyed, or will be if that is within a minute."""
+    """What becomes of a command that was obeyed, and whose end nobody waits for any more."""
     waits = f", and waits for {release.why}" if release.why and not release.ended else ""
     back = "`bleen abort`" if release.phase in UNMOVED else "`bleen rollback`" if release.phase in REVERSIBLE and release.plan.old else ""
-    ways = f"`bleen wait` waits for it{f', {back} takes it back' if back else ''}"
+    ways = f"`bleen wait` waits for it{f', {back} takes it back' if back and verb is Verb.PROMOTE else ''}"
     return f"bleen: detached: {verb} goes on; release {release.id.number} ({release.plan.version}) is in {release.phase}{waits}: {ways}"
 
 

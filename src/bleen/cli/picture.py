@@ -47,6 +47,7 @@ def of(access: Access) -> dict[str, Any]:
             "answers": routing is not None,
             "listens": listens,
             "shares": _shares(routing),
+            "unknown": (routing.unknown if routing else "") or None,
             "certificate": untaken(access, service) or None,
         },
         "environments": _environments(access, running, providers, routing, looks),
@@ -263,6 +264,8 @@ def serving(picture: dict[str, Any]) -> str:
         return f": NOBODY ANSWERS on {picture['router']['listen']}{', ' + active['version'] + ' should' if active else ''}; {picture['drift']}"
     if not picture["router"]["answers"]:
         return f": the router does not answer, so what serves is not known{'; last seen: ' + active['version'] if active else ''}"
+    if not active and picture["router"]["unknown"]:
+        return f": what is served cannot be told: {picture['router']['unknown']}"
     if not active:
         return f": nothing is {'served' if picture['release'] else 'released'}; the listener answers 503"
     each = picture["environments"].get(f"{active['environment']}-{active['release']}")

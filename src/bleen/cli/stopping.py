@@ -10,7 +10,7 @@ from bleen.engine.drive import holder
 from bleen.errors import Held, UserError
 from bleen.host.launch import end
 from bleen.lifecycle import Phase, Release, Service
-from bleen.model import NotYet
+from bleen.model import Memo, NotYet
 
 _LEAVES = 3.0
 """Seconds in which a verb that drives a service sees that it was taken down."""
@@ -54,15 +54,23 @@ def stop_everything(access: Access) -> None:
 
 def _put_off(access: Access, service: Service, release: Release) -> None:
     """Ends a change of the schema, which is gone on with later, and a check that is under way, which is taken again from its beginning."""
-    providers = access.providers(release)
+    providers, memo = access.providers(release), release.memo
     if providers.migrator:
         providers.migrator.down()
+        memo = _unbegun(memo)
     if release.phase is Phase.TESTING and providers.check:
-        providers.check.cancel(release.memo)
-        access.journal.commit(release, release._replace(memo={}), None, service)
-    elif release.phase is Phase.EXPANDING and providers.before and "check" in release.memo:
-        providers.before.cancel(release.memo["check"])
-        access.journal.commit(release, release._replace(memo={**release.memo, "check": {}}), None, service)
+        providers.check.cancel(memo)
+        memo = {}
+    elif release.phase is Phase.EXPANDING and providers.before and "check" in memo:
+        providers.before.cancel(memo["check"])
+        memo = {**memo, "check": {}}
+    if memo != release.memo:
+        access.journal.commit(release, release._replace(memo=memo), None, service)
+
+
+def _unbegun(memo: Memo) -> Memo:
+    """Without what says that a change of the schema is under way, wherever a phase keeps that: it is gone on with, and did not end by itself."""
+    return {name: _unbegun(value) if name == "database" else value for name, value in memo.items() if name != "errand"}
 
 
 def finish(effect: Callable[[], NotYet | None]) -> None:

@@ -113,8 +113,8 @@ def provisioning(release: Release, world: World) -> Outcome:
     if "started" not in release.memo:
         for other in platform.running():
             if other.name == new.name and other != new:
-                if world.router.routing().names(other):
-                    return Failed(f"{other} is in the way, and the router sends traffic to it; `bleen status` shows the drift")
+                if hinders := _led_away(world, other, "and is in the way"):
+                    return hinders
                 drained = _drained(release, world, other)
                 if isinstance(drained, NotYet):
                     return drained._replace(why=f"{other} to make room: {drained.why}")
@@ -230,8 +230,8 @@ def retiring(release: Release, world: World) -> Outcome:
     left = _drained(release, world, old)
     if isinstance(left, NotYet):
         return left
-    if world.router.routing().names(old):
-        return Failed(f"the router sends traffic to {old}, which was to be retired: nothing was stopped; `bleen status` shows the drift")
+    if hinders := _led_away(world, old, "which was to be retired: nothing was stopped"):
+        return hinders
     if stopping := platform.retire(old, plan.keep, world.epoch):
         return _ending(release, stopping, left)
     if plan.keep == 0:
@@ -293,11 +293,8 @@ def undoing(release: Release, world: World) -> Outcome:
             world.providers.migrator.cancel()
         if world.providers.before:
             world.providers.before.cancel({})
-    routing = world.router.routing()
-    if routing.serves(new):
-        return Failed(f"the router sends traffic to {new}, which was to be stopped: nothing was stopped; `bleen status` shows the drift")
-    if routing.preview == new and (unready := world.router.prepare(routing._replace(preview=None), world.epoch)):
-        return unready
+    if hinders := _led_away(world, new, "which was to be stopped: nothing was stopped"):
+        return hinders
     left = _drained(release, world, new)
     if isinstance(left, NotYet):
         return left
@@ -390,6 +387,14 @@ def _drained(release: Release, world: World, environment: Environment) -> NotYet
         return left._replace(until=until)
     traffic = world.router.traffic().get(environment)
     return {"cut": traffic.open if left and traffic else 0}
+
+
+def _led_away(world: World, environment: Environment, why: str) -> NotYet | Failed | None:
+    """Takes the preview away from an environment that is to be stopped; production is not ours to take from it."""
+    routing = world.router.routing()
+    if routing.serves(environment):
+        return Failed(f"the router sends traffic to {environment}, {why}; `bleen status` shows the drift")
+    return world.router.prepare(routing._replace(preview=None), world.epoch) if routing.preview == environment else None
 
 
 def _ending(release: Release, stopping: NotYet, cut: Mapping[str, int]) -> NotYet:

@@ -122,15 +122,18 @@ class Engine:
         if refused and event:
             now, event, answer = release, None, Answer(ask.number, False, refused)
         if now.phase is Phase.CLOSED and release.phase is not Phase.CLOSED:
+            router, kept = self.providers(service, release).router, service.confirmed
             try:
-                routing = self.providers(service, release).router.routing()
-                refused = _no_truth(routing, service.confirmed, release)
-            except Unavailable as error:
-                refused = f"what the router serves cannot be asked: {error}"
+                routing = router.routing()
+                kept = routing._replace(unknown="", preview=None)  # which no release is there for: kept, it would be in the way of all later ones
+                if not (refused := _no_truth(routing, service.confirmed, release)):
+                    router.settle(kept, service.epoch)
+            except (Unavailable, Refused) as error:
+                refused = f"what the router serves cannot be asked, or settled: {error}"
             if refused:
                 now, event, answer = release, None, Answer(ask.number, False, f"{refused}; nothing was changed")
             else:
-                service = service._replace(confirmed=_kept(routing))
+                service = service._replace(confirmed=kept)
         self.journal.commit(release, now, event, service, answer)
         return 0.0
 
@@ -216,11 +219,6 @@ class Engine:
         if now.ended:
             self._ended()
         return 0.0
-
-
-def _kept(routing: Routing) -> Routing:
-    """What a router does without what is never the truth: kept, it would be drift that nothing ends."""
-    return routing._replace(unknown="", preview=None if routing.preview in routing.serving else routing.preview)
 
 
 def _no_truth(routing: Routing, confirmed: Routing, release: Release) -> str:

@@ -47,6 +47,8 @@ def _in_a_subquery(cursor: Cursor) -> str:
         if column[:-1] != () if not qualified else [each.identifier.lower() for each in column[:-1]] != [called.identifier.lower()]:
             raise Puzzled(column[0])
         cursor.expect("=")
+        if cursor.sees("DEFAULT"):  # which no subquery can give
+            raise Puzzled(cursor.now)
         assigned.append((column[-1], _until(cursor)))
     if not qualified:
         cursor.expect("FROM")
@@ -64,8 +66,8 @@ def _in_a_subquery(cursor: Cursor) -> str:
     def written(tokens: Sequence[Token]) -> str:
         """With the table's name in the place of its alias, as a backfill has none."""
         text, end = "", tokens[0].offset
-        for token, after in zip(tokens, [*tokens[1:], None], strict=True):
-            own = token.identifier.lower() == called.identifier.lower() if token.kind in ("word", "name") and after and after.word == "." else False
+        for before, token, after in zip(["", *(each.word for each in tokens)], tokens, [*(each.word for each in tokens[1:]), ""], strict=False):
+            own = token.kind in ("word", "name") and token.identifier.lower() == called.identifier.lower() and after == "." != before
             text += cursor.text[end : token.offset] + (".".join(each.text for each in table) if own else token.text)
             end = token.end
         return f"({text})" if any(token.word in ("OR", "XOR") for token in tokens) else text

@@ -198,7 +198,7 @@ class HAProxy:
                 if missing := set(wanted.targets.get(environment, ())) - set(seen.targets.get(environment, ())):
                     raise Refused(f"HAProxy does not know {' and '.join(sorted(map(str, missing)))} of {environment}: prepare it first")
             way = _way(wanted.shares, {**seen.targets, **{e: t for e, t in wanted.targets.items() if not t}}, _berths(seen))
-            strangers = [s for s in seen.servers if s.berth in way.shares and s.environment is None and not s.leaving]
+            strangers = [s for s in seen.servers if s.environment is None and not s.leaving]
             opening = [f"enable frontend {name}" for name in seen.closed]
             now = self._tell([*opening, *_taking_out(strangers), seen.entry("production", str(way))])
             self._write_map(now.remembered, now.ways)  # the servers are as they were
