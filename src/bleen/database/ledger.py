@@ -158,6 +158,8 @@ class Ledger:
         before = {table: self._server.rows(f"SELECT * FROM {table}") for table in LEDGER}
         rights = {table: self._server.rows(_RIGHTS, [table, table]) if path else [] for table in LEDGER}
         if why := self.unsheltered():
+            if refuge.used(self._server):  # it would be written back should this one drop the ledger, and then be killed
+                raise Refused(f"another role's command was killed, and what it kept of bleen's ledger is out of date by now, which ours cannot say; {why}")
             told(why)
         else:
             refuge.keep(self._server, json.dumps({"path": path, "rows": before, "rights": rights}))
