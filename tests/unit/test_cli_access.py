@@ -19,6 +19,7 @@ import pytest
 from bleen import config, wiring
 from bleen.cli import access, addresses, main, picture, planning
 from bleen.cli.access import Access
+from bleen.cli.migrating import Opened
 from bleen.cli.verbs import deploy, doctor
 from bleen.errors import Refused, Unavailable, UserError
 from bleen.host import processes
@@ -324,3 +325,14 @@ def test_an_engine_that_stands_by_for_a_dead_one_and_hangs_watches_nothing(tmp_p
     there = Access(service.place, service.journal)
     assert (there.hung, there.watched) == (hung, not hung)
     service.close()
+
+
+@pytest.mark.parametrize("error", [Unavailable("HAProxy is not running"), UserError("the ledger is gone")])
+def test_what_was_done_to_the_schema_is_done_though_status_cannot_be_told(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """A contract ended with 2, "nothing touched", as its service had been taken down meanwhile."""
+
+    def pending(opened: Opened, aside: str = "") -> list[object]:
+        raise error
+
+    monkeypatch.setattr(Opened, "pending", pending)
+    Opened(*[None] * len(Opened._fields)).noted()  # type: ignore[arg-type]

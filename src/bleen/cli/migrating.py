@@ -4,7 +4,7 @@ import json
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,6 +110,11 @@ class Opened(NamedTuple):
             lasting = [each._replace(obstacles=tuple(o for o in each.obstacles if o.why != around.window)) for each in found]
             self.access.journal.pend(self.access.name, [row(each) for each in (*self.schema.lacking(self.ships()), *lasting)])
         return found
+
+    def noted(self) -> None:
+        """Has `bleen status` know what is pending now that something was done; what cannot be told, it learns the next time: what was done is done."""
+        with suppress(PortError, UserError):
+            self.pending()
 
     def failed(self, migration: str, why: str) -> None:
         """Remembers what a contract failed on: its gate is open as before, which says nothing of that."""

@@ -1,4 +1,4 @@
-"""End production: stop the resident engine, close the listener, stop every environment, and what changes the schema. The opposite of `bleen up`.
+"""End production: stop the resident engine, close the listener, stop every environment, and what a release changes of the schema. The opposite of `bleen up`.
 
 Nothing is forgotten: `bleen up` starts what was running, and goes on with a release that was under way.
 """

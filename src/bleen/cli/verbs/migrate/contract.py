@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
             if shut:
                 break
             done.append(name)
-        opened.pending()
+        opened.noted()
         contracted, left = [name for name in done if name in taken], [name for name in done if name in aside]
         said = [f"contracted: {', '.join(contracted)}"] if contracted else []
         said += [f"set aside: {name}; what it left is for a new migration" for name in left]

@@ -20,6 +20,6 @@ def run(args: Namespace) -> int:
         around = opened.around().environments
         environments, versions = {str(e.environment): e.migrations for e in around}, {str(e.environment): e.version for e in around}
         done = opened.schema.expand(migrations, opened.service, 0, environments, versions, home)
-        opened.pending()
+        opened.noted()
         migrating.answer(args, True, f"expanded: {', '.join(done)}" if done else "nothing to do: the database has every migration of it", expanded=done)
     return exits.DONE

@@ -30,6 +30,6 @@ def run(args: Namespace) -> int:
             migrating.answer(args, False, "nothing was changed", forgotten=[])
             return exits.USAGE
         opened.schema.forget(args.gone)
-        opened.pending()
+        opened.noted()
         migrating.answer(args, True, f"forgotten: {args.gone}, with {', '.join(known)}", forgotten=known)
         return exits.DONE

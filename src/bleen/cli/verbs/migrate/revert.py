@@ -29,7 +29,7 @@ def run(args: Namespace) -> int:
             migrating.answer(args, False, "nothing was changed")
             return exits.USAGE
         opened.schema.revert(name, opened.home(name), lambda: _needed(opened, args), args.because or "")
-        opened.pending()
+        opened.noted()
         migrating.answer(args, True, f"{name} is reverted", lost=lost)
     return exits.DONE
 
