@@ -236,6 +236,16 @@ def test_cancelling_ends_it_at_once_and_what_was_done_stays(database: Database) 
     assert done(lambda memo: database.migrator().expand([NEW, OLD], memo))["expanded"] == [NAME]
 
 
+def test_an_expand_waits_for_as_long_as_another_migration_of_the_database_takes(database: Database) -> None:
+    """One advisory lock per database: it may be held by a statement of a worker that was killed, which goes on by itself."""
+    migrator, server = database.migrator(patience=0.0), database.base.open("bleen migrate other")
+    with server.alone():
+        memo = dict(begun(lambda memo: migrator.expand([NEW, OLD], memo)))
+        until("it has tried again", lambda: why(migrator, memo).endswith("wait for it, or end it; tries again"))
+    server.close()
+    assert verdict(lambda memo: migrator.expand([NEW, OLD], memo), memo).evidence == ({"expanded": [NAME]},)
+
+
 def test_a_database_that_does_not_let_us_in_any_more_halts_no_release_at_its_end(database: Database) -> None:
     """A contract that is manual neither halts nor blocks a release: its password was rotated within the window, say."""
     done(lambda memo: database.migrator().expand([NEW, OLD], memo))

@@ -39,6 +39,10 @@ class Taken(Unavailable):
     """Another of us changes this database."""
 
 
+class LeftOver(Taken):
+    """What an earlier try has left at work in the database has not ended."""
+
+
 class Missing(Refused):
     """What a statement names is not there."""
 

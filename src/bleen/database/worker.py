@@ -21,7 +21,7 @@ from bleen.database.gate import Around, Obstacle
 from bleen.database.ledger import Known, State
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
-from bleen.database.server import NotGiven, Taken, Told
+from bleen.database.server import LeftOver, NotGiven, Taken, Told
 from bleen.errors import Refused, Unavailable, UserError
 from bleen.host.files import write_durably
 from bleen.model import Due, Result, Verdict
@@ -160,7 +160,9 @@ def _worked(work: Callable[[Schema, Mapping[str, Any]], Verdict], url: str, spec
             broken = str(error) if connected else broken
             if connected and not isinstance(error, Taken) and losses < LOSSES:
                 deadline, losses = time.monotonic() + patience, losses + 1
-            if time.monotonic() >= deadline:
+            if isinstance(error, Taken) and not isinstance(error, LeftOver) and spec["do"] == "expand":
+                deadline = time.monotonic() + patience  # its turn comes: whoever has it may be a statement of a worker that was killed, which goes on by itself
+            elif time.monotonic() >= deadline:
                 return Verdict(Result.INCONCLUSIVE, f"{said}; tried for {patience:g} s")
             told(f"{error}; tries again")
             time.sleep(1)

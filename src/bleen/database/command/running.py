@@ -14,7 +14,7 @@ from bleen.database.command import Half, alembic, django, words
 from bleen.database.command.home import Home, environment, must_be_there
 from bleen.database.migration import Migration
 from bleen.database.patience import Patience
-from bleen.database.server import Server, Taken, Told
+from bleen.database.server import LeftOver, Server, Told
 from bleen.errors import PortError, Refused, UserError
 from bleen.host import kept
 from bleen.host.redaction import Redaction
@@ -46,7 +46,7 @@ def run(server: Server, migration: Migration, half: Half, home: Home, told: Told
     """Runs the command of a half to its end, as often as it says that a lock was not given, for ``locks.patience`` seconds.
 
     Raises Refused with its last words if it fails, or if it does as though it had been given them; Unavailable, with the command ended, if the database goes
-    away meanwhile; Taken if what an earlier try has left in the database does not end.
+    away meanwhile; LeftOver if what an earlier try has left in the database does not end.
     """
     command = _Command(server, migration, half, home, told)
     patience = Patience(migration.locks, told)
@@ -97,12 +97,12 @@ class _Command:
         return (f"; in the way: {'; '.join(self._blockers)}" if self._blockers else "") + self._deaf
 
     def alone(self) -> None:
-        """Waits until nothing of an earlier try is at work in the database. Raises Taken."""
+        """Waits until nothing of an earlier try is at work in the database. Raises LeftOver."""
         deadline = time.monotonic() + GONE_WITHIN
         while left := [each for each in self._server.sessions() if each.application == self._session]:
             if time.monotonic() > deadline:
                 where = f"session {left[0].id}, from {left[0].client or 'this host'}"
-                raise Taken(f"{self.name}: an earlier try is still at work ({where}); wait for it, or end it")
+                raise LeftOver(f"{self.name}: an earlier try is still at work ({where}); wait for it, or end it")
             time.sleep(0.05)
 
     def was_there(self) -> None:
