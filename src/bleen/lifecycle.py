@@ -228,7 +228,7 @@ def obey(release: Release, ask: Ask, now: float, wall: float) -> tuple[Release, 
         return release, None, answer
     verb, who = ask.verb, f"{ask.verb} by {ask.who}"
     if verb is Verb.PROMOTE:
-        approved = release._replace(approved=True, halted="")
+        approved = release._replace(approved=True, halted="", why="")  # a person is waited for no more
         return approved, _event(approved, wall, who), _yes(ask, f"{release.plan.version} is being promoted")
     if verb is Verb.RESUME:
         return *resumed(release, who, now, wall), _yes(ask, f"{release.phase} is tried again")

@@ -179,7 +179,7 @@ def _run(verb: str, rest: list[str]) -> int:
         from bleen.host.files import READ_ONLY
 
         ways = {
-            **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, then try again (`bleen rollback` has a reserve)"),
+            **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room (`df -h`, `df -i`), then try again (`bleen rollback` has a reserve)"),
             errno.EROFS: READ_ONLY,
             **dict.fromkeys((errno.EACCES, errno.EPERM), "run this as the user that it belongs to"),
             **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit (`ulimit -n`)"),
