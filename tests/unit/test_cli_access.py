@@ -266,6 +266,13 @@ def test_status_says_what_serves_where_nobody_can_look_at_what_runs(tmp_path: Pa
     service.close()
 
 
+def test_what_a_contract_failed_on_is_told_beside_what_it_waits_for(tmp_path: Path) -> None:
+    """Whoever opens a gate with a reason failed on the same row each time."""
+    due: dict[str, Any] = {"migration": "0001_x", "window": None, "waits": ["no session says that it is of green-2"], "failed": "Duplicate entry"}
+    assert picture._waits(due, NAME) == "waits for: no session says that it is of green-2; the last time it failed: Duplicate entry"
+    assert picture._waits({**due, "waits": []}, NAME) == "`bleen migrate contract` does it; the last time it failed: Duplicate entry"
+
+
 @pytest.mark.parametrize("words", ["status", "wait --until completed --timeout 2"])
 def test_a_contract_that_waits_for_room_on_a_full_disk_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str

@@ -215,7 +215,9 @@ def pending_lines(found: list[Pending], service: str) -> list[str]:
         if owner:
             lines.append(f"  it is for {owner} to contract, with its bleen.yaml")
         elif not each.obstacles:
-            lines.append(f"  its gate is open: {picture.does(each.failed)}")
+            lines.append(f"  its gate is open: {picture.DOES}")
+        if each.failed:
+            lines.append(f"  the last time it failed: {each.failed}")
     return lines
 
 

@@ -17,6 +17,8 @@ from bleen.ports import Providers
 
 _FEW = 3
 """Obstacles of a contract that are told in a line."""
+DOES = "`bleen migrate contract` does it"
+"""Of a contract whose gate is open."""
 
 
 def of(access: Access) -> dict[str, Any]:
@@ -286,12 +288,9 @@ def _waits(pending: dict[str, Any], service: str) -> str:
     few, more = pending["waits"][:_FEW], len(pending["waits"]) - _FEW
     then = f"{asked}: {'; '.join(few)}{f'; and {more} more, `bleen migrate status` tells them' if more > 0 else ''}" if few else ""
     now = f"waits for: {pending['window']}" if pending["window"] else ""
-    return "; ".join(filter(None, [now, then])) or does(pending.get("failed", ""))
-
-
-def does(failed: str) -> str:
-    """What contracts, and what it failed on the last time, if it did."""
-    return f"`bleen migrate contract` does it{f'; the last time it failed: {failed}' if failed else ''}"
+    opened = "" if now or then else DOES
+    failed = f"the last time it failed: {pending['failed']}" if pending.get("failed") else ""
+    return "; ".join(filter(None, [now, then, opened, failed]))
 
 
 def _lacking(access: Access, there: Collection[Environment]) -> list[str]:
