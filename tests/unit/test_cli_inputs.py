@@ -63,7 +63,7 @@ def test_what_cannot_be_meant_is_refused(typed: Typed, case: str) -> None:
 @pytest.mark.parametrize(
     ("number", "way"),
     [
-        (errno.ENOSPC, "make room, then try again"),
+        (errno.ENOSPC, "make room (`df -h`, `df -i`), then try again"),
         (errno.EACCES, "run this as the user that it belongs to"),
         (errno.EMFILE, "raise the limit (`ulimit -n`)"),
     ],
