@@ -250,12 +250,13 @@ class HAProxy:
             process = launch.recorded(self._record)
             if process and process.alive and self._asked_to_end(process) is not None:
                 return self._end(process) or NotYet("HAProxy to start, as the one before has ended")
-            if process and process.alive:
-                waiting = self._answering(process)
-                if waiting is None:
-                    self._keep_in_step({e: s for e, s in routing.shares.items() if s})
-            else:
-                waiting = self._answering(self._start(routing)) or NotYet("HAProxy, which was not running and has been started", 0.0)
+            running = process if process and process.alive else None
+            seen = self._answering(running or self._start(routing))
+            waiting = seen if isinstance(seen, NotYet) else None
+            if running is None:
+                waiting = waiting or NotYet("HAProxy, which was not running and has been started", 0.0)
+            elif isinstance(seen, _Seen):
+                self._keep_in_step(seen, {e: s for e, s in routing.shares.items() if s})
             self._bound_log()
             if waiting is None and self._certificate:
                 self._certificate.renew(self._settings.listener.listen, self._give_certificate, self._keep)
@@ -416,21 +417,19 @@ class HAProxy:
         except OSError as error:
             raise Unavailable(f"HAProxy cannot be started: {error}") from None
 
-    def _keep_in_step(self, confirmed: Mapping[Environment, int]) -> None:
+    def _keep_in_step(self, seen: _Seen, confirmed: Mapping[Environment, int]) -> None:
         """Writes down where production goes, if somebody else has led it there and that is confirmed by now: a start would lead it back."""
-        seen = self._look()
         if f"production {seen.ways.get('production')}\n" in (text_of(self._place / config.MAP) or "") or seen.led("production") != (confirmed, []):
             return
         if memory := self._memory():
             self._write_map(memory[0], {**memory[1], "production": seen.ways["production"]})
 
-    def _answering(self, process: Process) -> NotYet | None:
-        """Waits a moment for one that was just started: its socket answers once all listeners are bound."""
+    def _answering(self, process: Process) -> NotYet | _Seen:
+        """What it says. Waits a moment for one that was just started: its socket answers once all listeners are bound."""
         deadline = time.monotonic() + _ANSWER
         while True:
             try:
-                self._look()
-                return None
+                return self._look()
             except Unavailable:
                 if not process.alive:
                     shown = f"`cd {self._place} && haproxy -db -f {config.CONFIG}` shows why"
