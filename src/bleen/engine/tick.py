@@ -122,20 +122,24 @@ class Engine:
         if refused and event:
             now, event, answer = release, None, Answer(ask.number, False, refused)
         if now.phase is Phase.CLOSED and release.phase is not Phase.CLOSED:
-            router, kept = self.providers(service, release).router, service.confirmed
-            try:
-                routing = router.routing()
-                kept = routing._replace(unknown="", preview=None)  # which no release is there for: kept, it would be in the way of all later ones
-                if not (refused := _no_truth(routing, service.confirmed, release)):
-                    router.settle(kept, service.epoch)
-            except (Unavailable, Refused) as error:
-                refused = f"what the router serves cannot be asked, or settled: {error}"
+            service, refused = self._closed(service, release)
             if refused:
                 now, event, answer = release, None, Answer(ask.number, False, f"{refused}; nothing was changed")
-            else:
-                service = service._replace(confirmed=kept)
         self.journal.commit(release, now, event, service, answer)
         return 0.0
+
+    def _closed(self, service: Service, release: Release) -> tuple[Service, str]:
+        """The service with what its router does now as the truth, which is settled there; or why that cannot be, with nothing changed."""
+        router = self.providers(service, release).router
+        try:
+            routing = router.routing()
+            if why := _no_truth(routing, service.confirmed, release):
+                return service, why
+            truth = routing._replace(unknown="", preview=None)  # no release is there for a preview: kept, it would be in the way of all later ones
+            router.settle(truth, service.epoch)
+        except (Unavailable, Refused) as error:
+            return service, f"what the router serves cannot be asked, or settled: {error}"
+        return service._replace(confirmed=truth), ""
 
     def _passing(self, release: Release, world: World) -> NotYet | None:
         """Once an epoch, has the router do what it does: an effect of a deposed engine that was stopped half way lands before we look, not after."""
