@@ -364,6 +364,19 @@ def ways_on(release: Release) -> str:
     return "`bleen resume`, `bleen rollback` or `bleen close`" if back else "`bleen resume` or `bleen close`"
 
 
+def goes_on(release: Release, verb: Verb) -> str:
+    """What becomes of a command that was obeyed, and whose end nobody waits for any more."""
+    name = f"release {release.id.number} ({release.plan.version})"
+    if release.ended:
+        return f"{name} has ended in {release.phase}"
+    if release.halted:
+        return f"{name} is halted in {release.phase}: {release.halted}; {ways_on(release)}"
+    waits = f", and waits for {release.why}" if release.why else ""
+    back = "`bleen abort`" if release.phase in UNMOVED else "`bleen rollback`" if release.phase in REVERSIBLE and release.plan.old else ""
+    takes = f", {back} takes it back" if back and verb is Verb.PROMOTE else ""
+    return f"detached: {verb} goes on; {name} is in {release.phase}{waits}: `bleen wait` waits for it{takes}"
+
+
 def way_back(release: Release) -> str:
     """How to return to the old version once it is given up. The database alone knows whether a contract that forbids it has been done: it is named."""
     plan, ends = release.plan, "`bleen close` ends this, then " if release.halted else ""

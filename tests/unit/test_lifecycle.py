@@ -1,6 +1,7 @@
 """The table of the life of a release: every row, every verb in every phase, and what follows from it. No clock, no I/O."""
 
 import itertools
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,7 @@ from bleen.lifecycle import (
     Verb,
     after,
     fold,
+    goes_on,
     halt,
     obey,
     settled,
@@ -127,6 +129,41 @@ def test_who_has_users_on_two_versions_is_not_told_to_close() -> None:
     assert "`bleen close`" in ways_on(release(P.BAKING, steps, step=1))
     halted = release(P.RETIRING, halted="the router says something else")
     assert way_back(halted) == "`bleen close` ends this, then `bleen deploy 1.0` is the way back"
+
+
+def every_release() -> Iterator[Release]:
+    """In whatever state one can be."""
+    for plan, phase, approved, forced in itertools.product((PLAN, FIRST, PLAN._replace(steps=STEPS)), Phase, (False, True), (False, True)):
+        if plan.old or phase is not P.ROLLING_BACK:
+            for step, halted in itertools.product(range(len(plan.steps)), ("", "it broke") if phase in TABLE else ("",)):
+                yield release(phase, plan, approved=approved, forced=forced, step=step, halted=halted)
+
+
+def leads_on(now: Release, verb: str, force: bool) -> bool:
+    """Whether a verb that a person is told of does something there."""
+    if verb == "wait":
+        return not now.ended and not now.halted
+    if verb == "deploy":
+        return now.ended or (now.phase in (*BEYOND, *RETURNING) and not now.halted)  # it waits for what comes to its end by itself
+    return not (verb == V.CLOSE and now.split) and settled(now, Verb(verb), {"force": force}) is None
+
+
+def test_whatever_a_person_is_told_to_do_is_obeyed_where_it_is_told() -> None:
+    """What an answer names first leads on from here; what stands behind a "then", from there."""
+    told = 0
+    for now in every_release():
+        texts = [obey(now, asked(verb, force), 20.0, 1.7e9)[2].text for verb in Verb for force in (False, True)]
+        texts += (
+            [ways_on(now)] * bool(now.halted) + [way_back(now)] * (now.phase in BEYOND and now.plan.old is not None) + [goes_on(now, verb) for verb in Verb]
+        )
+        for text in texts:
+            first, *_ = re.split(r"`bleen close` ends this, then |once it has ended, ", text)
+            for verb, options in re.findall(r"`bleen (\w+)([^`]*)`", first):
+                told += 1
+                assert verb == "status" or leads_on(now, verb, "--force" in options), (now.phase, now.halted, text)
+            if first != text and "once" not in text:
+                assert leads_on(now, V.CLOSE, False), (now.phase, text)
+    assert told > 1000
 
 
 def every_answer() -> Iterator[tuple[Verb, Phase, str, str]]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from bleen.cli import exits, show
 from bleen.cli.access import Access, open_service, who
 from bleen.errors import UserError
-from bleen.lifecycle import REVERSIBLE, UNMOVED, Answer, Release, Verb, settled
+from bleen.lifecycle import Answer, Release, Verb, goes_on, settled
 
 
 class Commanded(NamedTuple):
@@ -41,19 +41,11 @@ def command(args: Namespace, verb: Verb, done: Callable[[Release], bool], option
             if (answer := answer or settled(release, verb, options)) is None:  # nobody has obeyed it, or nobody could tell us yet
                 print(f"bleen: {verb} was asked for, and is obeyed by whoever drives within a minute, or not: `bleen status` shows it", file=sys.stderr)
             elif answer.obeyed:
-                print(_goes_on(verb, release), file=sys.stderr)
+                print(f"bleen: {goes_on(release, verb)}", file=sys.stderr)
             raise
         finally:
             access.leave(driver, release)
     return Commanded(access, before, answer, release)
-
-
-def _goes_on(verb: Verb, release: Release) -> str:
-    """What becomes of a command that was obeyed, and whose end nobody waits for any more."""
-    waits = f", and waits for {release.why}" if release.why and not release.ended else ""
-    back = "`bleen abort`" if release.phase in UNMOVED else "`bleen rollback`" if release.phase in REVERSIBLE and release.plan.old else ""
-    ways = f"`bleen wait` waits for it{f', {back} takes it back' if back and verb is Verb.PROMOTE else ''}"
-    return f"bleen: detached: {verb} goes on; release {release.id.number} ({release.plan.version}) is in {release.phase}{waits}: {ways}"
 
 
 def be_told_of_the_end() -> None:
