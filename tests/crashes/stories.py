@@ -21,23 +21,7 @@ from bleen.testing.service import LIMIT, ServiceOver
 from bleen.testing.site import Site
 from bleen.testing.stages import Stage
 
-READS = (
-    "open:open",
-    "locked:open",
-    "_note:open",
-    "read:execute",
-    "service:execute",
-    "asked:execute",
-    "latest:execute",
-    "releases:execute",
-    "due:execute",
-    "events:execute",
-    "silence:execute",
-    "_write:",
-    "executescript",
-    "_data_version:",
-    "_migrate:",
-)
+READS = ("open:open", "locked:open", "found:execute", "_note:open", "_stat:open", "_show_life:open", "executescript", "_data_version:", "_migrate:")
 """A crash at a look is a crash after the effect before it."""
 SHORT = {"steps": (Step(50, 0.3), Step(100, 0.3)), "window": 0.3, "drain": 0.3}
 EFFECTS = {"router": ("prepare", "route", "served", "drained", "settle", "up"), "platform": ("provision", "retire", "tend")}

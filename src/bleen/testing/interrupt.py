@@ -61,6 +61,8 @@ class Interrupt:
             return
         named = f"{frame.f_code.co_name}:{name}"
         self._counts[self.phase, named] += event == "c_call"
+        if event == "c_exception":
+            return  # a call that failed has changed nothing: after it is before it
         point = Point(self.phase, named, self._counts[self.phase, named], "before" if event == "c_call" else "after")
         if self.at is None:
             self.points.append(point)
