@@ -144,8 +144,10 @@ class Release(NamedTuple):
 
     @property
     def split(self) -> bool:
-        """Whether users may be on both versions, by a step of the promotion."""
-        return self.phase in (Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK) and self.plan.old is not None and self.plan.steps[self.step].share < 100
+        """Whether users may be on both versions, by a step of the promotion: as one begins, they are where the step before has led them."""
+        if self.plan.old is None or self.phase not in (Phase.PROMOTING, Phase.BAKING, Phase.ROLLING_BACK):
+            return False
+        return self.plan.steps[self.step].share < 100 or (self.step > 0 and self.phase is not Phase.BAKING)
 
 
 class Event(NamedTuple):
@@ -359,7 +361,9 @@ def _refusal(release: Release, ask: Ask) -> Answer | None:
 def ways_on(release: Release) -> str:
     """What a person may do about a release that is halted: who cannot go back is not told to, and what users are on two versions of cannot be closed."""
     if release.split:
-        return f"`bleen resume` or `bleen rollback{' --force' if release.phase is Phase.ROLLING_BACK else ''}`"
+        return (
+            f"`bleen resume`, `bleen rollback{' --force' if release.phase is Phase.ROLLING_BACK else ''}` or, where all users are on one version, `bleen close`"
+        )
     back = release.phase in UNMOVED or (release.plan.old is not None and release.phase in (*REVERSIBLE, Phase.ROLLING_BACK))
     return "`bleen resume`, `bleen rollback` or `bleen close`" if back else "`bleen resume` or `bleen close`"
 

@@ -121,12 +121,13 @@ def test_who_cannot_go_back_is_not_told_to(phase: Phase, plan: Plan, back: bool)
     assert ("`bleen rollback`" in ways_on(release(phase, plan))) is back
 
 
-def test_who_has_users_on_two_versions_is_not_told_to_close() -> None:
-    """Which is refused as long as the traffic is split."""
+def test_who_may_have_users_on_two_versions_is_told_when_a_close_is_obeyed() -> None:
+    """It is refused as long as the traffic is split, which it still is as the last step begins."""
     steps = PLAN._replace(steps=(Step(10, 1.0), Step(100, 1.0)))
-    assert ways_on(release(P.BAKING, steps)) == "`bleen resume` or `bleen rollback`"
-    assert ways_on(release(P.ROLLING_BACK, steps)) == "`bleen resume` or `bleen rollback --force`"
-    assert "`bleen close`" in ways_on(release(P.BAKING, steps, step=1))
+    close = " or, where all users are on one version, `bleen close`"
+    for phase, step, force in ((P.BAKING, 0, ""), (P.PROMOTING, 1, ""), (P.ROLLING_BACK, 0, " --force"), (P.ROLLING_BACK, 1, " --force")):
+        assert ways_on(release(phase, steps, step=step)) == f"`bleen resume`, `bleen rollback{force}`{close}"
+    assert ways_on(release(P.BAKING, steps, step=1)) == "`bleen resume`, `bleen rollback` or `bleen close`"
     halted = release(P.RETIRING, halted="the router says something else")
     assert way_back(halted) == "`bleen close` ends this, then `bleen deploy 1.0` is the way back"
 
@@ -157,11 +158,11 @@ def test_whatever_a_person_is_told_to_do_is_obeyed_where_it_is_told() -> None:
             [ways_on(now)] * bool(now.halted) + [way_back(now)] * (now.phase in BEYOND and now.plan.old is not None) + [goes_on(now, verb) for verb in Verb]
         )
         for text in texts:
-            first, *_ = re.split(r"`bleen close` ends this, then |once it has ended, ", text)
+            first, *_ = re.split(r"`bleen close` ends this, then |once it has ended, | or, where all users are on one version, ", text)
             for verb, options in re.findall(r"`bleen (\w+)([^`]*)`", first):
                 told += 1
                 assert verb == "status" or leads_on(now, verb, "--force" in options), (now.phase, now.halted, text)
-            if first != text and "once" not in text:
+            if first != text and "ends this" in text:
                 assert leads_on(now, V.CLOSE, False), (now.phase, text)
     assert told > 1000
 
