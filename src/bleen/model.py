@@ -55,13 +55,25 @@ class Routing(NamedTuple):
     ``shares``: percent of production traffic for each environment, adding up to 100; empty means that production is answered 503.
     ``preview``: the environment that the preview leads to; None means that the preview is answered 503.
     ``targets``: the addresses of every environment that the router is to know, those without traffic included.
-    ``unknown``: what a router does that cannot be said in these words; empty for every routing that we wish for.
+    ``unknown``: what becomes of production traffic that cannot be said in these words; ``amiss``: what else somebody did to the router, by which no user of
+    production is led. Both are empty for every routing that we wish for. What harms nobody, as an address that nothing leads to, is neither.
     """
 
     shares: Mapping[Environment, int] = {}
     preview: Environment | None = None
     targets: Mapping[Environment, tuple[Target, ...]] = {}
     unknown: str = ""
+    amiss: str = ""
+
+    @property
+    def led(self) -> dict[Environment, int]:
+        """The shares of those that have any."""
+        return {e: s for e, s in self.shares.items() if s}
+
+    @property
+    def strange(self) -> str:
+        """All that is not of our making, in words."""
+        return "; ".join(filter(None, (self.unknown, self.amiss)))
 
     def serves(self, environment: Environment) -> bool:
         """Whether production traffic reaches this environment."""
@@ -77,23 +89,22 @@ class Routing(NamedTuple):
         return self.serves(environment) or self.preview == environment
 
     def same_production(self, other: "Routing") -> bool:
-        """Whether users could not tell the two apart: equal shares, to equal targets, and nothing unknown."""
-        ours, theirs = ({e: s for e, s in r.shares.items() if s} for r in (self, other))
-        return (
-            not self.unknown and not other.unknown and ours == theirs and all(sorted(self.targets.get(e, ())) == sorted(other.targets.get(e, ())) for e in ours)
-        )
+        """Whether the two do the same with production: equal shares, to equal targets, and nothing strange."""
+        same = all(sorted(self.targets.get(e, ())) == sorted(other.targets.get(e, ())) for e in self.led)
+        return not self.strange and not other.strange and self.led == other.led and same
 
     def moved(self, targets: Mapping[Environment, tuple[Target, ...]]) -> "Routing":
         """The same routing, with the environments that it knows at these addresses; those of which none is named stay where they are."""
         return self._replace(targets={e: targets.get(e) or known for e, known in self.targets.items()})
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        row = {
             "shares": {str(e): s for e, s in self.shares.items()},
             "preview": str(self.preview) if self.preview else None,
             "targets": {str(e): [list(t) for t in ts] for e, ts in self.targets.items()},
             "unknown": self.unknown,
         }
+        return {**row, "amiss": self.amiss} if self.amiss else row  # which what was confirmed, and is journaled, never has
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Routing":
@@ -102,6 +113,7 @@ class Routing(NamedTuple):
             Environment.parse(row["preview"]) if row["preview"] else None,
             {Environment.parse(e): tuple(Target(h, p) for h, p in ts) for e, ts in row["targets"].items()},
             row["unknown"],
+            row.get("amiss", ""),
         )
 
 

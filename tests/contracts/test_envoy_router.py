@@ -36,7 +36,7 @@ class TestEnvoy(ProxyContract):
         routes["name"] = side
         routes["virtual_hosts"][0]["routes"].insert(0, {"match": {"prefix": "/beta"}, "route": {"cluster": str(GREEN)}})
         self.write(live, side, json.dumps({"version_info": "by hand", "resources": [routes]}))
-        until("it is seen", lambda: side in live.router.routing().unknown)
+        until("it is seen", lambda: side in live.router.routing().strange)
         assert not live.router.routing().same_production(fleet.routing({BLUE: 100}))
         live.prepare(fleet.routing({BLUE: 100}))
         live.route(fleet.routing({BLUE: 100}))
@@ -47,9 +47,27 @@ class TestEnvoy(ProxyContract):
         routes = json.loads((live.place / "envoy" / "preview.json").read_text())["resources"][0]
         routes["virtual_hosts"][0]["routes"][0]["direct_response"]["status"] = 418
         self.write(live, "preview", json.dumps({"version_info": "by hand", "resources": [routes]}))
-        until("it is seen", lambda: "418" in live.router.routing().unknown)
+        until("it is seen", lambda: "418" in live.router.routing().amiss)
         live.route(fleet.routing({GREEN: 100}))
         assert live.get()[1] == "green"
+
+    def known(self, site: Site) -> str:
+        """What Envoy says of its clusters."""
+        assert isinstance(site.router, Envoy)
+        with site.router._admin() as admin:
+            return admin.get("/clusters?format=json").decode()
+
+    def test_a_cluster_that_is_not_ours_harms_nobody_until_routes_lead_to_it_and_is_forgotten(self, live: Site, fleet: Fleet) -> None:
+        """Drift is a routing that equals neither the last one confirmed nor the one intended: users are not led to it, and no verb waits for its end."""
+        clusters = json.loads((live.place / "envoy" / "clusters.json").read_text())["resources"]
+        strange = {**clusters[0], "name": "maintenance"}
+        strange["load_assignment"] = {**strange["load_assignment"], "cluster_name": "maintenance"}
+        self.write(live, "clusters", json.dumps({"version_info": "by hand", "resources": [*clusters, strange]}))
+        until("it is known", lambda: "maintenance" in self.known(live))
+        assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
+        live.router.settle(fleet.routing({BLUE: 100}), 1)
+        assert "maintenance" not in (live.place / "envoy" / "clusters.json").read_text()
+        assert live.get()[1] == "blue"
 
     def test_a_file_that_is_damaged_is_no_memory(self, live: Site, fleet: Fleet) -> None:
         for damage in ("", "{", '{"resources": [{"name": "production"}]}', '{"resources": []}'):

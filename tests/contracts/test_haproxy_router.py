@@ -55,9 +55,12 @@ class TestHAProxy(ProxyContract):
     def test_a_stranger_in_a_berth_is_drift_and_a_route_puts_it_out(self, live: Site, fleet: Fleet) -> None:
         """`rollback` goes ahead with drift in the router."""
         berth = self.server(live, BLUE).partition("/")[0]
-        for name in (f"{berth}/stranger", f"{berth}/x:y", "berth8/maintenance"):
+        for name in (f"{berth}/stranger", f"{berth}/x:y"):
             self.say(live, f"add server {name} {fleet.green[0].target}", f"set server {name} state ready")
             assert name in live.router.routing().unknown
+        known = live.router.routing()
+        self.say(live, f"add server berth8/maintenance {fleet.green[0].target}", "set server berth8/maintenance state ready")
+        assert live.router.routing() == known, "nobody is led there"
         live.route(fleet.routing({BLUE: 100}))
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
         assert {live.get()[1] for _ in range(20)} == {"blue"}

@@ -49,7 +49,7 @@ def of(access: Access) -> dict[str, Any]:
             "answers": routing is not None,
             "listens": listens,
             "shares": _shares(routing),
-            "unknown": (routing.unknown if routing else "") or None,
+            "unknown": (routing.strange if routing else "") or None,
             "certificate": untaken(access, service) or None,
         },
         "environments": _environments(access, running, providers, routing, looks),
@@ -210,13 +210,13 @@ def drifted(service: Service, newest: Release | None, routing: Routing) -> bool:
         return True
     if routing.same_production(service.confirmed):
         return False
-    return bool(routing.unknown) or newest is None or newest.shares != {e: s for e, s in routing.shares.items() if s}
+    return bool(routing.strange) or newest is None or newest.shares != routing.led
 
 
 def words(routing: Routing) -> str:
     """What a router does with production traffic, for people."""
     preview = [f"the preview to {routing.preview}, which serves"] if routing.preview in routing.serving else []
-    return routing.unknown or ", ".join(preview + [f"{share} % to {e}" for e, share in routing.shares.items() if share]) or "nothing is served"
+    return routing.strange or ", ".join(preview + [f"{share} % to {e}" for e, share in routing.shares.items() if share]) or "nothing is served"
 
 
 def _shares(routing: Routing | None) -> dict[str, int]:

@@ -135,7 +135,7 @@ class Engine:
             routing = router.routing()
             if why := _no_truth(routing, service.confirmed, release):
                 return service, why
-            truth = routing._replace(unknown="", preview=None)  # no release is there for a preview: kept, it would be in the way of all later ones
+            truth = routing._replace(unknown="", amiss="", preview=None)  # no release is there for a preview: kept, it would be in the way of all later ones
             router.settle(truth, service.epoch)
         except (Unavailable, Refused) as error:
             return service, f"what the router serves cannot be asked, or settled: {error}"

@@ -92,7 +92,7 @@ class Upkeep:
         now = providers.router.routing()
         named = {e: t for e, t in targets.items() if now.names(e)}
         wanted = now.moved(named)
-        if not now.unknown and any(sorted(now.targets[e]) != sorted(t) for e, t in wanted.targets.items()):
+        if not now.strange and any(sorted(now.targets[e]) != sorted(t) for e, t in wanted.targets.items()):
             if left := providers.router.prepare(wanted, service.epoch):
                 raise Unavailable(f"waits for {left.why}")
             providers.router.settle(wanted, service.epoch)
@@ -105,7 +105,7 @@ class Upkeep:
         if newest and confirmed != kept.confirmed:
             newest = self._journal.read(newest.id)
             self._journal.commit(newest, newest, None, service._replace(confirmed=confirmed))
-        self._led = targets if not now.unknown else None
+        self._led = targets if not now.strange else None
 
     def _listening(self, service: Service, providers: Providers) -> None:
         """Starts the listener if it does not run. Logs that it did not, and that it does again."""

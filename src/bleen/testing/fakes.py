@@ -310,7 +310,7 @@ class FakeRouter(Fake):
         self._say(remembers=False)
 
     def drift(self, routing: Routing) -> None:
-        """Somebody else has changed the router; ``routing.unknown`` says what cannot be said in our words."""
+        """Somebody else has changed the router; ``unknown`` and ``amiss`` of the routing say what cannot be said in our words."""
         self._say(routing=routing.to_json())
 
     def carry(self, environment: Environment | str, requests: int = 0, errors: int = 0, open: int = 0) -> None:
@@ -352,10 +352,11 @@ class FakeRouter(Fake):
             if shares and sum(shares.values()) != 100:
                 raise Refused(f"the shares {shares} do not add up to 100")
             row["routing"].update(shares=shares, unknown="")
+            row["routing"].pop("amiss", None)
 
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         now = Routing.from_json(self._look()["routing"])
-        if now.unknown or {e: s for e, s in now.shares.items() if s} != {e: s for e, s in wanted.shares.items() if s}:
+        if now.unknown or now.led != wanted.led:
             return NotYet("the router to serve that")
         with self._changing() as row:
             return self._wait(row, "served", "the fake router takes its time")

@@ -40,11 +40,11 @@ class ProxiedRouter(Fake):
         return self._router.routing()
 
     def drift(self, routing: Routing) -> None:
-        """Somebody else has changed the router, past every engine and their fence. What is ``unknown`` to us is left out."""
+        """Somebody else has changed the router, past every engine and their fence. What is strange to us is left out."""
         beside = copy.copy(self._site)
         beside.fence = Fence(beside.place.with_name("the fence of somebody else"))
         beside.router = beside.again()
-        beside.route(routing._replace(unknown=""))
+        beside.route(routing._replace(unknown="", amiss=""))
 
     # The port
 

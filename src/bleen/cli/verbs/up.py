@@ -145,7 +145,7 @@ def _put_back(args: Namespace, access: Access, drift: str) -> None:
     """Undoes drift: the router does again what it was last confirmed to do. Raises UserError if what is to get the traffic is not well."""
     confirmed, providers = access.service.confirmed, access.providers(access.journal.latest(access.name))
     now = providers.router.routing()
-    for environment in confirmed.serving if now.serving or now.unknown else ():  # where nobody is served, nobody is taken away
+    for environment in confirmed.serving if now.unknown or now.led not in ({}, confirmed.led) else ():  # else nobody is taken away from whom they have
         health = providers.platform.health(environment)
         if not health.ready:
             raise UserError(f"{environment} is to get the traffic back, and is not well ({health.why}): nothing was changed; `bleen logs {environment.name}`")

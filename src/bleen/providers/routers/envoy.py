@@ -105,7 +105,7 @@ class Envoy:
 
     def route(self, wanted: Routing, epoch: int) -> None:
         with self._fence.passing(epoch), self._admin() as admin:
-            shares = {e: s for e, s in wanted.shares.items() if s}
+            shares = wanted.led
             if shares and (sum(shares.values()) != 100 or min(shares.values()) < 0):
                 raise Refused(f"shares must add up to 100, not {sum(shares.values())}; the traffic was left where it is")
             told = admin.ask(_TARGETS)  # Envoy answers while the disk writes
@@ -118,11 +118,12 @@ class Envoy:
 
     def settle(self, wanted: Routing, epoch: int) -> None:
         with self._fence.passing(epoch), self._admin() as admin:
-            if left := self._lead_preview(admin, wanted.preview):
-                raise Unavailable(f"not yet done, for want of {left.why}")
-            now, memory = _routing(admin), self._memory()
+            now = _routing(admin)
             if now.unknown:
                 raise Refused(f"nothing is forgotten while Envoy does what is not ours: {now.unknown}")
+            if left := self._lead_preview(admin, wanted.preview):
+                raise Unavailable(f"not yet done, for want of {left.why}")
+            now, memory = now._replace(preview=wanted.preview), self._memory()
             known = _clusters(admin, "active", "warming")
             keep = {str(e) for e in {*wanted.targets, *now.targets} if e in wanted.targets or now.names(e) or (memory and memory.names(e))}
             if not set(known) <= keep:
@@ -209,7 +210,7 @@ class Envoy:
         except (OSError, ValueError, LookupError):
             return None
         remembered = config.routing(targets, *(r[0] if r else None for r in (production, preview)))
-        sound = not remembered.unknown and all(targets for e, targets in remembered.targets.items() if remembered.names(e))
+        sound = not remembered.strange and all(targets for e, targets in remembered.targets.items() if remembered.names(e))
         return remembered if sound and {*remembered.shares} <= {*remembered.targets} else None
 
     # the process
@@ -421,7 +422,7 @@ def _differs(routes: bytes, targets: bytes, wanted: Routing) -> str:
     """How production is not as wanted; what else is not is no hindrance."""
     shares, odd = _shares(routes)
     said = ", ".join([*(f"{e} {s} %" for e, s in shares.items()), *odd]) or "nobody"
-    if odd or shares != {e: s for e, s in wanted.shares.items() if s}:
+    if odd or shares != wanted.led:
         return f"Envoy, which still sends production to {said}"
     known = _read_targets(targets)
     others = [str(e) for e in shares if sorted(known.get(str(e), ())) != sorted(wanted.targets.get(e, ()))]

@@ -9,6 +9,7 @@ import json
 import socket
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from bleen.errors import Refused
@@ -316,21 +317,17 @@ def resources(text: str) -> list[Config]:
 
 
 def routing(known: Mapping[str, tuple[Target, ...]], production: Config | None, preview: Config | None) -> Routing:
-    """What clusters with these targets and these routes do with traffic; what was never ours is told in ``unknown``."""
-    odd: list[str] = []
+    """What clusters with these targets and these routes do with traffic. A cluster that is not ours is nobody's business unless routes lead to it."""
     targets: dict[Environment, tuple[Target, ...]] = {}
     for name, each in known.items():
-        try:
+        with suppress(ValueError):
             targets[Environment.parse(name)] = each
-        except ValueError:
-            odd.append(f"a cluster that is not ours, {name!r}")
-    shares, strange = shares_of(production)
-    odd.extend(f"production: {s}" for s in strange)
-    shown, strange = shares_of(preview)
-    odd.extend(f"preview: {s}" for s in strange)
+    shares, unknown = shares_of(production)
+    shown, amiss = shares_of(preview)
     if len(shown) > 1:
-        odd.append("preview: more than one environment")
-    return Routing(shares, next(iter(shown), None), targets, "; ".join(odd))
+        amiss.append("more than one environment")
+    told = ["; ".join(f"{side}: {each}" for each in odd) for side, odd in zip(SIDES, (unknown, amiss), strict=True)]
+    return Routing(shares, next(iter(shown), None), targets, *told)
 
 
 def targets_of(cluster: Config) -> tuple[Target, ...]:

@@ -140,6 +140,11 @@ class _Seen(NamedTuple):
                 found[s.environment] = (*found.get(s.environment, ()), s.target)
         return found
 
+    def _led_berths(self, listener: str) -> set[str]:
+        with suppress(KeyError, ValueError):
+            return {*Way.parse(self.ways[listener]).shares}
+        return set()
+
     def led(self, listener: str) -> tuple[dict[Environment, int], list[str]]:
         """The shares of a listener, and what of them cannot be said in our words."""
         shares: dict[Environment, int] = {}
@@ -159,12 +164,16 @@ class _Seen(NamedTuple):
 
     @property
     def routing(self) -> Routing:
-        shares, trouble = self.led("production")
-        preview, more = self.led("preview")
-        trouble += more + [s.trouble for s in self.servers if s.trouble] + [f"the {name} listener was closed by hand" for name in self.closed]
+        shares, unknown = self.led("production")
+        preview, amiss = self.led("preview")
+        serve = self._led_berths("production")
+        unknown += [s.trouble for s in self.servers if s.trouble and s.berth in serve]
+        ours = {s.berth for s in self.servers if s.environment} | self._led_berths("preview")
+        amiss += [s.trouble for s in self.servers if s.trouble and s.berth in ours - serve]
+        amiss += [f"the {name} listener was closed by hand" for name in self.closed]
         if len(preview) > 1:
-            trouble.append("the preview is led to two environments")
-        return Routing(shares, next(iter(preview), None), self.targets, "; ".join(trouble))
+            amiss.append("the preview is led to two environments")
+        return Routing(shares, next(iter(preview), None), self.targets, "; ".join(unknown), "; ".join(amiss))
 
 
 class HAProxy:
@@ -209,7 +218,7 @@ class HAProxy:
         shares, trouble = seen.led("production")
         if "production" in seen.closed:
             return NotYet("HAProxy to listen again: its production listener was closed by hand")
-        if trouble or shares != {e: s for e, s in wanted.shares.items() if s}:
+        if trouble or shares != wanted.led:
             return NotYet(f"HAProxy, which still serves {_in_words(shares)}{''.join(f', and {t}' for t in trouble)}")
         for environment in shares:
             if not set(wanted.targets.get(environment, ())) <= set(seen.targets[environment]):
@@ -256,7 +265,7 @@ class HAProxy:
             if running is None:
                 waiting = waiting or NotYet("HAProxy, which was not running and has been started", 0.0)
             elif isinstance(seen, _Seen):
-                self._keep_in_step(seen, {e: s for e, s in routing.shares.items() if s})
+                self._keep_in_step(seen, routing.led)
             self._bound_log()
             if waiting is None and self._certificate:
                 self._certificate.renew(self._settings.listener.listen, self._give_certificate, self._keep)
@@ -394,7 +403,7 @@ class HAProxy:
             ways = config.read_map(text_of(self._place / config.MAP) or "")
         except (ValueError, LookupError):
             return None
-        return None if _started_with(servers, ways).unknown else (servers, ways)
+        return None if _started_with(servers, ways).strange else (servers, ways)
 
     def _start(self, routing: Routing) -> Process:
         """Starts it from its memory, or from ``routing`` if it has none. Raises Refused if it could not listen, or finds fault with them."""
