@@ -148,6 +148,11 @@ class Running(NamedTuple):
     """Why no more is known than how many are alive, with neither version nor targets; empty if all is."""
 
 
+def whereabouts(running: Mapping[Environment, Running]) -> dict[Environment, tuple[Target, ...]]:
+    """Where each environment that goes on is."""
+    return {environment: runs.targets for environment, runs in running.items() if not runs.stopping and not runs.damaged}
+
+
 def unseen(routing: Routing, why: str) -> dict[Environment, Running]:
     """What runs, where the platform cannot say it: what a router knows, as damaged."""
     return {environment: Running("", 0, 0, (), damaged=why) for environment in routing.targets}

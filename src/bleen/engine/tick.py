@@ -9,7 +9,7 @@ from bleen.engine.watch import Watch
 from bleen.errors import Fenced, Refused, StaleWriter, Unavailable, trace
 from bleen.host import clock
 from bleen.lifecycle import REVERSIBLE, TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, Verb, after, halt, obey, resumed
-from bleen.model import Done, Failed, Halt, NotYet, Outcome, Routing
+from bleen.model import Done, Failed, Halt, NotYet, Outcome, Routing, whereabouts
 from bleen.ports import Journal, Providers
 
 PATIENCE = 60.0
@@ -130,13 +130,17 @@ class Engine:
 
     def _closed(self, service: Service, release: Release) -> tuple[Service, str]:
         """The service with what its router does now as the truth, which is settled there; or why that cannot be, with nothing changed."""
-        router = self.providers(service, release).router
+        providers = self.providers(service, release)
+        here = dict(service.confirmed.targets)
+        with suppress(Unavailable, Refused):  # where nobody can look, they are where they were
+            here |= whereabouts(providers.platform.running())
         try:
-            routing = router.routing()
+            routing = providers.router.routing()
             if why := _no_truth(routing, service.confirmed, release):
                 return service, why
-            truth = routing._replace(unknown="", amiss="", preview=None)  # no release is there for a preview: kept, it would be in the way of all later ones
-            router.settle(truth, service.epoch)
+            # Without a preview: kept, it would be in the way of all later releases. With every copy of what serves, those that somebody has taken out included.
+            truth = routing._replace(unknown="", amiss="", preview=None).moved(here)
+            providers.router.settle(truth, service.epoch)
         except (Unavailable, Refused) as error:
             return service, f"what the router serves cannot be asked, or settled: {error}"
         return service._replace(confirmed=truth), ""

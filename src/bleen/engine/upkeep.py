@@ -7,7 +7,7 @@ from contextlib import suppress
 from bleen.engine.tick import PATIENCE, Engine
 from bleen.errors import Unavailable
 from bleen.lifecycle import Release, Service
-from bleen.model import Environment, Target
+from bleen.model import Environment, Target, whereabouts
 from bleen.ports import Journal, Providers
 
 TEND_EVERY = 0.2
@@ -64,7 +64,7 @@ class Upkeep:
         self._look_after(service, newest, providers)
         targets = dict[Environment, tuple[Target, ...]]()
         with suppress(Unavailable):
-            targets = {e: runs.targets for e, runs in providers.platform.running().items() if not runs.stopping and not runs.damaged}
+            targets = whereabouts(providers.platform.running())
         if targets != self._led:
             with suppress(Unavailable):  # by a router that does not run, too: it is started with them
                 self._lead(service, newest, providers, targets)
@@ -81,7 +81,7 @@ class Upkeep:
             return
         with suppress(Unavailable):
             providers.router.routing()
-            running = [e for e, runs in providers.platform.running().items() if not runs.stopping and not runs.damaged]
+            running = whereabouts(providers.platform.running())
             self._back = all(self._well(environment, newest, providers) for environment in running)
 
     def _lead(self, service: Service, newest: Release | None, providers: Providers, targets: Mapping[Environment, tuple[Target, ...]]) -> None:

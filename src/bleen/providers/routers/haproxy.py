@@ -246,7 +246,8 @@ class HAProxy:
                 if named := kept[environment] & set(wanted.targets.get(environment, ())):
                     kept[environment] = named
             preview = _way({wanted.preview: 100} if wanted.preview else {}, kept, _berths(seen))
-            going = [s for s in seen.servers if s.environment and not s.leaving and s.target not in kept.get(s.environment, ())]
+            stays = {(e, target) for known in (kept, wanted.targets) for e in known for target in known[e]}  # those included that are out of service by hand
+            going = [s for s in seen.servers if s.environment and not s.leaving and (s.environment, s.target) not in stays]
             self._remember(self._tell([seen.entry("preview", str(preview)), *_taking_out(going)]))
 
     def traffic(self) -> Mapping[Environment, Traffic]:
