@@ -232,6 +232,7 @@ SECOND = [
         "postgres",
         "UPDATE plans AS p SET price = s.price, code = upper(s.name) FROM seen s WHERE s.code = p.code AND (p.price < 2 OR s.price IS DISTINCT FROM 9)",
     ),
+    ("postgres", "UPDATE plans SET price = NULL, code = s.name FROM seen s WHERE s.code = plans.code AND plans.code > 'a'"),
     (
         "postgres",
         "UPDATE plans SET price = s.price + plans.price FROM seen s JOIN seen o ON o.code = s.code WHERE s.code = plans.code AND s.name <> ''",

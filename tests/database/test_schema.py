@@ -867,6 +867,31 @@ def test_who_is_in_the_way_is_named_to_a_role_that_may_not_see_what_others_do(ba
             client.execute("DROP OWNED BY owner_8 CASCADE; DROP ROLE owner_8")
 
 
+def test_an_autovacuum_gives_way_to_a_change_of_the_tables_owner(base: Base) -> None:
+    """Roles: the migrating role needs ownership and nothing more. It yields to who waits for ``deadlock_timeout``, for which nobody may be made to wait."""
+    with base.connect() as client:
+        client.execute(f"CREATE ROLE owner_9 LOGIN; GRANT ALL ON SCHEMA public TO owner_9; ALTER DATABASE {base.name} SET deadlock_timeout = '300ms'")
+        client.execute(
+            f"{USERS} INSERT INTO users (first_name, last_name) SELECT 'a', 'b' FROM generate_series(1, 20000); ALTER TABLE users OWNER TO owner_9; DELETE FROM users"
+        )
+        client.execute("ALTER TABLE users SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)")
+        client.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
+        client.execute("SELECT pg_reload_conf()")
+        told: list[str] = []
+        schema = Schema(postgres.Postgres(base.server.url(base.name, "owner_9")), told.append)
+        try:
+            at_it = "SELECT pid FROM pg_stat_progress_vacuum WHERE relid = 'users'::regclass"
+            ((pid,),) = until("an autovacuum is at it", lambda: client.execute(at_it).fetchall())
+            quick = migration("0008_note", expand="ALTER TABLE users ADD COLUMN note text")._replace(locks=Locks(timeout=0.1, patience=10.0))
+            assert schema.expand([quick], "shop", 2, {}) == ["0008_note"]
+            assert [each for each in told if f"in the way: backend {pid}" in each]
+        finally:
+            schema.server.close()
+            client.execute("ALTER SYSTEM RESET autovacuum_naptime")
+            client.execute("SELECT pg_reload_conf()")
+            client.execute("DROP OWNED BY owner_9 CASCADE; DROP ROLE owner_9")
+
+
 @pytest.mark.parametrize("place", ["public", "owner_10"])
 def test_a_database_has_one_ledger_for_all_roles_that_migrate_it(base: Base, place: str) -> None:
     """Two services whose roles have schemas of their own would each go by what half of the environments ship; what has to be granted is told."""

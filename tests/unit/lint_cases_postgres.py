@@ -655,7 +655,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "DELETE FROM users WHERE id IS NOT NULL"),
         ("both", "DELETE FROM users WHERE 1 IN (1, 2)"),
     ],
-    "delete-in-expand": [("expand", "DELETE FROM users WHERE id = 1")],
+    "delete-in-expand": [("expand", "DELETE FROM users WHERE id = 1"), ("expand", "DELETE FROM users WHERE users.* IS NOT NULL")],
     "delete-in-contract": [
         ("contract", "DELETE FROM users WHERE gone"),
         (

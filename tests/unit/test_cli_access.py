@@ -27,7 +27,7 @@ from bleen.host.files import write_durably
 from bleen.host.processes import me
 from bleen.host.state import Place
 from bleen.lifecycle import Phase, Verb
-from bleen.model import Routing
+from bleen.model import Due, Routing
 from bleen.ports import Holder
 from bleen.testing.fakes import FakeMigrator
 from bleen.testing.interrupt import fork
@@ -335,11 +335,16 @@ def test_an_engine_that_stands_by_for_a_dead_one_and_hangs_watches_nothing(tmp_p
 
 
 @pytest.mark.parametrize("error", [Unavailable("HAProxy is not running"), UserError("the ledger is gone")])
-def test_what_was_done_to_the_schema_is_done_though_status_cannot_be_told(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """A contract ended with 2, "nothing touched", as its service had been taken down meanwhile."""
+def test_what_was_done_to_the_schema_is_done_though_what_is_left_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """A contract ended with 2, "nothing touched", as its service had been taken down meanwhile; and `status` went on calling it pending."""
 
     def pending(opened: Opened, aside: str = "") -> list[object]:
         raise error
 
     monkeypatch.setattr(Opened, "pending", pending)
-    Opened(*[None] * len(Opened._fields)).noted()  # type: ignore[arg-type]
+    service = FakeService(tmp_path)
+    due = [Due(migration=name, description="", since=1.0, waits=[]) for name in ("0001_a", "0002_b")]
+    service.journal.pend(NAME, due)
+    Opened(None, None, Access(service.place, service.journal)).noted("0001_a")  # type: ignore[arg-type]
+    assert [each["migration"] for each in service.service.pending] == ["0002_b"]
+    service.close()

@@ -232,6 +232,8 @@ def test_a_safe_way_names_the_schema_once_and_gives_no_default_by_a_subquery() -
     assert "WHERE b.id = main.a.id)" in told.fix
     (told,) = lint("UPDATE a JOIN b ON b.id = a.id SET a.n = DEFAULT WHERE b.n = 1", "mysql", "backfill")
     assert (told.rule, told.fix) == ("second-table", "")
+    (told,) = lint("UPDATE a AS o SET n = b.n FROM main.a b WHERE b.id = o.parent", "sqlite", "backfill")
+    assert (told.rule, told.fix) == ("second-table", ""), "the same table, by its longer name"
 
 
 def test_what_is_dropped_later_is_dropped_as_it_is_written() -> None:

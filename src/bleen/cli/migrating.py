@@ -111,8 +111,11 @@ class Opened(NamedTuple):
             self.access.journal.pend(self.access.name, [row(each) for each in (*self.schema.lacking(self.ships()), *lasting)])
         return found
 
-    def noted(self) -> None:
-        """Has `bleen status` know what is pending now that something was done; what cannot be told, it learns the next time: what was done is done."""
+    def noted(self, *done: str) -> None:
+        """Has `bleen status` know what is pending now that something was done, ``done`` contracts at the least: what else cannot be told, it learns later."""
+        if self.access and done:
+            left = [each for each in self.access.service.pending if each["since"] is None or each["migration"] not in done]
+            self.access.journal.pend(self.access.name, left)
         with suppress(PortError, UserError):
             self.pending()
 

@@ -12,6 +12,7 @@ import postgast
 import psycopg
 from psycopg import errors, sql
 
+from bleen.database.grammar.postgres import quoted, tables
 from bleen.database.grammar.postgres_update import update
 from bleen.database.lookout import AtWork, looking_out
 from bleen.database.migration import Backfill, Locks, Pair
@@ -83,6 +84,13 @@ _PREPARED = """
     JOIN pg_locks t ON t.virtualtransaction = h.virtualtransaction AND t.pid IS NULL AND t.granted AND t.locktype = 'transactionid'
     JOIN pg_prepared_xacts x ON x.transaction = t.transactionid WHERE w.pid = %s AND NOT w.granted ORDER BY 1"""
 """Those that hold what a session waits for."""
+_VACUUMED = """
+    WITH named AS (SELECT to_regclass(n) AS t FROM unnest(%s::text[]) n)
+    SELECT DISTINCT c.oid::regclass::text FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NULL JOIN pg_class c ON c.oid = l.relation
+    WHERE l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND has_table_privilege(c.oid, 'UPDATE') AND c.relkind = 'r'
+    AND c.oid IN (SELECT t FROM named UNION SELECT relid FROM named, pg_partition_tree(t))"""
+"""Which of these tables, or of their partitions, an autovacuum is at: a worker is nobody's session. One who may not LOCK a table cannot have it end."""
 _CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _AWAY = (
     errors.AdminShutdown,
@@ -208,11 +216,12 @@ class Postgres:
     def change(
         self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "", named: str = ""
     ) -> None:
-        patience = Patience(locks, told)
+        patience, vacuumed = Patience(locks, told), list[str]()
         while True:
             with self.watch() as blockers:
                 try:
                     with self.transaction():
+                        self._end_autovacuum(vacuumed)
                         # how long it takes once it has its locks is nobody's to limit: a SET of the migration's would end it each time
                         self.rows(f"SET LOCAL lock_timeout = {round(locks.timeout * 1000)}; SET LOCAL statement_timeout = 0")
                         belongings = Belongings(self.rows) if spoken or named else None
@@ -224,9 +233,20 @@ class Postgres:
                             self.rows(text, values)
                     return
                 except Contended as late:
-                    within = f" within {round(locks.timeout * 1000)} ms" if isinstance(late, _LockTimeout) else ""
+                    within = f" within {round(locks.timeout * 1000)} ms" if isinstance(late, _LockTimeout) and not vacuumed else ""
                     waited = f"{late}{within}{blockers()}"
             patience.again(waited)
+            wanted = {quoted(*table) for statement in statements for table in tables(node_of(statement)[0])}
+            vacuumed = [str(table) for (table,) in self.rows(_VACUUMED, [[*wanted]])]
+
+    def _end_autovacuum(self, tables: Sequence[str]) -> None:
+        """Has an autovacuum give way, which it does for who has waited for ``deadlock_timeout``, longer than we let others wait behind us. This lock is in the
+        way of nobody who reads or writes, and is kept, so that none begins anew (PostgreSQL manual, "Routine Vacuuming", "Explicit Locking").
+        """
+        if tables:
+            self.rows("SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000 + 1000)::int::text, true)")
+        for table in tables:
+            self.rows(f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE")
 
     def transactional(self, statement: Statement) -> bool:
         node, name = node_of(statement)

@@ -274,6 +274,8 @@ def _in_a_subquery(statement: Message) -> str:
     rows = {"from_clause": alone.from_clause, "where_clause": alone.where_clause, "limit_option": pb.LIMIT_OPTION_DEFAULT, "op": pb.SETOP_NONE}
     met = pb.SelectStmt(target_list=[one], **rows)
     for each in alone.target_list:
+        if not any(kind(node) in ("ColumnRef", "SubLink") for _, node in walk(each.res_target.val)):
+            continue  # which would have the type text in a subquery, whatever that of the column is
         value = pb.SelectStmt(target_list=[pb.Node(res_target=pb.ResTarget(val=each.res_target.val))], **rows)
         each.res_target.val.CopyFrom(_sub_link(value, pb.EXPR_SUBLINK))
     alone.where_clause.CopyFrom(_sub_link(met, pb.EXISTS_SUBLINK))
@@ -296,7 +298,7 @@ def _everything(where: Message) -> bool:
     if kind(node) == "Node":
         return True
     asked = [inner(each.arg) for _, each in walk(node) if kind(each) == "NullTest"]
-    if all(kind(each) == "ColumnRef" and inner(each.fields[-1]).sval == "id" for each in asked) and value(where, lambda column: Unsure.SOME) is True:
+    if all(kind(each) == "ColumnRef" and words(each.fields)[-1:] == ("id",) for each in asked) and value(where, lambda column: Unsure.SOME) is True:
         return True
     if kind(node) == "BoolExpr":
         terms = [_everything(each) for each in node.args]

@@ -29,13 +29,13 @@ def _in_a_subquery(cursor: Cursor) -> str:
     table = cursor.table()
     called = _alias(cursor) or table[-1]
     conditions: list[Sequence[Token]] = []
-    second: tuple[Token, ...] = ()
+    second: Sequence[Token] = ()
     if not cursor.sees("SET"):
         comma = cursor.accept(",")
         if not comma:
             cursor.accept("INNER")
             cursor.expect("JOIN")
-        second, other = _second(cursor)
+        second, of, other = _second(cursor)
         if not comma:
             cursor.expect("ON")
             conditions.append(_until(cursor))
@@ -52,10 +52,10 @@ def _in_a_subquery(cursor: Cursor) -> str:
         assigned.append((column[-1], _until(cursor)))
     if not qualified:
         cursor.expect("FROM")
-        second, other = _second(cursor)
+        second, of, other = _second(cursor)
     if cursor.accept("WHERE"):
         conditions.append(_until(cursor))
-    if not cursor.done or not conditions or {table[-1].identifier.lower()} & {second[0].identifier.lower(), other.identifier.lower()}:
+    if not cursor.done or not conditions or {table[-1].identifier.lower()} & {of.identifier.lower(), other.identifier.lower()}:
         raise Puzzled(cursor.now)
     if qualified and "||" in cursor.text[cursor.tokens[0].offset : cursor.tokens[-1].end]:  # OR there, and refused in a backfill
         raise Puzzled(cursor.now)
@@ -98,12 +98,12 @@ def _apart(columns: Iterable[Token], read: Iterable[Sequence[Token]], other: Tok
                 raise Puzzled(token)
 
 
-def _second(cursor: Cursor) -> tuple[tuple[Token, ...], Token]:
-    """A table with its alias, and what it is called."""
+def _second(cursor: Cursor) -> tuple[Sequence[Token], Token, Token]:
+    """A table with its alias; its name, and what it is called."""
     begin = cursor.at
     table = cursor.table()
     called = _alias(cursor) or table[-1]
-    return cursor.tokens[begin : cursor.at], called
+    return cursor.tokens[begin : cursor.at], table[-1], called
 
 
 def _alias(cursor: Cursor) -> Token | None:

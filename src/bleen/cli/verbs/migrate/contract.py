@@ -61,14 +61,16 @@ def run(args: Namespace) -> int:
                 else:
                     shut = opened.schema.set_aside(name, args.because, now)
             except (PortError, UserError) as error:
-                opened.failed(name, str(error))
+                if not isinstance(error, _Unasked):
+                    opened.failed(name, str(error))
                 if not done:
                     raise
+                opened.noted(*done)
                 raise UserError(f"{error}\n{', '.join(done)}: contracted before it") from None
             if shut:
                 break
             done.append(name)
-        opened.noted()
+        opened.noted(*done)
         contracted, left = [name for name in done if name in taken], [name for name in done if name in aside]
         said = [f"contracted: {', '.join(contracted)}"] if contracted else []
         said += [f"set aside: {name}; what it left is for a new migration" for name in left]
@@ -119,7 +121,15 @@ def _wanted(args: Namespace, pending: list[Pending], around: Around) -> list[str
 
 def _shut_now(opened: migrating.Opened, name: str, args: Namespace) -> list[str]:
     """As it is by now: much may have happened while a person was asked."""
-    return [why for each in opened.pending(_aside(args)) if each.migration == name for why in _shut(each, args, opened.service)]
+    try:
+        pending = opened.pending(_aside(args))
+    except (PortError, UserError) as error:
+        raise _Unasked(str(error)) from None
+    return [why for each in pending if each.migration == name for why in _shut(each, args, opened.service)]
+
+
+class _Unasked(UserError):
+    """Nobody could tell whether its gate is still open: the contract has not failed, it was not begun."""
 
 
 def _shut(pending: Pending, args: Namespace, service: str) -> list[str]:
