@@ -108,8 +108,8 @@ def version(project: Project, name: str, revision: str, up: str = "") -> Home:
 
 
 @pytest.fixture(scope="module")
-def made(oldest: databases.Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[bool, str]]:
-    with templates(oldest, tmp_path_factory.mktemp("first"), alembic, "alembic", "upgrade", "r0") as names:
+def made(oldest: databases.Postgres, tmp_path_factory: pytest.TempPathFactory, quick: str) -> Iterator[Mapping[bool, str]]:
+    with templates(oldest, tmp_path_factory.mktemp("first"), quick, alembic, "alembic", "upgrade", "r0") as names:
         yield names
 
 
@@ -121,7 +121,13 @@ def base(request: pytest.FixtureRequest, oldest: databases.Postgres, made: Mappi
 
 
 @pytest.fixture
-def project(base: Base, tmp_path: Path) -> Project:
+def project(base: Base, tmp_path: Path, quick: str) -> Project:
+    return alembic(tmp_path, home(tmp_path, base.url, quick))
+
+
+@pytest.fixture
+def real(base: Base, tmp_path: Path) -> Project:
+    """Whose Alembic is a process of its own from the first, for what is about that."""
     return alembic(tmp_path, home(tmp_path, base.url))
 
 
@@ -148,11 +154,11 @@ def test_a_rehearsal_goes_there_and_back_on_the_clone(base: Base, project: Proje
     assert columns(base) == OLD
 
 
-def test_killed_in_the_middle_the_next_run_ends_where_the_first_would_have(base: Base, project: Project) -> None:
+def test_killed_in_the_middle_the_next_run_ends_where_the_first_would_have(base: Base, real: Project) -> None:
     """kill -9 in the middle, and again: the tool waits for a lock when it is killed, and has done nothing, or all."""
 
     def work(schema: Schema) -> None:
-        schema.expand([project.migration], "shop", 2, {}, {}, project.home)
+        schema.expand([real.migration], "shop", 2, {}, {}, real.home)
 
     killed_as_it_waits(base, work)
     work(Schema(base.open()))

@@ -122,8 +122,8 @@ def customers(project: Project, needs: str) -> Migration:
 
 
 @pytest.fixture(scope="module")
-def made(oldest: databases.Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[bool, str]]:
-    with templates(oldest, tmp_path_factory.mktemp("first"), django, *MANAGE, "migrate", "shop", "0001") as names:
+def made(oldest: databases.Postgres, tmp_path_factory: pytest.TempPathFactory, quick: str) -> Iterator[Mapping[bool, str]]:
+    with templates(oldest, tmp_path_factory.mktemp("first"), quick, django, *MANAGE, "migrate", "shop", "0001") as names:
         yield names
 
 
@@ -135,7 +135,13 @@ def base(request: pytest.FixtureRequest, oldest: databases.Postgres, made: Mappi
 
 
 @pytest.fixture
-def project(base: Base, tmp_path: Path) -> Project:
+def project(base: Base, tmp_path: Path, quick: str) -> Project:
+    return django(tmp_path, home(tmp_path, base.url, quick))
+
+
+@pytest.fixture
+def real(base: Base, tmp_path: Path) -> Project:
+    """Whose Django is a process of its own from the first, for what is about that."""
     return django(tmp_path, home(tmp_path, base.url))
 
 
@@ -145,10 +151,10 @@ def test_new_writes_the_folder_of_django(tmp_path: Path, capsys: pytest.CaptureF
     as_new_writes(tmp_path, "--django=shop:0001:0002:0003", mine, {"python": ".venv/bin/python"})
 
 
-def test_what_people_have_expands_goes_back_expands_and_contracts(base: Base, project: Project) -> None:
+def test_what_people_have_expands_goes_back_expands_and_contracts(base: Base, real: Project) -> None:
     """Django (`migrate app NNNN`), with its expand and contract half."""
-    allowed(Schema(base.open()), "1.1", [project.migration], project.home)
-    there_and_back(base, project)
+    allowed(Schema(base.open()), "1.1", [real.migration], real.home)
+    there_and_back(base, real)
 
 
 def test_a_django_that_fails_says_why(base: Base, project: Project) -> None:
@@ -159,16 +165,16 @@ def test_a_django_that_fails_says_why(base: Base, project: Project) -> None:
 
 
 @pytest.mark.parametrize(("half", "base"), [("expand", False), ("contract", True), ("revert", True)], indirect=["base"])
-def test_killed_in_the_middle_the_next_run_ends_where_the_first_would_have(base: Base, project: Project, half: str) -> None:
+def test_killed_in_the_middle_the_next_run_ends_where_the_first_would_have(base: Base, real: Project, half: str) -> None:
     """kill -9 in the middle, and again: the tool waits for a lock when it is killed, and has done nothing, or all."""
 
     def work(on: Schema) -> None:
         if half == "expand":
-            on.expand([project.migration], "shop", 2, {}, {}, project.home)
+            on.expand([real.migration], "shop", 2, {}, {}, real.home)
         elif half == "contract":
-            on.contract(NAME, home=project.home)
+            on.contract(NAME, home=real.home)
         else:
-            on.revert(NAME, project.home)
+            on.revert(NAME, real.home)
 
     killed_as_it_waits(base, work)
     work(Schema(base.open()))
@@ -365,9 +371,9 @@ def squash(bare: Base, tmp_path: Path) -> Path:
     return migrations / "0001_squashed.py"
 
 
-def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(bare: Base, squash: Path, tmp_path: Path) -> None:
+def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(bare: Base, squash: Path, tmp_path: Path, quick: str) -> None:
     """Known names are gone where none of what a squash replaces was run: the plan says so, and which way leads there."""
-    schema, (first,), place = Schema(bare.open()), spanning(("0001_first", "zero", "0001_initial")), home(tmp_path, bare.url)
+    schema, (first,), place = Schema(bare.open()), spanning(("0001_first", "zero", "0001_initial")), home(tmp_path, bare.url, quick)
     with pytest.raises(UserError, match="deploy a version from before that squash onto this database first"):
         allowed(schema, "1.4", [first], place)
     later = squash.rename(tmp_path / "later.py")
@@ -378,11 +384,13 @@ def test_a_squash_comes_onto_a_new_database_behind_the_version_before_it(bare: B
 
 
 @pytest.mark.parametrize(("to", "deleted"), [("0001", []), ("0001_initial", REPLACED)], ids=["two by that name", "deleted"])
-def test_what_a_squash_replaces_is_found_neither_by_half_a_name_nor_deleted(bare: Base, squash: Path, tmp_path: Path, to: str, deleted: list[str]) -> None:
+def test_what_a_squash_replaces_is_found_neither_by_half_a_name_nor_deleted(
+    bare: Base, squash: Path, tmp_path: Path, quick: str, to: str, deleted: list[str]
+) -> None:
     for each in deleted:
         (squash.parent / f"{each}.py").unlink()
     with pytest.raises(UserError, match="deploy a version from before that squash onto this database first"):
-        allowed(Schema(bare.open()), "1.4", spanning(("0001_first", "zero", to)), home(tmp_path, bare.url))
+        allowed(Schema(bare.open()), "1.4", spanning(("0001_first", "zero", to)), home(tmp_path, bare.url, quick))
 
 
 KEYED = """

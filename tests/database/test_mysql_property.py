@@ -1,11 +1,9 @@
 """Whatever is written to MariaDB, by whomever and in whatever order, the rows are those that the decision table says: it is asked after every statement."""
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from in_step_mysql import change, made
 from pymysql import err
-from test_sync_property import LEVEL, NAMES, OPEN, RENAMED, STATUS, Mapped, Model, Op, Rows, _told, ops
+from test_sync_property import LEVEL, NAMES, OPEN, RENAMED, STATUS, Mapped, Model, Op, Rows, Story, _told, stories
 
 from bleen.database.migration import OnConflict
 from bleen.database.mysql.server import MySQL
@@ -40,26 +38,21 @@ def test_any_interleaving_of_writes_by_both_versions_ends_as_the_table_says(mari
     mapped = SHAPES[shape]._replace(pair=SHAPES[shape].pair._replace(on_conflict=choice))
     server = maria_base.open()
     with maria_base.connect() as client:
-
-        @settings(max_examples=5, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-        @given(ops(mapped), st.sets(st.integers(1, 5)))
-        def run(every: list[Op], unfilled: set[int]) -> None:
-            _follow(client, server, mapped, choice, every, unfilled)
-
-        run()
+        for story in stories(mapped, 4, shape, choice):
+            _follow(client, server, mapped, choice, story)
     server.close()
 
 
-def _follow(client: Client, server: MySQL, mapped: Mapped, choice: OnConflict, every: list[Op], unfilled: set[int]) -> None:
+def _follow(client: Client, server: MySQL, mapped: Mapped, choice: OnConflict, story: Story) -> None:
     model = Model(mapped, choice)
     client.run("ROLLBACK")
     gone = made(server, mapped.pair).remove() if server.columns("t") else []
     change(server, *gone, "DROP TABLE IF EXISTS t", f"CREATE TABLE t (id int PRIMARY KEY, note int DEFAULT 0, {mapped.columns})")
-    _rows_from_before(client, model, unfilled)
+    _rows_from_before(client, model, story.unfilled)
     change(server, *made(server, mapped.pair).install())
     sync = made(server, mapped.pair)
     saved: Rows | None = None
-    for op in every:
+    for op in story.ops:
         if op.verb == "begin" and saved is None:
             client.run("BEGIN")
             saved = dict(model.rows)

@@ -14,6 +14,8 @@ from poolers import pooler
 from bleen.database import connect
 from bleen.database.gate import Around, obstacles
 from bleen.database.migration import Locks
+from bleen.database.mysql import rebuilding
+from bleen.database.mysql.columns import shapes
 from bleen.database.mysql.server import MySQL
 from bleen.database.server import Contended, Missing, Session, TookTooLong
 from bleen.database.statements import Place, Statement
@@ -264,3 +266,16 @@ def test_a_default_is_read_as_sql_however_mysql_writes_it(maria_base: MariaBase)
     found = server.columns("things")
     assert [column.default for column in found.values()] == [r"concat(_utf8mb4'it\'s',_utf8mb4'y')", r"'it\'s'"]
     server.close()
+
+
+def test_what_is_asked_of_a_table_s_columns_opens_no_table_of_another_database(maria_base: MariaBase) -> None:
+    """A server may have thousands, and a plan asks often."""
+    with maria_base.server.database() as other, other.connect() as they, maria_base.connect() as client:
+        they.run("CREATE TABLE theirs (id int PRIMARY KEY)")
+        client.run("CREATE TABLE users (id int PRIMARY KEY, a int UNIQUE, b int AS (a + 1) VIRTUAL, KEY b (b))", "FLUSH TABLES")
+        server = maria_base.open()
+        assert [shape.held for shape in shapes(server, "users").values()] == [True, True, False]
+        alter = server.split("ALTER TABLE users ADD COLUMN c int FIRST, ALGORITHM=INSTANT")
+        assert "has the index b on a virtual column" in rebuilding.refused(server, [], alter)
+        server.close()
+        assert they.rows(f"SHOW OPEN TABLES FROM {other.name}") == []

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from sqlite_files import FIRST, LAST, File, installed, made
-from test_sync_property import LEVEL, NAMES, OPEN, RENAMED, STATUS, Mapped, Model, Op, Rows, ops
+from test_sync_property import LEVEL, NAMES, OPEN, RENAMED, STATUS, Mapped, Model, Op, Rows, Story, stories
 
 from bleen.database import sync
 from bleen.database.migration import OnConflict
@@ -61,27 +59,20 @@ def test_any_interleaving_of_writes_by_both_versions_ends_as_the_table_says(
         connection.execute(f"CREATE TABLE t (id integer PRIMARY KEY, note int DEFAULT 0, at int, {mapped.columns}){TABLES[kind]}")
         for each in triggers:
             connection.execute(each)
-
-        @settings(max_examples=15, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-        @given(ops(mapped), st.sets(st.integers(1, 5)))
-        def run(every: list[Op], unfilled: set[int]) -> None:
-            _follow(file, connection, mapped, choice, every, unfilled, later)
-
-        run()
+        for story in stories(mapped, 8, shape, choice, kind, recursive, triggers, later):
+            _follow(file, connection, mapped, choice, story, later)
 
 
-def _follow(
-    file: File, connection: sqlite3.Connection, mapped: Mapped, choice: OnConflict, every: list[Op], unfilled: set[int], later: tuple[str, ...]
-) -> None:
+def _follow(file: File, connection: sqlite3.Connection, mapped: Mapped, choice: OnConflict, story: Story, later: tuple[str, ...]) -> None:
     model = SqliteModel(mapped, choice)
     connection.execute("DELETE FROM t")
-    _rows_from_before(connection, model, unfilled)
+    _rows_from_before(connection, model, story.unfilled)
     done = installed(file, mapped.pair)
     for each in later:
         connection.execute(f"DROP TRIGGER IF EXISTS {each.split()[2]}")
         connection.execute(each)
     saved: Rows | None = None
-    for op in (each._replace(writer=None) for each in every):
+    for op in (each._replace(writer=None) for each in story.ops):
         if op.verb == "begin" and saved is None:
             connection.execute("BEGIN")
             saved = dict(model.rows)

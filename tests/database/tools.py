@@ -45,31 +45,34 @@ def toml(**words: list[str]) -> str:
     return "[command]\n" + "".join(f"{name} = {argv!r}\n".replace("'", '"') for name, argv in words.items())
 
 
-def home(directory: Path, url: str) -> Home:
-    secrets = {"base": {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
+def home(directory: Path, url: str, programs: str = BIN) -> Home:
+    """Of a version whose tool is in a directory of programs: for real, or that of the fixture ``quick``."""
+    secrets = {"base": {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}, "values": {}}
     return home_of("1.1", {"directory": str(directory), "env": {}, "user": ""}, secrets, url)
 
 
 def by_hand(home: Home, *words: str) -> None:
     """A tool is run without bleen."""
-    subprocess.run([str(Path(BIN, words[0])), *words[1:]], cwd=home.directory, env=dict(home.env), check=True, capture_output=True)
+    program = shutil.which(words[0], path=home.env["PATH"])
+    assert program is not None
+    subprocess.run([program, *words[1:]], cwd=home.directory, env=dict(home.env), check=True, capture_output=True)
 
 
 @contextmanager
-def templates(oldest: databases.Postgres, directory: Path, made: Callable[[Path, Home], Project], *words: str) -> Iterator[Mapping[bool, str]]:
+def templates(oldest: databases.Postgres, directory: Path, programs: str, made: Callable[[Path, Home], Project], *words: str) -> Iterator[Mapping[bool, str]]:
     """The names of two databases: one that a tool has made itself, by these words, and one in which the migration is expanded; to be copied, as a tool takes
     its time.
     """
     toml_of_first = {"migration.toml": toml(expand=[*words]) + 'unjudged = "the first"\n', "revert.sql": "-- bleen: irreversible it is the first\n"}
     with oldest.database() as first:
         base = Base(oldest, first)
-        project = made(directory, home(directory, base.url))
+        project = made(directory, home(directory, base.url, programs))
         _expand(base, parse("0001_first", toml_of_first, ""), 1, project.home)
         with base.connect() as db:
             db.execute("INSERT INTO shop_user VALUES (1, 'Ada', 'Lovelace')")
         with oldest.database(first) as expanded:
             base = Base(oldest, expanded)
-            _expand(base, project.migration, 2, home(directory, base.url))
+            _expand(base, project.migration, 2, home(directory, base.url, programs))
             yield {False: first, True: expanded}
 
 

@@ -129,9 +129,9 @@ def shapes(mysql: MySQL, written: str) -> Mapping[str, Shape]:
         return {}
     facts = mysql.rows(
         "SELECT c.column_name, c.data_type, coalesce(c.character_set_name, ''), coalesce(c.collation_name, ''),"
-        " EXISTS (SELECT 1 FROM information_schema.statistics s WHERE s.table_schema = c.table_schema AND s.table_name = c.table_name"
-        " AND s.column_name = c.column_name AND s.non_unique = 0) FROM information_schema.columns c WHERE c.table_schema = %s AND c.table_name = %s",
-        [schema, table],
+        " c.column_name IN (SELECT s.column_name FROM information_schema.statistics s WHERE s.table_schema = %s AND s.table_name = %s AND s.non_unique = 0)"
+        " FROM information_schema.columns c WHERE c.table_schema = %s AND c.table_name = %s",
+        [schema, table] * 2,  # where a subquery goes by what is around it, MariaDB opens every table of the server
     )
     shown = str(mysql.rows(f"SHOW CREATE TABLE {mysql.quoted(schema)}.{mysql.quoted(table)}")[0][1]).splitlines()
     found = {}

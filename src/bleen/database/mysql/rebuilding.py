@@ -19,13 +19,13 @@ _INDEXES = """
     WHERE table_schema = %s AND table_name = %s AND index_type = 'FULLTEXT' ORDER BY 1, seq_in_index"""
 _VIRTUAL = """
     SELECT lower(s.index_name), lower(s.column_name) FROM information_schema.statistics s WHERE s.table_schema = %s AND s.table_name = %s
-    AND s.index_name IN (SELECT v.index_name FROM information_schema.statistics v
-        JOIN information_schema.columns c USING (table_schema, table_name, column_name)
-        WHERE c.extra LIKE '%%VIRTUAL%%' AND v.table_schema = s.table_schema AND v.table_name = s.table_name) ORDER BY 1, s.seq_in_index"""
+    AND s.index_name IN (SELECT v.index_name FROM information_schema.statistics v JOIN information_schema.columns c ON c.column_name = v.column_name
+        WHERE v.table_schema = %s AND v.table_name = %s AND c.table_schema = %s AND c.table_name = %s AND c.extra LIKE '%%VIRTUAL%%')
+    ORDER BY 1, s.seq_in_index"""
+"""The table is named each time: where one side goes by another, MariaDB opens every table of the server."""
 _AHEAD = """
     SELECT lower(a.column_name) FROM information_schema.columns a WHERE a.table_schema = %s AND a.table_name = %s AND a.ordinal_position <
-        (SELECT max(v.ordinal_position) FROM information_schema.columns v
-         WHERE v.table_schema = a.table_schema AND v.table_name = a.table_name AND v.extra LIKE '%%VIRTUAL%%')"""
+        (SELECT max(v.ordinal_position) FROM information_schema.columns v WHERE v.table_schema = %s AND v.table_name = %s AND v.extra LIKE '%%VIRTUAL%%')"""
 _COMPRESSED = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s AND row_format = 'Compressed'"
 
 _NEVER = ("INSTANT", "NOCOPY")
@@ -41,8 +41,8 @@ class _Known:
 
     def __init__(self, server: "MySQL", table: Table) -> None:
         self.indexes = _indexes(server, _INDEXES, table)
-        self.virtual = _indexes(server, _VIRTUAL, table) if server.mariadb else {}
-        self.ahead = {name for (name,) in server.rows(_AHEAD, table)} if self.virtual else set()
+        self.virtual = _indexes(server, _VIRTUAL, table * 3) if server.mariadb else {}
+        self.ahead = {name for (name,) in server.rows(_AHEAD, table * 2)} if self.virtual else set()
         self.compressed = bool(server.rows(_COMPRESSED, table))
         self.hides = bool(self.indexes) and "FTS_DOC_ID" not in server.columns(".".join(map(server.quoted, table)))
 
@@ -72,9 +72,9 @@ def _under_a_lock(algorithm: str) -> str:
     return f"say ALGORITHM={algorithm}, LOCK=SHARED, below a line `-- bleen: allow table-rewrite REASON`; who writes waits for as long as it takes"
 
 
-def _indexes(server: "MySQL", query: str, table: Table) -> Indexes:
+def _indexes(server: "MySQL", query: str, values: Sequence[str]) -> Indexes:
     found: Indexes = {}
-    for name, column in server.rows(query, table):
+    for name, column in server.rows(query, values):
         found.setdefault(name, set()).add(column)
     return found
 
