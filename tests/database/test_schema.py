@@ -871,9 +871,8 @@ def test_an_autovacuum_gives_way_to_a_change_of_the_tables_owner(base: Base) -> 
     """Roles: the migrating role needs ownership and nothing more. It yields to who waits for ``deadlock_timeout``, for which nobody may be made to wait."""
     with base.connect() as client:
         client.execute(f"CREATE ROLE owner_9 LOGIN; GRANT ALL ON SCHEMA public TO owner_9; ALTER DATABASE {base.name} SET deadlock_timeout = '300ms'")
-        client.execute(
-            f"{USERS} INSERT INTO users (first_name, last_name) SELECT 'a', 'b' FROM generate_series(1, 20000); ALTER TABLE users OWNER TO owner_9; DELETE FROM users"
-        )
+        client.execute(f"{USERS} INSERT INTO users (first_name, last_name) SELECT 'a', 'b' FROM generate_series(1, 20000); DELETE FROM users")
+        client.execute("ALTER TABLE users OWNER TO owner_9")
         client.execute("ALTER TABLE users SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)")
         client.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
         client.execute("SELECT pg_reload_conf()")
