@@ -75,6 +75,13 @@ class TestHAProxy(ProxyContract):
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
         assert {live.get()[1] for _ in range(20)} == {"blue"}
 
+    def test_a_preview_that_was_shut_down_for_good_is_in_the_way_of_no_route(self, live: Site, fleet: Fleet) -> None:
+        """From PROMOTING to HOLDING it always works: [...] with drift in the router."""
+        self.say(live, "shutdown frontend preview")
+        assert "`bleen down` and `bleen up` open it again" in live.router.routing().amiss
+        live.route(fleet.routing({GREEN: 100}))
+        assert live.get()[1] == "green"
+
     @pytest.mark.parametrize("way", ["berth8:100:none", "berth99:100:none", "x", "berth1:100"])
     def test_a_way_that_is_not_ours_is_drift_and_a_route_sets_it_right(self, live: Site, fleet: Fleet, way: str) -> None:
         self.say(live, f"set map routes.map production {way}")

@@ -217,7 +217,9 @@ def test_a_file_with_a_fault_becomes_nobody_s_whatever_service_is_named_beside_i
     for named in ((), ("--service", "shop")):
         assert f"it is known under another BLEEN_STATE than {tmp_path}/elsewhere" in shop.bleen("up", *named, code=2, environ=elsewhere).err
     (other / "bleen.yaml").unlink()
-    assert "no service 'shpo' under" in shop.bleen("up", "--service", "shpo", *words, code=2).err
+    misspelt = shop.bleen("up", "--service", "shpo", *words, code=2).err
+    assert "no service 'shpo' under" in misspelt
+    assert f"{other}/bleen.yaml" in misspelt, "the slip may be in either"
     assert "shop is up on" in shop.bleen("up", "--apply", "--service", "shop", *words).out
 
 

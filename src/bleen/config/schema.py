@@ -148,6 +148,12 @@ class Health(Strict):
     patience: Duration = Field(default="1s", validate_default=True, description="How long one look may take.")
     fall: OneTo100 = Field(default=3, description="How many looks in a row must fail until a copy is dead.")
 
+    @model_validator(mode="after")
+    def _time_to_look(self) -> "Health":
+        if fit(self.interval, self.timeout) and self.timeout < self.interval:
+            raise Misfit("timeout", f"{self.timeout:g} s are over before a copy that is not well at once is looked at again; make it longer than `interval`")
+        return self
+
 
 class Checks(Strict):
     """What must hold of an environment before it is promoted."""

@@ -70,8 +70,9 @@ def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any], bool]:
         try:
             access = open_service(args)
         except Unknown as unknown:
-            nameless = args.service and not os.path.exists(args.file)  # then only the name can be wrong
-            raise (unknown if unknown.elsewhere or nameless else faults) from None
+            if args.service and not os.path.exists(args.file) and not unknown.elsewhere:  # the slip may be in either
+                raise UserError(f"{unknown}\n{faults}") from None
+            raise (unknown if unknown.elsewhere else faults) from None
         if not access.service.router or (args.apply and os.path.exists(args.file)):  # what is to be applied cannot be told
             raise
         found = f"{faults}\n" if os.path.exists(args.file) else ""

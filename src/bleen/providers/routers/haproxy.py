@@ -106,8 +106,8 @@ class _Seen(NamedTuple):
     ways: Mapping[str, str]
     """The map: the way of each listener, and the path by which each berth is checked."""
     servers: tuple[_Live, ...]
-    closed: tuple[str, ...] = ()
-    """The listeners that somebody has closed (management guide, 9.3, "disable frontend", "shutdown frontend")."""
+    closed: Mapping[str, bool] = {}
+    """The listeners that somebody has closed; whether for good (management guide, 9.3, "disable frontend", "shutdown frontend")."""
 
     def entry(self, key: str, value: str) -> str:
         """The command that gives an entry of the map this value, whether or not somebody has deleted it."""
@@ -170,7 +170,10 @@ class _Seen(NamedTuple):
         unknown += [s.trouble for s in self.servers if s.trouble and s.berth in serve]
         ours = {s.berth for s in self.servers if s.environment} | self._led_berths("preview")
         amiss += [s.trouble for s in self.servers if s.trouble and s.berth in ours - serve]
-        amiss += [f"the {name} listener was closed by hand" for name in self.closed]
+        amiss += [
+            f"the {name} listener was {'shut down by hand: `bleen down` and `bleen up` open it again' if for_good else 'closed by hand'}"
+            for name, for_good in self.closed.items()
+        ]
         if len(preview) > 1:
             amiss.append("the preview is led to two environments")
         return Routing(shares, next(iter(preview), None), self.targets, "; ".join(unknown), "; ".join(amiss))
@@ -208,7 +211,7 @@ class HAProxy:
                     raise Refused(f"HAProxy does not know {' and '.join(sorted(map(str, missing)))} of {environment}: prepare it first")
             way = _way(wanted.shares, {**seen.targets, **{e: t for e, t in wanted.targets.items() if not t}}, _berths(seen))
             strangers = [s for s in seen.servers if s.environment is None and not s.leaving]
-            opening = [f"enable frontend {name}" for name in seen.closed]
+            opening = [f"enable frontend {name}" for name, for_good in seen.closed.items() if not for_good]
             now = self._tell([*opening, *_taking_out(strangers), seen.entry("production", str(way))])
             self._write_map(now.remembered, now.ways)  # the servers are as they were
 
@@ -217,7 +220,7 @@ class HAProxy:
         seen = self._look()
         shares, trouble = seen.led("production")
         if "production" in seen.closed:
-            return NotYet("HAProxy to listen again: its production listener was closed by hand")
+            return NotYet("HAProxy to listen again: its production listener was closed by hand" + (", for good" if seen.closed["production"] else ""))
         if trouble or shares != wanted.led:
             return NotYet(f"HAProxy, which still serves {_in_words(shares)}{''.join(f', and {t}' for t in trouble)}")
         for environment in shares:
@@ -521,7 +524,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 def _understood(answer: str) -> tuple[_Seen | None, list[str]]:
     """What the commands of ``_look`` say, None if they were not answered to the end; and the complaints of the commands before them."""
-    ways, servers, complaints, columns, frontend, closed = {}, [], [], False, [""], []
+    ways, servers, complaints, columns, frontend, closed = {}, [], [], False, [""], dict[str, bool]()
     for line in answer.splitlines():
         if line.startswith("0x"):
             _, key, value = line.split(maxsplit=2)
@@ -532,13 +535,13 @@ def _understood(answer: str) -> tuple[_Seen | None, list[str]]:
             frontend = line.removeprefix("# ").split(",")
         elif ",FRONTEND," in line:
             row = dict(zip(frontend, line.split(","), strict=False))
-            closed += [row["pxname"]] if row["pxname"] in config.LISTENERS and row["status"] not in ("OPEN", "FULL") else []
+            closed |= {row["pxname"]: row["status"] == "STOP"} if row["pxname"] in config.LISTENERS and row["status"] not in ("OPEN", "FULL") else {}
         elif line.startswith("# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"):
             columns = True
         elif line not in _QUIET and not line.endswith(_DONE):
             complaints.append(line)
     complete = columns and answer.endswith("\n\n")
-    return (_Seen(ways, tuple(servers), tuple(closed)) if complete else None), complaints
+    return (_Seen(ways, tuple(servers), closed) if complete else None), complaints
 
 
 def _live(word: Sequence[str]) -> _Live:
