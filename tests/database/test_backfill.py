@@ -79,16 +79,16 @@ def _killed(base: Base, point: int, rows: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def test_killed_at_any_point_no_batch_is_done_again(end_base: Base) -> None:
+def test_killed_at_any_point_no_batch_is_done_again(base: Base) -> None:
     """The checkpoint is committed in the batch's own transaction: after kill -9 at most one batch is done again."""
-    with users(end_base, 30) as client, opened(end_base) as server:
+    with users(base, 30) as client, opened(base) as server:
         point = 0
         Ledger(server).make()
         while True:
             point += 1
             client.execute("ALTER TABLE users DISABLE TRIGGER USER; UPDATE users SET full_name = NULL, writes = 0; ALTER TABLE users ENABLE TRIGGER USER")
             client.execute("DELETE FROM bleen_step")
-            killed = _killed(end_base, point, 30)
+            killed = _killed(base, point, 30)
             until("the server has noticed", lambda: not server.sessions() or all(s.application != "bleen migrate" for s in server.sessions()))
             assert fill(server) == Filled(30, 30, 1), f"after a kill at point {point}"
             assert only(client, "SELECT min(writes), max(writes) FROM users") == (1, 1), f"after a kill at point {point}"

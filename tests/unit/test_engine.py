@@ -354,7 +354,7 @@ def test_green_alive_and_blue_half_well_halts_a_rollback(service: FakeService) -
 
 def test_fewer_failures_in_a_row_than_fall_move_nothing(service: FakeService) -> None:
     """Dead: every target of an environment failed three checks in a row. Anything less is shown and not acted on; flapping moves nothing."""
-    service.deploy("1.1", P.HOLDING)
+    service.deploy("1.1", P.HOLDING, window=60.0)
     for _ in range(30):
         service.platform.sicken(GREEN)
         for _ in range(2):

@@ -125,7 +125,7 @@ class ServiceOver(Generic[R]):
             mode="auto",
             deadline=60.0,
             otherwise="abort",
-            window=60.0,
+            window=15.0,
             drain=30.0,
             keep=0,
         )
