@@ -146,7 +146,7 @@ class ServiceOver(Generic[R]):
             release = self.release
             if release.ended or release.phase in until or (release.halted and not self.journal.asked(release.id)):
                 return release
-            self.clock.advance(self.tick() or 0.0)
+            self.clock.advance(self.tick(release.id) or 0.0)
         raise AssertionError(f"still in {self.release.phase} after {limit} ticks: {self.release.why}")
 
     def deploy(self, version: str, *until: Phase, **changes: Any) -> Release:

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from bleen.errors import Busy, Gone, Held, StaleWriter, Unavailable, UserError
@@ -423,8 +423,12 @@ def _row(release: Release) -> str:
     return json.dumps({name: getattr(release, name) for name in _ROW})
 
 
+@lru_cache(maxsize=2)
+def _plan(text: str) -> Plan:
+    """The plan of a row, which never changes: whoever drives a release reads it with every tick."""
+    return Plan.from_json(json.loads(text))
+
+
 def _release(columns: Sequence[Any]) -> Release:
     service, number, phase, halted, _ended, entered, revision, plan, row = columns
-    return Release(
-        ReleaseId(service, number), Plan.from_json(json.loads(plan)), Phase(phase), halted=halted, entered=entered, revision=revision, **json.loads(row)
-    )
+    return Release(ReleaseId(service, number), _plan(plan), Phase(phase), halted=halted, entered=entered, revision=revision, **json.loads(row))

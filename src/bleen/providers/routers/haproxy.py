@@ -410,7 +410,7 @@ class HAProxy:
         return None if _started_with(servers, ways).strange else (servers, ways)
 
     def _start(self, routing: Routing) -> Process:
-        """Starts it from its memory, or from ``routing`` if it has none. Raises Refused if it could not listen, or finds fault with them."""
+        """Starts it from its memory, or from ``routing`` if it has none. Raises Refused if it could not listen."""
         binary = installed()
         if binary is None:
             raise Refused("there is no haproxy on PATH: install it (Debian: apt-get install haproxy), or choose another router")
@@ -422,7 +422,6 @@ class HAProxy:
         if self._certificate:
             self._certificate.begin(self._keep)
         self._write(servers, ways)
-        _must_be_sound(binary, self._place)
         self._forget_its_ending()
         program = Program([binary, "-q", "-db", "-f", config.CONFIG], str(self._place), {"PATH": os.environ.get("PATH", os.defpath)}, str(self._log))
         try:
@@ -438,13 +437,16 @@ class HAProxy:
             self._write_map(memory[0], {**memory[1], "production": seen.ways["production"]})
 
     def _answering(self, process: Process) -> NotYet | _Seen:
-        """What it says. Waits a moment for one that was just started: its socket answers once all listeners are bound."""
+        """What it says. Waits a moment for one that was just started: its socket answers once all listeners are bound. Raises Refused if that has found fault
+        with its configuration: whoever waits to be served waits for no check before the start.
+        """
         deadline = time.monotonic() + _ANSWER
         while True:
             try:
                 return self._look()
             except Unavailable:
                 if not process.alive:
+                    _must_be_sound(installed() or "haproxy", self._place)
                     shown = f"`cd {self._place} && haproxy -db -f {config.CONFIG}` shows why"
                     raise Unavailable(f"HAProxy ended as soon as it was started: {shown}") from None
                 if process.stopped:
