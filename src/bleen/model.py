@@ -93,6 +93,11 @@ class Routing(NamedTuple):
         same = all(sorted(self.targets.get(e, ())) == sorted(other.targets.get(e, ())) for e in self.led)
         return not self.strange and not other.strange and self.led == other.led and same
 
+    def reaches_beyond(self, other: "Routing") -> bool:
+        """Whether production reaches somebody whom it would not with the other: by a share, an address, or in a way that nobody can say."""
+        beyond = any(set(self.targets.get(e, ())) - set(other.targets.get(e, ())) for e in self.led)
+        return bool(self.unknown) or beyond or self.led not in ({}, other.led)
+
     def moved(self, targets: Mapping[Environment, tuple[Target, ...]]) -> "Routing":
         """The same routing, with the environments that it knows at these addresses; those of which none is named stay where they are."""
         return self._replace(targets={e: targets.get(e) or known for e, known in self.targets.items()})

@@ -47,7 +47,8 @@ class TestHAProxy(ProxyContract):
             server = self.server(live, BLUE)
             self.say(live, f"set server {server} {change}")
             seen = live.router.routing()
-            assert server.partition("/")[2] in seen.unknown
+            assert server.partition("/")[2] in seen.strange
+            assert seen.reaches_beyond(fleet.routing({BLUE: 100})) == change.startswith("addr"), "who is led elsewhere would lose whom they have"
             assert not seen.same_production(fleet.routing({BLUE: 100}))
             live.prepare(fleet.routing({BLUE: 100}))
             assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100})), change
@@ -78,9 +79,13 @@ class TestHAProxy(ProxyContract):
     def test_a_preview_that_was_shut_down_for_good_is_in_the_way_of_no_route(self, live: Site, fleet: Fleet) -> None:
         """From PROMOTING to HOLDING it always works: [...] with drift in the router."""
         self.say(live, "shutdown frontend preview")
-        assert "`bleen down` and `bleen up` open it again" in live.router.routing().amiss
+        assert "the preview listener was shut down by hand, for good" in live.router.routing().amiss
         live.route(fleet.routing({GREEN: 100}))
         assert live.get()[1] == "green"
+        self.say(live, "shutdown frontend production")
+        live.router.route(fleet.routing({BLUE: 100}), 1)
+        with pytest.raises(Refused, match="`bleen down` and `bleen up` open it again"):
+            live.router.served(fleet.routing({BLUE: 100}), 0.0)
 
     @pytest.mark.parametrize("way", ["berth8:100:none", "berth99:100:none", "x", "berth1:100"])
     def test_a_way_that_is_not_ours_is_drift_and_a_route_sets_it_right(self, live: Site, fleet: Fleet, way: str) -> None:

@@ -322,6 +322,21 @@ def test_the_router_is_led_to_where_copies_are_now_and_that_is_no_drift(service:
     assert service.router.routing().same_production(service.service.confirmed)
 
 
+def test_the_router_is_led_there_whatever_is_amiss_beside_production(service: FakeService) -> None:
+    """An old process on the port must not pass for the new one: users had the answers of whoever took it, for as long as a preview was closed by hand."""
+    before, upkeep = service.router.truth(), Upkeep(service.journal, service.engine, NAME)
+    service.router.drift(before._replace(amiss="the preview listener was closed by hand"))
+    service.platform.lose_port(BLUE)
+    held = service.journal.claim(NAME, service.me, seize=service.service.epoch)
+
+    def led() -> bool:
+        upkeep.tend(held)
+        return service.router.truth().targets[BLUE] == service.platform.truth()[BLUE].targets != before.targets[BLUE]
+
+    until("the router is led there", led)
+    assert service.router.truth().amiss, "which is for a person to undo"
+
+
 def test_a_holder_of_another_host_counts_as_alive() -> None:
     assert holder("0").alive
     assert holder("0")._replace(host="elsewhere", pid=1).alive

@@ -92,7 +92,8 @@ class Upkeep:
         now = providers.router.routing()
         named = {e: t for e, t in targets.items() if now.names(e)}
         wanted = now.moved(named)
-        if not now.strange and any(sorted(now.targets[e]) != sorted(t) for e, t in wanted.targets.items()):
+        astray = any(set(now.targets[e]) - set(t) for e, t in named.items())  # which what is amiss beside production does not make right
+        if not now.unknown and (astray or not now.strange) and any(sorted(now.targets[e]) != sorted(t) for e, t in wanted.targets.items()):
             if left := providers.router.prepare(wanted, service.epoch):
                 raise Unavailable(f"waits for {left.why}")
             providers.router.settle(wanted, service.epoch)

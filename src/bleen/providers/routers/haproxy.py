@@ -88,16 +88,21 @@ class _Live(NamedTuple):
         return bool(self.admin & 1) and self.weight == 0
 
     @property
-    def trouble(self) -> str:
-        """What somebody else did to it; empty for all that we do."""
+    def strays(self) -> str:
+        """Where it leads users that is not ours, in words; empty if it does not."""
         if self.leaving:
             return ""
         if self.environment is None:
             return f"the server {self.id} is not ours"
-        if self.admin or self.weight != self.normal:
-            return f"{self.id} was taken out of service or given another weight by hand"
         ours = Server(self.berth, self.environment, self.target)
         return "" if self.id in ours.ids else f"{self.id} was led to {self.target} by hand"
+
+    @property
+    def trouble(self) -> str:
+        """What somebody else did to it; empty for all that we do."""
+        if self.environment and not self.leaving and (self.admin or self.weight != self.normal):
+            return f"{self.id} was taken out of service or given another weight by hand"
+        return self.strays
 
 
 class _Seen(NamedTuple):
@@ -167,13 +172,11 @@ class _Seen(NamedTuple):
         shares, unknown = self.led("production")
         preview, amiss = self.led("preview")
         serve = self._led_berths("production")
-        unknown += [s.trouble for s in self.servers if s.trouble and s.berth in serve]
+        astray = [s for s in self.servers if s.strays and s.berth in serve and not (s.environment and s.admin)]
+        unknown += [s.trouble for s in astray]
         ours = {s.berth for s in self.servers if s.environment} | self._led_berths("preview")
-        amiss += [s.trouble for s in self.servers if s.trouble and s.berth in ours - serve]
-        amiss += [
-            f"the {name} listener was {'shut down by hand: `bleen down` and `bleen up` open it again' if for_good else 'closed by hand'}"
-            for name, for_good in self.closed.items()
-        ]
+        amiss += [s.trouble for s in self.servers if s.trouble and s.berth in ours and s not in astray]
+        amiss += [f"the {name} listener was {'shut down by hand, for good' if for_good else 'closed by hand'}" for name, for_good in self.closed.items()]
         if len(preview) > 1:
             amiss.append("the preview is led to two environments")
         return Routing(shares, next(iter(preview), None), self.targets, "; ".join(unknown), "; ".join(amiss))
@@ -219,8 +222,10 @@ class HAProxy:
         """The map in the running proxy is what every thread of it looks the next request up in: what it says is served."""
         seen = self._look()
         shares, trouble = seen.led("production")
+        if seen.closed.get("production"):
+            raise Refused("HAProxy's production listener was shut down by hand, for good: `bleen down` and `bleen up` open it again")
         if "production" in seen.closed:
-            return NotYet("HAProxy to listen again: its production listener was closed by hand" + (", for good" if seen.closed["production"] else ""))
+            return NotYet("HAProxy to listen again: its production listener was closed by hand")
         if trouble or shares != wanted.led:
             return NotYet(f"HAProxy, which still serves {_in_words(shares)}{''.join(f', and {t}' for t in trouble)}")
         for environment in shares:
