@@ -4,9 +4,11 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from bleen.errors import Fenced, Unavailable
 from bleen.host import files, processes
-from bleen.host.files import Fence, Reserve, locked, write_durably
+from bleen.host.files import Fence, Reserve, locked, matching, write_durably
 from bleen.host.processes import Process
 from bleen.host.state import Place
 from bleen.testing.interrupt import fork
@@ -82,6 +84,28 @@ def test_writers_that_are_killed_in_the_middle_leave_one_file_at_most_and_are_in
     write_durably(file, "new")
     assert file.read_text() == "new"
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_is_removed_while_somebody_looks_for_it_is_not_there(tmp_path: Path) -> None:
+    """An environment that ended at that moment ended the look at all others, as a bug."""
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            for n in range(20):
+                (tmp_path / "here" / str(n)).mkdir(parents=True)
+            shutil.rmtree(tmp_path / "here")
+
+    (tmp_path / "stays" / "1").mkdir(parents=True)
+    (tmp_path / "stays" / "1" / "1.json").touch()
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        found = [matching(tmp_path, "*/*/*.json") for _ in range(200)]
+    finally:
+        ended.set()
+        thread.join()
+    assert found == [[tmp_path / "stays" / "1" / "1.json"]] * 200
 
 
 def test_a_file_that_many_write_at_once_is_always_one_of_their_texts(tmp_path: Path) -> None:

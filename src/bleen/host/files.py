@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from glob import glob
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,6 +114,11 @@ def text_of(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
+
+
+def matching(at: Path, pattern: str) -> list[Path]:
+    """The paths below a directory that match, but for what is removed meanwhile: for that ``Path.glob`` of Python 3.11 raises FileNotFoundError."""
+    return [at / found for found in glob(pattern, root_dir=at)]
 
 
 def sync_directory(path: Path) -> None:

@@ -26,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bleen.errors import Unavailable, UserError
-from bleen.host.files import text_of, user, write_durably, write_in_place
+from bleen.host.files import matching, text_of, user, write_durably, write_in_place
 
 
 def root() -> Path:
@@ -164,7 +164,7 @@ def copies() -> set[int]:
     living = (holding(record) for record in processes.variables(launch.MARK).values())
     pids: set[int] = set()
     for at in {root(), *(place.root for place in living if place)}:
-        for record in at.glob("services/*/environments/*/[0-9]*.json"):
+        for record in matching(at, "services/*/environments/*/[0-9]*.json"):
             with suppress(Unavailable, PermissionError):  # of one that cannot be read nobody can tell
                 pids.update(each.pid for each in launch.remains(record))
     return pids

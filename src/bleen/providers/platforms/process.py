@@ -187,7 +187,7 @@ class ProcessPlatform:
         """
         live = self._path(environment)
         path = live if live.is_dir() else self._ended(environment)
-        return {f"{n}| ": file for n, file in sorted((_instance(file, ".log"), file) for file in path.glob("*.log")) if n}
+        return {f"{n}| ": file for n, file in sorted((_instance(file, ".log"), file) for file in files.matching(path, "*.log")) if n}
 
     # Starting and ending. The fence is held.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bleen.errors import Refused, Unavailable
 from bleen.host import launch, processes
-from bleen.host.files import counted, keep_count, locked
+from bleen.host.files import counted, keep_count, locked, matching
 from bleen.providers.platforms import process_record
 
 RANGE = (20000, 29999)
@@ -88,7 +88,7 @@ def _recorded(services: Path) -> dict[int, str]:
     ports is seen by ``_is_free``.
     """
     found: dict[int, str] = {}
-    for path in services.glob("*/environments/*"):
+    for path in matching(services, "*/environments/*"):
         with suppress(Unavailable):
             if path.name[0] != "." and (record := process_record.read(path)):
                 found.update(dict.fromkeys(record.ports, path.parent.parent.name))

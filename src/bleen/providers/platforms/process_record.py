@@ -177,7 +177,7 @@ def going(path: Path) -> Record | None:
         why = error
     if why is None and (path / "environment.json").exists():
         return None
-    launched = {int(file.stem): file for file in path.glob("*.json") if file.stem.isdecimal()}
+    launched = {int(file.stem): file for file in files.matching(path, "*.json") if file.stem.isdecimal()}
     alive = [(process, file) for file in launched.values() if (process := launch.recorded(file)) and process.alive]
     if why is None and not alive and not any(file.with_suffix(".ended").exists() for file in launched.values()):
         return None  # nothing of it runs, or was being ended: somebody's own
