@@ -301,7 +301,7 @@ def test_a_file_that_is_not_there_or_a_directory_is_a_fault(tmp_path: Path) -> N
         ("bake", "400d", "at most 365d"),
         ("drain", "0.5", "write 0.5s for seconds"),
         ("checks", "{health: {interval: 0s}}", "too short; at least 10ms"),
-        ("checks", "{health: {interval: 4s, timeout: 2s}}", "make it longer than `interval`"),
+        ("checks", "{health: {interval: 4s, timeout: 4s}}", "make it longer than `interval`"),
         ("checks", "{health: {path: health}}", "is not the path of a request"),
         ("checks", '{health: {path: "/a b"}}', "is not the path of a request"),
         ("checks", "{health: {fall: 0}}", "whole number from 1 to 100"),

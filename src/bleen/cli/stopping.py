@@ -1,5 +1,6 @@
 """Stopping what serves, for the two verbs that may: ``down``, and ``up --apply``."""
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -73,9 +74,12 @@ def _unbegun(memo: Memo) -> Memo:
     return {name: _unbegun(value) if name == "database" else value for name, value in memo.items() if name != "errand"}
 
 
-def finish(effect: Callable[[], NotYet | None]) -> None:
-    """Has an effect, again until it is done."""
+def finish(effect: Callable[[], NotYet | None], within: float = math.inf) -> None:
+    """Has an effect, again until it is done. Raises UserError if that takes more than so many seconds."""
+    deadline = time.monotonic() + within
     while left := effect():
+        if time.monotonic() > deadline:
+            raise UserError(f"gave up after {within:g} s of waiting for {left.why}: `bleen status` shows what the router does")
         time.sleep(left.again)
 
 

@@ -150,7 +150,7 @@ class Health(Strict):
 
     @model_validator(mode="after")
     def _time_to_look(self) -> "Health":
-        if fit(self.interval, self.timeout) and self.timeout < self.interval:
+        if fit(self.interval, self.timeout) and self.timeout <= self.interval:
             raise Misfit(
                 "timeout",
                 f"after {self.timeout:g} s, the timeout, a copy that is not well at once has not been looked at again; make it longer than `interval`",

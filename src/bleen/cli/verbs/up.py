@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,14 @@ from typing import Any
 from bleen import __version__, config, wiring
 from bleen.cli import addresses, exits, picture, show
 from bleen.cli.access import Access, described, moved, open_service, outdated, start_engine
-from bleen.cli.stopping import stop_engine, stop_router
+from bleen.cli.stopping import finish, stop_engine, stop_router
 from bleen.engine.drive import holder
 from bleen.errors import PortError, StaleWriter, UserError
 from bleen.host.state import Place, Unknown
 from bleen.lifecycle import Phase, Release, Service, ways_on
-from bleen.model import NotYet
 
 _SOON = 6.0
-"""Seconds in which a router does what it is told."""
+"""Seconds in which a router does what it is told; whoever drives shows no life meanwhile."""
 _READS = 3.0
 """Seconds in which a proxy that has just begun reads its files, once it answers; drift stays."""
 
@@ -158,20 +157,11 @@ def _put_back(args: Namespace, access: Access, drift: str) -> None:
     service, router, began = _taken_over(access), providers.router, time.monotonic()
     preview = router.routing().preview
     wanted = confirmed._replace(preview=None if preview in confirmed.serving else preview)
-    _in_time(lambda: router.prepare(wanted, service.epoch))
+    finish(lambda: router.prepare(wanted, service.epoch), _SOON)
     router.route(wanted, service.epoch)
-    _in_time(lambda: router.served(wanted, time.monotonic() - began))
+    finish(lambda: router.served(wanted, time.monotonic() - began), _SOON)
     if left := router.routing().strange:
         raise UserError(f"production is led as it was, and {left}: `bleen down` and `bleen up` start the router anew, which cuts every connection")
-
-
-def _in_time(effect: Callable[[], NotYet | None]) -> None:
-    """Has an effect, again until it is done. Raises UserError if that is not soon: whoever drives shows no life meanwhile."""
-    deadline = time.monotonic() + _SOON
-    while left := effect():
-        if time.monotonic() > deadline:
-            raise UserError(f"gave up after {_SOON:g} s of waiting for {left.why}: `bleen status` shows what the router does")
-        time.sleep(left.again)
 
 
 def _taken_over(access: Access) -> Service:

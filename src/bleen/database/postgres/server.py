@@ -4,7 +4,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any
 
@@ -12,7 +12,6 @@ import postgast
 import psycopg
 from psycopg import errors, sql
 
-from bleen.database.grammar.postgres import quoted, tables
 from bleen.database.grammar.postgres_update import update
 from bleen.database.lookout import AtWork, looking_out
 from bleen.database.migration import Backfill, Locks, Pair
@@ -85,12 +84,10 @@ _PREPARED = """
     JOIN pg_prepared_xacts x ON x.transaction = t.transactionid WHERE w.pid = %s AND NOT w.granted ORDER BY 1"""
 """Those that hold what a session waits for."""
 _VACUUMED = """
-    WITH named AS (SELECT to_regclass(n) AS t FROM unnest(%s::text[]) n)
-    SELECT DISTINCT c.oid::regclass::text FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NULL JOIN pg_class c ON c.oid = l.relation
-    WHERE l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND has_table_privilege(c.oid, 'UPDATE') AND c.relkind = 'r'
-    AND c.oid IN (SELECT t FROM named UNION SELECT relid FROM named, pg_partition_tree(t))"""
-"""Which of these tables, or of their partitions, an autovacuum is at: a worker is nobody's session. One who may not LOCK a table cannot have it end."""
+    SELECT DISTINCT w.relation::regclass::text FROM pg_locks w JOIN pg_locks h ON h.granted AND (h.database, h.relation) = (w.database, w.relation)
+    JOIN pg_stat_activity a ON a.pid = h.pid AND a.usesysid IS NULL JOIN pg_class c ON c.oid = w.relation AND c.relkind = 'r'
+    WHERE w.pid = %s AND NOT w.granted AND h.mode = 'ShareUpdateExclusiveLock' AND has_table_privilege(c.oid, 'UPDATE')"""
+"""The table that a session waits for as an autovacuum is at it: a worker is nobody's session. Who may not LOCK a table cannot have it end."""
 _CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _AWAY = (
     errors.AdminShutdown,
@@ -156,29 +153,27 @@ class Postgres:
                 raise Unavailable("the database does not answer: the connection was lost within a transaction")
 
     @contextmanager
-    def watch(self) -> Iterator[Callable[[], str]]:
+    def watch(self) -> Iterator["_InTheWay"]:
         pid, stop = self._connection.info.backend_pid, threading.Event()
-        seen: list[str] = []
+        found = _InTheWay()
 
         def look() -> None:
             with self._opened() as other:
                 while not stop.wait(0.02):
                     if said := _blocking(other, pid):
-                        seen[:] = said
+                        found.who = said
+                        found.vacuumed |= {str(table) for (table,) in other.execute(_VACUUMED, [pid])}
 
         def guarded() -> None:
             try:
                 look()
             except psycopg.Error as error:  # the change goes on; it only cannot say who was in the way
-                seen[:] = [f"unknown: {_words(error)}"]
-
-        def words() -> str:
-            return f"; in the way: {'; '.join(seen)}" if seen else ""
+                found.who = [f"unknown: {_words(error)}"]
 
         thread = threading.Thread(target=guarded, daemon=True)
         thread.start()
         try:
-            yield words
+            yield found
         finally:
             stop.set()
             thread.join()
@@ -216,7 +211,7 @@ class Postgres:
     def change(
         self, statements: Sequence[Statement], record: Sequence[tuple[str, Values]], locks: Locks, told: Told, spoken: str = "", named: str = ""
     ) -> None:
-        patience, vacuumed = Patience(locks, told), list[str]()
+        patience, vacuumed = Patience(locks, told), set[str]()
         while True:
             with self.watch() as blockers:
                 try:
@@ -236,16 +231,15 @@ class Postgres:
                     within = f" within {round(locks.timeout * 1000)} ms" if isinstance(late, _LockTimeout) and not vacuumed else ""
                     waited = f"{late}{within}{blockers()}"
             patience.again(waited)
-            wanted = {quoted(*table) for statement in statements for table in tables(node_of(statement)[0])}
-            vacuumed = [str(table) for (table,) in self.rows(_VACUUMED, [[*wanted]])]
+            vacuumed |= blockers.vacuumed
 
-    def _end_autovacuum(self, tables: Sequence[str]) -> None:
+    def _end_autovacuum(self, tables: Collection[str]) -> None:
         """Has an autovacuum give way, which it does for who has waited for ``deadlock_timeout``, longer than we let others wait behind us. This lock is in the
         way of nobody who reads or writes, and is kept, so that none begins anew (PostgreSQL manual, "Routine Vacuuming", "Explicit Locking").
         """
         if tables:
             self.rows("SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000 + 1000)::int::text, true)")
-        for table in tables:
+        for table in sorted(tables):
             self.rows(f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE")
 
     def transactional(self, statement: Statement) -> bool:
@@ -467,6 +461,17 @@ def _blocking(other: "psycopg.Connection[tuple[Any, ...]]", pid: int) -> list[st
     return said if len(said) == len(found) else [*said, *(_told_prepared(*each) for each in other.execute(_PREPARED, [pid]).fetchall())]
 
 
+class _InTheWay:
+    """Who was in the way of a session, in words where it is called; and the tables that it waited for because an autovacuum was at them."""
+
+    def __init__(self) -> None:
+        self.who: list[str] = []
+        self.vacuumed: set[str] = set()
+
+    def __call__(self) -> str:
+        return f"; in the way: {'; '.join(self.who)}" if self.who else ""
+
+
 class _LockTimeout(Contended):
     """A lock was not given in time."""
 
@@ -490,7 +495,7 @@ def _mapped() -> Iterator[None]:
 
 def _told(pid: int, application: str | None, user: str, state: str | None, age: float | None, query: str | None) -> str:
     """A session; of another role's only a member of pg_read_all_stats sees what it does ("pg_stat_activity" in the manual)."""
-    who = f"backend {pid} ({application or 'no application_name'}, {user}"
+    who = f"backend {pid} ({application or 'no application_name'}, {user}" if user else f"backend {pid} (an autovacuum, or what else the server does itself"
     return f"{who})" if state is None else f"{who}, {state}, its transaction {age or 0:g} s old): {in_a_line(query or '')}"
 
 

@@ -9,7 +9,8 @@ Its gate asks nothing of what its own statements would need, but that each old c
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from bleen.cli import exits, migrating
@@ -57,7 +58,9 @@ def run(args: Namespace) -> int:
             try:
                 now = partial(_shut_now, opened, name, args)
                 if name != _aside(args):
-                    shut = opened.schema.contract(name, args.because or "", opened.home(name), now)
+                    with _asking():
+                        home = opened.home(name)
+                    shut = opened.schema.contract(name, args.because or "", home, now)
                 else:
                     shut = opened.schema.set_aside(name, args.because, now)
             except (PortError, UserError) as error:
@@ -121,15 +124,21 @@ def _wanted(args: Namespace, pending: list[Pending], around: Around) -> list[str
 
 def _shut_now(opened: migrating.Opened, name: str, args: Namespace) -> list[str]:
     """As it is by now: much may have happened while a person was asked."""
-    try:
+    with _asking():
         pending = opened.pending(_aside(args))
-    except (PortError, UserError) as error:
-        raise _Unasked(str(error)) from None
     return [why for each in pending if each.migration == name for why in _shut(each, args, opened.service)]
 
 
 class _Unasked(UserError):
-    """Nobody could tell whether its gate is still open: the contract has not failed, it was not begun."""
+    """Nobody could tell what a contract has to know before it begins: it has not failed."""
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except (PortError, UserError) as error:
+        raise _Unasked(str(error)) from None
 
 
 def _shut(pending: Pending, args: Namespace, service: str) -> list[str]:
