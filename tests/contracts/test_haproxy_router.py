@@ -28,7 +28,7 @@ class TestHAProxy(ProxyContract):
     def say(self, site: Site, *commands: str) -> str:
         """Somebody else at the stats socket."""
         assert isinstance(site.router, HAProxy)
-        return site.router._ask(commands)
+        return site.router._runtime.ask(commands)
 
     def server(self, site: Site, environment: Environment, number: int = 0) -> str:
         """Berth and name of one of its servers that take traffic."""

@@ -199,7 +199,7 @@ def test_drift_is_not_undone_towards_an_environment_that_is_not_well(shop: Shop)
 def test_a_server_of_haproxy_that_was_taken_out_by_hand_is_brought_back(tmp_path: Path) -> None:
     with Shop(tmp_path, "haproxy") as shop:
         shop.up("1.0")
-        ask: Callable[[Sequence[str]], str] = _router(shop)._ask
+        ask: Callable[[Sequence[str]], str] = _router(shop)._runtime.ask
         ours = next(line.split() for line in ask(["show servers state"]).splitlines() if "blue-1" in line)
         ask([f"set server {ours[1]}/{ours[3]} state maint"])
         assert "taken out of service" in shop.status()["drift"]
@@ -236,7 +236,7 @@ def test_a_listener_of_haproxy_that_was_closed_by_hand_is_seen_and_opened_again(
     """ "Truth is in the router": what nobody can reach does not serve."""
     with Shop(tmp_path, "haproxy") as shop:
         shop.up("1.0")
-        _router(shop)._ask(["disable frontend production"])
+        _router(shop)._runtime.ask(["disable frontend production"])
         assert "the production listener was closed by hand" in shop.status()["drift"]
         assert "closed by hand" in shop.bleen("deploy", shop.ship("1.1"), code=2).err
         assert "closed by hand" in shop.bleen("up", code=2).err

@@ -1,11 +1,15 @@
 """Who lives, and who listens."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -27,6 +31,34 @@ def test_a_zombie_is_dead_and_a_stopped_process_is_alive() -> None:
         until("it is a zombie", lambda: not process.alive)  # nobody has waited for it yet
         assert processes.find(started.pid) is None
         assert not process.signal(signal.SIGCONT)
+
+
+def test_who_holds_a_lock_is_found_however_many_others_come_and_go(tmp_path: Path) -> None:
+    """The kernel gives /proc/locks a page at a time: of 500 single looks five do not see the lock."""
+
+    def hold(name: str) -> IO[str]:
+        file = (tmp_path / name).open("w")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return file
+
+    def come_and_go() -> None:
+        files = [hold(f"comes{n}") for n in range(200)]
+        while True:
+            for how in (fcntl.LOCK_UN, fcntl.LOCK_EX):
+                for file in files:
+                    fcntl.flock(file, how)
+
+    with ExitStack() as held:
+        for n in range(150):
+            held.enter_context(hold(f"stays{n}"))
+        held.enter_context(hold("mine"))
+        others = fork(come_and_go)
+        try:
+            found = [processes.locker(str(tmp_path / "mine")) for _ in range(500)]
+        finally:
+            os.kill(others, signal.SIGKILL)
+            os.waitpid(others, 0)
+    assert {process and process.pid for process in found} == {os.getpid()}
 
 
 def test_a_process_whose_name_looks_like_its_own_statistics_is_read_right() -> None:
