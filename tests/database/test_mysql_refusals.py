@@ -226,6 +226,50 @@ def test_a_server_that_logs_wants_super_for_triggers() -> None:
         assert admin.only("SELECT first FROM users") == "a"
 
 
+def test_an_enum_that_the_server_gives_no_default_any_more_is_refused_until_it_has_one(maria_base: MariaBase) -> None:
+    """The old version does not notice: beside any trigger for INSERT, MariaDB fails one that leaves out an ENUM which is NOT NULL without a default."""
+    table, way = USERS.replace("note text", "kind enum('plain', 'odd') NOT NULL"), "ALTER `kind` SET DEFAULT 'plain'"
+    with maria_base.connect() as client:
+        client.run(table, "INSERT INTO users (id, first, last) VALUES (1, 'a', 'b')")
+        assert "with any trigger for INSERT on users, MariaDB fails an INSERT that leaves it out" in refused(maria_base)
+        assert way in refused(maria_base)
+        server = maria_base.open()
+        assert sync.foreseen(server, NAMES, f"ALTER TABLE users {way};") == [], "expand says it"
+        client.run("CREATE TRIGGER noted BEFORE INSERT ON users FOR EACH ROW SET NEW.first = NEW.first")
+        assert refused(maria_base) == "", "it fails already"
+        client.run("DROP TRIGGER noted", f"ALTER TABLE users {way}")
+        assert refused(maria_base) == ""
+        change(server, *made(server).install())
+        server.close()
+        client.run("INSERT INTO users (id, first, last) VALUES (2, 'a', 'b')")
+        assert client.rows("SELECT kind, full_name FROM users WHERE id = 2") == [("plain", "a b")]
+
+
+ROLES = {  # what the role of the url may, beside what every such role has to, and why its triggers would fail the writes of everybody
+    "all of the database": ("GRANT SELECT, INSERT, UPDATE, DELETE ON {db}.* TO few", ""),
+    "no writing of the table": ("GRANT SELECT, INSERT ON {db}.* TO few", "it may not write users: GRANT SELECT, UPDATE ON `{db}`.`users` TO that role"),
+    "writing of the old columns": (
+        "GRANT SELECT, INSERT, UPDATE (first, last) ON {db}.users TO few",
+        "it may not write users: GRANT SELECT, UPDATE ON `{db}`.`users` TO that role",
+    ),
+    "this table alone": (
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON {db}.users TO few",
+        "it may not count by the sequences that it makes: GRANT SELECT, INSERT ON `{db}`.* TO that role",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROLES)
+def test_a_role_whose_triggers_could_not_do_what_they_are_for_is_refused_before_there_is_one(maria_base: MariaBase, case: str) -> None:
+    """The migrating role needs ownership and nothing more. A trigger does what its definer may, and else fails the write of whoever fires it."""
+    grant, why = (text.format(db=maria_base.name) for text in ROLES[case])
+    with maria_base.connect() as admin:
+        admin.run(USERS, "CREATE OR REPLACE USER few", f"GRANT CREATE, DROP, ALTER, INDEX, TRIGGER ON {maria_base.name}.* TO few", grant)
+    said = refused(maria_base._replace(user="few"))
+    assert why in said
+    assert bool(why) == bool(said)
+
+
 SYNC = """
 [[sync]]
 table = "{table}"

@@ -1503,3 +1503,33 @@ def test_a_contract_that_is_set_aside_leaves_its_columns_to_whoever_does_not_giv
     assert {"first_name", "last_name"} <= schema.server.columns("users").keys()
     with pytest.raises(Refused, match="was set aside, and counts as contracted, though the old shape is there"):
         schema.revert("0007_full_name")
+
+
+def test_triggers_whose_role_is_dropped_are_named_before_and_made_anew_by_the_role_that_comes(users: MariaBase) -> None:
+    """The old version does not notice: a trigger does what its definer may, and without one it fails each write (error 1449)."""
+    with users.connect() as admin, opened(users) as root:
+        admin.run("CREATE OR REPLACE USER leaving", f"GRANT ALL ON {users.name}.* TO leaving")
+        with opened(users._replace(user="leaving")) as schema:
+            schema.expand([migration()], "shop", 2, SHIPS)
+            assert schema.jammed() == ""
+        assert "the triggers of users were made by leaving@%, and not by the role of the database's url" in root.jammed()
+        admin.run("DROP USER leaving")
+        with pytest.raises(pymysql.Error, match="The user specified as a definer"):
+            admin.run("UPDATE users SET first_name = 'Ada' WHERE id = 1")
+        root.expand([migration()], "shop", 2, SHIPS)
+        assert root.jammed() == ""
+        admin.run("UPDATE users SET first_name = 'Ada' WHERE id = 1")
+        assert admin.only("SELECT full_name LIKE 'Ada L%' FROM users WHERE id = 1")
+
+
+def test_triggers_that_came_back_from_a_dump_as_another_role_s_are_made_anew(users: MariaBase) -> None:
+    found = "SELECT trigger_name, event_manipulation, action_statement FROM information_schema.triggers WHERE trigger_schema = database()"
+    with users.connect() as admin, opened(users) as root:
+        admin.run("CREATE OR REPLACE USER another", f"GRANT ALL ON {users.name}.* TO another")
+        root.expand([migration()], "shop", 2, SHIPS)
+        for name, event, body in root.server.rows(found):
+            admin.run(f"DROP TRIGGER {name}", f"CREATE DEFINER = another TRIGGER {name} BEFORE {event} ON users FOR EACH ROW {body}")
+        root.backfill("0007_full_name")
+        assert root.jammed() == ""
+        admin.run("DROP USER another", "UPDATE users SET first_name = 'Ada' WHERE id = 1")
+        assert admin.only("SELECT full_name LIKE 'Ada L%' FROM users WHERE id = 1")

@@ -152,7 +152,7 @@ class Catalogue:
         return ""
 
     def jams(self) -> str:
-        """What of the server's settings fails every write to the tables of pairs as their triggers are now; empty if nothing does."""
+        """What fails every write to the tables of pairs as their triggers are now, or soon may: a setting of the server's, a role; empty if nothing does."""
         return ""
 
     def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:

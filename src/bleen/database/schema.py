@@ -271,7 +271,7 @@ class Schema:
         return found
 
     def jammed(self) -> str:
-        """That nobody can write what a pair keeps in step, and what to do; empty if nothing is known of that."""
+        """That nobody can write what a pair keeps in step, or soon may not, and what to do; empty if nothing is known of that."""
         why = self.server.catalogue.jams()
         return f"{why}; `bleen migrate expand VERSION` of a version that is here makes them anew" if why else ""
 

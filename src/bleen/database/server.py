@@ -47,6 +47,10 @@ class Missing(Refused):
     """What a statement names is not there."""
 
 
+class Denied(Refused):
+    """The role may not do what a statement says."""
+
+
 class Column(NamedTuple):
     """What the catalogue knows of a column."""
 

@@ -134,7 +134,11 @@ class MySQLCatalogue(Catalogue):
         return [why] if (why := rebuilding.waits(self._server, statement)) else []
 
     def jams(self) -> str:
-        query = "SELECT DISTINCT event_object_table FROM information_schema.triggers WHERE trigger_schema = database() AND action_statement LIKE %s ORDER BY 1"
+        ours = "FROM information_schema.triggers WHERE trigger_schema = database() AND"
+        others = "trigger_name REGEXP '^bleen_.*_(insert|update|return)_[0-9a-f]{8}$' AND definer <> CURRENT_USER() ORDER BY 1"
+        for table, definer in self._server.rows(f"SELECT DISTINCT event_object_table, definer {ours} {others}"):
+            return f"the triggers of {table} were made by {definer}, and not by the role of the database's url: each write there fails once that one is gone"
+        query = f"SELECT DISTINCT event_object_table {ours} action_statement LIKE %s ORDER BY 1"
         if not (self._server.mariadb and self._server.logs_statements()):
             return ""
         tables = ", ".join(str(table) for (table,) in self._server.rows(query, ["%SET bleen_count = NEXT VALUE FOR %"]))

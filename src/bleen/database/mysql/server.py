@@ -22,7 +22,7 @@ from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.catalogue import MySQLCatalogue
 from bleen.database.mysql.waits import Guard, blockers, waiting
 from bleen.database.patience import Patience
-from bleen.database.server import LOST, QUIET, Column, Contended, Missing, Session, Taken, Told, TookTooLong, Values
+from bleen.database.server import LOST, QUIET, Column, Contended, Denied, Missing, Session, Taken, Told, TookTooLong, Values
 from bleen.database.statements import Dialect, Statement, Unreadable, in_a_line
 from bleen.database.things import Thing, taken
 from bleen.database.tokens import split
@@ -41,6 +41,7 @@ _TOO_LONG = frozenset([1317, 1969, 3024])
 _AWAY = frozenset([1040, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1927, 2002, 2003, 2006, 2013, 2055, 4031])
 _FULL = frozenset([1021, 1114])
 _MISSING = frozenset([1049, 1051, 1054, 1091, 1146, 1176, 1305, 1360])
+_DENIED = frozenset([1142, 1143])
 """Error numbers (MySQL, "Server Error Message Reference"; MariaDB, "MariaDB Error Codes")."""
 
 _OTHER_SQL = frozenset(["ANSI", "ANSI_QUOTES", "DB2", "MAXDB", "MSSQL", "NO_BACKSLASH_ESCAPES", "ORACLE", "POSTGRESQL"])
@@ -440,6 +441,6 @@ def _mapped() -> Iterator[None]:
         words = in_a_line(str(error.args[-1])) if error.args else type(error).__name__
         if number in _AWAY or isinstance(error, err.InterfaceError):
             raise Unavailable(f"the database does not answer: {words or 'the connection is closed'}") from None
-        kinds = ((_CONTENDED, Contended), (_TOO_LONG, TookTooLong), (_MISSING, Missing), (_FULL, Unavailable))
+        kinds = ((_CONTENDED, Contended), (_TOO_LONG, TookTooLong), (_MISSING, Missing), (_DENIED, Denied), (_FULL, Unavailable))
         kind: type[PortError] = next((kind for numbers, kind in kinds if number in numbers), Refused)
         raise kind(f"the database says: {words}") from None

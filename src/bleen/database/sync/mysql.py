@@ -11,6 +11,8 @@ Why it is as it is:
   earlier at INSERT ... SELECT (and at DEFAULT as a value): the new version has to name such old columns there, or expand has to give them a default.
 - Where that is allowed, as without a strict ``sql_mode`` or with IGNORE, the server puts 0, '' or such into it behind the trigger: ``forward`` is made of that.
 - Values are compared by their bytes, as collations call equal what is not the same.
+- A trigger does what its definer may, who is the role that made it (MySQL manual, "CREATE TRIGGER Statement"): once that is dropped, each write of the table
+  fails. So a trigger of another role's counts as gone, and is made anew by the one that comes; the name of the role is in the hash.
 - A trigger keeps the ``sql_mode`` and the character sets that it was created with (MySQL manual, "Stored Object Access Control", "CREATE TRIGGER"): every
   client's write comes to the same. ``time_zone`` it does not keep: hence what depends on it is refused.
 - The variables of what is made are called as the columns that it is for: what does not fit into one fails the write, and the server says the variable's name.
@@ -69,6 +71,7 @@ class Trigger(NamedTuple):
     name: str
     event: str
     body: str
+    definer: str
 
 
 class Sync(NamedTuple):
@@ -86,6 +89,8 @@ class Sync(NamedTuple):
     """The sequences that are there, of those that are ours."""
     counts: bool
     """Whether the server lets a trigger count."""
+    role: str
+    """Who makes triggers now, as the server says it: ``deploy@%``."""
     writers: Mapping[str, Side]
 
     def install(self, returning: bool = False) -> list[str]:
@@ -94,14 +99,21 @@ class Sync(NamedTuple):
         """
         bodies = {("return" if returning else "update"): self._body("UPDATE", returning), "insert": self._body("INSERT", returning)}
         wanted = {self._trigger(kind, body): ("INSERT" if kind == "insert" else "UPDATE", body) for kind, body in bodies.items()}
-        found = {each.name for each in self.ours()}
+        ours = self.ours()
+        found = {each.name for each in ours if each.definer == self.role}
+        restored = [each.name for each in ours if each.name in wanted and each.name not in found]  # by another role, from a dump that named none
         counters = [f"CREATE SEQUENCE {self.named(name)} NOCACHE ENGINE=InnoDB" for name in self._sequences() if name not in self.counting]
         made = [self._create(name, event, body) for name, (event, body) in wanted.items() if name not in found]
         astray = self.server.rows(  # on a table that was swapped for this one
             "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = %s AND event_object_table <> %s AND trigger_name IN (%s, %s)",
             [self.schema, self.table, *wanted],
         )
-        return [*counters, *(self._drop(name) for (name,) in astray), *made, *(self._drop(each.name) for each in self.ours() if each.name not in wanted)]
+        return [
+            *counters,
+            *(self._drop(name) for name in [*restored, *(name for (name,) in astray)]),
+            *made,
+            *(self._drop(each.name) for each in ours if each.name not in wanted),
+        ]
 
     def loosen(self) -> list[str]:
         return []
@@ -148,10 +160,13 @@ class Sync(NamedTuple):
         return [f"ALTER TABLE {self.named(self.table)} MODIFY {self._q(name)} {was[name]}, {ONLINE}" for name in freed]
 
     def gone(self) -> str:
-        """A dump without triggers leaves them out; where a table was swapped for another (pt-online-schema-change, gh-ost), that one has them."""
+        """A dump without triggers leaves them out; where a table was swapped for another (pt-online-schema-change, gh-ost), that one has them. Those of another
+        role may be of one that is no more, which only the server's administrator sees.
+        """
         name = self.server.literal(f"^{self.called('insert|update|return')}$")
         of = f"event_object_schema = {self.server.literal(self.schema)} AND event_object_table = {self.server.literal(self.table)}"
-        return f"SELECT 2 - count(DISTINCT event_manipulation) FROM information_schema.triggers WHERE {of} AND trigger_name REGEXP {name}"
+        ours = f"trigger_name REGEXP {name} AND definer = CURRENT_USER()"
+        return f"SELECT 2 - count(DISTINCT event_manipulation) FROM information_schema.triggers WHERE {of} AND {ours}"
 
     def session(self) -> list[str]:
         """Nothing that a session sets is let into an expression."""
@@ -252,7 +267,7 @@ class Sync(NamedTuple):
         return f"{self.name}_parts_00000000"
 
     def _trigger(self, kind: str, body: str) -> str:
-        return f"{self.name}_{kind}_{hashlib.sha256(f'{self.dumped(self.table)} {body}'.encode()).hexdigest()[:8]}"
+        return f"{self.name}_{kind}_{hashlib.sha256(f'{self.role} {self.dumped(self.table)} {body}'.encode()).hexdigest()[:8]}"
 
     def _create(self, name: str, event: str, body: str) -> str:
         first = f"PRECEDES {self._q(self._parting)} " if event == "INSERT" and self._parting in [each.name for each in self.there] else ""
@@ -461,18 +476,19 @@ def of(server: Server, migration: str, number: int, pair: Pair, writers: Mapping
     schema, table = mysql.named(pair.table)
     columns = shapes(mysql, pair.table)
     if not columns:
-        ours = f"^{Sync(mysql, migration, number, pair, schema, table, {}, (), (), False, {}).called('insert|update|parts|return')}$"
+        ours = f"^{Sync(mysql, migration, number, pair, schema, table, {}, (), (), False, '', {}).called('insert|update|parts|return')}$"
         query = "SELECT event_object_table, trigger_name FROM information_schema.triggers WHERE trigger_schema = %s AND trigger_name REGEXP %s"
         for to, trigger in mysql.rows(query, [schema, ours]):
             raise Refused(moved(pair, to, trigger))
         raise Missing(f"there is no table {pair.table} in {schema}; name it with its database")
     there = mysql.rows(
-        "SELECT trigger_name, event_manipulation, coalesce(action_statement, '') FROM information_schema.triggers WHERE event_object_schema = %s"
+        "SELECT trigger_name, event_manipulation, coalesce(action_statement, ''), definer FROM information_schema.triggers WHERE event_object_schema = %s"
         " AND event_object_table = %s AND action_timing = 'BEFORE' AND event_manipulation IN ('INSERT', 'UPDATE') ORDER BY event_manipulation, action_order",
         [schema, table],
     )
     counts = mysql.mariadb and not mysql.logs_statements()
-    named = Sync(mysql, migration, number, pair, schema, table, columns, tuple(Trigger(*each) for each in there), (), counts, dict(writers))
+    role = mysql.rows("SELECT CURRENT_USER()")[0][0]
+    named = Sync(mysql, migration, number, pair, schema, table, columns, tuple(Trigger(*each) for each in there), (), counts, role, dict(writers))
     counting = mysql.rows(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name IN (%s, %s) AND table_type = 'SEQUENCE'",
         [schema, *sequences(named.name)],
@@ -484,7 +500,7 @@ def remains(server: Server, migration: str, number: int, pair: Pair) -> list[str
     """See ``sync.remains``: what it counts by."""
     mysql = cast(MySQL, server)
     schema, table = mysql.named(pair.table)
-    without = Sync(mysql, migration, number, pair, schema, table, {}, (), (), False, {})
+    without = Sync(mysql, migration, number, pair, schema, table, {}, (), (), False, "", {})
     return [f"DROP SEQUENCE IF EXISTS {without.named(name)}" for name in sequences(without.name)] if mysql.mariadb else []
 
 

@@ -11,7 +11,7 @@ from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.columns import BITS, TEXTS, characters
 from bleen.database.mysql.needing import of_row
 from bleen.database.mysql.server import MySQL
-from bleen.database.server import Server
+from bleen.database.server import Denied, Server
 from bleen.database.statements import Unreadable
 from bleen.database.sync import mysql
 from bleen.database.sync.mysql import PREFIX, Sync
@@ -48,7 +48,11 @@ def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:
         if not server.columns(pair.table):
             return []
         sync = mysql.of(server, "", 0, pair, {})
-        return _table(given, sync) or [*_columns(given, sync, coming or ""), *_others(given, sync), *undecided(pair)] or _calls(given, sync, coming)
+        return (
+            _table(given, sync)
+            or [*_columns(given, sync, coming or ""), *_others(given, sync), *_rights(given, sync), *_enums(given, sync, coming), *undecided(pair)]
+            or _calls(given, sync, coming)
+        )
     except Refused as error:
         return [str(error)]
 
@@ -83,7 +87,24 @@ def risks(server: Server, pair: Pair, expand: str) -> list[str]:
     coming = {name: column.type for name, column in _coming(given, sync, expand).items()}
     types = {**coming, **{name.lower(): shape.type for name, shape in sync.shapes.items()}}
     ours = {name: types[name.lower()] for name in (*pair.old, *pair.new) if name.lower() in types}
-    return [*found, *_narrow(given, sync, types), *(exceeding(pair, ours) if given.strict else _cut(sync, types))]
+    return [*found, *_narrow(given, sync, types), *(exceeding(pair, ours) if given.strict else _cut(sync, types)), *_undefaulted(given, sync)]
+
+
+def _undefaulted(server: MySQL, sync: Sync) -> Iterator[str]:
+    """What columns beside the pair are given no more by MariaDB without a strict ``sql_mode``, as it makes them NULL for the trigger."""
+    if not server.mariadb or server.strict or _triggered(sync):
+        return
+    given = (*sync.pair.old, *sync.pair.new, *server.key(sync.named(sync.table)))
+    if names := [name for name, shape in sync.shapes.items() if shape.demanded and name not in given and "auto_increment" not in shape.definition.lower()]:
+        yield (
+            f"{', '.join(names)} of {sync.table}, NOT NULL without a default: once the table has a trigger, MariaDB fails an INSERT that says DEFAULT, and"
+            " one that leaves a TIMESTAMP out gets the time; let expand give a default first (ALTER TABLE ... ALTER ... SET DEFAULT)"
+        )
+
+
+def _triggered(sync: Sync) -> bool:
+    """Whether somebody else's trigger makes of INSERTs already what ours would."""
+    return any(each.event == "INSERT" and not each.name.startswith(PREFIX) for each in sync.there)
 
 
 def _cut(sync: Sync, types: Mapping[str, str]) -> Iterator[str]:
@@ -193,6 +214,46 @@ def _others(server: MySQL, sync: Sync) -> list[str]:
             " replication makes harmless"
         )
     return found
+
+
+def _rights(server: MySQL, sync: Sync) -> list[str]:
+    """What our triggers may not do, as they do what the role may that makes them: each write of the table would fail, whoever's it is."""
+    table, found = sync.named(sync.table), []
+    there = [server.quoted(name) for name in (*sync.pair.old, *sync.pair.new) if name in sync.shapes]
+    if there and _denied(server, f"EXPLAIN UPDATE {table} SET {', '.join(f'{name} = {name}' for name in there)} LIMIT 1"):
+        found.append(f"triggers do what the role may that makes them, and it may not write {sync.table}: GRANT SELECT, UPDATE ON {table} TO that role")
+    ungiven = [name for name in mysql.sequences(sync.name) if name not in sync.counting] if sync.counts else []
+    looks = [text for name in ungiven for text in (f"EXPLAIN SELECT 1 FROM {sync.named(name)}", f"EXPLAIN INSERT INTO {sync.named(name)} VALUES (1)")]
+    if any(_denied(server, look) for look in looks):
+        what = "triggers do what the role may that makes them, and it may not count by the sequences that it makes"
+        found.append(f"{what}: GRANT SELECT, INSERT ON {server.quoted(sync.schema)}.* TO that role")
+    return found
+
+
+def _denied(server: MySQL, text: str) -> bool:
+    """Whether the role may not run a statement, which the server looks at first: what fails otherwise, as it names what is not there yet, it may."""
+    try:
+        server.rows(text)
+    except Denied:
+        return True
+    except Refused:
+        return False
+    return False
+
+
+def _enums(server: MySQL, sync: Sync, coming: str | None) -> list[str]:
+    """MariaDB puts the first member into an ENUM that is NOT NULL and that an INSERT leaves out, in strict mode too; but not where a table has a trigger for
+    INSERT, with which that fails. MySQL does it all the same.
+    """
+    if not server.mariadb or _triggered(sync):
+        return []
+    bare = {name: shape for name, shape in sync.shapes.items() if shape.base == "enum" and shape.demanded and name not in sync.pair.new}
+    return [
+        f"{name} is an ENUM, NOT NULL, without a default: with any trigger for INSERT on {sync.table}, MariaDB fails an INSERT that leaves it out, and puts"
+        f" {shape.members[0]} there no more; say so first: ALTER TABLE {sync.named(sync.table)} ALTER {server.quoted(name)} SET DEFAULT {shape.members[0]}"
+        for name, shape in bare.items()
+        if not (coming and speaks_of(coming, name))
+    ]
 
 
 def _super(server: MySQL) -> bool:
