@@ -79,6 +79,10 @@ class Routing(NamedTuple):
         """Whether production traffic reaches this environment."""
         return self.shares.get(environment, 0) > 0
 
+    def may_reach(self, environment: Environment) -> bool:
+        """Whether traffic may reach this environment, the preview's included: nothing that it may reach is stopped, or forgotten."""
+        return self.names(environment) or bool(self.unknown)
+
     @property
     def serving(self) -> frozenset[Environment]:
         """Every environment that production traffic reaches."""

@@ -55,7 +55,7 @@ class Router(Protocol):
     def settle(self, wanted: Routing, epoch: int) -> None:
         """Undoes ``prepare``: environments that ``wanted.targets`` does not name are forgotten, and the preview is ``wanted.preview``.
 
-        Never forgets one that serves.
+        Never forgets one that serves. Raises Refused, with nothing forgotten, while nobody can say whom production reaches.
         """
         ...
 

@@ -29,13 +29,16 @@ class TestEnvoy(ProxyContract):
         beside.write_text(text)
         beside.rename(site.place / "envoy" / f"{name}.json")
 
+    def confuse(self, site: Site, fleet: Fleet, side: str = "production") -> None:
+        routes = json.loads((site.place / "envoy" / "production.json").read_text())["resources"][0]
+        routes["name"] = side
+        routes["virtual_hosts"][0]["routes"].insert(0, {"match": {"prefix": "/beta"}, "route": {"cluster": str(GREEN)}})
+        self.write(site, side, json.dumps({"version_info": "by hand", "resources": [routes]}))
+
     @pytest.mark.parametrize("side", ["production", "preview"])
     def test_routes_that_somebody_wrote_by_hand_are_told_as_unknown_and_overwritten(self, live: Site, fleet: Fleet, side: str) -> None:
         """Drift is a routing that equals neither the last one confirmed nor the one intended. `rollback` goes ahead."""
-        routes = json.loads((live.place / "envoy" / "production.json").read_text())["resources"][0]
-        routes["name"] = side
-        routes["virtual_hosts"][0]["routes"].insert(0, {"match": {"prefix": "/beta"}, "route": {"cluster": str(GREEN)}})
-        self.write(live, side, json.dumps({"version_info": "by hand", "resources": [routes]}))
+        self.confuse(live, fleet, side)
         until("it is seen", lambda: side in live.router.routing().strange)
         assert not live.router.routing().same_production(fleet.routing({BLUE: 100}))
         live.prepare(fleet.routing({BLUE: 100}))

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bleen.model import Routing
 from bleen.ports import Router
 from bleen.testing.fakes import FakeRouter
-from bleen.testing.routers import RouterContract
+from bleen.testing.routers import BLUE, GREEN, Fleet, RouterContract
 from bleen.testing.site import Site
 
 
@@ -21,6 +22,9 @@ class TestFakeRouter(RouterContract):
 
     def go_on(self, site: Site) -> None:
         self._fake(site).mend()
+
+    def confuse(self, site: Site, fleet: Fleet) -> None:
+        self._fake(site).drift(Routing({}, None, fleet.targets(BLUE, GREEN), unknown="a rule that is not ours"))
 
     def copies(self, site: Site) -> int:
         return int(self._fake(site).alive)

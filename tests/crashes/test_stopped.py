@@ -28,7 +28,7 @@ BLUE, GREEN = Environment("blue", 1), Environment("green", 2)
 LANDS = {
     "fakes": ("_changing:rename", "_changing:rename", 1),
     "envoy": ("write_durably:rename", "write_durably:rename", 1),
-    "haproxy": ("_ask:connect", "_ask:sendall", 2),
+    "haproxy": ("ask:connect", "ask:sendall", 2),
 }
 """The last call before a router is moved, the one that has moved it, and which of them: HAProxy is asked first."""
 ROUTE = "PROMOTING 0 route"

@@ -1533,3 +1533,18 @@ def test_triggers_that_came_back_from_a_dump_as_another_role_s_are_made_anew(use
         assert root.jammed() == ""
         admin.run("DROP USER another", "UPDATE users SET first_name = 'Ada' WHERE id = 1")
         assert admin.only("SELECT full_name LIKE 'Ada L%' FROM users WHERE id = 1")
+
+
+def test_a_column_whose_default_comes_behind_it_is_filled_in_every_row(users: MariaBase, schema: Schema) -> None:
+    """It has ended when a count of rows out of step is 0: SET DEFAULT fills no row, and nobody wrote NULL there, whatever `backward` makes of it."""
+    with users.connect() as client:
+        client.run("ALTER TABLE users ADD COLUMN status int NOT NULL DEFAULT 0", "UPDATE users SET status = id % 3")
+    expand = "ALTER TABLE users ADD COLUMN state varchar(20), ALGORITHM=INSTANT; ALTER TABLE users ALTER state SET DEFAULT 'new';"
+    pair = '[[sync]]\ntable = "users"\nold = ["status"]\nnew = ["state"]\non_conflict = "new"\n'
+    pair += "forward = { state = \"CASE status WHEN 0 THEN 'new' WHEN 1 THEN 'active' ELSE 'gone' END\" }\n"
+    pair += "backward = { status = \"CASE state WHEN 'new' THEN 0 WHEN 'active' THEN 1 ELSE 2 END\" }\n"
+    fill = "UPDATE users SET state = CASE status WHEN 0 THEN 'new' WHEN 1 THEN 'active' ELSE 'gone' END;"
+    files = {"expand.sql": expand, "backfill.sql": fill, "contract.sql": "ALTER TABLE users DROP COLUMN status;", "migration.toml": pair}
+    schema.expand([parse("0008_state", files, "0008_state")], "shop", 2, {"blue-1": frozenset(), "green-2": frozenset({"0008_state"})})
+    with users.connect() as client:
+        assert client.rows("SELECT status, state, count(*) > 800 FROM users GROUP BY 1, 2") == [(0, "new", 1), (1, "active", 1), (2, "gone", 1)]

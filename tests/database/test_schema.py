@@ -231,7 +231,7 @@ def test_a_contract_that_cannot_be_carried_out_as_it_was_released_says_the_way_w
     )
     assert "; mend that by hand, then try again (an edit of its files, which were applied, changes nothing); " in said
     way = "`bleen migrate contract 0002_letters --aside --because REASON` leaves it undone, and later contracts go on"
-    assert said.endswith(f"{way}\n0001_note: contracted before it\n")
+    assert said.endswith(f"{way}\ncontracted before 0002_letters: 0001_note\n")
     rows(base, "ALTER VIEW letters RENAME COLUMN last_name TO name")
     assert main(["migrate", "contract", "--yes", "--because", "of a test"]) == 0
     assert capsys.readouterr().out.endswith("contracted: 0002_letters\n")
@@ -2741,3 +2741,22 @@ def test_a_new_column_that_is_not_null_while_the_old_version_may_write_null_is_t
     assert len(said) == told
     refused = Foresight(schema).foreseen(parse("0008_tel", expand, ""))
     assert [f"1 rows have NULL in phone, and tel is NOT NULL from expand on, but {makes}" in each for each in refused] == [True] * bool(makes)
+
+
+def test_a_column_whose_default_comes_behind_it_is_filled_in_every_row(users: Base) -> None:
+    """It has ended when a count of rows out of step is 0: SET DEFAULT fills no row, and nobody wrote NULL there, whatever `backward` makes of it."""
+    rows(users, "ALTER TABLE users ADD COLUMN status int NOT NULL DEFAULT 0")
+    rows(users, "UPDATE users SET status = id % 3")
+    pair = '[[sync]]\ntable = "users"\nold = ["status"]\nnew = ["state"]\non_conflict = "new"\n'
+    pair += "forward = { state = \"CASE status WHEN 0 THEN 'new' WHEN 1 THEN 'active' ELSE 'gone' END\" }\n"
+    pair += "backward = { status = \"CASE state WHEN 'new' THEN 0 WHEN 'active' THEN 1 ELSE 2 END\" }\n"
+    files = {
+        "expand.sql": "ALTER TABLE users ADD COLUMN state text; ALTER TABLE users ALTER COLUMN state SET DEFAULT 'new';",
+        "backfill.sql": "UPDATE users SET state = CASE status WHEN 0 THEN 'new' WHEN 1 THEN 'active' ELSE 'gone' END;",
+        "contract.sql": "ALTER TABLE users DROP COLUMN status;",
+        "migration.toml": pair,
+    }
+    schema = Schema(users.open())
+    schema.expand([parse("0008_state", files, "0008_state")], "shop", 2, {"blue-1": frozenset(), "green-2": frozenset({"0008_state"})})
+    schema.server.close()
+    assert rows(users, "SELECT DISTINCT status, state FROM users ORDER BY 1") == [(0, "new"), (1, "active"), (2, "gone")]

@@ -503,6 +503,42 @@ def test_the_warm_environment_is_not_given_up_while_green_fails_its_checks(servi
     assert served(service) == {BLUE: 100}
 
 
+UNSAID = "production is led to 'berth2:100', which is not of our making"
+
+
+@pytest.mark.parametrize("phase", [P.RETIRING, P.UNDOING])
+def test_nothing_is_stopped_while_nobody_can_say_whom_the_router_serves(service: FakeService, phase: Phase) -> None:
+    """What the router names is never stopped: it may be this one that somebody has led the traffic to."""
+    aborted = phase is P.UNDOING
+    service.deploy("1.1", P.AWAITING_PROMOTION if aborted else P.HOLDING, **({"mode": "manual", "deadline": 600.0} if aborted else {}))
+    truth = service.router.truth()
+    service.ask(Verb.ABORT if aborted else Verb.RETIRE)
+    service.router.drift(truth._replace(shares={}, unknown=UNSAID))
+    assert service.drive().halted.startswith(f"nobody can say whom the router serves ({UNSAID})")
+    assert service.release.phase is phase
+    assert {e for e, runs in service.platform.running().items() if runs.alive} == {BLUE, GREEN}
+    service.router.drift(truth)
+    service.ask(Verb.RESUME)
+    assert service.drive().phase is (P.ABORTED if aborted else P.COMPLETED)
+    assert len(service.platform.running()) == 1
+
+
+@pytest.mark.parametrize("does", [{"shares": {BLUE: 100}}, {"shares": {}, "unknown": UNSAID}], ids=["the old one", "what nobody can say"])
+def test_the_window_does_not_end_by_itself_nor_by_retire_while_the_router_serves_something_else(service: FakeService, does: dict[str, Any]) -> None:
+    """From PROMOTING to HOLDING it always works: [...] with drift in the router."""
+    service.deploy("1.1", P.HOLDING)
+    truth = service.router.truth()
+    service.router.drift(truth._replace(**does))
+    answer = service.ask(Verb.RETIRE)
+    assert (answer.obeyed, "nothing was changed; `bleen up --apply` undoes what is not ours" in answer.text) == (False, True)
+    service.clock.advance(service.release.plan.window)
+    assert service.drive().halted == "the router does not send the traffic where it should: 1.0 is not given up; `bleen status` shows the drift"
+    assert service.release.phase is P.HOLDING
+    service.ask(Verb.ROLLBACK)
+    assert service.drive().phase is P.ROLLED_BACK
+    assert served(service) == {BLUE: 100}
+
+
 @pytest.mark.parametrize("phase", REVERSIBLE)
 def test_rollback_works_from_promoting_to_the_end_of_holding(service: FakeService, phase: Phase) -> None:
     """From PROMOTING to HOLDING it always works."""
@@ -719,8 +755,8 @@ def test_retiring_what_the_router_names_halts_and_stops_nothing(service: FakeSer
     """What the router names is never stopped."""
     service.deploy("1.1", P.HOLDING, keep=keep)
     truth = service.router.truth()
+    assert service.ask(Verb.RETIRE).obeyed
     service.router.drift(truth._replace(shares={GREEN: 50, BLUE: 50}))
-    service.ask(Verb.RETIRE)
     release = service.drive()
     assert (release.phase, "blue-1" in release.halted) == (P.RETIRING, True)
     assert service.platform.running()[BLUE].replicas == 2

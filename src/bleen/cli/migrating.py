@@ -3,7 +3,7 @@
 import json
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +20,10 @@ from bleen.database.ledger import Entry
 from bleen.database.migration import Migration, read_all
 from bleen.database.schema import Pending, Schema
 from bleen.database.worker import row
-from bleen.errors import PortError, UserError
+from bleen.errors import PortError, Unavailable, UserError
 from bleen.host import clock, state
 from bleen.lifecycle import Release
-from bleen.model import Environment
+from bleen.model import Environment, Running
 from bleen.ports import Shipping
 
 _UNFINISHED = {
@@ -161,11 +161,14 @@ def file_of(args: Namespace) -> str:
 
 
 def shipping(access: Access, newest: Release | None) -> list[Shipping]:
-    """Every environment of a service that exists, and the migrations that its version ships."""
+    """Every environment of a service that exists, or serves again with the next `up`, and the migrations that its version ships."""
     providers = access.providers(newest)
-    shares, found = providers.router.routing().shares, []
-    for environment, runs in providers.platform.running().items():
-        release = access.release_of(environment)
+    shares: Mapping[Environment, int] = {}
+    with suppress(Unavailable):  # the router may be down; what exists keeps a gate shut whatever its share is
+        shares = providers.router.routing().shares
+    running, found = providers.platform.running(), []
+    for environment in dict.fromkeys((*running, *filter(None, [access.service.active]))):
+        release, runs = access.release_of(environment), running.get(environment, Running("", 0, 0, ()))
         ships = release.plan.ships if release else frozenset[str]()
         found.append(Shipping(environment, runs.version or (release.plan.version if release else ""), ships, runs.alive, shares.get(environment, 0)))
     return found

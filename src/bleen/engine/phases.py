@@ -113,14 +113,14 @@ def provisioning(release: Release, world: World) -> Outcome:
     if "started" not in release.memo:
         for other in platform.running():
             if other.name == new.name and other != new:
-                if hinders := _led_away(world, other, "and is in the way"):
+                if hinders := _led_away(world, other):
                     return hinders
                 drained = _drained(release, world, other)
                 if isinstance(drained, NotYet):
                     return drained._replace(why=f"{other} to make room: {drained.why}")
                 if left := platform.retire(other, 0, world.epoch):
                     return left._replace(why=f"{other} to make room: {left.why}")
-                world.router.settle(_without(world.router.routing(), other), world.epoch)
+                _forget(world, other)
         platform.provision(new, plan.version, plan.platform["replicas"], world.epoch)
         return NotYet(f"{plan.version} to start", 0.0, release.entered + plan.probe.timeout, {"started": world.now})
     sight, until = world.sight(release, new), release.memo["started"] + plan.probe.timeout
@@ -216,6 +216,13 @@ def holding(release: Release, world: World) -> Outcome:
     if plan.old is None:
         return Done()
     if world.now >= until:
+        now, intended = world.router.routing(), world.service.confirmed
+        if now.unknown or now.led != intended.led:  # where a person may go back, and not one phase later, where nobody may
+            lost = _since(release, world, "lost")
+            if world.now >= lost + DRIFTING:
+                return Halt(f"the router does not send the traffic where it should: {plan.old_words} is not given up; `bleen status` shows the drift")
+            why = f"the router to send the traffic where it should, before {plan.old_version} is given up; `bleen status` shows the drift"
+            return NotYet(why, plan.probe.interval, lost + DRIFTING, {"lost": lost})
         sight = world.sight(release, release.environment)
         if sight.health and sight.health.ready and not sight.trouble:
             return Done()
@@ -230,12 +237,12 @@ def retiring(release: Release, world: World) -> Outcome:
     left = _drained(release, world, old)
     if isinstance(left, NotYet):
         return left
-    if hinders := _led_away(world, old, "which was to be retired: nothing was stopped"):
+    if hinders := _led_away(world, old):
         return hinders
     if stopping := platform.retire(old, plan.keep, world.epoch):
         return _ending(release, stopping, left)
     if plan.keep == 0:
-        world.router.settle(_without(world.router.routing(), old), world.epoch)
+        _forget(world, old)
     return Done(left)
 
 
@@ -293,14 +300,14 @@ def undoing(release: Release, world: World) -> Outcome:
             world.providers.migrator.cancel()
         if world.providers.before:
             world.providers.before.cancel({})
-    if hinders := _led_away(world, new, "which was to be stopped: nothing was stopped"):
+    if hinders := _led_away(world, new):
         return hinders
     left = _drained(release, world, new)
     if isinstance(left, NotYet):
         return left
     if stopping := platform.retire(new, 0, world.epoch):
         return _ending(release, stopping, left)
-    world.router.settle(_without(world.router.routing(), new), world.epoch)
+    _forget(world, new)
     return _settled(release, world, world.providers.migrator, left) if world.providers.migrator else Done(left)
 
 
@@ -389,11 +396,14 @@ def _drained(release: Release, world: World, environment: Environment) -> NotYet
     return {"cut": traffic.open if left and traffic else 0}
 
 
-def _led_away(world: World, environment: Environment, why: str) -> NotYet | Failed | None:
-    """Takes the preview away from an environment that is to be stopped; production is not ours to take from it."""
+def _led_away(world: World, environment: Environment) -> NotYet | Failed | None:
+    """Takes the preview away from an environment that is to be stopped; production is not ours to take from it, nor to be guessed at."""
     routing = world.router.routing()
-    if routing.serves(environment):
-        return Failed(f"the router sends traffic to {environment}, {why}; `bleen status` shows the drift")
+    if routing.serves(environment) or routing.unknown:
+        runs = world.known().get(environment)
+        left = "it is being stopped already" if runs and runs.stopping else "nothing was stopped"
+        where = f"the router sends traffic to {environment}" if routing.serves(environment) else f"nobody can say whom the router serves ({routing.unknown})"
+        return Failed(f"{where}, and {environment} was to be stopped: {left}; `bleen up --apply` undoes what is not ours, `bleen resume` goes on")
     return world.router.prepare(routing._replace(preview=None), world.epoch) if routing.preview == environment else None
 
 
@@ -402,7 +412,9 @@ def _ending(release: Release, stopping: NotYet, cut: Mapping[str, int]) -> NotYe
     return stopping._replace(memo={**release.memo, **cut, "drained": release.entered})
 
 
-def _without(routing: Routing, environment: Environment) -> Routing:
-    """The same routing, with an environment forgotten."""
+def _forget(world: World, environment: Environment) -> None:
+    """Has the router forget an environment that was stopped, and whatever else does not run any more."""
+    routing, running = world.router.routing(), world.known()
     preview = None if routing.preview == environment else routing.preview
-    return routing._replace(preview=preview, targets={e: t for e, t in routing.targets.items() if e != environment})
+    targets = {e: t for e, t in routing.targets.items() if e != environment and e in running}
+    world.router.settle(routing._replace(preview=preview, targets=targets), world.epoch)

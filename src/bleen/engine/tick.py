@@ -103,10 +103,19 @@ class Engine:
         return World(providers.router, providers, service, self.watch, self.journal.now(), partial(self.journal.events, release.id))
 
     def _needed(self, service: Service, release: Release, ask: Ask) -> str | None:
-        """Why the old environment is not to be given up now: the new one has no target that is ready, and the old one is well. None until that was seen."""
+        """Why the old environment is not to be given up now: it may be what users have, as somebody has led the router there; or the new one has no target that
+        is ready, and the old one is well. None until that was seen.
+        """
         if release.plan.old is None:
             return ""
-        platform, probe, now = self.providers(service, release).platform, release.plan.probe, self.journal.now()
+        providers, probe, now = self.providers(service, release), release.plan.probe, self.journal.now()
+        platform = providers.platform
+        with suppress(Unavailable):  # a router that cannot be asked does not keep a person from it: RETIRING waits for it
+            routing = providers.router.routing()
+            if routing.serves(release.plan.old) or routing.unknown:
+                where = f"the router sends traffic to {release.plan.old_words}"
+                where = where if routing.serves(release.plan.old) else f"nobody can say whom the router serves ({routing.unknown})"
+                return f"{where}: nothing was changed; `bleen up --apply` undoes what is not ours"
         new, old = (self.watch.look(platform, e, probe, now, ask.at) for e in (release.environment, release.plan.old))
         if now < ask.at + _LOOKS and not all(s.trouble or s.at >= ask.at for s in (new, old)):
             return None
@@ -238,6 +247,6 @@ def _no_truth(routing: Routing, confirmed: Routing, release: Release) -> str:
         return f"traffic is split between two environments: {way} ends that first"
     if confirmed.serving and not routing.serving and not routing.unknown:
         return "nothing is served: `bleen up --apply` ends that first"
-    if routing.unknown and not routing.serving:
+    if routing.unknown:
         return f"what the router serves cannot be told ({routing.unknown}): `bleen up --apply` undoes what is not ours"
     return ""

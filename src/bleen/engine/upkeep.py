@@ -65,15 +65,20 @@ class Upkeep:
         targets = dict[Environment, tuple[Target, ...]]()
         with suppress(Unavailable):
             targets = whereabouts(providers.platform.running())
+        astray: Unavailable | None = None
         if targets != self._led:
-            with suppress(Unavailable):  # by a router that does not run, too: it is started with them
+            try:
                 self._lead(service, newest, providers, targets)
+            except Unavailable as error:
+                astray = error
         if not (self._back or self._well(service.active, newest, providers)):
             return
         try:
             self._listening(service._replace(confirmed=service.confirmed.moved(targets)), providers)
         finally:  # a router that finds fault with a renewed certificate, say, listens all the same
             self._settle_back(newest, providers)
+        if astray and self._listens:  # one that did not run was started with them
+            raise astray
 
     def _settle_back(self, newest: Release | None, providers: Providers) -> None:
         """Notes that all is back after a reboot, once the router answers and what runs is well."""

@@ -5,7 +5,7 @@ import os
 import signal as signals
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,9 +20,8 @@ _SHOW_PEER, _PEER = 4, 2
 """UDIAG_SHOW_PEER, UNIX_DIAG_PEER."""
 _NO_DIAG = (errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL)
 
-_LOOKS = 4
-"""How often /proc/locks is read before it is believed to lack a lock: the kernel gives it a page at a time, and what is unlocked between two pages makes it
-pass over another lock (seen: 1 of 100 looks, with 200 locks that come and go)."""
+_LOOKS = 20
+"""How often /proc/locks is read before it is believed to lack a lock."""
 
 
 class Socket(NamedTuple):
@@ -306,20 +305,29 @@ def locker(path: str) -> Process | None:
 
     Of one that we may not look into it is believed that it still has it open, if /proc/locks names the file's device, too, which btrfs keeps to itself.
     """
-    return next((process for _ in range(_LOOKS) if (process := _locker_seen(path))), None)
-
-
-def _locker_seen(path: str) -> Process | None:
     try:
         file = os.stat(path)
-        with open("/proc/locks", encoding="ascii") as f:
-            locks = [line.split() for line in f]
-    except OSError:  # as with systemd's ProcSubset=pid
+    except OSError:
         return None
-    held = [(int(fields[4]), fields[5]) for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{file.st_ino}")]
+    held = ((int(fields[4]), fields[5]) for fields in locks() if fields[1] == "FLOCK" and fields[5].endswith(f":{file.st_ino}"))
     whole = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
     holders = (pid for pid, which in held if _has_open(pid, file) or (which == whole and another_s(pid) is not None))
     return next((process for pid in holders if (process := find(pid))), None)
+
+
+def locks() -> Iterator[Sequence[str]]:
+    """The locks of files that are held, each as the fields of its line in /proc/locks (proc(5)); nothing where that is hidden, as by systemd's ProcSubset=pid.
+
+    All of them several times: the kernel gives the list a page at a time, and what is unlocked between two pages makes it pass over other locks (1 of 100
+    looks did not see one, with 200 that came and went, and more on a host that is busy). Who has found his need not go on.
+    """
+    for _ in range(_LOOKS):
+        try:
+            with open("/proc/locks", encoding="ascii") as f:
+                seen = [line.split() for line in f]
+        except OSError:
+            return
+        yield from seen
 
 
 def another_s(pid: int) -> int | None:

@@ -371,6 +371,8 @@ class FakeRouter(Fake):
     def settle(self, wanted: Routing, epoch: int) -> None:
         with self._effect("settle", epoch, wanted=wanted.to_json()) as row:
             now, new = row["routing"], wanted.to_json()
+            if now["unknown"]:
+                raise Refused(f"nothing is forgotten while the fake router does what is not ours: {now['unknown']}")
             kept = {e: ts for e, ts in now["targets"].items() if e in new["targets"] or now["shares"].get(e, 0) > 0}
             _must_be_known(kept, [new["preview"]] if new["preview"] else [])
             now.update(targets=kept, preview=new["preview"])
@@ -599,7 +601,9 @@ class FakePlatform(Fake):
             return ""
         routing = self._router.truth()
         return "; ".join(
-            f"{each} was stopped while the router {'serves' if routing.serves(each) else 'previews'} it" for each in stopped if routing.names(each)
+            f"{each} was stopped while the router {'previews' if routing.preview == each else 'serves, or may serve,'} it"
+            for each in stopped
+            if routing.may_reach(each)
         )
 
 

@@ -221,6 +221,20 @@ class RouterContract:
         live.settle(fleet.routing({GREEN: 100}, GREEN, know=(GREEN,)))
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}, GREEN))
 
+    def test_settling_forgets_nobody_while_nobody_can_say_whom_production_reaches(self, live: Site, fleet: Fleet) -> None:
+        """What the router names is never stopped."""
+        self.confuse(live, fleet)
+        until("it is seen", lambda: bool(live.router.routing().unknown))
+        with pytest.raises(Refused, match="nothing is forgotten while"):
+            live.router.settle(fleet.routing({BLUE: 100}, know=(BLUE,)), 1)
+        live.prepare(fleet.routing({BLUE: 100}, know=(BLUE,)))
+        live.route(fleet.routing({BLUE: 100}))
+        assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
+
+    def confuse(self, site: Site, fleet: Fleet) -> None:
+        """Somebody else leads production to green, such that no Routing says it; BLUE and GREEN are known."""
+        raise NotImplementedError
+
     def test_a_name_is_taken_by_a_later_release(self, live: Site, fleet: Fleet) -> None:
         """An environment's identity includes its release."""
         to_green, to_later = fleet.routing({GREEN: 100}, know=(GREEN,)), fleet.routing({LATER: 100}, know=(GREEN, LATER))

@@ -54,8 +54,8 @@ def run(args: Namespace) -> int:
     if read:
         place.remember(Path(args.file))
         place.comes_from(Path(args.file))
-    if args.apply and _answers(access) and (drift := _drift(access)):
-        _put_back(args, access, drift)
+    if args.apply and _answers(access) and _drift(access):
+        _put_back(args, access)
     _engine(access)
     return _wait(args, access)
 
@@ -144,18 +144,23 @@ def _drift(access: Access) -> str:
     return picture.words(routing) if picture.drifted(service, newest, routing) else ""
 
 
-def _put_back(args: Namespace, access: Access, drift: str) -> None:
-    """Undoes drift: the router does again what it was last confirmed to do. Raises UserError if what is to get the traffic is not well."""
-    confirmed, providers = access.service.confirmed, access.providers(access.journal.latest(access.name))
-    now = providers.router.routing()
+def _put_back(args: Namespace, access: Access) -> None:
+    """Undoes drift: the router does again what it was last confirmed to do. Raises UserError if what is to get the traffic is not well.
+
+    What that is, is asked once nobody else drives: who went back meanwhile has confirmed another version, and stopped the one from before.
+    """
+    service = _taken_over(access)
+    confirmed, providers = service.confirmed, access.providers(access.journal.latest(access.name))
+    now, drift = providers.router.routing(), _drift(access)
+    if not drift:
+        return
     for environment in confirmed.serving if now.reaches_beyond(confirmed) else ():  # else nobody is taken away from whom they have
         health = providers.platform.health(environment)
         if not health.ready:
             raise UserError(f"{environment} is to get the traffic back, and is not well ({health.why}): nothing was changed; `bleen logs {environment.name}`")
     if not args.json:
         print(f"the router does what bleen neither did nor intends ({drift}): it goes back to {picture.words(confirmed)}", flush=True)
-    service, router, began = _taken_over(access), providers.router, time.monotonic()
-    preview = router.routing().preview
+    router, preview, began = providers.router, now.preview, time.monotonic()
     wanted = confirmed._replace(preview=None if preview in confirmed.serving else preview)
     finish(lambda: router.prepare(wanted, service.epoch), _SOON)
     router.route(wanted, service.epoch)

@@ -200,16 +200,17 @@ def filled(given: Mapping[str, str], pairs: Sequence[Pair]) -> dict[str, str]:
 def groups(
     filled: Mapping[str, str], where: str, pairs: Sequence[Pair], late: bool, same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]
 ) -> list[Group]:
-    """What a backfill fills, and where. ``same`` says in SQL whether columns are what expressions make; ``default`` is what ADD COLUMN gave a column.
+    """What a backfill fills, and where. ``same`` says in SQL whether columns are what expressions make; ``default`` is what a column has by itself.
 
     Where a pair holds, a row is also in step if the old side says what the new one does, as its writer wrote the new one; but not as ADD COLUMN left it, when
-    nobody wrote it: such a row is filled even if ``where`` leaves it out, as the new version would read nothing there. ``late``: see ``run``.
+    nobody wrote it (with its default, or with NULL where that came later: SET DEFAULT changes no row): such a row is filled even if ``where`` leaves it out,
+    as the new version would read nothing there. ``late``: see ``run``.
     """
     paired = {name for pair in pairs for name in pair.new}
     found = []
     for names, backward in [({*filled} - paired, None), *((pair.new, pair.backward) for pair in pairs)]:
         if some := {name: expression for name, expression in filled.items() if name in names}:
-            unwritten, wants = same({name: default(name) for name in some}), [f"NOT {same(some)}"]
+            unwritten, wants = _unwritten([*some], same, default), [f"NOT {same(some)}"]
             if late:
                 wants.append(unwritten)
             if backward is not None:
@@ -218,6 +219,12 @@ def groups(
                 wants.append(f"({where}\n)" if backward is None else f"(({where}\n) OR {unwritten})")
             found.append(Group(some, f"({' AND '.join(wants)})"))
     return found
+
+
+def _unwritten(names: Sequence[str], same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]) -> str:
+    """Whether columns are as ADD COLUMN left them, in SQL."""
+    plain, empty = {name: default(name) for name in names}, dict.fromkeys(names, "NULL")
+    return same(plain) if plain == empty else f"({' AND '.join(f'({same({n: plain[n]})} OR {same({n: empty[n]})})' for n in names)})"
 
 
 def written(filled: Mapping[str, str], same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]) -> str:

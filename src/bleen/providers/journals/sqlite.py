@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from bleen.errors import Busy, Gone, Held, StaleWriter, Unavailable, UserError
 from bleen.host import clock
 from bleen.host.files import READ_ONLY, Reserve, read_only, room
-from bleen.host.processes import Process, find
+from bleen.host.processes import Process, find, locks
 from bleen.host.state import Place
 from bleen.lifecycle import TERMINAL, UNMOVED, Answer, Ask, Event, Phase, Release, ReleaseId, Service, Verb
 from bleen.model import Due, Routing
@@ -267,15 +267,10 @@ class SQLite:
         """The living process that holds the lock of writers, if one does now: byte 120 of the -shm file (https://sqlite.org/walformat.html, "WAL Locks")."""
         try:
             shm = os.stat(f"{self._place.journal}-shm")
-            with open("/proc/locks", encoding="ascii") as f:
-                locks = [line.split() for line in f]
-        except FileNotFoundError:  # no -shm; or a /proc that does not tell, as with systemd's ProcSubset=pid
+        except FileNotFoundError:
             return None
-        where = f"{os.major(shm.st_dev):02x}:{os.minor(shm.st_dev):02x}:{shm.st_ino}"
-        for fields in locks:
-            if fields[1] == "POSIX" and fields[3] == "WRITE" and fields[5] == where and fields[6] == "120":
-                return find(int(fields[4]))
-        return None
+        held = ["POSIX", "WRITE", f"{os.major(shm.st_dev):02x}:{os.minor(shm.st_dev):02x}:{shm.st_ino}", "120"]
+        return next((find(int(fields[4])) for fields in locks() if [fields[at] for at in (1, 3, 5, 6)] == held), None)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What a query finds. In a transaction, whoever has begun that is told what is wrong, and may spend the reserve."""

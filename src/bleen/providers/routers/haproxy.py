@@ -111,6 +111,8 @@ class HAProxy:
         """As the port says. A server that still has requests in flight takes no new ones, and is deleted by a later effect."""
         with self._fence.passing(epoch):
             seen = self._runtime.look()
+            if unknown := seen.routing.unknown:
+                raise Refused(f"nothing is forgotten while HAProxy does what is not ours: {unknown}")
             serving = seen.led("production")[0]
             kept = {e: set(t) for e, t in seen.targets.items() if e in serving or e in wanted.targets}
             for environment in kept:
@@ -170,7 +172,8 @@ class HAProxy:
                 if id == server.ids[0]:
                     commands.append(f"enable health {id}")
                 commands.append(f"set server {id} state ready")
-        if environment not in seen.led("production")[0]:
+        shares, trouble = seen.led("production")
+        if environment not in shares and not trouble:
             commands += _taking_out(s for s in there.values() if not s.leaving and s.target not in targets)
         return commands
 

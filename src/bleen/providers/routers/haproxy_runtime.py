@@ -136,6 +136,8 @@ class Seen(NamedTuple):
                 shares[there.pop()] = share
             else:
                 trouble.append(f"{listener} is led to {berth}, where {' and '.join(sorted(map(str, there))) or 'nobody'} is")
+        if not trouble and shares and (given := sum(shares.values())) != 100:
+            trouble.append(f"{100 - given} % of {listener} are led to nobody")
         return shares, trouble
 
     @property

@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
             try:
                 now = partial(_shut_now, opened, name, args)
                 if name != _aside(args):
-                    with _asking():
+                    with _asking(name):
                         home = opened.home(name)
                     shut = opened.schema.contract(name, args.because or "", home, now)
                 else:
@@ -69,7 +69,7 @@ def run(args: Namespace) -> int:
                 if not done:
                     raise
                 opened.noted(*done)
-                raise UserError(f"{error}\n{', '.join(done)}: contracted before it") from None
+                raise UserError(f"{error}\ncontracted before {name}: {', '.join(done)}") from None
             if shut:
                 break
             done.append(name)
@@ -124,7 +124,7 @@ def _wanted(args: Namespace, pending: list[Pending], around: Around) -> list[str
 
 def _shut_now(opened: migrating.Opened, name: str, args: Namespace) -> list[str]:
     """As it is by now: much may have happened while a person was asked."""
-    with _asking():
+    with _asking(name):
         pending = opened.pending(_aside(args))
     return [why for each in pending if each.migration == name for why in _shut(each, args, opened.service)]
 
@@ -134,11 +134,11 @@ class _Unasked(UserError):
 
 
 @contextmanager
-def _asking() -> Iterator[None]:
+def _asking(name: str) -> Iterator[None]:
     try:
         yield
     except (PortError, UserError) as error:
-        raise _Unasked(str(error)) from None
+        raise _Unasked(f"{name} was not begun, and stays pending: {error}") from None
 
 
 def _shut(pending: Pending, args: Namespace, service: str) -> list[str]:
