@@ -215,7 +215,9 @@ def test_what_the_old_version_writes_behind_a_backfill_without_a_pair_is_foretol
         migration = parse("0007_tel", {**files, "contract.sql": "ALTER TABLE acc DROP COLUMN phone;"}, "")
         schema = Schema(server)
         (said,) = [each for each in Foresight(schema).risks(migration) if "backfill makes" in each]
-        assert said.startswith("0007_tel: contract.sql drops phone of acc, of which backfill makes tel, and nothing follows: unless each version writes both")
+        assert said.startswith(
+            "0007_tel: contract.sql takes phone away, by which the backfill makes tel of acc, and nothing follows: unless each version writes both"
+        )
         assert 'old = ["phone"], new = ["tel"]' in said
         schema.expand([migration], "shop", 2, {}, {})
         (pending,) = schema.pending(Around("shop", ()))
@@ -240,6 +242,58 @@ def test_what_the_old_version_writes_behind_a_backfill_without_a_pair_is_foretol
         assert any("look at those rows, and write tel of them, before" in each for each in Foresight(schema).losing(migration))
         schema.contract("0007_tel")
         assert [*server.columns("acc")] == ["id", "tel"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_backfill_that_looks_for_rows_by_what_the_contract_takes_away_is_followed_too(request: pytest.FixtureRequest, dialect: str) -> None:
+    """The gate is shut while rows diverge: late, promoted and demoted by the old version behind the backfill."""
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, status int)")
+        server.rows("INSERT INTO acc VALUES (1, 0), (2, 2), (3, 0)")
+        files = {"expand.sql": "ALTER TABLE acc ADD COLUMN admin int NOT NULL DEFAULT 0;", "backfill.sql": "UPDATE acc SET admin = 1 WHERE status = 2;"}
+        migration = parse("0007_admin", {**files, "contract.sql": "ALTER TABLE acc DROP COLUMN status;"}, "")
+        schema = Schema(server)
+        assert any("takes status away, by which the backfill makes admin of acc" in each for each in Foresight(schema).risks(migration))
+        schema.expand([migration], "shop", 2, {}, {})
+        (pending,) = schema.pending(Around("shop", ()))
+        assert pending.obstacles == ()
+        server.rows("INSERT INTO acc (id, status) VALUES (4, 2)")
+        server.rows("UPDATE acc SET status = 2 WHERE id = 1")
+        server.rows("UPDATE acc SET status = 0 WHERE id = 2")
+        (pending,) = schema.pending(Around("shop", ()))
+        assert [each.why.partition(",")[0] for each in pending.obstacles] == [
+            "2 rows of acc have nothing in admin of what status says",
+            "1 rows of acc have something else in admin than status says",
+        ]
+        schema.backfill("0007_admin")
+        server.rows("UPDATE acc SET admin = 0 WHERE id = 2")
+        (pending,) = schema.pending(Around("shop", ()))
+        assert pending.obstacles == ()
+        assert server.rows("SELECT id, admin FROM acc ORDER BY id") == [(1, 1), (2, 0), (3, 0), (4, 1)]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_backfill_of_an_earlier_migration_or_from_another_table_is_followed_until_what_it_reads_goes(request: pytest.FixtureRequest, dialect: str) -> None:
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, status int)")
+        server.rows("CREATE TABLE logs (id int PRIMARY KEY, acc int, msg varchar(20))")
+        server.rows("INSERT INTO acc VALUES (1, 1), (2, 2)")
+        server.rows("INSERT INTO logs VALUES (1, 1, 'one')")
+        last = "(SELECT max(l.msg) FROM logs l WHERE l.acc = acc.id)"
+        release = [
+            parse("1_on", {"expand.sql": "ALTER TABLE acc ADD COLUMN state varchar(9);", "backfill.sql": "UPDATE acc SET state = 'on' WHERE status = 1;"}, ""),
+            parse("2_off", {"backfill.sql": "UPDATE acc SET state = 'off' WHERE status = 2;", "contract.sql": "ALTER TABLE acc DROP COLUMN status;"}, ""),
+            parse("3_msg", {"expand.sql": "ALTER TABLE acc ADD COLUMN msg varchar(20);", "backfill.sql": f"UPDATE acc SET msg = {last};"}, ""),
+            parse("4_logs", {"expand.sql": "SELECT 1;", "contract.sql": "DROP TABLE logs;"}, ""),
+        ]
+        schema = Schema(server)
+        schema.expand(release, "shop", 2, {}, {})
+        assert next(each.obstacles for each in schema.pending(Around("shop", ()))) == ()
+        server.rows("INSERT INTO acc (id, status) VALUES (3, 1)")
+        server.rows("INSERT INTO logs VALUES (2, 3, 'late')")
+        said = {each.migration: [o.why.partition(":")[0] for o in each.obstacles] for each in schema.pending(Around("shop", ()))}
+        assert "1 rows of acc have nothing in state of what status says, which goes with the contract" in said["2_off"]
+        assert "1 rows of acc have nothing in msg of what logs says, which goes with the contract" in said["4_logs"]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -6,7 +6,7 @@ from bleen.database import reverting
 from bleen.database.migration import Backfill, Migration, Pair, speaks_of
 from bleen.database.server import Server
 from bleen.database.statements import Place, Statement, Unreadable, bare
-from bleen.database.things import called
+from bleen.database.things import called, taken_among
 from bleen.errors import Refused
 
 _QUOTES = str.maketrans("", "", '"`')
@@ -50,14 +50,18 @@ def dropped(server: Server, migration: Migration, table: str, names: Sequence[st
         return []
 
 
-def unkept(server: Server, migration: Migration) -> tuple[Backfill, list[str]] | None:
-    """What is filled from columns that contract drops, and that no pair keeps in step with them; and those columns. What the version that serves writes of
-    them behind the backfill goes with them.
+def unkept(server: Server, filling: Migration, migration: Migration) -> tuple[Backfill, list[str]] | None:
+    """What one migration fills by what the contract of another, or its own, takes away, and that no pair keeps in step with that: by columns, of its table or
+    of others, or by tables; and which those are. What the version that serves writes of them behind the backfill goes with them.
     """
-    if (filled := unpaired(server, migration)) is None:
+    if (filled := unpaired(server, filling._replace(pairs=(*filling.pairs, *migration.pairs)))) is None:
         return None
-    read = [name for name in server.columns(filled.table) if any(speaks_of(expression, name) for expression in filled.set.values())]
-    gone = dropped(server, migration, filled.table, read)
+    said = "\n".join([*filled.set.values(), filled.where])
+    gone = dropped(server, migration, filled.table, [name for name in server.columns(filled.table) if speaks_of(said, name)])
+    for statement in statements(server, migration, "contract") if gone or "SELECT" in said.upper() else ():
+        for thing in sorted(taken_among(statement.text, server.dialect)):
+            elsewhere = thing.kind in ("TABLE", "COLUMN") and bare_name(filled.table) not in thing.names
+            gone += [thing.names[-1]] if elsewhere and all(speaks_of(said, name) for name in thing.names) else []
     return (filled, gone) if gone else None
 
 

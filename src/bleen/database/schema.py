@@ -231,15 +231,19 @@ class Schema:
 
     def _behind(self, entry: Entry) -> list[Obstacle]:
         """Rows that the old version may have written behind the backfill of columns that no pair keeps in step: what they say goes with the old ones."""
-        if self._retracing.unshared(entry) or not (found := parts.unkept(self.server, entry.migration)):
-            return []
-        fill, gone = found
-        unwritten, other = backfill.behind(self.server, entry.migration, fill)
-        rows, new, old = f"rows of {parts.plain(fill.table)}", ", ".join(fill.set), ", ".join(gone)
-        empty = f"{unwritten} {rows} have nothing in {new} of what {old} says, which goes with the contract: `bleen migrate backfill {entry.name}` fills them"
-        whose = f"the new version wrote {new}, or the old one {old} behind the backfill: nobody but you knows"
-        differs = f"{other} {rows} have something else in {new} than {old} says, which goes with the contract: {whose}"
-        return [Obstacle(why, True, gone[0]) for count, why in ((unwritten, empty), (other, differs)) if count]  # another's reason is none for these
+        found = []
+        for filling in () if self._retracing.unshared(entry) else (entry.migration, *self.beside(entry.name)):
+            if not (unkept := parts.unkept(self.server, filling, entry.migration)):
+                continue
+            fill, gone = unkept
+            unwritten, other = backfill.behind(self.server, filling, fill, gone)
+            rows, new, old = f"rows of {parts.plain(fill.table)}", ", ".join(fill.set), ", ".join(gone)
+            way = f"`bleen migrate backfill {filling.name}` fills them"
+            empty = f"{unwritten} {rows} have nothing in {new} of what {old} says, which goes with the contract: {way}"
+            whose = f"the new version wrote {new}, or the old one {old} behind the backfill: nobody but you knows"
+            differs = f"{other} {rows} have something else in {new} than {old} says, which goes with the contract: {whose}"
+            found += [Obstacle(why, True, gone[0]) for count, why in ((unwritten, empty), (other, differs)) if count]  # another's reason is none for these
+        return found
 
     def _losing(self, migration: Migration) -> list[Obstacle]:
         """What would fail without the triggers of a contract that is set aside, which keeps its old columns."""

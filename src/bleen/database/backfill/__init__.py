@@ -11,7 +11,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
@@ -287,13 +287,25 @@ def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estima
     return rows.estimate(GUESS * migration.pace.duty)
 
 
-def behind(server: Server, migration: Migration, backfill: Backfill) -> tuple[int, int]:
-    """How many rows it would fill that nobody has written since the expand, and how many that somebody has, whatever pairs there are; counted row by row.
-    Raises Refused if they cannot be.
+def behind(server: Server, migration: Migration, backfill: Backfill, gone: Collection[str]) -> tuple[int, int]:
+    """How many rows it would fill that nobody has written since the expand, and how many that somebody has, whatever pairs there are; those included that it
+    has filled, and whose WHERE does not hold any more, where that is about what is ``gone`` soon. Counted row by row. Raises Refused if they cannot be.
     """
     alone = migration._replace(pairs=())
     unwritten, wanting = (_rows(server, alone, backfill, late).left()[0] for late in (True, False))
-    return unwritten, max(wanting - unwritten, 0)
+    where, stale = backfill.where, 0
+    if any(speaks_of(where, name) for name in gone) and not any(speaks_of(where, name) for name in backfill.set):
+        stale = _rows(server, alone, backfill._replace(set=_emptied(server, backfill), where="")).left()[0]
+    return unwritten, max(wanting - unwritten, 0) + stale
+
+
+def _emptied(server: Server, backfill: Backfill) -> dict[str, str]:
+    """Gives its columns back what they have by themselves, where WHERE does not hold and they are as the backfill makes them."""
+    known, found = server.columns(backfill.table), {}
+    for name, made in backfill.set.items():
+        now, plain = server.quoted(name), (known[name].default if name in known else "") or "NULL"
+        found[name] = f"CASE WHEN ({backfill.where}\n) THEN {now} WHEN {now} = ({made}\n) THEN {plain} ELSE {now} END"
+    return found
 
 
 def told(server: Server, migration: Migration, table: str, made: Mapping[str, str]) -> int:

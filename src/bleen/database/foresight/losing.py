@@ -81,20 +81,26 @@ def emptying(it: Prospect) -> Iterator[str]:
 
 def behind(it: Prospect) -> Iterator[str]:
     """What one version writes and the other does not see, where a backfill makes new columns of old ones and no pair follows."""
-    if not (found := parts.unkept(it.server, it.migration)):
-        return
-    fill, gone = found
-    old, new = ", ".join(gone), ", ".join(fill.set)
-    way = f"a [[sync]] in migration.toml keeps them in step: old = {json.dumps(gone)}, new = {json.dumps([*fill.set])}, with forward and backward"
-    if it.ledger.entry(it.migration.name):
-        way = f"look at those rows, and write {new} of them, before"
-    lost = "unless each version writes both, what the old one writes behind the backfill is lost, and after a rollback what the new one wrote is unseen"
-    yield f"contract.sql drops {old} of {parts.plain(fill.table)}, of which backfill makes {new}, and nothing follows: {lost}; {way}"
+    for filling in (it.migration, *it.beside):
+        if not (found := parts.unkept(it.server, filling, it.migration)):
+            continue
+        fill, gone = found
+        old, new, table = ", ".join(gone), ", ".join(fill.set), parts.plain(fill.table)
+        if {*gone} <= {*it.server.columns(fill.table)}:
+            way = f"a [[sync]] in migration.toml keeps them in step: old = {json.dumps(gone)}, new = {json.dumps([*fill.set])}, with forward and backward"
+        else:
+            way = (
+                "no [[sync]] goes across tables: let the new version write both, and contract once no old version runs and a last backfill has filled the rest"
+            )
+        if it.ledger.entry(it.migration.name):
+            way = f"look at those rows, and write {new} of them, before"
+        lost = "unless each version writes both, what the old one writes behind the backfill is lost, and after a rollback what the new one wrote is unseen"
+        yield f"contract.sql takes {old} away, by which the backfill makes {new} of {table}, and nothing follows: {lost}; {way}"
 
 
 def unfilled(it: Prospect) -> Iterator[str]:
     """New columns that a backfill fills, and nothing else: rows that the version which serves writes behind it have nothing there."""
-    if parts.unkept(it.server, it.migration) or (filled := parts.unpaired(it.server, it.migration)) is None:
+    if parts.unkept(it.server, it.migration, it.migration) or (filled := parts.unpaired(it.server, it.migration)) is None:
         return  # what it is made of goes: see ``behind``
     expand, known = it.coming, it.server.columns(filled.table)
     if not known or expand is None or _TRIGGER.search(expand):
