@@ -264,7 +264,7 @@ def test_a_role_whose_triggers_could_not_do_what_they_are_for_is_refused_before_
     """The migrating role needs ownership and nothing more. A trigger does what its definer may, and else fails the write of whoever fires it."""
     grant, why = (text.format(db=maria_base.name) for text in ROLES[case])
     with maria_base.connect() as admin:
-        admin.run(USERS, "CREATE OR REPLACE USER few", f"GRANT CREATE, DROP, ALTER, INDEX, TRIGGER ON {maria_base.name}.* TO few", grant)
+        admin.run(USERS, "DROP USER IF EXISTS few", "CREATE USER few", f"GRANT CREATE, DROP, ALTER, INDEX, TRIGGER ON {maria_base.name}.* TO few", grant)
     said = refused(maria_base._replace(user="few"))
     assert why in said
     assert bool(why) == bool(said)

@@ -2760,3 +2760,26 @@ def test_a_column_whose_default_comes_behind_it_is_filled_in_every_row(users: Ba
     schema.expand([parse("0008_state", files, "0008_state")], "shop", 2, {"blue-1": frozenset(), "green-2": frozenset({"0008_state"})})
     schema.server.close()
     assert rows(users, "SELECT DISTINCT status, state FROM users ORDER BY 1") == [(0, "new"), (1, "active"), (2, "gone")]
+
+
+def test_an_index_that_a_contract_has_half_dropped_is_half_contracted_and_no_way_leads_back(users: Base) -> None:
+    """Any failure leaves a state from which it goes on, and says so: a unique index on its way out holds the old version's rows no longer."""
+    rows(users, "CREATE UNIQUE INDEX by_name ON users (first_name)")
+    quick = {"migration.toml": "[locks]\nconcurrently = 1.0\n"}
+    dropping = parse("0008_index", {"expand.sql": "SELECT 1;", "contract.sql": "DROP INDEX CONCURRENTLY by_name;", **quick}, "0008_index")
+    schema = Schema(users.open())
+    schema.expand([dropping], "shop", 2, {"green-2": frozenset({"0008_index"})})
+    with users.connect() as reader:
+        reader.autocommit = False
+        reader.execute("SELECT count(*) FROM users")
+        with pytest.raises(Refused, match=r"took longer than 1 s .* part of the old shape may be gone already: `bleen migrate contract 0008_index` goes on"):
+            schema.contract("0008_index")
+        reader.rollback()
+    assert rows(users, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_name'::regclass") == [(False,)]
+    assert [entry.state for entry in schema.ledger.entries()] == [State.CONTRACTING]
+    assert "0008_index" in schema.outdated(frozenset())
+    with pytest.raises(Refused, match="half contracted"):
+        schema.revert("0008_index")
+    schema.contract("0008_index")
+    schema.server.close()
+    assert rows(users, "SELECT to_regclass('by_name')") == [(None,)]

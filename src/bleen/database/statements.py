@@ -1,5 +1,7 @@
 """SQL text as statements that know where they stand in their file."""
 
+import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -55,8 +57,15 @@ def in_a_line(text: str) -> str:
 
 def place(text: str, offset: int) -> Place:
     """Line and column of a character of ``text``."""
-    begin = text.rfind("\n", 0, offset) + 1
-    return Place(text.count("\n", 0, offset) + 1, offset - begin + 1)
+    lines = _lines(text)
+    line = bisect_right(lines, offset)
+    return Place(line, offset - lines[line - 1] + 1)
+
+
+@lru_cache(maxsize=4)
+def _lines(text: str) -> list[int]:
+    """Where each line begins: a file may have a hundred thousand statements."""
+    return [0, *(match.end() for match in re.finditer("\n", text))]
 
 
 def split(text: str, dialect: Dialect = "postgres") -> list[Statement]:

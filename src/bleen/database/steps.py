@@ -210,7 +210,7 @@ class Steps:
         sight = self._server.sight(statement)
         seen = step.memo.get("seen", "") if step and not step.done else sight
         self._mark(migration, (part, number), False, statement.text, {"seen": seen})
-        if sight == seen and (left := self._still(migration, part, statement)):
+        if sight in (seen, "") and (left := self._still(migration, part, statement)):
             try:
                 self._server.concurrently(left, migration.locks, self._told, again=step is not None)
             except Missing as error:

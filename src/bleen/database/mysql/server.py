@@ -34,7 +34,9 @@ GONE_WITHIN = 3
 GREETS = 20.0
 """Seconds that each word of the server's may take until the connection is made: it may look up who comes, where it is let (``skip_name_resolve``)."""
 _IDLE = 10
-"""Seconds for which a transaction of ours may stand still, locks and all, where the server knows such a limit (MariaDB)."""
+"""Seconds for which a transaction of ours may stand still, locks and all."""
+_STAYS = 28_800
+"""Seconds for which a connection of ours may, that holds nothing but the right to be alone: a backfill may wait for hours."""
 
 _CONTENDED = frozenset([1205, 1213, 3572, 1020])
 _TOO_LONG = frozenset([1317, 1969, 3024])
@@ -148,16 +150,29 @@ class MySQL:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with _mapped():
+        with self._not_idle(), _mapped():
             self._connection.begin()
+            try:
+                yield
+            except BaseException:
+                if self.connected:
+                    self._roll_back()
+                raise
+            self._connection.commit()
+
+    @contextmanager
+    def _not_idle(self) -> Iterator[None]:
+        """MySQL knows no limit for a transaction that stands still, as one whose connection was lost on the way: there, it is that of any connection."""
+        if self.mariadb:
+            yield
+            return
+        self.rows(f"SET wait_timeout = {_IDLE}")
         try:
             yield
-        except BaseException:
+        finally:
             if self.connected:
-                self._roll_back()
-            raise
-        with _mapped():
-            self._connection.commit()
+                with suppress(Unavailable):  # what was raised matters more
+                    self.rows(f"SET wait_timeout = {_STAYS}")
 
     def _roll_back(self) -> None:
         """What was raised matters more than a connection that is lost meanwhile: the server rolls back what its client leaves."""
@@ -402,7 +417,7 @@ class MySQL:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@GLOBAL.sql_mode")
                 modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL | _NO_ZERO]
-                cursor.execute("SET sql_mode = %s, innodb_lock_wait_timeout = 1, wait_timeout = 28800", [",".join(modes)])
+                cursor.execute("SET sql_mode = %s, innodb_lock_wait_timeout = 1, wait_timeout = %s", [",".join(modes), _STAYS])
             connection.patiently()
             return connection
 

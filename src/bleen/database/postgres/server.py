@@ -254,9 +254,14 @@ class Postgres:
         return node_of(statement)[1] == "variable_set_stmt"
 
     def sight(self, statement: Statement) -> str:
-        """The valid index that has the name of the one to be built, whoever made it; what is there of that which is to be dropped."""
+        """The valid index that has the name of the one to be built, whoever made it; what is there of that which is to be dropped; empty for one that is
+        half dropped: it serves no query any more, and a unique one holds nobody.
+        """
         node, name = node_of(statement)
         if name == "drop_stmt":
+            half = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT (indisvalid AND indislive))"
+            if any(self.rows(half, [each])[0][0] for each in dropped(node)):
+                return ""
             return f"there: {', '.join(each for each in dropped(node) if self._there(each))}"
         if name != "index_stmt" or not node.idxname:
             return ""
