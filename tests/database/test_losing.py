@@ -87,6 +87,23 @@ def test_what_the_migration_says_of_the_new_column_or_drops_by_name_is_not_told(
     assert [name in each for name, each in zip(told, said, strict=True)] == [True] * len(told)
 
 
+@pytest.mark.parametrize(
+    ("contract", "told"),
+    [
+        ("ALTER TABLE acc DROP COLUMN login;", ["acc_tenant_login_key", "by_login"]),
+        ("ALTER TABLE acc DROP COLUMN login, DROP COLUMN tenant;", []),
+        ("ALTER TABLE acc DROP CONSTRAINT acc_tenant_login_key; ALTER TABLE acc DROP COLUMN login;", ["by_login"]),
+        ("ALTER TABLE acc DROP COLUMN id;", []),
+    ],
+)
+def test_what_holds_other_columns_too_and_goes_with_one_that_is_dropped_is_told(base: Base, contract: str, told: list[str]) -> None:
+    """PostgreSQL drops a UNIQUE of several columns with any of them, without a word."""
+    with base.connect() as db:
+        db.execute(POSTGRES)
+    said = [each for each in Foresight(Schema(base.open())).risks(parse("0007_gone", {"contract.sql": contract}, "")) if "and with it" in each]
+    assert [name in each for name, each in zip(told, said, strict=True)] == [True] * len(told)
+
+
 def test_what_a_later_migration_of_the_same_release_says_of_the_new_column_is_not_asked_for(base: Base) -> None:
     with base.connect() as db:
         db.execute(POSTGRES)

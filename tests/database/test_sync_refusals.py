@@ -343,6 +343,7 @@ FUNCTIONS = (
         ("volatile(a)", "calls volatile(), which may give another value every time"),
         ("stable(a)", "calls stable(), which may give another value every time"),
         ("hidden(a)", "GRANT EXECUTE ON FUNCTION hidden TO PUBLIC"),
+        ("left(a, length(a))", ""),
         ("away(a)", "calls away(), which there is not; name it with its schema"),
         ("max(a)", "which is for many rows"),
         ("count(*)::text", "has an aggregate or a window"),

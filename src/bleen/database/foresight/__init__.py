@@ -41,6 +41,7 @@ _RISKS: tuple[_Question, ...] = (
     pairs.imposing,
     pairs.demanding,
     losing.unruled,
+    losing.widowed,
     losing.emptying,
     losing.behind,
     losing.unfilled,

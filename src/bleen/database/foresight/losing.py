@@ -10,6 +10,7 @@ from bleen.database.foresight.pairs import defaults
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Pair, speaks_of
 from bleen.database.statements import bare
+from bleen.database.things import taken_in_words
 from bleen.database.wording import Wording, wording
 from bleen.errors import Refused
 
@@ -50,6 +51,26 @@ def unruled(it: Prospect) -> Iterator[str]:
                 what = " ".join(word for word in (each.kind, each.name, each.body) if word)
                 yield f"contract.sql drops {', '.join(taken)} of {pair.table}, and with it {what}; {_again(it, pair, each)}"
         yield from _loosened(it, pair, gone, "\n".join(given))
+
+
+def widowed(it: Prospect) -> Iterator[str]:
+    """What holds several columns together, and goes with one of them that contract drops, without a word of PostgreSQL's; MySQL and SQLite refuse that. Of the
+    columns of pairs ``unruled`` tells.
+    """
+    if it.server.dialect != "postgres":
+        return
+    contract = it.statements("contract")
+    knowing = {thing.names[-1].lower() for statement in contract for thing in it.server.takes(statement) if thing.kind in ("INDEX", "CONSTRAINT")}
+    altered = [thing.names[0] for statement in contract for thing in sorted(taken_in_words(statement.text, "postgres")) if thing.kind == "COLUMN"]
+    for table in dict.fromkeys(altered):
+        gone = parts.dropped(it.server, it.migration, table, [*it.server.columns(table)])
+        paired = {name for pair in it.migration.pairs for name in pair.old}
+        for each in it.server.catalogue.going([table]):
+            taken, stay = [name for name in each.columns if name in gone], [name for name in each.columns if name not in gone]
+            if taken and stay and each.name.lower() not in knowing and not paired.intersection(taken):
+                what = f"{each.kind} {each.name} {each.body}".rstrip()
+                way = f"if {', '.join(stay)} should be held by one without it, let expand.sql make that; else drop this one by name before"
+                yield f"contract.sql drops {', '.join(taken)} of {parts.plain(table)}, and with it {what}: {way}"
 
 
 def emptying(it: Prospect) -> Iterator[str]:

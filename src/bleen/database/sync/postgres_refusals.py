@@ -19,9 +19,12 @@ from bleen.database.sync.reach import exceeding
 from bleen.database.sync.reasons import missing, undecided
 from bleen.errors import Refused
 
+_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
+"""A name that needs no quotes, if it is no word of SQL."""
 _STEADY = frozenset(
     "array_to_json array_to_string concat concat_ws date_part date_trunc extract format json_build_array json_build_object jsonb_build_array"
-    " jsonb_build_object make_timestamptz quote_literal quote_nullable row_to_json timezone to_char to_date to_json to_jsonb to_number to_timestamp".split()
+    " jsonb_build_object length make_timestamptz quote_literal quote_nullable row_to_json timezone to_char to_date to_json to_jsonb to_number"
+    " to_timestamp".split()
 )
 """STABLE functions of PostgreSQL that depend on nothing but what they are given and settings that the trigger pins."""
 
@@ -240,7 +243,8 @@ def _function(server: Server, name: Sequence[str], coming: str | None) -> str:
         if volatile == "v" or (volatile == "s" and not (builtin and name[-1] in _STEADY)):
             return f"calls {shown}(), which may give another value every time: a row would never be in step; mark it IMMUTABLE if it is, or use a constant"
         if not granted:
-            return f"calls {shown}(), which not every role may: GRANT EXECUTE ON FUNCTION {shown} TO PUBLIC, as whoever writes the table calls it"
+            said = ".".join(each if _PLAIN.fullmatch(each) else server.quoted(each) for each in name)
+            return f"calls {shown}(), which not every role may: GRANT EXECUTE ON FUNCTION {said} TO PUBLIC, as whoever writes the table calls it"
     return ""
 
 
