@@ -532,6 +532,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "replaces": [
         ("expand", "CREATE FUNCTION full_name(u int, sep text DEFAULT ' ') RETURNS text LANGUAGE sql AS 'SELECT 1'"),
         ("expand", "ALTER VIEW v SET (security_invoker = on)"),
+        ("expand", "ALTER TABLE v SET (security_invoker = true)"),
+        ("expand", "ALTER TABLE v RESET (check_option)"),
         ("expand", "ALTER VIEW v RESET (security_barrier)"),
         ("expand", "CREATE OR REPLACE VIEW v AS SELECT 1 AS a"),
         ("expand", "CREATE OR REPLACE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'"),

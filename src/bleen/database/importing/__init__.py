@@ -338,15 +338,20 @@ def _by_pairs(fill: Placed, own: Sequence[_Pair]) -> bool:
 
 
 def _pairs(fill: Placed, placed: Sequence[Placed], dialect: Dialect) -> list[_Pair]:
-    """The pairs of an UPDATE: new columns and the old ones that they are made from, one of which is dropped; those that share an old one are one pair."""
+    """The pairs of an UPDATE: new columns and the old ones that they are made from, one of which is dropped; those that share an old one are one pair. Where
+    the file adds columns, no other one is new: the version that serves reads and writes it, and a trigger would write over that.
+    """
     told = fill.part.fill
     assert told is not None, "it is a backfill"
     gone = {name[-1] for each in placed if each.part.phase == "contract" for name in each.part.drops if name[:-1] == ("column", *told.names)}
     if ("table", *told.names) in (name for each in placed for name in each.part.drops) or told.given is None:
         return []
+    added = {name[-1] for each in placed for name in each.part.makes if name[:-1] == ("column", *told.names)}
     pairs: list[_Pair] = []
     for column, assigned in told.set.items():
         if assigned.beyond or column in assigned.reads or not gone & set(assigned.reads):
+            continue
+        if added and (column not in added or added & set(assigned.reads)):
             continue
         if told.given and (told.given.keys() - set(assigned.reads) or _has_default(("column", *told.names, column), placed)):
             continue  # in the rows left out, it is not NULL

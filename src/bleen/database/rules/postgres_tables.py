@@ -47,13 +47,18 @@ def alter_table(look: Look, statement: Message) -> Iterator[Finding]:
     yield from _with_the_rest(look, statement, list(_parts(look, statement, what, name)))
 
 
+_OF_VIEWS = frozenset(["check_option", "security_barrier", "security_invoker"])
+"""Options that only a view has (PostgreSQL manual, "CREATE VIEW"); ALTER TABLE takes a view's name, too."""
+
+
 def _parts(look: Look, statement: Message, what: str, name: tuple[str, ...]) -> Iterator[tuple[Message, list[Finding]]]:
     """What is found in each subcommand, in the order in which they are carried out."""
     free = made.is_free(look, name) or (what in ("OBJECT_VIEW", "OBJECT_FOREIGN_TABLE") and look.known.made(made.NAME, *name))
     for node, at in sorted(zip(statement.cmds, look.parts(), strict=False), key=lambda part: _turn(statement, part[0].alter_table_cmd)):
         command = node.alter_table_cmd
         subtype = pb.AlterTableType.Name(command.subtype)
-        if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions") and what in ("OBJECT_VIEW", "OBJECT_MATVIEW"):
+        options = getattr(command, "def").list.items if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions") else ()
+        if options and (what in ("OBJECT_VIEW", "OBJECT_MATVIEW") or any(each.def_elem.defname in _OF_VIEWS for each in options)):
             yield command, list(_view_options(look, name, at))
         else:
             yield command, [] if subtype in MOMENT else list(_part(look, statement, command, at, free))
