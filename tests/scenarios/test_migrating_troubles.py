@@ -181,6 +181,22 @@ def test_a_warm_old_environment_holds_the_gate_and_status_says_so(registry: Regi
     assert any(f"its version does not ship {NAME}" in why and why.startswith("blue-1 (1.0)") for why in pending["waits"])
 
 
+def test_while_the_service_is_down_the_schema_is_told_and_contracted_once_nothing_needs_the_old_shape(registry: Registry) -> None:
+    """The ledger table in the database is the truth about the schema; the gate is shut while an environment exists that does not ship the migration."""
+    registry.put("1.1", "new", {NAME: people.FULL_NAME})
+    registry.bleen("deploy", "1.1")
+    registry.bleen("down", "--yes")
+    assert f"{NAME}: contract pending" in registry.bleen("migrate", "status").out
+    assert "its gate is shut" in registry.bleen("migrate", "contract", "--yes", code=1).out, "1.0 comes up again, and the window is open"
+    registry.bleen("up")
+    registry.bleen("retire")
+    registry.bleen("wait", "--until", "completed")
+    registry.bleen("down", "--yes")
+    assert f"contracted: {NAME}" in registry.bleen("migrate", "contract", "--yes").out
+    registry.bleen("up")
+    assert registry.status()["active"]["version"] == "1.1"
+
+
 def test_pending_contracts_survive_releases_and_a_failure_which_is_told_and_run_in_order(registry: Registry, base: Base) -> None:
     """`bleen migrate contract` does it later, releases later too, in order."""
     note = {"expand.sql": "ALTER TABLE people ADD COLUMN note text;\n", "contract.sql": "ALTER TABLE people DROP COLUMN visits;\n"}

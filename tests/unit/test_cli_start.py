@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bleen import cli
 from bleen.cli import main
 
 HEAVY = {"pydantic", "httpx", "rich", "ruamel", "yaml", "asyncio", "dataclasses", "http.client", "urllib.request", "ssl", "email", "psutil", "shtab"}
@@ -40,6 +41,7 @@ def test_a_rollback_loads_nothing_heavy_even_if_it_has_to_drive_everything_itsel
 def test_no_command_looks_for_garbage_in_what_it_has_loaded_neither_meanwhile_nor_at_its_end() -> None:
     program = """
 import atexit, gc
+from bleen import cli
 from bleen.cli import main
 looks = lambda: sum(each["collections"] for each in gc.get_stats())
 before = looks()
@@ -108,8 +110,20 @@ def test_ctrl_c_while_a_verb_is_loaded_is_no_bug(monkeypatch: pytest.MonkeyPatch
     assert main(["deploy", "1.0"]) == 130
 
 
+@pytest.mark.parametrize(("words", "said"), [("expand 1.1", "how far it came"), ("contract --yes", "how far it came"), ("lint a.sql", "")])
+def test_ctrl_c_while_the_schema_changes_says_where_to_look(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, said: str) -> None:
+    def pressed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", pressed)
+    assert main(["migrate", *words.split()]) == 130
+    assert bool(said) == bool(told := capsys.readouterr().err)
+    assert said in told
+
+
 PRESSED = """
 import importlib, os, signal
+from bleen import cli
 from bleen.cli import main
 def loads(name):
     try:

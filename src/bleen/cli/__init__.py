@@ -68,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         from bleen.cli import exits
 
+        if words[:1] == ["migrate"] and {"expand", "backfill", "contract", "revert"}.intersection(words):
+            print("bleen: broken off; `bleen migrate status` says how far it came", file=sys.stderr)
         return exits.INTERRUPTED
     from bleen.cli import exits
 
