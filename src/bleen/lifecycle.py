@@ -196,7 +196,7 @@ class Service(NamedTuple):
     up: bool = False
     """Whether it should be listening."""
     confirmed: Routing = Routing()
-    """What the router was last seen to do at our behest."""
+    """What the router should do: what it was last seen to do as told, or what a person accepted by `close`. Drift is measured by it."""
     pending: tuple[Due, ...] = ()
     """Contracts that wait for their gate."""
 
@@ -205,6 +205,15 @@ class Service(NamedTuple):
         """The environment that has most of the traffic."""
         shares = self.confirmed.shares
         return max(shares, key=lambda e: (shares[e], e.release)) if shares else None
+
+
+def drifted(service: Service, newest: Release | None, routing: Routing) -> bool:
+    """Whether the router does what we neither confirmed nor intend."""
+    if routing.preview in routing.serving:
+        return True
+    if routing.same_production(service.confirmed):
+        return False
+    return bool(routing.strange) or newest is None or newest.shares != routing.led
 
 
 def after(release: Release, outcome: Done | Failed, now: float, wall: float) -> tuple[Release, Event]:

@@ -35,7 +35,7 @@ class Environment(NamedTuple):
 
 
 def apart_from(service: str) -> str:
-    """What stands among the migrations that a version ships where it need ship none of another service, as it uses nothing that they change."""
+    """A marker among the names of what a version ships: it uses nothing that the migrations of ``service`` change, so it need not ship them."""
     return f"all of {service}"
 
 
@@ -163,7 +163,7 @@ def whereabouts(running: Mapping[Environment, Running]) -> dict[Environment, tup
 
 
 def unseen(routing: Routing, why: str) -> dict[Environment, Running]:
-    """What runs, where the platform cannot say it: what a router knows, as damaged."""
+    """A stand-in for ``Platform.running`` while that fails: every environment that the router knows, marked as damaged."""
     return {environment: Running("", 0, 0, (), damaged=why) for environment in routing.targets}
 
 

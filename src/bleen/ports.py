@@ -1,10 +1,10 @@
 """What the engine asks of the world, and what it may rely on. These docstrings are the specification; ``bleen.testing`` proves a provider against them.
 
-For every port: calls are synchronous, bounded (10 s at the most, usually milliseconds) and may be made from any thread, one at a time. They raise
-``Unavailable``, ``Refused`` or ``Fenced`` (see ``errors``) and nothing else, but for the journal, whose calls name what else they raise. Every effect is
-absolute and idempotent: given twice it equals once, and given again after a crash at any instant it ends where it would have ended. ``epoch`` is the position
-of the service's journal from which the effect was decided: an effect with an epoch smaller than one already seen raises ``Fenced`` and does nothing, and no
-effect is half done when a larger one begins.
+For every port: calls are synchronous, bounded (10 s at the most, usually milliseconds) and may be made from any thread; effects come one at a time, while
+``Platform.health`` and what only asks may be called beside them. They raise ``Unavailable``, ``Refused`` or ``Fenced`` (see ``errors``) and nothing else, but
+for the journal, whose calls name what else they raise. Every effect is absolute and idempotent: given twice it equals once, and given again after a crash at
+any instant it ends where it would have ended. ``epoch`` is the position of the service's journal from which the effect was decided: an effect with an epoch
+smaller than one already seen raises ``Fenced`` and does nothing, and no effect is half done when a larger one begins.
 """
 
 import os
@@ -27,7 +27,9 @@ class Router(Protocol):
     """Moves production traffic between environments. What it says of itself is asked of the data plane, never of our own records."""
 
     def routing(self) -> Routing:
-        """What the router does now, as the running proxy says. What is not ours is told in ``unknown``. Raises Unavailable if the proxy does not answer."""
+        """What the router does now, as the running proxy says. What becomes of production traffic that cannot be said in
+        these words is told in ``unknown``, what else somebody changed in ``amiss``. Raises Unavailable if the proxy does not answer.
+        """
         ...
 
     def prepare(self, wanted: Routing, epoch: int) -> NotYet | None:
@@ -191,8 +193,10 @@ class Migrator(Protocol):
         """
         ...
 
-    def down(self) -> None:
-        """Ends whatever of this is under way, as production ends; nothing under way is success. The next call goes on with it."""
+    def down(self, memo: Memo) -> Memo:
+        """Ends whatever of this is under way, as production ends; nothing under way is success. ``memo`` is that of the call which looks how it goes; the next
+        one goes on with it, with the memo that this returns: what was ended here did not end by itself.
+        """
         ...
 
 

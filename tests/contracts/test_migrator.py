@@ -259,14 +259,14 @@ def test_a_database_that_does_not_let_us_in_any_more_halts_no_release_at_its_end
 def test_nothing_of_it_is_at_work_once_production_has_ended(database: Database) -> None:
     """`down` ends production: neither an expand, nor a contract, nor a count goes on behind it."""
     migrator, _, expand = expanding(database)
-    migrator.down()
+    migrator.down({})
     assert not expand.alive
     database.let_go()
     done(lambda memo: migrator.expand([NEW, OLD], memo))
     for work in (migrator.contract, migrator.account, migrator.tidy):
         begun(partial(work, [NEW]))
         until("it has begun", database.programs)
-        migrator.down()
+        migrator.down({})
         assert not database.programs()
 
 

@@ -210,6 +210,12 @@ class World(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.service.clock.advance(seconds)
 
+    @rule()
+    def drift_that_nobody_can_say(self) -> None:
+        truth = self.service.router.truth()
+        self.service.router.drift(truth._replace(shares={}, unknown="a way of somebody's"))
+        self.drifted = True
+
     @rule(green=st.sampled_from([0, 50, 100]), unknown=st.sampled_from(["", "a rule of somebody's"]))
     def drift(self, green: int, unknown: str) -> None:
         truth, release = self.service.router.truth(), self.service.release

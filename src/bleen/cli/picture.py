@@ -11,7 +11,7 @@ from bleen.cli.access import Access
 from bleen.errors import PortError
 from bleen.host import clock
 from bleen.host.files import READ_ONLY, read_only
-from bleen.lifecycle import BEYOND, REVERSIBLE, TABLE, UNMOVED, Phase, Release, Service, way_back
+from bleen.lifecycle import BEYOND, REVERSIBLE, TABLE, UNMOVED, Phase, Release, Service, drifted, way_back
 from bleen.model import Environment, Health, Routing, Running, unseen
 from bleen.ports import Providers
 
@@ -202,15 +202,6 @@ def _drift(service: Service, newest: Release | None, routing: Routing | None, tr
 def untaken(access: Access, service: Service) -> str:
     """Why the router does not take up what has become of its certificate, empty if it does: users see it only when the one that it has runs out."""
     return wiring.certificate(access.place, service.router).untaken() if service.up and service.router.get("tls") else ""
-
-
-def drifted(service: Service, newest: Release | None, routing: Routing) -> bool:
-    """Whether the router does what we neither confirmed nor intend."""
-    if routing.preview in routing.serving:
-        return True
-    if routing.same_production(service.confirmed):
-        return False
-    return bool(routing.strange) or newest is None or newest.shares != routing.led
 
 
 def words(routing: Routing) -> str:

@@ -16,7 +16,7 @@ from bleen.errors import Unavailable, UserError
 from bleen.host import clock
 from bleen.host.files import write_durably
 from bleen.host.state import Place
-from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Release, ways_on
+from bleen.lifecycle import REVERSIBLE, UNMOVED, Phase, Release, drifted, ways_on
 from bleen.plan import Plan
 
 _STAGED = 3600.0
@@ -182,7 +182,7 @@ def _active(access: Access) -> config.Active | None:
         routing = providers.router.routing()
     except Unavailable as error:
         raise UserError(f"the router of {access.name} does not answer: {error}") from None
-    if picture.drifted(service, newest, routing):
+    if drifted(service, newest, routing):
         raise UserError(f"the router does what bleen neither did nor intends ({picture.words(routing)}); `bleen up --apply` undoes it")
     environment = service.active
     if environment is None:

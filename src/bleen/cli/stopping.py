@@ -8,10 +8,11 @@ from collections.abc import Callable
 from bleen import __version__
 from bleen.cli.access import Access
 from bleen.engine.drive import holder
+from bleen.engine.phases import put_off
 from bleen.errors import Held, UserError
 from bleen.host.launch import end
-from bleen.lifecycle import Phase, Release, Service
-from bleen.model import Memo, NotYet
+from bleen.lifecycle import Service
+from bleen.model import NotYet
 
 _LEAVES = 3.0
 """Seconds in which a verb that drives a service sees that it was taken down."""
@@ -45,33 +46,12 @@ def stop_router(access: Access) -> None:
 def stop_everything(access: Access) -> None:
     """Closes the listener, then ends every environment; `bleen up` starts again what should run, and what was under way."""
     service, newest = hold(access), access.journal.latest(access.name)
-    if newest is not None:
-        _put_off(access, service, newest)
+    if newest is not None and (memo := put_off(newest, access.providers(newest))) != newest.memo:
+        access.journal.commit(newest, newest._replace(memo=memo), None, service)
     stop_router(access)
     service = hold(access)
     platform = access.providers(access.journal.latest(access.name)).platform
     finish(lambda: platform.down(service.epoch))
-
-
-def _put_off(access: Access, service: Service, release: Release) -> None:
-    """Ends a change of the schema, which is gone on with later, and a check that is under way, which is taken again from its beginning."""
-    providers, memo = access.providers(release), release.memo
-    if providers.migrator:
-        providers.migrator.down()
-        memo = _unbegun(memo)
-    if release.phase is Phase.TESTING and providers.check:
-        providers.check.cancel(memo)
-        memo = {}
-    elif release.phase is Phase.EXPANDING and providers.before and "check" in memo:
-        providers.before.cancel(memo["check"])
-        memo = {**memo, "check": {}}
-    if memo != release.memo:
-        access.journal.commit(release, release._replace(memo=memo), None, service)
-
-
-def _unbegun(memo: Memo) -> Memo:
-    """Without what says that a change of the schema is under way, wherever a phase keeps that: it is gone on with, and did not end by itself."""
-    return {name: _unbegun(value) if name == "database" else value for name, value in memo.items() if name != "errand"}
 
 
 def finish(effect: Callable[[], NotYet | None], within: float = math.inf) -> None:

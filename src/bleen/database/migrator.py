@@ -74,10 +74,11 @@ class Migrator:
         begun = self._plan.get("expands", self._plan["migrations"])
         return self._go("tidy", spec, memo, "what the expand left half done to be taken away" if begun else _TOLD)
 
-    def down(self) -> None:
+    def down(self, memo: Memo) -> Memo:
         """See ``ports.Migrator``."""
         for name in _ERRANDS:
             Errand(self._place, name, "", {}).cancel()
+        return {name: value for name, value in memo.items() if name != "errand"}
 
     def _around(self, environments: Sequence[Shipping]) -> Mapping[str, Any]:
         """See ``gate.Around``."""

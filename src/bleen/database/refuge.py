@@ -3,8 +3,8 @@ comes to the database finds it, and it goes with a backup.
 
 On PostgreSQL a large object: no tool lists those, a subscriber gets none, and a pg_dump that has begun does not miss one that goes. Everybody may read it, a
 backup's role too, and only the role that made it may take it away: one that is left there by another role is spent as soon as somebody has looked. On SQLite a
-view, which is no table. On MySQL, where a large object is unknown, and a view wants a privilege of its own of who makes it, and of a mysqldump, a table: it is
-there only as long as the command runs, so that no migration that was written before can name it; emptied, where our role may not drop it.
+view, which is no table. On MySQL it is a table: there are no large objects, and a view would need a privilege more, for mysqldump too. It is there only while
+the command runs, so that no migration that was written before can name it; where our role may not drop it, it is emptied.
 """
 
 import base64

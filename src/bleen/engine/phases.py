@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from bleen.engine.watch import Sight, Watch
 from bleen.errors import Unavailable
 from bleen.lifecycle import Event, Phase, Release, Service, step
-from bleen.model import Done, Due, Environment, Failed, Halt, NotYet, Outcome, Result, Routing, Running, Verdict, unseen
+from bleen.model import Done, Due, Environment, Failed, Halt, Memo, NotYet, Outcome, Result, Routing, Running, Verdict, unseen
 from bleen.plan import duration
 from bleen.ports import Migrator, Providers, Router, Shipping
 
@@ -55,8 +55,10 @@ class World(NamedTuple):
             return unseen(self.router.routing(), str(error))
 
     def wanted(self, shares: Mapping[Environment, int], preview: Environment | None = None, running: Mapping[Environment, Running] | None = None) -> Routing:
-        """A routing with these shares, that knows the addresses of every environment which runs. One that is to get traffic and does not run has those that the
-        router knows, and so has one of which the platform knows none: what serves is then what was wished for, and no drift that nobody can undo.
+        """A routing with these shares, that knows the addresses of every environment which runs.
+
+        For one whose addresses the platform cannot tell (it is down, or its record is damaged) the router's own are kept: else what is confirmed would differ
+        from what the router does, and `up --apply` could not undo that.
         """
         running = self.providers.platform.running() if running is None else running
         targets = {e: r.targets for e, r in running.items() if r.targets and not r.stopping}
@@ -334,6 +336,25 @@ WORK: Mapping[Phase, Callable[[Release, World], Outcome]] = {
     Phase.ROLLING_BACK: rolling_back,
     Phase.UNDOING: undoing,
 }
+
+
+def put_off(release: Release, providers: Providers) -> Memo:
+    """Ends what a phase has under way in processes of its own, as production ends. A change of the schema is gone on with later; a check is taken again from
+    its beginning. What the phase remembers from then on.
+    """
+    memo, migrator, phase = release.memo, providers.migrator, release.phase
+    if migrator and phase is Phase.UNDOING:
+        left = migrator.down(memo.get("database", {}))
+        memo = {**memo, "database": left} if "database" in memo else memo
+    elif migrator:
+        memo = migrator.down(memo)
+    if phase is Phase.TESTING and providers.check:
+        providers.check.cancel(memo)
+        memo = {}
+    elif phase is Phase.EXPANDING and providers.before and "check" in memo:
+        providers.before.cancel(memo["check"])
+        memo = {**memo, "check": {}}
+    return memo
 
 
 def _unwell_after_its_bake(release: Release, world: World, sight: Sight, baked: float) -> NotYet | Halt:

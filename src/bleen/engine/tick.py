@@ -19,7 +19,7 @@ _SOON = 0.02
 """Seconds until the next look, where somebody waits for an answer."""
 
 _LOOKS = 0.5
-"""Seconds for which a command waits for a look: less than those in which who asks gives up on us."""
+"""Seconds for which a command waits for a look: less than a verb waits for its answer before it ends a holder that seems to hang."""
 
 UNHURRIED = (Phase.AWAITING_PROMOTION, Phase.BAKING, Phase.HOLDING)
 """Phases that wait out a provider that is unavailable: going back would need it too."""
@@ -115,7 +115,8 @@ class Engine:
             if routing.serves(release.plan.old) or routing.unknown:
                 where = f"the router sends traffic to {release.plan.old_words}"
                 where = where if routing.serves(release.plan.old) else f"nobody can say whom the router serves ({routing.unknown})"
-                return f"{where}: nothing was changed; `bleen up --apply` undoes what is not ours"
+                ways = f"`bleen up --apply` leads it back to {release.plan.version}, `bleen rollback` to {release.plan.old_version}"
+                return f"{where}: nothing was changed; {ways}"
         new, old = (self.watch.look(platform, e, probe, now, ask.at) for e in (release.environment, release.plan.old))
         if now < ask.at + _LOOKS and not all(s.trouble or s.at >= ask.at for s in (new, old)):
             return None
@@ -155,7 +156,9 @@ class Engine:
         return service._replace(confirmed=truth), ""
 
     def _passing(self, release: Release, world: World) -> NotYet | None:
-        """Once an epoch, has the router do what it does: an effect of a deposed engine that was stopped half way lands before we look, not after."""
+        """Before its first tick an engine has the router do what it does already, which takes the fence: an earlier engine that was stopped in the middle of an
+        effect has then ended it, or is refused from now on.
+        """
         if self._alone != (world.service.name, world.epoch):
             now = world.router.routing()
             known = {e: targets for e, targets in now.targets.items() if targets}

@@ -27,7 +27,7 @@ class Upkeep:
         self._ill = set[Environment]()
         self._listens = True
         self._led: Mapping[Environment, tuple[Target, ...]] | None = None
-        """The targets that the router was last seen to be led to, or to need not be."""
+        """The targets with which the router was last found, or put, right; None: look again."""
 
     def back(self, service: Service) -> bool:
         """Whether releases may be acted on: after a reboot everything looks dead until it has been started again.
@@ -97,7 +97,7 @@ class Upkeep:
         now = providers.router.routing()
         named = {e: t for e, t in targets.items() if now.names(e)}
         wanted = now.moved(named)
-        astray = any(set(now.targets[e]) - set(t) for e, t in named.items())  # which what is amiss beside production does not make right
+        astray = any(set(now.targets[e]) - set(t) for e, t in named.items())  # requests at a stranger's port are worse than a touch on what somebody changed
         if not now.unknown and (astray or not now.strange) and any(sorted(now.targets[e]) != sorted(t) for e, t in wanted.targets.items()):
             if left := providers.router.prepare(wanted, service.epoch):
                 raise Unavailable(f"waits for {left.why}")

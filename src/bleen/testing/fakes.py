@@ -174,8 +174,9 @@ class FakeMigrator:
         why = self._database.get("broken", "")
         return Verdict(Result.INCONCLUSIVE if why else Result.PASS, why, ({},))
 
-    def down(self) -> None:
+    def down(self, memo: Memo) -> Memo:
         self.cancelled += 1
+        return memo
 
     def _go(self, what: str, memo: Memo, work: Callable[[], Row], fails: str = "refusing") -> Verdict | NotYet:
         if not memo.get("begun") or self._database.get("held"):

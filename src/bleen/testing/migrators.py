@@ -223,11 +223,11 @@ class MigratorContract:
     def test_what_ended_with_production_is_gone_on_with(self, stand: Stand) -> None:
         """Ends whatever of this is under way [...]; the next call goes on with it."""
         migrator = self.build(stand, "auto")
-        migrator.down()
+        assert migrator.down({}) == {}
         for work, found in ((self.expand, "expanded"), (self.contract, "contracted")):
             memo = begun(work(migrator))
             for _ in range(2):
-                migrator.down()
+                memo = migrator.down(memo)
             assert verdict(work(self.build(stand, "auto")), memo).evidence[0][found] == [NAME]
 
     def test_tidying_after_an_expand_that_was_ended_leaves_it_to_be_gone_on_with(self, stand: Stand) -> None:

@@ -22,7 +22,7 @@ from bleen.cli.stopping import finish, stop_engine, stop_router
 from bleen.engine.drive import holder
 from bleen.errors import PortError, StaleWriter, UserError
 from bleen.host.state import Place, Unknown
-from bleen.lifecycle import Phase, Release, Service, ways_on
+from bleen.lifecycle import Phase, Release, Service, drifted, ways_on
 
 _SOON = 6.0
 """Seconds in which a router does what it is told; whoever drives shows no life meanwhile."""
@@ -141,7 +141,7 @@ def _drift(access: Access) -> str:
     """What the router does that we neither did nor intend, in words; empty if there is none. Raises Unavailable if it does not answer."""
     newest, service = access.journal.latest(access.name), access.service
     routing = access.providers(newest).router.routing()
-    return picture.words(routing) if picture.drifted(service, newest, routing) else ""
+    return picture.words(routing) if drifted(service, newest, routing) else ""
 
 
 def _put_back(args: Namespace, access: Access) -> None:
@@ -154,7 +154,7 @@ def _put_back(args: Namespace, access: Access) -> None:
     now, drift = providers.router.routing(), _drift(access)
     if not drift:
         return
-    for environment in confirmed.serving if now.reaches_beyond(confirmed) else ():  # else nobody is taken away from whom they have
+    for environment in confirmed.serving if now.reaches_beyond(confirmed) else ():  # a repair that only adds takes nobody away from what works
         health = providers.platform.health(environment)
         if not health.ready:
             raise UserError(f"{environment} is to get the traffic back, and is not well ({health.why}): nothing was changed; `bleen logs {environment.name}`")

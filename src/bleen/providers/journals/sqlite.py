@@ -281,8 +281,8 @@ class SQLite:
         return found() if self._db.in_transaction else self._with_room(found, spends=False)
 
     def _transact(self, work: Callable[[], T], spends: bool) -> T:
-        """Does the work in a transaction. ``spends``: it may have the reserve of the disk, as it is for a command, or takes a release whose traffic has moved,
-        or that is given up, on to where it can be left; what is merely waited for is no such thing, and is told again and again.
+        """Does the work in a transaction. ``spends``: it may use the disk's reserve. That is for commands, and for a release that has moved traffic or is
+        being undone; not for a new text of what is waited for, which is written again anyway.
         """
         return self._with_room(lambda: self._once(work), spends)
 

@@ -248,7 +248,7 @@ class Runtime:
 
 
 def _understood(answer: str) -> tuple[Seen | None, list[str]]:
-    """What the commands of ``_look`` say, None if they were not answered to the end; and the complaints of the commands before them."""
+    """What the commands of ``Runtime.tell`` say, None if they were not answered to the end; and the complaints of the commands before them."""
     ways, servers, complaints, columns, frontend, closed = {}, [], [], False, [""], dict[str, bool]()
     for line in answer.splitlines():
         if line.startswith("0x"):

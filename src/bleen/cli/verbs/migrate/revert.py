@@ -1,9 +1,12 @@
 """Undo an expand: run revert.sql, end its two-way sync, forget the migration. Only until its contract.
 
-Refused while an environment exists whose version ships the migration; and while a trigger, say, would fail for what goes, until --because names it, and why it
-does not matter; and where a command that has failed may have left what its tool knows nothing of, until --because says who has seen to it; and of a migration
-of another service, until --because says why that does not do it. Says first what is lost: how many rows hold what the old columns cannot say, have something in
-another column that goes, or are of a table that goes.
+It is refused
+- while an environment exists whose version ships the migration;
+- while a trigger, say, would fail for what goes, until --because names it, and says why it does not matter;
+- where a command that failed may have left what its tool knows nothing of, until --because says who has seen to it;
+- for a migration of another service, until --because says why that service does not do it.
+
+Says first what is lost: how many rows hold what the old columns cannot say, have something in another column that goes, or are of a table that goes.
 """
 
 from argparse import ArgumentParser, Namespace
