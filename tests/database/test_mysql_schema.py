@@ -1548,3 +1548,20 @@ def test_a_column_whose_default_comes_behind_it_is_filled_in_every_row(users: Ma
     schema.expand([parse("0008_state", files, "0008_state")], "shop", 2, {"blue-1": frozenset(), "green-2": frozenset({"0008_state"})})
     with users.connect() as client:
         assert client.rows("SELECT status, state, count(*) > 800 FROM users GROUP BY 1, 2 ORDER BY 1") == [(0, "new", 1), (1, "active", 1), (2, "gone", 1)]
+
+
+@pytest.mark.parametrize(
+    "setting", ["sql_select_limit = 3", "completion_type = 1", "completion_type = 2", "tx_read_only = 1", "sql_mode = 'EMPTY_STRING_IS_NULL'"]
+)
+def test_what_a_server_gives_its_sessions_is_in_the_way_of_no_expand(users: MariaBase, setting: str) -> None:
+    name = setting.partition(" ")[0]
+    with users.connect() as admin:
+        before = admin.only(f"SELECT @@GLOBAL.{name}")
+        admin.run(f"SET GLOBAL {setting}")
+        try:
+            with opened(users) as schema:
+                schema.expand([migration()], "shop", 2, SHIPS)
+                assert not [each for found in schema.pending(NOBODY) for each in found.obstacles if "out of step" in each.why]
+        finally:
+            admin.run(f"SET GLOBAL {name} = {before!r}")
+        assert admin.only("SELECT count(*) FROM users WHERE full_name IS NULL") == 0

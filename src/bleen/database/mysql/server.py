@@ -46,7 +46,7 @@ _MISSING = frozenset([1049, 1051, 1054, 1091, 1146, 1176, 1305, 1360])
 _DENIED = frozenset([1142, 1143])
 """Error numbers (MySQL, "Server Error Message Reference"; MariaDB, "MariaDB Error Codes")."""
 
-_OTHER_SQL = frozenset(["ANSI", "ANSI_QUOTES", "DB2", "MAXDB", "MSSQL", "NO_BACKSLASH_ESCAPES", "ORACLE", "POSTGRESQL"])
+_OTHER_SQL = frozenset(["ANSI", "ANSI_QUOTES", "DB2", "EMPTY_STRING_IS_NULL", "MAXDB", "MSSQL", "NO_BACKSLASH_ESCAPES", "ORACLE", "POSTGRESQL"])
 """What ``sql_mode`` may hold that makes another text of a statement: what the rules have read is what is run."""
 _NO_ZERO = frozenset(["NO_ZERO_DATE", "NO_ZERO_IN_DATE", "TRADITIONAL"])
 """What it may hold that refuses '0000-00-00', or has CAST make NULL of it: sessions without that write it, and triggers keep the mode of ours. The rest of
@@ -417,7 +417,9 @@ class MySQL:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@GLOBAL.sql_mode")
                 modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL | _NO_ZERO]
-                cursor.execute("SET sql_mode = %s, innodb_lock_wait_timeout = 1, wait_timeout = %s", [",".join(modes), _STAYS])
+                own = "innodb_lock_wait_timeout = 1, sql_select_limit = 18446744073709551615, completion_type = 0"  # whatever the server gives its sessions
+                cursor.execute(f"SET sql_mode = %s, {own}, wait_timeout = %s", [",".join(modes), _STAYS])
+                cursor.execute("SET SESSION TRANSACTION READ WRITE")
             connection.patiently()
             return connection
 
