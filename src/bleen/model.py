@@ -79,9 +79,9 @@ class Routing(NamedTuple):
         """Whether production traffic reaches this environment."""
         return self.shares.get(environment, 0) > 0
 
-    def may_reach(self, environment: Environment) -> bool:
-        """Whether traffic may reach this environment, the preview's included: nothing that it may reach is stopped, or forgotten."""
-        return self.names(environment) or bool(self.unknown)
+    def may_serve(self, environment: Environment) -> bool:
+        """Whether production may reach this environment: it has a share, or nobody can say whom production reaches. Nothing that it may reach is stopped."""
+        return self.serves(environment) or bool(self.unknown)
 
     @property
     def serving(self) -> frozenset[Environment]:

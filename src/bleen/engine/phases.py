@@ -420,17 +420,22 @@ def _drained(release: Release, world: World, environment: Environment) -> NotYet
 def _led_away(world: World, environment: Environment) -> NotYet | Failed | None:
     """Takes the preview away from an environment that is to be stopped; production is not ours to take from it, nor to be guessed at."""
     routing = world.router.routing()
-    if routing.serves(environment) or routing.unknown:
+    if routing.may_serve(environment):
         runs = world.known().get(environment)
         left = "it is being stopped already" if runs and runs.stopping else "nothing was stopped"
-        where = f"the router sends traffic to {environment}" if routing.serves(environment) else f"nobody can say whom the router serves ({routing.unknown})"
-        return Failed(f"{where}, and {environment} was to be stopped: {left}; `bleen up --apply` undoes what is not ours, `bleen resume` goes on")
+        ways = "`bleen up --apply` undoes what is not ours, `bleen resume` goes on"
+        return Failed(f"{leads_to(routing, environment, str(environment))}, and {environment} was to be stopped: {left}; {ways}")
     return world.router.prepare(routing._replace(preview=None), world.epoch) if routing.preview == environment else None
 
 
 def _ending(release: Release, stopping: NotYet, cut: Mapping[str, int]) -> NotYet:
     """Copies are asked to end: what was in flight then is not to be counted again, as it ends with them. `resume` drains anew."""
     return stopping._replace(memo={**release.memo, **cut, "drained": release.entered})
+
+
+def leads_to(routing: Routing, environment: Environment, name: str) -> str:
+    """That production may reach an environment, which people know by ``name``, in words."""
+    return f"the router sends traffic to {name}" if routing.serves(environment) else f"nobody can say whom the router serves ({routing.unknown})"
 
 
 def _forget(world: World, environment: Environment) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from bleen.engine.phases import WORK, World
+from bleen.engine.phases import WORK, World, leads_to
 from bleen.engine.watch import Watch
 from bleen.errors import Fenced, Refused, StaleWriter, Unavailable, trace
 from bleen.host import clock
@@ -112,11 +112,9 @@ class Engine:
         platform = providers.platform
         with suppress(Unavailable):  # a router that cannot be asked does not keep a person from it: RETIRING waits for it
             routing = providers.router.routing()
-            if routing.serves(release.plan.old) or routing.unknown:
-                where = f"the router sends traffic to {release.plan.old_words}"
-                where = where if routing.serves(release.plan.old) else f"nobody can say whom the router serves ({routing.unknown})"
+            if routing.may_serve(release.plan.old):
                 ways = f"`bleen up --apply` leads it back to {release.plan.version}, `bleen rollback` to {release.plan.old_version}"
-                return f"{where}: nothing was changed; {ways}"
+                return f"{leads_to(routing, release.plan.old, release.plan.old_words)}: nothing was changed; {ways}"
         new, old = (self.watch.look(platform, e, probe, now, ask.at) for e in (release.environment, release.plan.old))
         if now < ask.at + _LOOKS and not all(s.trouble or s.at >= ask.at for s in (new, old)):
             return None

@@ -604,7 +604,7 @@ class FakePlatform(Fake):
         return "; ".join(
             f"{each} was stopped while the router {'previews' if routing.preview == each else 'serves, or may serve,'} it"
             for each in stopped
-            if routing.may_reach(each)
+            if routing.may_serve(each) or routing.preview == each
         )
 
 
