@@ -154,6 +154,21 @@ def test_what_cannot_be_executed_is_refused_with_the_reason(record: Path, argv: 
     assert carriers(record) == []
 
 
+def test_a_launch_that_is_refused_has_left_nothing_alive_when_it_says_so(record: Path) -> None:
+    """The launched process says why before it ends; its record must not name somebody alive meanwhile, who would be asked how he is."""
+    script = (
+        "import json, os, sys, time; from bleen.host import launcher\n"
+        "def become(wanted, _, told):\n"
+        "    launcher.write(wanted['record'], {'pid': os.getpid(), 'start': int(launcher.stat(os.getpid())[19]), 'boot': launcher.boot_id()})\n"
+        "    os.write(told, json.dumps({'refused': 'slowly', 'errno': None}).encode()), os.close(told)\n"
+        "    time.sleep(0.3), os._exit(127)\n"
+        "launcher.become = become\n"
+        "print(launcher.start({'record': sys.argv[1]})['refused'], launcher.alive(launcher.read(sys.argv[1])))"
+    )
+    with child("-c", script, str(record)) as launching:
+        assert launching.communicate()[0].split() == [b"slowly", b"False"]
+
+
 def test_ending_takes_the_children_along_that_outlive_their_parent(record: Path) -> None:
     process = launch.launch(shell(record, "sleep 1000 & setsid sleep 1001 & sleep 0.2; echo; exec sleep 1002"), record)
     said(record)

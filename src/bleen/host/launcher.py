@@ -39,7 +39,12 @@ def start(wanted: dict) -> dict | None:
     os.close(told)
     with os.fdopen(outcome) as pipe:
         failure = pipe.read()
-    return json.loads(failure) if failure else read(wanted["record"])
+    begun = read(wanted["record"])
+    if not failure:
+        return begun
+    while begun and alive(begun):  # its end of the pipe closes before it is dead: for a moment the record would name what runs
+        time.sleep(0.0005)
+    return json.loads(failure)
 
 
 def become(wanted: dict, launcher: int, told: int) -> None:
