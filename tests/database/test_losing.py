@@ -313,6 +313,81 @@ def test_a_backfill_of_an_earlier_migration_or_from_another_table_is_followed_un
         assert "1 rows of acc have nothing in msg of what logs says, which goes with the contract" in said["4_logs"]
 
 
+@pytest.mark.parametrize(
+    ("backfill", "late", "empty", "other"),
+    [
+        ("whole = first WHERE whole IS NULL", ["first = 'New' WHERE id = 1"], 0, 1),
+        ("whole = first WHERE acc.whole IS NULL AND acc.first <> ''", ["first = '' WHERE id = 1", "whole = NULL WHERE id = 2"], 1, 1),
+        ("whole = first WHERE first IS NOT NULL", ["first = NULL WHERE id = 1", "whole = NULL, first = NULL WHERE id = 2"], 0, 1),
+        ("vip = 1 WHERE status = 2 AND vip = 0", ["status = 0 WHERE id = 2", "status = 2 WHERE id = 1"], 1, 1),
+        ("whole = first WHERE id < 3", ["first = 'New' WHERE id = 3", "first = 'New' WHERE id = 2"], 0, 1),
+        ("vip = 1 WHERE status = 2", ["whole = 'Whoever' WHERE id = 1"], 0, 0),
+    ],
+    ids=["that are empty", "empty or not wanted any more", "wanted no more", "of what it sets and of what goes", "that it leaves out", "another column"],
+)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_a_backfill_does_not_look_for_once_it_has_filled_it_is_followed_all_the_same(
+    request: pytest.FixtureRequest, dialect: str, backfill: str, late: list[str], empty: int, other: int
+) -> None:
+    """'0 rows lost': a WHERE that has the backfill pass by what it has filled says nothing of what the old version wrote there since."""
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, first varchar(9), status int)")
+        server.rows("INSERT INTO acc VALUES (1, 'Ann', 0), (2, 'Bob', 2), (3, 'Cy', 0)")
+        expand = "ALTER TABLE acc ADD COLUMN whole varchar(20); ALTER TABLE acc ADD COLUMN vip int NOT NULL DEFAULT 0;"
+        contract = "ALTER TABLE acc DROP COLUMN first; ALTER TABLE acc DROP COLUMN status;"
+        schema = Schema(server)
+        files = {"expand.sql": expand, "backfill.sql": f"UPDATE acc SET {backfill};", "contract.sql": contract}
+        schema.expand([parse("0007_full", files, "")], "shop", 2, {}, {})
+        (pending,) = schema.pending(Around("shop", ()))
+        assert pending.obstacles == ()
+        for each in late:
+            server.rows(f"UPDATE acc SET {each}")
+        (pending,) = schema.pending(Around("shop", ()))
+        said = {("have nothing" if "have nothing" in each.why else "something else"): each.why.partition(" ")[0] for each in pending.obstacles}
+        assert said == {what: str(count) for what, count in (("have nothing", empty), ("something else", other)) if count}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_backfill_into_what_is_gone_keeps_no_gate_shut(request: pytest.FixtureRequest, dialect: str) -> None:
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, first varchar(9), last varchar(9))")
+        server.rows("CREATE TABLE town (id int PRIMARY KEY)")
+        server.rows("INSERT INTO acc VALUES (1, 'Ann', 'Lee')")
+        both = "first || last" if dialect != "mysql" else "concat(first, last)"
+        city = "(SELECT max(a.last) FROM acc a WHERE a.id = town.id)"
+        release = [
+            parse("1_up", {"expand.sql": "ALTER TABLE acc ADD COLUMN up varchar(9);", "backfill.sql": "UPDATE acc SET up = upper(last);"}, ""),
+            parse("2_no", {"expand.sql": "SELECT 1;", "contract.sql": "ALTER TABLE acc DROP COLUMN up;"}, ""),
+            parse("3_city", {"expand.sql": "ALTER TABLE town ADD COLUMN city varchar(9);", "backfill.sql": f"UPDATE town SET city = {city};"}, ""),
+            parse("4_town", {"expand.sql": "SELECT 1;", "contract.sql": "DROP TABLE town;"}, ""),
+            parse("5_full", {"expand.sql": "ALTER TABLE acc ADD COLUMN whole varchar(20);", "backfill.sql": f"UPDATE acc SET whole = {both};"}, ""),
+            parse("6_first", {"expand.sql": "SELECT 1;", "contract.sql": "ALTER TABLE acc DROP COLUMN first;"}, ""),
+            parse("7_last", {"expand.sql": "SELECT 1;", "contract.sql": "ALTER TABLE acc DROP COLUMN last;"}, ""),
+        ]
+        schema = Schema(server)
+        schema.expand(release, "shop", 2, {}, {})
+        for name in ("2_no", "4_town", "6_first"):
+            assert schema.pending(Around("shop", ()))[0].obstacles == ()
+            schema.contract(name)
+        (pending,) = schema.pending(Around("shop", ()))
+        (obstacle,) = pending.obstacles
+        assert obstacle.why.startswith("which rows of acc have something else in whole than last says, which goes with the contract, cannot be counted: ")
+        assert obstacle.opened("last: nobody writes it")
+        schema.contract("7_last")
+        assert [*server.columns("acc")] == ["id", "whole"]
+
+
+def test_a_column_that_knows_no_equal_is_compared_by_its_bytes(base: Base) -> None:
+    with closing(connect(base.url)) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, kind text)")
+        server.rows("INSERT INTO acc VALUES (1, 'a')")
+        made = "UPDATE acc SET data = json_build_object('kind', kind) WHERE kind IS NOT NULL;"
+        files = {"expand.sql": "ALTER TABLE acc ADD COLUMN data json;", "backfill.sql": made, "contract.sql": "ALTER TABLE acc DROP COLUMN kind;"}
+        schema = Schema(server)
+        schema.expand([parse("0007_data", files, "")], "shop", 2, {}, {})
+        assert [each.obstacles for each in schema.pending(Around("shop", ()))] == [()]
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_what_only_a_backfill_fills_is_foretold_and_filled_by_the_way_that_is_named(request: pytest.FixtureRequest, dialect: str) -> None:
     with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:

@@ -74,6 +74,18 @@ def unpaired(server: Server, migration: Migration) -> Backfill | None:
     return filled._replace(set=made) if made else None
 
 
+def there(server: Server, filled: Backfill) -> Backfill | None:
+    """Of what is filled, what its table has: the contract of a later migration may have taken the rest away."""
+    known = {name.lower() for name in server.columns(filled.table)}
+    made = {name: expression for name, expression in filled.set.items() if name.lower() in known}
+    return filled._replace(set=made) if made else None
+
+
+def overlap(one: Backfill, other: Backfill) -> bool:
+    """Whether two backfills fill the same column."""
+    return bare_name(one.table) == bare_name(other.table) and not {*map(str.lower, one.set)}.isdisjoint(map(str.lower, other.set))
+
+
 def contracts(migration: Migration) -> bool:
     """Whether a migration takes anything away at its end; one that only adds never needs to be contracted."""
     return bool(migration.holds("contract") or migration.pairs or migration.command.contract)

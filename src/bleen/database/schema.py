@@ -232,12 +232,20 @@ class Schema:
     def _behind(self, entry: Entry) -> list[Obstacle]:
         """Rows that the old version may have written behind the backfill of columns that no pair keeps in step: what they say goes with the old ones."""
         found = []
-        for filling in () if self._retracing.unshared(entry) else (entry.migration, *self.beside(entry.name)):
-            if not (unkept := parts.unkept(self.server, filling, entry.migration)):
+        fillings = [] if self._retracing.unshared(entry) else [entry.migration, *self.beside(entry.name)]
+        for filling in fillings:
+            unkept = parts.unkept(self.server, filling, entry.migration)
+            if not unkept or not (fill := parts.there(self.server, unkept[0])):
                 continue
-            fill, gone = unkept
-            unwritten, other = backfill.behind(self.server, filling, fill, gone)
+            gone, others = unkept[1], [each for each in fillings if each is not filling]
             rows, new, old = f"rows of {parts.plain(fill.table)}", ", ".join(fill.set), ", ".join(gone)
+            shared = any(parts.overlap(fill, theirs) for each in others if (theirs := parts.unpaired(self.server, each)))
+            try:
+                unwritten, other = backfill.behind(self.server, filling, fill, gone, shared)
+            except Refused as error:
+                why = f"which {rows} have something else in {new} than {old} says, which goes with the contract, cannot be counted: {error}"
+                found.append(Obstacle(why, True, gone[0]))
+                continue
             way = f"`bleen migrate backfill {filling.name}` fills them"
             empty = f"{unwritten} {rows} have nothing in {new} of what {old} says, which goes with the contract: {way}"
             whose = f"the new version wrote {new}, or the old one {old} behind the backfill: nobody but you knows"

@@ -156,8 +156,20 @@ class Rows(Protocol):
         """How many rows are out of step, and the lowest key of them."""
         ...
 
-    def told(self) -> int:
-        """How many rows have something in a column that neither ADD COLUMN nor its expression has put there."""
+    def number(self, condition: str) -> int:
+        """Of how many rows this is true, whatever is filled."""
+        ...
+
+    def same(self, expressions: Mapping[str, str]) -> str:
+        """Whether columns are what expressions make, to the byte, in SQL."""
+        ...
+
+    def default(self, name: str) -> str:
+        """What ADD COLUMN gave the rows that were there, in SQL; NULL also where it gave each row another."""
+        ...
+
+    def as_added(self, condition: str) -> str:
+        """A condition, in SQL, as it was before anybody wrote the columns that are set: with what ADD COLUMN gave them. For a table with a key."""
         ...
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
@@ -227,11 +239,6 @@ def _unwritten(names: Sequence[str], same: Callable[[Mapping[str, str]], str], d
     return same(plain) if plain == empty else f"({' AND '.join(f'({same({n: plain[n]})} OR {same({n: empty[n]})})' for n in names)})"
 
 
-def written(filled: Mapping[str, str], same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]) -> str:
-    """Which rows ``Rows.told`` counts, in SQL; see ``groups``."""
-    return " OR ".join(f"NOT ({same({name: made})} OR {same({name: default(name)})})" for name, made in filled.items())
-
-
 def check(server: Server, migration: Migration, backfill: Backfill, coming: str | None) -> None:
     """Raises Refused for a backfill that could never end, that is at odds with a pair, or that names what the table has not and what is ``coming`` does not
     speak of, saying what to write instead; also before its table and its columns are there. ``coming``: the SQL that will have run before, None if nobody
@@ -287,36 +294,39 @@ def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estima
     return rows.estimate(GUESS * migration.pace.duty)
 
 
-def behind(server: Server, migration: Migration, backfill: Backfill, gone: Collection[str]) -> tuple[int, int]:
-    """How many rows it would fill that nobody has written since the expand, and how many that somebody has, whatever pairs there are; those included that it
-    has filled, and whose WHERE does not hold any more, where that is about what is ``gone`` soon. Counted row by row. Raises Refused if they cannot be.
+def behind(server: Server, migration: Migration, backfill: Backfill, gone: Collection[str], shared: bool) -> tuple[int, int]:
+    """How many rows it would fill that nobody has written since the expand, and how many have been written and say something else than it would, whatever
+    pairs there are. ``gone``: what it reads, and soon nobody can. ``shared``: whether others fill the same columns. Counted row by row. Raises Refused if they
+    cannot be.
+
+    A row that its WHERE leaves out has nothing to do with it, unless that is because of what the backfill has filled itself, or because what goes soon says
+    something else now. Then such a row should be as ADD COLUMN left it; where others fill the columns, it is theirs if this backfill would not have made it.
     """
-    alone = migration._replace(pairs=())
-    unwritten, wanting = (_rows(server, alone, backfill, late).left()[0] for late in (True, False))
-    where, stale = backfill.where, 0
-    if any(speaks_of(where, name) for name in gone) and not any(speaks_of(where, name) for name in backfill.set):
-        stale = _rows(server, alone, backfill._replace(set=_emptied(server, backfill), where="")).left()[0]
-    return unwritten, max(wanting - unwritten, 0) + stale
-
-
-def _emptied(server: Server, backfill: Backfill) -> dict[str, str]:
-    """Gives its columns back what they have by themselves, where WHERE does not hold and they are as the backfill makes them."""
-    known, found = server.columns(backfill.table), {}
-    for name, made in backfill.set.items():
-        now, plain = server.quoted(name), (known[name].default if name in known else "") or "NULL"
-        found[name] = f"CASE WHEN ({backfill.where}\n) THEN {now} WHEN {now} = ({made}\n) THEN {plain} ELSE {now} END"
-    return found
+    rows, where = _rows(server, migration._replace(pairs=()), backfill), backfill.where
+    unwritten, made = _unwritten([*rows.given], rows.same, rows.default), rows.same(rows.given)
+    fits, rest = f"({where}\n) IS TRUE" if where else "1 = 1", "1 = 0"
+    empty = rows.number(f"{unwritten} AND NOT {made} AND {fits}")
+    if any(speaks_of(where, name) for name in backfill.set):
+        fits = f"({rows.as_added(where)}) IS TRUE"
+    if any(speaks_of(where, name) for name in gone):
+        rest = made if shared else "1 = 1"
+    return empty, rows.number(f"NOT {unwritten} AND CASE WHEN {fits} THEN NOT {made} ELSE {rest} END")
 
 
 def told(server: Server, migration: Migration, table: str, made: Mapping[str, str]) -> int:
     """How many rows of a table have something in one of these columns that neither ADD COLUMN nor its expression in ``made`` has put there; counted row by
     row. Where an expression fails for a row of now, whatever ADD COLUMN did not put there counts.
     """
-    alone = migration._replace(pairs=())
+    rows = _rows(server, migration._replace(pairs=()), Backfill(table, made))
     try:
-        return _rows(server, alone, Backfill(table, made)).told()
+        return rows.number(_written(made, rows))
     except Refused:
-        return _rows(server, alone, Backfill(table, dict.fromkeys(made, "NULL"))).told()
+        return rows.number(_written(dict.fromkeys(made, "NULL"), rows))
+
+
+def _written(made: Mapping[str, str], rows: Rows) -> str:
+    """Whether one of some columns has something that neither ADD COLUMN nor its expression has put there, in SQL."""
+    return " OR ".join(f"NOT ({rows.same({name: each})} OR {rows.same({name: rows.default(name)})})" for name, each in made.items())
 
 
 def run(

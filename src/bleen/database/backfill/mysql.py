@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
 
-from bleen.database.backfill import Bound, Estimate, Group, filled, groups, written
+from bleen.database.backfill import Bound, Estimate, Group, filled, groups
 from bleen.database.migration import Backfill, Pair
 from bleen.database.mysql import statements as mysql_statements
 from bleen.database.mysql.columns import shapes
@@ -113,8 +113,14 @@ class Rows:
         lowest = self._keyed(f"WHERE {self._out_of_step()} ORDER BY {self._names()} LIMIT 1") if found else []
         return (found, lowest[0]) if lowest else (0, ())
 
-    def told(self) -> int:
-        return int(self._server.rows(f"SELECT count(*) FROM {self._full} WHERE {written(self._set, self._same, self._default)}")[0][0])
+    def number(self, condition: str) -> int:
+        return int(self._server.rows(f"SELECT count(*) FROM {self._full} WHERE {condition}")[0][0])
+
+    def as_added(self, condition: str) -> str:
+        given = {name: f"{self.default(name)} AS " if name in self.given else "" for name in self._shapes}
+        columns = ", ".join(f"{each}{self._server.quoted(name)}" for name, each in given.items())
+        added = f"(SELECT {columns} FROM {self._full}) AS {self._server.quoted(self._name)}"
+        return f"({self._names()}) IN (SELECT {self._names()} FROM {added} WHERE {condition}\n)"
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         where = f"WHERE {self._from(begin)}"
@@ -199,14 +205,14 @@ class Rows:
         return f"({' OR '.join(differs for _, differs in self._groups())})"
 
     def _groups(self) -> list[Group]:
-        return groups(self._set, self._backfill.where, self.pairs, self._late, self._same, self._default)
+        return groups(self._set, self._backfill.where, self.pairs, self._late, self.same, self.default)
 
-    def _same(self, expressions: Mapping[str, str]) -> str:
+    def same(self, expressions: Mapping[str, str]) -> str:
         """Bytes are compared, as collations call equal what is not."""
         shapes = {name: self._shapes[name] for name in expressions}
         return f"({' AND '.join(shapes[n].same(self._server.quoted(n), shapes[n].cast(f'({e}{chr(10)})')) for n, e in expressions.items())})"
 
-    def _default(self, name: str) -> str:
+    def default(self, name: str) -> str:
         """What ADD COLUMN gave the rows that were there; one that is another for each row is not to be known."""
         default = self._shapes[name].default
         return default if default and constant(default) else "NULL"

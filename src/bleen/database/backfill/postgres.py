@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import postgast
 from psycopg import sql
 
-from bleen.database.backfill import Bound, Estimate, Group, filled, groups, written
+from bleen.database.backfill import Bound, Estimate, Group, filled, groups
 from bleen.database.grammar.postgres_update import below
 from bleen.database.migration import Backfill, Pair
 from bleen.database.server import Server
@@ -107,8 +107,14 @@ class Rows:
                 (key,) = self._server.rows(f"SELECT {self._texts()} FROM {self.table} WHERE tableoid = {of} AND ctid = '{at}'")
         return number, tuple(key)
 
-    def told(self) -> int:
-        return int(self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {written(self._set, self._same, self._default)}")[0][0])
+    def number(self, condition: str) -> int:
+        with self._transaction(1.0, 0, jit="off"):
+            return int(self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {condition}")[0][0])
+
+    def as_added(self, condition: str) -> str:
+        given = {name: f"{self.default(name)}::{column.type} AS " if name in self.given else "" for name, column in self._columns.items()}
+        columns = ", ".join(f"{each}{self._server.quoted(name)}" for name, each in given.items())
+        return f"({self._names()}) IN (SELECT {self._names()} FROM (SELECT {columns} FROM {self.table}) AS {self._alias} WHERE {condition}\n)"
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         along = f"FROM {self.table} WHERE {self._after(begin)} ORDER BY {self._names()}"
@@ -214,14 +220,14 @@ class Rows:
         return f"({' OR '.join(differs for _, differs in self._groups())})"
 
     def _groups(self) -> list[Group]:
-        return groups(self._set, self._backfill.where, self.pairs, self._late, self._same, self._default)
+        return groups(self._set, self._backfill.where, self.pairs, self._late, self.same, self.default)
 
-    def _same(self, expressions: Mapping[str, str]) -> str:
+    def same(self, expressions: Mapping[str, str]) -> str:
         """Bytes are compared, as `=` of some types (citext, numeric, box) calls equal what is not, and some (json) have none."""
         names = ", ".join(map(self._server.quoted, expressions))
         return f"ROW({names})::record *= ROW({', '.join(self._cast(name, each) for name, each in expressions.items())})::record"
 
-    def _default(self, name: str) -> str:
+    def default(self, name: str) -> str:
         """What ADD COLUMN gave the rows that were there; one that is another for each row is not to be known."""
         default = self._columns[name].default
         return default if default and constant(default) else "NULL"
@@ -262,6 +268,11 @@ class Rows:
 
     def _names(self) -> str:
         return ", ".join(self._server.quoted(name) for name in self._key)
+
+    @property
+    def _alias(self) -> str:
+        """By what expressions may name the table."""
+        return str(self._server.rows("SELECT quote_ident(relname) FROM pg_class WHERE oid = to_regclass(%s)", [self.table])[0][0])
 
     def _texts(self) -> str:
         return ", ".join(f"{self._server.quoted(name)}::text" for name in self._key)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from bleen.database.backfill import LARGEST, Bound, Estimate, Group, filled, groups, written
+from bleen.database.backfill import LARGEST, Bound, Estimate, Group, filled, groups
 from bleen.database.migration import Backfill, Pair
 from bleen.database.sqlite import values as sqlite_values
 from bleen.database.sqlite.server import SQLite
@@ -97,8 +97,16 @@ class Rows:
             number += count
         return number, lowest
 
-    def told(self) -> int:
-        return int(self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {written(self._set, self._same, self._default)}")[0][0])
+    def number(self, condition: str) -> int:
+        parts = self._parts() if self._key else ["1"]
+        return sum(self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {part} AND ({condition})")[0][0] for part in parts)
+
+    def as_added(self, condition: str) -> str:
+        assert self._found is not None, "the table was there"
+        rowid = [name for part in self._key if (name := part.name) == self._found.rowid]
+        given = [f"{self.default(name)} AS {quoted(name)}" if name in self.given else quoted(name) for name in self._found.columns]
+        added = f"(SELECT {', '.join([*rowid, *given])} FROM {self.table}) AS {self._row}"
+        return f"({self._names()}) IN (SELECT {self._names()} FROM {added} WHERE {condition}\n)"
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         names, along = ", ".join(part.name for part in self._key), self._names()
@@ -146,13 +154,13 @@ class Rows:
         return f"({' OR '.join(differs for _, differs in self._groups())})"
 
     def _groups(self) -> list[Group]:
-        return groups(self._set, self._where, self.pairs, self._late, self._same, self._default)
+        return groups(self._set, self._where, self.pairs, self._late, self.same, self.default)
 
-    def _same(self, expressions: Mapping[str, str]) -> str:
+    def same(self, expressions: Mapping[str, str]) -> str:
         assert self._found is not None, "the table was there"
         return "(" + " AND ".join(self._found.same(self._row, n, f"(SELECT ({chr(10)}{e}{chr(10)}))") for n, e in expressions.items()) + ")"
 
-    def _default(self, name: str) -> str:
+    def default(self, name: str) -> str:
         """What ADD COLUMN gave the rows that were there: SQLite takes no default there that is another for each row."""
         assert self._found is not None, "the table was there"
         return sqlite_values.default(self._found.columns[name].default) or "NULL"

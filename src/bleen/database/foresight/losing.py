@@ -106,6 +106,8 @@ def behind(it: Prospect) -> Iterator[str]:
         if not (found := parts.unkept(it.server, filling, it.migration)):
             continue
         fill, gone = found
+        if it.ledger.entry(filling.name) and not parts.there(it.server, fill):
+            continue
         old, new, table = ", ".join(gone), ", ".join(fill.set), parts.plain(fill.table)
         if {*gone} <= {*it.server.columns(fill.table)}:
             way = f"a [[sync]] in migration.toml keeps them in step: old = {json.dumps(gone)}, new = {json.dumps([*fill.set])}, with forward and backward"
