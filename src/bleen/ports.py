@@ -142,8 +142,8 @@ class Check(Protocol):
         """
         ...
 
-    def cancel(self, memo: Memo) -> None:
-        """Ends what ``memo`` says was begun; already ended is success."""
+    def cancel(self) -> None:
+        """Ends what was begun, remembered or not; already ended is success."""
         ...
 
 
@@ -255,7 +255,7 @@ class Journal(Protocol):
         """
         ...
 
-    def beat(self, name: str) -> None:
+    def beat(self) -> None:
         """The holder is alive; remembers how far the clock has come. Raises Unavailable if there is no room for that; it is heard of all the same."""
         ...
 

@@ -143,7 +143,7 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def reboot(self) -> None:
-        self.service.journal.beat(NAME)
+        self.service.journal.beat()
         self.service.close()
         if self.deposed:
             self.deposed[0].close()
