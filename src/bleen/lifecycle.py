@@ -300,7 +300,7 @@ def _enter(release: Release, phase: Phase, now: float, wall: float, text: str, f
         since=wall,
         until=now + release.plan.window if phase is Phase.HOLDING and release.plan.old else None,  # a hold is over when it is, whoever looks and when
         why="",
-        memo=release.memo if release.phase is Phase.TESTING and phase is Phase.UNDOING else {},  # to cancel the check that it tells of
+        memo={},
     )
     return entered, _event(entered, wall, text or f"{release.phase} done", facts)
 

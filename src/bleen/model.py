@@ -52,7 +52,8 @@ class Target(NamedTuple):
 class Routing(NamedTuple):
     """What a router does with traffic, or should do; always the whole of it, never a difference.
 
-    ``shares``: percent of production traffic for each environment, adding up to 100; empty means that production is answered 503.
+    ``shares``: percent of production traffic for each environment; empty means that production is answered 503. Those that we wish for add up to 100; of those
+    that a router was found with, ``unknown`` tells what is led to nobody.
     ``preview``: the environment that the preview leads to; None means that the preview is answered 503.
     ``targets``: the addresses of every environment that the router is to know, those without traffic included.
     ``unknown``: what becomes of production traffic that cannot be said in these words; ``amiss``: what else somebody did to the router, by which no user of

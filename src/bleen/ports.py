@@ -1,10 +1,10 @@
 """What the engine asks of the world, and what it may rely on. These docstrings are the specification; ``bleen.testing`` proves a provider against them.
 
 For every port: calls are synchronous, bounded (10 s at the most, usually milliseconds) and may be made from any thread; effects come one at a time, while
-``Platform.health`` and what only asks may be called beside them. They raise ``Unavailable``, ``Refused`` or ``Fenced`` (see ``errors``) and nothing else, but
-for the journal, whose calls name what else they raise. Every effect is absolute and idempotent: given twice it equals once, and given again after a crash at
-any instant it ends where it would have ended. ``epoch`` is the position of the service's journal from which the effect was decided: an effect with an epoch
-smaller than one already seen raises ``Fenced`` and does nothing, and no effect is half done when a larger one begins.
+``Platform.health`` and what only asks may be called beside them and beside each other. They raise ``Unavailable``, ``Refused`` or ``Fenced`` (see ``errors``)
+and nothing else, but for the journal, whose calls name what else they raise. Every effect is absolute and idempotent: given twice it equals once, and given
+again after a crash at any instant it ends where it would have ended. ``epoch`` is the position of the service's journal from which the effect was decided: an
+effect with an epoch smaller than one already seen raises ``Fenced`` and does nothing, and no effect is half done when a larger one begins.
 """
 
 import os
@@ -47,11 +47,15 @@ class Router(Protocol):
         ...
 
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
-        """None once new requests are answered as ``wanted`` says, proven at the data plane; ``elapsed`` seconds have passed since ``route``."""
+        """None once new requests are answered as ``wanted`` says, proven at the data plane; ``elapsed`` seconds have passed since ``route``, for a router that
+        cannot see it, as the TTLs of DNS hide it, and waits a time out.
+        """
         ...
 
     def drained(self, environment: Environment, elapsed: float) -> NotYet | None:
-        """None once no request or stream of production or preview is in flight to an environment that has no share any more."""
+        """None once no request or stream of production or preview is in flight to an environment that has no share any more; ``elapsed`` seconds have been
+        waited for that, for a router that cannot count them, and waits a time out.
+        """
         ...
 
     def settle(self, wanted: Routing, epoch: int) -> None:
@@ -142,8 +146,8 @@ class Check(Protocol):
         """
         ...
 
-    def cancel(self, memo: Memo) -> None:
-        """Ends what ``memo`` says was begun; already ended is success."""
+    def cancel(self) -> None:
+        """Ends what was begun, remembered or not; already ended is success."""
         ...
 
 
@@ -255,7 +259,7 @@ class Journal(Protocol):
         """
         ...
 
-    def beat(self, name: str) -> None:
+    def beat(self) -> None:
         """The holder is alive; remembers how far the clock has come. Raises Unavailable if there is no room for that; it is heard of all the same."""
         ...
 

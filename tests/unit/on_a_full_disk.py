@@ -22,17 +22,17 @@ def main(small: Path, roomy: Path) -> None:
     service = FakeService(small)
     service.stand()
     service.deploy("1.1", Phase.BAKING, steps=(Step(100, 300.0),))
-    service.journal.beat(NAME)
+    service.journal.beat()
     assert place.reserve.exists(), "no reserve was kept"
     kept = place.reserve.stat().st_size
     fill(small / "everything")
     with suppress(Unavailable):
         for _ in range(2000):
-            service.journal.beat(NAME)
+            service.journal.beat()
     assert place.reserve.stat().st_size == kept, "a heartbeat spent the reserve"
     bake(service, 290.0)
     with suppress(Unavailable):
-        service.journal.beat(NAME)
+        service.journal.beat()
     assert service.journal.silence() < 1, "who drives on a full disk counts as hung"
     assert place.reserve.stat().st_size == kept, "a bake spent the reserve"
     bake(service, 15.0)

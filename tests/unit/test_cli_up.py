@@ -11,12 +11,10 @@ from bleen.cli.access import Access
 from bleen.cli.verbs import up
 from bleen.engine.drive import holder
 from bleen.errors import UserError
-from bleen.lifecycle import Phase, Service, Verb
-from bleen.model import Environment, Routing
+from bleen.lifecycle import Phase, Verb
+from bleen.model import Routing
 from bleen.testing.fakes import FakeClock
 from bleen.testing.service import NAME, FakeService
-
-BLUE = Environment("blue", 1)
 
 
 class Looks:
@@ -63,21 +61,6 @@ def test_up_waits_for_a_version_that_is_gone_back_to(service: FakeService, monke
     assert service.release.phase is Phase.ROLLING_BACK
     looks = Looks(lambda: None, lambda: service.drive(Phase.UNDOING))
     assert (waited(service, looks, monkeypatch), capsys.readouterr().out) == (0, "shop is up on 127.0.0.1:1: 1.0 serves\n")
-
-
-def test_what_is_put_back_is_what_was_confirmed_by_whoever_went_back_meanwhile(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the router names is never stopped: nor is it led to what was, in the moment before this process drives."""
-    service.router.drift(service.router.truth()._replace(shares={BLUE: 100}))
-    take_over = up._taken_over
-
-    def taken_over_late(access: Access) -> Service:
-        service.ask(Verb.ROLLBACK)
-        assert service.drive().phase is Phase.ROLLED_BACK
-        return take_over(access)
-
-    monkeypatch.setattr(up, "_taken_over", taken_over_late)
-    up._put_back(Namespace(json=True), Access(service.place, service.journal))
-    assert service.router.truth().shares == {BLUE: 100}
 
 
 def test_a_proxy_that_is_started_late_has_its_time_to_read_its_files_and_drift_that_stays_is_told(

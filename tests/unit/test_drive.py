@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bleen.engine import drive
+from bleen.engine import drive, tick
 from bleen.engine.drive import Driver, holder
 from bleen.engine.upkeep import Upkeep
 from bleen.errors import Refused, Unavailable
@@ -120,6 +120,11 @@ def test_a_release_whose_driver_dies_is_driven_on_by_who_follows(service: FakeSe
         release = service.driver().follow(service.release.id, lambda r: r.phase is P.HOLDING, lambda *_: None)
     assert release.phase is P.HOLDING
     assert service.router.truth().shares == {GREEN: 100}
+
+
+def test_a_command_waits_for_a_look_for_less_long_than_the_one_who_gave_it_waits_for_an_answer() -> None:
+    """Who gets no answer within a second ends the holder."""
+    assert tick._LOOKS < drive.ANSWER_WITHIN
 
 
 @pytest.mark.parametrize("resident", [False, True])

@@ -162,7 +162,7 @@ def test_a_reader_needs_no_lock_while_a_writer_is_stopped_inside_a_commit(servic
         assert everything(reader.journal) == before
         assert reader.journal.blocker() == writer
         with pytest.raises(Unavailable, match="locked by another process"):
-            reader.journal.beat(NAME)
+            reader.journal.beat()
         writer.signal(signal.SIGCONT)
         until("the writer goes on", lambda: reader.journal.asked(reader.release.id))
         assert reader.journal.blocker() is None
@@ -213,7 +213,7 @@ def test_a_journal_that_was_removed_while_it_was_in_use_is_believed_no_more(serv
         file.rename(tmp_path / f"removed-{file.name}")
     if by == "another":
         FakeService(tmp_path).close()
-    for use in (lambda: service.journal.changed(0), lambda: service.journal.beat(NAME), service.tick):
+    for use in (lambda: service.journal.changed(0), service.journal.beat, service.tick):
         with pytest.raises(Gone, match=r"journal\.db was removed while it was in use"):
             use()
 

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import signal
 import sys
 import time
 from argparse import Namespace
@@ -171,6 +172,16 @@ def start_engine(place: Place) -> Process:
         str(place.log),
     )
     return Reserve(place.reserve).within(lambda: launch(program, place.engine))
+
+
+def stop_engine(place: Place) -> None:
+    """Ends the resident engine; one that does not end by itself is killed, which is safe. What serves goes on."""
+    from bleen.host.launch import end  # as above
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + 3
+        while not end(place.engine, number) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def outdated(engine: Holder | None) -> str:

@@ -27,7 +27,6 @@ class Migrator:
         release: int,
         plan: Mapping[str, Any],
         secrets: str,
-        python: Sequence[str] | None = None,
         patience: float = PATIENCE,
         identity: str = "",
         longest: float = LONGEST,
@@ -36,7 +35,7 @@ class Migrator:
         answer is asked again, from when it last did; ``identity``: that of the state, see ``host.state``; ``longest``: seconds that a count may take which
         is only told: the next release waits for it.
         """
-        self._place, self._plan, self._python, self._longest = place, plan, python, longest
+        self._place, self._plan, self._longest = place, plan, longest
         self._common = {"service": service, "release": release, "secrets": secrets, "patience": patience, "identity": identity}
 
     def expand(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
@@ -87,7 +86,7 @@ class Migrator:
 
     def _go(self, name: str, spec: Mapping[str, Any], memo: Memo, what: str, longest: float | None = None) -> Verdict | NotYet:
         begun: Mapping[str, Any] = memo.get("spec", spec)  # copies that come and go meanwhile are no reason to begin anew
-        errand = Errand(self._place, name, "bleen.database.worker", {**self._common, **begun}, self._python)
+        errand = Errand(self._place, name, "bleen.database.worker", {**self._common, **begun})
         ended: int = memo.get("ended", 0)
         if "spec" not in memo:
             errand.forget()  # what was found before a person said `resume`

@@ -297,11 +297,11 @@ def undoing(release: Release, world: World) -> Outcome:
     new, platform = release.environment, world.providers.platform
     if not release.moved:
         if world.providers.check:
-            world.providers.check.cancel(release.memo)
+            world.providers.check.cancel()
         if world.providers.migrator:
             world.providers.migrator.cancel()
         if world.providers.before:
-            world.providers.before.cancel({})
+            world.providers.before.cancel()
     if hinders := _led_away(world, new):
         return hinders
     left = _drained(release, world, new)
@@ -349,10 +349,10 @@ def put_off(release: Release, providers: Providers) -> Memo:
     elif migrator:
         memo = migrator.down(memo)
     if phase is Phase.TESTING and providers.check:
-        providers.check.cancel(memo)
+        providers.check.cancel()
         memo = {}
     elif phase is Phase.EXPANDING and providers.before and "check" in memo:
-        providers.before.cancel(memo["check"])
+        providers.before.cancel()
         memo = {**memo, "check": {}}
     return memo
 

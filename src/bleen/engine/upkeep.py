@@ -48,7 +48,7 @@ class Upkeep:
         """Starts again what should run and does not: the environments first, then, with something to send to, the listener. Raises Unavailable or Refused."""
         if time.monotonic() >= self._beaten + BEAT_EVERY:
             self._beaten = time.monotonic()
-            self._journal.beat(self._name)
+            self._journal.beat()
         if time.monotonic() < self._tended + TEND_EVERY:
             return
         self._tended = time.monotonic()

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,9 @@ class Hung(Lost):
 class Errand:
     """One run for a spec, however many engines ask."""
 
-    def __init__(self, place: Path, name: str, module: str, spec: Mapping[str, Any], python: Sequence[str] | None = None) -> None:
+    def __init__(self, place: Path, name: str, module: str, spec: Mapping[str, Any]) -> None:
         """``module`` is run with two arguments: the file of the spec, and the file that its report is to be in, written at once, with the spec's ``key``."""
         self._place, self._module, self._spec = place, module, spec
-        self._python = list(python or (sys.executable, "-P"))
         self._record, self._asked, self._report, self._way = (place / f"{name}{end}" for end in (".json", "-spec.json", "-report.json", "-progress"))
         self.log = place / f"{name}.log"
 
@@ -107,7 +106,7 @@ class Errand:
     def _begin(self, key: str, what: str, longest: float | None) -> NotYet:
         from bleen.host.launch import Program, launch  # not on the way of a rollback
 
-        argv = [*self._python, "-m", self._module, str(self._asked), str(self._report)]
+        argv = [sys.executable, "-P", "-m", self._module, str(self._asked), str(self._report)]
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         try:
             self._place.mkdir(mode=0o700, parents=True, exist_ok=True)

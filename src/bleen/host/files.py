@@ -84,16 +84,16 @@ def room(path: Path) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def write_durably(path: Path, text: str, mode: int = 0o600, sure: Callable[[], object] = lambda: None) -> None:
+def write_durably(path: Path, text: str, sure: Callable[[], object] = lambda: None) -> None:
     """Replaces a file whole: written beside it, synced, renamed over it, the directory synced. Readers see the old text or the new.
 
     ``sure`` is called before the rename; what it raises leaves the old text. Of several who write the same file at once each has its turn, and the last one's
     text stays. One that is killed leaves at most ``.NAME.new``, which the next one uses. Raises Unavailable if somebody else is in the middle of it for 5 s.
     """
     beside = path.with_name(f".{path.name}.new")
-    handle = _mine(beside, mode)
+    handle = _mine(beside)
     try:
-        os.fchmod(handle, mode)
+        os.fchmod(handle, 0o600)
         os.ftruncate(handle, 0)
         _write_all(handle, text.encode())
         os.fsync(handle)
@@ -273,11 +273,11 @@ class Reserve:
         return wanted if wanted >= _LEAST * self._slice else 0
 
 
-def _mine(beside: Path, mode: int) -> int:
+def _mine(beside: Path) -> int:
     """A file to write, locked, that nobody has renamed or removed before the lock was had."""
     deadline = time.monotonic() + 5
     while True:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT, mode)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             _lock(handle, beside, deadline, "another process is in the middle of writing this file")
             if os.path.samestat(os.fstat(handle), os.stat(beside)):

@@ -137,15 +137,16 @@ class CheckContract:
         assert verdict(check, begun(check, BLUE), BLUE).result is Result.PASS
 
     def test_cancelling_is_success_whatever_was_begun_and_it_may_be_begun_again(self, stand: Stand) -> None:
-        """Ends what the memo says was begun; already ended is success."""
+        """Ends what was begun, remembered or not; already ended is success."""
         check = self.build(stand, Result.PASS)
-        check.cancel({})
-        memo = begun(check)
+        check.cancel()
+        begun(check)
         for _ in range(2):
-            check.cancel(memo)
+            check.cancel()
         memo = begun(check)
         self.let_go(stand)
-        check.cancel(ended(check, memo)[1])
+        ended(check, memo)
+        check.cancel()
 
     def test_calls_may_come_from_any_thread(self, stand: Stand) -> None:
         check, found = self.build(stand, Result.PASS), list[Any]()
@@ -207,18 +208,18 @@ class ProgramContract(CheckContract):
         until("it is gone", lambda: not self.processes(stand))
         assert verdict(check, memo).result is Result.INCONCLUSIVE
 
-    @pytest.mark.parametrize("remembered", [True, False])
-    def test_cancelling_leaves_nothing_that_runs_remembered_or_not(self, stand: Stand, remembered: bool) -> None:
-        check = self.build(stand, Result.PASS)
-        memo = begun(check)
+    def test_cancelling_leaves_nothing_that_runs_whoever_began_it(self, stand: Stand) -> None:
+        begun(self.build(stand, Result.PASS))
         until("it runs", lambda: self.processes(stand))
+        check = self.build(stand, Result.PASS)
         for _ in range(2):
-            check.cancel(memo if remembered else {})
+            check.cancel()
             assert self.processes(stand) == []
 
     def test_a_verdict_that_was_cancelled_is_not_found_again(self, stand: Stand) -> None:
         check = self.build(stand, Result.PASS)
         memo = begun(check)
         self.let_go(stand)
-        check.cancel(ended(check, memo)[1])
+        ended(check, memo)
+        check.cancel()
         begun(check)

@@ -433,7 +433,7 @@ class JournalContract:
         assert not journal.changed(0)
         for writer, noticed in ((journal, False), (other, True)):
             self.let_pass(shelf, 1.0)
-            writer.beat(NAME)
+            writer.beat()
             assert journal.changed(10 if noticed else 0) is noticed
             assert not journal.changed(0)
 
@@ -465,7 +465,7 @@ class JournalContract:
         journal.register(NAME, ROUTER, True)
         shelf.open().ask(release.id, Verb.ABORT, "ann")
         assert shelf.open().silence() == pytest.approx(10.0, abs=1.0)
-        journal.beat(NAME)
+        journal.beat()
         assert shelf.open().silence() == pytest.approx(0.0, abs=1.0)
         self.let_pass(shelf, 20.0)
         shelf.open().claim(NAME, ELSEWHERE, seize=journal.service(NAME).epoch)
@@ -474,7 +474,7 @@ class JournalContract:
     def test_the_clock_goes_on_after_a_reboot_from_where_it_was_last_seen(self, shelf: Shelf, journal: Journal) -> None:
         """After a reboot, time elapsed at the last heartbeat counts on."""
         self.let_pass(shelf, 40.0)
-        journal.beat(NAME)
+        journal.beat()
         seen = journal.now()
         self.let_pass(shelf, 3.0)  # no heartbeat tells of these
         self.reboot(shelf)

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ import pytest
 from bleen.errors import Fenced, Refused
 from bleen.host import processes
 from bleen.host.files import Fence, Reserve
-from bleen.model import Environment
+from bleen.model import Environment, Health
 from bleen.plan import Probe
 from bleen.ports import Platform
 from bleen.testing.load import Client
@@ -258,6 +259,31 @@ class PlatformContract:
         until("it is seen to be ill", lambda: "500" in platform.health(BLUE).why)
         health = platform.health(BLUE)
         assert (health.ready, health.wanted, health.healthy) == (0, 1, False)
+
+    def test_health_is_told_beside_any_other_call_and_of_two_environments_at_once(self, platform: Platform) -> None:
+        """Effects come one at a time, while `Platform.health` and what only asks may be called beside them and beside each other."""
+        self.provisioned(platform)
+        self.provisioned(platform, GREEN, 1)
+        over = threading.Event()
+
+        def looks(environment: Environment) -> list[Health]:
+            seen = [platform.health(environment)]
+            while not over.is_set():
+                seen.append(platform.health(environment))
+            return seen
+
+        with ThreadPoolExecutor() as threads:
+            of_blue, of_green = (threads.submit(looks, environment) for environment in (BLUE, GREEN))
+            try:
+                for _ in range(3):
+                    platform.provision(GREEN, "1.0", 2, 1)
+                    platform.tend(1)
+                    assert {*platform.running()} == {BLUE, GREEN}
+                    done(lambda: platform.retire(GREEN, 1, 1))
+            finally:
+                over.set()
+        assert all(health.healthy for health in of_blue.result())
+        assert all(health.ready for health in of_green.result())
 
     def test_an_environment_that_keeps_crashing_is_told(self, ground: Ground) -> None:
         """An environment whose processes all keep crashing (three restarts each within a minute) is dead too, even if it answers in between."""

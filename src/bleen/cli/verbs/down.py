@@ -8,9 +8,11 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from bleen import __version__
 from bleen.cli import exits, show
-from bleen.cli.access import Access, open_service
-from bleen.cli.stopping import stop_engine, stop_everything
+from bleen.cli.access import Access, open_service, stop_engine
+from bleen.engine import righting
+from bleen.engine.drive import holder
 from bleen.errors import UserError
 from bleen.host import processes
 from bleen.host.launch import MARK
@@ -31,8 +33,8 @@ def run(args: Namespace) -> int:
             show.result(args, "nothing was touched; --yes answers the question", ok=False)
             return exits.USAGE
     access.journal.register(access.name, access.service.router, False)
-    stop_engine(access)
-    stop_everything(access)
+    stop_engine(access.place)
+    righting.end_everything(access.engine(), access.name, holder(__version__))
     if left := _left(access):
         text = f"{access.name} is down, but for what nothing is recorded of any more: end it yourself\n" + "\n".join(left)
         show.result(args, text, ok=False)

@@ -8,8 +8,7 @@ from argparse import ArgumentParser, Namespace
 
 from bleen import __version__
 from bleen.cli import exits
-from bleen.cli.access import open_service, start_engine
-from bleen.cli.stopping import stop_engine
+from bleen.cli.access import open_service, start_engine, stop_engine
 from bleen.engine.drive import Driver, holder
 
 
@@ -23,7 +22,7 @@ def run(args: Namespace) -> int:
     if args.start:
         if access.service.up:
             if access.hung:
-                stop_engine(access)
+                stop_engine(access.place)
             start_engine(access.place)
         return exits.DONE
     driver = Driver(access.journal, access.engine(), access.name, holder(__version__, resident=True))

@@ -11,21 +11,19 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bleen import __version__, config, wiring
 from bleen.cli import addresses, exits, picture, show
-from bleen.cli.access import Access, described, moved, open_service, outdated, start_engine
-from bleen.cli.stopping import finish, stop_engine, stop_router
+from bleen.cli.access import Access, described, moved, open_service, outdated, start_engine, stop_engine
+from bleen.engine import righting
 from bleen.engine.drive import holder
-from bleen.errors import PortError, StaleWriter, UserError
+from bleen.errors import PortError, UserError
 from bleen.host.state import Place, Unknown
 from bleen.lifecycle import Phase, Release, Service, drifted, ways_on
+from bleen.model import Routing
 
-_SOON = 6.0
-"""Seconds in which a router does what it is told; whoever drives shows no life meanwhile."""
 _READS = 3.0
 """Seconds in which a proxy that has just begun reads its files, once it answers; drift stays."""
 
@@ -85,7 +83,7 @@ def _wanted(args: Namespace) -> tuple[Place, Mapping[str, Any], bool]:
 def _engine(access: Access) -> None:
     """One resident engine, of this installation, that answers."""
     if access.hung or outdated(access.service.holder):
-        stop_engine(access)
+        stop_engine(access.place)
     started, service = start_engine(access.place), access.service
     if service.holder == holder(__version__):  # it was us who closed the old listener
         engine = service.holder._replace(pid=started.pid, start=started.start, resident=True)
@@ -107,12 +105,13 @@ def _changed(args: Namespace, access: Access, wanted: Mapping[str, Any]) -> Mapp
         addresses.usable(access.place, was)
         return was
     addresses.usable(access.place, wanted, was, both if listens else ())
-    _taken_over(access)  # from a deploy that drives, too: it goes on once we have ended
+    me = holder(__version__)
+    righting.take_over(access.journal, access.name, me)  # from a deploy that drives, too: it goes on once we have ended
     if not args.json:
         cut = f"connections to {was['listen']} are cut now" if listens else "nothing listens yet, and nothing is cut"
         print(f"{changed}: {cut}", flush=True)
-    stop_engine(access)
-    stop_router(access)
+    stop_engine(access.place)
+    righting.close_listener(access.engine(), access.name, me)
     if was["kind"] != wanted["kind"]:
         _forget(access.place)
     return wanted
@@ -145,35 +144,11 @@ def _drift(access: Access) -> str:
 
 
 def _put_back(args: Namespace, access: Access) -> None:
-    """Undoes drift: the router does again what it was last confirmed to do. Raises UserError if what is to get the traffic is not well.
+    def told(now: Routing, confirmed: Routing) -> None:
+        if not args.json:
+            print(f"the router does what bleen neither did nor intends ({picture.words(now)}): it goes back to {picture.words(confirmed)}", flush=True)
 
-    What that is, is asked once nobody else drives: who went back meanwhile has confirmed another version, and stopped the one from before.
-    """
-    service = _taken_over(access)
-    confirmed, providers = service.confirmed, access.providers(access.journal.latest(access.name))
-    now, drift = providers.router.routing(), _drift(access)
-    if not drift:
-        return
-    for environment in confirmed.serving if now.reaches_beyond(confirmed) else ():  # a repair that only adds takes nobody away from what works
-        health = providers.platform.health(environment)
-        if not health.ready:
-            raise UserError(f"{environment} is to get the traffic back, and is not well ({health.why}): nothing was changed; `bleen logs {environment.name}`")
-    if not args.json:
-        print(f"the router does what bleen neither did nor intends ({drift}): it goes back to {picture.words(confirmed)}", flush=True)
-    router, preview, began = providers.router, now.preview, time.monotonic()
-    wanted = confirmed._replace(preview=None if preview in confirmed.serving else preview)
-    finish(lambda: router.prepare(wanted, service.epoch), _SOON)
-    router.route(wanted, service.epoch)
-    finish(lambda: router.served(wanted, time.monotonic() - began), _SOON)
-    if left := router.routing().strange:
-        raise UserError(f"production is led as it was, and {left}: `bleen down` and `bleen up` start the router anew, which cuts every connection")
-
-
-def _taken_over(access: Access) -> Service:
-    """Makes this process the holder, whoever is. Who was stands by, and drives on as soon as we have ended."""
-    while True:
-        with suppress(StaleWriter):
-            return access.journal.claim(access.name, holder(__version__), seize=access.service.epoch)
+    righting.put_back(access.engine(), access.name, holder(__version__), told)
 
 
 def _wait(args: Namespace, access: Access) -> int:

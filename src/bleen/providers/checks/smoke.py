@@ -23,7 +23,6 @@ class Smoke:
         tests: Sequence[Mapping[str, Any]],
         base: Callable[[Environment], str],
         secrets: str,
-        python: Sequence[str] | None = None,
         production: str = "",
         version: str = "",
     ) -> None:
@@ -32,7 +31,7 @@ class Smoke:
         ``production``: host:port that no test may reach. ``version``: what ``${VERSION}`` stands for in the tests; ``${ENVIRONMENT}`` is the name of the
         environment.
         """
-        self._place, self._tests, self._base, self._python, self._version = place, list(tests), base, python, version
+        self._place, self._tests, self._base, self._version = place, list(tests), base, version
         self._wanted = {"tests": self._tests, "secrets": secrets, "production": production}
 
     def run(self, environment: Environment, memo: Memo) -> Verdict | NotYet:
@@ -46,9 +45,9 @@ class Smoke:
             return Verdict(Result.INCONCLUSIVE, f"the smoke tests {lost}")
         return report if isinstance(report, NotYet) else Verdict(Result(report["result"]), report["why"], tuple(report["evidence"]))
 
-    def cancel(self, memo: Memo) -> None:
+    def cancel(self) -> None:
         """See ``ports.Check``: a run that the engine began and did not live to remember is ended too."""
         self._errand(self._wanted).cancel()
 
     def _errand(self, spec: Mapping[str, Any]) -> Errand:
-        return Errand(self._place, "smoke", "bleen.providers.checks.smoke_runner", spec, self._python)
+        return Errand(self._place, "smoke", "bleen.providers.checks.smoke_runner", spec)

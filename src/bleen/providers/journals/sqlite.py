@@ -98,7 +98,7 @@ class SQLite:
     def now(self) -> float:
         return self._since_boot() + self._ahead
 
-    def beat(self, name: str) -> None:
+    def beat(self) -> None:
         self._must_be_there()
         self._show_life()
         self._transact(lambda: self._db.execute("UPDATE clock SET seen = ?", (self.now(),)), spends=False)

@@ -247,7 +247,7 @@ class ProcessPlatform:
                 if state.due is not None and self._now() < state.due and not (eager and state.why):
                     continue
                 if process:
-                    states[n] = state = self._end(environment, path, record, n, state)
+                    states[n] = state = self._end(path, record, n, state)
                     if state.ending is not None:
                         continue
                 if self._now() > deadline:
@@ -282,7 +282,7 @@ class ProcessPlatform:
         left = []
         with self._states(path) as states:
             for n in instances:
-                state = self._end(environment, path, record, n, states.get(n, State()))
+                state = self._end(path, record, n, states.get(n, State()))
                 if state.ending is None:
                     states.pop(n, None)
                     continue
@@ -292,7 +292,7 @@ class ProcessPlatform:
                 left.append(f"{environment}/{n}, which was {said}")
         return left
 
-    def _end(self, environment: Environment, path: Path, record: Record, n: int, state: State) -> State:
+    def _end(self, path: Path, record: Record, n: int, state: State) -> State:
         """Asks an instance to end, and what it leaves behind; ends it hard when its time is over. Its state is no longer ``ending`` once all of it is gone."""
         file, now = path / f"{n}.json", self._now()
         process = launch.recorded(file)

@@ -133,7 +133,7 @@ class _Proof(NamedTuple):
 
 
 class Owners:
-    """Knows whose the listening sockets are. A proof is a walk through /proc; that it still holds costs two reads."""
+    """Knows whose the listening sockets are. A proof is a walk through /proc; that it still holds costs two reads. Threads share it: a proof goes in whole."""
 
     def __init__(self) -> None:
         self._proofs: dict[int, _Proof] = {}
