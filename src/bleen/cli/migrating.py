@@ -95,9 +95,9 @@ class Opened(NamedTuple):
         lacking = dict.fromkeys(each.obstacles[0].why for each in self.schema.lacking(self.ships()))
         return [*lacking, *filter(None, [self.schema.jammed()])]
 
-    def pending(self, aside: str = "") -> list[Pending]:
+    def pending(self, as_if_aside: str = "") -> list[Pending]:
         """The contracts that are pending, which `bleen status` knows from now on, with what is lacking; whether the way back is open it looks up itself, each
-        time. ``aside``: as they are for who sets this one aside, which nobody has to know.
+        time. ``as_if_aside``: as they are for who sets this one aside, which nobody has to know.
 
         Raises UserError if the ledger is gone.
         """
@@ -105,8 +105,8 @@ class Opened(NamedTuple):
             raise UserError(lost)
         around = self.around()
         failed = {each["migration"]: each.get("failed", "") for each in self.access.service.pending} if self.access else {}
-        found = [each._replace(failed=failed.get(each.migration, "")) for each in self.schema.pending(around, aside)]
-        if self.access and not aside:
+        found = [each._replace(failed=failed.get(each.migration, "")) for each in self.schema.pending(around, as_if_aside)]
+        if self.access and not as_if_aside:
             lasting = [each._replace(obstacles=tuple(o for o in each.obstacles if o.why != around.window)) for each in found]
             self.access.journal.pend(self.access.name, [row(each) for each in (*self.schema.lacking(self.ships()), *lasting)])
         return found

@@ -41,6 +41,17 @@ class Pending(NamedTuple):
     """What it failed on when it was last tried, as far as that is known."""
 
 
+class Ending(NamedTuple):
+    """How a contract ends."""
+
+    statements: Sequence[Statement]
+    """What takes the old shape away; none where the contract is set aside."""
+    because: str
+    """See ``Schema.contract``."""
+    aside: bool = False
+    """For the ledger, which tells what was set aside from what was done."""
+
+
 class Schema:
     """What migrations do to one database. Every method that changes it holds the database's lock, and raises ``server.Taken`` if another of us does."""
 
@@ -137,7 +148,8 @@ class Schema:
         """
         way = again or f"bleen migrate contract {name}"
         with self._alone(), _broken_off(name, f"`bleen migrate contract {name}` goes on from there"):
-            return self._contract(name, because, home, shut, way)
+            entry = self._entry(name)
+            return self._end(entry, self._ending(entry, because), home, shut, way)
 
     def set_aside(self, name: str, because: str, shut: Callable[[], Sequence[str]] = tuple) -> Sequence[str]:
         """Has a contract count as done of which nothing is done, as none of it can be: its pairs end, the old shape stays, and later contracts go on. Or says
@@ -146,13 +158,10 @@ class Schema:
         way = f"bleen migrate contract {name} --aside --because REASON"
         with self._alone(), _broken_off(name, f"`{way}` goes on from there"):
             entry = self._entry(name)
-            if entry.migration.command.contract:
-                raise Refused(f"{name} is contracted by a command, whose tool has to know of it: say it in the files of that tool, which may be changed")
-            if entry.state is State.CONTRACTING and self._retracing.taken(entry) and not self.ledger.aside(entry):
-                raise Refused(f"{name} is half contracted, and cannot be set aside: `bleen migrate contract {name}` ends that, or says what is in its way")
-            if entry.state is State.CONTRACTING and not self.ledger.aside(entry):
-                self._put_back(entry, Refused(f"{name}: its contract was begun"))
-            return self._contract(name, because, None, shut, way, aside=True)
+            if not (ending := self._begun(entry)):
+                self._leave_whole(entry)
+                ending = Ending((), because, aside=True)
+            return self._end(entry, ending, None, shut, way)
 
     def revert(self, name: str, home: Home | None = None, needed: Callable[[], str] = str, because: str = "") -> None:
         """Undoes an expand, and forgets the migration; see ``losses``. ``home``: see ``contract``. ``needed``: says by whom it is needed, see ``users``, when
@@ -196,9 +205,9 @@ class Schema:
             with self.server.transaction():
                 self.ledger.gone(service)
 
-    def pending(self, around: Around, aside: str = "") -> list[Pending]:
+    def pending(self, around: Around, as_if_aside: str = "") -> list[Pending]:
         """Every contract that has not been done, in their order, and what keeps its gate shut; those of services that this one is apart from come last, and
-        nothing waits for them. ``aside``: the one that is not to be done, but set aside.
+        nothing waits for them. ``as_if_aside``: the one of which a person asks what setting it aside would wait for.
         """
         found: list[Pending] = []
         others = self.ledger.environments()
@@ -207,7 +216,7 @@ class Schema:
         for entry in self.ledger.entries():
             if entry.state not in (State.EXPANDED, State.CONTRACTING) or not parts.contracts(entry.migration):
                 continue
-            stays = entry.name == aside or self.ledger.aside(entry)
+            stays = entry.name == as_if_aside or self.ledger.aside(entry)
             try:
                 absent = [] if self._retracing.taken(entry) else self._pairs.absent(entry.migration)
                 why = f"whose columns {entry.name} keeps in step: somebody has dropped it"
@@ -406,8 +415,29 @@ class Schema:
         if found := reverting.lint(expand, revert, name, self.server.dialect):
             raise Refused(f"{found[0].file}:{found[0].line}: {found[0].message}; the way on is a new migration")
 
-    def _contract(self, name: str, because: str, home: Home | None, shut: Callable[[], Sequence[str]], way: str, aside: bool = False) -> Sequence[str]:
-        entry = self._entry(name)
+    def _begun(self, entry: Entry) -> Ending | None:
+        """How one ends that is being set aside: for the reason that it was begun for, whoever goes on with it. None for any other."""
+        because = self.ledger.aside(entry)
+        return Ending((), because, aside=True) if because else None
+
+    def _ending(self, entry: Entry, because: str) -> Ending:
+        if begun := self._begun(entry):
+            return begun
+        return Ending(parts.statements(self.server, entry.migration, "contract"), because or self.ledger.because(entry.name))
+
+    def _leave_whole(self, entry: Entry) -> None:
+        """Puts back what a contract has begun that shall be set aside. Raises Refused where that is not possible any more, or never was."""
+        name = entry.name
+        if entry.migration.command.contract:
+            raise Refused(f"{name} is contracted by a command, whose tool has to know of it: say it in the files of that tool, which may be changed")
+        if entry.state is State.CONTRACTING:
+            if self._retracing.taken(entry):
+                raise Refused(f"{name} is half contracted, and cannot be set aside: `bleen migrate contract {name}` ends that, or says what is in its way")
+            self._put_back(entry, Refused(f"{name}: its contract was begun"))
+
+    def _end(self, entry: Entry, ending: Ending, home: Home | None, shut: Callable[[], Sequence[str]], way: str) -> Sequence[str]:
+        """Has a contract end so, or says what keeps its gate shut; ``way`` goes on from where it stopped."""
+        name = entry.name
         if entry.state is State.CONTRACTED:
             return ()
         if entry.state not in (State.EXPANDED, State.CONTRACTING):
@@ -417,24 +447,22 @@ class Schema:
             return waits
         self._steps.startable(entry.migration, "contract", home)
         standing = self._straight(entry.migration, "contract", home)
-        begun = self.ledger.aside(entry)  # what was begun so ends so, for the reason that it was begun for, whoever goes on with it
-        aside = aside or bool(begun)
-        reason = self.ledger.reasoned(name, begun or because or self.ledger.because(name), aside)
+        reason = self.ledger.reasoned(name, ending.because, ending.aside)
         self.ledger.note([self.ledger.reached(name, State.CONTRACTING, entry.at), *reason])  # its age is that of the expand
-        self._take_away(entry, home, standing, way, [] if aside else parts.statements(self.server, entry.migration, "contract"))
+        self._take_away(entry, ending, home, standing, way)
         self.server.rows(*self.ledger.reached(name, State.CONTRACTED))
         return ()
 
-    def _take_away(self, entry: Entry, home: Home | None, standing: Standing, way: str, statements: Sequence[Statement]) -> None:
+    def _take_away(self, entry: Entry, ending: Ending, home: Home | None, standing: Standing, way: str) -> None:
         """What a contract takes away; or else nothing, as far as that can be: ``way`` goes on."""
         name = entry.name
         try:
-            self._steps.take_away(entry.migration, "contract", statements)
+            self._steps.take_away(entry.migration, "contract", ending.statements)
             self._steps.command(entry.migration, "contract", home, standing)
         except Refused as error:
             if self._retracing.taken(self._entry(name)):
                 there = ", once what it names is there: what is misspelt, made by hand, may be dropped again afterwards" if BY_HAND in str(error) else ""
-                half = "not all of it is kept in step any more" if self.ledger.aside(self._entry(name)) else "part of the old shape may be gone already"
+                half = "not all of it is kept in step any more" if ending.aside else "part of the old shape may be gone already"
                 raise type(error)(f"{error}; {half}: `{way}` goes on from there{there}") from None
             self._put_back(entry, error)
             if _UNFILLED.search(str(error)) and parts.fill(self.server, entry.migration):
@@ -534,7 +562,8 @@ class Schema:
         for name in pending[: pending.index(overtaken[-1]) + 1] if overtaken else ():
             way = f"bleen migrate contract {name}"
             with _broken_off(name, f"`{way}` goes on from there"):
-                self._contract(name, "", home, tuple, way)
+                entry = self._entry(name)
+                self._end(entry, self._ending(entry, ""), home, tuple, way)
             self.told(f"{name}: contracted, as {migration.name} comes behind it, and no version without it has been on this database")
 
     def _go_over(self, migration: Migration, fill: Backfill, late: bool = False) -> None:
