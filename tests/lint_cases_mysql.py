@@ -32,7 +32,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "CREATE TABLE a (b INT"),
         ("both", "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'a')"),
         ("both", "SHOW THE WAY"),
-        ("both", "EXPLAIN UPDATE users SET a = 1"),
+        ("both", "EXPLAIN FOR CONNECTION 5"),
+        ("both", "DESCRIBE users a b"),
         ("both", "source other.sql"),
         ("both", "DROP TABLE users\\G"),
         ("both", "DROP TABLE a b"),
@@ -305,6 +306,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "table-option": [("both", "ALTER TABLE users AUTO_INCREMENT = 100"), ("both", "ALTER TABLE users MAX_ROWS=5, COMMENT='x'")],
     "whole-table-update": [
+        ("both", "EXPLAIN ANALYZE FORMAT=TREE UPDATE users SET a = 1"),
         *(("both", f"UPDATE users SET a = 2 WHERE {each}") for each in ALWAYS),
         ("both", "UPDATE users SET full_name = CONCAT(first_name, ' ', last_name)"),
         ("both", "UPDATE LOW_PRIORITY users AS u SET a = 1 LIMIT 10"),
@@ -390,6 +392,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "SELECT NEXT VALUE FOR s"),
         ("both", "TABLE users INTO OUTFILE '/tmp/x'"),
         ("both", "SHOW TABLES WHERE SLEEP(5)"),
+        ("both", "EXPLAIN INSERT INTO users (id) SELECT id FROM (SELECT f() AS id) b"),
     ],
     "load-data": [("both", "LOAD DATA INFILE 'x' INTO TABLE users"), ("both", "IMPORT TABLE FROM 'x'")],
     "stored-program": [
@@ -542,6 +545,8 @@ GOOD: list[tuple[str, str]] = [
         "ALTER TABLE users ALTER INDEX j IGNORED;\nALTER TABLE users DROP INDEX j",
     ),
     ("both", "SHOW CREATE TABLE users;\nDESCRIBE users;\nEXPLAIN FORMAT=JSON SELECT VERSION(), SUM(id) FROM users"),
+    ("both", "DESC users 'a%';\nDESCRIBE users a;\nEXPLAIN DELETE FROM users;\nEXPLAIN FORMAT=JSON UPDATE users, b SET a = 1;\nEXPLAIN EXTENDED SELECT 1"),
+    ("both", "EXPLAIN INSERT INTO users (id) SELECT id FROM b;\nEXPLAIN ANALYZE SELECT id FROM users"),
     ("both", "INSERT INTO users (id) SELECT 5 UNION ALL SELECT 6 FROM DUAL"),
     (
         "both",

@@ -497,7 +497,7 @@ class _Mysql:
             cursor.at += 1
 
     def show(self, cursor: Cursor) -> Iterator[Fault]:
-        """SHOW, DESCRIBE and EXPLAIN, which tell and change nothing."""
+        """SHOW, DESCRIBE and EXPLAIN, which tell and change nothing; only EXPLAIN ANALYZE does what it explains."""
         verb = cursor.kind("word")
         if verb.word == "SHOW":
             if not cursor.accept_one(_SHOWN):
@@ -505,10 +505,23 @@ class _Mysql:
             if (call := unknown_call(cursor.tokens)) is not None:
                 yield unknown(call)
             return
+        analyzes = cursor.accept("ANALYZE")
         if cursor.accept("FORMAT", "="):
             cursor.kind("word")
-        if not only_reads(cursor.tokens[cursor.at :]):
+        else:
+            cursor.accept_one(words("EXTENDED PARTITIONS"))
+        if analyzes:
+            yield from self.statement(Cursor(cursor.rest(), cursor.text))
+        elif cursor.accept_one(words("INSERT REPLACE UPDATE DELETE")):
+            while cursor.accept_one(words("LOW_PRIORITY DELAYED HIGH_PRIORITY QUICK IGNORE INTO FROM")):
+                pass
             cursor.table()
+            if (call := unknown_call(cursor.rest())) is not None:  # which may be called when this is planned
+                yield unknown(call)
+        elif not only_reads(cursor.tokens[cursor.at :]):
+            cursor.table()
+            if not cursor.done:
+                cursor.kind("word", "name", "string")  # a column
             if not cursor.done:
                 raise Puzzled(cursor.now)
 
