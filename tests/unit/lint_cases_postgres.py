@@ -129,6 +129,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TYPE address DROP ATTRIBUTE street"),
     ],
     "add-not-null": [
+        ("both", "CREATE TABLE n (id int); ALTER TABLE app.n ADD b int NOT NULL"),
+        ("both", "CREATE TABLE app.n (id int); ALTER TABLE n ADD b int NOT NULL"),
         ("both", "ALTER TABLE users ADD COLUMN full_name text NOT NULL"),
         ("both", "ALTER TABLE users ADD full_name varchar(255) NULL, ADD COLUMN age int NOT NULL"),
         ("both", "ALTER TABLE users ADD COLUMN IF NOT EXISTS age int CONSTRAINT nn NOT NULL"),
@@ -677,6 +679,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "WITH a AS (UPDATE users SET b = 1 RETURNING id) INSERT INTO log VALUES (1)"),
     ],
     "copies-rows": [
+        ("both", "CREATE TABLE n (id int); INSERT INTO n SELECT * FROM public.n"),
         ("both", "INSERT INTO people SELECT * FROM users"),
         ("both", "INSERT INTO people (a) (TABLE users)"),
         ("both", "CREATE TABLE people AS SELECT * FROM users"),

@@ -4,6 +4,11 @@ from lint_cases_postgres import VALIDATED
 
 GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN tags public.hstore, ADD COLUMN spot postgis.geometry(Point, 4326)"),
+    (
+        "both",
+        "CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE public.n ADD b int NOT NULL; CREATE INDEX ON ONLY public.n (b); "
+        "CREATE TABLE public.m (id int); ALTER TABLE m ADD n int REFERENCES public.n; CREATE INDEX ON m (n)",
+    ),
     ("both", "CREATE TABLE n (id int); WITH ins AS (INSERT INTO n VALUES (1) RETURNING id) SELECT id FROM ins"),
     (
         "expand",
