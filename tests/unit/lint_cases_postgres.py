@@ -129,6 +129,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "ALTER TYPE address DROP ATTRIBUTE street"),
     ],
     "add-not-null": [
+        ("both", "CREATE TABLE n (id int); ALTER TABLE app.n ADD b int NOT NULL"),
+        ("both", "CREATE TABLE app.n (id int); ALTER TABLE n ADD b int NOT NULL"),
         ("both", "ALTER TABLE users ADD COLUMN full_name text NOT NULL"),
         ("both", "ALTER TABLE users ADD full_name varchar(255) NULL, ADD COLUMN age int NOT NULL"),
         ("both", "ALTER TABLE users ADD COLUMN IF NOT EXISTS age int CONSTRAINT nn NOT NULL"),
@@ -600,6 +602,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT INTO log VALUES (drop_everything())"),
         ("both", "CREATE TABLE t AS SELECT drop_everything()"),
         ("both", "EXPLAIN ANALYZE SELECT drop_everything()"),
+        ("both", "EXPLAIN DELETE FROM users WHERE id = drop_everything()"),
         ("both", "CREATE DOMAIN d AS int CHECK (f(VALUE)); SELECT 1::d"),
         ("both", "CREATE DOMAIN d AS int CHECK (f(VALUE)); CREATE DOMAIN e AS d; CREATE TABLE n (x e); INSERT INTO n VALUES (1)"),
         ("both", "CREATE DOMAIN d AS int; ALTER DOMAIN d ADD CHECK (f(VALUE)); CREATE TABLE n (x d); INSERT INTO n VALUES (1)"),
@@ -633,6 +636,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "UPDATE users SET a = 1 WHERE 1 = 1 AND 'a' = 'a'"),
         ("both", "UPDATE users SET a = 1 WHERE false OR TRUE"),
         ("both", "EXPLAIN ANALYZE UPDATE users SET a = 1"),
+        ("both", "EXPLAIN (COSTS, ANALYZE on) UPDATE users SET a = 1"),
         ("both", "UPDATE users SET a = 1 WHERE NOT false"),
         ("both", "UPDATE users SET a = 1 WHERE EXISTS (SELECT 1)"),
         ("both", "UPDATE users SET a = 1 WHERE id = id AND NOT id IS NULL"),
@@ -675,6 +679,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "WITH a AS (UPDATE users SET b = 1 RETURNING id) INSERT INTO log VALUES (1)"),
     ],
     "copies-rows": [
+        ("both", "CREATE TABLE n (id int); INSERT INTO n SELECT * FROM public.n"),
         ("both", "INSERT INTO people SELECT * FROM users"),
         ("both", "INSERT INTO people (a) (TABLE users)"),
         ("both", "CREATE TABLE people AS SELECT * FROM users"),

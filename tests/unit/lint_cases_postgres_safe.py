@@ -4,6 +4,11 @@ from lint_cases_postgres import VALIDATED
 
 GOOD: list[tuple[str, str]] = [
     ("both", "ALTER TABLE users ADD COLUMN tags public.hstore, ADD COLUMN spot postgis.geometry(Point, 4326)"),
+    (
+        "both",
+        "CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE public.n ADD b int NOT NULL; CREATE INDEX ON ONLY public.n (b); "
+        "CREATE TABLE public.m (id int); ALTER TABLE m ADD n int REFERENCES public.n; CREATE INDEX ON m (n)",
+    ),
     ("both", "CREATE TABLE n (id int); WITH ins AS (INSERT INTO n VALUES (1) RETURNING id) SELECT id FROM ins"),
     (
         "expand",
@@ -214,6 +219,7 @@ GOOD: list[tuple[str, str]] = [
     ("both", "CREATE TABLE n (a int PRIMARY KEY, b int); INSERT INTO n VALUES (1, 2) ON CONFLICT (a) DO UPDATE SET b = excluded.b"),
     ("both", "INSERT INTO plans SELECT 1, 'free'"),
     ("both", "SELECT count(*), max(created) FROM users WHERE lower(email) LIKE 'a%'; SHOW server_version; EXPLAIN SELECT 1"),
+    ("both", "EXPLAIN DELETE FROM users; EXPLAIN (ANALYZE false, COSTS) UPDATE users SET a = 1; EXPLAIN (ANALYZE off) CREATE TABLE n AS SELECT id FROM users"),
     ("both", "SET CONSTRAINTS users_team_fk IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"),  # Django writes it behind a foreign key
     ("both", "ANALYZE users; VACUUM users; VACUUM (FULL off, ANALYZE) users; ANALYZE"),
     ("both", "SET client_min_messages = warning"),

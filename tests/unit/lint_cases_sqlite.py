@@ -186,6 +186,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("backfill", "ALTER TABLE users ADD COLUMN a INT"),
         ("backfill", "DROP TABLE users"),
         ("backfill", "UPDATE users SET a = 1;\nUPDATE orders SET a = 1"),
+        ("backfill", "UPDATE users SET a = 1;\nPRAGMA table_info(users)"),
         ("backfill", "UPDATE users SET a = 1 RETURNING id"),
     ],
     "copies-rows": [
@@ -199,10 +200,14 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "INSERT INTO users (id) SELECT 5 WHERE NOT EXISTS (SELECT 1 FROM b WHERE id = 5)"),
         ("both", "INSERT INTO users (a) SELECT a FROM b"),
         ("both", "CREATE TABLE a (id INT);\nINSERT INTO a SELECT id FROM users"),
-        ("both", "INSERT INTO users VALUES ((SELECT max(id) FROM b))"),
+        ("both", "INSERT INTO users (id) VALUES (1) UNION ALL SELECT id FROM b"),
         ("both", "CREATE TABLE a AS SELECT * FROM users"),
     ],
-    "row-locks": [("backfill", "UPDATE users SET a = (SELECT b FROM orders WHERE orders.id = users.id)")],
+    "row-locks": [
+        ("backfill", "UPDATE users SET a = (SELECT b FROM orders WHERE orders.id = users.id)"),
+        ("both", "INSERT INTO users VALUES ((SELECT max(id) FROM b)), (2)"),
+        ("both", "INSERT OR IGNORE INTO users (a, b) VALUES (1, (SELECT id FROM b WHERE name = 'x'))"),
+    ],
     "data-modifying-cte": [("both", "WITH x AS (SELECT 1) UPDATE users SET a = 1"), ("both", "WITH x AS (SELECT f(1)) SELECT * FROM x")],
     "replaces": [
         ("both", "REPLACE INTO users (id) VALUES (1)"),
@@ -216,6 +221,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("backfill", "UPDATE users SET a = f(b)"),
         ("both", "SELECT f(a) FROM users"),
         ("both", "SELECT count(*) FROM users"),
+        *(("both", f"PRAGMA {each}") for each in ("foreign_key_check", "main.integrity_check(10)", "quick_check")),
         ("both", "WITH x AS (SELECT a FROM users) SELECT a FROM x"),
         ("both", "WITH x (a) AS (SELECT f(1)) INSERT INTO users (a) SELECT a FROM x"),
     ],

@@ -57,6 +57,20 @@ def test_every_rule_has_a_case_and_every_finding_a_rule() -> None:
     assert BAD.keys() == RULES.keys()
 
 
+@pytest.mark.parametrize(
+    ("statement", "rules"),
+    [
+        ("ALTER TABLE public.n ADD b int NOT NULL", []),
+        ("SET LOCAL search_path = app; ALTER TABLE public.n ADD b int NOT NULL", ["session-setting", "add-not-null"]),
+        ("DROP TABLE public.n", ["drop-in-expand"]),
+        ("TRUNCATE public.n", ["truncate"]),
+    ],
+)
+def test_a_new_table_is_free_by_its_schema_too_but_is_taken_away_only_as_it_was_made(statement: str, rules: list[str]) -> None:
+    """ "A table created in the same release is free to change." """
+    assert [finding.rule for finding in found(f"CREATE TABLE n (id int); {statement}", "expand")] == rules
+
+
 WARNS = {
     *("index-if-not-exists", "partition-of", "replaces", "alter-constraint", "long-query", "delete-in-contract"),
     "default-partition",

@@ -18,6 +18,7 @@ STATEMENTS = [
     "SELECT 1 -- one; two\n + 2",
     "SELECT 1 /* one; /* two; */ three; */ + 2",
     "SELECT B'01', X'1F', 'a'\n';b'",
+    "SELECT 'a' -- ü;'\n-- '\n';b' --\n'c', 'd'",
     "SELECT 'ü;é', \"ñ;\" FROM \U0001f40d",
     "DO $body$ BEGIN PERFORM 1; /* ; */ EXECUTE 'DROP TABLE t;'; END; $body$",
     "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $f$\nBEGIN\n  NEW.a := ';'; -- ;\n  RETURN NEW;\nEND;\n$f$",
@@ -112,6 +113,13 @@ def test_beside_a_statement_that_cannot_be_read_the_others_are() -> None:
     read, faults = Source(text).readable()
     assert [each.statement.text for each in read] == ["SELECT 1", *STATEMENTS]
     assert len(faults) == len(STATEMENTS) + 1
+
+
+@pytest.mark.parametrize("text", ["SELECT 'a' /* b */\n'c'", "SELECT 'a' -- b\n/* c */ 'd'", "SELECT E'a' -- b\n'c\\'; --'", "SELECT 'a' 'b'"])
+def test_a_string_that_goes_on_behind_anything_but_a_line_comment_is_no_string(text: str) -> None:
+    """PostgreSQL manual, "String Constants": two that are parted by white space with a line end are one; a plain one alone is so with comments between."""
+    with pytest.raises(Unreadable):
+        split(text)
 
 
 def test_comments_are_those_that_the_scanner_sees() -> None:

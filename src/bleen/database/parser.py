@@ -60,7 +60,7 @@ class Source:
         self.text = text
         try:
             text.encode()
-            self._bytes_before = None if text.isascii() else [0, *accumulate(len(character.encode()) for character in text)]
+            self._bytes_before = _bytes_before(text)
             scanned = scan(text).tokens
         except UnicodeEncodeError as error:
             raise Unreadable("there is half a surrogate pair, which is no character", place(text, error.start)) from None
@@ -68,6 +68,10 @@ class Source:
             raise Unreadable(shorten(error.message, 200), place(text, max(error.cursorpos - 1, 0))) from None
         self.tokens: list[Token] = []
         self.comments: list[Comment] = []
+        self._read = text
+        """By libpg_query, which refuses the comments that PostgreSQL passes over within a string that goes on in another line: with blanks in their place."""
+        within: list[Comment] = []
+        behind = 0  # the first comment after the last token
         for each in scanned:
             begin, end, kind = self.characters(each.start), self.characters(each.end), _KINDS.get(each.token, "")
             if kind == "SQL_COMMENT":
@@ -75,7 +79,14 @@ class Source:
             elif kind == "C_COMMENT":
                 self.comments.append(Comment(text[begin + 2 : end - 2].strip(), begin, end))
             else:
+                if kind == "SCONST" and self.tokens and self.tokens[-1].kind == kind and text[begin] == text[self.tokens[-1].begin] == "'":
+                    within += (comment for comment in self.comments[behind:] if text.startswith("--", comment.begin))
                 self.tokens.append(Token(kind, begin, end))
+                behind = len(self.comments)
+        if within:
+            kept = zip([0, *(each.end for each in within)], [*within, None], strict=True)
+            self._read = "".join(f"{text[end : each.begin]}{' ' * (each.end - each.begin)}" if each else text[end:] for end, each in kept)
+            self._bytes_before = _bytes_before(self._read)
 
     def characters(self, offset: int) -> int:
         """An offset in bytes as one in characters."""
@@ -136,7 +147,7 @@ class Source:
         if behind - first > _DEEPEST < _levels(self.tokens[first:behind]):
             raise Unreadable(_TOO_DEEP, place(self.text, begin))
         try:
-            return list(parse(self.text[begin:end]).stmts)
+            return list(parse(self._read[begin:end]).stmts)
         except PgQueryError as error:
             at = begin + max(error.cursorpos - 1, 0)
             raise Unreadable(self._explained(error.message, at), place(self.text, at)) from None
@@ -150,6 +161,11 @@ class Source:
         if self.text[begin : begin + 1] == "\ufeff":
             return "a byte order mark stands here, inside of the text; take it out"
         return message
+
+
+def _bytes_before(text: str) -> list[int] | None:
+    """Each character; None where it is as many as characters."""
+    return None if text.isascii() else [0, *accumulate(len(character.encode()) for character in text)]
 
 
 def _levels(tokens: Sequence[Token]) -> int:

@@ -16,7 +16,7 @@ from bleen.database.rules.findings import Finding, Known
 from bleen.database.rules.mysql_adding import ONLINE
 from bleen.database.rules.mysql_alter import Context, computed, offline_index, primary_dropped, refers, renamed_table, swapped_table, unique
 from bleen.database.rules.mysql_pipes import pipes
-from bleen.database.rules.queries import copies, only_reads, reads_new
+from bleen.database.rules.queries import copies, one_each, only_reads, reads_new
 from bleen.database.rules.sentences import NOT_UNDERSTOOD, ROWS, Backfill, Fault, changed, findings, unknown, unknown_call
 from bleen.database.statements import Comment, Statement
 from bleen.database.tokens import Cursor, Puzzled, Token, words
@@ -437,10 +437,15 @@ class _Mysql:
         query = next((token for token in rest if token.word in _QUERIES), None)
         if (fault := triggers.fired(verb, _name(table), _key(table), self.known)) is not None:
             yield fault
-        if query is not None and copies(rest, table, self.new):
+        reads = query if query is not None and copies(rest, table, self.new) else None
+        if reads is not None and not one_each(rest):
             message = f"locks the rows that it reads until all are written to {_name(table)}; write the rows as VALUES, or fill the table in batches"
-            yield Fault(query, "copies-rows", message)
-        elif (call := unknown_call(rest)) is not None:
+            yield Fault(reads, "copies-rows", message)
+            return
+        if reads is not None:
+            message = f"this query locks the rows that it reads until the {verb.word} into {_name(table)} has ended: see that it finds them by a key"
+            yield Fault(reads, "row-locks", message, "", "warn")
+        if (call := unknown_call(rest)) is not None:
             yield unknown(call)
         elif self.new(table):
             return
@@ -497,7 +502,7 @@ class _Mysql:
             cursor.at += 1
 
     def show(self, cursor: Cursor) -> Iterator[Fault]:
-        """SHOW, DESCRIBE and EXPLAIN, which tell and change nothing."""
+        """SHOW, DESCRIBE and EXPLAIN, which tell and change nothing; only EXPLAIN ANALYZE does what it explains."""
         verb = cursor.kind("word")
         if verb.word == "SHOW":
             if not cursor.accept_one(_SHOWN):
@@ -505,10 +510,23 @@ class _Mysql:
             if (call := unknown_call(cursor.tokens)) is not None:
                 yield unknown(call)
             return
+        analyzes = cursor.accept("ANALYZE")
         if cursor.accept("FORMAT", "="):
             cursor.kind("word")
-        if not only_reads(cursor.tokens[cursor.at :]):
+        else:
+            cursor.accept_one(words("EXTENDED PARTITIONS"))
+        if analyzes:
+            yield from self.statement(Cursor(cursor.rest(), cursor.text))
+        elif cursor.accept_one(words("INSERT REPLACE UPDATE DELETE")):
+            while cursor.accept_one(words("LOW_PRIORITY DELAYED HIGH_PRIORITY QUICK IGNORE INTO FROM")):
+                pass
             cursor.table()
+            if (call := unknown_call(cursor.rest())) is not None:  # which may be called when this is planned
+                yield unknown(call)
+        elif not only_reads(cursor.tokens[cursor.at :]):
+            cursor.table()
+            if not cursor.done:
+                cursor.kind("word", "name", "string")  # a column
             if not cursor.done:
                 raise Puzzled(cursor.now)
 

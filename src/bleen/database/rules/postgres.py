@@ -6,13 +6,15 @@ A statement that no rule knows is an error, so that a new PostgreSQL's command i
 from collections.abc import Callable, Iterator
 
 from postgast import pg_query_pb2 as pb
+from postgast import walk
 
-from bleen.database.grammar.postgres import Message, inner, kind
+from bleen.database.grammar.postgres import Message, changed, inner, kind, relation
 from bleen.database.migration import Phase
 from bleen.database.parser import Parsed, Source, comments
 from bleen.database.rules import postgres_creates as creates
 from bleen.database.rules import postgres_domains as domains
 from bleen.database.rules import postgres_indexes as indexes
+from bleen.database.rules import postgres_made as made
 from bleen.database.rules import postgres_objects as objects
 from bleen.database.rules import postgres_rows as rows
 from bleen.database.rules import postgres_tables as tables
@@ -165,6 +167,10 @@ _LOCKS_NOBODY = frozenset(
 """Statements whose locks let everybody read and write, but for the rows that they change."""
 
 
+_ADDS = ("AlterTableStmt", "CreateStmt", "CreatePolicyStmt", "CreateTrigStmt", "IndexStmt")
+"""What changes or refers to a table that is there; what takes rows or the whole of it away has to call it as it was made."""
+
+
 def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
     """The findings in one file; never raises."""
     try:
@@ -177,6 +183,8 @@ def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
     in_transaction = False
     for each in parsed:
         look, statement = Look(file, phase, known, text, each), inner(each.node)
+        if kind(statement) in _ADDS and "search_path" not in text.lower():
+            _as_made(known, statement)
         if in_transaction and _outside(statement):
             found.append(look.finding("concurrently-in-transaction", "PostgreSQL refuses this between BEGIN and COMMIT; leave these out"))
         found += judged(look, statement)
@@ -187,6 +195,15 @@ def lint(text: str, file: str, phase: Phase, known: Known) -> list[Finding]:
                 in_transaction and statement.kind in (pb.TRANS_STMT_SAVEPOINT, pb.TRANS_STMT_RELEASE, pb.TRANS_STMT_ROLLBACK_TO)
             )
     return found
+
+
+def _as_made(known: Known, statement: Message) -> None:
+    """Calls a new table as it was made: ``t`` is ``public.t`` where nothing says that names are looked up elsewhere."""
+    for _, node in walk(statement):
+        if kind(node) == "RangeVar" and node.schemaname in ("", "public") and not known.made(made.NAME, *relation(node)):
+            other = changed(node, schemaname="" if node.schemaname else "public")
+            if known.made(made.NAME, *relation(other)):
+                node.CopyFrom(other)
 
 
 def split(text: str) -> list[Statement]:

@@ -12,7 +12,7 @@ from bleen.database.grammar.postgres import Message, changed, inner, kind, quote
 from bleen.database.rules import postgres_made as made
 from bleen.database.rules.findings import Finding
 from bleen.database.rules.postgres_creates import temporary_table
-from bleen.database.rules.postgres_look import FREE, Look, called, functions
+from bleen.database.rules.postgres_look import FREE, Look, called, functions, options
 from bleen.database.rules.postgres_many import how_many, named
 from bleen.database.rules.postgres_values import Unsure, relation_said, value
 
@@ -136,11 +136,13 @@ def copy(look: Look, statement: Message) -> Iterator[Finding]:
 
 
 def explain(look: Look, statement: Message) -> Iterator[Finding]:
-    """With ANALYZE it does what it explains."""
+    """With ANALYZE it does what it explains; else it is planned, and a function may be called for that."""
     explained = {"SelectStmt": select, "InsertStmt": insert, "UpdateStmt": update, "DeleteStmt": delete, "MergeStmt": merge}.get(kind(inner(statement.query)))
-    if explained is not None:
+    if not options(statement.options).get("analyze", False):
+        yield from _calls(look, statement.query)
+    elif explained is not None:
         yield from explained(look, inner(statement.query))
-    elif any(option.def_elem.defname == "analyze" for option in statement.options):
+    else:
         yield look.finding("dynamic-sql", "what EXPLAIN ANALYZE carries out here is not looked at; write the statement itself")
 
 
@@ -318,6 +320,10 @@ def _effects(look: Look, statement: Message) -> Iterator[Finding]:
             "a WITH that writes locks its rows until the whole statement is done, and no rule sees how many; write its parts as statements",
         )
     yield from _row_locks(look, statement)
+    yield from _calls(look, statement)
+
+
+def _calls(look: Look, statement: Message) -> Iterator[Finding]:
     viewed = (call for table in tables(statement) for call in look.known.of(made.QUERY, table[-1]) or ())
     numbered = [node for _, node in walk(statement) if kind(node) == "FuncCall" and words(node.funcname)[-1] == "setval"]
     harmless = FREE | {"setval"} if all(_numbers_own(look, node) for node in numbered) else FREE

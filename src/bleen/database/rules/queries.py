@@ -10,6 +10,7 @@ _JOINED = words("JOIN STRAIGHT_JOIN INNER LEFT RIGHT CROSS NATURAL FULL OUTER")
 _CLAUSES = words("WHERE GROUP HAVING WINDOW ORDER LIMIT UNION EXCEPT INTERSECT SELECT ON RETURNING")
 _BEHIND = _JOINED | _CLAUSES | words(", USING")
 """What may stand behind a table in FROM: a partition is not read, so that no comma behind it is missed."""
+_JOINS_ROWS = words("SELECT TABLE WITH UNION EXCEPT MINUS INTERSECT")
 _HINTS = words("USE FORCE IGNORE")
 _ACTS = words("INTO FOR LOCK PROCEDURE WITH RECURSIVE INSERT UPDATE DELETE REPLACE CREATE ALTER DROP :")
 """What a query does besides, or cannot be told from it; ``:=`` sets a variable of MySQL."""
@@ -47,6 +48,16 @@ def reads_new(query: Sequence[Token], made: Made) -> bool:
 def copies(query: Sequence[Token], table: tuple[Token, ...], made: Made) -> bool:
     """Whether the query of an INSERT into a table reads rows of tables that are in use, or many rows for one that is."""
     return not (sources(query) == [] or (made(table) and reads_new(query, made)) or seeds(query, table))
+
+
+def one_each(rows: Sequence[Token]) -> bool:
+    """Whether an INSERT says its rows one by one, behind VALUES or SET, so that a query within them plainly gives one value, or fails."""
+    depth = 0
+    for token in rows:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if not depth and token.word in _JOINS_ROWS:
+            return False
+    return bool(rows) and rows[0].word in ("VALUES", "VALUE", "SET") and sources(rows) is not None
 
 
 def sources(query: Sequence[Token]) -> list[tuple[Token, ...]] | None:

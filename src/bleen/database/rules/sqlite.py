@@ -16,7 +16,7 @@ from bleen.database.migration import Phase
 from bleen.database.rules import sqlite_adding, triggers
 from bleen.database.rules.findings import Finding, Known
 from bleen.database.rules.moved import kept_equal
-from bleen.database.rules.queries import call, copies, only_reads, reads_new, sources, with_clause
+from bleen.database.rules.queries import call, copies, one_each, only_reads, reads_new, sources, with_clause
 from bleen.database.rules.sentences import (
     HOLDS,
     NOT_UNDERSTOOD,
@@ -96,6 +96,7 @@ _PRAGMAS = {
 _OWN = ("sqlite_sequence", "sqlite_stat1", "sqlite_stat3", "sqlite_stat4")
 """Tables of SQLite's own that it lets anybody write to (SQLite, "Database File Format")."""
 _TELLS = words("FOREIGN_KEY_LIST INDEX_INFO INDEX_LIST TABLE_INFO TABLE_LIST TABLE_XINFO")
+_CHECKS = words("FOREIGN_KEY_CHECK INTEGRITY_CHECK QUICK_CHECK")
 _COMMANDS = ("rebuild", "optimize", "integrity-check", "delete-all")
 _OF_JSON = words("""
     JSON JSON_ARRAY_LENGTH JSON_EXTRACT JSON_INSERT JSON_PATCH JSON_PRETTY JSON_REMOVE JSON_REPLACE JSON_SET JSON_TYPE
@@ -167,7 +168,14 @@ class _Sqlite:
     def pragma(self, cursor: Cursor) -> Iterator[Fault]:
         begin = cursor.kind("word")
         name = cursor.table()[-1]
+        if self.phase == "backfill":
+            yield self.backfill.other(begin)
+            return
         if name.word in _TELLS:
+            return
+        if name.word in _CHECKS:
+            why = "changes nothing, and nobody else can commit while it reads, but where there is a WAL; run it apart from releases"
+            yield Fault(begin, "side-effect", f"PRAGMA {name.text} {why}", "", "warn")
             return
         why = _PRAGMAS.get(name.word, "changes the connection, which bleen sets up itself, or the file, which both versions use")
         yield Fault(begin, "pragma", f"PRAGMA {name.text} {why}: leave it out")
@@ -484,10 +492,15 @@ class _Sqlite:
             yield Fault(command, "table-rewrite", message)
         query = next((token for token in rest if token.word == "SELECT"), None)
         upsert = next((token for token in cursor.tokens if token.word == "CONFLICT"), None)
-        if query is not None and copies(rest, table, self.plain):
+        reads = query if query is not None and copies(rest, table, self.plain) else None
+        if reads is not None and not one_each(rest):
             message = f"writes to {_name(table)} for as long as the query takes, while nobody else can; write the rows as VALUES, or fill it in batches"
-            yield Fault(query, "copies-rows", message)
-        elif (called := call(rest)) is not None:
+            yield Fault(reads, "copies-rows", message)
+            return
+        if reads is not None:
+            message = f"nobody else can write while this query reads for the {verb.word} into {_name(table)}: see that it finds its rows by a key"
+            yield Fault(reads, "row-locks", message, "", "warn")
+        if (called := call(rest)) is not None:
             yield unknown(called)
         elif self.made(table):
             return
