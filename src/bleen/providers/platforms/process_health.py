@@ -102,8 +102,8 @@ def _status(connection: socket.socket, deadline: float) -> str:
 
 
 def _finish(connection: socket.socket, deadline: float) -> None:
-    """Takes the rest of an answer if it comes at once."""
-    soon, got = min(deadline, time.monotonic() + 0.1), 0
+    """Takes the rest of an answer if it comes soon: half a second is long also for an application that has to wait for a processor."""
+    soon, got = min(deadline, time.monotonic() + 0.5), 0
     try:
         while got < _REST and time.monotonic() < soon:
             connection.settimeout(_left(soon))
