@@ -3,7 +3,7 @@
 All are NamedTuples: immutable, comparable, and cheap to load on the way of ``bleen rollback``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -80,9 +80,11 @@ class Routing(NamedTuple):
         """Whether production traffic reaches this environment."""
         return self.shares.get(environment, 0) > 0
 
-    def may_serve(self, environment: Environment) -> bool:
-        """Whether production may reach this environment: it has a share, or nobody can say whom production reaches. Nothing that it may reach is stopped."""
-        return self.serves(environment) or bool(self.unknown)
+    def may_serve(self, environment: Environment, at: Collection[Target]) -> bool:
+        """Whether production may reach this environment, whose copies are ``at`` these addresses: it has a share, what has one is led to an address of it, or
+        nobody can say whom production reaches. Nothing that it may reach is stopped.
+        """
+        return self.serves(environment) or bool(self.unknown) or any(not {*at}.isdisjoint(self.targets.get(e, ())) for e in self.led)
 
     @property
     def serving(self) -> frozenset[Environment]:

@@ -59,9 +59,10 @@ class Router(Protocol):
         ...
 
     def settle(self, wanted: Routing, epoch: int) -> None:
-        """Undoes ``prepare``: environments that ``wanted.targets`` does not name are forgotten, and the preview is ``wanted.preview``.
+        """Undoes ``prepare``: environments that ``wanted.targets`` does not name are forgotten, those that it names have no other targets, and the preview is
+        ``wanted.preview``.
 
-        Never forgets one that serves. Raises Refused, with nothing forgotten, while nobody can say whom production reaches.
+        Never forgets one that serves. Raises Refused, with nothing changed, for one that is to be forgotten while nobody can say whom production reaches.
         """
         ...
 

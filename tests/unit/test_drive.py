@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -327,10 +328,15 @@ def test_the_router_is_led_to_where_copies_are_now_and_that_is_no_drift(service:
     assert service.router.routing().same_production(service.service.confirmed)
 
 
-def test_the_router_is_led_there_whatever_is_amiss_beside_production(service: FakeService) -> None:
+@pytest.mark.parametrize(
+    "does",
+    [{"amiss": "the preview listener was closed by hand"}, {"shares": {}, "unknown": "a route of somebody's"}],
+    ids=["beside production", "with production itself"],
+)
+def test_the_router_is_led_there_whatever_is_amiss(service: FakeService, does: dict[str, Any]) -> None:
     """An old process on the port must not pass for the new one: users had the answers of whoever took it, for as long as a preview was closed by hand."""
     before, upkeep = service.router.truth(), Upkeep(service.journal, service.engine, NAME)
-    service.router.drift(before._replace(amiss="the preview listener was closed by hand"))
+    service.router.drift(before._replace(**does))
     service.platform.lose_port(BLUE)
     held = service.journal.claim(NAME, service.me, seize=service.service.epoch)
 
@@ -339,7 +345,7 @@ def test_the_router_is_led_there_whatever_is_amiss_beside_production(service: Fa
         return service.router.truth().targets[BLUE] == service.platform.truth()[BLUE].targets != before.targets[BLUE]
 
     until("the router is led there", led)
-    assert service.router.truth().amiss, "which is for a person to undo"
+    assert service.router.truth().strange, "which is for a person to undo"
 
 
 def test_a_holder_of_another_host_counts_as_alive() -> None:

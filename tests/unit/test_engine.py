@@ -523,12 +523,17 @@ def test_nothing_is_stopped_while_nobody_can_say_whom_the_router_serves(service:
     assert len(service.platform.running()) == 1
 
 
-@pytest.mark.parametrize("does", [{"shares": {BLUE: 100}}, {"shares": {}, "unknown": UNSAID}], ids=["the old one", "what nobody can say"])
-def test_the_window_does_not_end_by_itself_nor_by_retire_while_the_router_serves_something_else(service: FakeService, does: dict[str, Any]) -> None:
+@pytest.mark.parametrize("does", ["the old one", "what nobody can say", "the old one's addresses"])
+def test_the_window_does_not_end_by_itself_nor_by_retire_while_the_router_serves_something_else(service: FakeService, does: str) -> None:
     """From PROMOTING to HOLDING it always works: [...] with drift in the router."""
     service.deploy("1.1", P.HOLDING)
     truth = service.router.truth()
-    service.router.drift(truth._replace(**does))
+    drifts = {
+        "the old one": truth._replace(shares={BLUE: 100}),
+        "what nobody can say": truth._replace(shares={}, unknown=UNSAID),
+        "the old one's addresses": truth._replace(targets={**truth.targets, GREEN: truth.targets[BLUE]}),
+    }
+    service.router.drift(drifts[does])
     answer = service.ask(Verb.RETIRE)
     assert (answer.obeyed, "nothing was changed; `bleen up --apply` leads it back to 1.1, `bleen rollback` to 1.0" in answer.text) == (False, True)
     service.clock.advance(service.release.plan.window)
@@ -902,7 +907,10 @@ def test_close_keeps_nothing_for_the_truth_that_nobody_can_name(service: FakeSer
 @pytest.mark.parametrize(
     ("does", "said"),
     [
-        ({"shares": {}, "unknown": "routes for some hosts only"}, "`bleen up --apply` undoes what is not ours; nothing was changed"),
+        (
+            {"shares": {}, "unknown": "routes for some hosts only"},
+            "`bleen up --apply` undoes what is not ours, with `--to blue` or `--to green` in favour of that one; nothing was changed",
+        ),
         ({"shares": {BLUE: 50, GREEN: 50}}, "split between two environments: `bleen up --apply` ends that first; nothing was changed"),
         ({"shares": {}}, "nothing is served: `bleen up --apply` ends that first; nothing was changed"),
     ],

@@ -126,3 +126,73 @@ def test_a_service_that_somebody_else_drives_is_left_to_them(service: Service) -
     with pytest.raises(UserError, match="wait for it, or end it"):
         righting.end_everything(service.engine, NAME, ME)
     assert (service.router.alive, service.service.holder) == (True, service.me)
+
+
+@pytest.fixture
+def halted(service: Service) -> Service:
+    """In RETIRING: 1.1 is ill, and a person has led all users to 1.0 by hand, in a way that nobody can say."""
+    truth = service.router.truth()
+    service.ask(Verb.RETIRE)
+    service.router.drift(truth._replace(shares={}, unknown="a way of somebody's"))
+    assert service.drive().halted.startswith("nobody can say whom the router serves")
+    service.platform.sicken(GREEN)
+    return service
+
+
+def lead_to(service: Service, called: str) -> None:
+    service.told = []
+    righting.lead_to(service.engine, NAME, ME, called, lambda now, wanted: service.told.append((now, wanted)))
+
+
+@pytest.mark.parametrize("called", ["blue", "blue-1"])
+def test_a_person_says_who_serves_where_nobody_else_can_and_what_was_confirmed_is_ill(halted: Service, called: str) -> None:
+    """`close` accepts what the router serves now as the truth: a release that is halted has a way on."""
+    drift = halted.router.truth()
+    with pytest.raises(UserError, match=r"green-2 is to get the traffic back, and is not well .*`bleen up --apply --to blue` leads it to blue-1"):
+        halted.put_back()
+    answer = halted.ask(Verb.CLOSE)
+    assert (answer.obeyed, "with `--to blue` or `--to green` in favour of that one" in answer.text) == (False, True)
+    lead_to(halted, called)
+    assert (halted.router.truth().shares, halted.router.truth().unknown) == ({BLUE: 100}, "")
+    assert [now for now, _ in halted.told] == [drift]
+    assert halted.service.active == BLUE
+    halted.claim(seize=True)
+    assert halted.ask(Verb.CLOSE).obeyed
+    assert (halted.release.phase, halted.service.confirmed.shares) == (Phase.CLOSED, {BLUE: 100})
+
+
+@pytest.mark.parametrize(
+    ("called", "why"),
+    [("green", "green-2 is to get the traffic, and is not well"), ("red", "no red runs: blue-1, green-2 does; nothing was changed")],
+)
+def test_nobody_is_led_to_what_is_ill_or_does_not_run(halted: Service, called: str, why: str) -> None:
+    drift, confirmed = halted.router.truth(), halted.service.confirmed
+    with pytest.raises(UserError, match=why):
+        lead_to(halted, called)
+    assert (halted.router.truth(), halted.service.confirmed, halted.told) == (drift, confirmed, [])
+
+
+@pytest.mark.parametrize("called", ["", "green"])
+def test_where_nothing_is_well_a_person_says_that_it_is_better_than_what_is(service: Service, called: str) -> None:
+    """A maintenance page is served by hand, and the next version cannot be released over drift: a way out is named, and works."""
+    service.ask(Verb.RETIRE)
+    assert service.drive().phase is Phase.COMPLETED
+    service.router.drift(service.router.truth()._replace(shares={}, unknown="a page"))
+    service.platform.sicken(GREEN)
+    with pytest.raises(UserError, match=f"`bleen up --apply{' --to green' if called else ''} --force` leads it there all the same"):
+        lead_to(service, called) if called else service.put_back()
+    if called:
+        righting.lead_to(service.engine, NAME, ME, called, lambda *_: None, force=True)
+    else:
+        righting.put_back(service.engine, NAME, ME, lambda *_: None, force=True)
+    assert service.router.truth().led == service.service.confirmed.led == {GREEN: 100}
+
+
+def test_traffic_is_moved_by_releases_alone_where_nothing_is_amiss_or_one_is_under_way(service: Service) -> None:
+    truth = service.router.truth()
+    with pytest.raises(UserError, match="the router does what it should: `bleen rollback` and `bleen deploy` are what moves traffic"):
+        lead_to(service, "blue")
+    service.router.drift(drift := truth._replace(shares={}, unknown="a way of somebody's"))
+    with pytest.raises(UserError, match="release 2 is under way, and moves traffic itself"):
+        lead_to(service, "blue")
+    assert service.router.truth() == drift

@@ -219,7 +219,7 @@ def holding(release: Release, world: World) -> Outcome:
         return Done()
     if world.now >= until:
         now, intended = world.router.routing(), world.service.confirmed
-        if now.unknown or now.led != intended.led:  # where a person may go back, and not one phase later, where nobody may
+        if now.led != intended.led or now.reaches_beyond(intended):  # where a person may go back, and not one phase later, where nobody may
             lost = _since(release, world, "lost")
             if world.now >= lost + DRIFTING:
                 return Halt(f"the router does not send the traffic where it should: {plan.old_words} is not given up; `bleen status` shows the drift")
@@ -419,9 +419,8 @@ def _drained(release: Release, world: World, environment: Environment) -> NotYet
 
 def _led_away(world: World, environment: Environment) -> NotYet | Failed | None:
     """Takes the preview away from an environment that is to be stopped; production is not ours to take from it, nor to be guessed at."""
-    routing = world.router.routing()
-    if routing.may_serve(environment):
-        runs = world.known().get(environment)
+    routing, runs = world.router.routing(), world.known().get(environment)
+    if routing.may_serve(environment, runs.targets if runs else ()):
         left = "it is being stopped already" if runs and runs.stopping else "nothing was stopped"
         ways = "`bleen up --apply` undoes what is not ours, `bleen resume` goes on"
         return Failed(f"{leads_to(routing, environment, str(environment))}, and {environment} was to be stopped: {left}; {ways}")
@@ -435,7 +434,9 @@ def _ending(release: Release, stopping: NotYet, cut: Mapping[str, int]) -> NotYe
 
 def leads_to(routing: Routing, environment: Environment, name: str) -> str:
     """That production may reach an environment, which people know by ``name``, in words."""
-    return f"the router sends traffic to {name}" if routing.serves(environment) else f"nobody can say whom the router serves ({routing.unknown})"
+    if routing.serves(environment):
+        return f"the router sends traffic to {name}"
+    return f"nobody can say whom the router serves ({routing.unknown})" if routing.unknown else f"the router sends traffic to where {name} listens"
 
 
 def _forget(world: World, environment: Environment) -> None:

@@ -12,8 +12,8 @@ from bleen.engine.phases import put_off
 from bleen.engine.tick import Engine
 from bleen.errors import Held, StaleWriter, UserError
 from bleen.lifecycle import Service, drifted
-from bleen.model import NotYet, Routing
-from bleen.ports import Holder, Journal, Providers
+from bleen.model import Environment, NotYet, Routing, whereabouts
+from bleen.ports import Holder, Journal, Platform, Providers, Router
 
 _SOON = 6.0
 """Seconds in which a router does what it is told; whoever drives shows no life meanwhile."""
@@ -21,11 +21,11 @@ _LEAVES = 3.0
 """Seconds in which a verb that drives a service sees that it was taken down."""
 
 
-def put_back(engine: Engine, name: str, by: Holder, told: Callable[[Routing, Routing], None]) -> None:
+def put_back(engine: Engine, name: str, by: Holder, told: Callable[[Routing, Routing], None], force: bool = False) -> None:
     """Undoes drift: the router does again what it was last confirmed to do. ``told`` hears what it does, and what it goes back to; nothing where all is right.
 
     Who went back meanwhile has confirmed another version, and stopped the one from before: neither is known before this process drives. Raises UserError, with
-    nothing changed, if what is to get the traffic is not well.
+    nothing changed, if what is to get the traffic is not well, unless by ``force``.
     """
     service = take_over(engine.journal, name, by)
     newest, confirmed = engine.journal.latest(name), service.confirmed
@@ -33,17 +33,58 @@ def put_back(engine: Engine, name: str, by: Holder, told: Callable[[Routing, Rou
     now = router.routing()
     if not drifted(service, newest, now):
         return
-    for environment in confirmed.serving if now.reaches_beyond(confirmed) else ():  # a repair that only adds takes nobody away from what works
-        health = platform.health(environment)
-        if not health.ready:
-            raise UserError(f"{environment} is to get the traffic back, and is not well ({health.why}): nothing was changed; `bleen logs {environment.name}`")
+    for environment in confirmed.serving if now.reaches_beyond(confirmed) and not force else ():  # a repair that only adds takes nobody away from what works
+        _well(platform, environment, "the traffic back")
     told(now, confirmed)
-    wanted, began = confirmed._replace(preview=None if now.preview in confirmed.serving else now.preview), time.monotonic()
+    _lead(router, service, confirmed._replace(preview=None if now.preview in confirmed.serving else now.preview))
+    if left := router.routing().strange:
+        raise UserError(f"production is led as it was, and {left}: `bleen down` and `bleen up` start the router anew, which cuts every connection")
+
+
+def lead_to(engine: Engine, name: str, by: Holder, called: str, told: Callable[[Routing, Routing], None], force: bool = False) -> None:
+    """Ends drift in favour of an environment, ``called`` blue or green, whatever was confirmed: all production goes there, and that is the truth from then on.
+
+    For when what was confirmed is ill, and nobody but a person can say who serves instead. Raises UserError, with nothing changed, if there is no drift, if a
+    release is under way, and for an environment that does not run or, unless by ``force``, is not well.
+    """
+    service = take_over(engine.journal, name, by)
+    newest, confirmed = engine.journal.latest(name), service.confirmed
+    router, platform = (providers := engine.providers(service, newest)).router, providers.platform
+    now, running = router.routing(), whereabouts(platform.running())
+    if newest is None or not drifted(service, newest, now):
+        raise UserError("the router does what it should: `bleen rollback` and `bleen deploy` are what moves traffic then; nothing was changed")
+    if not newest.ended and not newest.halted:
+        raise UserError(f"release {newest.id.number} is under way, and moves traffic itself: `bleen rollback` or `bleen abort` end it; nothing was changed")
+    environment = next((each for each in running if called in (each.name, str(each))), None)
+    if environment is None:
+        raise UserError(f"no {called} runs: {', '.join(map(str, running)) or 'nothing'} does; nothing was changed")
+    if not force:
+        _well(platform, environment, "the traffic")
+    wanted = Routing({environment: 100}, None if now.preview == environment else now.preview, {**confirmed.targets, **running})
+    told(now, wanted)
+    _lead(router, service, wanted)
+    engine.journal.commit(newest, newest, None, service._replace(confirmed=wanted._replace(preview=None)))
+
+
+def _well(platform: Platform, environment: Environment, what: str) -> None:
+    """Raises UserError for an environment that is to get ``what``, and has nothing that is ready; with the ways that are left."""
+    health = platform.health(environment)
+    if health.ready:
+        return
+    others = [e for e in whereabouts(platform.running()) if e != environment and platform.health(e).ready]
+    ways = [f"`bleen up --apply --to {e.name}` leads it to {e}, which is well" for e in others]
+    to = "" if what.endswith("back") else f" --to {environment.name}"
+    ways.append(f"`bleen up --apply{to} --force` leads it there all the same, and `bleen deploy` goes on from there")
+    ways.insert(0, f"`bleen logs {environment.name}`")
+    raise UserError(f"{environment} is to get {what}, and is not well ({health.why}): nothing was changed; {'; '.join(ways)}")
+
+
+def _lead(router: Router, service: Service, wanted: Routing) -> None:
+    """Has production led as it is wanted, and sees that."""
+    began = time.monotonic()
     _finish(lambda: router.prepare(wanted, service.epoch), _SOON)
     router.route(wanted, service.epoch)
     _finish(lambda: router.served(wanted, time.monotonic() - began), _SOON)
-    if left := router.routing().strange:
-        raise UserError(f"production is led as it was, and {left}: `bleen down` and `bleen up` start the router anew, which cuts every connection")
 
 
 def close_listener(engine: Engine, name: str, by: Holder) -> None:

@@ -112,7 +112,8 @@ class Engine:
         platform = providers.platform
         with suppress(Unavailable):  # a router that cannot be asked does not keep a person from it: RETIRING waits for it
             routing = providers.router.routing()
-            if routing.may_serve(release.plan.old):
+            runs = platform.running().get(release.plan.old)
+            if routing.may_serve(release.plan.old, runs.targets if runs else ()):
                 ways = f"`bleen up --apply` leads it back to {release.plan.version}, `bleen rollback` to {release.plan.old_version}"
                 return f"{leads_to(routing, release.plan.old, release.plan.old_words)}: nothing was changed; {ways}"
         new, old = (self.watch.look(platform, e, probe, now, ask.at) for e in (release.environment, release.plan.old))
@@ -249,5 +250,6 @@ def _no_truth(routing: Routing, confirmed: Routing, release: Release) -> str:
     if confirmed.serving and not routing.serving and not routing.unknown:
         return "nothing is served: `bleen up --apply` ends that first"
     if routing.unknown:
-        return f"what the router serves cannot be told ({routing.unknown}): `bleen up --apply` undoes what is not ours"
+        way = "`bleen up --apply` undoes what is not ours, with `--to blue` or `--to green` in favour of that one"
+        return f"what the router serves cannot be told ({routing.unknown}): {way}"
     return ""

@@ -95,10 +95,10 @@ class Upkeep:
         Raises Unavailable if that was not to be done. Shares stay as they are; what somebody else did to the router is left to be undone by a person first.
         """
         now = providers.router.routing()
-        named = {e: t for e, t in targets.items() if now.names(e)}
+        named = {e: t for e, t in targets.items() if e in now.targets and (now.names(e) or now.unknown)}
         wanted = now.moved(named)
         astray = any(set(now.targets[e]) - set(t) for e, t in named.items())  # requests at a stranger's port are worse than a touch on what somebody changed
-        if not now.unknown and (astray or not now.strange) and any(sorted(now.targets[e]) != sorted(t) for e, t in wanted.targets.items()):
+        if (astray or not now.strange) and any(sorted(now.targets[e]) != sorted(t) for e, t in wanted.targets.items()):
             if left := providers.router.prepare(wanted, service.epoch):
                 raise Unavailable(f"waits for {left.why}")
             providers.router.settle(wanted, service.epoch)

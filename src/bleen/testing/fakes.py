@@ -372,7 +372,7 @@ class FakeRouter(Fake):
     def settle(self, wanted: Routing, epoch: int) -> None:
         with self._effect("settle", epoch, wanted=wanted.to_json()) as row:
             now, new = row["routing"], wanted.to_json()
-            if now["unknown"]:
+            if now["unknown"] and not new["targets"].keys() >= now["targets"].keys():
                 raise Refused(f"nothing is forgotten while the fake router does what is not ours: {now['unknown']}")
             kept = {e: ts for e, ts in now["targets"].items() if e in new["targets"] or now["shares"].get(e, 0) > 0}
             _must_be_known(kept, [new["preview"]] if new["preview"] else [])
@@ -600,11 +600,11 @@ class FakePlatform(Fake):
             stopped = [Environment.parse(arguments["environment"])]
         else:
             return ""
-        routing = self._router.truth()
+        routing, running = self._router.truth(), _running(self._read())
         return "; ".join(
             f"{each} was stopped while the router {'previews' if routing.preview == each else 'serves, or may serve,'} it"
             for each in stopped
-            if routing.may_serve(each) or routing.preview == each
+            if routing.may_serve(each, running[each].targets if each in running else ()) or routing.preview == each
         )
 
 

@@ -231,6 +231,18 @@ class RouterContract:
         live.route(fleet.routing({BLUE: 100}))
         assert settled(live.router.routing()) == settled(fleet.routing({BLUE: 100}))
 
+    def test_copies_are_followed_while_nobody_can_say_whom_production_reaches(self, live: Site, fleet: Fleet) -> None:
+        """A copy that does not run and whose port somebody else has got gets another one, and the routing follows."""
+        self.confuse(live, fleet)
+        until("it is seen", lambda: bool(live.router.routing().unknown))
+        elsewhere = {BLUE: fleet.targets(BLUE)[BLUE], GREEN: (fleet.targets(GREEN)[GREEN][0], fleet.targets(LATER)[LATER][0])}
+        moved = live.router.routing().moved(elsewhere)
+        live.prepare(moved)
+        live.settle(moved)
+        until("it is led there", lambda: settled(live.router.routing()) == settled(moved))
+        live.prepare(fleet.routing({BLUE: 100}))
+        live.route(fleet.routing({BLUE: 100}))
+
     def confuse(self, site: Site, fleet: Fleet) -> None:
         """Somebody else leads production to green, such that no Routing says it; BLUE and GREEN are known."""
         raise NotImplementedError

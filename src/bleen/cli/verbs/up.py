@@ -2,7 +2,7 @@
 
 What runs already is adopted: no second copy is started, nothing is cut. An address that somebody else holds is refused, and named.
 A change of the router's kind or addresses that cuts something is made only with --apply, which says first what; of a service that is down it cuts nothing.
-So is drift undone: what somebody else did to the router goes back to what bleen last saw it do, which cuts nothing.
+So is drift undone: what somebody else did to the router goes back to what bleen last saw it do, which cuts nothing; or, with --to, to who is well now.
 """
 
 import os
@@ -31,9 +31,14 @@ _READS = 3.0
 def arguments(parser: ArgumentParser) -> None:
     change = "make a change of the router's kind or addresses: the listener is closed and opened anew"
     parser.add_argument("--apply", action="store_true", help=f"{change}; undo drift")
+    to = "end drift in favour of this one, blue or green, which is well; where what bleen last saw is not, or a release is halted over it"
+    parser.add_argument("--to", metavar="ENVIRONMENT", help=to)
+    parser.add_argument("--force", action="store_true", help="with --apply, lead the traffic there however ill it is: a bad version may be better than what is")
 
 
 def run(args: Namespace) -> int:
+    if (args.to or args.force) and not args.apply:
+        raise UserError("--to and --force say how `bleen up --apply` ends drift: they go with --apply")
     place, wanted, read = _wanted(args)
     place.must_be_ours()
     if read and (note := moved(place, Path(args.file))):
@@ -52,7 +57,7 @@ def run(args: Namespace) -> int:
     if read:
         place.remember(Path(args.file))
         place.comes_from(Path(args.file))
-    if args.apply and _answers(access) and _drift(access):
+    if args.to or (args.apply and _answers(access) and _drift(access)):
         _put_back(args, access)
     _engine(access)
     return _wait(args, access)
@@ -144,11 +149,15 @@ def _drift(access: Access) -> str:
 
 
 def _put_back(args: Namespace, access: Access) -> None:
-    def told(now: Routing, confirmed: Routing) -> None:
+    def told(now: Routing, wanted: Routing) -> None:
         if not args.json:
-            print(f"the router does what bleen neither did nor intends ({picture.words(now)}): it goes back to {picture.words(confirmed)}", flush=True)
+            way = "is led" if args.to else "goes back"
+            print(f"the router does what bleen neither did nor intends ({picture.words(now)}): it {way} to {picture.words(wanted)}", flush=True)
 
-    righting.put_back(access.engine(), access.name, holder(__version__), told)
+    if args.to:
+        righting.lead_to(access.engine(), access.name, holder(__version__), args.to, told, args.force)
+    else:
+        righting.put_back(access.engine(), access.name, holder(__version__), told, args.force)
 
 
 def _wait(args: Namespace, access: Access) -> int:

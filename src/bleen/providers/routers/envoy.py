@@ -119,7 +119,7 @@ class Envoy:
     def settle(self, wanted: Routing, epoch: int) -> None:
         with self._fence.passing(epoch), self._admin() as admin:
             now = _routing(admin)
-            if now.unknown:
+            if now.unknown and not now.targets.keys() <= wanted.targets.keys():
                 raise Refused(f"nothing is forgotten while Envoy does what is not ours: {now.unknown}")
             if left := self._lead_preview(admin, wanted.preview):
                 raise Unavailable(f"not yet done, for want of {left.why}")

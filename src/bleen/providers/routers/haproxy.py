@@ -111,7 +111,7 @@ class HAProxy:
         """As the port says. A server that still has requests in flight takes no new ones, and is deleted by a later effect."""
         with self._fence.passing(epoch):
             seen = self._runtime.look()
-            if unknown := seen.routing.unknown:
+            if (unknown := seen.routing.unknown) and not seen.targets.keys() <= wanted.targets.keys():
                 raise Refused(f"nothing is forgotten while HAProxy does what is not ours: {unknown}")
             serving = seen.led("production")[0]
             kept = {e: set(t) for e, t in seen.targets.items() if e in serving or e in wanted.targets}
