@@ -14,18 +14,21 @@ state``); the files beside it are written after each effect from what it then an
 """
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from bleen.errors import Refused, Unavailable
 from bleen.host import launch, logs
 from bleen.host.clock import since_boot
 from bleen.host.files import Fence, Reserve, in_words, text_of, write_durably
 from bleen.host.launch import Program
+from bleen.host.listening import require_free
 from bleen.host.processes import Process
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Listener, Probe
@@ -33,7 +36,6 @@ from bleen.providers.routers import haproxy_config as config
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.haproxy_config import BERTHS, PATIENCE, Server, Settings, Way
 from bleen.providers.routers.haproxy_runtime import ANSWER, Live, Runtime, Seen, shares_in_words
-from bleen.providers.routers.listening import require_free
 from bleen.providers.routers.unanswering import Proxy
 
 OLDEST = (2, 6)
@@ -43,6 +45,16 @@ _GRACE = 3.0
 """Seconds that requests in flight get when HAProxy is to end."""
 _LOG = 4 << 20
 """Bytes that its output may take, and as many of what was before it."""
+
+
+class Found(NamedTuple):
+    """A haproxy of this host."""
+
+    path: str
+    version: str
+    """What it says that it is, such as 2.6.12-1; empty if it does not say."""
+    to_do: str
+    """What is to be done about that; empty for one that is new enough."""
 
 
 class HAProxy:
@@ -299,8 +311,18 @@ def installed() -> str | None:
     return shutil.which("haproxy", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")))
 
 
-def version(binary: str) -> str:
-    """What a haproxy says that it is, such as 2.6.12-1; empty if it does not say."""
+def found() -> Found | None:
+    """The one that is installed; None if there is none."""
+    binary = installed()
+    if binary is None:
+        return None
+    version = _version(binary)
+    number = re.match(r"(\d+)\.(\d+)", version)
+    good = number is not None and (int(number[1]), int(number[2])) >= OLDEST
+    return Found(binary, version, "" if good else f"install HAProxy {OLDEST[0]}.{OLDEST[1]} or later, or remove it: envoy: in bleen.yaml needs none")
+
+
+def _version(binary: str) -> str:
     import subprocess  # as above
 
     try:
