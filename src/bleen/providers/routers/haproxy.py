@@ -96,7 +96,7 @@ class HAProxy:
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         """The map in the running proxy is what every thread of it looks the next request up in: what it says is served."""
         seen = self._runtime.look()
-        shares, trouble = seen.led("production")
+        shares, trouble = seen.shares_of("production")
         if seen.closed.get("production"):
             raise Refused("HAProxy's production listener was shut down by hand, for good: `bleen down` and `bleen up` open it again")
         if "production" in seen.closed:
@@ -112,7 +112,7 @@ class HAProxy:
         """Two looks, so that a request between the map and its berth is not overlooked."""
         for _ in range(2):
             seen = self._runtime.look()
-            if environment in seen.led("production")[0]:
+            if environment in seen.shares_of("production")[0]:
                 return NotYet(f"{environment} to lose its share of the traffic")
             if open := self._runtime.counted(seen).get(environment, Traffic(0, 0, 0)).open:
                 return NotYet(f"requests in flight to {environment} to end: {open} left")
@@ -125,7 +125,7 @@ class HAProxy:
             seen = self._runtime.look()
             if unknown := seen.routing.unknown:
                 raise Refused(f"nothing is forgotten while HAProxy does what is not ours: {unknown}")
-            serving = seen.led("production")[0]
+            serving = seen.shares_of("production")[0]
             kept = {e: set(t) for e, t in seen.targets.items() if e in serving or e in wanted.targets}
             for environment in kept:
                 if named := kept[environment] & set(wanted.targets.get(environment, ())):
@@ -184,7 +184,7 @@ class HAProxy:
                 if id == server.ids[0]:
                     commands.append(f"enable health {id}")
                 commands.append(f"set server {id} state ready")
-        shares, trouble = seen.led("production")
+        shares, trouble = seen.shares_of("production")
         if environment not in shares and not trouble:
             commands += _taking_out(s for s in there.values() if not s.leaving and s.target not in targets)
         return commands
@@ -249,7 +249,7 @@ class HAProxy:
 
     def _keep_in_step(self, seen: Seen, confirmed: Mapping[Environment, int]) -> None:
         """Writes down where production goes, if somebody else has led it there and that is confirmed by now: a start would lead it back."""
-        if f"production {seen.ways.get('production')}\n" in (text_of(self._place / config.MAP) or "") or seen.led("production") != (confirmed, []):
+        if f"production {seen.ways.get('production')}\n" in (text_of(self._place / config.MAP) or "") or seen.shares_of("production") != (confirmed, []):
             return
         if memory := self._memory():
             self._write_map(memory[0], {**memory[1], "production": seen.ways["production"]})
