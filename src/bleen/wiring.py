@@ -1,19 +1,20 @@
 """The only place where a name in a Plan meets a class."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bleen.errors import Unavailable, UserError
 from bleen.host.files import Fence, Reserve
 from bleen.host.state import Place
 from bleen.lifecycle import Release, Service
-from bleen.model import Environment
+from bleen.model import Environment, Verdict
 from bleen.plan import Listener, Plan, Probe
 from bleen.ports import Check, Journal, Migrator, Platform, Providers, Router
 
 if TYPE_CHECKING:
     from bleen.providers.routers.certificate import Certificate
+    from bleen.providers.routers.haproxy import Found
 
 ROUTERS = {
     "envoy": "bleen.providers.routers.envoy:Envoy",
@@ -50,6 +51,27 @@ def certificate(place: Place, settings: Mapping[str, Any]) -> "Certificate":
     from bleen.providers.routers.certificate import Certificate
 
     return Certificate(place.router, settings["tls"], *([envoy.fault] if settings["kind"] == "envoy" else []))
+
+
+def router_of(place: Place) -> Mapping[str, Any]:
+    """The settings of a service's router, of whatever format its journal is, which is left as it is; empty where they cannot be read."""
+    from bleen.providers.journals import sqlite
+
+    return sqlite.router_of(place)
+
+
+def haproxy() -> "Found | None":
+    """The HAProxy of this host; None if it has none."""
+    from bleen.providers.routers import haproxy
+
+    return haproxy.found()
+
+
+def smoke(tests: Sequence[Mapping[str, Any]], base: str, secrets: Mapping[str, str], given: Mapping[str, str]) -> Verdict:
+    """What smoke tests say of an address, asked by this process."""
+    from bleen.providers.checks import smoke_runner
+
+    return smoke_runner.run(tests, base, secrets, given=given)
 
 
 def _router(place: Place, service: Service, asked: Callable[[Environment], Probe]) -> Router:

@@ -13,8 +13,7 @@ import pytest
 
 from bleen import config
 from bleen.cli import main
-from bleen.host import clock, processes
-from bleen.providers.routers import listening
+from bleen.host import clock, listening, processes
 from bleen.providers.routers.certificate import Certificate
 from bleen.testing.proxies import self_signed
 

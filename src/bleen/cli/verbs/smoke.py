@@ -8,12 +8,11 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from bleen import config
+from bleen import config, wiring
 from bleen.cli import exits, show
 from bleen.config.smoke import GIVEN, used
 from bleen.errors import UserError
 from bleen.model import Result
-from bleen.providers.checks import smoke_runner
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -32,7 +31,7 @@ def run(args: Namespace) -> int:
     if not args.url and any(test["url"].startswith("/") for test in tests.rows):
         raise UserError("some tests have a relative url: say with --url what they are resolved against")
     named = {name: values[name] for _, name in used(list(tests.rows)) if name in values}
-    verdict = smoke_runner.run(tests.rows, args.url, named, given=given)
+    verdict = wiring.smoke(tests.rows, args.url, named, given)
     if args.json:
         print(json.dumps({"ok": verdict.result is Result.PASS, "result": verdict.result.value, "text": verdict.why, "tests": list(verdict.evidence)}))
     else:

@@ -76,7 +76,7 @@ class ProcessPlatform:
             elif record.replicas != replicas:
                 record = self._resize(path, record, replicas)
             self._stop(environment, path, record, record.unwanted)
-            if failures := self._start(environment, path, record, eager=True):
+            if failures := self._start(environment, path, record, process_ports.PATIENCE, self._pauses_after_a_crash):
                 raise failures[0]
 
     def health(self, environment: Environment) -> Health:
@@ -147,7 +147,7 @@ class ProcessPlatform:
                     if isinstance(record, Unavailable):
                         raise record
                     self._stop(environment, path, record, record.unwanted)
-                    self._start(environment, path, record, eager=False)  # what cannot be started is in its state, and told by health()
+                    self._start(environment, path, record, 0.0, self._pauses)  # what cannot be started comes round again; its state, and health(), tell of it
                     for n in record.instances:
                         logs.rotate(path / f"{n}.log", record.log_bytes)
             if failed:
@@ -219,63 +219,76 @@ class ProcessPlatform:
         self._say(path, n, f"gets port {port}, as {taken} listens on {had}")
         return moved
 
-    def _start(self, environment: Environment, path: Path, record: Record, eager: bool) -> list[PortError]:
-        """Starts what is wanted, does not run and is due; answers what could not be started. ``eager`` tries that again at once."""
-        failures: list[PortError] = []
-        patience = process_ports.PATIENCE if eager else 0.0  # what is tended comes round again
-        deadline = self._now() + LAUNCHING
+    def _start(self, environment: Environment, path: Path, record: Record, patience: float, waits: Callable[[State], bool]) -> list[PortError]:
+        """Starts what is wanted, does not run and does not wait; answers what could not be started. ``patience`` is with others who take ports just then."""
+        failures, deadline = list[PortError](), self._now() + LAUNCHING
         with self._states(path) as states:
             for n in range(1, record.replicas + 1):
-                state = states.get(n, State())
-                process = launch.recorded(path / f"{n}.json")
-                if process and process.boot != boot_id():
-                    process = None
-                if process and process.alive and state.ending is None:
-                    continue
-                if process and state.ending is None and state.due is None:
-                    states[n] = state = state.died(self._now())
-                taken = process_ports.stranger(record.ports[n - 1], path / f"{n}.json")
-                closing = taken is not None and taken.may_be_closing and state.ended is not None and self._now() < state.ended + LETTING_GO
-                unmoved: PortError | None = None
-                if taken and not closing:  # while it waits to be started again, too: routers send to its port
-                    try:
-                        record = self._move(path, record, n, taken, patience)
-                    except PortError as error:
-                        unmoved, states[n] = error, (state := self._unable(path, n, state, error))
-                if state.why and not state.failures and unmoved is None:  # who had its port has gone, or it has got another
-                    states[n] = state = state._replace(why="")
-                if state.due is not None and self._now() < state.due and not (eager and state.why):
+                process, state = self._last(path, n), states.get(n, State())
+                if process and state.ending is None:
+                    if process.alive:
+                        continue
+                    if state.due is None:
+                        states[n] = state = state.died(self._now())
+                record, states[n], hindrance = self._at_its_own_port(environment, path, record, n, state, patience)  # though it waits: routers send to its port
+                if waits(states[n]):
                     continue
                 if process:
-                    states[n] = state = self._end(path, record, n, state)
-                    if state.ending is not None:
+                    states[n] = self._end(path, record, n, states[n])
+                    if states[n].ending is not None:
                         continue
                 if self._now() > deadline:
                     failures.append(Unavailable(f"{n - 1} of {record.replicas} copies of {environment} were started so far"))
                     break
-                if closing:
-                    failures.append(Unavailable(f"port {record.ports[n - 1]} is still held by {environment}/{n}, which has just ended"))
-                    continue
-                if unmoved:  # asked anew each time, as it is what keeps requests from a stranger: no pause, then, once there is a port
-                    failures.append(unmoved)
-                    continue
-                try:
-                    self._launch(environment, path, record, n)
-                    states[n] = state.launched(self._now())
-                except PortError as error:
-                    states[n] = self._unable(path, n, state, error).failed(self._now())
-                    failures.append(error)
+                if hindrance is None:
+                    states[n], hindrance = self._launched(environment, path, record, n, states[n])
+                if hindrance is not None:
+                    failures.append(hindrance)
         return failures
+
+    def _last(self, path: Path, n: int) -> Process | None:
+        """The process that an instance last had since this host was booted."""
+        process = launch.recorded(path / f"{n}.json")
+        return process if process and process.boot == boot_id() else None
+
+    def _pauses(self, state: State) -> bool:
+        """Whether it is too early to start an instance again."""
+        return state.due is not None and self._now() < state.due
+
+    def _pauses_after_a_crash(self, state: State) -> bool:
+        """The same for whoever asks for it: what could not be started is tried again at once."""
+        return self._pauses(state) and not state.why
+
+    def _at_its_own_port(
+        self, environment: Environment, path: Path, record: Record, n: int, state: State, patience: float
+    ) -> tuple[Record, State, PortError | None]:
+        """Sees that no stranger has the port of an instance that does not run: the record and its state then, and why it cannot be started at its port."""
+        taken, hindrance = process_ports.stranger(record.ports[n - 1], path / f"{n}.json"), None
+        if taken and taken.may_be_closing and state.ended is not None and self._now() < state.ended + LETTING_GO:
+            hindrance = Unavailable(f"port {record.ports[n - 1]} is still held by {environment}/{n}, which has just ended")
+        elif taken:
+            try:
+                record = self._move(path, record, n, taken, patience)
+            except PortError as error:  # without a pause, as it is what keeps requests from a stranger: it starts as soon as there is a port
+                return record, self._unable(path, n, state, error), error
+        if state.why and not state.failures:  # who had its port has gone, or it has got another
+            state = state._replace(why="")
+        return record, state, hindrance
+
+    def _launched(self, environment: Environment, path: Path, record: Record, n: int, state: State) -> tuple[State, PortError | None]:
+        """Launches an instance: its state then, and why it could not be."""
+        try:
+            program = process_record.program(path, record, environment, n, process_record.secrets(str(path / "secrets.json")))
+            self._reserve.within(lambda: launch.launch(program, path / f"{n}.json"))
+        except PortError as error:
+            return self._unable(path, n, state, error).failed(self._now()), error
+        return state.launched(self._now()), None
 
     def _unable(self, path: Path, n: int, state: State, error: PortError) -> State:
         """The state of an instance that cannot be started; its log says why, once."""
         if state.why != str(error):
             self._say(path, n, f"cannot be started: {error}")
         return state._replace(why=str(error))
-
-    def _launch(self, environment: Environment, path: Path, record: Record, n: int) -> None:
-        program = process_record.program(path, record, environment, n, process_record.secrets(str(path / "secrets.json")))
-        self._reserve.within(lambda: launch.launch(program, path / f"{n}.json"))
 
     def _stop(self, environment: Environment, path: Path, record: Record, instances: Sequence[int]) -> list[str]:
         """Ends these instances; answers in words which are left."""

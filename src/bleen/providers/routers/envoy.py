@@ -23,6 +23,7 @@ from pathlib import Path
 from bleen.errors import Refused, Unavailable
 from bleen.host import logs
 from bleen.host.files import Fence, Reserve, in_words, sync_directory, write_durably
+from bleen.host.listening import require_free
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Listener, Probe
 from bleen.providers.routers import envoy_config as config
@@ -30,7 +31,6 @@ from bleen.providers.routers import unanswering
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.envoy_admin import Absent, Admin
 from bleen.providers.routers.envoy_config import Config
-from bleen.providers.routers.listening import require_free
 
 _PROMPT = 0.03
 """Seconds that a call waits for Envoy to take a file up, which takes it 1-3 ms, before it answers that it is not there yet."""

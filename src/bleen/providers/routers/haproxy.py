@@ -14,18 +14,21 @@ state``); the files beside it are written after each effect from what it then an
 """
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from bleen.errors import Refused, Unavailable
 from bleen.host import launch, logs
 from bleen.host.clock import since_boot
 from bleen.host.files import Fence, Reserve, in_words, text_of, write_durably
 from bleen.host.launch import Program
+from bleen.host.listening import require_free
 from bleen.host.processes import Process
 from bleen.model import Environment, NotYet, Routing, Target, Traffic
 from bleen.plan import Listener, Probe
@@ -33,7 +36,6 @@ from bleen.providers.routers import haproxy_config as config
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.haproxy_config import BERTHS, PATIENCE, Server, Settings, Way
 from bleen.providers.routers.haproxy_runtime import ANSWER, Live, Runtime, Seen, shares_in_words
-from bleen.providers.routers.listening import require_free
 from bleen.providers.routers.unanswering import Proxy
 
 OLDEST = (2, 6)
@@ -43,6 +45,16 @@ _GRACE = 3.0
 """Seconds that requests in flight get when HAProxy is to end."""
 _LOG = 4 << 20
 """Bytes that its output may take, and as many of what was before it."""
+
+
+class Found(NamedTuple):
+    """A haproxy of this host."""
+
+    path: str
+    version: str
+    """What it says that it is, such as 2.6.12-1; empty if it does not say."""
+    to_do: str
+    """What is to be done about that; empty for one that is new enough."""
 
 
 class HAProxy:
@@ -84,7 +96,7 @@ class HAProxy:
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         """The map in the running proxy is what every thread of it looks the next request up in: what it says is served."""
         seen = self._runtime.look()
-        shares, trouble = seen.led("production")
+        shares, trouble = seen.shares_of("production")
         if seen.closed.get("production"):
             raise Refused("HAProxy's production listener was shut down by hand, for good: `bleen down` and `bleen up` open it again")
         if "production" in seen.closed:
@@ -100,7 +112,7 @@ class HAProxy:
         """Two looks, so that a request between the map and its berth is not overlooked."""
         for _ in range(2):
             seen = self._runtime.look()
-            if environment in seen.led("production")[0]:
+            if environment in seen.shares_of("production")[0]:
                 return NotYet(f"{environment} to lose its share of the traffic")
             if open := self._runtime.counted(seen).get(environment, Traffic(0, 0, 0)).open:
                 return NotYet(f"requests in flight to {environment} to end: {open} left")
@@ -113,7 +125,7 @@ class HAProxy:
             seen = self._runtime.look()
             if (unknown := seen.routing.unknown) and not seen.targets.keys() <= wanted.targets.keys():
                 raise Refused(f"nothing is forgotten while HAProxy does what is not ours: {unknown}")
-            serving = seen.led("production")[0]
+            serving = seen.shares_of("production")[0]
             kept = {e: set(t) for e, t in seen.targets.items() if e in serving or e in wanted.targets}
             for environment in kept:
                 if named := kept[environment] & set(wanted.targets.get(environment, ())):
@@ -172,7 +184,7 @@ class HAProxy:
                 if id == server.ids[0]:
                     commands.append(f"enable health {id}")
                 commands.append(f"set server {id} state ready")
-        shares, trouble = seen.led("production")
+        shares, trouble = seen.shares_of("production")
         if environment not in shares and not trouble:
             commands += _taking_out(s for s in there.values() if not s.leaving and s.target not in targets)
         return commands
@@ -237,7 +249,7 @@ class HAProxy:
 
     def _keep_in_step(self, seen: Seen, confirmed: Mapping[Environment, int]) -> None:
         """Writes down where production goes, if somebody else has led it there and that is confirmed by now: a start would lead it back."""
-        if f"production {seen.ways.get('production')}\n" in (text_of(self._place / config.MAP) or "") or seen.led("production") != (confirmed, []):
+        if f"production {seen.ways.get('production')}\n" in (text_of(self._place / config.MAP) or "") or seen.shares_of("production") != (confirmed, []):
             return
         if memory := self._memory():
             self._write_map(memory[0], {**memory[1], "production": seen.ways["production"]})
@@ -299,8 +311,18 @@ def installed() -> str | None:
     return shutil.which("haproxy", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")))
 
 
-def version(binary: str) -> str:
-    """What a haproxy says that it is, such as 2.6.12-1; empty if it does not say."""
+def found() -> Found | None:
+    """The one that is installed; None if there is none."""
+    binary = installed()
+    if binary is None:
+        return None
+    version = _version(binary)
+    number = re.match(r"(\d+)\.(\d+)", version)
+    good = number is not None and (int(number[1]), int(number[2])) >= OLDEST
+    return Found(binary, version, "" if good else f"install HAProxy {OLDEST[0]}.{OLDEST[1]} or later, or remove it: envoy: in bleen.yaml needs none")
+
+
+def _version(binary: str) -> str:
     import subprocess  # as above
 
     try:

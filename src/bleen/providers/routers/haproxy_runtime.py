@@ -121,7 +121,7 @@ class Seen(NamedTuple):
             return {*Way.parse(self.ways[listener]).shares}
         return set()
 
-    def led(self, listener: str) -> tuple[dict[Environment, int], list[str]]:
+    def shares_of(self, listener: str) -> tuple[dict[Environment, int], list[str]]:
         """The shares of a listener, and what of them cannot be said in our words."""
         shares: dict[Environment, int] = {}
         trouble = []
@@ -142,8 +142,8 @@ class Seen(NamedTuple):
 
     @property
     def routing(self) -> Routing:
-        shares, unknown = self.led("production")
-        preview, amiss = self.led("preview")
+        shares, unknown = self.shares_of("production")
+        preview, amiss = self.shares_of("preview")
         serve = self._led_berths("production")
         astray = [s for s in self.servers if s.strays and s.berth in serve and not (s.environment and s.admin)]
         unknown += [s.trouble for s in astray]

@@ -32,7 +32,7 @@ class Proxy(NamedTuple):
     def way(self, process: Process | None) -> str:
         """How the proxy comes to answer again; ``process`` is what ``running`` gave."""
         if process is None:
-            from bleen.providers.routers.listening import holder  # as in ``running``
+            from bleen.host.listening import holder  # as in ``running``
 
             lock = self.record.with_suffix(".lock")
             if who := locked_by(lock):

@@ -1,4 +1,4 @@
-"""Whether a proxy that is to be started could listen, and who is in the way."""
+"""Whether an address can be listened on, and who is in the way."""
 
 import errno
 import socket
