@@ -187,6 +187,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ),
         ("contract", VALIDATED + "ALTER TABLE users DROP email; ALTER TABLE users ADD email text; ALTER TABLE users ALTER email SET NOT NULL"),
         ("contract", VALIDATED + "ALTER TABLE users ALTER CONSTRAINT c NOT ENFORCED; ALTER TABLE users ALTER email SET NOT NULL"),
+        ("contract", VALIDATED.replace("NOT VALID", "NOT ENFORCED") + "ALTER TABLE users ALTER email SET NOT NULL"),
         ("contract", VALIDATED + "ALTER TABLE users ALTER email SET NOT NULL, DROP CONSTRAINT c"),
         ("contract", VALIDATED.replace("NULL)", "NULL AND age > 0)") + "ALTER TABLE users DROP age; ALTER TABLE users ALTER email SET NOT NULL"),
         ("contract", VALIDATED + "ALTER TABLE users RENAME CONSTRAINT c TO d; ALTER TABLE users DROP CONSTRAINT d; ALTER TABLE users ALTER email SET NOT NULL"),

@@ -138,8 +138,10 @@ RIGHTS = "-- GRANT on {} each role what it may do with docs; before PostgreSQL 1
             "DEFERRABLE INITIALLY DEFERRED NOT VALID;\nALTER TABLE users VALIDATE CONSTRAINT users_a_fkey;",
         ),
         (
-            "ALTER TABLE users ADD a int CHECK (a > 0) NOT ENFORCED",
-            "ALTER TABLE users ADD COLUMN a int;\nALTER TABLE users ADD CONSTRAINT users_a_check CHECK (a > 0) NOT ENFORCED",
+            "ALTER TABLE users ADD a int CHECK (a > 0) NOT ENFORCED UNIQUE",
+            "ALTER TABLE users ADD COLUMN a int;\nCREATE UNIQUE INDEX CONCURRENTLY users_a_key ON users USING btree (a);\n"
+            "ALTER TABLE users ADD CONSTRAINT users_a_key UNIQUE USING INDEX users_a_key;\n"
+            "ALTER TABLE users ADD CONSTRAINT users_a_check CHECK (a > 0) NOT ENFORCED",
         ),
         (
             "ALTER TABLE users ADD a int UNIQUE NULLS NOT DISTINCT DEFERRABLE",
