@@ -218,7 +218,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "domain-column": [
         ("both", "ALTER TABLE users ADD COLUMN m mood"),
         ("both", "CREATE DOMAIN d AS int CHECK (value > 0); ALTER TABLE users ADD COLUMN m d"),
-        ("both", "ALTER TABLE users ADD COLUMN m app.mood[]"),
+        ("both", "ALTER TABLE users ADD COLUMN l app.mood[], ADD COLUMN m app.mood"),
         ("both", "CREATE DOMAIN d AS int CHECK (value > 0); CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN m e"),
         ("both", "CREATE DOMAIN d AS int; CREATE DOMAIN e AS d; ALTER DOMAIN d ADD CHECK (value > 0); ALTER TABLE users ADD COLUMN m e"),
         ("both", "CREATE DOMAIN d AS int; ALTER DOMAIN d SET NOT NULL; ALTER TABLE users ADD COLUMN m d DEFAULT 1"),

@@ -14,6 +14,7 @@ GOOD: list[tuple[str, str]] = [
         "ALTER TABLE users ADD CHECK (a > 0) NOT ENFORCED, ADD COLUMN b int CHECK (b > 0) NOT ENFORCED; "
         "ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES orgs NOT ENFORCED",
     ),
+    ("both", "ALTER TABLE users ADD COLUMN m app.mood[]"),
     ("both", "CREATE TABLE n (id int); WITH ins AS (INSERT INTO n VALUES (1) RETURNING id) SELECT id FROM ins"),
     (
         "expand",
