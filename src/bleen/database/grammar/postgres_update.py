@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import postgast
 from google.protobuf.message import Message
 from psycopg import sql
 
@@ -16,11 +15,11 @@ def update(text: str) -> Backfill:
     """Its table, assignments and condition, as they were written, but for comments at their ends. Raises Unreadable for what cannot be done in batches."""
     statements = split(text)
     statement = statements[0] if statements else None
-    node = postgast.parse(statement.text).stmts[0].stmt.update_stmt if statement else None
-    if statement is None or node is None or len(statements) > 1 or not node.target_list:
+    source = Source(statement.text) if statement else None
+    node = source.parsed()[0].node.update_stmt if source else None
+    if statement is None or source is None or node is None or len(statements) > 1 or not node.target_list:
         at = statements[min(1, len(statements) - 1)].at if statements else Place(1, 1)
         raise Unreadable("a backfill is one UPDATE of one table, and nothing beside it; other statements go into expand.sql", at)
-    source = Source(statement.text)
     for why, offset in _faults(node):
         raise Unreadable(why, place(text, statement.offset + source.characters(max(offset, 0))))
     words = _Words(statement.text, source.tokens)
