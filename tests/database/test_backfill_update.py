@@ -20,6 +20,11 @@ from bleen.database.statements import Place, Unreadable
         ("UPDATE t SET a = (ARRAY[b, c])[1], d = CASE WHEN e = 1 THEN 2 END", Backfill('"t"', {"a": "(ARRAY[b, c])[1]", "d": "CASE WHEN e = 1 THEN 2 END"})),
         ("UPDATE t SET a = b = c", Backfill('"t"', {"a": "b = c"})),
         ("UPDATE t SET U&\"d\\0061t\" = 'ä€😀', b = 'é' WHERE c = 'ö' AND d", Backfill('"t"', {"dat": "'ä€😀'", "b": "'é'"}, "c = 'ö' AND d")),
+        ("UPDATE t AS x SET a = x.b || c WHERE x.a IS NULL", Backfill('"t"', {"a": "b || c"}, "a IS NULL")),
+        (
+            'UPDATE s.t "é" SET a = "é".b, c = (SELECT max(d) FROM o WHERE o.id = "é". /* its */ id) WHERE EXISTS (SELECT FROM o x WHERE x.id = "é".id)',
+            Backfill('"s"."t"', {"a": "b", "c": '(SELECT max(d) FROM o WHERE o.id = "t".id)'}, 'EXISTS (SELECT FROM o x WHERE x.id = "t".id)'),
+        ),
         ("UPDATE t SET a = 1 WHERE (b)", Backfill('"t"', {"a": "1"}, "(b)")),
     ],
 )
@@ -37,7 +42,10 @@ def test_an_update_is_taken_apart_as_it_was_written(text: str, wanted: Backfill)
         ("UPDATE t SET a = o.a FROM o WHERE o.id = t.id", "SET x = (SELECT", (1, 8)),
         ("WITH o AS (SELECT 1 AS a) UPDATE t SET a = 1", "as a subquery", (1, 1)),
         ("UPDATE t SET a = 1 RETURNING a", "RETURNING", (1, 8)),
-        ("UPDATE t AS x SET a = 1", "alias", (1, 8)),
+        ("UPDATE t AS x SET a = (SELECT max(b) FROM t WHERE t.id < x.id)", "alias", (1, 8)),
+        ("UPDATE t AS x SET a = (SELECT max(b) FROM o AS x)", "alias", (1, 8)),
+        ("UPDATE t AS x SET a = f(x)", "alias", (1, 8)),
+        ("UPDATE t AS x SET a = f(x.*)", "alias", (1, 8)),
         ("UPDATE ONLY t SET a = 1", "ONLY", (1, 13)),
         ("UPDATE d.s.t SET a = 1", "database", (1, 8)),
         ("UPDATE t\nSET z = 'é', (a, b) = (1, 2)", "SET a = …, and so on", (2, 15)),

@@ -151,7 +151,7 @@ MORE = [
 ]
 VIRTUAL = [
     "ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (id * 2) VIRTUAL CHECK (a > 0) NOT NULL",
-    "ALTER TABLE users ADD COLUMN a int CHECK (a > 0) NOT ENFORCED",
+    "ALTER TABLE users ADD COLUMN a int CHECK (a > 0) NOT ENFORCED UNIQUE",
 ]
 """Of PostgreSQL 18."""
 FIXED = [sql for sql in (*STATEMENTS, *MORE, *VIRTUAL) if any(finding.fix for finding in lint(sql, "postgres", "contract"))]

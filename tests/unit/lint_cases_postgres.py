@@ -187,6 +187,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ),
         ("contract", VALIDATED + "ALTER TABLE users DROP email; ALTER TABLE users ADD email text; ALTER TABLE users ALTER email SET NOT NULL"),
         ("contract", VALIDATED + "ALTER TABLE users ALTER CONSTRAINT c NOT ENFORCED; ALTER TABLE users ALTER email SET NOT NULL"),
+        ("contract", VALIDATED.replace("NOT VALID", "NOT ENFORCED") + "ALTER TABLE users ALTER email SET NOT NULL"),
         ("contract", VALIDATED + "ALTER TABLE users ALTER email SET NOT NULL, DROP CONSTRAINT c"),
         ("contract", VALIDATED.replace("NULL)", "NULL AND age > 0)") + "ALTER TABLE users DROP age; ALTER TABLE users ALTER email SET NOT NULL"),
         ("contract", VALIDATED + "ALTER TABLE users RENAME CONSTRAINT c TO d; ALTER TABLE users DROP CONSTRAINT d; ALTER TABLE users ALTER email SET NOT NULL"),
@@ -217,7 +218,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "domain-column": [
         ("both", "ALTER TABLE users ADD COLUMN m mood"),
         ("both", "CREATE DOMAIN d AS int CHECK (value > 0); ALTER TABLE users ADD COLUMN m d"),
-        ("both", "ALTER TABLE users ADD COLUMN m app.mood[]"),
+        ("both", "ALTER TABLE users ADD COLUMN l app.mood[], ADD COLUMN m app.mood"),
         ("both", "CREATE DOMAIN d AS int CHECK (value > 0); CREATE DOMAIN e AS d; ALTER TABLE users ADD COLUMN m e"),
         ("both", "CREATE DOMAIN d AS int; CREATE DOMAIN e AS d; ALTER DOMAIN d ADD CHECK (value > 0); ALTER TABLE users ADD COLUMN m e"),
         ("both", "CREATE DOMAIN d AS int; ALTER DOMAIN d SET NOT NULL; ALTER TABLE users ADD COLUMN m d DEFAULT 1"),

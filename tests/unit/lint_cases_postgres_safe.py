@@ -9,6 +9,12 @@ GOOD: list[tuple[str, str]] = [
         "CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE public.n ADD b int NOT NULL; CREATE INDEX ON ONLY public.n (b); "
         "CREATE TABLE public.m (id int); ALTER TABLE m ADD n int REFERENCES public.n; CREATE INDEX ON m (n)",
     ),
+    (
+        "both",
+        "ALTER TABLE users ADD CHECK (a > 0) NOT ENFORCED, ADD COLUMN b int CHECK (b > 0) NOT ENFORCED; "
+        "ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES orgs NOT ENFORCED",
+    ),
+    ("both", "ALTER TABLE users ADD COLUMN m app.mood[]"),
     ("both", "CREATE TABLE n (id int); WITH ins AS (INSERT INTO n VALUES (1) RETURNING id) SELECT id FROM ins"),
     (
         "expand",

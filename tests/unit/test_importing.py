@@ -194,6 +194,13 @@ def test_an_update_that_leaves_out_what_has_nothing_to_say_is_a_pair_that_does_t
     assert ("[[sync]]" in alone.files["migration.toml"]) == ("b IS NOT NULL" not in update), "the rows left out keep the default"
 
 
+def test_an_update_that_calls_its_table_otherwise_is_the_same_backfill() -> None:
+    made = one("ALTER TABLE t ADD a text; UPDATE t AS x SET a = x.b WHERE x.a IS NULL; ALTER TABLE t DROP COLUMN b;")
+    assert made.files["backfill.sql"] == "UPDATE t AS x SET a = x.b WHERE x.a IS NULL;\n"
+    (pair,) = pairs(made)
+    assert (pair.forward, pair.backward) == ({"a": "b"}, {"b": "a"})
+
+
 def test_parts_of_one_alter_table_go_each_into_its_phase() -> None:
     made = one('ALTER TABLE IF EXISTS ONLY app."Users" ADD a numeric(1, 2) DEFAULT 1.1, DROP COLUMN b, ALTER c SET NOT NULL, ALTER d DROP NOT NULL;')
     assert made.files["expand.sql"].splitlines() == [

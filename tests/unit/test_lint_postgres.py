@@ -71,6 +71,13 @@ def test_a_new_table_is_free_by_its_schema_too_but_is_taken_away_only_as_it_was_
     assert [finding.rule for finding in found(f"CREATE TABLE n (id int); {statement}", "expand")] == rules
 
 
+def test_whether_a_type_is_a_domain_is_asked_once() -> None:
+    """Of a type with thirty columns the same warning was thirty warnings."""
+    expand = "ALTER TABLE users ADD a mood, ADD b mood, ADD c age; ALTER TABLE orders ADD a mood, ADD b app.mood"
+    findings = lint_release([Script(expand, "expand.sql", "expand"), Script("ALTER TABLE orders ADD c age", "contract.sql", "contract")], "postgres")
+    assert [(finding.rule, finding.message.split()[1]) for finding in findings] == [("domain-column", each) for each in ("mood", "age", "app.mood")]
+
+
 WARNS = {
     *("index-if-not-exists", "partition-of", "replaces", "alter-constraint", "long-query", "delete-in-contract"),
     "default-partition",
@@ -138,8 +145,10 @@ RIGHTS = "-- GRANT on {} each role what it may do with docs; before PostgreSQL 1
             "DEFERRABLE INITIALLY DEFERRED NOT VALID;\nALTER TABLE users VALIDATE CONSTRAINT users_a_fkey;",
         ),
         (
-            "ALTER TABLE users ADD a int CHECK (a > 0) NOT ENFORCED",
-            "ALTER TABLE users ADD COLUMN a int;\nALTER TABLE users ADD CONSTRAINT users_a_check CHECK (a > 0) NOT ENFORCED",
+            "ALTER TABLE users ADD a int CHECK (a > 0) NOT ENFORCED UNIQUE",
+            "ALTER TABLE users ADD COLUMN a int;\nCREATE UNIQUE INDEX CONCURRENTLY users_a_key ON users USING btree (a);\n"
+            "ALTER TABLE users ADD CONSTRAINT users_a_key UNIQUE USING INDEX users_a_key;\n"
+            "ALTER TABLE users ADD CONSTRAINT users_a_check CHECK (a > 0) NOT ENFORCED",
         ),
         (
             "ALTER TABLE users ADD a int UNIQUE NULLS NOT DISTINCT DEFERRABLE",

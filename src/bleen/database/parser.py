@@ -68,8 +68,8 @@ class Source:
             raise Unreadable(shorten(error.message, 200), place(text, max(error.cursorpos - 1, 0))) from None
         self.tokens: list[Token] = []
         self.comments: list[Comment] = []
-        self._read = text
-        """By libpg_query, which refuses the comments that PostgreSQL passes over within a string that goes on in another line: with blanks in their place."""
+        self.joined = text
+        """As libpg_query takes it: with blanks for the comments within a string that goes on in another line, over which PostgreSQL passes."""
         within: list[Comment] = []
         behind = 0  # the first comment after the last token
         for each in scanned:
@@ -85,8 +85,8 @@ class Source:
                 behind = len(self.comments)
         if within:
             kept = zip([0, *(each.end for each in within)], [*within, None], strict=True)
-            self._read = "".join(f"{text[end : each.begin]}{' ' * (each.end - each.begin)}" if each else text[end:] for end, each in kept)
-            self._bytes_before = _bytes_before(self._read)
+            self.joined = "".join(f"{text[end : each.begin]}{' ' * (each.end - each.begin)}" if each else text[end:] for end, each in kept)
+            self._bytes_before = _bytes_before(self.joined)
 
     def characters(self, offset: int) -> int:
         """An offset in bytes as one in characters."""
@@ -147,7 +147,7 @@ class Source:
         if behind - first > _DEEPEST < _levels(self.tokens[first:behind]):
             raise Unreadable(_TOO_DEEP, place(self.text, begin))
         try:
-            return list(parse(self._read[begin:end]).stmts)
+            return list(parse(self.joined[begin:end]).stmts)
         except PgQueryError as error:
             at = begin + max(error.cursorpos - 1, 0)
             raise Unreadable(self._explained(error.message, at), place(self.text, at)) from None

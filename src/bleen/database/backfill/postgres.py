@@ -11,6 +11,7 @@ from psycopg import sql
 from bleen.database.backfill import Bound, Estimate, Group, filled, groups
 from bleen.database.grammar.postgres_update import below
 from bleen.database.migration import Backfill, Pair
+from bleen.database.parser import Source
 from bleen.database.server import Server
 from bleen.database.statements import Place, Unreadable, whole
 from bleen.database.sync.postgres import installed
@@ -137,7 +138,7 @@ class Rows:
 
     def spelled(self, expression: str) -> Sequence[str]:
         try:
-            return [postgast.deparse(postgast.parse(f"SELECT (\n{expression}\n)"))]
+            return [postgast.deparse(postgast.parse(Source(f"SELECT (\n{expression}\n)").joined))]
         except postgast.PgQueryError as error:
             raise Unreadable(error.message, Place(1, 1)) from None
 
@@ -296,9 +297,9 @@ class Rows:
     def _steady(self, said: str, expression: str, clocks: bool) -> None:
         """Raises Refused unless this is one expression that says the same for the same row whenever it is asked."""
         try:
-            tree = postgast.parse(f"SELECT (\n{expression}\n)")
-        except postgast.PgQueryError as error:
-            raise Refused(f"backfill of {self.table}: {said}: {error.message}") from None
+            tree = postgast.parse(Source(f"SELECT (\n{expression}\n)").joined)
+        except (postgast.PgQueryError, Unreadable) as error:
+            raise Refused(f"backfill of {self.table}: {said}: {error}") from None
         select = tree.stmts[0].stmt.select_stmt
         parts = {f.name for f, _ in select.ListFields()}
         if not whole(expression, "postgres") or len(tree.stmts) > 1 or len(select.target_list) != 1 or parts > {"target_list", "limit_option", "op"}:

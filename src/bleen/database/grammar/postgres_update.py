@@ -1,9 +1,8 @@
 """A backfill.sql of PostgreSQL: one UPDATE of one table, taken apart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
-import postgast
 from google.protobuf.message import Message
 from psycopg import sql
 
@@ -16,13 +15,15 @@ def update(text: str) -> Backfill:
     """Its table, assignments and condition, as they were written, but for comments at their ends. Raises Unreadable for what cannot be done in batches."""
     statements = split(text)
     statement = statements[0] if statements else None
-    node = postgast.parse(statement.text).stmts[0].stmt.update_stmt if statement else None
-    if statement is None or node is None or len(statements) > 1 or not node.target_list:
+    source = Source(statement.text) if statement else None
+    node = source.parsed()[0].node.update_stmt if source else None
+    if statement is None or source is None or node is None or len(statements) > 1 or not node.target_list:
         at = statements[min(1, len(statements) - 1)].at if statements else Place(1, 1)
         raise Unreadable("a backfill is one UPDATE of one table, and nothing beside it; other statements go into expand.sql", at)
-    source = Source(statement.text)
     for why, offset in _faults(node):
         raise Unreadable(why, place(text, statement.offset + source.characters(max(offset, 0))))
+    if node.relation.HasField("alias"):
+        return update(_without_alias(source, node))
     words = _Words(statement.text, source.tokens)
     starts = [source.characters(target.res_target.location) for target in node.target_list]
     where = words.where(starts[-1])
@@ -72,8 +73,9 @@ def _faults(node: Any) -> Iterator[tuple[str, int]]:
         yield "a backfill has no FROM; write the other table as a subquery: SET x = (SELECT o.x FROM other o WHERE o.id = …)", relation.location
     if node.HasField("returning_clause"):
         yield "a backfill has no RETURNING: nobody would read it", relation.location
-    if relation.HasField("alias"):
-        yield "a backfill names its table without an alias: it is read in more than one statement", relation.location
+    if relation.HasField("alias") and _mistakable(node):
+        why = "a backfill names its table without an alias, as it is read in more than one statement"
+        yield f"{why}; who is meant by {relation.alias.aliasname} would be another one here: write the table's name", relation.location
     if not relation.inh:
         yield "a backfill has no ONLY; name the table whose rows are meant", relation.location
     if relation.catalogname:
@@ -96,6 +98,35 @@ def _faults(node: Any) -> Iterator[tuple[str, int]]:
             yield "there is nobody to give a value for a parameter; write the value itself", message.location
         if kind == "CurrentOfExpr":
             yield "a backfill has no cursor; write the condition itself", relation.location
+
+
+def _mistakable(node: Any) -> bool:
+    """Whether a name may mean another table or column once the table is called by its own name, not by its alias."""
+    names = {node.relation.alias.aliasname, node.relation.relname}
+    inner = [each for link in below(node) if link.DESCRIPTOR.name == "SubLink" for each in below(link)]
+    others = {getattr(each, field) for each in inner for field in ("relname", "aliasname", "ctename") if field in each.DESCRIPTOR.fields_by_name}
+    whole = [each for each in _references(node, names) if len(each.fields) != 2 or each.fields[1].HasField("a_star")]
+    return bool(others & names or whole)
+
+
+def _references(node: Any, names: Set[str]) -> list[Any]:
+    """What begins with one of these names where a column is meant."""
+    return [each for each in below(node) if each.DESCRIPTOR.name == "ColumnRef" and each.fields[0].string.sval in names]
+
+
+def _without_alias(source: Source, node: Any) -> str:
+    """An UPDATE whose table has its name alone, which stands before a column only where a subquery has columns of its own."""
+    inner = {each.location for link in below(node) if link.DESCRIPTOR.name == "SubLink" for each in below(link) if each.DESCRIPTOR.name == "ColumnRef"}
+    name = sql.Identifier(node.relation.relname).as_string()
+    written = {source.characters(each.location): f"{name}." * (each.location in inner) for each in _references(node, {node.relation.alias.aliasname})}
+    behind = next(at for at, token in enumerate(source.tokens) if token.kind == "SET")
+    alias = behind - 2 if source.tokens[behind - 2].kind == "AS" else behind - 1
+    text, end = source.text[: source.tokens[alias].begin], source.tokens[behind].begin
+    for token, column in zip(source.tokens, source.tokens[2:], strict=False):
+        if token.begin in written:
+            text += source.text[end : token.begin] + written[token.begin]
+            end = column.begin
+    return text + source.text[end:]
 
 
 def below(message: Message) -> Iterator[Any]:

@@ -4,9 +4,8 @@ with it (manual: CREATE INDEX, "ALTER TABLE … ATTACH PARTITION"; "Dependency T
 
 from collections.abc import Iterator
 
-import postgast
-
 from bleen.database.migration import speaks_of
+from bleen.database.parser import Source
 from bleen.database.postgres.leftovers import Rows
 from bleen.database.reverting import HOW
 
@@ -48,5 +47,4 @@ class Belongings:
 
 def _made(text: str) -> set[str]:
     """The tables that a text makes."""
-    nodes = [getattr(each.stmt, each.stmt.WhichOneof("node")) for each in postgast.parse(text).stmts]
-    return {node.relation.relname for node in nodes if isinstance(node, postgast.pg_query_pb2.CreateStmt)}
+    return {each.node.create_stmt.relation.relname for each in Source(text).parsed() if each.node.HasField("create_stmt")}

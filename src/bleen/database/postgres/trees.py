@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-import postgast
 from psycopg import sql
 
+from bleen.database.parser import Source
 from bleen.database.statements import Statement, Unreadable
 
 
 def node_of(statement: Statement) -> tuple[Any, str]:
     """The parse tree of one statement, and the name of its kind."""
     try:
-        tree = postgast.parse(statement.text).stmts
-    except postgast.PgQueryError as error:
+        node = Source(statement.text).parsed()[0].node
+    except Unreadable as error:
         raise Unreadable(str(error), statement.at) from None
-    name = tree[0].stmt.WhichOneof("node") or ""
-    return getattr(tree[0].stmt, name), name
+    name = node.WhichOneof("node") or ""
+    return getattr(node, name), name
 
 
 def dropped(drop: Any) -> list[str]:

@@ -184,13 +184,14 @@ def _inline(look: Look, it: Column, table: str, fix: str, at: Place) -> Iterator
         "FOREIGN": f"{table} is locked against everything while this waits for its lock on the table that is referred to; add the foreign key by itself, as "
         "NOT VALID, then validate it",
     }
+    checks = [each for each in it.constraints.get("CHECK", ()) if each.is_enforced]
     for what, reason in why.items():
-        if what in it.constraints:
+        if checks if what == "CHECK" else what in it.constraints:
             yield look.finding("inline-constraint", reason, fix, at=at)
     for each in (*it.constraints.get("UNIQUE", ()), *it.constraints.get("PRIMARY", ())):
         index, _ = apart(it.statement, each, each.conname, [it.name])
         yield from held(look, it.table, unique_index(index, ""), at)
-    for each in it.constraints.get("CHECK", ()):
+    for each in checks:
         yield from held(look, it.table, check(each, added(it.statement, changed(each, skip_validation=True, initially_valid=False))), at)
 
 

@@ -120,12 +120,12 @@ def _over(look: Look, name: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def domain_column(look: Look, type_name: Message, table: str, has_default: bool, at: Place) -> Iterator[Finding]:
-    """A column of a type that is not PostgreSQL's, added to a table in use."""
+    """A column of a type that is not PostgreSQL's, added to a table in use. Whether it is a domain is asked once of each type."""
     name = words(type_name.names)
     base, rewrites = quoted(*name), f"PostgreSQL writes the whole of {table} again, and nobody reads or writes it meanwhile"
     left_out = not (has_default or type_name.array_bounds)
     look.known.learns("column of", *name, what=left_out or look.known.of("column of", *name))
-    it = look.known.of("domain", *name)
+    it, asked = look.known.of("domain", *name), look.known.knows("asked of", *name)
     if it is not None and it.constrained and not type_name.array_bounds:
         yield look.finding(
             "domain-column",
@@ -134,5 +134,6 @@ def domain_column(look: Look, type_name: Message, table: str, has_default: bool,
         )
     elif it is not None and it.volatile and not has_default and not type_name.array_bounds:
         yield look.finding("domain-column", f"{base} is a domain whose default differs, or may differ, from row to row: {rewrites}; say DEFAULT NULL", at=at)
-    elif not (it.sure if it is not None else look.known.made("type", *name) or name[-1] in OF_EXTENSIONS):
+    elif not (type_name.array_bounds or (it.sure if it is not None else look.known.made("type", *name) or name[-1] in OF_EXTENSIONS or asked)):
+        look.known.learns("asked of", *name)
         yield look.warning("domain-column", f"if {base} is a domain with a constraint, {rewrites}; an enum or a composite type is fine", at=at)

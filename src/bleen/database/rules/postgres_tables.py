@@ -305,7 +305,8 @@ def _add_constraint(look: Look, statement: Message, command: Message, at: Place)
 def _foreign(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
     yield from _waits_in_company(look, statement, constraint, at)
     yield from _unvalidated(look, statement, constraint, at)
-    yield from held(look, relation(statement.relation), foreign_key(constraint, added(statement, _not_valid(constraint))), at)
+    if constraint.is_enforced:
+        yield from held(look, relation(statement.relation), foreign_key(constraint, added(statement, _not_valid(constraint))), at)
 
 
 def _waits_in_company(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
@@ -336,6 +337,8 @@ def _not_valid(constraint: Message) -> Message:
 
 
 def _check(look: Look, statement: Message, constraint: Message, at: Place) -> Iterator[Finding]:
+    if constraint.contype == pb.CONSTR_CHECK and not constraint.is_enforced:
+        return  # no row is read, and none refused
     yield from _unvalidated(look, statement, constraint, at)
     name, it = relation(statement.relation), check(constraint, added(statement, _not_valid(constraint)))
     yield from held(look, name, it, at)
