@@ -181,57 +181,6 @@ class Rows(Protocol):
         ...
 
 
-class Group(NamedTuple):
-    """Columns that are filled together: those of a pair, or those of none."""
-
-    filled: Mapping[str, str]
-    """Column to expression."""
-    differs: str
-    """Which rows want it, in SQL."""
-
-
-def filled(given: Mapping[str, str], pairs: Sequence[Pair]) -> dict[str, str]:
-    """All that is filled: what a backfill says, and the columns of its table's pairs as their triggers make them. A row that was filled otherwise would be
-    taken for one that the new version wrote, and its old columns, which the old version reads, made from that.
-    """
-    return {**given, **{name: expression for pair in pairs for name, expression in pair.forward.items()}}
-
-
-def groups(
-    filled: Mapping[str, str], where: str, pairs: Sequence[Pair], late: bool, same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]
-) -> list[Group]:
-    """What a backfill fills, and where. ``same`` says in SQL whether columns are what expressions make; ``default`` is what a column has by itself.
-
-    Where a pair holds, a row is also in step if the old side says what the new one does, as its writer wrote the new one; but not as ADD COLUMN left it, when
-    nobody wrote it (with its default, or with NULL where that came later: SET DEFAULT changes no row): such a row is filled even if ``where`` leaves it out,
-    as the new version would read nothing there. ``late``: see ``run``.
-    """
-    paired = {name for pair in pairs for name in pair.new}
-    found = []
-    for names, backward in [({*filled} - paired, None), *((pair.new, pair.backward) for pair in pairs)]:
-        if some := {name: expression for name, expression in filled.items() if name in names}:
-            unwritten, wants = _unwritten([*some], same, default), [f"NOT {same(some)}"]
-            if late:
-                wants.append(unwritten)
-            if backward is not None:
-                wants.append(f"NOT {same(backward)}" if late else f"(NOT {same(backward)} OR {unwritten})")
-            if where:
-                wants.append(f"({where}\n)" if backward is None else f"(({where}\n) OR {unwritten})")
-            found.append(Group(some, f"({' AND '.join(wants)})"))
-    return found
-
-
-def _unwritten(names: Sequence[str], same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]) -> str:
-    """Whether columns are as ADD COLUMN left them, in SQL."""
-    plain, empty = {name: default(name) for name in names}, dict.fromkeys(names, "NULL")
-    return same(plain) if plain == empty else f"({' AND '.join(f'({same({n: plain[n]})} OR {same({n: empty[n]})})' for n in names)})"
-
-
-def written(filled: Mapping[str, str], same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]) -> str:
-    """Which rows ``Rows.told`` counts, in SQL; see ``groups``."""
-    return " OR ".join(f"NOT ({same({name: made})} OR {same({name: default(name)})})" for name, made in filled.items())
-
-
 def check(server: Server, migration: Migration, backfill: Backfill, coming: str | None) -> None:
     """Raises Refused for a backfill that could never end, that is at odds with a pair, or that names what the table has not and what is ``coming`` does not
     speak of, saying what to write instead; also before its table and its columns are there. ``coming``: the SQL that will have run before, None if nobody
