@@ -168,6 +168,10 @@ class Rows(Protocol):
         """What ADD COLUMN gave the rows that were there, in SQL; NULL also where it gave each row another."""
         ...
 
+    def unwritten(self, names: Collection[str]) -> str:
+        """Whether columns are as ADD COLUMN left them, in SQL: with its default, or with NULL where that came later."""
+        ...
+
     def as_added(self, condition: str) -> str:
         """A condition, in SQL, as it was before anybody wrote the columns that are set: with what ADD COLUMN gave them. For a table with a key."""
         ...
@@ -191,52 +195,6 @@ class Rows(Protocol):
     def estimate(self, rate: float) -> Estimate:
         """``rate``: rows per second."""
         ...
-
-
-class Group(NamedTuple):
-    """Columns that are filled together: those of a pair, or those of none."""
-
-    filled: Mapping[str, str]
-    """Column to expression."""
-    differs: str
-    """Which rows want it, in SQL."""
-
-
-def filled(given: Mapping[str, str], pairs: Sequence[Pair]) -> dict[str, str]:
-    """All that is filled: what a backfill says, and the columns of its table's pairs as their triggers make them. A row that was filled otherwise would be
-    taken for one that the new version wrote, and its old columns, which the old version reads, made from that.
-    """
-    return {**given, **{name: expression for pair in pairs for name, expression in pair.forward.items()}}
-
-
-def groups(
-    filled: Mapping[str, str], where: str, pairs: Sequence[Pair], late: bool, same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]
-) -> list[Group]:
-    """What a backfill fills, and where. ``same`` says in SQL whether columns are what expressions make; ``default`` is what a column has by itself.
-
-    Where a pair holds, a row is also in step if the old side says what the new one does, as its writer wrote the new one; but not as ADD COLUMN left it, when
-    nobody wrote it (with its default, or with NULL where that came later: SET DEFAULT changes no row): such a row is filled even if ``where`` leaves it out,
-    as the new version would read nothing there. ``late``: see ``run``.
-    """
-    paired = {name for pair in pairs for name in pair.new}
-    found = []
-    for names, backward in [({*filled} - paired, None), *((pair.new, pair.backward) for pair in pairs)]:
-        if some := {name: expression for name, expression in filled.items() if name in names}:
-            unwritten, wants = _unwritten([*some], same, default), [f"NOT {same(some)}"]
-            if late:
-                wants.append(unwritten)
-            if backward is not None:
-                wants.append(f"NOT {same(backward)}" if late else f"(NOT {same(backward)} OR {unwritten})")
-            if where:
-                wants.append(f"({where}\n)" if backward is None else f"(({where}\n) OR {unwritten})")
-            found.append(Group(some, f"({' AND '.join(wants)})"))
-    return found
-
-
-def _unwritten(names: Sequence[str], same: Callable[[Mapping[str, str]], str], default: Callable[[str], str]) -> str:
-    """Whether columns are as ADD COLUMN left them, in SQL."""
-    plain, empty = {name: default(name) for name in names}, dict.fromkeys(names, "NULL")
-    return same(plain) if plain == empty else f"({' AND '.join(f'({same({n: plain[n]})} OR {same({n: empty[n]})})' for n in names)})"
 
 
 def check(server: Server, migration: Migration, backfill: Backfill, coming: str | None) -> None:
@@ -303,7 +261,7 @@ def behind(server: Server, migration: Migration, backfill: Backfill, gone: Colle
     something else now. Then such a row should be as ADD COLUMN left it; where others fill the columns, it is theirs if this backfill would not have made it.
     """
     rows, where = _rows(server, migration._replace(pairs=()), backfill), backfill.where
-    unwritten, made = _unwritten([*rows.given], rows.same, rows.default), rows.same(rows.given)
+    unwritten, made = rows.unwritten(rows.given), rows.same(rows.given)
     fits, rest = f"({where}\n) IS TRUE" if where else "1 = 1", "1 = 0"
     empty = rows.number(f"{unwritten} AND NOT {made} AND {fits}")
     if any(speaks_of(where, name) for name in backfill.set):

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
 
-from bleen.database.backfill import Bound, Estimate, Group, filled, groups
+from bleen.database.backfill import Bound, Estimate
+from bleen.database.backfill.common import Common
 from bleen.database.migration import Backfill, Pair
 from bleen.database.mysql import statements as mysql_statements
-from bleen.database.mysql.columns import shapes
+from bleen.database.mysql.columns import Shape, shapes
 from bleen.database.mysql.server import MySQL
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
@@ -33,54 +34,29 @@ _NUMBERS = ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "yea
 _BYTES = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
 
 
-class Rows:
+class Rows(Common):
     """Implements ``backfill.Rows``."""
 
+    TABLE = "let expand.sql make it, or name its database"
+    GENERATED = "generated, or counts by itself: the server fills it"
+    KEYS = "A primary key is one, or a unique index of NOT NULL columns; not of FLOAT, DOUBLE, TIMESTAMP, ENUM, SET or BIT"
+
+    _server: MySQL
+    _columns: Mapping[str, Shape]
+    _keys: Mapping[tuple[str, ...], str]
+
     def __init__(self, server: Server, backfill: Backfill, pairs: Sequence[Pair], late: bool) -> None:
-        self._server, self._backfill, self._late = cast(MySQL, server), backfill, late
+        self._server = cast(MySQL, server)
         self._schema, self._name = self._server.named(backfill.table)
-        self.table = backfill.table
-        self._shapes = shapes(self._server, self.table)
-        self.given = {self._column(name): expression for name, expression in backfill.set.items()}
-        self.pairs = [pair for pair in pairs if self._server.named(pair.table) == (self._schema, self._name)]
-        self._set = filled(self.given, self.pairs)
-        self._keys = self._unique()
-        named = [index for index, key in self._keys.items() if key == tuple(self._column(name) for name in backfill.key)]
-        self._index = next(iter(named if backfill.key else self._keys), "")
-        self._key = self._keys.get(self._index, ())
+        self._columns = shapes(self._server, backfill.table)
+        super().__init__(backfill, pairs, late)
 
     def check(self) -> None:
+        super().check()
         for name, expression in self.given.items():
-            self._steady(f"{name} = {expression}", expression, clocks=False)
             others = {each.lower() for each in self.given} - {name.lower()}
             if read := sorted(others & {token.identifier.lower() for token in mysql_statements.expression(expression) if token.kind in ("word", "name")}):
                 raise Refused(f"backfill of {self.table}: {name} is made from {', '.join(read)}, which it sets too: MySQL would take what it has just set")
-        if self._backfill.where:
-            self._steady(f"WHERE {self._backfill.where}", self._backfill.where, clocks=True)
-
-    def ready(self) -> None:
-        table = self.table
-        if not self._shapes:
-            raise Refused(f"backfill: there is no table {table}; let expand.sql make it, or name its database")
-        columns = self._server.columns(table)
-        for name in self._set:
-            if name not in columns:
-                raise Refused(f"backfill of {table}: it has no column {name}; it has {', '.join(columns)}")
-            if columns[name].generated:
-                raise Refused(f"backfill of {table}: {name} is generated, or counts by itself: the server fills it")
-        self.along()
-        if moved := set(self._key) & set(self._set):
-            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
-
-    def along(self) -> None:
-        table = self.table
-        if not self._key:
-            wrong = f"({', '.join(self._backfill.key)}) is none of its keys" if self._backfill.key else "it has no key to go along"
-            known = "; it has " + " and ".join(f"({', '.join(key)})" for key in self._keys.values()) if self._keys else ""
-            raise Refused(
-                f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns; not of FLOAT, DOUBLE, TIMESTAMP, ENUM, SET"
-                " or BIT"
-            )
 
     @contextmanager
     def batch(self, lock: float, limit: float) -> Iterator[None]:
@@ -112,15 +88,6 @@ class Rows:
         found = self._server.rows(f"SELECT count(*) FROM {self._full} WHERE {self._out_of_step()}")[0][0]
         lowest = self._keyed(f"WHERE {self._out_of_step()} ORDER BY {self._names()} LIMIT 1") if found else []
         return (found, lowest[0]) if lowest else (0, ())
-
-    def number(self, condition: str) -> int:
-        return int(self._server.rows(f"SELECT count(*) FROM {self._full} WHERE {condition}")[0][0])
-
-    def as_added(self, condition: str) -> str:
-        given = {name: f"{self.default(name)} AS " if name in self.given else "" for name in self._shapes}
-        columns = ", ".join(f"{each}{self._server.quoted(name)}" for name, each in given.items())
-        added = f"(SELECT {columns} FROM {self._full}) AS {self._server.quoted(self._name)}"
-        return f"({self._names()}) IN (SELECT {self._names()} FROM {added} WHERE {condition}\n)"
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         where = f"WHERE {self._from(begin)}"
@@ -164,11 +131,7 @@ class Rows:
 
     @property
     def _along(self) -> str:
-        return f"{self._full} FORCE INDEX ({self._server.quoted(self._index)})"
-
-    def _column(self, name: str) -> str:
-        """A name as the catalogue has it; case does not matter."""
-        return next((each for each in self._shapes if each.lower() == name.lower()), name)
+        return f"{self._full} FORCE INDEX ({self._server.quoted(self._keys.get(self._key, ''))})"
 
     def _size(self) -> tuple[int, int, int]:
         """Rows, and bytes of data and of indexes, by the statistics."""
@@ -183,7 +146,7 @@ class Rows:
 
     def _sample(self) -> tuple[int, int]:
         """Rows at both ends of the key, and how many of them are out of step: all, before expand has made the columns."""
-        out = self._out_of_step() if set(self._set) <= set(self._shapes) else "TRUE"
+        out = self._out_of_step() if set(self._set) <= set(self._columns) else "TRUE"
         half = SAMPLE // 2
         ends = [f"(SELECT * FROM {self._full} LIMIT {half})"]
         if self._key:
@@ -201,20 +164,13 @@ class Rows:
         if self._server.logs_statements():
             yield "binlog_format is STATEMENT: each batch locks the gaps between its rows too; ROW is better"
 
-    def _out_of_step(self) -> str:
-        return f"({' OR '.join(differs for _, differs in self._groups())})"
-
-    def _groups(self) -> list[Group]:
-        return groups(self._set, self._backfill.where, self.pairs, self._late, self.same, self.default)
-
     def same(self, expressions: Mapping[str, str]) -> str:
         """Bytes are compared, as collations call equal what is not."""
-        shapes = {name: self._shapes[name] for name in expressions}
+        shapes = {name: self._columns[name] for name in expressions}
         return f"({' AND '.join(shapes[n].same(self._server.quoted(n), shapes[n].cast(f'({e}{chr(10)})')) for n, e in expressions.items())})"
 
     def default(self, name: str) -> str:
-        """What ADD COLUMN gave the rows that were there; one that is another for each row is not to be known."""
-        default = self._shapes[name].default
+        default = self._columns[name].default
         return default if default and constant(default) else "NULL"
 
     def _from(self, begin: Bound | None) -> str:
@@ -232,21 +188,28 @@ class Rows:
         return f"({names[0]} {sign}= {values[0]} AND ({' OR '.join(f'({way})' for way in ways)}))"
 
     def _value(self, name: str, text: str) -> str:
-        base = self._shapes[name].base
+        base = self._columns[name].base
         if base in _NUMBERS:
             return str(decimal.Decimal(text))
         return f"X'{text}'" if base in _BYTES else self._server.literal(text)
 
     def _keyed(self, rest: str) -> list[tuple[str, ...]]:
         """Keys as text."""
-        texts = [f"HEX({each})" if self._shapes[name].base in _BYTES else each for name in self._key if (each := self._server.quoted(name))]
+        texts = [f"HEX({each})" if self._columns[name].base in _BYTES else each for name in self._key if (each := self._server.quoted(name))]
         return [tuple(_text(value) for value in row) for row in self._server.rows(f"SELECT {', '.join(texts)} FROM {self._along} {rest}")]
 
     def _names(self, way: str = "") -> str:
         return ", ".join(f"{self._server.quoted(name)} {way}".rstrip() for name in self._key)
 
-    def _unique(self) -> dict[str, tuple[str, ...]]:
-        """The columns of each index that tells all rows apart and goes up along every column; the primary key first, then the one with the fewest."""
+    @property
+    def _alias(self) -> str:
+        return self._server.quoted(self._name)
+
+    def _is(self, table: str) -> bool:
+        return self._server.named(table) == (self._schema, self._name)
+
+    def _unique(self) -> Mapping[tuple[str, ...], str]:
+        """With the index of each: the primary key first, then the one with the fewest columns."""
         shown = "ignored = 'NO'" if self._server.mariadb else "is_visible = 'YES'"
         found = self._server.rows(
             "SELECT index_name, column_name, coalesce(sub_part, 0) = 0 AND collation = 'A' AND index_type = 'BTREE' AND nullable = ''"
@@ -255,12 +218,14 @@ class Rows:
         )
         indexes: dict[str, list[tuple[str | None, bool]]] = {}
         for index, column, good in found:
-            indexes.setdefault(index, []).append((column, bool(good) and column is not None and self._shapes[column].base not in _UNORDERED))
+            indexes.setdefault(index, []).append((column, bool(good) and column is not None and self._columns[column].base not in _UNORDERED))
         fit = {index: tuple(str(column) for column, _ in parts) for index, parts in indexes.items() if all(good for _, good in parts)}
-        return dict(sorted(fit.items(), key=lambda each: (each[0] != "PRIMARY", len(each[1]))))
+        keys = dict[tuple[str, ...], str]()
+        for index, key in sorted(fit.items(), key=lambda each: (each[0] != "PRIMARY", len(each[1]))):
+            keys.setdefault(key, index)
+        return keys
 
     def _steady(self, said: str, expression: str, clocks: bool) -> None:
-        """Raises Refused unless this is one expression that says the same for the same row whenever it is asked."""
         try:
             tokens = mysql_statements.expression(expression)
         except Unreadable as error:
@@ -273,9 +238,7 @@ class Rows:
             if here.word == "|" and after.word == "|" and after.offset == here.end:
                 raise Refused(f"backfill of {self.table}: {said}: || is OR, or puts strings together, as sql_mode says; write OR, or CONCAT()")
             if here.word in _VOLATILE or (here.word in _CLOCKS and not clocks):
-                raise Refused(
-                    f"backfill of {self.table}: {said}: {here.text} says something else each time, so that no row would ever be in step; write a constant"
-                )
+                raise self._refused(said, here.text)
         stored = self._server.rows(
             "SELECT routine_name FROM information_schema.routines WHERE routine_type = 'FUNCTION' AND is_deterministic = 'NO' AND routine_schema = %s",
             [self._schema],

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import postgast
 from psycopg import sql
 
-from bleen.database.backfill import Bound, Estimate, Group, filled, groups
+from bleen.database.backfill import Bound, Estimate
+from bleen.database.backfill.common import Common
 from bleen.database.grammar.postgres_update import below
 from bleen.database.migration import Backfill, Pair
 from bleen.database.parser import Source
-from bleen.database.server import Server
+from bleen.database.server import Column, Server
 from bleen.database.statements import Place, Unreadable, whole
 from bleen.database.sync.postgres import installed
 from bleen.database.sync.postgres_expression import constant
@@ -33,49 +34,25 @@ _CLOCKS = ("now", "transaction_timestamp", "statement_timestamp")
 _TODAY = ("now", "today", "tomorrow", "yesterday")
 
 
-class Rows:
+class Rows(Common):
     """Implements ``backfill.Rows``."""
 
+    TABLE = "let expand.sql make it, or name its schema"
+    GENERATED = "generated, or an identity: the server fills it itself"
+    KEYS = "A primary key is one, or a unique index of NOT NULL columns: CREATE UNIQUE INDEX CONCURRENTLY"
+
+    _columns: Mapping[str, Column]
+
     def __init__(self, server: Server, backfill: Backfill, pairs: Sequence[Pair], late: bool) -> None:
-        self.table = backfill.table
-        self._server, self._backfill, self._late = server, backfill, late
-        self._columns = server.columns(self.table)
-        self.pairs = [pair for pair in pairs if self._is(pair.table)]
-        self.given = backfill.set
-        self._set = filled(self.given, self.pairs)
+        self._server, self._columns = server, server.columns(backfill.table)
+        super().__init__(backfill, pairs, late)
         self._pinned = {n: v for pair in self.pairs for n, v in installed(server, pair).items() if n != "search_path"}
-        self._keys = self._unique()
-        named = [key for key in self._keys if key == backfill.key]
-        self._key: tuple[str, ...] = next(iter(named if backfill.key else self._keys), ())
-
-    def check(self) -> None:
-        for name, expression in self.given.items():
-            self._steady(f"{name} = {expression}", expression, clocks=False)
-        if self._backfill.where:
-            self._steady(f"WHERE {self._backfill.where}", self._backfill.where, clocks=True)
-
-    def ready(self) -> None:
-        table, columns = self.table, self._columns
-        if not columns:
-            raise Refused(f"backfill: there is no table {table}; let expand.sql make it, or name its schema")
-        for name in self._set:
-            if name not in columns:
-                raise Refused(f"backfill of {table}: it has no column {name}; it has {', '.join(columns)}")
-            if columns[name].generated:
-                raise Refused(f"backfill of {table}: {name} is generated, or an identity: the server fills it itself")
-        self.along()
-        if moved := set(self._key) & set(self._set):
-            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
 
     def along(self) -> None:
-        table = self.table
-        if self._server.rows("SELECT row_security_active(to_regclass(%s))", [table])[0][0]:
-            way = f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY if the role owns it, or let the migrating role be one with BYPASSRLS"
-            raise Refused(f"backfill of {table}: row-level security hides rows of it from us, which would never be filled: {way}")
-        if not self._key:
-            wrong = f"({', '.join(self._backfill.key)}) is none of its keys" if self._backfill.key else "it has no key to go along"
-            known = "; it has " + " and ".join(f"({', '.join(key)})" for key in self._keys) if self._keys else ""
-            raise Refused(f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns: CREATE UNIQUE INDEX CONCURRENTLY")
+        if self._server.rows("SELECT row_security_active(to_regclass(%s))", [self.table])[0][0]:
+            way = f"ALTER TABLE {self.table} NO FORCE ROW LEVEL SECURITY if the role owns it, or let the migrating role be one with BYPASSRLS"
+            raise Refused(f"backfill of {self.table}: row-level security hides rows of it from us, which would never be filled: {way}")
+        super().along()
 
     @contextmanager
     def batch(self, lock: float, limit: float) -> Iterator[None]:
@@ -110,12 +87,7 @@ class Rows:
 
     def number(self, condition: str) -> int:
         with self._transaction(1.0, 0, jit="off"):
-            return int(self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {condition}")[0][0])
-
-    def as_added(self, condition: str) -> str:
-        given = {name: f"{self.default(name)}::{column.type} AS " if name in self.given else "" for name, column in self._columns.items()}
-        columns = ", ".join(f"{each}{self._server.quoted(name)}" for name, each in given.items())
-        return f"({self._names()}) IN (SELECT {self._names()} FROM (SELECT {columns} FROM {self.table}) AS {self._alias} WHERE {condition}\n)"
+            return super().number(condition)
 
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
         along = f"FROM {self.table} WHERE {self._after(begin)} ORDER BY {self._names()}"
@@ -217,19 +189,12 @@ class Rows:
             yield
             self._server.rows("ROLLBACK TO exact")
 
-    def _out_of_step(self) -> str:
-        return f"({' OR '.join(differs for _, differs in self._groups())})"
-
-    def _groups(self) -> list[Group]:
-        return groups(self._set, self._backfill.where, self.pairs, self._late, self.same, self.default)
-
     def same(self, expressions: Mapping[str, str]) -> str:
         """Bytes are compared, as `=` of some types (citext, numeric, box) calls equal what is not, and some (json) have none."""
         names = ", ".join(map(self._server.quoted, expressions))
         return f"ROW({names})::record *= ROW({', '.join(self._cast(name, each) for name, each in expressions.items())})::record"
 
     def default(self, name: str) -> str:
-        """What ADD COLUMN gave the rows that were there; one that is another for each row is not to be known."""
         default = self._columns[name].default
         return default if default and constant(default) else "NULL"
 
@@ -270,9 +235,11 @@ class Rows:
     def _names(self) -> str:
         return ", ".join(self._server.quoted(name) for name in self._key)
 
+    def _added(self, name: str) -> str:
+        return f"{self.default(name)}::{self._columns[name].type}"
+
     @property
     def _alias(self) -> str:
-        """By what expressions may name the table."""
         return str(self._server.rows("SELECT quote_ident(relname) FROM pg_class WHERE oid = to_regclass(%s)", [self.table])[0][0])
 
     def _texts(self) -> str:
@@ -295,7 +262,6 @@ class Rows:
         return [tuple(row[0]) for row in found]
 
     def _steady(self, said: str, expression: str, clocks: bool) -> None:
-        """Raises Refused unless this is one expression that says the same for the same row whenever it is asked."""
         try:
             tree = postgast.parse(Source(f"SELECT (\n{expression}\n)").joined)
         except (postgast.PgQueryError, Unreadable) as error:
@@ -309,13 +275,13 @@ class Rows:
             if kind == "FuncCall":
                 self._unchanging(said, [part.string.sval for part in node.funcname], len(node.args), clocks)
             elif kind == "SQLValueFunction" and not clocks and node.op <= postgast.pg_query_pb2.SVFOP_LOCALTIMESTAMP_N:  # those after it tell who asks
-                raise self._refused(said, "the current time", "a constant")
+                raise self._refused(said, "the current time")
             elif kind == "TypeCast" and not clocks and node.arg.a_const.sval.sval.strip().lower() in _TODAY:
-                raise self._refused(said, f"'{node.arg.a_const.sval.sval}'", "a constant")
+                raise self._refused(said, f"'{node.arg.a_const.sval.sval}'")
 
     def _unchanging(self, said: str, name: Sequence[str], arguments: int, clocks: bool) -> None:
         if not clocks and (name[-1] in _CLOCKS or (name[-1] == "age" and arguments == 1)):
-            raise self._refused(said, f"{name[-1]}()", "a constant")
+            raise self._refused(said, f"{name[-1]}()")
         volatile = self._server.rows(
             "SELECT p.oid::regprocedure::text, n.nspname = 'pg_catalog' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
             " WHERE p.proname = %s AND CASE WHEN %s::text IS NULL THEN pg_function_is_visible(p.oid) ELSE n.nspname = %s END AND p.provolatile = 'v'"
@@ -327,8 +293,8 @@ class Rows:
             way = "a constant" if ours else f"ALTER FUNCTION {function} IMMUTABLE (or STABLE) if it is not; or a constant"
             raise self._refused(said, f"{function}, which is volatile,", way)
 
-    def _refused(self, said: str, what: str, way: str) -> Refused:
-        return Refused(f"backfill of {self.table}: {said}: {what} says something else each time, so that no row would ever be in step; write {way}")
+    def _column(self, name: str) -> str:
+        return name
 
     def _is(self, table: str) -> bool:
         return bool(self._server.rows("SELECT to_regclass(%s) = to_regclass(%s)", [table, self.table])[0][0])

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
-from bleen.database.backfill import LARGEST, Bound, Estimate, Group, filled, groups
+from bleen.database.backfill import LARGEST, Bound, Estimate
+from bleen.database.backfill.common import Common
 from bleen.database.migration import Backfill, Pair
 from bleen.database.sqlite import values as sqlite_values
 from bleen.database.sqlite.server import SQLite
-from bleen.database.sqlite.values import MOMENTS, look, named, quoted
+from bleen.database.sqlite.values import MOMENTS, Stored, look, named, quoted
 from bleen.database.statements import Unreadable, whole
 from bleen.errors import Refused
 
@@ -21,56 +21,21 @@ _CLOCKS = ("date", "time", "datetime", "julianday", "unixepoch", "strftime")
 _NOW = ("current_timestamp", "current_date", "current_time")
 
 
-class Part(NamedTuple):
-    """A column of a key."""
-
-    name: str
-    """Quoted, but for a rowid."""
-    compared: str
-    """With the collation of its index, which may be another than the column's."""
-
-
-class Rows:
+class Rows(Common):
     """Implements ``backfill.Rows``."""
 
+    TABLE = "let expand.sql make it"
+    GENERATED = "generated: SQLite makes it itself"
+    KEYS = "A key is the rowid, the primary key, or a unique index of NOT NULL columns"
+
+    _server: SQLite
+    _columns: Mapping[str, Stored]
+    _keys: Mapping[tuple[str, ...], tuple[str, ...]]
+
     def __init__(self, server: SQLite, backfill: Backfill, pairs: Sequence[Pair], late: bool) -> None:
-        self.table = backfill.table
-        self._server, self._where, self._late = server, backfill.where, late
-        self._found = look(server, backfill.table)
-        columns = {name.lower(): name for name in self._found.columns} if self._found else {}
-        self.given = {columns.get(name.lower(), name): expression for name, expression in backfill.set.items()}
-        self.pairs = [pair for pair in pairs if named(pair.table).lower() == named(self.table).lower()]
-        self._set = filled(self.given, self.pairs)
-        self._wanted = tuple(columns.get(name.lower(), name) for name in backfill.key)
-        self._keys = self._unique()
-        wanted = tuple(map(quoted, self._wanted))
-        self._key: tuple[Part, ...] = next((key for key in self._keys if not wanted or wanted == tuple(part.name for part in key)), ())
-
-    def check(self) -> None:
-        for name, expression in self.given.items():
-            self._steady(f"{name} = {expression}", expression, clocks=False)
-        if self._where:
-            self._steady(f"WHERE {self._where}", self._where, clocks=True)
-
-    def ready(self) -> None:
-        table = self.table
-        if self._found is None:
-            raise Refused(f"backfill: there is no table {table}; let expand.sql make it")
-        for name in self._set:
-            if name not in self._found.columns:
-                raise Refused(f"backfill of {table}: it has no column {name}; it has {', '.join(self._found.columns)}")
-            if self._found.columns[name].generated:
-                raise Refused(f"backfill of {table}: {name} is generated: SQLite makes it itself")
-        self.along()
-        if moved := {part.name for part in self._key} & {quoted(name) for name in self._set}:
-            raise Refused(f"backfill of {table}: it changes {', '.join(sorted(moved))}, which is of the key that it goes along; name another key")
-
-    def along(self) -> None:
-        table = self.table
-        if not self._key:
-            wrong = f"({', '.join(self._wanted)}) is none of its keys" if self._wanted else "it has no key to go along"
-            known = "; it has " + " and ".join(f"({', '.join(part.name for part in key)})" for key in self._keys) if self._keys else ""
-            raise Refused(f"backfill of {table}: {wrong}{known}. A key is the rowid, the primary key, or a unique index of NOT NULL columns")
+        self._server, self._found = server, look(server, backfill.table)
+        self._columns = self._found.columns if self._found else {}
+        super().__init__(backfill, pairs, late)
 
     @contextmanager
     def batch(self, lock: float, limit: float) -> Iterator[None]:
@@ -101,15 +66,8 @@ class Rows:
         parts = self._parts() if self._key else ["1"]
         return sum(self._server.rows(f"SELECT count(*) FROM {self.table} WHERE {part} AND ({condition})")[0][0] for part in parts)
 
-    def as_added(self, condition: str) -> str:
-        assert self._found is not None, "the table was there"
-        rowid = [name for part in self._key if (name := part.name) == self._found.rowid]
-        given = [f"{self.default(name)} AS {quoted(name)}" if name in self.given else quoted(name) for name in self._found.columns]
-        added = f"(SELECT {', '.join([*rowid, *given])} FROM {self.table}) AS {self._row}"
-        return f"({self._names()}) IN (SELECT {self._names()} FROM {added} WHERE {condition}\n)"
-
     def reach(self, begin: Bound | None, size: int) -> tuple[tuple[str, ...], int] | None:
-        names, along = ", ".join(part.name for part in self._key), self._names()
+        names, along = ", ".join(self._key), self._names()
         found = self._server.rows(
             f'SELECT "bleen number", {self._texts()} FROM (SELECT {names}, row_number() OVER (ORDER BY {along}) AS "bleen number" FROM {self.table}'
             f' WHERE {self._range(begin)} ORDER BY {along} LIMIT {size}) ORDER BY "bleen number" DESC LIMIT 1'
@@ -134,7 +92,7 @@ class Rows:
     def estimate(self, rate: float) -> Estimate:
         """The file grows by the new values alone, as rows are changed where they lie; each page of the table is written to the journal once, or to the WAL."""
         rows = self.count()
-        ready = self._found is not None and set(self._set) <= set(self._found.columns)
+        ready = set(self._set) <= set(self._columns)
         values = " + ".join(f"coalesce(length((\n{expression}\n)), 0) + 1" for expression in self._set.values())
         sampled = f"SELECT {values} AS grows, {self._out_of_step() if ready else '1'} AS out FROM {self.table} LIMIT {SAMPLE}"
         looked, out, grows = self._server.rows(f"SELECT count(*), coalesce(sum(out), 0), coalesce(sum(grows * out), 0) FROM ({sampled})")[0]
@@ -150,23 +108,17 @@ class Rows:
             yield self._until(begin, reached[0])
             begin = Bound(reached[0], False)
 
-    def _out_of_step(self) -> str:
-        return f"({' OR '.join(differs for _, differs in self._groups())})"
-
-    def _groups(self) -> list[Group]:
-        return groups(self._set, self._where, self.pairs, self._late, self.same, self.default)
-
     def same(self, expressions: Mapping[str, str]) -> str:
         assert self._found is not None, "the table was there"
-        return "(" + " AND ".join(self._found.same(self._row, n, f"(SELECT ({chr(10)}{e}{chr(10)}))") for n, e in expressions.items()) + ")"
+        return "(" + " AND ".join(self._found.same(self._alias, n, f"(SELECT ({chr(10)}{e}{chr(10)}))") for n, e in expressions.items()) + ")"
 
     def default(self, name: str) -> str:
-        """What ADD COLUMN gave the rows that were there: SQLite takes no default there that is another for each row."""
+        """SQLite takes none in ADD COLUMN that is another for each row."""
         assert self._found is not None, "the table was there"
         return sqlite_values.default(self._found.columns[name].default) or "NULL"
 
     @property
-    def _row(self) -> str:
+    def _alias(self) -> str:
         return quoted(named(self.table))
 
     def _range(self, begin: Bound | None) -> str:
@@ -176,32 +128,47 @@ class Rows:
         return f"{self._range(begin)} AND ({self._names()}) <= ({', '.join(last)})"
 
     def _names(self) -> str:
-        return ", ".join(each.compared for each in self._key)
+        return ", ".join(self._keys.get(self._key, ()))
+
+    @property
+    def _hidden(self) -> Sequence[str]:
+        return [name for name in self._key if self._found and name == self._found.rowid]
 
     def _texts(self) -> str:
-        return ", ".join(f"quote({each.name})" for each in self._key)
+        return ", ".join(f"quote({name})" for name in self._key)
 
-    def _unique(self) -> list[tuple[Part, ...]]:
-        """What tells all rows apart and goes up along every column: the rowid first, then the primary key, then each unique index."""
+    def _shown(self, name: str) -> str:
+        return quoted(name)
+
+    def _is(self, table: str) -> bool:
+        return named(table).lower() == named(self.table).lower()
+
+    def _unique(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
+        """With how each is compared, as the collation of its index may be another than the column's: the rowid first, then the primary key, then each unique
+        index. Names are quoted, but for a rowid's.
+        """
         if self._found is None:
-            return []
+            return {}
         found = self._server.rows(
             'SELECT i.name, i.origin, c.name, c.coll FROM pragma_index_list(%s) i, pragma_index_xinfo(i.name) c WHERE i."unique" AND NOT i.partial AND c.key'
             " ORDER BY i.origin = 'pk' DESC, i.seq, c.seqno",
             [self._found.name],
         )
-        columns, made = self._found.columns, dict[str, list[Part]]()
+        columns, made = self._columns, dict[str, list[tuple[str, str]]]()
         for index, _, column, collation in found:
             sure = column in columns and (columns[column].required or (not self._found.rowid and columns[column].key))
-            made.setdefault(index, []).append(Part(quoted(column) if sure else "", f"{quoted(column or '')} COLLATE {quoted(collation)}"))
-        keys = [tuple(key) for key in made.values() if all(part.name for part in key)]
-        if self._found.rowid:
-            alias = [quoted(each) for each in self._found.primary if not any(origin == "pk" for _, origin, _, _ in found)]
-            keys = [(Part(name, name),) for name in (self._found.rowid, *alias)] + keys
+            made.setdefault(index, []).append((quoted(column) if sure else "", f"{quoted(column or '')} COLLATE {quoted(collation)}"))
+        alone = [self._found.rowid] if self._found.rowid else []
+        if alone and not any(origin == "pk" for _, origin, _, _ in found):
+            alone += map(quoted, self._found.primary)
+        keys: dict[tuple[str, ...], tuple[str, ...]] = {(name,): (name,) for name in alone}
+        for key in made.values():
+            names, compared = zip(*key, strict=True)
+            if all(names):
+                keys.setdefault(names, compared)
         return keys
 
     def _steady(self, said: str, expression: str, clocks: bool) -> None:
-        """Raises Refused unless this is one expression that says the same for the same row whenever it is asked."""
         try:
             tokens = sqlite_values.tokens(expression)
         except Unreadable as error:
@@ -217,6 +184,3 @@ class Rows:
             query = "SELECT 1 FROM pragma_function_list WHERE name = %s AND type = 's' AND NOT flags & %s"
             if behind[:1] == ["("] and self._server.rows(query, [name, _DETERMINISTIC]):
                 raise self._refused(said, f"{name}()")
-
-    def _refused(self, said: str, what: str) -> Refused:
-        return Refused(f"backfill of {self.table}: {said}: {what} says something else each time, so that no row would ever be in step; write a constant")

@@ -38,6 +38,8 @@ class Shape(NamedTuple):
     """Whether the server, without a strict ``sql_mode``, cuts what it does not hold, or makes 0, '' or no date of it: so do our triggers and backfills."""
     definition: str
     """As SHOW CREATE TABLE has it, without its name; MariaDB's JSON, which it shows as LONGTEXT with a CHECK, as it is said to get it again."""
+    generated: bool
+    """Generated, or counting by itself: not ours to write."""
 
     @property
     def document(self) -> bool:
@@ -145,5 +147,6 @@ def shapes(mysql: MySQL, written: str) -> Mapping[str, Shape]:
         checked = any("CHECK (" in each and quoted in each[each.index("CHECK (") :] for each in others)
         if document:
             definition = re.sub(r"^longtext( CHARACTER SET utf8mb4)?( COLLATE utf8mb4_bin)?", "json", definition.removesuffix(valid))
-        found[name] = Shape(column.type, base, column.nullable, column.default, charset, collation, bool(unique or checked), not mysql.strict, definition)
+        held, cuts = bool(unique or checked), not mysql.strict
+        found[name] = Shape(column.type, base, column.nullable, column.default, charset, collation, held, cuts, definition, column.generated)
     return found

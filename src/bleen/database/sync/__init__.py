@@ -1,6 +1,8 @@
 """Two-way sync: the old and the new columns of a table say the same from expand until contract, whoever writes. ``table`` says what happens when."""
 
+import hashlib
 import importlib
+import json
 from collections.abc import Mapping
 from typing import Protocol, cast
 
@@ -8,11 +10,11 @@ from bleen.database.migration import Locks, Pair
 from bleen.database.server import Server, Told
 from bleen.database.sync.table import Side
 
-__all__ = ["Side", "Sync", "foreseen", "of", "put_back", "refusals", "remains", "risks"]
+__all__ = ["Side", "Sync", "foreseen", "of", "put_back", "refusals", "remains", "risks", "short", "signature"]
 
 
 class Sync(Protocol):
-    """The sync of one pair of one migration. Everything is SQL for the caller to run, each text one statement."""
+    """The sync of one pair of one migration. Everything is SQL for the caller to run, each text one statement. What has a body here, most dialects do so."""
 
     def install(self) -> list[str]:
         """To be run in one transaction where the dialect can; run again, or after it was left half done, it comes to the same."""
@@ -26,11 +28,11 @@ class Sync(Protocol):
 
     def loosen(self) -> list[str]:
         """After this nothing of it is in the way of another type for its columns; it keeps them in step all the same."""
-        ...
+        return []
 
     def tighten(self) -> list[str]:
         """The opposite of ``loosen``, once they have that type."""
-        ...
+        return []
 
     def rewrite(self) -> list[str]:
         """For a sync that is installed: who writes which shape may have changed. Locks no table where the dialect can."""
@@ -38,15 +40,17 @@ class Sync(Protocol):
 
     def demanded(self, leaves: Side) -> Mapping[str, str]:
         """The columns that ``remove`` makes otherwise where it is in no transaction with what drops them, and how each was said: see ``put_back``."""
-        ...
+        return {}
 
     def gone(self) -> str:
         """Counts those of its triggers that its table has no more, as whoever rebuilt it did not bring them along, say. Empty where nobody looks."""
         ...
 
     def session(self) -> list[str]:
-        """To be run in a transaction before what counts rows: what is pinned for its triggers holds for the count too."""
-        ...
+        """To be run in a transaction before what counts rows: what is pinned for its triggers holds for the count too. Nothing, where no expression may depend
+        on what a session sets.
+        """
+        return []
 
     def diverged(self) -> str:
         """Counts the rows that are out of step."""
@@ -54,7 +58,7 @@ class Sync(Protocol):
 
     def lost(self) -> str:
         """Counts the rows whose new columns say what the old ones do not: what would be lost without the new columns."""
-        ...
+        return f"SELECT count(*) {self.lost_rows()}"
 
     def lost_rows(self) -> str:
         """Those rows, from FROM on; ``t`` is the table."""
@@ -65,6 +69,10 @@ class Sync(Protocol):
 
         The constraints of the old columns need no count: the server holds every row against them that the sync writes.
         """
+        return f"SELECT count(*) {self.unreadable_rows()}"
+
+    def unreadable_rows(self) -> str:
+        """Those rows, from FROM on."""
         ...
 
     def written(self) -> str:
@@ -139,6 +147,16 @@ def risks(server: Server, pair: Pair, expand: str = "") -> list[str]:
     the new columns will be.
     """
     return _module(server).risks(server, pair, expand)
+
+
+def signature(pair: Pair) -> str:
+    """What stands in the triggers of a pair, by which a sync that is installed is known again."""
+    return json.dumps({"old": pair.old, "new": pair.new, "forward": dict(pair.forward), "backward": dict(pair.backward)}, sort_keys=True)
+
+
+def short(migration: str, most: int, kept: int) -> str:
+    """A migration in the names of its triggers: if it has more than ``most`` characters, the first that are ``kept``, and what tells it from others."""
+    return migration if len(migration) <= most else f"{migration[:kept]}_{hashlib.sha256(migration.encode()).hexdigest()[:8]}"
 
 
 class _Refusals(Protocol):

@@ -27,11 +27,11 @@ Why it is as it is:
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
+from bleen.database import sync
 from bleen.database.migration import Pair
 from bleen.database.mysql.columns import INTEGERS, Shape, shapes
 from bleen.database.mysql.server import MySQL
@@ -74,9 +74,7 @@ class Trigger(NamedTuple):
     definer: str
 
 
-class Sync(NamedTuple):
-    """Implements ``sync.Sync``. ``there``: the triggers of the table, in the order in which they fire."""
-
+class _Fields(NamedTuple):
     server: MySQL
     migration: str
     number: int
@@ -85,6 +83,7 @@ class Sync(NamedTuple):
     table: str
     shapes: Mapping[str, Shape]
     there: tuple[Trigger, ...]
+    """The triggers of the table, in the order in which they fire."""
     counting: tuple[str, ...]
     """The sequences that are there, of those that are ours."""
     counts: bool
@@ -92,6 +91,10 @@ class Sync(NamedTuple):
     role: str
     """Who makes triggers now, as the server says it: ``deploy@%``."""
     writers: Mapping[str, Side]
+
+
+class Sync(_Fields, sync.Sync):
+    """Implements ``sync.Sync``."""
 
     def install(self, returning: bool = False) -> list[str]:
         """``returning``: see ``mysql_return``; a row that is out of step, and that an UPDATE leaves alone, is then as the new version wrote it: the old side is
@@ -114,12 +117,6 @@ class Sync(NamedTuple):
             *made,
             *(self._drop(each.name) for each in ours if each.name not in wanted),
         ]
-
-    def loosen(self) -> list[str]:
-        return []
-
-    def tighten(self) -> list[str]:
-        return []
 
     def rewrite(self) -> list[str]:
         return self.install(self.returning)
@@ -168,10 +165,6 @@ class Sync(NamedTuple):
         ours = f"trigger_name REGEXP {name} AND definer = CURRENT_USER()"
         return f"SELECT 2 - count(DISTINCT event_manipulation) FROM information_schema.triggers WHERE {of} AND {ours}"
 
-    def session(self) -> list[str]:
-        """Nothing that a session sets is let into an expression."""
-        return []
-
     def diverged(self) -> str:
         """Nobody has to say which side is right of what a sync that has come back found: the new one, as the trigger knows that is there for it."""
         return "SELECT 0" if self.returning else f"SELECT count(*) {self.diverged_rows()}"
@@ -186,18 +179,12 @@ class Sync(NamedTuple):
         needed = [f" AND {each.over(self._of('t'))} IS NOT NULL" for name, each in self.backward().items() if not self._shape(name).nullable]
         return self.diverged_rows() + "".join(needed)
 
-    def lost(self) -> str:
-        return f"SELECT count(*) {self.lost_rows()}"
-
     def lost_rows(self) -> str:
         made = [self._same(name, f"t.{self._q(name)}", self._shape(name).cast(each.over(self._of("t")))) for name, each in self.forward().items()]
         return f"FROM {self.named(self.table)} t WHERE NOT ({' AND '.join(made)})"
 
-    def unreadable(self) -> str:
-        return f"SELECT count(*) {self.unreadable_rows()}"
-
     def unreadable_rows(self, key: Sequence[str] = ()) -> str:
-        """The rows of ``unreadable``, from FROM on; ``made`` has the columns of ``key`` under their names."""
+        """See ``sync.Sync``; ``made`` has the columns of ``key`` under their names."""
         made = [f"{self._shape(name).cast(each.over(self._of('t')))} AS {self._q(f'new {n}')}" for n, (name, each) in enumerate(self.forward().items())]
         kept = [f"t.{self._q(name)} AS {self._q(f'old {name}')}" for name in self.pair.old] + [f"t.{self._q(name)}" for name in key]
         places = {name: f"made.{self._q(f'new {n}')}" for n, name in enumerate(self.pair.new)}
@@ -216,10 +203,7 @@ class Sync(NamedTuple):
     @property
     def name(self) -> str:
         """What the names of its triggers begin with. MySQL's names have 64 characters; a migration's may have more."""
-        number = f"_{self.number}"
-        if len(self.migration) <= 35:
-            return PREFIX + self.migration + number
-        return PREFIX + self.migration[:26] + "_" + hashlib.sha256(self.migration.encode()).hexdigest()[:8] + number
+        return f"{PREFIX}{sync.short(self.migration, 35, 26)}_{self.number}"
 
     def ours(self) -> list[Trigger]:
         """The triggers of this very sync that are there."""
@@ -310,7 +294,7 @@ class Sync(NamedTuple):
         touched = [self._given(side, empty) if insert else self._changed(side) for side in (old, new)]
         whole = " AND ".join(["TRUE", *(f"{variable} IS NOT NULL" for name, variable in taken.items() if not self._shape(name).nullable)])
         return _BODY.format(
-            told=told(self.pair).replace("*/", r"*\/"),
+            signature=sync.signature(self.pair).replace("*/", r"*\/"),
             declared="\n".join(f"  DECLARE {variable} {kind};" for variable, kind in declared.items()),
             filled="\n".join(f"  SET {filled[name]} = {each.over(self._of('NEW'))};" for name, each in self.forward().items()),
             taken="\n".join(f"  SET {taken[name]} = {each.over(self._of('NEW'))};" for name, each in self.backward().items()),
@@ -434,7 +418,7 @@ _ALONE = """
 
 _BODY = """\
 bleen: BEGIN
-  /* {told} */
+  /* {signature} */
   DECLARE bleen_old BOOLEAN;
   DECLARE bleen_new BOOLEAN;
   DECLARE bleen_source VARCHAR(3) CHARACTER SET ascii;
@@ -507,11 +491,6 @@ def remains(server: Server, migration: str, number: int, pair: Pair) -> list[str
 def sequences(name: str) -> list[str]:
     """Those that count for a sync: rows that the new shape wrote, and conflicts."""
     return [f"{name}_written", f"{name}_conflicts"]
-
-
-def told(pair: Pair) -> str:
-    """What stands in the triggers, by which a sync that is installed is known again."""
-    return json.dumps({"old": pair.old, "new": pair.new, "forward": dict(pair.forward), "backward": dict(pair.backward)}, sort_keys=True)
 
 
 def _nullable(definition: str) -> str:

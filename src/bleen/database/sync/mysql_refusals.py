@@ -13,11 +13,11 @@ from bleen.database.mysql.needing import of_row
 from bleen.database.mysql.server import MySQL
 from bleen.database.server import Denied, Server
 from bleen.database.statements import Unreadable
-from bleen.database.sync import mysql
+from bleen.database.sync import mysql, signature
 from bleen.database.sync.mysql import PREFIX, Sync
 from bleen.database.sync.mysql_expression import longest
 from bleen.database.sync.reach import exceeding
-from bleen.database.sync.reasons import missing, undecided
+from bleen.database.sync.reasons import called, missing, undecided
 from bleen.database.tokens import words
 from bleen.errors import Refused
 
@@ -51,7 +51,7 @@ def foreseen(server: Server, pair: Pair, coming: str | None = "") -> list[str]:
         return (
             _table(given, sync)
             or [*_columns(given, sync, coming or ""), *_others(given, sync), *_rights(given, sync), *_enums(given, sync, coming), *undecided(pair)]
-            or _calls(given, sync, coming)
+            or called(sync.forward(), sync.backward(), lambda name: _function(given, name, coming))
         )
     except Refused as error:
         return [str(error)]
@@ -204,7 +204,7 @@ def _others(server: MySQL, sync: Sync) -> list[str]:
     """Whoever else has a hand in the table's rows, and whether we may have."""
     found = []
     for trigger in sync.there:
-        both = _shared(trigger.body, sync.pair) if trigger.name.startswith(PREFIX) and mysql.told(sync.pair).replace("*/", r"*\/") not in trigger.body else []
+        both = _shared(trigger.body, sync.pair) if trigger.name.startswith(PREFIX) and signature(sync.pair).replace("*/", r"*\/") not in trigger.body else []
         if both:
             found.append(f"{', '.join(both)}: kept in step by {trigger.name} already; contract that migration first")
     logs, trusted = server.rows("SELECT @@log_bin, @@log_bin_trust_function_creators")[0]
@@ -270,15 +270,6 @@ def _shared(body: str, pair: Pair) -> list[str]:
     except (ValueError, KeyError, TypeError):
         return []  # it only takes leave of columns that go
     return sorted(theirs & {*pair.old, *pair.new})
-
-
-def _calls(server: MySQL, sync: Sync, coming: str | None) -> list[str]:
-    """What speaks against the functions of the expressions, but for those that what is coming may make or change."""
-    found = []
-    for what, expressions in (("forward of", sync.forward()), ("backward of", sync.backward())):
-        for column, expression in expressions.items():
-            found += [f"{what} {column} {why}" for name in expression.functions if (why := _function(server, name, coming))]
-    return found
 
 
 def _expressions(server: MySQL, sync: Sync) -> list[str]:

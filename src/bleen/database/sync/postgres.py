@@ -14,14 +14,13 @@ Why it is as it is:
   through a view may not use the schema of the table.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from psycopg import sql
 
+from bleen.database import sync
 from bleen.database.migration import Pair
 from bleen.database.postgres.triggers import PREFIX
 from bleen.database.server import Missing, Server
@@ -70,9 +69,7 @@ class Calls(NamedTuple):
     """Nothing that takes or gives a type whose text depends on a session's settings."""
 
 
-class Sync(NamedTuple):
-    """Implements ``sync.Sync``."""
-
+class _Fields(NamedTuple):
     migration: str
     number: int
     pair: Pair
@@ -88,9 +85,13 @@ class Sync(NamedTuple):
     astray: tuple[tuple[str, str, str], ...] = ()
     """Its triggers on tables that others were swapped for, which call its function: each with its schema and its table."""
 
+
+class Sync(_Fields, sync.Sync):
+    """Implements ``sync.Sync``."""
+
     def install(self) -> list[str]:
         sequences = [f"CREATE SEQUENCE IF NOT EXISTS {self.named(name)}" for name in self._sequences()]
-        comment = f"COMMENT ON TRIGGER {_quoted(self.name)} ON {self.named(self.table)} IS {_literal(told(self.pair))}"
+        comment = f"COMMENT ON TRIGGER {_quoted(self.name)} ON {self.named(self.table)} IS {_literal(sync.signature(self.pair))}"
         return [*sequences, *self.rewrite(), *self.tighten(), comment]
 
     def loosen(self) -> list[str]:
@@ -128,18 +129,12 @@ class Sync(NamedTuple):
         back = [self._cast(name, each.over(_of("t"))) for name, each in self.backward().items()]
         return f"{self.lost()} AND NOT {_same(_columns('t', self.pair.old), back)}"
 
-    def lost(self) -> str:
-        return f"SELECT count(*) {self.lost_rows()}"
-
     def lost_rows(self) -> str:
         made = [self._cast(name, each.over(_of("t"))) for name, each in self.forward().items()]
         return f"FROM {self.named(self.table)} t WHERE NOT {_same(_columns('t', self.pair.new), made)}"
 
-    def unreadable(self) -> str:
-        return f"SELECT count(*) {self.unreadable_rows()}"
-
     def unreadable_rows(self) -> str:
-        """The rows of ``unreadable``, from FROM on; ``t`` is the table."""
+        """See ``sync.Sync``; ``t`` is the table."""
         made = ", ".join(f"{self._cast(name, each.over(_of('t')))} AS {_quoted(name)}" for name, each in self.forward().items())
         back = [self._cast(name, each.over(_of("made"))) for name, each in self.backward().items()]
         return f"FROM {self.named(self.table)} t CROSS JOIN LATERAL (SELECT {made}) made WHERE NOT {_same(_columns('t', self.pair.old), back)}"
@@ -153,10 +148,7 @@ class Sync(NamedTuple):
     @property
     def name(self) -> str:
         """Of the trigger and its function. PostgreSQL's names have 63 bytes; a migration's may have more."""
-        number = f"_{self.number}"
-        if len(self.migration) <= 40:
-            return PREFIX + self.migration + number
-        return PREFIX + self.migration[:31] + "_" + hashlib.sha256(self.migration.encode()).hexdigest()[:8] + number
+        return f"{PREFIX}{sync.short(self.migration, 40, 31)}_{self.number}"
 
     def _unless_in_step(self) -> str:
         """The first line of the decision table as a condition of the trigger, which costs a third of a call: most rows that are written are in step. Only if
@@ -202,9 +194,6 @@ class Sync(NamedTuple):
         speaks = "money" in bases or any(name[-1].startswith("to_") for each in expressions for name in each.functions)
         matter = _TEXTS if speaks or not self.calls.steady or not bases <= {*_STEADY} else ()
         return {name: self.settings[name] for name in (*matter, *(_LOCALES if speaks else ()))}
-
-    def demanded(self, leaves: Side) -> dict[str, str]:
-        return {}
 
     def _read_by(self, body: str) -> Mapping[str, str]:
         """The settings by which the text of its function might be read otherwise, each with its value; its condition is read once, when it is made."""
@@ -401,7 +390,7 @@ def installed(server: Server, pair: Pair) -> dict[str, str]:
     found = server.rows(
         "SELECT unnest(p.proconfig) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
         " WHERE t.tgrelid = to_regclass(%s) AND obj_description(t.oid, 'pg_trigger') = %s",
-        [pair.table, told(pair)],
+        [pair.table, sync.signature(pair)],
     )
     return {name: value for name, _, value in (each.partition("=") for (each,) in found)}
 
@@ -421,11 +410,6 @@ def _calls(server: Server, expressions: Sequence[Expression]) -> Calls:
         [[*_NEAR], called],
     )[0]
     return Calls(row[0], row[1] and not row[0])
-
-
-def told(pair: Pair) -> str:
-    """What the trigger's comment says, by which a sync that is installed is known again."""
-    return json.dumps({"old": pair.old, "new": pair.new, "forward": dict(pair.forward), "backward": dict(pair.backward)}, sort_keys=True)
 
 
 def _same(ours: Sequence[str], theirs: Sequence[str]) -> str:

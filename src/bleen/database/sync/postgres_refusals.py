@@ -12,11 +12,11 @@ from bleen.database.postgres.published import ways_out
 from bleen.database.postgres.triggers import PREFIX, first, unfired
 from bleen.database.server import Server
 from bleen.database.statements import Unreadable
-from bleen.database.sync import postgres
+from bleen.database.sync import postgres, signature
 from bleen.database.sync.postgres import Sync
 from bleen.database.sync.postgres_expression import casts, constant, longest
 from bleen.database.sync.reach import exceeding
-from bleen.database.sync.reasons import missing, undecided
+from bleen.database.sync.reasons import called, missing, undecided
 from bleen.errors import Refused
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
@@ -159,7 +159,7 @@ def _others(server: Server, sync: Sync, oid: int) -> list[str]:
     for name, comment in triggers:
         if not name.startswith(PREFIX):
             found.append(f"the trigger {name} would fire after ours, and change what ours has made: give it a name that sorts before {PREFIX!r}")
-        elif comment != postgres.told(sync.pair) and (both := _shared(comment, sync.pair)):
+        elif comment != signature(sync.pair) and (both := _shared(comment, sync.pair)):
             found.append(f"{', '.join(both)}: kept in step by {name} already; contract that migration first")
     for publication, way in ways_out(server.rows, sync.schema, sync.table):
         why = f"{sync.table} is in the publication {publication}: subscribers have neither the columns nor the trigger"
@@ -186,12 +186,7 @@ def _shared(comment: str, pair: Pair) -> list[str]:
 
 
 def _calls(server: Server, sync: Sync, coming: str | None) -> list[str]:
-    """What speaks against the functions of the expressions, but for those that what is coming may make or change."""
-    found = []
-    for words, expressions in (("forward of", sync.forward()), ("backward of", sync.backward())):
-        for column, expression in expressions.items():
-            found += [f"{words} {column} {why}" for name in expression.functions if (why := _function(server, name, coming))]
-    return found or _schemas(server, sync)
+    return called(sync.forward(), sync.backward(), lambda name: _function(server, name, coming)) or _schemas(server, sync)
 
 
 def _schemas(server: Server, sync: Sync) -> list[str]:

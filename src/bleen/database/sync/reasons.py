@@ -1,8 +1,9 @@
 """Why a pair cannot be kept in step, where every dialect that knows its writers says the same; each reason with a way."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from bleen.database.migration import Pair
+from bleen.database.sync.expression import Expression
 
 
 def undecided(pair: Pair) -> list[str]:
@@ -35,3 +36,9 @@ def missing(pair: Pair, table: str, columns: Iterable[str]) -> list[str]:
     if absent := [name for name in (*pair.old, *pair.new) if name not in known]:
         return [f"{table} has no column {', '.join(absent)}; add it in expand.sql, or write it as the catalogue does: {', '.join(known)}"]
     return []
+
+
+def called(forward: Mapping[str, Expression], backward: Mapping[str, Expression], unfit: Callable[[tuple[str, ...]], str]) -> list[str]:
+    """What speaks against the functions of a pair's expressions; ``unfit`` says it of one, by its name, and is empty if nothing does."""
+    of = [(f"forward of {column}", each) for column, each in forward.items()] + [(f"backward of {column}", each) for column, each in backward.items()]
+    return [f"{whose} {why}" for whose, expression in of for name in expression.functions if (why := unfit(name))]

@@ -17,10 +17,10 @@ Why it is as it is:
 - Only what SQLite has long had is used in them: the application may come with an older one, which has to read the whole schema.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from bleen.database import sync
 from bleen.database.migration import Pair
 from bleen.database.server import Missing, Server
 from bleen.database.sqlite.triggers import Trigger, before_ours, triggers
@@ -39,9 +39,7 @@ STATE = (
 """``source`` and ``writing``: which side counts, and which row is being written, within a statement. ``columns``: those of the pair, for other pairs."""
 
 
-class Sync(NamedTuple):
-    """Implements ``sync.Sync``."""
-
+class _Fields(NamedTuple):
     migration: str
     number: int
     pair: Pair
@@ -50,6 +48,10 @@ class Sync(NamedTuple):
     """Those of the application's that have to fire before ours, oldest first."""
     there: frozenset[str] = frozenset()
     """The texts of its own triggers, as the catalogue has them."""
+
+
+class Sync(_Fields, sync.Sync):
+    """Implements ``sync.Sync``."""
 
     def install(self) -> list[str]:
         columns = ", ".join(map(quoted, (*self.pair.old, *self.pair.new)))
@@ -60,18 +62,9 @@ class Sync(NamedTuple):
     def remove(self, leaves: Side = "old") -> list[str]:
         return [STATE, *self._drops(), f"DELETE FROM bleen_sync WHERE name = {literal(self.name)}"]
 
-    def loosen(self) -> list[str]:
-        return []
-
-    def tighten(self) -> list[str]:
-        return []
-
     def rewrite(self) -> list[str]:
         """Nothing in it depends on who writes; but an earlier version of bleen may have made them otherwise."""
         return [] if self.there == {*self._triggers()} else self.install()
-
-    def demanded(self, leaves: Side) -> dict[str, str]:
-        return {}
 
     def gone(self) -> str:
         """A table that is made anew and given the old one's name, as SQLite's manual has it for ALTER TABLE, and Alembic and Django do it, has no triggers."""
@@ -79,27 +72,17 @@ class Sync(NamedTuple):
         of = f"tbl_name = {literal(self.table.name)} COLLATE NOCASE"
         return f"SELECT 2 - count(*) FROM sqlite_master WHERE type = 'trigger' AND {of} AND name IN ({names})"
 
-    def session(self) -> list[str]:
-        """Nothing that a session sets is let into an expression."""
-        return []
-
     def diverged(self) -> str:
         return f"{self.lost()} AND NOT {self.in_step('new', 't')}"
-
-    def lost(self) -> str:
-        return f"SELECT count(*) {self.lost_rows()}"
 
     def lost_rows(self) -> str:
         return f"FROM {self._of} AS t WHERE NOT {self.in_step('old', 't')}"
 
-    def unreadable(self) -> str:
-        return f"SELECT count(*) FROM {self._of} AS t WHERE {self.unreadable_row('t')}"
-
-    def unreadable_row(self, row: str) -> str:
-        """Whether old -> new -> old is not what a row's old columns are."""
-        made = {name: f"CAST({v} AS TEXT)" if self.table.columns[name].affinity == "text" else v for name, v in self._values("old", row).items()}
+    def unreadable_rows(self) -> str:
+        """See ``sync.Sync``; ``t`` is the table."""
+        made = {name: f"CAST({v} AS TEXT)" if self.table.columns[name].affinity == "text" else v for name, v in self._values("old", "t").items()}
         back = {name: self._over(self.pair.backward[name], made) for name in self.pair.old}
-        return f"NOT ({' AND '.join(self.table.same(row, name, value) for name, value in back.items())})"
+        return f"FROM {self._of} AS t WHERE NOT ({' AND '.join(self.table.same('t', name, value) for name, value in back.items())})"
 
     def written(self) -> str:
         return self._count("written")
@@ -111,9 +94,7 @@ class Sync(NamedTuple):
     @property
     def name(self) -> str:
         """Of its row, and of its triggers, but for what they fire on."""
-        if len(self.migration) <= 60:
-            return f"{PREFIX}{self.migration}_{self.number}"
-        return f"{PREFIX}{self.migration[:50]}_{hashlib.sha256(self.migration.encode()).hexdigest()[:8]}_{self.number}"
+        return f"{PREFIX}{sync.short(self.migration, 60, 50)}_{self.number}"
 
     def in_step(self, source: Side, row: str) -> str:
         """Whether the other side of a row is what is made of the source."""
@@ -259,9 +240,9 @@ def of(server: Server, migration: str, number: int, pair: Pair) -> Sync:
     if missing := [name for name in (*pair.old, *pair.new) if name not in table.columns]:
         raise Missing(f"{table.name} has no column {', '.join(missing)}; add it in expand.sql, or write it as the catalogue does: {', '.join(table.columns)}")
     first, _ = before_ours(triggers(server, PREFIX), table.name, (*pair.old, *pair.new))
-    sync = Sync(migration, number, pair, table, tuple(first))
-    there = server.rows(f"SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name IN ({', '.join(map(literal, sync.named()))})")
-    return sync._replace(there=frozenset(text for (text,) in there))
+    made = Sync(migration, number, pair, table, tuple(first))
+    there = server.rows(f"SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name IN ({', '.join(map(literal, made.named()))})")
+    return made._replace(there=frozenset(text for (text,) in there))
 
 
 def remains(migration: str, number: int, pair: Pair) -> list[str]:

@@ -271,7 +271,7 @@ def _values(server: Server, sync: Sync) -> Iterator[str]:
         if sync.pair.lossy:
             server.rows(sync.diverged())
             return
-        count, example = server.rows(f"SELECT count(*), min({key}) FROM {quoted(sync.table.name)} AS t WHERE {sync.unreadable_row('t')}")[0]
+        count, example = server.rows(f"SELECT count(*), min({key}) {sync.unreadable_rows()}")[0]
     except Refused as error:
         yield f"forward or backward fails for a row of the table: {str(error).removeprefix('the database says: ')}"
         return
