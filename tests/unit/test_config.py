@@ -175,7 +175,7 @@ rollback_window: *x
     assert said == [
         "bleen.yaml:1:1: `servce` is not a key of this file; did you mean `service`?",
         "bleen.yaml:1:1: `service` is missing; for example `service: shop`",
-        "bleen.yaml:4:14: command: is one string, and no shell will split it; write a list: [python3, app.py, --port, {port}]",
+        'bleen.yaml:4:14: command: is one string, and no shell will split it; write a list: [python3, app.py, --port, "{port}"]',
         "bleen.yaml:5:16: directory: `{vers}` is not known in `directory`; there is {version}, and {{vers}} is the literal text",
         "bleen.yaml:6:14: ${SECRET} is not set; set the variable SECRET where bleen runs, or, for a release, in env_file",
         "bleen.yaml:6:27: 2B: `2B` cannot be the name of a variable; use letters, digits and underscores, and begin with a letter",

@@ -3,11 +3,14 @@
 import json
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from bleen import config
 from bleen.config import Faults
@@ -120,6 +123,33 @@ def test_a_good_file_with_one_thing_changed_is_a_located_fault_or_valid(data: st
 def test_a_good_file_with_any_value_at_a_key_is_a_located_fault_or_valid(key: str, value: object) -> None:
     kept = [line for line in GOOD.splitlines() if not line.startswith((f"{key}:", "  " if key == "platform" else "\0"))]
     outcome("\n".join([*kept, f"{key}: {json.dumps(value)}"]).encode(), GOOD_TESTS.encode())
+
+
+def paths(node: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value of a tree, by keys and places."""
+    yield way
+    for key, inner in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from paths(inner, (*way, key))
+
+
+def with_value(node: Any, way: tuple[Any, ...], value: object) -> Any:
+    """A tree with another value at the end of a way."""
+    if not way:
+        return value
+    changed = node.copy()
+    changed[way[0]] = with_value(node[way[0]], way[1:], value)
+    return changed
+
+
+@pytest.mark.parametrize("value", [5, "10%", None, [], [5, "x"], {}, {"share": 5}], ids=repr)
+def test_each_value_of_a_good_file_may_be_any_other_and_that_is_a_located_fault_or_valid(value: object) -> None:
+    """Every fault of the file is reported in one go; one that the next check stumbles over ended as a bug."""
+    tree, tests = (YAML(typ="safe").load(text) for text in (GOOD, GOOD_TESTS))
+    for way in paths(tree):
+        outcome(json.dumps(with_value(tree, way, value)).encode(), GOOD_TESTS.encode())
+    for way in paths(tests):
+        outcome(GOOD.encode(), json.dumps(with_value(tests, way, value)).encode())
+    outcome(GOOD.replace("127.0.0.1:8081", "127.0.0.1:8080").encode(), GOOD_TESTS.encode())
 
 
 @given(st.text())

@@ -183,7 +183,7 @@ def agreed(args: Namespace, would: str) -> bool:
     if not sys.stdin.isatty():
         raise UserError(f"nothing was changed: nobody is there to ask. This would {would}; --yes says that it may")
     try:
-        return input(f"This would {would}. Go on? [y/N] ").strip().lower() == "y"
+        return input(f"This would {would}. Go on? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
 

@@ -1,6 +1,7 @@
 """What the verbs that make a plan have in common: bleen.yaml, what is active, what is in the way."""
 
 import json
+import os
 import secrets
 import shutil
 from argparse import Namespace
@@ -159,9 +160,12 @@ def known(args: Namespace, loaded: Config) -> Access | None:
 
 
 def _known(args: Namespace, loaded: Config) -> Access:
-    """The service that the file describes. Its path is remembered, so that the other verbs find it from there without reading the file."""
-    access = open_service(Namespace(service=described(args, loaded.service), file=args.file))
-    access.place.remember(Path(args.file))
+    """The service that the file describes. Its path is remembered, so that the other verbs find it from there without reading the file; but not while the file
+    that it was run from until now is still there: a copied name is no handle on somebody's production before a release has gone through.
+    """
+    access, file = open_service(Namespace(service=described(args, loaded.service), file=args.file)), Path(args.file)
+    if not os.path.exists(access.place.came_from(file)):
+        access.place.remember(file)
     return access
 
 
@@ -169,7 +173,10 @@ def another_router(access: Access, loaded: Config) -> str:
     """That the router is to be another one than it is, in words; empty if it is not."""
     changed = addresses.changes(access.service.router, config.router(loaded))
     way = "bleen up --apply" if access.service.up else "bleen up"
-    return f"the router's settings are not part of a release and have changed ({changed}): `{way}` makes that change" if changed else ""
+    if not changed:
+        return ""
+    note = moved(access.place, loaded.path)
+    return f"{note}{'; ' * bool(note)}the router's settings are not part of a release and have changed ({changed}): `{way}` makes that change"
 
 
 def _active(access: Access) -> config.Active | None:

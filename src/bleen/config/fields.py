@@ -103,9 +103,14 @@ def _argument(value: Any) -> str:
 Argument = Annotated[str, BeforeValidator(_argument), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
+def _word(text: str) -> str:
+    """A word as it stands in a list of YAML."""
+    return text if re.fullmatch(r"[\w./][\w./=+~-]*|--?[\w-]+(=[\w./]+)?", text, re.ASCII) else f'"{text}"'
+
+
 def _command(value: Any) -> Any:
     if isinstance(value, str):
-        words = ", ".join(value.split()) if '"' not in value and "'" not in value else "python3, app.py"
+        words = ", ".join(map(_word, value.split())) if '"' not in value and "'" not in value else "python3, app.py"
         raise ValueError(f"is one string, and no shell will split it; write a list: [{shown(words)}]")
     if isinstance(value, list) and not value:
         raise ValueError("is an empty list; write the program and its arguments: [python3, app.py]")

@@ -76,7 +76,7 @@ def _tests(source: Source, path: Path, file: File | None, known: Mapping[str, st
 
 def _listener(file: File | None) -> Address | None:
     proxy = file.router.envoy or file.router.haproxy if file and fit(file.router) else None
-    return proxy.listen if proxy and fit(proxy, proxy.listen) else None
+    return proxy.listen if proxy and fit(proxy) and fit(proxy.listen) else None
 
 
 def _variables(source: Source, path: Path) -> dict[str, str]:

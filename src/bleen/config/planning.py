@@ -103,13 +103,18 @@ class Database(NamedTuple):
 
 
 def database(config: Config, version: str) -> Database | None:
-    """The database that a version shares with the one before; None if there is none."""
+    """The database that a version shares with the one before; None if there is none. Raises Faults for a file of SQLite that is another wherever one stands."""
     file = config.file.database
     if file is None:
         return None
     folder = str(config.beside(filled(file.migrations, {"version": version})))
-    clone = filled(file.clone, {}, config.values) if file.clone else ""
-    return Database(filled(file.url, {}, config.values), folder, file.contract, clone, file.apart)
+    urls = {name: filled(text, {}, config.values) if text else "" for name, text in (("url", file.url), ("clone", file.clone))}
+    for name, url in urls.items():
+        scheme, _, at = url.partition(":///")
+        if scheme == "sqlite" and at and not at.startswith(("/", ":memory:")):
+            way = f"write sqlite:///{config.beside(at)}"
+            raise Faults([config.source.fault(("database", name), f"{at} is looked for where bleen runs, and a release runs elsewhere; {way}")])
+    return Database(urls["url"], folder, file.contract, urls["clone"], file.apart)
 
 
 def lacking(config: Config) -> list[Fault]:

@@ -188,7 +188,7 @@ class Promotion(Strict):
 
     @model_validator(mode="after")
     def _growing(self) -> "Promotion":
-        if self.steps is None or not fit(self.steps, *(step.share for step in self.steps)):
+        if self.steps is None or not fit(self.steps) or not fit(*(step.share for step in self.steps)):
             return self
         shares = [step.share for step in self.steps]
         if not shares or shares[-1] != 100:

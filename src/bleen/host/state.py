@@ -116,6 +116,20 @@ class Place:
             write_durably(note, text)
 
 
+def must_be_nobody_elses(file: Path) -> None:
+    """Raises UserError for a bleen.yaml that is another user's, of which that one's own state knows a service: ours would be a second, empty production."""
+    import pwd  # only where somebody asks for it
+
+    try:
+        owner = os.stat(file).st_uid
+        home = Path(pwd.getpwuid(owner).pw_dir)
+        theirs = Path("/var/lib/bleen") if owner == 0 else home / ".local/state/bleen"
+        if owner != os.geteuid() and os.path.realpath(theirs) != os.path.realpath(root()) and os.path.exists(_note(file, theirs)):
+            raise _another_s(file, owner, theirs)
+    except (OSError, KeyError):  # no file, nobody of that number, or none of our business
+        return
+
+
 class Unknown(UserError):
     """No service is known by a name or a path; ``elsewhere`` says that one is under another state of this host, where something of it runs, if it is."""
 
@@ -171,9 +185,12 @@ def copies() -> set[int]:
 
 
 def chosen(at: Path, *words: str) -> str:
-    """A command line of bleen with the state at this root, whatever the shell has set."""
+    """A command line of bleen with the state at this root, whatever the shell has set, and as the user whose it is."""
     import shlex
 
+    owner = os.stat(at).st_uid
+    if owner != os.geteuid():
+        return shlex.join([*_become(owner), "env", f"BLEEN_STATE={at}", _program(), *words])  # sudo keeps no variable
     return f"BLEEN_STATE={shlex.quote(str(at))} {shlex.join(['bleen', *words])}"
 
 
@@ -213,12 +230,23 @@ def _another_s(path: Path, owner: int, at: Path) -> UserError:
     """What belongs to another user, and how to become that one, with the state at this root."""
     import shlex
 
+    name = user(owner)
+    way = shlex.join([*_become(owner), "env", f"BLEEN_STATE={at}", _program(), *sys.argv[1:]])
+    said = f"user {owner}" if name == str(owner) else name
+    return UserError(f"{path} belongs to {said}: nothing was changed; run this as that user: `{way}`")
+
+
+def _become(owner: int) -> list[str]:
+    """The beginning of a command line that goes on as another user."""
     name, from_root = user(owner), os.geteuid() == 0
-    become = ["runuser" if from_root else "sudo", "-u", name]
     if name == str(owner):  # which has no name
-        name, become = f"user {owner}", ["setpriv", "--reuid", str(owner), "--clear-groups"] if from_root else ["sudo", "-u", f"#{owner}"]
-    way = shlex.join([*become, "--", "env", f"BLEEN_STATE={at}", "bleen", *sys.argv[1:]])  # sudo keeps no variable
-    return UserError(f"{path} belongs to {name}: nothing was changed; run this as that user: `{way}`")
+        return [*(["setpriv", "--reuid", name, "--clear-groups"] if from_root else ["sudo", "-u", f"#{name}"]), "--"]
+    return ["runuser" if from_root else "sudo", "-u", name, "--"]
+
+
+def _program() -> str:
+    """This program, as another user finds it: the PATH of sudo is its own."""
+    return os.path.abspath(sys.argv[0]) if os.path.basename(sys.argv[0]) == "bleen" and os.path.isfile(sys.argv[0]) else "bleen"
 
 
 def _would_own(owner: int, directory: Path) -> bool:

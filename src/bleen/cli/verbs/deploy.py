@@ -132,6 +132,7 @@ def _open(args: Namespace, access: Access, driver: Driver, following: Following)
         if (code := _nothing_to_do(args, planned)) is not None:
             return code
         if release := _record(planned, driver):
+            access.place.remember(planned.config.path)
             access.place.comes_from(planned.config.path)
             return release
 

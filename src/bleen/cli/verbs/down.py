@@ -29,7 +29,7 @@ def run(args: Namespace) -> int:
         if not sys.stdin.isatty():
             raise UserError(f"nothing was touched: nobody is there to ask. This would end {access.name} for its users; --yes says that it may")
         print(f"This would end {access.name} on {access.service.router.get('listen')} for its users. Go on? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() != "y":  # Ctrl-D is no yes either
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):  # Ctrl-D is no yes either
             show.result(args, "nothing was touched; --yes answers the question", ok=False)
             return exits.USAGE
     access.journal.register(access.name, access.service.router, False)

@@ -16,7 +16,7 @@ from bleen import config, wiring
 from bleen.cli import exits, show
 from bleen.config.fields import service_name
 from bleen.errors import UserError
-from bleen.host.state import root
+from bleen.host.state import must_be_nobody_elses, root
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -44,6 +44,7 @@ def run(args: Namespace) -> int:
 
 def _units(args: Namespace, file: Path) -> int:
     service = config.load(file, None).service
+    must_be_nobody_elses(file)  # who may link units is root, and not as whom they run
     name, bleen = f"bleen-{service}", f"{_word(sys.executable)} -P -m bleen"
     up = f"{bleen} up --file {_word(str(file.absolute()).replace('$', '$$'))}"
     values = {"service": service, "up": up, "watch": f"{bleen} engine --start --service {service}", "settings": _settings()}

@@ -20,7 +20,7 @@ from bleen.cli.access import Access, described, moved, open_service, outdated, s
 from bleen.engine import righting
 from bleen.engine.drive import holder
 from bleen.errors import PortError, UserError
-from bleen.host.state import Place, Unknown
+from bleen.host.state import Place, Unknown, must_be_nobody_elses
 from bleen.lifecycle import Phase, Release, Service, drifted, ways_on
 from bleen.model import Routing
 
@@ -45,6 +45,7 @@ def run(args: Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     addresses.of_nobody_else(place, wanted)
     if not place.known:
+        must_be_nobody_elses(Path(args.file))
         addresses.usable(place, wanted)
     place.make()
     access = Access(place, wiring.journal(place))

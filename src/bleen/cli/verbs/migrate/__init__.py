@@ -7,9 +7,14 @@ import os
 import re
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bleen.errors import UserError
+
+if TYPE_CHECKING:
+    from bleen.database.statements import Dialect
 
 SUBVERBS = {
     "new": "write a migration's folder: templates, or what operations such as split_column come to",
@@ -36,6 +41,20 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     raise UserError(f"options come after the sub-verb: bleen migrate {args.subverb} [options]")
+
+
+def whose(args: Namespace) -> "Dialect":
+    """Whose SQL is to be written: as --dialect says, else that of the database in bleen.yaml; PostgreSQL's where that does not say."""
+    from bleen import config
+    from bleen.cli import migrating
+    from bleen.database import dialect
+
+    said: Dialect | None = args.dialect
+    if said is None and os.path.exists(file := migrating.file_of(args)):
+        with suppress(UserError):  # a file with faults, or a variable that is not set here, keeps nobody from writing SQL
+            if shared := config.database(config.load(Path(file)), ""):
+                said = dialect(shared.url)
+    return said or "postgres"
 
 
 def place(file: str, to: Path) -> list[str]:

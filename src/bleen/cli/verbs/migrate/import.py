@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from bleen.cli import exits
-from bleen.cli.verbs.migrate import place, text
+from bleen.cli.verbs.migrate import place, text, whose
 from bleen.cli.verbs.migrate.lint import lines
 from bleen.database import folder, importing
 from bleen.database.statements import DIALECTS
@@ -21,10 +21,13 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="files of SQL; - is standard input")
     parser.add_argument("--to", default="migrations", metavar="DIR", help="where migrations lie (default: %(default)s)")
     parser.add_argument("--name", help="the migration's name, such as full_name (default: from the first file's)")
-    parser.add_argument("--dialect", choices=DIALECTS, default="postgres", help="whose SQL it is; mysql is MariaDB too (default: %(default)s)")
+    parser.add_argument(
+        "--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too (default: of the database in bleen.yaml, else postgres)"
+    )
 
 
 def run(args: Namespace) -> int:
+    args.dialect = whose(args)
     name, to = folder.slug(args.name or Path(args.files[0]).stem), Path(args.to)
     found = importing.split([(file, text(file)) for file in args.files], args.dialect)
     for each in found:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bleen.cli import exits
-from bleen.cli.verbs.migrate import place, text
+from bleen.cli.verbs.migrate import place, text, whose
 from bleen.database import folder, operations
 from bleen.database.command import adapters
 from bleen.database.importing import Imported
@@ -34,7 +34,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--django", metavar="APP:BEFORE:EXPAND:CONTRACT", help="have Django carry it out, between these migrations of an app")
     parser.add_argument("--command", action="store_true", help="have any other command carry it out, to be filled in")
     parser.add_argument("--to", default="migrations", metavar="DIR", help="where migrations lie (default: %(default)s)")
-    parser.add_argument("--dialect", choices=DIALECTS, default="postgres", help="whose SQL it is; mysql is MariaDB too (default: %(default)s)")
+    parser.add_argument(
+        "--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too (default: of the database in bleen.yaml, else postgres)"
+    )
     parser.add_argument("--operations", dest="listed", action="store_true", help="list the operations and what can be said of each, and write nothing")
 
 
@@ -49,6 +51,7 @@ def run(args: Namespace) -> int:
     if sum(map(bool, (args.toml or args.operations, args.alembic, args.django, args.command))) > 1:
         raise UserError("operations, --alembic, --django and --command each say what is to be written; say one of them")
     name, to = folder.slug(args.name), Path(args.to)
+    args.dialect = whose(args)
     found = _asked(args, name)
     first, placed = folder.next_number(to), place(args.file, to)
     written = [folder.write(to, first + at, folder.nth(name, at + 1), each.files) for at, each in enumerate(found)]
