@@ -256,6 +256,15 @@ ROLES = {  # what the role of the url may, beside what every such role has to, a
         "GRANT SELECT, INSERT, UPDATE, DELETE ON {db}.users TO few",
         "it may not count by the sequences that it makes: GRANT SELECT, INSERT ON `{db}`.* TO that role",
     ),
+    "all by a role": (
+        "GRANT ALL ON {db}.* TO many",
+        "it may not write users: GRANT SELECT, UPDATE, TRIGGER ON `{db}`.`users` TO that role itself, as many gives its triggers nothing",
+    ),
+    "but for the triggers all by a role": (
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON {db}.* TO few",
+        "it may not write users: GRANT SELECT, UPDATE, TRIGGER ON `{db}`.`users` TO that role itself, as many gives its triggers nothing",
+    ),
+    "enough, and a role": ("GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON {db}.* TO few", ""),
 }
 
 
@@ -264,7 +273,11 @@ def test_a_role_whose_triggers_could_not_do_what_they_are_for_is_refused_before_
     """The migrating role needs ownership and nothing more. A trigger does what its definer may, and else fails the write of whoever fires it."""
     grant, why = (text.format(db=maria_base.name) for text in ROLES[case])
     with maria_base.connect() as admin:
-        admin.run(USERS, "DROP USER IF EXISTS few", "CREATE USER few", f"GRANT CREATE, DROP, ALTER, INDEX, TRIGGER ON {maria_base.name}.* TO few", grant)
+        admin.run(USERS, "DROP USER IF EXISTS few", "DROP ROLE IF EXISTS many", "CREATE USER few", "CREATE ROLE many")
+        whose = "many" if "role" in case else "few"
+        admin.run(f"GRANT CREATE, DROP, ALTER, INDEX, TRIGGER ON {maria_base.name}.* TO {whose}", grant)
+        if whose == "many":
+            admin.run("GRANT many TO few", "SET DEFAULT ROLE many FOR few")
     said = refused(maria_base._replace(user="few"))
     assert why in said
     assert bool(why) == bool(said)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 from bleen.database.grammar.mysql_column import Column
@@ -217,17 +218,45 @@ def _others(server: MySQL, sync: Sync) -> list[str]:
 
 
 def _rights(server: MySQL, sync: Sync) -> list[str]:
-    """What our triggers may not do, as they do what the role may that makes them: each write of the table would fail, whoever's it is."""
+    """What our triggers may not do, as they do what the user may that makes them, without its roles: each write of the table would fail, whoever's it is."""
     table, found = sync.named(sync.table), []
     there = [server.quoted(name) for name in (*sync.pair.old, *sync.pair.new) if name in sync.shapes]
-    if there and _denied(server, f"EXPLAIN UPDATE {table} SET {', '.join(f'{name} = {name}' for name in there)} LIMIT 1"):
-        found.append(f"triggers do what the role may that makes them, and it may not write {sync.table}: GRANT SELECT, UPDATE ON {table} TO that role")
     ungiven = [name for name in mysql.sequences(sync.name) if name not in sync.counting] if sync.counts else []
     looks = [text for name in ungiven for text in (f"EXPLAIN SELECT 1 FROM {sync.named(name)}", f"EXPLAIN INSERT INTO {sync.named(name)} VALUES (1)")]
-    if any(_denied(server, look) for look in looks):
+    with _without_roles(server) as roles:
+        unwritten = bool(there) and _denied(server, f"EXPLAIN UPDATE {table} SET {', '.join(f'{name} = {name}' for name in there)} LIMIT 1")
+        unfired = bool(roles) and not server.rows(_TRIGGER_RIGHT, [sync.schema, sync.schema, sync.table])[0][0]
+        uncounted = any(_denied(server, look) for look in looks)
+    whose = f"that role itself, as {roles} gives its triggers nothing" if roles else "that role"
+    if unwritten or unfired:
+        rights = "SELECT, UPDATE, TRIGGER" if unfired else "SELECT, UPDATE"
+        found.append(f"triggers do what the role may that makes them, and it may not write {sync.table}: GRANT {rights} ON {table} TO {whose}")
+    if uncounted:
         what = "triggers do what the role may that makes them, and it may not count by the sequences that it makes"
-        found.append(f"{what}: GRANT SELECT, INSERT ON {server.quoted(sync.schema)}.* TO that role")
+        found.append(f"{what}: GRANT SELECT, INSERT ON {server.quoted(sync.schema)}.* TO {whose}")
     return found
+
+
+_TRIGGER_RIGHT = """SELECT EXISTS (
+    SELECT 1 FROM information_schema.user_privileges WHERE privilege_type = 'TRIGGER' AND grantee = me.grantee
+    UNION ALL SELECT 1 FROM information_schema.schema_privileges WHERE privilege_type = 'TRIGGER' AND grantee = me.grantee AND %s LIKE table_schema
+    UNION ALL SELECT 1 FROM information_schema.table_privileges
+      WHERE privilege_type = 'TRIGGER' AND grantee = me.grantee AND table_schema = %s AND table_name = %s)
+  FROM (SELECT concat(quote(substring_index(current_user(), '@', 1)), '@', quote(substring_index(current_user(), '@', -1))) AS grantee) AS me"""
+
+
+@contextmanager
+def _without_roles(server: MySQL) -> Iterator[str]:
+    """The roles that are on in this session; they are off meanwhile."""
+    said = server.rows("SELECT current_role()")[0][0]
+    roles = "" if said in (None, "NONE") else str(said)
+    if roles:
+        server.rows("SET ROLE NONE")
+    try:
+        yield roles
+    finally:
+        if roles:
+            server.rows(f"SET ROLE {server.quoted(roles) if server.mariadb else roles}")
 
 
 def _denied(server: MySQL, text: str) -> bool:

@@ -21,9 +21,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="files of SQL; - is standard input")
     parser.add_argument("--to", default="migrations", metavar="DIR", help="where migrations lie (default: %(default)s)")
     parser.add_argument("--name", help="the migration's name, such as full_name (default: from the first file's)")
-    parser.add_argument(
-        "--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too (default: of the database in bleen.yaml, else postgres)"
-    )
+    parser.add_argument("--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too (default: of the database in bleen.yaml, else postgres)")
 
 
 def run(args: Namespace) -> int:

@@ -34,9 +34,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--django", metavar="APP:BEFORE:EXPAND:CONTRACT", help="have Django carry it out, between these migrations of an app")
     parser.add_argument("--command", action="store_true", help="have any other command carry it out, to be filled in")
     parser.add_argument("--to", default="migrations", metavar="DIR", help="where migrations lie (default: %(default)s)")
-    parser.add_argument(
-        "--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too (default: of the database in bleen.yaml, else postgres)"
-    )
+    parser.add_argument("--dialect", choices=DIALECTS, help="whose SQL it is; mysql is MariaDB too (default: of the database in bleen.yaml, else postgres)")
     parser.add_argument("--operations", dest="listed", action="store_true", help="list the operations and what can be said of each, and write nothing")
 
 
