@@ -203,6 +203,25 @@ def test_a_service_that_comes_from_another_file_than_until_now_says_so(shop: Sho
     assert "note: shop" not in shop.bleen("plan", shop.ship("1.1")).out
 
 
+def test_a_copied_file_is_no_handle_on_somebody_s_production_before_a_release_of_it_has_gone_through(shop: Shop) -> None:
+    """Exit 2 is "nothing touched": a refused `deploy` of a copy made `rollback` and `down` there move, and end, the users of the service that was copied."""
+    shop.up("1.0", "1.1")
+    copy = shop.root / "copy"
+    shutil.copytree(shop.releases, copy / "releases")
+    text = shop.file.read_text()
+    (copy / "bleen.yaml").write_text(text.replace(shop.preview, "127.0.0.1:1"))
+    words = ("-f", "copy/bleen.yaml")
+    refused = shop.bleen("deploy", "1.0", *words, code=2).err
+    assert f"shop was run from {shop.file} until now, which is still there" in refused
+    assert "the router's settings are not part of a release and have changed" in refused
+    shop.bleen("plan", "1.0", *words, code=2)
+    for verb in (["rollback"], ["down", "--yes"], ["status"]):
+        assert "no service is known for" in shop.bleen(*verb, *words, code=2).err
+    (copy / "bleen.yaml").write_text(text)
+    shop.bleen("deploy", "1.0", "--end-window", *words)
+    assert "1.1 serves again" in shop.bleen("rollback", *words).out
+
+
 def test_a_file_with_a_fault_becomes_nobody_s_whatever_service_is_named_beside_it(shop: Shop, tmp_path: Path) -> None:
     """A `bleen rollback` in that directory moved the users of the service that was named."""
     shop.up("1.0")

@@ -125,6 +125,33 @@ def test_who_may_not_look_into_the_state_of_another_user_is_told_whose_it_is(
         assert os.waitpid(fork(told), 0)[1] == 0
 
 
+@pytest.mark.parametrize("words", ["up", "init --systemd"])
+def test_a_service_that_another_user_s_own_state_knows_is_not_brought_up_empty_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    """A service belongs to the user that first brought it up; after a reboot nothing runs by which root could find that out, and its `up` served 503."""
+    theirs, file = tmp_path / ".local/state/bleen", tmp_path / "bleen.yaml"
+    file.write_text(config.template("envoy", "shop"))
+    monkeypatch.setenv("BLEEN_STATE", str(theirs))
+    Place("shop").make()
+    Place("shop").remember(file)
+    monkeypatch.setenv("BLEEN_STATE", str(tmp_path / "root"))
+    monkeypatch.chdir(tmp_path)
+    entry, stat = pwd.struct_passwd(("ann", "x", 4_000_000, 0, "", str(tmp_path), "/bin/sh")), os.stat
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: entry)
+
+    def hers(path: Any, **more: Any) -> os.stat_result:
+        found = stat(path, **more)
+        return os.stat_result((*found[:4], 4_000_000, *found[5:])) if Path(path) == file else found
+
+    monkeypatch.setattr(os, "stat", hers)
+    monkeypatch.setattr(sys, "argv", ["bleen", *words.split()])
+    assert main([*words.split(), "-f", str(file)]) == 2
+    assert f"{file} belongs to ann: nothing was changed; run this as that user: `" in (said := capsys.readouterr().err)
+    assert f"-u ann -- env BLEEN_STATE={theirs} bleen {words}`" in said
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".local", "bleen.yaml"]
+
+
 def test_a_user_who_has_no_name_is_become_by_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, stat, nobody = Place(NAME, tmp_path), os.stat, 4_000_000
     place.make()

@@ -665,3 +665,15 @@ def test_only_verbs_that_make_a_plan_pay_for_pydantic() -> None:
     code = "import sys, bleen.plan, bleen.ports, bleen.wiring; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}).stdout.split()
     assert not {"pydantic", "ruamel.yaml", "bleen.config"} & set(loaded)
+
+
+@pytest.mark.parametrize("key", ["url", "clone"])
+def test_a_file_of_sqlite_that_is_another_wherever_one_stands_is_a_located_fault(tmp_path: Path, key: str) -> None:
+    """What `plan` prints is what `deploy` runs: it read the file beside bleen.yaml, and the release looked for another."""
+    urls = {"url": "sqlite:////srv/shop.db", key: "${URL}"}
+    (file := tmp_path / "bleen.yaml").write_text(config.template("envoy", "shop") + f"database: {json.dumps(urls)}\n")
+    line = file.read_text().count("\n")
+    with pytest.raises(Faults, match=rf"bleen\.yaml:{line}:\d+: data/shop\.db is looked for where bleen runs.*write sqlite:///{tmp_path}/data/shop\.db"):
+        config.database(config.load(file, {"URL": "sqlite:///data/shop.db"}), "1.0")
+    found = config.database(config.load(file, {"URL": "sqlite:////data/shop.db"}), "1.0")
+    assert found is not None

@@ -855,6 +855,24 @@ router: {envoy: {listen: "127.0.0.1:18080", preview: "127.0.0.1:18081"}}
 """
 
 
+@pytest.mark.parametrize("words", [["import", "change.sql"], ["new", "change", "add_column", "table=t", "column=c", "type=int"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("url", "said", "if_exists"),
+    [("sqlite:////srv/shop.db", [], False), ("${NOT_SET_HERE}", [], True), ("", [], True), ("sqlite:////srv/shop.db", ["--dialect", "postgres"], True)],
+    ids=["SQLite's", "that of nobody knows whom", "no file", "what a person says"],
+)
+def test_what_is_written_is_in_the_dialect_of_the_database_of_bleen_yaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], url: str, said: list[str], if_exists: bool
+) -> None:
+    """bleen's own revert.sql for SQLite was one that SQLite does not understand, as it had taken PostgreSQL for granted."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "change.sql").write_text("ALTER TABLE t ADD COLUMN c int;")
+    if url:
+        (tmp_path / "bleen.yaml").write_text(f"{SHOP}database: {{url: '{url}'}}\n")
+    assert main(["migrate", *words, *said]) == 0
+    assert ("IF EXISTS" in (tmp_path / "migrations/0001_change/revert.sql").read_text()) == if_exists
+
+
 @pytest.mark.parametrize("words", [["import", "change.sql"], ["new", "change"]], ids=lambda words: words[0])
 def test_where_a_deploy_looks_for_migrations_is_told_if_it_is_elsewhere(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
