@@ -23,8 +23,9 @@ from bleen.database.worker import row
 from bleen.errors import PortError, Unavailable, UserError
 from bleen.host import clock, state
 from bleen.lifecycle import Release
-from bleen.model import Environment, Running
+from bleen.model import Environment
 from bleen.ports import Shipping
+from bleen.shipping import shipping
 
 _UNFINISHED = {
     "expanding": "`bleen deploy` of a version that ships it goes on, `bleen migrate revert` undoes it",
@@ -67,7 +68,7 @@ class Opened(NamedTuple):
         if self.access is None or newest is None:
             told = [known for known in self.schema.ledger.environments() if known.service == self.service]
             return Around(self.service, tuple(Shipping(Environment.parse(k.environment), k.version, k.migrations, 0, 0) for k in told), known=False)
-        return Around(self.service, tuple(shipping(self.access, newest)), picture.window(self.access, newest))
+        return Around(self.service, tuple(_shipping(self.access, newest)), picture.window(self.access, newest))
 
     def ships(self) -> dict[str, frozenset[str]]:
         """Every version of the service that exists, or serves again with the next `up`, and what it ships, as this host knows it without the database."""
@@ -160,18 +161,12 @@ def file_of(args: Namespace) -> str:
     return (state.named(args.service).came_from(Path(args.file)) if args.service and not os.path.exists(args.file) else "") or str(args.file)
 
 
-def shipping(access: Access, newest: Release | None) -> list[Shipping]:
-    """Every environment of a service that exists, or serves again with the next `up`, and the migrations that its version ships."""
+def _shipping(access: Access, newest: Release) -> list[Shipping]:
     providers = access.providers(newest)
     shares: Mapping[Environment, int] = {}
     with suppress(Unavailable):  # the router may be down; what exists keeps a gate shut whatever its share is
         shares = providers.router.routing().shares
-    running, found = providers.platform.running(), []
-    for environment in dict.fromkeys((*running, *filter(None, [access.service.active]))):
-        release, runs = access.release_of(environment), running.get(environment, Running("", 0, 0, ()))
-        ships = release.plan.ships if release else frozenset[str]()
-        found.append(Shipping(environment, runs.version or (release.plan.version if release else ""), ships, runs.alive, shares.get(environment, 0)))
-    return found
+    return shipping(access.service, access.release_of, providers.platform.running(), shares)
 
 
 def agreed(args: Namespace, would: str) -> bool:
