@@ -1,14 +1,14 @@
 """What the engine makes of a migrator: its phases over fakes, with a database that waits, refuses, or is away."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bleen.lifecycle import Phase, Release, Service, Verb
-from bleen.model import Due, Environment, Result, Verdict
-from bleen.ports import Providers
+from bleen.model import Due, Environment, Memo, NotYet, Result, Verdict
+from bleen.ports import Providers, Shipping
 from bleen.testing.fakes import FakeCheck, FakeMigrator
 from bleen.testing.service import FakeService
 
@@ -96,6 +96,31 @@ def test_a_warm_old_environment_holds_the_gate(tmp_path: Path) -> None:
     both = {**DATABASE, "before": [NAME], "expands": []}
     assert service.deploy("1.2", database=both, keep=0).phase is Phase.COMPLETED
     assert names(service) == []
+    service.close()
+
+
+class Listening(FakeMigrator):
+    """Remembers what it was told of whom."""
+
+    ships: Mapping[str, frozenset[str]] = {}
+
+    def expand(self, environments: Sequence[Shipping], memo: Memo) -> Verdict | NotYet:
+        self.ships = {str(each.environment): each.migrations for each in environments}
+        return super().expand(environments, memo)
+
+
+def test_an_environment_that_has_yet_to_make_room_ships_what_its_own_release_says(tmp_path: Path) -> None:
+    """`revert` refuses while an environment that ships the migration exists: be it neither the old one of a release nor its new one."""
+    migrator = Listening({}, (NAME,))
+    service = FakeService(tmp_path, migrator=migrator)
+    service.stand()
+    deploy(service, keep=2)
+    both = {**DATABASE, "before": [NAME], "expands": []}
+    service.deploy("1.2", database=both, keep=2)
+    service.deploy("1.3", Phase.PROVISIONING, database={**both, "migrations": {}, "contracts": []})
+    assert migrator.ships == {"green-4": frozenset(), "green-2": {NAME}, "blue-3": {NAME}}
+    service.drive()
+    assert service.faults() == []
     service.close()
 
 

@@ -17,9 +17,10 @@ from bleen.host import clock, logs, processes, state
 from bleen.host.files import Reserve, room
 from bleen.host.processes import Process
 from bleen.host.state import Place
-from bleen.lifecycle import UNMOVED, Phase, Release, ReleaseId, Service
+from bleen.lifecycle import UNMOVED, Phase, Release, Service
 from bleen.model import Environment
 from bleen.ports import SILENT, Holder, Journal, Providers
+from bleen.shipping import release_of
 
 if TYPE_CHECKING:
     from bleen.engine.drive import Driver
@@ -73,12 +74,8 @@ class Access(NamedTuple):
         return release
 
     def release_of(self, environment: Environment) -> Release | None:
-        """The release that made an environment, however long ago; None for one that nobody knows."""
-        try:
-            release = self.journal.read(ReleaseId(self.name, environment.release))
-        except UserError:
-            return None
-        return release if release.environment == environment else None
+        """See ``shipping.release_of``."""
+        return release_of(self.journal, self.name, environment)
 
     def as_it_is(self, release: Release) -> Release:
         """A release whose row cannot say what it waits for: before its traffic has moved, and for the database behind that, it gets nothing of the reserve."""

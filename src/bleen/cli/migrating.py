@@ -18,13 +18,15 @@ from bleen.database.command.home import Home
 from bleen.database.gate import Around
 from bleen.database.ledger import Entry
 from bleen.database.migration import Migration, read_all
-from bleen.database.schema import Pending, Schema
+from bleen.database.reading import Pending, Reading
+from bleen.database.schema import Schema
 from bleen.database.worker import row
 from bleen.errors import PortError, Unavailable, UserError
 from bleen.host import clock, state
 from bleen.lifecycle import Release
-from bleen.model import Environment, Running
+from bleen.model import Environment
 from bleen.ports import Shipping
+from bleen.shipping import shipping
 
 _UNFINISHED = {
     "expanding": "`bleen deploy` of a version that ships it goes on, `bleen migrate revert` undoes it",
@@ -37,7 +39,7 @@ _UNFINISHED = {
 class Opened(NamedTuple):
     """A database to migrate."""
 
-    schema: Schema
+    schema: Reading
     config: Config
     access: Access | None
     """The service that releases on it; None if it has never been up."""
@@ -67,7 +69,7 @@ class Opened(NamedTuple):
         if self.access is None or newest is None:
             told = [known for known in self.schema.ledger.environments() if known.service == self.service]
             return Around(self.service, tuple(Shipping(Environment.parse(k.environment), k.version, k.migrations, 0, 0) for k in told), known=False)
-        return Around(self.service, tuple(shipping(self.access, newest)), picture.window(self.access, newest))
+        return Around(self.service, tuple(_shipping(self.access, newest)), picture.window(self.access, newest))
 
     def ships(self) -> dict[str, frozenset[str]]:
         """Every version of the service that exists, or serves again with the next `up`, and what it ships, as this host knows it without the database."""
@@ -129,6 +131,12 @@ class Opened(NamedTuple):
 @contextmanager
 def opened(args: Namespace) -> Iterator[Opened]:
     """The database of the bleen.yaml that is meant. Raises UserError if the file names none, or for what the database does not take."""
+    with _connected(args) as (found, _):
+        yield found
+
+
+@contextmanager
+def _connected(args: Namespace) -> Iterator[tuple[Opened, Schema]]:
     file = file_of(args)
     loaded = config.load(Path(file))
     shared = config.database(loaded, "")
@@ -140,7 +148,7 @@ def opened(args: Namespace) -> Iterator[Opened]:
         schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity)
         try:
             with schema.server.lookout(database.tell):
-                yield Opened(schema, loaded, known)
+                yield Opened(schema, loaded, known), schema
         finally:
             schema.server.close()
     except PortError as error:
@@ -148,11 +156,11 @@ def opened(args: Namespace) -> Iterator[Opened]:
 
 
 @contextmanager
-def acting(args: Namespace) -> Iterator[Opened]:
-    """As ``opened``, for who changes the database. Raises UserError if the service that releases on it belongs to another user."""
-    with opened(args) as found:
+def acting(args: Namespace) -> Iterator[tuple[Opened, Schema]]:
+    """As ``opened``, with what changes the database. Raises UserError if the service that releases on it belongs to another user."""
+    with _connected(args) as (found, schema):
         state.Place(found.service).must_be_ours()
-        yield found
+        yield found, schema
 
 
 def file_of(args: Namespace) -> str:
@@ -160,18 +168,12 @@ def file_of(args: Namespace) -> str:
     return (state.named(args.service).came_from(Path(args.file)) if args.service and not os.path.exists(args.file) else "") or str(args.file)
 
 
-def shipping(access: Access, newest: Release | None) -> list[Shipping]:
-    """Every environment of a service that exists, or serves again with the next `up`, and the migrations that its version ships."""
+def _shipping(access: Access, newest: Release) -> list[Shipping]:
     providers = access.providers(newest)
     shares: Mapping[Environment, int] = {}
     with suppress(Unavailable):  # the router may be down; what exists keeps a gate shut whatever its share is
         shares = providers.router.routing().shares
-    running, found = providers.platform.running(), []
-    for environment in dict.fromkeys((*running, *filter(None, [access.service.active]))):
-        release, runs = access.release_of(environment), running.get(environment, Running("", 0, 0, ()))
-        ships = release.plan.ships if release else frozenset[str]()
-        found.append(Shipping(environment, runs.version or (release.plan.version if release else ""), ships, runs.alive, shares.get(environment, 0)))
-    return found
+    return shipping(access.service, access.release_of, providers.platform.running(), shares)
 
 
 def agreed(args: Namespace, would: str) -> bool:

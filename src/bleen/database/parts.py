@@ -54,7 +54,7 @@ def unkept(server: Server, filling: Migration, migration: Migration) -> tuple[Ba
     """What one migration fills by what the contract of another, or its own, takes away, and that no pair keeps in step with that: by columns, of its table or
     of others, or by tables; and which those are. What the version that serves writes of them behind the backfill goes with them.
     """
-    if (filled := unpaired(server, filling._replace(pairs=(*filling.pairs, *migration.pairs)))) is None:
+    if (filled := unpaired(server, filling, migration.pairs)) is None:
         return None
     said = "\n".join([*filled.set.values(), filled.where])
     gone = dropped(server, migration, filled.table, [name for name in server.columns(filled.table) if speaks_of(said, name)])
@@ -65,11 +65,12 @@ def unkept(server: Server, filling: Migration, migration: Migration) -> tuple[Ba
     return (filled, gone) if gone else None
 
 
-def unpaired(server: Server, migration: Migration) -> Backfill | None:
-    """What is filled that is of no pair, if anything is."""
+def unpaired(server: Server, migration: Migration, more: Sequence[Pair] = ()) -> Backfill | None:
+    """What is filled that is of no pair of the migration's own, nor of ``more``, if anything is."""
     if (filled := fill(server, migration)) is None:
         return None
-    paired = {name.lower() for pair in migration.pairs for name in pair.new}
+    pairs = [pair for pair in (*migration.pairs, *more) if bare_name(pair.table) == bare_name(filled.table)]
+    paired = {name.lower() for pair in pairs for name in pair.new}
     made = {name: expression for name, expression in filled.set.items() if name.lower() not in paired}
     return filled._replace(set=made) if made else None
 

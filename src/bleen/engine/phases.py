@@ -12,6 +12,7 @@ from bleen.lifecycle import Event, Phase, Release, Service, step
 from bleen.model import Done, Due, Environment, Failed, Halt, Memo, NotYet, Outcome, Result, Routing, Running, Verdict, unseen
 from bleen.plan import duration
 from bleen.ports import Migrator, Providers, Router, Shipping
+from bleen.shipping import shipping
 
 DRIFTING = 60.0
 """Seconds for which a bake waits while somebody else has moved the traffic."""
@@ -30,6 +31,8 @@ class World(NamedTuple):
     now: float
     events: Callable[[], Sequence[Event]]
     """Those of the release so far."""
+    made_by: Callable[[Environment], Release | None]
+    """See ``shipping.release_of``."""
 
     @property
     def epoch(self) -> int:
@@ -377,13 +380,7 @@ def _since(release: Release, world: World, what: str) -> float:
 
 
 def _shipping(release: Release, world: World) -> list[Shipping]:
-    """Every environment that exists, and this release's own, with the migrations that its version ships."""
-    plan, routing = release.plan, world.router.routing()
-    running = world.providers.platform.running()
-    ships = {release.environment: plan.ships, plan.old: plan.database["before"]}
-    versions = {release.environment: plan.version, plan.old: plan.old_version} | {e: r.version for e, r in running.items() if r.version}
-    exist = [release.environment, *(e for e in running if e != release.environment)]
-    return [Shipping(e, versions.get(e, ""), frozenset(ships.get(e, ())), running[e].alive if e in running else 0, routing.shares.get(e, 0)) for e in exist]
+    return shipping(world.service, world.made_by, world.providers.platform.running(), world.router.routing().shares, release.environment)
 
 
 def _facts(verdict: Verdict) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from bleen.host import clock
 from bleen.lifecycle import REVERSIBLE, TABLE, Answer, Ask, Phase, Release, ReleaseId, Service, Verb, after, halt, obey, resumed
 from bleen.model import Done, Failed, Halt, NotYet, Outcome, Routing, whereabouts
 from bleen.ports import Journal, Providers
+from bleen.shipping import release_of
 
 PATIENCE = 60.0
 """Seconds for which a provider may be unavailable until the phase takes its failure edge, beside what the phase itself waits for."""
@@ -100,7 +101,8 @@ class Engine:
 
     def _world(self, service: Service, release: Release) -> World:
         providers = self.providers(service, release)
-        return World(providers.router, providers, service, self.watch, self.journal.now(), partial(self.journal.events, release.id))
+        events, made_by = partial(self.journal.events, release.id), partial(release_of, self.journal, service.name)
+        return World(providers.router, providers, service, self.watch, self.journal.now(), events, made_by)
 
     def _needed(self, service: Service, release: Release, ask: Ask) -> str | None:
         """Why the old environment is not to be given up now: it may be what users have, as somebody has led the router there; or the new one has no target that
