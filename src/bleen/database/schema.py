@@ -103,13 +103,15 @@ class Schema:
             names = {name for entry in self.ledger.entries() if entry.name in came for name in came[entry.name].memo.get("together", ())}
         return frozenset(name for name in names if all(name in each.migrations for each in known))
 
-    def backfill(self, name: str) -> None:
-        """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
+    def backfill(self, name: str) -> bool:
+        """Goes over the rows of an expanded migration once more, and fills those that nobody has written; says whether there are any to be filled. Raises
+        Refused for what only a person can mend.
+        """
         with self._alone(), _broken_off(name, f"`bleen migrate backfill {name}` begins it anew"):
             entry = self._entry(name)
             fill = parts.fill(self.server, entry.migration)
             if fill is None:
-                raise Refused(f"{name} has no backfill")
+                return False
             if entry.state is not State.EXPANDED:
                 raise Refused(f"{name} is {entry.state}: there is nothing to fill")
             self._pairs.refuse_torn(entry.migration)
@@ -122,6 +124,7 @@ class Schema:
                     f"{said}: written past the triggers, and nobody but you knows which side is right; UPDATE the other, these rows are found by: "
                     + "; ".join(self._pairs.shown(entry.migration))
                 )
+            return True
 
     def tidy(self) -> list[str]:
         """Takes away what expands that have ended half way left in the way of the version that serves; names it. The rest of them stays, to be gone on with."""
