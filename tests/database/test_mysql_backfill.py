@@ -163,6 +163,7 @@ def test_it_goes_along_any_key(maria_base: MariaBase, columns: str, values: str)
         ("CREATE TABLE t (id int NOT NULL, a int, INDEX (id))", "no key to go along"),
         ("CREATE TABLE t (id varchar(9) NOT NULL, a int, UNIQUE INDEX (id(3)))", "no key to go along"),
         ("CREATE TABLE t (id double PRIMARY KEY, a int)", "no key to go along"),
+        ("CREATE TABLE t (id int, a int, PRIMARY KEY (id DESC))", r"no key to go along\..*not one that goes down \(DESC\)"),
         ("CREATE TABLE t (id enum('x') PRIMARY KEY, a int)", "no key to go along"),
         ("CREATE TABLE t (id int PRIMARY KEY)", "no column a; it has id"),
         ("CREATE TABLE t (id int PRIMARY KEY, a int AS (id) STORED)", "the server fills it"),

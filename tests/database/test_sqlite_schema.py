@@ -1030,6 +1030,12 @@ def test_rows_that_have_null_where_the_new_column_cannot_are_counted_by_plan_and
         schema.expand([written], "shop", 2, SHIPS)
 
 
+def test_a_migration_that_has_no_backfill_has_nothing_to_be_filled_which_is_no_refusal(schema: Schema) -> None:
+    """A command names an end: "given twice it equals once"."""
+    schema.expand([parse("0008_tel", {"expand.sql": "ALTER TABLE users ADD COLUMN tel text;"}, "")], "shop", 2, SHIPS)
+    assert schema.backfill("0008_tel") is False
+
+
 def test_where_no_connection_is_given_any_more_a_release_still_says_what_was_left_half_done(users: File) -> None:
     def work(schema: Schema, spec: object) -> Verdict:
         schema.server.close()

@@ -107,6 +107,7 @@ BAD: dict[str, list[tuple[str, str]]] = {
             "ALTER TABLE users ADD note text NOT NULL DEFAULT ''; ALTER TABLE users RENAME note TO n; ALTER TABLE users ALTER n SET DEFAULT NULL::text",
         ),
     ],
+    "drop-not-null": [("expand", "ALTER TABLE users ALTER COLUMN email DROP NOT NULL, ADD COLUMN a int")],
     "set-default": [
         ("expand", "ALTER TABLE users ALTER active SET DEFAULT false"),
         ("expand", "ALTER TABLE users ADD t int; ALTER TABLE users ALTER t SET DEFAULT current_setting('app.t')::int"),

@@ -239,7 +239,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
         ("both", "REPLACE INTO main.sqlite_stat1 VALUES ('users', NULL, '1')"),
         ("both", "PRAGMA main.journal_mode = DELETE"),
         ("both", "PRAGMA writable_schema = 1"),
-        ("both", "PRAGMA user_version"),
+        ("both", "PRAGMA user_version = 5"),
+        ("both", "PRAGMA wal_checkpoint"),
     ],
     "vacuum": [("both", "VACUUM"), ("both", "VACUUM INTO 'x'"), ("both", "REINDEX"), ("both", "ANALYZE users")],
     "attach": [("both", "ATTACH 'x' AS y"), ("both", "DETACH y")],
@@ -284,6 +285,7 @@ WARN = {
 
 GOOD: list[tuple[str, str]] = [
     ("both", "PRAGMA table_info(users)"),
+    ("both", "PRAGMA foreign_keys; PRAGMA main.user_version; PRAGMA database_list; SELECT sqlite_version(), sqrt(2), soundex('x')"),
     ("both", "CREATE TABLE n AS SELECT 1 AS a"),
     ("both", "INSERT INTO users (id, first_name) SELECT 5, 'x' WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = 5)"),
     (

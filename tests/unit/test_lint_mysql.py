@@ -298,8 +298,8 @@ STEPS = {
         "ADD COLUMN `a_new` VARCHAR(30) NULL COLLATE utf8mb4_bin AFTER b, ALGORITHM=INSTANT",
         "ALTER COLUMN `a_new` SET DEFAULT ('x')",
         "SET `a_new` = a WHERE NOT (`a_new` <=> a)",
-        "DROP COLUMN a, ALGORITHM=INPLACE, LOCK=NONE",
         "MODIFY COLUMN `a_new` VARCHAR(30) NOT NULL DEFAULT 'x' COLLATE utf8mb4_bin, ALGORITHM=INPLACE, LOCK=NONE",
+        "DROP COLUMN a, ALGORITHM=INPLACE, LOCK=NONE",
     ],
     "MODIFY a BIGINT UNIQUE": [],
 }

@@ -80,7 +80,7 @@ def test_whether_a_type_is_a_domain_is_asked_once() -> None:
 
 WARNS = {
     *("index-if-not-exists", "partition-of", "replaces", "alter-constraint", "long-query", "delete-in-contract"),
-    "default-partition",
+    *("default-partition", "drop-not-null"),
 }
 
 

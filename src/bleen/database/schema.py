@@ -88,13 +88,15 @@ class Schema(Reading):
             together = self.together(migrations)
             return [m.name for m in migrations if self._expand(m, service, release, home, together)]
 
-    def backfill(self, name: str) -> None:
-        """Goes over the rows of an expanded migration once more, and fills those that nobody has written. Raises Refused for what only a person can mend."""
+    def backfill(self, name: str) -> bool:
+        """Goes over the rows of an expanded migration once more, and fills those that nobody has written; says whether there are any to be filled. Raises
+        Refused for what only a person can mend.
+        """
         with self._alone(), _broken_off(name, f"`bleen migrate backfill {name}` begins it anew"):
             entry = self._entry(name)
             fill = parts.fill(self.server, entry.migration)
             if fill is None:
-                raise Refused(f"{name} has no backfill")
+                return False
             if entry.state is not State.EXPANDED:
                 raise Refused(f"{name} is {entry.state}: there is nothing to fill")
             self._pairs.refuse_torn(entry.migration)
@@ -107,6 +109,7 @@ class Schema(Reading):
                     f"{said}: written past the triggers, and nobody but you knows which side is right; UPDATE the other, these rows are found by: "
                     + "; ".join(self._pairs.shown(entry.migration))
                 )
+            return True
 
     def tidy(self) -> list[str]:
         """Takes away what expands that have ended half way left in the way of the version that serves; names it. The rest of them stays, to be gone on with."""

@@ -39,7 +39,7 @@ class Rows(Common):
 
     TABLE = "let expand.sql make it, or name its database"
     GENERATED = "generated, or counts by itself: the server fills it"
-    KEYS = "A primary key is one, or a unique index of NOT NULL columns; not of FLOAT, DOUBLE, TIMESTAMP, ENUM, SET or BIT"
+    KEYS = "A primary key is one, or a unique index of NOT NULL columns; not one that goes down (DESC), nor of FLOAT, DOUBLE, TIMESTAMP, ENUM, SET or BIT"
 
     _server: MySQL
     _columns: Mapping[str, Shape]

@@ -408,9 +408,10 @@ def _moved(old: Token, column: Column, context: Context) -> str:
         lines.append(context.alter(f"ALTER COLUMN {is_new} SET DEFAULT ({column.bare_default})"))
     lines.append(kept_equal(context.name, old.identifier, column.name.identifier, is_old, is_new, "" if default else along))
     lines += ["-- backfill.sql", f"UPDATE {context.name} SET {is_new} = {is_old} WHERE NOT ({is_new} <=> {is_old});"]
-    lines += ["-- contract.sql", context.alter(f"DROP COLUMN {is_old}", ONLINE)]
-    if column.not_null:
+    lines.append("-- contract.sql")
+    if column.not_null:  # which fails where there is a NULL: before anything is lost
         lines += required(column, context.name, {"NULL": "NOT NULL", **column.written()})
+    lines.append(context.alter(f"DROP COLUMN {is_old}", ONLINE))
     return "\n".join(lines)
 
 

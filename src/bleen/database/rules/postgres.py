@@ -30,6 +30,7 @@ RULES = {
     "rename": "Nothing is renamed: the version that runs knows it by its name.",
     "drop-in-expand": "Nothing is dropped before contract: the old version uses it, and going back needs it.",
     "drop-default": "A default that the old version's INSERTs count on stays until contract.",
+    "drop-not-null": "A column that the old version reads takes no NULL before contract: that version, and a rollback to it, may expect a value.",
     "set-default": "A new default reaches the old version's INSERTs too, and may make them fail.",
     "drop-cascade": "CASCADE drops what is not named.",
     "change-type": "A type is never changed directly: a new column is added, filled, and used.",

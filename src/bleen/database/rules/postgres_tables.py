@@ -247,12 +247,14 @@ def _not_null(look: Look, statement: Message, command: Message, at: Place) -> It
 
 
 def _nullable(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:
-    """Felt by nobody."""
+    """Nobody waits for it, but what the new version writes then the old one reads."""
     name = relation(statement.relation)
     nulls.allows(look, name, command.name)
     if look.known.made("column", *name, command.name):
         look.known.makes("column", *name, command.name, what=look.known.of("column", *name, command.name)._replace(required=False))
-    yield from ()
+    elif look.expanding:
+        why = f"the old version, after a rollback too, reads NULL in {quoted(*name, command.name)} where the new one writes it"
+        yield look.warning("drop-not-null", f"{why}; see that it can, or say it in contract", _later(statement, command), at=at)
 
 
 def _expression(look: Look, statement: Message, command: Message, at: Place) -> Iterator[Finding]:

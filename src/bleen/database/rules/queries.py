@@ -155,13 +155,19 @@ def _hinted(cursor: Cursor) -> bool:
 
 
 def seeds(query: Sequence[Token], table: tuple[Token, ...]) -> bool:
-    """Whether the query of an INSERT into a table is one row at most: SELECT values [FROM DUAL] WHERE NOT EXISTS (SELECT ... FROM table WHERE ...)."""
+    """Whether the query of an INSERT into a table is one row at most: SELECT values WHERE NOT EXISTS (SELECT ... FROM table WHERE ...), perhaps FROM DUAL, or
+    from values with a name.
+    """
     outer = Cursor(tuple(query), "")
     try:
         outer.expect("SELECT")
         _past(outer, "FROM", "WHERE")
-        if outer.accept("FROM"):
-            outer.expect("DUAL")
+        if outer.accept("FROM") and not outer.accept("DUAL"):
+            values = Cursor(outer.group(), "")
+            values.expect("SELECT")
+            _past(values)
+            outer.accept("AS")
+            outer.name()
         outer.expect("WHERE", "NOT", "EXISTS")
         inner = Cursor(outer.group(), "")
         inner.expect("SELECT")

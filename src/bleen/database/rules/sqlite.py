@@ -95,7 +95,15 @@ _PRAGMAS = {
 }
 _OWN = ("sqlite_sequence", "sqlite_stat1", "sqlite_stat3", "sqlite_stat4")
 """Tables of SQLite's own that it lets anybody write to (SQLite, "Database File Format")."""
-_TELLS = words("FOREIGN_KEY_LIST INDEX_INFO INDEX_LIST TABLE_INFO TABLE_LIST TABLE_XINFO")
+_TELLS = words("""
+    COLLATION_LIST COMPILE_OPTIONS DATABASE_LIST DATA_VERSION FOREIGN_KEY_LIST FREELIST_COUNT FUNCTION_LIST INDEX_INFO INDEX_LIST INDEX_XINFO MODULE_LIST
+    PAGE_COUNT PRAGMA_LIST TABLE_INFO TABLE_LIST TABLE_XINFO
+""")
+_ANSWERS = words("""
+    APPLICATION_ID AUTO_VACUUM BUSY_TIMEOUT CACHE_SIZE DEFER_FOREIGN_KEYS ENCODING FOREIGN_KEYS JOURNAL_MODE LEGACY_ALTER_TABLE LOCKING_MODE PAGE_SIZE
+    QUERY_ONLY RECURSIVE_TRIGGERS SCHEMA_VERSION SECURE_DELETE SYNCHRONOUS TEMP_STORE USER_VERSION
+""")
+"""Settings that only tell what they are where no value is given."""
 _CHECKS = words("FOREIGN_KEY_CHECK INTEGRITY_CHECK QUICK_CHECK")
 _COMMANDS = ("rebuild", "optimize", "integrity-check", "delete-all")
 _OF_JSON = words("""
@@ -171,7 +179,7 @@ class _Sqlite:
         if self.phase == "backfill":
             yield self.backfill.other(begin)
             return
-        if name.word in _TELLS:
+        if name.word in _TELLS or (name.word in _ANSWERS and cursor.done):
             return
         if name.word in _CHECKS:
             why = "changes nothing, and nobody else can commit while it reads, but where there is a WAL; run it apart from releases"

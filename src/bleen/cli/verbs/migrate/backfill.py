@@ -14,6 +14,6 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     with migrating.acting(args) as (_, schema):
-        schema.backfill(args.migration)
-        migrating.answer(args, True, f"{args.migration}: every row is in step")
+        filled = schema.backfill(args.migration)
+        migrating.answer(args, True, f"{args.migration}: every row is in step" if filled else f"nothing to do: {args.migration} has no backfill")
     return exits.DONE
