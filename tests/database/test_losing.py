@@ -377,6 +377,26 @@ def test_a_backfill_into_what_is_gone_keeps_no_gate_shut(request: pytest.Fixture
         assert [*server.columns("acc")] == ["id", "whole"]
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_pairs_of_two_tables_that_are_pending_at_once_are_in_nobody_s_way(request: pytest.FixtureRequest, dialect: str) -> None:
+    """Several migrations belong to one release: the gate of each asked the other's pair for a backfill, which it has not, and was shut for good."""
+    pair = '[[sync]]\ntable = "{0}"\nold = ["kind"]\nnew = ["sort"]\nforward = {{ sort = "kind" }}\nbackward = {{ kind = "sort" }}\non_conflict = "new"\n'
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        release = []
+        for number, table in enumerate(("acc", "bill"), 1):
+            server.rows(f"CREATE TABLE {table} (id int PRIMARY KEY, kind varchar(9))")
+            server.rows(f"INSERT INTO {table} VALUES (1, 'a')")
+            files = {"expand.sql": f"ALTER TABLE {table} ADD COLUMN sort varchar(9);", "contract.sql": f"ALTER TABLE {table} DROP COLUMN kind;"}
+            release.append(parse(f"{number}_{table}", {**files, "migration.toml": pair.format(table)}, ""))
+        schema = Schema(server)
+        assert not any("no backfill" in each for migration in release for each in Foresight(schema).risks(migration))
+        schema.expand(release, "shop", 2, {}, {})
+        assert schema.pending(Around("shop", ()))[0].obstacles == ()
+        for migration in release:
+            schema.contract(migration.name)
+        assert [[*server.columns(table)] for table in ("acc", "bill")] == [["id", "sort"]] * 2
+
+
 def test_a_column_that_knows_no_equal_is_compared_by_its_bytes(base: Base) -> None:
     with closing(connect(base.url)) as server:
         server.rows("CREATE TABLE acc (id int PRIMARY KEY, kind text)")

@@ -128,17 +128,17 @@ def test_a_server_that_logs_statements_from_now_on_is_told_of_with_what_has_its_
         with opened(base) as schema, base.connect("blue") as blue:
             blue.run(*USERS)
             schema.expand([migration()], "shop", 2, SHIPS)
-            assert schema.jammed() == ""
+            assert schema.jammed("shop") == ""
             blue.run("SET GLOBAL binlog_format = 'STATEMENT'")
         with opened(base) as schema, base.connect("blue") as blue:
             ada = "INSERT INTO users (first_name, last_name) VALUES ('Ada', 'Lovelace')"
             with pytest.raises(pymysql.Error, match="1665"):
                 blue.run(ada)
-            assert schema.jammed().startswith("every write to users fails: binlog_format is STATEMENT")
-            assert "`bleen migrate expand VERSION`" in schema.jammed()
+            assert schema.jammed("shop").startswith("every write to users fails: binlog_format is STATEMENT")
+            assert "`bleen migrate expand VERSION`" in schema.jammed("shop")
             schema.expand([migration()], "shop", 2, SHIPS)
             blue.run(ada)
-            assert (blue.only("SELECT full_name FROM users WHERE first_name = 'Ada'"), schema.jammed()) == ("Ada Lovelace", "")
+            assert (blue.only("SELECT full_name FROM users WHERE first_name = 'Ada'"), schema.jammed("shop")) == ("Ada Lovelace", "")
 
 
 def test_the_article_s_example_goes_there_and_contracts(users: MariaBase, schema: Schema) -> None:
@@ -1512,13 +1512,34 @@ def test_triggers_whose_role_is_dropped_are_named_before_and_made_anew_by_the_ro
         admin.run("DROP USER IF EXISTS leaving", "CREATE USER leaving", f"GRANT ALL ON {users.name}.* TO leaving")
         with opened(users._replace(user="leaving")) as schema:
             schema.expand([migration()], "shop", 2, SHIPS)
-            assert schema.jammed() == ""
-        assert "the triggers of users were made by leaving@%, and not by the role of the database's url" in root.jammed()
+            assert schema.jammed("shop") == ""
+        assert "the triggers of users were made by leaving@%, and not by the role of the database's url" in root.jammed("shop")
         admin.run("DROP USER leaving")
         with pytest.raises(pymysql.Error, match="The user specified as a definer"):
             admin.run("UPDATE users SET first_name = 'Ada' WHERE id = 1")
         root.expand([migration()], "shop", 2, SHIPS)
-        assert root.jammed() == ""
+        assert root.jammed("shop") == ""
+        admin.run("UPDATE users SET first_name = 'Ada' WHERE id = 1")
+        assert admin.only("SELECT full_name LIKE 'Ada L%' FROM users WHERE id = 1")
+
+
+def test_the_triggers_of_another_service_stay_its_role_s(users: MariaBase) -> None:
+    """Two services share a database, each with its role: what that of one may not write, its triggers could not, and each write of the other failed."""
+    triggers = "SELECT trigger_name, definer FROM information_schema.triggers WHERE trigger_schema = database() ORDER BY 1"
+    other = parse("0001_note", {"expand.sql": "CREATE TABLE bills (id int PRIMARY KEY);"}, "")
+    with users.connect() as admin:
+        admin.run("DROP USER IF EXISTS mine, theirs, few", "CREATE USER mine", "CREATE USER theirs", "CREATE USER few")
+        for role in ("mine", "theirs"):
+            admin.run(f"GRANT ALL ON {users.name}.* TO {role}")
+        admin.run(f"GRANT CREATE, ALTER, DROP, INDEX, TRIGGER, SELECT, INSERT, DELETE ON {users.name}.* TO few")
+        with opened(users._replace(user="mine")) as schema:
+            schema.expand([migration()], "shop", 2, SHIPS)
+            before = schema.server.rows(triggers)
+        admin.run(*(f"GRANT UPDATE ON {users.name}.{name} TO few" for name in ("bleen_migration", "bleen_step", "bleen_environment")))
+        for role in ("theirs", "few"):
+            with opened(users._replace(user=role)) as schema:
+                schema.expand([other], "desk", 2, {"green-2": frozenset({"0001_note", "0007_full_name"})})
+                assert (schema.jammed("desk"), schema.server.rows(triggers) if role == "theirs" else before) == ("", before)
         admin.run("UPDATE users SET first_name = 'Ada' WHERE id = 1")
         assert admin.only("SELECT full_name LIKE 'Ada L%' FROM users WHERE id = 1")
 
@@ -1531,7 +1552,7 @@ def test_triggers_that_came_back_from_a_dump_as_another_role_s_are_made_anew(use
         for name, event, body in root.server.rows(found):
             admin.run(f"DROP TRIGGER {name}", f"CREATE DEFINER = another TRIGGER {name} BEFORE {event} ON users FOR EACH ROW {body}")
         root.backfill("0007_full_name")
-        assert root.jammed() == ""
+        assert root.jammed("shop") == ""
         admin.run("DROP USER another", "UPDATE users SET first_name = 'Ada' WHERE id = 1")
         assert admin.only("SELECT full_name LIKE 'Ada L%' FROM users WHERE id = 1")
 

@@ -95,7 +95,7 @@ class Opened(NamedTuple):
     def amiss(self) -> list[str]:
         """Why requests fail by this database as it is: what versions that are here ship, and it has not, and what nobody can write; a line each."""
         lacking = dict.fromkeys(each.obstacles[0].why for each in self.schema.lacking(self.ships()))
-        return [*lacking, *filter(None, [self.schema.jammed()])]
+        return [*lacking, *filter(None, [self.schema.jammed(self.service)])]
 
     def pending(self, as_if_aside: str = "") -> list[Pending]:
         """The contracts that are pending, which `bleen status` knows from now on, with what is lacking; whether the way back is open it looks up itself, each

@@ -1,6 +1,6 @@
 """What is known of statements before they run, and no text tells: by what the database holds, or by a copy of it without rows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bleen.database.migration import Locks, Pair
@@ -151,8 +151,10 @@ class Catalogue:
         """Who stops, and with what, once we make these tables where the search_path begins; empty if nobody does."""
         return ""
 
-    def jams(self) -> str:
-        """What fails every write to the tables of pairs as their triggers are now, or soon may: a setting of the server's, a role; empty if nothing does."""
+    def jams(self, others: Collection[str]) -> str:
+        """What fails every write to the tables of pairs as their triggers are now, or soon may: a setting of the server's, a role; empty if nothing does.
+        ``others``: the tables of other services' pairs, whose triggers are of their roles.
+        """
         return ""
 
     def forgets(self, before: Sequence[Statement], statements: Sequence[Statement]) -> list[str]:

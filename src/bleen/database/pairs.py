@@ -55,7 +55,10 @@ class Pairs:
                     each = self._sync(entry.migration, number, pair, writers)
                 except Missing:  # with the table went its triggers
                     continue
-                self._server.change(own(each.rewrite()), [], entry.migration.locks, self._told)
+                texts = each.rewrite()
+                if texts and entry.service != service and (why := sync.foreseen(self._server, pair, None)):
+                    raise Refused(why[0])
+                self._server.change(own(texts), [], entry.migration.locks, self._told)
             except Refused as error:
                 way = f"; let its role have the rights of the one that owns them (GRANT … TO …), or ship {entry.name}" if "must be owner" in str(error) else ""
                 trouble = f"the triggers of {entry.name} cannot be told which environments {service} has now: {error}{way}"
@@ -65,19 +68,21 @@ class Pairs:
                 self._told(trouble)
 
     @contextmanager
-    def followed(self) -> Iterator[None]:
+    def followed(self, service: str) -> Iterator[None]:
         """The triggers of pairs follow what a statement or a command makes of their columns, such as another default, which they go by; those that went with
         a table that was rebuilt come back.
         """
         before = self._triggers()
         yield
-        self.restore()
+        self.restore(service)
         for key, (migration, texts) in self._triggers().items():
             if key in before and before[key] != (migration, texts):
                 self._server.change(own(texts), [], migration.locks, self._told)
 
-    def restore(self) -> None:
-        """Makes the triggers anew that somebody has taken away, or that went with a rebuilt table, and tells of rows that were written without them."""
+    def restore(self, service: str) -> None:
+        """Makes the triggers anew that somebody has taken away, or that went with a rebuilt table, and tells of rows that were written without them. Those that
+        another role has made count as gone for the ``service`` whose they are; another service has its own role, and whose is gone nobody but the server knows.
+        """
         for entry, number, pair in self._in_step():
             try:
                 each = self._sync(entry.migration, number, pair, self._writers(entry.migration))
@@ -85,7 +90,11 @@ class Pairs:
                 continue
             if self._gone(pair):  # whoever needs it is told
                 continue
-            if not (gone := each.gone()) or not self._number(each, gone):
+            own_too = each.others() if entry.service == service else ""
+            if not any(self._number(each, query) for query in (each.gone(), own_too) if query):
+                continue
+            if entry.service != service and (why := sync.foreseen(self._server, pair, None)):
+                self._told(f"{entry.name}: the triggers that keep {words(pair)} in step are gone, and {entry.service} has to make them anew: {why[0]}")
                 continue
             self._server.change(own(each.install()), [], entry.migration.locks, self._told)
             said = f"{entry.name}: the triggers that keep {words(pair)} in step were gone, as if with a table that was rebuilt, and are there again"

@@ -124,9 +124,11 @@ class Reading:
                 found += [Pending(name, "", None, "", (obstacle,)) for name in absent]
         return found
 
-    def jammed(self) -> str:
-        """That nobody can write what a pair keeps in step, or soon may not, and what to do; empty if nothing is known of that."""
-        why = self.server.catalogue.jams()
+    def jammed(self, service: str) -> str:
+        """That nobody can write what a pair keeps in step, or soon may not, and what to do; empty if nothing is known of that. What only the role of another
+        service's triggers will bring is that one's.
+        """
+        why = self.server.catalogue.jams({parts.bare_name(p.table) for e in self.ledger.entries() if e.service != service for p in e.migration.pairs})
         return f"{why}; `bleen migrate expand VERSION` of a version that is here makes them anew" if why else ""
 
     def contracted(self) -> list[str]:

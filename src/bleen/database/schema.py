@@ -83,7 +83,7 @@ class Schema(Reading):
                 self._refuse_stranger(service, release)
                 self._give_back(environments)
                 self.ledger.exists(service, [Known(service, name, versions.get(name, ""), ships) for name, ships in environments.items()])
-                self._pairs.restore()  # else what a rewrite makes anew on MySQL is not missed
+                self._pairs.restore(service)  # else what a rewrite makes anew on MySQL is not missed
                 self._pairs.rewrite(service)
             together = self.together(migrations)
             return [m.name for m in migrations if self._expand(m, service, release, home, together)]
@@ -100,7 +100,7 @@ class Schema(Reading):
             if entry.state is not State.EXPANDED:
                 raise Refused(f"{name} is {entry.state}: there is nothing to fill")
             self._pairs.refuse_torn(entry.migration)
-            self._pairs.restore()
+            self._pairs.restore(entry.service)
             self.ledger.note(self.ledger.unmark(name, "backfill", 1))
             self._go_over(entry.migration, fill, late=True)
             if left := {pair: count for pair, count in self._diverged(entry).items() if count}:
@@ -229,7 +229,7 @@ class Schema(Reading):
             return ()
         if entry.state not in (State.EXPANDED, State.CONTRACTING):
             raise Refused(f"{name} is {entry.state}: only what is expanded can be contracted")
-        self._pairs.restore()
+        self._pairs.restore(entry.service)
         if waits := shut():
             return waits
         self._steps.startable(entry.migration, "contract", home)

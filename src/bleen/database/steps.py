@@ -99,8 +99,8 @@ class Steps:
         if not argv or (step and step.done):
             return
         home = startable(migration, half, home)
-        entry = self._ledger.entry(migration.name)
-        if half == "expand" and (earlier := revisions.overtaken(migration, self._ledger.uncontracted(entry.service if entry else ""))):
+        service = entry.service if (entry := self._ledger.entry(migration.name)) else ""
+        if half == "expand" and (earlier := revisions.overtaken(migration, self._ledger.uncontracted(service))):
             raise Refused(revisions.overtakes(migration, earlier))
         before = self._before(step, standing)
         self._mark(migration, key, False, shlex.join(argv), before)
@@ -108,7 +108,7 @@ class Steps:
             if standing.idle:
                 self._told(standing.idle)
             else:
-                with self._pairs.followed(), self._ledger.kept(self._told):
+                with self._pairs.followed(service), self._ledger.kept(self._told):
                     running.run(self._server, migration, half, home, self._told)
             if half == "revert" and not because and self._left(steps.get(command.step("expand")), before):
                 why = "though the expand, which has failed, had changed the schema: its tool knows nothing of what that has left"
@@ -118,7 +118,7 @@ class Steps:
             self._ledger.note(self._ledger.unmark(migration.name, *key))
             raise
         except Refused:
-            self._pairs.restore()  # it may have come as far as a rebuild
+            self._pairs.restore(service)  # it may have come as far as a rebuild
             if half != "contract" and self._untouched(before):  # there is nothing to undo, or all of it still, and nothing that later undoing has to wait for
                 self._ledger.note(self._ledger.unmark(migration.name, *key))
             raise
@@ -145,7 +145,8 @@ class Steps:
 
     def _run(self, migration: Migration, part: Part, first: int, group: Sequence[Statement], ends: Sequence[int] = ()) -> None:
         """Runs statements that belong together, if they were not run, and ends the sync of the pairs of these numbers."""
-        with _named_in(migration, part), self._pairs.followed():
+        entry = self._ledger.entry(migration.name)
+        with _named_in(migration, part), self._pairs.followed(entry.service if entry else ""):
             steps = self._ledger.steps(migration.name)
             parting = [n for n in ends if not steps["sync", n].memo.get("gone")]
             if all((step := steps.get((part, first + i))) and step.done for i in range(len(group))) and not self._server.passing(group[0]):

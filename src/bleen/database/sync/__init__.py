@@ -46,6 +46,10 @@ class Sync(Protocol):
         """Counts those of its triggers that its table has no more, as whoever rebuilt it did not bring them along, say. Empty where nobody looks."""
         ...
 
+    def others(self) -> str:
+        """Counts those of its triggers that another role has made, and that end with that one. Empty where triggers are nobody's."""
+        return ""
+
     def session(self) -> list[str]:
         """To be run in a transaction before what counts rows: what is pinned for its triggers holds for the count too. Nothing, where no expression may depend
         on what a session sets.

@@ -119,7 +119,9 @@ class Sync(_Fields, sync.Sync):
         ]
 
     def rewrite(self) -> list[str]:
-        return self.install(self.returning)
+        """Those that say what they should stay as they are, whoever's they are."""
+        made_by = next((each.definer for each in self.ours()), self.role)
+        return self._replace(role=made_by).install(self.returning)
 
     def remove(self, leaves: Side = "old") -> list[str]:
         """Without its trigger, an INSERT that does not give a column which is NOT NULL and has no default would fail. So first another trigger gives it a
@@ -157,13 +159,18 @@ class Sync(_Fields, sync.Sync):
         return [f"ALTER TABLE {self.named(self.table)} MODIFY {self._q(name)} {was[name]}, {ONLINE}" for name in freed]
 
     def gone(self) -> str:
-        """A dump without triggers leaves them out; where a table was swapped for another (pt-online-schema-change, gh-ost), that one has them. Those of another
-        role may be of one that is no more, which only the server's administrator sees.
-        """
+        """A dump without triggers leaves them out; where a table was swapped for another (pt-online-schema-change, gh-ost), that one has them."""
+        return f"SELECT 2 - count(DISTINCT event_manipulation) {self._made()}"
+
+    def others(self) -> str:
+        """They may be of one that is no more, which only the server's administrator sees."""
+        return f"SELECT count(*) {self._made()} AND definer <> CURRENT_USER()"
+
+    def _made(self) -> str:
+        """Its triggers, from FROM on."""
         name = self.server.literal(f"^{self.called('insert|update|return')}$")
         of = f"event_object_schema = {self.server.literal(self.schema)} AND event_object_table = {self.server.literal(self.table)}"
-        ours = f"trigger_name REGEXP {name} AND definer = CURRENT_USER()"
-        return f"SELECT 2 - count(DISTINCT event_manipulation) FROM information_schema.triggers WHERE {of} AND {ours}"
+        return f"FROM information_schema.triggers WHERE {of} AND trigger_name REGEXP {name}"
 
     def diverged(self) -> str:
         """Nobody has to say which side is right of what a sync that has come back found: the new one, as the trigger knows that is there for it."""
