@@ -37,7 +37,7 @@ router:
 
 # The database that the versions share. A version brings its migrations: expanded before it starts, contracted when nobody needs the old shape any more.
 # database:
-#   url: ${DATABASE_URL}                          # postgresql://, mysql:// or sqlite:////absolute/path.db: the server itself, not a pooler, as the role that owns the tables
+#   url: ${DATABASE_URL}                          # postgresql://, mysql:// or sqlite:////path: no pooler, and as the role that owns the tables
 #   migrations: releases/{version}/migrations
 #   contract: manual                              # `bleen migrate contract` does it; auto: the release does
 #   clone: ${CLONE_URL}                           # a copy that you made: each expand is carried out there first, and undone
