@@ -18,7 +18,8 @@ from bleen.database.ledger import State
 from bleen.database.migration import Locks, Migration, parse
 from bleen.database.mysql import rebuilding
 from bleen.database.mysql.server import MySQL
-from bleen.database.schema import Pending, Schema
+from bleen.database.reading import Pending
+from bleen.database.schema import Schema
 from bleen.database.server import NotGiven, Taken
 from bleen.errors import Refused, Unavailable
 from bleen.testing.site import until

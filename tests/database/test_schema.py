@@ -22,9 +22,10 @@ from bleen.database.gate import Around
 from bleen.database.ledger import Part, State
 from bleen.database.migration import Backfill, Locks, Migration, parse
 from bleen.database.postgres import server as postgres
+from bleen.database.reading import Pending
 from bleen.database.rules.own import LEDGER
 from bleen.database.rules.postgres_columns import required
-from bleen.database.schema import Pending, Schema
+from bleen.database.schema import Schema
 from bleen.database.server import NotGiven, Taken
 from bleen.database.worker import contract
 from bleen.errors import Refused, Unavailable, UserError

@@ -7,7 +7,7 @@ import pytest
 from bleen.cli.verbs.migrate.contract import _wanted
 from bleen.database.gate import Around, Obstacle, named, obstacles
 from bleen.database.ledger import Known
-from bleen.database.schema import Pending
+from bleen.database.reading import Pending
 from bleen.database.server import Session
 from bleen.model import Environment, apart_from
 from bleen.ports import Shipping

@@ -16,6 +16,7 @@ from bleen.database.gate import lives_with, named, saying, ways
 from bleen.database.ledger import Entry, State, check
 from bleen.database.migration import PHASES, Command, Migration, Pair, read_all
 from bleen.database.parts import contracts, final, words
+from bleen.database.reading import Reading
 from bleen.database.reverting import way_back
 from bleen.database.rules import Finding, Script, lint_release
 from bleen.database.schema import Schema
@@ -81,7 +82,7 @@ def add(plan: Plan, loaded: Config, before: Plan | None) -> Plan:
     return plan._replace(database=wanted, platform=signed, warnings=warnings)
 
 
-def _seen(schema: Schema, plan: Plan, migrations: Sequence[Migration], home: Home, before: Plan | None, apart: Collection[str]) -> _Seen:
+def _seen(schema: Reading, plan: Plan, migrations: Sequence[Migration], home: Home, before: Plan | None, apart: Collection[str]) -> _Seen:
     """Raises UserError as ``allowed`` does."""
     entries = {entry.name: entry for entry in schema.ledger.entries()}
     there = {before.version: frozenset[str](before.database.get("migrations", ()))} if before else {}
@@ -111,7 +112,7 @@ def tell(text: str) -> None:
     print(f"bleen: {text}", file=sys.stderr, flush=True)
 
 
-def _held(schema: Schema, service: str, migrations: Sequence[Migration]) -> Iterator[str]:
+def _held(schema: Reading, service: str, migrations: Sequence[Migration]) -> Iterator[str]:
     """By which other services contracts will be held up, unless those say something."""
     done = {entry.name for entry in schema.ledger.entries() if entry.service != service or entry.state is State.CONTRACTED}
     due = [m.name for m in migrations if contracts(m) and m.name not in done]
@@ -123,7 +124,7 @@ def _held(schema: Schema, service: str, migrations: Sequence[Migration]) -> Iter
         yield f"{other} shares this database, and does not ship {', '.join(sorted(names))}, whose contract waits for that; {ways(other, service)}"
 
 
-def _strangers(schema: Schema, apart: Collection[str]) -> Iterator[str]:
+def _strangers(schema: Reading, apart: Collection[str]) -> Iterator[str]:
     """Services that this one says it is apart from, of which the database knows nothing: misspelt, nothing else tells."""
     known = {each.service for each in schema.ledger.entries()} | {each.service for each in schema.ledger.environments()}
     for name in sorted({*apart} - known):
@@ -182,7 +183,7 @@ def _settings(loaded: Config, version: str) -> dict[str, Any]:
 
 
 def allowed(
-    schema: Schema,
+    schema: Reading,
     version: str,
     migrations: Sequence[Migration],
     home: Home | None = None,
@@ -206,7 +207,7 @@ def allowed(
         raise
 
 
-def _fits(schema: Schema, version: str, migrations: Sequence[Migration], home: Home | None, service: str, apart: Collection[str]) -> None:
+def _fits(schema: Reading, version: str, migrations: Sequence[Migration], home: Home | None, service: str, apart: Collection[str]) -> None:
     """Implements ``allowed``, as the ledger tells it."""
     entries = {entry.name: entry for entry in schema.ledger.entries()}
     ships = {*(m.name for m in migrations), *map(apart_from, apart)}

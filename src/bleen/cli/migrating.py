@@ -18,7 +18,8 @@ from bleen.database.command.home import Home
 from bleen.database.gate import Around
 from bleen.database.ledger import Entry
 from bleen.database.migration import Migration, read_all
-from bleen.database.schema import Pending, Schema
+from bleen.database.reading import Pending, Reading
+from bleen.database.schema import Schema
 from bleen.database.worker import row
 from bleen.errors import PortError, Unavailable, UserError
 from bleen.host import clock, state
@@ -38,7 +39,7 @@ _UNFINISHED = {
 class Opened(NamedTuple):
     """A database to migrate."""
 
-    schema: Schema
+    schema: Reading
     config: Config
     access: Access | None
     """The service that releases on it; None if it has never been up."""
@@ -130,6 +131,12 @@ class Opened(NamedTuple):
 @contextmanager
 def opened(args: Namespace) -> Iterator[Opened]:
     """The database of the bleen.yaml that is meant. Raises UserError if the file names none, or for what the database does not take."""
+    with _connected(args) as (found, _):
+        yield found
+
+
+@contextmanager
+def _connected(args: Namespace) -> Iterator[tuple[Opened, Schema]]:
     file = file_of(args)
     loaded = config.load(Path(file))
     shared = config.database(loaded, "")
@@ -141,7 +148,7 @@ def opened(args: Namespace) -> Iterator[Opened]:
         schema = Schema(connect(shared.url, f"bleen migrate {loaded.service}"), told, identity)
         try:
             with schema.server.lookout(database.tell):
-                yield Opened(schema, loaded, known)
+                yield Opened(schema, loaded, known), schema
         finally:
             schema.server.close()
     except PortError as error:
@@ -149,11 +156,11 @@ def opened(args: Namespace) -> Iterator[Opened]:
 
 
 @contextmanager
-def acting(args: Namespace) -> Iterator[Opened]:
-    """As ``opened``, for who changes the database. Raises UserError if the service that releases on it belongs to another user."""
-    with opened(args) as found:
+def acting(args: Namespace) -> Iterator[tuple[Opened, Schema]]:
+    """As ``opened``, with what changes the database. Raises UserError if the service that releases on it belongs to another user."""
+    with _connected(args) as (found, schema):
         state.Place(found.service).must_be_ours()
-        yield found
+        yield found, schema
 
 
 def file_of(args: Namespace) -> str:

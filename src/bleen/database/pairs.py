@@ -209,7 +209,7 @@ class Pairs:
         return {words(pair): self._number(each, each.lost()) for pair, each in self._standing(migration, numbers)}
 
     def written(self, migration: Migration) -> dict[str, Mapping[str, int | str]]:
-        """For each pair: see ``Schema.written``."""
+        """For each pair: see ``Reading.written``."""
         told: dict[str, Mapping[str, int | str]] = {}
         for pair, each in self._standing(migration):
             queries = {"written": each.written(), "conflicts": each.conflicts(), "unreadable": each.unreadable(), "lost": each.lost()}

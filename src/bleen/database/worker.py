@@ -20,7 +20,8 @@ from bleen.database.command.home import Home, home_of
 from bleen.database.gate import Around, Obstacle
 from bleen.database.ledger import Known, State
 from bleen.database.migration import Migration, read_all
-from bleen.database.schema import Pending, Schema
+from bleen.database.reading import Pending, Reading
+from bleen.database.schema import Schema
 from bleen.database.server import LeftOver, NotGiven, Taken, Told
 from bleen.errors import Refused, Unavailable, UserError
 from bleen.host.files import write_durably
@@ -122,7 +123,7 @@ def _resumed(schema: Schema, around: Around, patience: float) -> list[Pending]:
         time.sleep(1)
 
 
-def _waits(schema: Schema, around: Around, name: str) -> list[str]:
+def _waits(schema: Reading, around: Around, name: str) -> list[str]:
     """What keeps the gate of a migration shut."""
     return [o.why for each in schema.pending(around) if each.migration == name for o in each.obstacles]
 

@@ -13,7 +13,7 @@ from bleen.database.foresight import losing, names, pairs, statements
 from bleen.database.foresight.prospect import Prospect
 from bleen.database.migration import Migration
 from bleen.database.parts import words
-from bleen.database.schema import Schema
+from bleen.database.reading import Reading
 from bleen.database.statements import in_a_line
 
 _Question = Callable[[Prospect], Iterator[str]]
@@ -82,7 +82,7 @@ class Foresight:
     ``behind``: those behind it.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Reading) -> None:
         self._schema = schema
 
     def plan(self, migration: Migration, before: Sequence[Migration] = (), behind: Sequence[Migration] = ()) -> Outlook:

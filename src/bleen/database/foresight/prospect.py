@@ -6,14 +6,14 @@ from functools import cached_property
 from bleen.database import parts
 from bleen.database.ledger import State
 from bleen.database.migration import Migration
-from bleen.database.schema import Schema
+from bleen.database.reading import Reading
 from bleen.database.statements import Statement
 
 
 class Prospect:
     """``before``: the migrations that are about to be expanded before it, or with it; ``behind``: those behind it, in the same go."""
 
-    def __init__(self, schema: Schema, migration: Migration, before: Sequence[Migration], behind: Sequence[Migration] = ()) -> None:
+    def __init__(self, schema: Reading, migration: Migration, before: Sequence[Migration], behind: Sequence[Migration] = ()) -> None:
         self._schema, self.server, self.ledger = schema, schema.server, schema.ledger
         self.migration, self.before, self.behind = migration, before, behind
 

@@ -13,7 +13,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    with migrating.acting(args) as opened:
-        opened.schema.backfill(args.migration)
+    with migrating.acting(args) as (_, schema):
+        schema.backfill(args.migration)
         migrating.answer(args, True, f"{args.migration}: every row is in step")
     return exits.DONE

@@ -17,7 +17,7 @@ from bleen.cli import exits, migrating
 from bleen.cli.asking import be_told_of_the_end
 from bleen.database.foresight import Foresight
 from bleen.database.gate import Around
-from bleen.database.schema import Pending
+from bleen.database.reading import Pending
 from bleen.errors import PortError, UserError
 
 
@@ -33,7 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     if args.aside and not (args.migration and args.because):
         raise UserError("--aside is for one contract, and for a reason: bleen migrate contract MIGRATION --aside --because REASON")
-    with migrating.acting(args) as opened:
+    with migrating.acting(args) as (opened, schema):
         pending = opened.pending(_aside(args))
         wanted = _wanted(args, pending, opened.around())
         if not wanted:
@@ -60,9 +60,9 @@ def run(args: Namespace) -> int:
                 if name != _aside(args):
                     with _asking(name):
                         home = opened.home(name)
-                    shut = opened.schema.contract(name, args.because or "", home, now)
+                    shut = schema.contract(name, args.because or "", home, now)
                 else:
-                    shut = opened.schema.set_aside(name, args.because, now)
+                    shut = schema.set_aside(name, args.because, now)
             except (PortError, UserError) as error:
                 if not isinstance(error, _Unasked):
                     opened.failed(name, str(error))

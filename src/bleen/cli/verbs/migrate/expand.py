@@ -13,13 +13,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    with migrating.acting(args) as opened:
+    with migrating.acting(args) as (opened, schema):
         migrations = opened.migrations(args.version)
         home = database.home(opened.config, args.version)
         database.allowed(opened.schema, args.version, migrations, home, opened.service, opened.ships(), opened.apart)
         around = opened.around().environments
         environments, versions = {str(e.environment): e.migrations for e in around}, {str(e.environment): e.version for e in around}
-        done = opened.schema.expand(migrations, opened.service, 0, environments, versions, home)
+        done = schema.expand(migrations, opened.service, 0, environments, versions, home)
         opened.noted()
         migrating.answer(args, True, f"expanded: {', '.join(done)}" if done else "nothing to do: the database has every migration of it", expanded=done)
     return exits.DONE

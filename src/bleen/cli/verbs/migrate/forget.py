@@ -17,7 +17,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    with migrating.acting(args) as opened:
+    with migrating.acting(args) as (opened, schema):
         if args.gone == opened.service and opened.around().known and not opened.schema.ledger.elsewhere(args.gone):
             raise UserError(f"{args.gone} is the service of {args.file}: its environments are known by what runs; `bleen down` ends them")
         if args.gone != opened.service and args.gone in state.services() and wiring.journal(state.named(args.gone)).service(args.gone).up:
@@ -29,7 +29,7 @@ def run(args: Namespace) -> int:
         if not migrating.agreed(args, f"forget {args.gone}, with {', '.join(known)}: contracts would wait for it no more"):
             migrating.answer(args, False, "nothing was changed", forgotten=[])
             return exits.USAGE
-        opened.schema.forget(args.gone)
+        schema.forget(args.gone)
         opened.noted()
         migrating.answer(args, True, f"forgotten: {args.gone}, with {', '.join(known)}", forgotten=known)
         return exits.DONE

@@ -22,7 +22,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    with migrating.acting(args) as opened:
+    with migrating.acting(args) as (opened, schema):
         name = args.migration
         if why := opened.schema.beyond(name) or _needed(opened, args):
             raise UserError(why)
@@ -31,7 +31,7 @@ def run(args: Namespace) -> int:
         if not migrating.agreed(args, f"revert {name}{': ' + warning if warning else ''}"):
             migrating.answer(args, False, "nothing was changed")
             return exits.USAGE
-        opened.schema.revert(name, opened.home(name), lambda: _needed(opened, args), args.because or "")
+        schema.revert(name, opened.home(name), lambda: _needed(opened, args), args.because or "")
         opened.noted()
         migrating.answer(args, True, f"{name} is reverted", lost=lost)
     return exits.DONE
