@@ -1,72 +1,21 @@
-"""The rules of MySQL and MariaDB, case by case: what each finds, what it lets pass, where it points, and that the way out which it names is one."""
-
-from collections.abc import Iterable, Iterator
+"""The rules of MySQL and MariaDB, beyond their cases: where each points, and what its way out says."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lint_cases import parts
 
 from bleen.database.migration import Phase
 from bleen.database.rules import Finding, Script, lint, lint_release
 from bleen.database.rules.mysql import RULES
 from bleen.database.statements import Dialect
-from lint_cases_mysql import BAD, GOOD, WARN, WITH_OTHERS
+from lint_cases_mysql import GOOD
 
 QUICK = settings(max_examples=300)
 
 
-def phases(told: str) -> list[Phase]:
-    return ["expand", "contract"] if told == "both" else [told]  # type: ignore[list-item]
-
-
 def found(sql: str, phase: Phase) -> list[Finding]:
     return lint(sql, "mysql", phase, "a.sql")
-
-
-def each(cases: Iterable[tuple[str, str]]) -> Iterator[tuple[Phase, str]]:
-    """Every case, in each phase that it is of."""
-    return ((phase, sql) for told, sql in cases for phase in phases(told))
-
-
-@pytest.mark.parametrize("rule", BAD)
-def test_what_a_rule_forbids_is_found_by_it_and_by_no_other(rule: str) -> None:
-    """ "Per phase and per dialect; located (file:line:col), with why and with the safe way written out" """
-    for phase, sql in each(BAD[rule]):
-        findings = found(sql, phase)
-        assert rule in {finding.rule for finding in findings} <= {rule, *WITH_OTHERS.get(rule, ())}, (phase, sql, findings)
-        assert all(finding.message and finding.file == "a.sql" and finding.column >= 1 for finding in findings), (phase, sql)
-        assert max(finding.line for finding in findings) == sql.count("\n") + 1, (phase, sql)
-        assert rule in WARN or all(finding.severity == "error" for finding in findings if finding.rule == rule), (phase, sql)
-
-
-def test_what_hurts_nobody_passes_without_a_word() -> None:
-    assert {(phase, sql): findings for phase, sql in each(GOOD) if (findings := found(sql, phase))} == {}
-
-
-def test_every_rule_has_a_case_and_every_finding_a_rule() -> None:
-    assert BAD.keys() == RULES.keys()
-
-
-def parts(fix: str, phase: Phase) -> list[Script]:
-    """A fix by the files that it names."""
-    found = [Script("", "", phase)]
-    for line in fix.splitlines():
-        if line in ("-- expand.sql", "-- backfill.sql", "-- contract.sql"):
-            found.append(Script("", line, line[3:-4]))  # type: ignore[arg-type]
-        else:
-            found[-1] = found[-1]._replace(text=f"{found[-1].text}{line}\n")
-    return found
-
-
-def fixes(rule: str) -> set[tuple[Phase, str]]:
-    return {(phase, finding.fix) for phase, sql in each(BAD[rule]) for finding in found(sql, phase) if finding.fix}
-
-
-@pytest.mark.parametrize("rule", BAD)
-def test_the_safe_way_passes_itself(rule: str) -> None:
-    """ "with the safe way written out for *this* statement" """
-    for phase, fix in fixes(rule):
-        assert [finding for finding in lint_release(parts(fix, phase), "mysql") if finding.severity == "error"] == [], (phase, fix)
 
 
 def test_the_safe_way_is_written_for_this_statement() -> None:

@@ -1,10 +1,10 @@
 """The rules of PostgreSQL, case by case: what each finds, what it lets pass, where it points, and that the way out which it names is one."""
 
 import re
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from lint_cases import each, phases
 from lint_cases_postgres import BAD, WITH_OTHERS
 from lint_cases_postgres_safe import GOOD
 from postgast import pg_query_pb2 as pb
@@ -21,17 +21,8 @@ from bleen.database.rules.postgres_tables import COMMANDS, MOMENT
 from bleen.database.statements import Place, Statement, Unreadable
 
 
-def phases(told: str) -> list[Phase]:
-    return ["expand", "contract"] if told == "both" else [told]  # type: ignore[list-item]
-
-
 def found(sql: str, phase: Phase) -> list[Finding]:
     return lint(sql, "postgres", phase, "a.sql")
-
-
-def each(cases: Iterable[tuple[str, str]]) -> Iterator[tuple[Phase, str]]:
-    """Every case, in each phase that it is of."""
-    return ((phase, sql) for told, sql in cases for phase in phases(told))
 
 
 @pytest.mark.parametrize("rule", BAD)

@@ -44,7 +44,7 @@ class Reading:
         """
         found: list[Pending] = []
         others = self.ledger.environments()
-        strange = [Obstacle(strange(each)) for each in self.ledger.elsewhere(around.service)[:1] if around.known]
+        strangers = [Obstacle(strange(each)) for each in self.ledger.elsewhere(around.service)[:1] if around.known]
         sessions = self.server.sessions()
         for entry in self.ledger.entries():
             if entry.state not in (State.EXPANDED, State.CONTRACTING) or not parts.contracts(entry.migration):
@@ -60,7 +60,7 @@ class Reading:
             except Refused as error:
                 diverged, uncounted = {}, [Obstacle(f"the rows of {entry.name} that are out of step cannot be counted: {error}")]
             earlier = [p.migration for p in found if around.apart(p.service) == around.apart(entry.service)]
-            shut = [*strange, *obstacles(entry.name, around, others, sessions, diverged, earlier, entry.service), *uncounted]
+            shut = [*strangers, *obstacles(entry.name, around, others, sessions, diverged, earlier, entry.service), *uncounted]
             shut += self._losing(entry.migration) if stays else self._needing(entry.migration)
             found.append(Pending(entry.name, entry.migration.description, entry.at, entry.service, tuple(shut)))
         return sorted(found, key=lambda each: around.apart(each.service))

@@ -18,7 +18,7 @@ from bleen.database.sync import mysql, signature
 from bleen.database.sync.mysql import PREFIX, Sync
 from bleen.database.sync.mysql_expression import longest
 from bleen.database.sync.reach import exceeding
-from bleen.database.sync.reasons import called, missing, undecided
+from bleen.database.sync.reasons import called, lossy, missing, undecided
 from bleen.database.tokens import words
 from bleen.errors import Refused
 
@@ -339,14 +339,7 @@ def _values(server: MySQL, sync: Sync) -> list[str]:
     counted = f"SELECT count(*), {example} {sync.unreadable_rows(tuple(name for name in key if name not in sync.pair.old))}"
     if failed := _tried(server, counted, "forward or backward fails for a row of the table"):
         return failed
-    count, row = server.rows(counted)[0]
-    if not count:
-        return []
-    such = f" (such as {', '.join(key)} = {row})" if key else ""
-    return [
-        f"{count} rows lose something on the way {', '.join(sync.pair.old)} -> {', '.join(sync.pair.new)} -> {', '.join(sync.pair.old)}{such}: mend forward or"
-        " backward, or declare it with lossy = true"
-    ]
+    return lossy(sync.pair, ", ".join(key), *server.rows(counted)[0])
 
 
 def _tried(server: MySQL, query: str, what: str) -> list[str]:

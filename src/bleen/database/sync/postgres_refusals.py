@@ -16,7 +16,7 @@ from bleen.database.sync import postgres, signature
 from bleen.database.sync.postgres import Sync
 from bleen.database.sync.postgres_expression import casts, constant, longest
 from bleen.database.sync.reach import exceeding
-from bleen.database.sync.reasons import called, missing, undecided
+from bleen.database.sync.reasons import called, lossy, missing, undecided
 from bleen.errors import Refused
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
@@ -258,13 +258,7 @@ def _values(server: Server, sync: Sync) -> list[str]:
     key = ", ".join(f"t.{server.quoted(name)}" for name in server.key(sync.named(sync.table))) or "t.ctid"
     answer: list[tuple[Any, ...]] = []
     found = _tried(server, f"SELECT count(*), min(concat_ws(', ', {key})) {sync.unreadable_rows()}", "forward or backward fails for a row of the table", answer)
-    if answer and answer[0][0]:
-        count, example = answer[0]
-        return [
-            f"{count} rows lose something on the way {', '.join(sync.pair.old)} -> {', '.join(sync.pair.new)} -> {', '.join(sync.pair.old)}"
-            f" (such as {key.replace('t.', '')} = {example}): mend forward or backward, or declare it with lossy = true"
-        ]
-    return found
+    return found or lossy(sync.pair, key.replace("t.", ""), *answer[0])
 
 
 def _tried(server: Server, statement: str, words: str, answer: list[tuple[Any, ...]] | None = None) -> list[str]:

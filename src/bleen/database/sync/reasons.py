@@ -42,3 +42,9 @@ def called(forward: Mapping[str, Expression], backward: Mapping[str, Expression]
     """What speaks against the functions of a pair's expressions; ``unfit`` says it of one, by its name, and is empty if nothing does."""
     of = [(f"forward of {column}", each) for column, each in forward.items()] + [(f"backward of {column}", each) for column, each in backward.items()]
     return [f"{whose} {why}" for whose, expression in of for name in expression.functions if (why := unfit(name))]
+
+
+def lossy(pair: Pair, key: str, count: int, example: object) -> list[str]:
+    """So many rows that old -> new -> old changes, and what the ``key`` of one of them is; that is empty for a table that has none."""
+    way, such = f"{', '.join(pair.old)} -> {', '.join(pair.new)} -> {', '.join(pair.old)}", f" (such as {key} = {example})" if key else ""
+    return [f"{count} rows lose something on the way {way}{such}: mend forward or backward, or declare it with lossy = true"] if count else []

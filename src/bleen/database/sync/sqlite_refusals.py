@@ -11,6 +11,7 @@ from bleen.database.sqlite.triggers import Trigger, Write, before_ours, chain, t
 from bleen.database.sqlite.values import MOMENTS, Table, checks, default, look, named, quoted, said
 from bleen.database.statements import Unreadable
 from bleen.database.sync import sqlite
+from bleen.database.sync.reasons import lossy
 from bleen.database.sync.sqlite import PREFIX, Sync
 from bleen.errors import Refused
 
@@ -275,8 +276,4 @@ def _values(server: Server, sync: Sync) -> Iterator[str]:
     except Refused as error:
         yield f"forward or backward fails for a row of the table: {str(error).removeprefix('the database says: ')}"
         return
-    if count:
-        yield (
-            f"{count} rows lose something on the way {', '.join(sync.pair.old)} -> {', '.join(sync.pair.new)} -> {', '.join(sync.pair.old)}"
-            f" (such as {', '.join(sync.table.locator)} = {example}): mend forward or backward, or declare it with lossy = true"
-        )
+    yield from lossy(sync.pair, ", ".join(sync.table.locator), count, example)
