@@ -78,8 +78,8 @@ class Rows:
             wrong = f"({', '.join(self._backfill.key)}) is none of its keys" if self._backfill.key else "it has no key to go along"
             known = "; it has " + " and ".join(f"({', '.join(key)})" for key in self._keys.values()) if self._keys else ""
             raise Refused(
-                f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns; not one that goes down (DESC), nor of FLOAT,"
-                " DOUBLE, TIMESTAMP, ENUM, SET or BIT"
+                f"backfill of {table}: {wrong}{known}. A primary key is one, or a unique index of NOT NULL columns; not one that goes down (DESC), nor of"
+                " FLOAT, DOUBLE, TIMESTAMP, ENUM, SET or BIT"
             )
 
     @contextmanager
