@@ -15,6 +15,10 @@ GOOD: list[tuple[str, str]] = [
         "ALTER TABLE users ADD FOREIGN KEY (a) REFERENCES orgs NOT ENFORCED",
     ),
     ("both", "ALTER TABLE users ADD COLUMN m app.mood[]"),
+    (
+        "both",
+        "SELECT has_database_privilege('shop', 'connect'), enum_range(NULL::mood), jsonb_path_query_first(data, '$.a'), host(ip), stddev_pop(a) FROM users",
+    ),
     ("both", "CREATE TABLE n (id int); WITH ins AS (INSERT INTO n VALUES (1) RETURNING id) SELECT id FROM ins"),
     (
         "expand",
