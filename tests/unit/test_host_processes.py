@@ -33,6 +33,23 @@ def test_a_zombie_is_dead_and_a_stopped_process_is_alive() -> None:
         assert not process.signal(signal.SIGCONT)
 
 
+def test_a_process_that_the_kernel_takes_down_just_now_ends_though_it_is_alive_and_has_no_environment_any_more() -> None:
+    """It was taken for somebody else's, as nothing in it said whose it was: a rollback over a damaged record halted then."""
+    with child("-c", "held = b'x' * (512 << 20); print(flush=True); input()") as large:
+        assert large.stdout
+        large.stdout.readline()
+        process = processes.find(large.pid)
+        assert process
+        assert (process.ends, processes.variable(process.pid, "PATH") != "") == (False, True)
+        process.signal(signal.SIGKILL)
+        bare = 0
+        while process.alive:
+            if not processes.variable(process.pid, "PATH"):
+                bare += 1
+                assert process.ends
+        assert (bare > 0, process.ends) == (True, True)
+
+
 def test_who_holds_a_lock_is_found_however_many_others_come_and_go(tmp_path: Path) -> None:
     """The kernel gives /proc/locks a page at a time: of 500 single looks five do not see the lock."""
 

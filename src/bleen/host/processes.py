@@ -54,6 +54,12 @@ class Process(NamedTuple):
         return self.alive and stat is not None and stat[0] in "Tt"
 
     @property
+    def ends(self) -> bool:
+        """Whether it is dead, or is just being taken down by the kernel, which lets go of its environment first (PF_EXITING)."""
+        stat = _stat(self.pid)
+        return not self.alive or stat is None or bool(int(stat[6]) & 4)
+
+    @property
     def age(self) -> float:
         """Seconds since it was started."""
         return since_boot() - self.start / os.sysconf("SC_CLK_TCK")

@@ -181,7 +181,7 @@ def going(path: Path) -> Record | None:
     alive = [(process, file) for file in launched.values() if (process := launch.recorded(file)) and process.alive]
     if why is None and not alive and not any(file.with_suffix(".ended").exists() for file in launched.values()):
         return None  # nothing of it runs, or was being ended: somebody's own
-    if any(not launch.is_of(process.pid, file) for process, file in alive):
+    if any(not launch.is_of(process.pid, file) and not process.ends for process, file in alive):  # in this order: one that ends has no environment
         raise why or Damaged(f"{path} has no record of an environment")
     return Record("", 0, (0,) * max(launched, default=0), (), "", {}, "", signal.SIGTERM, 10.0, 0)
 
