@@ -324,7 +324,7 @@ def _already(release: Release, ask: Ask) -> Answer | None:
     gone = "its old environment is given up already"
     if plan.keep != 0:
         gone = f"its rollback window is closed already; {plan.old_words} stays as `after_window` says, until the next deploy takes its place"
-    went_back = f"already on {plan.old_words}" if release.moved else f"{plan.version} was aborted already"
+    went_back = f"already on {plan.old_words}" if release.moved else f"{plan.version} was aborted already; {plan.old_version or 'nothing'} serves, as before it"
     text = {
         Verb.PROMOTE: f"{plan.version} is promoted already" if release.moved and phase not in RETURNING else "it is being promoted" if release.approved else "",
         Verb.ABORT: went_back if phase in (Phase.UNDOING, Phase.ABORTED) else "",

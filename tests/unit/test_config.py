@@ -479,6 +479,23 @@ def test_references_take_their_values_from_who_deploys_then_from_env_file(load: 
         assert secret not in repr(loaded) + json.dumps(plan.to_json())
 
 
+@pytest.mark.parametrize(
+    ("env", "shell", "told"),
+    [("", "other", True), ("", "", True), ("", "same", False), ("", None, False), (', env: {URL: "${URL}"}', "other", False)],
+    ids=["another in the shell", "an empty one there", "the same there", "none there", "what the versions are given is the shell's too"],
+)
+def test_a_database_is_the_same_for_the_migrations_and_for_the_versions(tmp_path: Path, env: str, shell: str | None, told: bool) -> None:
+    """What the shell of who deploys said was migrated, and the release promoted onto what env_file said, which was not."""
+    (tmp_path / ".env").write_text("URL=same\n")
+    (file := tmp_path / "bleen.yaml").write_text(SMALL.replace("[cat]", f"[cat], env_file: .env{env}") + 'database: {url: "${URL}"}\n')
+    environ = {} if shell is None else {"URL": shell}
+    if told:
+        with pytest.raises(Faults, match=r"bleen\.yaml:\d+:\d+: URL has one value where bleen runs, and another in env_file, which the versions get"):
+            config.load(file, environ)
+    else:
+        assert config.load(file, environ).values["URL"] == (shell or "same")
+
+
 def test_faults_of_env_file_and_smoke_tests_are_told_in_the_same_go(faults: Callable[..., list[str]]) -> None:
     Path(".env").write_bytes(b"GOOD=1\nnot an assignment of a secret\nQUOTE='s3cret\nPORT=80\n\xff=1\n")
     Path("smoke.yml").write_text('tests: [{name: t, url: /, expct_status: 200, headers: {X: "${UNSET}"}}]')

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +59,7 @@ def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Config:
     used = [*smoke.used(source.at(_ENV), _ENV), *(each for url in _URLS for each in smoke.used(source.at(url), url))]
     if known is not None:
         source.faults.extend(source.fault(way, smoke.unset(name)) for way, name in used if NAME.fullmatch(name) and name not in known)
+        source.faults.extend(_torn(source, variables, environ or {}))
     if source.faults or file is None:
         raise Faults(source.faults)
     tested = (name for _, name in smoke.used(list(tests)) if name not in smoke.GIVEN and not name.startswith("capture."))
@@ -85,6 +86,16 @@ def _variables(source: Source, path: Path) -> dict[str, str]:
     variables, faults = read_variables(beside)
     source.faults.extend(faults)
     return variables
+
+
+def _torn(source: Source, variables: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[Fault]:
+    """A database's url that would be one for the migrations, from the shell of who deploys, and another for the versions, from env_file."""
+    given, url = source.at(_ENV), _URLS[0]
+    for way, name in smoke.used(source.at(url), url):
+        own = variables.get(name)
+        if own is not None and environ.get(name, own) != own and not (isinstance(given, Mapping) and name in given):
+            two = f"{name} has one value where bleen runs, and another in env_file, which the versions get: they would use another database"
+            yield source.fault(way, f"{two} than is migrated; unset it there, or take it out of env_file")
 
 
 def _named(source: Source, path: Path, way: Way) -> Path | None:

@@ -11,6 +11,7 @@ from bleen.config.load import Config
 from bleen.config.source import Fault, Faults
 from bleen.errors import Refused, UserError
 from bleen.host import launch, processes
+from bleen.host.files import user
 from bleen.model import Environment
 from bleen.plan import Plan, Probe, Step, idle_name
 
@@ -163,6 +164,8 @@ def _platform(config: Config, version: str, environment: str) -> dict[str, Any]:
     if not os.path.isdir(directory):
         way = config.source.fault(("platform", "process", "directory"), "")
         raise UserError(f"version {version} is not there: {directory} is no directory; put it there, or correct `directory` ({way.file}:{way.line})")
+    if not process.user and not os.access(directory, os.X_OK):  # as another user it is for that one to say
+        raise UserError(f"version {version} may not be entered by {user(os.geteuid())}, as whom it would run: `chmod a+rx {directory}`, or what lies above it")
     if faults := lacking(config):
         raise Faults(faults)
     _program(config, str(directory), version, environment)

@@ -66,7 +66,7 @@ class Process(Strict):
         default=".", validate_default=True, description="The working directory, relative to this file. {version} is filled in.", examples=["releases/{version}"]
     )
     env: dict[VariableName, Variable] = Field(
-        default={}, description="Variables, beside PORT, PATH and HOME. Templates as in command; ${NAME} is taken from env_file or from whoever deploys."
+        default={}, description="Variables, beside PORT, PATH and HOME. Templates as in command; ${NAME} is taken from whoever deploys, else from env_file."
     )
     env_file: Line | None = Field(default=None, description="A file of NAME=value lines, relative to this file: variables for the service, and for ${NAME}.")
     replicas: OneTo100 = Field(default=1, description="How many copies run in an environment.")
@@ -202,7 +202,10 @@ class Database(Strict):
     """The database that the versions of the service share, and how its schema changes with a release."""
 
     url: DatabaseUrl = Field(
-        description="The server itself, not a pooler, as a role that owns the tables. ${NAME} is taken from env_file or from whoever deploys.",
+        description=(
+            "The server itself, not a pooler, as a role that owns the tables. ${NAME} is taken from env_file or from whoever deploys; where both have it, and"
+            " not the same value, that is refused."
+        ),
         examples=["${DATABASE_URL}"],
     )
     migrations: Directory = Field(

@@ -30,6 +30,8 @@ def run(args: Namespace) -> int:
         raise config.Faults(tests.source.faults)
     if not args.url and any(test["url"].startswith("/") for test in tests.rows):
         raise UserError("some tests have a relative url: say with --url what they are resolved against")
+    if args.url and not args.url.startswith(("http://", "https://")):
+        raise UserError(f"--url {args.url} is no address of a service; it begins with http:// or https://")
     named = {name: values[name] for _, name in used(list(tests.rows)) if name in values}
     verdict = wiring.smoke(tests.rows, args.url, named, given)
     if args.json:
