@@ -1573,7 +1573,15 @@ def test_a_column_whose_default_comes_behind_it_is_filled_in_every_row(users: Ma
 
 
 @pytest.mark.parametrize(
-    "setting", ["sql_select_limit = 3", "completion_type = 1", "completion_type = 2", "tx_read_only = 1", "max_join_size = 1", "sql_mode = 'EMPTY_STRING_IS_NULL'"]
+    "setting",
+    [
+        "sql_select_limit = 3",
+        "completion_type = 1",
+        "completion_type = 2",
+        "tx_read_only = 1",
+        "max_join_size = 1",
+        "sql_mode = 'EMPTY_STRING_IS_NULL'",
+    ],
 )
 def test_what_a_server_gives_its_sessions_is_in_the_way_of_no_expand(users: MariaBase, setting: str) -> None:
     name = setting.partition(" ")[0]
