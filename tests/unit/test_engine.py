@@ -523,7 +523,7 @@ def test_nothing_is_stopped_while_nobody_can_say_whom_the_router_serves(service:
     assert len(service.platform.running()) == 1
 
 
-@pytest.mark.parametrize("does", ["the old one", "what nobody can say", "the old one's addresses"])
+@pytest.mark.parametrize("does", ["the old one", "what nobody can say", "the old one's addresses", "nobody, as no address is known", "nobody, by a weight"])
 def test_the_window_does_not_end_by_itself_nor_by_retire_while_the_router_serves_something_else(service: FakeService, does: str) -> None:
     """From PROMOTING to HOLDING it always works: [...] with drift in the router."""
     service.deploy("1.1", P.HOLDING)
@@ -532,6 +532,8 @@ def test_the_window_does_not_end_by_itself_nor_by_retire_while_the_router_serves
         "the old one": truth._replace(shares={BLUE: 100}),
         "what nobody can say": truth._replace(shares={}, unknown=UNSAID),
         "the old one's addresses": truth._replace(targets={**truth.targets, GREEN: truth.targets[BLUE]}),
+        "nobody, as no address is known": truth._replace(targets={BLUE: truth.targets[BLUE]}),
+        "nobody, by a weight": truth._replace(amiss="the servers of green-2 have a weight of 0"),
     }
     service.router.drift(drifts[does])
     answer = service.ask(Verb.RETIRE)

@@ -222,7 +222,7 @@ def holding(release: Release, world: World) -> Outcome:
         return Done()
     if world.now >= until:
         now, intended = world.router.routing(), world.service.confirmed
-        if now.led != intended.led or now.reaches_beyond(intended):  # where a person may go back, and not one phase later, where nobody may
+        if not now.same_production(intended):  # where a person may go back, and not one phase later, where nobody may
             lost = _since(release, world, "lost")
             if world.now >= lost + DRIFTING:
                 return Halt(f"the router does not send the traffic where it should: {plan.old_words} is not given up; `bleen status` shows the drift")

@@ -417,7 +417,8 @@ class MySQL:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@GLOBAL.sql_mode")
                 modes = [mode for mode in str((cursor.fetchone() or ("",))[0]).split(",") if mode not in _OTHER_SQL | _NO_ZERO]
-                own = "innodb_lock_wait_timeout = 1, sql_select_limit = 18446744073709551615, completion_type = 0, sql_big_selects = 1"  # whatever the server gives its sessions
+                # whatever the server gives its sessions
+                own = "innodb_lock_wait_timeout = 1, sql_select_limit = 18446744073709551615, completion_type = 0, sql_big_selects = 1"
                 cursor.execute(f"SET sql_mode = %s, {own}, wait_timeout = %s", [",".join(modes), _STAYS])
                 cursor.execute("SET SESSION TRANSACTION READ WRITE")
             connection.patiently()
