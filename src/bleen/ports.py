@@ -48,7 +48,7 @@ class Router(Protocol):
 
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         """None once new requests are answered as ``wanted`` says, proven at the data plane; ``elapsed`` seconds have passed since ``route``, for a router that
-        cannot see it, as the TTLs of DNS hide it, and waits a time out.
+        cannot see it, as the TTLs of DNS hide it, and waits a time out. Raises Refused where it lets nobody in before it is started anew.
         """
         ...
 

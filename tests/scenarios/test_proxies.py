@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bleen import wiring
 from bleen.host import files
 from bleen.host.processes import command_line
@@ -205,6 +207,22 @@ def test_a_server_of_haproxy_that_was_taken_out_by_hand_is_brought_back(tmp_path
         assert "taken out of service" in shop.status()["drift"]
         shop.bleen("up", "--apply")
         assert (shop.serves(), shop.status()["drift"]) == ("1.0", None)
+
+
+@pytest.mark.parametrize(("verb", "serves"), [(["rollback"], "1.0"), (["up", "--apply"], "1.1"), (["up", "--apply", "--to", "green"], "1.1")])
+def test_a_listener_of_haproxy_that_was_shut_down_for_good_is_opened_again_by_who_wants_it(tmp_path: Path, verb: list[str], serves: str) -> None:
+    """From PROMOTING to HOLDING it always works: `down` and `up`, which were named, gave everybody the bad version again."""
+    with Shop(tmp_path, "haproxy") as shop:
+        shop.up("1.0", "1.1")
+        ask: Callable[[Sequence[str]], str] = _router(shop)._runtime.ask
+        ask(["shutdown frontend production"])
+        assert "the production listener was shut down by hand, for good" in shop.status()["drift"]
+        shop.bleen("retire", code=2)
+        if "--to" in verb:
+            shop.bleen(*verb, code=2)
+            verb = verb[:2]
+        shop.bleen(*verb)
+        assert (shop.serves(), shop.status()["drift"]) == (serves, None)
 
 
 def test_drift_in_a_bake_is_undone_although_a_deploy_drives_and_the_release_goes_on(either: Shop) -> None:

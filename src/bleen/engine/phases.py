@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bleen.engine.watch import Sight, Watch
-from bleen.errors import Unavailable
+from bleen.errors import Refused, Unavailable
 from bleen.lifecycle import Event, Phase, Release, Service, step
 from bleen.model import Done, Due, Environment, Failed, Halt, Memo, NotYet, Outcome, Result, Routing, Running, Verdict, unseen
 from bleen.plan import duration
@@ -293,7 +293,11 @@ def rolling_back(release: Release, world: World) -> Outcome:
         if left := world.router.prepare(wanted, world.epoch):
             return left
         world.router.route(wanted, world.epoch)
-    return _served(release, world, wanted)
+    try:
+        return _served(release, world, wanted)
+    except Refused as error:  # it lets nobody in as it is; who keeps it running starts it with what it was told
+        world.router.down(world.epoch)
+        return NotYet(f"the router to be started anew, as {error}", 0.05)
 
 
 def undoing(release: Release, world: World) -> Outcome:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from bleen.engine.phases import put_off
 from bleen.engine.tick import Engine
-from bleen.errors import Held, StaleWriter, UserError
+from bleen.errors import Held, Refused, StaleWriter, UserError
 from bleen.lifecycle import Service, drifted
 from bleen.model import Environment, NotYet, Routing, whereabouts
 from bleen.ports import Holder, Journal, Platform, Providers, Router
@@ -80,11 +80,16 @@ def _well(platform: Platform, environment: Environment, what: str) -> None:
 
 
 def _lead(router: Router, service: Service, wanted: Routing) -> None:
-    """Has production led as it is wanted, and sees that."""
+    """Has production led as it is wanted, and sees that. A router that lets nobody in before it is started anew is started anew."""
     began = time.monotonic()
     _finish(lambda: router.prepare(wanted, service.epoch), _SOON)
     router.route(wanted, service.epoch)
-    _finish(lambda: router.served(wanted, time.monotonic() - began), _SOON)
+    try:
+        _finish(lambda: router.served(wanted, time.monotonic() - began), _SOON)
+    except Refused:
+        _finish(lambda: router.down(service.epoch), _SOON)
+        _finish(lambda: router.up(wanted, service.epoch), _SOON)
+        _finish(lambda: router.served(wanted, time.monotonic() - began), _SOON)
 
 
 def close_listener(engine: Engine, name: str, by: Holder) -> None:

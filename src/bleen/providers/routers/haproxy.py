@@ -98,7 +98,7 @@ class HAProxy:
         seen = self._runtime.look()
         shares, trouble = seen.shares_of("production")
         if seen.closed.get("production"):
-            raise Refused("HAProxy's production listener was shut down by hand, for good: `bleen down` and `bleen up` open it again")
+            raise Refused("HAProxy's production listener was shut down by hand, for good: `bleen up --apply` starts it anew")
         if "production" in seen.closed:
             return NotYet("HAProxy to listen again: its production listener was closed by hand")
         if trouble or shares != wanted.led:
