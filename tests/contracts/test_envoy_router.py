@@ -10,7 +10,7 @@ from bleen.model import Environment, Routing
 from bleen.plan import Probe
 from bleen.ports import Router
 from bleen.providers.routers import certificate as certificates
-from bleen.providers.routers import envoy
+from bleen.providers.routers import envoy, envoy_config
 from bleen.providers.routers.certificate import Certificate
 from bleen.providers.routers.envoy import Envoy
 from bleen.testing.load import Client, Load
@@ -199,3 +199,23 @@ class TestEnvoy(ProxyContract):
         monkeypatch.setattr(certificates, "JUDGED", 0.0)
         with pytest.raises(Refused, match="short of memory"):
             certificate.check()
+
+
+@pytest.mark.parametrize(
+    ("routes", "said"),
+    [
+        (
+            [{"match": {"prefix": "/beta"}, "route": {"cluster": "green-2"}}, {"match": {"prefix": "/"}, "route": {"cluster": "blue-1"}}],
+            "routes for some hosts",
+        ),
+        ([{"match": {"prefix": "/"}, "route": {"cluster": "page"}}], "a route to page, which is no environment"),
+        ([{"match": {"prefix": "/"}, "direct_response": {"status": 418}}], "every request is answered 418"),
+        ([{"match": {"prefix": "/"}, "redirect": {}}], "routes that are not ours"),
+        ([], "routes that are not ours"),
+    ],
+    ids=["two", "a foreign cluster", "an answer", "neither", "none"],
+)
+def test_a_route_that_somebody_wrote_is_told_in_words(routes: list[dict[str, object]], said: str) -> None:
+    """ "No traceback reaches a user", nor what Python calls it."""
+    shares, trouble = envoy_config.shares_of({"virtual_hosts": [{"domains": ["*"], "routes": routes}]})
+    assert (shares, trouble[0].startswith(said)) == ({}, True)

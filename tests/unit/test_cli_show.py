@@ -10,13 +10,13 @@ from bleen.cli import main
 from bleen.cli.access import Access
 from bleen.cli.addresses import changes
 from bleen.cli.migrating import unfinished
-from bleen.cli.picture import lines
+from bleen.cli.picture import apart, lines
 from bleen.cli.show import Lines, Waiting, event_line, evidence_lines, span
 from bleen.cli.verbs import deploy
 from bleen.database.ledger import Entry, State
 from bleen.host import clock
 from bleen.lifecycle import Event, Phase, Release, ReleaseId
-from bleen.model import Environment, Result, Verdict
+from bleen.model import Environment, Result, Routing, Target, Verdict
 from bleen.plan import Plan, Probe, Step, duration
 from bleen.testing.service import FakeService
 
@@ -125,6 +125,16 @@ def test_a_release_that_takes_long_is_not_silent_in_a_log_and_does_not_chatter(m
         if out := capsys.readouterr().out:
             said.append((second, out.partition("EXPANDING")[2].strip()))
     assert said == [(at, f"waits for the backfill: {min(at, 30)} of 30 rows") for at in (10, 20, 30, 90, 150)]
+
+
+def test_drift_of_nothing_but_addresses_names_them() -> None:
+    """It read "the router says 100 % to green-2, we last confirmed 100 % to green-2"."""
+    here, there, green = Target("127.0.0.1", 1), Target("127.0.0.1", 2), Environment("green", 2)
+    confirmed = Routing({green: 100}, None, {green: (here, there)})
+    assert apart(confirmed._replace(targets={green: (there,)}), confirmed) == "100 % to green-2 at 127.0.0.1:2"
+    assert apart(confirmed, confirmed._replace(targets={})) == "100 % to green-2 at 127.0.0.1:1, 127.0.0.1:2"
+    assert apart(confirmed._replace(targets={}), confirmed) == "100 % to green-2 at no address"
+    assert apart(confirmed._replace(shares={}), confirmed) == "nothing is served"
 
 
 def test_a_change_of_the_routers_settings_is_told_in_words() -> None:

@@ -102,7 +102,7 @@ def unserved(access: Access, release: Release) -> str:
     routing, trouble = _routing(providers)
     if routing is not None:
         if drifted(service, release, routing):
-            return f"the router does something else ({words(routing)}): `bleen up --apply` undoes it"
+            return f"the router does something else ({apart(routing, service.confirmed)}): `bleen up --apply` undoes it"
         look = _look(providers, service.active) if service.active else None
         if look is None or (isinstance(look, Health) and look.ready):
             return ""
@@ -195,7 +195,7 @@ def _drift(service: Service, newest: Release | None, routing: Routing | None, tr
     if routing is None:
         return None if not service.up else f"the router does not answer: {trouble}"
     if drifted(service, newest, routing):
-        return f"the router says {words(routing)}, we last confirmed {words(service.confirmed)}"
+        return f"the router says {apart(routing, service.confirmed)}, we last confirmed {apart(service.confirmed, routing)}"
     return None
 
 
@@ -208,6 +208,14 @@ def words(routing: Routing) -> str:
     """What a router does with production traffic, for people."""
     preview = [f"the preview to {routing.preview}, which serves"] if routing.preview in routing.serving else []
     return routing.strange or ", ".join(preview + [f"{share} % to {e}" for e, share in routing.shares.items() if share]) or "nothing is served"
+
+
+def apart(routing: Routing, other: Routing) -> str:
+    """The same, with the addresses where another routing has the same words for it."""
+    if words(routing) != words(other):
+        return words(routing)
+    where = [f"{share} % to {e} at {', '.join(map(str, sorted(routing.targets.get(e, ())))) or 'no address'}" for e, share in routing.led.items()]
+    return " and ".join(where) or words(routing)
 
 
 def _shares(routing: Routing | None) -> dict[str, int]:

@@ -190,7 +190,7 @@ def _active(access: Access) -> config.Active | None:
     except Unavailable as error:
         raise UserError(f"the router of {access.name} does not answer: {error}") from None
     if drifted(service, newest, routing):
-        raise UserError(f"the router does what bleen neither did nor intends ({picture.words(routing)}); `bleen up --apply` undoes it")
+        raise UserError(f"the router does what bleen neither did nor intends ({picture.apart(routing, service.confirmed)}); `bleen up --apply` undoes it")
     environment = service.active
     if environment is None:
         return None

@@ -146,14 +146,14 @@ def _drift(access: Access) -> str:
     """What the router does that we neither did nor intend, in words; empty if there is none. Raises Unavailable if it does not answer."""
     newest, service = access.journal.latest(access.name), access.service
     routing = access.providers(newest).router.routing()
-    return picture.words(routing) if drifted(service, newest, routing) else ""
+    return picture.apart(routing, service.confirmed) if drifted(service, newest, routing) else ""
 
 
 def _put_back(args: Namespace, access: Access) -> None:
     def told(now: Routing, wanted: Routing) -> None:
         if not args.json:
             way = "is led" if args.to else "goes back"
-            print(f"the router does what bleen neither did nor intends ({picture.words(now)}): it {way} to {picture.words(wanted)}", flush=True)
+            print(f"the router does what bleen neither did nor intends ({picture.apart(now, wanted)}): it {way} to {picture.apart(wanted, now)}", flush=True)
 
     if args.to:
         righting.lead_to(access.engine(), access.name, holder(__version__), args.to, told, args.force)

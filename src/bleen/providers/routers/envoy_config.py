@@ -6,6 +6,7 @@ The bootstrap is static: listeners, limits, the admin socket. What a release cha
 """
 
 import json
+import re
 import socket
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -340,22 +341,27 @@ def targets_of(cluster: Config) -> tuple[Target, ...]:
     return tuple(found)
 
 
+_NAME = re.compile(r".+-[0-9]+")
+"""An environment's, as a cluster is called."""
+
+
 def shares_of(config: Config | None) -> tuple[dict[Environment, int], list[str]]:
     """What routes do with traffic, and what of it cannot be said as shares."""
     if config is None:
         return {}, ["no routes"]
     try:
-        (host,) = config["virtual_hosts"]
-        (route,) = host["routes"]
-        if host["domains"] != ["*"] or route["match"] != {"prefix": "/"}:
+        host = config["virtual_hosts"][0]
+        route = host["routes"][0]
+        if len(config["virtual_hosts"]) + len(host["routes"]) > 2 or host["domains"] != ["*"] or route["match"] != {"prefix": "/"}:
             return {}, ["routes for some hosts or paths only"]
         if "direct_response" in route:
             status = route["direct_response"]["status"]
             return {}, [] if status == 503 else [f"every request is answered {status}"]
         to = route["route"]
-        if "cluster" in to:
-            return {Environment.parse(to["cluster"]): 100}, []
-        shares = {Environment.parse(c["name"]): int(c["weight"]) for c in to["weighted_clusters"]["clusters"]}
+        parts = {to["cluster"]: 100} if "cluster" in to else {c["name"]: int(c["weight"]) for c in to["weighted_clusters"]["clusters"]}
+        if strangers := [name for name in parts if not _NAME.fullmatch(name)]:
+            return {}, [f"a route to {' and '.join(strangers)}, which is no environment"]
+        shares = {Environment.parse(name): share for name, share in parts.items()}
         return shares, [] if sum(shares.values()) == 100 else [f"shares that add up to {sum(shares.values())}"]
     except (ValueError, LookupError, TypeError) as error:
         return {}, [f"routes that are not ours ({type(error).__name__}: {error})"]
