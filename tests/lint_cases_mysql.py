@@ -555,7 +555,8 @@ GOOD: list[tuple[str, str]] = [
     ),
     ("both", "SHOW CREATE TABLE users;\nDESCRIBE users;\nEXPLAIN FORMAT=JSON SELECT VERSION(), SUM(id) FROM users"),
     ("both", "DESC users 'a%';\nDESCRIBE users a;\nEXPLAIN DELETE FROM users;\nEXPLAIN FORMAT=JSON UPDATE users, b SET a = 1;\nEXPLAIN EXTENDED SELECT 1"),
-    ("both", "EXPLAIN INSERT INTO users (id) SELECT id FROM b;\nEXPLAIN ANALYZE SELECT id FROM users"),
+    ("both", "EXPLAIN INSERT INTO users (id) SELECT id FROM b"),
+    ("both", "EXPLAIN ANALYZE SELECT id FROM users"),
     ("both", "INSERT INTO users (id) SELECT 5 UNION ALL SELECT 6 FROM DUAL"),
     (
         "both",
