@@ -118,7 +118,7 @@ def test_the_owner_of_a_port_is_found_and_only_of_that_port() -> None:
         port = server.getsockname()[1]
         assert processes.owner(f"127.0.0.1:{port}") == os.getpid()
         [(inode, found)] = processes.listening(port).items()
-        assert found == ("0100007F", os.geteuid())
+        assert found == ("0100007F", os.geteuid(), 0)
         assert set(processes.descriptors(os.getpid(), {inode})) == {inode}
     assert processes.listening(port) == {}
     assert processes.owner(f"127.0.0.1:{port}") is None
@@ -132,14 +132,23 @@ def test_a_connection_is_no_listening_socket() -> None:
 
 @pytest.mark.parametrize(("host", "mapped"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::ffff:127.0.0.1", "127.0.0.1")])
 def test_the_end_of_a_connection_is_found_by_its_address_and_both_ways_of_looking_agree(host: str, mapped: str) -> None:
-    listening = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    own_port = (host, 0)  # one that is bound is nobody else's, while two connections to different places may begin at one
-    with listening, socket.create_connection((host, listening.getsockname()[1]), source_address=own_port) as client:
-        port, own = client.getsockname()[1], processes.socket_at(f"/proc/self/fd/{client.fileno()}")
-        assert set(processes.connected(mapped, port)) == {own}
+    families = [
+        (socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True), socket.AF_INET6 if ":" in host else socket.AF_INET) for _ in "ab"
+    ]
+    with ExitStack() as held:
+        ends, port = dict[int, str](), 0
+        for listening, family in families:  # two connections to different places begin at one port
+            held.enter_context(listening)
+            client = held.enter_context(socket.socket(family))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            client.bind((host, port))
+            client.connect((host, to := listening.getsockname()[1]))
+            port, ends[to] = client.getsockname()[1], processes.socket_at(f"/proc/self/fd/{client.fileno()}")
+        for to, own in ends.items():
+            assert set(processes.connected(mapped, port, to)) == {own}
+            assert processes.connected("127.0.0.9", port, to) == {}
+            assert processes.holders({own}) == {own: [os.getpid()]}
         assert processes.sockets_by_diag(port, 1) == processes.sockets_by_table(port, 1)
-        assert processes.connected("127.0.0.9", port) == {}
-        assert processes.holders({own}) == {own: [os.getpid()]}
 
 
 def test_sockets_of_both_families_are_seen_and_both_ways_of_looking_agree() -> None:

@@ -31,6 +31,8 @@ class Socket(NamedTuple):
     """The local one, as /proc/net/tcp writes it."""
     uid: int
     """Whose it is: told also of a socket whose process we may not look into."""
+    peer: int
+    """The port at its other end; 0 where it listens."""
 
 
 class Process(NamedTuple):
@@ -151,10 +153,12 @@ def listening(port: int) -> dict[str, Socket]:
     return _sockets(port, _LISTEN)
 
 
-def connected(address: str, port: int) -> dict[str, Socket]:
-    """The sockets of this host that are connected from an address of it ("127.0.0.1", "::1") and a port, by inode."""
+def connected(address: str, port: int, to: int) -> dict[str, Socket]:
+    """The sockets of this host that are connected from an address of it ("127.0.0.1", "::1") and a port to another port, by inode. One to somewhere else may
+    have the same address and port at this end (RFC 9293 section 3.3.1: a connection is both ends).
+    """
     own = taking(address)
-    return {inode: each for inode, each in _sockets(port, _ESTABLISHED).items() if each.address in own}
+    return {inode: each for inode, each in _sockets(port, _ESTABLISHED).items() if each.address in own and each.peer == to}
 
 
 def listening_at(address: str) -> dict[str, Socket]:
@@ -199,9 +203,10 @@ def sockets_by_diag(port: int, state: int = _LISTEN) -> dict[str, Socket]:
         for family in (socket.AF_INET, socket.AF_INET6):
             wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 1 << state) + struct.pack("!H46x", port)
             for message in _answers(kernel, wanted):  # struct inet_diag_msg
+                peer = struct.unpack_from("!H", message, 22)[0]
                 words = struct.unpack_from("=4I" if message[16] == _INET6 else "=I", message, 24)
                 uid, inode = struct.unpack_from("=2I", message, 80)
-                found[str(inode)] = Socket("".join(f"{word:08X}" for word in words), uid)
+                found[str(inode)] = Socket("".join(f"{word:08X}" for word in words), uid, peer)
     return found
 
 
@@ -238,7 +243,7 @@ def sockets_by_table(port: int, state: int = _LISTEN) -> dict[str, Socket]:
         for row in rows:
             address, _, at = row[1].rpartition(":")
             if row[3] == said and int(at, 16) == port:
-                found[row[9]] = Socket(address, int(row[7]))
+                found[row[9]] = Socket(address, int(row[7]), int(row[2].rpartition(":")[2], 16))
     return found
 
 

@@ -408,9 +408,10 @@ class Postgres:
         """Of the sessions of other roles a role sees little without pg_read_all_stats, ``backend_type`` not either; a process of the server has no role."""
         found = self._seen()
         ends = [peers.End(pid, client, port) for port, pid, name, _, client, _ in found if name.startswith("bleen:")]
-        if any(end.port > 0 for end in ends) and not self._straight():
+        to = int(self.rows("SELECT current_setting('port')")[0][0]) if any(end.port > 0 for end in ends) else 0
+        if to and not self._straight(to):
             ends = [end for end in ends if end.port < 0]
-        strangers = {end.pid: who for end, who in zip(ends, peers.strangers(ends), strict=True)}
+        strangers = {end.pid: who for end, who in zip(ends, peers.strangers(ends, to), strict=True)}
         lost = {pid for pid, who in strangers.items() if who == peers.NOWHERE}
         for _ in range(_PARTING):
             if not lost:
@@ -427,9 +428,9 @@ class Postgres:
             " AND pid <> pg_backend_pid() ORDER BY pid"
         )
 
-    def _straight(self) -> bool:
+    def _straight(self, to: int) -> bool:
         client, port = self.rows("SELECT coalesce(host(inet_client_addr()), ''), coalesce(inet_client_port(), -1)")[0]
-        return peers.straight(self._connection.pgconn.socket, client, port)
+        return peers.straight(self._connection.pgconn.socket, client, port, to)
 
     def _opened(self) -> "psycopg.Connection[tuple[Any, ...]]":
         alive: dict[str, Any] = {name: value for name, value in _ALIVE.items() if f"{name}=" not in self._url}
