@@ -14,6 +14,7 @@ from bleen.database.ledger import State
 from bleen.database.migration import Migration, parse
 from bleen.database.operations import template
 from bleen.database.schema import Schema
+from bleen.errors import Refused
 from databases import Base
 from dialects import DIALECTS, urls
 from mariadb import MariaBase
@@ -318,12 +319,21 @@ def test_a_backfill_of_an_earlier_migration_or_from_another_table_is_followed_un
     [
         ("whole = first WHERE whole IS NULL", ["first = 'New' WHERE id = 1"], 0, 1),
         ("whole = first WHERE acc.whole IS NULL AND acc.first <> ''", ["first = '' WHERE id = 1", "whole = NULL WHERE id = 2"], 1, 1),
+        ("whole = first WHERE id IN (SELECT a.id FROM acc a WHERE a.whole IS NULL)", ["first = 'New' WHERE id = 1"], 0, 1),
         ("whole = first WHERE first IS NOT NULL", ["first = NULL WHERE id = 1", "whole = NULL, first = NULL WHERE id = 2"], 0, 1),
         ("vip = 1 WHERE status = 2 AND vip = 0", ["status = 0 WHERE id = 2", "status = 2 WHERE id = 1"], 1, 1),
         ("whole = first WHERE id < 3", ["first = 'New' WHERE id = 3", "first = 'New' WHERE id = 2"], 0, 1),
         ("vip = 1 WHERE status = 2", ["whole = 'Whoever' WHERE id = 1"], 0, 0),
     ],
-    ids=["that are empty", "empty or not wanted any more", "wanted no more", "of what it sets and of what goes", "that it leaves out", "another column"],
+    ids=[
+        "that are empty",
+        "empty or not wanted any more",
+        "that are empty, by a query",
+        "wanted no more",
+        "of what it sets and of what goes",
+        "that it leaves out",
+        "another column",
+    ],
 )
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_what_a_backfill_does_not_look_for_once_it_has_filled_it_is_followed_all_the_same(
@@ -395,6 +405,53 @@ def test_pairs_of_two_tables_that_are_pending_at_once_are_in_nobody_s_way(reques
         for migration in release:
             schema.contract(migration.name)
         assert [[*server.columns(table)] for table in ("acc", "bill")] == [["id", "sort"]] * 2
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_a_contracted_migration_has_filled_is_followed_until_what_it_reads_goes(request: pytest.FixtureRequest, dialect: str) -> None:
+    """'0 rows lost': its own contract took something else, and another one takes what its backfill read."""
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, name varchar(9), odd varchar(9), admin int)")
+        server.rows("INSERT INTO acc (id, name, admin) VALUES (1, 'Ann', 1), (2, 'Bob', 0)")
+        adds, drops = "ALTER TABLE acc ADD COLUMN {} varchar(9);", "ALTER TABLE acc DROP COLUMN {};"
+        full = parse("1_whole", {"expand.sql": adds.format("whole"), "backfill.sql": "UPDATE acc SET whole = name;", "contract.sql": drops.format("odd")}, "")
+        role = {"expand.sql": adds.format("role"), "backfill.sql": "UPDATE acc SET role = 'admin' WHERE admin = 1;", "contract.sql": "SELECT 1;"}
+        rest = {"backfill.sql": "UPDATE acc SET role = 'user' WHERE admin = 0;", "contract.sql": drops.format("admin")}
+        release = [full, parse("2_role", role, ""), parse("3_rest", rest, ""), parse("4_name", {"contract.sql": drops.format("name")}, "")]
+        schema = Schema(server)
+        schema.expand(release, "shop", 2, {}, {})
+        for name in ("1_whole", "2_role"):
+            schema.contract(name)
+        server.rows("INSERT INTO acc (id, name, admin) VALUES (3, 'late', 1)")
+        said = {each.migration: [o.why.partition(",")[0] for o in each.obstacles if "acc" in o.why] for each in schema.pending(Around("shop", ()))}
+        assert said == {
+            "3_rest": ["1 rows of acc have nothing in role of what admin says"],
+            "4_name": ["1 rows of acc have nothing in whole of what name says"],
+        }
+        assert any("takes name away, by which the backfill makes whole of acc" in each for each in Foresight(schema).losing(release[3]))
+        schema.backfill("1_whole")
+        schema.backfill("2_role")
+        assert schema.pending(Around("shop", ()))[0].obstacles == ()
+        assert server.rows("SELECT whole, role FROM acc ORDER BY id") == [("Ann", "admin"), ("Bob", "user"), ("late", "admin")]
+        schema.contract("3_rest")
+        with pytest.raises(Refused, match="admin"):
+            schema.backfill("3_rest")
+
+
+def test_a_table_of_another_schema_may_have_the_name_of_the_one_that_is_filled(base: Base) -> None:
+    with closing(connect(base.url)) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY)")
+        server.rows("CREATE SCHEMA old; CREATE TABLE old.acc (id int PRIMARY KEY, mail text)")
+        server.rows("INSERT INTO acc VALUES (1)")
+        server.rows("INSERT INTO old.acc VALUES (1, 'a')")
+        made = "UPDATE acc SET mail = (SELECT o.mail FROM old.acc o WHERE o.id = acc.id);"
+        files = {"expand.sql": "ALTER TABLE acc ADD COLUMN mail text;", "backfill.sql": made, "contract.sql": "DROP TABLE old.acc;"}
+        schema = Schema(server)
+        schema.expand([parse("1_mail", files, "")], "shop", 2, {}, {})
+        assert [each.obstacles for each in schema.pending(Around("shop", ()))] == [()]
+        server.rows("UPDATE old.acc SET mail = 'late'")
+        ((obstacle,),) = [each.obstacles for each in schema.pending(Around("shop", ()))]
+        assert obstacle.why.startswith("1 rows of acc have something else in mail than acc says")
 
 
 def test_a_column_that_knows_no_equal_is_compared_by_its_bytes(base: Base) -> None:

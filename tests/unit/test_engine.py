@@ -539,7 +539,7 @@ def test_the_window_does_not_end_by_itself_nor_by_retire_while_the_router_serves
     answer = service.ask(Verb.RETIRE)
     assert (answer.obeyed, "nothing was changed; `bleen up --apply` leads it back to 1.1, `bleen rollback` to 1.0" in answer.text) == (False, True)
     service.clock.advance(service.release.plan.window)
-    assert service.drive().halted == "the router does not send the traffic where it should: 1.0 is not given up; `bleen status` shows the drift"
+    assert service.drive().halted == "the router does not do what it should: 1.0 is not given up; `bleen status` shows the drift"
     assert service.release.phase is P.HOLDING
     service.ask(Verb.ROLLBACK)
     assert service.drive().phase is P.ROLLED_BACK

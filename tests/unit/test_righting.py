@@ -156,8 +156,6 @@ def test_a_person_says_who_serves_where_nobody_else_can_and_what_was_confirmed_i
     assert (halted.router.truth().shares, halted.router.truth().unknown) == ({BLUE: 100}, "")
     assert [now for now, _ in halted.told] == [drift]
     assert halted.service.active == BLUE
-    halted.claim(seize=True)
-    assert halted.ask(Verb.CLOSE).obeyed
     assert (halted.release.phase, halted.service.confirmed.shares) == (Phase.CLOSED, {BLUE: 100})
 
 
@@ -186,6 +184,17 @@ def test_where_nothing_is_well_a_person_says_that_it_is_better_than_what_is(serv
     else:
         righting.put_back(service.engine, NAME, ME, lambda *_: None, force=True)
     assert service.router.truth().led == service.service.confirmed.led == {GREEN: 100}
+
+
+def test_a_rollback_is_preferred_where_it_does_the_same(service: Service) -> None:
+    """`resume` of a release that goes on to hold green, while blue was confirmed, gave up what serves."""
+    service.router.drift(service.router.truth()._replace(shares={BLUE: 100}))
+    service.clock.advance(service.release.plan.window)
+    assert service.drive().halted
+    with pytest.raises(UserError, match=r"`bleen rollback` goes back to 1\.0"):
+        lead_to(service, "blue")
+    lead_to(service, "green")
+    assert (service.release.phase, service.router.truth().shares) == (Phase.CLOSED, {GREEN: 100})
 
 
 def test_traffic_is_moved_by_releases_alone_where_nothing_is_amiss_or_one_is_under_way(service: Service) -> None:

@@ -1,5 +1,6 @@
 """The parts of a migration as its server reads them: statements, what belongs together of them, and how rows are filled."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from bleen.database import reverting
@@ -8,6 +9,11 @@ from bleen.database.server import Server
 from bleen.database.statements import Place, Statement, Unreadable, bare
 from bleen.database.things import called, taken_among
 from bleen.errors import Refused
+
+_WORD = re.compile(r"\w+")
+
+_HELD = ("TABLE", "COLUMN")
+"""What values are in."""
 
 _QUOTES = str.maketrans("", "", '"`')
 
@@ -57,12 +63,22 @@ def unkept(server: Server, filling: Migration, migration: Migration) -> tuple[Ba
     if (filled := unpaired(server, filling, migration.pairs)) is None:
         return None
     said = "\n".join([*filled.set.values(), filled.where])
+    if {*_WORD.findall(said.lower())}.isdisjoint(_WORD.findall(migration.sql("contract").lower())):
+        return None  # the server need not be asked
     gone = dropped(server, migration, filled.table, [name for name in server.columns(filled.table) if speaks_of(said, name)])
     for statement in statements(server, migration, "contract") if gone or "SELECT" in said.upper() else ():
         for thing in sorted(taken_among(statement.text, server.dialect)):
-            elsewhere = thing.kind in ("TABLE", "COLUMN") and bare_name(filled.table) not in thing.names
-            gone += [thing.names[-1]] if elsewhere and all(speaks_of(said, name) for name in thing.names) else []
+            its_own = bare_name(filled.table) in thing.names and _takes(server, statement, filled.table)
+            gone += [thing.names[-1]] if thing.kind in _HELD and not its_own and all(speaks_of(said, name) for name in thing.names) else []
     return (filled, gone) if gone else None
+
+
+def _takes(server: Server, statement: Statement, table: str) -> bool:
+    """Whether a statement drops a column of this very table, or all of it: one in another schema may have the same name."""
+    try:
+        return any(server.drops(statement, Pair(table, (name,), (), {}, {})) for name in server.columns(table))
+    except Refused:
+        return False
 
 
 def unpaired(server: Server, migration: Migration, more: Sequence[Pair] = ()) -> Backfill | None:

@@ -74,7 +74,7 @@ class Reading:
     def _behind(self, entry: Entry) -> list[Obstacle]:
         """Rows that the old version may have written behind the backfill of columns that no pair keeps in step: what they say goes with the old ones."""
         found = []
-        fillings = [] if self._retracing.unshared(entry) else [entry.migration, *self.beside(entry.name)]
+        fillings = [] if self._retracing.unshared(entry) else [entry.migration, *self.fillings(entry.name)]
         for filling in fillings:
             unkept = parts.unkept(self.server, filling, entry.migration)
             if not unkept or not (fill := parts.there(self.server, unkept[0])):
@@ -168,6 +168,10 @@ class Reading:
         way = f"`bleen migrate contract {name}` ends that; the way on is a new migration"
         why = "set aside: not all of it is kept in step" if aside else "contracted, and part of the old shape is gone, or may be"
         return f"{name} is half {why}: {way}"
+
+    def fillings(self, name: str) -> list[Migration]:
+        """The other migrations whose backfills may have filled what is there: those that are contracted by now have, too."""
+        return [entry.migration for entry in self.ledger.entries() if entry.name != name and entry.state is not State.REVERTING]
 
     def beside(self, name: str) -> list[Migration]:
         """The other migrations whose pairs are kept in step, or come back to that: a contract that has taken nothing away may yet be put back."""

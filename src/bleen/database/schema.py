@@ -97,6 +97,10 @@ class Schema(Reading):
             fill = parts.fill(self.server, entry.migration)
             if fill is None:
                 return False
+            if entry.state is State.CONTRACTED and (fill := parts.unpaired(self.server, entry.migration)) and parts.there(self.server, fill) == fill:
+                self.ledger.note(self.ledger.unmark(name, "backfill", 1))  # what another contract is yet to take away may say something
+                self._go_over(entry.migration._replace(pairs=()), fill, late=True)
+                return True
             if entry.state is not State.EXPANDED:
                 raise Refused(f"{name} is {entry.state}: there is nothing to fill")
             self._pairs.refuse_torn(entry.migration)

@@ -225,8 +225,8 @@ def holding(release: Release, world: World) -> Outcome:
         if not now.same_production(intended):  # where a person may go back, and not one phase later, where nobody may
             lost = _since(release, world, "lost")
             if world.now >= lost + DRIFTING:
-                return Halt(f"the router does not send the traffic where it should: {plan.old_words} is not given up; `bleen status` shows the drift")
-            why = f"the router to send the traffic where it should, before {plan.old_version} is given up; `bleen status` shows the drift"
+                return Halt(f"the router does not do what it should: {plan.old_words} is not given up; `bleen status` shows the drift")
+            why = f"the router to do what it should, before {plan.old_version} is given up; `bleen status` shows the drift"
             return NotYet(why, plan.probe.interval, lost + DRIFTING, {"lost": lost})
         sight = world.sight(release, release.environment)
         if sight.health and sight.health.ready and not sight.trouble:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from bleen.engine.phases import put_off
 from bleen.engine.tick import Engine
 from bleen.errors import Held, Refused, StaleWriter, UserError
-from bleen.lifecycle import Service, drifted
+from bleen.lifecycle import REVERSIBLE, Service, Verb, drifted
 from bleen.model import Environment, NotYet, Routing, whereabouts
 from bleen.ports import Holder, Journal, Platform, Providers, Router
 
@@ -42,10 +42,11 @@ def put_back(engine: Engine, name: str, by: Holder, told: Callable[[Routing, Rou
 
 
 def lead_to(engine: Engine, name: str, by: Holder, called: str, told: Callable[[Routing, Routing], None], force: bool = False) -> None:
-    """Ends drift in favour of an environment, ``called`` blue or green, whatever was confirmed: all production goes there, and that is the truth from then on.
+    """Ends drift in favour of an environment, ``called`` blue or green, whatever was confirmed: all production goes there, and that is the truth from then on,
+    with which a release that is halted is closed.
 
     For when what was confirmed is ill, and nobody but a person can say who serves instead. Raises UserError, with nothing changed, if there is no drift, if a
-    release is under way, and for an environment that does not run or, unless by ``force``, is not well.
+    release is under way, or a rollback does the same, and for an environment that does not run or, unless by ``force``, is not well.
     """
     service = take_over(engine.journal, name, by)
     newest, confirmed = engine.journal.latest(name), service.confirmed
@@ -58,12 +59,20 @@ def lead_to(engine: Engine, name: str, by: Holder, called: str, told: Callable[[
     environment = next((each for each in running if called in (each.name, str(each))), None)
     if environment is None:
         raise UserError(f"no {called} runs: {', '.join(map(str, running)) or 'nothing'} does; nothing was changed")
+    if newest.halted and newest.phase in REVERSIBLE and environment == newest.plan.old:
+        raise UserError(f"`bleen rollback` goes back to {newest.plan.old_words}, and ends release {newest.id.number} with it; nothing was changed")
     if not force:
         _well(platform, environment, "the traffic")
     wanted = Routing({environment: 100}, None if now.preview == environment else now.preview, {**confirmed.targets, **running})
     told(now, wanted)
     _lead(router, service, wanted)
     engine.journal.commit(newest, newest, None, service._replace(confirmed=wanted._replace(preview=None)))
+    if newest.halted:
+        asked = engine.journal.ask(newest.id, Verb.CLOSE, by.host)
+        while (answer := engine.journal.answer(asked)) is None:
+            engine.advance(engine.journal.service(name), newest.id)
+        if not answer.obeyed:
+            raise UserError(f"{environment} has all the traffic; release {newest.id.number} is not closed: {answer.text}")
 
 
 def _well(platform: Platform, environment: Environment, what: str) -> None:

@@ -119,7 +119,7 @@ class Engine:
             if routing.may_serve(release.plan.old, runs.targets if runs else ()):
                 return f"{leads_to(routing, release.plan.old, release.plan.old_words)}: nothing was changed; {ways}"
             if not routing.same_production(service.confirmed):
-                return f"the router does not send the traffic where it should ({routing.strange or 'by its addresses'}): nothing was changed; {ways}"
+                return f"the router does not do what it should ({routing.strange or 'by its addresses'}): nothing was changed; {ways}"
         new, old = (self.watch.look(platform, e, probe, now, ask.at) for e in (release.environment, release.plan.old))
         if now < ask.at + _LOOKS and not all(s.trouble or s.at >= ask.at for s in (new, old)):
             return None

@@ -37,6 +37,9 @@ CAUTION = 0.5
 _NO_COLUMN = re.compile(r"""column "?([^"]+?)"? does not exist|Unknown column '([^']+)'|no such column: (\S+)""")
 """In the words of PostgreSQL, of MySQL and of SQLite."""
 
+_ELSEWHERE = re.compile(r"""\bselect\b|[\w"`\]]\s*\.\s*[\w"`\[]+\s*\.""", re.IGNORECASE)
+"""What asks of other rows, or names the table by more than one word: it cannot be asked as it was before the backfill, and leaves no written row out."""
+
 _KEY_COMES = ("UNIQUE", "PRIMARY", "SECURITY")
 """Words of an expand that may make the key along which its backfill goes, or take back what hides rows from it."""
 
@@ -265,7 +268,7 @@ def behind(server: Server, migration: Migration, backfill: Backfill, gone: Colle
     fits, rest = f"({where}\n) IS TRUE" if where else "1 = 1", "1 = 0"
     empty = rows.number(f"{unwritten} AND NOT {made} AND {fits}")
     if any(speaks_of(where, name) for name in backfill.set):
-        fits = f"({rows.as_added(where)}) IS TRUE"
+        fits = "1 = 1" if _ELSEWHERE.search(where) else f"({rows.as_added(where)}) IS TRUE"
     if any(speaks_of(where, name) for name in gone):
         rest = made if shared else "1 = 1"
     return empty, rows.number(f"NOT {unwritten} AND CASE WHEN {fits} THEN NOT {made} ELSE {rest} END")

@@ -102,7 +102,7 @@ def emptying(it: Prospect) -> Iterator[str]:
 
 def behind(it: Prospect) -> Iterator[str]:
     """What one version writes and the other does not see, where a backfill makes new columns of old ones and no pair follows."""
-    for filling in (it.migration, *it.beside):
+    for filling in it.fillings:
         if not (found := parts.unkept(it.server, filling, it.migration)):
             continue
         fill, gone = found

@@ -36,6 +36,11 @@ class Prospect:
         return None if any(m.command.expand for m in self.made) else "\n".join(parts.said(self.server, m, "expand") for m in self.made)
 
     @cached_property
+    def fillings(self) -> list[Migration]:
+        """All whose backfills may have filled what is there, or will; its own first."""
+        return list({m.name: m for m in (self.migration, *self._schema.fillings(self.migration.name), *self.before)}.values())
+
+    @cached_property
     def beside(self) -> list[Migration]:
         """The other migrations that are expanded, or about to be."""
         return list({m.name: m for m in (*self._schema.beside(self.migration.name), *self.before)}.values())

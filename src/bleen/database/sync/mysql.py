@@ -119,9 +119,8 @@ class Sync(_Fields, sync.Sync):
         ]
 
     def rewrite(self) -> list[str]:
-        """Those that say what they should stay as they are, whoever's they are."""
-        made_by = next((each.definer for each in self.ours()), self.role)
-        return self._replace(role=made_by).install(self.returning)
+        """Those of another role stay as they are, as they would be ours afterwards: at worst they do not know a writer, and go by what changed."""
+        return self.install(self.returning) if all(each.definer == self.role for each in self.ours()) else []
 
     def remove(self, leaves: Side = "old") -> list[str]:
         """Without its trigger, an INSERT that does not give a column which is NOT NULL and has no default would fail. So first another trigger gives it a
