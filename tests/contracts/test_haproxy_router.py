@@ -86,7 +86,7 @@ class TestHAProxy(ProxyContract):
         assert live.get()[1] == "green"
         self.say(live, "shutdown frontend production")
         live.router.route(fleet.routing({BLUE: 100}), 1)
-        with pytest.raises(Refused, match="`bleen down` and `bleen up` open it again"):
+        with pytest.raises(Refused, match="`bleen up --apply` starts it anew"):
             live.router.served(fleet.routing({BLUE: 100}), 0.0)
 
     @pytest.mark.parametrize("way", ["berth8:100:none", "berth99:100:none", "x", "berth1:100"])

@@ -161,7 +161,7 @@ def known(args: Namespace, loaded: Config) -> Access | None:
 
 def _known(args: Namespace, loaded: Config) -> Access:
     """The service that the file describes. Its path is remembered, so that the other verbs find it from there without reading the file; but not while the file
-    that it was run from until now is still there: a copied name is no handle on somebody's production before a release has gone through.
+    that it was run from until now is still there: a copied name is no handle on somebody's production before a release of it is recorded.
     """
     access, file = open_service(Namespace(service=described(args, loaded.service), file=args.file)), Path(args.file)
     if not os.path.exists(access.place.came_from(file)):

@@ -239,10 +239,12 @@ def _rights(server: MySQL, sync: Sync) -> list[str]:
 
 _TRIGGER_RIGHT = """SELECT EXISTS (
     SELECT 1 FROM information_schema.user_privileges WHERE privilege_type = 'TRIGGER' AND grantee = me.grantee
-    UNION ALL SELECT 1 FROM information_schema.schema_privileges WHERE privilege_type = 'TRIGGER' AND grantee = me.grantee AND %s LIKE table_schema
+    UNION ALL SELECT 1 FROM information_schema.schema_privileges
+      WHERE privilege_type = 'TRIGGER' AND grantee = me.grantee AND %s LIKE table_schema
     UNION ALL SELECT 1 FROM information_schema.table_privileges
       WHERE privilege_type = 'TRIGGER' AND grantee = me.grantee AND table_schema = %s AND table_name = %s)
-  FROM (SELECT concat(quote(substring_index(current_user(), '@', 1)), '@', quote(substring_index(current_user(), '@', -1))) AS grantee) AS me"""
+  FROM (SELECT concat(quote(left(whole, char_length(whole) - char_length(host) - 1)), '@', quote(host)) AS grantee
+    FROM (SELECT current_user() AS whole, substring_index(current_user(), '@', -1) AS host) AS parts) AS me"""
 
 
 @contextmanager
