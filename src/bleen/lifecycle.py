@@ -209,7 +209,7 @@ class Service(NamedTuple):
 
 def drifted(service: Service, newest: Release | None, routing: Routing) -> bool:
     """Whether the router does what we neither confirmed nor intend."""
-    if routing.preview in routing.serving:
+    if routing.preview in routing.serving or routing.beside:
         return True
     if routing.same_production(service.confirmed):
         return False

@@ -56,8 +56,9 @@ class Routing(NamedTuple):
     that a router was found with, ``unknown`` tells what is led to nobody.
     ``preview``: the environment that the preview leads to; None means that the preview is answered 503.
     ``targets``: the addresses of every environment that the router is to know, those without traffic included.
-    ``unknown``: what becomes of production traffic that cannot be said in these words; ``amiss``: what else somebody did to the router, by which no user of
-    production is led. Both are empty for every routing that we wish for. What harms nobody, as an address that nothing leads to, is neither.
+    ``unknown``: what becomes of production traffic that cannot be said in these words; ``amiss``: what else somebody did to production, by which nobody is led
+    elsewhere: a listener that was closed, a copy that was taken out; ``beside``: what somebody did to the preview, or to who serves nobody. All are empty for
+    every routing that we wish for. What harms nobody, as an address that nothing leads to, is none of them.
     """
 
     shares: Mapping[Environment, int] = {}
@@ -65,6 +66,7 @@ class Routing(NamedTuple):
     targets: Mapping[Environment, tuple[Target, ...]] = {}
     unknown: str = ""
     amiss: str = ""
+    beside: str = ""
 
     @property
     def led(self) -> dict[Environment, int]:
@@ -74,7 +76,7 @@ class Routing(NamedTuple):
     @property
     def strange(self) -> str:
         """All that is not of our making, in words."""
-        return "; ".join(filter(None, (self.unknown, self.amiss)))
+        return "; ".join(filter(None, (self.unknown, self.amiss, self.beside)))
 
     def serves(self, environment: Environment) -> bool:
         """Whether production traffic reaches this environment."""
@@ -96,9 +98,10 @@ class Routing(NamedTuple):
         return self.serves(environment) or self.preview == environment
 
     def same_production(self, other: "Routing") -> bool:
-        """Whether the two do the same with production: equal shares, to equal targets, and nothing strange."""
+        """Whether the two do the same with production: equal shares, to equal targets, and nothing strange about it."""
         same = all(sorted(self.targets.get(e, ())) == sorted(other.targets.get(e, ())) for e in self.led)
-        return not self.strange and not other.strange and self.led == other.led and same
+        strange = any((self.unknown, self.amiss, other.unknown, other.amiss))
+        return not strange and self.led == other.led and same
 
     def reaches_beyond(self, other: "Routing") -> bool:
         """Whether production reaches somebody whom it would not with the other: by a share, an address, or in a way that nobody can say."""
@@ -116,7 +119,8 @@ class Routing(NamedTuple):
             "targets": {str(e): [list(t) for t in ts] for e, ts in self.targets.items()},
             "unknown": self.unknown,
         }
-        return {**row, "amiss": self.amiss} if self.amiss else row  # which what was confirmed, and is journaled, never has
+        odd = {name: said for name, said in (("amiss", self.amiss), ("beside", self.beside)) if said}
+        return {**row, **odd}  # which what was confirmed, and is journaled, never has
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Routing":
@@ -126,6 +130,7 @@ class Routing(NamedTuple):
             {Environment.parse(e): tuple(Target(h, p) for h, p in ts) for e, ts in row["targets"].items()},
             row["unknown"],
             row.get("amiss", ""),
+            row.get("beside", ""),
         )
 
 

@@ -28,7 +28,7 @@ class Router(Protocol):
 
     def routing(self) -> Routing:
         """What the router does now, as the running proxy says. What becomes of production traffic that cannot be said in
-        these words is told in ``unknown``, what else somebody changed in ``amiss``. Raises Unavailable if the proxy does not answer.
+        these words is told in ``unknown``, what else somebody changed in ``amiss`` and ``beside``. Raises Unavailable if the proxy does not answer.
         """
         ...
 

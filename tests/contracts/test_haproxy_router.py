@@ -81,7 +81,7 @@ class TestHAProxy(ProxyContract):
     def test_a_preview_that_was_shut_down_for_good_is_in_the_way_of_no_route(self, live: Site, fleet: Fleet) -> None:
         """From PROMOTING to HOLDING it always works: [...] with drift in the router."""
         self.say(live, "shutdown frontend preview")
-        assert "the preview listener was shut down by hand, for good" in live.router.routing().amiss
+        assert "the preview listener was shut down by hand, for good" in live.router.routing().beside
         live.route(fleet.routing({GREEN: 100}))
         assert live.get()[1] == "green"
         self.say(live, "shutdown frontend production")

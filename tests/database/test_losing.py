@@ -323,6 +323,7 @@ def test_a_backfill_of_an_earlier_migration_or_from_another_table_is_followed_un
         ("whole = first WHERE first IS NOT NULL", ["first = NULL WHERE id = 1", "whole = NULL, first = NULL WHERE id = 2"], 0, 1),
         ("vip = 1 WHERE status = 2 AND vip = 0", ["status = 0 WHERE id = 2", "status = 2 WHERE id = 1"], 1, 1),
         ("whole = first WHERE id < 3", ["first = 'New' WHERE id = 3", "first = 'New' WHERE id = 2"], 0, 1),
+        ("whole = first WHERE status = 0", ["first = 'New', status = 1 WHERE id = 1"], 0, 1),
         ("vip = 1 WHERE status = 2", ["whole = 'Whoever' WHERE id = 1"], 0, 0),
     ],
     ids=[
@@ -332,6 +333,7 @@ def test_a_backfill_of_an_earlier_migration_or_from_another_table_is_followed_un
         "wanted no more",
         "of what it sets and of what goes",
         "that it leaves out",
+        "that it has filled and leaves out by now",
         "another column",
     ],
 )
@@ -436,6 +438,25 @@ def test_what_a_contracted_migration_has_filled_is_followed_until_what_it_reads_
         schema.contract("3_rest")
         with pytest.raises(Refused, match="admin"):
             schema.backfill("3_rest")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_a_second_backfill_makes_of_a_column_is_its_own(request: pytest.FixtureRequest, dialect: str) -> None:
+    """`import` makes two migrations of two UPDATEs: the gate of one took what the other had made for somebody's."""
+    with ExitStack() as stack, closing(connect(urls(dialect, stack, request)[0])) as server:
+        server.rows("CREATE TABLE acc (id int PRIMARY KEY, name varchar(9), nick varchar(9))")
+        server.rows("INSERT INTO acc VALUES (1, 'Ann', 'A'), (2, 'Bob', NULL)")
+        first = {"expand.sql": "ALTER TABLE acc ADD COLUMN shown varchar(9);", "backfill.sql": "UPDATE acc SET shown = name;"}
+        drops = "ALTER TABLE acc DROP COLUMN name; ALTER TABLE acc DROP COLUMN nick;"
+        second = {"backfill.sql": "UPDATE acc SET shown = nick WHERE nick IS NOT NULL;", "contract.sql": drops}
+        schema = Schema(server)
+        schema.expand([parse("1_name", first, ""), parse("2_nick", second, "")], "shop", 2, {}, {})
+        assert schema.pending(Around("shop", ()))[0].obstacles == ()
+        server.rows("UPDATE acc SET nick = 'B' WHERE id = 1")
+        assert sorted(each.why.partition(",")[0] for each in schema.pending(Around("shop", ()))[0].obstacles) == [
+            "1 rows of acc have something else in shown than name says",
+            "1 rows of acc have something else in shown than nick says",
+        ]
 
 
 def test_a_table_of_another_schema_may_have_the_name_of_the_one_that_is_filled(base: Base) -> None:

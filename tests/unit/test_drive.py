@@ -330,7 +330,7 @@ def test_the_router_is_led_to_where_copies_are_now_and_that_is_no_drift(service:
 
 @pytest.mark.parametrize(
     "does",
-    [{"amiss": "the preview listener was closed by hand"}, {"shares": {}, "unknown": "a route of somebody's"}],
+    [{"beside": "the preview listener was closed by hand"}, {"shares": {}, "unknown": "a route of somebody's"}],
     ids=["beside production", "with production itself"],
 )
 def test_the_router_is_led_there_whatever_is_amiss(service: FakeService, does: dict[str, Any]) -> None:

@@ -897,7 +897,7 @@ def test_close_keeps_nothing_for_the_truth_that_nobody_can_name(service: FakeSer
     service.drive()
     truth = service.router.truth()
     fewer = {**truth.targets, GREEN: truth.targets[GREEN][:1]}
-    service.router.drift(truth._replace(amiss="the preview listener was closed by hand", preview=GREEN, targets=fewer))  # the other one was taken out by hand
+    service.router.drift(truth._replace(beside="the preview listener was closed by hand", preview=GREEN, targets=fewer))  # the other one was taken out by hand
     assert service.ask(Verb.CLOSE).obeyed
     assert service.service.confirmed == truth, "a preview of what serves would be drift that nothing ends"
     service.router.drift(truth)

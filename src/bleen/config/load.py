@@ -95,7 +95,8 @@ def _torn(source: Source, variables: Mapping[str, str], environ: Mapping[str, st
         own = variables.get(name)
         if own is not None and environ.get(name, own) != own and not (isinstance(given, Mapping) and name in given):
             two = f"{name} has one value where bleen runs, and another in env_file, which the versions get: they would use another database"
-            yield source.fault(way, f"{two} than is migrated; unset it there, or take it out of env_file")
+            ways = "unset it there, take it out of env_file, or let `env` set it; the url of another role is better called otherwise"
+            yield source.fault(way, f"{two} than is migrated; {ways}")
 
 
 def _named(source: Source, path: Path, way: Way) -> Path | None:

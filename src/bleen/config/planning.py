@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bleen.config.fields import TEMPLATES, filled, references
@@ -158,14 +159,22 @@ def listener(config: Config) -> dict[str, Any]:
     }
 
 
+def _shut(path: Path) -> str:
+    """The nearest directory above a path that is there and may not be entered; empty if that is not what hides it."""
+    above = next(each for each in path.parents if os.path.isdir(each))
+    return "" if os.access(above, os.X_OK) else str(above)
+
+
 def _platform(config: Config, version: str, environment: str) -> dict[str, Any]:
     process = config.file.platform.process
     directory = config.beside(filled(process.directory, {"version": version}))
+    if not os.path.isdir(directory) and _shut(directory):
+        raise UserError(f"version {version} may not be looked for in {_shut(directory)} by {user(os.geteuid())}: `chmod a+rx {_shut(directory)}`")
     if not os.path.isdir(directory):
         way = config.source.fault(("platform", "process", "directory"), "")
         raise UserError(f"version {version} is not there: {directory} is no directory; put it there, or correct `directory` ({way.file}:{way.line})")
     if not process.user and not os.access(directory, os.X_OK):  # as another user it is for that one to say
-        raise UserError(f"version {version} may not be entered by {user(os.geteuid())}, as whom it would run: `chmod a+rx {directory}`, or what lies above it")
+        raise UserError(f"version {version} may not be entered by {user(os.geteuid())}, as whom it would run: `chmod a+rx {directory}`")
     if faults := lacking(config):
         raise Faults(faults)
     _program(config, str(directory), version, environment)

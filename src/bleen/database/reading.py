@@ -79,11 +79,10 @@ class Reading:
             unkept = parts.unkept(self.server, filling, entry.migration)
             if not unkept or not (fill := parts.there(self.server, unkept[0])):
                 continue
-            gone, others = unkept[1], [each for each in fillings if each is not filling]
+            gone, beside = unkept[1], [parts.unpaired(self.server, each) for each in fillings if each is not filling]
             rows, new, old = f"rows of {parts.plain(fill.table)}", ", ".join(fill.set), ", ".join(gone)
-            shared = any(parts.overlap(fill, theirs) for each in others if (theirs := parts.unpaired(self.server, each)))
             try:
-                unwritten, other = backfill.behind(self.server, filling, fill, gone, shared)
+                unwritten, other = backfill.behind(self.server, filling, fill, gone, [each for each in beside if each and parts.overlap(fill, each)])
             except Refused as error:
                 why = f"which {rows} have something else in {new} than {old} says, which goes with the contract, cannot be counted: {error}"
                 found.append(Obstacle(why, True, gone[0]))

@@ -119,7 +119,8 @@ class Engine:
             if routing.may_serve(release.plan.old, runs.targets if runs else ()):
                 return f"{leads_to(routing, release.plan.old, release.plan.old_words)}: nothing was changed; {ways}"
             if not routing.same_production(service.confirmed):
-                return f"the router does not do what it should ({routing.strange or 'by its addresses'}): nothing was changed; {ways}"
+                found = routing.unknown or routing.amiss or ("by its addresses" if routing.led else "nothing is served")
+                return f"the router does not do what it should ({found}): nothing was changed; {ways}"
         new, old = (self.watch.look(platform, e, probe, now, ask.at) for e in (release.environment, release.plan.old))
         if now < ask.at + _LOOKS and not all(s.trouble or s.at >= ask.at for s in (new, old)):
             return None
@@ -152,7 +153,7 @@ class Engine:
             if why := _no_truth(routing, service.confirmed, release):
                 return service, why
             # Without a preview: kept, it would be in the way of all later releases. With every copy of what serves, those that somebody has taken out included.
-            truth = routing._replace(unknown="", amiss="", preview=None).moved(here)
+            truth = routing._replace(unknown="", amiss="", beside="", preview=None).moved(here)
             providers.router.settle(truth, service.epoch)
         except (Unavailable, Refused) as error:
             return service, f"what the router serves cannot be asked, or settled: {error}"

@@ -125,7 +125,8 @@ def must_be_nobody_elses(file: Path) -> None:
         home = Path(pwd.getpwuid(owner).pw_dir)
         theirs = Path("/var/lib/bleen") if owner == 0 else home / ".local/state/bleen"
         if owner != os.geteuid() and os.path.realpath(theirs) != os.path.realpath(root()) and os.path.exists(_note(file, theirs)):
-            raise _another_s(file, owner, theirs)
+            error = _another_s(file, owner, theirs)
+            raise UserError(f"{error}; if that service is to be nobody's any more, remove {_note(file, theirs)}")
     except (OSError, KeyError):  # no file, nobody of that number, or none of our business
         return
 

@@ -311,7 +311,7 @@ class FakeRouter(Fake):
         self._say(remembers=False)
 
     def drift(self, routing: Routing) -> None:
-        """Somebody else has changed the router; ``unknown`` and ``amiss`` of the routing say what cannot be said in our words."""
+        """Somebody else has changed the router; ``unknown``, ``amiss`` and ``beside`` of the routing say what cannot be said in our words."""
         self._say(routing=routing.to_json())
 
     def carry(self, environment: Environment | str, requests: int = 0, errors: int = 0, open: int = 0) -> None:
@@ -353,7 +353,8 @@ class FakeRouter(Fake):
             if shares and sum(shares.values()) != 100:
                 raise Refused(f"the shares {shares} do not add up to 100")
             row["routing"].update(shares=shares, unknown="")
-            row["routing"].pop("amiss", None)
+            for odd in ("amiss", "beside"):
+                row["routing"].pop(odd, None)
 
     def served(self, wanted: Routing, elapsed: float) -> NotYet | None:
         now = Routing.from_json(self._look()["routing"])

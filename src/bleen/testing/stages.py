@@ -44,7 +44,7 @@ class ProxiedRouter(Fake):
         beside = copy.copy(self._site)
         beside.fence = Fence(beside.place.with_name("the fence of somebody else"))
         beside.router = beside.again()
-        beside.route(routing._replace(unknown="", amiss=""))
+        beside.route(routing._replace(unknown="", amiss="", beside=""))
 
     # The port
 

@@ -54,6 +54,8 @@ def run(args: Namespace) -> int:
         wanted = _changed(args, access, wanted)
     elif not _answers(access):
         addresses.usable(place, wanted)
+    if args.to and not _answers(access):
+        raise UserError(f"the router of {access.name} does not answer: `bleen up` starts it, as it was led last; nothing was changed")
     access.journal.register(access.name, wanted, True)
     if read:
         place.remember(Path(args.file))

@@ -255,23 +255,35 @@ def estimate(server: Server, migration: Migration, backfill: Backfill) -> Estima
     return rows.estimate(GUESS * migration.pace.duty)
 
 
-def behind(server: Server, migration: Migration, backfill: Backfill, gone: Collection[str], shared: bool) -> tuple[int, int]:
+def behind(server: Server, migration: Migration, backfill: Backfill, gone: Collection[str], others: Sequence[Backfill]) -> tuple[int, int]:
     """How many rows it would fill that nobody has written since the expand, and how many have been written and say something else than it would, whatever
-    pairs there are. ``gone``: what it reads, and soon nobody can. ``shared``: whether others fill the same columns. Counted row by row. Raises Refused if they
+    pairs there are. ``gone``: what it reads, and soon nobody can. ``others``: what else fills the same columns. Counted row by row. Raises Refused if they
     cannot be.
 
-    A row that its WHERE leaves out has nothing to do with it, unless that is because of what the backfill has filled itself, or because what goes soon says
-    something else now. Then such a row should be as ADD COLUMN left it; where others fill the columns, it is theirs if this backfill would not have made it.
+    A row that nobody has written, and that its WHERE leaves out, is none of its business. One that was written is, whatever WHERE says of it by now: it may
+    have been filled, and left out since. Where WHERE leaves it out for what goes soon, it should be as ADD COLUMN left it. What another backfill makes of a
+    row is that one's.
     """
     rows, where = _rows(server, migration._replace(pairs=()), backfill), backfill.where
     unwritten, made = rows.unwritten(rows.given), rows.same(rows.given)
-    fits, rest = f"({where}\n) IS TRUE" if where else "1 = 1", "1 = 0"
+    fits = f"({where}\n) IS TRUE" if where else "1 = 1"
+    rest = "1 = 0" if others else f"NOT {made}"
     empty = rows.number(f"{unwritten} AND NOT {made} AND {fits}")
     if any(speaks_of(where, name) for name in backfill.set):
         fits = "1 = 1" if _ELSEWHERE.search(where) else f"({rows.as_added(where)}) IS TRUE"
     if any(speaks_of(where, name) for name in gone):
-        rest = made if shared else "1 = 1"
-    return empty, rows.number(f"NOT {unwritten} AND CASE WHEN {fits} THEN NOT {made} ELSE {rest} END")
+        rest = made if others else "1 = 1"
+    theirs = [f"({rows.same(some)}{f' AND ({other.where}{chr(10)}) IS TRUE' if other.where else ''})" for other in others if (some := _overlap(rows, other))]
+    nobodys = f"NOT ({' OR '.join(theirs)})" if theirs else "1 = 1"
+    return empty, rows.number(f"NOT {unwritten} AND {nobodys} AND CASE WHEN {fits} THEN NOT {made} ELSE {rest} END")
+
+
+def _overlap(rows: Rows, other: Backfill) -> dict[str, str]:
+    """What another backfill makes of the same columns; nothing where its WHERE speaks of what it sets, and so of rows as they were."""
+    if any(speaks_of(other.where, name) for name in other.set):
+        return {}
+    theirs = {name.lower(): made for name, made in other.set.items()}
+    return {name: theirs[name.lower()] for name in rows.given if name.lower() in theirs}
 
 
 def told(server: Server, migration: Migration, table: str, made: Mapping[str, str]) -> int:

@@ -143,16 +143,18 @@ class Seen(NamedTuple):
     @property
     def routing(self) -> Routing:
         shares, unknown = self.shares_of("production")
-        preview, amiss = self.shares_of("preview")
+        preview, beside = self.shares_of("preview")
         serve = self._led_berths("production")
         astray = [s for s in self.servers if s.strays and s.berth in serve and not (s.environment and s.admin)]
         unknown += [s.trouble for s in astray]
         ours = {s.berth for s in self.servers if s.environment} | self._led_berths("preview")
-        amiss += [s.trouble for s in self.servers if s.trouble and s.berth in ours and s not in astray]
-        amiss += [f"the {name} listener was {'shut down by hand, for good' if for_good else 'closed by hand'}" for name, for_good in self.closed.items()]
+        odd = [s for s in self.servers if s.trouble and s.berth in ours and s not in astray]
+        shut = {name: f"the {name} listener was {'shut down by hand, for good' if ever else 'closed by hand'}" for name, ever in self.closed.items()}
+        amiss = [s.trouble for s in odd if s.berth in serve] + [said for name, said in shut.items() if name == "production"]
+        beside += [s.trouble for s in odd if s.berth not in serve] + [said for name, said in shut.items() if name != "production"]
         if len(preview) > 1:
-            amiss.append("the preview is led to two environments")
-        return Routing(shares, next(iter(preview), None), self.targets, "; ".join(unknown), "; ".join(amiss))
+            beside.append("the preview is led to two environments")
+        return Routing(shares, next(iter(preview), None), self.targets, *map("; ".join, (unknown, amiss, beside)))
 
 
 def shares_in_words(shares: Mapping[Environment, int]) -> str:
