@@ -153,10 +153,10 @@ def test_it_says_since_when_nothing_was_heard_and_how_to_begin_again(database: D
 def test_a_count_for_which_a_lock_is_not_given_names_who_holds_it_and_is_given_up(database: Database) -> None:
     """The next release waits for it, and nobody else does."""
     done(lambda memo: database.migrator().expand([NEW, OLD], memo))
-    memo, found = dict[str, object](), list[Verdict]()
+    migrator, memo, found = database.migrator(longest=15.0), dict[str, object](), list[Verdict]()
 
-    def waits(longest: float) -> str:
-        answer = database.migrator(longest=longest).account([OLD], memo)
+    def waits() -> str:
+        answer = migrator.account([OLD], memo)
         if isinstance(answer, Verdict):
             found.append(answer)
             return ""
@@ -165,9 +165,9 @@ def test_a_count_for_which_a_lock_is_not_given_names_who_holds_it_and_is_given_u
 
     with database.base.connect() as db, db.transaction():
         db.execute("LOCK TABLE people IN ACCESS EXCLUSIVE MODE")
-        until("who holds it is named", lambda: "a count of what the new version wrote: waits for a lock; in the way: backend " in waits(60.0))
-        until("it is given up", lambda: not waits(1.0))
-    assert found == [Verdict(Result.INCONCLUSIVE, "a count of what the new version wrote was given up after 1 s")]
+        until("who holds it is named", lambda: "a count of what the new version wrote: waits for a lock; in the way: backend " in waits())
+        until("it is given up", lambda: not waits())
+    assert found == [Verdict(Result.INCONCLUSIVE, "a count of what the new version wrote was given up after 15 s")]
     assert not database.programs()
 
 

@@ -246,7 +246,12 @@ def test_a_promote_and_a_rollback_that_are_broken_off_say_that_they_go_on(shop: 
     for verb, phase, way in (("promote", "AWAITING_PROMOTION", "abort"), ("rollback", "ROLLING_BACK", "")):
         socket.rename(aside)
         asked = shop.start(verb)
-        until("it waits for the router", lambda verb=verb: "HAProxy" in shop.release.why and (verb == "rollback" or shop.release.approved))  # type: ignore[misc]
+
+        def waits(verb: str = verb) -> bool:
+            release = shop.release  # in one look: what it waited for before it was approved is none of that
+            return "HAProxy" in release.why and (verb == "rollback" or release.approved)
+
+        until("it waits for the router", waits)
         asked.signal(signal.SIGINT)
         said = asked.ended(130).err
         assert f"bleen: detached: {verb} goes on; release 2 (1.1) is in {phase}, and waits for " in said
