@@ -168,9 +168,9 @@ def _shut(path: Path) -> str:
 def _platform(config: Config, version: str, environment: str) -> dict[str, Any]:
     process = config.file.platform.process
     directory = config.beside(filled(process.directory, {"version": version}))
-    if not os.path.isdir(directory) and _shut(directory):
-        raise UserError(f"version {version} may not be looked for in {_shut(directory)} by {user(os.geteuid())}: `chmod a+rx {_shut(directory)}`")
     if not os.path.isdir(directory):
+        if shut := _shut(directory):
+            raise UserError(f"version {version} may not be looked for in {shut} by {user(os.geteuid())}: `chmod a+rx {shut}`")
         way = config.source.fault(("platform", "process", "directory"), "")
         raise UserError(f"version {version} is not there: {directory} is no directory; put it there, or correct `directory` ({way.file}:{way.line})")
     if not process.user and not os.access(directory, os.X_OK):  # as another user it is for that one to say

@@ -34,7 +34,7 @@ def put_back(engine: Engine, name: str, by: Holder, told: Callable[[Routing, Rou
     if not drifted(service, newest, now):
         return
     for environment in confirmed.serving if now.reaches_beyond(confirmed) and not force else ():  # a repair that only adds takes nobody away from what works
-        _well(platform, environment, "the traffic back", newest)
+        _well(platform, environment, newest, "the traffic back", "bleen up --apply")
     told(now, confirmed)
     _lead(router, service, confirmed._replace(preview=None if now.preview in confirmed.serving else now.preview))
     if left := router.routing().strange:
@@ -62,7 +62,7 @@ def lead_to(engine: Engine, name: str, by: Holder, called: str, told: Callable[[
     if newest.halted and newest.phase in REVERSIBLE and environment == newest.plan.old:
         raise UserError(f"`bleen rollback` goes back to {newest.plan.old_words}, and ends release {newest.id.number} with it; nothing was changed")
     if not force:
-        _well(platform, environment, "the traffic", newest)
+        _well(platform, environment, newest, "the traffic", f"bleen up --apply --to {environment.name}")
     wanted = Routing({environment: 100}, None if now.preview == environment else now.preview, {**confirmed.targets, **running})
     told(now, wanted)
     _lead(router, service, wanted)
@@ -75,18 +75,16 @@ def lead_to(engine: Engine, name: str, by: Holder, called: str, told: Callable[[
             raise UserError(f"{environment} has all the traffic; release {newest.id.number} is not closed: {answer.text}")
 
 
-def _well(platform: Platform, environment: Environment, what: str, newest: Release | None) -> None:
-    """Raises UserError for an environment that is to get ``what``, and has nothing that is ready; with the ways that are left."""
+def _well(platform: Platform, environment: Environment, newest: Release | None, what: str, verb: str) -> None:
+    """Raises UserError for an environment that is to get ``what`` by a ``verb``, and has nothing that is ready; with the ways that are left."""
     health = platform.health(environment)
     if health.ready:
         return
-    ways = []
+    ways = [f"`bleen logs {environment.name}`"]
     if newest is None or newest.ended or newest.halted:
         others = [e for e in whereabouts(platform.running()) if e != environment and platform.health(e).ready]
-        ways = [f"`bleen up --apply --to {e.name}` leads it to {e}, which is well" for e in others]
-    to = "" if what.endswith("back") else f" --to {environment.name}"
-    ways.append(f"`bleen up --apply{to} --force` leads it there all the same")
-    ways.insert(0, f"`bleen logs {environment.name}`")
+        ways += [f"`bleen up --apply --to {e.name}` leads it to {e}, which is well" for e in others]
+    ways.append(f"`{verb} --force` leads it there all the same")
     raise UserError(f"{environment} is to get {what}, and is not well ({health.why}): nothing was changed; {'; '.join(ways)}")
 
 
