@@ -612,6 +612,25 @@ def test_another_user_is_refused_to_whoever_is_not_root_before_anything_is_touch
         assert os.waitpid(fork(plan), 0)[1] == 0
 
 
+@pytest.mark.parametrize(("shut", "said"), [("releases/1", "version 1 may not be entered by "), ("releases", "version 1 may not be looked for in ")])
+def test_a_version_that_may_not_be_entered_is_told_before_anything_is_touched(shut: str, said: str) -> None:
+    """What `plan` prints is what `deploy` runs: copied there with sudo, it failed only once the window had been given up for it."""
+    with tempfile.TemporaryDirectory() as place:  # one that everybody may look into
+        (file := Path(place, "bleen.yaml")).write_text(SMALL.replace("[cat]", '[cat], directory: "releases/{version}"'))
+        Path(place, "releases/1").mkdir(parents=True)
+
+        def plan() -> None:
+            os.chmod(place, 0o755)
+            Path(place, shut).chmod(0)
+            if os.geteuid() == 0:
+                os.setuid(pwd.getpwnam("nobody").pw_uid)
+            with pytest.raises(UserError, match=rf"{said}.*`chmod a\+rx {place}/{shut}`"):
+                config.plan(config.load(file), "1", None)
+
+        assert os.waitpid(fork(plan), 0)[1] == 0
+        Path(place, shut).chmod(0o755)
+
+
 def test_the_plan_warns_of_what_a_person_would_want_to_know(load: Callable[..., Config]) -> None:
     loaded = example(load, EXAMPLE.replace("rollback_window: 15m", "rollback_window: 0s").replace("8080", "20005"))
     assert config.plan(loaded, "1.0", None).warnings[0].startswith("a first release has nothing to return to")
