@@ -27,6 +27,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BLEEN_STATE", str(tmp_path / "state"))
     (tmp_path / "bleen.yaml").write_text(config.template("envoy", "shop"))
+    (tmp_path / "smoke.json").write_text(TESTS)
     Place("other").make()
     return Typed(capsys)
 
@@ -48,6 +49,10 @@ REFUSED = {
     "waiting for it": (("wait", HUGE), f"{HUGE} is larger"),
     "a service whose name is longer than a file's": (("status", "--service", LONG), f"no service '{LONG}'"),
     "a bleen.yaml of such a name": (("check", "-f", LONG), "there is no such file"),
+    "a service's address that is none": (("smoke", "smoke.json", "--url", "127.0.0.1:1"), "it begins with http:// or https://"),
+    "whom to lead to, but not that": (("up", "--to", "blue"), "they go with --apply"),
+    "to force what is not asked for": (("up", "--force"), "they go with --apply"),
+    "to lead a router that does not run": (("up", "--apply", "--to", "blue"), "the router of shop does not answer: `bleen up` starts it"),
     "a path that is no UTF-8": (("status", "--json", "-f", os.fsdecode(b"/tmp/\xff/bleen.yaml")), "no service is known for /tmp/"),
 }
 
